@@ -1,0 +1,86 @@
+"""How pixels are prepared before a model sees them. The name goes with every number.
+
+======================  =========================================================================
+``grey``                as they are, in [0, 1]
+``threshold``           1 where the pixel is above 0.5
+``dynamic``             a fresh Bernoulli(pixel) draw at each use
+``static``              one Bernoulli(pixel) draw, seeded once
+``dequantised``         ((L − 1) x + u) / L, u ~ U[0, 1), for L grey levels; (255 x + u) / 256
+======================  =========================================================================
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyro_models.errors import UsageError
+
+__all__ = ["PREPARATIONS", "is_random", "prepare", "to_grey"]
+
+PREPARATIONS = ("grey", "threshold", "dynamic", "static", "dequantised")
+STATIC_SEED = 0
+
+
+def is_random(preparation: str) -> bool:
+    """Whether each use draws anew."""
+    return preparation in ("dynamic", "dequantised")
+
+
+def prepare(
+    x: Tensor, preparation: str, *, levels: int | None, generator: torch.Generator
+) -> Tensor:
+    """Prepare grey pixels.
+
+    Parameters
+    ----------
+    x
+        Pixels in [0, 1], (N, \\*data_shape).
+    preparation
+        One of ``PREPARATIONS``.
+    levels
+        Number of grey levels in the data, 256 for 8-bit pixels; needed to dequantise.
+    generator
+        Source of the draws of ``dynamic`` and ``dequantised``, on the CPU.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown, or levels are needed and unknown.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[0.2, 0.8]])
+    >>> prepare(x, "threshold", levels=256, generator=torch.Generator())
+    tensor([[0., 1.]])
+    """
+    if preparation not in PREPARATIONS:
+        raise UsageError(
+            f"unknown preparation {preparation!r}: choose from {', '.join(PREPARATIONS)}"
+        )
+    if preparation == "grey":
+        return x
+    if preparation == "threshold":
+        return (x > 0.5).to(x.dtype)
+    if preparation == "static":
+        generator = torch.Generator().manual_seed(STATIC_SEED)
+    noise = torch.rand(x.shape, generator=generator, dtype=x.dtype)
+    if preparation == "dequantised":
+        if levels is None:
+            raise UsageError(
+                "these data have no known number of grey levels, so they cannot be dequantised; "
+                "give 8-bit pixels (dtype uint8), or use the preparation grey"
+            )
+        return (x * (levels - 1) + noise) / levels
+    return (noise < x).to(x.dtype)
+
+
+def to_grey(x: Tensor, preparation: str, *, levels: int | None) -> Tensor:
+    """Bring an expected prepared image back to the scale of grey pixels.
+
+    Exact for the mean: E[((L − 1) x + u) / L] = ((L − 1) x + ½) / L. Other preparations keep it.
+    """
+    if preparation != "dequantised":
+        return x
+    assert levels is not None
+    return (x * levels - 0.5) / (levels - 1)

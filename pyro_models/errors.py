@@ -1,0 +1,12 @@
+"""The one error a user of this library meets."""
+
+from __future__ import annotations
+
+__all__ = ["UsageError"]
+
+
+class UsageError(ValueError):
+    """A mistake that its maker can mend: one line that says what was wrong and what to do.
+
+    The command line prints it without a traceback and exits with code 2.
+    """

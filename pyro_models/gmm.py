@@ -1,0 +1,352 @@
+"""GMM: a mixture of Gaussians, assignments summed out or inferred."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from pyro.infer import TraceEnum_ELBO, TraceGraph_ELBO
+from pyro.infer.elbo import ELBO
+from torch import Tensor, nn
+
+from pyro_models.errors import UsageError
+from pyro_models.likelihoods import Gaussian
+from pyro_models.multivariate_normal import ImageMultivariateNormal
+from pyro_models.networks import dense
+from pyro_models.pair import LatentSite, data_plate, fill_unseen, pixel_mask, register_with_svi
+
+__all__ = ["GMM"]
+
+COVARIANCES = ("diagonal", "spherical", "tied", "full")
+GUIDES = ("enumerate", "amortised")
+
+
+class GMMModel(nn.Module):
+    """p(x, k) = π_k N(x; μ_k, Σ_k + ε I).
+
+    Parameters are kept on the scale of the data, so that one learning rate serves all: with the
+    data's centre c and scale S (standard deviations, or a Cholesky factor where Σ is a full
+    matrix), μ_k = c + S m_k and Σ_k = S F_k F_kᵀ Sᵀ. Both c and S are buffers set by the start.
+    """
+
+    started: Tensor
+    centre: Tensor
+    data_scale: Tensor
+
+    def __init__(
+        self, data_shape: tuple[int, ...], num_components: int, covariance: str, floor: float
+    ) -> None:
+        super().__init__()
+        dim = math.prod(data_shape)
+        self.data_shape = data_shape
+        self.covariance = covariance
+        self.floor = floor
+        self.dense = covariance in ("tied", "full")
+        factor_shape: dict[str, tuple[int, ...]] = {
+            "diagonal": (num_components, dim),
+            "spherical": (num_components, 1),
+            "tied": (dim, dim),
+            "full": (num_components, dim, dim),
+        }
+        self.logits = nn.Parameter(torch.zeros(num_components))
+        self.offset = nn.Parameter(torch.randn(num_components, dim))
+        self.raw_factor = nn.Parameter(torch.zeros(factor_shape[covariance]))
+        self.register_buffer("centre", torch.zeros(dim))
+        self.register_buffer("data_scale", torch.eye(dim) if self.dense else torch.ones(dim))
+        self.register_buffer("started", torch.tensor(False))
+
+    def loc(self) -> Tensor:
+        """μ, (K, D)."""
+        scaled = self.offset @ self.data_scale.T if self.dense else self.offset * self.data_scale
+        return self.centre + scaled
+
+    def scale(self) -> Tensor:
+        """Standard deviations (K, D) for diagonal and spherical covariances, floor included."""
+        return ((self.data_scale * self.raw_factor.exp()).square() + self.floor).sqrt()
+
+    def scale_tril(self) -> Tensor:
+        """Cholesky factor of S F Fᵀ Sᵀ + ε I: (K, D, D), or (1, D, D) if tied."""
+        raw = self.raw_factor if self.covariance == "full" else self.raw_factor.unsqueeze(0)
+        factor = raw.tril(-1) + torch.diag_embed(raw.diagonal(dim1=-2, dim2=-1).exp())
+        root = self.data_scale @ factor
+        eye = torch.eye(root.shape[-1], dtype=root.dtype, device=root.device)
+        return torch.linalg.cholesky(root @ root.mT + self.floor * eye)
+
+    def component(self, k: Tensor, mask: Tensor | None = None) -> TorchDistribution:
+        """p(x | k) for k of any batch shape; unseen pixels are integrated out exactly."""
+        with torch.autocast(k.device.type, enabled=False):
+            loc = self.loc()[k]
+            if not self.dense:
+                scale = self.scale()[k]
+                normal = dist.Normal(
+                    loc.unflatten(-1, self.data_shape), scale.unflatten(-1, self.data_shape)
+                )
+                masked = normal if mask is None else normal.mask(mask)
+                return masked.to_event(len(self.data_shape))
+            tril = self.scale_tril()
+            tril = tril[k] if self.covariance == "full" else tril.squeeze(0)
+            return ImageMultivariateNormal(loc, tril, self.data_shape, mask=mask)
+
+    def forward(
+        self,
+        x: Tensor | None = None,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """The generative story; labels are ignored."""
+        register_with_svi(self)
+        mask = pixel_mask(mask, self.data_shape)
+        with data_plate(x, n, self.logits):
+            k = pyro.sample(
+                "k", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"}
+            )
+            p_x = self.component(k, mask)
+            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
+
+
+class EmptyGuide(nn.Module):
+    """No guide: every latent site is enumerated in the model."""
+
+    def forward(
+        self,
+        x: Tensor | None = None,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample nothing."""
+
+
+class AssignmentGuide(nn.Module):
+    """q(k | x) = Categorical(f(x)), with a learned baseline b(x) for its score-function gradient.
+
+    The baseline sees x alone, so the gradient stays unbiased (Mnih & Gregor 2014).
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int, num_components: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.network = dense([dim, *hidden, num_components])
+        self.baseline = nn.Sequential(dense([dim, *hidden, 1]), nn.Flatten(-2))
+        self.register_buffer("centre", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample k given x; unseen pixels are fed as the mean of the data."""
+        register_with_svi(self)
+        seen = pixel_mask(mask, tuple(x.shape[1:]))
+        features = (x.flatten(1) - self.centre) / self.scale
+        features = fill_unseen(features, None if seen is None else seen.flatten(1))
+        baseline = {"nn_baseline": self.baseline, "nn_baseline_input": features}
+        with data_plate(x, n, x):
+            q_k = dist.Categorical(logits=self.network(features).to(x.dtype))
+            pyro.sample("k", q_k, infer={"baseline": baseline})
+
+
+class GMM(nn.Module):
+    """Gaussian mixture, log p(x) = logsumexp_k [log π_k + log N(x; μ_k, Σ_k + ε I)].
+
+    Parameters
+    ----------
+    data_shape
+        Shape of one datum; it is treated as a vector of D values.
+    num_components
+        K.
+    covariance
+        ``"diagonal"``, ``"spherical"``, ``"tied"`` or ``"full"``.
+    floor
+        ε, added to the diagonal of every covariance, in squared units of the data; scikit-learn's
+        ``reg_covar``.
+    guide
+        ``"enumerate"``: k is summed out exactly (TraceEnum_ELBO, empty guide). ``"amortised"``: k
+        is sampled from a learned q(k | x) (TraceGraph_ELBO with a learned baseline).
+    hidden
+        Layer sizes of the amortised guide and of its baseline.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    >>> gmm = GMM((4,), num_components=3)
+    >>> gmm.start_from(x)
+    'k-means++'
+    >>> gmm.responsibilities(x).sum(-1).allclose(torch.ones(300))
+    True
+    """
+
+    num_classes = None
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        *,
+        num_components: int = 10,
+        covariance: str = "diagonal",
+        floor: float = 1e-3,
+        guide: str = "enumerate",
+        hidden: Sequence[int] = (64,),
+    ) -> None:
+        super().__init__()
+        if num_components < 1:
+            raise UsageError(f"a mixture needs at least one component; got {num_components}")
+        if covariance not in COVARIANCES:
+            raise UsageError(
+                f"unknown covariance {covariance!r}: choose from {', '.join(COVARIANCES)}"
+            )
+        if not floor > 0:
+            raise UsageError(f"the covariance floor must be positive; got {floor}")
+        if guide not in GUIDES:
+            raise UsageError(f"unknown GMM guide {guide!r}: choose from {', '.join(GUIDES)}")
+        self.data_shape = tuple(data_shape)
+        self.num_components = num_components
+        self.covariance = covariance
+        self.floor = floor
+        self.guide_name = guide
+        self.hidden = tuple(hidden)
+        dim = math.prod(self.data_shape)
+        self.model = GMMModel(self.data_shape, num_components, covariance, floor)
+        self.guide = (
+            EmptyGuide() if guide == "enumerate" else AssignmentGuide(dim, num_components, hidden)
+        )
+        self._likelihood = Gaussian(self.data_shape, scale=1.0)
+
+    @property
+    def likelihood(self) -> Gaussian:
+        """The kind of p(x | k): its measure and the data it may have."""
+        return self._likelihood
+
+    @property
+    def latent_sites(self) -> dict[str, LatentSite]:
+        """One discrete site, k."""
+        return {"k": LatentSite((), num_values=self.num_components)}
+
+    @property
+    def started(self) -> bool:
+        """Whether the parameters come from data already."""
+        return bool(self.model.started)
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor, *, seed: int = 0) -> str:
+        """Start at a k-means clustering (k-means++ seeding, one run), as scikit-learn's EM does.
+
+        Weights, means and covariances are those of the clusters; the floor is added on top.
+        Returns a name for the record.
+        """
+        from sklearn.cluster import KMeans
+
+        flat = x.detach().cpu().double().flatten(1)
+        if len(flat) < self.num_components:
+            raise UsageError(
+                f"{self.num_components} components need at least as many data; got {len(flat)}"
+            )
+        clusters = KMeans(self.num_components, n_init=1, random_state=seed).fit(flat.numpy())
+        member = torch.nn.functional.one_hot(
+            torch.as_tensor(clusters.labels_).long(), self.num_components
+        ).double()
+        counts = member.sum(0).clamp_min(1)
+        centre, variance = flat.mean(0), flat.var(0, correction=0)
+        loc = member.T @ flat / counts[:, None]
+        model = self.model
+        model.logits.copy_((counts / counts.sum()).log())
+        model.centre.copy_(centre)
+        if model.dense:
+            self._start_dense(flat, loc, counts, member.argmax(1))
+        else:
+            scale = (variance + self.floor).sqrt()
+            if self.covariance == "spherical":
+                scale = scale.square().mean().sqrt().expand_as(scale)
+            within = (member.T @ flat.square() / counts[:, None] - loc.square()).clamp_min(0)
+            if self.covariance == "spherical":
+                within = within.mean(1, keepdim=True)
+            relative = (within + 1e-2 * self.floor) / scale.square()
+            model.data_scale.copy_(scale)
+            model.offset.copy_((loc - centre) / scale)
+            model.raw_factor.copy_(0.5 * relative[:, : model.raw_factor.shape[1]].log())
+        if isinstance(self.guide, AssignmentGuide):
+            self.guide.centre.copy_(centre)
+            self.guide.scale.copy_((variance + self.floor).sqrt())
+        model.started.fill_(True)
+        return "k-means++"
+
+    def _start_dense(self, flat: Tensor, loc: Tensor, counts: Tensor, labels: Tensor) -> None:
+        """Cluster covariances, relative to the Cholesky factor of the covariance of all data."""
+        model = self.model
+        dim = flat.shape[1]
+        ridge = self.floor * torch.eye(dim, dtype=flat.dtype)
+        scale = torch.linalg.cholesky(flat.T.cov(correction=0).reshape(dim, dim) + ridge)
+        model.data_scale.copy_(scale)
+        whitened = torch.linalg.solve_triangular(scale, (loc - flat.mean(0)).T, upper=False)
+        model.offset.copy_(whitened.T)
+        small = 1e-2 * ridge
+        scatters = []
+        for k in range(self.num_components):
+            centred = flat[labels == k] - loc[k]
+            scatters.append(centred.T @ centred)
+        if self.covariance == "tied":
+            covariances = torch.stack(scatters).sum(0, keepdim=True) / len(flat) + small
+        else:
+            covariances = torch.stack(scatters) / counts[:, None, None] + small
+        roots = torch.linalg.solve_triangular(
+            scale, torch.linalg.cholesky(covariances), upper=False
+        )
+        raw = roots.tril(-1) + torch.diag_embed(roots.diagonal(dim1=-2, dim2=-1).log())
+        model.raw_factor.copy_(raw if self.covariance == "full" else raw.squeeze(0))
+
+    def decode(
+        self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
+    ) -> dict[str, TorchDistribution]:
+        """p(x | k) for integer ``latents["k"]`` of any shape."""
+        return {"x": self.model.component(latents["k"])}
+
+    def elbo(self) -> ELBO:
+        """TraceEnum_ELBO (k summed out), or TraceGraph_ELBO (k sampled)."""
+        if self.guide_name == "enumerate":
+            return TraceEnum_ELBO(max_plate_nesting=1)
+        return TraceGraph_ELBO(max_plate_nesting=1)
+
+    def _log_joint(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """log π_k + log p(x_seen | k), (B, K)."""
+        k = torch.arange(self.num_components, device=x.device)
+        seen = pixel_mask(mask, self.data_shape)
+        p_x = self.model.component(k, None if seen is None else seen.unsqueeze(1))
+        return self.model.logits.log_softmax(-1) + p_x.log_prob(fill_unseen(x, seen).unsqueeze(1))
+
+    def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """log p(x_seen), (B,), nats; unseen pixels are integrated out exactly."""
+        return self._log_joint(x, mask).logsumexp(-1)
+
+    def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> TorchDistribution:
+        """p(k | x_seen), a Categorical of batch shape (B,)."""
+        return dist.Categorical(logits=self._log_joint(x, mask))
+
+    def responsibilities(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """p(k | x_seen) as a table, (B, K)."""
+        return self.exact_posterior(x, mask).probs
+
+    def config(self) -> dict[str, Any]:
+        """Plain values that rebuild the pair."""
+        return {
+            "data_shape": list(self.data_shape),
+            "num_components": self.num_components,
+            "covariance": self.covariance,
+            "floor": self.floor,
+            "guide": self.guide_name,
+            "hidden": list(self.hidden),
+        }

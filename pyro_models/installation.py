@@ -1,0 +1,66 @@
+"""Checks of the installation that Python and pip do not make.
+
+Two things go wrong in practice and both end in a confusing traceback: another distribution also
+installs a package called ``inference``, and a torchvision built for another torch does not import.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from pyro_models.errors import UsageError
+
+__all__ = ["check_inference_package", "import_torchvision"]
+
+_OURS = "pyro-models"
+
+
+def check_inference_package() -> None:
+    """Make sure that ``import inference`` finds this project's package.
+
+    Raises
+    ------
+    UsageError
+        If another distribution also provides ``inference``, or stands before it on the path.
+    """
+    claimants = {
+        name
+        for name in packages_distributions().get("inference", [])
+        if name.lower().replace("_", "-") != _OURS
+    }
+    spec = find_spec("inference")
+    found = Path(spec.origin).parent.parent if spec is not None and spec.origin else None
+    home = Path(__file__).parent.parent
+    if found == home and not claimants:
+        return
+    culprit = ", ".join(sorted(claimants)) or (f"the one at {found}" if found else "none found")
+    raise UsageError(
+        f"the package 'inference' is also provided by another distribution ({culprit}); "
+        f"{_OURS} needs its own: install it into an environment without that distribution"
+    )
+
+
+def import_torchvision() -> ModuleType:
+    """Import torchvision's data sets, or say in one line why that cannot work.
+
+    Raises
+    ------
+    UsageError
+        If torchvision is absent or was built for another torch.
+    """
+    try:
+        import torchvision.datasets
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        try:
+            builds = f"torchvision {version('torchvision')} and torch {version('torch')}"
+        except PackageNotFoundError:
+            builds = "torchvision is not installed"
+        raise UsageError(
+            f"torchvision does not import ({builds}): it must be the build made for this torch; "
+            "let pip choose both: pip install --force-reinstall torch torchvision "
+            f"[{type(error).__name__}: {str(error).splitlines()[0] if str(error) else error!r}]"
+        ) from error
+    return torchvision

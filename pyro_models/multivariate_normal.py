@@ -1,0 +1,108 @@
+"""A multivariate Normal over one datum of any shape, with exact marginals over seen pixels."""
+
+from __future__ import annotations
+
+import math
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+__all__ = ["ImageMultivariateNormal"]
+
+
+class ImageMultivariateNormal(TorchDistribution):
+    """N(x; μ, L Lᵀ) over events of shape ``event_shape``, flattened inside.
+
+    Under a mask the unseen pixels are integrated out: with S the seen set, the density is
+    N(x_S; μ_S, Σ_SS), from Σ with unseen rows and columns replaced by those of the identity.
+
+    Parameters
+    ----------
+    loc
+        (\\*batch, D).
+    scale_tril
+        L, (\\*batch, D, D), lower triangular.
+    event_shape
+        Shape of a datum, of D values.
+    mask
+        True = seen; broadcastable to (\\*batch, \\*event_shape).
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
+    has_rsample = True
+
+    def __init__(
+        self,
+        loc: Tensor,
+        scale_tril: Tensor,
+        event_shape: tuple[int, ...],
+        *,
+        mask: Tensor | None = None,
+    ) -> None:
+        self._flat = dist.MultivariateNormal(loc, scale_tril=scale_tril, validate_args=False)
+        self._seen = None if mask is None else mask.flatten(-len(event_shape))
+        batch = self._flat.batch_shape
+        if mask is not None:
+            batch = torch.broadcast_shapes(batch, mask.shape[: -len(event_shape)])
+        super().__init__(batch, torch.Size(event_shape), validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:  # type: ignore[override]
+        """All real arrays of the event shape."""
+        return constraints.independent(constraints.real, len(self.event_shape))
+
+    @property
+    def mean(self) -> Tensor:
+        """μ, (\\*batch, \\*event_shape)."""
+        return self._flat.mean.unflatten(-1, self.event_shape).expand(
+            self.batch_shape + self.event_shape
+        )
+
+    @property
+    def variance(self) -> Tensor:
+        """diag(L Lᵀ), (\\*batch, \\*event_shape)."""
+        return self._flat.variance.unflatten(-1, self.event_shape).expand(
+            self.batch_shape + self.event_shape
+        )
+
+    def expand(
+        self, batch_shape: torch.Size, _instance: TorchDistribution | None = None
+    ) -> ImageMultivariateNormal:
+        """The same distribution with a larger batch shape; nothing is copied."""
+        new = self._get_checked_instance(ImageMultivariateNormal, _instance)
+        new._flat = self._flat
+        new._seen = self._seen
+        TorchDistribution.__init__(
+            new, torch.Size(batch_shape), self.event_shape, validate_args=False
+        )
+        return new
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Draws (\\*sample_shape, \\*batch, \\*event_shape)."""
+        flat = self._flat.expand(self.batch_shape)
+        return flat.rsample(sample_shape).unflatten(-1, self.event_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log N(x_S; μ_S, Σ_SS), (\\*batch,), nats."""
+        with torch.autocast(value.device.type, enabled=False):
+            x = value.flatten(-len(self.event_shape))
+            if self._seen is None:
+                log_prob = self._flat.log_prob(x)
+            else:
+                log_prob = self._marginal_log_prob(x, self._seen)
+        return log_prob.expand(torch.broadcast_shapes(self.batch_shape, log_prob.shape))
+
+    def _marginal_log_prob(self, x: Tensor, seen: Tensor) -> Tensor:
+        loc = self._flat.loc
+        m = seen.to(loc.dtype)
+        residual = torch.where(seen, x - loc, x.new_zeros(()))
+        tril = self._flat.scale_tril
+        covariance = tril @ tril.mT * (m.unsqueeze(-1) * m.unsqueeze(-2))
+        chol = torch.linalg.cholesky(covariance + torch.diag_embed(1 - m))
+        whitened = torch.linalg.solve_triangular(chol, residual.unsqueeze(-1), upper=False)
+        log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = 0.5 * m.sum(-1) * math.log(2 * math.pi)
+        return -0.5 * whitened.squeeze(-1).square().sum(-1) - log_det - constant

@@ -1,0 +1,240 @@
+"""Dense and convolutional bodies. A network returns a distribution or a likelihood's outputs.
+
+All accept any leading batch dimensions (particles, enumeration), take an optional context
+(a one-hot label) beside their input, and hand back the input's float type, so that autocast covers
+networks and never log-probabilities.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyro_models.errors import UsageError
+
+__all__ = ["NormalHead", "dense", "make_decoder", "make_encoder"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "softplus": nn.Softplus,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+}
+NETWORKS = ("dense", "conv")
+_SCALE_FLOOR = 1e-5
+
+
+def dense(sizes: Sequence[int], activation: str = "relu") -> nn.Sequential:
+    """Linear layers of the given sizes with the activation after each but the last.
+
+    >>> dense([784, 400, 2], "tanh")[0].out_features
+    400
+    """
+    if activation not in ACTIVATIONS:
+        raise UsageError(f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}")
+    if any(size < 1 for size in sizes):
+        raise UsageError(f"layer sizes must be positive; got {list(sizes)}")
+    layers: list[nn.Module] = []
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
+        layers += [ACTIVATIONS[activation]()] if i else []
+        layers += [nn.Linear(n_in, n_out)]
+    return nn.Sequential(*layers)
+
+
+def _join(x: Tensor, context: Tensor | None) -> Tensor:
+    """Concatenate along the last dimension, broadcasting the leading ones."""
+    if context is None:
+        return x
+    batch = torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])
+    context = context.to(x.dtype)
+    return torch.cat([x.expand(*batch, -1), context.expand(*batch, -1)], dim=-1)
+
+
+class NormalHead(nn.Module):
+    """Features to N(μ, diag σ²) with σ = softplus(s) + 1e-5: positive, and unbounded above."""
+
+    def __init__(self, features: int, event_dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, 2 * event_dim)
+
+    def forward(self, features: Tensor) -> TorchDistribution:
+        """(\\*batch, features) to a Normal of batch shape (\\*batch,), event shape (event_dim,)."""
+        out = self.linear(features)
+        loc, raw = out.to(torch.promote_types(out.dtype, torch.float32)).chunk(2, dim=-1)
+        return dist.Normal(loc, F.softplus(raw) + _SCALE_FLOOR).to_event(1)
+
+
+class DenseFeatures(nn.Module):
+    """A datum, flattened, with its context beside it, through dense layers."""
+
+    def __init__(
+        self, data_shape: tuple[int, ...], hidden: Sequence[int], context: int, activation: str
+    ) -> None:
+        super().__init__()
+        self.data_dims = len(data_shape)
+        self.out_features = hidden[-1]
+        self.body = nn.Sequential(
+            *dense([math.prod(data_shape) + context, *hidden], activation),
+            ACTIVATIONS[activation](),
+        )
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """(\\*batch, \\*data_shape) to (\\*batch, hidden[-1])."""
+        return self.body(_join(x.flatten(-self.data_dims), context))
+
+
+class ConvFeatures(nn.Module):
+    """3×3 convolutions of stride 2 and padding 1, flattened, with the context beside them."""
+
+    def __init__(
+        self, data_shape: tuple[int, ...], hidden: Sequence[int], context: int, activation: str
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for n_in, n_out in zip([data_shape[0], *hidden[:-1]], hidden, strict=True):
+            layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), ACTIVATIONS[activation]()]
+        self.body = nn.Sequential(*layers)
+        self.out_features = math.prod(_conv_shapes(data_shape, hidden)[-1]) + context
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """(\\*batch, C, H, W) to (\\*batch, features)."""
+        features = self.body(x.reshape(-1, *x.shape[-3:])).flatten(1)
+        return _join(features.unflatten(0, x.shape[:-3]), context)
+
+
+class Encoder(nn.Module):
+    """q(z | x, context) = N(μ(x, c), diag σ²(x, c))."""
+
+    def __init__(self, features: DenseFeatures | ConvFeatures, latent_dim: int) -> None:
+        super().__init__()
+        self.features = features
+        self.head = NormalHead(features.out_features, latent_dim)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> TorchDistribution:
+        """(\\*batch, \\*data_shape) to a Normal over z of batch shape (\\*batch,)."""
+        return self.head(self.features(x, context))
+
+
+class DenseDecoder(nn.Module):
+    """Latents, with context beside them, through dense layers to outputs per pixel."""
+
+    def __init__(
+        self, in_features: int, hidden: Sequence[int], out_shape: tuple[int, ...], activation: str
+    ) -> None:
+        super().__init__()
+        self.out_shape = out_shape
+        self.body = dense([in_features, *hidden, math.prod(out_shape)], activation)
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """(\\*batch, latent_dim) to (\\*batch, \\*out_shape)."""
+        return self.body(_join(z, context)).to(z.dtype).unflatten(-1, self.out_shape)
+
+
+class ConvDecoder(nn.Module):
+    """The mirror image of the convolutional encoder: transposed 3×3 convolutions of stride 2.
+
+    The output padding that undoes ⌈n/2⌉ is worked out per side, so any image size comes back.
+    """
+
+    def __init__(
+        self, in_features: int, hidden: Sequence[int], out_shape: tuple[int, ...], activation: str
+    ) -> None:
+        super().__init__()
+        self.out_shape = out_shape
+        parameters, channels, height, width = out_shape
+        shapes = _conv_shapes((channels, height, width), hidden)[::-1]
+        outputs = [*(s[0] for s in shapes[1:-1]), parameters * channels]
+        self.start_shape = shapes[0]
+        layers: list[nn.Module] = [ACTIVATIONS[activation]()]
+        for i, n_out in enumerate(outputs):
+            small, large = shapes[i], shapes[i + 1]
+            padding = tuple(big - (2 * n - 1) for n, big in zip(small[1:], large[1:], strict=True))
+            layers += [] if i == 0 else [ACTIVATIONS[activation]()]
+            layers += [
+                nn.ConvTranspose2d(small[0], n_out, 3, stride=2, padding=1, output_padding=padding)
+            ]
+        self.linear = nn.Linear(in_features, math.prod(self.start_shape))
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """(\\*batch, latent_dim) to (\\*batch, \\*out_shape)."""
+        z_c = _join(z, context)
+        start = self.linear(z_c.reshape(-1, z_c.shape[-1])).unflatten(-1, self.start_shape)
+        return self.body(start).to(z.dtype).reshape(*z_c.shape[:-1], *self.out_shape)
+
+
+def _conv_shapes(data_shape: tuple[int, ...], channels: Sequence[int]) -> list[tuple[int, ...]]:
+    """Shapes from a datum through 3×3 convolutions of stride 2 and padding 1: n becomes ⌈n/2⌉."""
+    shapes = [tuple(data_shape)]
+    for channel in channels:
+        _, height, width = shapes[-1]
+        shapes.append((channel, -(-height // 2), -(-width // 2)))
+    return shapes
+
+
+def _check(network: str, data_shape: tuple[int, ...], hidden: Sequence[int]) -> None:
+    if network not in NETWORKS:
+        raise UsageError(f"unknown network {network!r}: choose from {', '.join(NETWORKS)}")
+    if network == "conv" and len(data_shape) != 3:
+        raise UsageError(
+            f"a convolutional network needs images of shape (C, H, W); got {tuple(data_shape)}"
+        )
+    if not hidden or any(size < 1 for size in hidden):
+        raise UsageError(f"hidden needs at least one positive layer size; got {list(hidden)}")
+
+
+def make_encoder(
+    network: str,
+    data_shape: tuple[int, ...],
+    hidden: Sequence[int],
+    latent_dim: int,
+    *,
+    context: int = 0,
+    activation: str = "relu",
+) -> Encoder:
+    """Network for q(z | x, context).
+
+    Parameters
+    ----------
+    network
+        ``"dense"``: layers of the sizes ``hidden``. ``"conv"``: convolutions with the channels
+        ``hidden``, each halving height and width.
+    data_shape
+        (C, H, W) or (D,).
+    latent_dim
+        Dimension of z.
+    context
+        Length of the context vector given beside x; 0 for none.
+    """
+    _check(network, data_shape, hidden)
+    body = DenseFeatures if network == "dense" else ConvFeatures
+    return Encoder(body(data_shape, hidden, context, activation), latent_dim)
+
+
+def make_decoder(
+    network: str,
+    latent_dim: int,
+    hidden: Sequence[int],
+    out_shape: tuple[int, ...],
+    *,
+    context: int = 0,
+    activation: str = "relu",
+) -> DenseDecoder | ConvDecoder:
+    """Network from z (and context) to the outputs a likelihood needs.
+
+    ``hidden`` is given in the order of the encoder (from data to latents) and run backwards;
+    ``out_shape`` is (num_parameters, \\*data_shape).
+    """
+    _check(network, out_shape[1:], hidden)
+    if network == "dense":
+        return DenseDecoder(latent_dim + context, hidden[::-1], out_shape, activation)
+    return ConvDecoder(latent_dim + context, hidden, out_shape, activation)

@@ -1,0 +1,193 @@
+"""The contract of a pair, and the few things every pair does in the same way.
+
+A *pair* is a Pyro model p(x, z) with the guide q(z | x) that belongs to it. Whatever learns, infers
+or judges (the package ``inference``) knows a pair by this contract alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
+
+import pyro
+import torch
+from pyro.infer.elbo import ELBO
+from pyro.poutine import runtime
+from pyro.poutine.trace_messenger import TraceMessenger
+from torch import Tensor, nn
+
+from pyro_models.errors import UsageError
+from pyro_models.likelihoods import Likelihood
+
+__all__ = [
+    "LatentSite",
+    "Pair",
+    "data_plate",
+    "fill_unseen",
+    "one_hot",
+    "pixel_mask",
+    "register_with_svi",
+]
+
+DATA_PLATE = "data"
+
+
+@dataclass(frozen=True)
+class LatentSite:
+    """One unobserved site of a model.
+
+    Attributes
+    ----------
+    event_shape
+        Shape of one datum's value: ``(latent_dim,)``, or ``()`` for a discrete site.
+    num_values
+        Number of values of a discrete site; ``None`` for a continuous one.
+    """
+
+    event_shape: tuple[int, ...]
+    num_values: int | None = None
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the site takes finitely many values."""
+        return self.num_values is not None
+
+
+@runtime_checkable
+class Pair(Protocol):
+    """What ``inference`` asks of a model/guide pair; an ``nn.Module`` with these members.
+
+    ``model`` and ``guide`` are modules, both called as ``(x=None, *, y=None, n=None, mask=None)``:
+    ``x`` of shape (B, \\*data_shape), ``y`` integer labels (B,), ``n`` the number of data to
+    generate when ``x`` is None, ``mask`` True where a pixel is seen. Both put every site inside one
+    plate ``"data"`` at dim −1 and use the same site names; the observed site is ``x``. A network
+    belongs to exactly one of the two. A guide may be amortised, exact or empty (enumerated sites).
+    """
+
+    model: nn.Module
+    guide: nn.Module
+    data_shape: tuple[int, ...]
+    num_classes: int | None
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x | latents): its measure, its data and its mean."""
+        ...
+
+    @property
+    def latent_sites(self) -> Mapping[str, LatentSite]:
+        """Name of every unobserved site, and what it is."""
+        ...
+
+    def decode(self, latents: Mapping[str, Tensor], *, y: Tensor | None = None) -> dict[str, Any]:
+        """Distributions of the observed sites given latents with any leading batch dimensions."""
+        ...
+
+    def elbo(self) -> ELBO:
+        """A new Pyro ELBO of the kind that is right for this pair."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """Plain values that rebuild the pair: ``type(pair)(**pair.config())``."""
+        ...
+
+    def parameters(self, recurse: bool = True) -> Any:
+        """All parameters, of model and guide."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All tensors, of model and guide."""
+        ...
+
+
+_counter = itertools.count()
+_svi_names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+def register_with_svi(module: nn.Module) -> None:
+    """Show the module's parameters to ``pyro.infer.SVI``, under a name no other module has.
+
+    SVI moves what a param-only trace sees, and trains nothing, silently, when it sees nothing; and
+    two modules of one name share tensors in Pyro's global store. Outside such a trace this does
+    nothing, so nothing else ever enters that store.
+    """
+    if not any(isinstance(h, TraceMessenger) and h.param_only for h in runtime._PYRO_STACK):
+        return
+    name = _svi_names.setdefault(module, f"{type(module).__name__}_{next(_counter)}")
+    pyro.module(name, module)
+
+
+def data_plate(x: Tensor | None, n: int | None, like: Tensor) -> pyro.plate:
+    """The plate over data, sized by ``x`` or, when generating, by ``n``; on the device of ``like``.
+
+    Raises
+    ------
+    UsageError
+        If both are missing.
+    """
+    if x is None and n is None:
+        raise UsageError("give x to condition on, or n, the number of data to generate")
+    size = n if x is None else x.shape[0]
+    return pyro.plate(DATA_PLATE, size, dim=-1, device=like.device)
+
+
+def pixel_mask(mask: Tensor | None, data_shape: tuple[int, ...]) -> Tensor | None:
+    """A user's mask as booleans of shape (B, \\*data_shape), or (1, \\*data_shape) if shared.
+
+    Parameters
+    ----------
+    mask
+        True = seen. For images (H, W), (C, H, W), (B, H, W) or (B, C, H, W), where C may be 1; for
+        vectors (D,) or (B, D). One value per pixel covers all its channels.
+    data_shape
+        Shape of one datum.
+
+    Raises
+    ------
+    UsageError
+        If the shape fits none of these.
+    """
+    if mask is None:
+        return None
+    mask = mask.bool()
+    if len(data_shape) == 3 and mask.shape[-2:] == data_shape[1:]:
+        if mask.dim() == 2:
+            mask = mask[None, None]
+        elif mask.dim() == 3:
+            per_channel = mask.shape[0] == data_shape[0]
+            mask = mask[None] if per_channel else mask[:, None]
+    elif mask.dim() == 1 and len(data_shape) == 1:
+        mask = mask[None]
+    try:
+        return mask.expand(mask.shape[0], *data_shape)
+    except (RuntimeError, IndexError) as error:
+        raise UsageError(
+            f"a mask of shape {tuple(mask.shape)} does not fit data of shape {data_shape}: give "
+            "one value per pixel, or one per datum and pixel"
+        ) from error
+
+
+def fill_unseen(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Put 0 where ``mask`` is False, so that what stood there, NaN included, reaches nothing."""
+    return x if mask is None else torch.where(mask, x, x.new_zeros(()))
+
+
+def one_hot(y: Tensor | None, num_classes: int, *, who: str) -> Tensor:
+    """Labels (\\*batch,) as one-hot rows (\\*batch, num_classes) of the default float type.
+
+    Raises
+    ------
+    UsageError
+        If labels are missing (None, or −1) or out of range.
+    """
+    if y is None:
+        raise UsageError(f"{who} needs labels: pass y, integers 0…{num_classes - 1}, one per datum")
+    if y.numel() and (int(y.min()) < 0 or int(y.max()) >= num_classes):
+        raise UsageError(
+            f"{who} needs every label in 0…{num_classes - 1}; got values from {int(y.min())} to "
+            f"{int(y.max())} (−1 means missing)"
+        )
+    return nn.functional.one_hot(y.long(), num_classes).to(torch.get_default_dtype())

@@ -1,0 +1,49 @@
+"""The courses' architectures and recipes, as configuration files of ``pyro-models train``.
+
+Each file names a model, its options, the data preparation and how it is trained; the command line
+takes it with ``--preset NAME``, Python with :func:`load_preset`.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pyro_models.errors import UsageError
+
+__all__ = ["load_preset", "preset_names", "preset_path"]
+
+
+def preset_names() -> list[str]:
+    """All presets, in alphabetical order.
+
+    >>> "copenhagen-dense" in preset_names()
+    True
+    """
+    return sorted(Path(p.name).stem for p in files(__name__).iterdir() if p.name.endswith(".yaml"))
+
+
+def preset_path(name: str) -> Path:
+    """The file of a preset.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name.
+    """
+    if name not in preset_names():
+        raise UsageError(f"unknown preset {name!r}: choose from {', '.join(preset_names())}")
+    return Path(str(files(__name__).joinpath(f"{name}.yaml")))
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """The settings of a preset: ``model``, ``options``, and how it is trained.
+
+    >>> load_preset("burda")["options"]["hidden"]
+    [200, 200]
+    """
+    settings: dict[str, Any] = yaml.safe_load(preset_path(name).read_text())
+    return settings

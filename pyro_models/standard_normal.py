@@ -1,0 +1,30 @@
+"""The prior N(0, I) on whatever device and float type the rest of the model is on."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyro_models.errors import UsageError
+
+__all__ = ["StandardNormal"]
+
+
+class StandardNormal(nn.Module):
+    """p(z) = N(0, I), batch shape (), event shape (latent_dim,)."""
+
+    zeros: Tensor
+    ones: Tensor
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        if latent_dim < 1:
+            raise UsageError(f"the latent dimension must be at least 1; got {latent_dim}")
+        self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
+
+    def forward(self) -> TorchDistribution:
+        """The distribution."""
+        return dist.Normal(self.zeros, self.ones).to_event(1)

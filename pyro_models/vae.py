@@ -1,0 +1,157 @@
+"""VAE: p(x | z) p(z) with an amortised Gaussian guide q(z | x)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyro
+from pyro.distributions import TorchDistribution
+from pyro.infer import TraceMeanField_ELBO
+from pyro.infer.elbo import ELBO
+from torch import Tensor, nn
+
+from pyro_models.likelihoods import Likelihood, likelihood_named
+from pyro_models.networks import make_decoder, make_encoder
+from pyro_models.pair import LatentSite, data_plate, fill_unseen, pixel_mask, register_with_svi
+from pyro_models.standard_normal import StandardNormal
+
+__all__ = ["VAE"]
+
+
+class VAEModel(nn.Module):
+    """p(x, z) = p(x | z) N(z; 0, I)."""
+
+    def __init__(self, decoder: nn.Module, likelihood: Likelihood, latent_dim: int) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.prior = StandardNormal(latent_dim)
+
+    def forward(
+        self,
+        x: Tensor | None = None,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """The generative story; labels are ignored."""
+        register_with_svi(self)
+        mask = pixel_mask(mask, self.likelihood.data_shape)
+        with data_plate(x, n, self.prior.zeros):
+            z = pyro.sample("z", self.prior())
+            p_x = self.likelihood(self.decoder(z), mask)
+            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
+
+
+class VAEGuide(nn.Module):
+    """q(z | x) from the encoder; unseen pixels are fed to it as 0."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample z given x; labels are ignored."""
+        register_with_svi(self)
+        seen = pixel_mask(mask, tuple(x.shape[1:]))
+        with data_plate(x, n, x):
+            pyro.sample("z", self.encoder(fill_unseen(x, seen)))
+
+
+class VAE(nn.Module):
+    """Variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014).
+
+    log p(x) ≥ E_{q(z|x)}[log p(x | z)] − KL(q(z | x) ‖ N(0, I)), per datum, in nats.
+
+    Parameters
+    ----------
+    data_shape
+        Shape of one datum, (C, H, W) or (D,).
+    latent_dim
+        Dimension of z.
+    network
+        ``"dense"`` or ``"conv"``.
+    hidden
+        Layer sizes (dense) or channels (conv) from data to latents; the decoder mirrors them.
+    activation
+        relu, tanh, softplus, silu, gelu or leaky_relu.
+    likelihood
+        Name in ``pyro_models.likelihoods.LIKELIHOODS``.
+    likelihood_options
+        Its options, e.g. ``{"scale": "decoder"}``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> vae = VAE((1, 8, 8), latent_dim=2, hidden=[32])
+    >>> vae.decode({"z": torch.zeros(5, 3, 2)})["x"].mean.shape
+    torch.Size([5, 3, 1, 8, 8])
+    """
+
+    num_classes = None
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        *,
+        latent_dim: int = 2,
+        network: str = "dense",
+        hidden: Sequence[int] = (400, 100),
+        activation: str = "relu",
+        likelihood: str = "cross_entropy",
+        likelihood_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.data_shape = tuple(data_shape)
+        self.latent_dim = latent_dim
+        self.network = network
+        self.hidden = tuple(hidden)
+        self.activation = activation
+        p_x = likelihood_named(likelihood, self.data_shape, dict(likelihood_options or {}))
+        out_shape = (p_x.num_parameters, *self.data_shape)
+        decoder = make_decoder(network, latent_dim, hidden, out_shape, activation=activation)
+        self.model = VAEModel(decoder, p_x, latent_dim)
+        self.guide = VAEGuide(
+            make_encoder(network, self.data_shape, hidden, latent_dim, activation=activation)
+        )
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x | z)."""
+        return self.model.likelihood
+
+    @property
+    def latent_sites(self) -> dict[str, LatentSite]:
+        """One continuous site, z."""
+        return {"z": LatentSite((self.latent_dim,))}
+
+    def decode(
+        self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
+    ) -> dict[str, TorchDistribution]:
+        """p(x | z) for ``latents["z"]`` of shape (\\*batch, latent_dim)."""
+        return {"x": self.likelihood(self.model.decoder(latents["z"]))}
+
+    def elbo(self) -> ELBO:
+        """TraceMeanField_ELBO: the KL term in closed form."""
+        return TraceMeanField_ELBO(max_plate_nesting=1)
+
+    def config(self) -> dict[str, Any]:
+        """Plain values that rebuild the pair."""
+        return {
+            "data_shape": list(self.data_shape),
+            "latent_dim": self.latent_dim,
+            "network": self.network,
+            "hidden": list(self.hidden),
+            "activation": self.activation,
+            "likelihood": self.likelihood.name,
+            "likelihood_options": self.likelihood.config(),
+        }
