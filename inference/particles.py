@@ -133,7 +133,9 @@ def particles(
         for site in _sites(guide_trace)
         if not site["infer"].get("is_auxiliary")
     }
-    prior, likelihood, enumerated = [], [], []
+    prior: list[Tensor] = []
+    likelihood: list[Tensor] = []
+    enumerated: list[Tensor] = []
     for site in _sites(model_trace):
         log_prob = _log_prob(site)
         if log_prob.dim() > 2 and math.prod(log_prob.shape[:-2]) > 1:

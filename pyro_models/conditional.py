@@ -39,6 +39,17 @@ class LabelPrior(nn.Module):
         return self.head(label.to(self.head.linear.weight.dtype))
 
 
+def _label_per_datum(y: Tensor | None, num_classes: int, size: int | None) -> Tensor:
+    """One-hot labels (size, num_classes), or (1, num_classes) for one label shared by all."""
+    label = one_hot(y, num_classes, who="a CVAE")
+    if label.dim() != 2 or (size is not None and len(label) not in (1, size)):
+        raise UsageError(
+            f"a CVAE needs one label per datum; got labels of shape {tuple(label.shape[:-1])} for "
+            f"{'as many' if size is None else size} data"
+        )
+    return label
+
+
 class CVAEModel(nn.Module):
     """p(x, z | y) = p(x | z, y) p(z | y)."""
 
@@ -72,8 +83,8 @@ class CVAEModel(nn.Module):
     ) -> Tensor:
         """The generative story for given labels."""
         register_with_svi(self)
-        label = one_hot(y, self.num_classes, who="a CVAE")
-        mask = pixel_mask(mask, self.likelihood.data_shape)
+        label = _label_per_datum(y, self.num_classes, n if x is None else len(x))
+        mask = pixel_mask(mask, self.likelihood.data_shape, x)
         with data_plate(x, len(label) if n is None else n, self.standard.zeros):
             z = pyro.sample("z", self.prior(label))
             p_x = self.likelihood(self.decoder(z, label), mask)
@@ -98,8 +109,8 @@ class CVAEGuide(nn.Module):
     ) -> None:
         """Sample z given x and its label."""
         register_with_svi(self)
-        label = one_hot(y, self.num_classes, who="a CVAE")
-        seen = pixel_mask(mask, tuple(x.shape[1:]))
+        label = _label_per_datum(y, self.num_classes, len(x))
+        seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x):
             pyro.sample("z", self.encoder(fill_unseen(x, seen), label))
 

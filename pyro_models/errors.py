@@ -10,3 +10,7 @@ class UsageError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+    def __init__(self, message: str) -> None:
+        # poutine.trace raises a ValueError again with its trace written below the message
+        super().__init__(message.partition("\nTrace Shapes:")[0])

@@ -102,7 +102,7 @@ class GMMModel(nn.Module):
     ) -> Tensor:
         """The generative story; labels are ignored."""
         register_with_svi(self)
-        mask = pixel_mask(mask, self.data_shape)
+        mask = pixel_mask(mask, self.data_shape, x)
         with data_plate(x, n, self.logits):
             k = pyro.sample(
                 "k", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"}
@@ -125,6 +125,19 @@ class EmptyGuide(nn.Module):
         """Sample nothing."""
 
 
+class Baseline(nn.Module):
+    """b(x), one value per datum, in the shape that TraceGraph_ELBO compares it with."""
+
+    def __init__(self, dim: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.network = dense([dim, *hidden, 1])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) to (B,), or to () if B = 1: Pyro's cost of a single datum has no dimension."""
+        values: Tensor = self.network(features).squeeze(-1)
+        return values.squeeze(0) if len(values) == 1 else values
+
+
 class AssignmentGuide(nn.Module):
     """q(k | x) = Categorical(f(x)), with a learned baseline b(x) for its score-function gradient.
 
@@ -137,7 +150,7 @@ class AssignmentGuide(nn.Module):
     def __init__(self, dim: int, num_components: int, hidden: Sequence[int]) -> None:
         super().__init__()
         self.network = dense([dim, *hidden, num_components])
-        self.baseline = nn.Sequential(dense([dim, *hidden, 1]), nn.Flatten(-2))
+        self.baseline = Baseline(dim, hidden)
         self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
 
@@ -151,7 +164,7 @@ class AssignmentGuide(nn.Module):
     ) -> None:
         """Sample k given x; unseen pixels are fed as the mean of the data."""
         register_with_svi(self)
-        seen = pixel_mask(mask, tuple(x.shape[1:]))
+        seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         features = (x.flatten(1) - self.centre) / self.scale
         features = fill_unseen(features, None if seen is None else seen.flatten(1))
         baseline = {"nn_baseline": self.baseline, "nn_baseline_input": features}
@@ -324,7 +337,7 @@ class GMM(nn.Module):
     def _log_joint(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """log π_k + log p(x_seen | k), (B, K)."""
         k = torch.arange(self.num_components, device=x.device)
-        seen = pixel_mask(mask, self.data_shape)
+        seen = pixel_mask(mask, self.data_shape, x)
         p_x = self.model.component(k, None if seen is None else seen.unsqueeze(1))
         return self.model.logits.log_softmax(-1) + p_x.log_prob(fill_unseen(x, seen).unsqueeze(1))
 

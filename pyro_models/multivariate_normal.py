@@ -50,7 +50,7 @@ class ImageMultivariateNormal(TorchDistribution):
         super().__init__(batch, torch.Size(event_shape), validate_args=False)
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """All real arrays of the event shape."""
         return constraints.independent(constraints.real, len(self.event_shape))
 

@@ -157,7 +157,7 @@ class ConvDecoder(nn.Module):
         layers: list[nn.Module] = [ACTIVATIONS[activation]()]
         for i, n_out in enumerate(outputs):
             small, large = shapes[i], shapes[i + 1]
-            padding = tuple(big - (2 * n - 1) for n, big in zip(small[1:], large[1:], strict=True))
+            padding = (large[1] - (2 * small[1] - 1), large[2] - (2 * small[2] - 1))
             layers += [] if i == 0 else [ACTIVATIONS[activation]()]
             layers += [
                 nn.ConvTranspose2d(small[0], n_out, 3, stride=2, padding=1, output_padding=padding)

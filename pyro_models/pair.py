@@ -23,8 +23,10 @@ from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood
 
 __all__ = [
+    "Exact",
     "LatentSite",
     "Pair",
+    "StartsFromData",
     "data_plate",
     "fill_unseen",
     "one_hot",
@@ -103,6 +105,33 @@ class Pair(Protocol):
         ...
 
 
+@runtime_checkable
+class StartsFromData(Protocol):
+    """A pair that is started from data before it is trained (k-means, the data's mean)."""
+
+    @property
+    def started(self) -> bool:
+        """Whether the parameters come from data already."""
+        ...
+
+    def start_from(self, x: Tensor, *, seed: int = 0) -> str:
+        """Start from prepared data (N, \\*data_shape); returns the start's name, for the record."""
+        ...
+
+
+@runtime_checkable
+class Exact(Protocol):
+    """A pair whose evidence and posterior are known exactly."""
+
+    def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """log p(x_seen), (B,), nats."""
+        ...
+
+    def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> Any:
+        """p(latents | x_seen), batch shape (B,)."""
+        ...
+
+
 _counter = itertools.count()
 _svi_names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
@@ -126,15 +155,19 @@ def data_plate(x: Tensor | None, n: int | None, like: Tensor) -> pyro.plate:
     Raises
     ------
     UsageError
-        If both are missing.
+        If both are missing, or there are no data.
     """
-    if x is None and n is None:
-        raise UsageError("give x to condition on, or n, the number of data to generate")
     size = n if x is None else x.shape[0]
+    if size is None:
+        raise UsageError("give x to condition on, or n, the number of data to generate")
+    if size < 1:
+        raise UsageError(f"there must be at least one datum; got {size}")
     return pyro.plate(DATA_PLATE, size, dim=-1, device=like.device)
 
 
-def pixel_mask(mask: Tensor | None, data_shape: tuple[int, ...]) -> Tensor | None:
+def pixel_mask(
+    mask: Tensor | None, data_shape: tuple[int, ...], x: Tensor | None = None
+) -> Tensor | None:
     """A user's mask as booleans of shape (B, \\*data_shape), or (1, \\*data_shape) if shared.
 
     Parameters
@@ -144,11 +177,13 @@ def pixel_mask(mask: Tensor | None, data_shape: tuple[int, ...]) -> Tensor | Non
         vectors (D,) or (B, D). One value per pixel covers all its channels.
     data_shape
         Shape of one datum.
+    x
+        The data it goes with, if any: then the number of data must fit too.
 
     Raises
     ------
     UsageError
-        If the shape fits none of these.
+        If the shape fits none of these, or fits two: (3, H, W) beside three data of three channels.
     """
     if mask is None:
         return None
@@ -158,16 +193,24 @@ def pixel_mask(mask: Tensor | None, data_shape: tuple[int, ...]) -> Tensor | Non
             mask = mask[None, None]
         elif mask.dim() == 3:
             per_channel = mask.shape[0] == data_shape[0]
+            if per_channel and x is not None and len(x) == mask.shape[0] > 1:
+                raise UsageError(
+                    f"a mask of shape {tuple(mask.shape)} may be one per datum or one per channel: "
+                    f"give {(len(x), 1, *data_shape[1:])} or {(1, *data_shape)}"
+                )
             mask = mask[None] if per_channel else mask[:, None]
     elif mask.dim() == 1 and len(data_shape) == 1:
         mask = mask[None]
     try:
-        return mask.expand(mask.shape[0], *data_shape)
+        mask = mask.expand(mask.shape[0], *data_shape)
     except (RuntimeError, IndexError) as error:
         raise UsageError(
             f"a mask of shape {tuple(mask.shape)} does not fit data of shape {data_shape}: give "
             "one value per pixel, or one per datum and pixel"
         ) from error
+    if x is not None and len(mask) not in (1, len(x)):
+        raise UsageError(f"a mask for {len(mask)} data does not fit {len(x)} data")
+    return mask
 
 
 def fill_unseen(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -181,10 +224,12 @@ def one_hot(y: Tensor | None, num_classes: int, *, who: str) -> Tensor:
     Raises
     ------
     UsageError
-        If labels are missing (None, or −1) or out of range.
+        If labels are missing (None, or −1), out of range, or no integers.
     """
     if y is None:
         raise UsageError(f"{who} needs labels: pass y, integers 0…{num_classes - 1}, one per datum")
+    if y.is_floating_point():
+        raise UsageError(f"{who} needs integer labels; got {y.dtype}")
     if y.numel() and (int(y.min()) < 0 or int(y.max()) >= num_classes):
         raise UsageError(
             f"{who} needs every label in 0…{num_classes - 1}; got values from {int(y.min())} to "

@@ -66,7 +66,7 @@ class PPCAModel(nn.Module):
     ) -> Tensor:
         """The generative story; labels are ignored."""
         register_with_svi(self)
-        mask = pixel_mask(mask, self.data_shape)
+        mask = pixel_mask(mask, self.data_shape, x)
         with data_plate(x, n, self.mu):
             z = pyro.sample("z", self.prior())
             p_x = self.likelihood(self.decoder(z), mask)
@@ -130,7 +130,7 @@ class ExactGuide(nn.Module):
         model = self.model
         with torch.no_grad():
             W, mu, sigma = model.W, model.mu, model.sigma
-            seen = pixel_mask(mask, model.data_shape)
+            seen = pixel_mask(mask, model.data_shape, x)
             mean, chol, _ = model.posterior(x, seen, W, mu, sigma)
             q_z = _normal_from_precision(mean, chol, sigma)
         with data_plate(x, n, x):
@@ -159,7 +159,7 @@ class LinearGuide(nn.Module):
     ) -> None:
         """Sample z given x; unseen pixels are fed as 0."""
         register_with_svi(self)
-        seen = pixel_mask(mask, tuple(x.shape[1:]))
+        seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         mean = self.mean(fill_unseen(x, seen).flatten(1)).to(x.dtype)
         with data_plate(x, n, x):
             pyro.sample("z", dist.MultivariateNormal(mean, scale_tril=self.scale_tril()))
@@ -272,7 +272,7 @@ class PPCA(nn.Module):
         """Start training at the data's mean and total variance; returns a name for the record."""
         generator = torch.Generator().manual_seed(seed)
         flat = x.flatten(1)
-        scale = float(flat.var(0).mean().sqrt().clamp_min(1e-6))
+        scale = float(flat.var(0, correction=0).mean().sqrt().clamp_min(1e-6))
         self.model.mu.copy_(flat.mean(0))
         W = torch.randn(self.model.W.shape, generator=generator, dtype=torch.float64)
         self.model.W.copy_(W * 0.1 * scale)
@@ -294,7 +294,7 @@ class PPCA(nn.Module):
         """W, μ, σ, then the posterior's mean, Cholesky factor and residual; float64 if possible."""
         kind = x.dtype if x.device.type == "mps" else torch.float64
         W, mu, sigma = (t.to(kind) for t in (self.model.W, self.model.mu, self.model.sigma))
-        seen = pixel_mask(mask, self.data_shape)
+        seen = pixel_mask(mask, self.data_shape, x)
         return (W, mu, sigma, *self.model.posterior(x.to(kind), seen, W, mu, sigma))
 
     def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -304,7 +304,7 @@ class PPCA(nn.Module):
         """
         W, _, sigma, _, chol, residual = self._exact(x, mask)
         q = W.shape[1]
-        seen = pixel_mask(mask, self.data_shape)
+        seen = pixel_mask(mask, self.data_shape, x)
         n_seen = residual.shape[1] if seen is None else seen.flatten(1).sum(1)
         projected = torch.linalg.solve_triangular(
             chol, (residual @ W).unsqueeze(-1), upper=False

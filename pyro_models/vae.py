@@ -38,7 +38,7 @@ class VAEModel(nn.Module):
     ) -> Tensor:
         """The generative story; labels are ignored."""
         register_with_svi(self)
-        mask = pixel_mask(mask, self.likelihood.data_shape)
+        mask = pixel_mask(mask, self.likelihood.data_shape, x)
         with data_plate(x, n, self.prior.zeros):
             z = pyro.sample("z", self.prior())
             p_x = self.likelihood(self.decoder(z), mask)
@@ -62,7 +62,7 @@ class VAEGuide(nn.Module):
     ) -> None:
         """Sample z given x; labels are ignored."""
         register_with_svi(self)
-        seen = pixel_mask(mask, tuple(x.shape[1:]))
+        seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x):
             pyro.sample("z", self.encoder(fill_unseen(x, seen)))
 

@@ -1,1 +1,38 @@
-"""."""
+"""Figures: latents, decoded images and learning curves.
+
+Every function returns a new ``matplotlib.figure.Figure`` and touches neither pyplot's state, nor
+the pair's parameters and modes, nor torch's generators: ``figure.savefig("name.pdf")`` writes it,
+and a notebook shows it as a cell's last value (after ``%matplotlib inline``).
+
+===========================  ====================================================================
+``latent_scatter``           posterior means of data, by class
+``latent_grid``              decoded means on a regular grid of two latents
+``reconstructions``          originals beside reconstructions
+``prior_samples``            images of latents drawn from the prior
+``class_grid``               prior samples of every class, one column each
+``interpolation``            images decoded on the way from one datum's code to another's
+``mixture_means``            the mean image of every component of a mixture
+``learning_curves``          the bound, epoch by epoch
+===========================  ====================================================================
+"""
+
+from inference.figures.curves import learning_curves
+from inference.figures.images import (
+    class_grid,
+    interpolation,
+    mixture_means,
+    prior_samples,
+    reconstructions,
+)
+from inference.figures.latent import latent_grid, latent_scatter
+
+__all__ = [
+    "class_grid",
+    "interpolation",
+    "latent_grid",
+    "latent_scatter",
+    "learning_curves",
+    "mixture_means",
+    "prior_samples",
+    "reconstructions",
+]

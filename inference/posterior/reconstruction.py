@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_models import Pair, UsageError
+from pyro_models.pair import Exact
 
 __all__ = ["Draw", "latent_means", "posterior_sites", "reconstruct"]
 
@@ -41,7 +42,7 @@ def posterior_sites(
     for name in pair.latent_sites:
         if name in trace.nodes:
             sites[name] = trace.nodes[name]["fn"]
-        elif len(pair.latent_sites) == 1 and hasattr(pair, "exact_posterior"):
+        elif len(pair.latent_sites) == 1 and isinstance(pair, Exact):
             sites[name] = pair.exact_posterior(x, mask)
         else:
             raise UsageError(f"the guide has no site {name!r}, and no exact posterior is known")

@@ -73,15 +73,15 @@ class ImageData:
             )
         return self.splits[name]
 
-    def prepared(self, name: str, *, seed: int = 0) -> Split:
+    def prepared(self, name: str, *, seed: int = 0, limit: int | None = None) -> Split:
         """A split with its pixels prepared; the same draws for the same seed."""
-        return self.draw(name, torch.Generator().manual_seed(seed))
+        return self.draw(name, torch.Generator().manual_seed(seed), limit=limit)
 
-    def draw(self, name: str, generator: torch.Generator) -> Split:
-        """A split with its pixels prepared by the next draws of ``generator``."""
+    def draw(self, name: str, generator: torch.Generator, *, limit: int | None = None) -> Split:
+        """A split, or its first ``limit`` data, prepared by the next draws of ``generator``."""
         split = self.split(name)
-        x = prepare(split.x, self.preparation, levels=self.levels, generator=generator)
-        return Split(x, split.y)
+        x = prepare(split.x[:limit], self.preparation, levels=self.levels, generator=generator)
+        return Split(x, None if split.y is None else split.y[:limit])
 
     @property
     def redraws(self) -> bool:

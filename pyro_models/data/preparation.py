@@ -5,7 +5,7 @@
 ``threshold``           1 where the pixel is above 0.5
 ``dynamic``             a fresh Bernoulli(pixel) draw at each use
 ``static``              one Bernoulli(pixel) draw, seeded once
-``dequantised``         ((L − 1) x + u) / L, u ~ U[0, 1), for L grey levels; (255 x + u) / 256
+``dequantised``         ((L − 1) x + u) / L, u ~ U(0, 1), for L grey levels; (255 x + u) / 256
 ======================  =========================================================================
 """
 
@@ -71,7 +71,9 @@ def prepare(
                 "these data have no known number of grey levels, so they cannot be dequantised; "
                 "give 8-bit pixels (dtype uint8), or use the preparation grey"
             )
-        return (x * (levels - 1) + noise) / levels
+        # rounding must not put a pixel on 0 or 1, where a density may be infinite
+        edge = torch.finfo(x.dtype).eps / 2
+        return ((x * (levels - 1) + noise) / levels).clamp(edge / levels, 1 - edge)
     return (noise < x).to(x.dtype)
 
 

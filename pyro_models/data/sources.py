@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -64,6 +65,8 @@ def load_data(
     >>> load_data("digits", preparation="threshold")
     ImageData(digits, (1, 8, 8), train 1,257, validation 180, test 360, threshold)
     """
+    if labels is not None and not isinstance(source, Tensor | np.ndarray):
+        raise UsageError(f"labels go with an array; {source} brings its own")
     if isinstance(source, Tensor | np.ndarray):
         data = _from_arrays("array", {"x": source, "y": labels}, seed=seed)
     elif source == "digits":
@@ -117,29 +120,31 @@ def _mnist(name: str) -> ImageData:
         root = Path(os.environ.get(DATA_VARIABLE) or "data")
     dataset = getattr(datasets, folder_name)
     parts = []
-    for train, count in zip((True, False), MNIST_COUNTS, strict=True):
+    for is_train, count in zip((True, False), MNIST_COUNTS, strict=True):
         try:
-            part = dataset(root, train=train, download=download)
-        except (RuntimeError, OSError) as error:
+            part = dataset(root, train=is_train, download=download)
+        except Exception as error:  # torchvision raises many kinds, AssertionError among them
+            if not download:
+                raise UsageError(
+                    f"{name} in {root} is damaged ({type(error).__name__}: {error}); fetch it again"
+                ) from error
             raise UsageError(
                 f"{name} is not here and cannot be downloaded: put {', '.join(_IDX_FILES)} into "
                 f"{root / folder_name / 'raw'}, or point {DATA_VARIABLE} to the folder that holds "
                 f"{folder_name}/raw"
             ) from error
-        except ValueError as error:
-            raise UsageError(f"{name} in {root} is damaged ({error}); fetch it again") from error
         if len(part.data) != count or len(part.targets) != count:
             raise UsageError(
                 f"{name} in {root} has {len(part.data):,} images where {count:,} belong; "
                 "fetch it again"
             )
         parts.append(Split(part.data.unsqueeze(1).float().div_(255), part.targets.long()))
-    train, test = parts
-    cut = len(train) - MNIST_VALIDATION
-    assert train.y is not None
+    learn, test = parts
+    cut = len(learn) - MNIST_VALIDATION
+    assert learn.y is not None
     splits = {
-        "train": Split(train.x[:cut], train.y[:cut]),
-        "validation": Split(train.x[cut:], train.y[cut:]),
+        "train": Split(learn.x[:cut], learn.y[:cut]),
+        "validation": Split(learn.x[cut:], learn.y[cut:]),
         "test": test,
     }
     return ImageData(name, splits, levels=256, num_classes=10)
@@ -163,8 +168,8 @@ def _from_file(path: Path, *, seed: int) -> ImageData:
         raise UsageError(f"there is no file {path}")
     try:
         content = np.load(path, allow_pickle=False)
-        arrays = {"x": content} if path.suffix == ".npy" else dict(content)
-    except (ValueError, OSError, EOFError) as error:
+        arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise UsageError(f"{path} is not a readable {path.suffix} file of plain arrays") from error
     return _from_arrays(path.stem, arrays, seed=seed)
 
@@ -205,8 +210,8 @@ def _from_arrays(name: str, arrays: dict[str, Any], *, seed: int) -> ImageData:
         "test": Split(test, y_test),
     }
     known = [y for y in (y_train, y_test) if y is not None and y.numel()]
-    num_classes = int(max(y.max() for y in known)) + 1 if known else None
-    return ImageData(name, splits, levels=levels, num_classes=num_classes)
+    num_classes = int(max(y.max() for y in known)) + 1 if known else 0
+    return ImageData(name, splits, levels=levels, num_classes=num_classes or None)
 
 
 def _pixels(array: Any, name: str) -> tuple[Tensor, int | None]:
@@ -220,12 +225,10 @@ def _pixels(array: Any, name: str) -> tuple[Tensor, int | None]:
             f"{name} has shape {tuple(x.shape)}: images are (N, H, W) or (N, C, H, W), vectors "
             "(N, D)"
         )
-    if x.dtype == torch.bool:
-        x = x.float()
     levels = None
     if x.dtype == torch.uint8 and x.dim() > 2:
         x, levels = x.float() / 255, 256
-    x = x if x.is_floating_point() else x.float()
+    x = x.to(torch.get_default_dtype())  # what a new model is in; numpy's own default is float64
     if x.dim() == 3:
         x = x.unsqueeze(1)
     if not bool(torch.isfinite(x).all()):
@@ -241,7 +244,10 @@ def _pixels(array: Any, name: str) -> tuple[Tensor, int | None]:
 def _labels(array: Any, count: int, name: str) -> Tensor | None:
     if array is None:
         return None
-    y = torch.as_tensor(array)
+    try:
+        y = torch.as_tensor(array)
+    except TypeError as error:
+        raise UsageError(f"{name}: labels must be integers ({error})") from error
     if y.is_floating_point() or y.dtype == torch.bool or y.shape != (count,):
         raise UsageError(
             f"{name}: labels must be integers of shape ({count},); got {y.dtype} of shape "

@@ -1,0 +1,116 @@
+"""Many images in one axes: a mosaic of tiles, drawn by a single ``imshow``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+__all__ = ["Mosaic", "mosaic", "mosaic_figure"]
+
+_TILE_DOTS = 56  # tiles of fewer pixels are magnified, so that gaps can be thin
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Tiles laid out in rows and columns, with gaps that are transparent.
+
+    Attributes
+    ----------
+    pixels
+        (height, width) grey, masked in the gaps, or (height, width, 4) RGBA; values in [0, 1].
+    across, down
+        Centres of the columns, left to right, and of the rows, top to bottom, in mosaic pixels.
+    tile
+        Height and width of a tile, in mosaic pixels.
+    """
+
+    pixels: np.ndarray
+    across: np.ndarray
+    down: np.ndarray
+    tile: tuple[int, int]
+
+
+def mosaic(
+    images: Tensor,
+    *,
+    columns: int,
+    gaps_across: float | Sequence[float] = 0.04,
+    gaps_down: float | Sequence[float] = 0.04,
+) -> Mosaic:
+    """Lay out images row by row; the last row may stay incomplete.
+
+    Parameters
+    ----------
+    images
+        (N, C, H, W) in [0, 1], clipped; C = 1 grey, C = 3 RGB.
+    columns
+        Tiles in a row.
+    gaps_across, gaps_down
+        Gaps between columns and between rows as parts of a tile's width and height: one for all,
+        or one for each. Only if all are 0 the tiles keep their own pixels; otherwise each pixel
+        becomes a square of equal pixels, as many as make the gaps thin.
+    """
+    count, channels, height, width = images.shape
+    rows = math.ceil(count / columns)
+    magnify = max(1, math.ceil(_TILE_DOTS / min(height, width)))
+    if not np.any(gaps_across) and not np.any(gaps_down):
+        magnify = 1
+    height, width = height * magnify, width * magnify
+    top = _starts(rows, height, gaps_down)
+    left = _starts(columns, width, gaps_across)
+    values = images.detach().float().cpu().clamp(0, 1).numpy().transpose(0, 2, 3, 1)
+    values = values.repeat(magnify, axis=1).repeat(magnify, axis=2)
+
+    colours = 1 if channels == 1 else 4
+    pixels = np.full((top[-1] + height, left[-1] + width, colours), np.nan, dtype=np.float32)
+    if colours == 4:
+        pixels[:] = (1, 1, 1, 0)
+        values = np.concatenate([values, np.ones_like(values[..., :1])], axis=-1)
+    for i, value in enumerate(values):
+        row, column = divmod(i, columns)
+        pixels[top[row] : top[row] + height, left[column] : left[column] + width] = value
+    shown = np.ma.masked_invalid(pixels[..., 0]) if colours == 1 else pixels
+    return Mosaic(shown, left + (width - 1) / 2, top + (height - 1) / 2, tile=(height, width))
+
+
+def _starts(count: int, size: int, gaps: float | Sequence[float]) -> np.ndarray:
+    """First pixel of each of ``count`` tiles of ``size`` pixels with gaps between them."""
+    between = np.broadcast_to(np.asarray(gaps), (max(count - 1, 0),))
+    widths = np.ceil(between * size).astype(int)
+    return np.concatenate([[0], np.cumsum(size + widths)]).astype(int)[:count]
+
+
+def mosaic_figure(
+    tiles: Mosaic, *, title: str, tile_inches: float, max_inches: float = 7.0
+) -> tuple[Figure, Axes]:
+    """A figure of one mosaic, without ticks.
+
+    Parameters
+    ----------
+    tiles
+        What to show.
+    title
+        Drawn above.
+    tile_inches
+        Width of a tile on paper, made smaller where the whole would be wider than ``max_inches``.
+    """
+    height, width = tiles.pixels.shape[:2]
+    inches = min(max_inches, tile_inches * width / tiles.tile[1])
+    inches = max(inches, 2.5)
+    around = 0.65 + 0.17 * title.count("\n")
+    figure = Figure(figsize=(inches + 0.3, inches * height / width + around), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+    axes = figure.add_subplot()
+    axes.imshow(tiles.pixels, cmap="gray", vmin=0, vmax=1)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.tick_params(length=0, labelsize=8)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=10)
+    return figure, axes

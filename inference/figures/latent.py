@@ -1,0 +1,280 @@
+"""Figures of latent space: where data are inferred to lie, and what is decoded where."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from inference.figures.decoding import check_images, condition, decoded_means, given, undisturbed
+from inference.figures.grid import mosaic, mosaic_figure
+from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area
+from inference.posterior.reconstruction import latent_means
+from pyro_models import Pair, UsageError
+
+__all__ = ["latent_grid", "latent_scatter"]
+
+_MAX_TICKS = 10
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25}
+
+
+def latent_scatter(
+    pair: Pair, x: Tensor, y: Tensor | None = None, *, title: str | None = None
+) -> Figure:
+    """Posterior means E[z | x] of data, by class.
+
+    One latent: a strip per class (a histogram without labels). Two: a scatter plot. Three: the same
+    in 3-D. More: their first two principal components, with the share of variance in the labels.
+
+    Parameters
+    ----------
+    pair
+        Whose guide infers.
+    x
+        Prepared data (B, \\*data_shape).
+    y
+        Labels (B,), −1 where missing; they colour the points, and go to the guide. Classes are told
+        apart by colour, by marker and by a numeral at the class median.
+    title
+        Drawn above; by default the pair's name and the number of data.
+
+    Raises
+    ------
+    UsageError
+        If the pair has no continuous latent, or there are no data to project.
+    """
+    with undisturbed(pair) as device:
+        labels = given(y, len(x), device)
+        means = latent_means(pair, x.to(device), y=labels).cpu().double().numpy()
+    names = [f"E[{name} | x{condition(pair, y)}]" for name in _latent_names(pair)]
+    if means.shape[1] > 3:
+        means, names = _principal(means, names)
+    classes = None if labels is None else labels.cpu().numpy()
+    figure = Figure(figsize=(6.2, 5.2), layout="constrained")
+    axes: Any
+    if means.shape[1] == 1:
+        axes = figure.add_subplot()
+        _strips(axes, means[:, 0], names[0], classes)
+    elif means.shape[1] == 2:
+        axes = figure.add_subplot()
+        axes.set_aspect("equal", adjustable="datalim")
+        _points(axes, means, names, classes)
+        _plain(axes)
+    else:
+        axes = figure.add_subplot(projection="3d")
+        _points(axes, means, names, classes)
+        axes.set_zlabel(names[2])
+        axes.locator_params(nbins=5)
+    axes.set_title(title or f"{type(pair).__name__}: {len(x):,} posterior means", fontsize=10)
+    return figure
+
+
+def _latent_names(pair: Pair) -> list[str]:
+    """A name for each column of ``latent_means``: z, or z₁, z₂, …; z1[1], … where z1 is a site."""
+    names = []
+    for name, site in pair.latent_sites.items():
+        if site.discrete:
+            continue
+        size = math.prod(site.event_shape)
+        for i in range(1, size + 1):
+            index = str(i).translate(_SUBSCRIPTS) if len(name) == 1 else f"[{i}]"
+            names.append(name if size == 1 else name + index)
+    return names
+
+
+def _principal(means: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
+    """First two principal components, (B, 2), and their names with the share of variance."""
+    from sklearn.decomposition import PCA
+
+    if len(means) < 2:
+        raise UsageError(f"principal components need at least 2 data; got {len(means)}")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pca = PCA(2, svd_solver="full").fit(means)
+    shares = np.nan_to_num(pca.explained_variance_ratio_)
+    titles = [
+        f"PC {i} of the {means.shape[1]} latents' posterior means ({share:.0%} of variance)"
+        for i, share in enumerate(shares, start=1)
+    ]
+    return pca.transform(means), titles
+
+
+def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray | None) -> None:
+    """Points in 2-D or 3-D with a legend, and a numeral at the median of each class."""
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    if classes is None:
+        axes.scatter(*means.T, color=PETROFF[0], s=16, alpha=0.75, **_EDGE)
+        return
+    present = np.unique(classes)
+    for label in present:
+        axes.scatter(
+            *means[classes == label].T,
+            color=class_colour(label),
+            marker=class_marker(label),
+            s=marker_area(label),
+            alpha=0.75,
+            label="missing" if label < 0 else str(label),
+            zorder=1 if label < 0 else 2,
+            **_EDGE,
+        )
+    known = present[present >= 0]
+    if len(known):
+        medians = np.stack([np.median(means[classes == label], axis=0) for label in known])
+        if means.shape[1] == 2:
+            medians = _apart(medians, 0.05 * float(np.ptp(means, axis=0).max()))
+        for label, position in zip(known, medians, strict=True):
+            _numeral(axes, position, str(label))
+    axes.legend(
+        title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9
+    )
+
+
+def _apart(positions: np.ndarray, distance: float) -> np.ndarray:
+    """Positions (N, 2) pushed apart, pair by pair, until all are about ``distance`` apart."""
+    places = positions.copy()
+    for _ in range(100):
+        for i in range(len(places)):
+            for j in range(i):
+                between = places[i] - places[j]
+                length = float(np.hypot(*between))
+                if length < distance:
+                    direction = between / length if length > 0 else np.array([1.0, 0.0])
+                    places[i] += direction * (distance - length) / 2
+                    places[j] -= direction * (distance - length) / 2
+    return places
+
+
+def _numeral(axes: Any, position: np.ndarray, text: str) -> None:
+    """A class numeral, readable on any colour."""
+    halo = [patheffects.withStroke(linewidth=3, foreground="white")]
+    style: dict[str, Any] = {"ha": "center", "va": "center", "color": INK, "zorder": 10}
+    axes.text(*position, text, fontsize=13, fontweight="bold", path_effects=halo, **style)
+
+
+def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None) -> None:
+    """One latent: a jittered strip per class, or a histogram."""
+    axes.set_xlabel(name)
+    if classes is None:
+        axes.hist(means, bins=40, color=PETROFF[0])
+        axes.set_ylabel("number of data")
+        _plain(axes)
+        return
+    present = np.unique(classes)
+    jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(means))
+    for row, label in enumerate(present):
+        inside = classes == label
+        axes.scatter(
+            means[inside],
+            row + jitter[inside],
+            s=marker_area(label),
+            alpha=0.75,
+            color=class_colour(label),
+            marker=class_marker(label),
+            **_EDGE,
+        )
+        axes.plot([np.median(means[inside])] * 2, [row - 0.38, row + 0.38], color=INK, lw=2)
+    axes.set_yticks(range(len(present)), ["missing" if c < 0 else str(c) for c in present])
+    axes.set_ylabel("class (bar: median)")
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    """No box around the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def latent_grid(
+    pair: Pair,
+    *,
+    size: int = 20,
+    span: tuple[float, float] | None = None,
+    y: int | None = None,
+) -> Figure:
+    """Decoded means E[x | z] on a regular grid of two latents, z₁ to the right, z₂ upwards.
+
+    Parameters
+    ----------
+    pair
+        A pair whose only continuous site is of two latents.
+    size
+        Values per latent, n.
+    span
+        None: the standard normal's quantiles Φ⁻¹((i + ½) / n), i = 0 … n − 1, so that every image
+        stands for the same prior probability. (low, high): n evenly spaced values from low to high.
+    y
+        The label to decode with, for pairs that need one.
+
+    Raises
+    ------
+    UsageError
+        If there are not exactly two latents, data are no images, or the span is empty.
+    """
+    name = _two_latents(pair)
+    check_images(pair)
+    values = _grid_values(size, span)
+    with undisturbed(pair) as device:
+        reference = next(iter(pair.parameters()))
+        axis = values.to(reference)
+        down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")
+        z = torch.stack([across, down], dim=-1).flatten(0, 1)
+        images = decoded_means(pair, {name: z}, given(y, len(z), device))
+    tiles = mosaic(images, columns=size, gaps_across=0, gaps_down=0)
+    spacing = "quantiles of N(0, 1)" if span is None else "evenly spaced"
+    under = f", y = {y}" if condition(pair, y) else ""
+    figure, axes = mosaic_figure(
+        tiles, title=f"Decoded means E[x | {name}{under}],  {name} {spacing}", tile_inches=0.5
+    )
+    ticks = _tick_values(values, span)
+    text = [f"{tick:.2f}".replace("-", "−") for tick in ticks]
+    axes.set_xticks(np.interp(ticks, values, tiles.across), text)
+    axes.set_yticks(np.interp(ticks, values, tiles.down[::-1]), text)
+    axes.tick_params(length=3)
+    horizontal, vertical = _latent_names(pair)
+    axes.set_xlabel(horizontal)
+    axes.set_ylabel(vertical)
+    return figure
+
+
+def _tick_values(values: Tensor, span: tuple[float, float] | None) -> np.ndarray:
+    """At most ten values of z to write at the axes: round ones where the axis is linear."""
+    if span is not None:
+        ticks = np.asarray(MaxNLocator(_MAX_TICKS - 2).tick_values(*span))
+        return ticks[(ticks >= span[0]) & (ticks <= span[1])]
+    size = len(values)
+    return values.numpy()[np.linspace(0, size - 1, min(size, _MAX_TICKS)).round().astype(int)]
+
+
+def _two_latents(pair: Pair) -> str:
+    """Name of the one continuous site of two latents."""
+    sizes = {
+        name: site.event_shape for name, site in pair.latent_sites.items() if not site.discrete
+    }
+    if list(sizes.values()) != [(2,)]:
+        found = ", ".join(f"{name} of shape {shape}" for name, shape in sizes.items()) or "none"
+        raise UsageError(
+            f"latent_grid needs one site of exactly 2 latents; this {type(pair).__name__} has "
+            f"{found}: build it with latent_dim=2"
+        )
+    return next(iter(sizes))
+
+
+def _grid_values(size: int, span: tuple[float, float] | None) -> Tensor:
+    """Increasing values of one latent, (size,)."""
+    if size < 1:
+        raise UsageError(f"the grid's size must be at least 1; got {size}")
+    if span is None:
+        return torch.special.ndtri((torch.arange(size, dtype=torch.float64) + 0.5) / size)
+    low, high = span
+    if not low < high or size < 2:
+        raise UsageError(
+            f"a span goes from low to high, e.g. (-4, 4), in at least 2 values; got {span}, {size}"
+        )
+    return torch.linspace(low, high, size, dtype=torch.float64)

@@ -1,0 +1,87 @@
+"""What may happen between epochs besides training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from inference.learning.files import write_atomically
+from inference.learning.history import Epoch
+from pyro_models import Pair, UsageError
+
+__all__ = ["Callback", "Moment", "Snapshots"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The state that a callback sees: after ``epoch`` of ``epochs``, or before training at 0."""
+
+    pair: Pair
+    epoch: int
+    epochs: int
+    history: tuple[Epoch, ...]
+    out: Path | None
+
+
+class Callback(Protocol):
+    """Called before the first epoch and after each; a string it returns stops training, as why."""
+
+    def __call__(self, moment: Moment) -> str | None:
+        """Look at the moment; leave the parameters alone."""
+        ...
+
+
+class Snapshots:
+    """Figures of the pair after named epochs.
+
+    Parameters
+    ----------
+    draw
+        From a pair to a matplotlib Figure, e.g. ``lambda pair: figures.class_grid(pair)``.
+    at
+        Epoch numbers, or ``"start"`` (before training), ``"half"`` and ``"end"``.
+    folder
+        Where PNG files go; ``figures`` in the run folder unless given.
+
+    Attributes
+    ----------
+    figures
+        The figures drawn so far, by epoch.
+
+    Raises
+    ------
+    UsageError
+        If a moment is neither a number nor one of the three words.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[Pair], Any],
+        *,
+        at: Sequence[int | str] = ("start", "half", "end"),
+        folder: str | Path | None = None,
+    ) -> None:
+        for moment in at:
+            if not isinstance(moment, int) and moment not in ("start", "half", "end"):
+                raise UsageError(
+                    f"snapshots are at epoch numbers, start, half or end; got {moment!r}"
+                )
+        self.draw = draw
+        self.at = tuple(at)
+        self.folder = None if folder is None else Path(folder)
+        self.figures: dict[int, Any] = {}
+
+    def __call__(self, moment: Moment) -> str | None:
+        """Draw and save, if this is one of the moments."""
+        words = {"start": 0, "half": (moment.epochs + 1) // 2, "end": moment.epochs}
+        if moment.epoch not in {words.get(m, m) if isinstance(m, str) else m for m in self.at}:
+            return None
+        figure = self.draw(moment.pair)
+        self.figures[moment.epoch] = figure
+        folder = self.folder or (moment.out / "figures" if moment.out else None)
+        if folder is not None:
+            path = folder / f"epoch-{moment.epoch:04d}.png"
+            write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+        return None

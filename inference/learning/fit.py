@@ -1,0 +1,177 @@
+"""Learning: one loop for every pair and objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyro.infer.elbo import ELBO
+from torch.optim import Optimizer
+
+from inference.learning.callbacks import Callback
+from inference.learning.history import History
+from inference.learning.randomness import seeded
+from inference.learning.runs import Run
+from inference.learning.settings import Settings, check_pair_fits
+from inference.learning.training import Training
+from pyro_models import ImageData, Pair, UsageError
+
+__all__ = ["Fit", "fit"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained pair, what happened, and where it lies on disk (``None`` if nowhere)."""
+
+    pair: Pair
+    history: History
+    out: Path | None
+
+
+def fit(
+    pair: Pair,
+    data: ImageData,
+    *,
+    objective: str | ELBO = "elbo",
+    optimizer: str | Callable[..., Optimizer] = "Adam",
+    optimizer_options: Mapping[str, Any] | None = None,
+    lr: float = 1e-3,
+    schedule: str | Callable[..., Any] | None = None,
+    schedule_options: Mapping[str, Any] | None = None,
+    epochs: int = 25,
+    batch_size: int = 128,
+    clip_norm: float | None = None,
+    beta_warmup: int = 0,
+    patience: int | None = None,
+    min_improvement: float = 0.0,
+    restore_best: bool = False,
+    curve_size: int = 10_000,
+    callbacks: Sequence[Callback] = (),
+    seed: int = 0,
+    device: str = "cpu",
+    precision: str = "float32",
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> Fit:
+    """Maximise a bound on log p(x) over model and guide, by minibatch gradient ascent.
+
+    The objective is the average over a batch, so a learning rate means the same for any batch size.
+    The pair is trained in place. No global generator of the caller moves.
+
+    Parameters
+    ----------
+    pair
+        The pair; if it knows how to start from data and has not yet, it does so first.
+    data
+        Training data, prepared anew each epoch where the preparation is random.
+    objective
+        ``"elbo"`` (the right one for the pair), ``"trace"``, ``"mean_field"``, ``"trace_graph"``,
+        ``"trace_enum"``, or an instance of any Pyro ELBO.
+    optimizer, optimizer_options, lr
+        Name or class from ``torch.optim`` (fused where it can be), further options, learning rate.
+    schedule, schedule_options
+        Name from ``torch.optim.lr_scheduler`` or a function of the optimiser, stepped per batch.
+    epochs, batch_size
+        Passes over the training data; data per step.
+    clip_norm
+        Largest norm of the gradient of the bound per datum.
+    beta_warmup
+        Epochs over which β, the weight of the latent terms, rises linearly to 1.
+    patience, min_improvement
+        Stop after this many epochs whose validation bound rose by no more than ``min_improvement``
+        nats over the best.
+    restore_best
+        End with the parameters of the best validation epoch.
+    curve_size
+        The training curve is computed on this many training data; 0 leaves both curves out, unless
+        stopping needs the validation curve.
+    callbacks
+        Called before training and after each epoch, e.g. :class:`Snapshots`.
+    seed
+        Of shuffling, pixel preparation, sampling and the start. (Weights were drawn when the pair
+        was built.)
+    device
+        ``"cpu"``, ``"cuda"`` or ``"mps"``; the pair ends there.
+    precision
+        ``"float32"``: no autocast (a pair in float64 trains in float64). ``"bfloat16"``: autocast
+        for the networks; log-probabilities stay in float32.
+    out
+        Run folder: checkpoint, weights and history after each epoch.
+    resume
+        Go on from the last checkpoint in ``out``; on a CPU with the same number of threads it ends
+        bit for bit where the uninterrupted run would have.
+    force
+        Replace a run that is in ``out``.
+    progress
+        Show a progress bar with the bound per datum.
+
+    Returns
+    -------
+    Fit
+        The pair, the history, and the run folder.
+
+    Raises
+    ------
+    UsageError
+        For settings or data that do not fit.
+    NonFiniteError
+        If the loss, gradient or parameters become NaN or infinite; it names step, site and the last
+        good checkpoint.
+
+    Examples
+    --------
+    >>> from pyro_models import VAE, load_data
+    >>> data = load_data("digits")
+    >>> vae = VAE(data.data_shape, hidden=[64])
+    >>> result = fit(vae, data, epochs=2, progress=False)
+    >>> len(result.history.epochs)
+    2
+    """
+    settings = Settings(
+        objective=objective,
+        optimizer=optimizer,
+        optimizer_options=optimizer_options or {},
+        lr=lr,
+        schedule=schedule,
+        schedule_options=schedule_options or {},
+        epochs=epochs,
+        batch_size=batch_size,
+        clip_norm=clip_norm,
+        beta_warmup=beta_warmup,
+        patience=patience,
+        min_improvement=min_improvement,
+        restore_best=restore_best,
+        curve_size=curve_size,
+        seed=seed,
+        device=device,
+        precision=precision,
+    )
+    check_pair_fits(pair, data, settings)
+    run = None if out is None else Run(out)
+    if resume and (run is None or not run.exists):
+        raise UsageError(f"there is no run to resume in {out}" if out else "resume needs out")
+    if run is not None and not resume:
+        run.refuse_to_overwrite(force=force)
+    with seeded(seed, torch.device(device)):
+        training = Training(pair, data, settings, run)
+        if resume:
+            training.restore()
+        elif run is not None:
+            run.create(pair, {"data": _describe(data), "settings": settings.plain()})
+        history = training.run_epochs(callbacks, progress=progress)
+    return Fit(pair, history, None if run is None else run.folder)
+
+
+def _describe(data: ImageData) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "preparation": data.preparation,
+        "levels": data.levels,
+        "num_classes": data.num_classes,
+        "splits": {name: len(split) for name, split in data.splits.items()},
+    }

@@ -1,0 +1,71 @@
+"""What happened in each epoch, and how it ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+
+__all__ = ["Epoch", "History"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training data; bounds in nats per datum, higher is better.
+
+    Attributes
+    ----------
+    epoch
+        1, 2, …
+    running
+        Mean of the objective over the epoch's steps, while the parameters moved (and at its β).
+    train, validation
+        The bound after the epoch, at fixed parameters, β = 1 and the same draws every epoch;
+        ``None`` where it was not computed.
+    learning_rate, beta
+        At the end of the epoch.
+    seconds
+        Wall time of the epoch's training steps.
+    """
+
+    epoch: int
+    running: float
+    train: float | None
+    validation: float | None
+    learning_rate: float
+    beta: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class History:
+    """All epochs of a run.
+
+    Attributes
+    ----------
+    epochs
+        The records.
+    objective
+        What was maximised.
+    start
+        How parameters were started from data, if they were.
+    best_epoch
+        Epoch of the best validation bound, if there is one.
+    stopped
+        Why training ended.
+    """
+
+    epochs: tuple[Epoch, ...]
+    objective: str
+    start: str | None = None
+    best_epoch: int | None = None
+    stopped: str = ""
+    unit: str = "nats per datum"
+
+    def to_csv(self) -> str:
+        """The records as CSV text with a header."""
+        out = io.StringIO()
+        writer = csv.DictWriter(out, [f.name for f in fields(Epoch)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(record) for record in self.epochs)
+        return out.getvalue()

@@ -1,0 +1,207 @@
+"""A run folder: what was trained, how, and the state to go on from.
+
+======================  =============================================================
+``run.json``            the pair's configuration, the data, the settings, versions
+``weights.safetensors`` the weights after the last epoch (the best, once restored)
+``checkpoint.pt``       all that is needed to resume; loaded with weights only
+``history.csv``         one row per epoch
+======================  =============================================================
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from inference.learning.files import write_atomically
+from inference.learning.history import History
+from pyro_models import Pair, UsageError, build
+from pyro_models.registry import PAIRS
+
+__all__ = ["Run"]
+
+FORMAT = "pyro-models run 1"
+OWN_FILES = ("run.json", "weights.safetensors", "checkpoint.pt", "history.csv", "history.png")
+OWN_RESULTS = ("scores.json", "figures")
+_UNPICKLING = pickle.UnpicklingError
+
+
+class Run:
+    """A run folder on disk.
+
+    Parameters
+    ----------
+    folder
+        Where it is, or is to be.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pyro_models import VAE
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = Run(folder)
+    ...     run.create(VAE((1, 8, 8), hidden=[8]), {"data": {}, "settings": {}})
+    ...     run.save_weights(VAE((1, 8, 8), hidden=[8]))
+    ...     run.load_pair().hidden
+    (8,)
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.folder / "run.json").is_file()
+
+    def refuse_to_overwrite(self, *, force: bool) -> None:
+        """Make way for a new run.
+
+        Raises
+        ------
+        UsageError
+            If a run is here and ``force`` is not given, or something else is.
+        """
+        if self.exists:
+            if not force:
+                raise UsageError(
+                    f"{self.folder} already holds a run: go on with it (resume), replace it "
+                    "(force), or name another folder"
+                )
+            for name in OWN_FILES + OWN_RESULTS:
+                path = self.folder / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise UsageError(f"{self.folder} is there and is not a run folder: name another one")
+
+    def create(self, pair: Pair, record: Mapping[str, Any]) -> None:
+        """Write ``run.json``: the pair's configuration and what goes with it."""
+        names = [name for name, cls in PAIRS.items() if type(pair) is cls]
+        description = {
+            "format": FORMAT,
+            "model": names[0] if names else None,
+            "class": type(pair).__name__,
+            "config": pair.config(),
+            **record,
+            "versions": {name: version(name) for name in ("pyro-models", "pyro-ppl", "torch")},
+        }
+        write_atomically(self.folder / "run.json", json.dumps(description, indent=2) + "\n")
+
+    def record_end(self, history: History) -> None:
+        """Add to ``run.json`` how training ended."""
+        description = self.describe()
+        description["training"] = {
+            "epochs": len(history.epochs),
+            "objective": history.objective,
+            "start": history.start,
+            "best_epoch": history.best_epoch,
+            "stopped": history.stopped,
+        }
+        write_atomically(self.folder / "run.json", json.dumps(description, indent=2) + "\n")
+
+    def describe(self) -> dict[str, Any]:
+        """The content of ``run.json``.
+
+        Raises
+        ------
+        UsageError
+            If the folder is not a run folder, or the file is damaged.
+        """
+        path = self.folder / "run.json"
+        if not path.is_file():
+            raise UsageError(f"{self.folder} is not a run folder: it has no run.json")
+        try:
+            description: dict[str, Any] = json.loads(path.read_text())
+            found = description["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} is damaged; train again, or restore the file") from error
+        if found != FORMAT:
+            raise UsageError(f"{path} is of the format {found!r}, not {FORMAT!r}")
+        return description
+
+    def save_weights(self, pair: Pair) -> None:
+        """Write the weights of model and guide."""
+        tensors = {k: v.detach().cpu().contiguous() for k, v in pair.state_dict().items()}
+        write_atomically(self.folder / "weights.safetensors", safetensors.torch.save(tensors))
+
+    def load_pair(self) -> Pair:
+        """Rebuild the pair with its trained weights, on the CPU.
+
+        Raises
+        ------
+        UsageError
+            If the run is of a class that is not registered, or its weights are missing, damaged or
+            another pair's.
+        """
+        description = self.describe()
+        if description["model"] is None:
+            raise UsageError(
+                f"{self.folder} holds a {description['class']}, which is not in "
+                "pyro_models.registry.PAIRS: rebuild it yourself and load its weights"
+            )
+        pair = build(description["model"], **description["config"])
+        path = self.folder / "weights.safetensors"
+        try:
+            weights = safetensors.torch.load(path.read_bytes())
+        except FileNotFoundError as error:
+            raise UsageError(f"{self.folder} has no weights yet: no epoch was finished") from error
+        except (safetensors.SafetensorError, OSError) as error:
+            raise UsageError(f"{path} is damaged: {error}") from error
+        load_weights(pair, weights, path)
+        return pair
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Write all that is needed to resume."""
+        path = self.folder / "checkpoint.pt"
+        content = {"format": FORMAT, **state}
+        write_atomically(path, lambda file: torch.save(content, file))
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint, or ``None`` if no epoch was finished; nothing pickled is run.
+
+        Raises
+        ------
+        UsageError
+            If it is damaged or not one of ours.
+        """
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            return None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, OSError, EOFError, LookupError, ValueError, _UNPICKLING) as error:
+            raise UsageError(
+                f"{path} is damaged or foreign, and was not loaded; train again with force, or "
+                "restore the file"
+            ) from error
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise UsageError(f"{path} is not a checkpoint of pyro-models")
+        return state
+
+
+def load_weights(pair: Pair, weights: Mapping[str, Tensor], source: object) -> None:
+    """Load weights into a pair, in its own float type.
+
+    Raises
+    ------
+    UsageError
+        If they are of another architecture.
+    """
+    own = pair.state_dict()
+    wrong = sorted(set(own) ^ set(weights)) or [
+        name for name in own if own[name].shape != weights[name].shape
+    ]
+    if wrong:
+        raise UsageError(f"{source} holds the weights of another pair ({wrong[0]} does not fit)")
+    for name, tensor in weights.items():
+        own[name].copy_(tensor)

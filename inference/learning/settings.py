@@ -1,0 +1,148 @@
+"""How a pair is trained: the options of ``fit``, checked once, and kept with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from pyro.infer.elbo import ELBO
+
+from pyro_models import ImageData, Pair, UsageError
+
+__all__ = ["Settings", "check_pair_fits"]
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of :func:`inference.learning.fit.fit`, which describes them."""
+
+    objective: str | ELBO = "elbo"
+    optimizer: str | Callable[..., Any] = "Adam"
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    lr: float = 1e-3
+    schedule: str | Callable[..., Any] | None = None
+    schedule_options: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 25
+    batch_size: int = 128
+    clip_norm: float | None = None
+    beta_warmup: int = 0
+    patience: int | None = None
+    min_improvement: float = 0.0
+    restore_best: bool = False
+    curve_size: int = 10_000
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("epochs", 0),
+            ("beta_warmup", 0),
+            ("curve_size", 0),
+            ("batch_size", 1),
+        ):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        if self.patience is not None and self.patience < 1:
+            raise UsageError(f"patience must be at least 1 epoch; got {self.patience}")
+        if self.min_improvement < 0:
+            raise UsageError(f"min_improvement cannot be negative; got {self.min_improvement}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise UsageError(f"clip_norm must be positive; got {self.clip_norm}")
+        if not self.lr > 0:
+            raise UsageError(f"lr must be positive; got {self.lr}")
+        if self.precision not in PRECISIONS:
+            raise UsageError(
+                f"unknown precision {self.precision!r}: choose from {', '.join(PRECISIONS)}"
+            )
+        _check_device(self.device)
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as plain values, for the record; functions and instances by name."""
+        values = asdict(self)
+        for name in ("objective", "optimizer", "schedule"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                values[name] = getattr(value, "__name__", type(value).__name__)
+        for name in ("optimizer_options", "schedule_options"):
+            values[name] = {k: v if _is_plain(v) else repr(v) for k, v in values[name].items()}
+        return values
+
+    def check_same(self, earlier: Mapping[str, Any]) -> None:
+        """Refuse to resume a run that was begun with other settings; more epochs are fine.
+
+        Raises
+        ------
+        UsageError
+            Naming the first setting that differs.
+        """
+        for name, value in self.plain().items():
+            was = earlier.get(name)
+            was = tuple(was) if isinstance(was, list) else was
+            if name in ("device",) or (name == "epochs" and self.schedule is None):
+                continue
+            if was != (tuple(value) if isinstance(value, list) else value):
+                raise UsageError(
+                    f"this run was begun with {name} {was!r}, not {value!r}: resume it with the "
+                    "same settings, or start another"
+                )
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | list | tuple)
+
+
+def _check_device(name: str) -> None:
+    try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}: cpu, cuda or mps") from error
+    there: dict[str, Callable[[], bool]] = {
+        "cpu": lambda: True,
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+    }
+    if kind not in there:
+        raise UsageError(f"unknown device {name!r}: cpu, cuda or mps")
+    if not there[kind]():
+        raise UsageError(f"this machine has no {kind} device that torch can use; use cpu")
+
+
+def check_pair_fits(pair: Pair, data: ImageData, settings: Settings) -> None:
+    """Refuse data or settings that the pair cannot be trained with.
+
+    Raises
+    ------
+    UsageError
+        One line that says what does not fit.
+    """
+    if tuple(pair.data_shape) != data.data_shape:
+        raise UsageError(
+            f"the pair is made for data of shape {tuple(pair.data_shape)}, and {data.name} has "
+            f"{data.data_shape}"
+        )
+    for name, split in data.splits.items():
+        if pair.num_classes is not None:
+            if split.y is None:
+                raise UsageError(
+                    f"{type(pair).__name__} needs labels, and the {name} split of {data.name} has "
+                    "none"
+                )
+            if len(split) and (int(split.y.min()) < 0 or int(split.y.max()) >= pair.num_classes):
+                raise UsageError(
+                    f"labels of {data.name} must lie in 0…{pair.num_classes - 1}, and its {name} "
+                    f"split has {int(split.y.min())} to {int(split.y.max())}"
+                )
+        if len(split):
+            pair.likelihood.check(data.prepared(name, seed=settings.seed).x)
+    if "validation" not in data.splits and (settings.patience or settings.restore_best):
+        raise UsageError(
+            "early stopping and restoring the best epoch need a validation split, and these data "
+            "have none (all training data are used)"
+        )
+    if settings.beta_warmup and any(site.discrete for site in pair.latent_sites.values()):
+        raise UsageError("β warm-up is not defined for enumerated or sampled discrete sites")

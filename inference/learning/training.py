@@ -1,0 +1,298 @@
+"""The training loop, as a state that can be saved after any epoch and gone on from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from inference.learning.callbacks import Callback, Moment
+from inference.learning.files import write_atomically
+from inference.learning.history import Epoch, History
+from inference.learning.nonfinite import NonFiniteError, culprit, finite_parameters
+from inference.learning.objectives import Objective
+from inference.learning.optimisers import make_optimiser, make_schedule, step_schedule
+from inference.learning.randomness import generator_states, restore_generators, seeded
+from inference.learning.runs import Run, load_weights
+from inference.learning.settings import Settings
+from inference.learning.stopping import EarlyStopping
+from pyro_models import ImageData, Pair
+from pyro_models.data import Split
+from pyro_models.pair import StartsFromData
+
+__all__ = ["Training"]
+
+
+class Training:
+    """One training of one pair; runs under the generators that its maker has seeded.
+
+    Parameters
+    ----------
+    pair
+        Trained in place.
+    data
+        What it learns from.
+    settings
+        How.
+    run
+        Where it is kept, if anywhere.
+    """
+
+    def __init__(self, pair: Pair, data: ImageData, settings: Settings, run: Run | None) -> None:
+        assert isinstance(pair, nn.Module)
+        self.pair, self.data, self.settings, self.run = pair, data, settings, run
+        self.device = torch.device(settings.device)
+        pair.to(self.device)
+        self.dtype = next(pair.parameters()).dtype
+        self.objective = Objective(pair, settings.objective)
+        self.parameters = [p for p in pair.parameters() if p.requires_grad]
+        self.num_train = len(data.split("train"))
+        self.steps_per_epoch = -(-self.num_train // settings.batch_size)
+        self.optimiser = make_optimiser(
+            settings.optimizer, self.parameters, lr=settings.lr, options=settings.optimizer_options
+        )
+        self.schedule = make_schedule(
+            settings.schedule,
+            self.optimiser,
+            total_steps=max(1, settings.epochs * self.steps_per_epoch),
+            options=settings.schedule_options,
+        )
+        self.shuffling = torch.Generator().manual_seed(settings.seed)
+        self.drawing = torch.Generator().manual_seed(settings.seed + 1)
+        self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
+        self.stopping = EarlyStopping(
+            patience=settings.patience,
+            min_improvement=settings.min_improvement,
+            keep_weights=settings.restore_best,
+        )
+        self.epochs: list[Epoch] = []
+        self.start: str | None = None
+        self._fixed = None if data.redraws else self._on_device(data.prepared("train"))
+
+    def run_epochs(self, callbacks: Sequence[Callback], *, progress: bool) -> History:
+        """Train from the present epoch to the last one or to an early stop."""
+        if not self.epochs:
+            self._start_from_data()
+            self._call(callbacks)
+            self._save()
+        bar = tqdm(
+            total=self.settings.epochs * self.steps_per_epoch,
+            initial=len(self.epochs) * self.steps_per_epoch,
+            disable=not progress,
+            unit="step",
+            mininterval=0.3,
+            dynamic_ncols=True,
+        )
+        with bar:
+            while len(self.epochs) < self.settings.epochs and not self.stopping.reason:
+                running, seconds = self._train_epoch(bar)
+                self._finish_epoch(running, seconds)
+                self._call(callbacks)
+                self._save()
+        return self._finish()
+
+    def restore(self) -> None:
+        """Take up the state of the last checkpoint of the run, if an epoch was finished."""
+        assert self.run is not None
+        described = self.run.describe()
+        self.settings.check_same(described["settings"])
+        state = self.run.load_checkpoint()
+        if state is None:
+            return
+        load_weights(self.pair, state["weights"], self.run.folder / "checkpoint.pt")
+        self.optimiser.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        self.shuffling.set_state(state["shuffling"])
+        self.drawing.set_state(state["drawing"])
+        self.permutation = state["permutation"]
+        self.stopping.load_state(state["stopping"])
+        self.epochs = [Epoch(**record) for record in state["history"]]
+        self.start = state["start"]
+        restore_generators(state["generators"], self.device)
+
+    def _save(self) -> None:
+        if self.run is None:
+            return
+        self.run.save_checkpoint(
+            {
+                "weights": self.pair.state_dict(),
+                "optimizer": self.optimiser.state_dict(),
+                "schedule": None if self.schedule is None else self.schedule.state_dict(),
+                "generators": generator_states(self.device),
+                "shuffling": self.shuffling.get_state(),
+                "drawing": self.drawing.get_state(),
+                "permutation": self.permutation,
+                "stopping": self.stopping.state(),
+                "history": [asdict(record) for record in self.epochs],
+                "start": self.start,
+            }
+        )
+        self.run.save_weights(self.pair)
+        write_atomically(self.run.folder / "history.csv", self._history().to_csv())
+
+    def _start_from_data(self) -> None:
+        """Let a pair that starts from data do so, once."""
+        pair = self.pair
+        if isinstance(pair, StartsFromData) and not pair.started:
+            x, _ = self._training_data()
+            self.start = pair.start_from(x, seed=self.settings.seed)
+        if not finite_parameters(self.pair):
+            raise NonFiniteError("the pair has a parameter that is NaN or infinite before training")
+
+    def _on_device(self, split: Split) -> tuple[Tensor, Tensor | None]:
+        y = None if split.y is None else split.y.to(self.device)
+        return split.x.to(self.device, self.dtype), y
+
+    def _training_data(self) -> tuple[Tensor, Tensor | None]:
+        """Pixels of one epoch: fresh draws where the preparation is random."""
+        if self._fixed is not None:
+            return self._fixed
+        return self._on_device(self.data.draw("train", self.drawing))
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.settings.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _train_epoch(self, bar: Any) -> tuple[float, float]:
+        """All batches once; returns the running mean of the objective, and seconds."""
+        began = time.perf_counter()
+        x, y = self._training_data()
+        order = self.permutation.to(self.device)
+        total = 0.0
+        for step in range(self.steps_per_epoch):
+            rows = order[step * self.settings.batch_size : (step + 1) * self.settings.batch_size]
+            labels = None if y is None else y[rows]
+            bound = self._step(step, x[rows], labels)
+            total += bound * len(rows)
+            bar.update(1)
+            if step % 50 == 0:
+                bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
+                bar.set_postfix_str(f"bound {bound:.2f} nats per datum", refresh=False)
+        self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
+        return total / self.num_train, time.perf_counter() - began
+
+    def _step(self, step: int, x: Tensor, y: Tensor | None) -> float:
+        """One update; returns the bound on the batch before it."""
+        before = generator_states(self.device)
+        first = not self.epochs and step == 0
+        self.optimiser.zero_grad()
+        try:
+            with pyro.validation_enabled(first), self._autocast():
+                bound = self.objective.backward(x, y=y, beta=self._beta(step))
+        except torch.linalg.LinAlgError as error:
+            raise self._failure(step, f"a covariance is not positive definite ({error})") from error
+        finite = bound - bound == 0
+        if finite and self.settings.clip_norm is not None:
+            norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
+            finite = bool(torch.isfinite(norm))
+        if not finite:
+            restore_generators(before, self.device)
+            raise self._failure(step, culprit(self.pair, x, y))
+        self.optimiser.step()
+        step_schedule(self.schedule)
+        return bound
+
+    def _failure(self, step: int, what: str) -> NonFiniteError:
+        epoch = len(self.epochs) + 1
+        kept = "no checkpoint was kept (give out, a run folder)"
+        if self.run is not None:
+            checkpoint = self.run.folder / "checkpoint.pt"
+            kept = f"last good checkpoint: {checkpoint} (epoch {epoch - 1})"
+        return NonFiniteError(
+            f"training stopped in epoch {epoch}, step {step + 1} of {self.steps_per_epoch}: not "
+            f"finite is {what}; {kept}; try a lower lr or clip_norm"
+        )
+
+    def _beta(self, step: int) -> float:
+        """Weight of the latent terms: from near 0 linearly to 1 over ``beta_warmup`` epochs."""
+        steps = self.settings.beta_warmup * self.steps_per_epoch
+        done = len(self.epochs) * self.steps_per_epoch + step + 1
+        return min(1.0, done / steps) if steps else 1.0
+
+    def _finish_epoch(self, running: float, seconds: float) -> None:
+        """Curves on the parameters as they now are, and what follows from them."""
+        if not finite_parameters(self.pair):
+            names = (n for n, p in self.pair.named_parameters() if not torch.isfinite(p).all())
+            raise self._failure(self.steps_per_epoch - 1, f"parameter {next(names)}")
+        record = Epoch(
+            epoch=len(self.epochs) + 1,
+            running=running,
+            train=self._curve("train", limit=self.settings.curve_size),
+            validation=self._curve("validation", limit=None),
+            learning_rate=float(self.optimiser.param_groups[0]["lr"]),
+            beta=self._beta(self.steps_per_epoch - 1),
+            seconds=seconds,
+        )
+        self.epochs.append(record)
+        bound = record.validation if record.validation is not None else running
+        step_schedule(self.schedule, bound=bound)
+        self.stopping.look(record, self.pair)
+
+    @torch.no_grad()
+    def _curve(self, name: str, *, limit: int | None) -> float | None:
+        """The bound on a split: the same draws after every epoch, nothing else moved."""
+        needed = name == "validation" and self.stopping.needs_validation
+        if name not in self.data.splits or not (self.settings.curve_size or needed):
+            return None
+        x, y = self._on_device(self.data.prepared(name, seed=self.settings.seed, limit=limit))
+        with seeded(self.settings.seed, self.device), _evaluating(self.pair), self._autocast():
+            return self.objective.value(x, y=y)
+
+    def _call(self, callbacks: Sequence[Callback]) -> None:
+        """Callbacks see the pair in evaluation mode and cannot move the generators."""
+        moment = Moment(
+            pair=self.pair,
+            epoch=len(self.epochs),
+            epochs=self.settings.epochs,
+            history=tuple(self.epochs),
+            out=None if self.run is None else self.run.folder,
+        )
+        for callback in callbacks:
+            with seeded(self.settings.seed, self.device), _evaluating(self.pair):
+                reason = callback(moment)
+            if reason:
+                self.stopping.stop(reason)
+
+    def _history(self) -> History:
+        return History(
+            tuple(self.epochs),
+            objective=self.objective.name,
+            start=self.start,
+            best_epoch=self.stopping.best_epoch,
+            stopped=self.stopping.reason,
+        )
+
+    def _finish(self) -> History:
+        if not self.stopping.reason:
+            self.stopping.stop(f"all {len(self.epochs)} epochs done")
+        if self.stopping.restore_best(self.pair):
+            self.stopping.stop(
+                f"{self.stopping.reason}; parameters of epoch {self.stopping.best_epoch} restored"
+            )
+            if self.run is not None:
+                self.run.save_weights(self.pair)
+        if self.run is not None:
+            self.run.record_end(self._history())
+        return self._history()
+
+
+@contextmanager
+def _evaluating(pair: Pair) -> Iterator[None]:
+    """Evaluation mode, then each module's own mode again."""
+    assert isinstance(pair, nn.Module)
+    modes = {module: module.training for module in pair.modules()}
+    pair.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
