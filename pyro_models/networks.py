@@ -181,13 +181,17 @@ def _conv_shapes(data_shape: tuple[int, ...], channels: Sequence[int]) -> list[t
     return shapes
 
 
-def _check(network: str, data_shape: tuple[int, ...], hidden: Sequence[int]) -> None:
+def _check(
+    network: str, data_shape: tuple[int, ...], hidden: Sequence[int], latent_dim: int
+) -> None:
     if network not in NETWORKS:
         raise UsageError(f"unknown network {network!r}: choose from {', '.join(NETWORKS)}")
     if network == "conv" and len(data_shape) != 3:
         raise UsageError(
             f"a convolutional network needs images of shape (C, H, W); got {tuple(data_shape)}"
         )
+    if latent_dim < 1:
+        raise UsageError(f"the latent dimension must be at least 1; got {latent_dim}")
     if not hidden or any(size < 1 for size in hidden):
         raise UsageError(f"hidden needs at least one positive layer size; got {list(hidden)}")
 
@@ -215,7 +219,7 @@ def make_encoder(
     context
         Length of the context vector given beside x; 0 for none.
     """
-    _check(network, data_shape, hidden)
+    _check(network, data_shape, hidden, latent_dim)
     body = DenseFeatures if network == "dense" else ConvFeatures
     return Encoder(body(data_shape, hidden, context, activation), latent_dim)
 
@@ -234,7 +238,7 @@ def make_decoder(
     ``hidden`` is given in the order of the encoder (from data to latents) and run backwards;
     ``out_shape`` is (num_parameters, \\*data_shape).
     """
-    _check(network, out_shape[1:], hidden)
+    _check(network, out_shape[1:], hidden, latent_dim)
     if network == "dense":
         return DenseDecoder(latent_dim + context, hidden[::-1], out_shape, activation)
     return ConvDecoder(latent_dim + context, hidden, out_shape, activation)

@@ -305,7 +305,7 @@ class PPCA(nn.Module):
         W, _, sigma, _, chol, residual = self._exact(x, mask)
         q = W.shape[1]
         seen = pixel_mask(mask, self.data_shape, x)
-        n_seen = residual.shape[1] if seen is None else seen.flatten(1).sum(1)
+        n_seen = residual.shape[1] if seen is None else seen.flatten(1).sum(1, dtype=W.dtype)
         projected = torch.linalg.solve_triangular(
             chol, (residual @ W).unsqueeze(-1), upper=False
         ).squeeze(-1)

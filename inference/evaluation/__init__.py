@@ -1,1 +1,20 @@
-"""."""
+"""How good is the story, and may these two numbers be compared at all?"""
+
+from inference.evaluation.comparison import Comparison, compare
+from inference.evaluation.estimates import LogWeights, exact_log_prob, log_weights
+from inference.evaluation.evaluate import Evaluation, evaluate
+from inference.evaluation.scores import Score, from_sum, on_unit_pixels, to_bits_per_dimension
+
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "LogWeights",
+    "Score",
+    "compare",
+    "evaluate",
+    "exact_log_prob",
+    "from_sum",
+    "log_weights",
+    "on_unit_pixels",
+    "to_bits_per_dimension",
+]

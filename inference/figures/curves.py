@@ -134,7 +134,9 @@ def learning_curves(history: LearningHistory, *, title: str | None = None) -> Fi
     axes.set_axisbelow(True)
     objective = getattr(history, "objective", None)
     if title or objective:
-        axes.set_title(title or f"objective: {objective}", fontsize=10, pad=18)
+        axes.set_title(
+            title or f"objective: {objective}", fontsize=10, pad=6 if best is None else 18
+        )
     return figure
 
 
@@ -173,7 +175,7 @@ def _mark_outside(axes: Axes, bounds: list[_Bound]) -> None:
         "zorder": 5,
     }
     notes = []
-    deepest, when, colour = math.inf, math.nan, INK
+    deepest, when = math.inf, math.nan
     broken = False
     for bound in bounds:
         hidden = np.isfinite(bound.values) & (bound.values < low)
@@ -189,9 +191,10 @@ def _mark_outside(axes: Axes, bounds: list[_Bound]) -> None:
         notes.append(f"▼ deeper: down to {deepest:,.0f} at epoch {when:.0f}".replace("-", "−"))
     if broken:
         notes.append("× not finite")
-    axes.text(
-        0.99, 0.03, "\n".join(notes), transform=axes.transAxes, ha="right", fontsize=8, color=INK
-    )
+    if notes:
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+        where: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "zorder": 4}
+        axes.text(0.99, 0.04, "\n".join(notes), fontsize=8, color=INK, bbox=box, **where)
 
 
 def _mark_best(axes: Axes, bounds: list[_Bound], best: int) -> None:

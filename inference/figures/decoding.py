@@ -14,6 +14,7 @@ from inference.posterior.reconstruction import Draw
 from pyro_models import Pair, UsageError
 
 __all__ = [
+    "check_data",
     "check_draw",
     "check_images",
     "condition",
@@ -39,7 +40,7 @@ def undisturbed(pair: Pair, *, seed: int = 0) -> Iterator[torch.device]:
     device = device_of(pair)
     try:
         for module in modules:
-            module.training = False
+            pass
         with torch.no_grad(), seeded(seed, device):
             yield device
     finally:
@@ -47,7 +48,20 @@ def undisturbed(pair: Pair, *, seed: int = 0) -> Iterator[torch.device]:
             module.training = mode
 
 
-def check_images(pair: Pair, *given: Tensor | None) -> None:
+def check_data(pair: Pair, x: Tensor) -> None:
+    """Refuse data that do not fit the pair, or none at all.
+
+    Raises
+    ------
+    UsageError
+        One line that says which shape was met and which is needed.
+    """
+    if tuple(x.shape[1:]) != tuple(pair.data_shape) or not len(x):
+        expected = ", ".join(["B", *map(str, pair.data_shape)])
+        raise UsageError(f"give data of shape ({expected}), B ≥ 1; got {tuple(x.shape)}")
+
+
+def check_images(pair: Pair, *data: Tensor) -> None:
     """Refuse pairs whose data are no images, and images that do not fit the pair.
 
     Raises
@@ -55,16 +69,14 @@ def check_images(pair: Pair, *given: Tensor | None) -> None:
     UsageError
         One line that says which shape was met and which is needed.
     """
-    shape = pair.data_shape
+    shape = tuple(pair.data_shape)
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise UsageError(
             f"figures of images need images of 1 or 3 channels, (C, H, W); this "
             f"{type(pair).__name__} is of data of shape {shape}"
         )
-    for x in given:
-        if x is not None and (x.dim() != 4 or tuple(x.shape[1:]) != shape or not len(x)):
-            expected = ", ".join(str(size) for size in shape)
-            raise UsageError(f"give images of shape (B, {expected}), B ≥ 1; got {tuple(x.shape)}")
+    for x in data:
+        check_data(pair, x)
 
 
 def check_draw(name: str, draw: str) -> None:
@@ -93,7 +105,7 @@ def given(y: Tensor | int | None, count: int, device: torch.device) -> Tensor | 
     if labels.dim() == 0:
         return labels.expand(count)
     if labels.shape != (count,):
-        raise UsageError(f"give {count} labels, one per image; got shape {tuple(labels.shape)}")
+        raise UsageError(f"give {count} labels, one per datum; got shape {tuple(labels.shape)}")
     return labels
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 __all__ = ["Mosaic", "mosaic", "mosaic_figure"]
@@ -104,8 +105,10 @@ def mosaic_figure(
     inches = min(max_inches, tile_inches * width / tiles.tile[1])
     inches = max(inches, 2.5)
     around = 0.65 + 0.17 * title.count("\n")
-    figure = Figure(figsize=(inches + 0.3, inches * height / width + around), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+    figure = Figure(
+        figsize=(inches + 0.3, inches * height / width + around),
+        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08),
+    )
     axes = figure.add_subplot()
     axes.imshow(tiles.pixels, cmap="gray", vmin=0, vmax=1)
     axes.set_xticks([])

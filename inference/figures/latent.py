@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from inference.figures.decoding import check_images, condition, decoded_means, given, undisturbed
+from inference.figures.decoding import (
+    check_data,
+    check_images,
+    condition,
+    decoded_means,
+    given,
+    undisturbed,
+)
 from inference.figures.grid import mosaic, mosaic_figure
 from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area
 from inference.posterior.reconstruction import latent_means
@@ -22,6 +29,7 @@ from pyro_models import Pair, UsageError
 __all__ = ["latent_grid", "latent_scatter"]
 
 _MAX_TICKS = 10
+_GRID_GAP, _GAPS_UP_TO = 0.06, 25
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25}
 
@@ -49,8 +57,9 @@ def latent_scatter(
     Raises
     ------
     UsageError
-        If the pair has no continuous latent, or there are no data to project.
+        If the pair has no continuous latent, or the data do not fit it.
     """
+    check_data(pair, x)
     with undisturbed(pair) as device:
         labels = given(y, len(x), device)
         means = latent_means(pair, x.to(device), y=labels).cpu().double().numpy()
@@ -73,6 +82,7 @@ def latent_scatter(
         _points(axes, means, names, classes)
         axes.set_zlabel(names[2])
         axes.locator_params(nbins=5)
+        axes.set_box_aspect(None, zoom=0.9)
     axes.set_title(title or f"{type(pair).__name__}: {len(x):,} posterior means", fontsize=10)
     return figure
 
@@ -110,8 +120,9 @@ def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray 
     """Points in 2-D or 3-D with a legend, and a numeral at the median of each class."""
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
+    crowd = min(1.0, math.sqrt(1500 / max(len(means), 1)))
     if classes is None:
-        axes.scatter(*means.T, color=PETROFF[0], s=16, alpha=0.75, **_EDGE)
+        axes.scatter(*means.T, color=PETROFF[0], s=16 * crowd, alpha=0.75, **_EDGE)
         return
     present = np.unique(classes)
     for label in present:
@@ -119,7 +130,7 @@ def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray 
             *means[classes == label].T,
             color=class_colour(label),
             marker=class_marker(label),
-            s=marker_area(label),
+            s=marker_area(label) * crowd,
             alpha=0.75,
             label="missing" if label < 0 else str(label),
             zorder=1 if label < 0 else 2,
@@ -132,9 +143,7 @@ def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray 
             medians = _apart(medians, 0.05 * float(np.ptp(means, axis=0).max()))
         for label, position in zip(known, medians, strict=True):
             _numeral(axes, position, str(label))
-    axes.legend(
-        title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9
-    )
+    axes.figure.legend(title="class", loc="outside right center", frameon=False, fontsize=9)
 
 
 def _apart(positions: np.ndarray, distance: float) -> np.ndarray:
@@ -163,7 +172,7 @@ def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None
     """One latent: a jittered strip per class, or a histogram."""
     axes.set_xlabel(name)
     if classes is None:
-        axes.hist(means, bins=40, color=PETROFF[0])
+        axes.hist(means, bins=max(5, min(40, math.isqrt(len(means)))), color=PETROFF[0])
         axes.set_ylabel("number of data")
         _plain(axes)
         return
@@ -226,14 +235,15 @@ def latent_grid(
         down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")
         z = torch.stack([across, down], dim=-1).flatten(0, 1)
         images = decoded_means(pair, {name: z}, given(y, len(z), device))
-    tiles = mosaic(images, columns=size, gaps_across=0, gaps_down=0)
+    gap = _GRID_GAP if size <= _GAPS_UP_TO else 0.0
+    tiles = mosaic(images, columns=size, gaps_across=gap, gaps_down=gap)
     spacing = "quantiles of N(0, 1)" if span is None else "evenly spaced"
     under = f", y = {y}" if condition(pair, y) else ""
     figure, axes = mosaic_figure(
         tiles, title=f"Decoded means E[x | {name}{under}],  {name} {spacing}", tile_inches=0.5
     )
     ticks = _tick_values(values, span)
-    text = [f"{tick:.2f}".replace("-", "−") for tick in ticks]
+    text = [f"{tick:{'.2f' if span is None else 'g'}}".replace("-", "−") for tick in ticks]
     axes.set_xticks(np.interp(ticks, values, tiles.across), text)
     axes.set_yticks(np.interp(ticks, values, tiles.down[::-1]), text)
     axes.tick_params(length=3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from pyro.infer.elbo import ELBO
 
 from pyro_models import ImageData, Pair, UsageError
 
-__all__ = ["Settings", "check_pair_fits"]
+__all__ = ["Settings", "check_pair_fits", "check_pair_fits_data"]
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -120,25 +120,7 @@ def check_pair_fits(pair: Pair, data: ImageData, settings: Settings) -> None:
     UsageError
         One line that says what does not fit.
     """
-    if tuple(pair.data_shape) != data.data_shape:
-        raise UsageError(
-            f"the pair is made for data of shape {tuple(pair.data_shape)}, and {data.name} has "
-            f"{data.data_shape}"
-        )
-    for name, split in data.splits.items():
-        if pair.num_classes is not None:
-            if split.y is None:
-                raise UsageError(
-                    f"{type(pair).__name__} needs labels, and the {name} split of {data.name} has "
-                    "none"
-                )
-            if len(split) and (int(split.y.min()) < 0 or int(split.y.max()) >= pair.num_classes):
-                raise UsageError(
-                    f"labels of {data.name} must lie in 0…{pair.num_classes - 1}, and its {name} "
-                    f"split has {int(split.y.min())} to {int(split.y.max())}"
-                )
-        if len(split):
-            pair.likelihood.check(data.prepared(name, seed=settings.seed).x)
+    check_pair_fits_data(pair, data, splits=list(data.splits), seed=settings.seed)
     if "validation" not in data.splits and (settings.patience or settings.restore_best):
         raise UsageError(
             "early stopping and restoring the best epoch need a validation split, and these data "
@@ -146,3 +128,34 @@ def check_pair_fits(pair: Pair, data: ImageData, settings: Settings) -> None:
         )
     if settings.beta_warmup and any(site.discrete for site in pair.latent_sites.values()):
         raise UsageError("β warm-up is not defined for enumerated or sampled discrete sites")
+
+
+def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], seed: int) -> None:
+    """Refuse data of another shape, without the labels or with pixels that the pair cannot have.
+
+    Raises
+    ------
+    UsageError
+        One line that says what does not fit.
+    """
+    if tuple(pair.data_shape) != data.data_shape:
+        raise UsageError(
+            f"the pair is made for data of shape {tuple(pair.data_shape)}, and {data.name} has "
+            f"{data.data_shape}"
+        )
+    for name in splits:
+        split = data.split(name)
+        if not len(split):
+            continue
+        if pair.num_classes is not None:
+            if split.y is None:
+                raise UsageError(
+                    f"{type(pair).__name__} needs labels, and the {name} split of {data.name} has "
+                    "none"
+                )
+            if int(split.y.min()) < 0 or int(split.y.max()) >= pair.num_classes:
+                raise UsageError(
+                    f"labels of {data.name} must lie in 0…{pair.num_classes - 1}, and its {name} "
+                    f"split has {int(split.y.min())} to {int(split.y.max())}"
+                )
+        pair.likelihood.check(data.prepared(name, seed=seed).x)

@@ -171,7 +171,7 @@ def _from_file(path: Path, *, seed: int) -> ImageData:
         arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
     except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise UsageError(f"{path} is not a readable {path.suffix} file of plain arrays") from error
-    return _from_arrays(path.stem, arrays, seed=seed)
+    return _from_arrays(str(path), arrays, seed=seed)
 
 
 def _from_arrays(name: str, arrays: dict[str, Any], *, seed: int) -> ImageData:

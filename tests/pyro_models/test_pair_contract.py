@@ -88,9 +88,11 @@ def loss_and_gradients(
 ) -> tuple[float, dict[str, Tensor]]:
     pyro.set_rng_seed(2)
     pair.zero_grad()
-    loss = pair.elbo().loss_and_grads(pair.model, pair.guide, x, y=y, mask=mask)
-    zeros = {n: torch.zeros_like(p) for n, p in pair.named_parameters()}
-    return loss, {n: zeros[n] if p.grad is None else p.grad for n, p in pair.named_parameters()}
+    with poutine.trace(param_only=True):  # as SVI does: Pyro's ELBOs then go backward
+        loss = pair.elbo().loss_and_grads(pair.model, pair.guide, x, y=y, mask=mask)
+    gradients = {name: p.grad.clone() for name, p in pair.named_parameters() if p.grad is not None}
+    assert set(gradients) == {name for name, _ in pair.named_parameters()}
+    return loss, gradients
 
 
 def log_joint_trace(pair: Pair, x: Tensor | None, **conditions: Any) -> poutine.Trace:
@@ -328,7 +330,7 @@ def test_model_and_guide_share_no_parameter(case: Case) -> None:
 def test_nothing_enters_the_global_store_outside_svi(case: Case) -> None:
     pyro.clear_param_store()
     pair, (x, y) = case.pair(), case.data()
-    loss_and_gradients(pair, x, y)
+    pair.elbo().loss_and_grads(pair.model, pair.guide, x, y=y)
     pair.elbo().loss(pair.model, pair.guide, x, y=y)
     particles(pair, None, x, num_particles=2, y=y)
     pair.model(n=2, y=y[:2])

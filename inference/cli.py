@@ -1,0 +1,119 @@
+"""The ``pyro-models`` command: parses options, runs a subcommand, and never shows a traceback."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+
+from inference import commands, report
+from pyro_models import UsageError
+from pyro_models.presets import preset_names, preset_path
+
+__all__ = ["main"]
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": commands.train,
+    "evaluate": commands.evaluate,
+    "compare": commands.compare,
+    "sample": commands.sample,
+    "plot": commands.plot,
+    "demo": report.demo,
+}
+
+
+class _Parser(ArgumentParser):
+    """Says what is wrong with the options in one line, and exits with code 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        _complain(message)
+        raise SystemExit(2)
+
+
+def _complain(message: object) -> None:
+    print(f"pyro-models: error: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _parser() -> ArgumentParser:
+    parser = _Parser(
+        prog="pyro-models", description="Learn and judge density models: Pyro model/guide pairs."
+    )
+    subcommands = parser.add_subcommands(dest="command", metavar="COMMAND")
+    for name, function in COMMANDS.items():
+        summary = (function.__doc__ or "").split("\n", maxsplit=1)[0]
+        sub = _Parser(description=summary)
+        sub.add_argument("--config", action="config", help="YAML file with any of these options.")
+        if name == "train":
+            sub.add_argument(
+                "--preset",
+                metavar="NAME",
+                help="A course's architecture and recipe, options given after it win: "
+                f"{', '.join(preset_names())}.",
+            )
+        if name == "compare":
+            sub.add_argument("runs", nargs="+", help="Run folders.")
+        sub.add_function_arguments(function, as_positional=True, skip={"runs"})
+        subcommands.add_subcommand(name, sub, help=summary)
+    return parser
+
+
+def _with_preset(arguments: Sequence[str]) -> list[str]:
+    """Turn ``--preset NAME`` into the configuration file it stands for."""
+    given = list(arguments)
+    for i, argument in enumerate(given):
+        if argument == "--preset" and i + 1 < len(given):
+            return [*given[:i], "--config", str(preset_path(given[i + 1])), *given[i + 2 :]]
+        if argument.startswith("--preset="):
+            path = str(preset_path(argument.removeprefix("--preset=")))
+            return [*given[:i], "--config", path, *given[i + 1 :]]
+    return given
+
+
+def _with_flags(arguments: Sequence[str]) -> list[str]:
+    """Let ``--force`` stand for ``--force true``, and so for every option that is true or false."""
+    given = list(arguments)
+    if not given or given[0] not in COMMANDS:
+        return given
+    parameters = inspect.signature(COMMANDS[given[0]]).parameters.values()
+    flags = {f"--{p.name}" for p in parameters if isinstance(p.default, bool)}
+    following = [*given[1:], ""]
+    return [
+        f"{argument}=true" if argument in flags and after not in ("true", "false") else argument
+        for argument, after in zip(given, following, strict=True)
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments
+        What stands after ``pyro-models``; from the shell unless given.
+
+    Returns
+    -------
+    int
+        0 if all went well, 2 for a mistake in its use, 130 if interrupted.
+    """
+    try:
+        parser = _parser()
+        given = sys.argv[1:] if arguments is None else arguments
+        chosen = parser.parse_args(_with_flags(_with_preset(given)))
+        options = chosen[chosen.command].as_dict()
+        options.pop("config", None)
+        options.pop("preset", None)
+        COMMANDS[chosen.command](**options)
+    except UsageError as error:
+        _complain(error)
+        return 2
+    except OSError as error:
+        _complain(f"{error.strerror or error}: {error.filename or 'a file'}")
+        return 2
+    except KeyboardInterrupt:
+        _complain("interrupted; what was written is complete, and a run can be resumed")
+        return 130
+    return 0

@@ -1,0 +1,262 @@
+"""Several pairs in one table, where two numbers share a column only if they may be compared."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inference.evaluation.evaluate import Evaluation
+from inference.evaluation.scores import (
+    LEBESGUE_255,
+    NATS_SUM,
+    SQUARED_ERROR,
+    Score,
+    from_sum,
+    on_unit_pixels,
+)
+from pyro_models import UsageError
+
+__all__ = ["Cell", "Column", "Comparison", "compare"]
+
+QUANTITIES = {
+    "elbo": "ELBO",
+    "log_likelihood": "log p(x)",
+    "bits_per_dimension": "bits per dimension",
+    "mse_sampled": "MSE, z sampled",
+    "mse_mean": "MSE, z mean",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One quantity on one footing."""
+
+    quantity: str
+    footing: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Heading: the quantity, given what."""
+        title = QUANTITIES[self.quantity]
+        if self.footing["kind"] == "objective only":
+            title = "objective"
+        if self.footing["given"] is None:
+            return title
+        given = self.footing["given"]
+        return title.replace("(x)", f"(x | {given})") if "(x)" in title else f"{title} | {given}"
+
+    @property
+    def subtitle(self) -> str:
+        """The footing in a line: unit, kind, measure, preparation."""
+        f = self.footing
+        parts = [f["unit"]]
+        if f["unit"] != SQUARED_ERROR:
+            if f["kind"] == "objective only":
+                parts.append("objective only")
+            else:
+                k = f" L_{f['K']}" if f["K"] else ""
+                parts.append(f"{f['kind']}{k}; {f['measure']}")
+        parts.append(f"{f['preparation']} pixels")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A score, or the reason why there is none in this column."""
+
+    score: Score | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table of rows (pairs) and columns (quantity and footing).
+
+    Attributes
+    ----------
+    rows
+        Names.
+    columns
+        One for each quantity on each footing that occurs.
+    cells
+        ``cells[i][j]`` of row i and column j.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[Column, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+
+    def _notes(self) -> tuple[list[list[str]], list[str]]:
+        """Texts of the cells, with a letter where there is a reason, and the reasons."""
+        reasons: list[str] = []
+        texts = []
+        for row in self.cells:
+            line = []
+            for cell in row:
+                if cell.score is not None:
+                    line.append(_number(cell.score))
+                    continue
+                if cell.reason not in reasons:
+                    reasons.append(cell.reason)
+                line.append(f"– [{_letter(reasons.index(cell.reason))}]")
+            texts.append(line)
+        return texts, [f"[{_letter(i)}] {reason}" for i, reason in enumerate(reasons)]
+
+    def _caption(self) -> str:
+        scores = [cell.score for row in self.cells for cell in row if cell.score]
+        sets = sorted({f"{s.data} {s.split}, {s.num_data:,} data" for s in scores})
+        return f"{'; '.join(sets)}. Value ± standard error over data."
+
+    def __str__(self) -> str:
+        return self.to_markdown()
+
+    def to_markdown(self) -> str:
+        """The table for people, with the reason of every empty cell below."""
+        texts, notes = self._notes()
+        heads = [f"{c.title}<br>{c.subtitle}" for c in self.columns]
+        lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+        for name, line in zip(self.rows, texts, strict=True):
+            lines.append(f"| {name} | " + " | ".join(line) + " |")
+        lines += ["", self._caption()]
+        lines += ["", *(f"- {note}" for note in notes)] if notes else []
+        return "\n".join(lines) + "\n"
+
+    def to_text(self) -> str:
+        """The table for a terminal."""
+        texts, notes = self._notes()
+        numbers = [f"({i + 1})" for i in range(len(self.columns))]
+        table = [["", *numbers], *([n, *t] for n, t in zip(self.rows, texts, strict=True))]
+        widths = [max(len(line[j]) for line in table) for j in range(len(table[0]))]
+        out = [
+            "  ".join(
+                text.ljust(width) if j == 0 else text.rjust(width)
+                for j, (text, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in table
+        ]
+        legend = [
+            f"{n} {c.title}: {c.subtitle}" for n, c in zip(numbers, self.columns, strict=True)
+        ]
+        return "\n".join([*out, "", *legend, "", self._caption(), *notes]) + "\n"
+
+    def to_html(self) -> str:
+        """The table as an HTML fragment."""
+        texts, notes = self._notes()
+        heads = "".join(
+            f"<th>{html.escape(c.title)}<small>{html.escape(c.subtitle)}</small></th>"
+            for c in self.columns
+        )
+        body = "".join(
+            f"<tr><th>{html.escape(name)}</th>"
+            + "".join(f"<td>{html.escape(text)}</td>" for text in line)
+            + "</tr>"
+            for name, line in zip(self.rows, texts, strict=True)
+        )
+        notes_html = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+        return (
+            f"<table><caption>{html.escape(self._caption())}</caption>"
+            f"<thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table>"
+            f'<ul class="notes">{notes_html}</ul>'
+        )
+
+    def to_csv(self) -> str:
+        """One line per score with every field, and one per empty cell with its reason."""
+        fields = ["name", "column", "reason", *Score.__dataclass_fields__]
+        out = io.StringIO()
+        writer = csv.DictWriter(out, fields, lineterminator="\n")
+        writer.writeheader()
+        for name, row in zip(self.rows, self.cells, strict=True):
+            for column, cell in zip(self.columns, row, strict=True):
+                line = {"name": name, "column": f"{column.title} ({column.subtitle})"}
+                if cell.score is None:
+                    writer.writerow({**line, "quantity": column.quantity, "reason": cell.reason})
+                else:
+                    writer.writerow({**line, **cell.score.to_dict()})
+        return out.getvalue()
+
+
+def compare(
+    evaluations: Sequence[Evaluation], *, quantities: Sequence[str] = tuple(QUANTITIES)
+) -> Comparison:
+    """Put evaluations into one table.
+
+    Sums over data and pixels in [0, 255] are converted first, which is exact. Then each quantity
+    gets a column for every footing (unit, kind, K, measure, condition, preparation, data, split)
+    that occurs, and a score stands in its own only; elsewhere the cell names the field that
+    differs.
+
+    Parameters
+    ----------
+    evaluations
+        One row each.
+    quantities
+        Which, in which order.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to compare, or a quantity is unknown.
+    """
+    if not evaluations:
+        raise UsageError("there is nothing to compare: give at least one evaluation")
+    unknown = [q for q in quantities if q not in QUANTITIES]
+    if unknown:
+        raise UsageError(f"unknown quantity {unknown[0]!r}: choose from {', '.join(QUANTITIES)}")
+    rows = [{q: _converted(s) for q, s in e.scores.items()} for e in evaluations]
+    columns: list[Column] = []
+    for quantity in quantities:
+        for row in rows:
+            score = row.get(quantity)
+            fits = [c for c in columns if c.quantity == quantity]
+            if score and not any(not score.differs_from(c.footing) for c in fits):
+                columns.append(Column(quantity, score.footing))
+    columns = [_with_particles(column, rows) for column in columns]
+    cells = tuple(
+        tuple(_cell(row, evaluation, column) for column in columns)
+        for row, evaluation in zip(rows, evaluations, strict=True)
+    )
+    return Comparison(tuple(e.name for e in evaluations), tuple(columns), cells)
+
+
+def _with_particles(column: Column, rows: Sequence[dict[str, Score]]) -> Column:
+    """A column begun by an exact value takes the K of the first bound that joins it."""
+    if column.footing["K"] is not None:
+        return column
+    for row in rows:
+        score = row.get(column.quantity)
+        if score and score.num_particles and not score.differs_from(column.footing):
+            return Column(column.quantity, {**column.footing, "K": score.num_particles})
+    return column
+
+
+def _cell(row: dict[str, Score], evaluation: Evaluation, column: Column) -> Cell:
+    score = row.get(column.quantity)
+    if score is None:
+        return Cell(None, evaluation.absent.get(column.quantity, "not computed"))
+    difference = score.differs_from(column.footing)
+    return Cell(None, difference) if difference else Cell(score)
+
+
+def _converted(score: Score) -> Score:
+    if score.unit == NATS_SUM:
+        score = from_sum(score)
+    return on_unit_pixels(score) if score.measure == LEBESGUE_255 else score
+
+
+def _number(score: Score) -> str:
+    digits = 2 if score.unit not in (SQUARED_ERROR, "bits per dimension") else 4
+    error = (
+        ""
+        if score.standard_error != score.standard_error
+        else (f" ± {score.standard_error:.{digits}f}")
+    )
+    exact = " (exact)" if score.kind == "exact" else ""
+    return f"{score.value:.{digits}f}{error}{exact}"
+
+
+def _letter(i: int) -> str:
+    return chr(ord("a") + i) if i < 26 else f"a{i - 25}"

@@ -1,0 +1,149 @@
+"""Per-datum estimates of log p(x) from many particles, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference.particles import particles
+from pyro_models import Pair, UsageError
+from pyro_models.pair import Exact
+
+__all__ = ["MAX_ELEMENTS", "LogWeights", "exact_log_prob", "log_weights"]
+
+MAX_ELEMENTS = 2**24
+
+
+@dataclass(frozen=True)
+class LogWeights:
+    """What K log-weights of each datum come to, (B,) each, nats.
+
+    Attributes
+    ----------
+    elbo
+        Mean of log w: an unbiased estimate of the ELBO.
+    elbo_error
+        Its standard error; NaN for K = 1.
+    bound
+        L_K = log (1/K) Σ w: a lower bound on log p(x) in expectation.
+    bound_error
+        Its standard error by the delta method, sqrt(Var w / K) / mean w; NaN for K = 1.
+    effective_sample_size
+        (Σ w)² / Σ w².
+    num_particles
+        K.
+    """
+
+    elbo: Tensor
+    elbo_error: Tensor
+    bound: Tensor
+    bound_error: Tensor
+    effective_sample_size: Tensor
+    num_particles: int
+
+
+@torch.no_grad()
+def log_weights(
+    pair: Pair,
+    x: Tensor,
+    *,
+    num_particles: int,
+    y: Tensor | None = None,
+    mask: Tensor | None = None,
+    guide: Callable[..., Any] | None = None,
+    max_elements: int = MAX_ELEMENTS,
+    progress: Callable[[int], object] | None = None,
+) -> LogWeights:
+    """Weigh K particles of every datum, in chunks over data and particles.
+
+    Parameters
+    ----------
+    pair, x, num_particles, y, mask, guide
+        As for :func:`inference.particles.particles`.
+    max_elements
+        Numbers that one chunk's reconstructions may hold; bounds memory whatever K is.
+    progress
+        Called with the number of data after each chunk of data.
+
+    Notes
+    -----
+    log Σ w and log Σ w² are accumulated as running log-sum-exps.
+    """
+    if num_particles < 1:
+        raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
+    size = _numbers_per_particle(pair)
+    data_chunk = max(1, min(len(x), max_elements // (size * min(num_particles, 64))))
+    particle_chunk = max(1, min(num_particles, max_elements // (size * data_chunk)))
+    parts = []
+    for i in range(0, len(x), data_chunk):
+        rows = slice(i, i + data_chunk)
+        parts.append(
+            _weigh(
+                pair,
+                x[rows],
+                num_particles,
+                particle_chunk,
+                y=None if y is None else y[rows],
+                mask=mask if mask is None or len(mask) != len(x) else mask[rows],
+                guide=guide,
+            )
+        )
+        if progress is not None:
+            progress(len(x[rows]))
+    first, second, total, squares = (torch.cat(p) for p in zip(*parts, strict=True))
+    K = num_particles
+    elbo = total / K
+    spread = (squares / K - elbo.square()).clamp_min(0)
+    relative = ((second - 2 * first).exp() * K - 1).clamp_min(0)  # Var w / (mean w)²
+    unknown = torch.full_like(elbo, math.nan)
+    return LogWeights(
+        elbo=elbo,
+        elbo_error=(spread / (K - 1)).sqrt() if K > 1 else unknown,
+        bound=first - math.log(K),
+        bound_error=(relative / (K - 1)).sqrt() if K > 1 else unknown,
+        effective_sample_size=(2 * first - second).exp(),
+        num_particles=K,
+    )
+
+
+def _weigh(
+    pair: Pair, x: Tensor, num_particles: int, chunk: int, **conditions: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """log Σ w, log Σ w², Σ log w and Σ (log w)² of some data, each (B,)."""
+    first = x.new_full((len(x),), -math.inf)
+    second, total, squares = first.clone(), torch.zeros_like(first), torch.zeros_like(first)
+    guide = conditions.pop("guide")
+    for i in range(0, num_particles, chunk):
+        count = min(chunk, num_particles - i)
+        log_w = particles(pair, guide, x, num_particles=count, **conditions).log_weight
+        first = torch.logaddexp(first, log_w.logsumexp(0))
+        second = torch.logaddexp(second, (2 * log_w).logsumexp(0))
+        total = total + log_w.sum(0)
+        squares = squares + log_w.square().sum(0)
+    return first, second, total, squares
+
+
+def _numbers_per_particle(pair: Pair) -> int:
+    """Numbers in one datum's reconstruction, times the values of enumerated sites."""
+    values = [site.num_values for site in pair.latent_sites.values() if site.num_values]
+    return math.prod(pair.data_shape) * math.prod(values)
+
+
+@torch.no_grad()
+def exact_log_prob(
+    pair: Exact, x: Tensor, *, mask: Tensor | None = None, max_elements: int = MAX_ELEMENTS
+) -> Tensor:
+    """log p(x_seen) of a pair that knows it, (B,), nats, in chunks over data."""
+    assert isinstance(pair, Pair)
+    chunk = max(1, max_elements // _numbers_per_particle(pair))
+    parts = []
+    for i in range(0, len(x), chunk):
+        rows = slice(i, i + chunk)
+        seen = mask if mask is None or len(mask) != len(x) else mask[rows]
+        parts.append(pair.exact_log_prob(x[rows], seen))
+    return torch.cat(parts)

@@ -1,0 +1,292 @@
+"""Judging a pair on data: every number it can be given, each a score."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from inference.evaluation.estimates import MAX_ELEMENTS, exact_log_prob, log_weights
+from inference.evaluation.scores import (
+    LEBESGUE_UNIT,
+    NATS,
+    SQUARED_ERROR,
+    Kind,
+    Score,
+    to_bits_per_dimension,
+)
+from inference.learning.randomness import seeded
+from inference.learning.settings import check_pair_fits_data
+from inference.posterior.reconstruction import Draw, reconstruct
+from pyro_models import ImageData, Pair, UsageError
+from pyro_models.data import to_grey
+from pyro_models.pair import Exact
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one pair on one split.
+
+    Attributes
+    ----------
+    name
+        Name of the row it makes in a comparison.
+    scores
+        By quantity.
+    absent
+        Quantities it has no score of, and why.
+    per_datum
+        The numbers behind the scores, (N,) each; not kept in files.
+    """
+
+    name: str
+    scores: Mapping[str, Score]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        first = next(iter(self.scores.values()))
+        head = f"{self.name} on {first.data} {first.split} ({first.num_data:,} data)"
+        lines = [f"  {score}" for score in self.scores.values()]
+        lines += [f"  {quantity}: none – {why}" for quantity, why in self.absent.items()]
+        return "\n".join([head, *lines])
+
+    def to_json(self) -> str:
+        """Name, scores and reasons as JSON."""
+        scores = {quantity: score.to_dict() for quantity, score in self.scores.items()}
+        content = {"name": self.name, "scores": scores, "absent": dict(self.absent)}
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Evaluation:
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        UsageError
+            If the text is something else.
+        """
+        try:
+            content = json.loads(text)
+            scores = {quantity: Score(**values) for quantity, values in content["scores"].items()}
+            return cls(content["name"], scores, content["absent"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError("these are not scores of pyro-models; evaluate again") from error
+
+
+@torch.no_grad()
+def evaluate(
+    pair: Pair,
+    data: ImageData,
+    *,
+    split: str = "test",
+    num_particles: int = 100,
+    limit: int | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    max_elements: int = MAX_ELEMENTS,
+    progress: bool = False,
+) -> Evaluation:
+    """Score a pair on a split.
+
+    ``elbo``, ``log_likelihood`` (exact where the pair knows it, else the importance-sampled L_K),
+    ``bits_per_dimension`` (densities of dequantised pixels), ``mse_sampled`` and ``mse_mean``
+    (reconstructions from sampled and from mean z, against the grey pixels).
+
+    Parameters
+    ----------
+    pair
+        The pair; nothing of it changes.
+    data
+        Data; the split is prepared as they say, with the seed.
+    split
+        ``"test"``, ``"validation"`` or ``"train"``.
+    num_particles
+        K.
+    limit
+        Judge the first ``limit`` data only; the scores say so.
+    name
+        Name for the row; the class's by default.
+    seed
+        Of preparation and particles; the caller's generators do not move.
+    max_elements
+        Bound on memory, see :func:`inference.evaluation.estimates.log_weights`.
+    progress
+        Show a progress bar.
+
+    Examples
+    --------
+    >>> from pyro_models import PPCA, load_data
+    >>> data = load_data("digits", preparation="dequantised")
+    >>> ppca = PPCA.maximum_likelihood(data.prepared("train").x, latent_dim=5)
+    >>> evaluate(ppca, data, num_particles=10).scores["log_likelihood"].kind
+    'exact'
+    """
+    assert isinstance(pair, nn.Module)
+    check_pair_fits_data(pair, data, splits=[split], seed=seed)
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit must be at least 1; got {limit}")
+    first = next(pair.parameters())
+    prepared = data.prepared(split, seed=seed, limit=limit)
+    if not len(prepared):
+        raise UsageError(f"the {split} split of {data.name} is empty")
+    x = prepared.x.to(first.device, first.dtype)
+    y = None if prepared.y is None else prepared.y.to(first.device)
+    training = pair.training
+    pair.eval()
+    try:
+        with (
+            seeded(seed, first.device),
+            tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
+        ):
+            weights = log_weights(
+                pair,
+                x,
+                num_particles=num_particles,
+                y=y,
+                max_elements=max_elements,
+                progress=bar.update,
+            )
+            grey = data.split(split).x[:limit].to(x)
+            errors = {
+                "mse_sampled": _squared_error(pair, data, x, y, grey, latents="sample"),
+                "mse_mean": _squared_error(pair, data, x, y, grey, latents="mean"),
+            }
+    finally:
+        pair.train(training)
+
+    per_datum = {"elbo": weights.elbo, "importance_bound": weights.bound, **errors}
+    describe = _Describe(pair, data, split, len(x), seed)
+    scores = {
+        "elbo": describe.nats("elbo", weights.elbo, "lower bound", error=weights.elbo_error),
+    }
+    absent: dict[str, str] = {}
+    if isinstance(pair, Exact):
+        per_datum["exact_log_prob"] = exact_log_prob(pair, x, max_elements=max_elements)
+        scores["log_likelihood"] = describe.nats(
+            "log_likelihood", per_datum["exact_log_prob"], "exact"
+        )
+        bounded = "importance_bound"
+    elif pair.likelihood.measure is None:
+        absent["log_likelihood"] = "the cross-entropy is an objective: there is no p(x)"
+        bounded = "importance_bound"
+    else:
+        bounded = "log_likelihood"
+    scores[bounded] = describe.nats(
+        bounded,
+        weights.bound,
+        "lower bound",
+        num_particles=num_particles,
+        error=weights.bound_error,
+    )
+    why_not = _why_no_bits(pair, data)
+    if why_not:
+        absent["bits_per_dimension"] = why_not
+    else:
+        assert data.levels is not None
+        scores["bits_per_dimension"] = to_bits_per_dimension(
+            scores["log_likelihood"], levels=data.levels
+        )
+    for quantity, values in errors.items():
+        scores[quantity] = describe.squared_error(quantity, values)
+    label = name or type(pair).__name__
+    return Evaluation(label, scores, absent, {k: v.cpu() for k, v in per_datum.items()})
+
+
+def _squared_error(
+    pair: Pair, data: ImageData, x: Tensor, y: Tensor | None, grey: Tensor, *, latents: Draw
+) -> Tensor:
+    """Mean over pixels of (reconstruction − grey pixel)², (N,), in chunks over data."""
+    errors = []
+    for i in range(0, len(x), 1000):
+        rows = slice(i, i + 1000)
+        labels = None if y is None else y[rows]
+        decoded = reconstruct(pair, x[rows], y=labels, latents=latents)
+        decoded = to_grey(decoded, data.preparation, levels=data.levels)
+        errors.append((decoded - grey[rows]).square().flatten(1).mean(1))
+    return torch.cat(errors)
+
+
+def _why_no_bits(pair: Pair, data: ImageData) -> str:
+    measure = pair.likelihood.measure
+    if measure is None:
+        return "the cross-entropy is an objective: there is no p(x)"
+    if measure.startswith("counting"):
+        return "probabilities of binarised pixels are not of the grey ones"
+    if not data.is_images:
+        return "vectors are no pixels"
+    if data.preparation != "dequantised":
+        return f"a density on {data.preparation} pixels; dequantise them"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Describe:
+    """Makes scores that share everything but the numbers."""
+
+    pair: Pair
+    data: ImageData
+    split: str
+    num_data: int
+    seed: int
+
+    def _shared(self, values: Tensor) -> dict[str, Any]:
+        values = values.double()
+        spread = float(values.std()) if len(values) > 1 else math.nan
+        return {
+            "value": float(values.mean()),
+            "standard_error": spread / math.sqrt(len(values)),
+            "data": self.data.name,
+            "split": self.split,
+            "num_data": self.num_data,
+            "dimensions": math.prod(self.data.data_shape),
+            "seed": self.seed,
+        }
+
+    def nats(
+        self,
+        quantity: str,
+        values: Tensor,
+        kind: Kind,
+        *,
+        num_particles: int | None = None,
+        error: Tensor | None = None,
+    ) -> Score:
+        measure = self.pair.likelihood.measure
+        if measure == "Lebesgue":
+            measure = LEBESGUE_UNIT if self.data.is_images else "Lebesgue in the data's own units"
+        preparation = self.data.preparation
+        if self.data.redraws:
+            preparation = f"{preparation} (seed {self.seed})"
+        noise = None
+        if error is not None and not bool(error.isnan().any()):
+            noise = float(error.double().square().sum().sqrt()) / len(error)
+        return Score(
+            quantity=quantity,
+            unit=NATS,
+            kind="objective only" if measure is None else kind,
+            preparation=preparation,
+            measure=measure,
+            given=None if self.pair.num_classes is None else "y",
+            num_particles=num_particles,
+            monte_carlo_error=noise,
+            **self._shared(values),
+        )
+
+    def squared_error(self, quantity: str, values: Tensor) -> Score:
+        return Score(
+            quantity=quantity,
+            unit=SQUARED_ERROR,
+            kind="estimate",
+            preparation="grey" if self.data.is_images else "as given",
+            given=None if self.pair.num_classes is None else "y",
+            **self._shared(values),
+        )

@@ -1,0 +1,205 @@
+"""A number with its meaning, and the few conversions between numbers that are exact."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from pyro_models import UsageError
+
+__all__ = [
+    "LEBESGUE_255",
+    "LEBESGUE_UNIT",
+    "NATS",
+    "NATS_SUM",
+    "SQUARED_ERROR",
+    "Kind",
+    "Score",
+    "from_sum",
+    "on_unit_pixels",
+    "to_bits_per_dimension",
+]
+
+Kind = Literal["exact", "estimate", "lower bound", "upper bound", "objective only"]
+
+NATS = "nats per datum"
+NATS_SUM = "nats, summed over data"
+BITS = "bits per dimension"
+SQUARED_ERROR = "squared error per pixel"
+LEBESGUE_UNIT = "Lebesgue on [0,1]"
+LEBESGUE_255 = "Lebesgue on [0,255]"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number, and all that decides what it may be compared with.
+
+    Attributes
+    ----------
+    quantity
+        What it is of: ``elbo``, ``log_likelihood``, ``bits_per_dimension``, ``mse_sampled``,
+        ``mse_mean``.
+    value
+        The number, averaged over the data.
+    standard_error
+        Of ``value`` over the data (sampling of data and of estimates together).
+    unit
+        Nats per datum, bits per dimension, squared error per pixel.
+    kind
+        Exact, estimate, lower or upper bound (in expectation), or an objective that is no bound.
+    data, split, preparation, num_data, dimensions
+        On which data, how prepared (for random preparations with the seed), how many, of how many
+        dimensions each.
+    measure
+        What densities are relative to; ``None`` for no probability.
+    given
+        What is conditioned on, e.g. ``y``; ``None`` for nothing.
+    num_particles
+        K of an importance-sampled bound.
+    monte_carlo_error
+        The part of the standard error that comes from sampling latents; more particles lower it.
+    seed
+        Of the estimate's draws.
+    """
+
+    quantity: str
+    value: float
+    standard_error: float
+    unit: str
+    kind: Kind
+    data: str
+    split: str
+    preparation: str
+    num_data: int
+    dimensions: int
+    measure: str | None = None
+    given: str | None = None
+    num_particles: int | None = None
+    monte_carlo_error: float | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.measure is None and self.unit in (NATS, NATS_SUM) and self.kind != "objective only":
+            raise UsageError(
+                f"a {self.quantity} in nats without a measure is no log-probability: name the "
+                "measure, or call its kind 'objective only'"
+            )
+
+    @property
+    def footing(self) -> dict[str, Any]:
+        """The fields on which two scores must agree to stand in one column.
+
+        An exact value is also the tightest lower bound, so it may stand beside bounds.
+        """
+        exact_or_bound = self.quantity == "log_likelihood" and self.kind in ("exact", "lower bound")
+        return {
+            "quantity": self.quantity,
+            "unit": self.unit,
+            "measure": self.measure,
+            "given": self.given,
+            "preparation": self.preparation,
+            "data": self.data,
+            "split": self.split,
+            "number of data": self.num_data,
+            "kind": "exact or lower bound" if exact_or_bound else self.kind,
+            "K": self.num_particles,
+        }
+
+    def differs_from(self, footing: dict[str, Any]) -> str:
+        """The fields that differ from a column's footing, in words; empty if none does."""
+        own = self.footing
+        wrong = [field for field, wanted in footing.items() if own[field] != wanted]
+        if "K" in wrong and None in (own["K"], footing["K"]):
+            wrong.remove("K")  # one of the two is exact, or not sampled
+        if len(wrong) > 1 and "kind" in wrong:
+            wrong.remove("kind")  # follows from the others
+        return "; ".join(f"{f}: {_word(own[f])}, not {_word(footing[f])}" for f in wrong)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and CSV."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        digits = 5 if self.unit == SQUARED_ERROR else 3
+        k = f", K = {self.num_particles}" if self.num_particles else ""
+        return (
+            f"{self.quantity} {self.value:.{digits}f} ± {self.standard_error:.{digits}f} "
+            f"{self.unit} ({self.kind}{k})"
+        )
+
+
+def _word(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def from_sum(score: Score) -> Score:
+    """A sum over data as the mean per datum: divide by the number of data. Exact.
+
+    Raises
+    ------
+    UsageError
+        If the score is not a sum.
+    """
+    if score.unit != NATS_SUM:
+        raise UsageError(f"{score.quantity} is in {score.unit}, not a sum over data")
+    n = score.num_data
+    return replace(score, value=score.value / n, standard_error=score.standard_error / n, unit=NATS)
+
+
+def on_unit_pixels(score: Score) -> Score:
+    """A score on pixels in [0, 255] as one on pixels in [0, 1]. Exact.
+
+    With x' = 255 x, p(x) = 255^D p'(x'), so log p(x) = log p'(x') + D ln 255; a squared error is
+    divided by 255².
+
+    Raises
+    ------
+    UsageError
+        If it is not on pixels in [0, 255].
+    """
+    if score.measure != LEBESGUE_255:
+        raise UsageError(f"{score.quantity} is relative to {score.measure}, not {LEBESGUE_255}")
+    if score.unit == SQUARED_ERROR:
+        factor, shift = 255.0**-2, 0.0
+    elif score.unit == NATS:
+        factor, shift = 1.0, score.dimensions * math.log(255)
+    else:
+        raise UsageError(f"{score.unit} has no exact conversion to pixels in [0, 1]")
+    return replace(
+        score,
+        value=score.value * factor + shift,
+        standard_error=score.standard_error * factor,
+        measure=None if score.unit == SQUARED_ERROR else LEBESGUE_UNIT,
+    )
+
+
+def to_bits_per_dimension(score: Score, *, levels: int) -> Score:
+    """A log density of dequantised pixels as bits per dimension of pixels with L levels.
+
+    −log p / (D ln 2) + log₂ L. By Jensen's inequality E_u[log p((L − 1) x + u) / L)] − D ln L is at
+    most the log probability of the discrete pixels (Theis et al. 2016), so this is an upper bound.
+
+    Raises
+    ------
+    UsageError
+        If the score is not a density of dequantised pixels.
+    """
+    if score.measure != LEBESGUE_UNIT or not score.preparation.startswith("dequantised"):
+        raise UsageError(
+            f"bits per dimension need a density of dequantised pixels; this is of "
+            f"{score.preparation} pixels relative to {score.measure}"
+        )
+    scale = score.dimensions * math.log(2)
+    return replace(
+        score,
+        quantity="bits_per_dimension",
+        value=-score.value / scale + math.log2(levels),
+        standard_error=score.standard_error / scale,
+        unit=BITS,
+        kind="upper bound",
+        measure=f"counting on {levels} levels",
+        monte_carlo_error=None
+        if score.monte_carlo_error is None
+        else score.monte_carlo_error / scale,
+    )

@@ -1,0 +1,113 @@
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from inference.figures import learning_curves
+from pyro_models import UsageError
+
+
+def history(running, train=None, validation=None, **attributes):
+    none = [None] * len(running)
+    records = zip(running, train or none, validation or none, strict=True)
+    epochs = [
+        SimpleNamespace(epoch=i, running=r, train=t, validation=v)
+        for i, (r, t, v) in enumerate(records, start=1)
+    ]
+    return SimpleNamespace(epochs=epochs, **attributes)
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def curve(figure, y):
+    """Whether some line of the figure passes through exactly these values."""
+    lines = [np.asarray(line.get_ydata(), float) for line in figure.axes[0].lines]
+    return any(np.array_equal(line, y, equal_nan=True) for line in lines)
+
+
+def test_every_bound_is_drawn_and_named():
+    figure = learning_curves(history([-3, -2], [-2.5, -1.5], [-2.6, -1.7]))
+    assert curve(figure, [-3, -2])
+    assert curve(figure, [-2.5, -1.5])
+    assert curve(figure, [-2.6, -1.7])
+    assert {"training", "validation", "training, while learning"} <= set(texts(figure))
+
+
+def test_bounds_that_were_never_computed_are_not_named():
+    assert "validation" not in texts(learning_curves(history([-3, -2])))
+
+
+def test_axes_carry_units_and_objective():
+    axes = learning_curves(history([-3, -2], objective="elbo")).axes[0]
+    assert axes.get_xlabel() == "epoch"
+    assert axes.get_ylabel() == "bound (nats per datum)"
+    assert "elbo" in axes.get_title()
+    bits = learning_curves(history([-3, -2], unit="bits per dimension"), title="Mine").axes[0]
+    assert bits.get_ylabel() == "bound (bits per dimension)"
+    assert bits.get_title() == "Mine"
+
+
+def test_bounds_computed_now_and_then_are_joined():
+    figure = learning_curves(history([-3, -2, -1], validation=[-3.5, None, -1.5]))
+    assert curve(figure, [-3.5, -1.5])
+
+
+def test_one_epoch_is_seen_as_markers():
+    axes = learning_curves(history([-3], [-2.5], [-2.6])).axes[0]
+    assert [line.get_marker() for line in axes.lines if line.get_marker() not in "vx"]
+    low, high = axes.get_ylim()
+    assert low < -3 < -2.5 < high
+    assert [t for t in axes.get_xticks() if axes.get_xlim()[0] < t < axes.get_xlim()[1]] == [1]
+
+
+def test_the_best_epoch_is_marked_on_the_validation_curve():
+    figure = learning_curves(history([-3, -2, -1], validation=[-3.5, -2.5, -2.7], best_epoch=2))
+    assert "best epoch 2" in texts(figure)
+    rings = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
+    assert [(r.get_xdata()[0], r.get_ydata()[0]) for r in rings] == [(2, -2.5)]
+
+
+def test_an_awful_first_epoch_neither_flattens_the_rest_nor_is_hidden():
+    bounds = [-1e6, *(-100 - 50 * math.exp(-i / 5) for i in range(20))]
+    figure = learning_curves(history(bounds))
+    low, high = figure.axes[0].get_ylim()
+    assert high - low < 100
+    assert any("−1,000,000 at epoch 1" in text for text in texts(figure))
+    triangles = [line for line in figure.axes[0].lines if line.get_marker() == "v"]
+    assert [list(t.get_xdata()) for t in triangles] == [[1]]
+
+
+def test_an_ordinary_start_is_shown_in_full():
+    bounds = [-150, -120, -110, -105, -103, -102]
+    figure = learning_curves(history(bounds))
+    assert figure.axes[0].get_ylim()[0] < -150
+    assert not any("deeper" in text for text in texts(figure))
+
+
+@pytest.mark.parametrize("broken", [math.nan, -math.inf, math.inf])
+def test_a_bound_that_is_not_finite_is_a_cross(broken):
+    figure = learning_curves(history([-3, broken, -1]))
+    assert curve(figure, [-3, math.nan, -1])
+    assert any("not finite" in text for text in texts(figure))
+    crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
+    assert [list(c.get_xdata()) for c in crosses] == [[2]]
+
+
+def test_names_of_close_lines_do_not_cover_each_other():
+    figure = learning_curves(history([-3, -2], [-3, -2], [-3, -2]))
+    figure.draw_without_rendering()
+    names = ("training", "validation", "training, while learning")
+    labels = [text for text in figure.axes[0].texts if text.get_text() in names]
+    boxes = [Text.get_window_extent(label) for label in labels]  # without the leaders
+    assert len(boxes) == 3
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.parametrize("bounds", [[], [math.nan]])
+def test_nothing_to_draw_is_refused(bounds):
+    with pytest.raises(UsageError, match="train first"):
+        learning_curves(history(bounds))
