@@ -14,12 +14,12 @@ from inference import figures
 from inference.evaluation import Comparison, Evaluation
 from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import evaluate as evaluate_pair
-from inference.figures.decoding import prior_images
 from inference.learning import Fit, Run, Snapshots, fit
 from inference.learning.callbacks import Callback
 from inference.learning.files import write_atomically
 from inference.learning.history import Epoch, History
-from inference.learning.randomness import seeded
+from inference.posterior import generate
+from inference.undisturbed import seeded
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.data import Split
 
@@ -277,7 +277,7 @@ def sample(
     if target.suffix == ".png":
         _save_figure(figures.prior_samples(pair, n=n, y=y, pixels=pixels, seed=seed), target)
     else:
-        x = prior_images(pair, n=n, y=y, pixels=pixels, seed=seed)
+        x = generate(pair, n=n, y=y, pixels=pixels, seed=seed)
         write_atomically(target, lambda file: np.save(file, x.numpy()))
     print(f"{n} samples of {Path(run).name} in {target}")
 

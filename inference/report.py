@@ -18,7 +18,7 @@ from inference import figures
 from inference.evaluation import Comparison, Evaluation, compare, evaluate
 from inference.learning import Fit, fit
 from inference.learning.files import write_atomically
-from inference.learning.randomness import seeded
+from inference.undisturbed import seeded
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.data import Split
 

@@ -108,7 +108,7 @@ class ConvFeatures(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """(\\*batch, C, H, W) to (\\*batch, features)."""
         features = self.body(x.reshape(-1, *x.shape[-3:])).flatten(1)
-        return _join(features.unflatten(0, x.shape[:-3]), context)
+        return _join(features.reshape(*x.shape[:-3], -1), context)
 
 
 class Encoder(nn.Module):

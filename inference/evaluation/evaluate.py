@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from inference.evaluation.estimates import MAX_ELEMENTS, exact_log_prob, log_weights
@@ -21,9 +21,9 @@ from inference.evaluation.scores import (
     Score,
     to_bits_per_dimension,
 )
-from inference.learning.randomness import seeded
 from inference.learning.settings import check_pair_fits_data
 from inference.posterior.reconstruction import Draw, reconstruct
+from inference.undisturbed import undisturbed
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import to_grey
 from pyro_models.pair import Exact
@@ -82,7 +82,6 @@ class Evaluation:
             raise UsageError("these are not scores of pyro-models; evaluate again") from error
 
 
-@torch.no_grad()
 def evaluate(
     pair: Pair,
     data: ImageData,
@@ -130,7 +129,6 @@ def evaluate(
     >>> evaluate(ppca, data, num_particles=10).scores["log_likelihood"].kind
     'exact'
     """
-    assert isinstance(pair, nn.Module)
     check_pair_fits_data(pair, data, splits=[split], seed=seed)
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1; got {limit}")
@@ -140,28 +138,23 @@ def evaluate(
         raise UsageError(f"the {split} split of {data.name} is empty")
     x = prepared.x.to(first.device, first.dtype)
     y = None if prepared.y is None else prepared.y.to(first.device)
-    training = pair.training
-    pair.eval()
-    try:
-        with (
-            seeded(seed, first.device),
-            tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
-        ):
-            weights = log_weights(
-                pair,
-                x,
-                num_particles=num_particles,
-                y=y,
-                max_elements=max_elements,
-                progress=bar.update,
-            )
-            grey = data.split(split).x[:limit].to(x)
-            errors = {
-                "mse_sampled": _squared_error(pair, data, x, y, grey, latents="sample"),
-                "mse_mean": _squared_error(pair, data, x, y, grey, latents="mean"),
-            }
-    finally:
-        pair.train(training)
+    with (
+        undisturbed(pair, seed=seed),
+        tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
+    ):
+        weights = log_weights(
+            pair,
+            x,
+            num_particles=num_particles,
+            y=y,
+            max_elements=max_elements,
+            progress=bar.update,
+        )
+        grey = data.split(split).x[:limit].to(x)
+        errors = {
+            "mse_sampled": _squared_error(pair, data, x, y, grey, latents="sample"),
+            "mse_mean": _squared_error(pair, data, x, y, grey, latents="mean"),
+        }
 
     per_datum = {"elbo": weights.elbo, "importance_bound": weights.bound, **errors}
     describe = _Describe(pair, data, split, len(x), seed)
@@ -206,8 +199,8 @@ def _squared_error(
 ) -> Tensor:
     """Mean over pixels of (reconstruction − grey pixel)², (N,), in chunks over data."""
     errors = []
-    for i in range(0, len(x), 1000):
-        rows = slice(i, i + 1000)
+    for i in range(0, len(x), 250):
+        rows = slice(i, i + 250)
         labels = None if y is None else y[rows]
         decoded = reconstruct(pair, x[rows], y=labels, latents=latents)
         decoded = to_grey(decoded, data.preparation, levels=data.levels)

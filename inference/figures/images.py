@@ -10,16 +10,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from inference.figures.decoding import (
-    check_draw,
     check_images,
     condition,
     decoded_means,
-    given,
-    prior_images,
-    undisturbed,
 )
 from inference.figures.grid import mosaic, mosaic_figure
-from inference.posterior.reconstruction import Draw, posterior_sites, reconstruct
+from inference.posterior.generation import generate, labels_for
+from inference.posterior.reconstruction import Draw, check_draw, posterior_sites, reconstruct
+from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
 
 __all__ = ["class_grid", "interpolation", "mixture_means", "prior_samples", "reconstructions"]
@@ -72,7 +70,7 @@ def reconstructions(
         )
     x = x[: rows * columns // 2]
     with undisturbed(pair, seed=seed) as device:
-        labels = None if y is None else given(y[: len(x)], len(x), device)
+        labels = None if y is None else labels_for(y[: len(x)], len(x), device)
         shown = x.to(device)
         again = reconstruct(pair, shown, y=labels, latents=latents, pixels=pixels).cpu()
     beside = torch.stack([x.cpu(), again], dim=1).flatten(0, 1)
@@ -126,7 +124,7 @@ def prior_samples(
         n = len(y) if isinstance(y, Tensor) and y.dim() else 64
     if n < 1:
         raise UsageError(f"give the number of images n, at least 1; got {n}")
-    images = prior_images(pair, n=n, y=y, pixels=pixels, seed=seed)
+    images = generate(pair, n=n, y=y, pixels=pixels, seed=seed)
     z, under = ", ".join(pair.latent_sites), condition(pair, y)
     prior = f"p({z} | y)" if under else f"p({z})"
     title = f"Prior samples\n{z} ~ {prior},  x: {pixels} of p(x | {z}{under})"
@@ -163,7 +161,7 @@ def class_grid(pair: Pair, *, per_class: int = 10, pixels: Draw = "mean", seed: 
     if per_class < 1:
         raise UsageError(f"per_class must be at least 1; got {per_class}")
     y = torch.arange(pair.num_classes).repeat(per_class)
-    images = prior_images(pair, n=len(y), y=y, pixels=pixels, seed=seed)
+    images = generate(pair, n=len(y), y=y, pixels=pixels, seed=seed)
     tiles = mosaic(images, columns=pair.num_classes)
     z = ", ".join(name for name in pair.latent_sites if name != "y")
     figure, axes = mosaic_figure(
@@ -211,7 +209,7 @@ def interpolation(
     _check_path(pair, starts, ends, labels=(y_starts, y_ends), steps=steps)
     rows = len(starts)
     with undisturbed(pair) as device:
-        y = given(y_starts, rows, device)
+        y = labels_for(y_starts, rows, device)
         first = posterior_sites(pair, starts.to(device), y=y)
         last = posterior_sites(pair, ends.to(device), y=y)
         weights = torch.linspace(0, 1, steps, dtype=starts.dtype)

@@ -18,12 +18,12 @@ from inference.figures.decoding import (
     check_images,
     condition,
     decoded_means,
-    given,
-    undisturbed,
 )
 from inference.figures.grid import mosaic, mosaic_figure
 from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area
+from inference.posterior.generation import labels_for
 from inference.posterior.reconstruction import latent_means
+from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
 
 __all__ = ["latent_grid", "latent_scatter"]
@@ -61,7 +61,7 @@ def latent_scatter(
     """
     check_data(pair, x)
     with undisturbed(pair) as device:
-        labels = given(y, len(x), device)
+        labels = labels_for(y, len(x), device)
         means = latent_means(pair, x.to(device), y=labels).cpu().double().numpy()
     names = [f"E[{name} | x{condition(pair, y)}]" for name in _latent_names(pair)]
     if means.shape[1] > 3:
@@ -234,7 +234,7 @@ def latent_grid(
         axis = values.to(reference)
         down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")
         z = torch.stack([across, down], dim=-1).flatten(0, 1)
-        images = decoded_means(pair, {name: z}, given(y, len(z), device))
+        images = decoded_means(pair, {name: z}, labels_for(y, len(z), device))
     gap = _GRID_GAP if size <= _GAPS_UP_TO else 0.0
     tiles = mosaic(images, columns=size, gaps_across=gap, gaps_down=gap)
     spacing = "quantiles of N(0, 1)" if span is None else "evenly spaced"

@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 
 from inference.learning.callbacks import Callback
 from inference.learning.history import History
-from inference.learning.randomness import seeded
 from inference.learning.runs import Run
 from inference.learning.settings import Settings, check_pair_fits
 from inference.learning.training import Training
+from inference.undisturbed import seeded
 from pyro_models import ImageData, Pair, UsageError
 
 __all__ = ["Fit", "fit"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -19,10 +19,10 @@ from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError, culprit, finite_parameters
 from inference.learning.objectives import Objective
 from inference.learning.optimisers import make_optimiser, make_schedule, step_schedule
-from inference.learning.randomness import generator_states, restore_generators, seeded
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.stopping import EarlyStopping
+from inference.undisturbed import evaluating, generator_states, restore_generators, seeded
 from pyro_models import ImageData, Pair
 from pyro_models.data import Split
 from pyro_models.pair import StartsFromData
@@ -244,7 +244,7 @@ class Training:
         if name not in self.data.splits or not (self.settings.curve_size or needed):
             return None
         x, y = self._on_device(self.data.prepared(name, seed=self.settings.seed, limit=limit))
-        with seeded(self.settings.seed, self.device), _evaluating(self.pair), self._autocast():
+        with seeded(self.settings.seed, self.device), evaluating(self.pair), self._autocast():
             return self.objective.value(x, y=y)
 
     def _call(self, callbacks: Sequence[Callback]) -> None:
@@ -257,7 +257,7 @@ class Training:
             out=None if self.run is None else self.run.folder,
         )
         for callback in callbacks:
-            with seeded(self.settings.seed, self.device), _evaluating(self.pair):
+            with seeded(self.settings.seed, self.device), evaluating(self.pair):
                 reason = callback(moment)
             if reason:
                 self.stopping.stop(reason)
@@ -283,16 +283,3 @@ class Training:
         if self.run is not None:
             self.run.record_end(self._history())
         return self._history()
-
-
-@contextmanager
-def _evaluating(pair: Pair) -> Iterator[None]:
-    """Evaluation mode, then each module's own mode again."""
-    assert isinstance(pair, nn.Module)
-    modes = {module: module.training for module in pair.modules()}
-    pair.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -1,5 +1,6 @@
-"""What is not seen, given what is: latents and reconstructions."""
+"""What is not seen, given what is: latents, reconstructions, new data."""
 
-from inference.posterior.reconstruction import latent_means, reconstruct
+from inference.posterior.generation import generate
+from inference.posterior.reconstruction import latent_means, posterior_sites, reconstruct
 
-__all__ = ["latent_means", "reconstruct"]
+__all__ = ["generate", "latent_means", "posterior_sites", "reconstruct"]

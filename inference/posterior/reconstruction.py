@@ -10,12 +10,25 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.pair import Exact
 
-__all__ = ["Draw", "latent_means", "posterior_sites", "reconstruct"]
+__all__ = ["Draw", "check_draw", "latent_means", "posterior_sites", "reconstruct"]
 
 Draw = Literal["mean", "sample"]
+
+
+def check_draw(name: str, draw: str) -> None:
+    """Refuse what is neither ``"mean"`` nor ``"sample"``.
+
+    Raises
+    ------
+    UsageError
+        With the option's name.
+    """
+    if draw not in ("mean", "sample"):
+        raise UsageError(f"{name} is 'mean' or 'sample'; got {draw!r}")
 
 
 @torch.no_grad()
@@ -37,7 +50,8 @@ def posterior_sites(
     UsageError
         If a site is in neither.
     """
-    trace = poutine.trace(pair.guide if guide is None else guide).get_trace(x, y=y, mask=mask)
+    with undisturbed(pair):  # a guide samples where only its distributions are wanted
+        trace = poutine.trace(guide or pair.guide).get_trace(x, y=y, mask=mask)
     sites: dict[str, TorchDistribution] = {}
     for name in pair.latent_sites:
         if name in trace.nodes:
@@ -49,6 +63,7 @@ def posterior_sites(
     return sites
 
 
+@torch.no_grad()
 def latent_means(
     pair: Pair, x: Tensor, *, y: Tensor | None = None, mask: Tensor | None = None
 ) -> Tensor:
@@ -96,16 +111,24 @@ def reconstruct(
         ``"mean"``: E[x | z]. ``"sample"``: x ~ p(x | z).
     guide
         Another guide than the pair's own.
+
+    Notes
+    -----
+    Samples come from torch's global generator.
+
+    Raises
+    ------
+    UsageError
+        If ``latents`` or ``pixels`` is neither word.
     """
+    check_draw("latents", latents)
+    check_draw("pixels", pixels)
     sites = posterior_sites(pair, x, y=y, mask=mask, guide=guide)
     discrete = [name for name, site in pair.latent_sites.items() if site.discrete]
     if latents == "mean" and discrete:
-        p_x, weights = _over_values(pair, sites, discrete, y)
-        if pixels == "sample":
-            chosen = torch.distributions.Categorical(weights.T).sample()
-            return p_x.sample()[chosen, torch.arange(len(x), device=x.device)]
-        columns = weights.reshape(weights.shape + (1,) * len(pair.data_shape))
-        return (columns * p_x.mean).sum(0)
+        if pixels == "mean":
+            return _mean_over_values(pair, sites, discrete, y)
+        latents = "sample"  # of a mixture: a component, then its pixels
     values = {
         name: site.mean if latents == "mean" else site.sample() for name, site in sites.items()
     }
@@ -113,14 +136,15 @@ def reconstruct(
     return p_x.mean if pixels == "mean" else p_x.sample()
 
 
-def _over_values(
+def _mean_over_values(
     pair: Pair, sites: dict[str, TorchDistribution], discrete: list[str], y: Tensor | None
-) -> tuple[TorchDistribution, Tensor]:
-    """p(x | k) for every value of the one discrete site, batch (K, B), and q(k | x), (K, B)."""
+) -> Tensor:
+    """Σ_k q(k | x) E[x | k], other sites at their means, (B, \\*data_shape)."""
     if len(discrete) > 1:
         raise UsageError("the mean over several discrete sites is not defined; sample them instead")
     (name,) = discrete
-    probs = sites[name].probs.T
+    probs = sites[name].probs
     values = {n: site.mean for n, site in sites.items() if n != name}
-    k = torch.arange(len(probs), device=probs.device).unsqueeze(-1).expand(probs.shape)
-    return pair.decode({**values, name: k}, y=y)["x"], probs
+    k = torch.arange(probs.shape[-1], device=probs.device).unsqueeze(-1)
+    means = pair.decode({**values, name: k}, y=y)["x"].mean.flatten(2).expand(-1, len(probs), -1)
+    return torch.einsum("bk,kbd->bd", probs, means).unflatten(-1, pair.data_shape)

@@ -167,8 +167,9 @@ def _from_file(path: Path, *, seed: int) -> ImageData:
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     try:
-        content = np.load(path, allow_pickle=False)
-        arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
     except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise UsageError(f"{path} is not a readable {path.suffix} file of plain arrays") from error
     return _from_arrays(str(path), arrays, seed=seed)

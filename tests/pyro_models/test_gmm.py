@@ -193,7 +193,7 @@ def test_training_climbs_from_the_start_towards_em(x: Tensor, covariance: str) -
     """Never above a maximum: EM run on from here, with the same floor, is the reference."""
     gmm = GMM(SHAPE, num_components=3, covariance=covariance, floor=0.01).double()
     gmm.start_from(x)
-    start = float(gmm.exact_log_prob(x).mean())
+    start = gmm.exact_log_prob(x).mean().item()
     em = GaussianMixture(
         3,
         covariance_type=SKLEARN_NAMES[covariance],
@@ -207,28 +207,31 @@ def test_training_climbs_from_the_start_towards_em(x: Tensor, covariance: str) -
         optimizer.zero_grad()
         gmm.elbo().differentiable_loss(gmm.model, gmm.guide, x).backward()
         optimizer.step()
-    reached = float(gmm.exact_log_prob(x).mean())
+    reached = gmm.exact_log_prob(x).mean().item()
     assert reached > start
     assert reached == pytest.approx(em.score(x.flatten(1).numpy()), abs=5e-3)
 
 
-def test_sampled_assignments_follow_the_mixture_weights() -> None:
-    gmm = mixture("diagonal")
-    count = 20_000
-    with torch.no_grad():
-        x = gmm.model(n=count)
-        k = particles(mixture("diagonal", guide="amortised"), None, x[:2], num_particles=1).latents[
-            "k"
-        ]
-        assert k.dtype == torch.long
-        far = GMM(SHAPE, num_components=3, floor=1e-4).double()
-        far.model.offset.copy_(torch.arange(3.0).unsqueeze(1).expand(3, D) * 1000)
-        far.model.logits.copy_(torch.tensor([0.0, 1.0, -1.0]))
-        component = (far.model(n=count).mean((1, 2, 3)) / 1000).round().long()
-    share = torch.bincount(component, minlength=3) / count
-    weights = far.model.logits.softmax(-1).detach()
-    error = (weights * (1 - weights) / count).sqrt()
-    assert float(((share - weights) / error).abs().max()) < 4
+def assert_shares(values: Tensor, probs: Tensor) -> None:
+    share = torch.bincount(values, minlength=len(probs)) / len(values)
+    error = (probs * (1 - probs) / len(values)).sqrt()
+    assert float(((share - probs) / error).abs().max()) < 4
+
+
+def test_generated_assignments_follow_the_mixture_weights() -> None:
+    gmm = GMM(SHAPE, num_components=3).double()
+    with torch.no_grad():  # so far apart that a datum tells its component
+        gmm.model.offset.copy_(torch.arange(3.0).unsqueeze(1).expand(3, D) * 1000)
+        gmm.model.logits.copy_(torch.tensor([0.0, 1.0, -1.0]))
+        component = (gmm.model(n=20_000).mean((1, 2, 3)) / 1000).round().long()
+    assert_shares(component, gmm.model.logits.softmax(-1).detach())
+
+
+def test_drawn_assignments_follow_the_guide(x: Tensor) -> None:
+    gmm = mixture("diagonal", guide="amortised")
+    k = particles(gmm, None, x[:1], num_particles=20_000).latents["k"]
+    logits = gmm.guide.network((x[:1].flatten(1) - gmm.guide.centre) / gmm.guide.scale)
+    assert_shares(k.squeeze(1), logits.squeeze(0).softmax(-1).detach())
 
 
 def test_generated_data_have_the_moments_of_the_mixture() -> None:
@@ -315,4 +318,4 @@ def test_a_minibatch_scale_is_outside_the_sum_over_components(x: Tensor) -> None
     gmm = mixture("diagonal")
     scaled = pyro.poutine.scale(gmm.model, scale=10.0)
     loss = TraceEnum_ELBO(max_plate_nesting=1).loss(scaled, gmm.guide, x)
-    assert loss == pytest.approx(-10 * float(gmm.exact_log_prob(x).sum()), rel=1e-9)
+    assert loss == pytest.approx(-10 * gmm.exact_log_prob(x).sum().item(), rel=1e-9)

@@ -1,0 +1,75 @@
+"""Stretches of computation that leave generators and modules as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from pyro_models import Pair
+
+__all__ = [
+    "device_of",
+    "evaluating",
+    "generator_states",
+    "restore_generators",
+    "seeded",
+    "undisturbed",
+]
+
+
+def device_of(pair: Pair) -> torch.device:
+    """Where the pair's parameters are."""
+    device: torch.device = next(iter(pair.parameters())).device
+    return device
+
+
+def generator_states(device: torch.device) -> dict[str, Any]:
+    """States of the global generators that sampling on ``device`` uses."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def restore_generators(states: dict[str, Any], device: torch.device) -> None:
+    """Put back what :func:`generator_states` returned."""
+    torch.set_rng_state(states["cpu"])
+    if device.type != "cpu" and device.type in states:
+        torch.get_device_module(device).set_rng_state(states[device.type])
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators that ``device`` uses, and put their states back afterwards."""
+    states = generator_states(device)
+    try:
+        torch.default_generator.manual_seed(seed)
+        if device.type != "cpu":
+            torch.get_device_module(device).manual_seed(seed)
+        yield
+    finally:
+        restore_generators(states, device)
+
+
+@contextmanager
+def evaluating(pair: Pair) -> Iterator[None]:
+    """Evaluation mode inside, each module's own mode again afterwards."""
+    modes = {m: m.training for part in (pair.model, pair.guide) for m in part.modules()}
+    for module in modes:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@contextmanager
+def undisturbed(pair: Pair, *, seed: int = 0) -> Iterator[torch.device]:
+    """Evaluation mode, no gradients and seeded generators inside; all as before afterwards."""
+    device = device_of(pair)
+    with evaluating(pair), torch.no_grad(), seeded(seed, device):
+        yield device

@@ -1,0 +1,374 @@
+"""Data in memory: counts, ranges, preparations, the user's arrays, and every error line."""
+
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pyro_models import VAE, ImageData, UsageError, load_data
+from pyro_models.data import DATA_VARIABLE, PREPARATIONS, prepare, to_grey
+from pyro_models.data.sources import _IDX_FILES
+
+needs_mnist = pytest.mark.skipif(
+    not os.environ.get(DATA_VARIABLE), reason=f"{DATA_VARIABLE} does not say where MNIST is"
+)
+
+
+def sizes(data: ImageData) -> dict[str, int]:
+    return {name: len(split) for name, split in data.splits.items()}
+
+
+def test_digits() -> None:
+    data = load_data("digits")
+    assert sizes(data) == {"train": 1257, "validation": 180, "test": 360}
+    assert data.data_shape == (1, 8, 8)
+    assert data.levels == 17
+    assert data.num_classes == 10
+    everything = torch.cat([split.x for split in data.splits.values()])
+    assert torch.equal(everything.unique(), torch.arange(17) / 16)
+    for split in data.splits.values():
+        assert split.y is not None
+        assert set(split.y.tolist()) == set(range(10))
+    from sklearn.datasets import load_digits
+
+    ours = sorted(map(tuple, (everything.flatten(1) * 16).int().tolist()))
+    theirs = sorted(map(tuple, load_digits().data.astype(int).tolist()))
+    assert ours == theirs  # every image once: no datum in two splits
+
+
+def test_digits_keep_image_and_label_together() -> None:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    labels = {
+        image.astype(int).tobytes(): y for image, y in zip(bunch.data, bunch.target, strict=True)
+    }
+    for split in load_data("digits").splits.values():
+        assert split.y is not None
+        for image, y in zip(split.x.flatten(1).double() * 16, split.y, strict=True):
+            assert labels[image.numpy().astype(int).tobytes()] == int(y)
+
+
+def test_all_training_leaves_no_validation() -> None:
+    data = load_data("digits", all_training=True, preparation="threshold")
+    assert sizes(data) == {"train": 1437, "test": 360}
+    assert data.preparation == "threshold"
+    parts = load_data("digits")
+    joined = torch.cat([parts.split("train").x, parts.split("validation").x])
+    assert torch.equal(data.split("train").x, joined)
+    with pytest.raises(
+        UsageError, match=r"^digits has no validation split here; it has train, test\Z"
+    ):
+        data.split("validation")
+
+
+@needs_mnist
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_mnist_counts_and_splits(name: str) -> None:
+    data = load_data(name)
+    assert sizes(data) == {"train": 50_000, "validation": 10_000, "test": 10_000}
+    everything = load_data(name, all_training=True)
+    assert sizes(everything) == {"train": 60_000, "test": 10_000}
+    last = everything.split("train")
+    validation = data.split("validation")
+    assert last.y is not None
+    assert validation.y is not None
+    assert torch.equal(validation.x, last.x[-10_000:])
+    assert torch.equal(validation.y, last.y[-10_000:])
+    assert data.data_shape == (1, 28, 28)
+    assert (data.levels, data.num_classes) == (256, 10)
+    assert torch.equal((data.split("test").x * 255).round().unique(), torch.arange(256.0))
+    assert set(data.split("test").y.tolist()) == set(range(10))
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for data, and no network."""
+    from torchvision.datasets import mnist
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError(
+            "Error downloading train-images-idx3-ubyte.gz:\nTried it, got:\nno route"
+        )
+
+    monkeypatch.setattr(mnist, "download_and_extract_archive", refuse)
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+)
+def test_offline_without_files_one_line_names_files_folder_and_variable(
+    offline: Path, name: str, folder: str
+) -> None:
+    with pytest.raises(UsageError, match=r"^.*\Z") as said:
+        load_data(name)
+    line = str(said.value)
+    assert all(file in line for file in _IDX_FILES)
+    assert str(offline / folder / "raw") in line
+    assert DATA_VARIABLE in line
+
+
+def write_idx(folder: Path, images: int) -> None:
+    """MNIST's four files, with this many blank images of each part."""
+    folder.mkdir(parents=True)
+    for name in _IDX_FILES:
+        shape = (images, 28, 28) if "images" in name else (images,)
+        header = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
+        (folder / name).write_bytes(header + bytes(int(np.prod(shape))))
+
+
+def test_a_wrong_count_of_images_is_one_line(offline: Path) -> None:
+    write_idx(offline / "MNIST" / "raw", 7)
+    with pytest.raises(UsageError, match=r"^mnist in .* has 7 images where 60,000 belong.*\Z"):
+        load_data("mnist")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"garbage that is no image", gzip.compress(b"still packed"), b"\x00\x00\x08\x03"],
+)
+def test_a_damaged_file_is_one_line(offline: Path, content: bytes) -> None:
+    folder = offline / "MNIST" / "raw"
+    write_idx(folder, 7)
+    (folder / _IDX_FILES[0]).write_bytes(content)
+    with pytest.raises(UsageError, match=r"^mnist in .* is damaged .*fetch it again\Z"):
+        load_data("mnist")
+
+
+def test_a_truncated_file_is_one_line(offline: Path) -> None:
+    folder = offline / "MNIST" / "raw"
+    write_idx(folder, 7)
+    images = folder / _IDX_FILES[0]
+    images.write_bytes(images.read_bytes()[:-5])
+    with pytest.raises(UsageError, match=r"^mnist in .* is damaged .*fetch it again\Z"):
+        load_data("mnist")
+
+
+def test_files_in_the_working_folder_are_found(offline: Path) -> None:
+    write_idx(offline / "data" / "MNIST" / "raw", 7)
+    with pytest.raises(UsageError, match="mnist in data has 7 images"):
+        load_data("mnist")
+
+
+# --- the user's arrays ---------------------------------------------------------------------------
+
+
+def images(count: int = 20) -> np.ndarray:
+    return np.random.default_rng(0).random((count, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("array", "shape", "levels"),
+    [
+        (images(), (1, 5, 6), None),
+        (images().astype(np.float32), (1, 5, 6), None),
+        (images()[:, None].repeat(3, 1), (3, 5, 6), None),
+        ((images() * 255).astype(np.uint8), (1, 5, 6), 256),
+        (torch.as_tensor(images()), (1, 5, 6), None),
+        (torch.as_tensor(images() > 0.5), (1, 5, 6), None),
+        (images().reshape(20, 30) * 1000 - 500, (30,), None),
+        (torch.arange(60).reshape(20, 3), (3,), None),
+    ],
+    ids=["float64", "float32", "colour", "uint8", "tensor", "bool", "vectors", "integers"],
+)
+def test_arrays(array: Any, shape: tuple[int, ...], levels: int | None) -> None:
+    data = load_data(array)
+    assert sizes(data) == {"train": 16, "validation": 2, "test": 2}
+    assert data.data_shape == shape
+    assert data.is_images == (len(shape) == 3)
+    assert data.levels == levels
+    assert data.num_classes is None
+    everything = torch.cat([split.x for split in data.splits.values()])
+    expected = torch.as_tensor(np.asarray(array), dtype=torch.float64).reshape(everything.shape)
+    expected = expected / 255 if levels else expected
+    order = everything.flatten(1)[:, 0].argsort()
+    expected_order = expected.flatten(1)[:, 0].argsort()
+    close = everything[order].double() - expected[expected_order]
+    if array.dtype not in (torch.bool,):  # a binary pixel orders nothing
+        assert float(close.abs().max()) <= 1e-6 * float(expected.abs().max())
+    assert everything.dtype == torch.float32
+    if data.is_images:  # what a new model takes
+        vae = VAE(data.data_shape, hidden=[4])
+        vae.elbo().loss(vae.model, vae.guide, data.prepared("train").x)
+
+
+def test_the_split_of_one_array_is_seeded_and_keeps_labels() -> None:
+    x = np.arange(200.0).reshape(100, 2)
+    first, again, other = (load_data(x, labels=np.arange(100), seed=s) for s in (0, 0, 1))
+    assert torch.equal(first.split("test").x, again.split("test").x)
+    assert not torch.equal(first.split("test").x, other.split("test").x)
+    assert sizes(first) == {"train": 80, "validation": 10, "test": 10}
+    for split in first.splits.values():
+        assert split.y is not None
+        assert torch.equal(split.x[:, 0], 2.0 * split.y)
+    assert first.num_classes == 100
+
+
+def test_missing_labels_count_as_no_class() -> None:
+    assert load_data(images(), labels=np.full(20, -1)).num_classes is None
+    assert load_data(images(), labels=np.array([-1, 2] * 10)).num_classes == 3
+
+
+def test_files(tmp_path: Path) -> None:
+    pixels = (images() * 255).astype(np.uint8)
+    np.save(tmp_path / "faces.npy", pixels)
+    data = load_data(tmp_path / "faces.npy")
+    assert (data.name, data.levels, data.data_shape) == (
+        str(tmp_path / "faces.npy"),
+        256,
+        (1, 5, 6),
+    )
+    assert sizes(load_data(str(tmp_path / "faces.npy"))) == sizes(data)
+
+    np.savez(tmp_path / "one.npz", x=pixels, y=np.arange(20) % 4)
+    assert load_data(tmp_path / "one.npz").num_classes == 4
+
+    np.savez(
+        tmp_path / "two.npz",
+        x_train=pixels[:15],
+        x_test=pixels[15:],
+        y_train=np.arange(15),
+        y_test=np.arange(5),
+    )
+    data = load_data(tmp_path / "two.npz")
+    assert sizes(data) == {"train": 14, "validation": 1, "test": 5}
+    assert data.num_classes == 15
+    assert torch.equal(
+        (data.split("test").x[:, 0] * 255).round().byte(), torch.as_tensor(pixels[15:])
+    )
+    assert sizes(load_data(tmp_path / "two.npz", all_training=True)) == {"train": 15, "test": 5}
+
+
+@pytest.mark.parametrize(
+    ("array", "labels", "line"),
+    [
+        (images() * 2, None, r"pixels from .* divide 0…255 pixels by 255, or give them as uint8"),
+        (images() - 1, None, "must lie in"),
+        (np.where(images() > 0.9, np.nan, images()), None, "NaN or infinite"),
+        (np.zeros(5), None, r"shape \(5,\): images are \(N, H, W\)"),
+        (np.zeros((2, 1, 1, 1, 1)), None, r"images are \(N, H, W\)"),
+        (np.zeros((2, 3)), None, "too few data to split: 2; give 3 or more"),
+        (np.zeros((0, 5, 6)), None, "too few data"),
+        (np.array([["a", "b"]] * 5), None, "does not hold numbers"),
+        (images(), np.zeros(19, int), r"labels must be integers of shape \(20,\)"),
+        (images(), np.zeros(20), "labels must be integers"),
+        (images(), np.array(["a"] * 20), "labels must be integers"),
+        (images(), np.full(20, -2), "−1 where missing; got -2"),
+    ],
+)
+def test_an_array_that_will_not_do_is_one_line(array: Any, labels: Any, line: str) -> None:
+    with pytest.raises(UsageError, match=rf"^array.*{line}.*\Z"):
+        load_data(array, labels=labels)
+
+
+def test_a_file_that_will_not_do_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "garbage.npy").write_bytes(b"garbage")
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "zip.npz").write_bytes(b"PK\x03\x04garbage")
+    np.save(tmp_path / "pickle.npy", np.array([{}]), allow_pickle=True)
+    for name in ("garbage.npy", "empty.npy", "zip.npz", "pickle.npy"):
+        with pytest.raises(
+            UsageError, match=rf"^.*{name} is not a readable .* file of plain arrays\Z"
+        ):
+            load_data(tmp_path / name)
+    np.savez(tmp_path / "names.npz", pixels=images())
+    with pytest.raises(
+        UsageError, match=r"names.npz holds pixels: expected x \(and y\), or x_train"
+    ):
+        load_data(tmp_path / "names.npz")
+    np.savez(tmp_path / "shapes.npz", x_train=images(), x_test=images()[:, 1:])
+    with pytest.raises(
+        UsageError, match=r"shapes.npz: training data of shape .* do not go together\Z"
+    ):
+        load_data(tmp_path / "shapes.npz")
+    with pytest.raises(UsageError, match=r"^there is no file .*nowhere\.npy\Z"):
+        load_data(tmp_path / "nowhere.npy")
+
+
+def test_a_name_that_will_not_do_is_one_line() -> None:
+    with pytest.raises(UsageError, match=r"^unknown data set 'nope': choose from digits, mnist"):
+        load_data("nope")
+    with pytest.raises(UsageError, match=r"^unknown preparation 'nope': choose from grey"):
+        load_data("digits", preparation="nope")
+    with pytest.raises(UsageError, match=r"^array holds vectors, not pixels"):
+        load_data(np.zeros((20, 3)), preparation="threshold")
+    with pytest.raises(UsageError, match=r"^labels go with an array; digits brings its own\Z"):
+        load_data("digits", labels=np.zeros(3, int))
+
+
+# --- preparation ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preparation", PREPARATIONS)
+def test_what_is_drawn_anew_and_what_stays(preparation: str) -> None:
+    data = load_data("digits", preparation=preparation)
+    anew = preparation in ("dynamic", "dequantised")
+    assert data.redraws == anew
+    generator = torch.Generator().manual_seed(0)
+    first, second = data.draw("train", generator), data.draw("train", generator)
+    assert torch.equal(first.x, second.x) != anew
+    assert torch.equal(first.x, data.prepared("train", seed=1).x) != anew
+    assert torch.equal(data.prepared("train").x, data.prepared("train").x)
+    assert torch.equal(first.y, data.split("train").y)
+    if preparation in ("threshold", "dynamic", "static"):
+        assert set(first.x.unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("preparation", ["dynamic", "static", "dequantised"])
+def test_the_mean_is_that_of_the_grey_pixels(preparation: str) -> None:
+    """``to_grey`` takes the expected prepared image back, within four standard errors."""
+    grey = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0], dtype=torch.float64)
+    levels = 11  # so that these are grey levels
+    x = prepare(
+        grey.expand(40_000, 5),
+        preparation,
+        levels=levels,
+        generator=torch.Generator().manual_seed(1),
+    )
+    back = to_grey(x, preparation, levels=levels)
+    error = (back.std(0) / len(back) ** 0.5).clamp_min(1e-12)
+    assert float(((back.mean(0) - grey) / error).abs().max()) < 4
+
+
+def test_threshold_is_above_a_half() -> None:
+    x = torch.tensor([[0.0, 0.5, 0.50001, 1.0]])
+    out = prepare(x, "threshold", levels=None, generator=torch.Generator())
+    assert out.tolist() == [[0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("levels", [17, 256])
+def test_dequantised_pixels_never_touch_0_or_1(value: float, levels: int) -> None:
+    """Rounding would put about one white pixel in 130,000 of MNIST on 1 exactly."""
+    x = torch.full((3_000_000,), value)
+    out = prepare(x, "dequantised", levels=levels, generator=torch.Generator().manual_seed(0))
+    assert float(out.min()) > 0
+    assert float(out.max()) < 1
+
+
+def test_dequantised_pixels_stay_in_their_own_bin() -> None:
+    levels = 17
+    x = (torch.arange(levels) / (levels - 1)).expand(20_000, levels)
+    out = prepare(x, "dequantised", levels=levels, generator=torch.Generator().manual_seed(0))
+    inside = (out * levels).clamp_max(levels - 1e-3).floor()
+    assert float((inside != torch.arange(levels)).float().mean()) < 1e-4  # rounding at an edge
+    assert float(out.std(0).min()) > 0.9 / (levels * 12**0.5)
+
+
+def test_unknown_levels_cannot_be_dequantised() -> None:
+    data = load_data(images(), preparation="dequantised")
+    with pytest.raises(UsageError, match=r"^.*no known number of grey levels.*uint8.*\Z"):
+        data.prepared("train")
+
+
+def test_repr_says_what_it_is() -> None:
+    assert repr(load_data("digits")) == (
+        "ImageData(digits, (1, 8, 8), train 1,257, validation 180, test 360, grey)"
+    )

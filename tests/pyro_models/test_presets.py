@@ -1,0 +1,65 @@
+"""Every preset builds, takes an ELBO on data as it wants them, and has its course's sizes."""
+
+import pytest
+import torch
+
+from pyro_models import UsageError, build, load_preset, preset_names
+from pyro_models.data import prepare
+
+SHAPE = (1, 28, 28)
+DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
+    "copenhagen-dense": (
+        [(400, 784), (100, 400), (4, 100)],
+        [(100, 2), (400, 100), (784, 400)],
+    ),
+    "toronto": ([(500, 784), (4, 500)], [(500, 2), (784, 500)]),
+    "tsinghua": ([(256, 794), (80, 256)], [(256, 50), (784, 256)]),
+    "amsterdam": ([(500, 784), (40, 500)], [(500, 20), (784, 500)]),
+    "burda": (
+        [(200, 784), (200, 200), (100, 200)],
+        [(200, 50), (200, 200), (784, 200)],
+    ),
+    "copenhagen-conv": (
+        [(16, 1, 3, 3), (32, 16, 3, 3), (4, 32 * 7 * 7)],
+        [(32, 16, 3, 3), (16, 1, 3, 3), (32 * 7 * 7, 2)],
+    ),
+}
+
+
+def weight_shapes(module: torch.nn.Module) -> list[tuple[int, ...]]:
+    return [tuple(p.shape) for p in module.parameters() if p.dim() > 1]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_preset_builds_and_takes_an_elbo(name: str) -> None:
+    settings = load_preset(name)
+    pair = build(settings["model"], SHAPE, num_classes=10, **settings["options"])
+    assert pair.likelihood.preparation == settings["preparation"] or (
+        # any way of making pixels binary suits a Bernoulli
+        pair.likelihood.name == "bernoulli"
+        and settings["preparation"] in ("static", "dynamic", "threshold")
+    )
+    grey = torch.rand(3, *SHAPE)
+    x = prepare(
+        grey, settings["preparation"], levels=256, generator=torch.Generator().manual_seed(0)
+    )
+    pair.likelihood.check(x)
+    loss = pair.elbo().loss(pair.model, pair.guide, x, y=torch.tensor([0, 5, 9]))
+    assert 100 * 3 < loss < 2000 * 3  # about 784 ln 2 a datum before any training
+    assert hasattr(torch.optim, settings["optimizer"])
+    assert settings["lr"] > 0
+    assert settings["epochs"] >= max(settings.get("snapshots", [1]))
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_preset_has_the_sizes_of_its_course(name: str) -> None:
+    settings = load_preset(name)
+    pair = build(settings["model"], SHAPE, num_classes=10, **settings["options"])
+    encoder, decoder = DENSE[name]
+    assert weight_shapes(pair.guide) == encoder
+    assert weight_shapes(pair.model) == decoder
+
+
+def test_an_unknown_preset_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"unknown preset 'nope': choose from amsterdam, burda"):
+        load_preset("nope")
