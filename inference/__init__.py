@@ -1,1 +1,30 @@
-"""."""
+"""q(z | x): how the unknown is learned, inferred and judged; pairs are known by their contract.
+
+``fit`` learns, ``evaluate`` and ``compare`` judge, ``particles`` is what both are built on,
+``figures`` draws.
+"""
+
+from inference import figures
+from inference.evaluation import Comparison, Evaluation, Score, compare, evaluate
+from inference.learning import Fit, History, Run, Snapshots, fit
+from inference.particles import Particles, particles
+from inference.posterior import generate, latent_means, reconstruct
+
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "Fit",
+    "History",
+    "Particles",
+    "Run",
+    "Score",
+    "Snapshots",
+    "compare",
+    "evaluate",
+    "figures",
+    "fit",
+    "generate",
+    "latent_means",
+    "particles",
+    "reconstruct",
+]

@@ -219,17 +219,17 @@ _PAGE = Template("""<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>pyro-models: density models of handwritten digits</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 76rem; margin: 2rem auto;
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 86rem; margin: 2rem auto;
   padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 3rem; border-top: 1px solid #ddd; padding-top: 1rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .86rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .8rem; }
 caption { text-align: left; color: #555; padding-bottom: .5rem; }
-th, td { padding: .4rem .7rem; text-align: right; border-bottom: 1px solid #ddd;
+th, td { padding: .35rem .55rem; text-align: right; border-bottom: 1px solid #ddd;
   vertical-align: bottom; }
 tbody td { white-space: nowrap; } tbody th, thead th:first-child { text-align: left; }
 tbody th { white-space: nowrap; }
-th small { display: block; font-weight: normal; color: #555; min-width: 7rem; }
+th small { display: block; font-weight: normal; color: #555; min-width: 6rem; }
 .notes { color: #444; font-size: .86rem; list-style: none; padding: 0; }
 section div { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
 section ul { font-size: .9rem; } code { font-size: .85rem; }

@@ -1,4 +1,4 @@
-"""Every test of this folder starts from the same seed, and is told where MNIST is, if anywhere."""
+"""Every test of this folder starts from the same seed."""
 
 import pyro
 import pytest

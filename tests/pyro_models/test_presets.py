@@ -21,7 +21,7 @@ DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
     ),
     "copenhagen-conv": (
         [(16, 1, 3, 3), (32, 16, 3, 3), (4, 32 * 7 * 7)],
-        [(32, 16, 3, 3), (16, 1, 3, 3), (32 * 7 * 7, 2)],
+        [(32 * 7 * 7, 2), (32, 16, 3, 3), (16, 1, 3, 3)],
     ),
 }
 
