@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood, likelihood_named
-from pyro_models.networks import NormalHead, make_decoder, make_encoder
+from pyro_models.networks import (
+    ConvDecoder,
+    DenseDecoder,
+    NormalHead,
+    make_decoder,
+    make_encoder,
+)
+from pyro_models.output_bias import OutputBias
 from pyro_models.pair import (
     LatentSite,
     data_plate,
@@ -55,7 +62,7 @@ class CVAEModel(nn.Module):
 
     def __init__(
         self,
-        decoder: nn.Module,
+        decoder: DenseDecoder | ConvDecoder,
         likelihood: Likelihood,
         *,
         latent_dim: int,
@@ -130,7 +137,7 @@ class CVAE(nn.Module):
         Number of labels.
     learned_prior
         False: p(z | y) = N(0, I). True: a learned Normal per label.
-    latent_dim, network, hidden, activation, likelihood, likelihood_options
+    latent_dim, network, hidden, activation, likelihood, likelihood_options, output_bias
         As for :class:`pyro_models.vae.VAE`.
 
     Examples
@@ -153,6 +160,7 @@ class CVAE(nn.Module):
         activation: str = "relu",
         likelihood: str = "bernoulli",
         likelihood_options: Mapping[str, Any] | None = None,
+        output_bias: str = "default",
     ) -> None:
         super().__init__()
         if num_classes < 1:
@@ -164,6 +172,7 @@ class CVAE(nn.Module):
         self.network = network
         self.hidden = tuple(hidden)
         self.activation = activation
+        self.output_bias = OutputBias(output_bias)
         p_x = likelihood_named(likelihood, self.data_shape, dict(likelihood_options or {}))
         self.model = CVAEModel(
             make_decoder(
@@ -201,6 +210,15 @@ class CVAE(nn.Module):
         """One continuous site, z."""
         return {"z": LatentSite((self.latent_dim,))}
 
+    @property
+    def started(self) -> bool:
+        """Whether nothing is to be started from data (any more)."""
+        return self.output_bias.started
+
+    def start_from(self, x: Tensor, *, seed: int = 0) -> str:
+        """Start the decoder's output at the mean of x; returns a name for the record."""
+        return self.output_bias.start_from(x, self.model.decoder, self.likelihood)
+
     def decode(
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
     ) -> dict[str, TorchDistribution]:
@@ -224,4 +242,5 @@ class CVAE(nn.Module):
             "activation": self.activation,
             "likelihood": self.likelihood.name,
             "likelihood_options": self.likelihood.config(),
+            "output_bias": self.output_bias.start,
         }

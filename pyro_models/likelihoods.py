@@ -68,6 +68,10 @@ class Likelihood(nn.Module):
         """E[x | z], (\\*batch, \\*data_shape)."""
         return self.pixels(outputs).mean
 
+    def outputs_for(self, mean: Tensor) -> Tensor:
+        """Decoder outputs (num_parameters, \\*data_shape) that make ``mean`` the mean image."""
+        raise NotImplementedError
+
     def check(self, x: Tensor, mask: Tensor | None = None) -> None:
         """Refuse data that this likelihood cannot have.
 
@@ -102,6 +106,10 @@ class Bernoulli(Likelihood):
         """Bernoulli(logits)."""
         return dist.Bernoulli(logits=outputs.squeeze(-1 - len(self.data_shape)))
 
+    def outputs_for(self, mean: Tensor) -> Tensor:
+        """Logits of the mean image, within ±log 999."""
+        return torch.logit(mean, eps=1e-3).unsqueeze(0)
+
     def check(self, x: Tensor, mask: Tensor | None = None) -> None:
         """Every seen pixel must be 0 or 1."""
         super().check(x, mask)
@@ -131,6 +139,10 @@ class CrossEntropy(Likelihood):
         logits = outputs.squeeze(-1 - len(self.data_shape))
         return dist.Bernoulli(logits=logits, validate_args=False)
 
+    def outputs_for(self, mean: Tensor) -> Tensor:
+        """Logits of the mean image, within ±log 999."""
+        return torch.logit(mean, eps=1e-3).unsqueeze(0)
+
     def check(self, x: Tensor, mask: Tensor | None = None) -> None:
         """Every seen pixel must lie in [0, 1]."""
         super().check(x, mask)
@@ -142,6 +154,9 @@ class CrossEntropy(Likelihood):
                 "the cross-entropy is of pixels in [0, 1]; divide 0…255 pixels by 255, or use the "
                 "likelihood gaussian for data of any range"
             )
+
+
+_START = math.log(math.expm1(0.3))  # softplus of it is 0.3, about the spread of a pixel
 
 
 class Gaussian(Likelihood):
@@ -175,16 +190,18 @@ class Gaussian(Likelihood):
             )
         if not isinstance(scale, str) and not (scale > 0 and math.isfinite(scale)):
             raise UsageError(f"a fixed Gaussian scale must be a positive number; got {scale}")
-        if floor < 0:
-            raise UsageError(f"the floor of the Gaussian scale cannot be negative; got {floor}")
+        if floor < 0 or (floor == 0 and scale in ("pixel", "decoder")):
+            raise UsageError(
+                f"the floor of the Gaussian scale must be positive, or the density of constant "
+                f"pixels is unbounded; got {floor}"
+            )
         self.scale = scale
         self.floor = floor
         self.num_parameters = 2 if scale == "decoder" else 1
-        start = math.log(math.expm1(0.3))  # σ = 0.3, about that of a pixel
         if scale == "global":
-            self.raw_scale = nn.Parameter(torch.tensor(start))
+            self.raw_scale = nn.Parameter(torch.tensor(_START))
         elif scale == "pixel":
-            self.raw_scale = nn.Parameter(torch.full(self.data_shape, start))
+            self.raw_scale = nn.Parameter(torch.full(self.data_shape, _START))
 
     def pixels(self, outputs: Tensor) -> TorchDistribution:
         """N(μ, σ²) of every pixel."""
@@ -194,6 +211,10 @@ class Gaussian(Likelihood):
         else:
             sigma = torch.as_tensor(self.scale, dtype=loc.dtype, device=loc.device)
         return dist.Normal(loc, sigma.expand(loc.shape))
+
+    def outputs_for(self, mean: Tensor) -> Tensor:
+        """The mean image, and σ = 0.3 + floor where the decoder gives it."""
+        return torch.stack([mean, torch.full_like(mean, _START)][: self.num_parameters])
 
     def config(self) -> dict[str, Any]:
         """Scale and floor."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyro.distributions as dist
 import torch
@@ -138,6 +138,13 @@ class DenseDecoder(nn.Module):
         """(\\*batch, latent_dim) to (\\*batch, \\*out_shape)."""
         return self.body(_join(z, context)).to(z.dtype).unflatten(-1, self.out_shape)
 
+    @torch.no_grad()
+    def set_output_bias(self, mean: Tensor, outputs_for: Callable[[Tensor], Tensor]) -> None:
+        """Let the outputs start at those of the mean image (\\*data_shape), pixel by pixel."""
+        last = self.body[-1]
+        assert isinstance(last, nn.Linear)
+        last.bias.copy_(outputs_for(mean).flatten())
+
 
 class ConvDecoder(nn.Module):
     """The mirror image of the convolutional encoder: transposed 3×3 convolutions of stride 2.
@@ -170,6 +177,15 @@ class ConvDecoder(nn.Module):
         z_c = _join(z, context)
         start = self.linear(z_c.reshape(-1, z_c.shape[-1])).unflatten(-1, self.start_shape)
         return self.body(start).to(z.dtype).reshape(*z_c.shape[:-1], *self.out_shape)
+
+    @torch.no_grad()
+    def set_output_bias(self, mean: Tensor, outputs_for: Callable[[Tensor], Tensor]) -> None:
+        """Let the outputs start at those of the mean pixel of each channel: a bias has no more."""
+        last = self.body[-1]
+        assert isinstance(last, nn.ConvTranspose2d)
+        assert last.bias is not None
+        pixel = mean.mean((-2, -1), keepdim=True).expand_as(mean)
+        last.bias.copy_(outputs_for(pixel)[..., 0, 0].flatten())
 
 
 def _conv_shapes(data_shape: tuple[int, ...], channels: Sequence[int]) -> list[tuple[int, ...]]:

@@ -12,7 +12,8 @@ from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
 from pyro_models.likelihoods import Likelihood, likelihood_named
-from pyro_models.networks import make_decoder, make_encoder
+from pyro_models.networks import ConvDecoder, DenseDecoder, make_decoder, make_encoder
+from pyro_models.output_bias import OutputBias
 from pyro_models.pair import LatentSite, data_plate, fill_unseen, pixel_mask, register_with_svi
 from pyro_models.standard_normal import StandardNormal
 
@@ -22,7 +23,9 @@ __all__ = ["VAE"]
 class VAEModel(nn.Module):
     """p(x, z) = p(x | z) N(z; 0, I)."""
 
-    def __init__(self, decoder: nn.Module, likelihood: Likelihood, latent_dim: int) -> None:
+    def __init__(
+        self, decoder: DenseDecoder | ConvDecoder, likelihood: Likelihood, latent_dim: int
+    ) -> None:
         super().__init__()
         self.decoder = decoder
         self.likelihood = likelihood
@@ -88,6 +91,9 @@ class VAE(nn.Module):
         Name in ``pyro_models.likelihoods.LIKELIHOODS``.
     likelihood_options
         Its options, e.g. ``{"scale": "decoder"}``.
+    output_bias
+        Where the decoder's outputs start: ``"default"`` (as PyTorch makes them), or ``"data"``: at the
+        mean of the data, once ``fit`` or :meth:`start_from` has seen them.
 
     Examples
     --------
@@ -109,6 +115,7 @@ class VAE(nn.Module):
         activation: str = "relu",
         likelihood: str = "cross_entropy",
         likelihood_options: Mapping[str, Any] | None = None,
+        output_bias: str = "default",
     ) -> None:
         super().__init__()
         self.data_shape = tuple(data_shape)
@@ -116,6 +123,7 @@ class VAE(nn.Module):
         self.network = network
         self.hidden = tuple(hidden)
         self.activation = activation
+        self.output_bias = OutputBias(output_bias)
         p_x = likelihood_named(likelihood, self.data_shape, dict(likelihood_options or {}))
         out_shape = (p_x.num_parameters, *self.data_shape)
         decoder = make_decoder(network, latent_dim, hidden, out_shape, activation=activation)
@@ -133,6 +141,15 @@ class VAE(nn.Module):
     def latent_sites(self) -> dict[str, LatentSite]:
         """One continuous site, z."""
         return {"z": LatentSite((self.latent_dim,))}
+
+    @property
+    def started(self) -> bool:
+        """Whether nothing is to be started from data (any more)."""
+        return self.output_bias.started
+
+    def start_from(self, x: Tensor, *, seed: int = 0) -> str:
+        """Start the decoder's output at the mean of x; returns a name for the record."""
+        return self.output_bias.start_from(x, self.model.decoder, self.likelihood)
 
     def decode(
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
@@ -154,4 +171,5 @@ class VAE(nn.Module):
             "activation": self.activation,
             "likelihood": self.likelihood.name,
             "likelihood_options": self.likelihood.config(),
+            "output_bias": self.output_bias.start,
         }

@@ -117,10 +117,10 @@ class Comparison:
     def to_markdown(self) -> str:
         """The table for people, with the reason of every empty cell below."""
         texts, notes = self._notes()
-        heads = [f"{c.title}<br>{c.subtitle}" for c in self.columns]
+        heads = [f"{_plain(c.title)}<br>{_plain(c.subtitle)}" for c in self.columns]
         lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
         for name, line in zip(self.rows, texts, strict=True):
-            lines.append(f"| {name} | " + " | ".join(line) + " |")
+            lines.append(f"| {_plain(name)} | " + " | ".join(line) + " |")
         lines += ["", self._caption()]
         lines += ["", *(f"- {note}" for note in notes)] if notes else []
         return "\n".join(lines) + "\n"
@@ -211,26 +211,19 @@ def compare(
     for quantity in quantities:
         for row in rows:
             score = row.get(quantity)
-            fits = [c for c in columns if c.quantity == quantity]
-            if score and not any(not score.differs_from(c.footing) for c in fits):
+            if score is None:
+                continue
+            fits = [i for i, c in enumerate(columns) if not score.differs_from(c.footing)]
+            if not fits:
                 columns.append(Column(quantity, score.footing))
-    columns = [_with_particles(column, rows) for column in columns]
+            elif score.num_particles:  # a column begun by an exact value takes K from a bound
+                own = columns[fits[0]].footing
+                columns[fits[0]] = Column(quantity, {**own, "K": score.num_particles})
     cells = tuple(
         tuple(_cell(row, evaluation, column) for column in columns)
         for row, evaluation in zip(rows, evaluations, strict=True)
     )
     return Comparison(tuple(e.name for e in evaluations), tuple(columns), cells)
-
-
-def _with_particles(column: Column, rows: Sequence[dict[str, Score]]) -> Column:
-    """A column begun by an exact value takes the K of the first bound that joins it."""
-    if column.footing["K"] is not None:
-        return column
-    for row in rows:
-        score = row.get(column.quantity)
-        if score and score.num_particles and not score.differs_from(column.footing):
-            return Column(column.quantity, {**column.footing, "K": score.num_particles})
-    return column
 
 
 def _cell(row: dict[str, Score], evaluation: Evaluation, column: Column) -> Cell:
@@ -256,6 +249,13 @@ def _number(score: Score) -> str:
     )
     exact = " (exact)" if score.kind == "exact" else ""
     return f"{score.value:.{digits}f}{error}{exact}"
+
+
+def _plain(text: str) -> str:
+    """Text for a cell of a Markdown table."""
+    for mark in ("\\", "|", "<"):
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())
 
 
 def _letter(i: int) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inference.particles import particles
 from pyro_models import Pair, UsageError
-from pyro_models.pair import Exact
+from pyro_models.pair import Exact, pixel_mask
 
 __all__ = ["MAX_ELEMENTS", "LogWeights", "exact_log_prob", "log_weights"]
 
@@ -77,6 +77,7 @@ def log_weights(
     if num_particles < 1:
         raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
     size = _numbers_per_particle(pair)
+    mask = pixel_mask(mask, pair.data_shape, x)
     data_chunk = max(1, min(len(x), max_elements // (size * min(num_particles, 64))))
     particle_chunk = max(1, min(num_particles, max_elements // (size * data_chunk)))
     parts = []
@@ -89,16 +90,14 @@ def log_weights(
                 num_particles,
                 particle_chunk,
                 y=None if y is None else y[rows],
-                mask=mask if mask is None or len(mask) != len(x) else mask[rows],
+                mask=_of_rows(mask, rows),
                 guide=guide,
             )
         )
         if progress is not None:
             progress(len(x[rows]))
-    first, second, total, squares = (torch.cat(p) for p in zip(*parts, strict=True))
+    first, second, elbo, spread = (torch.cat(p) for p in zip(*parts, strict=True))
     K = num_particles
-    elbo = total / K
-    spread = (squares / K - elbo.square()).clamp_min(0)
     relative = ((second - 2 * first).exp() * K - 1).clamp_min(0)  # Var w / (mean w)²
     unknown = torch.full_like(elbo, math.nan)
     return LogWeights(
@@ -114,18 +113,26 @@ def log_weights(
 def _weigh(
     pair: Pair, x: Tensor, num_particles: int, chunk: int, **conditions: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """log Σ w, log Σ w², Σ log w and Σ (log w)² of some data, each (B,)."""
+    """log Σ w, log Σ w², and mean and variance of log w, of some data, each (B,)."""
     first = x.new_full((len(x),), -math.inf)
     second, total, squares = first.clone(), torch.zeros_like(first), torch.zeros_like(first)
+    near: Tensor | float = 0.0  # about the mean: squares far from it would cancel in float32
     guide = conditions.pop("guide")
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
         log_w = particles(pair, guide, x, num_particles=count, **conditions).log_weight
         first = torch.logaddexp(first, log_w.logsumexp(0))
         second = torch.logaddexp(second, (2 * log_w).logsumexp(0))
-        total = total + log_w.sum(0)
-        squares = squares + log_w.square().sum(0)
-    return first, second, total, squares
+        near = log_w.mean(0) if i == 0 else near
+        total = total + (log_w - near).sum(0)
+        squares = squares + (log_w - near).square().sum(0)
+    shift = total / num_particles
+    return first, second, near + shift, (squares / num_particles - shift.square()).clamp_min(0)
+
+
+def _of_rows(mask: Tensor | None, rows: slice) -> Tensor | None:
+    """The part of a mask (B or 1, \\*data_shape) that goes with some data."""
+    return mask if mask is None or len(mask) == 1 else mask[rows]
 
 
 def _numbers_per_particle(pair: Pair) -> int:
@@ -140,10 +147,10 @@ def exact_log_prob(
 ) -> Tensor:
     """log p(x_seen) of a pair that knows it, (B,), nats, in chunks over data."""
     assert isinstance(pair, Pair)
+    mask = pixel_mask(mask, pair.data_shape, x)
     chunk = max(1, max_elements // _numbers_per_particle(pair))
     parts = []
     for i in range(0, len(x), chunk):
         rows = slice(i, i + chunk)
-        seen = mask if mask is None or len(mask) != len(x) else mask[rows]
-        parts.append(pair.exact_log_prob(x[rows], seen))
+        parts.append(pair.exact_log_prob(x[rows], _of_rows(mask, rows)))
     return torch.cat(parts)

@@ -61,7 +61,7 @@ class Evaluation:
 
     def to_json(self) -> str:
         """Name, scores and reasons as JSON."""
-        scores = {quantity: score.to_dict() for quantity, score in self.scores.items()}
+        scores = {q: _without_nan(score.to_dict()) for q, score in self.scores.items()}
         content = {"name": self.name, "scores": scores, "absent": dict(self.absent)}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -76,10 +76,22 @@ class Evaluation:
         """
         try:
             content = json.loads(text)
-            scores = {quantity: Score(**values) for quantity, values in content["scores"].items()}
+            scores = {
+                quantity: Score(**{**values, "standard_error": _or_nan(values["standard_error"])})
+                for quantity, values in content["scores"].items()
+            }
             return cls(content["name"], scores, content["absent"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError("these are not scores of pyro-models; evaluate again") from error
+
+
+def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    """NaN as null, which JSON knows."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def evaluate(

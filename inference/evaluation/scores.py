@@ -43,7 +43,7 @@ class Score:
     value
         The number, averaged over the data.
     standard_error
-        Of ``value`` over the data (sampling of data and of estimates together).
+        Of ``value`` over the data (sampling of data and of estimates together); NaN for one datum.
     unit
         Nats per datum, bits per dimension, squared error per pixel.
     kind
@@ -123,10 +123,9 @@ class Score:
     def __str__(self) -> str:
         digits = 5 if self.unit == SQUARED_ERROR else 3
         k = f", K = {self.num_particles}" if self.num_particles else ""
-        return (
-            f"{self.quantity} {self.value:.{digits}f} ± {self.standard_error:.{digits}f} "
-            f"{self.unit} ({self.kind}{k})"
-        )
+        one = math.isnan(self.standard_error)  # a single datum has none
+        error = "" if one else f" ± {self.standard_error:.{digits}f}"
+        return f"{self.quantity} {self.value:.{digits}f}{error} {self.unit} ({self.kind}{k})"
 
 
 def _word(value: object) -> str:
@@ -144,7 +143,17 @@ def from_sum(score: Score) -> Score:
     if score.unit != NATS_SUM:
         raise UsageError(f"{score.quantity} is in {score.unit}, not a sum over data")
     n = score.num_data
-    return replace(score, value=score.value / n, standard_error=score.standard_error / n, unit=NATS)
+    return replace(
+        score,
+        value=score.value / n,
+        standard_error=score.standard_error / n,
+        monte_carlo_error=_scaled(score.monte_carlo_error, 1 / n),
+        unit=NATS,
+    )
+
+
+def _scaled(error: float | None, factor: float) -> float | None:
+    return None if error is None else error * factor
 
 
 def on_unit_pixels(score: Score) -> Score:
@@ -170,6 +179,7 @@ def on_unit_pixels(score: Score) -> Score:
         score,
         value=score.value * factor + shift,
         standard_error=score.standard_error * factor,
+        monte_carlo_error=_scaled(score.monte_carlo_error, factor),
         measure=None if score.unit == SQUARED_ERROR else LEBESGUE_UNIT,
     )
 
@@ -199,7 +209,5 @@ def to_bits_per_dimension(score: Score, *, levels: int) -> Score:
         unit=BITS,
         kind="upper bound",
         measure=f"counting on {levels} levels",
-        monte_carlo_error=None
-        if score.monte_carlo_error is None
-        else score.monte_carlo_error / scale,
+        monte_carlo_error=_scaled(score.monte_carlo_error, 1 / scale),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,13 +156,18 @@ def fit(
     run = None if out is None else Run(out)
     if resume and (run is None or not run.exists):
         raise UsageError(f"there is no run to resume in {out}" if out else "resume needs out")
-    if run is not None and not resume:
+    if run is not None and resume:
+        run.check_same(pair, _describe(data))
+    elif run is not None:
         run.refuse_to_overwrite(force=force)
-    with seeded(seed, torch.device(device)):
+    with seeded(seed, torch.device(device)), warnings.catch_warnings():
+        # Pyro's own word for what raises NonFiniteError
+        warnings.filterwarnings("ignore", message="Encountered (NaN|[+]inf|-inf|inf)")
         training = Training(pair, data, settings, run)
         if resume:
             training.restore()
         elif run is not None:
+            run.clear()
             run.create(pair, {"data": _describe(data), "settings": settings.plain()})
         history = training.run_epochs(callbacks, progress=progress)
     return Fit(pair, history, None if run is None else run.folder)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_models import Pair, UsageError
@@ -15,30 +19,54 @@ class NonFiniteError(UsageError):
     """Training met a loss, gradient or parameter that is NaN or infinite."""
 
 
+class _Found(Exception):  # noqa: N818  (a ValueError would be raised anew by poutine.trace)
+    """The first site that is not finite, in words."""
+
+
+class _FirstNotFinite(Messenger):
+    """Stops at the first site whose distribution, value or density is not finite."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.part = part
+
+    def _pyro_sample(self, msg: Any) -> None:
+        base = msg["fn"]
+        while hasattr(base, "base_dist"):
+            base = base.base_dist
+        for name in getattr(base, "arg_constraints", {}):
+            value = vars(base).get(name)
+            if isinstance(value, Tensor) and bool(value.isnan().any()):
+                raise _Found(f"the {name} of site {msg['name']!r} in the {self.part}")
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not bool(torch.isfinite(torch.as_tensor(msg["value"]).float()).all()):
+            raise _Found(f"the value of site {msg['name']!r} in the {self.part}")
+        if not bool(torch.isfinite(msg["fn"].log_prob(msg["value"])).all()):
+            raise _Found(f"the log density of site {msg['name']!r} in the {self.part}")
+
+
 def finite_parameters(pair: Pair) -> bool:
     """Whether every parameter is finite."""
     return all(bool(torch.isfinite(p).all()) for p in pair.parameters())
 
 
 @torch.no_grad()
-def culprit(pair: Pair, x: Tensor, y: Tensor | None) -> str:
+def culprit(pair: Pair, x: Tensor, y: Tensor | None) -> str | None:
     """The first parameter or site that is not finite, running guide and model once more on a batch.
 
-    Call it with the generators in the state they had before the step.
+    ``None`` if there is none. Call it with the generators in the state they had before the step.
     """
     for part in ("model", "guide"):
         for name, parameter in getattr(pair, part).named_parameters():
             if not bool(torch.isfinite(parameter).all()):
                 return f"parameter {name} of the {part}"
-    guide_trace = poutine.trace(pair.guide).get_trace(x, y=y)
-    replayed = poutine.replay(pair.model, trace=guide_trace)
-    model_trace = poutine.trace(replayed).get_trace(x, y=y)
-    for trace, part in ((guide_trace, "guide"), (model_trace, "model")):
-        for name, site in trace.nodes.items():
-            if site["type"] != "sample":
-                continue
-            if not bool(torch.isfinite(torch.as_tensor(site["value"]).float()).all()):
-                return f"the value of site {name!r} in the {part}"
-            if not bool(torch.isfinite(site["fn"].log_prob(site["value"])).all()):
-                return f"the log density of site {name!r} in the {part}"
-    return "the gradient (every site is finite)"
+    try:
+        with pyro.validation_enabled(False):
+            guide_trace = poutine.trace(_FirstNotFinite("guide")(pair.guide)).get_trace(x, y=y)
+            _FirstNotFinite("model")(poutine.replay(pair.model, trace=guide_trace))(x, y=y)
+    except _Found as found:
+        return str(found)
+    except torch.linalg.LinAlgError as error:
+        return f"a covariance: it is not positive definite ({str(error).splitlines()[0]})"
+    return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyro
 import torch
+from pyro import poutine
 from pyro.infer import (
     Trace_ELBO,
     TraceEnum_ELBO,
@@ -101,9 +103,17 @@ class Objective:
             value = float(loss.detach())
             loss.backward()
             return -value
-        total = self.elbo.loss_and_grads(model, guide, x, y=y)
-        grads = [p.grad for p in self.pair.parameters() if p.grad is not None]
-        torch._foreach_div_(grads, float(len(x)))
+        earlier = [(p, p.grad) for p in self.pair.parameters()]
+        for parameter, _ in earlier:
+            parameter.grad = None
+        # some of them differentiate only where they see parameters, which pairs show to such a trace
+        with pyro.get_param_store().scope(), poutine.trace(param_only=True):
+            total = self.elbo.loss_and_grads(model, guide, x, y=y)
+        for parameter, grad in earlier:
+            if parameter.grad is not None:
+                parameter.grad.div_(len(x))
+            if grad is not None:
+                parameter.grad = grad if parameter.grad is None else grad.add_(parameter.grad)
         return -float(total) / len(x)
 
     def value(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> float:

@@ -65,7 +65,7 @@ class Run:
         return (self.folder / "run.json").is_file()
 
     def refuse_to_overwrite(self, *, force: bool) -> None:
-        """Make way for a new run.
+        """Refuse to write where a run is, unless forced, or where something else is.
 
         Raises
         ------
@@ -78,11 +78,37 @@ class Run:
                     f"{self.folder} already holds a run: go on with it (resume), replace it "
                     "(force), or name another folder"
                 )
-            for name in OWN_FILES + OWN_RESULTS:
-                path = self.folder / name
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        elif self.folder.exists() and (not self.folder.is_dir() or self._holds_foreign_files()):
             raise UsageError(f"{self.folder} is there and is not a run folder: name another one")
+
+    def _holds_foreign_files(self) -> bool:
+        """Whether there is more than drafts of a process that died while it began a run."""
+        return any(path.name != ".run.json.part" for path in self.folder.iterdir())
+
+    def clear(self) -> None:
+        """Remove the run that is here, if there is one; files of other names stay."""
+        for name in OWN_FILES + OWN_RESULTS:
+            path = self.folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def check_same(self, pair: Pair, data: Mapping[str, Any]) -> None:
+        """Refuse to go on with another pair or other data than the run was begun with.
+
+        Raises
+        ------
+        UsageError
+            Naming what differs.
+        """
+        earlier = self.describe()
+        was = {"class": earlier["class"], **earlier["config"], **_prefixed(earlier["data"])}
+        now = {"class": type(pair).__name__, **pair.config(), **_prefixed(data)}
+        now = json.loads(json.dumps(now))
+        for name in [*was, *now]:
+            if was.get(name) != now.get(name):
+                raise UsageError(
+                    f"this run was begun with {name} {was.get(name)!r}, not {now.get(name)!r}: "
+                    "resume it with the same model and data, or start another"
+                )
 
     def create(self, pair: Pair, record: Mapping[str, Any]) -> None:
         """Write ``run.json``: the pair's configuration and what goes with it."""
@@ -123,6 +149,10 @@ class Run:
         try:
             description: dict[str, Any] = json.loads(path.read_text())
             found = description["format"]
+            parts = [description[part] for part in ("config", "data", "settings")]
+            if not all(isinstance(part, dict) for part in parts):
+                raise TypeError("a part is not a mapping")
+            description["model"], description["class"]
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} is damaged; train again, or restore the file") from error
         if found != FORMAT:
@@ -187,6 +217,10 @@ class Run:
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise UsageError(f"{path} is not a checkpoint of pyro-models")
         return state
+
+
+def _prefixed(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"data {name}": value for name, value in data.items()}
 
 
 def load_weights(pair: Pair, weights: Mapping[str, Tensor], source: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -80,12 +81,11 @@ class Settings:
         UsageError
             Naming the first setting that differs.
         """
-        for name, value in self.plain().items():
+        for name, value in json.loads(json.dumps(self.plain())).items():
             was = earlier.get(name)
-            was = tuple(was) if isinstance(was, list) else was
             if name in ("device",) or (name == "epochs" and self.schedule is None):
                 continue
-            if was != (tuple(value) if isinstance(value, list) else value):
+            if was != value:
                 raise UsageError(
                     f"this run was begun with {name} {was!r}, not {value!r}: resume it with the "
                     "same settings, or start another"

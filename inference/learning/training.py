@@ -23,7 +23,7 @@ from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.stopping import EarlyStopping
 from inference.undisturbed import evaluating, generator_states, restore_generators, seeded
-from pyro_models import ImageData, Pair
+from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import Split
 from pyro_models.pair import StartsFromData
 
@@ -92,7 +92,7 @@ class Training:
         )
         with bar:
             while len(self.epochs) < self.settings.epochs and not self.stopping.reason:
-                running, seconds = self._train_epoch(bar)
+                running, seconds = self.train_epoch(bar)
                 self._finish_epoch(running, seconds)
                 self._call(callbacks)
                 self._save()
@@ -162,7 +162,7 @@ class Training:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def _train_epoch(self, bar: Any) -> tuple[float, float]:
+    def train_epoch(self, bar: Any = None) -> tuple[float, float]:
         """All batches once; returns the running mean of the objective, and seconds."""
         began = time.perf_counter()
         x, y = self._training_data()
@@ -173,12 +173,16 @@ class Training:
             labels = None if y is None else y[rows]
             bound = self._step(step, x[rows], labels)
             total += bound * len(rows)
-            bar.update(1)
-            if step % 50 == 0:
-                bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
-                bar.set_postfix_str(f"bound {bound:.2f} nats per datum", refresh=False)
+            if bar is not None:
+                self._report(bar, step, bound)
         self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
         return total / self.num_train, time.perf_counter() - began
+
+    def _report(self, bar: Any, step: int, bound: float) -> None:
+        bar.update(1)
+        if step % 50 == 0:
+            bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
+            bar.set_postfix_str(f"bound {bound:.2f} nats per datum", refresh=False)
 
     def _step(self, step: int, x: Tensor, y: Tensor | None) -> float:
         """One update; returns the bound on the batch before it."""
@@ -188,15 +192,20 @@ class Training:
         try:
             with pyro.validation_enabled(first), self._autocast():
                 bound = self.objective.backward(x, y=y, beta=self._beta(step))
-        except torch.linalg.LinAlgError as error:
-            raise self._failure(step, f"a covariance is not positive definite ({error})") from error
+        except (ValueError, RuntimeError) as error:  # a distribution of NaN, or a Cholesky factor
+            restore_generators(before, self.device)
+            what = None if isinstance(error, UsageError) else culprit(self.pair, x, y)
+            if what is None:
+                raise
+            raise self._failure(step, what) from error
         finite = bound - bound == 0
         if finite and self.settings.clip_norm is not None:
             norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
             finite = bool(torch.isfinite(norm))
         if not finite:
             restore_generators(before, self.device)
-            raise self._failure(step, culprit(self.pair, x, y))
+            what = culprit(self.pair, x, y) or "the gradient (every site is finite)"
+            raise self._failure(step, what)
         self.optimiser.step()
         step_schedule(self.schedule)
         return bound
@@ -244,8 +253,20 @@ class Training:
         if name not in self.data.splits or not (self.settings.curve_size or needed):
             return None
         x, y = self._on_device(self.data.prepared(name, seed=self.settings.seed, limit=limit))
-        with seeded(self.settings.seed, self.device), evaluating(self.pair), self._autocast():
-            return self.objective.value(x, y=y)
+        value, raised = float("nan"), None
+        with seeded(self.settings.seed, self.device), evaluating(self.pair):
+            try:
+                with self._autocast():
+                    value = self.objective.value(x, y=y)
+            except (ValueError, RuntimeError) as error:  # as in a step
+                raised = error
+            if value - value == 0:
+                return value
+            what = culprit(self.pair, x, y)
+        if what is None and raised is not None:
+            raise raised
+        what = f"{what or 'the bound'} on the {name} split"
+        raise self._failure(self.steps_per_epoch - 1, what) from raised
 
     def _call(self, callbacks: Sequence[Callback]) -> None:
         """Callbacks see the pair in evaluation mode and cannot move the generators."""
@@ -278,8 +299,9 @@ class Training:
             self.stopping.stop(
                 f"{self.stopping.reason}; parameters of epoch {self.stopping.best_epoch} restored"
             )
-            if self.run is not None:
-                self.run.save_weights(self.pair)
         if self.run is not None:
+            # anew: the last process may have died between the checkpoint and these
+            self.run.save_weights(self.pair)
+            write_atomically(self.run.folder / "history.csv", self._history().to_csv())
             self.run.record_end(self._history())
         return self._history()

@@ -430,6 +430,32 @@ def test_labels_a_cvae_cannot_use_are_one_line(y: Tensor | None) -> None:
             call()
 
 
+@every_case
+def test_labels_matter_to_a_pair_that_has_classes_and_to_no_other(case: Case) -> None:
+    pair, (x, y) = case.pair(), case.data()
+    latents = random_latents(pair, (B,))
+
+    def said(labels: Tensor) -> list[Tensor]:
+        """What guide and decoder say, on the same draws."""
+        pyro.set_rng_seed(0)
+        sites = sample_sites(poutine.trace(pair.guide).get_trace(x, y=labels)).values()
+        return [*(s["value"] for s in sites), pair.decode(latents, y=labels)["x"].mean]
+
+    changed = [
+        not torch.equal(*both) for both in zip(said(y), said((y + 1) % CLASSES), strict=True)
+    ]
+    assert changed == [pair.num_classes is not None] * len(changed)
+
+
+def test_a_learned_prior_is_one_of_its_label() -> None:
+    pair = Case("cvae", {**SMALL, "learned_prior": True}).pair()
+    y = torch.tensor([0, 0, 1])
+    p_z = poutine.trace(pair.model).get_trace(n=3, y=y).nodes["z"]["fn"]
+    assert torch.equal(p_z.mean[0], p_z.mean[1])
+    assert not torch.equal(p_z.mean[0], p_z.mean[2])
+    assert not torch.equal(p_z.variance[0], p_z.variance[2])
+
+
 def test_one_label_may_be_shared_by_all_that_is_generated() -> None:
     for learned_prior in (False, True):
         pair = CVAE((1, 8, 8), num_classes=3, latent_dim=2, learned_prior=learned_prior)
