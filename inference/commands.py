@@ -340,7 +340,9 @@ def _interpolation(pair: Pair, test: Split, seed: int) -> Figure:
     if not pairs:
         raise UsageError("an interpolation needs two test images; give more data")
     a, b = (torch.tensor(side) for side in zip(*pairs, strict=True))
-    return figures.interpolation(pair, test.x[a], test.x[b], y_starts=test.y[a], y_ends=test.y[b])
+    y = None if pair.num_classes is None else test.y
+    y_starts, y_ends = (None, None) if y is None else (y[a], y[b])
+    return figures.interpolation(pair, test.x[a], test.x[b], y_starts=y_starts, y_ends=y_ends)
 
 
 FIGURES: dict[str, Callable[[Pair, Split, int], Figure]] = {

@@ -162,7 +162,7 @@ def fit(
         run.refuse_to_overwrite(force=force)
     with seeded(seed, torch.device(device)), warnings.catch_warnings():
         # Pyro's own word for what raises NonFiniteError
-        warnings.filterwarnings("ignore", message="Encountered (NaN|[+]inf|-inf|inf)")
+        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]inf)")
         training = Training(pair, data, settings, run)
         if resume:
             training.restore()

@@ -106,7 +106,7 @@ class Objective:
         earlier = [(p, p.grad) for p in self.pair.parameters()]
         for parameter, _ in earlier:
             parameter.grad = None
-        # some of them differentiate only where they see parameters, which pairs show to such a trace
+        # some differentiate only where they see parameters, which pairs show to such a trace
         with pyro.get_param_store().scope(), poutine.trace(param_only=True):
             total = self.elbo.loss_and_grads(model, guide, x, y=y)
         for parameter, grad in earlier:

@@ -37,7 +37,9 @@ def test_a_rate_out_of_this_world_is_reported_whatever_breaks_first(pair, lr, ba
     """Parameters, distributions, values, densities, gradients or Cholesky factors may."""
     made = PAIRS[pair]()
     data = few if made.likelihood.measure is None else few.with_preparation("dequantised")
-    with pytest.raises(NonFiniteError, match=r"in epoch \d, step \d of \d: not finite is") as caught:
+    with pytest.raises(
+        NonFiniteError, match=r"in epoch \d, step \d of \d: not finite is"
+    ) as caught:
         train(made, data, lr=lr, batch_size=batch_size)
     message = str(caught.value)
     assert "\n" not in message
@@ -118,14 +120,16 @@ def test_finite_weights_may_give_a_density_of_nan_and_the_site_is_named(objectiv
     with torch.no_grad():
         for parameter in pair.guide.parameters():
             parameter.mul_(1e30)
-    with pytest.raises(NonFiniteError, match="epoch 1, step 1 of 4.*site 'z' in the guide"):
+    with pytest.raises(NonFiniteError, match=r"epoch 1, step 1 of 4.*site 'z' in the guide"):
         train(pair, few, objective=objective)
 
 
 def test_a_callback_that_breaks_the_pair_is_found_at_the_next_step(few):
     pair = vae()
     bias = pair.guide.encoder.head.linear.bias
-    with pytest.raises(NonFiniteError, match=r"epoch 2, step 1.*encoder\.head\.linear\.bias of the"):
+    with pytest.raises(
+        NonFiniteError, match=r"epoch 2, step 1.*encoder\.head\.linear\.bias of the"
+    ):
         train(pair, few, callbacks=[poison(1, bias)])
 
 

@@ -24,7 +24,9 @@ def vae(**options):
 
 
 def cvae():
-    return CVAE(SHAPE, num_classes=10, hidden=[12], latent_dim=2, likelihood="cross_entropy").double()
+    return CVAE(
+        SHAPE, num_classes=10, hidden=[12], latent_dim=2, likelihood="cross_entropy"
+    ).double()
 
 
 def ppca():
@@ -198,5 +200,5 @@ def test_every_name_gives_its_elbo(name):
 
 @pytest.mark.parametrize("wrong", ["iwae", 3, object()])
 def test_what_is_no_objective_is_refused(wrong):
-    with pytest.raises(UsageError, match="objective|not a Pyro ELBO"):
+    with pytest.raises(UsageError, match=r"objective|not a Pyro ELBO"):
         Objective(vae(), wrong)

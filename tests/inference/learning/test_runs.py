@@ -404,8 +404,8 @@ def test_a_run_is_not_replaced_without_force(run, few):
 )
 def test_a_mistake_does_not_cost_the_run_that_force_would_replace(mistake, run, few):
     before = {p.name: p.read_bytes() for p in run.iterdir()}
+    data = few.with_preparation("dynamic")
     with pytest.raises(UsageError):
-        data = few.with_preparation("dynamic")
         fit(vae(), data, out=run, force=True, **{**SETTINGS, **mistake})
     assert {p.name: p.read_bytes() for p in run.iterdir()} == before
 

@@ -1,0 +1,481 @@
+"""The command line, end to end, and every mistake a person makes with it."""
+
+import dataclasses
+import functools
+import inspect
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from inference import commands
+from inference.cli import COMMANDS, main
+from inference.commands import FIGURES
+from inference.learning import Run
+from inference.learning.settings import Settings
+from pyro_models import load_data, preset_names
+from pyro_models.presets import load_preset
+
+QUICK = ["--epochs", "1", "--progress", "false", "--curve_size", "50"]
+SMALL = ["--options.hidden", "[8]", "--options.latent_dim", "2"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments):
+    """The exit code, whichever way it comes."""
+    try:
+        return main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+def refused(capsys, *arguments):
+    """The one line on stderr of a call that must fail with code 2."""
+    capsys.readouterr()
+    assert call(*arguments) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("pyro-models: error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A trained run of every model."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = {
+        "vae": SMALL,
+        "cvae": SMALL,
+        "ppca": ["--options.latent_dim", "2"],
+        "gmm": ["--options.num_components", "3"],
+    }
+    for model, own in options.items():
+        assert call("train", "--model", model, *own, *QUICK, "--out", folder / model) == 0
+    return folder
+
+
+@pytest.mark.parametrize("model", ["vae", "cvae", "ppca", "gmm"])
+def test_a_model_is_trained_with_what_suits_it_and_evaluated(model, capsys, tmp_path):
+    own = SMALL if "vae" in model else []
+    assert call("train", "--model", model, *own, *QUICK) == 0
+    out = capsys.readouterr().out
+    run = tmp_path / "runs" / f"{model}-digits"
+    assert f"pyro-models evaluate runs/{model}-digits" in out
+    assert "bound after epoch 1: train " in out
+    assert "stopped: all 1 epochs done" in out
+    names = {p.name for p in run.iterdir()}
+    files = {"run.json", "weights.safetensors", "checkpoint.pt", "history.csv", "history.png"}
+    assert names == files
+    preparation = json.loads((run / "run.json").read_text())["data"]["preparation"]
+    suited = {"vae": "grey", "cvae": "threshold", "ppca": "dequantised", "gmm": "dequantised"}
+    assert preparation == suited[model]
+    few = ["--num_particles", "3", "--limit", "20", "--progress", "false"]
+    assert call("evaluate", f"runs/{model}-digits", *few, "--out", "scores.json") == 0
+    assert "elbo" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["name"] == f"{model}-digits"
+    assert scores["scores"]["elbo"]["num_data"] == 20
+
+
+def test_runs_are_compared_into_three_files(runs, capsys):
+    few = ["--num_particles", "3", "--limit", "20", "--progress", "false"]
+    paths = [runs / m for m in ("vae", "cvae", "ppca", "gmm")]
+    assert call("compare", *paths, *few, "--out", "table") == 0
+    out = capsys.readouterr().out
+    for model in ("vae", "cvae", "ppca", "gmm"):
+        assert f"\n{model} " in out
+    assert "exact or lower bound" in out
+    assert sorted(os.listdir("table")) == ["comparison.csv", "comparison.html", "comparison.md"]
+    assert "already there" in refused(capsys, "compare", *paths, *few, "--out", "table")
+    assert call("compare", paths[0], *few, "--out", "table", "--force") == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "check"),
+    [
+        ("vae", [], lambda x: x.shape == (64, 1, 8, 8)),
+        ("vae", ["--n", "3", "--pixels", "mean"], lambda x: x.shape == (3, 1, 8, 8)),
+        ("vae", [], lambda x: set(np.unique(x)) == {0.0, 1.0}),
+        ("cvae", ["--n", "5", "--label", "3"], lambda x: x.shape == (5, 1, 8, 8)),
+        ("gmm", ["--n", "5"], lambda x: len(np.unique(x)) > 2),
+    ],
+)
+def test_samples_are_arrays(model, options, check, runs):
+    assert call("sample", runs / model, *options) == 0
+    first = np.load("samples.npy")
+    assert check(first)
+    assert call("sample", runs / model, *options, "--force") == 0
+    assert np.array_equal(np.load("samples.npy"), first)
+    assert call("sample", runs / model, *options, "--out", "other.npy", "--seed", "1") == 0
+    assert not np.array_equal(np.load("other.npy"), first)
+
+
+def test_samples_may_be_a_picture(runs):
+    for model in ("vae", "cvae"):
+        assert call("sample", runs / model, "--n", "10", "--out", f"{model}.png") == 0
+        assert Path(f"{model}.png").read_bytes().startswith(b"\x89PNG")
+
+
+SHOWN = [
+    *(("vae", f) for f in FIGURES if f not in ("components", "class-grid")),
+    *(("cvae", f) for f in ("class-grid", "samples", "reconstructions", "interpolation", "curves")),
+    ("gmm", "components"),
+    ("gmm", "samples"),
+    ("ppca", "latent-scatter"),
+]
+
+
+@pytest.mark.parametrize(("model", "figure"), SHOWN)
+def test_figures_are_written(model, figure, runs):
+    assert call("plot", runs / model, "--figure", figure, "--n", "60", "--out", "f.png") == 0
+    assert Path("f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_goes_into_the_run_folder_and_is_not_replaced_unasked(runs, capsys):
+    target = runs / "vae" / "figures" / "samples.png"
+    target.unlink(missing_ok=True)
+    assert call("plot", runs / "vae") == 0
+    assert target.is_file()
+    assert "already there" in refused(capsys, "plot", runs / "vae")
+    assert call("plot", runs / "vae", "--force") == 0
+    assert call("plot", runs / "vae", "--out", "figure.svg") == 0
+    assert "<svg" in Path("figure.svg").read_text()
+
+
+def test_training_goes_on_where_it_stopped(capsys):
+    train = ["train", *SMALL, *QUICK, "--out", "run"]
+    assert call(*train) == 0
+    assert "already holds a run" in refused(capsys, *train)
+    assert call(*train, "--epochs", "3", "--resume") == 0
+    assert len(Run("run").load_checkpoint()["history"]) == 3
+    assert "lr 0.001, not 0.5" in refused(capsys, *train, "--resume", "--lr", "0.5")
+    message = refused(capsys, *train, "--epochs", "3", "--resume", "--options.hidden", "[9]")
+    assert "hidden [8], not [9]" in message
+    message = refused(capsys, *train, "--epochs", "3", "--resume", "--preparation", "threshold")
+    assert "preparation" in message
+    assert call(*train, "--force") == 0
+    assert len(Run("run").load_checkpoint()["history"]) == 1
+
+
+def test_the_same_seed_trains_the_same_weights():
+    files = []
+    for seed in (1, 1, 2):
+        out = f"run-{len(files)}"
+        assert call("train", *SMALL, *QUICK, "--seed", seed, "--out", out) == 0
+        files.append(Path(out, "weights.safetensors").read_bytes())
+    assert files[0] == files[1] != files[2]
+
+
+def test_snapshots_and_all_training_data_and_binarised_pixels():
+    extra = ["--snapshots", "[1, half, end]", "--all_training", "--preparation", "dynamic"]
+    likelihood = ["--options.likelihood", "bernoulli"]
+    train = ["train", *SMALL, *likelihood, *QUICK, "--epochs", "4", *extra, "--out", "run"]
+    assert call(*train) == 0
+    assert sorted(os.listdir("run/figures")) == [f"epoch-000{e}.png" for e in (1, 2, 4)]
+    record = json.loads(Path("run/run.json").read_text())
+    assert record["data"]["splits"] == {"train": 1437, "test": 360}
+    few = ["--limit", "5", "--num_particles", "2", "--progress", "false", "--out", "s.json"]
+    assert call("evaluate", "run", *few) == 0
+    assert (
+        json.loads(Path("s.json").read_text())["scores"]["elbo"]["preparation"]
+        == "dynamic (seed 0)"
+    )
+    assert call("evaluate", "run", *few[:-2], "--split", "train") == 0
+
+
+def test_a_configuration_file_gives_options_and_the_command_line_wins():
+    settings = {"model": "gmm", "options": {"num_components": 4}, "epochs": 7, "lr": 0.02}
+    Path("own.yaml").write_text(yaml.safe_dump(settings))
+    assert call("train", "--config", "own.yaml", *QUICK, "--out", "run") == 0
+    record = json.loads(Path("run/run.json").read_text())
+    assert record["config"]["num_components"] == 4
+    assert record["settings"]["lr"] == 0.02
+    assert record["settings"]["epochs"] == 1
+
+
+@pytest.mark.parametrize("form", [["--preset", "{}"], ["--preset={}"]], ids=str)
+@pytest.mark.parametrize("name", ["amsterdam", "tsinghua"])
+def test_a_preset_gives_options_and_those_after_it_win(name, form):
+    preset = [part.format(name) for part in form]
+    smaller = ["--options.hidden", "[7]"]
+    assert call("train", *preset, *QUICK, *smaller, "--out", "run") == 0
+    record = json.loads(Path("run/run.json").read_text())
+    settings = load_preset(name)
+    assert record["config"]["latent_dim"] == settings["options"]["latent_dim"]
+    assert record["config"]["hidden"] == [7]
+    assert record["model"] == settings["model"]
+    assert record["settings"]["batch_size"] == settings["batch_size"]
+    assert record["settings"]["epochs"] == 1
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_understood(name, monkeypatch):
+    seen = {}
+    monkeypatch.setitem(COMMANDS, "train", _recording(seen))
+    assert call("train", "--preset", name, "--lr", "0.5") == 0
+    settings = load_preset(name)
+    assert seen.pop("lr") == 0.5
+    for key in settings.keys() - {"lr"}:
+        assert seen[key] == settings[key], key
+
+
+def _recording(seen):
+    @functools.wraps(commands.train)
+    def train(**options):
+        seen.update(options)
+
+    return train
+
+
+def test_ones_own_array_is_trained_on_and_found_again():
+    digits = load_data("digits").split("train")
+    np.savez("mine.npz", x=(digits.x[:100, 0].numpy() * 255).astype(np.uint8), y=digits.y[:100])
+    assert call("train", "--data", "mine.npz", "--model", "cvae", *SMALL, *QUICK) == 0
+    few = ["--num_particles", "2", "--progress", "false"]
+    assert call("evaluate", "runs/cvae-mine", *few, "--out", "s.json") == 0
+    assert json.loads(Path("s.json").read_text())["scores"]["elbo"]["data"] == "mine.npz"
+    vectors = np.random.default_rng(0).normal(size=(60, 5)) * 7
+    np.save("vectors.npy", vectors)
+    assert call("train", "--data", "vectors.npy", "--model", "gmm", *QUICK, "--batch_size", 9) == 0
+    assert call("evaluate", "runs/gmm-vectors", *few) == 0
+
+
+def save(name, array):
+    np.save(name, array)
+    return name
+
+
+IMAGES = torch.rand(30, 8, 8).numpy()
+
+MISTAKES = {
+    "unknown model": (["train", "--model", "gan"], "unknown model 'gan'"),
+    "unknown data": (["train", "--data", "cifar"], "unknown data set 'cifar'"),
+    "missing file": (["train", "--data", "missing.npy"], "no file missing.npy"),
+    "five dimensions": (
+        lambda: ["train", "--data", save("a.npy", np.zeros((9, 2, 2, 2, 2)))],
+        "shape",
+    ),
+    "large pixels": (lambda: ["train", "--data", save("a.npy", IMAGES * 255)], "[0, 1]"),
+    "negative pixels": (lambda: ["train", "--data", save("a.npy", IMAGES - 0.5)], "[0, 1]"),
+    "no labels": (lambda: ["train", "--model", "cvae", "--data", save("a.npy", IMAGES)], "labels"),
+    "text for numbers": (
+        lambda: ["train", "--data", save("a.npy", np.array(["a", "b"]))],
+        "numbers",
+    ),
+    "no array": (lambda: ["train", "--data", _text("a.npy")], "not a readable .npy"),
+    "negative epochs": (["train", "--epochs", "-1"], "epochs must be at least 0; got -1"),
+    "no number": (["train", "--epochs", "many"], "epochs"),
+    "no batch": (["train", "--batch_size", "0"], "batch_size"),
+    "no rate": (["train", "--lr", "0"], "lr must be positive"),
+    "unknown objective": (["train", "--objective", "iwae"], "unknown objective"),
+    "unknown optimizer": (["train", "--optimizer", "Adma"], "unknown optimizer"),
+    "unknown schedule": (["train", "--schedule", "Cos"], "unknown schedule"),
+    "unknown device": (["train", "--device", "abacus"], "unknown device"),
+    "unknown precision": (["train", "--precision", "int8"], "unknown precision"),
+    "unknown preparation": (["train", "--preparation", "blur"], "unknown preparation"),
+    "grey Bernoulli": (
+        ["train", "--options.likelihood", "bernoulli", "--preparation", "grey"],
+        "binarise",
+    ),
+    "unknown model option": (["train", "--options.depth", "3"], "no option depth"),
+    "unknown likelihood": (["train", "--options.likelihood", "poisson"], "unknown likelihood"),
+    "bad snapshot": (["train", "--snapshots", "[middle]"], "snapshots"),
+    "unknown preset": (["train", "--preset", "oxford"], "unknown preset 'oxford'"),
+    "preset without a name": (["train", "--preset"], "preset"),
+    "unknown option": (["train", "--depth", "3"], "depth"),
+    "missing configuration": (["train", "--config", "missing.yaml"], "missing.yaml"),
+    "broken configuration": (
+        lambda: ["train", "--config", _text("a.yaml", "{a: [")],
+        "parsing config",
+    ),
+    "foreign configuration": (lambda: ["train", "--config", _text("a.yaml", "depth: 3")], "depth"),
+    "nothing to resume": (["train", "--resume", "--out", "nowhere"], "no run to resume"),
+    "no command": ([], "command"),
+    "unknown command": (["learn"], "learn"),
+    "no run": (["evaluate"], "run"),
+    "nothing to compare": (["compare"], "runs"),
+    **{
+        f"{command} of no run": ([command, "nowhere"], "nowhere is not a run folder")
+        for command in ("evaluate", "compare", "sample", "plot")
+    },
+}
+
+
+def _text(name, text="no array"):
+    Path(name).write_text(text)
+    return name
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_costs_one_line_and_code_2(mistake, capsys):
+    arguments, says = MISTAKES[mistake]
+    arguments = arguments() if callable(arguments) else arguments
+    assert says in refused(capsys, *arguments)
+    assert not os.path.exists("runs")
+
+
+RUN_MISTAKES = {
+    "unknown figure": ("vae", ["plot", "--figure", "pie"], "unknown figure 'pie'"),
+    "figure without classes": ("vae", ["plot", "--figure", "class-grid"], "labels"),
+    "figure without components": ("vae", ["plot", "--figure", "components"], "mixture"),
+    "figure without latents": ("gmm", ["plot", "--figure", "latent-scatter"], "no continuous"),
+    "figure of a kind": ("vae", ["plot", "--out", "figure.txt"], "must end in .png"),
+    "samples of a kind": ("vae", ["sample", "--out", "samples.csv"], "must end in .npy"),
+    "no samples": ("vae", ["sample", "--n", "0"], "n must be at least 1"),
+    "a label for nothing": ("vae", ["sample", "--label", "3"], "does not use labels"),
+    "a label too far": ("cvae", ["sample", "--label", "10"], "every label in 0…9"),
+    "no particles": ("vae", ["evaluate", "--num_particles", "0"], "num_particles"),
+    "no data": ("vae", ["evaluate", "--limit", "0"], "limit"),
+    "no such split": ("vae", ["evaluate", "--split", "holdout"], "split"),
+    "other data": ("vae", ["evaluate", "--data", "vectors.npy"], "shape"),
+    "out is a folder": ("vae", ["evaluate", "--out", "."], "is a folder"),
+    "out is under a file": ("vae", ["evaluate", "--out", "vectors.npy/a.json"], "vectors.npy"),
+    "out is under a file too": ("vae", ["compare", "--out", "vectors.npy"], "vectors.npy"),
+}
+
+
+@pytest.mark.parametrize("mistake", RUN_MISTAKES)
+def test_a_mistake_with_a_run_costs_one_line_too(mistake, runs, capsys):
+    model, (command, *rest), says = RUN_MISTAKES[mistake]
+    np.save("vectors.npy", np.random.default_rng(0).normal(size=(40, 7)))
+    quick = ["--progress", "false"] if command in ("evaluate", "compare") else []
+    assert says in refused(capsys, command, runs / model, *rest, *quick)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("weights.safetensors", b"garbage"),
+        ("weights.safetensors", b""),
+        ("run.json", b"{"),
+        ("run.json", b'{"format": "pyro-models run 1"}'),
+    ],
+)
+@pytest.mark.parametrize("command", ["evaluate", "sample", "plot"])
+def test_a_damaged_run_costs_one_line(name, content, command, runs, capsys):
+    shutil.copytree(runs / "vae", "run")
+    Path("run", name).write_bytes(content)
+    Path("run/figures/samples.png").unlink(missing_ok=True)
+    assert name in refused(capsys, command, "run")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_a_damaged_checkpoint_costs_one_line(content, capsys):
+    train = ["train", *SMALL, *QUICK, "--out", "run"]
+    assert call(*train) == 0
+    Path("run/checkpoint.pt").write_bytes(content)
+    assert "checkpoint.pt" in refused(capsys, *train, "--resume", "--epochs", "2")
+
+
+@pytest.mark.parametrize("model", ["vae", "gmm", "ppca"])
+def test_a_run_that_diverges_costs_one_line(model, capsys):
+    own = SMALL if model == "vae" else []
+    message = refused(capsys, "train", "--model", model, *own, *QUICK, "--lr", "1e30")
+    assert "training stopped in epoch 1" in message
+    assert f"runs/{model}-digits/checkpoint.pt (epoch 0)" in message
+
+
+def test_a_folder_of_other_things_is_never_taken(capsys, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    for force in ([], ["--force"]):
+        for command in (["train", *SMALL, *QUICK], ["demo", "--progress", "false"]):
+            refused(capsys, *command, "--out", "thesis", *force)
+    assert os.listdir("thesis") == ["chapter.tex"]
+
+
+def test_existing_files_are_kept_without_force(runs, capsys, tmp_path):
+    few = ["--num_particles", "2", "--limit", "5", "--progress", "false"]
+    for command, name in (("evaluate", "s.json"), ("sample", "s.npy"), ("plot", "s.png")):
+        (tmp_path / name).write_text("mine")
+        extra = few if command == "evaluate" else []
+        message = refused(capsys, command, runs / "vae", *extra, "--out", name)
+        assert f"{name} is already there" in message
+        assert (tmp_path / name).read_text() == "mine"
+        for flag in (["--force"], ["--force", "true"], ["--force=true"]):
+            assert call(command, runs / "vae", *extra, "--out", name, *flag) == 0
+        assert (tmp_path / name).read_bytes() != b"mine"
+    assert "already there" in refused(
+        capsys, "sample", runs / "vae", "--out", "s.npy", "--force", "false"
+    )
+
+
+def test_an_interruption_exits_with_130_and_says_what_is_left(monkeypatch, capsys):
+    def interrupted(**options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "demo", interrupted)
+    assert call("demo") == 130
+    assert capsys.readouterr().err.startswith("pyro-models: error: interrupted")
+
+
+def test_a_file_that_cannot_be_written_is_named(runs, capsys, monkeypatch):
+    def full(*args, **options):
+        raise OSError(28, "No space left on device", "scores.json")
+
+    monkeypatch.setattr("inference.commands.write_atomically", full)
+    few = ["--num_particles", "2", "--limit", "5", "--progress", "false"]
+    message = refused(capsys, "evaluate", runs / "vae", *few, "--out", "scores.json")
+    assert "No space left on device: scores.json" in message
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_every_option_and_its_default(command, capsys):
+    assert call(command, "--help") == 0
+    text = capsys.readouterr().out
+    assert "--seed SEED" in text
+    assert "(type: int, default: 0)" in text
+    for field in {"train": ["--preset NAME", "default: 0.001", "default: Adam"]}.get(command, []):
+        assert field in text
+    for option in ("--force", "--out"):
+        assert option in text
+
+
+def test_the_summary_lists_the_commands(capsys):
+    assert call("--help") == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in COMMANDS)
+
+
+def test_the_installed_command_starts_through_the_console_module(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pyro_models.console", "train", "--model", "gan"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("pyro-models: error: unknown model 'gan'")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_drawing_leaves_matplotlibs_state_alone(runs):
+    before = dict(mpl.rcParams)
+    assert call("plot", runs / "vae", "--out", "f.pdf") == 0
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_options_of_training_are_those_of_fit():
+    """Every setting of the Python interface can be given on the command line."""
+    own = inspect.signature(commands.train).parameters
+    for field in dataclasses.fields(Settings):
+        assert field.name in own
+        if field.default is not dataclasses.MISSING:
+            assert own[field.name].default == field.default

@@ -1,0 +1,107 @@
+"""The demonstration writes a page on which every figure and number is there."""
+
+import csv
+import io
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from inference import report
+from inference.learning import Run
+from pyro_models import UsageError
+
+
+class _Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.images, self.links, self.open, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "img":
+            self.images.append(given["src"])
+            assert given["alt"]
+        if tag == "a":
+            self.links.append(given["href"])
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """One epoch, and no more than a small network, for every model."""
+    entries = tuple(
+        replace(
+            entry,
+            training={**entry.training, "epochs": 1, "curve_size": 50},
+            options={**entry.options, "hidden": [8]}
+            if entry.options.get("network") != "conv" and "hidden" in entry.options
+            else entry.options,
+        )
+        for entry in report.ENTRIES
+    )
+    monkeypatch.setattr(report, "ENTRIES", entries)
+    return entries
+
+
+def test_the_page_holds_what_it_promises(short, tmp_path, capsys):
+    folder = tmp_path / "report"
+    table = report.demo(str(folder), num_particles=2, progress=False)
+    assert f"report: {folder / 'index.html'}" in capsys.readouterr().out
+    page = _Page()
+    text = (folder / "index.html").read_text()
+    page.feed(text)
+    assert page.open == []
+    assert len(page.images) == sum(1 + len(entry.draw) for entry in short)
+    assert len(set(page.images)) == len(page.images)
+    for name in page.images:
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in (folder / "figures").iterdir()) == sorted(
+        name.removeprefix("figures/") for name in page.images
+    )
+    for link in page.links:
+        assert link.startswith(("http", "#")) or (folder / link).exists()
+    assert "$" not in text
+    assert table.rows == tuple(entry.title for entry in short)
+    for entry in short:
+        assert f'<section id="{entry.key}">' in text
+        assert Run(folder / "runs" / entry.key).load_pair().config()["data_shape"] == [1, 8, 8]
+    lines = list(csv.DictReader(io.StringIO((folder / "comparison.csv").read_text())))
+    assert {line["name"] for line in lines} == set(table.rows)
+    assert (folder / "comparison.md").read_text() == table.to_markdown()
+    grey = [line for line in lines if line["name"] == "VAE, dense"]
+    assert any("no p(x)" in line["reason"] for line in grey)
+    bits = {
+        line["name"] for line in lines if line["quantity"] == "bits_per_dimension" and line["value"]
+    }
+    assert bits == {"VAE, Gaussian likelihood", "PPCA, 10 components", "GMM, 20 components"}
+    with pytest.raises(UsageError, match="holds a report"):
+        report.demo(str(folder), progress=False)
+
+
+def test_a_report_is_replaced_only_with_force(short, monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "ENTRIES", [replace(short[-1], draw={})])
+    folder = tmp_path / "report"
+    report.demo(str(folder), num_particles=1, progress=False)
+    (folder / "figures" / "stale.png").touch()
+    first = (folder / "index.html").read_text()
+    report.demo(str(folder), num_particles=1, progress=False, force=True)
+    assert not (folder / "figures" / "stale.png").exists()
+    assert (folder / "index.html").read_text() == first
+    report.demo(str(folder), num_particles=1, progress=False, force=True, seed=1)
+    assert (folder / "index.html").read_text() != first
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_that_is_no_report_is_left_alone(force, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="not a report"):
+        report.demo(str(tmp_path), force=force, progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
