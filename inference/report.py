@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from inference import figures
 from inference.evaluation import Comparison, Evaluation, compare, evaluate

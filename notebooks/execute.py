@@ -16,7 +16,10 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parent
 NAMES = ("smoke", "density_models")
 METADATA = {
-    "jupytext": {"formats": "ipynb,py:percent"},
+    "jupytext": {
+        "formats": "ipynb,py:percent",
+        "notebook_metadata_filter": "-jupytext.text_representation",
+    },
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }

@@ -158,7 +158,7 @@ class CVAE(nn.Module):
         network: str = "dense",
         hidden: Sequence[int] = (256,),
         activation: str = "relu",
-        likelihood: str = "bernoulli",
+        likelihood: str = "cross_entropy",
         likelihood_options: Mapping[str, Any] | None = None,
         output_bias: str = "default",
     ) -> None:

@@ -259,7 +259,8 @@ class GMM(nn.Module):
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start at a k-means clustering (k-means++ seeding, one run), as scikit-learn's EM does.
 
-        Weights, means and covariances are those of the clusters; the floor is added on top.
+        Weights, means and covariances are those of the clusters, and a hundredth of the floor; the
+        floor itself is added on top.
         Returns a name for the record.
         """
         from sklearn.cluster import KMeans

@@ -92,8 +92,8 @@ class VAE(nn.Module):
     likelihood_options
         Its options, e.g. ``{"scale": "decoder"}``.
     output_bias
-        Where the decoder's outputs start: ``"default"`` (as PyTorch makes them), or ``"data"``: at the
-        mean of the data, once ``fit`` or :meth:`start_from` has seen them.
+        Where the decoder's outputs start: ``"default"``, as PyTorch makes them, or ``"data"``, at
+        the mean of the data, once ``fit`` or :meth:`start_from` has seen them.
 
     Examples
     --------

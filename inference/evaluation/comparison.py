@@ -163,6 +163,10 @@ class Comparison:
             f'<ul class="notes">{notes_html}</ul>'
         )
 
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        return self.to_html()
+
     def to_csv(self) -> str:
         """One line per score with every field, and one per empty cell with its reason."""
         fields = ["name", "column", "reason", *Score.__dataclass_fields__]

@@ -78,8 +78,12 @@ def log_weights(
         raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
     size = _numbers_per_particle(pair)
     mask = pixel_mask(mask, pair.data_shape, x)
-    data_chunk = max(1, min(len(x), max_elements // (size * min(num_particles, 64))))
-    particle_chunk = max(1, min(num_particles, max_elements // (size * data_chunk)))
+    one = slice(0, 1)
+    labels = None if y is None else y[one]
+    probe = particles(pair, guide, x[one], num_particles=1, y=labels, mask=_of_rows(mask, one))
+    K = num_particles if probe.latents else 1  # all enumerated: every particle is the same
+    data_chunk = max(1, min(len(x), max_elements // (size * min(K, 64))))
+    particle_chunk = max(1, min(K, max_elements // (size * data_chunk)))
     parts = []
     for i in range(0, len(x), data_chunk):
         rows = slice(i, i + data_chunk)
@@ -87,7 +91,7 @@ def log_weights(
             _weigh(
                 pair,
                 x[rows],
-                num_particles,
+                K,
                 particle_chunk,
                 y=None if y is None else y[rows],
                 mask=_of_rows(mask, rows),
@@ -97,7 +101,10 @@ def log_weights(
         if progress is not None:
             progress(len(x[rows]))
     first, second, elbo, spread = (torch.cat(p) for p in zip(*parts, strict=True))
-    K = num_particles
+    if not probe.latents:
+        zero = torch.zeros_like(elbo)
+        size_k = torch.full_like(elbo, float(num_particles))
+        return LogWeights(elbo, zero, elbo, zero, size_k, num_particles)
     relative = ((second - 2 * first).exp() * K - 1).clamp_min(0)  # Var w / (mean w)²
     unknown = torch.full_like(elbo, math.nan)
     return LogWeights(
@@ -106,7 +113,7 @@ def log_weights(
         bound=first - math.log(K),
         bound_error=(relative / (K - 1)).sqrt() if K > 1 else unknown,
         effective_sample_size=(2 * first - second).exp(),
-        num_particles=K,
+        num_particles=num_particles,
     )
 
 

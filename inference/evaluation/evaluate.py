@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from inference.evaluation.estimates import MAX_ELEMENTS, exact_log_prob, log_weights
 from inference.evaluation.scores import (

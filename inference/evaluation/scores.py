@@ -125,7 +125,9 @@ class Score:
         k = f", K = {self.num_particles}" if self.num_particles else ""
         one = math.isnan(self.standard_error)  # a single datum has none
         error = "" if one else f" ± {self.standard_error:.{digits}f}"
-        return f"{self.quantity} {self.value:.{digits}f}{error} {self.unit} ({self.kind}{k})"
+        words = [f"{self.kind}{k}", self.measure or "", f"{self.preparation} pixels"]
+        meaning = "; ".join(word for word in words if word)
+        return f"{self.quantity} {self.value:.{digits}f}{error} {self.unit} ({meaning})"
 
 
 def _word(value: object) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from inference.learning.callbacks import Callback, Moment
 from inference.learning.files import write_atomically

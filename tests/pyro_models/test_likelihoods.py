@@ -129,8 +129,18 @@ def test_gaussian_density(scale: str | float) -> None:
 
 def test_gaussian_starts_at_the_scale_of_a_pixel() -> None:
     for scale in ("global", "pixel"):
-        p_x = likelihood_named("gaussian", SHAPE, {"scale": scale, "floor": 0.0})
-        assert bool(((p_x(torch.zeros(1, *SHAPE)).variance.sqrt() - 0.3).abs() < 1e-6).all())
+        p_x = likelihood_named("gaussian", SHAPE, {"scale": scale, "floor": 0.05})
+        assert bool(((p_x(torch.zeros(1, *SHAPE)).variance.sqrt() - 0.35).abs() < 1e-6).all())
+
+
+@pytest.mark.parametrize("name", list(LIKELIHOODS))
+def test_the_outputs_for_a_mean_image_have_that_mean(name: str) -> None:
+    scales: list[dict[str, str]] = [{}] if name != "gaussian" else [{}, {"scale": "decoder"}]
+    for options in scales:
+        likelihood = likelihood_named(name, SHAPE, options)
+        mean = torch.rand(SHAPE).clamp(0.01, 0.99)
+        found = likelihood.mean(likelihood.outputs_for(mean).unsqueeze(0)).squeeze(0)
+        torch.testing.assert_close(found, mean)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +178,9 @@ def test_data_it_cannot_have_are_refused_unless_unseen(name: str, bad: float, li
         ({"scale": 0.0}, "must be a positive number; got 0.0"),
         ({"scale": math.inf}, "must be a positive number; got inf"),
         ({"scale": math.nan}, "must be a positive number; got nan"),
-        ({"floor": -1.0}, "cannot be negative; got -1.0"),
+        ({"floor": -1.0}, "must be positive, .*; got -1.0"),
+        ({"floor": 0.0, "scale": "decoder"}, "must be positive, .*; got 0.0"),
+        ({"floor": 0.0, "scale": "pixel"}, "must be positive, .*; got 0.0"),
         ({"width": 1.0}, "likelihood gaussian: .*width"),
     ],
 )

@@ -105,7 +105,7 @@ def test_an_objective_stays_out_of_the_density_column():
     grey = evaluate(VAE((1, 8, 8), hidden=[8]), data, name="grey", **few)
     x = data.prepared("train").x
     exact = evaluate(PPCA.maximum_likelihood(x, latent_dim=2), data, name="ppca", **few)
-    cvae = CVAE((1, 8, 8), num_classes=10, hidden=[8])
+    cvae = CVAE((1, 8, 8), num_classes=10, hidden=[8], likelihood="bernoulli")
     given = evaluate(cvae, data.with_preparation("threshold"), name="cvae", **few)
     table = compare([grey, exact, given])
     of = {name: cells for name, cells in zip(table.rows, table.cells, strict=True)}

@@ -21,6 +21,7 @@ def vae(**options):
 
 
 def cvae(**options):
+    options = {"likelihood": "bernoulli", **options}
     return CVAE(SHAPE, num_classes=10, hidden=[8], latent_dim=2, **options)
 
 

@@ -85,14 +85,3 @@ def test_killed_again_and_again_a_run_ends_as_if_it_had_not_been(model, tmp_path
     finish(start(model, torn, "--resume"))
     assert weights(torn) == weights(whole)
     assert len(Run(torn).load_checkpoint()["history"]) == 40
-
-
-def test_killed_once_a_run_ends_as_if_it_had_not_been(tmp_path):
-    whole, torn = tmp_path / "whole", tmp_path / "torn"
-    running = start("vae", whole)
-    assert kill_after(start("vae", torn), torn, 3, 0.0)
-    finish(running)
-    assert len(Run(torn).load_checkpoint()["history"]) < 40
-    assert weights(torn) != weights(whole)
-    finish(start("vae", torn, "--resume"))
-    assert weights(torn) == weights(whole)
