@@ -7,28 +7,13 @@ from typing import Any
 
 import pyro
 from pyro.distributions import TorchDistribution
-from pyro.infer import TraceMeanField_ELBO
-from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.autoencoder import Autoencoder
 from pyro_models.errors import UsageError
-from pyro_models.likelihoods import Likelihood, likelihood_named
-from pyro_models.networks import (
-    ConvDecoder,
-    DenseDecoder,
-    NormalHead,
-    make_decoder,
-    make_encoder,
-)
-from pyro_models.output_bias import OutputBias
-from pyro_models.pair import (
-    LatentSite,
-    data_plate,
-    fill_unseen,
-    one_hot,
-    pixel_mask,
-    register_with_svi,
-)
+from pyro_models.likelihoods import Likelihood
+from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, NormalHead
+from pyro_models.pair import data_plate, fill_unseen, one_hot, pixel_mask, register_with_svi
 from pyro_models.standard_normal import StandardNormal
 
 __all__ = ["CVAE"]
@@ -122,7 +107,7 @@ class CVAEGuide(nn.Module):
             pyro.sample("z", self.encoder(fill_unseen(x, seen), label))
 
 
-class CVAE(nn.Module):
+class CVAE(Autoencoder):
     """Conditional variational autoencoder (Sohn, Lee & Yan 2015), given the label.
 
     log p(x | y) ≥ E_{q(z|x,y)}[log p(x | z, y)] − KL(q(z | x, y) ‖ p(z | y)), per datum, in nats.
@@ -162,62 +147,33 @@ class CVAE(nn.Module):
         likelihood_options: Mapping[str, Any] | None = None,
         output_bias: str = "default",
     ) -> None:
-        super().__init__()
         if num_classes < 1:
             raise UsageError(f"a CVAE needs at least one class; got {num_classes}")
-        self.data_shape = tuple(data_shape)
         self.num_classes = num_classes
-        self.latent_dim = latent_dim
         self.learned_prior = learned_prior
-        self.network = network
-        self.hidden = tuple(hidden)
-        self.activation = activation
-        self.output_bias = OutputBias(output_bias)
-        p_x = likelihood_named(likelihood, self.data_shape, dict(likelihood_options or {}))
-        self.model = CVAEModel(
-            make_decoder(
-                network,
-                latent_dim,
-                hidden,
-                (p_x.num_parameters, *self.data_shape),
-                context=num_classes,
-                activation=activation,
-            ),
-            p_x,
+        super().__init__(
+            data_shape,
+            context=num_classes,
             latent_dim=latent_dim,
-            num_classes=num_classes,
-            learned_prior=learned_prior,
-        )
-        self.guide = CVAEGuide(
-            make_encoder(
-                network,
-                self.data_shape,
-                hidden,
-                latent_dim,
-                context=num_classes,
-                activation=activation,
-            ),
-            num_classes,
+            network=network,
+            hidden=hidden,
+            activation=activation,
+            likelihood=likelihood,
+            likelihood_options=likelihood_options,
+            output_bias=output_bias,
         )
 
-    @property
-    def likelihood(self) -> Likelihood:
-        """p(x | z, y)."""
-        return self.model.likelihood
+    def _make_model(self, decoder: DenseDecoder | ConvDecoder, likelihood: Likelihood) -> CVAEModel:
+        return CVAEModel(
+            decoder,
+            likelihood,
+            latent_dim=self.latent_dim,
+            num_classes=self.num_classes,
+            learned_prior=self.learned_prior,
+        )
 
-    @property
-    def latent_sites(self) -> dict[str, LatentSite]:
-        """One continuous site, z."""
-        return {"z": LatentSite((self.latent_dim,))}
-
-    @property
-    def started(self) -> bool:
-        """Whether nothing is to be started from data (any more)."""
-        return self.output_bias.started
-
-    def start_from(self, x: Tensor, *, seed: int = 0) -> str:
-        """Start the decoder's output at the mean of x; returns a name for the record."""
-        return self.output_bias.start_from(x, self.model.decoder, self.likelihood)
+    def _make_guide(self, encoder: Encoder) -> CVAEGuide:
+        return CVAEGuide(encoder, self.num_classes)
 
     def decode(
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
@@ -226,21 +182,10 @@ class CVAE(nn.Module):
         label = one_hot(y, self.num_classes, who="a CVAE")
         return {"x": self.likelihood(self.model.decoder(latents["z"], label))}
 
-    def elbo(self) -> ELBO:
-        """TraceMeanField_ELBO: the KL term in closed form."""
-        return TraceMeanField_ELBO(max_plate_nesting=1)
-
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair."""
         return {
-            "data_shape": list(self.data_shape),
+            **super().config(),
             "num_classes": self.num_classes,
-            "latent_dim": self.latent_dim,
             "learned_prior": self.learned_prior,
-            "network": self.network,
-            "hidden": list(self.hidden),
-            "activation": self.activation,
-            "likelihood": self.likelihood.name,
-            "likelihood_options": self.likelihood.config(),
-            "output_bias": self.output_bias.start,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import pyro
@@ -14,6 +15,7 @@ from pyro.infer import TraceEnum_ELBO, TraceGraph_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.clusters import start_from_clusters
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
 from pyro_models.multivariate_normal import ImageMultivariateNormal
@@ -259,69 +261,19 @@ class GMM(nn.Module):
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start at a k-means clustering (k-means++ seeding, one run), as scikit-learn's EM does.
 
-        Weights, means and covariances are those of the clusters, and a hundredth of the floor; the
-        floor itself is added on top.
-        Returns a name for the record.
+        Returns a name for the record; see :func:`pyro_models.clusters.start_from_clusters`.
         """
-        from sklearn.cluster import KMeans
-
         flat = x.detach().cpu().double().flatten(1)
-        if len(flat) < self.num_components:
-            raise UsageError(
-                f"{self.num_components} components need at least as many data; got {len(flat)}"
-            )
-        clusters = KMeans(self.num_components, n_init=1, random_state=seed).fit(flat.numpy())
-        member = torch.nn.functional.one_hot(
-            torch.as_tensor(clusters.labels_).long(), self.num_components
-        ).double()
-        counts = member.sum(0).clamp_min(1)
-        centre, variance = flat.mean(0), flat.var(0, correction=0)
-        loc = member.T @ flat / counts[:, None]
-        model = self.model
-        model.logits.copy_((counts / counts.sum()).log())
-        model.centre.copy_(centre)
-        if model.dense:
-            self._start_dense(flat, loc, counts, member.argmax(1))
-        else:
-            scale = (variance + self.floor).sqrt()
-            if self.covariance == "spherical":
-                scale = scale.square().mean().sqrt().expand_as(scale)
-            within = (member.T @ flat.square() / counts[:, None] - loc.square()).clamp_min(0)
-            if self.covariance == "spherical":
-                within = within.mean(1, keepdim=True)
-            relative = (within + 1e-2 * self.floor) / scale.square()
-            model.data_scale.copy_(scale)
-            model.offset.copy_((loc - centre) / scale)
-            model.raw_factor.copy_(0.5 * relative[:, : model.raw_factor.shape[1]].log())
-        if isinstance(self.guide, AssignmentGuide):
-            self.guide.centre.copy_(centre)
-            self.guide.scale.copy_((variance + self.floor).sqrt())
-        model.started.fill_(True)
-        return "k-means++"
-
-    def _start_dense(self, flat: Tensor, loc: Tensor, counts: Tensor, labels: Tensor) -> None:
-        """Cluster covariances, relative to the Cholesky factor of the covariance of all data."""
-        model = self.model
-        dim = flat.shape[1]
-        ridge = self.floor * torch.eye(dim, dtype=flat.dtype)
-        scale = torch.linalg.cholesky(flat.T.cov(correction=0).reshape(dim, dim) + ridge)
-        model.data_scale.copy_(scale)
-        whitened = torch.linalg.solve_triangular(scale, (loc - flat.mean(0)).T, upper=False)
-        model.offset.copy_(whitened.T)
-        small = 1e-2 * ridge
-        scatters = []
-        for k in range(self.num_components):
-            centred = flat[labels == k] - loc[k]
-            scatters.append(centred.T @ centred)
-        if self.covariance == "tied":
-            covariances = torch.stack(scatters).sum(0, keepdim=True) / len(flat) + small
-        else:
-            covariances = torch.stack(scatters) / counts[:, None, None] + small
-        roots = torch.linalg.solve_triangular(
-            scale, torch.linalg.cholesky(covariances), upper=False
+        start = start_from_clusters(
+            flat, self.num_components, covariance=self.covariance, floor=self.floor, seed=seed
         )
-        raw = roots.tril(-1) + torch.diag_embed(roots.diagonal(dim1=-2, dim2=-1).log())
-        model.raw_factor.copy_(raw if self.covariance == "full" else raw.squeeze(0))
+        for field in fields(start):
+            getattr(self.model, field.name).copy_(getattr(start, field.name))
+        self.model.started.fill_(True)
+        if isinstance(self.guide, AssignmentGuide):
+            self.guide.centre.copy_(flat.mean(0))
+            self.guide.scale.copy_((flat.var(0, correction=0) + self.floor).sqrt())
+        return "k-means++"
 
     def decode(
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None

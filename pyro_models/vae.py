@@ -7,14 +7,12 @@ from typing import Any
 
 import pyro
 from pyro.distributions import TorchDistribution
-from pyro.infer import TraceMeanField_ELBO
-from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
-from pyro_models.likelihoods import Likelihood, likelihood_named
-from pyro_models.networks import ConvDecoder, DenseDecoder, make_decoder, make_encoder
-from pyro_models.output_bias import OutputBias
-from pyro_models.pair import LatentSite, data_plate, fill_unseen, pixel_mask, register_with_svi
+from pyro_models.autoencoder import Autoencoder
+from pyro_models.likelihoods import Likelihood
+from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
+from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
 from pyro_models.standard_normal import StandardNormal
 
 __all__ = ["VAE"]
@@ -70,7 +68,7 @@ class VAEGuide(nn.Module):
             pyro.sample("z", self.encoder(fill_unseen(x, seen)))
 
 
-class VAE(nn.Module):
+class VAE(Autoencoder):
     """Variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014).
 
     log p(x) ≥ E_{q(z|x)}[log p(x | z)] − KL(q(z | x) ‖ N(0, I)), per datum, in nats.
@@ -117,59 +115,26 @@ class VAE(nn.Module):
         likelihood_options: Mapping[str, Any] | None = None,
         output_bias: str = "default",
     ) -> None:
-        super().__init__()
-        self.data_shape = tuple(data_shape)
-        self.latent_dim = latent_dim
-        self.network = network
-        self.hidden = tuple(hidden)
-        self.activation = activation
-        self.output_bias = OutputBias(output_bias)
-        p_x = likelihood_named(likelihood, self.data_shape, dict(likelihood_options or {}))
-        out_shape = (p_x.num_parameters, *self.data_shape)
-        decoder = make_decoder(network, latent_dim, hidden, out_shape, activation=activation)
-        self.model = VAEModel(decoder, p_x, latent_dim)
-        self.guide = VAEGuide(
-            make_encoder(network, self.data_shape, hidden, latent_dim, activation=activation)
+        super().__init__(
+            data_shape,
+            context=0,
+            latent_dim=latent_dim,
+            network=network,
+            hidden=hidden,
+            activation=activation,
+            likelihood=likelihood,
+            likelihood_options=likelihood_options,
+            output_bias=output_bias,
         )
 
-    @property
-    def likelihood(self) -> Likelihood:
-        """p(x | z)."""
-        return self.model.likelihood
+    def _make_model(self, decoder: DenseDecoder | ConvDecoder, likelihood: Likelihood) -> VAEModel:
+        return VAEModel(decoder, likelihood, self.latent_dim)
 
-    @property
-    def latent_sites(self) -> dict[str, LatentSite]:
-        """One continuous site, z."""
-        return {"z": LatentSite((self.latent_dim,))}
-
-    @property
-    def started(self) -> bool:
-        """Whether nothing is to be started from data (any more)."""
-        return self.output_bias.started
-
-    def start_from(self, x: Tensor, *, seed: int = 0) -> str:
-        """Start the decoder's output at the mean of x; returns a name for the record."""
-        return self.output_bias.start_from(x, self.model.decoder, self.likelihood)
+    def _make_guide(self, encoder: Encoder) -> VAEGuide:
+        return VAEGuide(encoder)
 
     def decode(
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
     ) -> dict[str, TorchDistribution]:
         """p(x | z) for ``latents["z"]`` of shape (\\*batch, latent_dim)."""
         return {"x": self.likelihood(self.model.decoder(latents["z"]))}
-
-    def elbo(self) -> ELBO:
-        """TraceMeanField_ELBO: the KL term in closed form."""
-        return TraceMeanField_ELBO(max_plate_nesting=1)
-
-    def config(self) -> dict[str, Any]:
-        """Plain values that rebuild the pair."""
-        return {
-            "data_shape": list(self.data_shape),
-            "latent_dim": self.latent_dim,
-            "network": self.network,
-            "hidden": list(self.hidden),
-            "activation": self.activation,
-            "likelihood": self.likelihood.name,
-            "likelihood_options": self.likelihood.config(),
-            "output_bias": self.output_bias.start,
-        }

@@ -426,7 +426,7 @@ def test_a_file_that_cannot_be_written_is_named(runs, capsys, monkeypatch):
     def full(*args, **options):
         raise OSError(28, "No space left on device", "scores.json")
 
-    monkeypatch.setattr("inference.commands.write_atomically", full)
+    monkeypatch.setattr("inference.commands.judge.write_atomically", full)
     few = ["--num_particles", "2", "--limit", "5", "--progress", "false"]
     message = refused(capsys, "evaluate", runs / "vae", *few, "--out", "scores.json")
     assert "No space left on device: scores.json" in message

@@ -1,0 +1,7 @@
+"""What the subcommands of ``pyro-models`` do; options are named as in the Python interface."""
+
+from inference.commands.judge import compare, evaluate
+from inference.commands.show import FIGURES, plot, sample
+from inference.commands.train import train
+
+__all__ = ["FIGURES", "compare", "evaluate", "plot", "sample", "train"]

@@ -1,0 +1,50 @@
+"""What the subcommands read and write: run folders, and files that are not overwritten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from inference.learning import Run
+from inference.learning.files import write_atomically
+from pyro_models import ImageData, Pair, UsageError, load_data
+
+__all__ = ["free_path", "open_run", "save_figure"]
+
+
+def open_run(run: str, data: str | None = None) -> tuple[Pair, ImageData, dict[str, Any]]:
+    """The pair of a run and the data it was trained on, prepared in the same way."""
+    folder = Run(run)
+    record = folder.describe()
+    pair = folder.load_pair()
+    used = record["data"]
+    images = load_data(data or used["name"], all_training="validation" not in used["splits"])
+    if used["preparation"] != "grey":
+        images = images.with_preparation(used["preparation"])
+    return pair, images, record
+
+
+def free_path(path: str | None, *, force: bool) -> Path | None:
+    """A path that may be written to.
+
+    Raises
+    ------
+    UsageError
+        If something is there and ``force`` is not given.
+    """
+    if path is None:
+        return None
+    target = Path(path)
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name a file")
+    if target.exists() and not force:
+        raise UsageError(f"{target} is already there: replace it with --force, or name another")
+    return target
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of the path's ending."""
+    kind = path.suffix.removeprefix(".")
+    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=150))

@@ -1,0 +1,101 @@
+"""``pyro-models evaluate`` and ``compare``: scores of trained pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from inference.commands.files import free_path, open_run
+from inference.evaluation import Comparison, Evaluation
+from inference.evaluation import compare as compare_evaluations
+from inference.evaluation import evaluate as evaluate_pair
+from inference.learning.files import write_atomically
+
+__all__ = ["compare", "evaluate"]
+
+
+def evaluate(
+    run: str,
+    data: str | None = None,
+    split: Literal["test", "validation", "train"] = "test",
+    num_particles: int = 100,
+    limit: int | None = None,
+    seed: int = 0,
+    out: str | None = None,
+    force: bool = False,
+    progress: bool = True,
+) -> Evaluation:
+    """Score a trained pair: bounds, exact evidence where it exists, reconstruction errors.
+
+    Args:
+        run: Run folder.
+        data: Other data than those it was trained on.
+        split: Which split.
+        num_particles: K of the importance-sampled bound.
+        limit: Only the first so many data.
+        seed: Of preparation and particles.
+        out: JSON file for the scores.
+        force: Replace that file.
+        progress: Show a progress bar.
+    """
+    target = free_path(out, force=force)
+    result = _evaluate(
+        run, data, split=split, num_particles=num_particles, limit=limit, seed=seed, bar=progress
+    )
+    print(result)
+    if target is not None:
+        write_atomically(target, result.to_json())
+    return result
+
+
+def _evaluate(run: str, data: str | None, *, bar: bool, **options: Any) -> Evaluation:
+    pair, images, _ = open_run(run, data)
+    return evaluate_pair(pair, images, name=Path(run).name, progress=bar, **options)
+
+
+def compare(
+    runs: list[str],
+    data: str | None = None,
+    split: Literal["test", "validation", "train"] = "test",
+    num_particles: int = 100,
+    limit: int | None = None,
+    seed: int = 0,
+    out: str | None = None,
+    force: bool = False,
+    progress: bool = True,
+) -> Comparison:
+    """Score several runs and put into one column only what may be compared.
+
+    Args:
+        runs: Run folders.
+        data: Other data than those they were trained on.
+        split: Which split.
+        num_particles: K of the importance-sampled bound.
+        limit: Only the first so many data.
+        seed: Of preparation and particles.
+        out: Folder for comparison.csv, comparison.md and comparison.html.
+        force: Replace those files.
+        progress: Show progress bars.
+    """
+    names = ("comparison.csv", "comparison.md", "comparison.html")
+    targets = [free_path(f"{out}/{name}", force=force) for name in names] if out else []
+    rows = [
+        _evaluate(
+            run,
+            data,
+            split=split,
+            num_particles=num_particles,
+            limit=limit,
+            seed=seed,
+            bar=progress,
+        )
+        for run in runs
+    ]
+    table = compare_evaluations(rows)
+    print(table.to_text())
+    for path, text in zip(
+        targets, (table.to_csv(), table.to_markdown(), table.to_html()), strict=bool(targets)
+    ):
+        assert path is not None
+        write_atomically(path, text)
+    return table

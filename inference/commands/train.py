@@ -1,0 +1,139 @@
+"""``pyro-models train``: learn a pair and keep it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from matplotlib.figure import Figure
+
+from inference import figures
+from inference.commands.files import save_figure
+from inference.learning import Fit, Snapshots, fit
+from inference.learning.callbacks import Callback
+from inference.undisturbed import seeded
+from pyro_models import Pair, build, load_data
+
+__all__ = ["train"]
+
+
+def train(
+    model: str = "vae",
+    options: dict[str, Any] | None = None,
+    data: str = "digits",
+    preparation: str | None = None,
+    all_training: bool = False,
+    objective: str = "elbo",
+    optimizer: str = "Adam",
+    optimizer_options: dict[str, Any] | None = None,
+    lr: float = 1e-3,
+    schedule: str | None = None,
+    schedule_options: dict[str, Any] | None = None,
+    epochs: int = 25,
+    batch_size: int = 128,
+    clip_norm: float | None = None,
+    beta_warmup: int = 0,
+    patience: int | None = None,
+    min_improvement: float = 0.0,
+    restore_best: bool = False,
+    curve_size: int = 10_000,
+    snapshots: list[int | Literal["start", "half", "end"]] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: str = "float32",
+    out: str | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> Fit:
+    """Train a model/guide pair and keep it in a run folder.
+
+    Args:
+        model: vae, cvae, ppca or gmm.
+        options: Options of the model, e.g. --options.latent_dim 2 --options.hidden "[400, 100]".
+        data: digits (bundled), mnist, fashion-mnist, or a .npy or .npz file.
+        preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood
+            unless given.
+        all_training: Use all training data; no validation split is left.
+        objective: elbo (the right one for the pair), trace, mean_field, trace_graph or trace_enum.
+        optimizer: Name from torch.optim; fused where it can be.
+        optimizer_options: Further options of the optimiser.
+        lr: Learning rate, for the bound per datum.
+        schedule: Name from torch.optim.lr_scheduler, stepped once per batch.
+        schedule_options: Options of the schedule.
+        epochs: Passes over the training data.
+        batch_size: Data per step.
+        clip_norm: Largest norm of the gradient of the bound per datum.
+        beta_warmup: Epochs over which the weight of the latent terms rises to 1.
+        patience: Stop after this many epochs without a better validation bound.
+        min_improvement: What counts as better, in nats per datum.
+        restore_best: End with the parameters of the best validation epoch.
+        curve_size: Training data on which the training curve is computed; 0 for no curves.
+        snapshots: Epochs at which samples are drawn into the run folder: numbers, start, half, end.
+        seed: Of weights, shuffling, preparation and sampling.
+        device: cpu, cuda or mps.
+        precision: float32, or bfloat16 for the networks.
+        out: Run folder; runs/MODEL-DATA unless given.
+        resume: Go on from the last checkpoint in the run folder.
+        force: Replace a run that is in the folder.
+        progress: Show a progress bar.
+    """
+    images = load_data(data, all_training=all_training)
+    with seeded(seed, torch.device("cpu")):
+        pair = build(model, images.data_shape, num_classes=images.num_classes, **(options or {}))
+    if preparation is None:
+        preparation = pair.likelihood.preparation if images.is_images else "grey"
+    if preparation != "grey":
+        images = images.with_preparation(preparation)
+    folder = Path(out or f"runs/{model}-{Path(data).stem}")
+    callbacks: list[Callback] = [Snapshots(_samples_of, at=snapshots)] if snapshots else []
+    result = fit(
+        pair,
+        images,
+        objective=objective,
+        optimizer=optimizer,
+        optimizer_options=optimizer_options,
+        lr=lr,
+        schedule=schedule,
+        schedule_options=schedule_options,
+        epochs=epochs,
+        batch_size=batch_size,
+        clip_norm=clip_norm,
+        beta_warmup=beta_warmup,
+        patience=patience,
+        min_improvement=min_improvement,
+        restore_best=restore_best,
+        curve_size=curve_size,
+        callbacks=callbacks,
+        seed=seed,
+        device=device,
+        precision=precision,
+        out=folder,
+        resume=resume,
+        force=force,
+        progress=progress,
+    )
+    if result.history.epochs:
+        save_figure(figures.learning_curves(result.history), folder / "history.png")
+    print(_summary(result))
+    return result
+
+
+def _samples_of(pair: Pair) -> Figure:
+    return figures.class_grid(pair) if pair.num_classes else figures.prior_samples(pair)
+
+
+def _summary(result: Fit) -> str:
+    history, lines = result.history, []
+    if history.epochs:
+        last = history.epochs[-1]
+        curves = {"train": last.train, "validation": last.validation}
+        bounds = [f"{name} {value:.2f}" for name, value in curves.items() if value is not None]
+        lines.append(
+            f"bound after epoch {last.epoch}: {', '.join(bounds) or f'running {last.running:.2f}'} "
+            f"{history.unit} ({history.objective})"
+        )
+    lines.append(f"stopped: {history.stopped}")
+    lines.append(f"kept in {result.out}; judge it with: pyro-models evaluate {result.out}")
+    return "\n".join(lines)

@@ -1,0 +1,115 @@
+"""What the autoencoders (VAE, CVAE) share: one site z between a decoder and an encoder network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pyro.infer import TraceMeanField_ELBO
+from pyro.infer.elbo import ELBO
+from torch import Tensor, nn
+
+from pyro_models.errors import UsageError
+from pyro_models.likelihoods import Likelihood, likelihood_named
+from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_decoder, make_encoder
+from pyro_models.pair import LatentSite
+
+__all__ = ["Autoencoder"]
+
+OUTPUT_BIASES = ("default", "data")
+
+
+class Autoencoder(nn.Module):
+    """Options, networks and start of a pair with p(x | z, context) and q(z | x, context).
+
+    A subclass gives ``model`` (with ``decoder`` and ``likelihood``) and ``guide``. Parameters are
+    described at :class:`pyro_models.vae.VAE`; ``context`` is the length of the vector that both
+    networks are given beside their input, 0 for none.
+    """
+
+    bias_set: Tensor
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        *,
+        context: int,
+        latent_dim: int,
+        network: str,
+        hidden: Sequence[int],
+        activation: str,
+        likelihood: str,
+        likelihood_options: Mapping[str, Any] | None,
+        output_bias: str,
+    ) -> None:
+        super().__init__()
+        if output_bias not in OUTPUT_BIASES:
+            raise UsageError(
+                f"unknown output_bias {output_bias!r}: choose from {', '.join(OUTPUT_BIASES)}"
+            )
+        self.data_shape = tuple(data_shape)
+        self.latent_dim = latent_dim
+        self.network = network
+        self.hidden = tuple(hidden)
+        self.activation = activation
+        self.output_bias = output_bias
+        self.register_buffer("bias_set", torch.tensor(False))
+        p_x = likelihood_named(likelihood, self.data_shape, dict(likelihood_options or {}))
+        shared: dict[str, Any] = {"context": context, "activation": activation}
+        out_shape = (p_x.num_parameters, *self.data_shape)
+        decoder = make_decoder(network, latent_dim, hidden, out_shape, **shared)
+        encoder = make_encoder(network, self.data_shape, hidden, latent_dim, **shared)
+        self.model = self._make_model(decoder, p_x)
+        self.guide = self._make_guide(encoder)
+
+    def _make_model(self, decoder: DenseDecoder | ConvDecoder, likelihood: Likelihood) -> Any:
+        """The module of p(x, z)."""
+        raise NotImplementedError
+
+    def _make_guide(self, encoder: Encoder) -> Any:
+        """The module of q(z | x)."""
+        raise NotImplementedError
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x | z)."""
+        p_x: Likelihood = self.model.likelihood
+        return p_x
+
+    @property
+    def latent_sites(self) -> dict[str, LatentSite]:
+        """One continuous site, z."""
+        return {"z": LatentSite((self.latent_dim,))}
+
+    def elbo(self) -> ELBO:
+        """TraceMeanField_ELBO: the KL term in closed form."""
+        return TraceMeanField_ELBO(max_plate_nesting=1)
+
+    @property
+    def started(self) -> bool:
+        """Whether nothing is to be started from data (any more)."""
+        return self.output_bias == "default" or bool(self.bias_set)
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor, *, seed: int = 0) -> str:
+        """Start the decoder's outputs at the mean of x; returns a name for the record.
+
+        A decoder that starts at the mean image need not learn it first (as in Burda et al. 2016).
+        """
+        self.model.decoder.set_output_bias(x.mean(0), self.likelihood.outputs_for)
+        self.bias_set.fill_(True)
+        return "output bias from the mean of the data"
+
+    def config(self) -> dict[str, Any]:
+        """Plain values that rebuild the pair."""
+        return {
+            "data_shape": list(self.data_shape),
+            "latent_dim": self.latent_dim,
+            "network": self.network,
+            "hidden": list(self.hidden),
+            "activation": self.activation,
+            "likelihood": self.likelihood.name,
+            "likelihood_options": self.likelihood.config(),
+            "output_bias": self.output_bias,
+        }
