@@ -80,7 +80,7 @@ def test_a_model_is_trained_with_what_suits_it_and_evaluated(model, capsys, tmp_
     files = {"run.json", "weights.safetensors", "checkpoint.pt", "history.csv", "history.png"}
     assert names == files
     preparation = json.loads((run / "run.json").read_text())["data"]["preparation"]
-    suited = {"vae": "grey", "cvae": "threshold", "ppca": "dequantised", "gmm": "dequantised"}
+    suited = {"vae": "grey", "cvae": "grey", "ppca": "dequantised", "gmm": "dequantised"}
     assert preparation == suited[model]
     few = ["--num_particles", "3", "--limit", "20", "--progress", "false"]
     assert call("evaluate", f"runs/{model}-digits", *few, "--out", "scores.json") == 0
