@@ -37,12 +37,13 @@ def pca_features(data: ImageData, count: int) -> ImageData:
 def by_svi(data: ImageData, covariance: str, components: int, seed: int, epochs: int) -> float:
     """Held-out log p(x) per datum of our GMM."""
     gmm = GMM(data.data_shape, num_components=components, covariance=covariance, floor=FLOOR)
+    gmm.start_from(data.prepared("train").x, seed=seed)  # the clusters that EM starts from, too
     fit(
         gmm,
         data,
         epochs=epochs,
-        batch_size=500,
-        lr=1e-2,
+        batch_size=1000,
+        lr=3e-2,
         schedule="CosineAnnealingLR",
         seed=seed,
         curve_size=0,

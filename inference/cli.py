@@ -86,6 +86,12 @@ def _with_flags(arguments: Sequence[str]) -> list[str]:
     ]
 
 
+def _names(arguments: Sequence[str], option: str) -> bool:
+    """Whether an option, or a part of it, or a file that may hold it, is given."""
+    starts = (f"--{option}=", f"--{option}.", "--config")
+    return any(a == f"--{option}" or a.startswith(starts) for a in arguments)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -101,11 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         parser = _parser()
-        given = sys.argv[1:] if arguments is None else arguments
-        chosen = parser.parse_args(_with_flags(_with_preset(given)))
+        given = _with_flags(_with_preset(sys.argv[1:] if arguments is None else arguments))
+        chosen = parser.parse_args(given)
         options = chosen[chosen.command].as_dict()
         options.pop("config", None)
-        options.pop("preset", None)
+        if options.pop("preset", None) is not None:
+            raise UsageError("a preset is named on the command line (--preset NAME), not in a file")
+        if options.get("resume") and options.get("out"):
+            recorded = commands.recorded_options(options["out"])
+            options = {**options, **{k: v for k, v in recorded.items() if not _names(given, k)}}
         COMMANDS[chosen.command](**options)
     except UsageError as error:
         _complain(error)
@@ -114,6 +124,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"{error.strerror or error}: {error.filename or 'a file'}")
         return 2
     except KeyboardInterrupt:
-        _complain("interrupted; what was written is complete, and a run can be resumed")
+        _complain("interrupted; what was written is complete (a training can be resumed)")
         return 130
     return 0

@@ -156,7 +156,7 @@ def demo(
     for name, text in (
         ("comparison.csv", table.to_csv()),
         ("comparison.md", table.to_markdown()),
-        ("index.html", _page(table, sections)),
+        ("index.html", _page(table, sections, folder)),
     ):
         write_atomically(folder / name, text)
     print(table.to_text())
@@ -245,11 +245,13 @@ no log p(x); Gaussian densities of dequantised pixels have, and become bits per 
 <div class="wide">$table</div>
 <p>The same as <a href="comparison.csv">CSV</a> and <a href="comparison.md">Markdown</a>. The
 trained models are in <code>runs/</code>; try
-<code>pyro-models plot report/runs/vae --figure latent-grid --out grid.png</code>.</p>
+<code>pyro-models plot $folder/runs/vae --figure latent-grid --out grid.png</code>.</p>
 $sections
 </body></html>
 """)
 
 
-def _page(table: Comparison, sections: list[str]) -> str:
-    return _PAGE.substitute(table=table.to_html(), sections="\n".join(sections))
+def _page(table: Comparison, sections: list[str], folder: Path) -> str:
+    return _PAGE.substitute(
+        table=table.to_html(), sections="\n".join(sections), folder=html.escape(str(folder))
+    )

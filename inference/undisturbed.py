@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from pyro_models import Pair
@@ -16,8 +17,15 @@ __all__ = [
     "generator_states",
     "restore_generators",
     "seeded",
+    "stream",
     "undisturbed",
 ]
+
+
+def stream(seed: int, purpose: str) -> int:
+    """A seed for one purpose, so that two uses of one seed do not share their random numbers."""
+    sequence = np.random.SeedSequence([seed, *purpose.encode()])
+    return int(sequence.generate_state(1)[0])
 
 
 def device_of(pair: Pair) -> torch.device:

@@ -198,7 +198,11 @@ def _conv_shapes(data_shape: tuple[int, ...], channels: Sequence[int]) -> list[t
 
 
 def _check(
-    network: str, data_shape: tuple[int, ...], hidden: Sequence[int], latent_dim: int
+    network: str,
+    data_shape: tuple[int, ...],
+    hidden: Sequence[int],
+    latent_dim: int,
+    activation: str,
 ) -> None:
     if network not in NETWORKS:
         raise UsageError(f"unknown network {network!r}: choose from {', '.join(NETWORKS)}")
@@ -208,6 +212,8 @@ def _check(
         )
     if latent_dim < 1:
         raise UsageError(f"the latent dimension must be at least 1; got {latent_dim}")
+    if activation not in ACTIVATIONS:
+        raise UsageError(f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}")
     if not hidden or any(size < 1 for size in hidden):
         raise UsageError(f"hidden needs at least one positive layer size; got {list(hidden)}")
 
@@ -235,7 +241,7 @@ def make_encoder(
     context
         Length of the context vector given beside x; 0 for none.
     """
-    _check(network, data_shape, hidden, latent_dim)
+    _check(network, data_shape, hidden, latent_dim, activation)
     body = DenseFeatures if network == "dense" else ConvFeatures
     return Encoder(body(data_shape, hidden, context, activation), latent_dim)
 
@@ -254,7 +260,7 @@ def make_decoder(
     ``hidden`` is given in the order of the encoder (from data to latents) and run backwards;
     ``out_shape`` is (num_parameters, \\*data_shape).
     """
-    _check(network, out_shape[1:], hidden, latent_dim)
+    _check(network, out_shape[1:], hidden, latent_dim, activation)
     if network == "dense":
         return DenseDecoder(latent_dim + context, hidden[::-1], out_shape, activation)
     return ConvDecoder(latent_dim + context, hidden, out_shape, activation)

@@ -53,8 +53,8 @@ class PPCAModel(nn.Module):
 
     def decoder(self, z: Tensor) -> Tensor:
         """W z + μ, (\\*batch, latent_dim) to (\\*batch, 1, \\*data_shape)."""
-        mean = F.linear(z, self.W).to(z.dtype) + self.mu
-        return mean.unflatten(-1, (1, *self.data_shape))
+        with torch.autocast(z.device.type, enabled=False):
+            return (F.linear(z, self.W) + self.mu).unflatten(-1, (1, *self.data_shape))
 
     def forward(
         self,
@@ -85,6 +85,12 @@ class PPCAModel(nn.Module):
             M⁻¹ Wᵀ r (B, q), the Cholesky factor of M ((q, q), or (B or 1, q, q) under a mask), and
             r = x − μ (B, D), 0 where unseen.
         """
+        with torch.autocast(x.device.type, enabled=False):
+            return self._posterior(x, mask, W, mu, sigma)
+
+    def _posterior(
+        self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         residual = fill_unseen(x, mask).flatten(1) - mu
         eye = torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
         if mask is None:
@@ -100,8 +106,9 @@ class PPCAModel(nn.Module):
 
 def _normal_from_precision(mean: Tensor, chol: Tensor, sigma: Tensor) -> TorchDistribution:
     """N(mean, σ² M⁻¹) from the Cholesky factor of M."""
-    precision_tril = chol / sigma
-    return dist.MultivariateNormal(mean, precision_matrix=precision_tril @ precision_tril.mT)
+    with torch.autocast(mean.device.type, enabled=False):
+        tril = chol / sigma
+        return dist.MultivariateNormal(mean, precision_matrix=tril @ tril.mT)
 
 
 class ExactGuide(nn.Module):
@@ -133,7 +140,7 @@ class ExactGuide(nn.Module):
             seen = pixel_mask(mask, model.data_shape, x)
             mean, chol, _ = model.posterior(x, seen, W, mu, sigma)
             q_z = _normal_from_precision(mean, chol, sigma)
-        with data_plate(x, n, x):
+        with data_plate(x, n, x), torch.autocast(x.device.type, enabled=False):
             pyro.sample("z", q_z)
 
 
@@ -160,8 +167,8 @@ class LinearGuide(nn.Module):
         """Sample z given x; unseen pixels are fed as 0."""
         register_with_svi(self)
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
-        mean = self.mean(fill_unseen(x, seen).flatten(1)).to(x.dtype)
-        with data_plate(x, n, x):
+        with data_plate(x, n, x), torch.autocast(x.device.type, enabled=False):
+            mean = self.mean(fill_unseen(x, seen).flatten(1))
             pyro.sample("z", dist.MultivariateNormal(mean, scale_tril=self.scale_tril()))
 
 
@@ -230,7 +237,7 @@ class PPCA(nn.Module):
         """
         if len(x) <= ddof + 1:
             raise UsageError(f"PPCA in closed form needs at least {ddof + 2} data; got {len(x)}")
-        pair = cls(x.shape[1:], latent_dim=latent_dim, guide=guide).to(x.dtype)
+        pair = cls(x.shape[1:], latent_dim=latent_dim, guide=guide).to(x.device, x.dtype)
         flat = x.detach().cpu().double().flatten(1)
         mu = flat.mean(0)
         centred = flat - mu

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+from jsonargparse import ArgumentError, ArgumentParser
 from torch import nn
 
 from pyro_models.conditional import CVAE
@@ -60,9 +61,21 @@ def build(
         raise UsageError(
             f"the model {name} has no option {', '.join(unknown)}; it has {', '.join(known)}"
         )
+    _check_types(name, cls, options)
     pair = cls(data_shape, **options)
     assert isinstance(pair, Pair)
     return pair
+
+
+def _check_types(name: str, cls: type[nn.Module], options: dict[str, Any]) -> None:
+    """Refuse options of another type than the constructor's annotations."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, skip={"data_shape", "num_classes"})
+    given = {key: value for key, value in options.items() if key != "num_classes"}
+    try:
+        parser.parse_object({k: list(v) if isinstance(v, tuple) else v for k, v in given.items()})
+    except ArgumentError as error:
+        raise UsageError(f"the model {name}: {' '.join(str(error).split())}") from error
 
 
 def name_of(pair: Pair) -> str:

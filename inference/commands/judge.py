@@ -48,6 +48,15 @@ def evaluate(
     return result
 
 
+def _page(table: Comparison) -> str:
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Comparison</title>'
+        "<style>body { font-family: sans-serif } th, td { padding: .3rem .6rem; text-align: right }"
+        " small { display: block; font-weight: normal }</style></head>"
+        f"<body>{table.to_html()}</body></html>\n"
+    )
+
+
 def _evaluate(run: str, data: str | None, *, bar: bool, **options: Any) -> Evaluation:
     pair, images, _ = open_run(run, data)
     return evaluate_pair(pair, images, name=Path(run).name, progress=bar, **options)
@@ -94,7 +103,7 @@ def compare(
     table = compare_evaluations(rows)
     print(table.to_text())
     for path, text in zip(
-        targets, (table.to_csv(), table.to_markdown(), table.to_html()), strict=bool(targets)
+        targets, (table.to_csv(), table.to_markdown(), _page(table)), strict=bool(targets)
     ):
         assert path is not None
         write_atomically(path, text)

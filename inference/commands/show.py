@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from inference.commands.files import free_path, open_run, save_figure
 from inference.learning import Run
 from inference.learning.files import write_atomically
 from inference.learning.history import Epoch, History
+from inference.learning.settings import check_seed
 from inference.posterior import generate
-from inference.undisturbed import seeded
+from inference.posterior.reconstruction import Draw
 from pyro_models import Pair, UsageError
 from pyro_models.data import Split
 
@@ -67,10 +69,35 @@ def _labels(pair: Pair, n: int, label: int | None) -> torch.Tensor | None:
     return torch.arange(n) % pair.num_classes if label is None else torch.full((n,), label)
 
 
+@dataclass(frozen=True)
+class _Request:
+    """What a figure is to show."""
+
+    run: str
+    pair: Pair
+    n: int
+    label: int | None
+    latents: Draw
+    pixels: Draw
+    size: int
+    span: tuple[float, float] | None
+    seed: int
+
+    def test(self) -> Split:
+        """The first n test data, prepared as in training."""
+        _, images, _ = open_run(self.run)
+        return images.prepared("test", seed=self.seed, limit=self.n)
+
+
 def plot(
     run: str,
     figure: str = "samples",
     n: int = 1000,
+    label: int | None = None,
+    latents: Literal["mean", "sample"] = "sample",
+    pixels: Literal["mean", "sample"] = "mean",
+    size: int = 20,
+    span: tuple[float, float] | None = None,
     seed: int = 0,
     out: str | None = None,
     force: bool = False,
@@ -82,6 +109,11 @@ def plot(
         figure: latent-scatter, latent-grid, reconstructions, samples, class-grid, interpolation,
             components or curves.
         n: Test data shown, where a figure shows as many as one likes.
+        label: Label of samples and of the latent grid, for a pair that needs labels.
+        latents: Reconstructions from sampled or from mean z.
+        pixels: Means of pixels, or draws of them (reconstructions, samples, class-grid).
+        size: Images along a side of the latent grid.
+        span: Even latent grid from this z to that, e.g. "[-4, 4]"; normal quantiles unless given.
         seed: Of samples.
         out: PNG, PDF or SVG file; FIGURE.png in the run folder's figures unless given.
         force: Replace that file.
@@ -92,19 +124,43 @@ def plot(
     assert target is not None
     if target.suffix not in (".png", ".pdf", ".svg"):
         raise UsageError(f"out must end in .png, .pdf or .svg; got {target}")
-    pair, images, record = open_run(run)
-    if figure == "curves":
-        drawn = figures.learning_curves(_read_history(Path(run), record))
-    else:
-        test = images.prepared("test", seed=seed, limit=n)
-        with seeded(seed, torch.device("cpu")):
-            drawn = FIGURES[figure](pair, test, seed)
-    save_figure(drawn, target)
+    check_seed(seed)
+    pair = Run(run).load_pair()
+    request = _Request(run, pair, n, label, latents, pixels, size, span, seed)
+    save_figure(FIGURES[figure](request), target)
     print(f"{figure} of {Path(run).name} in {target}")
 
 
-def _interpolation(pair: Pair, test: Split, seed: int) -> Figure:
+def _scatter(request: _Request) -> Figure:
+    test = request.test()
+    return figures.latent_scatter(request.pair, test.x, test.y)
+
+
+def _grid(request: _Request) -> Figure:
+    y = None if request.pair.num_classes is None else request.label or 0
+    return figures.latent_grid(request.pair, size=request.size, span=request.span, y=y)
+
+
+def _reconstructions(request: _Request) -> Figure:
+    test = request.test()
+    return figures.reconstructions(
+        request.pair,
+        test.x,
+        y=test.y,
+        latents=request.latents,
+        pixels=request.pixels,
+        seed=request.seed,
+    )
+
+
+def _samples(request: _Request) -> Figure:
+    y = _labels(request.pair, 64, request.label)
+    return figures.prior_samples(request.pair, n=64, y=y, pixels=request.pixels, seed=request.seed)
+
+
+def _interpolation(request: _Request) -> Figure:
     """Rows between the first test images of the classes 0–1, 2–3, …, or, given labels, of one."""
+    pair, test = request.pair, request.test()
     if test.y is None:
         starts, ends = test.x[0:10:2], test.x[1:10:2]
         return figures.interpolation(pair, starts, ends)
@@ -122,22 +178,27 @@ def _interpolation(pair: Pair, test: Split, seed: int) -> Figure:
     return figures.interpolation(pair, test.x[a], test.x[b], y_starts=y_starts, y_ends=y_ends)
 
 
-FIGURES: dict[str, Callable[[Pair, Split, int], Figure]] = {
-    "latent-scatter": lambda pair, test, seed: figures.latent_scatter(pair, test.x, test.y),
-    "latent-grid": lambda pair, test, seed: figures.latent_grid(pair),
-    "reconstructions": lambda pair, test, seed: figures.reconstructions(pair, test.x, y=test.y),
-    "samples": lambda pair, test, seed: figures.prior_samples(
-        pair, n=64, y=_labels(pair, 64, None), seed=seed
+def _curves(request: _Request) -> Figure:
+    return figures.learning_curves(_read_history(Path(request.run)))
+
+
+FIGURES: dict[str, Callable[[_Request], Figure]] = {
+    "latent-scatter": _scatter,
+    "latent-grid": _grid,
+    "reconstructions": _reconstructions,
+    "samples": _samples,
+    "class-grid": lambda request: figures.class_grid(
+        request.pair, pixels=request.pixels, seed=request.seed
     ),
-    "class-grid": lambda pair, test, seed: figures.class_grid(pair, seed=seed),
     "interpolation": _interpolation,
-    "components": lambda pair, test, seed: figures.mixture_means(pair),
-    "curves": lambda pair, test, seed: Figure(),
+    "components": lambda request: figures.mixture_means(request.pair),
+    "curves": _curves,
 }
 
 
-def _read_history(run: Path, record: dict[str, Any]) -> History:
+def _read_history(run: Path) -> History:
     """The history of a run from its files."""
+    record = Run(run).describe()
     training = record.get("training", {})
     state = Run(run).load_checkpoint()
     epochs = [Epoch(**values) for values in state["history"]] if state else []

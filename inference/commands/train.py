@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 
 from inference import figures
 from inference.commands.files import save_figure
-from inference.learning import Fit, Snapshots, fit
+from inference.learning import Fit, Run, Snapshots, fit
 from inference.learning.callbacks import Callback
+from inference.learning.settings import check_seed
 from inference.undisturbed import seeded
-from pyro_models import Pair, build, load_data
+from pyro_models import Pair, UsageError, build, load_data
 
-__all__ = ["train"]
+__all__ = ["recorded_options", "train"]
 
 
 def train(
@@ -80,10 +81,15 @@ def train(
         progress: Show a progress bar.
     """
     images = load_data(data, all_training=all_training)
+    if "num_classes" in (options or {}):
+        raise UsageError("the number of classes comes from the data: leave num_classes out")
+    check_seed(seed)
     with seeded(seed, torch.device("cpu")):
         pair = build(model, images.data_shape, num_classes=images.num_classes, **(options or {}))
     if preparation is None:
         preparation = pair.likelihood.preparation if images.is_images else "grey"
+        if preparation == "dequantised" and images.levels is None:
+            preparation = "grey"
     if preparation != "grey":
         images = images.with_preparation(preparation)
     folder = Path(out or f"runs/{model}-{Path(data).stem}")
@@ -118,6 +124,29 @@ def train(
         save_figure(figures.learning_curves(result.history), folder / "history.png")
     print(_summary(result))
     return result
+
+
+def recorded_options(out: str) -> dict[str, Any]:
+    """The options that the run in ``out`` was begun with, so that resuming need not repeat them.
+
+    Raises
+    ------
+    UsageError
+        If there is no run.
+    """
+    run = Run(out)
+    if not run.exists:
+        raise UsageError(f"there is no run to resume in {out}")
+    record = run.describe()
+    made_by_data = ("data_shape", "num_classes")
+    return {
+        "model": record["model"],
+        "options": {k: v for k, v in record["config"].items() if k not in made_by_data},
+        "data": record["data"].get("name"),
+        "preparation": record["data"].get("preparation"),
+        "all_training": "validation" not in record["data"].get("splits", {}),
+        **record["settings"],
+    }
 
 
 def _samples_of(pair: Pair) -> Figure:

@@ -21,9 +21,9 @@ from inference.evaluation.scores import (
     Score,
     to_bits_per_dimension,
 )
-from inference.learning.settings import check_pair_fits_data
+from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.posterior.reconstruction import Draw, reconstruct
-from inference.undisturbed import undisturbed
+from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import to_grey
 from pyro_models.pair import Exact
@@ -142,6 +142,7 @@ def evaluate(
     'exact'
     """
     check_pair_fits_data(pair, data, splits=[split], seed=seed)
+    check_seed(seed)
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1; got {limit}")
     first = next(pair.parameters())
@@ -151,7 +152,7 @@ def evaluate(
     x = prepared.x.to(first.device, first.dtype)
     y = None if prepared.y is None else prepared.y.to(first.device)
     with (
-        undisturbed(pair, seed=seed),
+        undisturbed(pair, seed=stream(seed, "particles")),  # not the pixels' own draws again
         tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
     ):
         weights = log_weights(

@@ -38,7 +38,8 @@ class Score:
     Attributes
     ----------
     quantity
-        What it is of: ``elbo``, ``log_likelihood``, ``bits_per_dimension``, ``mse_sampled``,
+        What it is of: ``elbo``, ``log_likelihood``, ``importance_bound`` (L_K where
+        log_likelihood is exact, or there is none), ``bits_per_dimension``, ``mse_sampled``,
         ``mse_mean``.
     value
         The number, averaged over the data.
@@ -189,8 +190,8 @@ def on_unit_pixels(score: Score) -> Score:
 def to_bits_per_dimension(score: Score, *, levels: int) -> Score:
     """A log density of dequantised pixels as bits per dimension of pixels with L levels.
 
-    −log p / (D ln 2) + log₂ L. By Jensen's inequality E_u[log p((L − 1) x + u) / L)] − D ln L is at
-    most the log probability of the discrete pixels (Theis et al. 2016), so this is an upper bound.
+    −log p / (D ln 2) + log₂ L. By Jensen's inequality E_u[log p(((L − 1) x + u) / L)] − D ln L is
+    at most the log probability of the discrete pixels (Theis et al. 2016): an upper bound.
 
     Raises
     ------

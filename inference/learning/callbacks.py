@@ -16,13 +16,17 @@ __all__ = ["Callback", "Moment", "Snapshots"]
 
 @dataclass(frozen=True)
 class Moment:
-    """The state that a callback sees: after ``epoch`` of ``epochs``, or before training at 0."""
+    """The state that a callback sees: after ``epoch`` of ``epochs``, or before training at 0.
+
+    ``last`` says that training stops here, early or not.
+    """
 
     pair: Pair
     epoch: int
     epochs: int
     history: tuple[Epoch, ...]
     out: Path | None
+    last: bool = False
 
 
 class Callback(Protocol):
@@ -75,7 +79,13 @@ class Snapshots:
 
     def __call__(self, moment: Moment) -> str | None:
         """Draw and save, if this is one of the moments."""
-        words = {"start": 0, "half": (moment.epochs + 1) // 2, "end": moment.epochs}
+        beyond = [at for at in self.at if isinstance(at, int) and not 0 <= at <= moment.epochs]
+        if beyond and len(beyond) == len(self.at):  # a shortened run draws those that are left
+            raise UsageError(
+                f"there is no epoch {beyond[0]} to draw a snapshot at: the run has {moment.epochs}"
+            )
+        end = moment.epoch if moment.last else moment.epochs
+        words = {"start": 0, "half": (moment.epochs + 1) // 2, "end": end}
         if moment.epoch not in {words.get(m, m) if isinstance(m, str) else m for m in self.at}:
             return None
         figure = self.draw(moment.pair)

@@ -166,7 +166,8 @@ def fit(
         training = Training(pair, data, settings, run)
         if resume:
             training.restore()
-        elif run is not None:
+        training.start_from_data()
+        if run is not None and not resume:
             run.clear()
             run.create(pair, {"data": _describe(data), "settings": settings.plain()})
         history = training.run_epochs(callbacks, progress=progress)

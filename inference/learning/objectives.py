@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pyro_models import Pair, UsageError
 
-__all__ = ["OBJECTIVES", "Objective"]
+__all__ = ["OBJECTIVES", "Objective", "check_objective"]
 
 OBJECTIVES: dict[str, Callable[[Pair], ELBO]] = {
     "elbo": lambda pair: pair.elbo(),
@@ -29,6 +29,26 @@ OBJECTIVES: dict[str, Callable[[Pair], ELBO]] = {
     "trace_graph": lambda pair: TraceGraph_ELBO(max_plate_nesting=1),
     "trace_enum": lambda pair: TraceEnum_ELBO(max_plate_nesting=1),
 }
+
+
+def check_objective(pair: Pair, objective: str | ELBO) -> None:
+    """Refuse an ELBO that would sample, from the prior, a discrete site that the guide leaves out.
+
+    Components of a mixture then collapse into one, silently.
+
+    Raises
+    ------
+    UsageError
+        Unless the ELBO sums such sites out.
+    """
+    elbo = Objective(pair, objective).elbo
+    if isinstance(elbo, TraceEnum_ELBO) or isinstance(pair.elbo(), type(elbo)):
+        return
+    if isinstance(pair.elbo(), TraceEnum_ELBO):
+        raise UsageError(
+            f"{type(pair).__name__} leaves discrete sites to enumeration, and "
+            f"{type(elbo).__name__} does not enumerate: use the objective elbo or trace_enum"
+        )
 
 
 class _Tempered(Messenger):

@@ -40,6 +40,8 @@ def make_optimiser(
     assert callable(make)
     if make is torch.optim.LBFGS:
         raise UsageError("LBFGS needs a closure over all data, which minibatches are not")
+    if make is torch.optim.SparseAdam:
+        raise UsageError("SparseAdam is for sparse gradients, which these models do not have")
     settings = {"lr": lr, **(options or {})}
     known = inspect.signature(make).parameters
     if "fused" in known and not any(settings.get(k) for k in ("foreach", "differentiable")):
@@ -91,7 +93,7 @@ def make_schedule(
         settings.setdefault("mode", "max")
     try:
         return found(optimiser, **settings)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise UsageError(f"schedule {schedule}: {error}") from error
 
 
@@ -101,4 +103,7 @@ def step_schedule(schedule: Schedule | None, *, bound: float | None = None) -> N
         if bound is not None:
             schedule.step(bound)
     elif schedule is not None and bound is None:
-        schedule.step()
+        try:
+            schedule.step()
+        except ArithmeticError as error:
+            raise UsageError(f"schedule {type(schedule).__name__}: {error}") from error

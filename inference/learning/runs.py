@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
+import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inference.learning.files import write_atomically
 from inference.learning.history import History
@@ -33,7 +33,6 @@ __all__ = ["Run"]
 FORMAT = "pyro-models run 1"
 OWN_FILES = ("run.json", "weights.safetensors", "checkpoint.pt", "history.csv", "history.png")
 OWN_RESULTS = ("scores.json", "figures")
-_UNPICKLING = pickle.UnpicklingError
 
 
 class Run:
@@ -83,11 +82,12 @@ class Run:
 
     def _holds_foreign_files(self) -> bool:
         """Whether there is more than drafts of a process that died while it began a run."""
-        return any(path.name != ".run.json.part" for path in self.folder.iterdir())
+        drafts = {f".{name}.part" for name in OWN_FILES}
+        return any(path.name not in drafts for path in self.folder.iterdir())
 
     def clear(self) -> None:
         """Remove the run that is here, if there is one; files of other names stay."""
-        for name in OWN_FILES + OWN_RESULTS:
+        for name in (*OWN_RESULTS, *reversed(OWN_FILES)):  # run.json, which marks a run, last
             path = self.folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -179,7 +179,10 @@ class Run:
                 f"{self.folder} holds a {description['class']}, which is not in "
                 "pyro_models.registry.PAIRS: rebuild it yourself and load its weights"
             )
-        pair = build(description["model"], **description["config"])
+        try:
+            pair = build(description["model"], **description["config"])
+        except (UsageError, TypeError) as error:
+            raise UsageError(f"{self.folder / 'run.json'} is damaged ({error})") from error
         path = self.folder / "weights.safetensors"
         try:
             weights = safetensors.torch.load(path.read_bytes())
@@ -187,6 +190,8 @@ class Run:
             raise UsageError(f"{self.folder} has no weights yet: no epoch was finished") from error
         except (safetensors.SafetensorError, OSError) as error:
             raise UsageError(f"{path} is damaged: {error}") from error
+        assert isinstance(pair, nn.Module)
+        pair.to(next((w.dtype for w in weights.values() if w.is_floating_point()), torch.float32))
         load_weights(pair, weights, path)
         return pair
 
@@ -208,8 +213,11 @@ class Run:
         if not path.is_file():
             return None
         try:
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:  # torch itself does not look at the checksums
+                    raise zipfile.BadZipFile("a checksum is wrong")
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, LookupError, ValueError, _UNPICKLING) as error:
+        except Exception as error:  # a damaged file can fail in any way
             raise UsageError(
                 f"{path} is damaged or foreign, and was not loaded; train again with force, or "
                 "restore the file"

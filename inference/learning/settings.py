@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from pyro.infer.elbo import ELBO
 
+from inference.learning.objectives import check_objective
 from pyro_models import ImageData, Pair, UsageError
 
-__all__ = ["Settings", "check_pair_fits", "check_pair_fits_data"]
+__all__ = ["Settings", "check_pair_fits", "check_pair_fits_data", "check_seed"]
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -54,6 +55,7 @@ class Settings:
             raise UsageError(f"min_improvement cannot be negative; got {self.min_improvement}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise UsageError(f"clip_norm must be positive; got {self.clip_norm}")
+        check_seed(self.seed)
         if not self.lr > 0:
             raise UsageError(f"lr must be positive; got {self.lr}")
         if self.precision not in PRECISIONS:
@@ -92,24 +94,32 @@ class Settings:
                 )
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that NumPy and scikit-learn would not take.
+
+    Raises
+    ------
+    UsageError
+        If it is not in 0…2³² − 1.
+    """
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+
+
 def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str | list | tuple)
 
 
 def _check_device(name: str) -> None:
-    try:
-        kind = torch.device(name).type
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}: cpu, cuda or mps") from error
     there: dict[str, Callable[[], bool]] = {
         "cpu": lambda: True,
         "cuda": torch.cuda.is_available,
         "mps": torch.backends.mps.is_available,
     }
-    if kind not in there:
+    if name not in there:
         raise UsageError(f"unknown device {name!r}: cpu, cuda or mps")
-    if not there[kind]():
-        raise UsageError(f"this machine has no {kind} device that torch can use; use cpu")
+    if not there[name]():
+        raise UsageError(f"this machine has no {name} device that torch can use; use cpu")
 
 
 def check_pair_fits(pair: Pair, data: ImageData, settings: Settings) -> None:
@@ -126,6 +136,7 @@ def check_pair_fits(pair: Pair, data: ImageData, settings: Settings) -> None:
             "early stopping and restoring the best epoch need a validation split, and these data "
             "have none (all training data are used)"
         )
+    check_objective(pair, settings.objective)
     if settings.beta_warmup and any(site.discrete for site in pair.latent_sites.values()):
         raise UsageError("β warm-up is not defined for enumerated or sampled discrete sites")
 

@@ -33,6 +33,8 @@ class EarlyStopping:
         self.best_epoch: int | None = None
         self.best_bound = -float("inf")
         self.best_weights: dict[str, Tensor] | None = None
+        self.reference = -float("inf")  # the last bound that was enough of an improvement
+        self.reference_epoch = 0
 
     @property
     def needs_validation(self) -> bool:
@@ -43,13 +45,15 @@ class EarlyStopping:
         """Take in one more epoch."""
         if epoch.validation is None:
             return
-        if epoch.validation > self.best_bound + (self.min_improvement if self.best_epoch else 0.0):
+        if epoch.validation > self.best_bound:
             self.best_epoch, self.best_bound = epoch.epoch, epoch.validation
             if self.keep_weights:
                 self.best_weights = {
                     k: v.detach().cpu().clone() for k, v in pair.state_dict().items()
                 }
-        elif self.patience is not None and epoch.epoch - (self.best_epoch or 0) >= self.patience:
+        if epoch.validation > self.reference + self.min_improvement:
+            self.reference, self.reference_epoch = epoch.validation, epoch.epoch
+        elif self.patience is not None and epoch.epoch - self.reference_epoch >= self.patience:
             self.stop(
                 f"the validation bound had not risen by more than {self.min_improvement:g} nats "
                 f"for {self.patience} epochs (best {self.best_bound:.3f} at epoch "
@@ -76,6 +80,8 @@ class EarlyStopping:
             "best_epoch": self.best_epoch,
             "best_bound": self.best_bound,
             "best_weights": self.best_weights,
+            "reference": self.reference,
+            "reference_epoch": self.reference_epoch,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:

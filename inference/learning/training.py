@@ -79,7 +79,6 @@ class Training:
     def run_epochs(self, callbacks: Sequence[Callback], *, progress: bool) -> History:
         """Train from the present epoch to the last one or to an early stop."""
         if not self.epochs:
-            self._start_from_data()
             self._call(callbacks)
             self._save()
         bar = tqdm(
@@ -138,7 +137,7 @@ class Training:
         self.run.save_weights(self.pair)
         write_atomically(self.run.folder / "history.csv", self._history().to_csv())
 
-    def _start_from_data(self) -> None:
+    def start_from_data(self) -> None:
         """Let a pair that starts from data do so, once."""
         pair = self.pair
         if isinstance(pair, StartsFromData) and not pair.started:
@@ -254,7 +253,8 @@ class Training:
             return None
         x, y = self._on_device(self.data.prepared(name, seed=self.settings.seed, limit=limit))
         value, raised = float("nan"), None
-        with seeded(self.settings.seed, self.device), evaluating(self.pair):
+        noise = stream(self.settings.seed, "curves")  # not the pixels' own draws again
+        with seeded(noise, self.device), evaluating(self.pair):
             try:
                 with self._autocast():
                     value = self.objective.value(x, y=y)
@@ -270,14 +270,15 @@ class Training:
 
     def _call(self, callbacks: Sequence[Callback]) -> None:
         """Callbacks see the pair in evaluation mode and cannot move the generators."""
-        moment = Moment(
-            pair=self.pair,
-            epoch=len(self.epochs),
-            epochs=self.settings.epochs,
-            history=tuple(self.epochs),
-            out=None if self.run is None else self.run.folder,
-        )
         for callback in callbacks:
+            moment = Moment(
+                pair=self.pair,
+                epoch=len(self.epochs),
+                epochs=self.settings.epochs,
+                history=tuple(self.epochs),
+                out=None if self.run is None else self.run.folder,
+                last=bool(self.stopping.reason) or len(self.epochs) == self.settings.epochs,
+            )
             with seeded(self.settings.seed, self.device), evaluating(self.pair):
                 reason = callback(moment)
             if reason:

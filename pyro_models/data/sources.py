@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -68,7 +68,11 @@ def load_data(
     if labels is not None and not isinstance(source, Tensor | np.ndarray):
         raise UsageError(f"labels go with an array; {source} brings its own")
     if isinstance(source, Tensor | np.ndarray):
-        data = _from_arrays("array", {"x": source, "y": labels}, seed=seed)
+        data = _from_arrays(_name_of(source, seed), {"x": source, "y": labels}, seed=seed)
+    elif not isinstance(source, str | Path):
+        raise UsageError(
+            f"data are a name, a path, an array or a tensor; got {type(source).__name__}"
+        )
     elif source == "digits":
         data = _digits()
     elif source in _TORCHVISION_NAMES:
@@ -83,6 +87,13 @@ def load_data(
     if all_training and "validation" in data.splits:
         data = _with_all_training(data)
     return data if preparation == "grey" else data.with_preparation(preparation)
+
+
+def _name_of(array: Tensor | np.ndarray, seed: int) -> str:
+    """A name of its own for every array and split, so that two are not taken for one."""
+    plain = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+    content = np.ascontiguousarray(plain).tobytes()
+    return f"array-{zlib.crc32(content + bytes(str(seed), 'ascii')):08x}"
 
 
 def _with_all_training(data: ImageData) -> ImageData:
@@ -170,7 +181,7 @@ def _from_file(path: Path, *, seed: int) -> ImageData:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
             arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
+    except Exception as error:  # a damaged file can fail in any way
         raise UsageError(f"{path} is not a readable {path.suffix} file of plain arrays") from error
     return _from_arrays(str(path), arrays, seed=seed)
 
@@ -225,6 +236,11 @@ def _pixels(array: Any, name: str) -> tuple[Tensor, int | None]:
         raise UsageError(
             f"{name} has shape {tuple(x.shape)}: images are (N, H, W) or (N, C, H, W), vectors "
             "(N, D)"
+        )
+    if x.dim() == 4 and x.shape[-1] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
+        raise UsageError(
+            f"{name} has shape {tuple(x.shape)}, which looks like (N, H, W, C): move the channels "
+            "forward, to (N, C, H, W)"
         )
     levels = None
     if x.dtype == torch.uint8 and x.dim() > 2:

@@ -45,5 +45,5 @@ def load_preset(name: str) -> dict[str, Any]:
     >>> load_preset("burda")["options"]["hidden"]
     [200, 200]
     """
-    settings: dict[str, Any] = yaml.safe_load(preset_path(name).read_text())
+    settings: dict[str, Any] = yaml.safe_load(preset_path(name).read_text(encoding="utf-8"))
     return settings

@@ -413,6 +413,36 @@ def test_existing_files_are_kept_without_force(runs, capsys, tmp_path):
     )
 
 
+def test_resuming_needs_no_option_twice(capsys):
+    options = ["--options.num_components", "4", "--lr", "0.02", "--batch_size", "100"]
+    assert call("train", "--model", "gmm", *options, *QUICK, "--out", "again") == 0
+    assert call("train", "--resume", "--out", "again", "--epochs", "2", "--progress", "false") == 0
+    assert "bound after epoch 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--options.latent_dim", "2.5"], "latent_dim"),
+        (["--options.hidden", "400"], "hidden"),
+        (["--options.hidden", "[4, 1.5]"], "hidden"),
+        (["--options.network", "conv", "--options.activation", "foo"], "unknown activation 'foo'"),
+        (["--options.num_classes", "7"], "leave num_classes out"),
+        (["--seed", "-1"], "a seed is a whole number"),
+        (["--optimizer", "SparseAdam"], "sparse gradients"),
+        (["--schedule", "StepLR", "--schedule_options.step_size", "0"], "schedule StepLR"),
+        (["--device", "cuda:99"], "unknown device 'cuda:99'"),
+    ],
+)
+def test_options_of_another_kind_are_one_line(options, line, capsys):
+    assert line in refused(capsys, "train", *QUICK, *options, "--out", "never")
+
+
+def test_a_preset_in_a_file_is_refused_rather_than_dropped(tmp_path, capsys):
+    (tmp_path / "own.yaml").write_text("preset: toronto\n")
+    assert "on the command line" in refused(capsys, "train", "--config", "own.yaml")
+
+
 def test_an_interruption_exits_with_130_and_says_what_is_left(monkeypatch, capsys):
     def interrupted(**options):
         raise KeyboardInterrupt

@@ -292,12 +292,25 @@ def test_a_file_that_will_not_do_is_one_line(tmp_path: Path) -> None:
         load_data(tmp_path / "nowhere.npy")
 
 
+def test_two_arrays_are_not_taken_for_one() -> None:
+    one, other = load_data(images()), load_data(images() * 0.5)
+    assert one.name == load_data(images()).name
+    assert len({one.name, other.name, load_data(images(), seed=1).name}) == 3
+
+
+def test_channels_at_the_end_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"looks like \(N, H, W, C\): move the channels"):
+        load_data(np.zeros((20, 8, 8, 3)))
+    with pytest.raises(UsageError, match="got list"):
+        load_data([[0.0]])  # type: ignore[arg-type]
+
+
 def test_a_name_that_will_not_do_is_one_line() -> None:
     with pytest.raises(UsageError, match=r"^unknown data set 'nope': choose from digits, mnist"):
         load_data("nope")
     with pytest.raises(UsageError, match=r"^unknown preparation 'nope': choose from grey"):
         load_data("digits", preparation="nope")
-    with pytest.raises(UsageError, match=r"^array holds vectors, not pixels"):
+    with pytest.raises(UsageError, match=r"^array-\w+ holds vectors, not pixels"):
         load_data(np.zeros((20, 3)), preparation="threshold")
     with pytest.raises(UsageError, match=r"^labels go with an array; digits brings its own\Z"):
         load_data("digits", labels=np.zeros(3, int))

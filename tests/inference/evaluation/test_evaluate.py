@@ -8,7 +8,7 @@ import torch
 
 from inference.evaluation import Evaluation, evaluate, log_weights
 from inference.posterior import reconstruct
-from inference.undisturbed import seeded
+from inference.undisturbed import seeded, stream
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError, load_data
 from pyro_models.data import Split
 
@@ -62,7 +62,7 @@ def test_the_scores_are_the_means_of_what_is_kept_per_datum(likelihood, few):
     pair = vae(likelihood=likelihood)
     data = few.with_preparation(pair.likelihood.preparation)
     result = evaluate(pair, data, num_particles=20, seed=4)
-    with seeded(4, CPU):
+    with seeded(stream(4, "particles"), CPU):
         expected = log_weights(pair, data.prepared("test", seed=4).x, num_particles=20)
     for quantity, values in (("elbo", expected.elbo), ("log_likelihood", expected.bound)):
         score = result.scores[quantity]

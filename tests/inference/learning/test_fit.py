@@ -5,6 +5,7 @@ from dataclasses import replace
 import pyro
 import pytest
 import torch
+from matplotlib.figure import Figure
 from pyro.infer import (
     RenyiELBO,
     Trace_ELBO,
@@ -276,8 +277,34 @@ def test_early_stopping_says_why_and_the_best_parameters_come_back_exactly(few):
 def test_small_improvements_do_not_count_where_more_is_asked_for(few):
     history = train(vae(), few, lr=1e-4, epochs=10, patience=2, min_improvement=50.0).history
     assert len(history.epochs) == 3
-    assert history.best_epoch == 1
     assert "more than 50 nats for 2 epochs" in history.stopped
+    bounds = [e.validation for e in history.epochs]
+    assert history.best_epoch == 1 + bounds.index(max(bounds))  # the best is the best all the same
+
+
+def test_a_snapshot_of_the_end_is_drawn_where_training_stops_early(few):
+    end = Snapshots(lambda pair: Figure(), at=["end"])
+    stop = lambda moment: "enough" if moment.epoch == 2 else None  # noqa: E731
+    train(vae(), few, epochs=9, callbacks=[stop, end])
+    assert list(end.figures) == [2]
+    with pytest.raises(UsageError, match="no epoch 99 to draw a snapshot at: the run has 3"):
+        train(vae(), few, callbacks=[Snapshots(lambda pair: Figure(), at=[99])])
+
+
+@pytest.mark.parametrize("objective", ["trace", "mean_field", "trace_graph", Trace_ELBO()])
+def test_an_objective_that_would_collapse_a_mixture_is_refused(few, objective):
+    mixture = GMM(few.data_shape, num_components=3)
+    with pytest.raises(UsageError, match="does not enumerate: use the objective elbo"):
+        train(mixture, few, objective=objective)
+
+
+def test_bfloat16_leaves_the_densities_of_ppca_in_float32(few):
+    x = few.prepared("train").x.double()
+    ppca = PPCA.maximum_likelihood(x, latent_dim=20).float()
+    exact = float(ppca.exact_log_prob(x.float()).detach().mean())
+    with torch.autocast("cpu", dtype=torch.bfloat16), seeded(0, torch.device("cpu")):
+        bound = Objective(ppca).value(x.float())
+    assert bound == pytest.approx(exact, abs=1e-3)
 
 
 def test_without_early_stopping_the_last_parameters_stay(few):
