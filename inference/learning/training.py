@@ -22,7 +22,13 @@ from inference.learning.optimisers import make_optimiser, make_schedule, step_sc
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.stopping import EarlyStopping
-from inference.undisturbed import evaluating, generator_states, restore_generators, seeded
+from inference.undisturbed import (
+    evaluating,
+    generator_states,
+    restore_generators,
+    seeded,
+    stream,
+)
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import Split
 from pyro_models.pair import StartsFromData
