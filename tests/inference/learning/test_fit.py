@@ -18,7 +18,7 @@ from pyro.poutine.messenger import Messenger
 from inference.evaluation import exact_log_prob
 from inference.figures import prior_samples
 from inference.learning import Objective, Snapshots, fit
-from inference.undisturbed import seeded
+from inference.undisturbed import seeded, stream
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
 from pyro_models.data import Split
 
@@ -161,7 +161,7 @@ def test_the_last_curve_is_the_bound_of_the_parameters_as_they_are_now(few):
     pair = vae()
     history = train(pair, few, lr=1e-2, seed=5, beta_warmup=3).history
     for split in ("train", "validation"):
-        with seeded(5, CPU):
+        with seeded(stream(5, "curves"), CPU):
             expected = Objective(pair).value(few.split(split).x)
         assert getattr(history.epochs[-1], split) == expected
     assert history.epochs[-1].running != history.epochs[-1].train
@@ -170,7 +170,7 @@ def test_the_last_curve_is_the_bound_of_the_parameters_as_they_are_now(few):
 def test_the_training_curve_is_of_the_first_data_only_if_asked(few):
     pair = vae()
     history = train(pair, few, curve_size=10).history
-    with seeded(0, CPU):
+    with seeded(stream(0, "curves"), CPU):
         assert history.epochs[-1].train == Objective(pair).value(few.split("train").x[:10])
 
 
