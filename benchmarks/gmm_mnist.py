@@ -42,8 +42,8 @@ def by_svi(data: ImageData, covariance: str, components: int, seed: int, epochs:
         gmm,
         data,
         epochs=epochs,
-        batch_size=1000,
-        lr=3e-2,
+        batch_size=500,
+        lr=5e-2,
         schedule="CosineAnnealingLR",
         seed=seed,
         curve_size=0,
@@ -73,16 +73,18 @@ def main() -> None:
     parser.add_argument("--components", type=int, default=10, help="K (default 10)")
     parser.add_argument("--starts", type=int, default=5, help="k-means starts (default 5)")
     parser.add_argument("--epochs", type=int, default=30, help="epochs of SVI (default 30)")
+    parser.add_argument(
+        "--data", nargs="+", choices=["features", "pixels"], default=["features", "pixels"]
+    )
     options = parser.parse_args()
     mnist = load_data("mnist", all_training=True)
     features = pca_features(mnist, 50)
-    cases = [
-        (features, "diagonal"),
-        (features, "full"),
-        (mnist.with_preparation("dequantised"), "diagonal"),
-    ]
+    cases = {
+        "features": [(features, "diagonal"), (features, "full")],
+        "pixels": [(mnist.with_preparation("dequantised"), "diagonal")],
+    }
     print(f"held-out log p(x), nats per datum, K = {options.components}, floor {FLOOR}")
-    for data, covariance in cases:
+    for data, covariance in [case for name in options.data for case in cases[name]]:
         ours, theirs = [], []
         for seed in range(options.starts):
             theirs.append(by_em(data, covariance, options.components, seed))
