@@ -17,10 +17,10 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_models import Pair, UsageError
+from pyro_models.pair import DATA_PLATE
 
 __all__ = ["Particles", "particles"]
 
-DATA_PLATE = "data"
 _PARTICLE_DIM = -2
 _ENUMERATION_DIM = -3
 
