@@ -21,6 +21,7 @@ from pyro_models import GMM, ImageData, load_data
 from pyro_models.data import Split
 
 FLOOR = 1e-3
+CASES = ("features-diagonal", "features-full", "pixels-diagonal")
 
 
 def pca_features(data: ImageData, count: int) -> ImageData:
@@ -42,8 +43,8 @@ def by_svi(data: ImageData, covariance: str, components: int, seed: int, epochs:
         gmm,
         data,
         epochs=epochs,
-        batch_size=500,
-        lr=5e-2,
+        batch_size=1000 if covariance == "full" else 500,
+        lr=3e-2 if covariance == "full" else 5e-2,
         schedule="CosineAnnealingLR",
         seed=seed,
         curve_size=0,
@@ -73,18 +74,17 @@ def main() -> None:
     parser.add_argument("--components", type=int, default=10, help="K (default 10)")
     parser.add_argument("--starts", type=int, default=5, help="k-means starts (default 5)")
     parser.add_argument("--epochs", type=int, default=30, help="epochs of SVI (default 30)")
-    parser.add_argument(
-        "--data", nargs="+", choices=["features", "pixels"], default=["features", "pixels"]
-    )
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     options = parser.parse_args()
     mnist = load_data("mnist", all_training=True)
     features = pca_features(mnist, 50)
     cases = {
-        "features": [(features, "diagonal"), (features, "full")],
-        "pixels": [(mnist.with_preparation("dequantised"), "diagonal")],
+        "features-diagonal": (features, "diagonal"),
+        "features-full": (features, "full"),
+        "pixels-diagonal": (mnist.with_preparation("dequantised"), "diagonal"),
     }
     print(f"held-out log p(x), nats per datum, K = {options.components}, floor {FLOOR}")
-    for data, covariance in [case for name in options.data for case in cases[name]]:
+    for data, covariance in (cases[name] for name in options.cases):
         ours, theirs = [], []
         for seed in range(options.starts):
             theirs.append(by_em(data, covariance, options.components, seed))
