@@ -6,46 +6,110 @@ Every bound, estimate and diagnostic of this package is a few lines over :class:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyro
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+from torch.func import functional_call
 
 from pyro_models import Pair, UsageError
 from pyro_models.pair import DATA_PLATE
 
-__all__ = ["Particles", "particles"]
+__all__ = ["Particles", "draw", "log_mean_exp", "particles"]
 
 _PARTICLE_DIM = -2
 _ENUMERATION_DIM = -3
 
+Site = dict[str, Any]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Particles:
-    """K samples z_k ~ q(z | x) for each of B data; log densities in nats.
+    """K samples z_k ~ q(z | x) for each of B data; log densities in nats, computed on first use.
 
     Attributes
     ----------
-    log_prior
-        log p(z_k), (K, B).
-    log_likelihood
-        log p(x | z_k), (K, B). Enumerated sites are summed out: with a discrete k it is
-        log Σ_k p(k) p(x | z, k), together with every other term that depends on k.
-    log_q
-        log q(z_k | x), (K, B); 0 where the guide is empty.
-    latents
-        Sampled sites by name, (K, B, \\*event_shape).
+    shape
+        (K, B).
+    guide_sites, model_sites
+        Pyro's sites by name, with distribution and value: what the guide sampled, and the model at
+        those values.
     """
 
-    log_prior: Tensor
-    log_likelihood: Tensor
-    log_q: Tensor
-    latents: dict[str, Tensor]
+    shape: tuple[int, int]
+    guide_sites: Mapping[str, Site]
+    model_sites: Mapping[str, Site]
+    _zero: Tensor = field(repr=False)
+    _guide_again: Callable[[], Mapping[str, Site]] = field(repr=False)
+
+    @property
+    def latents(self) -> dict[str, Tensor]:
+        """Sampled sites by name, (K, B, \\*event_shape)."""
+        return {
+            name: site["value"]
+            for name, site in self.guide_sites.items()
+            if not site["infer"].get("is_auxiliary")
+        }
+
+    @cached_property
+    def log_prior(self) -> Tensor:
+        """log p(z_k), (K, B), without what depends on an enumerated site."""
+        terms = [_log_prob(s) for s in self.model_sites.values() if not s["is_observed"]]
+        return self._sum([term for term in terms if not _is_enumerated(term)])
+
+    @cached_property
+    def log_likelihood(self) -> Tensor:
+        """log p(x | z_k), (K, B).
+
+        Enumerated sites are summed out: with a discrete k it is log Σ_k p(k) p(x | z, k), together
+        with every other term that depends on k.
+        """
+        unseen = [s for s in self.model_sites.values() if _may_be_enumerated(s)]
+        sites = self.model_sites if unseen else self.observed
+        terms = {name: _log_prob(site) for name, site in sites.items()}
+        enumerated = [term for term in terms.values() if _is_enumerated(term)]
+        total = [t for n, t in terms.items() if n in self.observed and not _is_enumerated(t)]
+        if enumerated:
+            joint = sum(enumerated[1:], enumerated[0])
+            total.append(joint.logsumexp(tuple(range(joint.dim() - 2))))
+        return self._sum(total)
+
+    @cached_property
+    def log_q(self) -> Tensor:
+        """log q(z_k | x), (K, B); 0 where the guide is empty."""
+        return self._sum([_log_prob(site) for site in self.guide_sites.values()])
+
+    @cached_property
+    def log_q_stopped(self) -> Tensor:
+        """log q(z_k | x), (K, B), with the guide's parameters held fixed: only z has a gradient."""
+        return self._sum([_log_prob(site) for site in self._guide_again().values()])
+
+    @cached_property
+    def kl(self) -> Tensor:
+        """KL(q(z | x) ‖ p(z)), (K, B), in closed form, each site's given the sites above it.
+
+        Estimated as log q(z_k) − log p(z_k) where a site has no closed form, or where the guide
+        samples in another order than the model: a conditional KL is then no term of the joint one.
+        """
+        latent = [name for name in self.model_sites if name not in self.observed]
+        if latent != list(self.guide_sites):
+            return self.log_q - self.log_prior
+        return self._sum([self._kl_of(name) for name in latent])
+
+    @property
+    def observed(self) -> dict[str, Site]:
+        """The observed sites of the model."""
+        return {name: site for name, site in self.model_sites.items() if site["is_observed"]}
 
     @property
     def log_weight(self) -> Tensor:
@@ -58,12 +122,30 @@ class Particles:
 
     def importance_bound(self) -> Tensor:
         """L_K = log (1/K) Σ_k w_k, (B,): below log p(x) on average (Burda et al. 2016)."""
-        return self.log_weight.logsumexp(0) - math.log(len(self.log_weight))
+        return log_mean_exp(self.log_weight)
 
     def effective_sample_size(self) -> Tensor:
         """(Σ w)² / Σ w², (B,), between 1 and K."""
         log_w = self.log_weight
         return (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
+
+    def _kl_of(self, name: str) -> Tensor:
+        q, p = self.guide_sites[name], self.model_sites[name]
+        try:
+            kl = kl_divergence(q["fn"], p["fn"])
+        except NotImplementedError:
+            return _log_prob(q) - _log_prob(p)
+        return scale_and_mask(kl, 1.0, q["mask"])
+
+    def _sum(self, terms: list[Tensor]) -> Tensor:
+        """Sum of log densities, broadcast to (K, B)."""
+        total = sum(terms[1:], terms[0]) if terms else self._zero
+        return total.reshape(total.shape[-2:]).expand(self.shape)
+
+
+def log_mean_exp(values: Tensor) -> Tensor:
+    """log (1/K) Σ_k exp v_k over the first dimension."""
+    return values.logsumexp(0) - math.log(len(values))
 
 
 def particles(
@@ -74,6 +156,7 @@ def particles(
     num_particles: int,
     mask: Tensor | None = None,
     y: Tensor | None = None,
+    reparameterised: bool = True,
 ) -> Particles:
     """Draw K particles per datum from a guide and weigh them, in one vectorised pass.
 
@@ -96,6 +179,8 @@ def particles(
         True = seen.
     y
         Labels (B,).
+    reparameterised
+        False: the samples are constants, and no gradient reaches the guide through them.
 
     Raises
     ------
@@ -112,67 +197,105 @@ def particles(
     >>> bool((drawn.importance_bound() - ppca.exact_log_prob(x)).abs().max() < 1e-3)
     True
     """
+    model, guide = _model_and_guide(pair_or_model, guide)
+    return draw(
+        model,
+        guide,
+        x,
+        num_particles=num_particles,
+        mask=mask,
+        y=y,
+        reparameterised=reparameterised,
+    )
+
+
+def draw(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    x: Tensor,
+    *,
+    num_particles: int,
+    mask: Tensor | None = None,
+    y: Tensor | None = None,
+    reparameterised: bool = True,
+) -> Particles:
+    """:func:`particles` of a model and a guide."""
     if num_particles < 1:
         raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
-    model = pair_or_model.model if isinstance(pair_or_model, Pair) else pair_or_model
-    if guide is None:
-        if not isinstance(pair_or_model, Pair):
-            raise UsageError("give a guide: a bare model has none of its own")
-        guide = pair_or_model.guide
     conditions = {"y": y, "mask": mask}
     plate = pyro.plate("_particles", num_particles, dim=_PARTICLE_DIM, device=x.device)
-    with plate:
-        guide_trace = poutine.trace(guide).get_trace(x, **conditions)
-    replayed = poutine.replay(model, trace=guide_trace)
+    with plate, nullcontext() if reparameterised else _Constant():
+        drawn = poutine.trace(guide).get_trace(x, **conditions)
+    guide_sites = _sites(drawn)
+    for site in guide_sites.values():  # a tensor of its own: its gradient is not the guide's inside
+        site["value"] = site["value"].view_as(site["value"])
     with plate, poutine.enum(first_available_dim=_ENUMERATION_DIM):
-        model_trace = poutine.trace(replayed).get_trace(x, **conditions)
+        weighed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(x, **conditions)
+
+    def guide_again() -> dict[str, Site]:
+        with plate:
+            replayed = poutine.replay(_with_fixed_parameters(guide), trace=drawn)
+            return _sites(poutine.trace(replayed).get_trace(x, **conditions))
 
     shape = (num_particles, x.shape[0])
-    log_q = _sum([_log_prob(site) for site in _sites(guide_trace)], shape, x)
-    latents = {
-        site["name"]: site["value"]
-        for site in _sites(guide_trace)
-        if not site["infer"].get("is_auxiliary")
-    }
-    prior: list[Tensor] = []
-    likelihood: list[Tensor] = []
-    enumerated: list[Tensor] = []
-    for site in _sites(model_trace):
-        log_prob = _log_prob(site)
-        if log_prob.dim() > 2 and math.prod(log_prob.shape[:-2]) > 1:
-            enumerated.append(log_prob)
-        else:
-            (likelihood if site["is_observed"] else prior).append(log_prob)
-    if enumerated:
-        joint = sum(enumerated[1:], enumerated[0])
-        likelihood.append(joint.logsumexp(tuple(range(joint.dim() - 2))))
-    return Particles(_sum(prior, shape, x), _sum(likelihood, shape, x), log_q, latents)
+    return Particles(shape, guide_sites, _sites(weighed), x.new_zeros(()), guide_again)
 
 
-def _sites(trace: poutine.Trace) -> list[dict[str, Any]]:
+def _model_and_guide(
+    pair_or_model: Pair | Callable[..., Any], guide: Callable[..., Any] | None
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    if isinstance(pair_or_model, Pair):
+        return pair_or_model.model, guide or pair_or_model.guide
+    if guide is None:
+        raise UsageError("give a guide: a bare model has none of its own")
+    return pair_or_model, guide
+
+
+class _Constant(Messenger):
+    """Makes each sampled value a constant, for whatever comes after it too."""
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        msg["value"] = msg["value"].detach()
+
+
+def _with_fixed_parameters(guide: Callable[..., Any]) -> Callable[..., Any]:
+    """The guide as a function of its input alone."""
+    if not isinstance(guide, nn.Module):
+        raise UsageError(
+            "this objective holds the parameters of the guide fixed, so the guide must be a module"
+        )
+    fixed = {name: p.detach() for name, p in guide.named_parameters()}
+    return lambda *args, **kwargs: functional_call(guide, fixed, args, kwargs)
+
+
+def _sites(trace: poutine.Trace) -> dict[str, Site]:
     """Sample sites with a density; every one must lie inside the data plate."""
-    sites = []
-    for site in trace.nodes.values():
+    sites = {}
+    for name, site in trace.nodes.items():
         if site["type"] != "sample" or site_is_subsample(site):
             continue
         if site["infer"].get("_deterministic"):
             continue
-        if DATA_PLATE not in {frame.name for frame in site["cond_indep_stack"]}:
+        if all(frame.name != DATA_PLATE for frame in site["cond_indep_stack"]):
             raise UsageError(
-                f"site {site['name']!r} is outside the plate {DATA_PLATE!r}, so no weight per "
+                f"site {name!r} is outside the plate {DATA_PLATE!r}, so no weight per "
                 f"datum exists; sample it inside pyro.plate({DATA_PLATE!r}, len(x), dim=-1)"
             )
-        sites.append(site)
+        sites[name] = site
     return sites
 
 
-def _log_prob(site: dict[str, Any]) -> Tensor:
+def _log_prob(site: Site) -> Tensor:
     """log density of a site, (…, K, B): masked, not scaled."""
-    log_prob: Tensor = scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"])
+    fn: TorchDistribution = site["fn"]
+    log_prob: Tensor = scale_and_mask(fn.log_prob(site["value"]), 1.0, site["mask"])
     return log_prob
 
 
-def _sum(terms: list[Tensor], shape: tuple[int, int], x: Tensor) -> Tensor:
-    """Sum of log densities, broadcast to (K, B)."""
-    total = sum(terms[1:], terms[0]) if terms else x.new_zeros(())
-    return total.reshape(total.shape[-2:]).expand(shape)
+def _may_be_enumerated(site: Site) -> bool:
+    return not site["is_observed"] and site["infer"].get("enumerate") == "parallel"
+
+
+def _is_enumerated(log_prob: Tensor) -> bool:
+    """Whether a log density varies along a dimension left of the particles'."""
+    return log_prob.dim() > 2 and math.prod(log_prob.shape[:-2]) > 1

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from inference.particles import Particles, particles
+from inference.particles import particles
 from pyro_models import PPCA, UsageError, load_data
 
 D, Q, N = 6, 2, 40
@@ -204,16 +204,6 @@ def test_the_exact_guide_gives_the_gradient_of_the_evidence_on_average(x: Tensor
         stacked = torch.stack(gradients)
         error = stacked.std(0) / math.sqrt(len(stacked))
         assert float(((stacked.mean(0) - exact[name]) / error).abs().max()) < 4.5, name
-
-
-def blocks(drawn: Particles, num_particles: int) -> Particles:
-    """The first ``num_particles`` of every column."""
-    return Particles(
-        drawn.log_prior[:num_particles],
-        drawn.log_likelihood[:num_particles],
-        drawn.log_q[:num_particles],
-        {},
-    )
 
 
 @pytest.fixture
