@@ -3,7 +3,8 @@
 784-400-20, ReLU, binarised MNIST (synthetic pixels where it is absent), batch 128, Adam 1e-3:
 
 - a hand-written PyTorch loop, float32, with plain and with fused Adam,
-- the loop of ``inference.fit`` in float32 and, where the processor has it, in bfloat16,
+- the loop of ``inference.fit`` in float32 and, where the processor has it, in bfloat16; both also
+  with ``capture=True``,
 - ``pyro.infer.SVI`` with ``pyro.optim.Adam``.
 
 Each is trained for the same epochs, in turns, and its test bound printed, so that equal work is
@@ -23,7 +24,7 @@ from pyro.infer import SVI
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inference.learning import Objective
+from inference.learning import make_objective
 from inference.learning.settings import Settings
 from inference.learning.training import Training
 from inference.undisturbed import undisturbed
@@ -73,10 +74,10 @@ def hand_written(data: ImageData, *, fused: bool) -> tuple[Epoch, Callable[[], f
     return epoch, bound
 
 
-def ours(data: ImageData, *, precision: str) -> tuple[Epoch, Callable[[], float]]:
+def ours(data: ImageData, *, precision: str, capture: bool) -> tuple[Epoch, Callable[[], float]]:
     torch.manual_seed(0)
     vae = _vae(data)
-    settings = Settings(batch_size=BATCH, curve_size=0, precision=precision)
+    settings = Settings(batch_size=BATCH, curve_size=0, precision=precision, capture=capture)
     training = Training(vae, data, settings, None)
 
     def epoch() -> None:
@@ -104,7 +105,7 @@ def _vae(data: ImageData) -> VAE:
 
 def _bound(vae: VAE, data: ImageData) -> float:
     with undisturbed(vae):
-        return Objective(vae).value(data.prepared("test").x)
+        return make_objective(vae).value(data.prepared("test").x)
 
 
 def has_bfloat16() -> bool:
@@ -133,11 +134,14 @@ def main() -> None:
     contestants = {
         "hand-written, plain Adam": hand_written(data, fused=False),
         "hand-written, fused Adam": hand_written(data, fused=True),
-        "fit, float32": ours(data, precision="float32"),
+        "fit, float32": ours(data, precision="float32", capture=False),
+        "fit, float32, captured": ours(data, precision="float32", capture=True),
         "pyro.infer.SVI": svi(data),
     }
     if has_bfloat16():
-        contestants["fit, bfloat16"] = ours(data, precision="bfloat16")
+        for capture in (False, True):
+            name = "fit, bfloat16, captured" if capture else "fit, bfloat16"
+            contestants[name] = ours(data, precision="bfloat16", capture=capture)
     else:
         print("bfloat16 left out: this processor has no bfloat16 instructions")
     seconds: dict[str, list[float]] = {name: [] for name in contestants}

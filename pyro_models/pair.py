@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import pyro
 import torch
 from pyro.infer.elbo import ELBO
+from pyro.infer.util import is_validation_enabled
 from pyro.poutine import runtime
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
@@ -230,7 +231,9 @@ def one_hot(y: Tensor | None, num_classes: int, *, who: str) -> Tensor:
         raise UsageError(f"{who} needs labels: pass y, integers 0…{num_classes - 1}, one per datum")
     if y.is_floating_point():
         raise UsageError(f"{who} needs integer labels; got {y.dtype}")
-    if y.numel() and (int(y.min()) < 0 or int(y.max()) >= num_classes):
+    # reading values makes a step wait for them; training checks them before the first
+    checked = is_validation_enabled() and y.numel()
+    if checked and (int(y.min()) < 0 or int(y.max()) >= num_classes):
         raise UsageError(
             f"{who} needs every label in 0…{num_classes - 1}; got values from {int(y.min())} to "
             f"{int(y.max())} (−1 means missing)"

@@ -26,6 +26,7 @@ def train(
     preparation: str | None = None,
     all_training: bool = False,
     objective: str = "elbo",
+    objective_options: dict[str, Any] | None = None,
     optimizer: str = "Adam",
     optimizer_options: dict[str, Any] | None = None,
     lr: float = 1e-3,
@@ -43,6 +44,7 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     precision: str = "float32",
+    capture: bool = False,
     out: str | None = None,
     resume: bool = False,
     force: bool = False,
@@ -57,7 +59,9 @@ def train(
         preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood
             unless given.
         all_training: Use all training data; no validation split is left.
-        objective: elbo (the right one for the pair), trace, mean_field, trace_graph or trace_enum.
+        objective: elbo (the right one for the pair); mean_field, monte_carlo, stl, iwae, dreg, renyi,
+            rws, js, geometric_js; or Pyro's trace, trace_mean_field, trace_graph, trace_enum.
+        objective_options: Options of the objective, e.g. --objective_options.num_particles 5.
         optimizer: Name from torch.optim; fused where it can be.
         optimizer_options: Further options of the optimiser.
         lr: Learning rate, for the bound per datum.
@@ -75,6 +79,7 @@ def train(
         seed: Of weights, shuffling, preparation and sampling.
         device: cpu, cuda or mps.
         precision: float32, or bfloat16 for the networks.
+        capture: Record one step and run the record: faster for small networks, the same numbers.
         out: Run folder; runs/MODEL-DATA unless given.
         resume: Go on from the last checkpoint in the run folder.
         force: Replace a run that is in the folder.
@@ -98,6 +103,7 @@ def train(
         pair,
         images,
         objective=objective,
+        objective_options=objective_options,
         optimizer=optimizer,
         optimizer_options=optimizer_options,
         lr=lr,
@@ -115,6 +121,7 @@ def train(
         seed=seed,
         device=device,
         precision=precision,
+        capture=capture,
         out=folder,
         resume=resume,
         force=force,

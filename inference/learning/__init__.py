@@ -4,7 +4,7 @@ from inference.learning.callbacks import Callback, Moment, Snapshots
 from inference.learning.fit import Fit, fit
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError
-from inference.learning.objectives import OBJECTIVES, Objective
+from inference.learning.objectives import OBJECTIVES, Objective, make_objective
 from inference.learning.runs import Run
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Moment",
     "NonFiniteError",
     "Objective",
+    "make_objective",
     "Run",
     "Snapshots",
     "fit",

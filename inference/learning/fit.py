@@ -37,6 +37,7 @@ def fit(
     data: ImageData,
     *,
     objective: str | ELBO = "elbo",
+    objective_options: Mapping[str, Any] | None = None,
     optimizer: str | Callable[..., Optimizer] = "Adam",
     optimizer_options: Mapping[str, Any] | None = None,
     lr: float = 1e-3,
@@ -54,6 +55,7 @@ def fit(
     seed: int = 0,
     device: str = "cpu",
     precision: str = "float32",
+    capture: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
@@ -70,9 +72,12 @@ def fit(
         The pair; if it knows how to start from data and has not yet, it does so first.
     data
         Training data, prepared anew each epoch where the preparation is random.
-    objective
-        ``"elbo"`` (the right one for the pair), ``"trace"``, ``"mean_field"``, ``"trace_graph"``,
-        ``"trace_enum"``, or an instance of any Pyro ELBO.
+    objective, objective_options
+        ``"elbo"`` (the right one for the pair), a bound over particles by name
+        (:mod:`inference.learning.bounds`: ``"mean_field"``, ``"iwae"``, ``"dreg"``, ``"stl"``,
+        ``"renyi"``, ``"rws"``, ``"js"`` …) with its options (``num_particles``, ``beta``,
+        ``alpha`` …), a Pyro ELBO by name (``"trace"``, ``"trace_mean_field"``, ``"trace_graph"``,
+        ``"trace_enum"``), or an instance of any.
     optimizer, optimizer_options, lr
         Name or class from ``torch.optim`` (fused where it can be), further options, learning rate.
     schedule, schedule_options
@@ -101,6 +106,10 @@ def fit(
     precision
         ``"float32"``: no autocast (a pair in float64 trains in float64). ``"bfloat16"``: autocast
         for the networks; log-probabilities stay in float32.
+    capture
+        Record the operations of one step and run that record from then on, which saves Pyro's
+        constant time per step and changes no number (:mod:`inference.learning.capture`). For
+        objectives over particles, and models whose Python does the same in every step.
     out
         Run folder: checkpoint, weights and history after each epoch.
     resume
@@ -135,6 +144,7 @@ def fit(
     """
     settings = Settings(
         objective=objective,
+        objective_options=objective_options or {},
         optimizer=optimizer,
         optimizer_options=optimizer_options or {},
         lr=lr,
@@ -151,6 +161,7 @@ def fit(
         seed=seed,
         device=device,
         precision=precision,
+        capture=capture,
     )
     check_pair_fits(pair, data, settings)
     run = None if out is None else Run(out)

@@ -1,8 +1,9 @@
-"""What is maximised: a Pyro ELBO, by name or as an instance, always as nats per datum."""
+"""What is maximised: a bound over particles or a Pyro ELBO, by name, always as nats per datum."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -18,92 +19,115 @@ from pyro.infer.elbo import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from inference.learning.bounds import BOUNDS, Bound
+from inference.particles import Particles, draw
 from pyro_models import Pair, UsageError
 
-__all__ = ["OBJECTIVES", "Objective", "check_objective"]
+__all__ = ["OBJECTIVES", "Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
 
-OBJECTIVES: dict[str, Callable[[Pair], ELBO]] = {
-    "elbo": lambda pair: pair.elbo(),
-    "trace": lambda pair: Trace_ELBO(max_plate_nesting=1),
-    "mean_field": lambda pair: TraceMeanField_ELBO(max_plate_nesting=1),
-    "trace_graph": lambda pair: TraceGraph_ELBO(max_plate_nesting=1),
-    "trace_enum": lambda pair: TraceEnum_ELBO(max_plate_nesting=1),
+PYRO: dict[str, type[ELBO]] = {
+    "trace": Trace_ELBO,
+    "trace_mean_field": TraceMeanField_ELBO,
+    "trace_graph": TraceGraph_ELBO,
+    "trace_enum": TraceEnum_ELBO,
 }
+OBJECTIVES = ("elbo", *BOUNDS, *PYRO)
+_BLOCKS = 20
 
 
-def check_objective(pair: Pair, objective: str | ELBO) -> None:
-    """Refuse an ELBO that would sample, from the prior, a discrete site that the guide leaves out.
-
-    Components of a mixture then collapse into one, silently.
-
-    Raises
-    ------
-    UsageError
-        Unless the ELBO sums such sites out.
-    """
-    elbo = Objective(pair, objective).elbo
-    if isinstance(elbo, TraceEnum_ELBO) or isinstance(pair.elbo(), type(elbo)):
-        return
-    if isinstance(pair.elbo(), TraceEnum_ELBO):
-        raise UsageError(
-            f"{type(pair).__name__} leaves discrete sites to enumeration, and "
-            f"{type(elbo).__name__} does not enumerate: use the objective elbo or trace_enum"
-        )
-
-
-class _Tempered(Messenger):
-    """Scale every unobserved site by β, in model and guide alike: E_q[log p(x|z)] − β KL(q ‖ p)."""
-
-    def __init__(self, beta: float) -> None:
-        super().__init__()
-        self.beta = beta
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if not msg["is_observed"]:
-            msg["scale"] = msg["scale"] * self.beta
-
-
-class Objective:
-    """An ELBO of a pair, averaged over data.
+def make_objective(
+    pair: Pair, objective: str | ELBO = "elbo", options: Mapping[str, Any] | None = None
+) -> Objective:
+    """What is to be maximised for a pair.
 
     Parameters
     ----------
     pair
         The pair it is about.
     objective
-        ``"elbo"`` (the one that is right for the pair), ``"trace"``, ``"mean_field"``,
-        ``"trace_graph"``, ``"trace_enum"``, or any instance of a Pyro ELBO.
+        ``"elbo"`` (the one that is right for the pair), a name of
+        :data:`inference.learning.bounds.BOUNDS`, a Pyro ELBO by name (``"trace"``,
+        ``"trace_mean_field"``, ``"trace_graph"``, ``"trace_enum"``), or any instance of one.
+    options
+        ``num_particles`` (K), ``beta``, ``alpha`` …, as the objective has them.
 
     Raises
     ------
     UsageError
-        If the name is unknown.
+        If the name or an option is unknown, or the objective is not defined for the pair.
+    """
+    options = dict(options or {})
+    if not isinstance(objective, str):
+        _no_options(objective, options)
+        return OfPyro(pair, objective, name=type(objective).__name__)
+    if objective == "elbo":
+        own = pair.elbo()
+        if type(own) is TraceMeanField_ELBO:
+            return OfParticles(pair, "mean_field", options, name="elbo (mean_field)")
+        _no_options(own, options)
+        return OfPyro(pair, own, name=f"elbo ({type(own).__name__})")
+    if objective in BOUNDS:
+        return OfParticles(pair, objective, options)
+    if objective in PYRO:
+        count = options.pop("num_particles", 1)
+        elbo = PYRO[objective](
+            max_plate_nesting=1, num_particles=count, vectorize_particles=count > 1
+        )
+        _no_options(elbo, options)
+        return OfPyro(pair, elbo, name=objective)
+    raise UsageError(
+        f"unknown objective {objective!r}: choose from {', '.join(OBJECTIVES)}, "
+        "or give an instance of a Pyro ELBO"
+    )
+
+
+def check_objective(
+    pair: Pair, objective: str | ELBO, options: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse an objective that is wrong for the pair.
+
+    A Pyro ELBO that does not enumerate samples, from the prior, a discrete site that the guide
+    leaves out: components of a mixture then collapse into one, silently.
+
+    Raises
+    ------
+    UsageError
+        One line that says why, and what to use.
+    """
+    made = make_objective(pair, objective, options)
+    if not isinstance(made, OfPyro):
+        return
+    if isinstance(made.elbo, TraceEnum_ELBO) or isinstance(pair.elbo(), type(made.elbo)):
+        return
+    if isinstance(pair.elbo(), TraceEnum_ELBO):
+        raise UsageError(
+            f"{type(pair).__name__} leaves discrete sites to enumeration, and "
+            f"{type(made.elbo).__name__} does not enumerate: use the objective elbo or trace_enum"
+        )
+
+
+class Objective:
+    """Something to maximise, averaged over data.
+
+    Attributes
+    ----------
+    name
+        For the record.
+    remark
+        What must be said beside its value, if it is no lower bound on log p(x).
+    tempers
+        Whether a weight β of the latent terms is defined.
     """
 
-    def __init__(self, pair: Pair, objective: str | ELBO = "elbo") -> None:
-        if isinstance(objective, str):
-            if objective not in OBJECTIVES:
-                raise UsageError(
-                    f"unknown objective {objective!r}: choose from {', '.join(OBJECTIVES)}, "
-                    "or give an instance of a Pyro ELBO"
-                )
-            elbo = OBJECTIVES[objective](pair)
-            self.name = objective if objective != "elbo" else f"elbo ({type(elbo).__name__})"
-        else:
-            elbo = objective
-            self.name = type(elbo).__name__
-        if not hasattr(elbo, "differentiable_loss") and not hasattr(elbo, "loss_and_grads"):
-            raise UsageError(f"{objective!r} is not a Pyro ELBO")
-        self.pair = pair
-        self.elbo = elbo
+    name: str
+    remark: str = ""
+    tempers: bool = True
 
-    def _conditioned(self, beta: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        if beta == 1:
-            return self.pair.model, self.pair.guide
-        return _Tempered(beta)(self.pair.model), _Tempered(beta)(self.pair.guide)
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
 
     def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
-        """Add the gradient of the negative bound per datum to the parameters; return the bound.
+        """Add the gradient of the negative objective per datum to the parameters; return it.
 
         Parameters
         ----------
@@ -115,8 +139,104 @@ class Objective:
         Returns
         -------
         float
-            The estimate of the bound, nats per datum.
+            The objective's estimate, nats per datum.
         """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
+        """The objective at β = 1, nats per datum, of every datum or of blocks of equal weight.
+
+        Their mean is the mean over x, and their spread its noise. It draws from the global
+        generator; wrap it where that must not move.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def value(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> float:
+        """The objective at β = 1, nats per datum, averaged over all of x; no gradient."""
+        return float(self.values(x, y=y, batch_size=batch_size).mean())
+
+
+class OfParticles(Objective):
+    """One of :data:`inference.learning.bounds.BOUNDS`."""
+
+    def __init__(
+        self, pair: Pair, bound: str, options: Mapping[str, Any], *, name: str = ""
+    ) -> None:
+        super().__init__(pair)
+        self.bound: Bound = BOUNDS[bound]
+        self.num_particles, self.options = self.bound.with_options(bound, options)
+        self.beta = self.options.pop("beta", 1.0)
+        self.tempers = self.bound.tempers
+        self.remark = self.bound.remark
+        shown = {**self.options, **({} if self.beta == 1 else {"beta": self.beta})}
+        if self.num_particles > 1:
+            shown = {"K": self.num_particles, **shown}
+        self.name = ", ".join([name or bound, *(f"{k} = {v}" for k, v in shown.items())])
+
+    def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
+        """The gradient of the mean over data of the bound."""
+        mean = self.mean(x, y=y, beta=beta)
+        (-mean).backward()
+        return float(mean.detach())
+
+    def mean(self, x: Tensor, *, y: Tensor | None = None, beta: float | Tensor = 1.0) -> Tensor:
+        """The bound, nats per datum, averaged over a batch; differentiable."""
+        drawn = self._draw(x, y)
+        if self.bound.reparameterised:
+            _check_reparameterised(drawn, self.name)
+        if self.tempers:
+            return self.bound.function(drawn, beta=self.beta * beta, **self.options).mean()
+        return self.bound.function(drawn, **self.options).mean()
+
+    @torch.no_grad()
+    def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
+        """Of every datum."""
+        chunk = max(1, batch_size // self.num_particles)
+        parts = []
+        for i in range(0, len(x), chunk):
+            rows = slice(i, i + chunk)
+            drawn = self._draw(x[rows], None if y is None else y[rows])
+            parts.append(self.bound.function(drawn, **self.options).double())
+        return torch.cat(parts)
+
+    def _draw(self, x: Tensor, y: Tensor | None) -> Particles:
+        return draw(
+            self.pair.model,
+            self.pair.guide,
+            x,
+            num_particles=self.num_particles,
+            y=y,
+            reparameterised=self.bound.reparameterised,
+        )
+
+
+def _check_reparameterised(drawn: Particles, name: str) -> None:
+    for site, message in drawn.guide_sites.items():
+        if not message["fn"].has_rsample:
+            raise UsageError(
+                f"the objective {name} needs gradients through samples, and the guide samples "
+                f"{site!r}, which has none: use rws, trace_graph or elbo"
+            )
+
+
+class OfPyro(Objective):
+    """A Pyro ELBO."""
+
+    def __init__(self, pair: Pair, elbo: ELBO, *, name: str) -> None:
+        super().__init__(pair)
+        if not hasattr(elbo, "differentiable_loss") and not hasattr(elbo, "loss_and_grads"):
+            raise UsageError(f"{elbo!r} is not a Pyro ELBO")
+        self.elbo, self.name = elbo, name
+
+    def _conditioned(self, beta: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        if beta == 1:
+            return self.pair.model, self.pair.guide
+        return _Tempered(beta)(self.pair.model), _Tempered(beta)(self.pair.guide)
+
+    def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
+        """The gradient of the ELBO, divided by the number of data."""
         model, guide = self._conditioned(beta)
         if hasattr(self.elbo, "differentiable_loss"):
             loss = self.elbo.differentiable_loss(model, guide, x, y=y) / len(x)
@@ -136,15 +256,42 @@ class Objective:
                 parameter.grad = grad if parameter.grad is None else grad.add_(parameter.grad)
         return -float(total) / len(x)
 
-    def value(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> float:
-        """The bound at β = 1, nats per datum, averaged over all of x; no gradient, any batch size.
+    @torch.no_grad()
+    def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
+        """Of at least 20 blocks: a Pyro ELBO is a sum over data."""
+        blocks = self._block_sums(x, y, count=max(_BLOCKS, math.ceil(len(x) / batch_size)))
+        return blocks * (len(blocks) / len(x))
 
-        It draws from the global generator; wrap it where that must not move.
-        """
-        total = 0.0
-        with torch.no_grad():
-            for i in range(0, len(x), batch_size):
-                part = slice(i, i + batch_size)
-                labels = None if y is None else y[part]
-                total -= float(self.elbo.loss(self.pair.model, self.pair.guide, x[part], y=labels))
-        return total / len(x)
+    @torch.no_grad()
+    def value(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> float:
+        """In batches as large as they may be."""
+        return float(self._block_sums(x, y, count=math.ceil(len(x) / batch_size)).sum()) / len(x)
+
+    def _block_sums(self, x: Tensor, y: Tensor | None, *, count: int) -> Tensor:
+        count = min(count, len(x))
+        labels = [None] * count if y is None else y.tensor_split(count)
+        sums = [
+            -float(self.elbo.loss(self.pair.model, self.pair.guide, part, y=part_y))
+            for part, part_y in zip(x.tensor_split(count), labels, strict=True)
+        ]
+        return torch.tensor(sums, dtype=torch.float64)
+
+
+class _Tempered(Messenger):
+    """Scale every unobserved site by β, in model and guide alike: E_q[log p(x|z)] − β KL(q ‖ p)."""
+
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"]:
+            msg["scale"] = msg["scale"] * self.beta
+
+
+def _no_options(elbo: ELBO, options: Mapping[str, Any]) -> None:
+    if options:
+        raise UsageError(
+            f"{type(elbo).__name__} takes no option {', '.join(options)} here: choose an objective "
+            f"over particles ({', '.join(BOUNDS)}), or give an instance"
+        )

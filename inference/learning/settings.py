@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pyro.infer.elbo import ELBO
 
-from inference.learning.objectives import check_objective
+from inference.learning.objectives import check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
 
 __all__ = ["Settings", "check_pair_fits", "check_pair_fits_data", "check_seed"]
@@ -23,6 +23,7 @@ class Settings:
     """Options of :func:`inference.learning.fit.fit`, which describes them."""
 
     objective: str | ELBO = "elbo"
+    objective_options: Mapping[str, Any] = field(default_factory=dict)
     optimizer: str | Callable[..., Any] = "Adam"
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
     lr: float = 1e-3
@@ -39,6 +40,7 @@ class Settings:
     seed: int = 0
     device: str = "cpu"
     precision: str = "float32"
+    capture: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -71,7 +73,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 values[name] = getattr(value, "__name__", type(value).__name__)
-        for name in ("optimizer_options", "schedule_options"):
+        for name in ("objective_options", "optimizer_options", "schedule_options"):
             values[name] = {k: v if _is_plain(v) else repr(v) for k, v in values[name].items()}
         return values
 
@@ -136,8 +138,13 @@ def check_pair_fits(pair: Pair, data: ImageData, settings: Settings) -> None:
             "early stopping and restoring the best epoch need a validation split, and these data "
             "have none (all training data are used)"
         )
-    check_objective(pair, settings.objective)
-    if settings.beta_warmup and any(site.discrete for site in pair.latent_sites.values()):
+    check_objective(pair, settings.objective, settings.objective_options)
+    if not settings.beta_warmup:
+        return
+    objective = make_objective(pair, settings.objective, settings.objective_options)
+    if not objective.tempers:
+        raise UsageError(f"β warm-up is not defined for the objective {objective.name}")
+    if any(site.discrete for site in pair.latent_sites.values()):
         raise UsageError("β warm-up is not defined for enumerated or sampled discrete sites")
 
 

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from inference.learning.callbacks import Callback, Moment
+from inference.learning.capture import Captured
+from inference.learning.denormals import EVERY, flush_denormals
 from inference.learning.files import write_atomically
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError, culprit, finite_parameters
-from inference.learning.objectives import Objective
+from inference.learning.objectives import make_objective
 from inference.learning.optimisers import make_optimiser, make_schedule, step_schedule
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
@@ -57,7 +59,8 @@ class Training:
         self.device = torch.device(settings.device)
         pair.to(self.device)
         self.dtype = next(pair.parameters()).dtype
-        self.objective = Objective(pair, settings.objective)
+        self.objective = make_objective(pair, settings.objective, settings.objective_options)
+        self.step = Captured(self.objective) if settings.capture else self.objective
         self.parameters = [p for p in pair.parameters() if p.requires_grad]
         self.num_train = len(data.split("train"))
         self.steps_per_epoch = -(-self.num_train // settings.batch_size)
@@ -178,6 +181,8 @@ class Training:
             labels = None if y is None else y[rows]
             bound = self._step(step, x[rows], labels)
             total += bound * len(rows)
+            if step % EVERY == EVERY - 1:
+                flush_denormals(self.optimiser)
             if bar is not None:
                 self._report(bar, step, bound)
         self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
@@ -196,7 +201,9 @@ class Training:
         self.optimiser.zero_grad()
         try:
             with pyro.validation_enabled(first), self._autocast():
-                bound = self.objective.backward(x, y=y, beta=self._beta(step))
+                bound = (self.objective if first else self.step).backward(
+                    x, y=y, beta=self._beta(step)
+                )
         except (ValueError, RuntimeError) as error:  # a distribution of NaN, or a Cholesky factor
             restore_generators(before, self.device)
             what = None if isinstance(error, UsageError) else culprit(self.pair, x, y)

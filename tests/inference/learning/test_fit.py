@@ -17,7 +17,7 @@ from pyro.poutine.messenger import Messenger
 
 from inference.evaluation import exact_log_prob
 from inference.figures import prior_samples
-from inference.learning import Objective, Snapshots, fit
+from inference.learning import Snapshots, fit, make_objective
 from inference.undisturbed import seeded, stream
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
 from pyro_models.data import Split
@@ -93,7 +93,7 @@ def test_the_bound_rises_and_the_weights_of_both_parts_move(make, objective, few
     def bound():
         split = data.prepared("train")
         with seeded(0, CPU):
-            return Objective(pair).value(split.x, y=split.y)
+            return make_objective(pair).value(split.x, y=split.y)
 
     first = bound()
     train(pair, data, objective=objective, lr=3e-3, epochs=4, curve_size=0)
@@ -162,7 +162,7 @@ def test_the_last_curve_is_the_bound_of_the_parameters_as_they_are_now(few):
     history = train(pair, few, lr=1e-2, seed=5, beta_warmup=3).history
     for split in ("train", "validation"):
         with seeded(stream(5, "curves"), CPU):
-            expected = Objective(pair).value(few.split(split).x)
+            expected = make_objective(pair).value(few.split(split).x)
         assert getattr(history.epochs[-1], split) == expected
     assert history.epochs[-1].running != history.epochs[-1].train
 
@@ -171,7 +171,7 @@ def test_the_training_curve_is_of_the_first_data_only_if_asked(few):
     pair = vae()
     history = train(pair, few, curve_size=10).history
     with seeded(stream(0, "curves"), CPU):
-        assert history.epochs[-1].train == Objective(pair).value(few.split("train").x[:10])
+        assert history.epochs[-1].train == make_objective(pair).value(few.split("train").x[:10])
 
 
 def test_curves_can_be_left_out_but_stopping_still_sees_validation(few):
@@ -303,7 +303,7 @@ def test_bfloat16_leaves_the_densities_of_ppca_in_float32(few):
     ppca = PPCA.maximum_likelihood(x, latent_dim=20).float()
     exact = float(ppca.exact_log_prob(x.float()).detach().mean())
     with torch.autocast("cpu", dtype=torch.bfloat16), seeded(0, torch.device("cpu")):
-        bound = Objective(ppca).value(x.float())
+        bound = make_objective(ppca).value(x.float())
     assert bound == pytest.approx(exact, abs=1e-3)
 
 

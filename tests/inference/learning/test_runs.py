@@ -162,7 +162,7 @@ def test_a_finished_run_is_complete_and_can_be_opened(few, tmp_path):
     assert record["data"]["preparation"] == "dynamic"
     assert record["training"] == {
         "epochs": 4,
-        "objective": "elbo (TraceMeanField_ELBO)",
+        "objective": "elbo (mean_field)",
         "start": None,
         "best_epoch": trained.history.best_epoch,
         "stopped": "all 4 epochs done",
