@@ -12,6 +12,7 @@ from inference import figures
 from inference.commands.files import save_figure
 from inference.learning import Fit, Run, Snapshots, fit
 from inference.learning.callbacks import Callback
+from inference.learning.preparation import prepared_for
 from inference.learning.settings import check_seed
 from inference.undisturbed import seeded
 from pyro_models import Pair, UsageError, build, load_data
@@ -37,6 +38,7 @@ def train(
     beta_warmup: int = 0,
     patience: int | None = None,
     min_improvement: float = 0.0,
+    noise_multiple: float = 0.0,
     restore_best: bool = False,
     curve_size: int = 10_000,
     snapshots: list[int | Literal["start", "half", "end"]] | None = None,
@@ -69,6 +71,8 @@ def train(
         beta_warmup: Epochs over which the weight of the latent terms rises to 1.
         patience: Stop after this many epochs without a better validation bound.
         min_improvement: What counts as better, in nats per datum.
+        noise_multiple: What counts as better, in standard errors of the paired difference between
+            two epochs' validation bounds.
         restore_best: End with the parameters of the best validation epoch.
         curve_size: Training data on which the training curve is computed; 0 for no curves.
         snapshots: Epochs at which samples are drawn into the run folder: numbers, start, half, end.
@@ -86,12 +90,7 @@ def train(
     check_seed(seed)
     with seeded(seed, torch.device("cpu")):
         pair = build(model, images.data_shape, num_classes=images.num_classes, **(options or {}))
-    if preparation is None:
-        preparation = pair.likelihood.preparation if images.is_images else "grey"
-        if preparation == "dequantised" and images.levels is None:
-            preparation = "grey"
-    if preparation != "grey":
-        images = images.with_preparation(preparation)
+    images = prepared_for(pair, images, preparation=preparation)
     folder = Path(out or f"runs/{model}-{Path(data).stem}")
     callbacks: list[Callback] = [Snapshots(_samples_of, at=snapshots)] if snapshots else []
     result = fit(
@@ -109,6 +108,7 @@ def train(
         beta_warmup=beta_warmup,
         patience=patience,
         min_improvement=min_improvement,
+        noise_multiple=noise_multiple,
         restore_best=restore_best,
         curve_size=curve_size,
         callbacks=callbacks,

@@ -136,6 +136,21 @@ class Objective:
                 parameter.grad = grad if parameter.grad is None else grad.add_(parameter.grad)
         return -float(total) / len(x)
 
+    def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
+        """The bound at β = 1, block by block: (blocks,), nats per datum, with the bound as mean.
+
+        At least 20 blocks of data of almost equal size (one datum each where there are fewer).
+        """
+        blocks = min(len(x), max(20, -(-len(x) // batch_size)))
+        labels = [None] * blocks if y is None else y.tensor_split(blocks)
+        weight = blocks / len(x)
+        with torch.no_grad():
+            values = [
+                -float(self.elbo.loss(self.pair.model, self.pair.guide, part, y=of_part)) * weight
+                for part, of_part in zip(x.tensor_split(blocks), labels, strict=True)
+            ]
+        return torch.tensor(values, dtype=torch.float64)
+
     def value(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> float:
         """The bound at β = 1, nats per datum, averaged over all of x; no gradient, any batch size.
 

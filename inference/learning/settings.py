@@ -34,6 +34,7 @@ class Settings:
     beta_warmup: int = 0
     patience: int | None = None
     min_improvement: float = 0.0
+    noise_multiple: float = 0.0
     restore_best: bool = False
     curve_size: int = 10_000
     seed: int = 0
@@ -53,6 +54,10 @@ class Settings:
             raise UsageError(f"patience must be at least 1 epoch; got {self.patience}")
         if self.min_improvement < 0:
             raise UsageError(f"min_improvement cannot be negative; got {self.min_improvement}")
+        if not self.noise_multiple >= 0:
+            raise UsageError(f"noise_multiple cannot be negative; got {self.noise_multiple}")
+        if self.noise_multiple and self.patience is None:
+            raise UsageError("noise_multiple says what patience waits for: give patience too")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise UsageError(f"clip_norm must be positive; got {self.clip_norm}")
         check_seed(self.seed)
