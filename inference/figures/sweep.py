@@ -18,6 +18,7 @@ __all__ = ["SweepRow", "SweepTable", "setting_curves"]
 
 MOST_LINES = 10
 DECADE = 10.0
+LONG_LABEL = 40
 
 
 class SweepRow(Protocol):
@@ -116,7 +117,7 @@ def setting_curves(
         _draw(axes, at_x, own, index=i, name=None if lines is None else str(value))
     _name_axis(axes, values, places, numeric=numeric)
     axes.set_xlabel(_short(x))
-    axes.set_ylabel(label)
+    axes.set_ylabel("\n(".join(label.rsplit(" (", 1)) if len(label) > LONG_LABEL else label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e6e6e6", lw=0.6)
     axes.set_axisbelow(True)

@@ -159,6 +159,22 @@ class Sweep:
         return (min if lower else max)(whole, key=lambda row: row.mean)
 
     @property
+    def near_best(self) -> tuple[Row, ...]:
+        """Other settings whose mean is within two standard errors of the best's.
+
+        Of the difference, √(s₁²/n₁ + s₂²/n₂), over seeds. Where a setting has one seed nothing is
+        known of its error, and it is left out.
+        """
+        best = self.best
+        return tuple(
+            row
+            for row in self.rows
+            if row is not best
+            and not row.failures
+            and abs(row.mean - best.mean) <= 2 * math.hypot(row.standard_error, best.standard_error)
+        )
+
+    @property
     def label(self) -> str:
         """Quantity and unit, for an axis or a heading."""
         footing = self.footing
@@ -180,11 +196,14 @@ class Sweep:
         ]
         try:
             footing = self.footing
+            kind = "" if footing["kind"] == "objective only" else f", {footing['kind']}"
             lines.append(
-                f"Score: {self.label}, {footing['kind']}, {footing['preparation']} pixels; "
+                f"Score: {self.label}{kind}, {footing['preparation']} pixels; "
                 f"{footing['data']} {footing['split']}, {footing['number of data']:,} data."
             )
-            lines.append(f"Best: {describe(self.best.setting)}.")
+            near = "; ".join(describe(row.setting) for row in self.near_best)
+            near = f" Within two standard errors of the difference: {near}." if near else ""
+            lines.append(f"Best: {describe(self.best.setting)}.{near}")
         except UsageError as error:
             lines.append(f"No best: {error}.")
         for row in self.rows:
