@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,13 @@ def sweep(
         threads: Threads of each run; its share of the cores unless given.
         progress: Show a progress bar over runs.
     """
+    values = _flat(grid)
+    x, lines = _full_name(x, values), _full_name(lines, values)
     folder = Path(out or f"sweeps/{model}-{Path(data).stem}")
     result = run_sweep(
         model,
         data,
-        grid=_flat(grid),
+        grid=values,
         seeds=(0, 1, 2) if seeds is None else seeds,
         out=folder,
         options=options,
@@ -79,7 +81,6 @@ def sweep(
     print(result.to_text())
     best = result.best  # a line of complaint and code 2 where there is none
     if result.varied:
-        x, lines = _full_name(x, result.grid), _full_name(lines, result.grid)
         shown = [x, lines] if lines else [x] if x else []
         shown += [name for name in result.varied if name not in shown][: 2 - len(shown)]
         at = {k: v for k, v in best.setting.items() if k in result.varied and k not in shown}
@@ -92,13 +93,21 @@ def sweep(
 
 def _flat(grid: Mapping[str, Any]) -> dict[str, Any]:
     """Options of the model one below the other, ``options: {latent_dim: […]}``, as one name."""
-    options = grid.get("options", {})
-    if not isinstance(options, Mapping):
-        raise UsageError(f"options in the grid need names; got {options!r}")
-    flat: dict[str, Sequence[Any]] = {k: v for k, v in grid.items() if k != "options"}
-    return {**flat, **{f"options.{name}": values for name, values in options.items()}}
+    flat: dict[str, Any] = {}
+    for name, values in grid.items():
+        if name != "options":
+            flat[name] = values
+        elif isinstance(values, Mapping):
+            flat |= {f"options.{option}": of_option for option, of_option in values.items()}
+        else:
+            raise UsageError(f"options in the grid need names; got {values!r}")
+    return flat
 
 
 def _full_name(name: str | None, grid: Mapping[str, Any]) -> str | None:
-    """A setting's name as in the grid, with or without ``options.``."""
-    return f"options.{name}" if name not in grid and f"options.{name}" in grid else name
+    """A setting's name as in the grid, given with or without ``options.``."""
+    if name is None or name in grid:
+        return name
+    if f"options.{name}" not in grid:
+        raise UsageError(f"{name} is no setting of this sweep: choose from {', '.join(grid)}")
+    return f"options.{name}"

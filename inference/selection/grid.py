@@ -8,7 +8,8 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 from inference.learning.settings import Settings
 from pyro_models import UsageError
@@ -44,10 +45,28 @@ def check_grid(grid: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         checked[name] = list(values)
         if not checked[name]:
             raise UsageError(f"{name} in the grid has no value")
+        if name in known:
+            _check_types(name, checked[name])
         words = [_word(value) for value in checked[name]]
         if len(set(words)) < len(words):
             raise UsageError(f"{name} in the grid has a value twice: {checked[name]}")
     return checked
+
+
+def _check_types(name: str, values: Sequence[Any]) -> None:
+    """Refuse words for numbers and parts for whole numbers."""
+    hint = get_type_hints(Settings)[name]
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    classes = tuple(kind for kind in kinds if isinstance(kind, type))
+    if not classes:
+        return
+    function = len(classes) < len(kinds)  # a class or function will do as well as its name
+    for value in values:
+        of_class = isinstance(value, classes) and (bool in classes or not isinstance(value, bool))
+        whole = float in classes and type(value) is int
+        if not (of_class or whole or (function and callable(value))):
+            words = " or ".join("none" if c is type(None) else c.__name__ for c in classes)
+            raise UsageError(f"{name} in the grid is {words}; got {value!r}")
 
 
 def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

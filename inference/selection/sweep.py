@@ -13,6 +13,8 @@ from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
 from inference.learning.files import write_atomically
+from inference.learning.objectives import check_objective
+from inference.learning.optimisers import make_optimiser, make_schedule
 from inference.learning.settings import Settings, check_seed
 from inference.selection.grid import check_grid, combinations, folder_names
 from inference.selection.table import QUANTITIES, Row, Sweep
@@ -121,6 +123,8 @@ def sweep(
     for name, number in (("num_particles", num_particles), ("limit", limit), ("threads", threads)):
         if number is not None and number < 1:
             raise UsageError(f"{name} must be at least 1; got {number}")
+    if jobs == 0:
+        raise UsageError("jobs are 1 or more at a time, or −1 for one on each core; got 0")
     folder = Path(out)
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if taken and not (folder / MARKER).is_file():
@@ -190,8 +194,18 @@ def _check_trials(trials: Sequence[Trial], data: ImageData | str) -> None:
         if trial.preparation is not None:
             images.with_preparation(trial.preparation)
         # a worker may have a device that is not here
-        Settings(**{**trial.settings, "device": "cpu"}, seed=trial.seed)
-        trial.build(images)
+        settings = Settings(**{**trial.settings, "device": "cpu"}, seed=trial.seed)
+        pair = trial.build(images)
+        check_objective(pair, settings.objective)
+        optimiser = make_optimiser(
+            settings.optimizer,
+            list(pair.parameters()),
+            lr=settings.lr,
+            options=settings.optimizer_options,
+        )
+        make_schedule(
+            settings.schedule, optimiser, total_steps=1, options=settings.schedule_options
+        )
 
 
 def _parallel(jobs: int | None) -> joblib.Parallel:

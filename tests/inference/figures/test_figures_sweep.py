@@ -21,9 +21,7 @@ def table(grid, score, *, error=0.5):
         values = () if mean is None else (mean - error, mean + error)
         mean = math.nan if mean is None else mean
         lost = math.nan if not values else error
-        rows.append(
-            SimpleNamespace(setting=setting, values=values, mean=mean, standard_error=lost)
-        )
+        rows.append(SimpleNamespace(setting=setting, values=values, mean=mean, standard_error=lost))
     return SimpleNamespace(rows=rows, grid=grid, label="log p(x) (nats per datum)")
 
 

@@ -60,7 +60,9 @@ def test_the_paired_error_is_the_spread_of_the_mean_difference_over_data_sets():
         means.append(mean)
         errors.append(error)
     spread = float(torch.tensor(means).std())
-    assert float(torch.tensor(errors).mean()) == pytest.approx(NOISE / math.sqrt(NUM_DATA), rel=0.02)
+    assert float(torch.tensor(errors).mean()) == pytest.approx(
+        NOISE / math.sqrt(NUM_DATA), rel=0.02
+    )
     assert spread == pytest.approx(NOISE / math.sqrt(NUM_DATA), rel=4 / math.sqrt(2 * 300))
     assert float(torch.tensor(means).mean()) == pytest.approx(0.2, abs=4 * spread / math.sqrt(300))
 

@@ -67,11 +67,10 @@ def test_the_better_of_two_is_found(few, tmp_path):
     grid = {"options.latent_dim": [1, 6]}
     how = {**QUICK, "epochs": 5, "lr": 3e-2}
     found = sweep("ppca", data, grid=grid, seeds=[0, 1], out=tmp_path / "out", **how)
-    truth = [
-        float(PPCA.maximum_likelihood(data.prepared("train").x, latent_dim=q)
-              .exact_log_prob(data.prepared("validation").x).mean())
-        for q in (1, 6)
-    ]  # fmt: skip
+    train, held_out = data.prepared("train").x, data.prepared("validation").x
+    best = [PPCA.maximum_likelihood(train, latent_dim=q) for q in (1, 6)]
+    with torch.no_grad():
+        truth = [pair.exact_log_prob(held_out).mean() for pair in best]
     assert truth[1] > truth[0]
     assert found.best.setting == {"options.latent_dim": 6}
     assert found.best.scores[0].kind == "exact"
@@ -105,21 +104,21 @@ def test_more_particles_judge_anew_without_training(few, tmp_path):
 
 def test_an_interrupted_sweep_goes_on_bit_for_bit(few, tmp_path, monkeypatch):
     whole = run(few, tmp_path / "whole", epochs=3)
-    written = Run.record_end
-    ends = []
+    written = Run.save_checkpoint
+    calls = []
 
-    def dies(self, history):
-        if len(ends) == 1:
+    def dies(self, state):
+        calls.append(self.folder)
+        if len(calls) == 7:  # the second run's second epoch
             raise KeyboardInterrupt
-        ends.append(self.folder)
-        written(self, history)
+        written(self, state)
 
-    monkeypatch.setattr(Run, "record_end", dies)
+    monkeypatch.setattr(Run, "save_checkpoint", dies)
     with pytest.raises(KeyboardInterrupt):
         run(few, tmp_path / "parts", epochs=3)
     monkeypatch.undo()
     state = Run(tmp_path / "parts" / "lr=0.001" / "seed=1").load_checkpoint()
-    assert len(state["history"]) == 3  # trained, neither finished nor judged
+    assert len(state["history"]) == 1
     parts = run(few, tmp_path / "parts", epochs=3)
     assert [row.values for row in parts.rows] == [row.values for row in whole.rows]
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
