@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from inference.learning.objectives import check_objective
 from inference.learning.optimisers import make_optimiser, make_schedule
 from inference.learning.settings import Settings, check_seed
 from inference.selection.grid import check_grid, combinations, folder_names
+from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import QUANTITIES, Row, Sweep
-from inference.selection.trial import Judging, Outcome, Trial, run_trial
+from inference.selection.trial import Judging, Trial
 from pyro_models import ImageData, Pair, UsageError, load_data
 
 __all__ = ["sweep"]
@@ -230,10 +230,11 @@ def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) 
                 found[outcome.folder] = outcome
                 bar.update(1)
                 bar.set_postfix_str(f"{sum(bool(o.failure) for o in found.values())} failed")
-        except BrokenProcessPool as error:
+        except Exception as error:  # no run raises: it is the backend, in whichever way it can
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UsageError(
-                f"a worker of the sweep died (out of memory?) after {len(found)} of {len(trials)} "
-                "runs; nothing that was finished is lost: sweep again to go on, with fewer jobs"
+                f"the workers of the sweep gave up after {len(found)} of {len(trials)} runs "
+                f"({reason}); what was finished is kept: sweep again to go on"
             ) from error
     return [found[trial.folder] for trial in trials]
 

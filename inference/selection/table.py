@@ -13,7 +13,7 @@ from typing import Any
 
 from inference.evaluation import Score
 from inference.selection.grid import short_name
-from inference.selection.trial import Outcome
+from inference.selection.outcome import Outcome
 from pyro_models import UsageError
 
 __all__ = ["LOWER_IS_BETTER", "QUANTITIES", "Row", "Sweep", "score_of"]

@@ -38,5 +38,6 @@ if __name__ == "__main__":  # workers are processes that import this file
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--out", default="sweeps/dask")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()
-    main(given.epochs, given.out)
+    main(given.epochs, given.out, given.seeds)

@@ -3,7 +3,9 @@
 import json
 import math
 import threading
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from importlib import import_module
 
 import joblib
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 from inference import evaluate, fit, sweep
 from inference.learning import Run
-from inference.selection import trial as trial_module
+from inference.selection import outcome as running
 from inference.undisturbed import seeded
 from pyro_models import PPCA, VAE, UsageError, load_data
 
@@ -37,7 +39,7 @@ def trained(monkeypatch):
         folders.append("/".join(options["out"].parts[-2:]))
         return fit(pair, data, **options)
 
-    monkeypatch.setattr(trial_module, "fit", counted)
+    monkeypatch.setattr(running, "fit", counted)
     return folders
 
 
@@ -253,7 +255,7 @@ def test_data_given_by_name_are_prepared_as_suits(tmp_path):
 def test_two_threads_of_one_process_do_not_disturb_each_other(few, tmp_path, monkeypatch):
     alone = run(few, tmp_path / "alone", epochs=2)
     inside, most = [], []
-    trains = trial_module._train_and_judge
+    trains = running._train_and_judge
 
     def counted(*arguments):
         inside.append(threading.get_ident())
@@ -263,7 +265,7 @@ def test_two_threads_of_one_process_do_not_disturb_each_other(few, tmp_path, mon
         finally:
             inside.pop()
 
-    monkeypatch.setattr(trial_module, "_train_and_judge", counted)
+    monkeypatch.setattr(running, "_train_and_judge", counted)
     with joblib.parallel_config(backend="threading", n_jobs=3):
         together = run(few, tmp_path / "together", epochs=2)
     assert max(most) == 1
@@ -274,7 +276,7 @@ def test_two_threads_of_one_process_do_not_disturb_each_other(few, tmp_path, mon
 def test_threads_are_shared_recorded_kept_and_put_back(few, tmp_path, monkeypatch):
     used = []
     monkeypatch.setattr(
-        trial_module,
+        running,
         "fit",
         lambda *a, **k: used.append(torch.get_num_threads()) or fit(*a, **k),
     )
@@ -288,6 +290,24 @@ def test_threads_are_shared_recorded_kept_and_put_back(few, tmp_path, monkeypatc
     with joblib.parallel_config(backend="threading", n_jobs=2):
         found = run(few, tmp_path / "shared", grid={}, seeds=[0])
     assert found.rows[0].outcomes[0].threads == max(1, before // 2)
+
+
+def test_workers_that_die_cost_one_line_and_nothing_that_was_finished(few, tmp_path, monkeypatch):
+    first = []
+
+    def dies(trial):
+        if first:
+            raise BrokenProcessPool("a worker was\nkilled")
+        first.append(trial)
+        return running.run_trial(trial)
+
+    monkeypatch.setattr(import_module("inference.selection.sweep"), "run_trial", dies)
+    with pytest.raises(UsageError, match="BrokenProcessPool: a worker was killed") as caught:
+        run(few, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    again = run(few, tmp_path / "out")
+    assert [o.repeated for row in again.rows for o in row.outcomes] == [True, False, False, False]
 
 
 @pytest.mark.slow
