@@ -196,7 +196,8 @@ class Sweep:
         ]
         try:
             footing = self.footing
-            kind = "" if footing["kind"] == "objective only" else f", {footing['kind']}"
+            kinds = {score.kind for row in self.rows for score in row.scores}
+            kind = "" if kinds == {"objective only"} else f", {' or '.join(sorted(kinds))}"
             lines.append(
                 f"Score: {self.label}{kind}, {footing['preparation']} pixels; "
                 f"{footing['data']} {footing['split']}, {footing['number of data']:,} data."

@@ -63,6 +63,7 @@ def test_mean_and_standard_error_are_over_seeds():
 def test_the_best_is_highest_or_lowest_as_the_score_asks():
     rows = [row({"lr": 0.1}, 1.0, 2.0), row({"lr": 0.2}, 3.0, 4.0), row({"lr": 0.3}, 0.0, 9e9)]
     assert table(*rows[:2]).best.setting == {"lr": 0.2}
+    assert "Score: log p(x), K = 10 (nats per datum), lower bound, " in str(table(*rows[:2]))
     errors = [
         row({"lr": lr}, *({"mse_mean": score(v, "mse_mean")} for v in pair), quantity="mse_mean")
         for lr, pair in ((0.1, (0.3, 0.4)), (0.2, (0.1, 0.2)))
