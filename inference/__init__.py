@@ -1,7 +1,7 @@
 """q(z | x): how the unknown is learned, inferred and judged; pairs are known by their contract.
 
-``fit`` learns, ``evaluate`` and ``compare`` judge, ``particles`` is what both are built on,
-``figures`` draws.
+``fit`` learns, ``evaluate`` and ``compare`` judge, ``sweep`` chooses settings, ``particles`` is
+what all are built on, ``figures`` draws.
 """
 
 from inference import figures
@@ -9,6 +9,7 @@ from inference.evaluation import Comparison, Evaluation, Score, compare, evaluat
 from inference.learning import Fit, History, Run, Snapshots, fit
 from inference.particles import Particles, particles
 from inference.posterior import generate, latent_means, reconstruct
+from inference.selection import Sweep, sweep
 
 __all__ = [
     "Comparison",
@@ -19,6 +20,7 @@ __all__ = [
     "Run",
     "Score",
     "Snapshots",
+    "Sweep",
     "compare",
     "evaluate",
     "figures",
@@ -27,4 +29,5 @@ __all__ = [
     "latent_means",
     "particles",
     "reconstruct",
+    "sweep",
 ]

@@ -19,10 +19,15 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": commands.train,
     "evaluate": commands.evaluate,
     "compare": commands.compare,
+    "sweep": commands.sweep,
     "sample": commands.sample,
     "plot": commands.plot,
     "demo": report.demo,
 }
+
+
+# options of train that a sweep has of its own, or has no use for
+NOT_SHARED = {"all_training", "snapshots", "seed", "resume", "force"}
 
 
 class _Parser(ArgumentParser):
@@ -55,9 +60,18 @@ def _parser() -> ArgumentParser:
             )
         if name == "compare":
             sub.add_argument("runs", nargs="+", help="Run folders.")
-        sub.add_function_arguments(function, as_positional=True, skip={"runs"})
+        own = set(inspect.signature(function).parameters)
+        sub.add_function_arguments(
+            function, as_positional=name != "sweep", skip={"runs", "training"} & own
+        )
+        if name == "sweep":
+            sub.add_function_arguments(commands.train, skip=NOT_SHARED | (own & _names_of("train")))
         subcommands.add_subcommand(name, sub, help=summary)
     return parser
+
+
+def _names_of(command: str) -> set[str]:
+    return set(inspect.signature(COMMANDS[command]).parameters)
 
 
 def _with_preset(arguments: Sequence[str]) -> list[str]:
@@ -77,7 +91,9 @@ def _with_flags(arguments: Sequence[str]) -> list[str]:
     given = list(arguments)
     if not given or given[0] not in COMMANDS:
         return given
-    parameters = inspect.signature(COMMANDS[given[0]]).parameters.values()
+    parameters = [*inspect.signature(COMMANDS[given[0]]).parameters.values()]
+    if given[0] == "sweep":
+        parameters += inspect.signature(commands.train).parameters.values()
     flags = {f"--{p.name}" for p in parameters if isinstance(p.default, bool)}
     following = [*given[1:], ""]
     return [

@@ -2,6 +2,7 @@
 
 from inference.commands.judge import compare, evaluate
 from inference.commands.show import FIGURES, plot, sample
+from inference.commands.sweep import sweep
 from inference.commands.train import recorded_options, train
 
-__all__ = ["FIGURES", "compare", "evaluate", "plot", "recorded_options", "sample", "train"]
+__all__ = ["FIGURES", "compare", "evaluate", "plot", "recorded_options", "sample", "sweep", "train"]

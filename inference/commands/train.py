@@ -12,6 +12,7 @@ from inference import figures
 from inference.commands.files import save_figure
 from inference.learning import Fit, Run, Snapshots, fit
 from inference.learning.callbacks import Callback
+from inference.learning.preparation import prepared_for
 from inference.learning.settings import check_seed
 from inference.undisturbed import seeded
 from pyro_models import Pair, UsageError, build, load_data
@@ -38,6 +39,7 @@ def train(
     beta_warmup: int = 0,
     patience: int | None = None,
     min_improvement: float = 0.0,
+    noise_multiple: float = 0.0,
     restore_best: bool = False,
     curve_size: int = 10_000,
     snapshots: list[int | Literal["start", "half", "end"]] | None = None,
@@ -59,8 +61,8 @@ def train(
         preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood
             unless given.
         all_training: Use all training data; no validation split is left.
-        objective: elbo (the right one for the pair); mean_field, monte_carlo, stl, iwae, dreg, renyi,
-            rws, js, geometric_js; or Pyro's trace, trace_mean_field, trace_graph, trace_enum.
+        objective: elbo (the right one for the pair); mean_field, monte_carlo, stl, iwae, dreg,
+            renyi, rws, js, geometric_js; or Pyro's trace, trace_mean_field, trace_graph, trace_enum.
         objective_options: Options of the objective, e.g. --objective_options.num_particles 5.
         optimizer: Name from torch.optim; fused where it can be.
         optimizer_options: Further options of the optimiser.
@@ -73,6 +75,8 @@ def train(
         beta_warmup: Epochs over which the weight of the latent terms rises to 1.
         patience: Stop after this many epochs without a better validation bound.
         min_improvement: What counts as better, in nats per datum.
+        noise_multiple: What counts as better, in standard errors of the paired difference between
+            two epochs' validation bounds.
         restore_best: End with the parameters of the best validation epoch.
         curve_size: Training data on which the training curve is computed; 0 for no curves.
         snapshots: Epochs at which samples are drawn into the run folder: numbers, start, half, end.
@@ -91,12 +95,7 @@ def train(
     check_seed(seed)
     with seeded(seed, torch.device("cpu")):
         pair = build(model, images.data_shape, num_classes=images.num_classes, **(options or {}))
-    if preparation is None:
-        preparation = pair.likelihood.preparation if images.is_images else "grey"
-        if preparation == "dequantised" and images.levels is None:
-            preparation = "grey"
-    if preparation != "grey":
-        images = images.with_preparation(preparation)
+    images = prepared_for(pair, images, preparation=preparation)
     folder = Path(out or f"runs/{model}-{Path(data).stem}")
     callbacks: list[Callback] = [Snapshots(_samples_of, at=snapshots)] if snapshots else []
     result = fit(
@@ -115,6 +114,7 @@ def train(
         beta_warmup=beta_warmup,
         patience=patience,
         min_improvement=min_improvement,
+        noise_multiple=noise_multiple,
         restore_best=restore_best,
         curve_size=curve_size,
         callbacks=callbacks,

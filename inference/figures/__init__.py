@@ -13,6 +13,7 @@ and a notebook shows it as a cell's last value (after ``%matplotlib inline``).
 ``interpolation``            images decoded on the way from one datum's code to another's
 ``mixture_means``            the mean image of every component of a mixture
 ``learning_curves``          the bound, epoch by epoch
+``setting_curves``           a score against a setting, with error bars over seeds
 ===========================  ====================================================================
 """
 
@@ -25,6 +26,7 @@ from inference.figures.images import (
     reconstructions,
 )
 from inference.figures.latent import latent_grid, latent_scatter
+from inference.figures.sweep import setting_curves
 
 __all__ = [
     "class_grid",
@@ -35,4 +37,5 @@ __all__ = [
     "mixture_means",
     "prior_samples",
     "reconstructions",
+    "setting_curves",
 ]

@@ -16,8 +16,8 @@ __all__ = [
     "Moment",
     "NonFiniteError",
     "Objective",
-    "make_objective",
     "Run",
     "Snapshots",
     "fit",
+    "make_objective",
 ]

@@ -81,10 +81,8 @@ def renyi(p: Particles, *, alpha: float = 0.5, beta: Weight = 1.0) -> Tensor:
     α = 0 is L_K, α → 1 the ELBO; a lower bound on log p(x) in expectation for α ≥ 0.
     """
     if alpha == 1:
-        bound = p.elbo()
-    else:
-        bound = log_mean_exp((1 - alpha) * p.log_weight) / (1 - alpha)
-    return bound + _rest_of_kl(p, beta)
+        return p.elbo() + _rest_of_kl(p, beta)
+    return log_mean_exp((1 - alpha) * p.log_weight) / (1 - alpha) + _rest_of_kl(p, beta)
 
 
 def reweighted_wake_sleep(p: Particles) -> Tensor:
@@ -100,7 +98,7 @@ def reweighted_wake_sleep(p: Particles) -> Tensor:
 
 
 def jensen_shannon_bound(p: Particles, *, beta: Weight = 1.0) -> Tensor:
-    """E_q[log p(x | z)] − β JS(q ‖ p). It bounds no evidence: JS ≤ log 2, however far q is from p."""
+    """E_q[log p(x | z)] − β JS(q ‖ p); bounds no evidence: JS ≤ log 2, however far q is from p."""
     q, prior, z = _only_site(p)
     return (p.log_likelihood - beta * jensen_shannon(q, prior, z)).mean(0)
 

@@ -70,8 +70,8 @@ class Captured:
         weight = torch.tensor(beta) if tempered else None
         key = (x.shape, x.dtype, y is None, tempered, torch.is_autocast_enabled(x.device.type))
         parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
-        others = {n: p for n, p in self.module.named_parameters() if not p.requires_grad}
-        others.update(self.module.named_buffers())
+        fixed = {n: p for n, p in self.module.named_parameters() if not p.requires_grad}
+        others: dict[str, Tensor] = {**fixed, **dict(self.module.named_buffers())}
         inputs = ([p.detach() for p in parameters.values()], list(others.values()), x, y, weight)
         if key not in self.graphs:
             self.graphs[key] = self._record(list(parameters), list(others), inputs)
@@ -106,9 +106,10 @@ class Captured:
         except UsageError:
             raise
         except Exception as error:  # whatever stops a recording
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise UsageError(
                 f"a step of {type(self.module).__name__} cannot be captured, since its Python "
-                f"depends on values of tensors ({' '.join(str(error).split())[:200] or type(error).__name__}): leave capture out"
+                f"depends on values of tensors ({reason}): leave capture out"
             ) from error
         graph.graph.eliminate_dead_code()
         graph.recompile()

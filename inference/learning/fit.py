@@ -49,6 +49,7 @@ def fit(
     beta_warmup: int = 0,
     patience: int | None = None,
     min_improvement: float = 0.0,
+    noise_multiple: float = 0.0,
     restore_best: bool = False,
     curve_size: int = 10_000,
     callbacks: Sequence[Callback] = (),
@@ -88,9 +89,10 @@ def fit(
         Largest norm of the gradient of the bound per datum.
     beta_warmup
         Epochs over which β, the weight of the latent terms, rises linearly to 1.
-    patience, min_improvement
+    patience, min_improvement, noise_multiple
         Stop after this many epochs whose validation bound rose by no more than ``min_improvement``
-        nats over the best.
+        nats, or than ``noise_multiple`` standard errors of the paired difference, over the last
+        that did.
     restore_best
         End with the parameters of the best validation epoch.
     curve_size
@@ -156,6 +158,7 @@ def fit(
         beta_warmup=beta_warmup,
         patience=patience,
         min_improvement=min_improvement,
+        noise_multiple=noise_multiple,
         restore_best=restore_best,
         curve_size=curve_size,
         seed=seed,

@@ -35,6 +35,7 @@ class Settings:
     beta_warmup: int = 0
     patience: int | None = None
     min_improvement: float = 0.0
+    noise_multiple: float = 0.0
     restore_best: bool = False
     curve_size: int = 10_000
     seed: int = 0
@@ -55,6 +56,10 @@ class Settings:
             raise UsageError(f"patience must be at least 1 epoch; got {self.patience}")
         if self.min_improvement < 0:
             raise UsageError(f"min_improvement cannot be negative; got {self.min_improvement}")
+        if not self.noise_multiple >= 0:
+            raise UsageError(f"noise_multiple cannot be negative; got {self.noise_multiple}")
+        if self.noise_multiple and self.patience is None:
+            raise UsageError("noise_multiple says what patience waits for: give patience too")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise UsageError(f"clip_norm must be positive; got {self.clip_norm}")
         check_seed(self.seed)
@@ -85,8 +90,9 @@ class Settings:
         UsageError
             Naming the first setting that differs.
         """
+        before = {**json.loads(json.dumps(Settings().plain())), **earlier}  # an older release's
         for name, value in json.loads(json.dumps(self.plain())).items():
-            was = earlier.get(name)
+            was = before[name]
             if name in ("device",) or (name == "epochs" and self.schedule is None):
                 continue
             if was != value:

@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
 
 from inference.learning.history import Epoch
-from pyro_models import Pair
+from pyro_models import Pair, UsageError
 
-__all__ = ["EarlyStopping"]
+__all__ = ["EarlyStopping", "paired_difference"]
+
+
+def paired_difference(now: Tensor, before: Tensor) -> tuple[float, float]:
+    """The mean difference of two bounds on the same data, and its standard error.
+
+    With dᵢ = nowᵢ − beforeᵢ for i = 1…N, the mean d̄ and √(Σ(dᵢ − d̄)² / (N (N − 1))). Data that are
+    hard for both cancel, so it is far smaller than the standard errors of the two bounds.
+
+    Parameters
+    ----------
+    now, before
+        Bounds per datum, or per block of data of equal weight, (N,), in nats; the same data, in
+        the same order, with the same draws.
+
+    Returns
+    -------
+    tuple of float
+        Mean and standard error, nats per datum.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer than two values, which have no standard error.
+
+    Examples
+    --------
+    >>> import torch
+    >>> mean, error = paired_difference(torch.tensor([3.0, 5.0]), torch.tensor([1.0, 1.0]))
+    >>> mean, error
+    (3.0, 1.0)
+    """
+    if len(now) < 2:
+        raise UsageError(
+            f"the noise of a bound needs at least two validation data; there is {len(now)}: leave "
+            "noise_multiple out, or give more"
+        )
+    difference = now.double() - before.double()
+    return float(difference.mean()), float(difference.std()) / math.sqrt(len(difference))
 
 
 class EarlyStopping:
@@ -20,14 +59,26 @@ class EarlyStopping:
     patience
         Epochs without improvement to wait for; ``None`` never stops.
     min_improvement
-        A bound counts as better when it exceeds the best by more than this, nats per datum.
+        A bound counts as better when it exceeds the last one that did by more than this, nats per
+        datum,
+    noise_multiple
+        and by more than so many standard errors of their paired difference (see
+        :func:`paired_difference`); 0 leaves the noise alone.
     keep_weights
         Keep a copy of the best epoch's parameters.
     """
 
-    def __init__(self, *, patience: int | None, min_improvement: float, keep_weights: bool) -> None:
+    def __init__(
+        self,
+        *,
+        patience: int | None,
+        min_improvement: float,
+        keep_weights: bool,
+        noise_multiple: float = 0.0,
+    ) -> None:
         self.patience = patience
         self.min_improvement = min_improvement
+        self.noise_multiple = noise_multiple
         self.keep_weights = keep_weights
         self.reason = ""
         self.best_epoch: int | None = None
@@ -35,14 +86,19 @@ class EarlyStopping:
         self.best_weights: dict[str, Tensor] | None = None
         self.reference = -float("inf")  # the last bound that was enough of an improvement
         self.reference_epoch = 0
+        self.reference_values: Tensor | None = None  # what that bound is the mean of
 
     @property
     def needs_validation(self) -> bool:
         """Whether the validation bound decides anything."""
         return self.patience is not None or self.keep_weights
 
-    def look(self, epoch: Epoch, pair: Pair) -> None:
-        """Take in one more epoch."""
+    def look(self, epoch: Epoch, pair: Pair, values: Tensor | None = None) -> None:
+        """Take in one more epoch.
+
+        ``values`` are the validation bound per datum, or per block of data of equal weight, (N,);
+        their mean is the bound. Needed where the noise counts.
+        """
         if epoch.validation is None:
             return
         if epoch.validation > self.best_bound:
@@ -51,14 +107,32 @@ class EarlyStopping:
                 self.best_weights = {
                     k: v.detach().cpu().clone() for k, v in pair.state_dict().items()
                 }
-        if epoch.validation > self.reference + self.min_improvement:
+        error = self._noise(values)
+        needed = max(self.min_improvement, self.noise_multiple * error)
+        if epoch.validation > self.reference + needed:
             self.reference, self.reference_epoch = epoch.validation, epoch.epoch
+            if self.noise_multiple and values is not None:
+                self.reference_values = values.detach().cpu()
         elif self.patience is not None and epoch.epoch - self.reference_epoch >= self.patience:
+            change = epoch.validation - self.reference
+            noise = (
+                f"and {self.noise_multiple:g} standard errors of the paired difference (last "
+                f"{change:+.3f} ± {error:.3f} from epoch {self.reference_epoch}) "
+            )
             self.stop(
                 f"the validation bound had not risen by more than {self.min_improvement:g} nats "
-                f"for {self.patience} epochs (best {self.best_bound:.3f} at epoch "
-                f"{self.best_epoch})"
+                f"{noise if self.noise_multiple else ''}for {self.patience} epochs (best "
+                f"{self.best_bound:.3f} at epoch {self.best_epoch})"
             )
+
+    def _noise(self, values: Tensor | None) -> float:
+        """Standard error of the difference between these values and the reference's."""
+        if not self.noise_multiple:
+            return 0.0
+        if values is None:
+            raise UsageError("noise_multiple needs the bound per datum, or per block of data")
+        before = values.cpu() if self.reference_values is None else self.reference_values
+        return paired_difference(values.cpu(), before)[1]
 
     def stop(self, reason: str) -> None:
         """Stop after this epoch, for this reason."""
@@ -82,6 +156,7 @@ class EarlyStopping:
             "best_weights": self.best_weights,
             "reference": self.reference,
             "reference_epoch": self.reference_epoch,
+            "reference_values": self.reference_values,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:

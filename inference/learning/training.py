@@ -79,10 +79,12 @@ class Training:
         self.stopping = EarlyStopping(
             patience=settings.patience,
             min_improvement=settings.min_improvement,
+            noise_multiple=settings.noise_multiple,
             keep_weights=settings.restore_best,
         )
         self.epochs: list[Epoch] = []
         self.start: str | None = None
+        self._values: Tensor | None = None  # of the last validation bound
         self._fixed = None if data.redraws else self._on_device(data.prepared("train"))
 
     def run_epochs(self, callbacks: Sequence[Callback], *, progress: bool) -> History:
@@ -256,7 +258,7 @@ class Training:
         self.epochs.append(record)
         bound = record.validation if record.validation is not None else running
         step_schedule(self.schedule, bound=bound)
-        self.stopping.look(record, self.pair)
+        self.stopping.look(record, self.pair, self._values)
 
     @torch.no_grad()
     def _curve(self, name: str, *, limit: int | None) -> float | None:
@@ -270,7 +272,11 @@ class Training:
         with seeded(noise, self.device), evaluating(self.pair):
             try:
                 with self._autocast():
-                    value = self.objective.value(x, y=y)
+                    if name == "validation" and self.settings.noise_multiple:
+                        self._values = self.objective.values(x, y=y)
+                        value = float(self._values.mean())
+                    else:
+                        value = self.objective.value(x, y=y)
             except (ValueError, RuntimeError) as error:  # as in a step
                 raised = error
             if value - value == 0:

@@ -58,7 +58,7 @@ def guide(pair: PPCA) -> dist.Normal:
 
 
 def exact_surrogate(pair: PPCA, name: str) -> tuple[float, Tensor]:
-    """The bound in expectation, and a scalar with its gradient, both by Gauss–Hermite quadrature."""
+    """The bound in expectation, and a scalar with its gradient, by Gauss–Hermite quadrature."""
     nodes, weights = (torch.as_tensor(a) for a in hermegauss(80))
     weights = weights / weights.sum()
     q = guide(pair)

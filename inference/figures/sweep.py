@@ -1,0 +1,224 @@
+"""A score against a setting, with error bars over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from inference.figures.palette import INK, class_colour, class_marker
+from pyro_models import UsageError
+
+__all__ = ["SweepRow", "SweepTable", "setting_curves"]
+
+MOST_LINES = 10
+DECADE = 10.0
+LONG_LABEL = 40
+
+
+class SweepRow(Protocol):
+    """What the figure asks of one setting; NaN where there is no number."""
+
+    @property
+    def setting(self) -> Mapping[str, Any]:
+        """Value of each setting."""
+        ...
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Score of each seed."""
+        ...
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        ...
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error over seeds."""
+        ...
+
+
+class SweepTable(Protocol):
+    """What the figure asks of a sweep."""
+
+    @property
+    def rows(self) -> Sequence[SweepRow]:
+        """The settings."""
+        ...
+
+    @property
+    def grid(self) -> Mapping[str, Sequence[Any]]:
+        """Values of each setting."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What the score is, with its unit."""
+        ...
+
+
+def setting_curves(
+    sweep: SweepTable,
+    *,
+    x: str | None = None,
+    lines: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """The mean score over seeds against one setting, with ± one standard error over seeds.
+
+    Each seed's score is a faint dot. The axis is logarithmic where positive values span a decade or
+    more; words and lists stand side by side. A setting without any score is a cross at the bottom.
+
+    Parameters
+    ----------
+    sweep
+        The result of :func:`inference.selection.sweep`.
+    x
+        The setting along the axis; the first that varies unless given.
+    lines
+        A line for each value of this one; the second that varies unless given.
+    at
+        Value of each further setting that varies; rows of other values are left out.
+    title
+        Drawn above; by default what ``at`` says.
+
+    Raises
+    ------
+    UsageError
+        If a setting is unknown or left open, or there are no scores on one footing.
+    """
+    x, lines, at = _axes(sweep.grid, x, lines, dict(at or {}))
+    rows = [row for row in sweep.rows if all(row.setting[k] == v for k, v in at.items())]
+    label = sweep.label  # refuses what is not on one footing
+    if not any(math.isfinite(row.mean) for row in rows):
+        raise UsageError("no setting with a score to draw")
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    values = list(sweep.grid[x])
+    numeric = all(_is_number(value) for value in values)
+    log = numeric and min(values) > 0 and max(values) / min(values) >= DECADE
+    places = {i: float(v) if numeric else float(i) for i, v in enumerate(values)}
+    if log:
+        axes.set_xscale("log")
+    of_lines = [None] if lines is None else list(sweep.grid[lines])
+    for i, value in enumerate(of_lines):
+        own = [row for row in rows if lines is None or row.setting[lines] == value]
+        # side by side, so that bars of equal height stay apart
+        shift = 0.0 if len(of_lines) == 1 else 0.012 * (i - (len(of_lines) - 1) / 2)
+        at_x = _shifted(places, [values.index(row.setting[x]) for row in own], shift, log=log)
+        _draw(axes, at_x, own, index=i, name=None if lines is None else str(value))
+    _name_axis(axes, values, places, numeric=numeric)
+    axes.set_xlabel(_short(x))
+    axes.set_ylabel("\n(".join(label.rsplit(" (", 1)) if len(label) > LONG_LABEL else label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e6e6e6", lw=0.6)
+    axes.set_axisbelow(True)
+    fixed = ", ".join(f"{_short(name)} = {value}" for name, value in at.items())
+    error = any(math.isfinite(row.standard_error) for row in rows)
+    what = "± one standard error over seeds" if error else "one seed each: no error bars"
+    axes.set_title(title or f"{fixed}; {what}".removeprefix("; "), fontsize=10)
+    if lines is not None:
+        axes.legend(title=_short(lines), fontsize=8, title_fontsize=8, frameon=False)
+    return figure
+
+
+def _axes(
+    grid: Mapping[str, Sequence[Any]], x: str | None, lines: str | None, at: dict[str, Any]
+) -> tuple[str, str | None, dict[str, Any]]:
+    """The settings along the axis and by line, and the values of all others."""
+    if not grid:
+        raise UsageError("this sweep varies no setting: there is nothing to draw")
+    for name in (x, lines, *at):
+        if name is not None and name not in grid:
+            raise UsageError(f"{name} is no setting of this sweep: choose from {', '.join(grid)}")
+    for name, value in at.items():
+        if value not in grid[name]:
+            raise UsageError(f"{name} has no value {value!r} in this sweep")
+    varied = [name for name, values in grid.items() if len(values) > 1 and name not in at]
+    if x is None:
+        x = next((name for name in [*varied, *grid] if name not in (lines, *at)), None)
+    if x is None or x == lines or x in at or lines in at:
+        raise UsageError("x, lines and at are different settings")
+    if lines is None:
+        lines = next((name for name in varied if name != x), None)
+    left = [name for name in varied if name not in (x, lines)]
+    if left:
+        raise UsageError(
+            f"{', '.join(left)} vary too: say at which value (at), for a figure shows two settings"
+        )
+    if lines is not None and len(grid[lines]) > MOST_LINES:
+        raise UsageError(f"{lines} has more than {MOST_LINES} values: put it along the axis (x)")
+    return x, lines, at
+
+
+def _shifted(
+    places: Mapping[int, float], indices: Sequence[int], shift: float, *, log: bool
+) -> np.ndarray:
+    """Places along the axis, moved by a part of its length."""
+    at = np.array([places[i] for i in indices])
+    low, high = min(places.values()), max(places.values())
+    return at * (high / low) ** shift if log else at + shift * ((high - low) or 1.0)
+
+
+def _draw(
+    axes: Axes, at: np.ndarray, rows: Sequence[SweepRow], *, index: int, name: str | None
+) -> None:
+    colour, marker = class_colour(index), class_marker(index)
+    means = np.array([row.mean for row in rows])
+    errors = np.array([row.standard_error for row in rows])
+    for place, row in zip(at, rows, strict=True):
+        axes.plot([place] * len(row.values), row.values, ".", color=colour, alpha=0.35, ms=5)
+    axes.errorbar(
+        at,
+        means,
+        yerr=np.where(np.isfinite(errors), errors, 0.0) if np.isfinite(errors).any() else None,
+        color=colour,
+        marker=marker,
+        ms=5,
+        lw=1.4,
+        elinewidth=1.4,
+        capsize=3,
+        label=name,
+        zorder=3,
+    )
+    lost = at[~np.isfinite(means)]
+    if len(lost):
+        axes.plot(
+            lost,
+            np.zeros_like(lost),
+            "x",
+            color=colour,
+            ms=7,
+            mew=2,
+            clip_on=False,
+            transform=axes.get_xaxis_transform(),
+        )
+        axes.text(
+            0.99, 0.04, "× failed", transform=axes.transAxes, ha="right", fontsize=8, color=INK
+        )
+
+
+def _name_axis(
+    axes: Axes, values: Sequence[Any], places: Mapping[int, float], *, numeric: bool
+) -> None:
+    """The values of the grid, and nothing between them, as ticks."""
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    names = [f"{value:g}" if numeric else str(value) for value in values]
+    axes.set_xticks(list(places.values()), names)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("options.")

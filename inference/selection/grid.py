@@ -1,0 +1,120 @@
+"""A grid of settings: its combinations, what each part is an option of, and what it is called."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from types import UnionType
+from typing import Any, get_args, get_type_hints
+
+from inference.learning.settings import Settings
+from pyro_models import UsageError
+
+__all__ = ["OPTION", "check_grid", "combinations", "folder_names", "short_name"]
+
+OPTION = "options."  # what an option of the model begins with
+PREPARATION = "preparation"
+NOT_SWEPT = {"seed": "seeds are given apart (seeds)"}
+LONGEST = 120
+
+
+def check_grid(grid: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """The grid as lists; refuses what is no setting, and values that are no list.
+
+    Raises
+    ------
+    UsageError
+        Naming the setting.
+    """
+    known = [field.name for field in fields(Settings) if field.name not in NOT_SWEPT]
+    checked = {}
+    for name, values in grid.items():
+        if name in NOT_SWEPT:
+            raise UsageError(f"{name} is no setting of a grid: {NOT_SWEPT[name]}")
+        if not name.startswith(OPTION) and name not in (*known, PREPARATION):
+            raise UsageError(
+                f"unknown setting {name!r} in the grid: an option of the model is written "
+                f"{OPTION}NAME, the others are {PREPARATION}, {', '.join(known)}"
+            )
+        if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+            raise UsageError(f"{name} in the grid needs a list of values; got {values!r}")
+        checked[name] = list(values)
+        if not checked[name]:
+            raise UsageError(f"{name} in the grid has no value")
+        if name in known:
+            _check_types(name, checked[name])
+        words = [_word(value) for value in checked[name]]
+        if len(set(words)) < len(words):
+            raise UsageError(f"{name} in the grid has a value twice: {checked[name]}")
+    return checked
+
+
+def _check_types(name: str, values: Sequence[Any]) -> None:
+    """Refuse words for numbers and parts for whole numbers."""
+    hint = get_type_hints(Settings)[name]
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    classes = tuple(kind for kind in kinds if isinstance(kind, type))
+    if not classes:
+        return
+    function = len(classes) < len(kinds)  # a class or function will do as well as its name
+    for value in values:
+        of_class = isinstance(value, classes) and (bool in classes or not isinstance(value, bool))
+        whole = float in classes and type(value) is int
+        if not (of_class or whole or (function and callable(value))):
+            words = " or ".join("none" if c is type(None) else c.__name__ for c in classes)
+            raise UsageError(f"{name} in the grid is {words}; got {value!r}")
+
+
+def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values, the last setting varying fastest.
+
+    Examples
+    --------
+    >>> combinations({"lr": [1e-3, 1e-2], "options.latent_dim": [2]})
+    [{'lr': 0.001, 'options.latent_dim': 2}, {'lr': 0.01, 'options.latent_dim': 2}]
+    """
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def short_name(name: str, names: Iterable[str]) -> str:
+    """A setting's name without ``options.``, where no other setting is called so."""
+    short = name.removeprefix(OPTION)
+    return name if short != name and short in names else short
+
+
+def folder_names(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A legible name of a folder for each combination, no two the same.
+
+    Examples
+    --------
+    >>> folder_names([{"lr": 1e-3, "options.hidden": [400, 100]}])
+    ['lr=0.001,hidden=400-100']
+    """
+    names = [
+        ",".join(f"{short_name(name, setting)}={_word(value)}" for name, value in setting.items())
+        for setting in settings
+    ]
+    safe = [re.sub(r"[^\w.,=+-]+", "_", name) or "as-given" for name in names]
+    return [
+        short
+        if short == (name or short) and len(short) <= LONGEST
+        else f"{short[:LONGEST]}~{zlib.crc32(name.encode()):08x}"
+        for name, short in zip(names, safe, strict=True)
+    ]
+
+
+def _word(value: Any) -> str:
+    """A value in a few characters; two that differ have different words."""
+    if isinstance(value, list | tuple):
+        return "-".join(_word(part) for part in value) or "empty"
+    if isinstance(value, Mapping):
+        return json.dumps(value, sort_keys=True, default=repr)
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    return str(getattr(value, "__name__", repr(value)))

@@ -1,0 +1,174 @@
+"""How one run of a sweep ends: trained, judged on validation data and recorded, or failed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inference.evaluation import Evaluation, evaluate
+from inference.learning import Run, fit
+from inference.learning.files import write_atomically
+from inference.learning.preparation import prepared_for
+from inference.selection.trial import FORMAT, Trial
+from pyro_models import ImageData, UsageError, load_data
+
+__all__ = ["Outcome", "run_trial"]
+
+# torch's global generators and Pyro's handlers belong to a process: one run at a time in each
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run ended.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    seed
+        Of weights, shuffling, preparation and sampling.
+    evaluation
+        Its scores on validation data; ``None`` if it failed.
+    failure
+        Why it failed, in one line; empty if it did not.
+    epochs, seconds, stopped
+        Epochs trained, wall time of their steps, and why training ended.
+    threads
+        Threads it was trained with; a run is the same bit for bit for the same number only.
+    repeated
+        Whether it was found finished, and not trained now.
+    """
+
+    folder: Path
+    seed: int
+    evaluation: Evaluation | None
+    failure: str = ""
+    epochs: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+    threads: int = 1
+    repeated: bool = False
+
+
+def run_trial(trial: Trial) -> Outcome:
+    """Train and judge one run, or go on with it, or take it from its record if it is finished.
+
+    Whatever goes wrong is told in the outcome, so that the other runs go on. A run that was begun
+    keeps the number of threads it was begun with.
+
+    Returns
+    -------
+    Outcome
+        Its scores, or why there are none.
+    """
+    with _ONE_AT_A_TIME:
+        threads = trial.threads or torch.get_num_threads()
+        try:
+            record = trial.record()
+            threads = record["threads"] if record else threads
+            found = _finished(trial, record)
+            if found is not None:
+                return found
+            with _threads(threads):
+                return _train_and_judge(trial, threads)
+        except Exception as error:  # any failure of one run leaves the others alone
+            return _failed(trial, error, threads)
+
+
+def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
+    """The outcome on record, if the run was finished and judged as it is to be judged now."""
+    outcome = record["outcome"] if record else None
+    if not outcome or outcome["failure"] or outcome["judging"] != asdict(trial.judging):
+        return None
+    evaluation = Evaluation.from_json(json.dumps(outcome["evaluation"]))
+    told = {k: outcome[k] for k in ("epochs", "seconds", "stopped", "threads")}
+    return Outcome(trial.folder, trial.seed, evaluation, repeated=True, **told)
+
+
+def _train_and_judge(trial: Trial, threads: int) -> Outcome:
+    _write(trial, threads, None)
+    data = trial.data if isinstance(trial.data, ImageData) else load_data(trial.data)
+    pair = trial.build(data)
+    if trial.preparation is not None or not isinstance(trial.data, ImageData):
+        data = prepared_for(pair, data, preparation=trial.preparation)
+    result = fit(
+        pair,
+        data,
+        **trial.settings,
+        seed=trial.seed,
+        out=trial.folder,
+        resume=Run(trial.folder).exists,
+        progress=False,
+    )
+    epochs = result.history.epochs
+    judged = evaluate(
+        result.pair,
+        data,
+        split="validation",
+        num_particles=trial.judging.num_particles,
+        limit=trial.judging.limit,
+        seed=trial.judging.seed,
+        name=f"{trial.folder.parent.name}/{trial.folder.name}",
+    )
+    outcome = Outcome(
+        trial.folder,
+        trial.seed,
+        judged,
+        epochs=len(epochs),
+        seconds=sum(epoch.seconds for epoch in epochs),
+        stopped=result.history.stopped,
+        threads=threads,
+    )
+    _write(trial, threads, outcome)
+    return outcome
+
+
+def _failed(trial: Trial, error: Exception, threads: int) -> Outcome:
+    """Record why, in one line; for what is no mistake in use, the traceback too."""
+    kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
+    line = f"{kind}{' '.join(str(error).split())}" or type(error).__name__
+    outcome = Outcome(trial.folder, trial.seed, None, failure=line, threads=threads)
+    try:
+        trial.record()  # another run's record is not written over
+        _write(trial, threads, outcome, details="".join(traceback.format_exception(error)))
+    except (UsageError, OSError):
+        pass
+    return outcome
+
+
+def _write(trial: Trial, threads: int, outcome: Outcome | None, *, details: str = "") -> None:
+    told: dict[str, Any] | None = None
+    if outcome is not None:
+        names = ("failure", "epochs", "seconds", "stopped", "threads")
+        told = {name: getattr(outcome, name) for name in names}
+        told["judging"] = asdict(trial.judging)
+        if outcome.evaluation is not None:
+            told["evaluation"] = json.loads(outcome.evaluation.to_json())
+        if details:
+            told["traceback"] = details.splitlines()
+    content = {"format": FORMAT, "trial": trial.describe(), "threads": threads, "outcome": told}
+    write_atomically(
+        trial.record_path, json.dumps(content, indent=2, ensure_ascii=False, default=repr) + "\n"
+    )
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """So many threads of torch inside, as many as before afterwards."""
+    before = torch.get_num_threads()
+    try:
+        if number != before:
+            torch.set_num_threads(number)
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)

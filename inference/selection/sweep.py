@@ -1,0 +1,245 @@
+"""Every combination of settings under every seed, each one run that can be gone on from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+from joblib.parallel import get_active_backend
+from tqdm import tqdm
+
+from inference.learning.files import write_atomically
+from inference.learning.objectives import check_objective
+from inference.learning.optimisers import make_optimiser, make_schedule
+from inference.learning.settings import Settings, check_seed
+from inference.selection.grid import check_grid, combinations, folder_names
+from inference.selection.outcome import Outcome, run_trial
+from inference.selection.table import QUANTITIES, Row, Sweep
+from inference.selection.trial import Judging, Trial
+from pyro_models import ImageData, Pair, UsageError, load_data
+
+__all__ = ["sweep"]
+
+MARKER = ".pyro-models-sweep"
+
+
+def sweep(
+    model: str | Callable[..., Pair],
+    data: ImageData | str,
+    *,
+    grid: Mapping[str, Sequence[Any]],
+    seeds: Sequence[int] = (0, 1, 2),
+    out: str | Path,
+    options: Mapping[str, Any] | None = None,
+    preparation: str | None = None,
+    quantity: str | None = None,
+    num_particles: int = 100,
+    limit: int | None = None,
+    jobs: int | None = None,
+    threads: int | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> Sweep:
+    """Train every combination of settings under every seed; judge all on validation data alike.
+
+    Each combination and seed is one :func:`inference.learning.fit` in a run folder of its own,
+    ``out/lr=0.001,latent_dim=2/seed=0``, judged by :func:`inference.evaluation.evaluate` on the
+    validation split with one K, however it was trained. Called again with the same ``out``, it
+    takes finished runs from there, goes on with unfinished ones from their checkpoints, and trains
+    what is new in the grid; a run that fails leaves the others alone, is told in the table, and is
+    tried again next time. Test data are never looked at.
+
+    Runs go through ``joblib.Parallel``: inside ``joblib.parallel_config(backend="dask")`` (or
+    ``"ray"``) they go to that cluster, where ``out`` must be a folder that all workers see.
+
+    Parameters
+    ----------
+    model
+        A registered name, or a function of ``data_shape`` and options (and ``num_classes``, where
+        it takes them) that builds a pair.
+    data
+        In memory, which every worker is sent, or a name or file that every worker loads itself.
+    grid
+        Values of each setting: ``"options.NAME"`` (of the model), ``"preparation"``, or an option
+        of :func:`inference.learning.fit`.
+    seeds
+        Of weights, shuffling, preparation and sampling; the error bars are over them.
+    out
+        Folder of the runs, of ``sweep.csv`` and ``sweep.md`` (one row for each setting), and
+        ``runs.csv`` (one row for each run).
+    options
+        Options of the model that all runs share.
+    preparation
+        Of the pixels; unless given, as in ``data``, or what suits the likelihood if ``data`` is a
+        name.
+    quantity
+        The score that decides: ``"log_likelihood"``, ``"importance_bound"``, ``"elbo"``,
+        ``"bits_per_dimension"``, ``"mse_sampled"`` or ``"mse_mean"``; the first of these that a
+        pair has unless given.
+    num_particles, limit
+        K, and how many validation data (all unless given), of the judging.
+    jobs
+        Runs at a time, in processes of their own; 1 unless given or set by
+        ``joblib.parallel_config``.
+    threads
+        Threads of each run: its share of torch's here unless given. A run is the same bit for bit
+        for the same number only, so it is recorded, and kept when a run is gone on with.
+    progress
+        Show a progress bar over runs.
+    settings
+        Options of :func:`inference.learning.fit` that all runs share.
+
+    Returns
+    -------
+    Sweep
+        The table; ``sweep.best`` is the best setting.
+
+    Raises
+    ------
+    UsageError
+        Before anything is trained: for a setting that is not one or has a value it cannot have,
+        data without a validation split, or a folder with other runs or other things.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pyro_models import load_data
+    >>> data = load_data("digits", preparation="dequantised")
+    >>> with tempfile.TemporaryDirectory() as out:
+    ...     result = sweep(
+    ...         "ppca", data, grid={"options.latent_dim": [1, 8]}, seeds=[0, 1], out=out,
+    ...         epochs=2, lr=1e-2, curve_size=0, num_particles=1, progress=False,
+    ...     )
+    >>> result.best.setting
+    {'options.latent_dim': 8}
+    """
+    values = check_grid(grid)
+    settings = {name: value for name, value in settings.items() if value is not None}
+    _check_seeds(seeds)
+    _check_settings(settings, quantity)
+    for name, number in (("num_particles", num_particles), ("limit", limit), ("threads", threads)):
+        if number is not None and number < 1:
+            raise UsageError(f"{name} must be at least 1; got {number}")
+    if jobs == 0:
+        raise UsageError("jobs are 1 or more at a time, or −1 for one on each core; got 0")
+    folder = Path(out)
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if taken and not (folder / MARKER).is_file():
+        raise UsageError(f"{folder} is there and is no sweep: name another folder (out)")
+    parallel = _parallel(jobs)
+    combined = combinations(values)
+    trials = [
+        Trial.of(
+            setting,
+            options=options or {},
+            settings=settings,
+            preparation=preparation,
+            model=model,
+            data=data,
+            judging=Judging(num_particles=num_particles, limit=limit),
+            seed=seed,
+            folder=folder / name / f"seed={seed}",
+            threads=threads or _share(parallel),
+        )
+        for setting, name in zip(combined, folder_names(combined), strict=True)
+        for seed in seeds
+    ]
+    _check_trials(trials, data)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).touch()
+    outcomes = _run(parallel, trials, progress=progress)
+    rows = []
+    for i, setting in enumerate(combined):
+        own = tuple(outcomes[i * len(seeds) : (i + 1) * len(seeds)])
+        rows.append(Row(setting, own, quantity))
+    result = Sweep(tuple(rows), values, tuple(seeds), folder)
+    _save(result)
+    return result
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"seeds are one or more whole numbers, each once; got {list(seeds)}")
+    for seed in seeds:
+        check_seed(seed)
+
+
+def _check_settings(settings: Mapping[str, Any], quantity: str | None) -> None:
+    if quantity is not None and quantity not in QUANTITIES:
+        raise UsageError(f"unknown quantity {quantity!r}: choose from {', '.join(QUANTITIES)}")
+    for name in settings:
+        if name == "seed":
+            raise UsageError("a sweep has several seeds: give them as seeds")
+        if name not in Settings.__dataclass_fields__:
+            known = ", ".join(f for f in Settings.__dataclass_fields__ if f != "seed")
+            raise UsageError(f"sweep has no option {name}; those of the training are {known}")
+
+
+def _check_trials(trials: Sequence[Trial], data: ImageData | str) -> None:
+    """Refuse what no run could begin with; each setting is tried with its first seed."""
+    images = data if isinstance(data, ImageData) else load_data(data)
+    if "validation" not in images.splits:
+        raise UsageError(
+            "settings are chosen by validation data, and these data have none (all training data "
+            "are used)"
+        )
+    for trial in trials:
+        trial.record()
+    for trial in trials:
+        if trial.seed != trials[0].seed:
+            continue
+        if trial.preparation is not None:
+            images.with_preparation(trial.preparation)
+        # a worker may have a device that is not here
+        settings = Settings(**{**trial.settings, "device": "cpu"}, seed=trial.seed)
+        pair = trial.build(images)
+        check_objective(pair, settings.objective)
+        optimiser = make_optimiser(
+            settings.optimizer,
+            list(pair.parameters()),
+            lr=settings.lr,
+            options=settings.optimizer_options,
+        )
+        make_schedule(
+            settings.schedule, optimiser, total_steps=1, options=settings.schedule_options
+        )
+
+
+def _parallel(jobs: int | None) -> joblib.Parallel:
+    """Results as they come, where the backend can give them so."""
+    backend, _ = get_active_backend()
+    unordered = backend.supports_return_generator
+    return joblib.Parallel(n_jobs=jobs, return_as="generator_unordered" if unordered else "list")
+
+
+def _share(parallel: joblib.Parallel) -> int:
+    """Threads of each of the runs that go on at a time."""
+    jobs = joblib.effective_n_jobs(parallel.n_jobs)
+    return max(1, torch.get_num_threads() // max(1, jobs))
+
+
+def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) -> list[Outcome]:
+    """The outcomes, in the order of the trials."""
+    found: dict[Path, Outcome] = {}
+    with tqdm(total=len(trials), unit="run", disable=not progress, dynamic_ncols=True) as bar:
+        try:
+            for outcome in parallel(joblib.delayed(run_trial)(trial) for trial in trials):
+                found[outcome.folder] = outcome
+                bar.update(1)
+                bar.set_postfix_str(f"{sum(bool(o.failure) for o in found.values())} failed")
+        except Exception as error:  # no run raises: it is the backend, in whichever way it can
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UsageError(
+                f"the workers of the sweep gave up after {len(found)} of {len(trials)} runs "
+                f"({reason}); what was finished is kept: sweep again to go on"
+            ) from error
+    return [found[trial.folder] for trial in trials]
+
+
+def _save(result: Sweep) -> None:
+    write_atomically(result.out / "sweep.csv", result.to_csv())
+    write_atomically(result.out / "sweep.md", result.to_markdown())
+    write_atomically(result.out / "runs.csv", result.runs_to_csv())

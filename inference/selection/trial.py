@@ -1,0 +1,177 @@
+"""One run of a sweep: a setting under one seed, and what is recorded of it.
+
+The record lies beside the run folder, ``seed=0.json`` beside ``seed=0/``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inference.learning.settings import Settings
+from inference.selection.grid import OPTION, PREPARATION
+from inference.undisturbed import seeded
+from pyro_models import ImageData, Pair, UsageError, build
+
+__all__ = ["FORMAT", "Judging", "Trial"]
+
+FORMAT = "pyro-models trial 1"
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How every run of a sweep is judged, however it was trained.
+
+    Attributes
+    ----------
+    num_particles
+        K of the importance-sampled bound.
+    limit
+        Only the first so many validation data.
+    seed
+        Of preparation and particles: the same draws for every run.
+    """
+
+    num_particles: int = 100
+    limit: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting under one seed: all that a worker needs.
+
+    Attributes
+    ----------
+    model
+        A registered name, or a function of ``data_shape`` and options (and ``num_classes``, where
+        it takes them) that builds a pair.
+    data
+        In memory, or what ``load_data`` takes.
+    options
+        Of the model.
+    settings
+        Of the training, but for the seed.
+    preparation
+        Of the pixels; ``None`` for what the data, or else the likelihood, says.
+    judging
+        How it is judged.
+    seed
+        Of weights, shuffling, preparation and sampling.
+    folder
+        Its run folder.
+    threads
+        Threads to train with; ``None`` for as many as there are now.
+    setting
+        The combination of the grid that it is of.
+    """
+
+    model: str | Callable[..., Pair]
+    data: ImageData | str
+    options: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    preparation: str | None
+    judging: Judging
+    seed: int
+    folder: Path
+    threads: int | None = None
+    setting: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        setting: Mapping[str, Any],
+        *,
+        options: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        preparation: str | None,
+        **rest: Any,
+    ) -> Trial:
+        """A combination of the grid on top of what all runs share."""
+        own = {k.removeprefix(OPTION): v for k, v in setting.items() if k.startswith(OPTION)}
+        training = {
+            k: v for k, v in setting.items() if not k.startswith(OPTION) and k != PREPARATION
+        }
+        return cls(
+            options={**options, **own},
+            settings={**settings, **training},
+            preparation=setting.get(PREPARATION, preparation),
+            setting=setting,
+            **rest,
+        )
+
+    @property
+    def record_path(self) -> Path:
+        """Where the record of the run is kept."""
+        return self.folder.with_name(f"{self.folder.name}.json")
+
+    def build(self, data: ImageData) -> Pair:
+        """The pair before training; its weights follow from the seed."""
+        with seeded(self.seed, torch.device("cpu")):
+            if isinstance(self.model, str):
+                return build(
+                    self.model, data.data_shape, num_classes=data.num_classes, **self.options
+                )
+            known = inspect.signature(self.model).parameters
+            labels = {"num_classes": data.num_classes} if "num_classes" in known else {}
+            return self.model(data.data_shape, **labels, **self.options)
+
+    def describe(self) -> dict[str, Any]:
+        """What makes it this run and no other, in plain values."""
+        model, data = self.model, self.data
+        if not isinstance(model, str):
+            model = getattr(model, "__qualname__", type(model).__name__)
+        if isinstance(data, ImageData):
+            sizes = {name: len(split) for name, split in data.splits.items()}
+            data_name, preparation = {"name": data.name, "splits": sizes}, data.preparation
+        else:
+            data_name, preparation = {"name": str(data)}, None
+        settings = Settings(**{**self.settings, "device": "cpu"}, seed=self.seed).plain()
+        del settings["device"]
+        described = {
+            "model": model,
+            **{f"{OPTION}{k}": v for k, v in self.options.items()},
+            **settings,
+            "data": data_name,
+            PREPARATION: self.preparation or preparation,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(described, default=repr))
+        return plain
+
+    def record(self) -> dict[str, Any] | None:
+        """What is recorded of it, or ``None`` if it was not begun.
+
+        Raises
+        ------
+        UsageError
+            If another run is in its place, or the record is damaged.
+        """
+        path = self.record_path
+        if not path.is_file():
+            if self.folder.exists():
+                raise UsageError(
+                    f"{self.folder} is there and no sweep began it: name another folder (out)"
+                )
+            return None
+        try:
+            record: dict[str, Any] = json.loads(path.read_text())
+            if record["format"] != FORMAT:
+                raise ValueError("another format")
+            was = dict(record["trial"])
+            record["outcome"], record["threads"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} is damaged; remove it and its run folder") from error
+        now = self.describe()
+        for name in [*now, *was]:
+            if was.get(name) != now.get(name):
+                raise UsageError(
+                    f"{self.folder} holds another run: it was begun with {name} "
+                    f"{was.get(name)!r}, not {now.get(name)!r}; name another folder (out)"
+                )
+        return record

@@ -1,0 +1,149 @@
+"""``pyro-models sweep``, end to end."""
+
+import csv
+import inspect
+from pathlib import Path
+
+import pytest
+
+from inference import commands
+from inference.cli import NOT_SHARED, main
+from inference.learning import Run
+
+QUICK = ["--epochs", "1", "--progress", "false", "--curve_size", "0", "--num_particles", "2"]
+SMALL = ["--options.hidden", "[4]", "--options.latent_dim", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments):
+    """The exit code, whichever way it comes."""
+    try:
+        return main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+def refused(capsys, *arguments):
+    """The one line on stderr of a call that must fail with code 2."""
+    capsys.readouterr()
+    assert call(*arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("pyro-models: error: ")
+    return lines[0]
+
+
+def rows(folder):
+    return list(csv.DictReader(Path(folder, "sweep.csv").read_text().splitlines()))
+
+
+def test_a_sweep_ends_in_tables_and_a_figure(capsys):
+    grid = ["--grid.lr", "[1e-3, 1e-2]", "--grid.options.hidden", "[[4], [5, 4]]"]
+    assert call("sweep", *grid, "--seeds", "[0, 1]", "--options.latent_dim", "1", *QUICK) == 0
+    folder = Path("sweeps/vae-digits")
+    files = {path.name for path in folder.iterdir() if path.is_file()}
+    assert files == {".pyro-models-sweep", "sweep.csv", "sweep.md", "runs.csv", "sweep.png"}
+    assert [(row["lr"], row["options.hidden"]) for row in rows(folder)] == [
+        ("0.001", "[4]"),
+        ("0.001", "[5, 4]"),
+        ("0.01", "[4]"),
+        ("0.01", "[5, 4]"),
+    ]
+    assert {row["seeds"] for row in rows(folder)} == {"2"}
+    run = Run(folder / "lr=0.01,hidden=5-4" / "seed=1").describe()
+    assert run["settings"]["lr"] == 0.01
+    assert run["settings"]["seed"] == 1
+    assert run["config"]["hidden"] == [5, 4]
+    assert run["config"]["latent_dim"] == 1
+    out = capsys.readouterr().out
+    assert "Best: lr = " in out
+    evaluate = out.splitlines()[-1].partition("pyro-models ")[2].split()
+    few = ["--num_particles", "2", "--limit", "5", "--progress", "false"]
+    assert call(*evaluate, *few) == 0
+
+
+def test_a_configuration_file_holds_a_sweep_and_the_command_line_wins():
+    Path("own.yaml").write_text(
+        "model: gmm\n"
+        "grid:\n  lr: [1e-3, 0.02]\n  options: {covariance: [diagonal, tied]}\n"
+        "  batch_size: [50, 100]\n"
+        "seeds: [3]\noptions: {num_components: 2}\nepochs: 7\n"
+        "patience: 2\nnoise_multiple: 1.5\nrestore_best: true\n"
+    )
+    extra = ["--out", "own", "--x", "covariance", "--lines", "lr"]
+    assert call("sweep", "--config", "own.yaml", *QUICK, *extra) == 0
+    assert len(rows("own")) == 8
+    assert Path("own/sweep.png").is_file()
+    run = Run("own/lr=0.02,covariance=tied,batch_size=100/seed=3").describe()
+    assert run["settings"]["lr"] == 0.02
+    assert run["settings"]["epochs"] == 1
+    assert run["settings"]["noise_multiple"] == 1.5
+    assert run["settings"]["restore_best"] is True
+    assert run["data"]["preparation"] == "dequantised"
+
+
+def test_the_same_command_again_adds_what_is_new():
+    sweep = ["sweep", *SMALL, *QUICK, "--out", "s", "--seeds", "[0]"]
+    assert call(*sweep, "--grid.lr", "[1e-3]") == 0
+    before = Path("s/lr=0.001/seed=0/checkpoint.pt").stat().st_mtime_ns
+    assert not Path("s/sweep.png").exists()  # nothing varies
+    assert call(*sweep, "--grid.lr", "[1e-3, 1e-2]") == 0
+    assert len(rows("s")) == 2
+    assert Path("s/lr=0.001/seed=0/checkpoint.pt").stat().st_mtime_ns == before
+
+
+def test_every_option_of_a_training_is_one_of_a_sweep(capsys):
+    assert call("sweep", "--help") == 0
+    text = capsys.readouterr().out
+    for name in inspect.signature(commands.train).parameters.keys() - NOT_SHARED:
+        assert f"--{name} " in text, name
+    for name in inspect.signature(commands.sweep).parameters.keys() - {"training"}:
+        assert f"--{name} " in text, name
+    assert "--seed " not in text
+    assert "--training" not in text
+
+
+GRID = ["--grid.lr", "[1e-3]"]
+MISTAKES = {
+    "no grid": ([], "grid"),
+    "no values": (["--grid.lr", "1e-3"], "lr in the grid needs a list"),
+    "unknown setting": (["--grid.rate", "[1]"], "unknown setting 'rate'"),
+    "unknown model option": (["--grid.options.depth", "[1]"], "no option depth"),
+    "options without names": (["--grid.options", "[1]"], "options in the grid need names"),
+    "bad value": (["--grid.lr", "[1e-3, -1]"], "lr must be positive"),
+    "a word for a number": (["--grid.lr", "[fast]"], "lr in the grid is float; got 'fast'"),
+    "a part for a whole": (["--grid.epochs", "[1.5]"], "epochs in the grid is int; got 1.5"),
+    "a number for a word": (["--grid.optimizer", "[3]"], "optimizer in the grid is str"),
+    "unknown optimizer": (["--grid.optimizer", "[Adma]"], "unknown optimizer 'Adma'"),
+    "unknown schedule": (["--grid.schedule", "[Cos]"], "unknown schedule 'Cos'"),
+    "unknown objective": (["--grid.objective", "[elbo, best]"], "unknown objective 'best'"),
+    "seeds": ([*GRID, "--seeds", "[a]"], "seeds"),
+    "one seed": ([*GRID, "--seed", "1"], "seed"),
+    "unknown model": ([*GRID, "--model", "gan"], "unknown model 'gan'"),
+    "unknown data": ([*GRID, "--data", "cifar"], "unknown data set 'cifar'"),
+    "unknown quantity": ([*GRID, "--quantity", "beauty"], "unknown quantity"),
+    "unknown axis": ([*GRID, "--x", "epochs"], "epochs is no setting of this sweep"),
+    "missing configuration": (["--config", "missing.yaml"], "missing.yaml"),
+    "no jobs": ([*GRID, "--jobs", "0"], "jobs"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_costs_one_line_and_code_2(mistake, capsys):
+    arguments, says = MISTAKES[mistake]
+    assert says in refused(capsys, "sweep", *arguments, *QUICK)
+    assert not Path("sweeps").exists()
+
+
+def test_a_sweep_without_a_best_is_told_and_kept(capsys):
+    sweep = ["sweep", *SMALL, *QUICK, "--seeds", "[0]", "--out", "s"]
+    message = refused(capsys, *sweep, "--grid.lr", "[1e30]")
+    assert "no run of this sweep has a score; the first: training stopped" in message
+    assert "training stopped" in rows("s")[0]["failures"]
+    both = ["--grid.preparation", "[grey, threshold]"]
+    assert "not judged on one footing" in refused(capsys, *sweep, *both)
+    assert len(rows("s")) == 2
