@@ -19,6 +19,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": commands.train,
     "evaluate": commands.evaluate,
     "compare": commands.compare,
+    "diagnose": commands.diagnose,
     "sweep": commands.sweep,
     "sample": commands.sample,
     "plot": commands.plot,

@@ -1,8 +1,18 @@
 """What the subcommands of ``pyro-models`` do; options are named as in the Python interface."""
 
-from inference.commands.judge import compare, evaluate
+from inference.commands.judge import compare, diagnose, evaluate
 from inference.commands.show import FIGURES, plot, sample
 from inference.commands.sweep import sweep
 from inference.commands.train import recorded_options, train
 
-__all__ = ["FIGURES", "compare", "evaluate", "plot", "recorded_options", "sample", "sweep", "train"]
+__all__ = [
+    "FIGURES",
+    "compare",
+    "diagnose",
+    "evaluate",
+    "plot",
+    "recorded_options",
+    "sample",
+    "sweep",
+    "train",
+]

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inference.commands.files import free_path, open_run
-from inference.evaluation import Comparison, Evaluation
+from inference.evaluation import Comparison, Diagnostics, Evaluation
 from inference.evaluation import compare as compare_evaluations
+from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
 from inference.learning.files import write_atomically
 
-__all__ = ["compare", "evaluate"]
+__all__ = ["compare", "diagnose", "evaluate"]
 
 
 def evaluate(
@@ -41,6 +42,47 @@ def evaluate(
     target = free_path(out, force=force)
     result = _evaluate(
         run, data, split=split, num_particles=num_particles, limit=limit, seed=seed, bar=progress
+    )
+    print(result)
+    if target is not None:
+        write_atomically(target, result.to_json())
+    return result
+
+
+def diagnose(
+    run: str,
+    data: str | None = None,
+    split: Literal["test", "validation", "train"] = "test",
+    num_particles: int = 1000,
+    limit: int | None = 1000,
+    seed: int = 0,
+    out: str | None = None,
+    force: bool = False,
+    progress: bool = True,
+) -> Diagnostics:
+    """Diagnose a trained guide: effective sample size, Pareto k-hat, active units, KL by dimension.
+
+    Args:
+        run: Run folder.
+        data: Other data than those it was trained on.
+        split: Which split.
+        num_particles: K, importance weights per datum.
+        limit: Only the first so many data.
+        seed: Of preparation and particles.
+        out: JSON file for the figures, those of every datum among them.
+        force: Replace that file.
+        progress: Show a progress bar.
+    """
+    target = free_path(out, force=force)
+    pair, images, _ = open_run(run, data)
+    result = diagnose_pair(
+        pair,
+        images,
+        split=split,
+        num_particles=num_particles,
+        limit=limit,
+        seed=seed,
+        progress=progress,
     )
     print(result)
     if target is not None:

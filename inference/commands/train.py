@@ -62,7 +62,8 @@ def train(
             unless given.
         all_training: Use all training data; no validation split is left.
         objective: elbo (the right one for the pair); mean_field, monte_carlo, stl, iwae, dreg,
-            renyi, rws, js, geometric_js; or Pyro's trace, trace_mean_field, trace_graph, trace_enum.
+            renyi, rws, js, geometric_js; or Pyro's trace, trace_mean_field, trace_graph,
+            trace_enum.
         objective_options: Options of the objective, e.g. --objective_options.num_particles 5.
         optimizer: Name from torch.optim; fused where it can be.
         optimizer_options: Further options of the optimiser.

@@ -1,20 +1,24 @@
 """How good is the story, and may these two numbers be compared at all?"""
 
 from inference.evaluation.comparison import Comparison, compare
+from inference.evaluation.diagnostics import Diagnostics, diagnose, pareto_k_hat
 from inference.evaluation.estimates import LogWeights, exact_log_prob, log_weights
 from inference.evaluation.evaluate import Evaluation, evaluate
 from inference.evaluation.scores import Score, from_sum, on_unit_pixels, to_bits_per_dimension
 
 __all__ = [
     "Comparison",
+    "Diagnostics",
     "Evaluation",
     "LogWeights",
     "Score",
     "compare",
+    "diagnose",
     "evaluate",
     "exact_log_prob",
     "from_sum",
     "log_weights",
     "on_unit_pixels",
+    "pareto_k_hat",
     "to_bits_per_dimension",
 ]

@@ -14,7 +14,13 @@ from inference.particles import particles
 from pyro_models import Pair, UsageError
 from pyro_models.pair import Exact, pixel_mask
 
-__all__ = ["MAX_ELEMENTS", "LogWeights", "exact_log_prob", "log_weights"]
+__all__ = [
+    "MAX_ELEMENTS",
+    "LogWeights",
+    "exact_log_prob",
+    "log_weights",
+    "numbers_per_particle",
+]
 
 MAX_ELEMENTS = 2**24
 
@@ -76,7 +82,7 @@ def log_weights(
     """
     if num_particles < 1:
         raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
-    size = _numbers_per_particle(pair)
+    size = numbers_per_particle(pair)
     mask = pixel_mask(mask, pair.data_shape, x)
     one = slice(0, 1)
     labels = None if y is None else y[one]
@@ -142,7 +148,7 @@ def _of_rows(mask: Tensor | None, rows: slice) -> Tensor | None:
     return mask if mask is None or len(mask) == 1 else mask[rows]
 
 
-def _numbers_per_particle(pair: Pair) -> int:
+def numbers_per_particle(pair: Pair) -> int:
     """Numbers in one datum's reconstruction, times the values of enumerated sites."""
     values = [site.num_values for site in pair.latent_sites.values() if site.num_values]
     return math.prod(pair.data_shape) * math.prod(values)
@@ -155,7 +161,7 @@ def exact_log_prob(
     """log p(x_seen) of a pair that knows it, (B,), nats, in chunks over data."""
     assert isinstance(pair, Pair)
     mask = pixel_mask(mask, pair.data_shape, x)
-    chunk = max(1, max_elements // _numbers_per_particle(pair))
+    chunk = max(1, max_elements // numbers_per_particle(pair))
     parts = []
     for i in range(0, len(x), chunk):
         rows = slice(i, i + chunk)

@@ -280,7 +280,7 @@ MISTAKES = {
     "no number": (["train", "--epochs", "many"], "epochs"),
     "no batch": (["train", "--batch_size", "0"], "batch_size"),
     "no rate": (["train", "--lr", "0"], "lr must be positive"),
-    "unknown objective": (["train", "--objective", "iwae"], "unknown objective"),
+    "unknown objective": (["train", "--objective", "evidence"], "unknown objective"),
     "unknown optimizer": (["train", "--optimizer", "Adma"], "unknown optimizer"),
     "unknown schedule": (["train", "--schedule", "Cos"], "unknown schedule"),
     "unknown device": (["train", "--device", "abacus"], "unknown device"),

@@ -1,0 +1,281 @@
+"""How good a guide is, datum by datum, and which latent dimensions it uses."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, kl_divergence
+from tqdm import tqdm
+
+from inference.evaluation.estimates import MAX_ELEMENTS, numbers_per_particle
+from inference.learning.settings import check_pair_fits_data, check_seed
+from inference.particles import Particles, draw
+from inference.undisturbed import stream, undisturbed
+from pyro_models import ImageData, Pair, UsageError
+
+__all__ = ["ACTIVE", "RELIABLE", "Diagnostics", "diagnose", "pareto_k_hat"]
+
+ACTIVE = 0.01
+"""A latent dimension is active if its posterior means vary over data by more than this."""
+
+RELIABLE = 0.7
+"""Importance weights with a k̂ above this have estimates that cannot be relied upon."""
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What a guide's importance weights and latent dimensions say of it.
+
+    Attributes
+    ----------
+    effective_sample_size
+        (Σ w)² / Σ w² of K weights, (B,), between 1 and K.
+    k_hat
+        Shape of the Pareto tail of the weights, (B,) (Vehtari et al. 2024): above 0.7 estimates
+        from them cannot be relied upon. NaN for fewer than 25 particles.
+    kl
+        Mean over data of KL(q(z_d | x) ‖ p(z_d)) for each latent dimension d, nats; ``None`` where
+        the guide or the prior does not factorise over dimensions.
+    posterior_mean_variance
+        Variance over data of E_q[z_d | x], for each latent dimension (Burda et al. 2016).
+    posterior_variance
+        Mean over data of Var_q[z_d | x], for each latent dimension.
+    num_particles
+        K.
+    data, split, seed
+        On which data, and the seed of their preparation and of the particles.
+    """
+
+    effective_sample_size: Tensor
+    k_hat: Tensor
+    kl: Tensor | None
+    posterior_mean_variance: Tensor
+    posterior_variance: Tensor
+    num_particles: int
+    data: str
+    split: str
+    seed: int
+
+    @property
+    def active_units(self) -> int:
+        """Number of latent dimensions whose posterior means vary by more than 0.01."""
+        return int((self.posterior_mean_variance > ACTIVE).sum())
+
+    @property
+    def share_unreliable(self) -> float:
+        """Share of the data whose k̂ is above 0.7."""
+        return float((self.k_hat > RELIABLE).double().mean())
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_json(self) -> str:
+        """All figures, those of every datum among them."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in values.items()}
+        return json.dumps({**plain, "active_units": self.active_units}, indent=2) + "\n"
+
+    def to_text(self) -> str:
+        """The figures for a terminal."""
+        ess, k_hat = self.effective_sample_size, self.k_hat
+        lines = [
+            f"{self.data} {self.split}, {len(ess):,} data, K = {self.num_particles}, "
+            f"seed {self.seed}",
+            f"effective sample size: median {float(ess.median()):.1f}, "
+            f"lowest {float(ess.min()):.1f} of {self.num_particles}",
+        ]
+        if bool(k_hat.isnan().any()):
+            lines.append("Pareto k̂: not estimated (it needs at least 25 particles)")
+        else:
+            lines.append(
+                f"Pareto k̂: median {float(k_hat.median()):.2f}, above {RELIABLE} for "
+                f"{self.share_unreliable:.1%} of the data"
+            )
+        total = len(self.posterior_mean_variance)
+        lines.append(
+            f"active units: {self.active_units} of {total} (variance over data of E[z | x] above "
+            f"{ACTIVE})"
+        )
+        lines += ["", "dimension   KL (nats)   Var over x of E[z | x]   mean of Var[z | x]"]
+        order = self.posterior_mean_variance.argsort(descending=True)
+        for d in order.tolist():
+            kl = "        –" if self.kl is None else f"{float(self.kl[d]):9.3f}"
+            lines.append(
+                f"{d:9d}   {kl}   {float(self.posterior_mean_variance[d]):22.4f}   "
+                f"{float(self.posterior_variance[d]):18.4f}"
+            )
+        return "\n".join(lines) + "\n"
+
+
+def diagnose(
+    pair: Pair,
+    data: ImageData,
+    *,
+    split: str = "test",
+    num_particles: int = 1000,
+    limit: int | None = 1000,
+    seed: int = 0,
+    max_elements: int = MAX_ELEMENTS,
+    progress: bool = False,
+) -> Diagnostics:
+    """Diagnose a pair's guide on a split.
+
+    Parameters
+    ----------
+    pair
+        A pair with a continuous latent that its guide samples; nothing of it changes.
+    data, split, limit
+        The first ``limit`` data of a split; ``None`` for all.
+    num_particles
+        K weights per datum; k̂ needs some hundreds to mean much.
+    seed
+        Of preparation and particles; the caller's generators do not move.
+    max_elements
+        Numbers that one chunk's reconstructions may hold; bounds memory whatever K is.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    UsageError
+        If the pair has no continuous latent that its guide samples, or K < 1.
+
+    Examples
+    --------
+    >>> from pyro_models import PPCA, load_data
+    >>> data = load_data("digits", preparation="dequantised")
+    >>> ppca = PPCA.maximum_likelihood(data.prepared("train").x, latent_dim=5)
+    >>> diagnose(ppca, data, num_particles=50, limit=20).active_units  # exact guide
+    5
+    """
+    check_pair_fits_data(pair, data, splits=[split], seed=seed)
+    check_seed(seed)
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit must be at least 1; got {limit}")
+    if num_particles < 1:
+        raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
+    first = next(pair.parameters())
+    prepared = data.prepared(split, seed=seed, limit=limit)
+    x = prepared.x.to(first.device, first.dtype)
+    y = None if prepared.y is None else prepared.y.to(first.device)
+    chunk = max(1, max_elements // (numbers_per_particle(pair) * num_particles))
+    weights: list[Tensor] = []
+    moments: list[_Moments] = []
+    with (
+        undisturbed(pair, seed=stream(seed, "particles")),
+        tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
+    ):
+        for i in range(0, len(x), chunk):
+            rows = slice(i, i + chunk)
+            labels = None if y is None else y[rows]
+            weights.append(_log_weights(pair, x[rows], labels, num_particles, max_elements))
+            one = draw(pair.model, pair.guide, x[rows], num_particles=1, y=labels)
+            moments.append(_moments(one))
+            bar.update(len(x[rows]))
+    log_w = torch.cat(weights, dim=1)
+    means = torch.cat([m.mean for m in moments])
+    kls = [m.kl for m in moments if m.kl is not None]
+    return Diagnostics(
+        effective_sample_size=(2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp().cpu(),
+        k_hat=pareto_k_hat(log_w).cpu(),
+        kl=torch.cat(kls).double().mean(0).cpu() if len(kls) == len(moments) else None,
+        posterior_mean_variance=means.double().var(0, unbiased=False).cpu(),
+        posterior_variance=torch.cat([m.variance for m in moments]).double().mean(0).cpu(),
+        num_particles=num_particles,
+        data=data.name,
+        split=split,
+        seed=seed,
+    )
+
+
+def _log_weights(
+    pair: Pair, x: Tensor, y: Tensor | None, num_particles: int, max_elements: int
+) -> Tensor:
+    """log w, (K, B), in chunks over particles."""
+    chunk = max(1, max_elements // (numbers_per_particle(pair) * len(x)))
+    counts = [min(chunk, num_particles - i) for i in range(0, num_particles, chunk)]
+    return torch.cat(
+        [draw(pair.model, pair.guide, x, num_particles=k, y=y).log_weight for k in counts]
+    )
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Mean and variance of q over all continuous sites, (B, d), and KL per dimension if it is."""
+
+    mean: Tensor
+    variance: Tensor
+    kl: Tensor | None
+
+
+def _moments(drawn: Particles) -> _Moments:
+    sites = {
+        name: site
+        for name, site in drawn.guide_sites.items()
+        if not site["fn"].has_enumerate_support
+    }
+    if not sites:
+        raise UsageError(
+            "there is no continuous latent that the guide samples: nothing to diagnose"
+        )
+    means = [s["fn"].mean[0].flatten(1) for s in sites.values()]
+    variances = [s["fn"].variance[0].flatten(1) for s in sites.values()]
+    kls = []
+    for name, site in sites.items():
+        q, p = site["fn"], drawn.model_sites[name]["fn"]
+        if not (isinstance(q, Independent) and isinstance(p, Independent)):
+            return _Moments(torch.cat(means, 1), torch.cat(variances, 1), None)
+        kls.append(kl_divergence(q.base_dist, p.base_dist)[0].flatten(1))
+    return _Moments(torch.cat(means, 1), torch.cat(variances, 1), torch.cat(kls, 1))
+
+
+def pareto_k_hat(log_weights: Tensor) -> Tensor:
+    """Shape k̂ of the generalised Pareto tail of importance weights, per datum.
+
+    The M = min(K/5, 3 √K) largest weights, minus the largest of the others, are fitted by the
+    estimator of Zhang & Stephens (2009) with the weakly informative prior of Vehtari, Simpson,
+    Gelman, Yao & Gabry (2024): k̂ < 0.5 has finite variance, k̂ > 0.7 is not to be relied upon.
+
+    Parameters
+    ----------
+    log_weights
+        (K, B).
+
+    Returns
+    -------
+    Tensor
+        k̂, (B,), float64; NaN for K < 25 (a tail of fewer than five weights), and −∞ where all
+        weights are equal up to rounding, as for an exact guide.
+
+    Examples
+    --------
+    >>> u = (torch.arange(5000, dtype=torch.float64) + 0.5) / 5000
+    >>> round(float(pareto_k_hat(-0.3 * u.log().unsqueeze(1))), 1)  # weights u^−0.3: k = 0.3
+    0.3
+    """
+    K, B = log_weights.shape
+    M = min(K // 5, int(3 * math.sqrt(K)))
+    if M < 5:
+        return torch.full((B,), math.nan, dtype=torch.float64)
+    rounding = 8 * torch.finfo(log_weights.dtype).eps * log_weights.abs().amax(0).double()
+    ordered = log_weights.double().sort(0).values
+    ordered = ordered - ordered[-1]
+    cutoff = ordered[-M - 1].exp()
+    excess = (ordered[-M:].exp() - cutoff).T  # (B, M), ascending
+    equal = excess[:, -1] <= rounding
+    excess = torch.where(equal[:, None], torch.arange(1, M + 1).to(excess), excess)
+    grid = 30 + int(math.sqrt(M))
+    j = torch.arange(1, grid + 1, dtype=torch.float64, device=excess.device) - 0.5
+    quartile = excess[:, int(M / 4 + 0.5) - 1].clamp_min(1e-300)
+    theta = 1 / excess[:, -1:] + (1 - math.sqrt(grid) / j.sqrt()) / (3 * quartile[:, None])
+    k = torch.log1p(-theta[:, :, None] * excess[:, None, :]).mean(-1)  # (B, grid)
+    profile = M * ((-theta / k).log() - k - 1)
+    weight = profile.softmax(-1)
+    best = (weight * theta).sum(-1, keepdim=True)
+    k_hat = torch.log1p(-best * excess).mean(-1)
+    k_hat = (M * k_hat + 10 * 0.5) / (M + 10)
+    return torch.where(equal, torch.full_like(k_hat, -math.inf), k_hat)
