@@ -181,10 +181,8 @@ class Training:
         for step in range(self.steps_per_epoch):
             rows = order[step * self.settings.batch_size : (step + 1) * self.settings.batch_size]
             labels = None if y is None else y[rows]
-            bound = self._step(step, x[rows], labels)
+            bound = self.step_on(step, x[rows], labels)
             total += bound * len(rows)
-            if step % EVERY == EVERY - 1:
-                flush_denormals(self.optimiser)
             if bar is not None:
                 self._report(bar, step, bound)
         self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
@@ -196,8 +194,8 @@ class Training:
             bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
             bar.set_postfix_str(f"bound {bound:.2f} nats per datum", refresh=False)
 
-    def _step(self, step: int, x: Tensor, y: Tensor | None) -> float:
-        """One update; returns the bound on the batch before it."""
+    def step_on(self, step: int, x: Tensor, y: Tensor | None) -> float:
+        """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""
         before = generator_states(self.device)
         first = not self.epochs and step == 0
         self.optimiser.zero_grad()
@@ -221,6 +219,8 @@ class Training:
             what = culprit(self.pair, x, y) or "the gradient (every site is finite)"
             raise self._failure(step, what)
         self.optimiser.step()
+        if step % EVERY == EVERY - 1:
+            flush_denormals(self.optimiser)
         step_schedule(self.schedule)
         return bound
 
