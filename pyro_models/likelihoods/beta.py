@@ -203,13 +203,22 @@ class BetaPixels(TorchDistribution):
         return (alpha - 1) * torch.log(x) + (beta - 1) * torch.log1p(-x) - log_b
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """A draw, clamped."""
+        """A draw, clamped: σ(log G_α − log G_β) of two Gamma draws."""
+        shape = self._extended_shape(sample_shape)
         with torch.no_grad():
-            draw = dist.Beta(widened(self.alpha), widened(self.beta), validate_args=False)
-            return self._clamped(draw.sample(sample_shape).to(self.alpha.dtype))
+            odds = _log_gamma_draw(self.alpha, shape) - _log_gamma_draw(self.beta, shape)
+            return self._clamped(torch.sigmoid(odds).to(self.alpha.dtype))
 
     def _clamped(self, x: Tensor) -> Tensor:
         precision = torch.finfo(x.dtype)
         return x.clamp(
             max(self.epsilon, precision.tiny), min(1 - self.epsilon, 1 - precision.eps / 2)
         )
+
+
+def _log_gamma_draw(concentration: Tensor, shape: torch.Size) -> Tensor:
+    """log G, G ~ Gamma(α), as log G_{α + 1} + log U / α: G itself is 0 in floats for small α."""
+    alpha = widened(concentration).expand(shape)
+    uniform = torch.rand_like(alpha).clamp_min(torch.finfo(alpha.dtype).tiny)
+    larger = dist.Gamma(alpha + 1, torch.ones_like(alpha), validate_args=False).sample()
+    return larger.log() + uniform.log() / alpha

@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods.levels import CountingLevels, level_of
+from pyro_models.likelihoods.likelihood import widened
 
 __all__ = ["Categorical", "CategoricalPixels"]
 
@@ -61,13 +62,14 @@ class Categorical(CountingLevels):
         l_j = t (j − (k − 1)/2), with t by bisection: the mean rises with t. A mean beyond the
         outermost bins' values is taken to them.
         """
-        values = self._values(mean).double()
-        steps = torch.arange(self.num_levels, device=mean.device).double()
-        low, high = (torch.full_like(mean, end, dtype=torch.float64) for end in (-50, 50))
+        wanted = widened(mean)
+        values = self._values(wanted)
+        steps = torch.arange(self.num_levels, dtype=wanted.dtype, device=mean.device)
+        low, high = torch.full_like(wanted, -50.0), torch.full_like(wanted, 50.0)
         for _ in range(60):
             middle = (low + high) / 2
             found = torch.softmax(middle.unsqueeze(-1) * steps, -1) @ values
-            below = found < mean
+            below = found < wanted
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         tilt = (low + high) / 2
         centred = steps - steps.mean()

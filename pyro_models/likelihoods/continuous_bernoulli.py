@@ -158,5 +158,14 @@ def _inverse_cdf(u: Tensor, logits: Tensor) -> Tensor:
     far = torch.where(near, torch.ones_like(logits), logits)
     a = far.abs()
     mirrored = torch.where(far > 0, 1 - u, u)  # x at l and u is 1 − x at −l and 1 − u
-    left = -torch.log1p(mirrored * torch.expm1(-a)) / a
+    few = mirrored < 0.5  # two forms of log(1 − v (1 − e^−a)), each without cancellation
+    v = torch.where(few, mirrored, 0.5)
+    left = (
+        -torch.where(
+            few,
+            torch.log1p(v * torch.expm1(-a)),
+            torch.log(torch.where(far > 0, u, 1 - u) + mirrored * torch.exp(-a)),
+        )
+        / a
+    )
     return torch.where(near, series, torch.where(far > 0, 1 - left, left)).clamp(0, 1)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods.levels import CountingLevels, level_of
+from pyro_models.likelihoods.likelihood import widened
 
 __all__ = ["LogisticMixture", "LogisticMixturePixels"]
 
@@ -68,7 +69,7 @@ class LogisticMixture(CountingLevels):
     def outputs_for(self, mean: Tensor) -> Tensor:
         """Equal weights, s = 0.1 + floor, and the μ, by bisection, whose rounded mean this is."""
         raw = math.log(math.expm1(_START))
-        wanted = mean.double()
+        wanted = widened(mean)
         scale = torch.full_like(wanted, self.floor + _START)
         low, high = torch.full_like(wanted, -2.0), torch.full_like(wanted, 3.0)
         for _ in range(50):
