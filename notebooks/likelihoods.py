@@ -13,8 +13,8 @@
 # # One VAE, every likelihood
 #
 # The decoder of a VAE gives numbers; the *likelihood* $p(x \mid z)$ says what they mean for a
-# pixel. It is one word of one call, and it decides what the bound is a bound *of*. We learn the same
-# network under each, look, and ask which of the numbers may stand in one column.
+# pixel. It is one word of one call, and it decides what the bound is a bound *of*. We learn the
+# same network under each, look, and ask which of the numbers may stand in one column.
 
 # %%
 # %matplotlib inline
@@ -134,9 +134,8 @@ table = compare(evaluations, quantities=["elbo"])
 display(Markdown(table.to_markdown()))
 
 # %% [markdown]
-# What *can* be compared: the squared errors, all on the grey scale (the Bernoulli never saw a grey
-# pixel, and it shows), and the **bits per dimension** of those that are a model of the 17-level
-# pixels:
+# What *can* be compared: the squared errors, all against the grey pixels, and the **bits per
+# dimension** of those that are a model of the 17-level pixels:
 #
 # * a density of dequantised pixels, by Jensen's inequality,
 #   $-\log_2 P(x)/D \le -\mathbb{E}_u[\log p(x_u)]/(D \ln 2) + \log_2 L$;
@@ -176,8 +175,8 @@ for epsilon in (1e-4, 1e-3, 1e-2):
 display(Markdown(compare(rows, quantities=["elbo"]).to_markdown()))
 
 # %% [markdown]
-# More nats lie between these rows than between the likelihoods above, from a number that papers
-# often leave to the code. The measure names it, so the three cannot share a column. On dequantised pixels, which are never 0 or 1, `epsilon=0` clamps
+# Tens of nats, from a number that papers often leave to the code. The measure names it, so the
+# three cannot share a column. On dequantised pixels, which are never 0 or 1, `epsilon=0` clamps
 # nothing, and the Beta is a density like the others, bits included:
 
 # %%

@@ -122,8 +122,8 @@ class Beta(Likelihood):
         """Only what clamps nothing is a density of the dequantised pixels themselves."""
         if self.epsilon:
             return (
-                "a density at clamped pixels is none of the dequantised ones; epsilon = 0 and "
-                "dequantised pixels give one"
+                "a density at clamped pixels is not one of the dequantised pixels; take epsilon = 0 "
+                "and dequantise them"
             )
         return super().why_no_bits(preparation=preparation, levels=levels)
 

@@ -16,7 +16,7 @@ from pyro_models.likelihoods.likelihood import (
 
 __all__ = ["ContinuousBernoulli", "ContinuousBernoulliPixels"]
 
-_NEAR = 0.5  # |l| below which closed forms cancel and series in y = l/2 take over
+_NEAR = 0.02  # |l| below which closed forms cancel and series in y = l/2 take over
 _LARGEST = 1e3  # |l| of the outputs for a mean, which is then within 1/l of black or white
 
 
@@ -100,7 +100,7 @@ class ContinuousBernoulliPixels(TorchDistribution):
         """1/l² − 1/(4 sinh²(l/2))."""
         near, y, far = _split(widened(self.logits))
         y2, a = y.square(), far.abs()
-        series = (1 / 3 + y2 * (-1 / 15 + y2 * (2 / 189 + y2 * (-1 / 675 + y2 * 2 / 10395)))) / 4
+        series = (1 / 3 + y2 * (-1 / 15 + y2 * 2 / 189)) / 4
         e = torch.exp(-a)
         closed = a.reciprocal().square() - e / (1 - e).square()
         return torch.where(near, series, closed).to(self.logits.dtype)
@@ -137,14 +137,14 @@ def _log_sinhc(logits: Tensor) -> Tensor:
     """log(sinh(y)/y) at y = l/2."""
     near, y, far = _split(logits)
     y2, a = y.square(), far.abs()
-    terms = 1 / 6 + y2 * (-1 / 180 + y2 * (1 / 2835 + y2 * (-1 / 37800 + y2 / 467775)))
-    return torch.where(near, y2 * terms, a / 2 + torch.log(-torch.expm1(-a)) - torch.log(a))
+    terms = 1 / 6 + y2 * (-1 / 180 + y2 / 2835)
+    return torch.where(near, y2 * terms, a / 2 + torch.log(-torch.expm1(-a) / a))
 
 
 def _mean(logits: Tensor) -> Tensor:
     near, y, far = _split(logits)
     y2, a = y.square(), far.abs()
-    terms = 1 / 3 + y2 * (-1 / 45 + y2 * (2 / 945 + y2 * (-1 / 4725 + y2 * 2 / 93555)))
+    terms = 1 / 3 + y2 * (-1 / 45 + y2 * 2 / 945)
     right = -1 / torch.expm1(-a) - 1 / a
     return torch.where(near, 0.5 + y * terms / 2, torch.where(far > 0, right, 1 - right))
 

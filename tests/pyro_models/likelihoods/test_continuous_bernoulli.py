@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_models.likelihoods import likelihood_named
 from pyro_models.likelihoods.continuous_bernoulli import ContinuousBernoulliPixels
 
-LOGITS = [0.0, 1e-12, 1e-7, 1e-4, 1e-3, 0.02, 0.4999, 0.5, 0.5001, 1.0, 3.0, 8.0, 20.0, 50.0, 80.0]
+LOGITS = [0.0, 1e-12, 1e-7, 1e-4, 1e-3, 0.0199, 0.02, 0.0201, 0.5, 1.0, 3.0, 8.0, 20.0, 50.0, 80.0]
 LOGITS += [-value for value in LOGITS[1:]]
 PIXELS = [0.0, 1e-9, 1e-4, 0.1, 1 / 3, 0.5, 0.77, 0.999, 1 - 2**-24, 1.0]
 
