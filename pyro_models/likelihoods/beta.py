@@ -122,7 +122,7 @@ class Beta(Likelihood):
         """Only what clamps nothing is a density of the dequantised pixels themselves."""
         if self.epsilon:
             return (
-                "a density at clamped pixels is not one of the dequantised pixels; take epsilon = 0 "
+                "a density at clamped pixels is not of the dequantised ones; take epsilon = 0 "
                 "and dequantise them"
             )
         return super().why_no_bits(preparation=preparation, levels=levels)
