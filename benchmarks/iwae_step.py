@@ -1,4 +1,4 @@
-"""Cost of a step of the importance-weighted bound beside hand-written PyTorch, in one alternating run.
+"""A step of the importance-weighted bound beside hand-written PyTorch, in one alternating run.
 
 784-200-200-50 tanh, binarised MNIST (noise of the same size where it is absent), batch 100, fused
 Adam for both, float32, K = 1, 5 and 50: only the ratios mean anything. Both compute

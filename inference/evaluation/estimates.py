@@ -72,7 +72,7 @@ def log_weights(
     pair, x, num_particles, y, mask, guide
         As for :func:`inference.particles.particles`.
     max_elements
-        Numbers that one chunk's reconstructions may hold; bounds memory whatever K is.
+        Numbers that one chunk's decoder outputs may hold; bounds memory whatever K is.
     progress
         Called with the number of data after each chunk of data.
 
@@ -149,9 +149,10 @@ def _of_rows(mask: Tensor | None, rows: slice) -> Tensor | None:
 
 
 def numbers_per_particle(pair: Pair) -> int:
-    """Numbers in one datum's reconstruction, times the values of enumerated sites."""
+    """Numbers of which one datum is decoded, times the values of enumerated sites."""
     values = [site.num_values for site in pair.latent_sites.values() if site.num_values]
-    return math.prod(pair.data_shape) * math.prod(values)
+    decoded = pair.likelihood.num_parameters * math.prod(pair.data_shape)
+    return decoded * math.prod(values)
 
 
 @torch.no_grad()

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from inference.evaluation.estimates import MAX_ELEMENTS, exact_log_prob, log_weights
 from inference.evaluation.scores import (
-    LEBESGUE_UNIT,
     NATS,
     SQUARED_ERROR,
     Kind,
@@ -25,7 +24,7 @@ from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.data import to_grey
+from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
 from pyro_models.pair import Exact
 
 __all__ = ["Evaluation", "evaluate"]
@@ -109,8 +108,9 @@ def evaluate(
     """Score a pair on a split.
 
     ``elbo``, ``log_likelihood`` (exact where the pair knows it, else the importance-sampled L_K),
-    ``bits_per_dimension`` (densities of dequantised pixels), ``mse_sampled`` and ``mse_mean``
-    (reconstructions from sampled and from mean z, against the grey pixels).
+    ``bits_per_dimension`` (densities of dequantised pixels, probabilities of all grey levels),
+    ``mse_sampled`` and ``mse_mean`` (reconstructions from sampled and from mean z, against the grey
+    pixels).
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def evaluate(
         )
         bounded = "importance_bound"
     elif pair.likelihood.measure is None:
-        absent["log_likelihood"] = "the cross-entropy is an objective: there is no p(x)"
+        absent["log_likelihood"] = pair.likelihood.no_probability
         bounded = "importance_bound"
     else:
         bounded = "log_likelihood"
@@ -216,22 +216,17 @@ def _squared_error(
         rows = slice(i, i + 250)
         labels = None if y is None else y[rows]
         decoded = reconstruct(pair, x[rows], y=labels, latents=latents)
-        decoded = to_grey(decoded, data.preparation, levels=data.levels)
+        decoded = pair.likelihood.grey_mean(
+            decoded, preparation=data.preparation, levels=data.levels
+        )
         errors.append((decoded - grey[rows]).square().flatten(1).mean(1))
     return torch.cat(errors)
 
 
 def _why_no_bits(pair: Pair, data: ImageData) -> str:
-    measure = pair.likelihood.measure
-    if measure is None:
-        return "the cross-entropy is an objective: there is no p(x)"
-    if measure.startswith("counting"):
-        return "probabilities of binarised pixels are not of the grey ones"
     if not data.is_images:
         return "vectors are no pixels"
-    if data.preparation != "dequantised":
-        return f"a density on {data.preparation} pixels; dequantise them"
-    return ""
+    return pair.likelihood.why_no_bits(preparation=data.preparation, levels=data.levels)
 
 
 @dataclass(frozen=True)
@@ -267,7 +262,7 @@ class _Describe:
         error: Tensor | None = None,
     ) -> Score:
         measure = self.pair.likelihood.measure
-        if measure == "Lebesgue":
+        if measure == LEBESGUE:
             measure = LEBESGUE_UNIT if self.data.is_images else "Lebesgue in the data's own units"
         preparation = self.data.preparation
         if self.data.redraws:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from pyro_models import UsageError
+from pyro_models.likelihoods.likelihood import LEBESGUE_UNIT
 
 __all__ = [
     "LEBESGUE_255",
@@ -27,8 +28,10 @@ NATS = "nats per datum"
 NATS_SUM = "nats, summed over data"
 BITS = "bits per dimension"
 SQUARED_ERROR = "squared error per pixel"
-LEBESGUE_UNIT = "Lebesgue on [0,1]"
 LEBESGUE_255 = "Lebesgue on [0,255]"
+
+_BOUNDS: dict[str, Kind] = {"log_likelihood": "lower bound", "bits_per_dimension": "upper bound"}
+_OPPOSITE: dict[str, Kind] = {"lower bound": "upper bound", "upper bound": "lower bound"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Score:
         On which data, how prepared (for random preparations with the seed), how many, of how many
         dimensions each.
     measure
-        What densities are relative to; ``None`` for no probability.
+        What densities are relative to, and what else they hang on (ε of clamped pixels); ``None``
+        for no probability.
     given
         What is conditioned on, e.g. ``y``; ``None`` for nothing.
     num_particles
@@ -91,9 +95,10 @@ class Score:
     def footing(self) -> dict[str, Any]:
         """The fields on which two scores must agree to stand in one column.
 
-        An exact value is also the tightest lower bound, so it may stand beside bounds.
+        An exact value is also the tightest bound, so it may stand beside bounds.
         """
-        exact_or_bound = self.quantity == "log_likelihood" and self.kind in ("exact", "lower bound")
+        bound = _BOUNDS.get(self.quantity)
+        exact_or_bound = bound is not None and self.kind in ("exact", bound)
         return {
             "quantity": self.quantity,
             "unit": self.unit,
@@ -103,7 +108,7 @@ class Score:
             "data": self.data,
             "split": self.split,
             "number of data": self.num_data,
-            "kind": "exact or lower bound" if exact_or_bound else self.kind,
+            "kind": f"exact or {bound}" if exact_or_bound else self.kind,
             "K": self.num_particles,
         }
 
@@ -188,29 +193,36 @@ def on_unit_pixels(score: Score) -> Score:
 
 
 def to_bits_per_dimension(score: Score, *, levels: int) -> Score:
-    """A log density of dequantised pixels as bits per dimension of pixels with L levels.
+    """A log-probability of pixels with L grey levels as bits per dimension.
 
-    −log p / (D ln 2) + log₂ L. By Jensen's inequality E_u[log p(((L − 1) x + u) / L)] − D ln L is
-    at most the log probability of the discrete pixels (Theis et al. 2016): an upper bound.
+    Of a probability of the L levels themselves: −log P / (D ln 2), exact; a lower bound on log P is
+    an upper bound on the bits. Of a density of dequantised pixels: −log p / (D ln 2) + log₂ L. By
+    Jensen's inequality E_u[log p(((L − 1) x + u) / L)] − D ln L is at most the log-probability of
+    the discrete pixels (Theis et al. 2016): an upper bound. Either is of the grey pixels.
 
     Raises
     ------
     UsageError
-        If the score is not a density of dequantised pixels.
+        If the score is neither.
     """
-    if score.measure != LEBESGUE_UNIT or not score.preparation.startswith("dequantised"):
+    counting = f"counting on {levels} levels"
+    density = score.measure == LEBESGUE_UNIT and score.preparation.startswith("dequantised")
+    probability = score.measure == counting and score.preparation == "grey"
+    if score.unit != NATS or not (density or probability):
         raise UsageError(
-            f"bits per dimension need a density of dequantised pixels; this is of "
-            f"{score.preparation} pixels relative to {score.measure}"
+            f"bits per dimension need a density of dequantised pixels, or a probability of their "
+            f"{levels} grey levels, in {NATS}; this is of {score.preparation} pixels relative to "
+            f"{score.measure}, in {score.unit}"
         )
     scale = score.dimensions * math.log(2)
     return replace(
         score,
         quantity="bits_per_dimension",
-        value=-score.value / scale + math.log2(levels),
+        value=-score.value / scale + (math.log2(levels) if density else 0.0),
         standard_error=score.standard_error / scale,
         unit=BITS,
-        kind="upper bound",
-        measure=f"counting on {levels} levels",
+        kind="upper bound" if density else _OPPOSITE.get(score.kind, score.kind),
+        measure=counting,
+        preparation="grey",
         monte_carlo_error=_scaled(score.monte_carlo_error, 1 / scale),
     )

@@ -68,6 +68,17 @@ CASES = [
     Case("vae", {**SMALL, "network": "conv", "hidden": [4, 8], "activation": "silu"}),
     Case("vae", {**SMALL, "network": "conv", "likelihood": "gaussian"}, (2, 5, 9)),
     Case("vae", {**SMALL, "likelihood": "gaussian"}, (6,)),
+    Case(
+        "vae",
+        {
+            **SMALL,
+            "network": "conv",
+            "likelihood": "categorical",
+            "likelihood_options": {"bins": 5},
+        },
+        (2, 5, 9),
+    ),
+    Case("vae", {**SMALL, "likelihood": "beta", "likelihood_options": {"epsilon": 0.0}}, (6,)),
     Case("cvae", {**SMALL, "network": "conv", "hidden": [4, 8]}),
     Case("cvae", {**SMALL, "learned_prior": True}),
     *(Case("ppca", {"guide": guide}) for guide in ("exact", "linear")),

@@ -1,5 +1,7 @@
 """Every preset builds, takes an ELBO on data as it wants them, and has its course's sizes."""
 
+import math
+
 import pytest
 import torch
 
@@ -23,6 +25,26 @@ DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
         [(16, 1, 3, 3), (32, 16, 3, 3), (4, 32 * 7 * 7)],
         [(32 * 7 * 7, 2), (32, 16, 3, 3), (16, 1, 3, 3)],
     ),
+    "toronto-beta": ([(500, 784), (4, 500)], [(500, 2), (2 * 784, 500)]),
+    **{
+        f"eindhoven-{likelihood}": (
+            [(16, 1, 3, 3), (32, 16, 3, 3), (20, 32 * 7 * 7)],
+            [(32 * 7 * 7, 10), (32, 16, 3, 3), (16, outputs, 3, 3)],
+        )
+        for likelihood, outputs in {
+            "gaussian": 2,
+            "beta": 2,
+            "categorical": 16,
+            "cross-entropy": 1,
+        }.items()
+    },
+}
+UNTRAINED = {  # nats per datum before any training: about this for every pixel
+    "bernoulli": math.log(2),
+    "cross_entropy": math.log(2),
+    "gaussian": 0.5 * math.log(2 * math.pi * 0.7**2) + (1 / 3) / (2 * 0.7**2),
+    "beta": 0.05,  # α = β = ln 2 on uniform pixels: log B(α, β) − 2 (1 − α)
+    "categorical": math.log(16),
 }
 
 
@@ -45,10 +67,20 @@ def test_preset_builds_and_takes_an_elbo(name: str) -> None:
     )
     pair.likelihood.check(x)
     loss = pair.elbo().loss(pair.model, pair.guide, x, y=torch.tensor([0, 5, 9]))
-    assert 100 * 3 < loss < 2000 * 3  # about 784 ln 2 a datum before any training
+    expected = 784 * UNTRAINED[pair.likelihood.name]
+    # the rest is KL and what the weights happen to say
+    assert loss / 3 == pytest.approx(expected, rel=0.25, abs=60)
     assert hasattr(torch.optim, settings["optimizer"])
     assert settings["lr"] > 0
     assert settings["epochs"] >= max(settings.get("snapshots", [1]))
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_preset_stops_early_only_with_data_to_validate_on(name: str) -> None:
+    settings = load_preset(name)
+    early = settings.get("patience") is not None
+    assert early == settings.get("restore_best", False) == name.startswith("eindhoven")
+    assert not (early and settings.get("all_training"))
 
 
 @pytest.mark.parametrize("name", preset_names())

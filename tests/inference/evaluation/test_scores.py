@@ -114,6 +114,7 @@ def test_a_uniform_density_costs_log2_of_the_levels(levels):
     assert bits.kind == "upper bound"
     assert bits.quantity == "bits_per_dimension"
     assert bits.measure == f"counting on {levels} levels"
+    assert bits.preparation == "grey"
     half = to_bits_per_dimension(replace(uniform, value=784 * math.log(2)), levels=levels)
     assert half.value == pytest.approx(math.log2(levels) - 1)
     assert half.standard_error == pytest.approx(0.5 / (784 * math.log(2)))
@@ -129,15 +130,53 @@ def test_bits_bound_the_probability_of_discrete_pixels():
     assert to_bits_per_dimension(score, levels=4).value == pytest.approx(1.75)
 
 
+@pytest.mark.parametrize("levels", [17, 256])
+@pytest.mark.parametrize(
+    ("kind", "of_bits"),
+    [("exact", "exact"), ("lower bound", "upper bound"), ("estimate", "estimate")],
+)
+def test_a_probability_of_all_levels_becomes_bits_exactly(levels, kind, of_bits):
+    counting = f"counting on {levels} levels"
+    uniform = replace(SCORE, value=-784 * math.log(levels), measure=counting, kind=kind)
+    bits = to_bits_per_dimension(uniform, levels=levels)
+    assert bits.value == pytest.approx(math.log2(levels), rel=1e-14)
+    assert (bits.kind, bits.measure, bits.preparation) == (of_bits, counting, "grey")
+    assert bits.standard_error == pytest.approx(0.5 / (784 * math.log(2)))
+    assert bits.monte_carlo_error == pytest.approx(0.1 / (784 * math.log(2)))
+
+
+def test_bits_of_densities_and_of_probabilities_share_a_column():
+    density = to_bits_per_dimension(
+        replace(SCORE, preparation="dequantised (seed 0)", num_particles=None, kind="exact"),
+        levels=17,
+    )
+    probability = to_bits_per_dimension(
+        replace(SCORE, measure="counting on 17 levels", num_particles=20), levels=17
+    )
+    known = replace(probability, kind="exact", num_particles=None)
+    rows = [Evaluation("x", {"bits_per_dimension": s}) for s in (density, probability, known)]
+    table = compare(rows)
+    assert len(table.columns) == 1
+    assert "exact or upper bound L_20; counting on 17 levels" in table.columns[0].subtitle
+
+
 @pytest.mark.parametrize(
     "fields",
     [
         {"preparation": "grey"},
+        {"measure": "counting on 16 levels", "preparation": "grey"},
+        {"measure": "counting on 256 levels", "preparation": "threshold"},
+        {"measure": "counting on 256 levels", "unit": NATS_SUM},
+        {"measure": None, "kind": "objective only"},
+        {
+            "measure": f"{LEBESGUE_UNIT}, pixels clamped to [ε, 1 − ε], ε = 0.001",
+            "preparation": "dequantised",
+        },
         {"measure": "counting on {0,1}", "preparation": "dequantised"},
         {"measure": LEBESGUE_255, "preparation": "dequantised"},
     ],
 )
-def test_what_is_no_density_of_dequantised_pixels_has_no_bits(fields):
+def test_what_is_neither_density_of_dequantised_nor_probability_of_all_levels_has_no_bits(fields):
     with pytest.raises(UsageError, match="dequantised pixels"):
         to_bits_per_dimension(replace(SCORE, **fields), levels=256)
 

@@ -2,10 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pyro_models import VAE, UsageError
 from pyro_models.data import PREPARATIONS, prepare
@@ -64,20 +64,98 @@ def test_extreme_outputs_give_finite_values_and_gradients(name: str, extreme: fl
     assert bool(likelihood.mean(outputs).isfinite().all())
 
 
-@pytest.mark.parametrize("scale", ["global", "pixel", "decoder", 0.1])
-@pytest.mark.parametrize("extreme", [1e4, -1e4])
-def test_extreme_scales_of_the_gaussian(scale: str | float, extreme: float) -> None:
-    likelihood = likelihood_named("gaussian", SHAPE, {"scale": scale})
-    outputs = torch.zeros(5, likelihood.num_parameters, *SHAPE)
-    outputs[:, -1] = extreme
-    outputs.requires_grad_()
-    for parameter in likelihood.parameters():
-        torch.nn.init.constant_(parameter, extreme)
-    log_prob = likelihood(outputs).log_prob(torch.rand(5, *SHAPE))
-    log_prob.sum().backward()
+@every_likelihood
+def test_outputs_of_both_extremes_side_by_side_give_finite_values_and_gradients(name: str) -> None:
+    """Each parameter of a pixel at its own of ±1e4 and 0, as a weight at one end and a mean at the
+    other."""
+    likelihood = likelihood_named(name, SHAPE)
+    torch.manual_seed(0)
+    signs = torch.randint(-1, 2, (5, likelihood.num_parameters, *SHAPE))
+    outputs = (1e4 * signs).requires_grad_()
+    log_prob = likelihood(outputs).log_prob(pixels(likelihood))
+    (gradient,) = torch.autograd.grad(log_prob.sum(), outputs)
     assert bool(log_prob.isfinite().all())
-    assert outputs.grad is not None
-    assert bool(outputs.grad.isfinite().all())
+    assert bool(gradient.isfinite().all())
+    likelihood.check(likelihood(outputs.detach()).sample())
+
+
+@every_likelihood
+def test_the_gradient_is_that_of_finite_differences(name: str) -> None:
+    likelihood = likelihood_named(name, (2,), SMALLER.get(name)).double()
+    x = torch.tensor([[0.0, 1.0], [0.25, 0.9]]).double()
+    x = x.round() if name == "bernoulli" else x
+    torch.manual_seed(0)
+    for scale in (1e-4, 1.0, 10.0):
+        outputs = scale * torch.randn(2, likelihood.num_parameters, 2).double()
+        assert torch.autograd.gradcheck(
+            lambda o: likelihood(o).log_prob(x), outputs.requires_grad_(), atol=1e-4
+        )
+
+
+SMALLER = {"categorical": {"bins": 17}, "logistic_mixture": {"levels": 17, "components": 2}}
+SUPPORT = {  # one pixel: its values, and the weight of each in a sum or an integral
+    "counting": lambda k: (torch.arange(k).double() / (k - 1), torch.ones(k).double()),
+    "Lebesgue on": lambda _: quadrature(0.0, 1.0),
+    "Lebesgue": lambda _: quadrature(-20.0, 20.0),
+}
+
+
+def quadrature(low: float, high: float) -> tuple[Tensor, Tensor]:
+    """Gauss–Legendre nodes and weights, 400 each."""
+    nodes, weights = (torch.as_tensor(v) for v in np.polynomial.legendre.leggauss(400))
+    return low + (high - low) * (nodes + 1) / 2, weights * (high - low) / 2
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name != "cross_entropy"])
+def test_it_sums_or_integrates_to_one_with_the_mean_it_gives(name: str, seed: int) -> None:
+    """Relative to the measure it names. α, β ≥ 1 for the Beta: no pole at the ends."""
+    options = {"beta": {"epsilon": 0.0}}.get(name, SMALLER.get(name))
+    likelihood = likelihood_named(name, (1,), options).double()
+    torch.manual_seed(seed)
+    outputs = 2 * torch.randn(likelihood.num_parameters, 1).double()
+    outputs = outputs.abs() + 0.6 if name == "beta" else outputs
+    measure = likelihood.measure
+    assert measure is not None
+    key = next(key for key in SUPPORT if measure.startswith(key))
+    k = 2 if "{0,1}" in measure else int(measure.split()[-2]) if key == "counting" else 0
+    values, weights = SUPPORT[key](k)
+    with torch.no_grad():
+        mass = weights * likelihood(outputs.unsqueeze(0)).log_prob(values.unsqueeze(-1)).exp()
+        assert float(mass.sum()) == pytest.approx(1, abs=1e-6)
+        if getattr(likelihood, "values_are_grey", True):
+            assert float(mass @ values) == pytest.approx(float(likelihood.mean(outputs)), abs=1e-6)
+
+
+@every_likelihood
+@pytest.mark.parametrize("seed", [0, 1])
+def test_draws_have_the_mean_and_levels_it_gives(name: str, seed: int) -> None:
+    likelihood = likelihood_named(name, SHAPE)
+    torch.manual_seed(seed)
+    outputs = 2 * torch.randn(likelihood.num_parameters, *SHAPE)
+    p_x = likelihood(outputs)
+    draws = p_x.sample((4000,))
+    likelihood.check(draws)
+    # 0.001: what the Beta's draws are clamped by
+    tolerance = 5 * draws.std(0) / math.sqrt(len(draws)) + 1.1e-3
+    assert bool(((draws.mean(0) - p_x.mean).abs() < tolerance).all())
+    measure = likelihood.measure or ""
+    if "levels" in measure:
+        steps = draws * (int(measure.split()[-2]) - 1)
+        torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
+
+
+@every_likelihood
+def test_it_can_be_expanded_over_particles(name: str) -> None:
+    likelihood = likelihood_named(name, SHAPE, SMALLER.get(name))
+    x = pixels(likelihood)
+    p_x = likelihood(torch.randn(5, likelihood.num_parameters, *SHAPE))
+    many = p_x.expand((3, 5))
+    assert many.batch_shape == (3, 5)
+    assert many.sample().shape == (3, 5, *SHAPE)
+    torch.testing.assert_close(many.log_prob(x), p_x.log_prob(x).expand(3, 5))
+    single = p_x.expand((5,)).base_dist.expand((2, 5, *SHAPE)).to_event(3)
+    torch.testing.assert_close(single.log_prob(x)[1].to(x.dtype), p_x.log_prob(x))
 
 
 @every_likelihood
@@ -90,47 +168,6 @@ def test_a_mask_leaves_pixels_out_one_by_one(name: str) -> None:
     parts = [likelihood(outputs, mask).log_prob(x) for mask in alone]
     torch.testing.assert_close(sum(parts), likelihood(outputs).log_prob(x))
     assert bool((likelihood(outputs, torch.zeros(1, *SHAPE).bool()).log_prob(x) == 0).all())
-
-
-def test_bernoulli_is_minus_the_binary_cross_entropy() -> None:
-    logits, x = torch.randn(5, *SHAPE).double(), torch.rand(5, *SHAPE).double()
-    ce = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum((1, 2, 3))
-    ours = likelihood_named("cross_entropy", SHAPE)(logits.unsqueeze(1)).log_prob(x)
-    torch.testing.assert_close(ours, ce)
-    binary = likelihood_named("bernoulli", SHAPE)(logits.unsqueeze(1)).log_prob(x.round())
-    expected = (x.round() * logits).sum((1, 2, 3)) - F.softplus(logits).sum((1, 2, 3))
-    torch.testing.assert_close(binary, expected)
-
-
-def test_bernoulli_sums_to_one_over_all_binary_images() -> None:
-    likelihood = likelihood_named("bernoulli", (3,))
-    images = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
-    outputs = torch.randn(1, 3)
-    total = likelihood(outputs.expand(8, 1, 3)).log_prob(images).logsumexp(0)
-    torch.testing.assert_close(total, torch.zeros(()), atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("scale", ["global", "pixel", "decoder", 0.25])
-def test_gaussian_density(scale: str | float) -> None:
-    likelihood = likelihood_named("gaussian", SHAPE, {"scale": scale, "floor": 0.02}).double()
-    x = torch.rand(5, *SHAPE).double()
-    outputs = torch.randn(5, likelihood.num_parameters, *SHAPE).double()
-    for parameter in likelihood.parameters():
-        torch.nn.init.normal_(parameter)
-    loc, sigma = outputs[:, 0], torch.tensor(0.25).double()
-    if isinstance(scale, str):
-        raw = outputs[:, 1] if scale == "decoder" else likelihood.raw_scale.detach()
-        sigma = 0.02 + F.softplus(raw)
-    density = -0.5 * ((x - loc) / sigma) ** 2 - sigma.log() - 0.5 * math.log(2 * math.pi)
-    torch.testing.assert_close(likelihood(outputs).log_prob(x).detach(), density.sum((1, 2, 3)))
-    shapes = {"global": [()], "pixel": [SHAPE]}
-    assert [tuple(p.shape) for p in likelihood.parameters()] == shapes.get(str(scale), [])
-
-
-def test_gaussian_starts_at_the_scale_of_a_pixel() -> None:
-    for scale in ("global", "pixel"):
-        p_x = likelihood_named("gaussian", SHAPE, {"scale": scale, "floor": 0.05})
-        assert bool(((p_x(torch.zeros(1, *SHAPE)).variance.sqrt() - 0.35).abs() < 1e-6).all())
 
 
 @pytest.mark.parametrize("name", list(LIKELIHOODS))
@@ -150,6 +187,10 @@ def test_the_outputs_for_a_mean_image_have_that_mean(name: str) -> None:
         ("bernoulli", 2.0, "pixels that are 0 or 1: binarise them"),
         ("cross_entropy", 1.5, r"pixels in \[0, 1\]; divide 0…255 pixels by 255"),
         ("cross_entropy", -0.1, r"pixels in \[0, 1\]"),
+        ("continuous_bernoulli", 1.5, r"the continuous Bernoulli is of pixels in \[0, 1\]"),
+        ("beta", -0.1, r"the Beta likelihood is of pixels in \[0, 1\]"),
+        ("categorical", 255.0, r"the likelihood categorical is of pixels in \[0, 1\]"),
+        ("logistic_mixture", -1.0, r"the likelihood logistic_mixture is of pixels in \[0, 1\]"),
         *((name, bad, "NaN or infinite") for name in LIKELIHOODS for bad in (math.nan, math.inf)),
     ],
 )
@@ -169,24 +210,6 @@ def test_data_it_cannot_have_are_refused_unless_unseen(name: str, bad: float, li
     per_datum[1, 0, 2, 2], per_datum[2, 0, 2, 2] = True, False
     with pytest.raises(UsageError, match=line):
         likelihood.check(x, per_datum)
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        ({"scale": "nope"}, "unknown Gaussian scale 'nope': global, pixel, decoder"),
-        ({"scale": 0.0}, "must be a positive number; got 0.0"),
-        ({"scale": math.inf}, "must be a positive number; got inf"),
-        ({"scale": math.nan}, "must be a positive number; got nan"),
-        ({"floor": -1.0}, "must be positive, .*; got -1.0"),
-        ({"floor": 0.0, "scale": "decoder"}, "must be positive, .*; got 0.0"),
-        ({"floor": 0.0, "scale": "pixel"}, "must be positive, .*; got 0.0"),
-        ({"width": 1.0}, "likelihood gaussian: .*width"),
-    ],
-)
-def test_options_it_cannot_have_are_one_line(options: dict[str, float | str], line: str) -> None:
-    with pytest.raises(UsageError, match=rf"^.*{line}.*\Z"):
-        likelihood_named("gaussian", SHAPE, options)
 
 
 @pytest.mark.parametrize("autocast", [False, True])

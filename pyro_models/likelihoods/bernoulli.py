@@ -1,0 +1,76 @@
+"""Binary pixels, and the cross-entropy of grey ones, which is no probability."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyro_models.errors import UsageError
+from pyro_models.likelihoods.likelihood import Likelihood, check_unit_interval
+
+__all__ = ["Bernoulli", "CrossEntropy"]
+
+
+class Bernoulli(Likelihood):
+    """Binary pixels: p(x | z) = Π_d Bernoulli(x_d; σ(l_d)), from logits l.
+
+    Measure: counting on {0, 1}. Grey pixels are refused: binarise them, or ask for the
+    cross-entropy and call it what it is.
+    """
+
+    name = "bernoulli"
+    measure = "counting on {0,1}"
+    preparation = "threshold"
+
+    def pixels(self, outputs: Tensor) -> TorchDistribution:
+        """Bernoulli(logits)."""
+        return dist.Bernoulli(logits=outputs.squeeze(-1 - len(self.data_shape)))
+
+    def outputs_for(self, mean: Tensor) -> Tensor:
+        """Logits of the mean image, within ±log 999."""
+        return torch.logit(mean, eps=1e-3).unsqueeze(0)
+
+    def why_no_bits(self, *, preparation: str, levels: int | None) -> str:
+        """It is of other pixels."""
+        return "probabilities of binarised pixels are not of the grey ones"
+
+    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
+        """Every seen pixel must be 0 or 1."""
+        super().check(x, mask)
+        binary = (x == 0) | (x == 1)
+        if mask is not None:
+            binary = binary | ~mask
+        if not bool(binary.all()):
+            raise UsageError(
+                "the Bernoulli likelihood is of pixels that are 0 or 1: binarise them (preparation "
+                "threshold, static or dynamic), or use the likelihood cross_entropy on grey pixels"
+            )
+
+
+class CrossEntropy(Likelihood):
+    """−H(p(B | x), p(B | z)) = Σ_d x_d log σ(l_d) + (1 − x_d) log σ(−l_d) for grey x in [0, 1].
+
+    The common "Bernoulli on grey pixels". It is an objective, not a probability: it does not
+    integrate to one over [0, 1], so what is built on it bounds no evidence (``measure`` is None).
+    """
+
+    name = "cross_entropy"
+    measure = None
+    preparation = "grey"
+    no_probability = "the cross-entropy is an objective: there is no p(x)"
+
+    def pixels(self, outputs: Tensor) -> TorchDistribution:
+        """Bernoulli(logits) evaluated at grey values."""
+        logits = outputs.squeeze(-1 - len(self.data_shape))
+        return dist.Bernoulli(logits=logits, validate_args=False)
+
+    def outputs_for(self, mean: Tensor) -> Tensor:
+        """Logits of the mean image, within ±log 999."""
+        return torch.logit(mean, eps=1e-3).unsqueeze(0)
+
+    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
+        """Every seen pixel must lie in [0, 1]."""
+        super().check(x, mask)
+        check_unit_interval(x, mask, who="the cross-entropy")

@@ -1,0 +1,72 @@
+"""Pixels as one of k levels: what the likelihoods that count levels share."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pyro_models.data import to_grey
+from pyro_models.errors import UsageError
+from pyro_models.likelihoods.likelihood import Likelihood, check_unit_interval
+
+__all__ = ["CountingLevels", "level_of"]
+
+MOST_LEVELS = 1024  # up to here float32 pixels fall on the right side of every edge
+
+
+class CountingLevels(Likelihood):
+    """A probability of each of k levels, k = ``num_levels``. Measure: counting on k levels.
+
+    A pixel's level is ⌊k x⌋, at most k − 1: level j of the grey value j/(k − 1) and of all values
+    that this is dequantised to.
+
+    Attributes
+    ----------
+    num_levels
+        k.
+    values_are_grey
+        Whether level j stands for the grey value j/(k − 1), or for the middle of its bin,
+        (j + ½)/k.
+    """
+
+    preparation = "grey"
+    values_are_grey: bool = True
+
+    def __init__(self, data_shape: tuple[int, ...], *, num_levels: int, option: str) -> None:
+        super().__init__(data_shape)
+        if not 2 <= num_levels <= MOST_LEVELS or num_levels != int(num_levels):
+            raise UsageError(
+                f"{option} must be a whole number from 2 to {MOST_LEVELS}; got {num_levels}"
+            )
+        self.num_levels = int(num_levels)
+        self.measure = f"counting on {self.num_levels} levels"
+
+    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
+        """Every seen pixel must lie in [0, 1]."""
+        super().check(x, mask)
+        check_unit_interval(x, mask, who=f"the likelihood {self.name}")
+
+    def why_no_bits(self, *, preparation: str, levels: int | None) -> str:
+        """Only a probability of the data's own levels is one of the grey pixels."""
+        if preparation != "grey":
+            return f"probabilities of {preparation} pixels are not of the grey ones"
+        if levels is None:
+            return "these data have no known number of grey levels"
+        if levels != self.num_levels:
+            return f"probabilities of {self.num_levels} levels are not of the data's {levels}"
+        return ""
+
+    def grey_mean(self, mean: Tensor, *, preparation: str, levels: int | None) -> Tensor:
+        """Values that are grey levels already are left alone."""
+        if self.values_are_grey:
+            return mean
+        return to_grey(mean, preparation, levels=levels)
+
+
+def level_of(x: Tensor, num_levels: int) -> Tensor:
+    """⌊k x⌋, at most k − 1, as integers.
+
+    >>> import torch
+    >>> level_of(torch.arange(256) / 255, 256).equal(torch.arange(256))
+    True
+    """
+    return (x * num_levels).floor().clamp(0, num_levels - 1).long()

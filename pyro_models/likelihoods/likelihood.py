@@ -1,0 +1,148 @@
+"""The contract of p(x | z): what every likelihood is asked, whoever asks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyro_models.data import to_grey
+from pyro_models.errors import UsageError
+
+__all__ = ["LEBESGUE", "LEBESGUE_UNIT", "Likelihood", "check_unit_interval", "widened"]
+
+LEBESGUE = "Lebesgue"  # on the scale of the data, whatever that is
+LEBESGUE_UNIT = "Lebesgue on [0,1]"
+
+
+class Likelihood(nn.Module):
+    """p(x | z) over data of shape ``data_shape``, from decoder outputs.
+
+    Attributes
+    ----------
+    name
+        Name to ask for it by.
+    measure
+        What its log-probabilities are relative to, with all that the number hangs on (levels, ε);
+        ``None`` if it is no probability at all.
+    preparation
+        The pixel preparation it is meant for.
+    num_parameters
+        Decoder outputs per pixel and channel.
+    no_probability
+        Why there is no p(x), where ``measure`` is None.
+    """
+
+    name: ClassVar[str]
+    measure: str | None
+    preparation: ClassVar[str]
+    num_parameters: int = 1
+    no_probability: ClassVar[str] = ""
+
+    def __init__(self, data_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.data_shape = tuple(data_shape)
+
+    def forward(self, outputs: Tensor, mask: Tensor | None = None) -> TorchDistribution:
+        """Distribution of x with the batch shape of ``outputs`` and one datum as its event.
+
+        Parameters
+        ----------
+        outputs
+            (\\*batch, num_parameters, \\*data_shape), unbounded.
+        mask
+            True = seen; broadcastable to (B, \\*data_shape). Unseen pixels contribute log 1.
+        """
+        pixels = self.pixels(outputs)
+        if mask is not None:
+            pixels = pixels.mask(mask)
+        return _Datum(pixels, len(self.data_shape))
+
+    def pixels(self, outputs: Tensor) -> TorchDistribution:
+        """Independent distributions of the pixels, batch shape (\\*batch, \\*data_shape)."""
+        raise NotImplementedError
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """E[x | z], (\\*batch, \\*data_shape)."""
+        return self.pixels(outputs).mean
+
+    def outputs_for(self, mean: Tensor) -> Tensor:
+        """Decoder outputs (num_parameters, \\*data_shape) that make ``mean`` the mean image."""
+        raise NotImplementedError
+
+    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
+        """Refuse data that this likelihood cannot have.
+
+        Raises
+        ------
+        UsageError
+            One line that says which pixels and what to do.
+        """
+        seen = x if mask is None else x[mask.expand_as(x)]
+        if not bool(torch.isfinite(seen).all()):
+            raise UsageError(
+                "the data hold NaN or infinite values; leave such pixels out with a mask"
+            )
+
+    def why_no_bits(self, *, preparation: str, levels: int | None) -> str:
+        """Why log p(x) is not to be had in bits per dimension; empty if it is.
+
+        Here for densities: those of dequantised pixels bound the probability of the grey ones.
+
+        Parameters
+        ----------
+        preparation
+            How the pixels are prepared.
+        levels
+            Number of grey levels in the data; ``None`` if unknown.
+        """
+        if self.no_probability:
+            return self.no_probability
+        if preparation != "dequantised":
+            return f"a density on {preparation} pixels; dequantise them"
+        return ""
+
+    def grey_mean(self, mean: Tensor, *, preparation: str, levels: int | None) -> Tensor:
+        """A mean image of this likelihood, of pixels so prepared, on the scale of grey pixels."""
+        return to_grey(mean, preparation, levels=levels)
+
+    def config(self) -> dict[str, Any]:
+        """Options that rebuild it, besides the data shape."""
+        return {}
+
+
+class _Datum(dist.Independent):
+    """Independent pixels as one event; their sum is rounded once, to the float type of the data."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return super().log_prob(value).to(value.dtype)
+
+
+def check_unit_interval(x: Tensor, mask: Tensor | None, *, who: str) -> None:
+    """Refuse data with a seen pixel outside [0, 1].
+
+    Raises
+    ------
+    UsageError
+        One line that says what to do.
+    """
+    inside = (x >= 0) & (x <= 1)
+    if mask is not None:
+        inside = inside | ~mask
+    if not bool(inside.all()):
+        raise UsageError(
+            f"{who} is of pixels in [0, 1]; divide 0…255 pixels by 255, or use the likelihood "
+            "gaussian for data of any range"
+        )
+
+
+def widened(values: Tensor) -> Tensor:
+    """In float64, where the device has it.
+
+    Densities whose terms cancel are computed there: log p is then right to the last digit of
+    float32, and better before the pixels are summed.
+    """
+    return values if values.device.type == "mps" else values.double()
