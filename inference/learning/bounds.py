@@ -13,7 +13,7 @@
 ======================  ==========================================================================
 
 Each function returns (B,) nats per datum: its value is the bound, its gradient the one to ascend.
-β, the weight of the latent terms, stays outside the average over particles: L + (1 − β) KL(q ‖ p).
+β, the weight of the latent terms, stays outside the average over particles.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def stick_the_landing(p: Particles, *, beta: Weight = 1.0) -> Tensor:
 
 def iwae(p: Particles, *, beta: Weight = 1.0) -> Tensor:
     """L_K = log (1/K) Σ w_k (Burda, Grosse & Salakhutdinov 2016); the ELBO for K = 1."""
-    return p.importance_bound() + _rest_of_kl(p, beta)
+    return _tempered(p, p.importance_bound(), beta)
 
 
 def dreg(p: Particles) -> Tensor:
@@ -81,8 +81,8 @@ def renyi(p: Particles, *, alpha: float = 0.5, beta: Weight = 1.0) -> Tensor:
     α = 0 is L_K, α → 1 the ELBO; a lower bound on log p(x) in expectation for α ≥ 0.
     """
     if alpha == 1:
-        return p.elbo() + _rest_of_kl(p, beta)
-    return log_mean_exp((1 - alpha) * p.log_weight) / (1 - alpha) + _rest_of_kl(p, beta)
+        return _tempered(p, p.elbo(), beta)
+    return _tempered(p, log_mean_exp((1 - alpha) * p.log_weight) / (1 - alpha), beta)
 
 
 def reweighted_wake_sleep(p: Particles) -> Tensor:
@@ -181,11 +181,20 @@ def _only_site(p: Particles) -> tuple[TorchDistribution, TorchDistribution, Tens
     return site["fn"], p.model_sites[names[0]]["fn"], site["value"]
 
 
-def _rest_of_kl(p: Particles, beta: Weight) -> Tensor:
-    """(1 − β) KL(q ‖ p): what a weight β takes back of the latent terms."""
-    if isinstance(beta, float) and beta == 1:
-        return p.log_likelihood.new_zeros(())
-    return (1 - beta) * p.kl.mean(0)
+def _tempered(p: Particles, bound: Tensor, beta: Weight) -> Tensor:
+    """A bound L on K particles, its latent terms weighed by β outside the average over them.
+
+    β L + (1 − β) E_q[log p(x | z)] up to β = 1, and L − (β − 1) KL(q ‖ p) above. Both are
+    E_q[log p(x | z)] − β KL(q ‖ p) at K = 1. (L + (1 − β) KL would be, too; but for K > 1 it has no
+    maximum: a guide far from the prior gains more in KL than it loses in L.)
+    """
+    if isinstance(beta, Tensor):
+        below, above = beta.clamp(max=1.0), (beta - 1).clamp(min=0.0)
+    elif beta == 1:
+        return bound
+    else:
+        below, above = min(beta, 1.0), max(beta - 1, 0.0)
+    return below * bound + (1 - below) * p.log_likelihood.mean(0) - above * p.kl.mean(0)
 
 
 def _with_gradient_of(surrogate: Tensor, *, value: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Every bound against quadrature: PPCA with one latent, float64, its guide beside the posterior."""
 
 import math
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -176,22 +177,45 @@ def test_agrees_with_pyros_renyi_where_that_is_right(pair: PPCA, alpha: float) -
 
 @pytest.mark.parametrize("name", [n for n in BOUNDS if BOUNDS[n].tempers])
 def test_beta_weighs_the_latent_terms_outside_the_average(name: str) -> None:
-    """value(β) is linear in β: value(1) + (1 − β) × the latent terms."""
+    """Linear in β up to 1, with E_q[log p(x | z)] at 0; at K = 1 that minus β KL throughout."""
     vae = VAE((3,), hidden=[4], latent_dim=2, likelihood="gaussian").double()
     data = X.expand(500, -1)
-    values = []
-    for beta in (1.0, 0.5, 2.0):
+
+    def value(beta: float, **options: Any) -> float:
         pyro.set_rng_seed(3)
-        objective = make_objective(vae, name, {**OPTIONS.get(name, {}), "beta": beta})
-        values.append(float(objective.mean(data).detach()))
-    assert values[1] - values[0] == pytest.approx(-0.5 * (values[2] - values[0]), rel=1e-9)
-    assert values[1] > values[0]
+        objective = make_objective(vae, name, {**OPTIONS.get(name, {}), **options, "beta": beta})
+        return float(objective.mean(data).detach())
+
+    assert value(1.0) - value(0.5) == pytest.approx(value(0.75) - value(0.25), rel=1e-9)
+    assert value(1.5) - value(1.0) == pytest.approx(value(2.5) - value(2.0), rel=1e-9)
+    assert value(2.0) < value(1.0)
     pyro.set_rng_seed(3)
     warming = make_objective(vae, name, OPTIONS.get(name, {}))
-    assert float(warming.mean(data, beta=0.5).detach()) == pytest.approx(values[1])
-    if name in ("iwae", "renyi", "mean_field"):  # the KL in closed form
-        kl = float(particles(vae, None, X, num_particles=1).kl.detach())
-        assert values[1] - values[0] == pytest.approx(0.5 * kl, rel=1e-9)
+    assert float(warming.mean(data, beta=0.5).detach()) == pytest.approx(value(0.5))
+    pyro.set_rng_seed(3)
+    tensor = warming.mean(data, beta=torch.tensor(2.0, dtype=torch.float64)).detach()
+    assert float(tensor) == pytest.approx(value(2.0), rel=1e-9)
+    if name in ("iwae", "renyi", "mean_field"):
+        kl = float(particles(vae, None, X, num_particles=1).kl.detach())  # in closed form
+        assert value(2.0) - value(1.0) == pytest.approx(-kl, rel=1e-9)
+        pyro.set_rng_seed(3)
+        count = OPTIONS[name].get("num_particles", 1)
+        drawn = particles(vae, None, data, num_particles=count)
+        expected = float(drawn.log_likelihood.mean().detach())
+        assert 2 * value(0.5) - value(1.0) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["iwae", "renyi"])
+def test_a_guide_far_from_the_prior_gains_nothing_while_beta_is_small(name: str) -> None:
+    vae = VAE((3,), hidden=[4], latent_dim=2, likelihood="gaussian").double()
+    objective = make_objective(vae, name, {"num_particles": 5, "beta": 0.05})
+    head = vae.guide.encoder.head.linear
+    with torch.no_grad():
+        near = float(objective.mean(X.expand(2000, -1)))
+        head.bias[:2] += 300.0
+        head.bias[2:] += 30.0
+        far = float(objective.mean(X.expand(2000, -1)))
+    assert far < near
 
 
 def test_every_particle_agrees_where_all_is_enumerated() -> None:

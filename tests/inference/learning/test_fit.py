@@ -291,7 +291,7 @@ def test_a_snapshot_of_the_end_is_drawn_where_training_stops_early(few):
         train(vae(), few, callbacks=[Snapshots(lambda pair: Figure(), at=[99])])
 
 
-@pytest.mark.parametrize("objective", ["trace", "mean_field", "trace_graph", Trace_ELBO()])
+@pytest.mark.parametrize("objective", ["trace", "trace_mean_field", "trace_graph", Trace_ELBO()])
 def test_an_objective_that_would_collapse_a_mixture_is_refused(few, objective):
     mixture = GMM(few.data_shape, num_components=3)
     with pytest.raises(UsageError, match="does not enumerate: use the objective elbo"):
