@@ -188,12 +188,10 @@ def _tempered(p: Particles, bound: Tensor, beta: Weight) -> Tensor:
     E_q[log p(x | z)] − β KL(q ‖ p) at K = 1. (L + (1 − β) KL would be, too; but for K > 1 it has no
     maximum: a guide far from the prior gains more in KL than it loses in L.)
     """
-    if isinstance(beta, Tensor):
-        below, above = beta.clamp(max=1.0), (beta - 1).clamp(min=0.0)
-    elif beta == 1:
+    if not isinstance(beta, Tensor) and beta == 1:
         return bound
-    else:
-        below, above = min(beta, 1.0), max(beta - 1, 0.0)
+    weight = torch.as_tensor(beta, dtype=bound.dtype)
+    below, above = weight.clamp(max=1.0), (weight - 1).clamp(min=0.0)
     return below * bound + (1 - below) * p.log_likelihood.mean(0) - above * p.kl.mean(0)
 
 

@@ -14,20 +14,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pyro
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from inference.learning.objectives import Objective, OfParticles
 from pyro_models import UsageError
 
 __all__ = ["Captured"]
-
-Graph = Callable[..., tuple[Tensor, ...]]
 
 
 class Captured:
@@ -62,35 +62,33 @@ class Captured:
         assert isinstance(objective.pair, nn.Module)
         self.objective = objective
         self.module: nn.Module = objective.pair
-        self.graphs: dict[tuple[Any, ...], Graph] = {}
+        self.recordings: dict[tuple[Any, ...], _Recording] = {}
 
     def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
         """As :meth:`Objective.backward`."""
-        tempered = beta != 1
-        weight = torch.tensor(beta) if tempered else None
-        key = (x.shape, x.dtype, y is None, tempered, torch.is_autocast_enabled(x.device.type))
-        parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
-        fixed = {n: p for n, p in self.module.named_parameters() if not p.requires_grad}
-        others: dict[str, Tensor] = {**fixed, **dict(self.module.named_buffers())}
-        inputs = ([p.detach() for p in parameters.values()], list(others.values()), x, y, weight)
-        if key not in self.graphs:
-            self.graphs[key] = self._record(list(parameters), list(others), inputs)
+        weight = None if beta == 1 else torch.tensor(beta, dtype=x.dtype)
+        autocast = torch.is_autocast_enabled(x.device.type)
+        key = (x.shape, x.dtype, x.device, y is None, weight is None, autocast)
+        if key not in self.recordings:
+            self.recordings[key] = self._record(x, y, weight)
+        recording = self.recordings[key]
         with torch.no_grad():
-            mean, *gradients = self.graphs[key](*inputs)
-        _add_gradients(list(parameters.values()), gradients)
+            mean, *gradients = recording.graph(recording.leaves, recording.others, x, y, weight)
+        _add_gradients(recording.leaves, gradients)
         return float(mean)
 
-    def _record(self, names: list[str], other_names: list[str], inputs: tuple[Any, ...]) -> Graph:
+    def _record(self, x: Tensor, y: Tensor | None, beta: Tensor | None) -> _Recording:
+        learned = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
+        fixed = {n: p for n, p in self.module.named_parameters() if not p.requires_grad}
+        others: dict[str, Tensor] = {**fixed, **dict(self.module.named_buffers())}
         holder = _Holder(self.module, self.objective)
+        names = [f"module.{name}" for name in (*learned, *others)]
 
         def step(
-            values: list[Tensor], others: list[Tensor], x: Tensor, y: Tensor | None, beta: Any
+            values: list[Tensor], rest: list[Tensor], x: Tensor, y: Tensor | None, beta: Any
         ) -> tuple[Tensor, ...]:
             leaves = [value.detach().requires_grad_() for value in values]
-            state = dict(zip(names, leaves, strict=True)) | dict(
-                zip(other_names, others, strict=True)
-            )
-            state = {f"module.{name}": tensor for name, tensor in state.items()}
+            state = dict(zip(names, [*leaves, *rest], strict=True))
             with torch.enable_grad(), pyro.validation_enabled(False):
                 mean = functional_call(holder, state, (x, y, 1.0 if beta is None else beta))
                 gradients = torch.autograd.grad(-mean, leaves, allow_unused=True)
@@ -99,6 +97,7 @@ class Captured:
                 z if g is None else g for g, z in zip(gradients, zeros, strict=True)
             )
 
+        inputs = [p.detach() for p in learned.values()], list(others.values()), x, y, beta
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the recorder, about its own parts
@@ -111,10 +110,37 @@ class Captured:
                 f"a step of {type(self.module).__name__} cannot be captured, since its Python "
                 f"depends on values of tensors ({reason}): leave capture out"
             ) from error
-        graph.graph.eliminate_dead_code()
-        graph.recompile()
-        recorded: Graph = graph
-        return recorded
+        _leave_out_what_does_nothing(graph)
+        return _Recording(graph, list(learned.values()), list(others.values()))
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A graph, and the module's tensors that it is run on."""
+
+    graph: Callable[..., tuple[Tensor, ...]]
+    leaves: list[nn.Parameter]
+    others: list[Tensor]
+
+
+def _leave_out_what_does_nothing(graph: GraphModule) -> None:
+    """Drop operations that return what they are given, under the same shape."""
+    aten = torch.ops.aten
+    same = (aten.alias.default, aten.detach.default)
+    reshaping = (aten.expand.default, aten.view.default, aten._unsafe_view.default)
+    for node in graph.graph.nodes:
+        if node.op != "call_function" or node.target not in (*same, *reshaping):
+            continue
+        given, result = node.args[0].meta.get("val"), node.meta.get("val")
+        if node.target in same or (
+            isinstance(given, Tensor)
+            and isinstance(result, Tensor)
+            and given.shape == result.shape
+            and given.stride() == result.stride()
+        ):
+            node.replace_all_uses_with(node.args[0])
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
 
 
 class _Holder(nn.Module):

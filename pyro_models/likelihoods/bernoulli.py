@@ -6,11 +6,31 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch.nn import functional as F
 
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods.likelihood import Likelihood, check_unit_interval
 
 __all__ = ["Bernoulli", "CrossEntropy"]
+
+
+class BernoulliPixels(dist.Bernoulli):
+    """Bernoulli(σ(l)) with log p(x) = log σ(l) + (x − 1) l.
+
+    The same numbers as torch's, which passes over memory twice as often: with many particles that
+    is most of what a step costs.
+
+    Examples
+    --------
+    >>> float(BernoulliPixels(logits=torch.tensor(-80.0)).log_prob(torch.tensor(1.0)))
+    -80.0
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x), nats, of x that broadcasts with the logits."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return torch.addcmul(F.logsigmoid(self.logits), value - 1, self.logits)
 
 
 class Bernoulli(Likelihood):
@@ -26,7 +46,7 @@ class Bernoulli(Likelihood):
 
     def pixels(self, outputs: Tensor) -> TorchDistribution:
         """Bernoulli(logits)."""
-        return dist.Bernoulli(logits=outputs.squeeze(-1 - len(self.data_shape)))
+        return BernoulliPixels(logits=outputs.squeeze(-1 - len(self.data_shape)))
 
     def outputs_for(self, mean: Tensor) -> Tensor:
         """Logits of the mean image, within ±log 999."""
@@ -64,7 +84,7 @@ class CrossEntropy(Likelihood):
     def pixels(self, outputs: Tensor) -> TorchDistribution:
         """Bernoulli(logits) evaluated at grey values."""
         logits = outputs.squeeze(-1 - len(self.data_shape))
-        return dist.Bernoulli(logits=logits, validate_args=False)
+        return BernoulliPixels(logits=logits, validate_args=False)
 
     def outputs_for(self, mean: Tensor) -> Tensor:
         """Logits of the mean image, within ±log 999."""
