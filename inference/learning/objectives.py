@@ -18,6 +18,7 @@ from pyro.infer.elbo import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from inference.learning.classification import backward_classification
 from pyro_models import Pair, UsageError
 
 __all__ = ["OBJECTIVES", "Objective", "check_objective"]
@@ -105,6 +106,9 @@ class Objective:
     def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
         """Add the gradient of the negative bound per datum to the parameters; return the bound.
 
+        A pair that classifies adds its α log q(y | x), averaged over the labelled data of the batch
+        (:class:`pyro_models.pair.Classifies`); the value returned is of the bound alone.
+
         Parameters
         ----------
         x, y
@@ -117,6 +121,7 @@ class Objective:
         float
             The estimate of the bound, nats per datum.
         """
+        backward_classification(self.pair, x, y)
         model, guide = self._conditioned(beta)
         if hasattr(self.elbo, "differentiable_loss"):
             loss = self.elbo.differentiable_loss(model, guide, x, y=y) / len(x)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from pyro.infer.elbo import ELBO
 
+from inference.learning.batches import check_labelled_per_batch
 from inference.learning.objectives import check_objective
 from pyro_models import ImageData, Pair, UsageError
 
@@ -30,6 +31,7 @@ class Settings:
     schedule_options: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 25
     batch_size: int = 128
+    labelled_per_batch: int = 0
     clip_norm: float | None = None
     beta_warmup: int = 0
     patience: int | None = None
@@ -45,6 +47,7 @@ class Settings:
             ("epochs", 0),
             ("beta_warmup", 0),
             ("curve_size", 0),
+            ("labelled_per_batch", 0),
             ("batch_size", 1),
         ):
             if getattr(self, name) < least:
@@ -136,6 +139,7 @@ def check_pair_fits(pair: Pair, data: ImageData, settings: Settings) -> None:
             "early stopping and restoring the best epoch need a validation split, and these data "
             "have none (all training data are used)"
         )
+    check_labelled_per_batch(data.split("train").y, settings.labelled_per_batch)
     check_objective(pair, settings.objective)
     if settings.beta_warmup and any(site.discrete for site in pair.latent_sites.values()):
         raise UsageError("β warm-up is not defined for enumerated or sampled discrete sites")
@@ -158,13 +162,14 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
         split = data.split(name)
         if not len(split):
             continue
-        if pair.num_classes is not None:
+        if pair.num_classes is not None and not (split.y is None and "y" in pair.latent_sites):
             if split.y is None:
                 raise UsageError(
                     f"{type(pair).__name__} needs labels, and the {name} split of {data.name} has "
                     "none"
                 )
-            if int(split.y.min()) < 0 or int(split.y.max()) >= pair.num_classes:
+            least = -1 if "y" in pair.latent_sites else 0  # who infers labels may miss some
+            if int(split.y.min()) < least or int(split.y.max()) >= pair.num_classes:
                 raise UsageError(
                     f"labels of {data.name} must lie in 0…{pair.num_classes - 1}, and its {name} "
                     f"split has {int(split.y.min())} to {int(split.y.max())}"

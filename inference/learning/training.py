@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from inference.learning.batches import batches
 from inference.learning.callbacks import Callback, Moment
 from inference.learning.files import write_atomically
 from inference.learning.history import Epoch, History
@@ -172,16 +173,23 @@ class Training:
         began = time.perf_counter()
         x, y = self._training_data()
         order = self.permutation.to(self.device)
-        total = 0.0
-        for step in range(self.steps_per_epoch):
-            rows = order[step * self.settings.batch_size : (step + 1) * self.settings.batch_size]
+        total, count = 0.0, 0
+        for step, rows in enumerate(
+            batches(
+                order,
+                batch_size=self.settings.batch_size,
+                y=y,
+                labelled_per_batch=self.settings.labelled_per_batch,
+            )
+        ):
             labels = None if y is None else y[rows]
             bound = self._step(step, x[rows], labels)
             total += bound * len(rows)
+            count += len(rows)
             if bar is not None:
                 self._report(bar, step, bound)
         self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
-        return total / self.num_train, time.perf_counter() - began
+        return total / count, time.perf_counter() - began
 
     def _report(self, bar: Any, step: int, bound: float) -> None:
         bar.update(1)
