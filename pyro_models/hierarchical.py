@@ -114,7 +114,7 @@ class TwoLayerVAE(nn.Module):
     Raises
     ------
     UsageError
-        If ``latent_dims`` are not two, or an option is unknown.
+        If ``latent_dims`` are not two positive numbers, or an option is unknown.
 
     Examples
     --------
@@ -140,8 +140,10 @@ class TwoLayerVAE(nn.Module):
         output_bias: str = "default",
     ) -> None:
         super().__init__()
-        if len(latent_dims) != 2:
-            raise UsageError(f"latent_dims are those of z1 and of z2; got {list(latent_dims)}")
+        if len(latent_dims) != 2 or min(latent_dims) < 1:
+            raise UsageError(
+                f"latent_dims are those of z1 and of z2, both positive; got {list(latent_dims)}"
+            )
         if output_bias not in OUTPUT_BIASES:
             raise UsageError(
                 f"unknown output_bias {output_bias!r}: choose from {', '.join(OUTPUT_BIASES)}"

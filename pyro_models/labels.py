@@ -73,9 +73,7 @@ class KnownLabels(dist.Categorical):
     tensor([0.2500, 1.0000])
     """
 
-    def __init__(
-        self, *, logits: Tensor, known: Tensor, validate_args: bool | None = None
-    ) -> None:
+    def __init__(self, *, logits: Tensor, known: Tensor, validate_args: bool | None = None) -> None:
         super().__init__(logits=logits, validate_args=validate_args)
         self.known = known.expand(self.batch_shape)
 
@@ -93,7 +91,7 @@ class KnownLabels(dist.Categorical):
         possible = (self.known < 0) | (self.known == value)
         return torch.where(possible, log_prob, log_prob.new_tensor(-torch.inf))
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         """The known labels; draws from p(y) where missing."""
-        drawn: Tensor = super().sample(sample_shape)
+        drawn: Tensor = super().sample(torch.Size(sample_shape))
         return torch.where(self.known < 0, drawn, self.known)

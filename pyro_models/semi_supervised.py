@@ -161,10 +161,10 @@ def _by_label(
     x: Tensor, *, y: Tensor | None = None, mask: Tensor | None = None
 ) -> Iterator[tuple[Tensor, dict[str, Any]]]:
     """The rows with a label and those without, whichever there are."""
-    known = None if y is None or len(y) != len(x) else y >= 0
-    if known is None or bool(known.all()) or not bool(known.any()):
+    if y is None or len(y) != len(x) or len((y >= 0).unique()) == 1:
         yield x, {"y": y, "mask": mask}
         return
+    known = y >= 0
     mask = pixel_mask(mask, tuple(x.shape[1:]), x)
     for rows in (known, ~known):
         seen = mask if mask is None or len(mask) != len(x) else mask[rows]
@@ -216,6 +216,8 @@ class SemiSupervisedVAE(Autoencoder):
     >>> m2.classify(torch.rand(5, 1, 8, 8)).shape
     torch.Size([5, 10])
     """
+
+    takes_missing_labels = True
 
     def __init__(
         self,

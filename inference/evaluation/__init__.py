@@ -1,5 +1,6 @@
 """How good is the story, and may these two numbers be compared at all?"""
 
+from inference.evaluation.accuracy import accuracy
 from inference.evaluation.comparison import Comparison, compare
 from inference.evaluation.estimates import LogWeights, exact_log_prob, log_weights
 from inference.evaluation.evaluate import Evaluation, evaluate
@@ -10,6 +11,7 @@ __all__ = [
     "Evaluation",
     "LogWeights",
     "Score",
+    "accuracy",
     "compare",
     "evaluate",
     "exact_log_prob",

@@ -1,4 +1,4 @@
-"""Which data a step sees: all of them once an epoch, and labelled ones beside them where few are."""
+"""Which data a step sees: all of them once an epoch; labelled ones beside them where few are."""
 
 from __future__ import annotations
 

@@ -162,14 +162,19 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
         split = data.split(name)
         if not len(split):
             continue
-        if pair.num_classes is not None and not (split.y is None and "y" in pair.latent_sites):
+        may_miss = getattr(pair, "takes_missing_labels", False)
+        if pair.num_classes is not None and not (split.y is None and may_miss):
             if split.y is None:
                 raise UsageError(
                     f"{type(pair).__name__} needs labels, and the {name} split of {data.name} has "
                     "none"
                 )
-            least = -1 if "y" in pair.latent_sites else 0  # who infers labels may miss some
-            if int(split.y.min()) < least or int(split.y.max()) >= pair.num_classes:
+            if not may_miss and bool((split.y < 0).any()):
+                raise UsageError(
+                    f"{type(pair).__name__} needs every label, and the {name} split of {data.name} "
+                    f"misses {int((split.y < 0).sum())}: use the model m2, which infers them"
+                )
+            if int(split.y.min()) < -1 or int(split.y.max()) >= pair.num_classes:
                 raise UsageError(
                     f"labels of {data.name} must lie in 0…{pair.num_classes - 1}, and its {name} "
                     f"split has {int(split.y.min())} to {int(split.y.max())}"

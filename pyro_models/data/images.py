@@ -144,6 +144,20 @@ class ImageData:
         splits = {**self.splits, "train": Split(split.x, y)}
         return replace(self, splits=splits, labels_kept=(len(kept), seed))
 
+    def labelled(self) -> ImageData:
+        """The same data, of the training data only those with a label.
+
+        Raises
+        ------
+        UsageError
+            If there are none.
+        """
+        split = self.split("train")
+        if split.y is None or not bool((split.y >= 0).any()):
+            raise UsageError(f"no training data of {self.name} have a label")
+        rows = split.y >= 0
+        return replace(self, splits={**self.splits, "train": Split(split.x[rows], split.y[rows])})
+
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
         kept = "" if self.labels_kept is None else f", {self.labels_kept[0]:,} training labels"
@@ -170,9 +184,7 @@ def _draw_labels(
     if not 0 <= seed < 2**32:
         raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
     if y.numel() and int(y.max()) >= num_classes:
-        raise UsageError(
-            f"labels of {name} must lie in 0…{num_classes - 1}; got {int(y.max())}"
-        )
+        raise UsageError(f"labels of {name} must lie in 0…{num_classes - 1}; got {int(y.max())}")
     each = labels // num_classes
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     kept = []
