@@ -2,73 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from inference.posterior.reconstruction import posterior_sites
-from pyro_models import ImageData, Pair, UsageError
+from inference.posterior.reconstruction import latent_means
+from inference.undisturbed import device_of
+from pyro_models import ImageData, Pair
 from pyro_models.data import Split
 
-__all__ = ["LatentData", "latents_as_data"]
+__all__ = ["latents_as_data"]
 
 
-@dataclass(frozen=True, repr=False)
-class LatentData(ImageData):
-    """Vectors z ~ N(μ, diag σ²): training data drawn anew at each use, the others at their mean.
+def latents_as_data(pair: Pair, data: ImageData, *, seed: int = 0) -> ImageData:
+    """E_q[z | x] of every datum, as vectors with the labels of the data.
 
-    Attributes
-    ----------
-    scales
-        σ (N, D) of the training data; the splits hold μ.
-    """
-
-    scales: Tensor = field(kw_only=True)
-
-    @property
-    def redraws(self) -> bool:
-        """Whether each use of a split draws anew."""
-        return True
-
-    def draw(self, name: str, generator: torch.Generator, *, limit: int | None = None) -> Split:
-        """A split, or its first ``limit`` data; the next draws of ``generator`` if of training."""
-        split = self.split(name)
-        x, y = split.x[:limit], None if split.y is None else split.y[:limit]
-        if name == "train":
-            x = x + self.scales[:limit] * torch.randn(x.shape, generator=generator, dtype=x.dtype)
-        return Split(x, y)
-
-    def labelled(self) -> LatentData:
-        """The same data, of the training data only those with a label."""
-        y = self.split("train").y
-        data = super().labelled()
-        assert isinstance(data, LatentData)
-        assert y is not None
-        object.__setattr__(data, "scales", self.scales[y >= 0])
-        return data
-
-
-@torch.no_grad()
-def latents_as_data(pair: Pair, data: ImageData, *, seed: int = 0) -> LatentData:
-    """What a pair infers of data, as data: z ~ q(z | x) for training, E_q[z | x] for the others.
-
-    A second pair can then be learned on it, as M2 on the latents of a VAE (M1) in Kingma et al.
-    (2014). Labels go along.
+    A second pair can then be learned on them, as M2 on the latents of a VAE (M1) by Kingma et al.
+    (2014). Its scores are of these vectors, not of the pixels: they compare with nothing else.
 
     Parameters
     ----------
     pair
-        A pair with one continuous latent site and a Normal guide.
+        A pair with continuous latents; nothing of it changes.
     data
-        Its data; random preparations are drawn once, with the seed.
+        Its data; the pixels are prepared once, with the seed.
     seed
         Of the preparation.
 
     Raises
     ------
     UsageError
-        If the pair has other latents.
+        If the pair has no continuous latent, or needs labels that are missing.
 
     Examples
     --------
@@ -77,25 +41,16 @@ def latents_as_data(pair: Pair, data: ImageData, *, seed: int = 0) -> LatentData
     >>> latents_as_data(vae, load_data("digits"))
     ImageData(digits latents, (5,), train 1,257, validation 180, test 360, grey)
     """
-    if [site.discrete for site in pair.latent_sites.values()] != [False]:
-        raise UsageError(
-            f"latents are taken from a pair with one continuous site; {type(pair).__name__} has "
-            f"{', '.join(pair.latent_sites)}"
-        )
-    (name,) = pair.latent_sites
-    like = next(pair.parameters())
-    splits, scales = {}, None
-    for key in data.splits:
-        split = data.prepared(key, seed=seed)
-        parts = [posterior_sites(pair, x.to(like), y=None)[name] for x in split.x.split(1000)]
-        splits[key] = Split(torch.cat([q.mean for q in parts]).cpu(), split.y)
-        if key == "train":
-            scales = torch.cat([q.stddev for q in parts]).cpu()
-    assert scales is not None
-    return LatentData(
-        f"{data.name} latents",
-        splits,
-        num_classes=data.num_classes,
-        labels_kept=data.labels_kept,
-        scales=scales,
+    device, dtype = device_of(pair), next(pair.parameters()).dtype
+    splits = {}
+    for name in data.splits:
+        split = data.prepared(name, seed=seed)
+        parts = []
+        for i in range(0, len(split), 1000):
+            rows = slice(i, i + 1000)
+            y = None if split.y is None else split.y[rows].to(device)
+            parts.append(latent_means(pair, split.x[rows].to(device, dtype), y=y).cpu())
+        splits[name] = Split(torch.cat(parts), split.y)
+    return replace(
+        data, name=f"{data.name} latents", splits=splits, preparation="grey", levels=None
     )
