@@ -30,10 +30,10 @@ from inference.posterior import latents_as_data
 from pyro_models import CVAE, VAE, ImageData, SemiSupervisedVAE, load_data, load_preset
 from pyro_models.networks import make_classifier
 
-OPTIONS = {"latent_dim": 8, "hidden": [256], "likelihood": "gaussian"}
+OPTIONS = {"latent_dim": 8, "hidden": [400], "likelihood": "gaussian"}
 ALPHA = 2.0
 FIRST_STEPS = 300  # on the labelled data alone
-BATCH = 200
+BATCH = 100
 
 
 def m1(data: ImageData, epochs: int) -> VAE:
@@ -136,7 +136,7 @@ def main() -> None:
             pixels = images.with_labels(labels, seed=draw)
             methods: dict[str, Callable[[], float]] = {
                 "M1 + M2": lambda d=draw, x=features: by_m2(x, options.epochs, d),
-                "classifier, latents": lambda d=draw, x=features: by_classifier(x, [256], d),
+                "classifier, latents": lambda d=draw, x=features: by_classifier(x, [400], d),
                 "classifier, pixels": lambda d=draw, x=pixels: by_classifier(x, [500], d),
                 "all-zero label": lambda d=draw, x=features: by_zeros(x, options.epochs, d),
             }

@@ -14,7 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
-NAMES = ("smoke", "density_models")
+NAMES = ("smoke", "density_models", "conditioning")
 METADATA = {
     "jupytext": {
         "formats": "ipynb,py:percent",
