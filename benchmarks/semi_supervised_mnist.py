@@ -118,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 3000])
     parser.add_argument("--draws", type=int, default=5, help="draws of labels (default 5)")
-    parser.add_argument("--epochs", type=int, default=8, help="of M1 and of M2 (default 8)")
+    parser.add_argument("--epochs", type=int, default=10, help="of M1 and of M2 (default 10)")
     parser.add_argument("--threads", type=int, help="threads of torch (default: its own)")
     parser.add_argument("--pixels", type=int, metavar="EPOCHS", help="also M2 on pixels: 10 min")
     options = parser.parse_args()
