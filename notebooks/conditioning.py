@@ -205,5 +205,6 @@ for name, values in found.items():
     print(f"{name:32}" + "".join(f"{sum(draws) / DRAWS:8.3f}" for draws in values))
 
 # %% [markdown]
-# M2 gains most over the classifier where labels are few, and little where they are many. On MNIST, `benchmarks/semi_supervised_mnist.py` does the same with 100 and 3,000 labels, and
+# M2 gains most over the classifier where labels are few, and little where they are many. On MNIST,
+# `benchmarks/semi_supervised_mnist.py` does the same with 100 and 3,000 labels, and
 # `docs/how-many-labels.md` says what to choose.
