@@ -1,17 +1,20 @@
 """p(x, z): generative models in Pyro, each with the guide that belongs to it.
 
-``VAE``, ``CVAE``, ``PPCA`` and ``GMM`` are pairs: a model, a guide, and the contract of
-:class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
+``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``PPCA`` and ``GMM`` are pairs: a model,
+a guide, and the contract of :class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are
+about.
 """
 
 from pyro_models.conditional import CVAE
 from pyro_models.data import ImageData, load_data
 from pyro_models.errors import UsageError
 from pyro_models.gmm import GMM
+from pyro_models.hierarchical import TwoLayerVAE
 from pyro_models.pair import Pair
 from pyro_models.ppca import PPCA
 from pyro_models.presets import load_preset, preset_names
 from pyro_models.registry import build
+from pyro_models.semi_supervised import SemiSupervisedVAE
 from pyro_models.vae import VAE
 
 __all__ = [
@@ -21,6 +24,8 @@ __all__ = [
     "VAE",
     "ImageData",
     "Pair",
+    "SemiSupervisedVAE",
+    "TwoLayerVAE",
     "UsageError",
     "build",
     "load_data",

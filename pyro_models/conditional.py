@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyro
+import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_models.autoencoder import Autoencoder
 from pyro_models.errors import UsageError
+from pyro_models.labels import known_labels
 from pyro_models.likelihoods import Likelihood
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, NormalHead
 from pyro_models.pair import data_plate, fill_unseen, one_hot, pixel_mask, register_with_svi
 from pyro_models.standard_normal import StandardNormal
 
 __all__ = ["CVAE"]
+
+MISSING_LABELS = ("refuse", "zeros")
 
 
 class LabelPrior(nn.Module):
@@ -31,15 +35,38 @@ class LabelPrior(nn.Module):
         return self.head(label.to(self.head.linear.weight.dtype))
 
 
-def _label_per_datum(y: Tensor | None, num_classes: int, size: int | None) -> Tensor:
-    """One-hot labels (size, num_classes), or (1, num_classes) for one label shared by all."""
-    label = one_hot(y, num_classes, who="a CVAE")
-    if label.dim() != 2 or (size is not None and len(label) not in (1, size)):
-        raise UsageError(
-            f"a CVAE needs one label per datum; got labels of shape {tuple(label.shape[:-1])} for "
-            f"{'as many' if size is None else size} data"
-        )
-    return label
+class LabelCode(nn.Module):
+    """Labels as one-hot vectors; a missing one is refused, or coded as all zeros."""
+
+    indicator: Tensor
+
+    def __init__(self, num_classes: int, missing_label: str) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.missing_label = missing_label
+        self.register_buffer("indicator", torch.zeros(()), persistent=False)  # knows the device
+
+    def forward(self, y: Tensor | None) -> Tensor:
+        """Labels (\\*batch,) to (\\*batch, num_classes)."""
+        if self.missing_label == "refuse":
+            return one_hot(y, self.num_classes, who="a CVAE")
+        device = self.indicator.device
+        size = None if y is None else y.numel()
+        known = None if y is None else y.reshape(-1)
+        label = known_labels(known, self.num_classes, size, device=device, who="a CVAE")
+        code = one_hot(label.clamp(min=0), self.num_classes, who="a CVAE")
+        code = code * (label >= 0).unsqueeze(-1)
+        return code if y is None else code.reshape(*y.shape, -1)
+
+    def per_datum(self, y: Tensor | None, size: int | None) -> Tensor:
+        """One row per datum (size, num_classes), or (1, num_classes) for one shared by all."""
+        code: Tensor = self(y)
+        if code.dim() != 2 or (size is not None and len(code) not in (1, size)):
+            raise UsageError(
+                f"a CVAE needs one label per datum; got labels of shape {tuple(code.shape[:-1])} "
+                f"for {'as many' if size is None else size} data"
+            )
+        return code
 
 
 class CVAEModel(nn.Module):
@@ -51,15 +78,15 @@ class CVAEModel(nn.Module):
         likelihood: Likelihood,
         *,
         latent_dim: int,
-        num_classes: int,
+        code: LabelCode,
         learned_prior: bool,
     ) -> None:
         super().__init__()
         self.decoder = decoder
         self.likelihood = likelihood
-        self.num_classes = num_classes
+        self.code = code
         self.standard = StandardNormal(latent_dim)
-        self.label_prior = LabelPrior(num_classes, latent_dim) if learned_prior else None
+        self.label_prior = LabelPrior(code.num_classes, latent_dim) if learned_prior else None
 
     def prior(self, label: Tensor) -> TorchDistribution:
         """p(z | y) for one-hot labels."""
@@ -75,7 +102,7 @@ class CVAEModel(nn.Module):
     ) -> Tensor:
         """The generative story for given labels."""
         register_with_svi(self)
-        label = _label_per_datum(y, self.num_classes, n if x is None else len(x))
+        label = self.code.per_datum(y, n if x is None else len(x))
         mask = pixel_mask(mask, self.likelihood.data_shape, x)
         with data_plate(x, len(label) if n is None else n, self.standard.zeros):
             z = pyro.sample("z", self.prior(label))
@@ -86,10 +113,10 @@ class CVAEModel(nn.Module):
 class CVAEGuide(nn.Module):
     """q(z | x, y) from the encoder; unseen pixels are fed to it as 0."""
 
-    def __init__(self, encoder: nn.Module, num_classes: int) -> None:
+    def __init__(self, encoder: nn.Module, code: LabelCode) -> None:
         super().__init__()
         self.encoder = encoder
-        self.num_classes = num_classes
+        self.code = code
 
     def forward(
         self,
@@ -101,7 +128,7 @@ class CVAEGuide(nn.Module):
     ) -> None:
         """Sample z given x and its label."""
         register_with_svi(self)
-        label = _label_per_datum(y, self.num_classes, len(x))
+        label = self.code.per_datum(y, len(x))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x):
             pyro.sample("z", self.encoder(fill_unseen(x, seen), label))
@@ -122,6 +149,12 @@ class CVAE(Autoencoder):
         Number of labels.
     learned_prior
         False: p(z | y) = N(0, I). True: a learned Normal per label.
+    missing_label
+        ``"refuse"``, or ``"zeros"``: a missing label (−1) becomes a vector of zeros. That is a
+        common mistake, kept to be compared with: "missing" is then one more class with data of its
+        own, the unlabelled ones teach p(x | y) of no label, and the bound is one on log p(x | y)
+        for some data and on log p(x | missing) for others. Use
+        :class:`pyro_models.semi_supervised.SemiSupervisedVAE` instead, which sums y out.
     latent_dim, network, hidden, activation, likelihood, likelihood_options, output_bias
         As for :class:`pyro_models.vae.VAE`.
 
@@ -140,6 +173,7 @@ class CVAE(Autoencoder):
         num_classes: int,
         latent_dim: int = 40,
         learned_prior: bool = False,
+        missing_label: str = "refuse",
         network: str = "dense",
         hidden: Sequence[int] = (256,),
         activation: str = "relu",
@@ -149,8 +183,13 @@ class CVAE(Autoencoder):
     ) -> None:
         if num_classes < 1:
             raise UsageError(f"a CVAE needs at least one class; got {num_classes}")
+        if missing_label not in MISSING_LABELS:
+            raise UsageError(
+                f"unknown missing_label {missing_label!r}: choose from {', '.join(MISSING_LABELS)}"
+            )
         self.num_classes = num_classes
         self.learned_prior = learned_prior
+        self.missing_label = missing_label
         super().__init__(
             data_shape,
             context=num_classes,
@@ -168,18 +207,23 @@ class CVAE(Autoencoder):
             decoder,
             likelihood,
             latent_dim=self.latent_dim,
-            num_classes=self.num_classes,
+            code=LabelCode(self.num_classes, self.missing_label),
             learned_prior=self.learned_prior,
         )
 
     def _make_guide(self, encoder: Encoder) -> CVAEGuide:
-        return CVAEGuide(encoder, self.num_classes)
+        return CVAEGuide(encoder, LabelCode(self.num_classes, self.missing_label))
+
+    @property
+    def takes_missing_labels(self) -> bool:
+        """Whether a label may be −1."""
+        return self.missing_label == "zeros"
 
     def decode(
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
     ) -> dict[str, TorchDistribution]:
         """p(x | z, y) for ``latents["z"]`` (\\*batch, latent_dim) and labels that broadcast."""
-        label = one_hot(y, self.num_classes, who="a CVAE")
+        label = self.model.code(y)
         return {"x": self.likelihood(self.model.decoder(latents["z"], label))}
 
     def config(self) -> dict[str, Any]:
@@ -188,4 +232,5 @@ class CVAE(Autoencoder):
             **super().config(),
             "num_classes": self.num_classes,
             "learned_prior": self.learned_prior,
+            "missing_label": self.missing_label,
         }

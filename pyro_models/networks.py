@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from pyro_models.errors import UsageError
 
-__all__ = ["NormalHead", "dense", "make_decoder", "make_encoder"]
+__all__ = ["NormalHead", "dense", "make_classifier", "make_decoder", "make_encoder"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -89,7 +89,15 @@ class DenseFeatures(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """(\\*batch, \\*data_shape) to (\\*batch, hidden[-1])."""
-        return self.body(_join(x.flatten(-self.data_dims), context))
+        flat = x.flatten(-self.data_dims)
+        if context is None or context.shape[:-1] == flat.shape[:-1]:
+            return self.body(_join(flat, context))
+        # many contexts of one datum (enumerated labels): W [x, c] = W_x x + W_c c, x only once
+        first = self.body[0]
+        assert isinstance(first, nn.Linear)
+        w_x, w_c = first.weight.split([flat.shape[-1], context.shape[-1]], dim=-1)
+        c = F.linear(context.to(flat.dtype), w_c)
+        return self.body[1:](F.linear(flat, w_x, first.bias) + c)
 
 
 class ConvFeatures(nn.Module):
@@ -122,6 +130,20 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> TorchDistribution:
         """(\\*batch, \\*data_shape) to a Normal over z of batch shape (\\*batch,)."""
         return self.head(self.features(x, context))
+
+
+class Classifier(nn.Module):
+    """Logits of q(y | x)."""
+
+    def __init__(self, features: DenseFeatures | ConvFeatures, num_classes: int) -> None:
+        super().__init__()
+        self.features = features
+        self.head = nn.Linear(features.out_features, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(\\*batch, \\*data_shape) to (\\*batch, num_classes)."""
+        logits: Tensor = self.head(self.features(x))
+        return logits
 
 
 class DenseDecoder(nn.Module):
@@ -244,6 +266,20 @@ def make_encoder(
     _check(network, data_shape, hidden, latent_dim, activation)
     body = DenseFeatures if network == "dense" else ConvFeatures
     return Encoder(body(data_shape, hidden, context, activation), latent_dim)
+
+
+def make_classifier(
+    network: str,
+    data_shape: tuple[int, ...],
+    hidden: Sequence[int],
+    num_classes: int,
+    *,
+    activation: str = "relu",
+) -> Classifier:
+    """Network for q(y | x): the encoder's body, with one output per class."""
+    _check(network, data_shape, hidden, num_classes, activation)
+    body = DenseFeatures if network == "dense" else ConvFeatures
+    return Classifier(body(data_shape, hidden, 0, activation), num_classes)
 
 
 def make_decoder(

@@ -24,6 +24,7 @@ from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood
 
 __all__ = [
+    "Classifies",
     "Exact",
     "LatentSite",
     "Pair",
@@ -130,6 +131,34 @@ class Exact(Protocol):
 
     def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> Any:
         """p(latents | x_seen), batch shape (B,)."""
+        ...
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """A pair whose guide has a classifier q(y | x) that the bound of labelled data leaves out.
+
+    Training maximises, over a batch,
+
+    mean of the bound over all data + α · mean of log q(y | x) over the data with a label.
+
+    Both are means, so α depends neither on the batch size nor on how many labels there are; a batch
+    without a label has no second term. In a sum over N data it is α N (Kingma et al. 2014, eq. 9).
+    """
+
+    num_classes: int
+    classification_weight: float
+
+    def log_label_prob(self, x: Tensor, y: Tensor) -> Tensor:
+        """log q(y | x) of the labels y, (B,), nats; 0 where a label is missing (−1)."""
+        ...
+
+    def log_label_prior(self, y: Tensor) -> Tensor:
+        """log p(y), (B,), nats; 0 where a label is missing."""
+        ...
+
+    def classify(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """q(y | x), (B, C)."""
         ...
 
 

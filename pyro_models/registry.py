@@ -12,13 +12,22 @@ from torch import nn
 from pyro_models.conditional import CVAE
 from pyro_models.errors import UsageError
 from pyro_models.gmm import GMM
+from pyro_models.hierarchical import TwoLayerVAE
 from pyro_models.pair import Pair
 from pyro_models.ppca import PPCA
+from pyro_models.semi_supervised import SemiSupervisedVAE
 from pyro_models.vae import VAE
 
 __all__ = ["PAIRS", "build", "name_of"]
 
-PAIRS: dict[str, type[nn.Module]] = {"vae": VAE, "cvae": CVAE, "ppca": PPCA, "gmm": GMM}
+PAIRS: dict[str, type[nn.Module]] = {
+    "vae": VAE,
+    "cvae": CVAE,
+    "m2": SemiSupervisedVAE,
+    "two_layer_vae": TwoLayerVAE,
+    "ppca": PPCA,
+    "gmm": GMM,
+}
 
 
 def build(

@@ -21,6 +21,9 @@ def open_run(run: str, data: str | None = None) -> tuple[Pair, ImageData, dict[s
     pair = folder.load_pair()
     used = record["data"]
     images = load_data(data or used["name"], all_training="validation" not in used["splits"])
+    if used.get("labels_kept") and data is None:
+        labels, seed = used["labels_kept"]
+        images = images.with_labels(labels, seed=seed)
     if used["preparation"] != "grey":
         images = images.with_preparation(used["preparation"])
     return pair, images, record

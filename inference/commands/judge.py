@@ -21,12 +21,13 @@ def evaluate(
     split: Literal["test", "validation", "train"] = "test",
     num_particles: int = 100,
     limit: int | None = None,
+    with_labels: bool = False,
     seed: int = 0,
     out: str | None = None,
     force: bool = False,
     progress: bool = True,
 ) -> Evaluation:
-    """Score a trained pair: bounds, exact evidence where it exists, reconstruction errors.
+    """Score a trained pair: bounds, exact evidence where it exists, errors, accuracy.
 
     Args:
         run: Run folder.
@@ -34,6 +35,7 @@ def evaluate(
         split: Which split.
         num_particles: K of the importance-sampled bound.
         limit: Only the first so many data.
+        with_labels: Give a pair that infers labels those of the data; scores are then of p(x | y).
         seed: Of preparation and particles.
         out: JSON file for the scores.
         force: Replace that file.
@@ -41,7 +43,14 @@ def evaluate(
     """
     target = free_path(out, force=force)
     result = _evaluate(
-        run, data, split=split, num_particles=num_particles, limit=limit, seed=seed, bar=progress
+        run,
+        data,
+        split=split,
+        num_particles=num_particles,
+        limit=limit,
+        with_labels=with_labels,
+        seed=seed,
+        bar=progress,
     )
     print(result)
     if target is not None:

@@ -26,6 +26,8 @@ def train(
     data: str = "digits",
     preparation: str | None = None,
     all_training: bool = False,
+    labels: int | float | None = None,
+    labels_seed: int = 0,
     objective: str = "elbo",
     objective_options: dict[str, Any] | None = None,
     optimizer: str = "Adam",
@@ -35,6 +37,7 @@ def train(
     schedule_options: dict[str, Any] | None = None,
     epochs: int = 25,
     batch_size: int = 128,
+    labelled_per_batch: int = 0,
     clip_norm: float | None = None,
     beta_warmup: int = 0,
     patience: int | None = None,
@@ -55,12 +58,15 @@ def train(
     """Train a model/guide pair and keep it in a run folder.
 
     Args:
-        model: vae, cvae, ppca or gmm.
+        model: vae, cvae, m2, two_layer_vae, ppca or gmm.
         options: Options of the model, e.g. --options.latent_dim 2 --options.hidden "[400, 100]".
         data: digits (bundled), mnist, fashion-mnist, or a .npy or .npz file.
         preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood
             unless given.
         all_training: Use all training data; no validation split is left.
+        labels: How many training labels are kept, equally many of each class: a number, or a
+            fraction such as 0.5; the others are missing (-1). All of them unless given.
+        labels_seed: Of the draw of these labels.
         objective: elbo (the right one for the pair); mean_field, monte_carlo, stl, iwae, dreg,
             renyi, rws, js, geometric_js; or Pyro's trace, trace_mean_field, trace_graph,
             trace_enum.
@@ -72,6 +78,7 @@ def train(
         schedule_options: Options of the schedule.
         epochs: Passes over the training data.
         batch_size: Data per step.
+        labelled_per_batch: Data with a label beside them in each step, where labels are few.
         clip_norm: Largest norm of the gradient of the bound per datum.
         beta_warmup: Epochs over which the weight of the latent terms rises to 1.
         patience: Stop after this many epochs without a better validation bound.
@@ -91,6 +98,8 @@ def train(
         progress: Show a progress bar.
     """
     images = load_data(data, all_training=all_training)
+    if labels is not None:
+        images = images.with_labels(labels, seed=labels_seed)
     if "num_classes" in (options or {}):
         raise UsageError("the number of classes comes from the data: leave num_classes out")
     check_seed(seed)
@@ -111,6 +120,7 @@ def train(
         schedule_options=schedule_options,
         epochs=epochs,
         batch_size=batch_size,
+        labelled_per_batch=labelled_per_batch,
         clip_norm=clip_norm,
         beta_warmup=beta_warmup,
         patience=patience,
@@ -147,12 +157,15 @@ def recorded_options(out: str) -> dict[str, Any]:
         raise UsageError(f"there is no run to resume in {out}")
     record = run.describe()
     made_by_data = ("data_shape", "num_classes")
+    labels, labels_seed = record["data"].get("labels_kept") or (None, 0)
     return {
         "model": record["model"],
         "options": {k: v for k, v in record["config"].items() if k not in made_by_data},
         "data": record["data"].get("name"),
         "preparation": record["data"].get("preparation"),
         "all_training": "validation" not in record["data"].get("splits", {}),
+        "labels": labels,
+        "labels_seed": labels_seed,
         **record["settings"],
     }
 

@@ -1,5 +1,6 @@
 """How good is the story, and may these two numbers be compared at all?"""
 
+from inference.evaluation.accuracy import accuracy
 from inference.evaluation.comparison import Comparison, compare
 from inference.evaluation.diagnostics import Diagnostics, diagnose, pareto_k_hat
 from inference.evaluation.estimates import LogWeights, exact_log_prob, log_weights
@@ -12,6 +13,7 @@ __all__ = [
     "Evaluation",
     "LogWeights",
     "Score",
+    "accuracy",
     "compare",
     "diagnose",
     "evaluate",

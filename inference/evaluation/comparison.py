@@ -11,6 +11,7 @@ from typing import Any
 
 from inference.evaluation.evaluate import Evaluation
 from inference.evaluation.scores import (
+    FRACTION,
     LEBESGUE_255,
     NATS_SUM,
     SQUARED_ERROR,
@@ -28,6 +29,7 @@ QUANTITIES = {
     "bits_per_dimension": "bits per dimension",
     "mse_sampled": "MSE, z sampled",
     "mse_mean": "MSE, z mean",
+    "accuracy": "accuracy",
 }
 
 
@@ -54,7 +56,7 @@ class Column:
         """The footing in a line: unit, kind, measure, preparation."""
         f = self.footing
         parts = [f["unit"]]
-        if f["unit"] != SQUARED_ERROR:
+        if f["unit"] not in (SQUARED_ERROR, FRACTION):
             if f["kind"] == "objective only":
                 parts.append("objective only")
             else:
@@ -245,7 +247,7 @@ def _converted(score: Score) -> Score:
 
 
 def _number(score: Score) -> str:
-    digits = 2 if score.unit not in (SQUARED_ERROR, "bits per dimension") else 4
+    digits = 4 if score.unit in (SQUARED_ERROR, FRACTION, "bits per dimension") else 2
     error = (
         ""
         if score.standard_error != score.standard_error

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from inference.evaluation.accuracy import accuracy
 from inference.evaluation.estimates import MAX_ELEMENTS, exact_log_prob, log_weights
 from inference.evaluation.scores import (
     NATS,
@@ -25,7 +26,7 @@ from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
-from pyro_models.pair import Exact
+from pyro_models.pair import Classifies, Exact
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -100,6 +101,7 @@ def evaluate(
     split: str = "test",
     num_particles: int = 100,
     limit: int | None = None,
+    with_labels: bool = False,
     name: str | None = None,
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
@@ -110,7 +112,8 @@ def evaluate(
     ``elbo``, ``log_likelihood`` (exact where the pair knows it, else the importance-sampled L_K),
     ``bits_per_dimension`` (densities of dequantised pixels, probabilities of all grey levels),
     ``mse_sampled`` and ``mse_mean`` (reconstructions from sampled and from mean z, against the grey
-    pixels).
+    pixels), and ``accuracy`` of a pair that classifies. A pair that infers labels is not given
+    them, unless asked for.
 
     Parameters
     ----------
@@ -124,6 +127,9 @@ def evaluate(
         K.
     limit
         Judge the first ``limit`` data only; the scores say so.
+    with_labels
+        Give a pair that infers labels those of the split: its scores are then of p(x | y), with
+        log p(x | y) = log p(x, y) − log p(y), as those of a pair that needs labels always are.
     name
         Name for the row; the class's by default.
     seed
@@ -151,6 +157,11 @@ def evaluate(
         raise UsageError(f"the {split} split of {data.name} is empty")
     x = prepared.x.to(first.device, first.dtype)
     y = None if prepared.y is None else prepared.y.to(first.device)
+    infers = isinstance(pair, Classifies)
+    if with_labels and (not infers or y is None or bool((y < 0).any())):
+        raise UsageError("with_labels is for a pair that infers labels, and data that have them")
+    if infers and not with_labels:
+        y = None
     with (
         undisturbed(pair, seed=stream(seed, "particles")),  # not the pixels' own draws again
         tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
@@ -169,8 +180,13 @@ def evaluate(
             "mse_mean": _squared_error(pair, data, x, y, grey, latents="mean"),
         }
 
+    if isinstance(pair, Classifies) and y is not None:
+        prior = pair.log_label_prior(y).to(x)
+        weights = replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
+
     per_datum = {"elbo": weights.elbo, "importance_bound": weights.bound, **errors}
-    describe = _Describe(pair, data, split, len(x), seed)
+    given = None if pair.num_classes is None or y is None else "y"
+    describe = _Describe(pair, data, split, len(x), seed, given)
     scores = {
         "elbo": describe.nats("elbo", weights.elbo, "lower bound", error=weights.elbo_error),
     }
@@ -203,6 +219,8 @@ def evaluate(
         )
     for quantity, values in errors.items():
         scores[quantity] = describe.squared_error(quantity, values)
+    if infers and prepared.y is not None and bool((prepared.y >= 0).any()):
+        scores["accuracy"] = accuracy(pair, data, split=split, limit=limit, seed=seed)
     label = name or type(pair).__name__
     return Evaluation(label, scores, absent, {k: v.cpu() for k, v in per_datum.items()})
 
@@ -238,6 +256,7 @@ class _Describe:
     split: str
     num_data: int
     seed: int
+    given: str | None
 
     def _shared(self, values: Tensor) -> dict[str, Any]:
         values = values.double()
@@ -276,7 +295,7 @@ class _Describe:
             kind="objective only" if measure is None else kind,
             preparation=preparation,
             measure=measure,
-            given=None if self.pair.num_classes is None else "y",
+            given=self.given,
             num_particles=num_particles,
             monte_carlo_error=noise,
             **self._shared(values),
@@ -288,6 +307,6 @@ class _Describe:
             unit=SQUARED_ERROR,
             kind="estimate",
             preparation="grey" if self.data.is_images else "as given",
-            given=None if self.pair.num_classes is None else "y",
+            given=self.given,
             **self._shared(values),
         )

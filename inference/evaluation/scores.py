@@ -10,6 +10,7 @@ from pyro_models import UsageError
 from pyro_models.likelihoods.likelihood import LEBESGUE_UNIT
 
 __all__ = [
+    "FRACTION",
     "LEBESGUE_255",
     "LEBESGUE_UNIT",
     "NATS",
@@ -27,6 +28,7 @@ Kind = Literal["exact", "estimate", "lower bound", "upper bound", "objective onl
 NATS = "nats per datum"
 NATS_SUM = "nats, summed over data"
 BITS = "bits per dimension"
+FRACTION = "fraction of labels"
 SQUARED_ERROR = "squared error per pixel"
 LEBESGUE_255 = "Lebesgue on [0,255]"
 
@@ -43,13 +45,13 @@ class Score:
     quantity
         What it is of: ``elbo``, ``log_likelihood``, ``importance_bound`` (L_K where
         log_likelihood is exact, or there is none), ``bits_per_dimension``, ``mse_sampled``,
-        ``mse_mean``.
+        ``mse_mean``, ``accuracy``.
     value
         The number, averaged over the data.
     standard_error
         Of ``value`` over the data (sampling of data and of estimates together); NaN for one datum.
     unit
-        Nats per datum, bits per dimension, squared error per pixel.
+        Nats per datum, bits per dimension, squared error per pixel, fraction of labels.
     kind
         Exact, estimate, lower or upper bound (in expectation), or an objective that is no bound.
     data, split, preparation, num_data, dimensions
@@ -127,7 +129,7 @@ class Score:
         return asdict(self)
 
     def __str__(self) -> str:
-        digits = 5 if self.unit == SQUARED_ERROR else 3
+        digits = {SQUARED_ERROR: 5, FRACTION: 4}.get(self.unit, 3)
         k = f", K = {self.num_particles}" if self.num_particles else ""
         one = math.isnan(self.standard_error)  # a single datum has none
         error = "" if one else f" ± {self.standard_error:.{digits}f}"

@@ -45,6 +45,7 @@ def fit(
     schedule_options: Mapping[str, Any] | None = None,
     epochs: int = 25,
     batch_size: int = 128,
+    labelled_per_batch: int = 0,
     clip_norm: float | None = None,
     beta_warmup: int = 0,
     patience: int | None = None,
@@ -85,6 +86,9 @@ def fit(
         Name from ``torch.optim.lr_scheduler`` or a function of the optimiser, stepped per batch.
     epochs, batch_size
         Passes over the training data; data per step.
+    labelled_per_batch
+        Data with a label that stand beside them in each step, taken in turn; see
+        :func:`inference.learning.batches.batches`. For training data of which few have labels.
     clip_norm
         Largest norm of the gradient of the bound per datum.
     beta_warmup
@@ -154,6 +158,7 @@ def fit(
         schedule_options=schedule_options or {},
         epochs=epochs,
         batch_size=batch_size,
+        labelled_per_batch=labelled_per_batch,
         clip_norm=clip_norm,
         beta_warmup=beta_warmup,
         patience=patience,
@@ -194,5 +199,6 @@ def _describe(data: ImageData) -> dict[str, Any]:
         "preparation": data.preparation,
         "levels": data.levels,
         "num_classes": data.num_classes,
+        "labels_kept": None if data.labels_kept is None else list(data.labels_kept),
         "splits": {name: len(split) for name, split in data.splits.items()},
     }

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from pyro.infer.elbo import ELBO
 
+from inference.learning.batches import check_labelled_per_batch
 from inference.learning.objectives import check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
 
@@ -31,6 +32,7 @@ class Settings:
     schedule_options: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 25
     batch_size: int = 128
+    labelled_per_batch: int = 0
     clip_norm: float | None = None
     beta_warmup: int = 0
     patience: int | None = None
@@ -48,6 +50,7 @@ class Settings:
             ("epochs", 0),
             ("beta_warmup", 0),
             ("curve_size", 0),
+            ("labelled_per_batch", 0),
             ("batch_size", 1),
         ):
             if getattr(self, name) < least:
@@ -144,6 +147,7 @@ def check_pair_fits(pair: Pair, data: ImageData, settings: Settings) -> None:
             "early stopping and restoring the best epoch need a validation split, and these data "
             "have none (all training data are used)"
         )
+    check_labelled_per_batch(data.split("train").y, settings.labelled_per_batch)
     check_objective(pair, settings.objective, settings.objective_options)
     if not settings.beta_warmup:
         return
@@ -171,13 +175,19 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
         split = data.split(name)
         if not len(split):
             continue
-        if pair.num_classes is not None:
+        may_miss = getattr(pair, "takes_missing_labels", False)
+        if pair.num_classes is not None and not (split.y is None and may_miss):
             if split.y is None:
                 raise UsageError(
                     f"{type(pair).__name__} needs labels, and the {name} split of {data.name} has "
                     "none"
                 )
-            if int(split.y.min()) < 0 or int(split.y.max()) >= pair.num_classes:
+            if not may_miss and bool((split.y < 0).any()):
+                raise UsageError(
+                    f"{type(pair).__name__} needs every label, and the {name} split of {data.name} "
+                    f"misses {int((split.y < 0).sum())}: use the model m2, which infers them"
+                )
+            if int(split.y.min()) < -1 or int(split.y.max()) >= pair.num_classes:
                 raise UsageError(
                     f"labels of {data.name} must lie in 0…{pair.num_classes - 1}, and its {name} "
                     f"split has {int(split.y.min())} to {int(split.y.max())}"

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from inference.learning.batches import batches
 from inference.learning.callbacks import Callback, Moment
 from inference.learning.capture import Captured
+from inference.learning.classification import backward_classification
 from inference.learning.denormals import EVERY, flush_denormals
 from inference.learning.files import write_atomically
 from inference.learning.history import Epoch, History
@@ -33,7 +35,7 @@ from inference.undisturbed import (
 )
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import Split
-from pyro_models.pair import StartsFromData
+from pyro_models.pair import Classifies, StartsFromData
 
 __all__ = ["Training"]
 
@@ -61,6 +63,7 @@ class Training:
         self.dtype = next(pair.parameters()).dtype
         self.objective = make_objective(pair, settings.objective, settings.objective_options)
         self.step = Captured(self.objective) if settings.capture else self.objective
+        self.classifies = isinstance(pair, Classifies)
         self.parameters = [p for p in pair.parameters() if p.requires_grad]
         self.num_train = len(data.split("train"))
         self.steps_per_epoch = -(-self.num_train // settings.batch_size)
@@ -177,16 +180,23 @@ class Training:
         began = time.perf_counter()
         x, y = self._training_data()
         order = self.permutation.to(self.device)
-        total = 0.0
-        for step in range(self.steps_per_epoch):
-            rows = order[step * self.settings.batch_size : (step + 1) * self.settings.batch_size]
+        total, count = 0.0, 0
+        for step, rows in enumerate(
+            batches(
+                order,
+                batch_size=self.settings.batch_size,
+                y=y,
+                labelled_per_batch=self.settings.labelled_per_batch,
+            )
+        ):
             labels = None if y is None else y[rows]
             bound = self.step_on(step, x[rows], labels)
             total += bound * len(rows)
+            count += len(rows)
             if bar is not None:
                 self._report(bar, step, bound)
         self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
-        return total / self.num_train, time.perf_counter() - began
+        return total / count, time.perf_counter() - began
 
     def _report(self, bar: Any, step: int, bound: float) -> None:
         bar.update(1)
@@ -201,6 +211,8 @@ class Training:
         self.optimiser.zero_grad()
         try:
             with pyro.validation_enabled(first), self._autocast():
+                if self.classifies:  # beside the bound, not in its value
+                    backward_classification(self.pair, x, y)
                 bound = (self.objective if first else self.step).backward(
                     x, y=y, beta=self._beta(step)
                 )

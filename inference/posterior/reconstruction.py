@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from inference.undisturbed import undisturbed
+from inference.undisturbed import evaluating, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.pair import Exact
 
@@ -74,13 +74,17 @@ def latent_means(
     UsageError
         If the pair has no continuous latent.
     """
-    sites = posterior_sites(pair, x, y=y, mask=mask)
-    means = [
-        sites[name].mean.flatten(1) for name, site in pair.latent_sites.items() if not site.discrete
-    ]
-    if not means:
+    continuous = [name for name, site in pair.latent_sites.items() if not site.discrete]
+    if not continuous:
         raise UsageError(f"{type(pair).__name__} has no continuous latent to show")
-    return torch.cat(means, dim=1)
+    if len(continuous) < len(pair.latent_sites):  # E[z | x] = Σ_k q(k | x) E[z | x, k]
+        _, probs, of_k = _sites_of_values(pair, x, y=y, mask=mask, guide=None)
+        of_k = {name: mean.expand(probs.shape[-1], *mean.shape[-2:]) for name, mean in of_k.items()}
+        means = {name: torch.einsum("bk,kbd->bd", probs, mean) for name, mean in of_k.items()}
+    else:
+        sites = posterior_sites(pair, x, y=y, mask=mask)
+        means = {name: site.mean for name, site in sites.items()}
+    return torch.cat([means[name].flatten(1) for name in continuous], dim=1)
 
 
 @torch.no_grad()
@@ -123,28 +127,50 @@ def reconstruct(
     """
     check_draw("latents", latents)
     check_draw("pixels", pixels)
-    sites = posterior_sites(pair, x, y=y, mask=mask, guide=guide)
     discrete = [name for name, site in pair.latent_sites.items() if site.discrete]
-    if latents == "mean" and discrete:
-        if pixels == "mean":
-            return _mean_over_values(pair, sites, discrete, y)
-        latents = "sample"  # of a mixture: a component, then its pixels
-    values = {
-        name: site.mean if latents == "mean" else site.sample() for name, site in sites.items()
-    }
+    if latents == "mean" and pixels == "mean" and discrete:
+        k, probs, means = _sites_of_values(pair, x, y=y, mask=mask, guide=guide)
+        decoded = pair.decode({**means, discrete[0]: k}, y=y)["x"].mean
+        decoded = decoded.flatten(2).expand(-1, len(x), -1)
+        return torch.einsum("bk,kbd->bd", probs, decoded).unflatten(-1, pair.data_shape)
+    if latents == "mean" and not discrete:
+        sites = posterior_sites(pair, x, y=y, mask=mask, guide=guide)
+        values = {name: site.mean for name, site in sites.items()}
+    else:  # of a mixture: a component, then its pixels
+        values = _draw(pair, x, y=y, mask=mask, guide=guide)
     p_x = pair.decode(values, y=y)["x"]
     return p_x.mean if pixels == "mean" else p_x.sample()
 
 
-def _mean_over_values(
-    pair: Pair, sites: dict[str, TorchDistribution], discrete: list[str], y: Tensor | None
-) -> Tensor:
-    """Σ_k q(k | x) E[x | k], other sites at their means, (B, \\*data_shape)."""
+def _draw(
+    pair: Pair, x: Tensor, *, guide: Callable[..., Any] | None, **conditions: Any
+) -> dict[str, Tensor]:
+    """One joint draw of the latents: each site given those that were drawn before it."""
+    with evaluating(pair):
+        trace = poutine.trace(guide or pair.guide).get_trace(x, **conditions)
+    drawn = {name: trace.nodes[name]["value"] for name in pair.latent_sites if name in trace.nodes}
+    if len(drawn) < len(pair.latent_sites):
+        sites = posterior_sites(pair, x, guide=guide, **conditions)
+        drawn = {name: drawn.get(name, site.sample()) for name, site in sites.items()}
+    return drawn
+
+
+def _sites_of_values(
+    pair: Pair, x: Tensor, *, guide: Callable[..., Any] | None, **conditions: Any
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Of the one discrete site k: its values (K, 1), and q(k | x), (B, K); and of the others means.
+
+    E[z | x, k] is of shape (K, B, \\*event_shape), or broadcasts to it.
+    """
+    discrete = [name for name, site in pair.latent_sites.items() if site.discrete]
     if len(discrete) > 1:
         raise UsageError("the mean over several discrete sites is not defined; sample them instead")
     (name,) = discrete
-    probs = sites[name].probs
-    values = {n: site.mean for n, site in sites.items() if n != name}
+    sites = posterior_sites(pair, x, guide=guide, **conditions)
+    probs: Tensor = sites[name].probs
     k = torch.arange(probs.shape[-1], device=probs.device).unsqueeze(-1)
-    means = pair.decode({**values, name: k}, y=y)["x"].mean.flatten(2).expand(-1, len(probs), -1)
-    return torch.einsum("bk,kbd->bd", probs, means).unflatten(-1, pair.data_shape)
+    if len(sites) == 1:
+        return k, probs, {}
+    at_k = poutine.condition(guide or pair.guide, data={name: k})
+    sites = posterior_sites(pair, x, guide=at_k, **conditions)
+    return k, probs, {n: site.mean for n, site in sites.items() if n != name}

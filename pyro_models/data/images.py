@@ -41,6 +41,8 @@ class ImageData:
         Number of grey levels: 256 for 8-bit pixels, ``None`` if unknown or not pixels.
     num_classes
         Number of labels, or ``None``.
+    labels_kept
+        Which training labels :meth:`with_labels` has kept, ``(count, seed)``; ``None``: all.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ImageData:
     preparation: str = "grey"
     levels: int | None = None
     num_classes: int | None = None
+    labels_kept: tuple[int, int] | None = None
 
     @property
     def data_shape(self) -> tuple[int, ...]:
@@ -104,6 +107,93 @@ class ImageData:
             raise UsageError(f"{self.name} holds vectors, not pixels: leave its preparation out")
         return replace(self, preparation=preparation)
 
+    def with_labels(self, labels: int | float, *, seed: int = 0) -> ImageData:
+        """The same data with some training labels kept and the others missing (−1).
+
+        They are drawn without replacement, equally many of each class; other splits keep theirs.
+
+        Parameters
+        ----------
+        labels
+            How many: a whole number, or a fraction of the training data (a float in 0…1), rounded
+            down to a multiple of the number of classes.
+        seed
+            Of the draw.
+
+        Examples
+        --------
+        >>> from pyro_models import load_data
+        >>> y = load_data("digits").with_labels(20).split("train").y
+        >>> y[y >= 0].bincount()
+        tensor([2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
+
+        Raises
+        ------
+        UsageError
+            If there are fewer labels, some class has too few, or the number is none that divides
+            evenly among the classes.
+        """
+        split = self.split("train")
+        if self.labels_kept is not None:
+            raise UsageError("labels were left out of these data already: begin with all of them")
+        if split.y is None or self.num_classes is None:
+            raise UsageError(f"{self.name} has no labels to keep")
+        kept = _draw_labels(split.y, labels, self.num_classes, seed=seed, name=self.name)
+        y = torch.full_like(split.y, -1)
+        y[kept] = split.y[kept]
+        splits = {**self.splits, "train": Split(split.x, y)}
+        return replace(self, splits=splits, labels_kept=(len(kept), seed))
+
+    def labelled(self) -> ImageData:
+        """The same data, of the training data only those with a label.
+
+        Raises
+        ------
+        UsageError
+            If there are none.
+        """
+        split = self.split("train")
+        if split.y is None or not bool((split.y >= 0).any()):
+            raise UsageError(f"no training data of {self.name} have a label")
+        rows = split.y >= 0
+        return replace(self, splits={**self.splits, "train": Split(split.x[rows], split.y[rows])})
+
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
-        return f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation})"
+        kept = "" if self.labels_kept is None else f", {self.labels_kept[0]:,} training labels"
+        return f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation}{kept})"
+
+
+def _draw_labels(
+    y: Tensor, labels: int | float, num_classes: int, *, seed: int, name: str
+) -> Tensor:
+    """Rows whose labels are kept: equally many of each class, without replacement."""
+    if isinstance(labels, float):
+        if not 0 <= labels <= 1:
+            raise UsageError(
+                f"labels is a whole number of training labels, or a fraction in 0…1; got {labels}"
+            )
+        labels = int(round(labels * len(y), 6)) // num_classes * num_classes
+    if labels < 0:
+        raise UsageError(f"labels cannot be negative; got {labels}")
+    if labels % num_classes:
+        raise UsageError(
+            f"{labels} labels cannot be shared evenly among {num_classes} classes: give a multiple "
+            f"of {num_classes}"
+        )
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+    if y.numel() and int(y.max()) >= num_classes:
+        raise UsageError(f"labels of {name} must lie in 0…{num_classes - 1}; got {int(y.max())}")
+    each = labels // num_classes
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    kept = []
+    for c in range(num_classes):
+        of_class = order[y[order] == c]
+        if len(of_class) < each:
+            raise UsageError(
+                f"{name} has {len(of_class)} training labels of class {c}, and {labels} labels "
+                f"would need {each}"
+            )
+        kept.append(of_class[:each])
+    return torch.cat(kept)

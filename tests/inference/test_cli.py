@@ -59,6 +59,8 @@ def runs(tmp_path_factory):
     options = {
         "vae": SMALL,
         "cvae": SMALL,
+        "m2": [*SMALL, "--labels", "100", "--labelled_per_batch", "10"],
+        "two_layer_vae": ["--options.latent_dims", "[3,2]", "--options.hidden", "[8]"],
         "ppca": ["--options.latent_dim", "2"],
         "gmm": ["--options.num_components", "3"],
     }
@@ -88,6 +90,40 @@ def test_a_model_is_trained_with_what_suits_it_and_evaluated(model, capsys, tmp_
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["name"] == f"{model}-digits"
     assert scores["scores"]["elbo"]["num_data"] == 20
+
+
+def test_labels_kept_go_with_the_run_and_accuracy_with_the_scores(runs, capsys):
+    few = ["--num_particles", "3", "--limit", "50", "--progress", "false"]
+    record = json.loads((runs / "m2" / "run.json").read_text())
+    assert record["data"]["labels_kept"] == [100, 0]
+    assert call("evaluate", runs / "m2", *few) == 0
+    assert "accuracy 0." in capsys.readouterr().out
+    assert call("evaluate", runs / "m2", *few, "--split", "train", "--out", "train.json") == 0
+    score = json.loads(Path("train.json").read_text())["scores"]["accuracy"]
+    known = load_data("digits").with_labels(100).split("train").y[:50] >= 0
+    assert score["num_data"] == int(known.sum())
+    assert call("evaluate", runs / "m2", *few, "--with_labels", "--out", "given.json") == 0
+    scores = json.loads(Path("given.json").read_text())["scores"]
+    assert scores["log_likelihood"]["given"] == "y"
+    shutil.copytree(runs / "m2", "run")
+    assert call("train", "--out", "run", "--resume", "--epochs", "2", "--progress", "false") == 0
+    assert json.loads(Path("run/run.json").read_text())["training"]["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--model", "m2", "--labels", "15"], "15 labels cannot be shared evenly"),
+        (["--model", "m2", "--labels", "5000"], "5000 labels would need 500"),
+        (["--model", "m2", "--labels", "1.5"], "a fraction in 0…1"),
+        (["--model", "m2", "--labels", "many"], "labels"),
+        (["--model", "m2", "--labels", "10", "--labels_seed", "-1"], "a seed is a whole number"),
+        (["--model", "cvae", "--labels", "0.5"], "needs every label"),
+        (["--model", "m2", "--labels", "0", "--labelled_per_batch", "5"], "labelled_per_batch"),
+    ],
+)
+def test_labels_that_make_no_sense_are_one_line(options, line, capsys):
+    assert line in refused(capsys, "train", *options, *QUICK)
 
 
 def test_runs_are_compared_into_three_files(runs, capsys):
@@ -132,6 +168,8 @@ def test_samples_may_be_a_picture(runs):
 SHOWN = [
     *(("vae", f) for f in FIGURES if f not in ("components", "class-grid")),
     *(("cvae", f) for f in ("class-grid", "samples", "reconstructions", "interpolation", "curves")),
+    *(("m2", f) for f in ("class-grid", "samples", "reconstructions", "latent-scatter", "curves")),
+    *(("two_layer_vae", f) for f in ("samples", "reconstructions", "latent-scatter")),
     ("gmm", "components"),
     ("gmm", "samples"),
     ("ppca", "latent-scatter"),

@@ -1,0 +1,95 @@
+"""The fraction of labels a pair's classifier gets right, as a score."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from inference.evaluation.scores import FRACTION, Score
+from inference.learning.settings import check_pair_fits_data, check_seed
+from inference.undisturbed import undisturbed
+from pyro_models import ImageData, Pair, UsageError
+from pyro_models.pair import Classifies
+
+__all__ = ["accuracy"]
+
+
+def accuracy(
+    pair: Pair,
+    data: ImageData,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    chunk: int = 1000,
+) -> Score:
+    """Fraction of labels that argmax_y q(y | x) gets right, with its binomial standard error.
+
+    Parameters
+    ----------
+    pair
+        A pair that classifies; nothing of it changes.
+    data
+        Data; the split is prepared as they say, with the seed. Data without a label are left out.
+    split
+        ``"test"``, ``"validation"`` (where settings are chosen) or ``"train"``.
+    limit
+        Only the first ``limit`` data.
+    seed
+        Of the preparation.
+    chunk
+        Data at a time; bounds memory.
+
+    Returns
+    -------
+    Score
+        p̂ and sqrt(p̂ (1 − p̂) / N), N the number of data with a label.
+
+    Raises
+    ------
+    UsageError
+        If the pair has no classifier, or the split no label.
+
+    Examples
+    --------
+    >>> from pyro_models import SemiSupervisedVAE, load_data
+    >>> data = load_data("digits", preparation="threshold")
+    >>> m2 = SemiSupervisedVAE(data.data_shape, num_classes=10, latent_dim=2, hidden=[16])
+    >>> accuracy(m2, data).num_data
+    360
+    """
+    if not isinstance(pair, Classifies):
+        raise UsageError(f"{type(pair).__name__} has no classifier q(y | x) to judge")
+    check_pair_fits_data(pair, data, splits=[split], seed=seed)
+    check_seed(seed)
+    prepared = data.prepared(split, seed=seed, limit=limit)
+    y = prepared.y
+    if y is None or not bool((y >= 0).any()):
+        raise UsageError(f"the {split} split of {data.name} has no labels to judge by")
+    right = _right(pair, prepared.x, y, seed=seed, chunk=chunk)[y >= 0]
+    value = float(right.double().mean())
+    preparation = f"{data.preparation} (seed {seed})" if data.redraws else data.preparation
+    return Score(
+        quantity="accuracy",
+        value=value,
+        standard_error=math.sqrt(value * (1 - value) / len(right)),
+        unit=FRACTION,
+        kind="estimate",
+        data=data.name,
+        split=split,
+        preparation=preparation if data.is_images else "as given",
+        num_data=len(right),
+        dimensions=math.prod(data.data_shape),
+        seed=seed,
+    )
+
+
+def _right(pair: Classifies, x: Tensor, y: Tensor, *, seed: int, chunk: int) -> Tensor:
+    """Whether each label is the most probable one, (N,), on the CPU."""
+    assert isinstance(pair, Pair)
+    dtype = next(pair.parameters()).dtype
+    with undisturbed(pair, seed=seed) as device:
+        found = [pair.classify(part.to(device, dtype)).argmax(-1).cpu() for part in x.split(chunk)]
+    return torch.cat(found) == y

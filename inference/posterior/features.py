@@ -1,0 +1,56 @@
+"""The latents of one pair as the data of another: stacked models such as M1 + M2."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from inference.posterior.reconstruction import latent_means
+from inference.undisturbed import device_of
+from pyro_models import ImageData, Pair
+from pyro_models.data import Split
+
+__all__ = ["latents_as_data"]
+
+
+def latents_as_data(pair: Pair, data: ImageData, *, seed: int = 0) -> ImageData:
+    """E_q[z | x] of every datum, as vectors with the labels of the data.
+
+    A second pair can then be learned on them, as M2 on the latents of a VAE (M1) by Kingma et al.
+    (2014). Its scores are of these vectors, not of the pixels: they compare with nothing else.
+
+    Parameters
+    ----------
+    pair
+        A pair with continuous latents; nothing of it changes.
+    data
+        Its data; the pixels are prepared once, with the seed.
+    seed
+        Of the preparation.
+
+    Raises
+    ------
+    UsageError
+        If the pair has no continuous latent, or needs labels that are missing.
+
+    Examples
+    --------
+    >>> from pyro_models import VAE, load_data
+    >>> vae = VAE((1, 8, 8), latent_dim=5, hidden=[16])
+    >>> latents_as_data(vae, load_data("digits"))
+    ImageData(digits latents, (5,), train 1,257, validation 180, test 360, grey)
+    """
+    device, dtype = device_of(pair), next(pair.parameters()).dtype
+    splits = {}
+    for name in data.splits:
+        split = data.prepared(name, seed=seed)
+        parts = []
+        for i in range(0, len(split), 1000):
+            rows = slice(i, i + 1000)
+            y = None if split.y is None else split.y[rows].to(device)
+            parts.append(latent_means(pair, split.x[rows].to(device, dtype), y=y).cpu())
+        splits[name] = Split(torch.cat(parts), split.y)
+    return replace(
+        data, name=f"{data.name} latents", splits=splits, preparation="grey", levels=None
+    )

@@ -1,0 +1,97 @@
+"""Labels of which some are known: integers, −1 where missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyro_models.errors import UsageError
+
+__all__ = ["KnownLabels", "known_labels"]
+
+
+def known_labels(
+    y: Tensor | None, num_classes: int, size: int | None, *, device: torch.device, who: str
+) -> Tensor:
+    """Labels as integers (size,), −1 where missing; (1,) if one label is shared by all.
+
+    Parameters
+    ----------
+    y
+        Labels, 0…num_classes − 1 or −1; None if all are missing.
+    num_classes
+        C.
+    size
+        Number of data, if known.
+    device
+        Where they are to be.
+    who
+        Whose labels, for the message.
+
+    Raises
+    ------
+    UsageError
+        If they are no integers, out of range, or not one for each datum.
+    """
+    if y is None:
+        return torch.full((1 if size is None else size,), -1, device=device)
+    if y.is_floating_point() or y.dtype == torch.bool:
+        raise UsageError(f"{who} needs integer labels; got {y.dtype}")
+    if y.dim() != 1 or (size is not None and len(y) not in (1, size)):
+        raise UsageError(
+            f"{who} takes one label per datum; got labels of shape {tuple(y.shape)} for "
+            f"{'as many' if size is None else size} data"
+        )
+    if y.numel() and (int(y.min()) < -1 or int(y.max()) >= num_classes):
+        raise UsageError(
+            f"{who} takes labels in 0…{num_classes - 1}, or −1 where missing; got values from "
+            f"{int(y.min())} to {int(y.max())}"
+        )
+    return y.long().to(device)
+
+
+class KnownLabels(dist.Categorical):
+    """p(y), of which some values are known: p(known) there, and 0 at every other value.
+
+    Where a label is known the densities sum to p(known) rather than to 1, so that whatever sums y
+    out arrives at p(x, known); elsewhere it is the Categorical. Samples are the known labels.
+
+    Parameters
+    ----------
+    logits
+        Of p(y), (\\*batch, C).
+    known
+        Labels (\\*batch,), −1 where missing.
+
+    Examples
+    --------
+    >>> p_y = KnownLabels(logits=torch.zeros(2, 4), known=torch.tensor([3, -1]))
+    >>> p_y.log_prob(p_y.enumerate_support()).exp().sum(0)
+    tensor([0.2500, 1.0000])
+    """
+
+    def __init__(self, *, logits: Tensor, known: Tensor, validate_args: bool | None = None) -> None:
+        super().__init__(logits=logits, validate_args=validate_args)
+        self.known = known.expand(self.batch_shape)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> KnownLabels:
+        """The same with a larger batch shape."""
+        new: KnownLabels = super().expand(
+            batch_shape, self._get_checked_instance(KnownLabels, _instance)
+        )
+        new.known = self.known.expand(batch_shape)
+        return new
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value), and −∞ where another label is known."""
+        log_prob: Tensor = super().log_prob(value)
+        possible = (self.known < 0) | (self.known == value)
+        return torch.where(possible, log_prob, log_prob.new_tensor(-torch.inf))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """The known labels; draws from p(y) where missing."""
+        drawn: Tensor = super().sample(torch.Size(sample_shape))
+        return torch.where(self.known < 0, drawn, self.known)
