@@ -25,7 +25,18 @@ from torch.func import functional_call
 from pyro_models import Pair, UsageError
 from pyro_models.pair import DATA_PLATE
 
-__all__ = ["Particles", "draw", "log_mean_exp", "particles"]
+__all__ = [
+    "MAX_ELEMENTS",
+    "Particles",
+    "draw",
+    "effective_sample_size",
+    "log_mean_exp",
+    "numbers_per_particle",
+    "particles",
+]
+
+MAX_ELEMENTS = 2**24
+"""Numbers that one chunk's reconstructions may hold, unless told otherwise."""
 
 _PARTICLE_DIM = -2
 _ENUMERATION_DIM = -3
@@ -91,7 +102,10 @@ class Particles:
 
     @cached_property
     def log_q_stopped(self) -> Tensor:
-        """log q(z_k | x), (K, B), with the guide's parameters held fixed: only z has a gradient."""
+        """log q(z_k | x), (K, B), with the guide's parameters held fixed: only z has a gradient.
+
+        The guide is run once more for it, so it must be a function of its input: no dropout.
+        """
         return self._sum([_log_prob(site) for site in self._guide_again().values()])
 
     @cached_property
@@ -126,8 +140,7 @@ class Particles:
 
     def effective_sample_size(self) -> Tensor:
         """(Σ w)² / Σ w², (B,), between 1 and K."""
-        log_w = self.log_weight
-        return (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
+        return effective_sample_size(self.log_weight)
 
     def _kl_of(self, name: str) -> Tensor:
         q, p = self.guide_sites[name], self.model_sites[name]
@@ -146,6 +159,19 @@ class Particles:
 def log_mean_exp(values: Tensor) -> Tensor:
     """log (1/K) Σ_k exp v_k over the first dimension."""
     return values.logsumexp(0) - math.log(len(values))
+
+
+def effective_sample_size(log_weights: Tensor) -> Tensor:
+    """(Σ w)² / Σ w² of log-weights (K, B): (B,), between 1 and K."""
+    relative = (log_weights - log_weights.amax(0)).exp()
+    return relative.sum(0).square() / relative.square().sum(0)
+
+
+def numbers_per_particle(pair: Pair) -> int:
+    """Numbers of which one datum is decoded, times the values of enumerated sites."""
+    values = [site.num_values for site in pair.latent_sites.values() if site.num_values]
+    decoded = pair.likelihood.num_parameters * math.prod(pair.data_shape)
+    return decoded * math.prod(values)
 
 
 def particles(

@@ -11,9 +11,14 @@ from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 from tqdm import tqdm
 
-from inference.evaluation.estimates import MAX_ELEMENTS, numbers_per_particle
 from inference.learning.settings import check_pair_fits_data, check_seed
-from inference.particles import Particles, draw
+from inference.particles import (
+    MAX_ELEMENTS,
+    Particles,
+    draw,
+    effective_sample_size,
+    numbers_per_particle,
+)
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
 
@@ -67,17 +72,20 @@ class Diagnostics:
 
     @property
     def share_unreliable(self) -> float:
-        """Share of the data whose k̂ is above 0.7."""
+        """Share of the data whose k̂ is above 0.7; NaN where k̂ is not known."""
+        if bool(self.k_hat.isnan().any()):
+            return math.nan
         return float((self.k_hat > RELIABLE).double().mean())
 
     def __str__(self) -> str:
         return self.to_text()
 
     def to_json(self) -> str:
-        """All figures, those of every datum among them."""
+        """All figures, those of every datum among them; ``null`` for what is not finite."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in values.items()}
-        return json.dumps({**plain, "active_units": self.active_units}, indent=2) + "\n"
+        plain = {k: _finite(v) if isinstance(v, Tensor) else v for k, v in values.items()}
+        plain = {**plain, "active_units": self.active_units}
+        return json.dumps(plain, indent=2, allow_nan=False) + "\n"
 
     def to_text(self) -> str:
         """The figures for a terminal."""
@@ -160,10 +168,13 @@ def diagnose(
         raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
     first = next(pair.parameters())
     prepared = data.prepared(split, seed=seed, limit=limit)
+    if not len(prepared):
+        raise UsageError(f"the {split} split of {data.name} is empty")
     x = prepared.x.to(first.device, first.dtype)
     y = None if prepared.y is None else prepared.y.to(first.device)
     chunk = max(1, max_elements // (numbers_per_particle(pair) * num_particles))
-    weights: list[Tensor] = []
+    sizes: list[Tensor] = []
+    k_hats: list[Tensor] = []
     moments: list[_Moments] = []
     with (
         undisturbed(pair, seed=stream(seed, "particles")),
@@ -172,16 +183,17 @@ def diagnose(
         for i in range(0, len(x), chunk):
             rows = slice(i, i + chunk)
             labels = None if y is None else y[rows]
-            weights.append(_log_weights(pair, x[rows], labels, num_particles, max_elements))
+            log_w = _log_weights(pair, x[rows], labels, num_particles, max_elements)
+            sizes.append(effective_sample_size(log_w).cpu())
+            k_hats.append(pareto_k_hat(log_w).cpu())
             one = draw(pair.model, pair.guide, x[rows], num_particles=1, y=labels)
             moments.append(_moments(one))
             bar.update(len(x[rows]))
-    log_w = torch.cat(weights, dim=1)
     means = torch.cat([m.mean for m in moments])
     kls = [m.kl for m in moments if m.kl is not None]
     return Diagnostics(
-        effective_sample_size=(2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp().cpu(),
-        k_hat=pareto_k_hat(log_w).cpu(),
+        effective_sample_size=torch.cat(sizes),
+        k_hat=torch.cat(k_hats),
         kl=torch.cat(kls).double().mean(0).cpu() if len(kls) == len(moments) else None,
         posterior_mean_variance=means.double().var(0, unbiased=False).cpu(),
         posterior_variance=torch.cat([m.variance for m in moments]).double().mean(0).cpu(),
@@ -190,6 +202,10 @@ def diagnose(
         split=split,
         seed=seed,
     )
+
+
+def _finite(values: Tensor) -> list[float | None]:
+    return [v if math.isfinite(v) else None for v in values.tolist()]
 
 
 def _log_weights(
@@ -261,12 +277,12 @@ def pareto_k_hat(log_weights: Tensor) -> Tensor:
     M = min(K // 5, int(3 * math.sqrt(K)))
     if M < 5:
         return torch.full((B,), math.nan, dtype=torch.float64)
-    rounding = 8 * torch.finfo(log_weights.dtype).eps * log_weights.abs().amax(0).double()
+    rounding = 8 * torch.finfo(log_weights.dtype).eps * log_weights.amax(0).abs().double()
     ordered = log_weights.double().sort(0).values
     ordered = ordered - ordered[-1]
     cutoff = ordered[-M - 1].exp()
     excess = (ordered[-M:].exp() - cutoff).T  # (B, M), ascending
-    equal = excess[:, -1] <= rounding
+    equal = -ordered[-M - 1] <= rounding
     excess = torch.where(equal[:, None], torch.arange(1, M + 1).to(excess), excess)
     grid = 30 + int(math.sqrt(M))
     j = torch.arange(1, grid + 1, dtype=torch.float64, device=excess.device) - 0.5

@@ -10,19 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inference.particles import particles
+from inference.particles import MAX_ELEMENTS, numbers_per_particle, particles
 from pyro_models import Pair, UsageError
 from pyro_models.pair import Exact, pixel_mask
 
 __all__ = [
-    "MAX_ELEMENTS",
     "LogWeights",
     "exact_log_prob",
     "log_weights",
-    "numbers_per_particle",
 ]
-
-MAX_ELEMENTS = 2**24
 
 
 @dataclass(frozen=True)
@@ -146,13 +142,6 @@ def _weigh(
 def _of_rows(mask: Tensor | None, rows: slice) -> Tensor | None:
     """The part of a mask (B or 1, \\*data_shape) that goes with some data."""
     return mask if mask is None or len(mask) == 1 else mask[rows]
-
-
-def numbers_per_particle(pair: Pair) -> int:
-    """Numbers of which one datum is decoded, times the values of enumerated sites."""
-    values = [site.num_values for site in pair.latent_sites.values() if site.num_values]
-    decoded = pair.likelihood.num_parameters * math.prod(pair.data_shape)
-    return decoded * math.prod(values)
 
 
 @torch.no_grad()

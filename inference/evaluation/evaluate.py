@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from inference.evaluation.accuracy import accuracy
-from inference.evaluation.estimates import MAX_ELEMENTS, exact_log_prob, log_weights
+from inference.evaluation.estimates import exact_log_prob, log_weights
+from inference.particles import MAX_ELEMENTS
 from inference.evaluation.scores import (
     NATS,
     SQUARED_ERROR,

@@ -80,9 +80,14 @@ def renyi(p: Particles, *, alpha: float = 0.5, beta: Weight = 1.0) -> Tensor:
 
     α = 0 is L_K, α → 1 the ELBO; a lower bound on log p(x) in expectation for α ≥ 0.
     """
-    if alpha == 1:
-        return _tempered(p, p.elbo(), beta)
-    return _tempered(p, log_mean_exp((1 - alpha) * p.log_weight) / (1 - alpha), beta)
+    if abs(1 - alpha) > 0.1:
+        bound = log_mean_exp((1 - alpha) * p.log_weight) / (1 - alpha)
+    else:  # log-mean-exp of numbers near 0, which would cancel
+        centre = p.log_weight.detach().mean(0)
+        rest = p.log_weight - centre
+        bound = rest.mean(0) if alpha == 1 else _log_mean_exp_near_0((1 - alpha) * rest)
+        bound = centre + (bound if alpha == 1 else bound / (1 - alpha))
+    return _tempered(p, bound, beta)
 
 
 def reweighted_wake_sleep(p: Particles) -> Tensor:
@@ -152,8 +157,7 @@ def geometric_jensen_shannon(
     UsageError
         If a distribution is no diagonal Gaussian, or the skew is not between 0 and 1.
     """
-    if not 0 <= skew <= 1:
-        raise UsageError(f"the skew of the geometric Jensen–Shannon lies in 0…1; got {skew}")
+    _check_skew(skew)
     normals = [_diagonal_normal(d) for d in (q, p)]
     precisions = [n.scale**-2 for n in normals]
     precision = (1 - skew) * precisions[0] + skew * precisions[1]
@@ -161,6 +165,11 @@ def geometric_jensen_shannon(
     mean = Normal(weighted / precision, precision**-0.5, validate_args=False)
     first, second = (kl_divergence(n, mean) for n in normals)
     return ((1 - skew) * first + skew * second).sum(-1)
+
+
+def _check_skew(skew: float) -> None:
+    if not 0 <= skew <= 1:
+        raise UsageError(f"the skew of the geometric Jensen–Shannon lies in 0…1; got {skew}")
 
 
 def _diagonal_normal(d: TorchDistribution) -> Normal:
@@ -179,6 +188,10 @@ def _only_site(p: Particles) -> tuple[TorchDistribution, TorchDistribution, Tens
         raise UsageError("js needs a pair with one latent site, which its guide samples")
     site = p.guide_sites[names[0]]
     return site["fn"], p.model_sites[names[0]]["fn"], site["value"]
+
+
+def _log_mean_exp_near_0(values: Tensor) -> Tensor:
+    return values.expm1().mean(0).log1p()
 
 
 def _tempered(p: Particles, bound: Tensor, beta: Weight) -> Tensor:
@@ -245,14 +258,31 @@ class Bound:
                 f"{', '.join(self.options)}"
             )
         others = {key: value for key, value in options.items() if key != "num_particles"}
-        count = options.get("num_particles", self.num_particles)
-        if not isinstance(count, int) or count < 1:
-            raise UsageError(f"num_particles (K) must be at least 1; got {count}")
-        if not others.get("beta", 1.0) > 0:
+        count = checked_count(options.get("num_particles", self.num_particles))
+        for option, value in others.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value):
+                raise UsageError(f"{option} of the objective {name} is a number; got {value!r}")
+        if not others.get("beta", 1) > 0:
             raise UsageError(f"beta must be positive; got {others['beta']}")
-        if name == "renyi" and not others.get("alpha", 0.5) >= 0:
+        if not others.get("alpha", 0) >= 0:
             raise UsageError(f"alpha must be at least 0 for a lower bound; got {others['alpha']}")
+        _check_skew(others.get("skew", 0.5))
         return count, others
+
+
+def checked_count(num_particles: object) -> int:
+    """K, which must be a whole number of at least 1.
+
+    Raises
+    ------
+    UsageError
+        If it is not.
+    """
+    whole = isinstance(num_particles, int) and not isinstance(num_particles, bool)
+    if not whole or num_particles < 1:  # type: ignore[operator]
+        raise UsageError(f"num_particles (K) must be a whole number, at least 1; got {num_particles}")
+    return int(num_particles)  # type: ignore[call-overload, no-any-return]
 
 
 _NO_BOUND = "it bounds no evidence"

@@ -67,15 +67,28 @@ class Captured:
     def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
         """As :meth:`Objective.backward`."""
         weight = None if beta == 1 else torch.tensor(beta, dtype=x.dtype)
-        autocast = torch.is_autocast_enabled(x.device.type)
-        key = (x.shape, x.dtype, x.device, y is None, weight is None, autocast)
-        if key not in self.recordings:
-            self.recordings[key] = self._record(x, y, weight)
-        recording = self.recordings[key]
+        recording = self._recording(x, y, weight)
         with torch.no_grad():
             mean, *gradients = recording.graph(recording.leaves, recording.others, x, y, weight)
-        _add_gradients(recording.leaves, gradients)
+        _add_gradients(recording.moved, gradients)
         return float(mean)
+
+    def prepare(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> None:
+        """Record a batch like this one before the first step.
+
+        Raises
+        ------
+        UsageError
+            If it cannot be recorded.
+        """
+        self._recording(x, y, None if beta == 1 else torch.tensor(beta, dtype=x.dtype))
+
+    def _recording(self, x: Tensor, y: Tensor | None, beta: Tensor | None) -> _Recording:
+        autocast = torch.is_autocast_enabled(x.device.type)
+        key = (x.shape, x.dtype, x.device, y is None, beta is None, autocast)
+        if key not in self.recordings or not self.recordings[key].module.is_same():
+            self.recordings[key] = self._record(x, y, beta)
+        return self.recordings[key]
 
     def _record(self, x: Tensor, y: Tensor | None, beta: Tensor | None) -> _Recording:
         learned = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
@@ -92,12 +105,11 @@ class Captured:
             with torch.enable_grad(), pyro.validation_enabled(False):
                 mean = functional_call(holder, state, (x, y, 1.0 if beta is None else beta))
                 gradients = torch.autograd.grad(-mean, leaves, allow_unused=True)
-            zeros = (torch.zeros_like(leaf) for leaf in leaves)
-            return mean.detach(), *(
-                z if g is None else g for g, z in zip(gradients, zeros, strict=True)
-            )
+            unmoved[:] = [i for i, gradient in enumerate(gradients) if gradient is None]
+            return mean.detach(), *(g for g in gradients if g is not None)
 
         inputs = [p.detach() for p in learned.values()], list(others.values()), x, y, beta
+        unmoved: list[int] = []
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the recorder, about its own parts
@@ -111,16 +123,42 @@ class Captured:
                 f"depends on values of tensors ({reason}): leave capture out"
             ) from error
         _leave_out_what_does_nothing(graph)
-        return _Recording(graph, list(learned.values()), list(others.values()))
+        leaves = list(learned.values())
+        moved = [leaf for i, leaf in enumerate(leaves) if i not in unmoved]
+        return _Recording(graph, leaves, list(others.values()), moved, _Snapshot(self.module))
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """A graph, and the module's tensors that it is run on."""
+    """A graph, the module's tensors that it is run on, and those that its gradients are of."""
 
     graph: Callable[..., tuple[Tensor, ...]]
     leaves: list[nn.Parameter]
     others: list[Tensor]
+    moved: list[nn.Parameter]
+    module: _Snapshot
+
+
+class _Snapshot:
+    """Which tensors and submodules a module had, in which mode: what a recording holds for."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.modes = [(m, m.training) for m in module.modules()]
+        self.held = [
+            (table, name, value)
+            for m, _ in self.modes
+            for table in (m._parameters, m._buffers, m._modules)
+            for name, value in table.items()
+        ]
+        self.learned = [(p, p.requires_grad) for p in module.parameters()]
+
+    def is_same(self) -> bool:
+        """Whether all of it is still so."""
+        return (
+            all(table.get(name) is value for table, name, value in self.held)
+            and all(m.training is training for m, training in self.modes)
+            and all(p.requires_grad is learned for p, learned in self.learned)
+        )
 
 
 def _leave_out_what_does_nothing(graph: GraphModule) -> None:

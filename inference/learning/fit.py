@@ -186,6 +186,7 @@ def fit(
         if resume:
             training.restore()
         training.start_from_data()
+        training.try_a_step()
         if run is not None and not resume:
             run.clear()
             run.create(pair, {"data": _describe(data), "settings": settings.plain()})

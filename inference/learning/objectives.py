@@ -19,8 +19,8 @@ from pyro.infer.elbo import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from inference.learning.bounds import BOUNDS, Bound
-from inference.particles import Particles, draw
+from inference.learning.bounds import BOUNDS, Bound, checked_count
+from inference.particles import MAX_ELEMENTS, Particles, draw, numbers_per_particle
 from pyro_models import Pair, UsageError
 
 __all__ = ["OBJECTIVES", "Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
@@ -69,7 +69,7 @@ def make_objective(
     if objective in BOUNDS:
         return OfParticles(pair, objective, options)
     if objective in PYRO:
-        count = options.pop("num_particles", 1)
+        count = checked_count(options.pop("num_particles", 1))
         elbo = PYRO[objective](
             max_plate_nesting=1, num_particles=count, vectorize_particles=count > 1
         )
@@ -187,13 +187,16 @@ class OfParticles(Objective):
         if self.bound.reparameterised:
             _check_reparameterised(drawn, self.name)
         if self.tempers:
-            return self.bound.function(drawn, beta=self.beta * beta, **self.options).mean()
+            # one product in the float type of the data, whether β comes as a number or a tensor
+            weight = beta * torch.tensor(self.beta, dtype=x.dtype) if self.beta != 1 else beta
+            return self.bound.function(drawn, beta=weight, **self.options).mean()
         return self.bound.function(drawn, **self.options).mean()
 
     @torch.no_grad()
     def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
         """Of every datum."""
-        chunk = max(1, batch_size // self.num_particles)
+        most = MAX_ELEMENTS // (numbers_per_particle(self.pair) * self.num_particles)
+        chunk = max(1, min(batch_size // self.num_particles, most))
         parts = []
         for i in range(0, len(x), chunk):
             rows = slice(i, i + chunk)

@@ -21,7 +21,7 @@ from inference.learning.denormals import EVERY, flush_denormals
 from inference.learning.files import write_atomically
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError, culprit, finite_parameters
-from inference.learning.objectives import make_objective
+from inference.learning.objectives import OfParticles, make_objective
 from inference.learning.optimisers import make_optimiser, make_schedule, step_schedule
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
@@ -160,6 +160,18 @@ class Training:
         if not finite_parameters(self.pair):
             raise NonFiniteError("the pair has a parameter that is NaN or infinite before training")
 
+    def try_a_step(self) -> None:
+        """Refuse, before anything is written, an objective or a record that the pair cannot have."""
+        if not isinstance(self.objective, OfParticles):
+            return
+        x, y = self._training_data() if self._fixed else self._on_device(self.data.split("train"))
+        rows = slice(0, self.settings.batch_size)
+        x, y = x[rows], None if y is None else y[rows]
+        with seeded(self.settings.seed, self.device), self._autocast():
+            self.objective.mean(x[:2], y=None if y is None else y[:2])
+            if isinstance(self.step, Captured):
+                self.step.prepare(x, y=y, beta=self._beta(0))
+
     def _on_device(self, split: Split) -> tuple[Tensor, Tensor | None]:
         y = None if split.y is None else split.y.to(self.device)
         return split.x.to(self.device, self.dtype), y
@@ -231,7 +243,7 @@ class Training:
             what = culprit(self.pair, x, y) or "the gradient (every site is finite)"
             raise self._failure(step, what)
         self.optimiser.step()
-        if step % EVERY == EVERY - 1:
+        if (len(self.epochs) * self.steps_per_epoch + step + 1) % EVERY == 0:
             flush_denormals(self.optimiser)
         step_schedule(self.schedule)
         return bound

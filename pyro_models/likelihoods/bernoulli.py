@@ -15,10 +15,10 @@ __all__ = ["Bernoulli", "CrossEntropy"]
 
 
 class BernoulliPixels(dist.Bernoulli):
-    """Bernoulli(σ(l)) with log p(x) = log σ(l) + (x − 1) l.
+    """Bernoulli(σ(l)) with log p(x) = x l − softplus(l).
 
-    The same numbers as torch's, which passes over memory twice as often: with many particles that
-    is most of what a step costs.
+    torch's own passes over memory about twice as often: with many particles that is most of what a
+    step costs. Its gradient, x − σ(l), is torch's.
 
     Examples
     --------
@@ -30,7 +30,7 @@ class BernoulliPixels(dist.Bernoulli):
         """log p(x), nats, of x that broadcasts with the logits."""
         if self._validate_args:
             self._validate_sample(value)
-        return torch.addcmul(F.logsigmoid(self.logits), value - 1, self.logits)
+        return value * self.logits - F.softplus(self.logits)
 
 
 class Bernoulli(Likelihood):
