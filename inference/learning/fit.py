@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +185,9 @@ def fit(
             run.clear()
             run.create(pair, {"data": _describe(data), "settings": settings.plain()})
         history = training.run_epochs(callbacks, progress=progress)
+    history = replace(history, remark=training.objective.remark)
+    if run is not None:
+        run.record_end(history)
     return Fit(pair, history, None if run is None else run.folder)
 
 
