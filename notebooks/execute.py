@@ -14,7 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
-NAMES = ("smoke", "density_models", "likelihoods")
+NAMES = ("smoke", "density_models", "likelihoods", "bounds")
 METADATA = {
     "jupytext": {
         "formats": "ipynb,py:percent",
