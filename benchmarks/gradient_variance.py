@@ -61,7 +61,7 @@ def main() -> None:
     torch.set_num_threads(1)
     data = load_data("digits", preparation="threshold")
     x = data.prepared("train", limit=100).x
-    print(f"{'variance of the first / of the second':40} " + " ".join(f"{s:>18}" for s in STAGES))
+    print(f"{'variance of the first / of the second':40} " + " ".join(f"{s:>20}" for s in STAGES))
     found: dict[tuple[str, str, int], list[str]] = {ratio: [] for ratio in RATIOS}
     for stage in STAGES:
         vaes = [
@@ -79,7 +79,7 @@ def main() -> None:
             found[ratio].append(f"{middle:.2f} ({min(values):.2f}–{max(values):.2f})")
     for (first, second, count), columns in found.items():
         name = f"{first} / {second}, K = {count}"
-        print(f"{name:40} " + " ".join(f"{column:>18}" for column in columns))
+        print(f"{name:40} " + " ".join(f"{column:>20}" for column in columns))
     print(f"median of {arguments.seeds} seeds (lowest–highest), {arguments.draws} draws each")
 
 
