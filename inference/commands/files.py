@@ -11,7 +11,7 @@ from inference.learning import Run
 from inference.learning.files import write_atomically
 from pyro_models import ImageData, Pair, UsageError, load_data
 
-__all__ = ["free_path", "open_run", "save_figure"]
+__all__ = ["free_figure_path", "free_path", "open_run", "save_figure"]
 
 
 def open_run(run: str, data: str | None = None) -> tuple[Pair, ImageData, dict[str, Any]]:
@@ -44,6 +44,20 @@ def free_path(path: str | None, *, force: bool) -> Path | None:
         raise UsageError(f"{target} is a folder; name a file")
     if target.exists() and not force:
         raise UsageError(f"{target} is already there: replace it with --force, or name another")
+    return target
+
+
+def free_figure_path(path: str | None, *, option: str, force: bool) -> Path | None:
+    """A path that a figure may be written to.
+
+    Raises
+    ------
+    UsageError
+        As :func:`free_path`, or if its ending, given by ``option``, is of no known format.
+    """
+    target = free_path(path, force=force)
+    if target is not None and target.suffix not in (".png", ".pdf", ".svg"):
+        raise UsageError(f"{option} must end in .png, .pdf or .svg; got {target}")
     return target
 
 

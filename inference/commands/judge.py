@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from inference.commands.files import free_path, open_run
+from inference import figures
+from inference.commands.files import free_figure_path, free_path, open_run, save_figure
 from inference.evaluation import Comparison, Diagnostics, Evaluation
 from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import diagnose as diagnose_pair
@@ -66,6 +67,7 @@ def diagnose(
     limit: int | None = 1000,
     seed: int = 0,
     out: str | None = None,
+    figure: str | None = None,
     force: bool = False,
     progress: bool = True,
 ) -> Diagnostics:
@@ -79,10 +81,12 @@ def diagnose(
         limit: Only the first so many data.
         seed: Of preparation and particles.
         out: JSON file for the figures, those of every datum among them.
-        force: Replace that file.
+        figure: PNG, PDF or SVG file for KL and variances of each latent dimension.
+        force: Replace those files.
         progress: Show a progress bar.
     """
     target = free_path(out, force=force)
+    picture = free_figure_path(figure, option="figure", force=force)
     pair, images, _ = open_run(run, data)
     result = diagnose_pair(
         pair,
@@ -96,6 +100,8 @@ def diagnose(
     print(result)
     if target is not None:
         write_atomically(target, result.to_json())
+    if picture is not None:
+        save_figure(figures.latent_use(result), picture)
     return result
 
 

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from inference import figures
-from inference.commands.files import free_path, open_run, save_figure
+from inference.commands.files import free_figure_path, free_path, open_run, save_figure
 from inference.learning import Run
 from inference.learning.files import write_atomically
 from inference.learning.history import Epoch, History
@@ -120,10 +120,8 @@ def plot(
     """
     if figure not in FIGURES:
         raise UsageError(f"unknown figure {figure!r}: choose from {', '.join(FIGURES)}")
-    target = free_path(out or f"{run}/figures/{figure}.png", force=force)
+    target = free_figure_path(out or f"{run}/figures/{figure}.png", option="out", force=force)
     assert target is not None
-    if target.suffix not in (".png", ".pdf", ".svg"):
-        raise UsageError(f"out must end in .png, .pdf or .svg; got {target}")
     check_seed(seed)
     pair = Run(run).load_pair()
     request = _Request(run, pair, n, label, latents, pixels, size, span, seed)
@@ -209,4 +207,5 @@ def _read_history(run: Path) -> History:
         objective=training.get("objective", record["settings"]["objective"]),
         best_epoch=training.get("best_epoch"),
         stopped=training.get("stopped", ""),
+        remark=training.get("remark", ""),  # runs of earlier versions have none
     )

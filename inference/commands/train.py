@@ -181,9 +181,12 @@ def _summary(result: Fit) -> str:
         curves = {"train": last.train, "validation": last.validation}
         bounds = [f"{name} {value:.2f}" for name, value in curves.items() if value is not None]
         lines.append(
-            f"bound after epoch {last.epoch}: {', '.join(bounds) or f'running {last.running:.2f}'} "
+            f"{'objective' if history.remark else 'bound'} after epoch {last.epoch}: "
+            f"{', '.join(bounds) or f'running {last.running:.2f}'} "
             f"{history.unit} ({history.objective})"
         )
+    if history.remark:
+        lines.append(f"{history.objective}: {history.remark}")
     lines.append(f"stopped: {history.stopped}")
     lines.append(f"kept in {result.out}; judge it with: pyro-models evaluate {result.out}")
     return "\n".join(lines)

@@ -31,6 +31,10 @@ RELIABLE = 0.7
 """Importance weights with a k̂ above this have estimates that cannot be relied upon."""
 
 
+FEWEST = 25
+"""Particles below which the tail of the weights is too short for k̂."""
+
+
 @dataclass(frozen=True)
 class Diagnostics:
     """What a guide's importance weights and latent dimensions say of it.
@@ -96,8 +100,8 @@ class Diagnostics:
             f"effective sample size: median {float(ess.median()):.1f}, "
             f"lowest {float(ess.min()):.1f} of {self.num_particles}",
         ]
-        if bool(k_hat.isnan().any()):
-            lines.append("Pareto k̂: not estimated (it needs at least 25 particles)")
+        if self.num_particles < FEWEST:
+            lines.append(f"Pareto k̂: not estimated (it needs at least {FEWEST} particles)")
         else:
             lines.append(
                 f"Pareto k̂: median {float(k_hat.median()):.2f}, above {RELIABLE} for "

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from inference.evaluation.accuracy import accuracy
 from inference.evaluation.estimates import exact_log_prob, log_weights
-from inference.particles import MAX_ELEMENTS
 from inference.evaluation.scores import (
     NATS,
     SQUARED_ERROR,
@@ -23,6 +22,7 @@ from inference.evaluation.scores import (
     to_bits_per_dimension,
 )
 from inference.learning.settings import check_pair_fits_data, check_seed
+from inference.particles import MAX_ELEMENTS
 from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError

@@ -13,6 +13,7 @@ and a notebook shows it as a cell's last value (after ``%matplotlib inline``).
 ``interpolation``            images decoded on the way from one datum's code to another's
 ``mixture_means``            the mean image of every component of a mixture
 ``learning_curves``          the bound, epoch by epoch
+``latent_use``               KL and variances of each latent dimension
 ``setting_curves``           a score against a setting, with error bars over seeds
 ===========================  ====================================================================
 """
@@ -26,6 +27,7 @@ from inference.figures.images import (
     reconstructions,
 )
 from inference.figures.latent import latent_grid, latent_scatter
+from inference.figures.latent_use import latent_use
 from inference.figures.sweep import setting_curves
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "interpolation",
     "latent_grid",
     "latent_scatter",
+    "latent_use",
     "learning_curves",
     "mixture_means",
     "prior_samples",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -43,7 +44,10 @@ class EpochRecord(Protocol):
 
 
 class LearningHistory(Protocol):
-    """What a figure asks of a run; ``objective``, ``unit`` and ``best_epoch`` may be absent."""
+    """What a figure asks of a run.
+
+    ``objective``, ``unit``, ``best_epoch`` and ``remark`` may be absent.
+    """
 
     @property
     def epochs(self) -> Sequence[EpochRecord]:
@@ -78,6 +82,7 @@ _LINES = (
 )
 _FEW = 30  # epochs up to which each is marked
 _LABEL_GAP = 0.055
+_TITLE_WIDTH = 70
 
 
 def learning_curves(history: LearningHistory, *, title: str | None = None) -> Figure:
@@ -90,7 +95,8 @@ def learning_curves(history: LearningHistory, *, title: str | None = None) -> Fi
     ----------
     history
         A record of training: ``epochs`` with ``epoch``, ``running``, ``train`` and ``validation``;
-        ``objective``, ``unit`` and ``best_epoch`` are shown where present.
+        ``objective``, ``unit`` and ``best_epoch`` are shown where present. A ``remark``, of an
+        objective that is no bound, stands below the title, and the axis says objective.
     title
         Drawn above; by default the objective.
 
@@ -127,16 +133,19 @@ def learning_curves(history: LearningHistory, *, title: str | None = None) -> Fi
         _mark_best(axes, bounds, best)
     _name_lines(axes, bounds)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(f"bound ({getattr(history, 'unit', None) or 'nats per datum'})")
+    remark = getattr(history, "remark", "")
+    unit = getattr(history, "unit", None) or "nats per datum"
+    axes.set_ylabel(f"{'objective' if remark else 'bound'} ({unit})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e6e6e6", lw=0.6)
     axes.set_axisbelow(True)
     objective = getattr(history, "objective", None)
-    if title or objective:
-        axes.set_title(
-            title or f"objective: {objective}", fontsize=10, pad=6 if best is None else 18
-        )
+    lines = [title or (f"objective: {objective}" if objective else "")]
+    lines += textwrap.wrap(remark, _TITLE_WIDTH)
+    if any(lines):
+        heading = "\n".join(line for line in lines if line)
+        axes.set_title(heading, fontsize=10, pad=6 if best is None else 18)
     return figure
 
 

@@ -279,10 +279,9 @@ def checked_count(num_particles: object) -> int:
     UsageError
         If it is not.
     """
-    whole = isinstance(num_particles, int) and not isinstance(num_particles, bool)
-    if not whole or num_particles < 1:  # type: ignore[operator]
-        raise UsageError(f"num_particles (K) must be a whole number, at least 1; got {num_particles}")
-    return int(num_particles)  # type: ignore[call-overload, no-any-return]
+    if not isinstance(num_particles, int) or isinstance(num_particles, bool) or num_particles < 1:
+        raise UsageError(f"num_particles (K) must be a whole number ≥ 1; got {num_particles!r}")
+    return num_particles
 
 
 _NO_BOUND = "it bounds no evidence"

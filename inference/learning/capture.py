@@ -3,7 +3,8 @@
 Pyro's handlers cost a constant time per step, which for small networks is as much as the
 arithmetic. Here guide, model and backward pass are run once on fake tensors, the operations they
 come to are written down, and later steps run that list alone: the same operations on the same
-numbers in the same order, so values, gradients and random draws agree bit for bit.
+numbers in the same order, so values, gradients and random draws agree bit for bit (dropout alone, which the recording takes
+apart, draws others).
 
 What is recorded is what the Python code did the first time. A model whose Python depends on the
 values of tensors cannot be recorded, and that is an error; one whose Python changes from step to

@@ -92,7 +92,8 @@ def fit(
     clip_norm
         Largest norm of the gradient of the bound per datum.
     beta_warmup
-        Epochs over which β, the weight of the latent terms, rises linearly to 1.
+        Epochs over which β, the weight of the latent terms, rises linearly to 1. The curves, and
+        what stops by them, are of the objective at β = 1 throughout.
     patience, min_improvement, noise_multiple
         Stop after this many epochs whose validation bound rose by no more than ``min_improvement``
         nats, or than ``noise_multiple`` standard errors of the paired difference, over the last

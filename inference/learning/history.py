@@ -53,6 +53,8 @@ class History:
         Epoch of the best validation bound, if there is one.
     stopped
         Why training ended.
+    remark
+        What must be said beside the values, where they bound no evidence; else empty.
     """
 
     epochs: tuple[Epoch, ...]
@@ -61,6 +63,7 @@ class History:
     best_epoch: int | None = None
     stopped: str = ""
     unit: str = "nats per datum"
+    remark: str = ""
 
     def to_csv(self) -> str:
         """The records as CSV text with a header."""

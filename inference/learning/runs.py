@@ -132,6 +132,7 @@ class Run:
             "start": history.start,
             "best_epoch": history.best_epoch,
             "stopped": history.stopped,
+            "remark": history.remark,
         }
         write_atomically(self.folder / "run.json", json.dumps(description, indent=2) + "\n")
 

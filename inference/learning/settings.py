@@ -11,10 +11,17 @@ import torch
 from pyro.infer.elbo import ELBO
 
 from inference.learning.batches import check_labelled_per_batch
+from inference.learning.capture import Captured
 from inference.learning.objectives import check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
 
-__all__ = ["Settings", "check_pair_fits", "check_pair_fits_data", "check_seed"]
+__all__ = [
+    "Settings",
+    "check_pair_fits",
+    "check_pair_fits_data",
+    "check_pair_fits_objective",
+    "check_seed",
+]
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -148,10 +155,23 @@ def check_pair_fits(pair: Pair, data: ImageData, settings: Settings) -> None:
             "have none (all training data are used)"
         )
     check_labelled_per_batch(data.split("train").y, settings.labelled_per_batch)
+    check_pair_fits_objective(pair, settings)
+
+
+def check_pair_fits_objective(pair: Pair, settings: Settings) -> None:
+    """Refuse an objective, its options, a warm-up or a record that the pair cannot have.
+
+    Raises
+    ------
+    UsageError
+        One line that says what does not fit.
+    """
     check_objective(pair, settings.objective, settings.objective_options)
+    objective = make_objective(pair, settings.objective, settings.objective_options)
+    if settings.capture:
+        Captured(objective)
     if not settings.beta_warmup:
         return
-    objective = make_objective(pair, settings.objective, settings.objective_options)
     if not objective.tempers:
         raise UsageError(f"β warm-up is not defined for the objective {objective.name}")
     if any(site.discrete for site in pair.latent_sites.values()):

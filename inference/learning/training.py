@@ -161,7 +161,7 @@ class Training:
             raise NonFiniteError("the pair has a parameter that is NaN or infinite before training")
 
     def try_a_step(self) -> None:
-        """Refuse, before anything is written, an objective or a record that the pair cannot have."""
+        """Refuse, before anything is written, an objective or a record the pair cannot have."""
         if not isinstance(self.objective, OfParticles):
             return
         x, y = self._training_data() if self._fixed else self._on_device(self.data.split("train"))
@@ -331,6 +331,7 @@ class Training:
         return History(
             tuple(self.epochs),
             objective=self.objective.name,
+            remark=self.objective.remark,
             start=self.start,
             best_epoch=self.stopping.best_epoch,
             stopped=self.stopping.reason,

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from inference.learning.settings import Settings
 from pyro_models import UsageError
@@ -57,6 +57,8 @@ def _check_types(name: str, values: Sequence[Any]) -> None:
     """Refuse words for numbers and parts for whole numbers."""
     hint = get_type_hints(Settings)[name]
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if get_origin(hint) is Mapping:
+        kinds = (dict,)
     classes = tuple(kind for kind in kinds if isinstance(kind, type))
     if not classes:
         return

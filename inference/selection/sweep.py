@@ -12,9 +12,8 @@ from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
 from inference.learning.files import write_atomically
-from inference.learning.objectives import check_objective
 from inference.learning.optimisers import make_optimiser, make_schedule
-from inference.learning.settings import Settings, check_seed
+from inference.learning.settings import Settings, check_pair_fits_objective, check_seed
 from inference.selection.grid import check_grid, combinations, folder_names
 from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import QUANTITIES, Row, Sweep
@@ -196,7 +195,7 @@ def _check_trials(trials: Sequence[Trial], data: ImageData | str) -> None:
         # a worker may have a device that is not here
         settings = Settings(**{**trial.settings, "device": "cpu"}, seed=trial.seed)
         pair = trial.build(images)
-        check_objective(pair, settings.objective)
+        check_pair_fits_objective(pair, settings)
         optimiser = make_optimiser(
             settings.optimizer,
             list(pair.parameters()),

@@ -193,6 +193,39 @@ def test_a_figure_goes_into_the_run_folder_and_is_not_replaced_unasked(runs, cap
     assert "<svg" in Path("figure.svg").read_text()
 
 
+def test_a_guide_is_diagnosed_in_words_in_numbers_and_in_a_figure(runs, capsys):
+    few = ["--num_particles", "30", "--limit", "20", "--progress", "false"]
+    files = ["--out", "d.json", "--figure", "d.png"]
+    assert call("diagnose", runs / "vae", *few, *files) == 0
+    assert "active units: " in capsys.readouterr().out
+    found = json.loads(Path("d.json").read_text())
+    assert len(found["k_hat"]) == 20
+    assert len(found["kl"]) == 2
+    assert Path("d.png").read_bytes().startswith(b"\x89PNG")
+    for files in (["--out", "d.json"], ["--figure", "d.png"]):
+        assert "already there" in refused(capsys, "diagnose", runs / "vae", *few, *files)
+    assert call("diagnose", runs / "vae", *few, "--figure", "d.png", "--force") == 0
+
+
+def test_an_objective_that_is_no_bound_is_not_called_one(capsys):
+    options = [*SMALL, *QUICK, "--out", "run"]
+    assert call("train", "--objective", "js", *options) == 0
+    out = capsys.readouterr().out
+    assert "\nobjective after epoch 1: " in f"\n{out}"
+    assert "bound after" not in out
+    assert "js: it bounds no evidence" in out
+    record = json.loads(Path("run/run.json").read_text())
+    assert "no evidence" in record["training"]["remark"]
+    assert call("plot", "run", "--figure", "curves", "--out", "js.svg") == 0
+    assert "no evidence" in Path("js.svg").read_text()  # noted beside the shapes of its letters
+    del record["training"]["remark"]  # as runs of earlier versions are
+    Path("run/run.json").write_text(json.dumps(record))
+    assert call("plot", "run", "--figure", "curves", "--out", "old.svg") == 0
+    assert "no evidence" not in Path("old.svg").read_text()
+    assert call("train", "--resume", *options) == 0
+    assert "no evidence" in json.loads(Path("run/run.json").read_text())["training"]["remark"]
+
+
 def test_training_goes_on_where_it_stopped(capsys):
     train = ["train", *SMALL, *QUICK, "--out", "run"]
     assert call(*train) == 0
@@ -347,7 +380,7 @@ MISTAKES = {
     "nothing to compare": (["compare"], "runs"),
     **{
         f"{command} of no run": ([command, "nowhere"], "nowhere is not a run folder")
-        for command in ("evaluate", "compare", "sample", "plot")
+        for command in ("evaluate", "compare", "diagnose", "sample", "plot")
     },
 }
 
@@ -371,6 +404,8 @@ RUN_MISTAKES = {
     "figure without components": ("vae", ["plot", "--figure", "components"], "mixture"),
     "figure without latents": ("gmm", ["plot", "--figure", "latent-scatter"], "no continuous"),
     "figure of a kind": ("vae", ["plot", "--out", "figure.txt"], "must end in .png"),
+    "diagnosis of a kind": ("vae", ["diagnose", "--figure", "f.txt"], "figure must end in .png"),
+    "nothing to diagnose": ("gmm", ["diagnose", "--limit", "5"], "nothing to diagnose"),
     "samples of a kind": ("vae", ["sample", "--out", "samples.csv"], "must end in .npy"),
     "no samples": ("vae", ["sample", "--n", "0"], "n must be at least 1"),
     "a label for nothing": ("vae", ["sample", "--label", "3"], "does not use labels"),
@@ -389,7 +424,7 @@ RUN_MISTAKES = {
 def test_a_mistake_with_a_run_costs_one_line_too(mistake, runs, capsys):
     model, (command, *rest), says = RUN_MISTAKES[mistake]
     np.save("vectors.npy", np.random.default_rng(0).normal(size=(40, 7)))
-    quick = ["--progress", "false"] if command in ("evaluate", "compare") else []
+    quick = ["--progress", "false"] if command in ("evaluate", "compare", "diagnose") else []
     assert says in refused(capsys, command, runs / model, *rest, *quick)
 
 

@@ -17,10 +17,6 @@ DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
     "toronto": ([(500, 784), (4, 500)], [(500, 2), (784, 500)]),
     "tsinghua": ([(256, 794), (80, 256)], [(256, 50), (784, 256)]),
     "amsterdam": ([(500, 784), (40, 500)], [(500, 20), (784, 500)]),
-    "burda": (
-        [(200, 784), (200, 200), (100, 200)],
-        [(200, 50), (200, 200), (784, 200)],
-    ),
     **dict.fromkeys(
         ("m2-100", "m2-3000"),
         (
@@ -37,11 +33,23 @@ DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
         [(200, 784), (200, 200), (200, 200), (100, 100), (100, 100), (100, 100)],
         [(100, 50), (100, 100), (200, 100), (200, 100), (200, 200), (784, 200)],
     ),
+    **{
+        name: (
+            [(200, 784), (200, 200), (100, 200)],
+            [(200, 50), (200, 200), (784, 200)],
+        )
+        for name in ("burda", "burda-iwae", "burda-full-vae", "burda-full-iwae")
+    },
     "copenhagen-conv": (
         [(16, 1, 3, 3), (32, 16, 3, 3), (4, 32 * 7 * 7)],
         [(32 * 7 * 7, 2), (32, 16, 3, 3), (16, 1, 3, 3)],
     ),
     "toronto-beta": ([(500, 784), (4, 500)], [(500, 2), (2 * 784, 500)]),
+    "toronto-3d": ([(500, 784), (6, 500)], [(500, 3), (784, 500)]),
+    **{
+        f"toronto-{change}": ([(500, 784), (4, 500)], [(500, 2), (784, 500)])
+        for change in ("iwae-5", "iwae-10", "js", "fashion")
+    },
     **{
         f"eindhoven-{likelihood}": (
             [(16, 1, 3, 3), (32, 16, 3, 3), (20, 32 * 7 * 7)],
@@ -106,6 +114,21 @@ def test_preset_has_the_sizes_of_its_course(name: str) -> None:
     encoder, decoder = DENSE[name]
     assert weight_shapes(pair.guide) == encoder
     assert weight_shapes(pair.model) == decoder
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("toronto-iwae-5", {"objective": "iwae", "objective_options": {"num_particles": 5}}),
+        ("toronto-iwae-10", {"objective": "iwae", "objective_options": {"num_particles": 10}}),
+        ("toronto-js", {"objective": "js"}),
+        ("toronto-fashion", {"data": "fashion-mnist"}),
+        ("toronto-3d", {"options": {**load_preset("toronto")["options"], "latent_dim": 3}}),
+    ],
+)
+def test_the_presets_of_the_project_differ_from_torontos_by_one_thing(name, change) -> None:
+    """Besides capture, which changes no number."""
+    assert load_preset(name) == {**load_preset("toronto"), **change, "capture": True}
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:

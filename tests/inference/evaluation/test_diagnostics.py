@@ -1,5 +1,6 @@
 """Diagnostics where the answers are known: k̂ of Pareto tails, PPCA, a collapsed dimension."""
 
+import json
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from pyro.ops.stats import fit_generalized_pareto
 from torch.distributions import kl_divergence
 
 from inference.evaluation import diagnose, pareto_k_hat
+from inference.particles import effective_sample_size
 from pyro_models import GMM, PPCA, VAE, UsageError
 
 
@@ -34,6 +36,34 @@ def test_k_hat_of_few_or_equal_weights() -> None:
     torch.testing.assert_close(
         pareto_k_hat(shifted), pareto_k_hat(shifted - 1e4), rtol=1e-6, atol=0
     )
+
+
+def test_weights_next_to_nothing_change_no_tail() -> None:
+    log_w = torch.log1p((torch.rand(2000, 4).double() ** -0.9 - 1) / 0.9) - 50
+    expected = pareto_k_hat(log_w)
+    for low in (-1e7, -math.inf):
+        with_one = torch.cat([log_w[:-1], torch.full((1, 4), low)])
+        torch.testing.assert_close(pareto_k_hat(with_one.float()), expected, rtol=0, atol=0.02)
+        torch.testing.assert_close(pareto_k_hat(with_one), expected, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("shift", [0.0, -1e4, -1e6])
+def test_the_effective_sample_size_lies_between_one_and_their_number(shift: float) -> None:
+    equal = effective_sample_size(torch.full((1000, 2), shift))
+    assert equal.tolist() == [1000.0] * 2
+    one = torch.full((1000, 2), shift)
+    one[3] += 300
+    assert effective_sample_size(one).tolist() == [1.0] * 2
+
+
+def test_json_has_null_for_what_is_not_finite(few) -> None:
+    vae = VAE((1, 8, 8), hidden=[4], latent_dim=2)
+    found = diagnose(vae, few, num_particles=10, limit=3)
+    record = json.loads(found.to_json())
+    assert record["k_hat"] == [None] * 3
+    assert record["active_units"] == found.active_units
+    assert math.isnan(found.share_unreliable)
+    assert "at least 25 particles" in str(found)
 
 
 def test_an_exact_guide_has_equal_weights(few) -> None:

@@ -51,6 +51,19 @@ def test_axes_carry_units_and_objective():
     assert bits.get_title() == "Mine"
 
 
+def test_an_objective_that_is_no_bound_is_not_called_one():
+    remark = (
+        "it bounds no evidence, and its regulariser saturates: JS is at most log 2 = 0.693 nats"
+    )
+    for title in (None, "Mine"):
+        record = history([-3, -2], objective="js", remark=remark)
+        axes = learning_curves(record, title=title).axes[0]
+        first, *rest = axes.get_title().split("\n")
+        assert first == (title or "objective: js")
+        assert " ".join(rest) == remark
+        assert axes.get_ylabel() == "objective (nats per datum)"
+
+
 def test_bounds_computed_now_and_then_are_joined():
     figure = learning_curves(history([-3, -2, -1], validation=[-3.5, None, -1.5]))
     assert curve(figure, [-3.5, -1.5])

@@ -175,6 +175,22 @@ def test_agrees_with_pyros_renyi_where_that_is_right(pair: PPCA, alpha: float) -
         torch.testing.assert_close(parameter.grad, gradient / 4)
 
 
+@pytest.mark.parametrize("gap", [1e-1, 1e-3, 1e-6, 1e-9, -1e-6])
+def test_renyi_tends_to_the_elbo_in_single_precision(gap: float) -> None:
+    vae = VAE((1, 8, 8), hidden=[4], latent_dim=2, likelihood="bernoulli")
+    x = torch.rand(50, 1, 8, 8).round()
+    values = []
+    for pair in (vae, vae.double()):
+        draws = particles(pair, None, x.to(next(pair.parameters()).dtype), num_particles=5)
+        exact = draws.log_weight.double()
+        scaled = gap * (exact - exact.mean(0))
+        expected = exact.mean(0) + (scaled.expm1().mean(0)).log1p() / gap
+        found = BOUNDS["renyi"].function(draws, alpha=1 - gap)
+        values.append(float((found - expected).detach().abs().max()))
+    assert values[0] < 1e-3
+    assert values[1] < 1e-9
+
+
 @pytest.mark.parametrize("name", [n for n in BOUNDS if BOUNDS[n].tempers])
 def test_beta_weighs_the_latent_terms_outside_the_average(name: str) -> None:
     """Linear in β up to 1, with E_q[log p(x | z)] at 0; at K = 1 that minus β KL throughout."""
@@ -302,6 +318,13 @@ def test_what_a_bound_cannot_do_is_said_in_one_line(pair: PPCA) -> None:
         ("mean_field", {"beta": 0.0}, "beta"),
         ("dreg", {"beta": 0.5}, "no option beta"),
         ("trace", {"alpha": 0.5}, "alpha"),
+        ("trace", {"num_particles": 0}, "whole number"),
+        ("trace", {"num_particles": 2.5}, "whole number"),
+        ("iwae", {"num_particles": True}, "whole number"),
+        ("renyi", {"alpha": "half"}, "is a number"),
+        ("renyi", {"alpha": math.inf}, "is a number"),
+        ("mean_field", {"beta": None}, "is a number"),
+        ("geometric_js", {"skew": 2.0}, "0…1"),
     ]
     for name, options, message in wrong:
         with pytest.raises(UsageError, match=message):

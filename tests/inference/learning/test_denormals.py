@@ -3,6 +3,9 @@
 import torch
 
 from inference.learning.denormals import NOTHING, flush_denormals
+from inference.learning.settings import Settings
+from inference.learning.training import Training
+from pyro_models import VAE
 
 
 def test_only_what_is_next_to_nothing_is_flushed():
@@ -20,11 +23,38 @@ def test_only_what_is_next_to_nothing_is_flushed():
     assert float(adam.state[weight]["step"]) == 1
 
 
-def test_a_flushed_mean_would_not_have_moved_a_weight():
-    weight = torch.nn.Parameter(torch.full((1,), 1e-3))
-    adam = torch.optim.Adam([weight])
-    weight.grad = torch.zeros(1)
-    adam.step()
-    adam.state[weight]["exp_avg"].fill_(NOTHING)
-    adam.step()
-    assert weight.tolist() == torch.full((1,), 1e-3).tolist()
+def test_training_leaves_none_behind_however_short_its_epochs(few):
+    torch.manual_seed(0)
+    pair = VAE((1, 8, 8), hidden=[16], latent_dim=2)
+    settings = Settings(batch_size=64, curve_size=0)
+    training = Training(pair, few, settings, None)
+    training.train_epoch()
+    for state in training.optimiser.state.values():
+        state["exp_avg"].fill_(1e-40)
+    training.epochs = [None] * 32  # 96 steps of 3 an epoch are done
+    x = few.split("train").x[:5]
+    for step in range(3):
+        training.step_on(step, x, None)
+    assert any(_denormal(s["exp_avg"]) for s in training.optimiser.state.values())
+    training.epochs.append(None)
+    training.step_on(0, x, None)  # the hundredth
+    assert not any(_denormal(s["exp_avg"]) for s in training.optimiser.state.values())
+
+
+def _denormal(mean):
+    return bool(((mean != 0) & (mean.abs() < torch.finfo(mean.dtype).tiny)).any())
+
+
+def test_a_mean_that_is_flushed_would_not_have_moved_a_weight():
+    weights = []
+    for flushed in (False, True):
+        weight = torch.nn.Parameter(torch.full((1,), 1e-3))
+        adam = torch.optim.Adam([weight])
+        weight.grad = torch.zeros(1)
+        adam.step()
+        adam.state[weight]["exp_avg"].fill_(0.9 * NOTHING)
+        if flushed:
+            flush_denormals(adam)
+        adam.step()
+        weights.append(weight.tolist())
+    assert weights[0] == weights[1]

@@ -17,7 +17,8 @@ from pyro.poutine.messenger import Messenger
 
 from inference.evaluation import exact_log_prob
 from inference.figures import prior_samples
-from inference.learning import Snapshots, fit, make_objective
+from inference.learning import Run, Snapshots, fit, make_objective
+from inference.learning.bounds import BOUNDS
 from inference.undisturbed import seeded, stream
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
 from pyro_models.data import Split
@@ -393,6 +394,21 @@ def test_each_epoch_prepares_pixels_anew_and_shuffles(few):
     one, two = (b.flatten(1) for b in batches)
     assert not torch.equal(one.sort(0).values, two.sort(0).values)
     assert set(one.unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(("objective", "says"), [("js", "bounds no evidence"), ("iwae", "")])
+def test_an_objective_that_is_no_bound_says_so_in_history_and_record(
+    objective, says, few, tmp_path
+):
+    options = {"epochs": 1, "progress": False, "out": tmp_path / "run"}
+    first = fit(VAE((1, 8, 8), hidden=[4]), few, objective=objective, **options)
+    recorded = Run(first.out).describe()["training"]["remark"]
+    assert first.history.remark == recorded == BOUNDS[objective].remark
+    assert says in recorded
+    assert bool(recorded) == bool(says)
+    options["epochs"] = 2
+    again = fit(VAE((1, 8, 8), hidden=[4]), few, objective=objective, resume=True, **options)
+    assert again.history.remark == Run(again.out).describe()["training"]["remark"] == recorded
 
 
 def test_history_as_csv_has_a_row_per_epoch(few):

@@ -166,6 +166,7 @@ def test_a_finished_run_is_complete_and_can_be_opened(few, tmp_path):
         "start": None,
         "best_epoch": trained.history.best_epoch,
         "stopped": "all 4 epochs done",
+        "remark": "",
     }
     opened = Run(tmp_path / "run").load_pair()
     assert opened.config() == pair.config()
@@ -396,7 +397,7 @@ def test_a_run_is_not_replaced_without_force(run, few):
     [
         {"optimizer": "Adma"},
         {"schedule": "Cosine"},
-        {"objective": "iwae"},
+        {"objective": "ivae"},
         {"lr": -1.0},
         {"optimizer_options": {"momentum": 1}},
     ],

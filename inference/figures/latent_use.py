@@ -1,0 +1,133 @@
+"""What each latent dimension carries: its KL, and how its variance splits."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from inference.figures.palette import INK, MISSING, PETROFF
+from pyro_models import UsageError
+
+__all__ = ["LatentUse", "latent_use"]
+
+_NAMED_UPRIGHT = 25  # dimensions up to which their numbers stand upright
+_NAMED = 100  # and up to which there is room for them at all
+
+
+class LatentUse(Protocol):
+    """What the figure asks of diagnostics; one number for each latent dimension."""
+
+    @property
+    def kl(self) -> Tensor | None:
+        """Mean over data of KL(q(z_d | x) ‖ p(z_d)), nats, if it splits by dimension."""
+        ...
+
+    @property
+    def posterior_mean_variance(self) -> Tensor:
+        """Variance over data of E[z_d | x]."""
+        ...
+
+    @property
+    def posterior_variance(self) -> Tensor:
+        """Mean over data of Var[z_d | x]."""
+        ...
+
+    @property
+    def active_units(self) -> int:
+        """How many dimensions are active: those of the largest variance of E[z_d | x]."""
+        ...
+
+
+def latent_use(diagnostics: LatentUse, *, title: str | None = None) -> Figure:
+    """KL and variances of every latent dimension, the most used one first.
+
+    The two variances stand on each other, for they add up to the variance of z_d when x and z are
+    both drawn, z from the guide: Var(z_d) = Var_x(E[z_d | x]) + E_x(Var[z_d | x]). A dotted line
+    marks 1, the variance of a standard normal prior. A dimension that is not active, because its
+    posterior is the same whatever x is, is grey.
+
+    Parameters
+    ----------
+    diagnostics
+        From :func:`inference.evaluation.diagnose`.
+    title
+        Drawn above; by default how many dimensions are active.
+
+    Raises
+    ------
+    UsageError
+        If a number is not finite, or there is no dimension.
+
+    Examples
+    --------
+    >>> from inference.evaluation import diagnose
+    >>> from pyro_models import PPCA, load_data
+    >>> data = load_data("digits", preparation="dequantised")
+    >>> ppca = PPCA.maximum_likelihood(data.prepared("train").x, latent_dim=5)
+    >>> figure = latent_use(diagnose(ppca, data, num_particles=1, limit=20))
+    >>> figure.get_suptitle()
+    '5 of 5 latent dimensions active'
+    """
+    of_means = diagnostics.posterior_mean_variance.numpy()
+    within = diagnostics.posterior_variance.numpy()
+    kl = None if diagnostics.kl is None else diagnostics.kl.numpy()
+    if not len(of_means):
+        raise UsageError("there is no latent dimension to draw")
+    if not all(np.isfinite(v).all() for v in (of_means, within, *([] if kl is None else [kl]))):
+        raise UsageError("a diagnosis with numbers that are not finite cannot be drawn")
+    order = np.argsort(-of_means, kind="stable")
+    active = np.arange(len(order)) < diagnostics.active_units
+    panels = 1 if kl is None else 2
+    width = min(14.0, max(6.4, 0.16 * len(order)))
+    figure = Figure(figsize=(width, 0.6 + 2.4 * panels), layout="constrained")
+    grid = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
+    at = np.arange(len(order))
+    if kl is not None:
+        grid[0].bar(at, kl[order], color=np.where(active, PETROFF[0], MISSING))
+        grid[0].set_ylabel("KL(q(z | x) ‖ p(z)), nats")
+        grid[0].set_title(f"in all {kl.sum():.2f} nats", fontsize=9, color=INK, loc="right")
+    _stack(grid[-1], at, of_means[order], within[order], active)
+    _name_dimensions(grid[-1], order)
+    for axes in grid:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e6e6e6", lw=0.6)
+        axes.set_axisbelow(True)
+    heading = f"{diagnostics.active_units} of {len(order)} latent dimensions active"
+    figure.suptitle(title or heading, fontsize=10)
+    return figure
+
+
+def _stack(
+    axes: Axes, at: np.ndarray, of_means: np.ndarray, within: np.ndarray, active: np.ndarray
+) -> None:
+    """Variance of posterior means, and on it the mean variance of posteriors."""
+    colours = {"of E[z | x] over x": PETROFF[2], "of q(z | x), mean over x": PETROFF[1]}
+    bottom = np.zeros_like(of_means)
+    for (name, colour), height in zip(colours.items(), (of_means, within), strict=True):
+        axes.bar(at, height, bottom=bottom, color=np.where(active, colour, MISSING))
+        axes.bar(at[:1], [0.0], color=colour, label=name)  # in the legend, whatever is active
+        bottom = bottom + height
+    if not active.all():
+        axes.bar(at[:1], [0.0], color=MISSING, label="not active")
+    axes.axhline(1, color=INK, ls=":", lw=1)
+    axes.set_ylabel("variance")
+    axes.set_ylim(0, 1.08 * max(1.0, bottom.max()))
+    axes.legend(fontsize=8, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+
+
+def _name_dimensions(axes: Axes, order: np.ndarray) -> None:
+    axes.set_xlabel("latent dimension, by variance of its posterior mean")
+    if len(order) > _NAMED:
+        axes.set_xticks([])
+        return
+    crowded = len(order) > _NAMED_UPRIGHT
+    axes.set_xticks(
+        np.arange(len(order)),
+        [str(d) for d in order],
+        rotation=90 if crowded else 0,
+        fontsize=6 if crowded else 9,
+    )
