@@ -3,8 +3,8 @@
 Pyro's handlers cost a constant time per step, which for small networks is as much as the
 arithmetic. Here guide, model and backward pass are run once on fake tensors, the operations they
 come to are written down, and later steps run that list alone: the same operations on the same
-numbers in the same order, so values, gradients and random draws agree bit for bit (dropout alone, which the recording takes
-apart, draws others).
+numbers in the same order, so values, gradients and random draws agree bit for bit (dropout alone,
+which the recording takes apart, draws others).
 
 What is recorded is what the Python code did the first time. A model whose Python depends on the
 values of tensors cannot be recorded, and that is an error; one whose Python changes from step to
@@ -146,17 +146,19 @@ class _Snapshot:
     def __init__(self, module: nn.Module) -> None:
         self.modes = [(m, m.training) for m in module.modules()]
         self.held = [
-            (table, name, value)
+            (table, list(table.items()))
             for m, _ in self.modes
             for table in (m._parameters, m._buffers, m._modules)
-            for name, value in table.items()
         ]
         self.learned = [(p, p.requires_grad) for p in module.parameters()]
 
     def is_same(self) -> bool:
         """Whether all of it is still so."""
         return (
-            all(table.get(name) is value for table, name, value in self.held)
+            all(
+                len(table) == len(items) and all(table.get(name) is value for name, value in items)
+                for table, items in self.held
+            )
             and all(m.training is training for m, training in self.modes)
             and all(p.requires_grad is learned for p, learned in self.learned)
         )
