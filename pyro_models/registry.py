@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
 from torch import nn
 
 from pyro_models.conditional import CVAE
 from pyro_models.errors import UsageError
 from pyro_models.gmm import GMM
 from pyro_models.hierarchical import TwoLayerVAE
+from pyro_models.options import check_types
 from pyro_models.pair import Pair
 from pyro_models.ppca import PPCA
 from pyro_models.semi_supervised import SemiSupervisedVAE
@@ -70,21 +70,11 @@ def build(
         raise UsageError(
             f"the model {name} has no option {', '.join(unknown)}; it has {', '.join(known)}"
         )
-    _check_types(name, cls, options)
+    given = {key: value for key, value in options.items() if key != "num_classes"}
+    check_types(cls, given, who=f"the model {name}", skip={"data_shape", "num_classes"})
     pair = cls(data_shape, **options)
     assert isinstance(pair, Pair)
     return pair
-
-
-def _check_types(name: str, cls: type[nn.Module], options: dict[str, Any]) -> None:
-    """Refuse options of another type than the constructor's annotations."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, skip={"data_shape", "num_classes"})
-    given = {key: value for key, value in options.items() if key != "num_classes"}
-    try:
-        parser.parse_object({k: list(v) if isinstance(v, tuple) else v for k, v in given.items()})
-    except ArgumentError as error:
-        raise UsageError(f"the model {name}: {' '.join(str(error).split())}") from error
 
 
 def name_of(pair: Pair) -> str:

@@ -7,6 +7,7 @@ its densities are, so that two numbers are never compared that may not be.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from pyro_models.errors import UsageError
@@ -17,6 +18,7 @@ from pyro_models.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from pyro_models.likelihoods.gaussian import Gaussian
 from pyro_models.likelihoods.likelihood import Likelihood
 from pyro_models.likelihoods.logistic_mixture import LogisticMixture
+from pyro_models.options import check_types
 
 __all__ = [
     "LIKELIHOODS",
@@ -60,7 +62,15 @@ def likelihood_named(
     """
     if name not in LIKELIHOODS:
         raise UsageError(f"unknown likelihood {name!r}: choose from {', '.join(LIKELIHOODS)}")
-    try:
-        return LIKELIHOODS[name](data_shape, **(options or {}))
-    except TypeError as error:
-        raise UsageError(f"likelihood {name}: {error}") from error
+    cls = LIKELIHOODS[name]
+    given = dict(options or {})
+    known = [p for p in inspect.signature(cls).parameters if p != "data_shape"]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise UsageError(
+            f"the likelihood {name} has no option {', '.join(unknown)}; it has "
+            f"{', '.join(known) or 'none'}"
+        )
+    if given:
+        check_types(cls, given, who=f"the likelihood {name}", skip={"data_shape"})
+    return cls(data_shape, **given)

@@ -50,7 +50,7 @@ class Gaussian(Likelihood):
             )
         if not isinstance(scale, str) and not (scale > 0 and math.isfinite(scale)):
             raise UsageError(f"a fixed Gaussian scale must be a positive number; got {scale}")
-        if floor < 0 or (floor == 0 and scale in ("pixel", "decoder")):
+        if not 0 <= floor < math.inf or (floor == 0 and scale in ("pixel", "decoder")):
             raise UsageError(
                 f"the floor of the Gaussian scale must be positive, or the density of constant "
                 f"pixels is unbounded; got {floor}"

@@ -97,7 +97,7 @@ def test_a_mean_of_dequantised_pixels_is_brought_to_grey_once(values: str) -> No
     [
         ({"bins": 1}, "bins must be a whole number from 2 to 1024; got 1"),
         ({"bins": 2000}, "bins must be a whole number from 2 to 1024; got 2000"),
-        ({"bins": 2.5}, "bins must be a whole number from 2 to 1024; got 2.5"),
+        ({"bins": 2.5}, "bins must be int; got 2.5"),
         ({"values": "edges"}, "'levels' or 'midpoints'; got 'edges'"),
     ],
 )
