@@ -25,11 +25,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One process a core, one thread each: small networks gain nothing from more.
+TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
 test: lint
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 test-all: lint
-	$(BIN)/python -m pytest -m ''
+	$(TESTS) -m ''
 
 clean:
 	rm -rf $(VENV) report runs *.egg-info

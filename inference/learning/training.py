@@ -164,13 +164,17 @@ class Training:
         """Refuse, before anything is written, an objective or a record the pair cannot have."""
         if not isinstance(self.objective, OfParticles):
             return
-        x, y = self._training_data() if self._fixed else self._on_device(self.data.split("train"))
-        rows = slice(0, self.settings.batch_size)
-        x, y = x[rows], None if y is None else y[rows]
+        few = self.data.prepared("train", seed=self.settings.seed, limit=self.settings.batch_size)
+        x, y = self._on_device(few)
         with seeded(self.settings.seed, self.device), self._autocast():
-            self.objective.mean(x[:2], y=None if y is None else y[:2])
-            if isinstance(self.step, Captured):
-                self.step.prepare(x, y=y, beta=self._beta(0))
+            try:
+                self.objective.mean(x[:2], y=None if y is None else y[:2])
+                if isinstance(self.step, Captured):
+                    self.step.prepare(x, y=y, beta=self._beta(0))
+            except UsageError:
+                raise
+            except (ValueError, RuntimeError):
+                pass  # of NaN: the first step says where it comes from
 
     def _on_device(self, split: Split) -> tuple[Tensor, Tensor | None]:
         y = None if split.y is None else split.y.to(self.device)

@@ -417,3 +417,20 @@ def test_history_as_csv_has_a_row_per_epoch(few):
     assert header.startswith("epoch,running,train,validation")
     assert [row.split(",")[0] for row in rows] == ["1", "2", "3"]
     assert float(rows[-1].split(",")[2]) == history.epochs[-1].train
+
+
+@pytest.mark.parametrize("preparation", ["dynamic", "threshold"])
+@pytest.mark.parametrize("capture", [False, True])
+def test_pixels_of_any_preparation_are_tried_before_the_first_step(few, preparation, capture):
+    pair = VAE(few.data_shape, hidden=[8], latent_dim=2, likelihood="bernoulli")
+    data = few.with_preparation(preparation)
+    options = {"objective": "iwae", "capture": capture, "epochs": 2, "progress": False}
+    history = fit(pair, data, objective_options={"num_particles": 2}, **options).history
+    assert history.objective == "iwae, K = 2"
+
+
+def test_a_refused_objective_leaves_no_run_behind(few, tmp_path):
+    pair = GMM(few.data_shape, num_components=2)
+    with pytest.raises(UsageError, match="js needs a pair"):
+        fit(pair, few, objective="js", out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
