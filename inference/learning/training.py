@@ -168,7 +168,8 @@ class Training:
         x, y = self._on_device(few)
         with seeded(self.settings.seed, self.device), self._autocast():
             try:
-                self.objective.mean(x[:2], y=None if y is None else y[:2])
+                with torch.no_grad():
+                    self.objective.mean(x[:2], y=None if y is None else y[:2])
                 if isinstance(self.step, Captured):
                     self.step.prepare(x, y=y, beta=self._beta(0))
             except UsageError:
