@@ -148,7 +148,7 @@ def _draws(moment):
 
 @pytest.mark.parametrize("preparation", ["grey", "dynamic"])
 @pytest.mark.parametrize(
-    "options", [{"curve_size": 0}, {"curve_size": 50}, {"callbacks": [_draws]}], ids=str
+    "options", [{"curve_size": 0}, {"curve_size": 50}, {"callbacks": [_draws]}], ids=", ".join
 )
 def test_curves_and_callbacks_leave_training_as_it_is(options, preparation, few):
     data = few.with_preparation(preparation)
