@@ -22,6 +22,8 @@ def sweep(
     options: dict[str, Any] | None = None,
     data: str = "digits",
     preparation: str | None = None,
+    labels: int | float | None = None,
+    labels_seed: int = 0,
     quantity: str | None = None,
     num_particles: int = 100,
     limit: int | None = None,
@@ -42,14 +44,16 @@ def sweep(
         grid: Values of each setting, e.g. --grid.lr "[1e-3, 1e-2]" --grid.options.latent_dim
             "[2, 10]"; any option of the training, preparation, or options of the model.
         seeds: Of each setting, e.g. "[0, 1, 2]", which it is unless given.
-        model: vae, cvae, ppca or gmm.
+        model: vae, cvae, m2, two_layer_vae, ppca or gmm.
         options: Options of the model that all runs share.
         data: digits (bundled), mnist, fashion-mnist, or a .npy or .npz file.
         preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood
             unless given.
+        labels: How many training labels are kept, as for train; all of them unless given.
+        labels_seed: Of the draw of these labels.
         quantity: The score that decides: log_likelihood, importance_bound, elbo,
-            bits_per_dimension, mse_sampled or mse_mean; the first of these that there is unless
-            given.
+            bits_per_dimension, mse_sampled, mse_mean or accuracy; the first of these that there is
+            unless given.
         num_particles: K of the importance-sampled bound, for all runs.
         limit: Judge on the first so many validation data only.
         x: Setting along the axis of the figure; the first that varies unless given.
@@ -70,6 +74,8 @@ def sweep(
         out=folder,
         options=options,
         preparation=preparation,
+        labels=labels,
+        labels_seed=labels_seed,
         quantity=quantity,
         num_particles=num_particles,
         limit=limit,

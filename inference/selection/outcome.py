@@ -18,7 +18,7 @@ from inference.learning import Run, fit
 from inference.learning.files import write_atomically
 from inference.learning.preparation import prepared_for
 from inference.selection.trial import FORMAT, Trial
-from pyro_models import ImageData, UsageError, load_data
+from pyro_models import ImageData, UsageError
 
 __all__ = ["Outcome", "run_trial"]
 
@@ -96,7 +96,7 @@ def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
 
 def _train_and_judge(trial: Trial, threads: int) -> Outcome:
     _write(trial, threads, None)
-    data = trial.data if isinstance(trial.data, ImageData) else load_data(trial.data)
+    data = trial.load()
     pair = trial.build(data)
     if trial.preparation is not None or not isinstance(trial.data, ImageData):
         data = prepared_for(pair, data, preparation=trial.preparation)

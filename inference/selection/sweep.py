@@ -18,7 +18,7 @@ from inference.selection.grid import check_grid, combinations, folder_names
 from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import QUANTITIES, Row, Sweep
 from inference.selection.trial import Judging, Trial
-from pyro_models import ImageData, Pair, UsageError, load_data
+from pyro_models import ImageData, Pair, UsageError
 
 __all__ = ["sweep"]
 
@@ -34,6 +34,8 @@ def sweep(
     out: str | Path,
     options: Mapping[str, Any] | None = None,
     preparation: str | None = None,
+    labels: int | float | None = None,
+    labels_seed: int = 0,
     quantity: str | None = None,
     num_particles: int = 100,
     limit: int | None = None,
@@ -74,10 +76,13 @@ def sweep(
     preparation
         Of the pixels; unless given, as in ``data``, or what suits the likelihood if ``data`` is a
         name.
+    labels, labels_seed
+        How many training labels are kept, and the seed of their draw, as for
+        :meth:`pyro_models.ImageData.with_labels`; all that there are unless given.
     quantity
         The score that decides: ``"log_likelihood"``, ``"importance_bound"``, ``"elbo"``,
-        ``"bits_per_dimension"``, ``"mse_sampled"`` or ``"mse_mean"``; the first of these that a
-        pair has unless given.
+        ``"bits_per_dimension"``, ``"mse_sampled"``, ``"mse_mean"`` or ``"accuracy"``; the first of
+        these that a pair has unless given.
     num_particles, limit
         K, and how many validation data (all unless given), of the judging.
     jobs
@@ -138,6 +143,7 @@ def sweep(
             preparation=preparation,
             model=model,
             data=data,
+            labels=None if labels is None else (labels, labels_seed),
             judging=Judging(num_particles=num_particles, limit=limit),
             seed=seed,
             folder=folder / name / f"seed={seed}",
@@ -146,7 +152,7 @@ def sweep(
         for setting, name in zip(combined, folder_names(combined), strict=True)
         for seed in seeds
     ]
-    _check_trials(trials, data)
+    _check_trials(trials)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()
     outcomes = _run(parallel, trials, progress=progress)
@@ -177,9 +183,9 @@ def _check_settings(settings: Mapping[str, Any], quantity: str | None) -> None:
             raise UsageError(f"sweep has no option {name}; those of the training are {known}")
 
 
-def _check_trials(trials: Sequence[Trial], data: ImageData | str) -> None:
+def _check_trials(trials: Sequence[Trial]) -> None:
     """Refuse what no run could begin with; each setting is tried with its first seed."""
-    images = data if isinstance(data, ImageData) else load_data(data)
+    images = trials[0].load()
     if "validation" not in images.splits:
         raise UsageError(
             "settings are chosen by validation data, and these data have none (all training data "

@@ -21,7 +21,7 @@ __all__ = ["LOWER_IS_BETTER", "QUANTITIES", "Row", "Sweep", "score_of"]
 # the first that a pair has decides, unless another is asked for
 TIGHTEST = ("log_likelihood", "importance_bound", "elbo")
 LOWER_IS_BETTER = ("bits_per_dimension", "mse_sampled", "mse_mean")
-QUANTITIES = (*TIGHTEST, *LOWER_IS_BETTER)
+QUANTITIES = (*TIGHTEST, *LOWER_IS_BETTER, "accuracy")
 
 
 def score_of(outcome: Outcome, quantity: str | None = None) -> Score | str:

@@ -17,7 +17,7 @@ import torch
 from inference.learning.settings import Settings
 from inference.selection.grid import OPTION, PREPARATION
 from inference.undisturbed import seeded
-from pyro_models import ImageData, Pair, UsageError, build
+from pyro_models import ImageData, Pair, UsageError, build, load_data
 
 __all__ = ["FORMAT", "Judging", "Trial"]
 
@@ -60,6 +60,8 @@ class Trial:
         Of the training, but for the seed.
     preparation
         Of the pixels; ``None`` for what the data, or else the likelihood, says.
+    labels
+        How many training labels are kept, and the seed of their draw; ``None`` for all.
     judging
         How it is judged.
     seed
@@ -81,6 +83,7 @@ class Trial:
     seed: int
     folder: Path
     threads: int | None = None
+    labels: tuple[int | float, int] | None = None
     setting: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -111,6 +114,13 @@ class Trial:
         """Where the record of the run is kept."""
         return self.folder.with_name(f"{self.folder.name}.json")
 
+    def load(self) -> ImageData:
+        """The data, with the labels that are kept."""
+        data = self.data if isinstance(self.data, ImageData) else load_data(self.data)
+        return (
+            data if self.labels is None else data.with_labels(self.labels[0], seed=self.labels[1])
+        )
+
     def build(self, data: ImageData) -> Pair:
         """The pair before training; its weights follow from the seed."""
         with seeded(self.seed, torch.device("cpu")):
@@ -129,7 +139,10 @@ class Trial:
             model = getattr(model, "__qualname__", type(model).__name__)
         if isinstance(data, ImageData):
             sizes = {name: len(split) for name, split in data.splits.items()}
-            data_name, preparation = {"name": data.name, "splits": sizes}, data.preparation
+            data_name: Any = {"name": data.name, "splits": sizes}
+            preparation = data.preparation
+            if data.labels_kept is not None:
+                data_name["labels_kept"] = list(data.labels_kept)
         else:
             data_name, preparation = {"name": str(data)}, None
         settings = Settings(**{**self.settings, "device": "cpu"}, seed=self.seed).plain()
@@ -141,6 +154,8 @@ class Trial:
             "data": data_name,
             PREPARATION: self.preparation or preparation,
         }
+        if self.labels is not None:
+            described["labels"] = self.labels
         plain: dict[str, Any] = json.loads(json.dumps(described, default=repr))
         return plain
 

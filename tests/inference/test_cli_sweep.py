@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import json
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,17 @@ def test_a_sweep_without_a_best_is_told_and_kept(capsys):
     both = ["--grid.preparation", "[grey, threshold]"]
     assert "not judged on one footing" in refused(capsys, *sweep, *both)
     assert len(rows("s")) == 2
+
+
+def test_the_weight_of_the_labels_is_chosen_by_accuracy_on_validation_data(capsys):
+    given = ["--model", "m2", "--options.hidden", "[4]", "--options.latent_dim", "1"]
+    kept = ["--labels", "20", "--quantity", "accuracy", "--labelled_per_batch", "10"]
+    grid = ["--grid.options.classification_weight", "[0.0, 10.0]", "--seeds", "[0]"]
+    quick = ["--epochs", "1", "--progress", "false", "--curve_size", "0", "--num_particles", "1"]
+    assert call("sweep", *given, *kept, *grid, *quick, "--out", "few") == 0
+    assert "accuracy" in capsys.readouterr().out
+    record = json.loads(next(Path("few").glob("*/seed=0/run.json")).read_text())
+    assert record["data"]["labels_kept"] == [20, 0]
+    other = ["--labels", "20", "--labels_seed", "1", "--quantity", "accuracy"]
+    assert call("sweep", *given, *other, *grid, *quick, "--out", "few") == 2
+    assert "holds another run: it was begun with" in capsys.readouterr().err

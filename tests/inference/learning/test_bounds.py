@@ -312,7 +312,7 @@ def test_the_js_objective_is_reconstruction_minus_js(pair: PPCA) -> None:
 
 def test_what_a_bound_cannot_do_is_said_in_one_line(pair: PPCA) -> None:
     wrong = [
-        ("iwae", {"num_particles": 0}, "at least 1"),
+        ("iwae", {"num_particles": 0}, "whole number ≥ 1; got 0"),
         ("iwae", {"particles": 5}, "no option particles"),
         ("renyi", {"alpha": -1.0}, "alpha"),
         ("mean_field", {"beta": 0.0}, "beta"),

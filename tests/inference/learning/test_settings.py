@@ -25,7 +25,7 @@ SHAPE = (1, 8, 8)
         ({"clip_norm": 0.0}, "clip_norm must be positive"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"min_improvement": -1.0}, "min_improvement"),
-        ({"objective": "iwae"}, "unknown objective 'iwae': choose from elbo, trace"),
+        ({"objective": "ivae"}, "unknown objective 'ivae': choose from elbo, .*, iwae, .*, trace"),
         ({"optimizer": "Adma"}, "unknown optimizer 'Adma'"),
         ({"schedule": "Cosine"}, "unknown schedule 'Cosine'"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
