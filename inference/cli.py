@@ -21,6 +21,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": commands.compare,
     "diagnose": commands.diagnose,
     "sweep": commands.sweep,
+    "features": commands.features,
     "sample": commands.sample,
     "plot": commands.plot,
     "demo": report.demo,
@@ -28,7 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 # options of train that a sweep has of its own, or has no use for
-NOT_SHARED = {"all_training", "snapshots", "seed", "resume", "force"}
+NOT_SHARED = {"all_training", "labelled_only", "snapshots", "start", "seed", "resume", "force"}
 
 
 class _Parser(ArgumentParser):

@@ -28,6 +28,7 @@ def train(
     all_training: bool = False,
     labels: int | float | None = None,
     labels_seed: int = 0,
+    labelled_only: bool = False,
     objective: str = "elbo",
     objective_options: dict[str, Any] | None = None,
     optimizer: str = "Adam",
@@ -46,6 +47,7 @@ def train(
     restore_best: bool = False,
     curve_size: int = 10_000,
     snapshots: list[int | Literal["start", "half", "end"]] | None = None,
+    start: str | None = None,
     seed: int = 0,
     device: str = "cpu",
     precision: str = "float32",
@@ -67,6 +69,7 @@ def train(
         labels: How many training labels are kept, equally many of each class: a number, or a
             fraction such as 0.5; the others are missing (-1). All of them unless given.
         labels_seed: Of the draw of these labels.
+        labelled_only: Train on the data with a label alone.
         objective: elbo (the right one for the pair); mean_field, monte_carlo, stl, iwae, dreg,
             renyi, rws, js, geometric_js; or Pyro's trace, trace_mean_field, trace_graph,
             trace_enum.
@@ -88,6 +91,7 @@ def train(
         restore_best: End with the parameters of the best validation epoch.
         curve_size: Training data on which the training curve is computed; 0 for no curves.
         snapshots: Epochs at which samples are drawn into the run folder: numbers, start, half, end.
+        start: A run folder of the same model: begin with its weights.
         seed: Of weights, shuffling, preparation and sampling.
         device: cpu, cuda or mps.
         precision: float32, or bfloat16 for the networks.
@@ -100,6 +104,8 @@ def train(
     images = load_data(data, all_training=all_training)
     if labels is not None:
         images = images.with_labels(labels, seed=labels_seed)
+    if labelled_only:
+        images = images.labelled()
     if "num_classes" in (options or {}):
         raise UsageError("the number of classes comes from the data: leave num_classes out")
     check_seed(seed)
@@ -129,6 +135,7 @@ def train(
         restore_best=restore_best,
         curve_size=curve_size,
         callbacks=callbacks,
+        start=start,
         seed=seed,
         device=device,
         precision=precision,
@@ -158,14 +165,16 @@ def recorded_options(out: str) -> dict[str, Any]:
     record = run.describe()
     made_by_data = ("data_shape", "num_classes")
     labels, labels_seed = record["data"].get("labels_kept") or (None, 0)
+    sizes = record["data"].get("splits", {})
     return {
         "model": record["model"],
         "options": {k: v for k, v in record["config"].items() if k not in made_by_data},
         "data": record["data"].get("name"),
         "preparation": record["data"].get("preparation"),
-        "all_training": "validation" not in record["data"].get("splits", {}),
+        "all_training": "validation" not in sizes,
         "labels": labels,
         "labels_seed": labels_seed,
+        "labelled_only": labels is not None and sizes.get("train") == labels,
         **record["settings"],
     }
 

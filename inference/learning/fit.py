@@ -54,6 +54,7 @@ def fit(
     restore_best: bool = False,
     curve_size: int = 10_000,
     callbacks: Sequence[Callback] = (),
+    start: str | Path | None = None,
     seed: int = 0,
     device: str = "cpu",
     precision: str = "float32",
@@ -105,6 +106,8 @@ def fit(
         stopping needs the validation curve.
     callbacks
         Called before training and after each epoch, e.g. :class:`Snapshots`.
+    start
+        A run folder of the same pair: begin with its weights (a resumed run has its own).
     seed
         Of shuffling, pixel preparation, sampling and the start. (Weights were drawn when the pair
         was built.)
@@ -186,6 +189,8 @@ def fit(
         training = Training(pair, data, settings, run)
         if resume:
             training.restore()
+        elif start is not None:
+            training.start_from_run(Run(start))
         training.start_from_data()
         training.try_a_step()
         if run is not None and not resume:

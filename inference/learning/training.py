@@ -151,6 +151,11 @@ class Training:
         self.run.save_weights(self.pair)
         write_atomically(self.run.folder / "history.csv", self._history().to_csv())
 
+    def start_from_run(self, earlier: Run) -> None:
+        """Begin with the weights of another run."""
+        load_weights(self.pair, earlier.load_pair().state_dict(), earlier.folder)
+        self.start = f"weights of {earlier.folder}"
+
     def start_from_data(self) -> None:
         """Let a pair that starts from data do so, once."""
         pair = self.pair

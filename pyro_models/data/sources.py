@@ -44,7 +44,8 @@ def load_data(
         (looked for in ``$PYRO_MODELS_DATA``, then ``./data``, downloaded there if absent), a path
         to a ``.npy`` or ``.npz`` file, or an array. Images are (N, H, W) or (N, C, H, W): uint8, or
         float in [0, 1]. Vectors are (N, D), of any range. An ``.npz`` file holds ``x`` (and ``y``),
-        or ``x_train`` and ``x_test`` (and ``y_train``, ``y_test``).
+        or ``x_train`` and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to
+        validate (and ``y_train``, ``y_test``, ``y_validation``).
     labels
         Integer labels (N,) that go with an array.
     preparation
@@ -187,12 +188,16 @@ def _from_file(path: Path, *, seed: int) -> ImageData:
 
 
 def _from_arrays(name: str, arrays: dict[str, Any], *, seed: int) -> ImageData:
-    """One array, split at random, or a training and a test array."""
+    """One array, split at random, or a training and a test array, and maybe one for validation."""
+    own = None
     if "x_train" in arrays and "x_test" in arrays:
         train, levels = _pixels(arrays["x_train"], name)
         test, _ = _pixels(arrays["x_test"], name)
         y_train = _labels(arrays.get("y_train"), len(train), name)
         y_test = _labels(arrays.get("y_test"), len(test), name)
+        if "x_validation" in arrays:
+            x, _ = _pixels(arrays["x_validation"], name)
+            own = Split(x, _labels(arrays.get("y_validation"), len(x), name))
     elif "x" in arrays:
         x, levels = _pixels(arrays["x"], name)
         y = _labels(arrays.get("y"), len(x), name)
@@ -206,22 +211,24 @@ def _from_arrays(name: str, arrays: dict[str, Any], *, seed: int) -> ImageData:
             f"{name} holds {', '.join(arrays) or 'nothing'}: expected x (and y), or x_train and "
             "x_test (and y_train, y_test)"
         )
-    if train.shape[1:] != test.shape[1:]:
-        raise UsageError(
-            f"{name}: training data of shape {tuple(train.shape[1:])} and test data of shape "
-            f"{tuple(test.shape[1:])} do not go together"
-        )
-    cut = len(train) - max(1, len(train) // 9)
+    others = {"test": test, **({"validation": own.x} if own else {})}
+    for kind, other in others.items():
+        if train.shape[1:] != other.shape[1:]:
+            raise UsageError(
+                f"{name}: training data of shape {tuple(train.shape[1:])} and {kind} data of shape "
+                f"{tuple(other.shape[1:])} do not go together"
+            )
+    cut = len(train) if own else len(train) - max(1, len(train) // 9)
     if cut < 1 or not len(test):
         raise UsageError(
             f"{name} has too few data to split: {len(train) + len(test)}; give 3 or more"
         )
     splits = {
         "train": Split(train[:cut], None if y_train is None else y_train[:cut]),
-        "validation": Split(train[cut:], None if y_train is None else y_train[cut:]),
+        "validation": own or Split(train[cut:], None if y_train is None else y_train[cut:]),
         "test": Split(test, y_test),
     }
-    known = [y for y in (y_train, y_test) if y is not None and y.numel()]
+    known = [y for y in (y_train, y_test, splits["validation"].y) if y is not None and y.numel()]
     num_classes = int(max(y.max() for y in known)) + 1 if known else 0
     return ImageData(name, splits, levels=levels, num_classes=num_classes or None)
 

@@ -582,3 +582,38 @@ def test_the_options_of_training_are_those_of_fit():
         assert field.name in own
         if field.default is not dataclasses.MISSING:
             assert own[field.name].default == field.default
+
+
+def test_a_second_model_is_learned_on_the_latents_of_a_first_from_the_labelled_data_on(capsys):
+    few = ["--epochs", "1", "--progress", "false", "--curve_size", "0", "--options.hidden", "[4]"]
+    assert call("train", *few, "--options.latent_dim", "3", "--out", "m1") == 0
+    assert call("features", "m1", "--out", "latents.npz") == 0
+    latents = load_data("latents.npz")
+    digits = load_data("digits")
+    assert latents.data_shape == (3,)
+    for name, split in digits.splits.items():
+        assert torch.equal(latents.split(name).y, split.y)
+    m2 = ["train", "--model", "m2", "--data", "latents.npz", "--options.likelihood", "gaussian"]
+    labels = ["--labels", "20", "--labels_seed", "3"]
+    assert call(*m2, *few, *labels, "--labelled_only", "--out", "start") == 0
+    assert json.loads(Path("start/run.json").read_text())["data"]["splits"]["train"] == 20
+    assert call(*m2, *few, *labels, "--start", "start", "--epochs", "0", "--out", "m2") == 0
+    started, first = Run("m2").load_pair(), Run("start").load_pair()
+    for one, other in zip(started.parameters(), first.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert json.loads(Path("m2/run.json").read_text())["training"]["start"] == "weights of start"
+    assert call("evaluate", "m2", "--num_particles", "2", "--limit", "20") == 0
+    assert "accuracy" in capsys.readouterr().out
+    other = [*m2[:-2], *few, "--options.latent_dim", "7", "--options.likelihood", "gaussian"]
+    assert "another pair" in refused(capsys, *other, "--start", "start", "--out", "new")
+    assert not Path("new").exists()
+    assert "already there" in refused(capsys, "features", "m1", "--out", "latents.npz")
+    assert "must end in .npz" in refused(capsys, "features", "m1", "--out", "latents")
+
+
+def test_a_run_on_labelled_data_alone_is_resumed_on_them(capsys):
+    few = ["--progress", "false", "--curve_size", "0", "--options.hidden", "[4]", "--out", "run"]
+    some = ["--labels", "20", "--labelled_only", "--model", "m2"]
+    assert call("train", *few, *some, "--epochs", "1") == 0
+    assert call("train", "--out", "run", "--resume", "--epochs", "2", "--progress", "false") == 0
+    assert len(Path("run/history.csv").read_text().splitlines()) == 3

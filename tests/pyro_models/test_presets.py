@@ -9,6 +9,7 @@ from pyro_models import UsageError, build, load_preset, preset_names
 from pyro_models.data import prepare
 
 SHAPE = (1, 28, 28)
+SHAPES = dict.fromkeys(("m2-latents", "m2-latents-start"), (50,))  # vectors; all others images
 DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
     "copenhagen-dense": (
         [(400, 784), (100, 400), (4, 100)],
@@ -28,6 +29,11 @@ DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
     "toronto-labels-half": (
         [(500, 794), (4, 500), (500, 784), (10, 500)],
         [(500, 12), (784, 500)],
+    ),
+    "m1": ([(500, 784), (100, 500)], [(500, 50), (784, 500)]),
+    **dict.fromkeys(
+        ("m2-latents", "m2-latents-start"),
+        ([(400, 60), (16, 400), (400, 50), (10, 400)], [(400, 18), (50, 400)]),
     ),
     "burda-two-layer": (
         [(200, 784), (200, 200), (200, 200), (100, 100), (100, 100), (100, 100)],
@@ -79,19 +85,21 @@ def weight_shapes(module: torch.nn.Module) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("name", preset_names())
 def test_preset_builds_and_takes_an_elbo(name: str) -> None:
     settings = load_preset(name)
-    pair = build(settings["model"], SHAPE, num_classes=10, **settings["options"])
-    assert pair.likelihood.preparation == settings["preparation"] or (
+    shape = SHAPES.get(name, SHAPE)
+    pair = build(settings["model"], shape, num_classes=10, **settings["options"])
+    preparation = settings.get("preparation", "grey")
+    assert (
+        preparation == pair.likelihood.preparation
         # any way of making pixels binary suits a Bernoulli
-        pair.likelihood.name == "bernoulli"
-        and settings["preparation"] in ("static", "dynamic", "threshold")
+        or (pair.likelihood.name == "bernoulli" and preparation in ("static", "dynamic"))
+        or (pair.likelihood.name == "bernoulli" and preparation == "threshold")
+        or (name in SHAPES and preparation == "grey")  # vectors are used as they are
     )
-    grey = torch.rand(3, *SHAPE)
-    x = prepare(
-        grey, settings["preparation"], levels=256, generator=torch.Generator().manual_seed(0)
-    )
+    grey = torch.rand(3, *shape)
+    x = prepare(grey, preparation, levels=256, generator=torch.Generator().manual_seed(0))
     pair.likelihood.check(x)
     loss = pair.elbo().loss(pair.model, pair.guide, x, y=torch.tensor([0, 5, 9]))
-    expected = 784 * UNTRAINED[pair.likelihood.name]
+    expected = math.prod(shape) * UNTRAINED[pair.likelihood.name]
     # the rest is KL and what the weights happen to say
     assert loss / 3 == pytest.approx(expected, rel=0.25, abs=60)
     assert hasattr(torch.optim, settings["optimizer"])
@@ -110,7 +118,8 @@ def test_preset_stops_early_only_with_data_to_validate_on(name: str) -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_preset_has_the_sizes_of_its_course(name: str) -> None:
     settings = load_preset(name)
-    pair = build(settings["model"], SHAPE, num_classes=10, **settings["options"])
+    shape = SHAPES.get(name, SHAPE)
+    pair = build(settings["model"], shape, num_classes=10, **settings["options"])
     encoder, decoder = DENSE[name]
     assert weight_shapes(pair.guide) == encoder
     assert weight_shapes(pair.model) == decoder

@@ -1,0 +1,42 @@
+"""``pyro-models features``: the latents of a run as data of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from inference.commands.files import free_path, open_run
+from inference.learning.files import write_atomically
+from inference.posterior import latents_as_data
+from pyro_models import UsageError
+
+__all__ = ["features"]
+
+
+def features(
+    run: str, data: str | None = None, seed: int = 0, out: str = "latents.npz", force: bool = False
+) -> None:
+    """Write the latent means of a run's data as vectors that another model can be trained on.
+
+    Args:
+        run: Run folder of a pair with a continuous latent.
+        data: Other data than it was trained on.
+        seed: Of the pixel preparation.
+        out: File, .npz, with the splits and labels of the data.
+        force: Replace a file that is there.
+    """
+    path = free_path(out, force=force)
+    if path is None or path.suffix != ".npz":
+        raise UsageError(f"out must end in .npz; got {out}")
+    pair, images, _ = open_run(run, data)
+    latents = latents_as_data(pair, images, seed=seed)
+    arrays: dict[str, Any] = {}
+    for name, split in latents.splits.items():
+        arrays[f"x_{name}"] = split.x.numpy()
+        if split.y is not None:
+            arrays[f"y_{name}"] = split.y.numpy()
+    write_atomically(path, lambda file: np.savez(file, **arrays))
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in latents.splits.items())
+    print(f"{latents.data_shape[0]} latent means of {images.name} ({sizes}) in {path}; learn them")
+    print(f"with: pyro-models train --data {path}")
