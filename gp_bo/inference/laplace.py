@@ -20,9 +20,7 @@ _STEP = 1e-4
 _WIDEST, _NARROWEST = 5.0, 1e-4  # standard deviations, in u
 
 
-def laplace(
-    gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int = 8
-) -> HyperDraws:
+def laplace(gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int = 8) -> HyperDraws:
     """N(û, H⁻¹) with û the mode of p(u | y) and H = −∇² log p(u | y) there (MacKay 1992).
 
     Parameters

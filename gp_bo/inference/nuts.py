@@ -117,9 +117,7 @@ def nuts(
     )
 
 
-def chain_diagnostics(
-    draws: np.ndarray, names: Sequence[str]
-) -> tuple[dict[str, Any], list[str]]:
+def chain_diagnostics(draws: np.ndarray, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """R̂, bulk and tail ESS per hyper-parameter of draws (chains, N, p), and what they warn of."""
     by_column = np.moveaxis(draws, -1, 0)
     table = {

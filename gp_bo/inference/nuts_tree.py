@@ -81,6 +81,7 @@ def leapfrog(
     return State(q, value, gradient), r + half * gradient
 
 
+@np.errstate(invalid="ignore", over="ignore")  # a diverging chain leaves the numbers
 def transition(
     density: LogDensity,
     state: State,
@@ -130,8 +131,7 @@ def transition(
         if not len(rows):
             break
         # biased progressive sampling: the new half is preferred when it weighs more
-        with np.errstate(over="ignore"):
-            take = random.random(len(rows)) < np.exp(tree.log_weight[kept] - log_weight[rows])
+        take = random.random(len(rows)) < np.exp(tree.log_weight[kept] - log_weight[rows])
         proposal.put(rows[take], tree.proposal.rows(kept[take]))
         log_weight[rows] = np.logaddexp(log_weight[rows], tree.log_weight[kept])
         r_sum[rows] += tree.r_sum[kept]
@@ -184,15 +184,13 @@ class _Subtree:
                 break
 
     def _weigh(self, rows: np.ndarray, state: State, r: np.ndarray) -> None:
-        with np.errstate(invalid="ignore", over="ignore"):
-            weight = self.energy[rows] - 0.5 * (r * r).sum(1) + state.value  # −ΔH
+        weight = self.energy[rows] - 0.5 * (r * r).sum(1) + state.value  # −ΔH
         weight = np.where(np.isfinite(weight), weight, -np.inf)
         self.diverged[rows] = weight < -_DIVERGENCE
         self.accepted[rows] += np.exp(np.minimum(weight, 0.0))
         self.count[rows] += 1
         total = np.logaddexp(self.log_weight[rows], weight)
-        with np.errstate(invalid="ignore"):
-            take = np.log(self.random.random(len(rows))) < weight - total
+        take = np.log(self.random.random(len(rows))) < weight - total
         self.proposal.put(rows[take], state.rows(take))
         self.log_weight[rows] = total
         self.r_sum[rows] += r
