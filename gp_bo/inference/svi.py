@@ -92,11 +92,11 @@ def svi(
 def _make_guide(guide: Guide, gp: GPModel, start: dict[str, Tensor]) -> Any:
     if not isinstance(guide, str):
         return guide(gp)
-    kind = getattr(autoguide, guide, None)
+    kind: Any = getattr(autoguide, guide, None)
     if not (inspect.isclass(kind) and guide in autoguide.__all__ and guide.startswith("Auto")):
         names = [n for n in autoguide.__all__ if n.startswith("Auto")]
         raise UsageError(f"unknown guide {guide!r}: choose from {', '.join(names)}")
-    options = {}
+    options: dict[str, Any] = {}
     if "init_loc_fn" in inspect.signature(kind).parameters:
         options["init_loc_fn"] = autoguide.init_to_value(values=start)
     return kind(gp, **options)
