@@ -81,7 +81,7 @@ def test_a_full_guide_finds_a_normal_posterior(
     line: tuple[GPModel, Tensor, Tensor, float],
 ) -> None:
     gp, mean, covariance, log_evidence = line
-    found = svi(gp, steps=400, num_draws=4000, seed=0)
+    found = svi(gp, steps=150, lr=0.1, num_draws=4000, seed=0)
     deviation = covariance.diagonal().sqrt()
     # a tenth of a deviation for what is left of the optimisation, besides the draws' own error
     assert ((found.unconstrained.mean(0) - mean).abs() < 0.15 * deviation).all()
@@ -135,7 +135,7 @@ def test_nuts_has_the_moments_of_the_quadrature(reference: FittedGP, seed: int) 
 
 
 def test_svi_comes_near_the_quadrature(reference: FittedGP) -> None:
-    fitted = fit_exam(inference="svi", steps=300)
+    fitted = fit_exam(inference="svi", steps=120, lr=0.1)
     mean, deviation = _moments(reference)
     assert ((fitted.draws.unconstrained.mean(0) - mean).abs() < 0.5 * deviation).all()
     gap = reference.diagnostics["log_evidence"] - fitted.diagnostics["elbo"]
@@ -240,9 +240,7 @@ def test_the_same_seed_gives_the_same_draws() -> None:
         ({"inference": "svi", "steps": 0}, "at least 1"),
     ],
 )
-def test_a_mistake_in_an_option_is_told_in_one_line(
-    options: dict[str, object], words: str
-) -> None:
+def test_a_mistake_in_an_option_is_told_in_one_line(options: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         fit_exam(**options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
@@ -257,7 +255,7 @@ def test_quadrature_refuses_more_than_two_unknowns() -> None:
 @pytest.mark.parametrize("name", [n for n in INFERENCES if n not in ("quadrature",)])
 def test_every_inference_fits_the_default_model(name: str) -> None:
     x = torch.linspace(0, 3, 10, dtype=torch.float64)
-    options = {"nuts": {"num_draws": 200, "warmup": 100}, "svi": {"steps": 200}}
+    options = {"nuts": {"num_draws": 200, "warmup": 100}, "svi": {"steps": 60}}
     fitted = fit_gp(x, x.sin(), inference=name, **options.get(name, {}))  # type: ignore[arg-type]
     middle = torch.tensor([0.5, 1.5, 2.5], dtype=torch.float64)
     prediction = fitted.predict(middle)
