@@ -113,6 +113,7 @@ class Optimizer:
             "design": design,
             "repeats": repeats,
         }
+        self.messages: list[str] = []  # what the inferences of this process did not reach
         self._path = None if state is None else Path(state)
         self._state = State(where, maximise, problem, seed, settings)
         if self._path is not None and self._path.exists():
@@ -245,19 +246,35 @@ class Optimizer:
 
         Failed evaluations take the worst value there is.
         """
-        successes = self._state.successes
-        if len(successes) < 2:
-            raise UsageError("two values or more are needed for a model; tell more")
-        sign = -1.0 if self._state.maximise else 1.0
-        values = [sign * e.value for e in successes if e.value is not None]
         failed = [e.point for e in self.evaluations if e.value is None]
-        points = self.space.encode([*(e.point for e in successes), *failed])
-        y = torch.tensor(values + [max(values)] * len(failed), dtype=torch.float64)
+        points = self.space.encode([*(e.point for e in self._state.successes), *failed])
+        shift, scale = self.standardisation
+        y = (self._values() - shift) / scale
+        y = torch.cat([y, y.max().expand(len(failed))])
         seed = stream(self._state.seed, f"inference {len(self.evaluations)}")
-        settings = self._state.settings
-        return fit_surrogate(
-            points, y, inference=settings["inference"], seed=seed, **settings["gp"]
-        )
+        inference, options = self._state.settings["inference"], self._state.settings["gp"]
+        fitted = fit_surrogate(points, y, inference=inference, seed=seed, **options)
+        self.messages += [f"after {len(self.evaluations)}: {m}" for m in fitted.messages]
+        return fitted
+
+    @property
+    def standardisation(self) -> tuple[float, float]:
+        """(a, b) of value = a + b y, y standardised; b is negative where large values are wanted.
+
+        Raises
+        ------
+        UsageError
+            If fewer than two values were told.
+        """
+        values = self._values()
+        if len(values) < 2:
+            raise UsageError("two values or more are needed for a model; tell more")
+        spread = float(values.std()) or 1.0
+        return float(values.mean()), -spread if self._state.maximise else spread
+
+    def _values(self) -> Tensor:
+        successes = self._state.successes
+        return torch.tensor([e.value for e in successes], dtype=torch.float64)
 
     def _record(self, told: Iterable[tuple[Point, float | None, str]]) -> None:
         for point, value, failure in told:

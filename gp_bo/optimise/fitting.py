@@ -1,4 +1,4 @@
-"""From evaluations to a surrogate: standardise, fit a GP, take its draws."""
+"""From evaluations to a surrogate: fit a GP, take its draws."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def fit_surrogate(
     x
         (n, D), in the unit cube.
     y
-        (n,), to be minimised; standardised here.
+        (n,), standardised, to be minimised.
     inference
         Of the hyper-parameters, as :func:`gp_bo.fit_gp` knows it.
     seed
@@ -91,10 +91,8 @@ def fit_surrogate(
     refused = [name for name in OWN if name in gp]
     if refused:
         raise UsageError(f"the optimiser sets {', '.join(refused)} itself; leave it out of gp")
-    spread = y.std()
-    standard = (y - y.mean()) / (spread if spread > 0 else 1.0)
     options = {**DEFAULTS, **gp}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # kept as messages
-        fitted = fit_gp(x, standard, inference=inference, scale=False, seed=seed, **options)
+        fitted = fit_gp(x, y, inference=inference, scale=False, seed=seed, **options)
     return surrogate_of(fitted, draws=draws)
