@@ -1,4 +1,19 @@
-"""Functions instead of images, on the same ``inference``: room for Gaussian processes.
+"""Functions instead of images, on the same ``inference``: Gaussian processes.
 
-Nothing is here yet.
+``fit_gp`` infers the hyper-parameters by any of several methods; what it returns predicts, draws
+functions and scores itself as a mixture over them.
 """
+
+from gp_bo.fit import InferenceWarning, fit_gp
+from gp_bo.fitted import FittedGP
+from gp_bo.prediction import Prediction, PredictiveScores
+from gp_bo.storing import load_gp
+
+__all__ = [
+    "FittedGP",
+    "InferenceWarning",
+    "Prediction",
+    "PredictiveScores",
+    "fit_gp",
+    "load_gp",
+]

@@ -1,0 +1,41 @@
+"""Cholesky factors of covariances that rounding may have made indefinite."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["JITTERS", "cholesky"]
+
+JITTERS = (1e-12, 1e-10, 1e-8, 1e-6)
+"""What is added to the diagonal, relative to its mean, one after the other until it works."""
+
+
+def cholesky(K: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Lower factors of matrices (…, n, n), each with the least of ``JITTERS`` that it needs.
+
+    Most need none. A matrix that is not finite, or that the largest jitter does not mend, has a
+    factor of NaN.
+
+    Returns
+    -------
+    tuple
+        L, (…, n, n), and where it failed, (…) booleans; None where all went well.
+    """
+    L, info = torch.linalg.cholesky_ex(K)
+    if not info.any():  # a factor of NaN has info > 0
+        return L, None
+    for jitter in JITTERS:
+        bad = info > 0
+        held = K[bad]
+        added = jitter * held.diagonal(dim1=-2, dim2=-1).mean(-1)
+        eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
+        factor, left = torch.linalg.cholesky_ex(held + added[:, None, None] * eye)
+        L, info = L.clone(), info.clone()
+        L[bad] = factor
+        info[bad] = left
+        if not info.any():
+            return L, None
+    failed = info > 0
+    L = torch.where(failed[..., None, None], torch.nan, L)
+    return L, failed

@@ -1,0 +1,95 @@
+"""log p(y | X, θ) of a Gaussian process, and its gradient, for many θ at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from gp_bo.cholesky import cholesky
+from gp_bo.kernels import Kernel, Pairs
+from gp_bo.means import mean_gradients, mean_values
+
+__all__ = ["Evidence"]
+
+
+class Evidence:
+    """log p(y | X, θ) = −½ (y − m)ᵀ Σ⁻¹ (y − m) − ½ log |Σ| − (n/2) log 2π, Σ = K_θ + σ_n² I.
+
+    Rasmussen & Williams (2006), eq. 5.8 and 5.9.
+
+    Parameters
+    ----------
+    X, y
+        Inputs (n, d) and outputs (n,), float64.
+    kernel
+        k_θ.
+    """
+
+    def __init__(self, X: Tensor, y: Tensor, kernel: Kernel) -> None:
+        self.X, self.y, self.kernel = X, y, kernel
+
+    @cached_property
+    def _pairs(self) -> Pairs:
+        return Pairs(self.X, self.X)
+
+    def moments(self, theta: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Mean, (C, n), and covariance of y, (C, n, n)."""
+        K = self.kernel.covariance(theta, self._pairs)
+        mean = mean_values(theta, self.X)
+        mean = self.y.new_zeros(len(K), len(self.y)) if mean is None else mean
+        return mean.expand(len(K), len(self.y)), _with_noise(K, theta["noise"])
+
+    def factor(self, theta: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """L with L Lᵀ = Σ, (C, n, n), and Σ⁻¹ (y − m), (C, n)."""
+        mean, covariance = self.moments(theta)
+        L, _ = cholesky(covariance)
+        weights = torch.cholesky_solve((self.y - mean)[..., None], L)[..., 0]
+        return L, weights
+
+    def value(self, theta: Mapping[str, Tensor]) -> Tensor:
+        """log p(y | X, θ), (C,), nats; differentiable; −inf where Σ has no Cholesky factor."""
+        mean, covariance = self.moments(theta)
+        L, failed = cholesky(covariance)
+        whitened = torch.linalg.solve_triangular(L, (self.y - mean)[..., None], upper=False)
+        value = self._log_density(L, whitened[..., 0].square().sum(-1))
+        return value if failed is None else torch.where(failed, -torch.inf, value)
+
+    def value_and_gradient(self, theta: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """log p(y | X, θ), (C,), and its gradient by name, by the trace formula, without autograd.
+
+        ∂/∂θ = ½ tr((α αᵀ − Σ⁻¹) ∂Σ/∂θ), α = Σ⁻¹ (y − m). Where Σ has no Cholesky factor the value
+        is −inf and the gradient 0.
+        """
+        K, pull_back = self.kernel.covariance_and_pullback(theta, self._pairs)
+        L, failed = cholesky(_with_noise(K, theta["noise"]))
+        mean = mean_values(theta, self.X)
+        residual = self.y.expand(len(K), -1) if mean is None else self.y - mean
+        inverse = torch.cholesky_inverse(L)
+        alpha = (inverse @ residual[..., None])[..., 0]
+        value = self._log_density(L, (residual * alpha).sum(-1))
+        G = 0.5 * (alpha[..., None] * alpha[..., None, :] - inverse)
+        gradients = pull_back(G)
+        gradients["noise"] = G.diagonal(dim1=-2, dim2=-1).sum(-1)
+        gradients |= mean_gradients(theta, self.X, alpha)
+        if failed is not None or not bool(value.isfinite().all()):
+            good = value.isfinite() if failed is None else value.isfinite() & ~failed
+            value = torch.where(good, value, -torch.inf)
+            gradients = {
+                name: torch.where(good.reshape(-1, *[1] * (g.dim() - 1)), g, 0.0)
+                for name, g in gradients.items()
+            }
+        return value, gradients
+
+    def _log_density(self, L: Tensor, distance: Tensor) -> Tensor:
+        half_log_det = L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return -0.5 * distance - half_log_det - 0.5 * len(self.y) * math.log(2 * math.pi)
+
+
+def _with_noise(K: Tensor, noise: Tensor) -> Tensor:
+    """K + σ_n² I."""
+    eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
+    return K + noise[:, None, None] * eye

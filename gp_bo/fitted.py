@@ -1,0 +1,270 @@
+"""A Gaussian process with its hyper-parameters inferred: what it predicts, and how well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gp_bo.cholesky import cholesky
+from gp_bo.conditional import Conditional
+from gp_bo.inference.draws import HyperDraws
+from gp_bo.model import GPModel
+from gp_bo.prediction import (
+    LEVELS,
+    Prediction,
+    PredictiveScores,
+    mixture_moments,
+    score_mixture,
+)
+from gp_bo.scaling import Scaling
+from pyro_models import UsageError
+
+__all__ = ["FittedGP", "as_inputs", "as_outputs"]
+
+Array = Tensor | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FittedGP:
+    """What :func:`gp_bo.fit_gp` returns. Everything in and out is in original units.
+
+    Attributes
+    ----------
+    gp
+        The model with its scaled data.
+    scaling
+        From original to scaled units.
+    draws
+        Weighted points of the hyper-posterior, in unconstrained, scaled space.
+    X, y
+        The data, (n, d) and (n,).
+    inference, seed
+        How the hyper-parameters were inferred.
+    priors
+        As the user gave them.
+    """
+
+    gp: GPModel
+    scaling: Scaling
+    draws: HyperDraws
+    X: Tensor
+    y: Tensor
+    inference: str
+    seed: int
+    priors: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def scaled_hyperparameters(self) -> dict[str, Tensor]:
+        """Name → (S, \\*shape), in the units the model computes in; fixed ones included."""
+        return self.gp.hyperparameters.constrain(self.draws.unconstrained)
+
+    @cached_property
+    def hyperparameters(self) -> dict[str, Tensor]:
+        """Name → (S, \\*shape) in original units; S = 1 for a point estimate."""
+        declared = list(self.gp.hyperparameters.declared.values())
+        return self.scaling.hyperparameters_back(self.scaled_hyperparameters, declared)
+
+    @property
+    def weights(self) -> Tensor:
+        """Weight of each draw, (S,), summing to 1."""
+        return self.draws.weights
+
+    @property
+    def num_draws(self) -> int:
+        """S."""
+        return len(self.weights)
+
+    @property
+    def diagnostics(self) -> dict[str, Any]:
+        """Numbers of the inference by name, and ``messages``: what a reader must know."""
+        return {**self.draws.details, "messages": list(self.draws.messages)}
+
+    @cached_property
+    def conditional(self) -> Conditional:
+        """p(f* | y, θ_s) per draw, in scaled units."""
+        return Conditional(self.gp, self.scaled_hyperparameters)
+
+    def predict(self, Xs: Array, *, include_noise: bool = False) -> Prediction:
+        """Mean and variance of f* (of y* with the noise): the mixture over all draws.
+
+        m = Σ_s w_s m_s, v = Σ_s w_s (v_s + m_s²) − m².
+
+        Parameters
+        ----------
+        Xs
+            Inputs, (M, d), or (M,) when d = 1. A tensor that requires a gradient gets one.
+        include_noise
+            Add σ_n² of each draw.
+        """
+        means, variances = self.predictive_marginals(Xs, include_noise=include_noise)
+        return mixture_moments(means, variances, self.weights)
+
+    def predictive_marginals(
+        self, Xs: Array, *, include_noise: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """m_s and v_s at each input, for each draw: (S, M) each."""
+        means, variances = self.conditional.marginal(self._inputs(Xs))
+        if include_noise:
+            variances = variances + self.scaled_hyperparameters["noise"][:, None]
+        return self.scaling.mean_back(means), self.scaling.variance_back(variances)
+
+    def predictive_draws(
+        self, Xs: Array, *, include_noise: bool = False, indices: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Means (S, M) and covariances (S, M, M) of f* for each draw, or for some of them.
+
+        Parameters
+        ----------
+        Xs
+            Inputs, (M, d), or (M,) when d = 1.
+        include_noise
+            Add σ_n² of each draw to the diagonals.
+        indices
+            Which draws, integers (S',); all by default.
+        """
+        means, covariances = self.conditional.joint(self._inputs(Xs), indices=indices)
+        if include_noise:
+            noise = self.scaled_hyperparameters["noise"]
+            noise = noise if indices is None else noise[indices]
+            eye = torch.eye(means.shape[1], dtype=means.dtype)
+            covariances = covariances + noise[:, None, None] * eye
+        return self.scaling.mean_back(means), self.scaling.variance_back(covariances)
+
+    @torch.no_grad()
+    def sample(
+        self, Xs: Array, n: int, *, joint: bool = True, include_noise: bool = False, seed: int = 0
+    ) -> Tensor:
+        """Functions at Xs, (n, M): for each one θ_s, then one draw of N(m_s, Σ_s).
+
+        Parameters
+        ----------
+        Xs
+            Inputs, (M, d), or (M,) when d = 1.
+        n
+            How many.
+        joint
+            One draw of the joint distribution at all inputs, as a function has it. Without it each
+            input is drawn alone: no function, but enough for intervals.
+        include_noise
+            Σ_s + σ_s² I in place of Σ_s.
+        seed
+            Of the draws.
+
+        Raises
+        ------
+        UsageError
+            If n < 1.
+        """
+        if n < 1:
+            raise UsageError(f"n, the number of functions to draw, must be at least 1; got {n}")
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        used, position = chosen.unique(return_inverse=True)
+        inputs = self._inputs(Xs)
+        normal = torch.randn(n, len(inputs), generator=generator, dtype=torch.float64)
+        noise = self.scaled_hyperparameters["noise"]
+        drawn = torch.empty_like(normal)
+        size = max(1, 2**24 // len(inputs) ** (2 if joint else 1))
+        for start in range(0, len(used), size):
+            part = used[start : start + size]
+            own = (position >= start) & (position < start + len(part))
+            local = position[own] - start
+            extra = noise[part] if include_noise else torch.zeros_like(noise[part])
+            if joint:
+                means, covariances = self.conditional.joint(inputs, indices=part)
+                covariances.diagonal(dim1=-2, dim2=-1).add_(extra[:, None])
+                L, failed = cholesky(covariances)
+                if failed is not None:
+                    L = torch.where(failed[:, None, None], _root(covariances), L)
+                spread = (L[local] @ normal[own][..., None])[..., 0]
+            else:
+                means, variances = self.conditional.marginal(inputs, indices=part)
+                spread = (variances + extra[:, None]).sqrt()[local] * normal[own]
+            drawn[own] = means[local] + spread
+        return self.scaling.mean_back(drawn)
+
+    @torch.no_grad()
+    def score(
+        self, Xs: Array, ys: Array, *, levels: tuple[float, ...] = LEVELS
+    ) -> PredictiveScores:
+        """Log density, RMSE and coverage at outputs that were not learned from, noise included.
+
+        The log density is that of the mixture over draws, per datum; each number has its standard
+        error.
+
+        Parameters
+        ----------
+        Xs, ys
+            Inputs (M, d) and outputs (M,).
+        levels
+            Of the central intervals whose coverage is counted.
+        """
+        means, variances = self.predictive_marginals(Xs, include_noise=True)
+        ys = as_outputs(ys, len(means[0]))
+        return score_mixture(ys, means, variances, self.weights, levels=levels)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder from which :func:`gp_bo.load_gp` makes the same object again."""
+        from gp_bo.storing import save_gp
+
+        save_gp(self, Path(folder))
+
+    def _inputs(self, Xs: Array) -> Tensor:
+        return self.scaling.inputs(as_inputs(Xs, dim=self.X.shape[1]))
+
+
+def _root(covariances: Tensor) -> Tensor:
+    """A square root by eigenvalues, those that rounding made negative taken as 0."""
+    values, vectors = torch.linalg.eigh(covariances)
+    return vectors * values.clamp_min(0.0).sqrt()[..., None, :]
+
+
+def as_inputs(X: Any, *, dim: int | None = None) -> Tensor:
+    """Inputs as float64, (n, d); a vector is one column, unless d > 1 says it is one row.
+
+    Raises
+    ------
+    UsageError
+        If it is no matrix, has another number of columns than ``dim``, or a value is not finite.
+    """
+    try:
+        tensor = torch.as_tensor(X, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError("inputs must be numbers: an array of shape (n, d)") from error
+    if tensor.dim() == 1 and dim in (None, 1):
+        tensor = tensor[:, None]
+    if tensor.dim() != 2 or not tensor.shape[1]:
+        raise UsageError(f"inputs have shape (n, d); got {tuple(tensor.shape)}")
+    if dim is not None and tensor.shape[1] != dim:
+        raise UsageError(f"this Gaussian process has {dim} inputs; got {tensor.shape[1]} columns")
+    if not bool(tensor.isfinite().all()):
+        raise UsageError("an input is not a finite number: leave that row out")
+    return tensor
+
+
+def as_outputs(y: Any, count: int) -> Tensor:
+    """Outputs as float64, (n,).
+
+    Raises
+    ------
+    UsageError
+        If there are not ``count`` of them, or one is not finite.
+    """
+    try:
+        tensor = torch.as_tensor(y, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError("outputs must be numbers: an array of shape (n,)") from error
+    if tensor.dim() == 2 and tensor.shape[1] == 1:
+        tensor = tensor[:, 0]
+    if tensor.shape != (count,):
+        raise UsageError(f"{count} inputs need {count} outputs; got shape {tuple(tensor.shape)}")
+    if not bool(tensor.isfinite().all()):
+        raise UsageError("an output is not a finite number: leave that row out")
+    return tensor

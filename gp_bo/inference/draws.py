@@ -1,0 +1,36 @@
+"""What every way of inferring hyper-parameters returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["HyperDraws"]
+
+
+@dataclass(frozen=True, eq=False)
+class HyperDraws:
+    """Weighted points θ_s that stand for p(θ | y), or one point.
+
+    Attributes
+    ----------
+    unconstrained
+        u_s, (S, p); draws of several chains one chain after the other.
+    weights
+        (S,), summing to 1; equal for draws, the masses of its cells for a quadrature.
+    num_chains
+        Of a Markov chain sampler; 0 for anything else.
+    messages
+        What a reader of the results must know: a chain that has not converged, say.
+    details
+        Numbers of the method by name, for :attr:`gp_bo.fitted.FittedGP.diagnostics`.
+    """
+
+    unconstrained: Tensor
+    weights: Tensor
+    num_chains: int = 0
+    messages: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)

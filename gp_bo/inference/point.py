@@ -1,0 +1,131 @@
+"""One value of the hyper-parameters: maximum likelihood and maximum a posteriori."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gp_bo.hyper_posterior import HyperPosterior
+from gp_bo.inference.climb import Climb, climb, starting_points
+from gp_bo.inference.draws import HyperDraws
+from gp_bo.model import GPModel
+from inference.undisturbed import seeded
+from pyro_models import UsageError
+
+__all__ = ["map_estimate", "maximum_likelihood", "modes"]
+
+_WALL = math.log(1e6)
+
+
+class _Walled:
+    """Log evidence, less ½ (|u − c| − log 10⁶)² beyond a factor 10⁶ from the data's own scale.
+
+    Without a prior the evidence may rise forever: towards no noise, or an endless length-scale.
+    """
+
+    def __init__(self, gp: GPModel) -> None:
+        self.evidence = HyperPosterior(gp, prior=False)
+        width = (gp.X.amax(0) - gp.X.amin(0)).clamp_min(1e-12).log()
+        spread = math.log(max(float(gp.y.std()), 1e-12))
+        centre = []
+        for site in gp.hyperparameters.sites:
+            h, count = site.parameter, site.stop - site.start
+            unit = h.input_power * (width if h.shape else width.mean()) + h.output_power * spread
+            unit = unit if site.kind == "exp" else torch.zeros(())
+            centre.append(torch.as_tensor(unit, dtype=torch.float64).expand(count))
+        self.centre = torch.cat(centre)
+        self.held = torch.cat(
+            [
+                torch.full((s.stop - s.start,), s.kind != "identity", dtype=torch.bool)
+                for s in gp.hyperparameters.sites
+            ]
+        )
+
+    def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient = self.evidence(u)
+        offset = u - self.centre
+        beyond = torch.where(self.held, (offset.abs() - _WALL).clamp_min(0.0), 0.0)
+        return value - 0.5 * beyond.square().sum(-1), gradient - beyond * offset.sign()
+
+
+def maximum_likelihood(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> HyperDraws:
+    """argmax_θ log p(y | X, θ), by BFGS from several starts, all in one batch.
+
+    A hyper-parameter that the data would send off to 0 or ∞ ends about a factor 10⁶ from the
+    data's own scale.
+
+    Parameters
+    ----------
+    gp
+        The model.
+    seed
+        Of the starts.
+    restarts
+        How many.
+
+    Raises
+    ------
+    UsageError
+        If no start has a finite evidence.
+    """
+    _check(restarts)
+    if not gp.hyperparameters.size:
+        return _single(Climb(torch.zeros(1, 0, dtype=torch.float64), torch.zeros(1), 0, 0.0))
+    starts = starting_points(gp, restarts, generator=torch.Generator().manual_seed(seed))
+    return _single(climb(_Walled(gp), starts))
+
+
+def map_estimate(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> HyperDraws:
+    """argmax_θ p(θ | y), the mode of the density of θ itself, as of Pyro's ``AutoDelta``.
+
+    Parameters as in :func:`maximum_likelihood`.
+    """
+    return _single(modes(gp, seed=seed, restarts=restarts, jacobian=False))
+
+
+def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Climb:
+    """Ends of climbs on the hyper-posterior: half from the data's own scale, half from the prior.
+
+    Parameters
+    ----------
+    gp, seed, restarts
+        As in :func:`maximum_likelihood`.
+    jacobian
+        Whether the density is that of u or that of θ.
+    """
+    _check(restarts)
+    hyper = gp.hyperparameters
+    if not hyper.size:
+        return Climb(torch.zeros(1, 0, dtype=torch.float64), torch.zeros(1), 0, 0.0)
+    generator = torch.Generator().manual_seed(seed)
+    starts = starting_points(gp, restarts, generator=generator)
+    with seeded(seed, torch.device("cpu")):
+        drawn = hyper.unconstrain(hyper.sample(restarts // 2))
+    starts[: len(drawn)] = drawn.clamp(-_WALL, _WALL)
+    return climb(HyperPosterior(gp, jacobian=jacobian), starts)
+
+
+def _check(restarts: int) -> None:
+    if restarts < 1:
+        raise UsageError(f"restarts must be at least 1; got {restarts}")
+
+
+def _single(found: Climb) -> HyperDraws:
+    if not bool(found.values[0].isfinite()):
+        raise UsageError(
+            "the covariance has no Cholesky factor at any starting point: allow some noise"
+        )
+    messages: tuple[str, ...] = ()
+    if found.gradient > 1e-2:
+        messages = (
+            f"the maximum was not reached: a gradient of {found.gradient:.1e} is left after "
+            f"{found.steps} steps",
+        )
+    return HyperDraws(
+        found.points[:1],
+        torch.ones(1, dtype=torch.float64),
+        messages=messages,
+        details={"objective": float(found.values[0]), "steps": found.steps},
+    )

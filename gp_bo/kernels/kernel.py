@@ -1,0 +1,277 @@
+"""What a kernel is, and how kernels add and multiply."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from gp_bo.kernels.pairs import Pairs
+from pyro_models import UsageError
+
+__all__ = ["HyperParameter", "Kernel", "Leaf", "Product", "Sum", "log_normal"]
+
+Theta = Mapping[str, Tensor]
+Pullback = Callable[[Tensor], dict[str, Tensor]]
+_Pullbacks = Callable[[Tensor], list[dict[str, Tensor]]]
+
+
+def log_normal(loc: float, scale: float) -> dist.LogNormal:
+    """LogNormal(loc, scale) in float64."""
+    return dist.LogNormal(*(torch.tensor(v, dtype=torch.float64) for v in (loc, scale)))
+
+
+@dataclass(frozen=True)
+class HyperParameter:
+    """One unknown of a Gaussian process.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    shape
+        (d,) for one value per input, () for a single one.
+    prior
+        Its default prior, made for inputs in the unit box and outputs of unit variance.
+    input_power, output_power
+        Its unit: (unit of the input)^input_power · (unit of the output)^output_power.
+    positive
+        Whether it must be above 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    prior: dist.Distribution
+    input_power: int = 0
+    output_power: int = 0
+    positive: bool = True
+
+
+class Kernel(ABC):
+    """A covariance function k_θ(x, x') whose value, and gradient in θ, are known in closed form.
+
+    Kernels add and multiply: ``RBF() + Periodic() * Linear()``. Their hyper-parameters are named
+    after the kernel (``rbf.lengthscale``) when there is more than one, and numbered when a kind
+    occurs twice (``rbf_1.lengthscale``).
+    """
+
+    @abstractmethod
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The elementary kernels, from left to right."""
+
+    @abstractmethod
+    def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
+        """k and its pullback, for one θ per leaf."""
+
+    def __add__(self, other: Kernel) -> Sum:
+        return Sum(self, other)
+
+    def __mul__(self, other: Kernel) -> Product:
+        return Product(self, other)
+
+    def labels(self) -> list[str]:
+        """One prefix per leaf: empty for a single leaf."""
+        names = [leaf.name for leaf in self.leaves()]
+        if len(names) == 1:
+            return [""]
+        total, seen = Counter(names), Counter[str]()
+        labels = []
+        for name in names:
+            seen[name] += 1
+            labels.append(f"{name}_{seen[name]}." if total[name] > 1 else f"{name}.")
+        return labels
+
+    def hyperparameters(self, dim: int) -> list[HyperParameter]:
+        """The kernel's hyper-parameters for inputs of ``dim`` columns."""
+        return [
+            dataclasses.replace(h, name=label + h.name)
+            for label, leaf in zip(self.labels(), self.leaves(), strict=True)
+            for h in leaf.own_hyperparameters(dim)
+        ]
+
+    def covariance(self, theta: Theta, pairs: Pairs) -> Tensor:
+        """k_θ(x_i, x'_j), (C, n, m), for C values of every hyper-parameter, each (C, \\*shape)."""
+        return self._evaluate(self._split(theta), pairs)[0]
+
+    def covariance_and_pullback(self, theta: Theta, pairs: Pairs) -> tuple[Tensor, Pullback]:
+        """The covariance, and the function that maps ∂L/∂K, (C, n, m), to ∂L/∂θ by name."""
+        K, pullbacks = self._evaluate(self._split(theta), pairs)
+        labels = self.labels()
+
+        def pullback(G: Tensor) -> dict[str, Tensor]:
+            return {
+                label + name: gradient
+                for label, gradients in zip(labels, pullbacks(G), strict=True)
+                for name, gradient in gradients.items()
+            }
+
+        return K, pullback
+
+    def variance(self, theta: Theta, X: Tensor) -> Tensor:
+        """k_θ(x_i, x_i), (C, n)."""
+        return self._diagonal(self._split(theta), X)
+
+    @abstractmethod
+    def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor: ...
+
+    def _split(self, theta: Theta) -> list[Theta]:
+        labels = self.labels()
+        if labels == [""]:
+            return [theta]
+        return [
+            {name.removeprefix(label): v for name, v in theta.items() if name.startswith(label)}
+            for label in labels
+        ]
+
+    @abstractmethod
+    def config(self) -> Any:
+        """Plain values from which :func:`gp_bo.kernels.names.kernel_from_config` rebuilds it."""
+
+
+@dataclass(frozen=True)
+class Leaf(Kernel):
+    """An elementary kernel.
+
+    Parameters
+    ----------
+    ard
+        One length-scale per input; else one for all.
+    scaled
+        Whether it has a variance of its own; a product takes it from all factors but one.
+    """
+
+    ard: bool = dataclasses.field(default=True, kw_only=True)
+    scaled: bool = dataclasses.field(default=True, kw_only=True)
+    name: ClassVar[str]
+    can_be_unscaled: ClassVar[bool] = True
+
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The kernel itself."""
+        return (self,)
+
+    @abstractmethod
+    def own_hyperparameters(self, dim: int) -> list[HyperParameter]:
+        """Hyper-parameters, without prefix."""
+
+    def _lengthscale(self, dim: int, *, input_power: int = 1) -> HyperParameter:
+        # the distance between two random points of the unit box grows as √d (Hvarfner et al. 2024)
+        prior = log_normal(math.sqrt(2) + math.log(dim) / 2, math.sqrt(3))
+        return HyperParameter("lengthscale", (dim,) if self.ard else (), prior, input_power)
+
+    def _variance(self) -> list[HyperParameter]:
+        prior = log_normal(0.0, 1.0)
+        return [HyperParameter("variance", (), prior, 0, 2)] if self.scaled else []
+
+    def _per_input(self, value: Tensor, dim: int) -> Tensor:
+        """A hyper-parameter (C, d) or (C,) as (C, d)."""
+        return value if self.ard else value[:, None].expand(-1, dim)
+
+    def _collect(self, gradient: Tensor) -> Tensor:
+        """A gradient (C, d) in the shape of the hyper-parameter."""
+        return gradient if self.ard else gradient.sum(-1)
+
+    def config(self) -> Any:
+        """``[name, options]``."""
+        return [self.name, dataclasses.asdict(self)]
+
+
+class _Composite(Kernel):
+    """Kernels joined by one operation."""
+
+    symbol: ClassVar[str]
+    parts: tuple[Kernel, ...]
+
+    def __init__(self, *parts: Kernel) -> None:
+        if len(parts) < 2:
+            raise UsageError(f"a {type(self).__name__.lower()} needs at least two kernels")
+        flat: list[Kernel] = []
+        for part in parts:
+            flat.extend(part.parts if type(part) is type(self) else [part])
+        self.parts = tuple(flat)
+
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The elementary kernels, from left to right."""
+        return tuple(leaf for part in self.parts for leaf in part.leaves())
+
+    def _per_part(self, thetas: Sequence[Theta]) -> list[tuple[Kernel, Sequence[Theta]]]:
+        split, start = [], 0
+        for part in self.parts:
+            stop = start + len(part.leaves())
+            split.append((part, thetas[start:stop]))
+            start = stop
+        return split
+
+    def config(self) -> Any:
+        """``[symbol, parts]``."""
+        return [self.symbol, [part.config() for part in self.parts]]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.parts))})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self.parts == other.parts
+
+    def __hash__(self) -> int:
+        return hash((self.symbol, self.parts))
+
+
+class Sum(_Composite):
+    """k(x, x') = Σ_i k_i(x, x')."""
+
+    symbol = "+"
+
+    def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
+        done = [part._evaluate(own, pairs) for part, own in self._per_part(thetas)]
+        K = torch.stack([k for k, _ in done]).sum(0)
+        return K, lambda G: [g for _, pullback in done for g in pullback(G)]
+
+    def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor:
+        own = [part._diagonal(theta, X) for part, theta in self._per_part(thetas)]
+        return torch.stack(own).sum(0)
+
+
+class Product(_Composite):
+    """k(x, x') = Π_i k_i(x, x').
+
+    The data say nothing of how a product's scale is shared: elementary factors lose their variance,
+    all but the first, or all when a factor is a sum, which keeps those of its terms, or linear.
+    """
+
+    symbol = "*"
+
+    def __init__(self, *parts: Kernel) -> None:
+        super().__init__(*parts)
+        held = any(not (isinstance(part, Leaf) and part.can_be_unscaled) for part in self.parts)
+        freed: list[Kernel] = []
+        for i, part in enumerate(self.parts):
+            if isinstance(part, Leaf) and part.can_be_unscaled:
+                keeps = part.scaled and i == 0 and not held
+                freed.append(dataclasses.replace(part, scaled=keeps))
+            else:
+                freed.append(part)
+        self.parts = tuple(freed)
+
+    def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
+        done = [part._evaluate(own, pairs) for part, own in self._per_part(thetas)]
+        factors = [k for k, _ in done]
+
+        def pullbacks(G: Tensor) -> list[dict[str, Tensor]]:
+            gradients = []
+            for i, (_, pullback) in enumerate(done):
+                others = [k for j, k in enumerate(factors) if j != i]
+                gradients += pullback(math.prod(others[1:], start=others[0]) * G)
+            return gradients
+
+        return math.prod(factors[1:], start=factors[0]), pullbacks
+
+    def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor:
+        own = [part._diagonal(theta, X) for part, theta in self._per_part(thetas)]
+        return math.prod(own[1:], start=own[0])

@@ -1,0 +1,56 @@
+"""Differences between the rows of two sets of inputs, computed once for many hyper-parameters."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+__all__ = ["Pairs"]
+
+_MAX_STORED = 2**23  # numbers of squared differences that are kept
+
+
+class Pairs:
+    """Every x_i of one set with every x'_j of another.
+
+    Parameters
+    ----------
+    X, Xs
+        Inputs, (n, d) and (m, d). Gradients flow to both.
+    """
+
+    def __init__(self, X: Tensor, Xs: Tensor) -> None:
+        self.X = X
+        self.Xs = Xs
+        self.shape = (X.shape[0], Xs.shape[0])
+        self.dim = X.shape[1]
+        self._stored = X.shape[0] * Xs.numel() <= _MAX_STORED
+
+    @cached_property
+    def differences(self) -> Tensor:
+        """x_id − x'_jd, (d, n, m)."""
+        return self.X.mT[:, :, None] - self.Xs.mT[:, None, :]
+
+    @cached_property
+    def _squares(self) -> Tensor:
+        return self.differences.square().reshape(self.dim, -1)
+
+    def squared(self, weights: Tensor) -> Tensor:
+        """s_ij = Σ_d w_d (x_id − x'_jd)², (C, n, m), for weights (C, d)."""
+        if self._stored:
+            return (weights @ self._squares).reshape(-1, *self.shape)
+        root = weights.sqrt()[:, None]
+        distance = torch.cdist(
+            self.X * root, self.Xs * root, compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        return distance.square()
+
+    def contract(self, H: Tensor) -> Tensor:
+        """Σ_ij H_ij (x_id − x'_jd)², (C, d), for H (C, n, m)."""
+        if self._stored:
+            return H.reshape(len(H), -1) @ self._squares.mT
+        own = H.sum(-1) @ self.X.square()
+        other = H.sum(-2) @ self.Xs.square()
+        return own + other - 2 * ((H @ self.Xs) * self.X).sum(-2)

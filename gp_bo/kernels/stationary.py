@@ -1,0 +1,161 @@
+"""Kernels of a distance: k(x, x') = σ² κ(s), s = Σ_d (x_d − x'_d)² / ℓ_d²."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gp_bo.kernels.kernel import HyperParameter, Leaf, Theta, _Pullbacks, log_normal
+from gp_bo.kernels.pairs import Pairs
+
+__all__ = ["RBF", "Matern12", "Matern32", "Matern52", "RationalQuadratic"]
+
+_TINY = 1e-60  # a square root of it is still a number whose gradient is finite
+
+
+@dataclass(frozen=True)
+class _Stationary(Leaf):
+    """σ² κ(s): a kind says κ and its slope dκ/ds."""
+
+    @abstractmethod
+    def form(self, s: Tensor, theta: Theta) -> Tensor:
+        """κ(s)."""
+
+    @abstractmethod
+    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
+        """dκ/ds; any finite value at s = 0 where κ has a kink, since ∂s/∂ℓ is 0 there."""
+
+    def extra_gradients(self, s: Tensor, k: Tensor, H: Tensor, theta: Theta) -> dict[str, Tensor]:
+        """Gradients of what κ depends on besides s; H = ∂L/∂κ."""
+        return {}
+
+    def own_hyperparameters(self, dim: int) -> list[HyperParameter]:
+        """ℓ, (d,) or (), and σ², ()."""
+        return [self._lengthscale(dim), *self._variance()]
+
+    def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
+        (theta,) = thetas
+        lengthscale = self._per_input(theta["lengthscale"], pairs.dim)
+        s = pairs.squared(lengthscale.pow(-2))
+        k = self.form(s, theta)
+        variance = theta["variance"][:, None, None] if self.scaled else None
+
+        def pullbacks(G: Tensor) -> list[dict[str, Tensor]]:
+            H = G if variance is None else G * variance
+            gradients = self.extra_gradients(s, k, H, theta)
+            by_square = pairs.contract(H * self.slope(s, k, theta))
+            gradients["lengthscale"] = self._collect(by_square * -2 * lengthscale.pow(-3))
+            if variance is not None:
+                gradients["variance"] = (G * k).sum((-1, -2))
+            return [gradients]
+
+        return k if variance is None else variance * k, pullbacks
+
+    def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor:
+        ones = X.new_ones(len(thetas[0]["lengthscale"]), len(X))
+        return ones * thetas[0]["variance"][:, None] if self.scaled else ones
+
+
+@dataclass(frozen=True)
+class RBF(_Stationary):
+    """κ = exp(−s/2); also called squared exponential.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gp_bo.kernels.pairs import Pairs
+    >>> X = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    >>> theta = {"lengthscale": X.new_ones(1, 1), "variance": X.new_tensor([2.0])}
+    >>> RBF().covariance(theta, Pairs(X, X))[0].tolist()
+    [[2.0, 1.2130613194252668], [1.2130613194252668, 2.0]]
+    """
+
+    name = "rbf"
+
+    def form(self, s: Tensor, theta: Theta) -> Tensor:
+        """exp(−s/2)."""
+        return (-0.5 * s).exp()
+
+    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
+        """−κ/2."""
+        return -0.5 * k
+
+
+@dataclass(frozen=True)
+class Matern12(_Stationary):
+    """κ = exp(−√s): continuous, nowhere differentiable."""
+
+    name = "matern12"
+
+    def form(self, s: Tensor, theta: Theta) -> Tensor:
+        """exp(−√s)."""
+        return (-s.clamp_min(_TINY).sqrt()).exp()
+
+    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
+        """−κ / (2√s)."""
+        root = s.clamp_min(_TINY).sqrt()
+        return torch.where(s > _TINY, -0.5 * k / root, 0.0)
+
+
+@dataclass(frozen=True)
+class Matern32(_Stationary):
+    """κ = (1 + √(3s)) exp(−√(3s)): once differentiable."""
+
+    name = "matern32"
+
+    def form(self, s: Tensor, theta: Theta) -> Tensor:
+        """(1 + √(3s)) exp(−√(3s))."""
+        r = (3 * s).clamp_min(_TINY).sqrt()
+        return (1 + r) * (-r).exp()
+
+    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
+        """−(3/2) exp(−√(3s))."""
+        return -1.5 * (-(3 * s).sqrt()).exp()
+
+
+@dataclass(frozen=True)
+class Matern52(_Stationary):
+    """κ = (1 + √(5s) + 5s/3) exp(−√(5s)): twice differentiable."""
+
+    name = "matern52"
+
+    def form(self, s: Tensor, theta: Theta) -> Tensor:
+        """(1 + √(5s) + 5s/3) exp(−√(5s))."""
+        r = (5 * s).clamp_min(_TINY).sqrt()
+        return (1 + r + 5 / 3 * s) * (-r).exp()
+
+    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
+        """−(5/6) (1 + √(5s)) exp(−√(5s))."""
+        r = (5 * s).sqrt()
+        return -5 / 6 * (1 + r) * (-r).exp()
+
+
+@dataclass(frozen=True)
+class RationalQuadratic(_Stationary):
+    """κ = (1 + s / 2α)^(−α): RBF kernels of many length-scales, mixed; RBF as α → ∞."""
+
+    name = "rational_quadratic"
+
+    def own_hyperparameters(self, dim: int) -> list[HyperParameter]:
+        """ℓ, σ² and α, ()."""
+        alpha = HyperParameter("alpha", (), log_normal(math.log(2.0), 1.0))
+        return [*super().own_hyperparameters(dim), alpha]
+
+    def form(self, s: Tensor, theta: Theta) -> Tensor:
+        """(1 + s / 2α)^(−α)."""
+        alpha = theta["alpha"][:, None, None]
+        return (-alpha * (s / (2 * alpha)).log1p()).exp()
+
+    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
+        """−κ / (2 (1 + s / 2α))."""
+        return -0.5 * k / (1 + s / (2 * theta["alpha"][:, None, None]))
+
+    def extra_gradients(self, s: Tensor, k: Tensor, H: Tensor, theta: Theta) -> dict[str, Tensor]:
+        """∂κ/∂α = κ (t / (1 + t) − log(1 + t)), t = s / 2α."""
+        t = s / (2 * theta["alpha"][:, None, None])
+        return {"alpha": (H * k * (t / (1 + t) - t.log1p())).sum((-1, -2))}

@@ -1,0 +1,75 @@
+"""The Pyro model p(θ) p(y | X, θ) of a Gaussian process with Gaussian noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from gp_bo.evidence import Evidence
+from gp_bo.hyperparameters import HyperParameters
+from gp_bo.kernels import HyperParameter, Kernel, log_normal
+from gp_bo.means import mean_hyperparameters
+
+__all__ = ["GPModel"]
+
+
+class GPModel(nn.Module):
+    """θ ~ p(θ), y | X, θ ~ N(m_θ(X), K_θ + σ_n² I).
+
+    Called without arguments it is an ordinary Pyro model: one ``pyro.sample`` per hyper-parameter
+    that is not fixed, and ``y`` observed. Plates around it are allowed: particles are vectorised.
+
+    Parameters
+    ----------
+    X, y
+        Inputs (n, d) and outputs (n,), float64.
+    kernel, mean
+        k_θ, and the name of m_θ.
+    priors
+        Name to a Pyro distribution, or to a number, which fixes it. ``noise`` is σ_n².
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gp_bo.kernels import RBF
+    >>> X = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
+    >>> gp = GPModel(X, X.sin()[:, 0], kernel=RBF(), mean="zero", priors={"noise": 1e-4})
+    >>> gp.hyperparameters.column_names()
+    ['lengthscale', 'variance']
+    """
+
+    def __init__(
+        self, X: Tensor, y: Tensor, *, kernel: Kernel, mean: str, priors: Mapping[str, Any]
+    ) -> None:
+        super().__init__()
+        self.X, self.y = X, y
+        self.kernel, self.mean = kernel, mean
+        self.evidence = Evidence(X, y, kernel)
+        dim = X.shape[1]
+        noise = HyperParameter("noise", (), log_normal(-4.0, 1.0), 0, 2)
+        declared = [*kernel.hyperparameters(dim), *mean_hyperparameters(mean, dim), noise]
+        self.hyperparameters = HyperParameters(declared, priors)
+
+    def forward(self) -> dict[str, Tensor]:
+        """Sample every hyper-parameter and observe y; returns θ by name."""
+        theta = dict(self.hyperparameters.fixed)
+        for site in self.hyperparameters.sites:
+            theta[site.parameter.name] = pyro.sample(site.parameter.name, site.prior)
+        shapes = self.hyperparameters.declared
+        batch = torch.broadcast_shapes(
+            *(v.shape[: v.dim() - len(shapes[name].shape)] for name, v in theta.items())
+        )
+        flat = {
+            name: v.expand(*batch, *shapes[name].shape).reshape(-1, *shapes[name].shape)
+            for name, v in theta.items()
+        }
+        loc, covariance = self.evidence.moments(flat)
+        loc = loc.reshape(*batch, -1)
+        tril = torch.linalg.cholesky(covariance).reshape(*batch, len(self.y), len(self.y))
+        pyro.sample("y", dist.MultivariateNormal(loc, scale_tril=tril), obs=self.y)
+        return theta

@@ -1,0 +1,144 @@
+"""What is predicted, and how good it was: mixtures over draws of the hyper-parameters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_models import UsageError
+
+__all__ = ["Prediction", "PredictiveScores", "mixture_moments", "score_mixture"]
+
+LEVELS = (0.5, 0.8, 0.95)
+"""Central intervals whose coverage is reported, unless told otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Moments of the predictive distribution at M inputs, in the units of the output.
+
+    Attributes
+    ----------
+    mean, variance
+        (M,). The variance has both the mean of the draws' variances and the variance of their
+        means.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    @property
+    def standard_deviation(self) -> Tensor:
+        """√variance, (M,)."""
+        return self.variance.sqrt()
+
+
+@dataclass(frozen=True)
+class PredictiveScores:
+    """How well outputs that were not learned from are predicted; noise included.
+
+    Attributes
+    ----------
+    log_density
+        Mean of log Σ_s w_s N(y; m_s, v_s + σ_s²), nats per datum; a density in the output's unit.
+    rmse
+        Root of the mean squared error of the predictive mean, unit of the output.
+    coverage
+        Level of a central interval → fraction of the outputs inside it.
+    log_density_error, rmse_error, coverage_error
+        Standard errors over the N outputs; that of the coverage is √(c (1 − c) / N) at the level c.
+    num_data
+        N.
+    """
+
+    log_density: float
+    log_density_error: float
+    rmse: float
+    rmse_error: float
+    coverage: dict[float, float]
+    coverage_error: dict[float, float]
+    num_data: int
+
+    def __str__(self) -> str:
+        covered = ", ".join(
+            f"{100 * level:g} %: {100 * self.coverage[level]:.1f} ± "
+            f"{100 * self.coverage_error[level]:.1f} %"
+            for level in self.coverage
+        )
+        return (
+            f"log density {self.log_density:.4f} ± {self.log_density_error:.4f} nats per datum, "
+            f"RMSE {self.rmse:.4g} ± {self.rmse_error:.2g}, coverage {covered} "
+            f"(N = {self.num_data})"
+        )
+
+
+def mixture_moments(means: Tensor, variances: Tensor, weights: Tensor) -> Prediction:
+    """m = Σ_s w_s m_s and v = Σ_s w_s (v_s + (m_s − m)²), each (M,), from (S, M) and (S,).
+
+    Examples
+    --------
+    >>> import torch
+    >>> means, one = torch.tensor([[-1.0], [1.0]]), torch.ones(2, 1)
+    >>> float(mixture_moments(means, one, torch.tensor([0.5, 0.5])).variance)
+    2.0
+    """
+    mean = weights @ means
+    return Prediction(mean, weights @ (variances + (means - mean).square()))
+
+
+def score_mixture(
+    y: Tensor,
+    means: Tensor,
+    variances: Tensor,
+    weights: Tensor,
+    *,
+    levels: tuple[float, ...] = LEVELS,
+) -> PredictiveScores:
+    """Score the mixture Σ_s w_s N(m_s, v_s) at outputs (N,).
+
+    Parameters
+    ----------
+    y
+        Outputs, (N,).
+    means, variances
+        (S, N); the noise is part of the variances.
+    weights
+        (S,).
+    levels
+        Of central intervals, in (0, 1). y lies inside one when its quantile under the mixture does.
+
+    Raises
+    ------
+    UsageError
+        If a level is outside (0, 1), or a variance is 0.
+    """
+    if not all(0 < level < 1 for level in levels):
+        raise UsageError(f"levels of intervals lie between 0 and 1; got {levels}")
+    if not bool((variances > 0).all()):
+        raise UsageError("a predictive variance is 0, so there is no density: allow some noise")
+    deviation = variances.sqrt()
+    z = (y - means) / deviation
+    log_each = -0.5 * z.square() - deviation.log() - 0.5 * math.log(2 * math.pi)
+    log_density = (log_each + weights.log()[:, None]).logsumexp(0)
+    quantile = weights @ torch.special.ndtr(z)
+    squared = (y - weights @ means).square()
+    count = len(y)
+    rmse = float(squared.mean().sqrt())
+    coverage = {a: float(((quantile - 0.5).abs() <= a / 2).double().mean()) for a in levels}
+    return PredictiveScores(
+        log_density=float(log_density.mean()),
+        log_density_error=_standard_error(log_density),
+        rmse=rmse,
+        rmse_error=_standard_error(squared) / (2 * rmse) if rmse else 0.0,
+        coverage=coverage,
+        coverage_error={a: math.sqrt(a * (1 - a) / count) for a in levels},
+        num_data=count,
+    )
+
+
+def _standard_error(values: Tensor) -> float:
+    """Of the mean; NaN for a single value."""
+    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan

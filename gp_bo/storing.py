@@ -1,0 +1,153 @@
+"""A fitted Gaussian process in a folder: JSON and safetensors, no pickled code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyro.distributions as dist
+import safetensors.torch as safe
+import torch
+from torch import Tensor
+
+from gp_bo.inference.draws import HyperDraws
+from gp_bo.kernels import kernel_from_config
+from gp_bo.model import GPModel
+from gp_bo.scaling import Scaling
+from inference.learning.files import write_atomically
+from pyro_models import UsageError
+
+if TYPE_CHECKING:
+    from gp_bo.fitted import FittedGP
+
+__all__ = ["load_gp", "save_gp"]
+
+_TENSORS = "gp.safetensors"
+_SETTINGS = "gp.json"
+_FORMAT = 1
+
+
+def save_gp(fitted: FittedGP, folder: Path) -> None:
+    """Write ``gp.json`` and ``gp.safetensors``: data, scaling, priors, draws, diagnostics.
+
+    Each file is written beside its place and moved there, the settings last: a folder with settings
+    is whole. Both carry one number, so that files of two saves are not read together.
+
+    Raises
+    ------
+    UsageError
+        If a prior cannot be written as a name and numbers.
+    """
+    draws, scaling, gp = fitted.draws, fitted.scaling, fitted.gp
+    tensors = {
+        "X": fitted.X,
+        "y": fitted.y,
+        "unconstrained": draws.unconstrained,
+        "weights": draws.weights,
+        "lower": scaling.lower,
+        "width": scaling.width,
+        "shift": scaling.shift,
+        "spread": scaling.spread,
+    }
+    priors = {s.parameter.name: _describe(s.prior) for s in gp.hyperparameters.sites}
+    fixed = {name: value.tolist() for name, value in gp.hyperparameters.fixed.items()}
+    content = safe.save({name: value.contiguous() for name, value in tensors.items()})
+    settings = {
+        "format": _FORMAT,
+        "bytes": _checksum(content),
+        "kernel": gp.kernel.config(),
+        "mean": gp.mean,
+        "priors": priors,
+        "fixed": fixed,
+        "inference": fitted.inference,
+        "seed": fitted.seed,
+        "num_chains": draws.num_chains,
+        "messages": list(draws.messages),
+        "details": _plain(draws.details),
+    }
+    written = json.dumps(settings, indent=1, allow_nan=True)
+    write_atomically(folder / _TENSORS, content)
+    write_atomically(folder / _SETTINGS, written)
+
+
+def load_gp(folder: str | Path) -> FittedGP:
+    """The Gaussian process that :meth:`gp_bo.FittedGP.save` wrote; it predicts the same numbers.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds none, or its two files are of different saves.
+    """
+    from gp_bo.fitted import FittedGP
+
+    folder = Path(folder)
+    try:
+        settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
+        content = (folder / _TENSORS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"no Gaussian process in {folder}: {_SETTINGS} is not there") from error
+    if settings.get("format") != _FORMAT or settings.get("bytes") != _checksum(content):
+        raise UsageError(f"{folder}: {_SETTINGS} and {_TENSORS} do not belong together; fit again")
+    tensors = safe.load(content)
+    priors: dict[str, Any] = {name: _rebuild(d) for name, d in settings["priors"].items()}
+    fixed = {n: torch.tensor(v, dtype=torch.float64) for n, v in settings["fixed"].items()}
+    X, y = tensors["X"], tensors["y"]
+    scaling = Scaling(*(tensors[name] for name in ("lower", "width", "shift", "spread")))
+    gp = GPModel(
+        scaling.inputs(X),
+        scaling.outputs(y),
+        kernel=kernel_from_config(settings["kernel"]),
+        mean=settings["mean"],
+        priors={**priors, **fixed},
+    )
+    draws = HyperDraws(
+        tensors["unconstrained"],
+        tensors["weights"],
+        settings["num_chains"],
+        tuple(settings["messages"]),
+        settings["details"],
+    )
+    return FittedGP(gp, scaling, draws, X, y, settings["inference"], settings["seed"])
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _describe(prior: Any) -> dict[str, Any]:
+    """A prior as its class and the numbers of its parameters."""
+    base = prior.base_dist if isinstance(prior, dist.Independent) else prior
+    values = {name: getattr(base, name, None) for name in base.arg_constraints}
+    if not hasattr(dist, type(base).__name__) or not all(
+        isinstance(v, Tensor) for v in values.values()
+    ):
+        raise UsageError(
+            f"a prior of class {type(base).__name__} cannot be saved: take one of "
+            "pyro.distributions whose parameters are tensors"
+        )
+    if isinstance(base, dist.MultivariateNormal):
+        values = {"loc": base.loc, "scale_tril": base.scale_tril}
+    return {
+        "class": type(base).__name__,
+        "parameters": {name: v.tolist() for name, v in values.items()},  # type: ignore[union-attr]
+    }
+
+
+def _rebuild(description: Mapping[str, Any]) -> Any:
+    values = description["parameters"].items()
+    kind = getattr(dist, description["class"])
+    return kind(**{name: torch.tensor(v, dtype=torch.float64) for name, v in values})
+
+
+def _plain(value: Any) -> Any:
+    """Tensors and tuples as lists, so that JSON can hold them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,140 @@
+"""What a user gives, and what is refused."""
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+from gp_bo import InferenceWarning, fit_gp
+from pyro_models import UsageError
+
+Data = tuple[Tensor, Tensor]
+
+
+@pytest.mark.parametrize("mean", ["zero", "constant", "linear"])
+def test_results_do_not_depend_on_the_units_of_the_data(surface: Data, mean: str) -> None:
+    X, y = surface
+    one = fit_gp(X, y, inference="map", mean=mean)
+    unit = torch.tensor([1000.0, 0.01])
+    other = fit_gp(X * unit + 7, 3 * y - 50, inference="map", mean=mean)
+    a, b = one.predict(X + 0.01), other.predict((X + 0.01) * unit + 7)
+    assert (3 * a.mean - 50 - b.mean).abs().max() < 1e-6
+    assert (9 * a.variance - b.variance).abs().max() < 1e-6
+    mine, theirs = one.hyperparameters, other.hyperparameters
+    assert (mine["lengthscale"] * unit - theirs["lengthscale"]).abs().max() < 1e-3
+    assert (9 * mine["variance"] - theirs["variance"]).abs().max() < 1e-4
+    assert (9 * mine["noise"] - theirs["noise"]).abs().max() < 1e-6
+
+
+def test_hyperparameters_in_original_units_make_the_same_prior_covariance(surface: Data) -> None:
+    from gp_bo.kernels import Pairs
+
+    X, y = surface
+    fitted = fit_gp(X, y, kernel="rbf + periodic * linear", mean="linear", inference="map")
+    scaled = fitted.gp.kernel.covariance(
+        fitted.scaled_hyperparameters, Pairs(fitted.gp.X, fitted.gp.X)
+    )
+    origin = fitted.scaling.lower  # where the linear kernel is 0
+    back = fitted.gp.kernel.covariance(fitted.hyperparameters, Pairs(X - origin, X - origin))
+    assert (fitted.scaling.variance_back(scaled) - back).abs().max() < 1e-9
+    theta = fitted.hyperparameters
+    line = theta["bias"] + X @ theta["weight"][0]
+    own = fitted.scaled_hyperparameters
+    scaled_line = own["bias"] + fitted.gp.X @ own["weight"][0]
+    assert (fitted.scaling.mean_back(scaled_line) - line).abs().max() < 1e-9
+
+
+def test_priors_of_the_user_are_of_the_data_as_they_are(surface: Data) -> None:
+    priors = {"lengthscale": dist.LogNormal(torch.tensor([0.0, 3.0]), 0.01)}
+    fitted = fit_gp(*surface, inference="map", priors=priors)
+    assert torch.equal(fitted.gp.X, surface[0])
+    lengthscale = fitted.hyperparameters["lengthscale"][0].log()
+    assert (lengthscale - torch.tensor([0.0, 3.0])).abs().max() < 0.05
+    scaled = fit_gp(*surface, inference="map", priors=priors, scale=True)
+    assert float(scaled.gp.X.max()) == 1.0
+
+
+def test_a_fixed_noise_is_in_the_unit_of_the_data(surface: Data) -> None:
+    fitted = fit_gp(*surface, inference="map", noise=0.04)
+    assert float(fitted.hyperparameters["noise"]) == pytest.approx(0.04)
+    assert fitted.gp.hyperparameters.column_names() == [
+        "lengthscale[0]",
+        "lengthscale[1]",
+        "variance",
+        "mean",
+    ]
+
+
+def test_arrays_and_single_precision_are_computed_in_double(surface: Data) -> None:
+    X, y = surface
+    fitted = fit_gp(X.float().numpy(), y.float().numpy()[:, None], inference="map")
+    assert fitted.predict(np.zeros((2, 2), dtype=np.float32)).mean.dtype == torch.float64
+
+
+def test_everything_may_be_fixed(surface: Data) -> None:
+    fixed = {"lengthscale": 0.3, "variance": 2.0, "mean": 0.0}
+    for inference in ("map", "maximum_likelihood"):
+        fitted = fit_gp(*surface, inference=inference, priors=fixed, noise=0.1, scale=True)
+        assert fitted.num_draws == 1
+        assert fitted.predict(surface[0]).mean.isfinite().all()
+
+
+def _line(n: int) -> Tensor:
+    return torch.linspace(0, 1, n, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "options", "words"),
+    [
+        (_line(1), _line(1), {}, "at least two points"),
+        (torch.tensor([0.0, 0.0, 1.0]), _line(3), {"noise": 0.0}, "two different outputs"),
+        (torch.tensor([0.0, np.nan]), _line(2), {}, "not a finite number"),
+        (_line(2), torch.tensor([0.0, np.inf]), {}, "not a finite number"),
+        (_line(3), _line(2), {}, "3 inputs need 3 outputs"),
+        (torch.zeros(2, 2, 2), _line(2), {}, "shape"),
+        ("text", _line(2), {}, "numbers"),
+        (_line(2), _line(2), {"kernel": "rbff"}, "choose from rbf"),
+        (_line(2), _line(2), {"kernel": 3}, "a name or a Kernel"),
+        (_line(2), _line(2), {"inference": "nutss"}, "choose from"),
+        (_line(2), _line(2), {"mean": "cubic"}, "choose from zero"),
+        (_line(2), _line(2), {"noise": -1.0}, "at least 0"),
+        (_line(2), _line(2), {"noise": "fixed"}, "learned"),
+        (_line(2), _line(2), {"noise": 1.0, "priors": {"noise": 1.0}}, "fixed noise"),
+        (_line(2), _line(2), {"inference": "map", "steps": 3}, "no option steps"),
+        (_line(2), _line(2), {"inference": "map", "restarts": 0}, "at least 1"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_a_mistake_is_told_in_one_line(
+    X: Tensor, y: Tensor, options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        fit_gp(X, y, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_equal_points_without_noise_are_one_point() -> None:
+    X = torch.tensor([0.0, 0.0, 1.0])
+    fitted = fit_gp(X, torch.tensor([1.0, 1.0, 2.0]), noise=0.0, inference="map")
+    assert float(fitted.predict([0.0]).mean) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_inputs_of_another_width_are_refused(surface: Data) -> None:
+    fitted = fit_gp(*surface, inference="map")
+    with pytest.raises(UsageError, match="has 2 inputs; got 3"):
+        fitted.predict(torch.zeros(4, 3))
+    with pytest.raises(UsageError, match="at least 1"):
+        fitted.sample(surface[0], 0)
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        fitted.score(*surface, levels=(95.0,))
+
+
+def test_a_warning_says_what_was_not_reached(surface: Data) -> None:
+    from gp_bo.inference import climb as climb_file
+    from gp_bo.inference import point
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(point, "climb", lambda f, u: climb_file.climb(f, u, max_steps=1))
+        with pytest.warns(InferenceWarning, match="not reached"):
+            fit_gp(*surface, inference="maximum_likelihood")
