@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gp_bo.optimise.acquisition import acquisition_named
 from gp_bo.optimise.designs import DESIGNS, LISTED, all_points, design_points
-from gp_bo.optimise.fitting import fit_surrogate
+from gp_bo.optimise.fitting import check_gp_options, fit_surrogate
 from gp_bo.optimise.region import Region
 from gp_bo.optimise.space import Point, Space, space_from
 from gp_bo.optimise.state import Evaluation, State, load_state, save_state
@@ -104,6 +104,7 @@ class Optimizer:
             raise UsageError(f"a design needs two points or more; got initial={initial}")
         if seed < 0:
             raise UsageError(f"a seed is 0 or more; got {seed}")
+        check_gp_options(inference, gp or {})
         settings = {
             "acquisition": acquisition,
             "acquisition_options": dict(acquisition_options or {}),

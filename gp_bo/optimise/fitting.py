@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,14 +13,17 @@ from torch import Tensor
 
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
-from gp_bo.kernels import Pairs
+from gp_bo.inference import INFERENCES
+from gp_bo.kernels import Pairs, log_normal, make_kernel
 from gp_bo.means import mean_values
 from gp_bo.optimise.surrogate import Surrogate
 from pyro_models import UsageError
 
-__all__ = ["DEFAULTS", "fit_surrogate", "surrogate_of"]
+__all__ = ["DEFAULTS", "check_gp_options", "fit_surrogate", "surrogate_of"]
 
 DEFAULTS: dict[str, Any] = {"kernel": "matern52"}
+# Values of simulations have no noise, those of laboratories some: the data say which.
+NOISE_PRIOR = log_normal(-9.0, 3.0)
 OWN = ("scale", "seed", "inference")  # options of fit_gp that the optimiser decides itself
 
 
@@ -63,7 +69,7 @@ def _evenly(weights: Tensor, draws: int | None) -> Tensor:
 
 
 def fit_surrogate(
-    x: Tensor, y: Tensor, *, inference: str, seed: int, draws: int = 32, **gp: Any
+    x: Tensor, y: Tensor, *, inference: str, seed: int, kept_draws: int = 32, **gp: Any
 ) -> Surrogate:
     """Fit a GP to points of the unit cube and standardised values.
 
@@ -77,7 +83,7 @@ def fit_surrogate(
         Of the hyper-parameters, as :func:`gp_bo.fit_gp` knows it.
     seed
         Of the inference.
-    draws
+    kept_draws
         At most so many draws of the hyper-parameters are kept.
     gp
         Further options of :func:`gp_bo.fit_gp`; priors are of the unit cube and of standardised
@@ -88,11 +94,40 @@ def fit_surrogate(
     Surrogate
         Its ``messages`` say what the inference did not reach.
     """
-    refused = [name for name in OWN if name in gp]
-    if refused:
-        raise UsageError(f"the optimiser sets {', '.join(refused)} itself; leave it out of gp")
     options = {**DEFAULTS, **gp}
+    if options.get("noise", "learned") == "learned":
+        options["priors"] = {"noise": NOISE_PRIOR, **options.get("priors", {})}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # kept as messages
         fitted = fit_gp(x, y, inference=inference, scale=False, seed=seed, **options)
-    return surrogate_of(fitted, draws=draws)
+    return surrogate_of(fitted, draws=kept_draws)
+
+
+def check_gp_options(inference: str, gp: Mapping[str, Any]) -> None:
+    """Refuse what :func:`fit_surrogate` would refuse, or a state file cannot hold.
+
+    Raises
+    ------
+    UsageError
+        If inference, kernel or an option is unknown, or an option is none that JSON can hold.
+    """
+    refused = [name for name in OWN if name in gp]
+    if refused:
+        raise UsageError(f"the optimiser sets {', '.join(refused)} itself; leave it out of gp")
+    if inference not in INFERENCES:
+        raise UsageError(f"unknown inference {inference!r}: choose from {', '.join(INFERENCES)}")
+    own = set(inspect.signature(fit_gp).parameters) | set(
+        inspect.signature(fit_surrogate).parameters
+    )
+    own |= set(inspect.signature(INFERENCES[inference]).parameters)
+    known = sorted(own - {"X", "x", "y", "gp", "options", *OWN})
+    unknown = [name for name in gp if name not in known]
+    if unknown:
+        raise UsageError(f"the GP has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    make_kernel(gp.get("kernel", DEFAULTS["kernel"]))
+    try:
+        json.dumps(dict(gp))
+    except (TypeError, ValueError):
+        raise UsageError(
+            "options of the GP are kept in JSON: give names and numbers, no objects"
+        ) from None
