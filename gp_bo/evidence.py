@@ -75,11 +75,10 @@ class Evidence:
         gradients = pull_back(G)
         gradients["noise"] = G.diagonal(dim1=-2, dim2=-1).sum(-1)
         gradients |= mean_gradients(theta, self.X, alpha)
-        if failed is not None or not bool(value.isfinite().all()):
-            good = value.isfinite() if failed is None else value.isfinite() & ~failed
-            value = torch.where(good, value, -torch.inf)
+        if failed is not None:
+            value = torch.where(failed, -torch.inf, value)
             gradients = {
-                name: torch.where(good.reshape(-1, *[1] * (g.dim() - 1)), g, 0.0)
+                name: torch.where(failed.reshape(-1, *[1] * (g.dim() - 1)), 0.0, g)
                 for name, g in gradients.items()
             }
         return value, gradients
@@ -91,5 +90,4 @@ class Evidence:
 
 def _with_noise(K: Tensor, noise: Tensor) -> Tensor:
     """K + σ_n² I."""
-    eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
-    return K + noise[:, None, None] * eye
+    return K + torch.diag_embed(noise[:, None].expand(-1, K.shape[-1]))

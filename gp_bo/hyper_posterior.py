@@ -46,7 +46,7 @@ class HyperPosterior:
         if self.prior:
             log_prior, slope = hyper.log_prior(u, theta, jacobian=self.jacobian)
             value, gradient = value + log_prior, gradient + slope
-        if not bool(value.isfinite().all() & gradient.isfinite().all()):
+        if not bool((value + gradient.sum(-1)).isfinite().all()):
             good = value.isfinite() & gradient.isfinite().all(-1)
             value = torch.where(good, value, -torch.inf)
             gradient = torch.where(good[:, None], gradient, 0.0)

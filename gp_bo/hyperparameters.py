@@ -87,6 +87,11 @@ class HyperParameters:
             start = stop
         self.sites = tuple(sites)
         self.size = start
+        self._exp = torch.cat(
+            [torch.zeros(0, dtype=torch.bool)]
+            + [torch.full((s.stop - s.start,), s.kind == "exp") for s in sites]
+        )
+        self._gaussian = _GaussianPriors.of(self.sites)
 
     def column_names(self) -> list[str]:
         """One name per column of u: ``lengthscale[0]`` for the first of several."""
@@ -99,9 +104,10 @@ class HyperParameters:
     def constrain(self, u: Tensor) -> dict[str, Tensor]:
         """θ = t(u) by name, each (C, \\*shape), for u (C, p); fixed ones are expanded to C."""
         theta = {name: v.expand(len(u), *v.shape) for name, v in self.fixed.items()}
+        moved = torch.where(self._exp, u.exp(), u)
         for site in self.sites:
-            value = u[:, site.start : site.stop].reshape(len(u), *site.parameter.shape)
-            theta[site.parameter.name] = _forward(site, value)
+            value = moved[:, site.start : site.stop].reshape(len(u), *site.parameter.shape)
+            theta[site.parameter.name] = site.transform(value) if site.kind == "other" else value
         return theta
 
     def unconstrain(self, theta: Mapping[str, Tensor]) -> Tensor:
@@ -140,13 +146,15 @@ class HyperParameters:
         jacobian
             Add log |dθ/du|: the density of u, rather than that of θ.
         """
-        total, columns = u.new_zeros(len(u)), []
-        for site in self.sites:
+        total, gradient = self._gaussian.log_density(u, jacobian=jacobian)
+        if not self._gaussian.others:
+            return total, gradient
+        for site in self._gaussian.others:
             own = u[:, site.start : site.stop]
-            value, gradient = _log_density(site, own, theta[site.parameter.name], jacobian)
+            value, slope = _log_density(site, own, theta[site.parameter.name], jacobian)
             total = total + value
-            columns.append(gradient)
-        return total, torch.cat(columns, dim=1)
+            gradient[:, site.start : site.stop] = slope
+        return total, gradient
 
     def sample(self, n: int) -> dict[str, Tensor]:
         """``n`` draws from the prior by name, each (n, \\*shape), float64; fixed ones included."""
@@ -156,10 +164,44 @@ class HyperParameters:
         return theta
 
 
-def _forward(site: Site, value: Tensor) -> Tensor:
-    if site.kind == "exp":
-        return value.exp()
-    return value if site.kind == "identity" else site.transform(value)
+@dataclass(frozen=True)
+class _GaussianPriors:
+    """All sites that are Normal in u, a LogNormal θ being one of them, as one vector.
+
+    For each column: mean, precision (0 where it is not of this kind), and whether θ = exp(u).
+    """
+
+    loc: Tensor
+    precision: Tensor
+    is_exp: Tensor
+    constant: float
+    others: tuple[Site, ...]
+
+    @classmethod
+    def of(cls, sites: Sequence[Site]) -> _GaussianPriors:
+        size = sites[-1].stop if sites else 0
+        loc, precision, is_exp = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
+        constant, others = 0.0, []
+        for site in sites:
+            base, own = _base(site.prior), slice(site.start, site.stop)
+            kinds = {"exp": dist.LogNormal, "identity": dist.Normal}
+            if type(base) is not kinds.get(site.kind):
+                others.append(site)
+                continue
+            loc[own] = base.loc.reshape(-1)
+            precision[own] = base.scale.reshape(-1).pow(-2)
+            is_exp[own] = float(site.kind == "exp")
+            constant -= float((base.scale.log() + _HALF_LOG_2PI).sum())
+        return cls(loc, precision, is_exp, constant, tuple(others))
+
+    def log_density(self, u: Tensor, *, jacobian: bool) -> tuple[Tensor, Tensor]:
+        """Value (C,) and gradient (C, p); of θ rather than u it has −u for each LogNormal."""
+        offset = u - self.loc
+        pull = offset * self.precision
+        value = self.constant - 0.5 * (offset * pull).sum(-1)
+        if jacobian:
+            return value, -pull
+        return value - u @ self.is_exp, -pull - self.is_exp
 
 
 def _derivative(site: Site, value: Tensor) -> Tensor:
@@ -172,12 +214,12 @@ def _derivative(site: Site, value: Tensor) -> Tensor:
 
 def _log_density(site: Site, u: Tensor, theta: Tensor, jacobian: bool) -> tuple[Tensor, Tensor]:
     """log p(θ) of one site, (C,), and its gradient in u, (C, k)."""
-    if site.kind == "other" or type(_base(site.prior)) not in _CLOSED_FORMS:
+    if site.kind != "exp" or type(_base(site.prior)) not in _CLOSED_FORMS:
         return _by_autograd(site, u, jacobian)
     base = _base(site.prior)
     closed = _CLOSED_FORMS[type(base)]
     value, gradient = closed(base, u, theta.reshape(len(u), -1))
-    if jacobian and site.kind == "exp":
+    if jacobian:
         value, gradient = value + u, gradient + 1
     return value.sum(-1), gradient.expand(u.shape)
 
@@ -190,26 +232,14 @@ def _flat(value: Tensor) -> Tensor:
     return value.reshape(-1)
 
 
-def _log_normal(d: Any, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-    scale = _flat(d.scale)
-    z = (u - _flat(d.loc)) / scale
-    return -0.5 * z.square() - u - scale.log() - _HALF_LOG_2PI, -z / scale - 1
-
-
 def _gamma(d: Any, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
     a, b = _flat(d.concentration), _flat(d.rate)
     value = (a - 1) * u - b * theta + a * b.log() - a.lgamma()
     return value, a - 1 - b * theta
 
 
-def _normal(d: Any, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-    scale = _flat(d.scale)
-    z = (u - _flat(d.loc)) / scale
-    return -0.5 * z.square() - scale.log() - _HALF_LOG_2PI, -z / scale
-
-
-# Closed forms of common priors; any other goes through autograd.
-_CLOSED_FORMS = {dist.LogNormal: _log_normal, dist.Gamma: _gamma, dist.Normal: _normal}
+# Closed forms of common priors; those that are Normal in u go together, any other by autograd.
+_CLOSED_FORMS = {dist.Gamma: _gamma}
 
 
 def _by_autograd(site: Site, u: Tensor, jacobian: bool) -> tuple[Tensor, Tensor]:
@@ -265,11 +295,20 @@ def _site(h: HyperParameter, prior: Any, start: int, stop: int) -> Site:
         raise UsageError(f"{h.name} is positive, its prior is not: take LogNormal or Gamma, say")
     transform = biject_to(support)
     kind = "other"
-    if isinstance(transform, ExpTransform):
-        kind = "exp"
-    elif support is constraints.real or support is constraints.real_vector:
+    if support is constraints.real or support is constraints.real_vector:
         kind = "identity"
+    elif _is_exp(transform):
+        kind, transform = "exp", ExpTransform()
     return Site(h, start, stop, prior, transform, kind)
+
+
+def _is_exp(transform: Any) -> bool:
+    """Whether a bijection is exp, in whichever way it is composed."""
+    u = torch.tensor([-2.0, 0.3, 1.5], dtype=torch.float64)
+    try:
+        return bool(torch.allclose(transform(u), u.exp(), rtol=1e-12))
+    except RuntimeError:  # bounds of another shape: no exp
+        return False
 
 
 def _above_zero(support: Any) -> bool:

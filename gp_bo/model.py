@@ -65,7 +65,7 @@ class GPModel(nn.Module):
             *(v.shape[: v.dim() - len(shapes[name].shape)] for name, v in theta.items())
         )
         flat = {
-            name: v.expand(*batch, *shapes[name].shape).reshape(-1, *shapes[name].shape)
+            name: v.expand((*batch, *shapes[name].shape)).reshape(-1, *shapes[name].shape)
             for name, v in theta.items()
         }
         loc, covariance = self.evidence.moments(flat)

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gp_bo.inference.draws import HyperDraws
+from gp_bo.inference.laplace import laplace
+from gp_bo.inference.nuts import nuts
 from gp_bo.inference.point import map_estimate, maximum_likelihood
+from gp_bo.inference.quadrature import quadrature
 from gp_bo.model import GPModel
 from pyro_models import UsageError
 
@@ -16,6 +19,9 @@ __all__ = ["INFERENCES", "HyperDraws", "infer_hyperparameters"]
 INFERENCES: dict[str, Callable[..., HyperDraws]] = {
     "maximum_likelihood": maximum_likelihood,
     "map": map_estimate,
+    "laplace": laplace,
+    "nuts": nuts,
+    "quadrature": quadrature,
 }
 
 

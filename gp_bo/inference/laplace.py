@@ -1,0 +1,85 @@
+"""A Normal at the mode of the hyper-posterior, in unconstrained space."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gp_bo.hyper_posterior import HyperPosterior
+from gp_bo.inference.climb import Climb
+from gp_bo.inference.draws import HyperDraws
+from gp_bo.inference.point import modes
+from gp_bo.model import GPModel
+from pyro_models import UsageError
+
+__all__ = ["curvature", "laplace", "laplace_factor"]
+
+_STEP = 1e-4
+_WIDEST, _NARROWEST = 5.0, 1e-4  # standard deviations, in u
+
+
+def laplace(gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int = 8) -> HyperDraws:
+    """N(û, H⁻¹) with û the mode of p(u | y) and H = −∇² log p(u | y) there (MacKay 1992).
+
+    Parameters
+    ----------
+    gp
+        The model.
+    seed
+        Of the starts and of the draws.
+    num_draws
+        S.
+    restarts
+        Climbs from which the best mode is taken.
+    """
+    if num_draws < 1:
+        raise UsageError(f"num_draws must be at least 1; got {num_draws}")
+    found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
+    factor, clipped = laplace_factor(HyperPosterior(gp), found)
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(num_draws, len(factor), generator=generator, dtype=torch.float64)
+    messages: tuple[str, ...] = ()
+    if clipped:
+        messages = (
+            "the density is no hill at its mode: some standard deviations were set to "
+            f"{_WIDEST:g}; prefer nuts",
+        )
+    return HyperDraws(
+        found.points[0] + normal @ factor.mT,
+        torch.full((num_draws,), 1 / num_draws, dtype=torch.float64),
+        messages=messages,
+        details={"mode": found.points[0], "log_evidence": log_evidence(found, factor)},
+    )
+
+
+def log_evidence(found: Climb, factor: Tensor) -> float:
+    """Laplace's approximation of log p(y), nats: log p(û, y) + (p/2) log 2π − ½ log |H|."""
+    size = len(factor)
+    half_log_det = float(torch.linalg.slogdet(factor).logabsdet) if size else 0.0
+    return float(found.values[0]) + 0.5 * size * math.log(2 * math.pi) + half_log_det
+
+
+def curvature(density: HyperPosterior, u: Tensor) -> Tensor:
+    """−∇² log p at one point (p,), by central differences of the gradient, all at once: (p, p)."""
+    size = len(u)
+    steps = _STEP * torch.eye(size, dtype=u.dtype)
+    _, gradient = density(torch.cat([u + steps, u - steps]))
+    H = (gradient[size:] - gradient[:size]) / (2 * _STEP)
+    return 0.5 * (H + H.mT)
+
+
+def laplace_factor(density: HyperPosterior, found: Climb) -> tuple[Tensor, bool]:
+    """A square root R of H⁻¹ = R Rᵀ, (p, p), and whether a deviation had to be held back.
+
+    Along eigenvectors where the density does not fall, or hardly does, the standard deviation is
+    set to 5, e⁵ either way for a positive hyper-parameter.
+    """
+    if not density.size:
+        return torch.zeros(0, 0, dtype=torch.float64), False
+    values, vectors = torch.linalg.eigh(curvature(density, found.points[0]))
+    deviation = values.clamp_min(1e-300).rsqrt()
+    held = (values <= 0) | (deviation > _WIDEST)
+    deviation = torch.where(held, _WIDEST, deviation).clamp(_NARROWEST, _WIDEST)
+    return vectors * deviation, bool(held.any())

@@ -1,0 +1,285 @@
+"""The hyper-posterior by the no-U-turn sampler, several chains in one process and one batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gp_bo.diagnostics import bulk_ess, rhat, tail_ess
+from gp_bo.hyper_posterior import HyperPosterior
+from gp_bo.inference.draws import HyperDraws
+from gp_bo.inference.laplace import laplace_factor
+from gp_bo.inference.nuts_tree import LogDensity, State, Transition, transition
+from gp_bo.inference.point import modes
+from gp_bo.model import GPModel
+from pyro_models import UsageError
+
+__all__ = ["chain_diagnostics", "nuts"]
+
+_COLLAPSED = 1e-3  # a step size, where 1 is the width of the posterior
+_RHAT, _ESS, _DIVERGENT = 1.05, 50, 0.02  # beyond these a warning is given
+_WINDOWS = (0.25, 0.3, 0.3, 0.15)  # of the warm-up; the metric is learned at the ends of the middle
+
+
+def nuts(
+    gp: GPModel,
+    *,
+    seed: int = 0,
+    num_draws: int = 1000,
+    num_chains: int = 4,
+    warmup: int = 300,
+    target_acceptance: float = 0.8,
+    max_depth: int = 8,
+    restarts: int = 8,
+) -> HyperDraws:
+    """Draws of p(u | y) by multinomial NUTS (Hoffman & Gelman 2014; Betancourt 2017).
+
+    All chains go in one batch, with the gradient in closed form. They start from points about the
+    mode, spread wider than Laplace's approximation, whose covariance is the first inverse mass
+    matrix; during warm-up all chains together learn it anew, twice, and the step size by dual
+    averaging. A step size that collapses, or many divergences, restart the warm-up with shorter
+    steps. A covariance that rounding made indefinite gets a little jitter; a point where even that
+    fails has density 0.
+
+    Parameters
+    ----------
+    gp
+        The model.
+    seed
+        Of everything random.
+    num_draws
+        S, of all chains together.
+    num_chains
+        Chains; they must share ``num_draws`` evenly.
+    warmup
+        Transitions of each chain that are thrown away, at least 20.
+    target_acceptance
+        To which the step size is adapted.
+    max_depth
+        Doublings of a trajectory at most.
+    restarts
+        Climbs from which the mode is taken.
+
+    Raises
+    ------
+    UsageError
+        If a number is out of range.
+    """
+    _check(num_draws, num_chains, warmup, target_acceptance, max_depth)
+    density = HyperPosterior(gp)
+    if not density.size:
+        raise UsageError("every hyper-parameter is fixed: nothing is left to sample; use map")
+    found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
+    factor, _ = laplace_factor(density, found)
+    random = np.random.default_rng(seed)
+    run, retries = None, 0
+    for retries, target in enumerate((target_acceptance, *_stricter(target_acceptance))):
+        start = _spread_out(density, found.points, factor, num_chains, random)
+        run = _Run(density, found.points[0].numpy(), factor.numpy(), start, random, max_depth)
+        run.warm_up(warmup, target)
+        if run.step > _COLLAPSED and run.divergent < 0.2:
+            break
+    assert run is not None
+    draws, statistics = run.sample(num_draws // num_chains)
+    names = gp.hyperparameters.column_names()
+    details, messages = chain_diagnostics(draws, names)
+    divergences = sum(int(t.diverged.sum()) for t in statistics)
+    details |= {
+        "divergences": divergences,
+        "step_size": run.step,
+        "retries": retries,
+        "acceptance": float(np.mean([t.acceptance for t in statistics])),
+        "gradients": int(sum(t.leapfrogs.sum() for t in statistics)),
+        "num_chains": num_chains,
+        "warmup": warmup,
+    }
+    if divergences > _DIVERGENT * num_draws:
+        messages.append(
+            f"{divergences} of {num_draws} transitions diverged: parts of the posterior may be "
+            "missing; raise target_acceptance or take tighter priors"
+        )
+    if run.step <= _COLLAPSED:
+        messages.append(
+            f"the step size collapsed to {run.step:.1e} in spite of {retries} restarts: data are "
+            "near-duplicates, or the noise is too small for them"
+        )
+    return HyperDraws(
+        torch.from_numpy(draws.reshape(-1, density.size)),
+        torch.full((num_draws,), 1 / num_draws, dtype=torch.float64),
+        num_chains,
+        tuple(messages),
+        details,
+    )
+
+
+def chain_diagnostics(draws: np.ndarray, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """R̂, bulk and tail ESS per hyper-parameter of draws (chains, N, p), and what they warn of."""
+    by_column = np.moveaxis(draws, -1, 0)
+    table = {
+        kind: {name: measure(column) for name, column in zip(names, by_column, strict=True)}
+        for kind, measure in (("rhat", rhat), ("bulk_ess", bulk_ess), ("tail_ess", tail_ess))
+    }
+    messages = []
+    worst = max(table["rhat"], key=lambda name: table["rhat"][name])
+    if not table["rhat"][worst] <= _RHAT:
+        messages.append(
+            f"the chains have NOT converged: R-hat of {worst} is {table['rhat'][worst]:.3f} (should "
+            f"be below {_RHAT}); take more warm-up and draws, or tighter priors"
+        )
+    fewest = min(table["bulk_ess"], key=lambda name: table["bulk_ess"][name])
+    if not table["bulk_ess"][fewest] >= _ESS:
+        messages.append(
+            f"draws of {fewest} are worth only {table['bulk_ess'][fewest]:.0f} independent ones: "
+            "take more"
+        )
+    return table, messages
+
+
+@dataclass
+class _DualAveraging:
+    """Step size by dual averaging (Nesterov 2009; Hoffman & Gelman 2014, sec. 3.2)."""
+
+    step: float
+    target: float
+    count: int = 0
+    error: float = 0.0
+    mean_log: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.centre = math.log(10 * self.step)
+
+    def update(self, acceptance: float) -> None:
+        self.count += 1
+        weight = 1 / (self.count + 10)
+        self.error += weight * (self.target - acceptance - self.error)
+        log_step = self.centre - math.sqrt(self.count) / 0.05 * self.error
+        decay = self.count**-0.75
+        self.mean_log += decay * (log_step - self.mean_log)
+        self.step = math.exp(log_step)
+
+    @property
+    def averaged(self) -> float:
+        return math.exp(self.mean_log)
+
+
+class _Run:
+    """Chains with their metric and step size; positions are q, u = centre + R q."""
+
+    def __init__(
+        self,
+        density: HyperPosterior,
+        centre: np.ndarray,
+        factor: np.ndarray,
+        start: np.ndarray,
+        random: np.random.Generator,
+        max_depth: int,
+    ) -> None:
+        self.density, self.random, self.max_depth = density, random, max_depth
+        self.centre, self.factor = centre, factor
+        self.state = self._state(start)
+        self.step = 1.0 / start.shape[1] ** 0.25
+        self.divergent = 0.0
+
+    def _in_q(self) -> LogDensity:
+        def density(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            value, gradient = self.density(torch.from_numpy(self.centre + q @ self.factor.T))
+            return value.numpy(), gradient.numpy() @ self.factor
+
+        return density
+
+    def _state(self, u: np.ndarray) -> State:
+        q = np.linalg.solve(self.factor, (u - self.centre).T).T
+        return State(q, *self._in_q()(q))
+
+    def warm_up(self, count: int, target: float) -> None:
+        """Find metric and step size."""
+        diverged = 0
+        for i, length in enumerate(_lengths(count)):
+            tuner = _DualAveraging(self.step, target)
+            seen = []
+            for t in self._walk(length, tuner):
+                seen.append(t.state.q @ self.factor.T + self.centre)
+                diverged = diverged + int(t.diverged.sum()) if i else diverged
+            self.step = tuner.averaged
+            if i in (1, 2):
+                self._learn_metric(np.concatenate(seen))
+        self.divergent = diverged / (len(self.state.q) * count)
+
+    def sample(self, count: int) -> tuple[np.ndarray, list[Transition]]:
+        """u, (chains, count, p), and what each transition did."""
+        done = list(self._walk(count, None))
+        draws = np.stack([t.state.q @ self.factor.T + self.centre for t in done], axis=1)
+        return draws, done
+
+    def _walk(self, count: int, tuner: _DualAveraging | None) -> Iterator[Transition]:
+        density = self._in_q()
+        for _ in range(count):
+            step = self.step if tuner is None else tuner.step
+            done = transition(density, self.state, step, self.random, max_depth=self.max_depth)
+            if tuner is not None:
+                tuner.update(float(done.acceptance.mean()))
+            self.state = done.state
+            yield done
+
+    def _learn_metric(self, u: np.ndarray) -> None:
+        """R from the covariance of all chains, drawn a little towards the one before."""
+        count, size = u.shape
+        held = (size + 5) / (count + size + 5)
+        covariance = (1 - held) * np.cov(u.T).reshape(size, size)
+        covariance += held * self.factor @ self.factor.T
+        now = self.state.q @ self.factor.T + self.centre
+        self.centre, self.factor = u.mean(0), np.linalg.cholesky(covariance)
+        self.state = self._state(now)
+        self.step = 1.0 / size**0.25
+
+
+def _lengths(count: int) -> list[int]:
+    ends = np.rint(np.cumsum(_WINDOWS) * count).astype(int)
+    return [int(n) for n in np.diff(ends, prepend=0)]
+
+
+def _stricter(target: float) -> tuple[float, float]:
+    """Acceptances of two retries: half and a quarter of the misses."""
+    return 1 - (1 - target) / 2, 1 - (1 - target) / 4
+
+
+def _spread_out(
+    density: HyperPosterior,
+    modes_found: torch.Tensor,
+    factor: torch.Tensor,
+    chains: int,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """Starting points wider than the posterior: among good ones, some at random.
+
+    Candidates are the ends of all climbs and draws of twice Laplace's width; good is what is at
+    most 3 + p nats below the best.
+    """
+    size = density.size
+    normal = torch.from_numpy(random.standard_normal((16 * chains, size)))
+    candidates = torch.cat([modes_found, modes_found[0] + 2 * normal @ factor.mT])
+    value = density(candidates)[0]
+    good = (value >= value.max() - 3 - size).nonzero()[:, 0].numpy()
+    picked = random.choice(good, size=chains, replace=len(good) < chains)
+    return candidates[torch.from_numpy(picked)].numpy()
+
+
+def _check(
+    num_draws: int, num_chains: int, warmup: int, target_acceptance: float, max_depth: int
+) -> None:
+    if num_chains < 1 or num_draws < 4 * num_chains or num_draws % num_chains:
+        raise UsageError(
+            f"num_draws is of all chains together, a multiple of num_chains and at least four for "
+            f"each; got {num_draws} for {num_chains} chains"
+        )
+    if warmup < 20:
+        raise UsageError(f"warmup must be at least 20 transitions; got {warmup}")
+    if not 0 < target_acceptance < 1:
+        raise UsageError(f"target_acceptance lies between 0 and 1; got {target_acceptance}")
+    if max_depth < 1:
+        raise UsageError(f"max_depth must be at least 1; got {max_depth}")

@@ -1,0 +1,215 @@
+"""One transition of the no-U-turn sampler, many chains in one batch.
+
+Multinomial NUTS (Hoffman & Gelman 2014; Betancourt 2017) with an identity mass matrix, its trees
+built iteratively (Phan, Pradhan & Jankowiak 2019): chains go in step, and only those whose tree
+still grows are evaluated. Arrays are NumPy's: they are small, and its calls cost least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["State", "Transition", "leapfrog", "transition"]
+
+LogDensity = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+_DIVERGENCE = 1000.0  # nats by which the energy may be wrong
+
+
+@dataclass
+class State:
+    """Where C chains stand.
+
+    Attributes
+    ----------
+    q
+        Positions, (C, p).
+    value, gradient
+        Log density, (C,), and its gradient, (C, p).
+    """
+
+    q: np.ndarray
+    value: np.ndarray
+    gradient: np.ndarray
+
+    def rows(self, rows: np.ndarray) -> State:
+        """Some of the chains."""
+        return State(self.q[rows], self.value[rows], self.gradient[rows])
+
+    def put(self, rows: np.ndarray, other: State) -> None:
+        """Overwrite some of the chains."""
+        self.q[rows], self.value[rows], self.gradient[rows] = other.q, other.value, other.gradient
+
+    def copy(self) -> State:
+        """A state of its own."""
+        return State(self.q.copy(), self.value.copy(), self.gradient.copy())
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What one transition did, per chain.
+
+    Attributes
+    ----------
+    state
+        The new state.
+    acceptance
+        Mean of min(1, exp(−ΔH)) over the tree, (C,).
+    diverged
+        Whether the energy was wrong by more than 1000 nats, (C,).
+    leapfrogs
+        Gradients taken, (C,).
+    """
+
+    state: State
+    acceptance: np.ndarray
+    diverged: np.ndarray
+    leapfrogs: np.ndarray
+
+
+def leapfrog(
+    density: LogDensity, state: State, r: np.ndarray, step: np.ndarray
+) -> tuple[State, np.ndarray]:
+    """One leapfrog step of signed length ``step``, (C,), with unit masses."""
+    half = (0.5 * step)[:, None]
+    r = r + half * state.gradient
+    q = state.q + step[:, None] * r
+    value, gradient = density(q)
+    return State(q, value, gradient), r + half * gradient
+
+
+@np.errstate(invalid="ignore", over="ignore")  # a diverging chain leaves the numbers
+def transition(
+    density: LogDensity,
+    state: State,
+    step: float,
+    random: np.random.Generator,
+    *,
+    max_depth: int,
+) -> Transition:
+    """Double each chain's trajectory until it turns back, and take one of its points.
+
+    Parameters
+    ----------
+    density
+        Positions (C', p) to log densities and gradients, for any number of chains.
+    state
+        Where the chains stand.
+    step
+        Length of a leapfrog step.
+    random
+        Of the momenta, directions and choices.
+    max_depth
+        Doublings at most.
+    """
+    chains, size = state.q.shape
+    r = random.standard_normal((chains, size))
+    energy = 0.5 * (r * r).sum(1) - state.value
+    ends = [(state.copy(), r.copy()), (state.copy(), r.copy())]  # backward, forward
+    proposal = state.copy()
+    log_weight = np.zeros(chains)
+    r_sum = r.copy()
+    accepted, count = np.zeros(chains), np.zeros(chains)
+    diverged = np.zeros(chains, dtype=bool)
+    rows = np.arange(chains)
+    for depth in range(max_depth):
+        forward = random.random(len(rows)) < 0.5
+        start = ends[1][0].rows(rows)
+        start.put(~forward, ends[0][0].rows(rows[~forward]))
+        r_start = np.where(forward[:, None], ends[1][1][rows], ends[0][1][rows])
+        signed = np.where(forward, step, -step)
+        tree = _Subtree(start, r_start, signed, energy[rows], 2**depth, random)
+        tree.grow(density)
+        accepted[rows] += tree.accepted
+        count[rows] += tree.count
+        diverged[rows] |= tree.diverged
+        good = ~(tree.turned | tree.diverged)
+        rows, kept = rows[good], good.nonzero()[0]
+        if not len(rows):
+            break
+        # biased progressive sampling: the new half is preferred when it weighs more
+        take = random.random(len(rows)) < np.exp(tree.log_weight[kept] - log_weight[rows])
+        proposal.put(rows[take], tree.proposal.rows(kept[take]))
+        log_weight[rows] = np.logaddexp(log_weight[rows], tree.log_weight[kept])
+        r_sum[rows] += tree.r_sum[kept]
+        for side, chosen in ((1, forward[kept]), (0, ~forward[kept])):
+            ends[side][0].put(rows[chosen], tree.end.rows(kept[chosen]))
+            ends[side][1][rows[chosen]] = tree.r_end[kept[chosen]]
+        rows = rows[~_turns(ends[0][1][rows], ends[1][1][rows], r_sum[rows])]
+        if not len(rows):
+            break
+    return Transition(proposal, accepted / np.maximum(count, 1), diverged, count)
+
+
+class _Subtree:
+    """2^depth leaves grown from one end of a trajectory, for several chains."""
+
+    def __init__(
+        self,
+        start: State,
+        r: np.ndarray,
+        step: np.ndarray,
+        energy: np.ndarray,
+        leaves: int,
+        random: np.random.Generator,
+    ) -> None:
+        chains = len(r)
+        self.end, self.r_end = start, r
+        self.step, self.energy, self.leaves, self.random = step, energy, leaves, random
+        self.proposal = start.copy()
+        self.log_weight = np.full(chains, -np.inf)
+        self.r_sum = np.zeros_like(r)
+        self.turned = np.zeros(chains, dtype=bool)
+        self.diverged = np.zeros(chains, dtype=bool)
+        self.accepted, self.count = np.zeros(chains), np.zeros(chains)
+        # what a later leaf needs to see whether a subtree that it closes has turned
+        depth = max(1, leaves.bit_length() - 1)
+        self._r_kept = np.zeros((depth, *r.shape))
+        self._sum_kept = np.zeros((depth, *r.shape))
+
+    def grow(self, density: LogDensity) -> None:
+        """Take the leaves one after the other; a chain stops when it turns or diverges."""
+        rows = np.arange(len(self.r_end))
+        for leaf in range(self.leaves):
+            state, r = leapfrog(density, self.end.rows(rows), self.r_end[rows], self.step[rows])
+            self.end.put(rows, state)
+            self.r_end[rows] = r
+            self._weigh(rows, state, r)
+            self._check_turns(rows, leaf, r)
+            rows = rows[~(self.turned[rows] | self.diverged[rows])]
+            if not len(rows):
+                break
+
+    def _weigh(self, rows: np.ndarray, state: State, r: np.ndarray) -> None:
+        weight = self.energy[rows] - 0.5 * (r * r).sum(1) + state.value  # −ΔH
+        weight = np.where(np.isfinite(weight), weight, -np.inf)
+        self.diverged[rows] = weight < -_DIVERGENCE
+        self.accepted[rows] += np.exp(np.minimum(weight, 0.0))
+        self.count[rows] += 1
+        total = np.logaddexp(self.log_weight[rows], weight)
+        take = np.log(self.random.random(len(rows))) < weight - total
+        self.proposal.put(rows[take], state.rows(take))
+        self.log_weight[rows] = total
+        self.r_sum[rows] += r
+
+    def _check_turns(self, rows: np.ndarray, leaf: int, r: np.ndarray) -> None:
+        """Every balanced subtree that ends in this leaf is checked (Phan et al. 2019, alg. 2)."""
+        last = (leaf >> 1).bit_count()
+        if leaf % 2 == 0:
+            self._r_kept[last, rows] = r
+            self._sum_kept[last, rows] = self.r_sum[rows]
+            return
+        closed = (~leaf & (leaf + 1)).bit_length() - 1  # trailing ones: subtrees closed here
+        for i in range(last, last - closed, -1):
+            first = self._r_kept[i, rows]
+            between = self.r_sum[rows] - self._sum_kept[i, rows] + first
+            self.turned[rows] |= _turns(first, r, between)
+
+
+def _turns(first: np.ndarray, last: np.ndarray, r_sum: np.ndarray) -> np.ndarray:
+    """Whether a trajectory's end momenta point back along its sum of momenta, (C,)."""
+    between = r_sum - 0.5 * (first + last)
+    return ((first * between).sum(1) <= 0) | ((last * between).sum(1) <= 0)

@@ -1,0 +1,117 @@
+"""One or two hyper-parameters on a grid: the reference for every other inference."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gp_bo.hyper_posterior import HyperPosterior
+from gp_bo.inference.draws import HyperDraws
+from gp_bo.inference.laplace import laplace_factor
+from gp_bo.inference.point import modes
+from gp_bo.model import GPModel
+from pyro_models import UsageError
+
+__all__ = ["quadrature"]
+
+_EDGE = 1e-9  # mass that may lie on the border of the grid
+_NEGLIGIBLE = 1e-12  # weight of a point that is left out
+
+
+def quadrature(
+    gp: GPModel, *, seed: int = 0, num_points: int | None = None, restarts: int = 8
+) -> HyperDraws:
+    """p(u | y) on an even grid in unconstrained space, by the trapezoidal rule.
+
+    The grid starts around the mode and grows on each side until the border holds no mass. For a
+    smooth density that falls off on all sides the rule's error falls faster than any power of the
+    spacing. The weights are kept: every later average is a quadrature too.
+
+    Parameters
+    ----------
+    gp
+        A model with one or two hyper-parameters that are not fixed.
+    seed
+        Of the climbs to the mode.
+    num_points
+        Per axis; by default 801 on one axis, 101 on each of two.
+    restarts
+        Climbs from which the mode is taken.
+
+    Raises
+    ------
+    UsageError
+        If more than two hyper-parameters are open, or none.
+    """
+    density = HyperPosterior(gp)
+    if density.size not in (1, 2):
+        raise UsageError(
+            f"quadrature is for one or two hyper-parameters; {density.size} are open: fix some by "
+            "priors={name: number}, or use nuts"
+        )
+    num_points = (801 if density.size == 1 else 101) if num_points is None else num_points
+    if num_points < 5:
+        raise UsageError(f"num_points must be at least 5; got {num_points}")
+    found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
+    factor, _ = laplace_factor(density, found)
+    width = factor.square().sum(1).sqrt()
+    low, high = found.points[0] - 4 * width, found.points[0] + 4 * width
+    for _ in range(40):
+        grid, log_mass = _evaluate(density, low, high, num_points)
+        grown = _grow(log_mass, low, high)
+        if grown is None:
+            break
+        low, high = grown
+    total = log_mass.logsumexp(tuple(range(log_mass.dim())))
+    spacing = (high - low) / (num_points - 1)
+    log_evidence = float(total + spacing.log().sum())
+    weights = (log_mass - total).exp().reshape(-1)
+    kept = weights > _NEGLIGIBLE
+    messages = () if grown is None else ("the posterior does not fall off: mass beyond the grid",)
+    return HyperDraws(
+        grid[kept],
+        weights[kept] / weights[kept].sum(),
+        messages=messages,
+        details={
+            "log_evidence": log_evidence,
+            "num_points": num_points,
+            "low": low,
+            "high": high,
+        },
+    )
+
+
+def _evaluate(
+    density: HyperPosterior, low: Tensor, high: Tensor, num_points: int
+) -> tuple[Tensor, Tensor]:
+    """Grid points (num_points^p, p) and log density (num_points, …)."""
+    axes = [
+        torch.linspace(float(a), float(b), num_points, dtype=torch.float64)
+        for a, b in zip(low, high, strict=True)
+    ]
+    grid = torch.cartesian_prod(*axes).reshape(-1, len(axes))
+    return grid, density(grid)[0].reshape([num_points] * len(axes))
+
+
+def _grow(log_mass: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor] | None:
+    """A wider box where a border holds mass, a narrower one where much of it is empty."""
+    weights = (log_mass - log_mass.max()).exp()
+    weights = weights / weights.sum()
+    low, high, changed = low.clone(), high.clone(), False
+    for axis in range(log_mass.dim()):
+        marginal = weights.movedim(axis, 0).reshape(len(weights), -1).sum(1)
+        width = float(high[axis] - low[axis])
+        used = (marginal > _EDGE).nonzero()[:, 0]
+        if float(marginal[0]) > _EDGE:
+            low[axis] -= 0.5 * width
+            changed = True
+        if float(marginal[-1]) > _EDGE:
+            high[axis] += 0.5 * width
+            changed = True
+        if not changed and len(used) < 0.4 * len(marginal):
+            step = width / (len(marginal) - 1)
+            start = float(low[axis])
+            low[axis] = start + step * max(0, int(used[0]) - 3)
+            high[axis] = start + step * min(len(marginal) - 1, int(used[-1]) + 3)
+            changed = True
+    return (low, high) if changed else None
