@@ -124,6 +124,7 @@ def progress_figure(optimizer: Optimizer, *, optimum: float | None = None) -> Fi
     if optimum is not None:
         axes.axhline(optimum, color=INK, linewidth=0.8, linestyle=":", label="optimum")
     axes.set(xlabel="evaluations", ylabel=optimizer.state.problem or "value")
+    axes.margins(y=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)

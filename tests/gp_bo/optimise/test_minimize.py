@@ -112,7 +112,7 @@ def f(x):
     with (folder / "log").open("a") as log:
         log.write(json.dumps([x[0], x[1]]) + "\\n")
     return (x[0] - 0.3) ** 2 + (x[1] - 0.6) ** 2
-minimize(f, [(0, 1), (0, 1)], budget=12, 
+minimize(f, [(0, 1), (0, 1)], budget=12,
          gp={"priors": {"lengthscale": 0.3, "variance": 1.0, "mean": 0.0}}, state=folder / "s.json")
 (folder / "done").touch()
 """
