@@ -52,7 +52,7 @@ def tail_ess(draws: np.ndarray) -> float:
 def rank_normalised(draws: np.ndarray) -> np.ndarray:
     """Φ⁻¹((r − 3/8) / (N + 1/4)) with r the average rank among all N draws (Blom 1958)."""
     flat = draws.reshape(-1)
-    values, group, count = np.unique(flat, return_inverse=True, return_counts=True)
+    _, group, count = np.unique(flat, return_inverse=True, return_counts=True)
     rank = (count.cumsum() - 0.5 * (count - 1))[group]
     quantile = torch.from_numpy((rank - 0.375) / (flat.size + 0.25))
     normal: np.ndarray = torch.special.ndtri(quantile).numpy().reshape(draws.shape)
@@ -81,7 +81,7 @@ def effective_sample_size(chains: np.ndarray) -> float:
     negative = np.flatnonzero(pairs[:usable] < 0)
     end = int(negative[0]) if len(negative) else usable
     time = -1 + 2 * np.minimum.accumulate(pairs[:end]).sum() + max(0.0, float(rho[2 * end]))
-    return total / max(time, 1 / math.log10(total))
+    return float(total / max(time, 1 / math.log10(total)))
 
 
 def _autocovariance(chains: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from gp_bo.cholesky import cholesky
 from gp_bo.evidence import Evidence
 from gp_bo.hyperparameters import HyperParameters
 from gp_bo.kernels import HyperParameter, Kernel, log_normal
@@ -70,6 +71,8 @@ class GPModel(nn.Module):
         }
         loc, covariance = self.evidence.moments(flat)
         loc = loc.reshape(*batch, -1)
-        tril = torch.linalg.cholesky(covariance).reshape(*batch, len(self.y), len(self.y))
-        pyro.sample("y", dist.MultivariateNormal(loc, scale_tril=tril), obs=self.y)
+        tril = cholesky(covariance)[0].reshape(*batch, len(self.y), len(self.y))
+        # a covariance without a factor has density NaN, which who evaluates it must expect
+        normal = dist.MultivariateNormal(loc, scale_tril=tril, validate_args=False)
+        pyro.sample("y", normal, obs=self.y)
         return theta

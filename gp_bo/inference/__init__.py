@@ -11,6 +11,7 @@ from gp_bo.inference.laplace import laplace
 from gp_bo.inference.nuts import nuts
 from gp_bo.inference.point import map_estimate, maximum_likelihood
 from gp_bo.inference.quadrature import quadrature
+from gp_bo.inference.svi import svi
 from gp_bo.model import GPModel
 from pyro_models import UsageError
 
@@ -20,6 +21,7 @@ INFERENCES: dict[str, Callable[..., HyperDraws]] = {
     "maximum_likelihood": maximum_likelihood,
     "map": map_estimate,
     "laplace": laplace,
+    "svi": svi,
     "nuts": nuts,
     "quadrature": quadrature,
 }

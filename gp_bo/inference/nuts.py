@@ -22,6 +22,7 @@ from pyro_models import UsageError
 __all__ = ["chain_diagnostics", "nuts"]
 
 _COLLAPSED = 1e-3  # a step size, where 1 is the width of the posterior
+_TOO_MANY = 0.2  # of the warm-up's transitions diverging
 _RHAT, _ESS, _DIVERGENT = 1.05, 50, 0.02  # beyond these a warning is given
 _WINDOWS = (0.25, 0.3, 0.3, 0.15)  # of the warm-up; the metric is learned at the ends of the middle
 
@@ -33,7 +34,7 @@ def nuts(
     num_draws: int = 1000,
     num_chains: int = 4,
     warmup: int = 300,
-    target_acceptance: float = 0.8,
+    target_acceptance: float = 0.9,
     max_depth: int = 8,
     restarts: int = 8,
 ) -> HyperDraws:
@@ -77,14 +78,14 @@ def nuts(
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
     factor, _ = laplace_factor(density, found)
     random = np.random.default_rng(seed)
-    run, retries = None, 0
-    for retries, target in enumerate((target_acceptance, *_stricter(target_acceptance))):
+    retries = -1
+    for target in (target_acceptance, *_stricter(target_acceptance)):
+        retries += 1
         start = _spread_out(density, found.points, factor, num_chains, random)
-        run = _Run(density, found.points[0].numpy(), factor.numpy(), start, random, max_depth)
+        run = _Run(density, (found.points[0].numpy(), factor.numpy()), start, random, max_depth)
         run.warm_up(warmup, target)
-        if run.step > _COLLAPSED and run.divergent < 0.2:
+        if run.step > _COLLAPSED and run.divergent < _TOO_MANY:
             break
-    assert run is not None
     draws, statistics = run.sample(num_draws // num_chains)
     names = gp.hyperparameters.column_names()
     details, messages = chain_diagnostics(draws, names)
@@ -128,8 +129,8 @@ def chain_diagnostics(draws: np.ndarray, names: Sequence[str]) -> tuple[dict[str
     worst = max(table["rhat"], key=lambda name: table["rhat"][name])
     if not table["rhat"][worst] <= _RHAT:
         messages.append(
-            f"the chains have NOT converged: R-hat of {worst} is {table['rhat'][worst]:.3f} (should "
-            f"be below {_RHAT}); take more warm-up and draws, or tighter priors"
+            f"the chains have NOT converged: R-hat of {worst} is {table['rhat'][worst]:.3f}, and "
+            f"should be below {_RHAT}; take more warm-up and draws, or tighter priors"
         )
     fewest = min(table["bulk_ess"], key=lambda name: table["bulk_ess"][name])
     if not table["bulk_ess"][fewest] >= _ESS:
@@ -173,14 +174,13 @@ class _Run:
     def __init__(
         self,
         density: HyperPosterior,
-        centre: np.ndarray,
-        factor: np.ndarray,
+        metric: tuple[np.ndarray, np.ndarray],
         start: np.ndarray,
         random: np.random.Generator,
         max_depth: int,
     ) -> None:
         self.density, self.random, self.max_depth = density, random, max_depth
-        self.centre, self.factor = centre, factor
+        self.centre, self.factor = metric
         self.state = self._state(start)
         self.step = 1.0 / start.shape[1] ** 0.25
         self.divergent = 0.0

@@ -121,7 +121,7 @@ def transition(
         start.put(~forward, ends[0][0].rows(rows[~forward]))
         r_start = np.where(forward[:, None], ends[1][1][rows], ends[0][1][rows])
         signed = np.where(forward, step, -step)
-        tree = _Subtree(start, r_start, signed, energy[rows], 2**depth, random)
+        tree = _Subtree(start, r_start, signed, energy[rows], leaves=2**depth, random=random)
         tree.grow(density)
         accepted[rows] += tree.accepted
         count[rows] += tree.count
@@ -153,6 +153,7 @@ class _Subtree:
         r: np.ndarray,
         step: np.ndarray,
         energy: np.ndarray,
+        *,
         leaves: int,
         random: np.random.Generator,
     ) -> None:

@@ -1,0 +1,147 @@
+"""The hyper-posterior by stochastic variational inference, with any of Pyro's autoguides."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import Predictive, Trace_ELBO, autoguide
+from torch import Tensor
+
+from gp_bo.inference.draws import HyperDraws
+from gp_bo.inference.point import modes
+from gp_bo.model import GPModel
+from inference.undisturbed import seeded
+from pyro_models import UsageError
+
+__all__ = ["svi"]
+
+Guide = str | Callable[[GPModel], Any]
+
+
+def svi(
+    gp: GPModel,
+    *,
+    seed: int = 0,
+    guide: Guide = "AutoMultivariateNormal",
+    num_draws: int = 256,
+    steps: int = 1000,
+    lr: float = 0.03,
+    num_particles: int = 8,
+    restarts: int = 8,
+) -> HyperDraws:
+    """Draws of the guide q(θ) that maximises the ELBO, E_q[log p(y, θ) − log q(θ)].
+
+    Parameters
+    ----------
+    gp
+        The model.
+    seed
+        Of everything random.
+    guide
+        A class of ``pyro.infer.autoguide`` by name, or a function that makes a guide from the
+        model: ``lambda model: AutoLowRankMultivariateNormal(model, rank=1)``.
+    num_draws
+        S.
+    steps
+        Of Adam; the rate falls to 0 along a cosine.
+    lr
+        Its first rate.
+    num_particles
+        Draws of θ per step, vectorised.
+    restarts
+        Climbs to the mode, at which the guide starts where it can.
+
+    Raises
+    ------
+    UsageError
+        If the guide is unknown, or a number is out of range.
+    """
+    for name, number in (("num_draws", num_draws), ("steps", steps), ("particles", num_particles)):
+        if number < 1:
+            raise UsageError(f"{name} must be at least 1; got {number}")
+    if not gp.hyperparameters.size:
+        raise UsageError("every hyper-parameter is fixed: nothing is left to infer; use map")
+    found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
+    start = {n: v[0] for n, v in gp.hyperparameters.constrain(found.points[:1]).items()}
+    with seeded(seed, torch.device("cpu")), _double(), pyro.get_param_store().scope():
+        made = _make_guide(guide, gp, start)
+        made()
+        losses = _learn(gp, made, steps=steps, lr=lr, num_particles=num_particles)
+        with torch.no_grad():
+            drawn = Predictive(made, num_samples=num_draws, parallel=True)()
+            elbo = Trace_ELBO(512, max_plate_nesting=0, vectorize_particles=True)
+            final = -elbo.loss(gp, made)
+    shapes = {s.parameter.name: s.parameter.shape for s in gp.hyperparameters.sites}
+    u = gp.hyperparameters.unconstrain(
+        {name: drawn[name].reshape(num_draws, *shape) for name, shape in shapes.items()}
+    )
+    return HyperDraws(
+        u.detach(),
+        torch.full((num_draws,), 1 / num_draws, dtype=torch.float64),
+        messages=_still_rising(losses),
+        details={"elbo": final, "skipped_steps": int((~losses.isfinite()).sum())},
+    )
+
+
+def _make_guide(guide: Guide, gp: GPModel, start: dict[str, Tensor]) -> Any:
+    if not isinstance(guide, str):
+        return guide(gp)
+    kind: Any = getattr(autoguide, guide, None)
+    if not (inspect.isclass(kind) and guide in autoguide.__all__ and guide.startswith("Auto")):
+        names = [n for n in autoguide.__all__ if n.startswith("Auto")]
+        raise UsageError(f"unknown guide {guide!r}: choose from {', '.join(names)}")
+    options: dict[str, Any] = {}
+    if "init_loc_fn" in inspect.signature(kind).parameters:
+        options["init_loc_fn"] = autoguide.init_to_value(values=start)
+    return kind(gp, **options)
+
+
+def _learn(gp: GPModel, guide: Any, *, steps: int, lr: float, num_particles: int) -> Tensor:
+    """Losses by step; one that is not finite moves nothing."""
+    loss_of = Trace_ELBO(num_particles, max_plate_nesting=0, vectorize_particles=True)(gp, guide)
+    parameters = list(loss_of.parameters())
+    if not parameters:
+        raise UsageError("the guide has no parameters to learn")
+    optimiser = torch.optim.Adam(parameters, lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    losses = []
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss = loss_of()
+        losses.append(loss.detach())
+        if bool(loss.isfinite()):
+            loss.backward()
+            optimiser.step()
+        schedule.step()
+    return torch.stack(losses)
+
+
+def _still_rising(losses: Tensor) -> tuple[str, ...]:
+    """Whether the last quarter of the steps gained clearly on the one before."""
+    quarter = len(losses) // 4
+    before, after = losses[-2 * quarter : -quarter], losses[-quarter:]
+    before, after = before[before.isfinite()], after[after.isfinite()]
+    if len(before) < 10 or len(after) < 10:
+        return ("too few steps to see whether the ELBO still rises: take more",)
+    gain = float(before.mean() - after.mean())
+    error = math.sqrt(float(before.var() / len(before) + after.var() / len(after)))
+    if gain > 0.1 + 4 * error:
+        return (f"the ELBO still rises, by {gain:.2f} nats over the last quarter: take more steps",)
+    return ()
+
+
+@contextmanager
+def _double() -> Iterator[None]:
+    """New tensors of guides in float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
