@@ -25,6 +25,7 @@ def exam(
     out: str,
     turns: int = 10,
     seeds: int = 5,
+    draws: int = 500,
     prior_on: str = "lengthscale",
     remedies: bool = True,
     seed: int = 0,
@@ -41,6 +42,7 @@ def exam(
         out: Folder to write.
         turns: T of Algorithm 1; there are T + 1 turns.
         seeds: Runs of Algorithm 1.
+        draws: Of the hyper-posterior, each time.
         prior_on: lengthscale, or squared_lengthscale: how the sheet's prior is read.
         remedies: Also run the remedies under the same seeds.
         seed: The first.
@@ -54,11 +56,18 @@ def exam(
         raise UsageError(f"{folder} is not empty: replace it with --force, or name another")
     if seeds < 1 or turns < 0:
         raise UsageError(f"seeds is 1 or more, turns 0 or more; got {seeds} and {turns}")
-    lines = _part_a(folder, prior_on=prior_on, seed=seed)
+    lines = _part_a(folder, prior_on=prior_on, draws=draws, seed=seed)
     rows: list[list[Any]] = []
     for choose in CHOICES if remedies else CHOICES[:1]:
         runs = [
-            algorithm1(turns, choose=choose, prior_on=prior_on, seed=seed + i, progress=progress)
+            algorithm1(
+                turns,
+                choose=choose,
+                prior_on=prior_on,
+                seed=seed + i,
+                progress=progress,
+                num_draws=draws,
+            )
             for i in range(seeds)
         ]
         if choose == "thompson":
@@ -72,14 +81,14 @@ def exam(
     print(f"written to {folder}")
 
 
-def _part_a(folder: Path, *, prior_on: str, seed: int) -> list[str]:
+def _part_a(folder: Path, *, prior_on: str, draws: int, seed: int) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # told in the lines
-        fitted = fit_exam(prior_on=prior_on, seed=seed)
+        fitted = fit_exam(prior_on=prior_on, seed=seed, num_draws=draws)
     grid = exam_grid()
     save_figure(posterior_figure(fitted), folder / "hyper_posterior.png")
     save_figure(fit_figure(fitted, grid, exam_function(grid), *exam_data()), folder / "fit.png")
-    return ["p(θ | D), 500 draws by NUTS:", *_told(fitted)]
+    return [f"p(θ | D), {draws} draws by NUTS:", *_told(fitted)]
 
 
 def _told(fitted: FittedGP) -> list[str]:

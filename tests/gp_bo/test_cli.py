@@ -100,19 +100,19 @@ def test_a_table_is_fitted_predicted_and_drawn(capsys, table, tmp_path):
 
 def test_a_demonstration_is_minimised_and_gone_on_with(capsys, tmp_path):
     options = ("--state", "s.json", "--progress", "false")
-    assert call("minimize", "exam", "--budget", 7, *options) == 0
+    assert call("minimize", "exam", "--budget", 5, *options) == 0
     said = capsys.readouterr().out
     assert "simple regret" in said
-    assert call("minimize", "exam", "--budget", 8, *options, "--figure", "f.png") == 0
-    assert len(json.loads((tmp_path / "s.json").read_text())["evaluations"]) == 8
+    assert call("minimize", "exam", "--budget", 6, *options, "--figure", "f.png") == 0
+    assert len(json.loads((tmp_path / "s.json").read_text())["evaluations"]) == 6
     assert (tmp_path / "f.png").exists()
 
 
 def test_the_examination_is_one_command(capsys, tmp_path):
-    options = ("--turns", 1, "--seeds", 1, "--remedies", "false", "--progress", "false")
-    assert call("exam", "exam", *options) == 0
+    options = ("--turns", 1, "--seeds", 1, "--remedies", "false", "--draws", 40)
+    assert call("exam", "exam", *options, "--progress", "false") == 0
     said = capsys.readouterr().out
-    assert "500 draws by NUTS" in said
+    assert "40 draws by NUTS" in said
     assert "found in" in said
     written = {path.name for path in (tmp_path / "exam").iterdir()}
     assert written == {"hyper_posterior.png", "fit.png", "algorithm1.png", "algorithm1.csv"}
