@@ -7,10 +7,10 @@ its own, so that a run that was stopped goes on, and pieces may be run apart:
     python benchmarks/bo_regret.py --out regret            # the rest
     python benchmarks/bo_regret.py --out regret --report   # only the tables and the figure
 
-Ours differ in how hyper-parameters are inferred (``map``, ``svi``, ``nuts``); they are told that the
-functions have no noise, as scikit-learn is. ``botorch`` is SingleTaskGP with LogEI as it comes, and
-learns its noise; ``botorch-told`` is told that there is none. ``sklearn`` is a Matérn-5/2 GP with
-expected improvement.
+Ours differ in how hyper-parameters are inferred (``map``, ``svi``, ``nuts``); they are told that
+the functions have no noise, as scikit-learn is. ``botorch`` is SingleTaskGP with LogEI as it comes,
+and learns its noise; ``botorch-told`` is told that there is none. ``sklearn`` is a Matérn-5/2 GP
+with expected improvement.
 The report writes ``evaluations.csv``, ``summary.csv`` (median and quartiles of the regret after
 each evaluation), ``verdicts.csv`` (paired bootstrap over seeds) and ``regret.png``. Half an hour to
 some hours on one core, by method: BoTorch and NUTS take most of it.

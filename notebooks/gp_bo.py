@@ -115,7 +115,8 @@ display(Markdown("\n".join(rows)))
 # ## By hand
 #
 # Where the function is an experiment, ask and tell. With `state="file.json"` everything told is in
-# a file before `tell` returns. Below, what the optimiser believes, and why it asks for what it does.
+# a file before `tell` returns. Below: what the optimiser believes, and why it asks for what it
+# does.
 
 # %%
 optimizer = Optimizer([(-1.0, 1.0)], problem="f(x)", gp={"noise": 1e-6, "restarts": 4}, seed=2)
