@@ -1,0 +1,127 @@
+"""``gp-bo exam``: the function-fitting task of Copenhagen's examination, parts A and B."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gp_bo.commands.tables import write_table
+from gp_bo.exam import exam_data, exam_function, fit_exam
+from gp_bo.fit import InferenceWarning
+from gp_bo.fitted import FittedGP
+from gp_bo.optimise.algorithm1 import CHOICES, Algorithm1, algorithm1, exam_grid, success
+from gp_bo.optimise.algorithm1_figure import algorithm1_figure
+from gp_bo.optimise.examination_figures import fit_figure, posterior_figure
+from inference.commands.files import save_figure
+from pyro_models import UsageError
+
+__all__ = ["exam"]
+
+
+def exam(
+    out: str,
+    turns: int = 10,
+    seeds: int = 5,
+    draws: int = 500,
+    prior_on: str = "lengthscale",
+    remedies: bool = True,
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = True,
+) -> None:
+    """Do the whole function-fitting task of Copenhagen's examination: figures and a table.
+
+    Part A: 500 draws of the hyper-posterior by NUTS, their scatter, R-hat, effective sample size
+    and traces; f, D and m ± 2√v. Part B: Algorithm 1 with its figure at the first, middle and last
+    turn; how often it finds the minimum of the grid over seeds; remedies at the same budget.
+
+    Args:
+        out: Folder to write.
+        turns: T of Algorithm 1; there are T + 1 turns.
+        seeds: Runs of Algorithm 1.
+        draws: Of the hyper-posterior, each time.
+        prior_on: lengthscale, or squared_lengthscale: how the sheet's prior is read.
+        remedies: Also run the remedies under the same seeds.
+        seed: The first.
+        force: Write into a folder that is not empty.
+        progress: Show progress bars.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder")
+    if not force and folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty: replace it with --force, or name another")
+    if seeds < 1 or turns < 0:
+        raise UsageError(f"seeds is 1 or more, turns 0 or more; got {seeds} and {turns}")
+    lines = _part_a(folder, prior_on=prior_on, draws=draws, seed=seed)
+    rows: list[list[Any]] = []
+    for choose in CHOICES if remedies else CHOICES[:1]:
+        runs = [
+            algorithm1(
+                turns,
+                choose=choose,
+                prior_on=prior_on,
+                seed=seed + i,
+                progress=progress,
+                num_draws=draws,
+            )
+            for i in range(seeds)
+        ]
+        if choose == "thompson":
+            shown = tuple(dict.fromkeys((0, turns // 2, turns)))
+            save_figure(algorithm1_figure(runs[0], turns=shown), folder / "algorithm1.png")
+        rows += [_row(run) for run in runs]
+        lines.append(_counted(choose, runs))
+    head = ["choose", "seed", "found_at", "near_at", "regret", "repeats", "best_x"]
+    write_table(folder / "algorithm1.csv", head, rows)
+    print("\n".join(lines))
+    print(f"written to {folder}")
+
+
+def _part_a(folder: Path, *, prior_on: str, draws: int, seed: int) -> list[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InferenceWarning)  # told in the lines
+        fitted = fit_exam(prior_on=prior_on, seed=seed, num_draws=draws)
+    grid = exam_grid()
+    save_figure(posterior_figure(fitted), folder / "hyper_posterior.png")
+    save_figure(fit_figure(fitted, grid, exam_function(grid), *exam_data()), folder / "fit.png")
+    return [f"p(θ | D), {draws} draws by NUTS:", *_told(fitted)]
+
+
+def _told(fitted: FittedGP) -> list[str]:
+    lines = []
+    for name, draws in fitted.hyperparameters.items():
+        logs = draws.log()
+        if float(logs.std()) > 0:
+            lines.append(f"  log {name}: mean {logs.mean():.3f}, sd {logs.std():.3f}")
+    for name, value in fitted.diagnostics.items():
+        if name != "messages":
+            lines.append(f"  {name}: {_plain(value)}")
+    return [*lines, *(f"  {message}" for message in fitted.diagnostics["messages"])]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _row(run: Algorithm1) -> list[Any]:
+    values = torch.tensor([step.y_new for step in run.steps])
+    best = run.steps[int(values.argmin())].x_new
+    told = ["" if at is None else at for at in (run.found_at, run.near_at)]
+    return [run.choose, run.seed, *told, float(run.regret[-1]), run.repeats, best]
+
+
+def _counted(choose: str, runs: list[Algorithm1]) -> str:
+    counted = success(runs)
+    return (
+        f"{choose}: the minimum of the grid found in {counted['found']:.0%} ± "
+        f"{counted['found_error']:.0%} of {len(runs)} runs (it or a neighbour: "
+        f"{counted['near']:.0%} ± {counted['near_error']:.0%}), median regret "
+        f"{counted['regret']:.3g} after {len(runs[0].steps)} turns; "
+        f"{counted['repeats']:.1f} turns at points already in D"
+    )

@@ -1,0 +1,135 @@
+"""``gp-bo fit``, ``predict`` and ``plot``: a Gaussian process of a table."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gp_bo.commands.tables import numbers, read_table, write_table
+from gp_bo.fit import InferenceWarning, fit_gp
+from gp_bo.fitted import FittedGP
+from gp_bo.optimise.slices import slice_figure
+from gp_bo.storing import load_gp
+from inference.commands.files import free_figure_path, free_path, save_figure
+from inference.learning.files import write_atomically
+from pyro_models import UsageError
+
+__all__ = ["fit", "plot", "predict"]
+
+_COLUMNS = "columns.json"
+
+
+def fit(
+    data: str,
+    target: str,
+    out: str,
+    inputs: list[str] | None = None,
+    kernel: str = "matern52",
+    inference: str = "nuts",
+    noise: str | float = "learned",
+    mean: str = "constant",
+    seed: int = 0,
+    force: bool = False,
+) -> None:
+    """Fit a Gaussian process to a CSV file and save it in a folder.
+
+    Args:
+        data: CSV file; the first line names the columns.
+        target: Column to predict.
+        out: Folder to write.
+        inputs: Columns to predict from; all others unless given.
+        kernel: Name, or a formula such as "rbf + periodic".
+        inference: Of the hyper-parameters: nuts, map, maximum_likelihood, laplace, quadrature.
+        noise: "learned", or a variance in the target's unit squared.
+        mean: zero, constant or linear.
+        seed: Of everything random.
+        force: Replace what is in the folder.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder")
+    if not force and folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty: replace it with --force, or name another")
+    table = read_table(data)
+    chosen = [name for name in table if name != target] if inputs is None else inputs
+    if target in chosen or not chosen:
+        raise UsageError(f"inputs are one or more columns other than {target}")
+    y = numbers(table, [target], path=data)[:, 0]
+    X = numbers(table, chosen, path=data)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InferenceWarning)
+        fitted = fit_gp(X, y, kernel=kernel, inference=inference, noise=noise, mean=mean, seed=seed)
+    fitted.save(folder)
+    named = json.dumps({"inputs": chosen, "target": target}, ensure_ascii=False)
+    write_atomically(folder / _COLUMNS, named)
+    for warning in caught:
+        print(f"warning: {warning.message}")
+    print(f"{target} from {', '.join(chosen)}: {len(y)} rows, {kernel}, {inference}")
+    for name, draws in fitted.hyperparameters.items():
+        for i, value in enumerate(draws.reshape(len(draws), -1).T):
+            index = f"[{chosen[i]}]" if draws.dim() > 1 else ""
+            low, middle, high = np.quantile(value.numpy(), (0.05, 0.5, 0.95))
+            spread = f" (5 % – 95 %: {low:.3g} – {high:.3g})" if fitted.num_draws > 1 else ""
+            print(f"  {name}{index} {middle:.4g}{spread}")
+    print(f"written to {folder}")
+
+
+def predict(
+    gp: str,
+    data: str,
+    out: str | None = None,
+    include_noise: bool = False,
+    force: bool = False,
+) -> None:
+    """Predict the target for the rows of a CSV file.
+
+    Args:
+        gp: Folder that "gp-bo fit" wrote.
+        data: CSV file with the input columns.
+        out: CSV file to write; printed unless given.
+        include_noise: Spread of a new measurement, rather than of the function.
+        force: Replace the file.
+    """
+    fitted, inputs, target = _opened(gp)
+    path = free_path(out, force=force)
+    X = numbers(read_table(data), inputs, path=data)
+    prediction = fitted.predict(X, include_noise=include_noise)
+    mean, sigma = prediction.mean, prediction.variance.sqrt()
+    columns = torch.stack([mean, sigma, mean - 2 * sigma, mean + 2 * sigma], 1)
+    head = [*inputs, target, "standard_deviation", "minus_2sd", "plus_2sd"]
+    write_table(path, head, [[*x, *p] for x, p in zip(X.tolist(), columns.tolist(), strict=True)])
+
+
+def plot(
+    gp: str, out: str, input_name: str | None = None, seed: int = 0, force: bool = False
+) -> None:
+    """Draw the prediction along one input, the others at their medians.
+
+    Args:
+        gp: Folder that "gp-bo fit" wrote.
+        out: Figure to write: .png, .pdf or .svg.
+        input_name: Column to vary; the first unless given.
+        seed: Of the functions that are drawn.
+        force: Replace the figure.
+    """
+    fitted, inputs, target = _opened(gp)
+    path = free_figure_path(out, option="--out", force=force)
+    assert path is not None
+    if input_name is not None and input_name not in inputs:
+        raise UsageError(f"{input_name!r} is no input; choose from {', '.join(inputs)}")
+    column = 0 if input_name is None else inputs.index(input_name)
+    save_figure(slice_figure(fitted, inputs, target, column=column, seed=seed), path)
+    print(f"written to {path}")
+
+
+def _opened(folder: str) -> tuple[FittedGP, list[str], str]:
+    fitted = load_gp(folder)
+    try:
+        columns = json.loads((Path(folder) / _COLUMNS).read_text(encoding="utf-8"))
+        return fitted, list(columns["inputs"]), str(columns["target"])
+    except (OSError, ValueError, KeyError):
+        raise UsageError(f"{folder} does not name its columns: fit it with gp-bo fit") from None

@@ -1,0 +1,224 @@
+"""``gp-bo minimize``, ``ask`` and ``tell``: optimise a demonstration, or an experiment by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gp_bo.commands.tables import read_table, write_table
+from gp_bo.functions import function_named
+from gp_bo.optimise import Optimizer
+from gp_bo.optimise import minimize as minimise_function
+from gp_bo.optimise.figures import progress_figure
+from inference.commands.files import free_figure_path, save_figure
+from pyro_models import UsageError
+
+__all__ = ["ask", "minimize", "tell"]
+
+
+def minimize(
+    function: str,
+    budget: int = 30,
+    acquisition: str = "log_ei",
+    inference: str = "map",
+    seed: int = 0,
+    state: str | None = None,
+    figure: str | None = None,
+    progress: bool = True,
+    force: bool = False,
+) -> None:
+    """Minimise a function whose minimum is known: branin, hartmann6, ackley, exam, gramacy-lee.
+
+    Args:
+        function: Its name.
+        budget: Evaluations in all.
+        acquisition: log_ei, pi, ucb, thompson, knowledge_gradient, max_value_entropy, noisy_ei.
+        inference: Of the hyper-parameters: map, maximum_likelihood, laplace, nuts.
+        seed: Of everything random.
+        state: JSON file; if it is there, the search goes on from it.
+        figure: Figure of the values in order: .png, .pdf or .svg.
+        progress: Show a progress bar.
+        force: Replace the figure.
+    """
+    chosen = function_named(function)
+    path = free_figure_path(figure, option="--figure", force=force)
+    result = minimise_function(
+        chosen,
+        list(chosen.bounds),
+        budget=budget,
+        acquisition=acquisition,
+        inference=inference,
+        seed=seed,
+        state=state,
+        problem=function,
+        progress=progress,
+    )
+    print(result)
+    print(f"simple regret {chosen.regret(result.y):.3g} (the least value is {chosen.minimum:.6g})")
+    if path is not None:
+        told = Optimizer(list(chosen.bounds), problem=function, seed=seed)
+        for each in result.evaluations:
+            told.tell(each.point, each.value)
+        save_figure(progress_figure(told, optimum=chosen.minimum), path)
+        print(f"written to {path}")
+
+
+def ask(
+    state: str,
+    n: int = 1,
+    space: str | None = None,
+    acquisition: str | None = None,
+    inference: str | None = None,
+    maximise: bool = False,
+    initial: int | None = None,
+    repeats: bool = False,
+    problem: str = "",
+    seed: int = 0,
+) -> None:
+    """Print the next points to try, as CSV; they are kept in the state file as pending.
+
+    Args:
+        state: JSON file; made by the first ask, which needs --space.
+        n: Number of points.
+        space: First time: a YAML file or text, e.g. "{heat: [20, 80], solvent: [water, oil]}".
+        acquisition: log_ei unless given, then or before.
+        inference: Of the hyper-parameters; map unless given, then or before.
+        maximise: First time: large values are wanted.
+        initial: First time: values in the design.
+        repeats: First time: a point may be tried twice, as values are noisy.
+        problem: First time: a name for what is measured.
+        seed: First time: of everything random.
+    """
+    if Path(state).exists():
+        firsts = (space, maximise, initial, repeats, problem, seed)
+        if firsts != (None, False, None, False, "", 0):
+            raise UsageError(
+                f"{state} is there already, and says what the problem is: leave out --space, "
+                "--maximise, --initial, --repeats, --problem and --seed, or name another file"
+            )
+        optimizer = Optimizer.resume(state)
+    elif space is None:
+        raise UsageError(f"there is no {state} yet: say what may be varied with --space")
+    else:
+        optimizer = Optimizer(
+            _space(space),
+            maximise=maximise,
+            initial=initial,
+            repeats=repeats,
+            problem=problem,
+            seed=seed,
+            state=state,
+        )
+    changed = {
+        **optimizer.state.settings,
+        **({} if acquisition is None else {"acquisition": acquisition, "acquisition_options": {}}),
+        **({} if inference is None else {"inference": inference, "gp": {}}),
+    }
+    if changed != optimizer.state.settings:
+        held = optimizer.state
+        optimizer = Optimizer(
+            held.space,
+            maximise=held.maximise,
+            problem=held.problem,
+            seed=held.seed,
+            state=state,
+            **changed,
+        )
+    write_table(None, optimizer.space.names, optimizer.ask(n))
+
+
+def tell(
+    state: str,
+    value: float | None = None,
+    point: str | None = None,
+    failed: str | None = None,
+    data: str | None = None,
+    column: str = "value",
+) -> None:
+    """Keep what an experiment gave in the state file.
+
+    Args:
+        state: JSON file that "gp-bo ask" made.
+        value: What was measured.
+        point: "30, 1.5, water", in the order of the inputs; the pending point unless given.
+        failed: In place of a value: why there is none.
+        data: In place of these: a CSV file with a column for each input, and one of values, where
+            an empty cell is a failure.
+        column: Its column of values.
+    """
+    optimizer = Optimizer.resume(state)
+    given = [value is not None, failed is not None, data is not None]
+    if sum(given) != 1:
+        raise UsageError("say one of: a value, --failed WHY, or --data FILE")
+    if data is not None:
+        if point is not None:
+            raise UsageError("--data holds the points: leave out --point")
+        _tell_table(optimizer, data, column)
+    else:
+        where = _pending(optimizer) if point is None else _point(optimizer, point)
+        if failed is not None:
+            optimizer.tell_failure(where, failed)
+        else:
+            optimizer.tell(where, value)
+    best = optimizer.best
+    print(f"{len(optimizer.evaluations)} evaluations, {len(optimizer.pending)} points pending")
+    if best is not None:
+        print(f"best value {best.value:.6g} at {optimizer.space.describe_point(best.point)}")
+
+
+def _space(text: str) -> Any:
+    try:
+        path = Path(text)
+        is_file = path.suffix in (".yaml", ".yml", ".json")
+        given = yaml.safe_load(path.read_text(encoding="utf-8") if is_file else text)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {text}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        given = None
+    if not isinstance(given, dict | list):
+        raise UsageError('a space is written like "{heat: [20, 80], solvent: [water, oil]}"')
+    return given
+
+
+def _pending(optimizer: Optimizer) -> Any:
+    if len(optimizer.pending) != 1:
+        raise UsageError(
+            f"{len(optimizer.pending)} points are pending: say which was tried with --point"
+        )
+    return optimizer.pending[0]
+
+
+def _point(optimizer: Optimizer, text: str) -> Any:
+    """The point as it is written; a pending one, if it is that one with fewer digits."""
+    space = optimizer.space
+    point = space.check([cell.strip() for cell in text.split(",")])
+    written = space.encode([point])
+    for each in optimizer.pending:
+        if (space.encode([each]) - written).abs().max() < ROUNDED:
+            return each
+    return point
+
+
+ROUNDED = 1e-3  # of an input's width: how far a point may be rounded and still be the pending one
+
+
+def _tell_table(optimizer: Optimizer, path: str, column: str) -> None:
+    table = read_table(path)
+    names = optimizer.space.names
+    absent = [name for name in (*names, column) if name not in table]
+    if absent:
+        raise UsageError(f"{path} has no column {', '.join(absent)}; it has {', '.join(table)}")
+    rows = zip(*(table[name] for name in names), strict=True)
+    points = [_point(optimizer, ",".join(row)) for row in rows]
+    values = [_value(cell, row=i + 2, path=path) for i, cell in enumerate(table[column])]
+    optimizer.tell(points, values)
+
+
+def _value(cell: str, *, row: int, path: str) -> float:
+    try:
+        return float(cell) if cell else math.nan
+    except ValueError:
+        raise UsageError(f"{path}, row {row}: the value {cell!r} is no number") from None

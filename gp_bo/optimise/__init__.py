@@ -1,0 +1,32 @@
+"""Bayesian optimisation: ask for points and tell their values, or minimise in one call."""
+
+from gp_bo.optimise.acquisition import ACQUISITIONS, acquisition_named, botorch_model
+from gp_bo.optimise.ask_tell import Optimizer
+from gp_bo.optimise.designs import design_points
+from gp_bo.optimise.inputs import Categorical, Continuous, Integer
+from gp_bo.optimise.minimize import Result, minimize
+from gp_bo.optimise.region import Region
+from gp_bo.optimise.space import Space, space_from
+from gp_bo.optimise.state import Evaluation, State, load_state, save_state
+from gp_bo.optimise.surrogate import Surrogate
+
+__all__ = [
+    "ACQUISITIONS",
+    "Categorical",
+    "Continuous",
+    "Evaluation",
+    "Integer",
+    "Optimizer",
+    "Region",
+    "Result",
+    "Space",
+    "State",
+    "Surrogate",
+    "acquisition_named",
+    "botorch_model",
+    "design_points",
+    "load_state",
+    "minimize",
+    "save_state",
+    "space_from",
+]

@@ -1,0 +1,228 @@
+"""One input of a function: continuous, integer or categorical, and its place in the unit cube."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pyro_models import UsageError
+
+__all__ = ["Categorical", "Continuous", "Input", "Integer", "input_from"]
+
+ROUNDING = 1e-9  # of the width: how far outside its bounds a number may be written
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """A real number in [low, high].
+
+    Attributes
+    ----------
+    low, high
+        Bounds, both allowed.
+    log
+        Scale the logarithm, for a positive input that spans orders of magnitude.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    columns = 1
+    count = math.inf
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.low, self.high)
+        if self.log and self.low <= 0:
+            raise UsageError(f"a logarithmic input needs a positive lower bound; got {self.low}")
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
+
+    def check(self, value: Any, *, name: str) -> float:
+        """The value as a float inside the bounds."""
+        number = _number(value, name=name)
+        slack = ROUNDING * (self.high - self.low)
+        if not self.low - slack <= number <= self.high + slack:
+            raise UsageError(f"{name} = {number:g} is outside [{self.low:g}, {self.high:g}]")
+        return min(max(number, self.low), self.high)
+
+    def to(self, value: float) -> list[float]:
+        """Place in [0, 1]."""
+        if self.log:
+            return [math.log(value / self.low) / math.log(self.high / self.low)]
+        return [(value - self.low) / (self.high - self.low)]
+
+    def back(self, unit: Sequence[float]) -> float:
+        """The value at a place in [0, 1]."""
+        u = min(max(unit[0], 0.0), 1.0)
+        if self.log:
+            value = self.low * (self.high / self.low) ** u
+        else:
+            value = self.low + u * (self.high - self.low)
+        return min(max(value, self.low), self.high)
+
+    def config(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {"kind": "continuous", "low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole number in {low, …, high}."""
+
+    low: int
+    high: int
+    columns = 1
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.low, self.high)
+        if self.low != int(self.low) or self.high != int(self.high):
+            raise UsageError(
+                f"bounds of an integer are whole numbers; got ({self.low}, {self.high})"
+            )
+        object.__setattr__(self, "low", int(self.low))
+        object.__setattr__(self, "high", int(self.high))
+
+    @property
+    def count(self) -> float:
+        """Number of values."""
+        return self.high - self.low + 1
+
+    def check(self, value: Any, *, name: str) -> int:
+        """The value as an int inside the bounds."""
+        number = _number(value, name=name)
+        if number != round(number):
+            raise UsageError(f"{name} is a whole number; got {number:g}")
+        if not self.low <= number <= self.high:
+            raise UsageError(f"{name} = {number:g} is outside {{{self.low}, …, {self.high}}}")
+        return int(number)
+
+    def to(self, value: int) -> list[float]:
+        """Place in [0, 1]."""
+        return [(value - self.low) / (self.high - self.low)]
+
+    def back(self, unit: Sequence[float]) -> int:
+        """The whole number nearest to a place in [0, 1]."""
+        u = min(max(unit[0], 0.0), 1.0)
+        return self.low + math.floor(u * (self.high - self.low) + 0.5)
+
+    def config(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {"kind": "integer", "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of several named categories, without order.
+
+    Attributes
+    ----------
+    values
+        At least two different names.
+    """
+
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        names = tuple(str(value) for value in self.values)
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise UsageError(f"a categorical input needs two or more different values; got {names}")
+        object.__setattr__(self, "values", names)
+
+    @property
+    def columns(self) -> int:
+        """One for each category."""
+        return len(self.values)
+
+    @property
+    def count(self) -> float:
+        """Number of values."""
+        return len(self.values)
+
+    def check(self, value: Any, *, name: str) -> str:
+        """The value as one of the names."""
+        if str(value) not in self.values:
+            raise UsageError(f"{name} is one of {', '.join(self.values)}; got {value}")
+        return str(value)
+
+    def to(self, value: str) -> list[float]:
+        """One-hot."""
+        return [float(value == each) for each in self.values]
+
+    def back(self, unit: Sequence[float]) -> str:
+        """The category with the largest entry."""
+        return self.values[max(range(len(self.values)), key=lambda i: unit[i])]
+
+    def config(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {"kind": "categorical", "values": list(self.values)}
+
+
+Input: TypeAlias = Continuous | Integer | Categorical
+
+
+def input_from(given: Any, *, name: str) -> Input:
+    """An input from how people write one: an input, its ``config()``, bounds, or categories.
+
+    Raises
+    ------
+    UsageError
+        If it is none of these; the message names the input.
+    """
+    if isinstance(given, Continuous | Integer | Categorical):
+        return given
+    try:
+        if isinstance(given, Mapping):
+            return _from_config(given)
+        values = list(given) if not isinstance(given, str) else []
+        if values and all(isinstance(value, str) for value in values):
+            return Categorical(tuple(values))
+        if len(values) == 2 and all(isinstance(value, numbers.Real) for value in values):
+            return Continuous(*values)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
+    except TypeError:
+        pass
+    raise UsageError(
+        f"{name} needs bounds (lower, upper), a list of categories, or one of Continuous, Integer "
+        f"and Categorical; got {given!r}"
+    )
+
+
+def _from_config(config: Mapping[str, Any]) -> Input:
+    options = dict(config)
+    kind = options.pop("kind", "categorical" if "values" in options else "continuous")
+    kinds: dict[str, Any] = {
+        "continuous": Continuous,
+        "integer": Integer,
+        "categorical": Categorical,
+    }
+    if kind not in kinds:
+        raise UsageError(f"kind is one of {', '.join(kinds)}; got {kind}")
+    if kind == "categorical" and "values" in options:
+        options["values"] = tuple(options["values"])
+    try:
+        made: Input = kinds[kind](**options)
+    except TypeError:
+        raise UsageError(f"{kind} does not take {', '.join(options) or 'nothing'}") from None
+    return made
+
+
+def _check_bounds(low: Any, high: Any) -> None:
+    numeric = all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in (low, high))
+    if not numeric or not (math.isfinite(low) and math.isfinite(high)):
+        raise UsageError(f"bounds are finite numbers; got ({low}, {high})")
+    if low >= high:
+        raise UsageError(f"the lower bound must be below the upper; got ({low}, {high})")
+
+
+def _number(value: Any, *, name: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} is a number; got {value!r}") from None
+    if not math.isfinite(number):
+        raise UsageError(f"{name} is a finite number; got {value}")
+    return number

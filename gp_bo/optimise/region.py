@@ -1,0 +1,92 @@
+"""Where the next point may lie: starting points, neighbours, and points already tried."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gp_bo.optimise.designs import unit_points
+from gp_bo.optimise.inputs import Categorical, Integer
+from gp_bo.optimise.space import SAME, Space
+
+__all__ = ["Region"]
+
+SPREADS = (0.1, 0.01, 0.001)  # around the best points, of the width of the cube
+
+
+class Region:
+    """A space as an acquisition function searches it.
+
+    Parameters
+    ----------
+    space
+        What may be varied.
+    tried
+        (n, D): points that are not proposed again; none of them if ``repeats``.
+    best
+        (b, D): points worth searching around.
+    allowed
+        (M, D): if given, the only points that may be proposed.
+    """
+
+    def __init__(
+        self, space: Space, *, tried: Tensor, best: Tensor, allowed: Tensor | None = None
+    ) -> None:
+        self.space = space
+        self.tried = tried
+        self.best = best
+        self.allowed = allowed
+
+    @property
+    def columns(self) -> int:
+        """D."""
+        return self.space.columns
+
+    def candidates(self, count: int, *, seed: int) -> Tensor:
+        """Points to compare: all that are allowed, or Sobol points and some around the best.
+
+        Returns
+        -------
+        Tensor
+            (M, D), no point that was tried among them.
+        """
+        if self.allowed is not None:
+            return self.allowed
+        wide = unit_points(count, self.columns, seed=seed)
+        generator = torch.Generator().manual_seed(seed)
+        near = self.best.repeat(max(1, count // (2 * max(1, len(self.best)))), 1)
+        spread = torch.tensor(SPREADS, dtype=torch.float64)
+        which = torch.randint(len(SPREADS), (len(near), 1), generator=generator)
+        noise = torch.randn(near.shape, generator=generator, dtype=torch.float64)
+        near = (near + spread[which] * noise).clamp(0.0, 1.0)
+        points = self.space.snap(torch.cat([wide, near]))
+        new = ~self.is_tried(points)
+        return points[new] if bool(new.any()) else points
+
+    def is_tried(self, points: Tensor) -> Tensor:
+        """(M,) bool: whether a point is one of those tried, to a millionth of the cube's width."""
+        if not len(self.tried):
+            return torch.zeros(len(points), dtype=torch.bool)
+        distance = torch.cdist(points, self.tried, p=float("inf"))
+        return distance.amin(1) < SAME
+
+    def neighbours(self, point: Tensor) -> Tensor:
+        """(M, D): the point with one integer a step away, or one category changed."""
+        moved = []
+        start = 0
+        for each in self.space.inputs.values():
+            stop = start + each.columns
+            if isinstance(each, Integer):
+                for step in (-1, 1):
+                    place = float(point[start]) + step / (each.high - each.low)
+                    if -SAME < place < 1 + SAME:
+                        moved.append(point.clone())
+                        moved[-1][start] = place
+            elif isinstance(each, Categorical):
+                for k in range(each.columns):
+                    if point[start + k] == 0:
+                        moved.append(point.clone())
+                        moved[-1][start:stop] = 0.0
+                        moved[-1][start + k] = 1.0
+            start = stop
+        return torch.stack(moved) if moved else point.new_empty(0, len(point))

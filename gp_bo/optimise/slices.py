@@ -1,0 +1,82 @@
+"""A fitted GP along one of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.figure import Figure
+
+from gp_bo.fitted import FittedGP
+from inference.figures.palette import INK, PETROFF
+from pyro_models import UsageError
+
+__all__ = ["slice_figure"]
+
+
+def slice_figure(
+    fitted: FittedGP,
+    inputs: Sequence[str],
+    target: str,
+    *,
+    column: int = 0,
+    functions: int = 3,
+    seed: int = 0,
+) -> Figure:
+    """m ± 2 √v of the function and of a new measurement, and some functions, along one input.
+
+    Parameters
+    ----------
+    fitted
+        From :func:`gp_bo.fit_gp`.
+    inputs, target
+        Names for the axes.
+    column
+        The input that varies; the others stand at the median of the data.
+    functions
+        Number of joint draws of f.
+    seed
+        Of these.
+
+    Raises
+    ------
+    UsageError
+        If there is no such column.
+    """
+    X = fitted.X
+    if not 0 <= column < X.shape[1] or len(inputs) != X.shape[1]:
+        raise UsageError(f"a column is 0 … {X.shape[1] - 1}, and each has a name; got {column}")
+    low, high = float(X[:, column].min()), float(X[:, column].max())
+    pad = 0.05 * (high - low)
+    line = X.median(0).values.repeat(200, 1)
+    line[:, column] = torch.linspace(low - pad, high + pad, 200, dtype=X.dtype)
+    at = line[:, column]
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    bands = ((True, 0.12, "measurement ± 2 sd"), (False, 0.25, "function, m ± 2√v"))
+    with torch.no_grad():
+        for noisy, alpha, label in bands:
+            prediction = fitted.predict(line, include_noise=noisy)
+            width = 2 * prediction.variance.clamp_min(0).sqrt()
+            axes.fill_between(
+                at,
+                prediction.mean - width,
+                prediction.mean + width,
+                color=PETROFF[0],
+                alpha=alpha,
+                linewidth=0,
+                label=label,
+            )
+        drawn = fitted.sample(line, functions, seed=seed) if functions else []
+    axes.plot(at, prediction.mean, color=PETROFF[0], label="m")
+    for i, values in enumerate(drawn):
+        label = "functions drawn" if i == 0 else None
+        axes.plot(at, values, color=PETROFF[6], linewidth=0.8, alpha=0.8, label=label)
+    alone = X.shape[1] == 1
+    if alone:
+        axes.plot(X[:, 0], fitted.y, "o", color=INK, markersize=4, label="data")
+    held = "" if alone else " (other inputs at their medians)"
+    axes.set(xlabel=f"{inputs[column]}{held}", ylabel=target)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,175 @@
+"""Everything an optimisation knows, in one JSON file that is complete whenever the process dies."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gp_bo.optimise.space import Point, Space, space_from
+from inference.learning.files import write_atomically
+from pyro_models import UsageError
+
+__all__ = ["FORMAT", "Evaluation", "State", "load_state", "save_state"]
+
+FORMAT = "gp-bo state 1"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One point that was tried, and what came of it.
+
+    Attributes
+    ----------
+    point
+        Values of the inputs.
+    value
+        Of the function, as the user told it; ``None`` if the evaluation failed.
+    failure
+        Why it failed; empty if it did not.
+    """
+
+    point: Point
+    value: float | None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """A whole optimisation.
+
+    Attributes
+    ----------
+    space
+        What may be varied.
+    maximise
+        Whether large values are wanted.
+    problem
+        Its name, if it was given one.
+    seed
+        Of the design, the inference and the acquisition.
+    settings
+        How the next point is chosen.
+    evaluations
+        In the order in which they were told.
+    pending
+        Points that were asked for and not yet told.
+    asked
+        Number of points asked for so far; with the seed it decides the next random numbers.
+    """
+
+    space: Space
+    maximise: bool = False
+    problem: str = ""
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: tuple[Evaluation, ...] = ()
+    pending: tuple[Point, ...] = ()
+    asked: int = 0
+
+    @property
+    def successes(self) -> tuple[Evaluation, ...]:
+        """Evaluations that have a value."""
+        return tuple(e for e in self.evaluations if e.value is not None)
+
+    @property
+    def best(self) -> Evaluation | None:
+        """The evaluation with the best value; the first of equals; ``None`` before any."""
+        sign = -1.0 if self.maximise else 1.0
+        return min(self.successes, key=lambda e: sign * (e.value or 0.0), default=None)
+
+    def with_asked(self, point: Point) -> State:
+        """With one more point pending."""
+        return dataclasses.replace(self, pending=(*self.pending, point), asked=self.asked + 1)
+
+    def with_told(self, point: Point, value: float | None, failure: str = "") -> State:
+        """With one more evaluation; the point is pending no more (once, if it was asked twice)."""
+        told = Evaluation(point, value, failure)
+        pending = list(self.pending)
+        if point in pending:
+            pending.remove(point)
+        return dataclasses.replace(
+            self, evaluations=(*self.evaluations, told), pending=tuple(pending)
+        )
+
+    def differs_from(self, other: State) -> str:
+        """What makes these two different problems, in words; empty if they are one."""
+        if self.space.config() != other.space.config():
+            return "its inputs, bounds or candidates differ"
+        if self.maximise != other.maximise:
+            return f"it is to be {'maximised' if other.maximise else 'minimised'}"
+        if self.problem != other.problem:
+            return f"it is of {other.problem or 'a problem without a name'}"
+        if self.seed != other.seed:
+            return f"its seed is {other.seed}"
+        return ""
+
+    def to_json(self) -> str:
+        """As text; every float is written with all its digits."""
+        record = {
+            "format": FORMAT,
+            "space": self.space.config(),
+            "maximise": self.maximise,
+            "problem": self.problem,
+            "seed": self.seed,
+            "settings": dict(self.settings),
+            "asked": self.asked,
+            "pending": [list(point) for point in self.pending],
+            "evaluations": [
+                {"point": list(e.point), "value": e.value, "failure": e.failure}
+                for e in self.evaluations
+            ],
+        }
+        return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def save_state(state: State, path: str | Path) -> None:
+    """Write the state: the file is the old one or the new one, never half of it."""
+    write_atomically(Path(path), state.to_json())
+
+
+def load_state(path: str | Path) -> State:
+    """Read what :func:`save_state` wrote.
+
+    Raises
+    ------
+    UsageError
+        If the file is not there or holds no such state.
+    """
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"there is no state file {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        record = None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise UsageError(f"{path} is no state of an optimisation ({FORMAT!r}); name another file")
+    try:
+        return _from_record(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} was changed by hand and cannot be read: {error}") from None
+
+
+def _from_record(record: Mapping[str, Any]) -> State:
+    space = space_from(record["space"])
+    evaluations = []
+    for each in record["evaluations"]:
+        value = None if each["value"] is None else float(each["value"])
+        if value is not None and not math.isfinite(value):
+            raise UsageError("a value is not finite")
+        evaluations.append(Evaluation(space.check(each["point"]), value, str(each["failure"])))
+    return State(
+        space=space,
+        maximise=bool(record["maximise"]),
+        problem=str(record["problem"]),
+        seed=int(record["seed"]),
+        settings=dict(record["settings"]),
+        evaluations=tuple(evaluations),
+        pending=tuple(space.check(point) for point in record["pending"]),
+        asked=int(record["asked"]),
+    )

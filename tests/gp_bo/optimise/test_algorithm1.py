@@ -1,0 +1,136 @@
+"""Algorithm 1 of the examination: what it draws, what it adds, what it counts."""
+
+import math
+
+import pytest
+import torch
+
+from gp_bo.exam import EXAM_NOISE, exam_data, exam_function, fit_exam
+from gp_bo.optimise.algorithm1 import _draw, algorithm1, exam_grid, success
+from gp_bo.optimise.algorithm1_figure import algorithm1_figure
+from gp_bo.optimise.examination_figures import fit_figure, posterior_figure
+from pyro_models import UsageError
+
+QUICK = {"inference": "quadrature"}
+
+
+@pytest.fixture(scope="module")
+def run():
+    return algorithm1(6, seed=3, **QUICK)
+
+
+def test_the_grid_and_the_first_data_are_the_sheets(run):
+    assert run.grid.tolist() == pytest.approx([-1 + 2 * i / 199 for i in range(200)], abs=1e-15)
+    assert run.steps[0].x.tolist() == [-1, -0.5, 0, 0.5, 1]
+    assert torch.equal(run.steps[0].y, exam_function(run.steps[0].x))
+
+
+def test_each_turn_adds_the_minimum_of_its_function(run):
+    for before, after in zip(run.steps, run.steps[1:], strict=False):
+        assert before.index == int(before.f_star.argmin())
+        assert before.x_new == run.grid[before.index]
+        assert before.y_new == exam_function(run.grid)[before.index]
+        assert torch.equal(after.x, torch.cat([before.x, torch.tensor([before.x_new]).double()]))
+        assert len(after.y) == 5 + after.k
+
+
+def test_the_function_is_drawn_jointly_under_one_theta():
+    x, y = exam_data()
+    theta = {"lengthscale": 0.15, "variance": 3.0}
+    fitted = fit_exam(x, y, **QUICK)
+    grid = exam_grid()[60:64]  # neighbours: almost the same value, were it not for the noise
+    means, covariances = fitted.predictive_draws(grid, include_noise=True)
+    w = fitted.weights
+    mean = (w[:, None] * means).sum(0)
+    spread = means - mean
+    total = (w[:, None, None] * (covariances + spread[:, :, None] * spread[:, None])).sum(0)
+    drawn = torch.stack([_draw(fitted, grid, seed=s)[1] for s in range(1500)])
+    # the mixture is heavy-tailed, so the error of each entry is taken from the draws themselves
+    products = (drawn - mean)[:, :, None] * (drawn - mean)[:, None]
+    error = products.std(0) / math.sqrt(len(drawn))
+    assert ((products.mean(0) - total).abs() < 4 * error).all()
+    correlation = total[0, 1] / (total[0, 0] * total[1, 1]).sqrt()
+    assert correlation > 0.9
+    assert theta.keys() < _draw(fitted, grid, seed=0)[0].keys() | {"noise"}
+
+
+def test_the_noise_of_the_sheet_is_in_the_drawn_function():
+    fitted = fit_exam(**QUICK)
+    x, y = exam_data()
+    at_data = torch.stack([_draw(fitted, x, seed=s)[1] for s in range(400)])
+    # at the data Σ is at most the noise, so f* − f has a variance between one and two of it
+    ratio = (at_data - y).var(0) / EXAM_NOISE
+    assert ((ratio > 0.75) & (ratio < 2.6)).all()
+
+
+def test_the_band_is_the_mixtures(run):
+    step = run.steps[2]
+    fitted = fit_exam(step.x, step.y, **QUICK)
+    prediction = fitted.predict(run.grid)
+    torch.testing.assert_close(step.mean, prediction.mean, atol=1e-8, rtol=0)
+    torch.testing.assert_close(step.variance, prediction.variance, atol=1e-8, rtol=0)
+
+
+def test_counting_is_by_the_grids_minimum(run):
+    least = int(run.truth.argmin())
+    assert run.grid[least] == pytest.approx(0.2327, abs=0.006)
+    chosen = [step.index for step in run.steps]
+    assert run.found_at == (chosen.index(least) if least in chosen else None)
+    assert (run.regret >= 0).all()
+    assert (run.regret.diff() <= 0).all()
+    counted = success([run, run])
+    assert counted["found"] in (0.0, 1.0)
+    assert counted["found_error"] == 0.0
+    with pytest.raises(UsageError, match="no run"):
+        success([])
+
+
+@pytest.mark.parametrize("choose", ["thompson_new_points", "log_ei"])
+def test_a_remedy_repeats_no_point(choose):
+    run = algorithm1(8, choose=choose, seed=0, **QUICK)
+    assert run.repeats == 0
+    assert len({step.index for step in run.steps}) == 9
+
+
+def test_the_same_seed_gives_the_same_turns():
+    first, again = (algorithm1(1, seed=5, **QUICK) for _ in range(2))
+    assert [s.index for s in first.steps] == [s.index for s in again.steps]
+    assert torch.equal(first.steps[1].f_star, again.steps[1].f_star)
+
+
+def test_it_runs_by_nuts_and_survives_points_on_top_of_each_other():
+    options = {"num_draws": 40, "warmup": 30, "num_chains": 2, "restarts": 2}
+    run = algorithm1(1, seed=1, inference="nuts", **options)
+    assert len(run.steps) == 2
+    x = torch.cat([exam_data()[0], torch.tensor([0.23, 0.23, 0.23 + 1e-9]).double()])
+    fitted = fit_exam(x, exam_function(x), inference="nuts", seed=0, **options)
+    theta, f_star = _draw(fitted, run.grid, seed=0)
+    assert f_star.isfinite().all()
+    assert theta["lengthscale"] > 0
+
+
+def test_wrong_options_are_refused_in_one_line():
+    with pytest.raises(UsageError, match="choose is one of thompson"):
+        algorithm1(1, choose="guess")
+    with pytest.raises(UsageError, match="0 or more"):
+        algorithm1(-1)
+
+
+def test_figures_show_the_turns_that_were_asked_for(run):
+    figure = algorithm1_figure(run, turns=(0, 3, 6))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["k = 0", "k = 3", "k = 6"]
+    [star] = [line for line in figure.axes[1].lines if line.get_label() == "added"]
+    assert star.get_xdata()[0] == run.steps[3].x_new
+    with pytest.raises(UsageError, match="k = 0 … 6"):
+        algorithm1_figure(run, turns=(7,))
+
+
+def test_figures_of_part_a_hold_the_draws_and_the_data():
+    options = {"num_draws": 40, "warmup": 30, "num_chains": 2, "restarts": 2}
+    fitted = fit_exam(inference="nuts", **options)
+    scatter, trace, _ = posterior_figure(fitted).axes
+    assert sum(len(line.get_xdata()) for line in scatter.lines) == 40
+    assert [len(line.get_xdata()) for line in trace.lines] == [20, 20]
+    grid = exam_grid()
+    axes = fit_figure(fitted, grid, exam_function(grid), *exam_data()).axes[0]
+    assert {line.get_label() for line in axes.lines} == {"m", "f", "D"}

@@ -1,0 +1,152 @@
+"""Minimising in one call, and what is left of it when the process is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from gp_bo.functions import function_named
+from gp_bo.optimise import load_state, minimize
+from pyro_models import UsageError
+
+# a GP whose hyper-parameters are fixed: nothing is inferred
+QUICK = {
+    "kernel": "rbf",
+    "noise": 1e-6,
+    "priors": {"lengthscale": 0.3, "variance": 1.0, "mean": 0.0},
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_minimum_of_a_wavy_function_is_found(seed):
+    function = function_named("exam")
+    fixed = {**QUICK, "kernel": "matern52", "priors": {**QUICK["priors"], "lengthscale": 0.1}}
+    result = minimize(function, function.bounds, budget=22, seed=seed, gp=fixed)
+    assert function.regret(result.y) < 0.01
+    assert result.y == function(result.x) == min(e.value for e in result.evaluations)
+
+
+def test_branin_is_found_with_hyper_parameters_learned_along_the_way():
+    branin = function_named("branin")
+    options = {"kernel": "rbf", "noise": 1e-6, "restarts": 2}
+    result = minimize(branin, branin.bounds, budget=14, seed=0, gp=options)
+    assert branin.regret(result.y) < 2
+
+
+def test_a_result_says_what_was_found_and_why_it_stopped():
+    result = minimize(lambda x: x[0] ** 2, [(-1.0, 2.0)], budget=6, seed=0, gp=QUICK)
+    assert len(result.evaluations) == 6
+    assert result.stopped == "the budget of 6 evaluations is spent"
+    assert result.trace[-1] == result.y
+    assert (np.diff(result.trace) <= 0).all()
+    np.testing.assert_allclose(result.regret(0.0), result.trace)
+    assert "least value" in str(result)
+    with pytest.raises(AttributeError):
+        result.y = 0.0
+
+
+def test_it_stops_at_a_target_and_when_all_was_tried():
+    first = minimize(lambda x: x[0] ** 2, [(-1.0, 2.0)], budget=20, target=0.5, gp=QUICK)
+    assert first.y <= 0.5
+    assert first.stopped == "the target 0.5 is reached"
+    assert len(first.evaluations) < 20
+    second = minimize(lambda x: x[0], candidates=[1.0, 2.0, 3.0], budget=20, gp=QUICK)
+    assert second.stopped == "every point was tried"
+    assert second.y == 1.0
+    top = minimize(lambda x: x[0], [(0.0, 1.0)], budget=20, target=0.9, maximise=True, gp=QUICK)
+    assert top.y >= 0.9
+
+
+def test_a_function_that_raises_is_a_failed_evaluation():
+    def fragile(x):
+        if x[0] < 0.25:
+            raise RuntimeError("too cold")
+        return float("nan") if x[0] > 0.9 else x[0]
+
+    result = minimize(fragile, [(0.0, 1.0)], budget=16, seed=1, gp=QUICK)
+    failures = {e.failure for e in result.evaluations if e.value is None}
+    assert "RuntimeError: too cold" in failures
+    assert 0.25 <= result.y < 0.35
+    assert "failed" in str(result)
+
+
+def test_a_function_that_always_fails_is_said_so():
+    def broken(x):
+        raise OSError("no power")
+
+    with pytest.raises(UsageError, match="all 4 evaluations failed; the first: OSError: no power"):
+        minimize(broken, [(0.0, 1.0)], budget=4)
+
+
+def test_what_is_not_a_failure_of_the_function_ends_the_search_and_is_gone_on_from(tmp_path):
+    calls = []
+
+    def interrupted(x):
+        calls.append(x[0])
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return (x[0] - 0.6) ** 2
+
+    options = {"budget": 9, "gp": QUICK, "state": tmp_path / "s.json"}
+    with pytest.raises(KeyboardInterrupt):
+        minimize(interrupted, [(0.0, 1.0)], **options)
+    state = load_state(tmp_path / "s.json")
+    assert len(state.evaluations) == 6
+    assert [p[0] for p in state.pending] == calls[-1:]
+    result = minimize(interrupted, [(0.0, 1.0)], **options)
+    assert calls[7] == calls[6]
+    whole = minimize(lambda x: (x[0] - 0.6) ** 2, [(0.0, 1.0)], budget=9, gp=QUICK)
+    assert result.evaluations == whole.evaluations
+
+
+SCRIPT = """
+import json, pathlib, sys, time
+from gp_bo.optimise import minimize
+folder = pathlib.Path(sys.argv[1])
+def f(x):
+    with (folder / "log").open("a") as log:
+        log.write(json.dumps([x[0], x[1]]) + "\\n")
+    return (x[0] - 0.3) ** 2 + (x[1] - 0.6) ** 2
+minimize(f, [(0, 1), (0, 1)], budget=12,
+         gp={"priors": {"lengthscale": 0.3, "variance": 1.0, "mean": 0.0}}, state=folder / "s.json")
+(folder / "done").touch()
+"""
+
+
+def test_a_process_that_is_killed_loses_no_evaluation_and_repeats_none(tmp_path):
+    (tmp_path / "run.py").write_text(SCRIPT)
+    state = tmp_path / "s.json"
+
+    def told():
+        return len(json.loads(state.read_text())["evaluations"]) if state.exists() else 0
+
+    for until in (3, 8, None):
+        with subprocess.Popen(
+            [sys.executable, "-W", "ignore", tmp_path / "run.py", tmp_path],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        ) as process:
+            if until is None:
+                assert process.wait(60) == 0
+                break
+            # between tells: asked points are pending only while f runs, which takes no time here
+            deadline = time.monotonic() + 60
+            while told() < until and time.monotonic() < deadline:
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+    assert (tmp_path / "done").exists()
+    evaluated = [tuple(json.loads(line)) for line in (tmp_path / "log").read_text().splitlines()]
+    recorded = [e.point for e in load_state(state).evaluations]
+    # only an evaluation that was running when the process died may be made again
+    assert list(dict.fromkeys(evaluated)) == recorded
+    assert len(evaluated) - len(set(evaluated)) <= 2
+    assert len(recorded) == len(set(recorded)) == 12
+
+
+def test_a_budget_below_one_is_refused():
+    with pytest.raises(UsageError, match="budget"):
+        minimize(lambda x: 0.0, [(0, 1)], budget=0)

@@ -1,0 +1,182 @@
+"""The gp-bo command, end to end, and every mistake a person makes with it."""
+
+import csv
+import io
+import json
+import math
+
+import pytest
+
+from gp_bo.cli import COMMANDS, main
+from gp_bo.optimise import load_state
+
+TEA = "{heat: [20, 80], cups: {kind: integer, low: 1, high: 5}, solvent: [water, oil]}"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments):
+    """The exit code, whichever way it comes."""
+    try:
+        return main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+def refused(capsys, *arguments):
+    """The one line on stderr of a call that must fail with code 2."""
+    capsys.readouterr()
+    assert call(*arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("gp-bo: error: ")
+    return lines[0]
+
+
+def printed_rows(capsys):
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = [f"{i / 3},{i % 4},{math.sin(i / 3) + 0.1 * (i % 4)}" for i in range(14)]
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join(["t,p,y", *rows]) + "\n")
+    return path
+
+
+def test_a_laboratory_asks_and_tells_by_hand(capsys, tmp_path):
+    assert call("ask", "tea.json", "--space", TEA, "--maximise", "--n", 2) == 0
+    first, second = printed_rows(capsys)
+    assert first.keys() == {"heat", "cups", "solvent"}
+    rounded = f"{float(first['heat']):.2f},{first['cups']},{first['solvent']}"
+    assert call("tell", "tea.json", 1.5, "--point", rounded) == 0
+    assert call("tell", "tea.json", "--failed", "spilt") == 0
+    state = load_state("tea.json")
+    assert not state.pending
+    assert state.maximise
+    assert [e.value for e in state.evaluations] == [1.5, None]
+    assert state.evaluations[0].point[0] == float(first["heat"])
+    assert state.evaluations[1].point[0] == float(second["heat"])
+    assert state.evaluations[1].failure == "spilt"
+    assert call("ask", "tea.json", "--acquisition", "thompson") == 0
+    assert load_state("tea.json").settings["acquisition"] == "thompson"
+    assert "heat" in capsys.readouterr().out
+
+
+def test_results_may_come_as_a_table(capsys, tmp_path):
+    (tmp_path / "space.yaml").write_text(TEA)
+    call("ask", "tea.json", "--space", "space.yaml")
+    (tmp_path / "done.csv").write_text(
+        "solvent,heat,cups,yield\nwater,30,2,1.0\noil,40,3,\nwater,50,5,2.5\n"
+    )
+    assert call("tell", "tea.json", "--data", "done.csv", "--column", "yield") == 0
+    assert "best value 1 at heat = 30" in capsys.readouterr().out
+    assert [e.value for e in load_state("tea.json").evaluations] == [1.0, None, 2.5]
+
+
+def test_a_table_is_fitted_predicted_and_drawn(capsys, table, tmp_path):
+    assert call("fit", table, "y", "gp", "--inference", "map", "--kernel", "rbf") == 0
+    assert "lengthscale[p]" in capsys.readouterr().out
+    assert call("predict", "gp", table) == 0
+    rows = printed_rows(capsys)
+    for i, row in enumerate(rows):
+        truth = math.sin(i / 3) + 0.1 * (i % 4)
+        sigma = float(row["standard_deviation"])
+        assert abs(float(row["y"]) - truth) < 4 * sigma + 0.02
+        assert float(row["plus_2sd"]) - float(row["minus_2sd"]) == pytest.approx(4 * sigma)
+    assert call("predict", "gp", table, "--out", "p.csv", "--include_noise") == 0
+    noisy = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    assert all(
+        float(a["standard_deviation"]) > float(b["standard_deviation"])
+        for a, b in zip(noisy, rows, strict=True)
+    )
+    assert call("plot", "gp", "gp.png", "--input_name", "p") == 0
+    assert (tmp_path / "gp.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_demonstration_is_minimised_and_gone_on_with(capsys, tmp_path):
+    options = ("--state", "s.json", "--progress", "false")
+    assert call("minimize", "exam", "--budget", 5, *options) == 0
+    said = capsys.readouterr().out
+    assert "simple regret" in said
+    assert call("minimize", "exam", "--budget", 6, *options, "--figure", "f.png") == 0
+    assert len(json.loads((tmp_path / "s.json").read_text())["evaluations"]) == 6
+    assert (tmp_path / "f.png").exists()
+
+
+def test_the_examination_is_one_command(capsys, tmp_path):
+    options = ("--turns", 1, "--seeds", 1, "--remedies", "false", "--draws", 40)
+    assert call("exam", "exam", *options, "--progress", "false") == 0
+    said = capsys.readouterr().out
+    assert "40 draws by NUTS" in said
+    assert "found in" in said
+    written = {path.name for path in (tmp_path / "exam").iterdir()}
+    assert written == {"hyper_posterior.png", "fit.png", "algorithm1.png", "algorithm1.csv"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frob"], "invalid choice"),
+        (["ask", "new.json"], "say what may be varied"),
+        (["ask", "new.json", "--space", "{a: [1, 0]}"], "lower bound must be below"),
+        (["ask", "new.json", "--space", "[[0, .inf]]"], "finite"),
+        (["ask", "new.json", "--space", "none.yaml"], "no file none.yaml"),
+        (["ask", "new.json", "--space", "}{"], "written like"),
+        (["ask", "new.json", "--space", "[[0, 1]]", "--n", "0"], "one point or more"),
+        (["tell", "none.json", "1.0"], "no state file"),
+        (["tell", "none.json", "abc"], "float"),
+        (["fit", "none.csv", "y", "out"], "no file none.csv"),
+        (["predict", "none", "none.csv"], "none"),
+        (["minimize", "rosenbrock"], "there are branin"),
+        (["minimize", "exam", "--acquisition", "best"], "acquisition is one of"),
+        (["minimize", "exam", "--inference", "guess"], "inference"),
+        (["minimize", "exam", "--budget", "0"], "budget"),
+        (["minimize", "exam", "--figure", "f.txt"], "must end in"),
+        (["exam", "out", "--prior_on", "both", "--seeds", "1"], "prior_on"),
+        (["exam", "out", "--seeds", "0"], "1 or more"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_code_2(capsys, arguments, message):
+    assert message in refused(capsys, *arguments)
+
+
+def test_mistakes_with_a_state_are_one_line(capsys, tmp_path):
+    call("ask", "tea.json", "--space", TEA, "--n", 2)
+    assert "leave out --space" in refused(capsys, "ask", "tea.json", "--space", TEA)
+    assert "2 points are pending" in refused(capsys, "tell", "tea.json", 1.0)
+    assert "say one of" in refused(capsys, "tell", "tea.json")
+    assert "outside" in refused(capsys, "tell", "tea.json", 1.0, "--point", "90,2,oil")
+    assert "3 values" in refused(capsys, "tell", "tea.json", 1.0, "--point", "90")
+    (tmp_path / "bad.csv").write_text("heat,cups,solvent,value\n30,2,oil,good\n")
+    assert "row 2: the value 'good'" in refused(capsys, "tell", "tea.json", "--data", "bad.csv")
+    assert "no column yield" in refused(
+        capsys, "tell", "tea.json", "--data", "bad.csv", "--column", "yield"
+    )
+    assert len(load_state("tea.json").evaluations) == 0
+
+
+def test_mistakes_with_tables_and_folders_are_one_line(capsys, table, tmp_path):
+    assert "no column z" in refused(capsys, "fit", table, "z", "gp")
+    assert "other than y" in refused(capsys, "fit", table, "y", "gp", "--inputs", "[y]")
+    (tmp_path / "bad.csv").write_text("x,y\n1,2\n3,\n")
+    assert "bad.csv, row 3: y = ''" in refused(capsys, "fit", "bad.csv", "y", "gp")
+    (tmp_path / "ragged.csv").write_text("x,y\n1,2,3\n")
+    assert "row 2: 3 cells under 2 names" in refused(capsys, "fit", "ragged.csv", "y", "gp")
+    (tmp_path / "empty.csv").write_text("x,y\n")
+    assert "at least one row" in refused(capsys, "fit", "empty.csv", "y", "gp")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    assert "not empty" in refused(capsys, "fit", table, "y", "full")
+    assert "not empty" in refused(capsys, "exam", "full")
+
+
+def test_every_command_has_help(capsys):
+    for name in COMMANDS:
+        assert call(name, "--help") == 0
+        assert "options" in capsys.readouterr().out
