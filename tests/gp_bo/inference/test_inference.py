@@ -240,9 +240,7 @@ def test_the_same_seed_gives_the_same_draws() -> None:
         ({"inference": "svi", "steps": 0}, "at least 1"),
     ],
 )
-def test_a_mistake_in_an_option_is_told_in_one_line(
-    options: dict[str, object], words: str
-) -> None:
+def test_a_mistake_in_an_option_is_told_in_one_line(options: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         fit_exam(**options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
