@@ -77,7 +77,7 @@ display(algorithm1_figure(run, turns=(0, TURNS // 2, TURNS)))
 # Once the minimum is found, Thompson sampling tends to draw it again and again. Two remedies at the
 # same budget: leave out points that are already in D, or take the largest expected improvement
 # over all draws of θ. One seed shows how they go, not which is better: for that
-# `gp-bo exam --seeds 20` counts over seeds.
+# `gp-bo exam FOLDER --seeds 20` counts over seeds.
 
 # %%
 rows = ["| choose | regret on the grid after each turn | turns at points in D |", "|---|---|---|"]

@@ -9,6 +9,7 @@ import pytest
 
 from gp_bo.cli import COMMANDS, main
 from gp_bo.optimise import load_state
+from gp_bo.optimise.algorithm1 import _FEW as ALGORITHM_1
 
 TEA = "{heat: [20, 80], cups: {kind: integer, low: 1, high: 5}, solvent: [water, oil]}"
 
@@ -108,8 +109,9 @@ def test_a_demonstration_is_minimised_and_gone_on_with(capsys, tmp_path):
     assert (tmp_path / "f.png").exists()
 
 
-def test_the_examination_is_one_command(capsys, tmp_path):
-    options = ("--turns", 1, "--seeds", 1, "--remedies", "false", "--draws", 40)
+def test_the_examination_is_one_command(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(ALGORITHM_1, "warmup", 20)
+    options = ("--turns", 0, "--seeds", 1, "--remedies", "false", "--draws", 40)
     assert call("exam", "exam", *options, "--progress", "false") == 0
     said = capsys.readouterr().out
     assert "40 draws by NUTS" in said
