@@ -27,7 +27,7 @@ from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
-from pyro_models.pair import Classifies, Exact
+from pyro_models.pair import Classifies, ConditionsOnPixels, Exact
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -187,6 +187,8 @@ def evaluate(
 
     per_datum = {"elbo": weights.elbo, "importance_bound": weights.bound, **errors}
     given = None if pair.num_classes is None or y is None else "y"
+    if isinstance(pair, ConditionsOnPixels):
+        given = pair.given if given is None else f"{pair.given}, y"
     describe = _Describe(pair, data, split, len(x), seed, given)
     scores = {
         "elbo": describe.nats("elbo", weights.elbo, "lower bound", error=weights.elbo_error),
@@ -245,6 +247,8 @@ def _squared_error(
 def _why_no_bits(pair: Pair, data: ImageData) -> str:
     if not data.is_images:
         return "vectors are no pixels"
+    if isinstance(pair, ConditionsOnPixels):
+        return "of unseen pixels given seen ones, not of whole images"
     return pair.likelihood.why_no_bits(preparation=data.preparation, levels=data.levels)
 
 
