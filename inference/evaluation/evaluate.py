@@ -186,10 +186,7 @@ def evaluate(
         weights = replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
 
     per_datum = {"elbo": weights.elbo, "importance_bound": weights.bound, **errors}
-    given = None if pair.num_classes is None or y is None else "y"
-    if isinstance(pair, ConditionsOnPixels):
-        given = pair.given if given is None else f"{pair.given}, y"
-    describe = _Describe(pair, data, split, len(x), seed, given)
+    describe = _Describe(pair, data, split, len(x), seed, conditions(pair, y))
     scores = {
         "elbo": describe.nats("elbo", weights.elbo, "lower bound", error=weights.elbo_error),
     }
@@ -226,6 +223,13 @@ def evaluate(
         scores["accuracy"] = accuracy(pair, data, split=split, limit=limit, seed=seed)
     label = name or type(pair).__name__
     return Evaluation(label, scores, absent, {k: v.cpu() for k, v in per_datum.items()})
+
+
+def conditions(pair: Pair, y: Tensor | None) -> str | None:
+    """What a score of the pair is given: labels, pixels, both or nothing."""
+    pixels = pair.given if isinstance(pair, ConditionsOnPixels) else ""
+    labels = "" if pair.num_classes is None or y is None else "y"
+    return ", ".join(part for part in (pixels, labels) if part) or None
 
 
 def _squared_error(
