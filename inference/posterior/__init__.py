@@ -2,12 +2,22 @@
 
 from inference.posterior.features import latents_as_data
 from inference.posterior.generation import generate
+from inference.posterior.guides import GUIDES, register_guide
+from inference.posterior.infer import infer
+from inference.posterior.plateau import Plateau
+from inference.posterior.posterior import Bound, Posterior
 from inference.posterior.reconstruction import latent_means, posterior_sites, reconstruct
 
 __all__ = [
+    "GUIDES",
+    "Bound",
+    "Plateau",
+    "Posterior",
     "generate",
+    "infer",
     "latent_means",
     "latents_as_data",
     "posterior_sites",
     "reconstruct",
+    "register_guide",
 ]
