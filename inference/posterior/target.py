@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from inference.learning.capture import leave_out_what_does_nothing
 from inference.particles import log_density, numbers_per_particle, weigh
 from inference.undisturbed import evaluating
 from pyro_models import Pair, UsageError
@@ -90,7 +91,9 @@ class Target:
     def pack(self, latents: Mapping[str, Tensor]) -> Tensor:
         """Values by site, (\\*batch, B, \\*event_shape), as one vector, (\\*batch, B, D)."""
         parts = [
-            latents[name].flatten(latents[name].dim() - len(shape)) if shape else latents[name].unsqueeze(-1)
+            latents[name].flatten(latents[name].dim() - len(shape))
+            if shape
+            else latents[name].unsqueeze(-1)
             for name, shape in self.sites.items()
         ]
         return torch.cat(parts, -1)
@@ -130,10 +133,14 @@ class Target:
     def _drawn(self, source: Callable[..., Any], num_chains: int) -> Tensor:
         plate = pyro.plate("_particles", num_chains, dim=-2, device=self.x.device)
         model = source is self.pair.model
-        given: dict[str, Any] = {"y": self.y, "n": len(self.x)} if model else {
-            "y": self.y,
-            "mask": self.mask,
-        }
+        given: dict[str, Any] = (
+            {"y": self.y, "n": len(self.x)}
+            if model
+            else {
+                "y": self.y,
+                "mask": self.mask,
+            }
+        )
         with evaluating(self.pair), plate, pyro.poutine.trace() as handler:
             source(*(() if model else (self.x,)), **given)
         sites = handler.trace.nodes
@@ -221,6 +228,7 @@ class Target:
                 raise
             except Exception:  # whatever stops a recording: Pyro runs it every time
                 return lambda *values: self._as_it_is(evaluate, *values)
+        leave_out_what_does_nothing(graph)
         return graph
 
     def _as_it_is(self, evaluate: Callable[..., tuple[Tensor, ...]], *values: Any) -> Any:
