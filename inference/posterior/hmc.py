@@ -292,16 +292,9 @@ def hmc(
             parts.append(sampler.sample(num_samples))
             if progress is not None:
                 progress(len(some))
-    z, acceptance, divergences, steps, scales = zip(*parts, strict=True)
-    return Draws(
-        target,
-        torch.cat(z, 2),
-        torch.cat(acceptance),
-        torch.cat(divergences),
-        torch.cat(steps),
-        torch.cat(scales),
-        seed,
-    )
+    draws, *others = zip(*parts, strict=True)
+    acceptance, divergences, steps, scales = (torch.cat(part) for part in others)
+    return Draws(target, torch.cat(draws, 2), acceptance, divergences, steps, scales, seed)
 
 
 class _Sampler:
