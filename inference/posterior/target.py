@@ -19,7 +19,7 @@ from inference.undisturbed import evaluating
 from pyro_models import Pair, UsageError
 from pyro_models.pair import Classifies, pixel_mask
 
-__all__ = ["At", "Target", "condition"]
+__all__ = ["At", "Target", "condition", "log_label_prior"]
 
 
 @dataclass(frozen=True)
@@ -156,12 +156,12 @@ class Target:
 
     def log_likelihood(self, z: Tensor) -> Tensor:
         """log p(x_seen | z), (\\*batch, B), nats, discrete sites summed out; differentiable."""
-        return self._of(z, lambda p: p.log_likelihood) - self._label_prior()
+        return self._of(z, lambda p: p.log_likelihood) - log_label_prior(self.pair, self.x, self.y)
 
     def log_joint(self, z: Tensor) -> Tensor:
         """log p(x_seen, z), (\\*batch, B), nats; differentiable."""
         joint = self._of(z, lambda p: p.log_prior + p.log_likelihood)
-        return joint - self._label_prior()
+        return joint - log_label_prior(self.pair, self.x, self.y)
 
     def log_start(self, z: Tensor) -> Tensor:
         """log q(z | x) of the guide, or log p(z), (\\*batch, B), nats; differentiable."""
@@ -177,12 +177,6 @@ class Target:
         with evaluating(self.pair), pyro.validation_enabled(False):
             drawn = weigh(self.pair.model, self.x, latents, mask=self.mask, y=self.y)
             return wanted(drawn).reshape(z.shape[:-1])
-
-    def _label_prior(self) -> Tensor:
-        """log p(y) of known labels of a pair that infers them, (B,) or a scalar 0."""
-        if self.y is None or not isinstance(self.pair, Classifies):
-            return self.x.new_zeros(())
-        return self.pair.log_label_prior(self.y).to(self.x)
 
     def at(self, z: Tensor) -> At:
         """Values and gradients at z, (C, B, D), in one pass forward and one back.
@@ -209,7 +203,7 @@ class Target:
                 with pyro.validation_enabled(False):
                     drawn = weigh(given.pair.model, x, latents, mask=mask, y=y)
                     prior, likelihood = drawn.log_prior, drawn.log_likelihood
-                    likelihood = likelihood - given._label_prior()
+                    likelihood = likelihood - log_label_prior(given.pair, x, y)
                     start = prior if given.guide is None else given.log_start(leaf)
                 (d_prior,) = torch.autograd.grad(prior.sum(), leaf, retain_graph=True)
                 (d_likelihood,) = torch.autograd.grad(likelihood.sum(), leaf, retain_graph=True)
@@ -234,6 +228,16 @@ class Target:
     def _as_it_is(self, evaluate: Callable[..., tuple[Tensor, ...]], *values: Any) -> Any:
         with evaluating(self.pair):
             return evaluate(*values)
+
+
+def log_label_prior(pair: Pair, x: Tensor, y: Tensor | None) -> Tensor:
+    """log p(y) of known labels of a pair that infers them, (B,); otherwise 0, a scalar.
+
+    Taken from log p(x, y) it leaves log p(x | y).
+    """
+    if y is None or not isinstance(pair, Classifies):
+        return x.new_zeros(())
+    return pair.log_label_prior(y).to(x)
 
 
 def condition(
