@@ -1,19 +1,28 @@
-"""What is not seen, given what is: latents, reconstructions, new data."""
+"""What is not seen, given what is: latents, reconstructions, completions, new data."""
 
+from inference.posterior.completion import Completion, complete
 from inference.posterior.features import latents_as_data
 from inference.posterior.generation import generate
 from inference.posterior.guides import GUIDES, register_guide
+from inference.posterior.hmc import Draws, hmc
 from inference.posterior.infer import infer
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Bound, Posterior
 from inference.posterior.reconstruction import latent_means, posterior_sites, reconstruct
+from inference.posterior.target import Target, condition
 
 __all__ = [
     "GUIDES",
     "Bound",
+    "Completion",
+    "Draws",
     "Plateau",
     "Posterior",
+    "Target",
+    "complete",
+    "condition",
     "generate",
+    "hmc",
     "infer",
     "latent_means",
     "latents_as_data",
