@@ -12,6 +12,7 @@ a ``.npy`` file, an array, a tensor                 1 or True where a pixel is s
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,14 +97,15 @@ def seen_pixels(
 
 
 def mask_name(mask: Mask) -> str:
-    """What to call a mask in a table: its name, its file's, or ``mask`` for an array.
+    """What to call a mask in a table: its name, its file's, or ``mask`` and a checksum for an array.
 
-    >>> mask_name("left")
-    'left'
+    >>> mask_name("left"), mask_name(torch.tensor([True, False]))
+    ('left', 'mask_4e2e0262')
     """
     if isinstance(mask, str | Path):
         return Path(mask).stem if str(mask).endswith(".npy") else str(mask)
-    return "mask"
+    seen = torch.as_tensor(mask).bool().cpu().numpy()
+    return f"mask_{zlib.crc32(np.packbits(seen).tobytes() + str(seen.shape).encode()):08x}"
 
 
 def _named(

@@ -29,7 +29,7 @@ from pyro_models import ImageData, Pair, UsageError
 from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
 from pyro_models.pair import Classifies, ConditionsOnPixels, Exact
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "conditions", "evaluate", "measure_of", "preparation_of"]
 
 
 @dataclass(frozen=True)
@@ -225,6 +225,19 @@ def evaluate(
     return Evaluation(label, scores, absent, {k: v.cpu() for k, v in per_datum.items()})
 
 
+def measure_of(pair: Pair, data: ImageData) -> str | None:
+    """What log-probabilities of the pair on these data are relative to."""
+    measure = pair.likelihood.measure
+    if measure != LEBESGUE:
+        return measure
+    return LEBESGUE_UNIT if data.is_images else "Lebesgue in the data's own units"
+
+
+def preparation_of(data: ImageData, seed: int) -> str:
+    """How the pixels were prepared, with the seed where each use draws anew."""
+    return f"{data.preparation} (seed {seed})" if data.redraws else data.preparation
+
+
 def conditions(pair: Pair, y: Tensor | None) -> str | None:
     """What a score of the pair is given: labels, pixels, both or nothing."""
     pixels = pair.given if isinstance(pair, ConditionsOnPixels) else ""
@@ -289,12 +302,7 @@ class _Describe:
         num_particles: int | None = None,
         error: Tensor | None = None,
     ) -> Score:
-        measure = self.pair.likelihood.measure
-        if measure == LEBESGUE:
-            measure = LEBESGUE_UNIT if self.data.is_images else "Lebesgue in the data's own units"
-        preparation = self.data.preparation
-        if self.data.redraws:
-            preparation = f"{preparation} (seed {self.seed})"
+        measure = measure_of(self.pair, self.data)
         noise = None
         if error is not None and not bool(error.isnan().any()):
             noise = float(error.double().square().sum().sqrt()) / len(error)
@@ -302,7 +310,7 @@ class _Describe:
             quantity=quantity,
             unit=NATS,
             kind="objective only" if measure is None else kind,
-            preparation=preparation,
+            preparation=preparation_of(self.data, self.seed),
             measure=measure,
             given=self.given,
             num_particles=num_particles,

@@ -147,7 +147,6 @@ def complete(
     seen = seen_pixels(mask, pair.data_shape, num_data=len(x), seed=seed).to(x.device)
     pair.likelihood.check(x, seen)
     labels = labels_for(y, len(x), device_of(pair))
-    rest = {"num_samples": num_samples, "num_latents": num_latents, "pixels": pixels, "seed": seed}
     if guide == "best":
         guide = _best(pair)
     if guide not in ("exact", "trained", ENCODER_ZEROS):
@@ -163,7 +162,10 @@ def complete(
                 "progress": progress,
                 **(infer_options or {}),
             },
-            **rest,
+            num_samples=num_samples,
+            num_latents=num_latents,
+            pixels=pixels,
+            seed=seed,
         )
     assert isinstance(guide, str)
     if infer_options:

@@ -58,7 +58,7 @@ def test_arrays_and_files_are_masks_too(tmp_path) -> None:
     per_channel = torch.stack([torch.eye(4), torch.ones(4, 4), torch.ones(4, 4)])
     assert seen_pixels(per_channel, (3, 4, 4)).shape == (1, 3, 4, 4)
     assert mask_name(tmp_path / "row.npy") == "row"
-    assert mask_name(array) == "mask"
+    assert mask_name(array) == mask_name(torch.as_tensor(array)) != mask_name(array.T)
 
 
 @pytest.mark.parametrize(
