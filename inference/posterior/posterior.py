@@ -171,7 +171,7 @@ class Posterior:
         return {name: torch.cat([p[name] for p in parts], 1) for name in parts[0]}
 
     def log_prob(self, latents: Mapping[str, Tensor]) -> Tensor:
-        """log q(z | x_seen) of continuous latents (\\*batch, B, \\*event_shape): (\\*batch, B), nats.
+        """log q(z | x_seen), nats, (\\*batch, B), of latents (\\*batch, B, \\*event_shape).
 
         Raises
         ------
@@ -300,9 +300,13 @@ class Posterior:
     def _log_weights(self, num_particles: int) -> Tensor:
         chunk = max(1, self.max_elements // (numbers_per_particle(self.pair) * len(self)))
         counts = [min(chunk, num_particles - i) for i in range(0, num_particles, chunk)]
-        model, x, conditions = self.pair.model, self.x, self.given.conditions
         return torch.cat(
-            [draw(model, self.guide, x, num_particles=k, **conditions).log_weight for k in counts]
+            [
+                draw(
+                    self.pair.model, self.guide, self.x, num_particles=k, y=self.y, mask=self.mask
+                ).log_weight
+                for k in counts
+            ]
         )
 
     def _pieces(self, n: int, seed: int) -> Iterator[tuple[dict[str, Tensor], int]]:
