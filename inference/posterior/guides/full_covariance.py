@@ -43,7 +43,7 @@ class FullCovarianceGuide(nn.Module):
     L = D (I + strictly lower part), D diagonal and positive. Several sites are sampled one after
     the other, each from its Normal given those before: with rows of L split by site,
 
-    z_i = μ_i + Σ_{j<i} L_ij ε_j + L_ii ε_i, so q(z_i | z_<i) = N(μ_i + Σ_{j<i} L_ij ε_j, L_ii L_iiᵀ).
+    q(z_i | z_<i) = N(μ_i + Σ_{j<i} L_ij ε_j, L_ii L_iiᵀ), z_i = μ_i + Σ_{j≤i} L_ij ε_j.
 
     Parameters
     ----------

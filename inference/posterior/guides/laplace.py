@@ -20,7 +20,7 @@ _LEAST = 1e-3  # smallest eigenvalue of a precision, as a share of its largest
 
 
 class LaplaceGuide(FullCovarianceGuide):
-    """q(z) = Π_b N(z_b; z*_b, H_b⁻¹), with z* = argmax log p(x_seen, z) and H = −∇² log p(x_seen, z*).
+    """q(z) = Π_b N(z_b; z*_b, H_b⁻¹): z* = argmax log p(x_seen, z), H = −∇² log p(x_seen, z*).
 
     Where H is not positive definite (the point is no strict maximum) its eigenvalues are raised to
     a thousandth of the largest; ``damped`` says where.
