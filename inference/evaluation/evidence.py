@@ -98,8 +98,8 @@ class Evidence:
         spread = "" if math.isnan(error) else f" ± {error:.3f}"
         bound = " in expectation" if self.kind == "lower bound" else ""
         return (
-            f"{what} {mean:.3f}{spread} nats per datum over {len(self):,} data ({self.kind}{bound}, "
-            f"by {', '.join([self.method, *details, f'seed {self.seed}'])}; "
+            f"{what} {mean:.3f}{spread} nats per datum over {len(self):,} data "
+            f"({self.kind}{bound}, by {', '.join([self.method, *details, f'seed {self.seed}'])}; "
             f"Monte-Carlo error {self.monte_carlo_error:.3f})"
         )
 
@@ -173,7 +173,17 @@ def evidence(
         if used == "exact":
             found = _exact(pair, x, mask, limit)
         elif used == "importance":
-            found = _importance(pair, x, mask, y, guide, num_particles, seed, limit, bar.update)
+            found = _importance(
+                pair,
+                x,
+                y,
+                mask=mask,
+                guide=guide,
+                num_particles=num_particles,
+                seed=seed,
+                max_elements=limit,
+                progress=bar.update,
+            )
         elif used == "quadrature":
             grid = quadrature(
                 condition(pair, x, mask=mask, y=y), max_elements=limit, progress=bar.update
@@ -247,29 +257,9 @@ def _exact(pair: Pair, x: Tensor, mask: Tensor | None, max_elements: int) -> _Fo
     return _Found(value, torch.zeros_like(value), None, "exact", None)
 
 
-def _importance(
-    pair: Pair,
-    x: Tensor,
-    mask: Tensor | None,
-    y: Tensor | None,
-    guide: Callable[..., Any] | None,
-    num_particles: int,
-    seed: int,
-    max_elements: int,
-    progress: Callable[[int], object],
-) -> _Found:
+def _importance(pair: Pair, x: Tensor, y: Tensor | None, *, seed: int, **options: Any) -> _Found:
     with undisturbed(pair, seed=stream(seed, "particles")):
-        weights = log_weights(
-            pair,
-            x,
-            num_particles=num_particles,
-            y=y,
-            mask=mask,
-            guide=guide,
-            max_elements=max_elements,
-            progress=progress,
-        )
+        weights = log_weights(pair, x, y=y, **options)
         value = weights.bound - log_label_prior(pair, x, y)
-    return _Found(
-        value, weights.bound_error, weights.effective_sample_size, "lower bound", num_particles
-    )
+    size, error = weights.effective_sample_size, weights.bound_error
+    return _Found(value, error, size, "lower bound", weights.num_particles)
