@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from inference.particles import effective_sample_size, log_mean_exp
-from inference.posterior.hmc import CHUNK, transition
 from inference.posterior.target import At, Target
+from inference.posterior.transition import CHUNK, transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
 

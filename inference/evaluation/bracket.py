@@ -19,8 +19,8 @@ from torch import Tensor
 
 from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
 from inference.particles import log_mean_exp
-from inference.posterior.hmc import CHUNK, transition
 from inference.posterior.target import Target, condition
+from inference.posterior.transition import CHUNK, transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 

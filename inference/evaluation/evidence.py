@@ -17,8 +17,8 @@ from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.scores import Kind
 from inference.learning.settings import check_seed
 from inference.particles import MAX_ELEMENTS
-from inference.posterior.hmc import CHUNK
 from inference.posterior.target import condition, log_label_prior
+from inference.posterior.transition import CHUNK
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.pair import Exact, pixel_mask
