@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo over z, for many data and chains at once, each datum with its own step."""
+"""Hamiltonian Monte Carlo over z, for many data and chains at once, each datum with its step."""
 
 from __future__ import annotations
 

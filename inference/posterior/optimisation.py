@@ -1,0 +1,310 @@
+"""Many guides fitted at once: a batch of images, each with parameters and a stop of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from inference.learning.optimisers import make_optimiser
+from inference.particles import draw
+from inference.posterior.given import Given
+from inference.posterior.guides.rows import copy_rows, is_per_datum, rows_of, with_rows
+from inference.posterior.plateau import Plateau
+from pyro_models import UsageError
+
+__all__ = ["CONVERGED", "NON_FINITE", "STEP_LIMIT", "Optimisation", "Outcome", "optimise"]
+
+CONVERGED = "converged"
+STEP_LIMIT = "step limit"
+NON_FINITE = "non-finite"
+REASONS = (STEP_LIMIT, CONVERGED, NON_FINITE)
+
+# these move a row by what the others are
+_MIX_ROWS = ("LBFGS", "SparseAdam", "Adafactor", "Muon")
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How guides are fitted: Ψ* = argmax E_q[log p(x_seen | z)] − KL(q ‖ p), image by image.
+
+    Attributes
+    ----------
+    num_particles
+        Samples of z for each step's estimate.
+    optimizer, lr, optimizer_options
+        One of ``torch.optim`` that treats every number on its own, and its settings.
+    stopping
+        When an image slows down and stops.
+    max_steps
+        Steps after which it stops in any case.
+
+    Raises
+    ------
+    UsageError
+        If a setting is out of range, or the optimiser mixes rows.
+    """
+
+    num_particles: int = 1
+    optimizer: str | Callable[..., Optimizer] = "Adam"
+    lr: float = 0.1
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    stopping: Plateau = field(default_factory=Plateau)
+    max_steps: int = 2000
+
+    def __post_init__(self) -> None:
+        for name in ("num_particles", "max_steps"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if not 0 < self.lr < math.inf:
+            raise UsageError(f"lr must be a positive number; got {self.lr}")
+        name = self.optimizer if isinstance(self.optimizer, str) else ""
+        if name in _MIX_ROWS:
+            raise UsageError(
+                f"{name} moves one image's parameters by what another's are: choose an optimizer "
+                "that treats every number on its own, such as Adam"
+            )
+
+    def optimiser(self, guide: nn.Module) -> Optimizer:
+        """A new optimiser of the guide's parameters."""
+        return make_optimiser(
+            self.optimizer, guide.parameters(), lr=self.lr, options=self.optimizer_options
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Why every image stopped, and after how many steps, each (B,)."""
+
+    reason: Tensor
+    steps: Tensor
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The reasons in words."""
+        return tuple(REASONS[i] for i in self.reason.tolist())
+
+
+def optimise(
+    given: Given,
+    guide: nn.Module,
+    settings: Optimisation,
+    *,
+    density: bool,
+    chunk: int,
+    progress: bool = False,
+) -> Outcome:
+    """Fit a guide in place, at most ``chunk`` images at a time.
+
+    Images whose bound has stopped rising leave the batch; those that remain go on in a smaller one,
+    with their rows of the optimiser's state. Where a guide's weights are shared by the images
+    (amortised) no image can leave alone: all are fitted until their mean bound has stopped rising.
+
+    Parameters
+    ----------
+    given
+        The data, and the pair, frozen.
+    guide
+        For all of the data.
+    settings
+        See :class:`Optimisation`.
+    density
+        Whether the guide has one; without it log p(x, z) is maximised.
+    chunk
+        How many images are in memory at once.
+    progress
+        Show a progress bar of images.
+    """
+    size = len(given)
+    outcome = Outcome(torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long))
+    separate = is_per_datum(guide, size)
+    bar = tqdm(total=size, disable=not progress, unit="image", leave=False)
+    with bar, torch.enable_grad(), pyro.validation_enabled(False):
+        if not separate:
+            _Shared(given, guide, settings, density=density, chunk=chunk).run(outcome)
+            bar.update(size)
+            return outcome
+        for i in range(0, size, chunk):
+            rows = torch.arange(i, min(i + chunk, size), device=given.x.device)
+            part = with_rows(guide, rows, size)
+            fitting = _Separate(given.select(rows), part, settings, rows=rows, density=density)
+            fitting.run(guide, outcome, bar)
+    return outcome
+
+
+class _Separate:
+    """The images of one chunk that have not stopped yet."""
+
+    def __init__(
+        self, given: Given, guide: nn.Module, settings: Optimisation, *, rows: Tensor, density: bool
+    ) -> None:
+        self.given, self.guide, self.rows = given, guide, rows
+        self.settings, self.density = settings, density
+        self.optimiser = settings.optimiser(guide)
+        self.watch = settings.stopping.watch(len(rows), given.x)
+        self.kept = rows_of(guide, slice(None))  # where an image goes back to if it fails
+        self._open_window()
+
+    def run(self, full: nn.Module, outcome: Outcome, bar: Any) -> None:
+        """Fit, and write every image's parameters into the guide of all."""
+        for step in range(1, self.settings.max_steps + 1):
+            finite = self._step()
+            if not bool(finite.all()):
+                self._leave(~finite, 2, step, full, outcome, bar)
+                if not len(self.rows):
+                    return
+            if self.seen == self.settings.stopping.window:
+                mean, error = self._window()
+                done = self.watch.look(mean, error)
+                self.kept = {name: total / self.seen for name, total in self.total.items()}
+                if bool(done.any()):
+                    self._leave(done, 1, step, full, outcome, bar)
+                    if not len(self.rows):
+                        return
+                self._open_window()
+        self.kept = rows_of(self.guide, slice(None))
+        everything = torch.ones_like(self.rows, dtype=torch.bool)
+        self._leave(everything, 0, self.settings.max_steps, full, outcome, bar)
+
+    def _step(self) -> Tensor:
+        """One step of all; where bound and gradient were finite, (B,)."""
+        parameters = dict(self.guide.named_parameters())
+        bound = _bound(self.given, self.guide, self.settings.num_particles, density=self.density)
+        gradients = torch.autograd.grad(-bound.sum(), list(parameters.values()))
+        bound = bound.detach()
+        finite = bound.isfinite()
+        for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+            finite = finite & gradient.flatten(1).isfinite().all(1)
+            parameter.grad = gradient
+        slowed = bool((self.watch.factor < 1).any())
+        before = [p.detach().clone() for p in parameters.values()] if slowed else []
+        self.optimiser.step()
+        with torch.no_grad():
+            for parameter, old in zip(parameters.values(), before, strict=bool(before)):
+                factor = self.watch.factor.reshape(-1, *(1,) * (parameter.dim() - 1))
+                parameter.copy_(torch.lerp(old, parameter, factor))
+            for name, parameter in parameters.items():
+                self.total[name] += parameter
+        self.seen += 1
+        value = bound.double() - self.first if self.seen > 1 else bound.double() * 0
+        if self.seen == 1:
+            self.first = bound.double()
+        self.sum += value
+        self.squares += value.square()
+        return finite
+
+    def _open_window(self) -> None:
+        self.seen = 0
+        self.total = {name: torch.zeros_like(p) for name, p in self.guide.named_parameters()}
+        zeros = torch.zeros(len(self.rows), dtype=torch.float64, device=self.given.x.device)
+        self.sum, self.squares, self.first = zeros, zeros.clone(), zeros.clone()
+
+    def _window(self) -> tuple[Tensor, Tensor]:
+        """Mean of the window's bounds, and its standard error; sums are relative to the first."""
+        mean = self.sum / self.seen
+        variance = (self.squares / self.seen - mean.square()).clamp_min(0)
+        return self.first + mean, (variance / (self.seen - 1)).sqrt()
+
+    def _leave(
+        self, who: Tensor, reason: int, step: int, full: nn.Module, outcome: Outcome, bar: Any
+    ) -> None:
+        """Images stop: their parameters are kept, and the batch is made smaller."""
+        gone = self.rows[who]
+        copy_rows({name: values[who] for name, values in self.kept.items()}, full, gone)
+        outcome.reason[gone.cpu()] = reason
+        outcome.steps[gone.cpu()] = step
+        bar.update(len(gone))
+        stay = (~who).nonzero().flatten()
+        size, state = len(self.rows), self.optimiser.state
+        old = list(self.guide.parameters())
+        self.rows = self.rows[stay]
+        self.given = self.given.select(stay)
+        self.guide = with_rows(self.guide, stay, size)
+        self.watch.keep(stay)
+        self.kept, self.total = (
+            {name: values[stay] for name, values in table.items()}
+            for table in (self.kept, self.total)
+        )
+        self.sum, self.squares, self.first = (
+            values[stay] for values in (self.sum, self.squares, self.first)
+        )
+        if len(stay):
+            self.optimiser = self.settings.optimiser(self.guide)
+            for before, parameter in zip(old, self.guide.parameters(), strict=True):
+                self.optimiser.state[parameter] = {
+                    name: _rows_of_state(value, stay, before)
+                    for name, value in state[before].items()
+                }
+
+
+def _rows_of_state(value: Any, rows: Tensor, parameter: Tensor) -> Any:
+    is_like_it = isinstance(value, Tensor) and value.shape == parameter.shape
+    return value[rows] if is_like_it else value
+
+
+class _Shared:
+    """All images, under weights that they share."""
+
+    def __init__(
+        self, given: Given, guide: nn.Module, settings: Optimisation, *, density: bool, chunk: int
+    ) -> None:
+        self.guide, self.settings, self.density = guide, settings, density
+        self.optimiser = settings.optimiser(guide)
+        starts = range(0, len(given), chunk)
+        self.parts = [given.select(slice(i, i + chunk)) for i in starts]
+        self.size = len(given)
+
+    def run(self, outcome: Outcome) -> None:
+        """Fit until the mean bound stops rising."""
+        window = self.settings.stopping.window
+        watch = self.settings.stopping.watch(1, self.parts[0].x)
+        kept, bounds = rows_of(self.guide, slice(None)), []
+        total = {name: torch.zeros_like(p) for name, p in self.guide.named_parameters()}
+        step, reason = 0, 0
+        while step < self.settings.max_steps and reason == 0:
+            step += 1
+            mean = self._step()
+            if not math.isfinite(mean):
+                reason = 2
+                break
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.settings.lr * float(watch.factor)
+            bounds.append(mean)
+            for name, parameter in self.guide.named_parameters():
+                total[name] += parameter.detach()
+            if len(bounds) == window:
+                values = torch.tensor(bounds, dtype=torch.float64)
+                error = values.std() / math.sqrt(window)
+                done = watch.look(values.mean()[None], error[None])
+                kept = {name: values / window for name, values in total.items()}
+                bounds, total = [], {name: torch.zeros_like(v) for name, v in total.items()}
+                reason = int(done)
+        if reason:
+            copy_rows(kept, self.guide, slice(None))
+        outcome.reason.fill_(reason)
+        outcome.steps.fill_(step)
+
+    def _step(self) -> float:
+        self.optimiser.zero_grad()
+        total = 0.0
+        for part in self.parts:
+            bound = _bound(part, self.guide, self.settings.num_particles, density=self.density)
+            (-bound.sum() / self.size).backward()
+            total += float(bound.detach().sum())
+        if math.isfinite(total):
+            self.optimiser.step()
+        return total / self.size
+
+
+def _bound(given: Given, guide: nn.Module, num_particles: int, *, density: bool) -> Tensor:
+    """Estimate of the bound, (B,): the KL term in closed form where there is one."""
+    drawn = draw(given.pair.model, guide, given.x, num_particles=num_particles, **given.conditions)
+    rest = -drawn.kl if density else drawn.log_prior
+    return (drawn.log_likelihood + rest).mean(0)
