@@ -2,18 +2,25 @@
 
 from inference.posterior.features import latents_as_data
 from inference.posterior.generation import generate
-from inference.posterior.guides import GUIDES, register_guide
+from inference.posterior.guides import GUIDES, Family, register_guide
+from inference.posterior.hmc import Draws, hmc
 from inference.posterior.infer import infer
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Bound, Posterior
 from inference.posterior.reconstruction import latent_means, posterior_sites, reconstruct
+from inference.posterior.target import Target, condition
 
 __all__ = [
     "GUIDES",
     "Bound",
+    "Draws",
+    "Family",
     "Plateau",
     "Posterior",
+    "Target",
+    "condition",
     "generate",
+    "hmc",
     "infer",
     "latent_means",
     "latents_as_data",
