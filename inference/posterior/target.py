@@ -15,7 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from inference.learning.capture import leave_out_what_does_nothing
 from inference.particles import log_density, numbers_per_particle, weigh
-from inference.undisturbed import evaluating
+from inference.undisturbed import device_of, evaluating
 from pyro_models import Pair, UsageError
 from pyro_models.pair import Classifies, pixel_mask
 
@@ -288,10 +288,13 @@ def condition(
             f"x must have the shape (B, {', '.join(map(str, pair.data_shape))}) with B ≥ 1; got "
             f"{tuple(x.shape)}"
         )
-    target = Target(pair, x, pixel_mask(mask, pair.data_shape, x), y, guide)
+    device = device_of(pair)
+    x = x.detach().to(device, next(iter(pair.parameters())).dtype)
+    seen = pixel_mask(None if mask is None else mask.to(device), pair.data_shape, x)
+    target = Target(pair, x, seen, None if y is None else y.to(device), guide)
     with evaluating(pair), torch.no_grad():  # with Pyro's checks, once
         z = target.x.new_zeros(1, len(x), target.dim)
-        found = weigh(pair.model, x, target.unpack(z), mask=target.mask, y=y)
+        found = weigh(pair.model, x, target.unpack(z), mask=target.mask, y=target.y)
     for name in target.sites:
         support = found.model_sites[name]["fn"].support
         if getattr(support, "base_constraint", support) is not torch.distributions.constraints.real:
