@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from inference.particles import effective_sample_size, log_mean_exp
-from inference.posterior.hmc import CHUNK, transition
 from inference.posterior.target import At, Target
+from inference.posterior.transition import CHUNK, transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
 
-__all__ = ["SCHEDULES", "Annealed", "anneal", "reversed_weights", "schedule_of"]
+__all__ = ["SCHEDULES", "Annealed", "anneal", "log_ratio", "relative_error", "schedule_of"]
 
 SCHEDULES = ("sigmoidal", "linear")
 
@@ -182,7 +182,14 @@ def anneal(
         for i in range(0, len(target), chunk):
             some = target.rows(slice(i, i + chunk))
             parts.append(
-                _forward(some, betas, num_chains, num_pilots, num_leapfrog, target_acceptance)
+                _forward(
+                    some,
+                    betas,
+                    num_chains=num_chains,
+                    num_pilots=num_pilots,
+                    num_leapfrog=num_leapfrog,
+                    wanted=target_acceptance,
+                )
             )
             if progress is not None:
                 progress(len(some))
@@ -201,6 +208,7 @@ def anneal(
 def _forward(
     target: Target,
     betas: Tensor,
+    *,
     num_chains: int,
     num_pilots: int,
     num_leapfrog: int,
@@ -216,7 +224,7 @@ def _forward(
     steps = torch.empty(len(betas) - 2, len(target), dtype=z.dtype, device=z.device)
     values = betas.tolist()
     for t in range(1, len(values)):
-        log_weights += (values[t] - values[t - 1]) * _ratio(at)
+        log_weights += (values[t] - values[t - 1]) * log_ratio(at)
         if t + 1 == len(values):
             break  # a transition at β = 1 would change no weight
         step = log_step.exp()
@@ -231,7 +239,7 @@ def _forward(
     return log_weights[num_pilots:], z[num_pilots:], acceptance, steps, scale
 
 
-def _ratio(at: At) -> Tensor:
+def log_ratio(at: At) -> Tensor:
     """log p(x, z) − log q(z), (C, B); −∞ where z is impossible under the model."""
     return (at.joint - at.start).nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=math.inf)
 
@@ -240,74 +248,3 @@ def _scale_of_start(target: Target) -> Tensor:
     """Standard deviations of q, (B, D), from draws that no chain starts at."""
     scale = target.sample_start(64).std(0)
     return torch.where(scale > 0, scale, torch.ones_like(scale))
-
-
-def reversed_weights(
-    target: Target,
-    z: Tensor,
-    forward: Annealed,
-    *,
-    num_leapfrog: int = 10,
-    seed: int = 0,
-    max_elements: int = CHUNK,
-) -> Tensor:
-    """log w of chains that run from exact posterior draws back to q, (C, B), nats.
-
-    The transitions of ``forward`` in reverse order, with its step sizes. E[w⁻¹] = 1 / p(x), where
-    log w is the sum that ``forward`` has, so −log (1/C) Σ w⁻¹ is an upper bound on log p(x) in
-    expectation (Grosse, Ghahramani & Adams 2015).
-
-    Parameters
-    ----------
-    target
-        The target of ``forward``.
-    z
-        One exact draw from p(z | x_seen) for each datum, (B, D); all its chains start there.
-    forward
-        What :func:`anneal` returned; given its pilots' step sizes every transition is fixed.
-    num_leapfrog, seed, max_elements
-        As for :func:`anneal`.
-    """
-    num_chains = len(forward.log_weights)
-    chunk = max(1, max_elements // (target.numbers_per_chain * num_chains))
-    parts = []
-    with undisturbed(target.pair, seed=stream(seed, "annealing in reverse")):
-        for i in range(0, len(target), chunk):
-            rows = slice(i, i + chunk)
-            parts.append(
-                _backward(
-                    target.rows(rows),
-                    z[rows].expand(num_chains, -1, -1),
-                    forward.betas.tolist(),
-                    forward.step_sizes[:, rows],
-                    forward.scale[rows],
-                    num_leapfrog,
-                )
-            )
-    return torch.cat(parts, 1)
-
-
-def _backward(
-    target: Target,
-    z: Tensor,
-    betas: list[float],
-    steps: Tensor,
-    scale: Tensor,
-    num_leapfrog: int,
-) -> Tensor:
-    at = target.at(z)
-    log_weights = torch.zeros_like(at.joint)
-    for t in range(len(betas) - 1, 0, -1):
-        log_weights += (betas[t] - betas[t - 1]) * _ratio(at)
-        if t > 1:
-            moved = transition(
-                target,
-                z,
-                at,
-                step=steps[t - 2],
-                num_leapfrog=num_leapfrog,
-                beta=betas[t - 1],
-                scale=scale,
-            )
-            z, at = moved.z, moved.at
-    return log_weights

@@ -17,13 +17,14 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from inference.evaluation.annealing import Annealed, anneal, relative_error, reversed_weights
+from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
 from inference.particles import log_mean_exp
-from inference.posterior.target import condition
+from inference.posterior.target import Target, condition
+from inference.posterior.transition import CHUNK, transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 
-__all__ = ["Bracket", "bracket"]
+__all__ = ["Bracket", "bracket", "reversed_weights"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,3 +135,75 @@ def _simulate(
         sites = poutine.trace(pair.model).get_trace(None, y=y, n=num_data).nodes
     continuous = [name for name, site in pair.latent_sites.items() if not site.discrete]
     return sites["x"]["value"], {name: sites[name]["value"] for name in continuous}
+
+
+def reversed_weights(
+    target: Target,
+    z: Tensor,
+    forward: Annealed,
+    *,
+    num_leapfrog: int = 10,
+    seed: int = 0,
+    max_elements: int = CHUNK,
+) -> Tensor:
+    """log w of chains that run from exact posterior draws back to q, (C, B), nats.
+
+    The transitions of ``forward`` in reverse order, with its step sizes. E[w⁻¹] = 1 / p(x), where
+    log w is the sum that ``forward`` has, so −log (1/C) Σ w⁻¹ is an upper bound on log p(x) in
+    expectation (Grosse, Ghahramani & Adams 2015).
+
+    Parameters
+    ----------
+    target
+        The target of ``forward``.
+    z
+        One exact draw from p(z | x_seen) for each datum, (B, D); all its chains start there.
+    forward
+        What :func:`anneal` returned; given its pilots' step sizes every transition is fixed.
+    num_leapfrog, seed, max_elements
+        As for :func:`anneal`.
+    """
+    num_chains = len(forward.log_weights)
+    chunk = max(1, max_elements // (target.numbers_per_chain * num_chains))
+    parts = []
+    with undisturbed(target.pair, seed=stream(seed, "annealing in reverse")):
+        for i in range(0, len(target), chunk):
+            rows = slice(i, i + chunk)
+            parts.append(
+                _backward(
+                    target.rows(rows),
+                    z[rows].expand(num_chains, -1, -1),
+                    betas=forward.betas.tolist(),
+                    steps=forward.step_sizes[:, rows],
+                    scale=forward.scale[rows],
+                    num_leapfrog=num_leapfrog,
+                )
+            )
+    return torch.cat(parts, 1)
+
+
+def _backward(
+    target: Target,
+    z: Tensor,
+    *,
+    betas: list[float],
+    steps: Tensor,
+    scale: Tensor,
+    num_leapfrog: int,
+) -> Tensor:
+    at = target.at(z)
+    log_weights = torch.zeros_like(at.joint)
+    for t in range(len(betas) - 1, 0, -1):
+        log_weights += (betas[t] - betas[t - 1]) * log_ratio(at)
+        if t > 1:
+            moved = transition(
+                target,
+                z,
+                at,
+                step=steps[t - 2],
+                num_leapfrog=num_leapfrog,
+                beta=betas[t - 1],
+                scale=scale,
+            )
+            z, at = moved.z, moved.at
+    return log_weights

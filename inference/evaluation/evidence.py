@@ -17,8 +17,9 @@ from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.scores import Kind
 from inference.learning.settings import check_seed
 from inference.particles import MAX_ELEMENTS
-from inference.posterior.hmc import CHUNK
+from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
+from inference.posterior.transition import CHUNK
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.pair import Exact, pixel_mask
@@ -98,8 +99,8 @@ class Evidence:
         spread = "" if math.isnan(error) else f" ± {error:.3f}"
         bound = " in expectation" if self.kind == "lower bound" else ""
         return (
-            f"{what} {mean:.3f}{spread} nats per datum over {len(self):,} data ({self.kind}{bound}, "
-            f"by {', '.join([self.method, *details, f'seed {self.seed}'])}; "
+            f"{what} {mean:.3f}{spread} nats per datum over {len(self):,} data "
+            f"({self.kind}{bound}, by {', '.join([self.method, *details, f'seed {self.seed}'])}; "
             f"Monte-Carlo error {self.monte_carlo_error:.3f})"
         )
 
@@ -111,7 +112,7 @@ def evidence(
     mask: Tensor | None = None,
     y: Tensor | None = None,
     method: str = "best",
-    guide: Callable[..., Any] | None = None,
+    guide: str | Callable[..., Any] | None = None,
     num_particles: int = 1000,
     num_chains: int = 16,
     num_temperatures: int = 1000,
@@ -136,9 +137,9 @@ def evidence(
         ``"annealing"``: annealed importance sampling; ``"importance"``: L_K. ``"best"``: the first
         of these that there is.
     guide
-        Any guide with a density, such as a posterior from ``infer``. For importance sampling the
-        proposal, the pair's own unless given; for annealing where the path starts, the prior unless
-        given.
+        Any guide with a density, such as a posterior from ``infer``, or a name that ``infer``
+        knows. For importance sampling the proposal, the pair's own unless given; for annealing
+        where the path starts, the prior unless given.
     num_particles
         K of importance sampling.
     num_chains, num_temperatures, num_leapfrog, schedule
@@ -168,12 +169,24 @@ def evidence(
     check_seed(seed)
     mask = pixel_mask(mask, pair.data_shape, x)
     used = _best(pair) if method == "best" else method
+    if isinstance(guide, str):
+        guide = infer(pair, x, mask=mask, y=y, guide=guide, seed=seed, progress=progress)
     limit = max_elements or (MAX_ELEMENTS if used in ("exact", "importance") else CHUNK)
     with tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar:
         if used == "exact":
             found = _exact(pair, x, mask, limit)
         elif used == "importance":
-            found = _importance(pair, x, mask, y, guide, num_particles, seed, limit, bar.update)
+            found = _importance(
+                pair,
+                x,
+                y,
+                mask=mask,
+                guide=guide,
+                num_particles=num_particles,
+                seed=seed,
+                max_elements=limit,
+                progress=bar.update,
+            )
         elif used == "quadrature":
             grid = quadrature(
                 condition(pair, x, mask=mask, y=y), max_elements=limit, progress=bar.update
@@ -247,29 +260,9 @@ def _exact(pair: Pair, x: Tensor, mask: Tensor | None, max_elements: int) -> _Fo
     return _Found(value, torch.zeros_like(value), None, "exact", None)
 
 
-def _importance(
-    pair: Pair,
-    x: Tensor,
-    mask: Tensor | None,
-    y: Tensor | None,
-    guide: Callable[..., Any] | None,
-    num_particles: int,
-    seed: int,
-    max_elements: int,
-    progress: Callable[[int], object],
-) -> _Found:
+def _importance(pair: Pair, x: Tensor, y: Tensor | None, *, seed: int, **options: Any) -> _Found:
     with undisturbed(pair, seed=stream(seed, "particles")):
-        weights = log_weights(
-            pair,
-            x,
-            num_particles=num_particles,
-            y=y,
-            mask=mask,
-            guide=guide,
-            max_elements=max_elements,
-            progress=progress,
-        )
+        weights = log_weights(pair, x, y=y, **options)
         value = weights.bound - log_label_prior(pair, x, y)
-    return _Found(
-        value, weights.bound_error, weights.effective_sample_size, "lower bound", num_particles
-    )
+    size, error = weights.effective_sample_size, weights.bound_error
+    return _Found(value, error, size, "lower bound", weights.num_particles)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inference.posterior.hmc import CHUNK
 from inference.posterior.target import Target
+from inference.posterior.transition import CHUNK
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
 

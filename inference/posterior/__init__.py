@@ -3,7 +3,7 @@
 from inference.posterior.completion import Completion, complete
 from inference.posterior.features import latents_as_data
 from inference.posterior.generation import generate
-from inference.posterior.guides import GUIDES, register_guide
+from inference.posterior.guides import GUIDES, Family, register_guide
 from inference.posterior.hmc import Draws, hmc
 from inference.posterior.infer import infer
 from inference.posterior.plateau import Plateau
@@ -16,6 +16,7 @@ __all__ = [
     "Bound",
     "Completion",
     "Draws",
+    "Family",
     "Plateau",
     "Posterior",
     "Target",

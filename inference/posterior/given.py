@@ -81,8 +81,8 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
     """
     if not any(not site.discrete for site in pair.latent_sites.values()):
         raise UsageError(
-            f"{type(pair).__name__} has no continuous latent to infer; its discrete ones are summed "
-            "out exactly (exact_posterior)"
+            f"{type(pair).__name__} has no continuous latent to infer; its discrete ones are "
+            "summed out exactly (exact_posterior)"
         )
     first = next(iter(pair.parameters()))
     if x.shape == pair.data_shape:

@@ -37,6 +37,7 @@ def infer(
     guide: str | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
     guide_options: Mapping[str, Any] | None = None,
     num_particles: int = 1,
+    estimator: str | None = None,
     optimizer: str | Callable[..., Optimizer] = "Adam",
     lr: float = 0.1,
     optimizer_options: Mapping[str, Any] | None = None,
@@ -50,8 +51,8 @@ def infer(
 
     Ψ* = argmax_Ψ E_{q(z; Ψ)}[log p(x_seen | z)] − KL(q(z; Ψ) ‖ p(z)),
 
-    for every image on its own, all at once, by stochastic gradients of reparameterised samples (the
-    KL term in closed form where there is one). Nothing of the pair changes: no parameter, no
+    for every image on its own, all at once, by stochastic gradients of reparameterised samples.
+    Nothing of the pair changes: no parameter, no
     gradient, no mode, no generator. What stands in an unseen pixel, NaN included, reaches nothing.
 
     Parameters
@@ -71,6 +72,9 @@ def infer(
         Of the guide, such as ``{"rank": 3}``.
     num_particles
         Samples of z per step and image.
+    estimator
+        ``"path"`` or ``"kl"``, see :data:`inference.posterior.optimisation.OBJECTIVES`; that of the
+        guide's family unless given.
     optimizer, lr, optimizer_options
         An optimiser of ``torch.optim`` by name, class or function; it must treat every number on
         its own, as Adam does.
@@ -112,6 +116,7 @@ def infer(
         max_steps=max_steps,
     )
     check_seed(seed)
+    objective = _objective(family, estimator)
     began = time.perf_counter()
     chunk = max(1, max_elements // (numbers_per_particle(pair) * num_particles))
     with evaluating(pair), frozen(pair), seeded(stream(seed, "infer"), device_of(pair)):
@@ -122,7 +127,7 @@ def infer(
         steps = torch.zeros(len(images), dtype=torch.long)
         if family.fitted:
             outcome = optimise(
-                images, module, settings, density=family.density, chunk=chunk, progress=progress
+                images, module, settings, objective=objective, chunk=chunk, progress=progress
             )
             stopped, steps = outcome.reasons, outcome.steps
         if family.finish is not None:
@@ -140,6 +145,14 @@ def infer(
         seed=seed,
         max_elements=max_elements,
     )
+
+
+def _objective(family: Family, estimator: str | None) -> str:
+    if estimator not in (None, "path", "kl"):
+        raise UsageError(f"estimator is 'path' or 'kl'; got {estimator!r}")
+    if estimator is None or family.objective == "log_joint":
+        return family.objective
+    return estimator
 
 
 @torch.no_grad()

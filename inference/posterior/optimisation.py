@@ -20,12 +20,30 @@ from inference.posterior.guides.rows import copy_rows, is_per_datum, rows_of, wi
 from inference.posterior.plateau import Plateau
 from pyro_models import UsageError
 
-__all__ = ["CONVERGED", "NON_FINITE", "STEP_LIMIT", "Optimisation", "Outcome", "optimise"]
+__all__ = [
+    "CONVERGED",
+    "NON_FINITE",
+    "OBJECTIVES",
+    "STEP_LIMIT",
+    "Optimisation",
+    "Outcome",
+    "optimise",
+]
 
 CONVERGED = "converged"
 STEP_LIMIT = "step limit"
 NON_FINITE = "non-finite"
 REASONS = (STEP_LIMIT, CONVERGED, NON_FINITE)
+
+OBJECTIVES = ("path", "kl", "log_joint")
+"""Estimates of the bound that are maximised, by name, each of one or more samples z ~ q:
+
+- ``"path"``: log p(x_seen, z) − log q(z), its gradient taken through z alone (Roeder, Wu &
+  Duvenaud 2017). Where q comes close to the posterior the noise of both terms cancels, in the
+  gradient and in the bound that the stopping rule sees.
+- ``"kl"``: log p(x_seen | z) − KL(q ‖ p), the second in closed form where there is one.
+- ``"log_joint"``: log p(x_seen, z), for a guide without a density.
+"""
 
 # these move a row by what the others are
 _MIX_ROWS = ("LBFGS", "SparseAdam", "Adafactor", "Muon")
@@ -97,7 +115,7 @@ def optimise(
     guide: nn.Module,
     settings: Optimisation,
     *,
-    density: bool,
+    objective: str,
     chunk: int,
     progress: bool = False,
 ) -> Outcome:
@@ -115,8 +133,8 @@ def optimise(
         For all of the data.
     settings
         See :class:`Optimisation`.
-    density
-        Whether the guide has one; without it log p(x, z) is maximised.
+    objective
+        One of :data:`OBJECTIVES`.
     chunk
         How many images are in memory at once.
     progress
@@ -128,56 +146,82 @@ def optimise(
     bar = tqdm(total=size, disable=not progress, unit="image", leave=False)
     with bar, torch.enable_grad(), pyro.validation_enabled(False):
         if not separate:
-            _Shared(given, guide, settings, density=density, chunk=chunk).run(outcome)
+            _Shared(given, guide, settings, objective=objective, chunk=chunk).run(outcome)
             bar.update(size)
             return outcome
         for i in range(0, size, chunk):
             rows = torch.arange(i, min(i + chunk, size), device=given.x.device)
             part = with_rows(guide, rows, size)
-            fitting = _Separate(given.select(rows), part, settings, rows=rows, density=density)
-            fitting.run(guide, outcome, bar)
+            record = _Record(guide, outcome, rows, bar)
+            _Separate(given.select(rows), part, settings, record=record, objective=objective).run()
     return outcome
+
+
+@dataclass
+class _Record:
+    """Where an image's result goes: its row in the guide of all, why it stopped, and when."""
+
+    full: nn.Module
+    outcome: Outcome
+    rows: Tensor
+    bar: Any
+
+    def leave(self, who: Tensor, values: Mapping[str, Tensor], *, reason: int, steps: int) -> None:
+        """Images ``who``, (B,) booleans of those that are left, stop with these parameters."""
+        gone = self.rows[who]
+        copy_rows({name: value[who] for name, value in values.items()}, self.full, gone)
+        self.outcome.reason[gone.cpu()] = reason
+        self.outcome.steps[gone.cpu()] = steps
+        self.bar.update(len(gone))
+        self.rows = self.rows[~who]
 
 
 class _Separate:
     """The images of one chunk that have not stopped yet."""
 
     def __init__(
-        self, given: Given, guide: nn.Module, settings: Optimisation, *, rows: Tensor, density: bool
+        self,
+        given: Given,
+        guide: nn.Module,
+        settings: Optimisation,
+        *,
+        record: _Record,
+        objective: str,
     ) -> None:
-        self.given, self.guide, self.rows = given, guide, rows
-        self.settings, self.density = settings, density
+        self.given, self.guide, self.record = given, guide, record
+        self.settings, self.objective = settings, objective
         self.optimiser = settings.optimiser(guide)
-        self.watch = settings.stopping.watch(len(rows), given.x)
+        self.watch = settings.stopping.watch(len(given), given.x)
         self.kept = rows_of(guide, slice(None))  # where an image goes back to if it fails
         self._open_window()
 
-    def run(self, full: nn.Module, outcome: Outcome, bar: Any) -> None:
-        """Fit, and write every image's parameters into the guide of all."""
+    def run(self) -> None:
+        """Fit all, until the last has stopped."""
         for step in range(1, self.settings.max_steps + 1):
             finite = self._step()
             if not bool(finite.all()):
-                self._leave(~finite, 2, step, full, outcome, bar)
-                if not len(self.rows):
-                    return
-            if self.seen == self.settings.stopping.window:
-                mean, error = self._window()
-                done = self.watch.look(mean, error)
+                self._leave(~finite, NON_FINITE, step)
+            if self.seen == self.settings.stopping.window and len(self.given):
+                done = self.watch.look(*self._window())
                 self.kept = {name: total / self.seen for name, total in self.total.items()}
                 if bool(done.any()):
-                    self._leave(done, 1, step, full, outcome, bar)
-                    if not len(self.rows):
-                        return
+                    self._leave(done, CONVERGED, step)
                 self._open_window()
+            if not len(self.given):
+                return
         self.kept = rows_of(self.guide, slice(None))
-        everything = torch.ones_like(self.rows, dtype=torch.bool)
-        self._leave(everything, 0, self.settings.max_steps, full, outcome, bar)
+        everything = torch.ones(len(self.given), dtype=torch.bool, device=self.given.x.device)
+        self._leave(everything, STEP_LIMIT, self.settings.max_steps)
 
     def _step(self) -> Tensor:
         """One step of all; where bound and gradient were finite, (B,)."""
         parameters = dict(self.guide.named_parameters())
-        bound = _bound(self.given, self.guide, self.settings.num_particles, density=self.density)
-        gradients = torch.autograd.grad(-bound.sum(), list(parameters.values()))
+        bound = _bound(
+            self.given, self.guide, self.settings.num_particles, objective=self.objective
+        )
+        gradients = torch.autograd.grad(
+            -bound.sum(), list(parameters.values()), allow_unused=True, materialize_grads=True
+        )
         bound = bound.detach()
         finite = bound.isfinite()
         for parameter, gradient in zip(parameters.values(), gradients, strict=True):
@@ -193,9 +237,9 @@ class _Separate:
             for name, parameter in parameters.items():
                 self.total[name] += parameter
         self.seen += 1
-        value = bound.double() - self.first if self.seen > 1 else bound.double() * 0
         if self.seen == 1:
             self.first = bound.double()
+        value = bound.double() - self.first
         self.sum += value
         self.squares += value.square()
         return finite
@@ -203,8 +247,8 @@ class _Separate:
     def _open_window(self) -> None:
         self.seen = 0
         self.total = {name: torch.zeros_like(p) for name, p in self.guide.named_parameters()}
-        zeros = torch.zeros(len(self.rows), dtype=torch.float64, device=self.given.x.device)
-        self.sum, self.squares, self.first = zeros, zeros.clone(), zeros.clone()
+        zeros = torch.zeros(len(self.given), dtype=torch.float64, device=self.given.x.device)
+        self.first, self.sum, self.squares = zeros, zeros.clone(), zeros.clone()
 
     def _window(self) -> tuple[Tensor, Tensor]:
         """Mean of the window's bounds, and its standard error; sums are relative to the first."""
@@ -212,19 +256,12 @@ class _Separate:
         variance = (self.squares / self.seen - mean.square()).clamp_min(0)
         return self.first + mean, (variance / (self.seen - 1)).sqrt()
 
-    def _leave(
-        self, who: Tensor, reason: int, step: int, full: nn.Module, outcome: Outcome, bar: Any
-    ) -> None:
+    def _leave(self, who: Tensor, reason: str, steps: int) -> None:
         """Images stop: their parameters are kept, and the batch is made smaller."""
-        gone = self.rows[who]
-        copy_rows({name: values[who] for name, values in self.kept.items()}, full, gone)
-        outcome.reason[gone.cpu()] = reason
-        outcome.steps[gone.cpu()] = step
-        bar.update(len(gone))
+        self.record.leave(who, self.kept, reason=REASONS.index(reason), steps=steps)
         stay = (~who).nonzero().flatten()
-        size, state = len(self.rows), self.optimiser.state
+        size, state = len(self.given), self.optimiser.state
         old = list(self.guide.parameters())
-        self.rows = self.rows[stay]
         self.given = self.given.select(stay)
         self.guide = with_rows(self.guide, stay, size)
         self.watch.keep(stay)
@@ -232,8 +269,8 @@ class _Separate:
             {name: values[stay] for name, values in table.items()}
             for table in (self.kept, self.total)
         )
-        self.sum, self.squares, self.first = (
-            values[stay] for values in (self.sum, self.squares, self.first)
+        self.first, self.sum, self.squares = (
+            values[stay] for values in (self.first, self.sum, self.squares)
         )
         if len(stay):
             self.optimiser = self.settings.optimiser(self.guide)
@@ -253,9 +290,9 @@ class _Shared:
     """All images, under weights that they share."""
 
     def __init__(
-        self, given: Given, guide: nn.Module, settings: Optimisation, *, density: bool, chunk: int
+        self, given: Given, guide: nn.Module, settings: Optimisation, *, objective: str, chunk: int
     ) -> None:
-        self.guide, self.settings, self.density = guide, settings, density
+        self.guide, self.settings, self.objective = guide, settings, objective
         self.optimiser = settings.optimiser(guide)
         starts = range(0, len(given), chunk)
         self.parts = [given.select(slice(i, i + chunk)) for i in starts]
@@ -272,7 +309,7 @@ class _Shared:
             step += 1
             mean = self._step()
             if not math.isfinite(mean):
-                reason = 2
+                reason = REASONS.index(NON_FINITE)
                 break
             for group in self.optimiser.param_groups:
                 group["lr"] = self.settings.lr * float(watch.factor)
@@ -295,7 +332,7 @@ class _Shared:
         self.optimiser.zero_grad()
         total = 0.0
         for part in self.parts:
-            bound = _bound(part, self.guide, self.settings.num_particles, density=self.density)
+            bound = _bound(part, self.guide, self.settings.num_particles, objective=self.objective)
             (-bound.sum() / self.size).backward()
             total += float(bound.detach().sum())
         if math.isfinite(total):
@@ -303,8 +340,15 @@ class _Shared:
         return total / self.size
 
 
-def _bound(given: Given, guide: nn.Module, num_particles: int, *, density: bool) -> Tensor:
-    """Estimate of the bound, (B,): the KL term in closed form where there is one."""
-    drawn = draw(given.pair.model, guide, given.x, num_particles=num_particles, **given.conditions)
-    rest = -drawn.kl if density else drawn.log_prior
+def _bound(given: Given, guide: nn.Module, num_particles: int, *, objective: str) -> Tensor:
+    """Estimate of the objective, (B,), whose gradient is that of :class:`Optimisation`."""
+    drawn = draw(
+        given.pair.model, guide, given.x, num_particles=num_particles, y=given.y, mask=given.mask
+    )
+    if objective == "path":
+        rest = drawn.log_prior - drawn.log_q_stopped
+    elif objective == "kl":
+        rest = -drawn.kl
+    else:
+        rest = drawn.log_prior
     return (drawn.log_likelihood + rest).mean(0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from inference.pareto import pareto_k_hat
@@ -21,7 +22,7 @@ from inference.particles import (
 from inference.posterior.given import Given
 from inference.posterior.guides.rows import with_rows
 from inference.posterior.latents import draw_latents, log_density
-from inference.posterior.reconstruction import Draw, check_draw
+from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 
@@ -171,7 +172,7 @@ class Posterior:
         return {name: torch.cat([p[name] for p in parts], 1) for name in parts[0]}
 
     def log_prob(self, latents: Mapping[str, Tensor]) -> Tensor:
-        """log q(z | x_seen) of continuous latents (\\*batch, B, \\*event_shape): (\\*batch, B), nats.
+        """log q(z | x_seen), nats, (\\*batch, B), of latents (\\*batch, B, \\*event_shape).
 
         Raises
         ------
@@ -300,9 +301,13 @@ class Posterior:
     def _log_weights(self, num_particles: int) -> Tensor:
         chunk = max(1, self.max_elements // (numbers_per_particle(self.pair) * len(self)))
         counts = [min(chunk, num_particles - i) for i in range(0, num_particles, chunk)]
-        model, x, conditions = self.pair.model, self.x, self.given.conditions
         return torch.cat(
-            [draw(model, self.guide, x, num_particles=k, **conditions).log_weight for k in counts]
+            [
+                draw(
+                    self.pair.model, self.guide, self.x, num_particles=k, y=self.y, mask=self.mask
+                ).log_weight
+                for k in counts
+            ]
         )
 
     def _pieces(self, n: int, seed: int) -> Iterator[tuple[dict[str, Tensor], int]]:
@@ -317,12 +322,15 @@ class Posterior:
             with undisturbed(self.pair):
                 return self._decode_mean(latents)
         with undisturbed(self.pair, seed=stream(seed, "pixels")):
-            drawn: Tensor = self.pair.decode(latents, y=self.y)["x"].sample()
+            drawn: Tensor = self._decoded(latents).sample()
             return drawn
 
     def _decode_mean(self, latents: Mapping[str, Tensor]) -> Tensor:
-        mean: Tensor = self.pair.decode(latents, y=self.y)["x"].mean
+        mean: Tensor = self._decoded(latents).mean
         return mean
+
+    def _decoded(self, latents: Mapping[str, Tensor]) -> TorchDistribution:
+        return decoded_from(self.pair, latents, x=self.x, y=self.y, mask=self.mask)
 
     def _with_seen(self, images: Tensor) -> Tensor:
         return images if self.mask is None else torch.where(self.mask, self.x, images)

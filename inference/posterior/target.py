@@ -15,9 +15,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from inference.learning.capture import leave_out_what_does_nothing
 from inference.particles import log_density, numbers_per_particle, weigh
-from inference.undisturbed import evaluating
+from inference.undisturbed import device_of, evaluating
 from pyro_models import Pair, UsageError
-from pyro_models.pair import Classifies, pixel_mask
+from pyro_models.pair import Classifies, ConditionsOnPixels, pixel_mask
 
 __all__ = ["At", "Target", "condition", "log_label_prior"]
 
@@ -133,16 +133,11 @@ class Target:
     def _drawn(self, source: Callable[..., Any], num_chains: int) -> Tensor:
         plate = pyro.plate("_particles", num_chains, dim=-2, device=self.x.device)
         model = source is self.pair.model
-        given: dict[str, Any] = (
-            {"y": self.y, "n": len(self.x)}
-            if model
-            else {
-                "y": self.y,
-                "mask": self.mask,
-            }
-        )
+        # a prior p(z | x_C) is asked with x, any other by generating
+        generate = model and not isinstance(self.pair, ConditionsOnPixels)
+        given: dict[str, Any] = {"n": len(self.x)} if generate else {"mask": self.mask}
         with evaluating(self.pair), plate, pyro.poutine.trace() as handler:
-            source(*(() if model else (self.x,)), **given)
+            source(*(() if generate else (self.x,)), y=self.y, **given)
         sites = handler.trace.nodes
         shape = (num_chains, len(self.x))
         values = {
@@ -288,10 +283,13 @@ def condition(
             f"x must have the shape (B, {', '.join(map(str, pair.data_shape))}) with B ≥ 1; got "
             f"{tuple(x.shape)}"
         )
-    target = Target(pair, x, pixel_mask(mask, pair.data_shape, x), y, guide)
+    device = device_of(pair)
+    x = x.detach().to(device, next(iter(pair.parameters())).dtype)
+    seen = pixel_mask(None if mask is None else mask.to(device), pair.data_shape, x)
+    target = Target(pair, x, seen, None if y is None else y.to(device), guide)
     with evaluating(pair), torch.no_grad():  # with Pyro's checks, once
         z = target.x.new_zeros(1, len(x), target.dim)
-        found = weigh(pair.model, x, target.unpack(z), mask=target.mask, y=y)
+        found = weigh(pair.model, x, target.unpack(z), mask=target.mask, y=target.y)
     for name in target.sites:
         support = found.model_sites[name]["fn"].support
         if getattr(support, "base_constraint", support) is not torch.distributions.constraints.real:

@@ -7,15 +7,28 @@ from collections.abc import Callable
 from torch import nn
 
 from inference.posterior.guides.auto_normal import AUTO_NORMAL
+from inference.posterior.guides.encoder import ENCODER, REFINED
 from inference.posterior.guides.family import Family
+from inference.posterior.guides.full_covariance import FULL_COVARIANCE
+from inference.posterior.guides.laplace import LAPLACE
+from inference.posterior.guides.low_rank import LOW_RANK
 from inference.posterior.guides.normal import NORMAL
+from inference.posterior.guides.point import POINT
+from inference.posterior.guides.prior import PRIOR
 from pyro_models import UsageError
 
 __all__ = ["GUIDES", "Family", "guide_family", "register_guide"]
 
 GUIDES: dict[str, Family] = {
+    "prior": PRIOR,
+    "encoder": ENCODER,
+    "refined": REFINED,
     "auto_normal": AUTO_NORMAL,
     "normal": NORMAL,
+    "full_covariance": FULL_COVARIANCE,
+    "low_rank": LOW_RANK,
+    "laplace": LAPLACE,
+    "point": POINT,
 }
 
 

@@ -60,6 +60,11 @@ class AutoNormalGuide(nn.Module):
         with pyro.get_param_store().scope():
             self.auto(x, y=y, n=n, mask=mask)
 
+    def means(self) -> dict[str, Tensor]:
+        """E[z] of every site, (B, \\*event_shape); of latents without a bounded range."""
+        with torch.no_grad(), pyro.get_param_store().scope():
+            return dict(self.auto.median())
+
 
 def _plate(
     x: Tensor, *, y: Tensor | None = None, n: int | None = None, mask: Tensor | None = None

@@ -29,7 +29,9 @@ class Family:
     fitted
         Whether its parameters are then fitted by gradients.
     density
-        Whether q has a density; without one there is no bound, and log p(x, z) is maximised.
+        Whether q has a density; without one there is no bound.
+    objective
+        What is maximised, of :data:`inference.posterior.optimisation.OBJECTIVES`.
     finish
         What is made of the fitted guide: ``finish(given, guide)``.
     """
@@ -37,6 +39,7 @@ class Family:
     make: Callable[..., nn.Module]
     fitted: bool = True
     density: bool = True
+    objective: str = "path"
     finish: Callable[[Given, nn.Module], nn.Module] | None = None
 
     def __call__(self, given: Given, options: Mapping[str, Any], *, name: str) -> nn.Module:

@@ -14,7 +14,7 @@ from inference.posterior.guides.family import Family
 from pyro_models import UsageError
 from pyro_models.pair import data_plate
 
-__all__ = ["NORMAL", "NormalGuide", "check_scale"]
+__all__ = ["NORMAL", "NormalGuide", "check_scale", "start_at_prior"]
 
 
 class NormalGuide(nn.Module):
@@ -46,6 +46,10 @@ class NormalGuide(nn.Module):
             for name, loc in self.loc.items():
                 q = dist.Normal(loc, self.log_scale[name].exp())
                 pyro.sample(name, q.to_event(loc.dim() - 1))
+
+    def means(self) -> dict[str, Tensor]:
+        """E[z] of every site, (B, \\*event_shape)."""
+        return dict(self.loc.items())
 
 
 def check_scale(scale: float) -> float:

@@ -124,6 +124,21 @@ def test_a_conditional_pair_is_scored_by_its_own_bound(data: ImageData) -> None:
     assert score.value == pytest.approx(float(bound.mean()), rel=1e-5)
 
 
+def test_annealing_starts_a_conditional_pair_from_its_own_prior(data: ImageData) -> None:
+    """Agrees with the exact integral over one latent, also where p(z | x_C) is far from N(0, 1)."""
+    pair = CompletionCVAE(SHAPE, latent_dim=1, hidden=[8])
+    with torch.no_grad():
+        pair.model.decoder.body[0].weight[:, 0].mul_(5)
+        pair.model.prior.head.linear.weight[0].mul_(20)
+    x = data.prepared("test", limit=8).x
+    truth = conditional_log_prob(pair, x, LEFT, evidence_options={"method": "quadrature"})
+    options = {"method": "annealing", "num_chains": 32, "num_temperatures": 50}
+    found = conditional_log_prob(pair, x, LEFT, evidence_options=options)
+    assert (found.kind, truth.kind) == ("lower bound", "estimate")
+    off = (found.value - truth.value) / (found.standard_error + 0.01)
+    assert float(off.abs().max()) < 4.5
+
+
 def test_densities_probabilities_and_bounds_never_share_a_column(
     mixture: BernoulliMixture, ppca: PPCA, data: ImageData
 ) -> None:
