@@ -97,7 +97,7 @@ def seen_pixels(
 
 
 def mask_name(mask: Mask) -> str:
-    """What to call a mask in a table: its name, its file's, or ``mask`` and a checksum for an array.
+    """What to call a mask in a table: its name, its file's, or a checksum of an array.
 
     >>> mask_name("left"), mask_name(torch.tensor([True, False]))
     ('left', 'mask_4e2e0262')

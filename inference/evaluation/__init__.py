@@ -3,8 +3,8 @@
 from inference.evaluation.accuracy import accuracy
 from inference.evaluation.annealing import Annealed, anneal
 from inference.evaluation.bracket import Bracket, bracket
-from inference.evaluation.completion import evaluate_completion
 from inference.evaluation.comparison import Comparison, compare
+from inference.evaluation.completion import evaluate_completion
 from inference.evaluation.diagnostics import Diagnostics, diagnose, pareto_k_hat
 from inference.evaluation.estimates import LogWeights, exact_log_prob, log_weights
 from inference.evaluation.evaluate import Evaluation, evaluate
