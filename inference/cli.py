@@ -23,6 +23,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "sweep": commands.sweep,
     "sample": commands.sample,
     "plot": commands.plot,
+    "complete": commands.complete,
     "demo": report.demo,
 }
 

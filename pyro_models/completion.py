@@ -14,7 +14,7 @@ from torch.distributions import constraints
 from pyro_models.autoencoder import Autoencoder
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood
-from pyro_models.masks import MASKS, seen_pixels
+from pyro_models.masks import MASKS, mask_name, seen_pixels
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_decoder, make_encoder
 from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
 
@@ -276,7 +276,7 @@ class CompletionCVAE(Autoencoder):
     @property
     def given(self) -> str:
         """What is conditioned on, for scores: ``x_left``, or ``x_left or x_top``."""
-        return " or ".join(f"x_{name}" for name in self.masks)
+        return " or ".join(f"x_{mask_name(m, fraction=self.fraction)}" for m in self.masks)
 
     def conditioning(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """C as booleans, (B, \\*data_shape); with a mask, only what is seen of it."""

@@ -96,12 +96,16 @@ def seen_pixels(
     return seen
 
 
-def mask_name(mask: Mask) -> str:
+def mask_name(mask: Mask, *, fraction: float = 0.5) -> str:
     """What to call a mask in a table: its name, its file's, or a checksum of an array.
+
+    With ``random`` goes the fraction of pixels it sees.
 
     >>> mask_name("left"), mask_name(torch.tensor([True, False]))
     ('left', 'mask_4e2e0262')
     """
+    if isinstance(mask, str) and mask == "random":
+        return f"random_{fraction:g}"
     if isinstance(mask, str | Path):
         return Path(mask).stem if str(mask).endswith(".npy") else str(mask)
     seen = torch.as_tensor(mask).bool().cpu().numpy()

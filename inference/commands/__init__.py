@@ -1,5 +1,6 @@
 """What the subcommands of ``pyro-models`` do; options are named as in the Python interface."""
 
+from inference.commands.completion import complete
 from inference.commands.judge import compare, diagnose, evaluate
 from inference.commands.show import FIGURES, plot, sample
 from inference.commands.sweep import sweep
@@ -8,6 +9,7 @@ from inference.commands.train import recorded_options, train
 __all__ = [
     "FIGURES",
     "compare",
+    "complete",
     "diagnose",
     "evaluate",
     "plot",

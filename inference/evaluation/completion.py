@@ -120,6 +120,8 @@ def evaluate_completion(
     *,
     split: str = "test",
     limit: int | None = None,
+    fraction: float = 0.5,
+    log_prob: bool = True,
     guide: str | Posterior | Callable[..., Any] = "best",
     complete_options: Mapping[str, Any] | None = None,
     evidence_options: Mapping[str, Any] | None = None,
@@ -146,6 +148,10 @@ def evaluate_completion(
         the name ``random`` takes the seed).
     split, limit
         Which data; only the first ``limit``.
+    fraction
+        Of pixels that the mask ``random`` sees, drawn for each datum.
+    log_prob
+        False: the squared error alone, which takes no evidence.
     guide, complete_options
         Of :func:`inference.posterior.complete`.
     evidence_options
@@ -184,11 +190,11 @@ def evaluate_completion(
     if not isinstance(pair, Tensor):
         check_pair_fits_data(pair, data, splits=[split], seed=seed)
     prepared = data.prepared(split, seed=seed, limit=limit)
-    seen = seen_pixels(mask, data.data_shape, num_data=len(prepared), seed=seed)
+    seen = seen_pixels(mask, data.data_shape, num_data=len(prepared), fraction=fraction, seed=seed)
     seen = seen.expand(prepared.x.shape)
     if bool(seen.flatten(1).all(1).any()):
         raise UsageError("the mask sees every pixel of a datum: there is nothing to complete")
-    describe = _Describe(data, split, seed, seen, f"x_{mask_name(mask)}")
+    describe = _Describe(data, split, seed, seen, f"x_{mask_name(mask, fraction=fraction)}")
     if isinstance(pair, Tensor):
         error = _squared_error(pair.expand(prepared.x.shape), prepared.x, seen)
         return Evaluation(
@@ -202,6 +208,7 @@ def evaluate_completion(
         prepared,
         describe,
         name=name,
+        log_prob=log_prob,
         evidence_options={"progress": progress, **(evidence_options or {})},
         complete_options={"guide": guide, "progress": progress, **(complete_options or {})},
     )
@@ -213,6 +220,7 @@ def _evaluate_pair(
     describe: _Describe,
     *,
     name: str | None,
+    log_prob: bool,
     evidence_options: Mapping[str, Any],
     complete_options: Mapping[str, Any],
 ) -> Evaluation:
@@ -231,6 +239,8 @@ def _evaluate_pair(
     quantity = "conditional_log_likelihood"
     if pair.likelihood.measure is None:
         absent[quantity] = pair.likelihood.no_probability
+    elif not log_prob:
+        absent[quantity] = "not asked for"
     else:
         found = conditional_log_prob(
             pair, x, mask, y=y, evidence_options=evidence_options, seed=seed

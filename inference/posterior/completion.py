@@ -76,6 +76,7 @@ def complete(
     num_samples: int = 8,
     num_latents: int = 100,
     pixels: Draw = "sample",
+    fraction: float = 0.5,
     infer_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
@@ -107,6 +108,8 @@ def complete(
         Draws of the latents that the mean is averaged over, where it is not exact.
     pixels
         ``"sample"``: x_unseen ~ p(x | z). ``"mean"``: E[x | z] of the sampled z.
+    fraction
+        Of pixels that the mask ``random`` sees, drawn for each datum.
     infer_options
         Options of :func:`inference.posterior.infer`, such as ``{"max_steps": 500}``.
     seed
@@ -144,7 +147,8 @@ def complete(
         raise UsageError(f"give data of shape ({shape}), B ≥ 1; got {tuple(x.shape)}")
     like = next(iter(pair.parameters()))
     x = x.detach().to(like.device, like.dtype)
-    seen = seen_pixels(mask, pair.data_shape, num_data=len(x), seed=seed).to(x.device)
+    seen = seen_pixels(mask, pair.data_shape, num_data=len(x), fraction=fraction, seed=seed)
+    seen = seen.to(x.device)
     pair.likelihood.check(x, seen)
     labels = labels_for(y, len(x), device_of(pair))
     if guide == "best":

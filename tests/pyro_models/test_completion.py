@@ -78,7 +78,7 @@ def test_of_several_sets_the_data_take_one_each_and_each_is_a_pair() -> None:
     rows = torch.arange(1, 7, 3)  # those that had this set in the batch
     whole = pair.decode(z, x=x)["x"].mean[rows]
     torch.testing.assert_close(alone.decode(z, x=x)["x"].mean[rows], whole)
-    assert pair.given == "x_left or x_bottom or x_random"
+    assert pair.given == "x_left or x_bottom or x_random_0.5"
 
 
 @pytest.mark.parametrize(

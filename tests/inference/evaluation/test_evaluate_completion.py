@@ -203,4 +203,7 @@ def test_random_pixels_are_drawn_for_each_datum_and_the_same_for_every_pair(
         wanted = mixture.exact_log_prob(x) - mixture.exact_log_prob(x, mask)
     score = found.scores["conditional_log_likelihood"]
     assert score.value == pytest.approx(float(wanted.mean()), rel=1e-5)
-    assert score.given == "x_random"
+    assert score.given == "x_random_0.5"
+    fewer = evaluate_completion(mixture, data, "random", limit=30, fraction=0.25, log_prob=False)
+    assert fewer.scores["mse_unseen"].given == "x_random_0.25"
+    assert fewer.absent["conditional_log_likelihood"] == "not asked for"
