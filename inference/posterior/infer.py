@@ -36,10 +36,11 @@ def infer(
     y: Tensor | None = None,
     guide: str | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
     guide_options: Mapping[str, Any] | None = None,
+    resample: int | None = None,
     num_particles: int = 1,
     estimator: str | None = None,
     optimizer: str | Callable[..., Optimizer] = "Adam",
-    lr: float = 0.1,
+    lr: float | None = None,
     optimizer_options: Mapping[str, Any] | None = None,
     stopping: Plateau | None = None,
     max_steps: int = 2000,
@@ -70,6 +71,9 @@ def infer(
         a guide, a guide, or a :class:`inference.posterior.guides.Family`.
     guide_options
         Of the guide, such as ``{"rank": 3}``.
+    resample
+        Draw so many values from the guide and resample them by their importance weights: see
+        :meth:`Posterior.resampled`.
     num_particles
         Samples of z per step and image.
     estimator
@@ -77,7 +81,7 @@ def infer(
         guide's family unless given.
     optimizer, lr, optimizer_options
         An optimiser of ``torch.optim`` by name, class or function; it must treat every number on
-        its own, as Adam does.
+        its own, as Adam does. The rate is that of the guide's family unless given.
     stopping
         When an image stops: see :class:`inference.posterior.plateau.Plateau`, whose defaults hold
         unless given.
@@ -110,7 +114,7 @@ def infer(
     settings = Optimisation(
         num_particles=num_particles,
         optimizer=optimizer,
-        lr=lr,
+        lr=family.lr if lr is None else lr,
         optimizer_options=dict(optimizer_options or {}),
         stopping=stopping or Plateau(),
         max_steps=max_steps,
@@ -133,7 +137,7 @@ def infer(
         if family.finish is not None:
             module = family.finish(images, module)
         module = detached(module)
-    return Posterior(
+    posterior = Posterior(
         given=images,
         guide=module,
         name=name,
@@ -145,6 +149,7 @@ def infer(
         seed=seed,
         max_elements=max_elements,
     )
+    return posterior if resample is None else posterior.resampled(resample, seed=seed)
 
 
 def _objective(family: Family, estimator: str | None) -> str:

@@ -202,8 +202,10 @@ class _Separate:
             if not bool(finite.all()):
                 self._leave(~finite, NON_FINITE, step)
             if self.seen == self.settings.stopping.window and len(self.given):
-                done = self.watch.look(*self._window())
-                self.kept = {name: total / self.seen for name, total in self.total.items()}
+                mean, error = self._window()
+                worse = self.watch.is_worse(mean, error)
+                done = self.watch.look(mean, error)
+                self._keep(worse)
                 if bool(done.any()):
                     self._leave(done, CONVERGED, step)
                 self._open_window()
@@ -243,6 +245,14 @@ class _Separate:
         self.sum += value
         self.squares += value.square()
         return finite
+
+    @torch.no_grad()
+    def _keep(self, worse: Tensor) -> None:
+        """Keep the window's average; where the window was worse than the best, go back to that."""
+        for name, parameter in self.guide.named_parameters():
+            back = worse.reshape(-1, *(1,) * (parameter.dim() - 1))
+            self.kept[name] = torch.where(back, self.kept[name], self.total[name] / self.seen)
+            parameter.copy_(torch.where(back, self.kept[name], parameter))
 
     def _open_window(self) -> None:
         self.seen = 0

@@ -32,6 +32,8 @@ class Family:
         Whether q has a density; without one there is no bound.
     objective
         What is maximised, of :data:`inference.posterior.optimisation.OBJECTIVES`.
+    lr
+        Learning rate that suits its parameters.
     finish
         What is made of the fitted guide: ``finish(given, guide)``.
     """
@@ -40,6 +42,7 @@ class Family:
     fitted: bool = True
     density: bool = True
     objective: str = "path"
+    lr: float = 0.1
     finish: Callable[[Given, nn.Module], nn.Module] | None = None
 
     def __call__(self, given: Given, options: Mapping[str, Any], *, name: str) -> nn.Module:
