@@ -45,7 +45,7 @@ def draw_latents(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
 
 
 def mean_of(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
-    """E_q of every continuous site, (B, \\*event_shape), by n draws of what it is conditioned on."""
+    """E_q of the continuous sites, (B, \\*event_shape): n draws of what each is conditioned on."""
     with pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=given.x.device):
         drawn = poutine.trace(guide).get_trace(given.x, **given.conditions)
     means = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -11,9 +12,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from inference.posterior.given import Given, Moments
+from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
-from inference.posterior.guides.normal import start_at_prior
+from inference.posterior.guides.full_covariance import FULL_COVARIANCE, FullCovarianceGuide
 from pyro_models import UsageError
 from pyro_models.pair import data_plate
 
@@ -36,9 +37,6 @@ def flows_package(module: str) -> ModuleType:
         raise UsageError(
             'flow guides need the package zuko: pip install "pyro-models[flows]"'
         ) from error
-
-
-_SLOWER = 0.1  # the form of a flow is learned more slowly than its place, or it takes its part
 
 
 class SplineFlow(TorchDistribution):
@@ -112,36 +110,27 @@ class FlowGuide(nn.Module):
 
     Parameters
     ----------
-    start
-        Mean and scale to begin with, by site, (B, d); the flow starts as that Normal.
+    normals
+        The Normals that it starts as, by site: mean (B, d) and triangular scale (B, d, d).
     bins
         Of each spline.
     """
 
-    def __init__(self, start: dict[str, Moments], *, bins: int = 6) -> None:
+    def __init__(self, normals: Mapping[str, tuple[Tensor, Tensor]], *, bins: int = 6) -> None:
         super().__init__()
         if bins < 2:
             raise UsageError(f"a spline needs at least 2 bins; got {bins}")
-        several = [name for name, m in start.items() if m.mean.dim() != 2]
-        if several:
-            raise UsageError(f"the guide flow is of vectors, and {several[0]} is none")
-        self.loc = nn.ParameterDict({n: nn.Parameter(m.mean.clone()) for n, m in start.items()})
-        self.log_scale = nn.ParameterDict(
-            {name: nn.Parameter(m.scale.log()) for name, m in start.items()}
-        )
-        self.lower = nn.ParameterDict(
-            {
-                name: nn.Parameter(m.mean.new_zeros(len(m.mean), 2, *(m.mean.shape[1:] * 2)))
-                for name, m in start.items()
-            }
-        )
-        # equal bins of slope 1: the identity
-        self.splines = nn.ParameterDict(
-            {
-                name: nn.Parameter(m.mean.new_zeros(len(m.mean), 2, m.mean.shape[1], 3 * bins - 1))
-                for name, m in start.items()
-            }
-        )
+        self.loc, self.log_scale = nn.ParameterDict(), nn.ParameterDict()
+        self.lower, self.splines = nn.ParameterDict(), nn.ParameterDict()
+        for name, (mean, tril) in normals.items():
+            scale = tril.diagonal(dim1=-2, dim2=-1)
+            second = tril / scale.unsqueeze(-1)
+            self.loc[name] = nn.Parameter(mean.clone())
+            self.log_scale[name] = nn.Parameter(scale.log())
+            self.lower[name] = nn.Parameter(torch.stack([torch.zeros_like(second), second], 1))
+            # equal bins of slope 1: the identity
+            size, dim = mean.shape
+            self.splines[name] = nn.Parameter(mean.new_zeros(size, 2, dim, 3 * bins - 1))
 
     def forward(
         self,
@@ -155,14 +144,18 @@ class FlowGuide(nn.Module):
         with data_plate(x, n, x):
             for name, loc in self.loc.items():
                 lower, splines = (p[name].transpose(0, 1) for p in (self.lower, self.splines))
-                lower, splines = _SLOWER * lower, _SLOWER * splines
                 pyro.sample(name, SplineFlow(loc, self.log_scale[name], lower, splines))
 
 
-def _make(given: Given, *, bins: int = 6, scale: float = 0.1) -> FlowGuide:
-    """Start as a Normal at the prior's means, with its scales times ``scale``."""
+def _make(given: Given, *, start: nn.Module, bins: int = 6) -> FlowGuide:
+    """Start as the fitted Normals: from afar the splines would take the part of μ."""
     flows_package("transforms")
-    return FlowGuide(start_at_prior(given, scale), bins=bins)
+    with torch.no_grad():
+        normals = cast(FullCovarianceGuide, start).marginals()
+    several = [name for name, (mean, _) in normals.items() if mean.dim() != 2]
+    if several:
+        raise UsageError(f"the guide flow is of vectors, and {several[0]} is none")
+    return FlowGuide(normals, bins=bins)
 
 
-FLOW = Family(_make)
+FLOW = Family(_make, begins_with=FULL_COVARIANCE, lr=0.01)
