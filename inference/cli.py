@@ -20,6 +20,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": commands.evaluate,
     "compare": commands.compare,
     "diagnose": commands.diagnose,
+    "guides": commands.guides,
     "sweep": commands.sweep,
     "sample": commands.sample,
     "plot": commands.plot,

@@ -306,8 +306,10 @@ def log_density(
     """
     (first, *_) = latents.values()
     plate = pyro.plate("_particles", len(first), dim=_PARTICLE_DIM, device=x.device)
+    # where Pyro's AutoNormal has its density: the real line is transformed to itself
+    unconstrained = {f"{name}_unconstrained": value for name, value in latents.items()}
     with plate:
-        given = poutine.trace(_Given(latents)).get_trace(x)
+        given = poutine.trace(_Given({**unconstrained, **latents})).get_trace(x)
     with plate, poutine.enum(first_available_dim=_ENUMERATION_DIM):
         replayed = poutine.trace(poutine.replay(guide, trace=given)).get_trace(x, y=y, mask=mask)
     terms = [_log_prob(site) for site in _sites(replayed).values()]

@@ -1,5 +1,6 @@
 """What the subcommands of ``pyro-models`` do; options are named as in the Python interface."""
 
+from inference.commands.guides import guides
 from inference.commands.judge import compare, diagnose, evaluate
 from inference.commands.show import FIGURES, plot, sample
 from inference.commands.sweep import sweep
@@ -10,6 +11,7 @@ __all__ = [
     "compare",
     "diagnose",
     "evaluate",
+    "guides",
     "plot",
     "recorded_options",
     "sample",

@@ -17,6 +17,7 @@ from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.scores import Kind
 from inference.learning.settings import check_seed
 from inference.particles import MAX_ELEMENTS
+from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
 from inference.posterior.transition import CHUNK
 from inference.undisturbed import stream, undisturbed
@@ -97,10 +98,15 @@ class Evidence:
         what = "log p(x)" if self.given is None else f"log p(x | {self.given})"
         spread = "" if math.isnan(error) else f" ± {error:.3f}"
         bound = " in expectation" if self.kind == "lower bound" else ""
+        by = ""
+        if self.method != "exact":
+            details.append(f"seed {self.seed}")
+            error_of = "error" if self.method == "quadrature" else "Monte-Carlo error"
+            by = f", by {', '.join([self.method, *details])}; {error_of} "
+            by += f"{self.monte_carlo_error:.4f}"
         return (
             f"{what} {mean:.3f}{spread} nats per datum over {len(self):,} data "
-            f"({self.kind}{bound}, by {', '.join([self.method, *details, f'seed {self.seed}'])}; "
-            f"Monte-Carlo error {self.monte_carlo_error:.3f})"
+            f"({self.kind}{bound}{by})"
         )
 
 
@@ -111,7 +117,7 @@ def evidence(
     mask: Tensor | None = None,
     y: Tensor | None = None,
     method: str = "best",
-    guide: Callable[..., Any] | None = None,
+    guide: str | Callable[..., Any] | None = None,
     num_particles: int = 1000,
     num_chains: int = 16,
     num_temperatures: int = 1000,
@@ -136,9 +142,9 @@ def evidence(
         ``"annealing"``: annealed importance sampling; ``"importance"``: L_K. ``"best"``: the first
         of these that there is.
     guide
-        Any guide with a density, such as a posterior from ``infer``. For importance sampling the
-        proposal, the pair's own unless given; for annealing where the path starts, the prior unless
-        given.
+        Any guide with a density, such as a posterior from ``infer``, or a name that ``infer``
+        knows. For importance sampling the proposal, the pair's own unless given; for annealing
+        where the path starts, the prior unless given.
     num_particles
         K of importance sampling.
     num_chains, num_temperatures, num_leapfrog, schedule
@@ -168,6 +174,8 @@ def evidence(
     check_seed(seed)
     mask = pixel_mask(mask, pair.data_shape, x)
     used = _best(pair) if method == "best" else method
+    if isinstance(guide, str):
+        guide = infer(pair, x, mask=mask, y=y, guide=guide, seed=seed, progress=progress)
     limit = max_elements or (MAX_ELEMENTS if used in ("exact", "importance") else CHUNK)
     with tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar:
         if used == "exact":

@@ -14,11 +14,13 @@ and a notebook shows it as a cell's last value (after ``%matplotlib inline``).
 ``mixture_means``            the mean image of every component of a mixture
 ``learning_curves``          the bound, epoch by epoch
 ``latent_use``               KL and variances of each latent dimension
+``guide_gaps``               what guides lose: approximation and amortisation gap
 ``setting_curves``           a score against a setting, with error bars over seeds
 ===========================  ====================================================================
 """
 
 from inference.figures.curves import learning_curves
+from inference.figures.guides import guide_gaps
 from inference.figures.images import (
     class_grid,
     interpolation,
@@ -32,6 +34,7 @@ from inference.figures.sweep import setting_curves
 
 __all__ = [
     "class_grid",
+    "guide_gaps",
     "interpolation",
     "latent_grid",
     "latent_scatter",

@@ -1,5 +1,6 @@
 """What is not seen, given what is: latents, reconstructions, new data."""
 
+from inference.posterior.export import to_arviz
 from inference.posterior.features import latents_as_data
 from inference.posterior.generation import generate
 from inference.posterior.guides import GUIDES, Family, register_guide
@@ -27,4 +28,5 @@ __all__ = [
     "posterior_sites",
     "reconstruct",
     "register_guide",
+    "to_arviz",
 ]
