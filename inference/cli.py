@@ -24,6 +24,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "sweep": commands.sweep,
     "sample": commands.sample,
     "plot": commands.plot,
+    "complete": commands.complete,
+    "infer": commands.infer,
     "demo": report.demo,
 }
 

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from inference import figures
 from inference.commands.files import free_figure_path, free_path, open_run, save_figure
 from inference.learning.files import write_atomically
-from inference.learning.settings import check_seed
+from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.posterior import Plateau, Posterior
 from inference.posterior import infer as infer_posterior
 from pyro_models import UsageError
+from pyro_models.masks import seen_pixels
+from pyro_models.pair import Classifies
 
 __all__ = ["infer"]
 
@@ -33,6 +34,8 @@ def infer(
     seed: int = 0,
     out: str | None = None,
     figure: str | None = None,
+    mask: str | None = None,
+    fraction: float = 0.5,
     force: bool = False,
     progress: bool = True,
 ) -> Posterior:
@@ -51,7 +54,10 @@ def infer(
         max_steps: Steps after which an image stops in any case.
         seed: Of preparation and all draws.
         out: .npz file for the latents' means, the bounds, steps and reasons of every image.
-        figure: PNG, PDF or SVG file: original, guide, encoder, for the first eight images.
+        figure: PNG, PDF or SVG file: original, decoded by this guide, by the encoder (whole images).
+        mask: What is seen: left, right, top, bottom, top_left (and so on), random, or a .npy file;
+            everything unless given.
+        fraction: Part of the pixels that the mask random sees.
         force: Replace those files.
         progress: Show a progress bar.
     """
@@ -62,12 +68,20 @@ def infer(
     if target is not None and target.suffix != ".npz":
         raise UsageError(f"out must end in .npz; got {out}")
     picture = free_figure_path(figure, option="figure", force=force)
+    if picture is not None and mask is not None:
+        raise UsageError("the figure is of whole images; pyro-models complete draws half-seen ones")
     pair, images, _ = open_run(run, data)
+    check_pair_fits_data(pair, images, splits=[split], seed=seed)
     prepared = images.prepared(split, seed=seed, limit=limit)
     posterior = infer_posterior(
         pair,
         prepared.x,
-        y=prepared.y if pair.num_classes is not None else None,
+        mask=None
+        if mask is None
+        else seen_pixels(
+            mask, pair.data_shape, num_data=len(prepared), fraction=fraction, seed=seed
+        ),
+        y=None if isinstance(pair, Classifies) or pair.num_classes is None else prepared.y,
         guide=guide,
         guide_options=guide_options,
         resample=resample,
@@ -78,9 +92,17 @@ def infer(
         progress=progress,
     )
     print(f"{Path(run).name}, {images.name} {split}, {len(posterior)} images, seed {seed}")
-    print(posterior.to_text())
+    print(posterior.to_text(), end="")
     if target is not None:
-        _write(posterior, target)
+        arrays = {name: mean for name, mean in posterior.mean.items()}
+        if posterior.density:
+            arrays |= {
+                "bound": posterior.bound.value,
+                "standard_error": posterior.bound.standard_error,
+            }
+        content: dict[str, Any] = {k: v.detach().cpu().numpy() for k, v in arrays.items()}
+        content |= {"steps": posterior.steps.numpy(), "stopped": np.array(posterior.stopped)}
+        write_atomically(target, lambda file: np.savez_compressed(file, **content))
     if picture is not None:
-        save_figure(figures.inferred(posterior, original=images, split=split), picture)
+        save_figure(figures.encoder_free(posterior), picture)
     return posterior

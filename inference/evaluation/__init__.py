@@ -4,6 +4,7 @@ from inference.evaluation.accuracy import accuracy
 from inference.evaluation.annealing import Annealed, anneal
 from inference.evaluation.bracket import Bracket, bracket
 from inference.evaluation.comparison import Comparison, compare
+from inference.evaluation.completion import evaluate_completion
 from inference.evaluation.diagnostics import Diagnostics, diagnose, pareto_k_hat
 from inference.evaluation.estimates import LogWeights, exact_log_prob, log_weights
 from inference.evaluation.evaluate import Evaluation, evaluate
@@ -32,6 +33,7 @@ __all__ = [
     "compare_guides",
     "diagnose",
     "evaluate",
+    "evaluate_completion",
     "evidence",
     "exact_log_prob",
     "from_sum",

@@ -1,5 +1,6 @@
-"""What is not seen, given what is: latents, reconstructions, new data."""
+"""What is not seen, given what is: latents, reconstructions, completions, new data."""
 
+from inference.posterior.completion import Completion, complete
 from inference.posterior.export import to_arviz
 from inference.posterior.features import latents_as_data
 from inference.posterior.generation import generate
@@ -14,11 +15,13 @@ from inference.posterior.target import Target, condition
 __all__ = [
     "GUIDES",
     "Bound",
+    "Completion",
     "Draws",
     "Family",
     "Plateau",
     "Posterior",
     "Target",
+    "complete",
     "condition",
     "generate",
     "hmc",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from inference.pareto import pareto_k_hat
@@ -23,7 +24,7 @@ from inference.posterior.given import Given
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.rows import with_rows
 from inference.posterior.latents import draw_latents, log_density, mean_of
-from inference.posterior.reconstruction import Draw, check_draw
+from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 
@@ -308,6 +309,24 @@ class Posterior:
         """Pareto k̂ of K weights, (B,): above 0.7 estimates from them cannot be relied upon."""
         return pareto_k_hat(self.log_weights(num_particles, seed=seed))
 
+    def to_text(self) -> str:
+        """What was inferred, in some lines for a terminal."""
+        lines = [f"{'guide':24}{self.name}", f"{'numbers per image':24}{self.num_parameters:g}"]
+        if self.density:
+            mean, error = self.bound.mean
+            lines.append(
+                f"{'ELBO':24}{mean:.2f} ± {error:.2f} nats per image (mean and standard error over "
+                f"images, {self.bound.num_particles} draws each)"
+            )
+        else:
+            lines.append(f"{'ELBO':24}not defined: this guide has no density")
+        for reason in sorted(set(self.stopped)):
+            rows = torch.tensor([other == reason for other in self.stopped])
+            steps = self.steps[rows]
+            taken = f", median {int(steps.median())} steps" if bool(steps.any()) else ""
+            lines.append(f"{reason:24}{int(rows.sum())} of {len(self)} images{taken}")
+        return "\n".join(lines) + "\n"
+
     def _needs_density(self, what: str) -> None:
         if not self.density:
             hint = ": ask its proposal" if self.proposal is not None else ""
@@ -351,12 +370,15 @@ class Posterior:
             with undisturbed(self.pair):
                 return self._decode_mean(latents)
         with undisturbed(self.pair, seed=stream(seed, "pixels")):
-            drawn: Tensor = self.pair.decode(latents, y=self.y)["x"].sample()
+            drawn: Tensor = self._decoded(latents).sample()
             return drawn
 
     def _decode_mean(self, latents: Mapping[str, Tensor]) -> Tensor:
-        mean: Tensor = self.pair.decode(latents, y=self.y)["x"].mean
+        mean: Tensor = self._decoded(latents).mean
         return mean
+
+    def _decoded(self, latents: Mapping[str, Tensor]) -> TorchDistribution:
+        return decoded_from(self.pair, latents, x=self.x, y=self.y, mask=self.mask)
 
     def _with_seen(self, images: Tensor) -> Tensor:
         return images if self.mask is None else torch.where(self.mask, self.x, images)

@@ -18,7 +18,7 @@ from inference.learning.capture import leave_out_what_does_nothing
 from inference.particles import log_density, numbers_per_particle, weigh
 from inference.undisturbed import device_of, evaluating
 from pyro_models import Pair, UsageError
-from pyro_models.pair import Classifies, pixel_mask
+from pyro_models.pair import Classifies, ConditionsOnPixels, pixel_mask
 
 __all__ = ["At", "Target", "condition", "log_label_prior"]
 
@@ -134,16 +134,11 @@ class Target:
     def _drawn(self, source: Callable[..., Any], num_chains: int) -> Tensor:
         plate = pyro.plate("_particles", num_chains, dim=-2, device=self.x.device)
         model = source is self.pair.model
-        given: dict[str, Any] = (
-            {"y": self.y, "n": len(self.x)}
-            if model
-            else {
-                "y": self.y,
-                "mask": self.mask,
-            }
-        )
+        # a prior p(z | x_C) is asked with x, any other by generating
+        generate = model and not isinstance(self.pair, ConditionsOnPixels)
+        given: dict[str, Any] = {"n": len(self.x)} if generate else {"mask": self.mask}
         with evaluating(self.pair), plate, pyro.poutine.trace() as handler:
-            source(*(() if model else (self.x,)), **given)
+            source(*(() if generate else (self.x,)), y=self.y, **given)
         sites = handler.trace.nodes
         shape = (num_chains, len(self.x))
         values = {
