@@ -11,6 +11,7 @@ from inference.learning.files import write_atomically
 from inference.learning.settings import check_pair_fits_data
 from inference.posterior.guides import guide_family
 from pyro_models import UsageError
+from pyro_models.masks import mask_name, seen_pixels
 from pyro_models.pair import Classifies
 
 __all__ = ["guides"]
@@ -29,6 +30,8 @@ def guides(
     num_temperatures: int = 1000,
     num_chains: int = 16,
     max_steps: int = 2000,
+    mask: str | None = None,
+    fraction: float = 0.5,
     seed: int = 0,
     out: str | None = None,
     force: bool = False,
@@ -47,6 +50,9 @@ def guides(
         num_temperatures: Of annealing.
         num_chains: Of annealing, per datum.
         max_steps: Steps after which the fit of a datum stops in any case.
+        mask: What is seen: left, right, top, bottom, top_left (and so on), random, or a .npy file;
+            everything unless given.
+        fraction: Part of the pixels that the mask random sees.
         seed: Of preparation and all draws.
         out: Folder for guides.csv, guides.md and guides.png.
         force: Replace those files.
@@ -64,9 +70,15 @@ def guides(
     if not len(prepared):
         raise UsageError(f"the {split} split of {images.name} is empty")
     needs_labels = pair.num_classes is not None and not isinstance(pair, Classifies)
+    seen = None
+    if mask is not None:
+        seen = seen_pixels(
+            mask, pair.data_shape, num_data=len(prepared), fraction=fraction, seed=seed
+        )
     table = compare_guides(
         pair,
         prepared.x,
+        mask=seen,
         y=prepared.y if needs_labels else None,
         guides=guides,
         num_particles=num_particles,
@@ -80,7 +92,8 @@ def guides(
         seed=seed,
         progress=progress,
     )
-    print(f"{images.name} {split}, the first {len(prepared):,}, {images.preparation} pixels\n")
+    of = "" if mask is None else f", seen: {mask_name(mask, fraction=fraction)}"
+    print(f"{images.name} {split}, the first {len(prepared):,}, {images.preparation} pixels{of}\n")
     print(table.to_text())
     if targets:
         csv, markdown, picture = targets

@@ -30,8 +30,15 @@ __all__ = ["compare_guides"]
 _MEMBERS = {
     "normal": ("normal", "refined", "auto_normal"),
     "full_covariance": ("full_covariance",),
+    "flow": ("flow",),
 }
-_FAMILY_OF = {"refined": "normal", "auto_normal": "normal", "laplace": "full_covariance"}
+_FAMILY_OF = {
+    "refined": "normal",
+    "auto_normal": "normal",
+    "laplace": "full_covariance",
+    "amortised_flow": "flow",
+}
+_NOT_TO_EACH_DATUM = ("laplace", "amortised_flow")  # what is fitted is a mode, or shared weights
 
 
 def compare_guides(
@@ -171,7 +178,7 @@ def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:
 
 def _is_fitted(posterior: Posterior) -> bool:
     """Whether its bound was maximised for each datum."""
-    return posterior.name != "laplace" and set(posterior.stopped) != {NOT_FITTED}
+    return posterior.name not in _NOT_TO_EACH_DATUM and set(posterior.stopped) != {NOT_FITTED}
 
 
 class _BestOfFamily:
