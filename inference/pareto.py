@@ -44,7 +44,8 @@ def pareto_k_hat(log_weights: Tensor) -> Tensor:
     M = min(K // 5, int(3 * math.sqrt(K)))
     if M < 5:
         return torch.full((B,), math.nan, dtype=torch.float64)
-    rounding = 8 * torch.finfo(log_weights.dtype).eps * log_weights.amax(0).abs().double()
+    eps = torch.finfo(log_weights.dtype).eps
+    rounding = (8 * eps * log_weights.amax(0).abs().double()).clamp_min(math.sqrt(eps))
     ordered = log_weights.double().sort(0).values
     ordered = ordered - ordered[-1]
     cutoff = ordered[-M - 1].exp()

@@ -1,6 +1,8 @@
 """What the subcommands of ``pyro-models`` do; options are named as in the Python interface."""
 
 from inference.commands.completion import complete
+from inference.commands.guides import guides
+from inference.commands.infer import infer
 from inference.commands.judge import compare, diagnose, evaluate
 from inference.commands.show import FIGURES, plot, sample
 from inference.commands.sweep import sweep
@@ -12,6 +14,8 @@ __all__ = [
     "complete",
     "diagnose",
     "evaluate",
+    "guides",
+    "infer",
     "plot",
     "recorded_options",
     "sample",

@@ -98,10 +98,15 @@ class Evidence:
         what = "log p(x)" if self.given is None else f"log p(x | {self.given})"
         spread = "" if math.isnan(error) else f" ± {error:.3f}"
         bound = " in expectation" if self.kind == "lower bound" else ""
+        by = ""
+        if self.method != "exact":
+            details.append(f"seed {self.seed}")
+            error_of = "error" if self.method == "quadrature" else "Monte-Carlo error"
+            by = f", by {', '.join([self.method, *details])}; {error_of} "
+            by += f"{self.monte_carlo_error:.4f}"
         return (
             f"{what} {mean:.3f}{spread} nats per datum over {len(self):,} data "
-            f"({self.kind}{bound}, by {', '.join([self.method, *details, f'seed {self.seed}'])}; "
-            f"Monte-Carlo error {self.monte_carlo_error:.3f})"
+            f"({self.kind}{bound}{by})"
         )
 
 

@@ -260,7 +260,7 @@ class GuideComparison:
         return "\n".join([*lines, "", *below]) + "\n"
 
     def to_csv(self) -> str:
-        """One line per guide and quantity: value, standard error, or the reason why there is none."""
+        """One line per guide and quantity: value and standard error, or why there is none."""
         fields = ["guide", "quantity", "value", "standard_error", "unit", "kind", "K", "num_data"]
         fields += ["family", "best_of_family", "evidence", "seed", "reason"]
         out = io.StringIO()
@@ -315,4 +315,9 @@ def _number(quantity: str, value: float, error: float) -> str:
     digits = {"effective_sample_size": 1, "milliseconds": 2, "num_parameters": 0}.get(quantity, 3)
     digits = 2 if quantity == "share_unreliable" else digits
     spread = "" if math.isnan(error) else f" ± {error:.{digits}f}"
-    return f"{value:.{digits}f}{spread}"
+    return f"{round(value, digits) + 0.0:.{digits}f}{spread}"  # + 0.0: no minus before a zero
+
+
+def _plain(text: str) -> str:
+    """Text for a cell of a Markdown table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<")

@@ -30,8 +30,15 @@ __all__ = ["compare_guides"]
 _MEMBERS = {
     "normal": ("normal", "refined", "auto_normal"),
     "full_covariance": ("full_covariance",),
+    "flow": ("flow",),
 }
-_FAMILY_OF = {"refined": "normal", "auto_normal": "normal", "laplace": "full_covariance"}
+_FAMILY_OF = {
+    "refined": "normal",
+    "auto_normal": "normal",
+    "laplace": "full_covariance",
+    "amortised_flow": "flow",
+}
+_NOT_TO_EACH_DATUM = ("laplace", "amortised_flow")  # what is fitted is a mode, or shared weights
 
 
 def compare_guides(
@@ -171,7 +178,7 @@ def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:
 
 def _is_fitted(posterior: Posterior) -> bool:
     """Whether its bound was maximised for each datum."""
-    return posterior.name != "laplace" and set(posterior.stopped) != {NOT_FITTED}
+    return posterior.name not in _NOT_TO_EACH_DATUM and set(posterior.stopped) != {NOT_FITTED}
 
 
 class _BestOfFamily:
@@ -208,13 +215,13 @@ def _with_gaps(
     """The row with the gap between bound and evidence, split where its family can be fitted."""
     if row.elbo is None:
         return row
-    log_p = log_p.to(row.elbo)
-    row = replace(row, gap=log_p - row.elbo)
+    elbo, log_p = row.elbo, log_p.to(row.elbo)
+    row = replace(row, gap=log_p - elbo)
     if _is_fitted(posterior):
         reason = "fitted to each datum: all of its gap counts as its family's"
-        family = _FAMILY_OF.get(row.name, row.name)
+        own = _FAMILY_OF.get(row.name, row.name)
         absent = {**row.absent, "amortisation_gap": reason}
-        return replace(row, family=family, approximation_gap=row.gap, absent=absent)
+        return replace(row, family=own, approximation_gap=row.gap, absent=absent)
     family, reason = _family_of(posterior)
     if family is None:
         absent = dict.fromkeys(("approximation_gap", "amortisation_gap"), reason)
@@ -226,28 +233,29 @@ def _with_gaps(
         family=family,
         best_of_family=best.name,
         approximation_gap=log_p - best.elbo,
-        amortisation_gap=best.elbo - row.elbo,
+        amortisation_gap=best.elbo - elbo,
     )
 
 
-@torch.no_grad()
 def _family_of(posterior: Posterior) -> tuple[str | None, str]:
     """The family whose members can be fitted to each datum, or why there is none."""
     if posterior.name == "prior":
         return None, "the prior has nothing that could be fitted"
     if posterior.name in _FAMILY_OF:
         return _FAMILY_OF[posterior.name], ""
-    with pyro.plate("_particles", 2, dim=-2):
+    with torch.no_grad(), pyro.plate("_particles", 2, dim=-2):
         trace = poutine.trace(posterior.guide).get_trace(posterior.x, **posterior.given.conditions)
     latents = posterior.pair.latent_sites
-    if any(name in trace.nodes for name, site in latents.items() if site.discrete):
-        return None, "q is a mixture over labels: its family is not among those fitted to one datum"
     found = [trace.nodes[name]["fn"] for name in posterior.given.prior]
     means = [q.mean.expand(2, *q.mean.shape[-1 - len(q.event_shape) :]) for q in found]
-    if any(not torch.equal(mean[0], mean[1]) for mean in means):
-        return None, "its sites depend on each other: that family is not fitted to one datum"
-    if all(isinstance(q, Independent) and isinstance(q.base_dist, Normal) for q in found):
-        return "normal", ""
-    if len(found) == 1 and isinstance(found[0], MultivariateNormal):
-        return "full_covariance", ""
-    return None, "its family is not among those that are fitted to one datum"
+    reason = "its family is not among those that are fitted to one datum"
+    family = None
+    if any(name in trace.nodes for name, site in latents.items() if site.discrete):
+        reason = "q is a mixture over labels, a family that is not fitted to one datum"
+    elif any(not torch.equal(mean[0], mean[1]) for mean in means):
+        reason = "its sites depend on each other, a family that is not fitted to one datum"
+    elif all(isinstance(q, Independent) and isinstance(q.base_dist, Normal) for q in found):
+        family = "normal"
+    elif len(found) == 1 and isinstance(found[0], MultivariateNormal):
+        family = "full_covariance"
+    return family, reason

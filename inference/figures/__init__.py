@@ -17,6 +17,7 @@ and a notebook shows it as a cell's last value (after ``%matplotlib inline``).
 ``latent_contours``          p(z, x_seen) and q over two latents, in one plot
 ``learning_curves``          the bound, epoch by epoch
 ``latent_use``               KL and variances of each latent dimension
+``guide_gaps``               what guides lose: approximation and amortisation gap
 ``setting_curves``           a score against a setting, with error bars over seeds
 ===========================  ====================================================================
 """
@@ -24,6 +25,7 @@ and a notebook shows it as a cell's last value (after ``%matplotlib inline``).
 from inference.figures.completion import completions, encoder_free
 from inference.figures.contours import latent_contours
 from inference.figures.curves import learning_curves
+from inference.figures.guides import guide_gaps
 from inference.figures.images import (
     class_grid,
     interpolation,
@@ -39,6 +41,7 @@ __all__ = [
     "class_grid",
     "completions",
     "encoder_free",
+    "guide_gaps",
     "interpolation",
     "latent_contours",
     "latent_grid",

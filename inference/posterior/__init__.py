@@ -1,6 +1,7 @@
 """What is not seen, given what is: latents, reconstructions, completions, new data."""
 
 from inference.posterior.completion import Completion, complete
+from inference.posterior.export import to_arviz
 from inference.posterior.features import latents_as_data
 from inference.posterior.generation import generate
 from inference.posterior.guides import GUIDES, Family, register_guide
@@ -30,4 +31,5 @@ __all__ = [
     "posterior_sites",
     "reconstruct",
     "register_guide",
+    "to_arviz",
 ]

@@ -12,6 +12,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
+from torch.distributions import constraints
 
 from inference.posterior.generation import labels_for
 from inference.undisturbed import device_of
@@ -107,6 +108,13 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
     return Given(pair, x, seen, y, _prior(pair, x, y=y, mask=seen))
 
 
+def is_real(support: constraints.Constraint) -> bool:
+    """Whether a support is all real arrays."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support is constraints.real
+
+
 class _AtMean(Messenger):
     """Puts continuous latents at the means of their priors; notes mean and scale."""
 
@@ -117,6 +125,10 @@ class _AtMean(Messenger):
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if msg["name"] in self.continuous and not site_is_subsample(msg):
+            if not is_real(msg["fn"].support):
+                raise UsageError(
+                    f"the latent {msg['name']!r} is not a real vector; transform it in the model"
+                )
             msg["value"] = msg["fn"].mean
             self.noted[msg["name"]] = Moments(msg["fn"].mean.clone(), msg["fn"].stddev.clone())
 

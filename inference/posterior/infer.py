@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyro
@@ -17,7 +18,7 @@ from inference.particles import MAX_ELEMENTS, numbers_per_particle
 from inference.posterior.given import Given, frozen, given
 from inference.posterior.guides import Family, guide_family
 from inference.posterior.guides.rows import detached, per_datum_size, with_rows
-from inference.posterior.optimisation import Optimisation, optimise
+from inference.posterior.optimisation import Optimisation, Outcome, optimise
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Posterior
 from inference.undisturbed import device_of, evaluating, seeded, stream
@@ -36,10 +37,11 @@ def infer(
     y: Tensor | None = None,
     guide: str | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
     guide_options: Mapping[str, Any] | None = None,
+    resample: int | None = None,
     num_particles: int = 1,
     estimator: str | None = None,
     optimizer: str | Callable[..., Optimizer] = "Adam",
-    lr: float = 0.1,
+    lr: float | None = None,
     optimizer_options: Mapping[str, Any] | None = None,
     stopping: Plateau | None = None,
     max_steps: int = 2000,
@@ -70,6 +72,9 @@ def infer(
         a guide, a guide, or a :class:`inference.posterior.guides.Family`.
     guide_options
         Of the guide, such as ``{"rank": 3}``.
+    resample
+        Draw so many values from the guide and resample them by their importance weights: see
+        :meth:`Posterior.resampled`.
     num_particles
         Samples of z per step and image.
     estimator
@@ -77,7 +82,7 @@ def infer(
         guide's family unless given.
     optimizer, lr, optimizer_options
         An optimiser of ``torch.optim`` by name, class or function; it must treat every number on
-        its own, as Adam does.
+        its own, as Adam does. The rate is that of the guide's family unless given.
     stopping
         When an image stops: see :class:`inference.posterior.plateau.Plateau`, whose defaults hold
         unless given.
@@ -116,35 +121,67 @@ def infer(
         max_steps=max_steps,
     )
     check_seed(seed)
-    objective = _objective(family, estimator)
     began = time.perf_counter()
     chunk = max(1, max_elements // (numbers_per_particle(pair) * num_particles))
     with evaluating(pair), frozen(pair), seeded(stream(seed, "infer"), device_of(pair)):
         images = given(pair, x, mask=mask, y=y)
-        module = family(images, guide_options or {}, name=name)
-        _check_sites(images, module, name)
-        stopped: tuple[str, ...] = (NOT_FITTED,) * len(images)
-        steps = torch.zeros(len(images), dtype=torch.long)
-        if family.fitted:
-            outcome = optimise(
-                images, module, settings, objective=objective, chunk=chunk, progress=progress
-            )
-            stopped, steps = outcome.reasons, outcome.steps
-        if family.finish is not None:
-            module = family.finish(images, module)
+        module, outcome = _fitted(
+            images,
+            family,
+            settings,
+            name=name,
+            options=guide_options or {},
+            estimator=estimator,
+            chunk=chunk,
+            progress=progress,
+        )
         module = detached(module)
-    return Posterior(
+    posterior = Posterior(
         given=images,
         guide=module,
         name=name,
         density=family.density,
-        stopped=stopped,
-        steps=steps,
+        stopped=outcome.reasons if outcome else (NOT_FITTED,) * len(images),
+        steps=outcome.steps if outcome else torch.zeros(len(images), dtype=torch.long),
         seconds=time.perf_counter() - began,
         num_parameters=per_datum_size(module, len(images)),
         seed=seed,
         max_elements=max_elements,
     )
+    return posterior if resample is None else posterior.resampled(resample, seed=seed)
+
+
+def _fitted(
+    images: Given,
+    family: Family,
+    settings: Optimisation,
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    estimator: str | None,
+    chunk: int,
+    progress: bool,
+) -> tuple[nn.Module, Outcome | None]:
+    """A guide of the family, and how its fit ended if it was one."""
+    shared: dict[str, Any] = {"estimator": estimator, "chunk": chunk, "progress": progress}
+    start, before = None, None
+    if family.begins_with is not None:
+        first, rate = family.begins_with, replace(settings, lr=None)
+        start, before = _fitted(images, first, rate, name=name, options={}, **shared)
+    guide = family(images, options, name=name, start=start)
+    _check_sites(images, guide, name)
+    outcome = None
+    if family.fitted:
+        outcome = optimise(
+            images,
+            guide,
+            settings if settings.lr is not None else replace(settings, lr=family.lr),
+            objective=_objective(family, estimator),
+            chunk=chunk,
+            progress=progress,
+        )
+        outcome = outcome if before is None else outcome.after(before)
+    return guide if family.finish is None else family.finish(images, guide), outcome
 
 
 def _objective(family: Family, estimator: str | None) -> str:

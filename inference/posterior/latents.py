@@ -11,10 +11,11 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 
+from inference.particles import log_density as density_of
 from inference.posterior.given import Given
 from pyro_models import UsageError
 
-__all__ = ["draw_latents", "log_density"]
+__all__ = ["draw_latents", "log_density", "mean_of"]
 
 _PARTICLE_DIM = -2
 _ENUMERATION_DIM = -3
@@ -41,6 +42,21 @@ def draw_latents(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
         name: value.expand(n, len(given), *sites[name].event_shape)
         for name, value in values.items()
     }
+
+
+def mean_of(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
+    """E_q of the continuous sites, (B, \\*event_shape): n draws of what each is conditioned on."""
+    with pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=given.x.device):
+        drawn = poutine.trace(guide).get_trace(given.x, **given.conditions)
+    means = {}
+    for name, prior in given.prior.items():
+        site = drawn.nodes[name]
+        try:
+            mean = site["fn"].mean
+        except NotImplementedError:
+            mean = site["value"]
+        means[name] = mean.expand(n, *prior.mean.shape).mean(0)
+    return means
 
 
 def _draw_discrete(given: Given, values: Mapping[str, Tensor], name: str, n: int) -> Tensor:
@@ -77,17 +93,10 @@ def log_density(given: Given, guide: nn.Module, latents: Mapping[str, Tensor]) -
         event = given.pair.latent_sites[name].event_shape
         value = latents.get(name)
         if value is None or value.shape[value.dim() - 1 - len(event) :] != (len(given), *event):
-            raise UsageError(f"log_prob needs the site {name!r}, (…, {len(given)}, {event})")
+            shape = ", ".join(map(str, ("…", len(given), *event)))
+            raise UsageError(f"log_prob needs the site {name!r} of shape ({shape})")
         batch = value.shape[: value.dim() - 1 - len(event)]
         flat[name] = value.reshape(-1, len(given), *event)
-        flat[f"{name}_unconstrained"] = flat[name]  # where AutoNormal has its density
     assert batch is not None
-    conditioned = poutine.condition(guide, data=flat)
-    count = len(next(iter(flat.values())))
-    with pyro.plate("_particles", count, dim=_PARTICLE_DIM, device=given.x.device):
-        trace = poutine.trace(conditioned).get_trace(given.x, **given.conditions)
-    total = given.x.new_zeros(count, len(given))
-    for name, site in trace.nodes.items():
-        if name in flat:
-            total = total + site["fn"].log_prob(site["value"])
+    total = density_of(guide, given.x, flat, y=given.y, mask=given.mask)
     return total.reshape(*batch, len(given))

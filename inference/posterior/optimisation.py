@@ -58,7 +58,8 @@ class Optimisation:
     num_particles
         Samples of z for each step's estimate.
     optimizer, lr, optimizer_options
-        One of ``torch.optim`` that treats every number on its own, and its settings.
+        One of ``torch.optim`` that treats every number on its own, and its settings; a rate of
+        ``None`` is that of the guide's family.
     stopping
         When an image slows down and stops.
     max_steps
@@ -72,7 +73,7 @@ class Optimisation:
 
     num_particles: int = 1
     optimizer: str | Callable[..., Optimizer] = "Adam"
-    lr: float = 0.1
+    lr: float | None = None
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
     stopping: Plateau = field(default_factory=Plateau)
     max_steps: int = 2000
@@ -81,7 +82,7 @@ class Optimisation:
         for name in ("num_particles", "max_steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}")
-        if not 0 < self.lr < math.inf:
+        if self.lr is not None and not 0 < self.lr < math.inf:
             raise UsageError(f"lr must be a positive number; got {self.lr}")
         name = self.optimizer if isinstance(self.optimizer, str) else ""
         if name in _MIX_ROWS:
@@ -90,10 +91,15 @@ class Optimisation:
                 "that treats every number on its own, such as Adam"
             )
 
+    @property
+    def rate(self) -> float:
+        """The learning rate, 0.1 unless given."""
+        return 0.1 if self.lr is None else self.lr
+
     def optimiser(self, guide: nn.Module) -> Optimizer:
         """A new optimiser of the guide's parameters."""
         return make_optimiser(
-            self.optimizer, guide.parameters(), lr=self.lr, options=self.optimizer_options
+            self.optimizer, guide.parameters(), lr=self.rate, options=self.optimizer_options
         )
 
 
@@ -108,6 +114,10 @@ class Outcome:
     def reasons(self) -> tuple[str, ...]:
         """The reasons in words."""
         return tuple(REASONS[i] for i in self.reason.tolist())
+
+    def after(self, first: Outcome) -> Outcome:
+        """This one with the steps of a first fit added."""
+        return Outcome(self.reason, self.steps + first.steps)
 
 
 def optimise(
@@ -202,8 +212,10 @@ class _Separate:
             if not bool(finite.all()):
                 self._leave(~finite, NON_FINITE, step)
             if self.seen == self.settings.stopping.window and len(self.given):
-                done = self.watch.look(*self._window())
-                self.kept = {name: total / self.seen for name, total in self.total.items()}
+                mean, error = self._window()
+                worse = self.watch.is_worse(mean, error)
+                done = self.watch.look(mean, error)
+                self._keep(worse)
                 if bool(done.any()):
                     self._leave(done, CONVERGED, step)
                 self._open_window()
@@ -243,6 +255,14 @@ class _Separate:
         self.sum += value
         self.squares += value.square()
         return finite
+
+    @torch.no_grad()
+    def _keep(self, worse: Tensor) -> None:
+        """Keep the window's average; where the window was worse than the best, go back to that."""
+        for name, parameter in self.guide.named_parameters():
+            back = worse.reshape(-1, *(1,) * (parameter.dim() - 1))
+            self.kept[name] = torch.where(back, self.kept[name], self.total[name] / self.seen)
+            parameter.copy_(torch.where(back, self.kept[name], parameter))
 
     def _open_window(self) -> None:
         self.seen = 0
@@ -312,7 +332,7 @@ class _Shared:
                 reason = REASONS.index(NON_FINITE)
                 break
             for group in self.optimiser.param_groups:
-                group["lr"] = self.settings.lr * float(watch.factor)
+                group["lr"] = self.settings.rate * float(watch.factor)
             bounds.append(mean)
             for name, parameter in self.guide.named_parameters():
                 total[name] += parameter.detach()

@@ -25,8 +25,9 @@ class Plateau:
 
     makes w the new r. After ``patience`` windows without one, the image's learning rate is
     multiplied by ``decay``; when that has happened ``decays`` times, the image has converged. Its
-    parameters are then the averages over its last window (Polyak & Juditsky 1992). Every image is
-    watched on its own.
+    parameters are then the averages over its last window (Polyak & Juditsky 1992). After a window
+    whose mean is more than three standard errors and the tolerance below the best, an image goes
+    back to its averages over the last window that was not. Every image is watched on its own.
 
     Attributes
     ----------
@@ -86,6 +87,11 @@ class PlateauWatch:
         self.stalled = zeros.long()
         self.best = zeros - math.inf
         self.best_error = zeros.clone()
+
+    def is_worse(self, mean: Tensor, error: Tensor) -> Tensor:
+        """Where a window is below the best by more than three standard errors, (B,)."""
+        noise = (error.square() + self.best_error.square()).sqrt()
+        return mean < self.best - self.rule.tolerance - 3 * noise
 
     def look(self, mean: Tensor, error: Tensor) -> Tensor:
         """Take in a window's means and their standard errors, (B,); True where an image is done."""

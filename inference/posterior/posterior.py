@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from inference.pareto import pareto_k_hat
 from inference.particles import (
     MAX_ELEMENTS,
+    Particles,
     draw,
     effective_sample_size,
     log_mean_exp,
     numbers_per_particle,
 )
 from inference.posterior.given import Given
+from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.rows import with_rows
-from inference.posterior.latents import draw_latents, log_density
+from inference.posterior.latents import draw_latents, log_density, mean_of
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
@@ -171,6 +173,32 @@ class Posterior:
             parts = [draw_latents(part.given, part.guide, n) for part in self._chunks(n)]
         return {name: torch.cat([p[name] for p in parts], 1) for name in parts[0]}
 
+    def resampled(self, num_particles: int, *, seed: int = 0) -> Posterior:
+        """Sampling importance resampling: K draws from q, redrawn by their weights.
+
+        For each image K times z_k with probability w_k / Σ w, w_k = p(x_seen, z_k) / q(z_k) (Rubin
+        1988). As K grows the draws come from the posterior itself, the sooner the larger the
+        effective sample size. What results has draws and no density; its ``proposal`` is this one.
+
+        Raises
+        ------
+        UsageError
+            If q has no density, or K < 1.
+        """
+        self._needs_density("an importance weight")
+        if num_particles < 1:
+            raise UsageError(f"resample (K) must be at least 1; got {num_particles}")
+        with undisturbed(self.pair, seed=stream(seed, "resampling")):
+            parts = [_resampled(p._draw(num_particles)) for p in self._chunks(num_particles)]
+        draws = {name: torch.cat([p[name] for p in parts], 1) for name in self.given.prior}
+        return replace(
+            self,
+            guide=DrawsGuide(draws),
+            name=f"{self.name}, resampled from {num_particles}",
+            density=False,
+            proposal=self,
+        )
+
     def log_prob(self, latents: Mapping[str, Tensor]) -> Tensor:
         """log q(z | x_seen), nats, (\\*batch, B), of latents (\\*batch, B, \\*event_shape).
 
@@ -187,14 +215,13 @@ class Posterior:
     def mean(self) -> dict[str, Tensor]:
         """E_q[z] of every continuous site, (B, \\*event_shape).
 
-        Exact where the guide knows its means, else the average of 1,000 draws.
+        Exact where the guide knows its means, or a site is conditioned on no other; else the
+        average over 1,000 draws.
         """
         known = getattr(self.guide, "means", None)
-        if known is not None:
-            with torch.no_grad():
-                return dict(known())
-        draws = self.sample(1000)
-        return {name: draws[name].mean(0) for name in self.given.prior}
+        with undisturbed(self.pair, seed=stream(0, "posterior mean")):
+            found = mean_of(self.given, self.guide, 1000) if known is None else dict(known())
+        return {name: mean.detach() for name, mean in found.items()}
 
     def reconstruct(
         self, *, latents: Draw = "sample", pixels: Draw = "mean", seed: int = 0
@@ -282,6 +309,24 @@ class Posterior:
         """Pareto k̂ of K weights, (B,): above 0.7 estimates from them cannot be relied upon."""
         return pareto_k_hat(self.log_weights(num_particles, seed=seed))
 
+    def to_text(self) -> str:
+        """What was inferred, in some lines for a terminal."""
+        lines = [f"{'guide':24}{self.name}", f"{'numbers per image':24}{self.num_parameters:g}"]
+        if self.density:
+            mean, error = self.bound.mean
+            lines.append(
+                f"{'ELBO':24}{mean:.2f} ± {error:.2f} nats per image (mean and standard error over "
+                f"images, {self.bound.num_particles} draws each)"
+            )
+        else:
+            lines.append(f"{'ELBO':24}not defined: this guide has no density")
+        for reason in sorted(set(self.stopped)):
+            rows = torch.tensor([other == reason for other in self.stopped])
+            steps = self.steps[rows]
+            taken = f", median {int(steps.median())} steps" if bool(steps.any()) else ""
+            lines.append(f"{reason:24}{int(rows.sum())} of {len(self)} images{taken}")
+        return "\n".join(lines) + "\n"
+
     def _needs_density(self, what: str) -> None:
         if not self.density:
             hint = ": ask its proposal" if self.proposal is not None else ""
@@ -301,13 +346,16 @@ class Posterior:
     def _log_weights(self, num_particles: int) -> Tensor:
         chunk = max(1, self.max_elements // (numbers_per_particle(self.pair) * len(self)))
         counts = [min(chunk, num_particles - i) for i in range(0, num_particles, chunk)]
-        return torch.cat(
-            [
-                draw(
-                    self.pair.model, self.guide, self.x, num_particles=k, y=self.y, mask=self.mask
-                ).log_weight
-                for k in counts
-            ]
+        return torch.cat([self._draw(count).log_weight for count in counts])
+
+    def _draw(self, num_particles: int) -> Particles:
+        return draw(
+            self.pair.model,
+            self.guide,
+            self.x,
+            num_particles=num_particles,
+            y=self.y,
+            mask=self.mask,
         )
 
     def _pieces(self, n: int, seed: int) -> Iterator[tuple[dict[str, Tensor], int]]:
@@ -334,3 +382,14 @@ class Posterior:
 
     def _with_seen(self, images: Tensor) -> Tensor:
         return images if self.mask is None else torch.where(self.mask, self.x, images)
+
+
+def _resampled(drawn: Particles) -> dict[str, Tensor]:
+    """As many draws as there are particles, with replacement by their weights, (K, B, …)."""
+    weights = drawn.log_weight.double().softmax(0)
+    chosen = torch.multinomial(weights.T, len(weights), replacement=True).T  # (K, B)
+    rows = torch.arange(weights.shape[1], device=weights.device)
+    return {
+        name: value.expand(*weights.shape, *value.shape[2:])[chosen, rows]
+        for name, value in drawn.latents.items()
+    }

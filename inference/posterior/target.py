@@ -11,6 +11,7 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from inference.learning.capture import leave_out_what_does_nothing
@@ -65,7 +66,7 @@ class Target:
     mask: Tensor | None = None
     y: Tensor | None = None
     guide: Callable[..., Any] | None = None
-    _recordings: dict[tuple[Any, ...], Callable[..., tuple[Tensor, ...]]] = field(
+    _recordings: dict[tuple[Any, ...], int | Callable[..., tuple[Tensor, ...]]] = field(
         default_factory=dict, repr=False
     )
 
@@ -176,53 +177,63 @@ class Target:
     def at(self, z: Tensor) -> At:
         """Values and gradients at z, (C, B, D), in one pass forward and one back.
 
-        The operations are recorded once for each shape and run without Pyro afterwards (see
-        :mod:`inference.learning.capture`); a model or guide that cannot be recorded is run as it
-        is. No parameter is given a gradient.
+        The third time that a shape is asked for, the operations are recorded, and run without Pyro
+        from then on (see :mod:`inference.learning.capture`); a model or guide that cannot be
+        recorded is run as it is. No parameter is given a gradient.
         """
         z = z.detach()
         key = (z.shape, z.dtype, z.device, self.mask is None or self.mask.shape, self.y is None)
-        if key not in self._recordings:
-            self._recordings[key] = self._record(z)
+        known = self._recordings.get(key, 0)
+        if isinstance(known, int):
+            known = known + 1 if known < 2 else self._record(z)
+            self._recordings[key] = known
         with torch.no_grad():
-            return At(*self._recordings[key](z, self.x, self.mask, self.y))
+            if isinstance(known, int):
+                return At(*self._as_it_is(z, self.x, self.mask, self.y))
+            return At(*known(z, self.x, self.mask, self.y))
+
+    def _evaluate(
+        self, z: Tensor, x: Tensor, mask: Tensor | None, y: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        given = replace(self, x=x, mask=mask, y=y)
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            latents = given.unpack(leaf)
+            with pyro.validation_enabled(False):
+                drawn = weigh(given.pair.model, x, latents, mask=mask, y=y)
+                prior, likelihood = drawn.log_prior, drawn.log_likelihood
+                likelihood = likelihood - log_label_prior(given.pair, x, y)
+                start = prior if given.guide is None else given.log_start(leaf)
+            (d_prior,) = torch.autograd.grad(prior.sum(), leaf, retain_graph=True)
+            (d_likelihood,) = torch.autograd.grad(likelihood.sum(), leaf, retain_graph=True)
+            d_start = d_prior
+            if given.guide is not None:
+                (d_start,) = torch.autograd.grad(start.sum(), leaf)
+        joint = prior + likelihood
+        return start.detach(), joint.detach(), d_start, d_prior + d_likelihood
 
     def _record(self, z: Tensor) -> Callable[..., tuple[Tensor, ...]]:
-        def evaluate(
+        def evaluate(  # a recorder takes no bound method
             z: Tensor, x: Tensor, mask: Tensor | None, y: Tensor | None
         ) -> tuple[Tensor, ...]:
-            given = replace(self, x=x, mask=mask, y=y)
-            with torch.enable_grad():
-                leaf = z.detach().requires_grad_()
-                latents = given.unpack(leaf)
-                with pyro.validation_enabled(False):
-                    drawn = weigh(given.pair.model, x, latents, mask=mask, y=y)
-                    prior, likelihood = drawn.log_prior, drawn.log_likelihood
-                    likelihood = likelihood - log_label_prior(given.pair, x, y)
-                    start = prior if given.guide is None else given.log_start(leaf)
-                (d_prior,) = torch.autograd.grad(prior.sum(), leaf, retain_graph=True)
-                (d_likelihood,) = torch.autograd.grad(likelihood.sum(), leaf, retain_graph=True)
-                d_start = d_prior
-                if given.guide is not None:
-                    (d_start,) = torch.autograd.grad(start.sum(), leaf)
-            joint = prior + likelihood
-            return start.detach(), joint.detach(), d_start, d_prior + d_likelihood
+            return self._evaluate(z, x, mask, y)
 
         inputs = z, self.x, self.mask, self.y
+        make = make_fx(evaluate, tracing_mode="fake", _allow_non_fake_inputs=True)
         with evaluating(self.pair), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the recorder, about its own parts
             try:
-                graph = make_fx(evaluate, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+                graph: GraphModule = make(*inputs)
             except UsageError:
                 raise
             except Exception:  # whatever stops a recording: Pyro runs it every time
-                return lambda *values: self._as_it_is(evaluate, *values)
+                return self._as_it_is
         leave_out_what_does_nothing(graph)
         return graph
 
-    def _as_it_is(self, evaluate: Callable[..., tuple[Tensor, ...]], *values: Any) -> Any:
+    def _as_it_is(self, *inputs: Any) -> tuple[Tensor, ...]:
         with evaluating(self.pair):
-            return evaluate(*values)
+            return self._evaluate(*inputs)
 
 
 def log_label_prior(pair: Pair, x: Tensor, y: Tensor | None) -> Tensor:

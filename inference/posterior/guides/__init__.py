@@ -6,13 +6,17 @@ from collections.abc import Callable
 
 from torch import nn
 
+from inference.posterior.guides.amortised_flow import AMORTISED_FLOW
 from inference.posterior.guides.auto_normal import AUTO_NORMAL
 from inference.posterior.guides.encoder import ENCODER, REFINED
 from inference.posterior.guides.family import Family
+from inference.posterior.guides.flow import FLOW
 from inference.posterior.guides.full_covariance import FULL_COVARIANCE
+from inference.posterior.guides.hmc import HMC
 from inference.posterior.guides.laplace import LAPLACE
 from inference.posterior.guides.low_rank import LOW_RANK
 from inference.posterior.guides.normal import NORMAL
+from inference.posterior.guides.nuts import NUTS_GUIDE
 from inference.posterior.guides.point import POINT
 from inference.posterior.guides.prior import PRIOR
 from pyro_models import UsageError
@@ -29,6 +33,10 @@ GUIDES: dict[str, Family] = {
     "low_rank": LOW_RANK,
     "laplace": LAPLACE,
     "point": POINT,
+    "flow": FLOW,
+    "amortised_flow": AMORTISED_FLOW,
+    "hmc": HMC,
+    "nuts": NUTS_GUIDE,
 }
 
 

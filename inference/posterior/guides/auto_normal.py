@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import cast
 
 import pyro
 import torch
@@ -10,9 +11,9 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoNormal, init_to_value
 from torch import Tensor, nn
 
-from inference.posterior.given import Given
+from inference.posterior.given import Given, Moments
 from inference.posterior.guides.family import Family
-from inference.posterior.guides.normal import check_scale
+from inference.posterior.guides.normal import NormalGuide, check_scale
 from pyro_models.pair import data_plate
 
 __all__ = ["AUTO_NORMAL", "AutoNormalGuide"]
@@ -47,6 +48,7 @@ class AutoNormalGuide(nn.Module):
         with torch.no_grad(), poutine.block(), pyro.get_param_store().scope():
             auto(given.x, **given.conditions)
         self.auto = auto
+        self.sites = tuple(given.prior)
 
     def forward(
         self,
@@ -60,10 +62,12 @@ class AutoNormalGuide(nn.Module):
         with pyro.get_param_store().scope():
             self.auto(x, y=y, n=n, mask=mask)
 
-    def means(self) -> dict[str, Tensor]:
-        """E[z] of every site, (B, \\*event_shape); of latents without a bounded range."""
-        with torch.no_grad(), pyro.get_param_store().scope():
-            return dict(self.auto.median())
+    @torch.no_grad()
+    def moments(self) -> dict[str, Moments]:
+        """Mean and scale of every site, (B, \\*event_shape)."""
+        with pyro.get_param_store().scope():
+            found = {n: self.auto._get_loc_and_scale(n) for n in self.sites}
+        return {name: Moments(loc, scale) for name, (loc, scale) in found.items()}
 
 
 def _plate(
@@ -72,4 +76,9 @@ def _plate(
     return data_plate(x, n, x)
 
 
-AUTO_NORMAL = Family(AutoNormalGuide)
+def _as_normal(given: Given, guide: nn.Module) -> NormalGuide:
+    """The fitted Normals without Pyro's detour by auxiliary sites; the latents are real."""
+    return NormalGuide(cast(AutoNormalGuide, guide).moments())
+
+
+AUTO_NORMAL = Family(AutoNormalGuide, finish=_as_normal)

@@ -28,14 +28,13 @@ class DrawsGuide(nn.Module):
         super().__init__()
         self.sites = tuple(draws)
         self.per_datum = tuple(f"draws_{i}" for i in range(len(draws)))
-        for name, values in zip(self.per_datum, draws.values(), strict=True):
-            self.register_buffer(name, values.detach().transpose(0, 1).contiguous())
+        for i, values in enumerate(draws.values()):
+            self.register_buffer(f"draws_{i}", values.detach().transpose(0, 1).contiguous())
 
     @property
     def draws(self) -> dict[str, Tensor]:
         """By site, (B, S, \\*event_shape)."""
-        buffers = (self.get_buffer(name) for name in self.per_datum)
-        return dict(zip(self.sites, buffers, strict=True))
+        return {name: self.get_buffer(f"draws_{i}") for i, name in enumerate(self.sites)}
 
     def forward(
         self,

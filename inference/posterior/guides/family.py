@@ -32,6 +32,10 @@ class Family:
         Whether q has a density; without one there is no bound.
     objective
         What is maximised, of :data:`inference.posterior.optimisation.OBJECTIVES`.
+    lr
+        Learning rate that suits its parameters.
+    begins_with
+        A family that is fitted first; ``make`` gets its guide as ``start``.
     finish
         What is made of the fitted guide: ``finish(given, guide)``.
     """
@@ -40,9 +44,18 @@ class Family:
     fitted: bool = True
     density: bool = True
     objective: str = "path"
+    lr: float = 0.1
+    begins_with: Family | None = None
     finish: Callable[[Given, nn.Module], nn.Module] | None = None
 
-    def __call__(self, given: Given, options: Mapping[str, Any], *, name: str) -> nn.Module:
+    def __call__(
+        self,
+        given: Given,
+        options: Mapping[str, Any],
+        *,
+        name: str,
+        start: nn.Module | None = None,
+    ) -> nn.Module:
         """The guide before it is fitted.
 
         Raises
@@ -52,11 +65,11 @@ class Family:
         """
         known = inspect.signature(self.make).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
-        names = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY]
+        names = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY and n != "start"]
         unknown = [option for option in options if option not in names]
         if unknown and not takes_all:
             raise UsageError(
                 f"the guide {name} has no option {', '.join(unknown)}; it has "
                 f"{', '.join(names) or 'none'}"
             )
-        return self.make(given, **options)
+        return self.make(given, **({} if start is None else {"start": start}), **options)

@@ -94,6 +94,19 @@ class FullCovarianceGuide(nn.Module):
                     noise.append(torch.linalg.solve_triangular(own, rest, upper=False).squeeze(-1))
                 start = stop
 
+    def marginals(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean (B, d) and triangular scale (B, d, d) of every site on its own."""
+        sizes = [math.prod(shape) for shape in self.shapes.values()]
+        rows = self.scale_tril().split(sizes, 1)
+        found, start = {}, 0
+        for (name, mean), part in zip(self.means().items(), rows, strict=True):
+            own = part[:, :, start : start + part.shape[1]]
+            if start:  # Σ_ii = Σ_j L_ij L_ijᵀ
+                own = torch.linalg.cholesky(part @ part.mT)
+            found[name] = mean, own
+            start += part.shape[1]
+        return found
+
     def means(self) -> dict[str, Tensor]:
         """E[z] of every site, (B, \\*event_shape)."""
         sizes = [math.prod(shape) for shape in self.shapes.values()]

@@ -8,11 +8,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from inference.particles import draw
+from inference.particles import weigh
 from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.full_covariance import FullCovarianceGuide, side_by_side
-from inference.posterior.guides.point import PointGuide, make_point, sample_points
+from inference.posterior.guides.point import PointGuide, make_point
 
 __all__ = ["LAPLACE", "LaplaceGuide", "covariance_factor", "hessian"]
 
@@ -53,14 +53,8 @@ def hessian(given: Given, points: dict[str, Tensor]) -> Tensor:
         z = flat.requires_grad_()
         parts = zip(shapes.items(), z.split(sizes, -1), strict=True)
         sites = {name: part.unflatten(-1, shape) for (name, shape), part in parts}
-        drawn = draw(
-            given.pair.model,
-            lambda x, **_: sample_points(sites, x),
-            given.x,
-            num_particles=1,
-            y=given.y,
-            mask=given.mask,
-        )
+        latents = {name: value.unsqueeze(0) for name, value in sites.items()}
+        drawn = weigh(given.pair.model, given.x, latents, y=given.y, mask=given.mask)
         log_joint = (drawn.log_prior + drawn.log_likelihood).sum()
         (gradient,) = torch.autograd.grad(log_joint, z, create_graph=True)
         rows = [

@@ -67,9 +67,7 @@ class LowRankGuide(nn.Module):
         self.factor = nn.ParameterDict(
             {
                 name: nn.Parameter(
-                    0.1
-                    * m.scale.unsqueeze(-1)
-                    * torch.randn(*m.mean.shape, min(rank, m.mean.shape[1])).to(m.mean)
+                    0.1 * m.scale.unsqueeze(-1) * _noise(m.mean, min(rank, m.mean.shape[1]))
                 )
                 for name, m in start.items()
             }
@@ -92,6 +90,10 @@ class LowRankGuide(nn.Module):
     def means(self) -> dict[str, Tensor]:
         """E[z] of every site, (B, \\*event_shape)."""
         return dict(self.loc.items())
+
+
+def _noise(like: Tensor, rank: int) -> Tensor:
+    return torch.randn(*like.shape, rank, dtype=like.dtype, device=like.device)
 
 
 LOW_RANK = Family(LowRankGuide)

@@ -12,7 +12,7 @@ from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from pyro_models.pair import data_plate
 
-__all__ = ["POINT", "PointGuide", "make_point", "sample_points"]
+__all__ = ["POINT", "PointGuide", "make_point"]
 
 
 class PointGuide(nn.Module):
@@ -39,18 +39,13 @@ class PointGuide(nn.Module):
         mask: Tensor | None = None,
     ) -> None:
         """Every site is at its point; what x is does not matter."""
-        sample_points(self.loc, x, n)
+        with data_plate(x, n, x):
+            for name, loc in self.loc.items():
+                pyro.sample(name, dist.Delta(loc, event_dim=loc.dim() - 1))
 
     def means(self) -> dict[str, Tensor]:
         """The points, (B, \\*event_shape)."""
         return dict(self.loc.items())
-
-
-def sample_points(values: Mapping[str, Tensor], x: Tensor, n: int | None = None) -> None:
-    """Sample every site at a value (B, \\*event_shape)."""
-    with data_plate(x, n, x):
-        for name, value in values.items():
-            pyro.sample(name, dist.Delta(value, event_dim=value.dim() - 1))
 
 
 def make_point(given: Given) -> PointGuide:
