@@ -20,10 +20,13 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": commands.evaluate,
     "compare": commands.compare,
     "diagnose": commands.diagnose,
+    "guides": commands.guides,
     "sweep": commands.sweep,
     "features": commands.features,
     "sample": commands.sample,
     "plot": commands.plot,
+    "complete": commands.complete,
+    "infer": commands.infer,
     "demo": report.demo,
 }
 

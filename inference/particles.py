@@ -14,7 +14,7 @@ from typing import Any
 
 import pyro
 from pyro import poutine
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Delta, TorchDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
@@ -30,9 +30,11 @@ __all__ = [
     "Particles",
     "draw",
     "effective_sample_size",
+    "log_density",
     "log_mean_exp",
     "numbers_per_particle",
     "particles",
+    "weigh",
 ]
 
 MAX_ELEMENTS = 2**24
@@ -88,12 +90,8 @@ class Particles:
         unseen = [s for s in self.model_sites.values() if _may_be_enumerated(s)]
         sites = self.model_sites if unseen else self.observed
         terms = {name: _log_prob(site) for name, site in sites.items()}
-        enumerated = [term for term in terms.values() if _is_enumerated(term)]
         total = [t for n, t in terms.items() if n in self.observed and not _is_enumerated(t)]
-        if enumerated:
-            joint = sum(enumerated[1:], enumerated[0])
-            total.append(joint.logsumexp(tuple(range(joint.dim() - 2))))
-        return self._sum(total)
+        return self._sum(total + _summed_out(list(terms.values())))
 
     @cached_property
     def log_q(self) -> Tensor:
@@ -152,8 +150,7 @@ class Particles:
 
     def _sum(self, terms: list[Tensor]) -> Tensor:
         """Sum of log densities, broadcast to (K, B)."""
-        total = sum(terms[1:], terms[0]) if terms else self._zero
-        return total.reshape(total.shape[-2:]).expand(self.shape)
+        return _total(terms, self._zero, self.shape)
 
 
 def log_mean_exp(values: Tensor) -> Tensor:
@@ -267,6 +264,71 @@ def draw(
     return Particles(shape, guide_sites, _sites(weighed), x.new_zeros(()), guide_again)
 
 
+def weigh(
+    model: Callable[..., Any],
+    x: Tensor,
+    latents: Mapping[str, Tensor],
+    *,
+    mask: Tensor | None = None,
+    y: Tensor | None = None,
+) -> Particles:
+    """:func:`particles` at given values of the continuous latents; log q is 0.
+
+    Parameters
+    ----------
+    model, x, mask, y
+        As for :func:`particles`.
+    latents
+        Values by site, (K, B, \\*event_shape). Discrete sites that are not among them are summed
+        out. Gradients flow to the values.
+    """
+    (first, *_) = latents.values()
+    given = _Given(latents)
+    return draw(model, given, x, num_particles=len(first), mask=mask, y=y)
+
+
+def log_density(
+    guide: Callable[..., Any],
+    x: Tensor,
+    latents: Mapping[str, Tensor],
+    *,
+    mask: Tensor | None = None,
+    y: Tensor | None = None,
+) -> Tensor:
+    """log q(z | x) of a guide at given values, (K, B), its enumerated sites summed out.
+
+    Parameters
+    ----------
+    guide
+        A guide with a density, called like the model.
+    x, latents, mask, y
+        As for :func:`weigh`.
+    """
+    (first, *_) = latents.values()
+    plate = pyro.plate("_particles", len(first), dim=_PARTICLE_DIM, device=x.device)
+    # where Pyro's AutoNormal has its density: the real line is transformed to itself
+    unconstrained = {f"{name}_unconstrained": value for name, value in latents.items()}
+    with plate:
+        given = poutine.trace(_Given({**unconstrained, **latents})).get_trace(x)
+    with plate, poutine.enum(first_available_dim=_ENUMERATION_DIM):
+        replayed = poutine.trace(poutine.replay(guide, trace=given)).get_trace(x, y=y, mask=mask)
+    terms = [_log_prob(site) for site in _sites(replayed).values()]
+    plain = [term for term in terms if not _is_enumerated(term)]
+    return _total(plain + _summed_out(terms), first.new_zeros(()), (len(first), len(x)))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A guide that is certain of the latents."""
+
+    latents: Mapping[str, Tensor]
+
+    def __call__(self, x: Tensor, **_: Any) -> None:
+        with pyro.plate(DATA_PLATE, len(x), dim=-1, device=x.device):
+            for name, value in self.latents.items():
+                pyro.sample(name, Delta(value, event_dim=value.dim() - 2))
+
+
 def _model_and_guide(
     pair_or_model: Pair | Callable[..., Any], guide: Callable[..., Any] | None
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -325,3 +387,18 @@ def _may_be_enumerated(site: Site) -> bool:
 def _is_enumerated(log_prob: Tensor) -> bool:
     """Whether a log density varies along a dimension left of the particles'."""
     return log_prob.dim() > 2 and math.prod(log_prob.shape[:-2]) > 1
+
+
+def _summed_out(terms: list[Tensor]) -> list[Tensor]:
+    """log Σ over the enumerated sites of the terms that depend on them: one term, or none."""
+    enumerated = [term for term in terms if _is_enumerated(term)]
+    if not enumerated:
+        return []
+    joint = sum(enumerated[1:], enumerated[0])
+    return [joint.logsumexp(tuple(range(joint.dim() - 2)))]
+
+
+def _total(terms: list[Tensor], zero: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Sum of log densities, broadcast to (K, B)."""
+    total = sum(terms[1:], terms[0]) if terms else zero
+    return total.reshape(total.shape[-2:]).expand(shape)

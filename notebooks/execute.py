@@ -14,7 +14,11 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
+<<<<<<< HEAD
 NAMES = ("smoke", "density_models", "likelihoods", "bounds", "conditioning", "gp_bo")
+=======
+NAMES = ("smoke", "density_models", "likelihoods", "bounds", "conditioning", "half_images")
+>>>>>>> completion
 METADATA = {
     "jupytext": {
         "formats": "ipynb,py:percent",

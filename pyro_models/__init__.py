@@ -1,10 +1,12 @@
 """p(x, z): generative models in Pyro, each with the guide that belongs to it.
 
-``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``PPCA`` and ``GMM`` are pairs: a model,
-a guide, and the contract of :class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are
-about.
+``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``PPCA``, ``GMM``, ``BernoulliMixture``
+and ``CompletionCVAE`` are pairs: a model, a guide, and the contract of
+:class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
 """
 
+from pyro_models.bernoulli_mixture import BernoulliMixture
+from pyro_models.completion import CompletionCVAE
 from pyro_models.conditional import CVAE
 from pyro_models.data import ImageData, load_data
 from pyro_models.errors import UsageError
@@ -22,6 +24,8 @@ __all__ = [
     "GMM",
     "PPCA",
     "VAE",
+    "BernoulliMixture",
+    "CompletionCVAE",
     "ImageData",
     "Pair",
     "SemiSupervisedVAE",

@@ -23,7 +23,7 @@ OUTPUT_BIASES = ("default", "data")
 class Autoencoder(nn.Module):
     """Options, networks and start of a pair with p(x | z, context) and q(z | x, context).
 
-    A subclass gives ``model`` (with ``decoder`` and ``likelihood``) and ``guide``. Parameters are
+    A subclass makes ``model`` (with ``decoder`` and ``likelihood``) and ``guide``. Parameters are
     described at :class:`pyro_models.vae.VAE`; ``context`` is the length of the vector that both
     networks are given beside their input, 0 for none.
     """
@@ -56,12 +56,16 @@ class Autoencoder(nn.Module):
         self.output_bias = output_bias
         self.register_buffer("bias_set", torch.tensor(False))
         p_x = likelihood_named(likelihood, self.data_shape, dict(likelihood_options or {}))
-        shared: dict[str, Any] = {"context": context, "activation": activation}
+        self.model, self.guide = self._build(p_x, context)
+
+    def _build(self, p_x: Likelihood, context: int) -> tuple[Any, Any]:
+        """The modules of p(x, z) and q(z | x)."""
+        shared: dict[str, Any] = {"context": context, "activation": self.activation}
+        network, hidden, latent_dim = self.network, self.hidden, self.latent_dim
         out_shape = (p_x.num_parameters, *self.data_shape)
         decoder = make_decoder(network, latent_dim, hidden, out_shape, **shared)
         encoder = make_encoder(network, self.data_shape, hidden, latent_dim, **shared)
-        self.model = self._make_model(decoder, p_x)
-        self.guide = self._make_guide(encoder)
+        return self._make_model(decoder, p_x), self._make_guide(encoder)
 
     def _make_model(self, decoder: DenseDecoder | ConvDecoder, likelihood: Likelihood) -> Any:
         """The module of p(x, z)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from pyro_models.clusters import start_from_clusters
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
+from pyro_models.mixture import EmptyGuide, Mixture
 from pyro_models.multivariate_normal import ImageMultivariateNormal
 from pyro_models.networks import dense
-from pyro_models.pair import LatentSite, data_plate, fill_unseen, pixel_mask, register_with_svi
+from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
 
 __all__ = ["GMM"]
 
@@ -113,20 +114,6 @@ class GMMModel(nn.Module):
             return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
 
 
-class EmptyGuide(nn.Module):
-    """No guide: every latent site is enumerated in the model."""
-
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
-        """Sample nothing."""
-
-
 class Baseline(nn.Module):
     """b(x), one value per datum, in the shape that TraceGraph_ELBO compares it with."""
 
@@ -175,7 +162,7 @@ class AssignmentGuide(nn.Module):
             pyro.sample("k", q_k, infer={"baseline": baseline})
 
 
-class GMM(nn.Module):
+class GMM(Mixture):
     """Gaussian mixture, log p(x) = logsumexp_k [log π_k + log N(x; μ_k, Σ_k + ε I)].
 
     Parameters
@@ -205,8 +192,6 @@ class GMM(nn.Module):
     >>> gmm.responsibilities(x).sum(-1).allclose(torch.ones(300))
     True
     """
-
-    num_classes = None
 
     def __init__(
         self,
@@ -247,16 +232,6 @@ class GMM(nn.Module):
         """The kind of p(x | k): its measure and the data it may have."""
         return self._likelihood
 
-    @property
-    def latent_sites(self) -> dict[str, LatentSite]:
-        """One discrete site, k."""
-        return {"k": LatentSite((), num_values=self.num_components)}
-
-    @property
-    def started(self) -> bool:
-        """Whether the parameters come from data already."""
-        return bool(self.model.started)
-
     @torch.no_grad()
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start at a k-means clustering (k-means++ seeding, one run), as scikit-learn's EM does.
@@ -275,36 +250,18 @@ class GMM(nn.Module):
             self.guide.scale.copy_((flat.var(0, correction=0) + self.floor).sqrt())
         return "k-means++"
 
-    def decode(
-        self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
-    ) -> dict[str, TorchDistribution]:
-        """p(x | k) for integer ``latents["k"]`` of any shape."""
-        return {"x": self.model.component(latents["k"])}
-
     def elbo(self) -> ELBO:
         """TraceEnum_ELBO (k summed out), or TraceGraph_ELBO (k sampled)."""
         if self.guide_name == "enumerate":
             return TraceEnum_ELBO(max_plate_nesting=1)
         return TraceGraph_ELBO(max_plate_nesting=1)
 
-    def _log_joint(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """log π_k + log p(x_seen | k), (B, K)."""
-        k = torch.arange(self.num_components, device=x.device)
-        seen = pixel_mask(mask, self.data_shape, x)
-        p_x = self.model.component(k, None if seen is None else seen.unsqueeze(1))
-        return self.model.logits.log_softmax(-1) + p_x.log_prob(fill_unseen(x, seen).unsqueeze(1))
-
-    def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """log p(x_seen), (B,), nats; unseen pixels are integrated out exactly."""
-        return self._log_joint(x, mask).logsumexp(-1)
-
-    def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> TorchDistribution:
-        """p(k | x_seen), a Categorical of batch shape (B,)."""
-        return dist.Categorical(logits=self._log_joint(x, mask))
-
-    def responsibilities(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """p(k | x_seen) as a table, (B, K)."""
-        return self.exact_posterior(x, mask).probs
+    def _unseen(self, k: Tensor, x: Tensor, seen: Tensor, *, draw: bool) -> Tensor:
+        """Of p(x_unseen | x_seen, k); pixels of dense covariances are not independent given k."""
+        p_x = self.model.component(k, seen)
+        if not isinstance(p_x, ImageMultivariateNormal):
+            return super()._unseen(k, x, seen, draw=draw)
+        return p_x.completed(fill_unseen(x, seen), draw=draw)
 
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair."""

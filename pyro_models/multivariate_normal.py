@@ -95,14 +95,33 @@ class ImageMultivariateNormal(TorchDistribution):
                 log_prob = self._marginal_log_prob(x, self._seen)
         return log_prob.expand(torch.broadcast_shapes(self.batch_shape, log_prob.shape))
 
-    def _marginal_log_prob(self, x: Tensor, seen: Tensor) -> Tensor:
-        loc = self._flat.loc
+    def completed(self, value: Tensor, *, draw: bool = False) -> Tensor:
+        """E[x | x_S], or a draw from p(x | x_S), (\\*batch, \\*event_shape), for the mask's S.
+
+        v + Σ_{:S} Σ_SS⁻¹ (x − v)_S, with v = μ for the mean and v ~ N(μ, Σ) for a draw (Matheron's
+        rule). ``value`` is x, finite also where it is unseen.
+        """
+        with torch.autocast(value.device.type, enabled=False):
+            v = self.rsample().flatten(-len(self.event_shape)) if draw else self._flat.loc
+            if self._seen is None:
+                return value.expand(self.batch_shape + self.event_shape)
+            chol, residual = self._seen_part(value.flatten(-len(self.event_shape)), self._seen, v)
+            tril = self._flat.scale_tril
+            solved = torch.cholesky_solve(residual.unsqueeze(-1), chol)  # 0 where unseen
+            completed = v + (tril @ (tril.mT @ solved)).squeeze(-1)
+            return completed.unflatten(-1, self.event_shape)
+
+    def _seen_part(self, x: Tensor, seen: Tensor, loc: Tensor) -> tuple[Tensor, Tensor]:
+        """Cholesky factor of Σ with identity where unseen, and x − loc with 0 there."""
         m = seen.to(loc.dtype)
-        residual = torch.where(seen, x - loc, x.new_zeros(()))
         tril = self._flat.scale_tril
         covariance = tril @ tril.mT * (m.unsqueeze(-1) * m.unsqueeze(-2))
         chol = torch.linalg.cholesky(covariance + torch.diag_embed(1 - m))
+        return chol, torch.where(seen, x - loc, x.new_zeros(()))
+
+    def _marginal_log_prob(self, x: Tensor, seen: Tensor) -> Tensor:
+        chol, residual = self._seen_part(x, seen, self._flat.loc)
         whitened = torch.linalg.solve_triangular(chol, residual.unsqueeze(-1), upper=False)
         log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = 0.5 * m.sum(-1) * math.log(2 * math.pi)
+        constant = 0.5 * seen.sum(-1, dtype=x.dtype) * math.log(2 * math.pi)
         return -0.5 * whitened.squeeze(-1).square().sum(-1) - log_det - constant

@@ -25,6 +25,8 @@ from pyro_models.likelihoods import Likelihood
 
 __all__ = [
     "Classifies",
+    "CompletesExactly",
+    "ConditionsOnPixels",
     "Exact",
     "LatentSite",
     "Pair",
@@ -131,6 +133,51 @@ class Exact(Protocol):
 
     def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> Any:
         """p(latents | x_seen), batch shape (B,)."""
+        ...
+
+
+@runtime_checkable
+class CompletesExactly(Protocol):
+    """A pair that knows p(x_unseen | x_seen) itself, for any mask."""
+
+    def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
+        """E[x | x_seen], (B, \\*data_shape); seen pixels are as given."""
+        ...
+
+    def conditional_sample(self, x: Tensor, mask: Tensor, *, n: int) -> Tensor:
+        """n draws from p(x | x_seen) for each datum, (n, B, \\*data_shape)."""
+        ...
+
+
+@runtime_checkable
+class ConditionsOnPixels(Protocol):
+    """A pair of p(x_R | x_C): some pixels C are conditioned on, and only the rest R is modelled.
+
+    ``decode`` takes x as well. Its scores are of p(x_R | x_C) and say so.
+    """
+
+    @property
+    def given(self) -> str:
+        """What is conditioned on, for scores: ``x_left``."""
+        ...
+
+    def conditioning(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """C as booleans, (B, \\*data_shape); with a mask, only what is seen of it."""
+        ...
+
+    def decode(
+        self,
+        latents: Mapping[str, Tensor],
+        *,
+        y: Tensor | None = None,
+        x: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """p(x_R | latents, x_C); the pixels of C are point masses at what is given."""
+        ...
+
+    def conditioned_on(self, mask: Tensor) -> Pair:
+        """The same networks with C = mask for all data: one that it was made for."""
         ...
 
 

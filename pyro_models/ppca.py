@@ -343,6 +343,24 @@ class PPCA(nn.Module):
             loc.to(x.dtype), factor.to(x.dtype), noise.to(x.dtype)
         )
 
+    def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
+        """E[x | x_seen], (B, \\*data_shape), exactly; seen pixels are as given."""
+        mean: Tensor = self.exact_conditional(x, mask).mean
+        return torch.where(self._seen(x, mask), x, mean.unflatten(-1, self.data_shape))
+
+    def conditional_sample(self, x: Tensor, mask: Tensor, *, n: int) -> Tensor:
+        """n draws from p(x | x_seen) for each datum, (n, B, \\*data_shape), exactly.
+
+        Seen pixels are as given. Draws come from torch's global generator.
+        """
+        draws: Tensor = self.exact_conditional(x, mask).sample(torch.Size((n,)))
+        return torch.where(self._seen(x, mask), x, draws.unflatten(-1, self.data_shape))
+
+    def _seen(self, x: Tensor, mask: Tensor) -> Tensor:
+        seen = pixel_mask(mask, self.data_shape, x)
+        assert seen is not None
+        return seen
+
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair."""
         return {

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from pyro_models.bernoulli_mixture import BernoulliMixture
+from pyro_models.completion import CompletionCVAE
 from pyro_models.conditional import CVAE
 from pyro_models.errors import UsageError
 from pyro_models.gmm import GMM
@@ -27,6 +29,8 @@ PAIRS: dict[str, type[nn.Module]] = {
     "two_layer_vae": TwoLayerVAE,
     "ppca": PPCA,
     "gmm": GMM,
+    "bernoulli_mixture": BernoulliMixture,
+    "completion_cvae": CompletionCVAE,
 }
 
 

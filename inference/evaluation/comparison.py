@@ -26,9 +26,11 @@ __all__ = ["Cell", "Column", "Comparison", "compare"]
 QUANTITIES = {
     "elbo": "ELBO",
     "log_likelihood": "log p(x)",
+    "conditional_log_likelihood": "log p(x)",
     "bits_per_dimension": "bits per dimension",
     "mse_sampled": "MSE, z sampled",
     "mse_mean": "MSE, z mean",
+    "mse_unseen": "MSE of unseen pixels",
     "accuracy": "accuracy",
 }
 
@@ -61,7 +63,8 @@ class Column:
                 parts.append("objective only")
             else:
                 k = f" L_{f['K']}" if f["K"] else ""
-                parts.append(f"{f['kind']}{k}; {f['measure']}")
+                by = f" by {f['method']}" if f["method"] else ""
+                parts.append(f"{f['kind']}{k}{by}; {f['measure']}")
         parts.append(f"{f['preparation']} pixels")
         return "; ".join(parts)
 
@@ -222,9 +225,10 @@ def compare(
             fits = [i for i, c in enumerate(columns) if not score.differs_from(c.footing)]
             if not fits:
                 columns.append(Column(quantity, score.footing))
-            elif score.num_particles:  # a column begun by an exact value takes K from a bound
+            elif score.num_particles or score.method:  # begun by an exact value: take these
                 own = columns[fits[0]].footing
-                columns[fits[0]] = Column(quantity, {**own, "K": score.num_particles})
+                how = {"K": score.num_particles, "method": score.method}
+                columns[fits[0]] = Column(quantity, {**own, **{k: v for k, v in how.items() if v}})
     cells = tuple(
         tuple(_cell(row, evaluation, column) for column in columns)
         for row, evaluation in zip(rows, evaluations, strict=True)

@@ -66,7 +66,8 @@ def log_weights(
     Parameters
     ----------
     pair, x, num_particles, y, mask, guide
-        As for :func:`inference.particles.particles`.
+        As for :func:`inference.particles.particles`. A guide with parameters of each datum is asked
+        for those of a chunk by ``guide.select(rows)``.
     max_elements
         Numbers that one chunk's decoder outputs may hold; bounds memory whatever K is.
     progress
@@ -82,7 +83,9 @@ def log_weights(
     mask = pixel_mask(mask, pair.data_shape, x)
     one = slice(0, 1)
     labels = None if y is None else y[one]
-    probe = particles(pair, guide, x[one], num_particles=1, y=labels, mask=_of_rows(mask, one))
+    probe = particles(
+        pair, _for_rows(guide, one), x[one], num_particles=1, y=labels, mask=_of_rows(mask, one)
+    )
     K = num_particles if probe.latents else 1  # all enumerated: every particle is the same
     data_chunk = max(1, min(len(x), max_elements // (size * min(K, 64))))
     particle_chunk = max(1, min(K, max_elements // (size * data_chunk)))
@@ -97,7 +100,7 @@ def log_weights(
                 particle_chunk,
                 y=None if y is None else y[rows],
                 mask=_of_rows(mask, rows),
-                guide=guide,
+                guide=_for_rows(guide, rows),
             )
         )
         if progress is not None:
@@ -142,6 +145,12 @@ def _weigh(
 def _of_rows(mask: Tensor | None, rows: slice) -> Tensor | None:
     """The part of a mask (B or 1, \\*data_shape) that goes with some data."""
     return mask if mask is None or len(mask) == 1 else mask[rows]
+
+
+def _for_rows(guide: Callable[..., Any] | None, rows: slice) -> Callable[..., Any] | None:
+    """A guide for some data: one with parameters of each datum gives their part."""
+    select = getattr(guide, "select", None)
+    return guide if select is None else select(rows)
 
 
 @torch.no_grad()

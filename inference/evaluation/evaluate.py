@@ -27,9 +27,9 @@ from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
-from pyro_models.pair import Classifies, Exact
+from pyro_models.pair import Classifies, ConditionsOnPixels, Exact
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "conditions", "evaluate", "measure_of", "preparation_of"]
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,7 @@ def evaluate(
         weights = replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
 
     per_datum = {"elbo": weights.elbo, "importance_bound": weights.bound, **errors}
-    given = None if pair.num_classes is None or y is None else "y"
-    describe = _Describe(pair, data, split, len(x), seed, given)
+    describe = _Describe(pair, data, split, len(x), seed, conditions(pair, y))
     scores = {
         "elbo": describe.nats("elbo", weights.elbo, "lower bound", error=weights.elbo_error),
     }
@@ -226,6 +225,26 @@ def evaluate(
     return Evaluation(label, scores, absent, {k: v.cpu() for k, v in per_datum.items()})
 
 
+def measure_of(pair: Pair, data: ImageData) -> str | None:
+    """What log-probabilities of the pair on these data are relative to."""
+    measure = pair.likelihood.measure
+    if measure != LEBESGUE:
+        return measure
+    return LEBESGUE_UNIT if data.is_images else "Lebesgue in the data's own units"
+
+
+def preparation_of(data: ImageData, seed: int) -> str:
+    """How the pixels were prepared, with the seed where each use draws anew."""
+    return f"{data.preparation} (seed {seed})" if data.redraws else data.preparation
+
+
+def conditions(pair: Pair, y: Tensor | None) -> str | None:
+    """What a score of the pair is given: labels, pixels, both or nothing."""
+    pixels = pair.given if isinstance(pair, ConditionsOnPixels) else ""
+    labels = "" if pair.num_classes is None or y is None else "y"
+    return ", ".join(part for part in (pixels, labels) if part) or None
+
+
 def _squared_error(
     pair: Pair, data: ImageData, x: Tensor, y: Tensor | None, grey: Tensor, *, latents: Draw
 ) -> Tensor:
@@ -245,6 +264,8 @@ def _squared_error(
 def _why_no_bits(pair: Pair, data: ImageData) -> str:
     if not data.is_images:
         return "vectors are no pixels"
+    if isinstance(pair, ConditionsOnPixels):
+        return "of unseen pixels given seen ones, not of whole images"
     return pair.likelihood.why_no_bits(preparation=data.preparation, levels=data.levels)
 
 
@@ -281,12 +302,7 @@ class _Describe:
         num_particles: int | None = None,
         error: Tensor | None = None,
     ) -> Score:
-        measure = self.pair.likelihood.measure
-        if measure == LEBESGUE:
-            measure = LEBESGUE_UNIT if self.data.is_images else "Lebesgue in the data's own units"
-        preparation = self.data.preparation
-        if self.data.redraws:
-            preparation = f"{preparation} (seed {self.seed})"
+        measure = measure_of(self.pair, self.data)
         noise = None
         if error is not None and not bool(error.isnan().any()):
             noise = float(error.double().square().sum().sqrt()) / len(error)
@@ -294,7 +310,7 @@ class _Describe:
             quantity=quantity,
             unit=NATS,
             kind="objective only" if measure is None else kind,
-            preparation=preparation,
+            preparation=preparation_of(self.data, self.seed),
             measure=measure,
             given=self.given,
             num_particles=num_particles,

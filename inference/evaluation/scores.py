@@ -32,7 +32,12 @@ FRACTION = "fraction of labels"
 SQUARED_ERROR = "squared error per pixel"
 LEBESGUE_255 = "Lebesgue on [0,255]"
 
-_BOUNDS: dict[str, Kind] = {"log_likelihood": "lower bound", "bits_per_dimension": "upper bound"}
+# what may stand beside an exact value of the quantity
+_BOUNDS: dict[str, Kind] = {
+    "log_likelihood": "lower bound",
+    "bits_per_dimension": "upper bound",
+    "conditional_log_likelihood": "estimate",
+}
 _OPPOSITE: dict[str, Kind] = {"lower bound": "upper bound", "upper bound": "lower bound"}
 
 
@@ -45,7 +50,8 @@ class Score:
     quantity
         What it is of: ``elbo``, ``log_likelihood``, ``importance_bound`` (L_K where
         log_likelihood is exact, or there is none), ``bits_per_dimension``, ``mse_sampled``,
-        ``mse_mean``, ``accuracy``.
+        ``mse_mean``, ``mse_unseen``, ``conditional_log_likelihood`` (of unseen pixels given seen
+        ones), ``accuracy``.
     value
         The number, averaged over the data.
     standard_error
@@ -61,13 +67,16 @@ class Score:
         What densities are relative to, and what else they hang on (ε of clamped pixels); ``None``
         for no probability.
     given
-        What is conditioned on, e.g. ``y``; ``None`` for nothing.
+        What is conditioned on, e.g. ``y`` or ``x_left``; ``None`` for nothing.
     num_particles
         K of an importance-sampled bound.
     monte_carlo_error
         The part of the standard error that comes from sampling latents; more particles lower it.
     seed
         Of the estimate's draws.
+    method
+        How it was estimated, where that decides how tight it is: ``annealing, 16 chains, 1000
+        temperatures``; ``None`` where the other fields say it.
     """
 
     quantity: str
@@ -85,6 +94,7 @@ class Score:
     num_particles: int | None = None
     monte_carlo_error: float | None = None
     seed: int | None = None
+    method: str | None = None
 
     def __post_init__(self) -> None:
         if self.measure is None and self.unit in (NATS, NATS_SUM) and self.kind != "objective only":
@@ -97,7 +107,8 @@ class Score:
     def footing(self) -> dict[str, Any]:
         """The fields on which two scores must agree to stand in one column.
 
-        An exact value is also the tightest bound, so it may stand beside bounds.
+        An exact value is also the tightest bound, so it may stand beside bounds; and where others
+        are estimates, it is what they estimate.
         """
         bound = _BOUNDS.get(self.quantity)
         exact_or_bound = bound is not None and self.kind in ("exact", bound)
@@ -112,14 +123,16 @@ class Score:
             "number of data": self.num_data,
             "kind": f"exact or {bound}" if exact_or_bound else self.kind,
             "K": self.num_particles,
+            "method": self.method,
         }
 
     def differs_from(self, footing: dict[str, Any]) -> str:
         """The fields that differ from a column's footing, in words; empty if none does."""
         own = self.footing
         wrong = [field for field, wanted in footing.items() if own[field] != wanted]
-        if "K" in wrong and None in (own["K"], footing["K"]):
-            wrong.remove("K")  # one of the two is exact, or not sampled
+        for how in ("K", "method"):
+            if how in wrong and None in (own[how], footing[how]):
+                wrong.remove(how)  # one of the two is exact, or not sampled
         if len(wrong) > 1 and "kind" in wrong:
             wrong.remove("kind")  # follows from the others
         return "; ".join(f"{f}: {_word(own[f])}, not {_word(footing[f])}" for f in wrong)

@@ -28,7 +28,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from inference.learning.objectives import Objective, OfParticles
 from pyro_models import UsageError
 
-__all__ = ["Captured"]
+__all__ = ["Captured", "leave_out_what_does_nothing"]
 
 
 class Captured:
@@ -123,7 +123,7 @@ class Captured:
                 f"a step of {type(self.module).__name__} cannot be captured, since its Python "
                 f"depends on values of tensors ({reason}): leave capture out"
             ) from error
-        _leave_out_what_does_nothing(graph)
+        leave_out_what_does_nothing(graph)
         leaves = list(learned.values())
         moved = [leaf for i, leaf in enumerate(leaves) if i not in unmoved]
         return _Recording(graph, leaves, list(others.values()), moved, _Snapshot(self.module))
@@ -164,7 +164,7 @@ class _Snapshot:
         )
 
 
-def _leave_out_what_does_nothing(graph: GraphModule) -> None:
+def leave_out_what_does_nothing(graph: GraphModule) -> None:
     """Drop operations that return what they are given, under the same shape."""
     aten = torch.ops.aten
     same = (aten.alias.default, aten.detach.default)

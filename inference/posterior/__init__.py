@@ -1,13 +1,35 @@
-"""What is not seen, given what is: latents, reconstructions, new data."""
+"""What is not seen, given what is: latents, reconstructions, completions, new data."""
 
+from inference.posterior.completion import Completion, complete
+from inference.posterior.export import to_arviz
 from inference.posterior.features import latents_as_data
 from inference.posterior.generation import generate
+from inference.posterior.guides import GUIDES, Family, register_guide
+from inference.posterior.hmc import Draws, hmc
+from inference.posterior.infer import infer
+from inference.posterior.plateau import Plateau
+from inference.posterior.posterior import Bound, Posterior
 from inference.posterior.reconstruction import latent_means, posterior_sites, reconstruct
+from inference.posterior.target import Target, condition
 
 __all__ = [
+    "GUIDES",
+    "Bound",
+    "Completion",
+    "Draws",
+    "Family",
+    "Plateau",
+    "Posterior",
+    "Target",
+    "complete",
+    "condition",
     "generate",
+    "hmc",
+    "infer",
     "latent_means",
     "latents_as_data",
     "posterior_sites",
     "reconstruct",
+    "register_guide",
+    "to_arviz",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from inference.undisturbed import evaluating, undisturbed
 from pyro_models import Pair, UsageError
-from pyro_models.pair import Exact
+from pyro_models.pair import ConditionsOnPixels, Exact
 
-__all__ = ["Draw", "check_draw", "latent_means", "posterior_sites", "reconstruct"]
+__all__ = ["Draw", "check_draw", "decoded_from", "latent_means", "posterior_sites", "reconstruct"]
 
 Draw = Literal["mean", "sample"]
 
@@ -130,7 +130,7 @@ def reconstruct(
     discrete = [name for name, site in pair.latent_sites.items() if site.discrete]
     if latents == "mean" and pixels == "mean" and discrete:
         k, probs, means = _sites_of_values(pair, x, y=y, mask=mask, guide=guide)
-        decoded = pair.decode({**means, discrete[0]: k}, y=y)["x"].mean
+        decoded = decoded_from(pair, {**means, discrete[0]: k}, x=x, y=y, mask=mask).mean
         decoded = decoded.flatten(2).expand(-1, len(x), -1)
         return torch.einsum("bk,kbd->bd", probs, decoded).unflatten(-1, pair.data_shape)
     if latents == "mean" and not discrete:
@@ -138,8 +138,24 @@ def reconstruct(
         values = {name: site.mean for name, site in sites.items()}
     else:  # of a mixture: a component, then its pixels
         values = _draw(pair, x, y=y, mask=mask, guide=guide)
-    p_x = pair.decode(values, y=y)["x"]
+    p_x = decoded_from(pair, values, x=x, y=y, mask=mask)
     return p_x.mean if pixels == "mean" else p_x.sample()
+
+
+def decoded_from(
+    pair: Pair,
+    latents: Mapping[str, Tensor],
+    *,
+    x: Tensor | None,
+    y: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> TorchDistribution:
+    """p(x | latents), (\\*batch, B), also of a pair that conditions on pixels of x."""
+    if isinstance(pair, ConditionsOnPixels):
+        given: TorchDistribution = pair.decode(latents, y=y, x=x, mask=mask)["x"]
+        return given
+    decoded: TorchDistribution = pair.decode(latents, y=y)["x"]
+    return decoded
 
 
 def _draw(

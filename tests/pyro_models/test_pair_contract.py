@@ -16,7 +16,7 @@ from inference.particles import particles
 from pyro_models import CVAE, UsageError, load_data
 from pyro_models.data import Split
 from pyro_models.likelihoods import LIKELIHOODS
-from pyro_models.pair import Pair, pixel_mask
+from pyro_models.pair import ConditionsOnPixels, Pair, pixel_mask
 from pyro_models.registry import PAIRS, build, name_of
 
 B = 4
@@ -99,6 +99,12 @@ CASES = [
     ),
     Case("gmm", {"num_components": 1}),
     Case("gmm", {"covariance": "full", "num_components": 3}, (6,)),
+    Case("bernoulli_mixture", {"num_components": 3}),
+    Case("bernoulli_mixture", {"num_components": 1}, (6,)),
+    Case("completion_cvae", {**SMALL, "likelihood": "categorical"}),
+    Case("completion_cvae", {**SMALL, "masks": ["top", "bottom_left", "random"]}),
+    Case("completion_cvae", {**SMALL, "network": "conv", "hidden": [4, 8]}),
+    Case("completion_cvae", {**SMALL, "masks": ["random"], "likelihood": "gaussian"}, (6,)),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -133,6 +139,11 @@ def random_latents(pair: Pair, batch: tuple[int, ...]) -> dict[str, Tensor]:
         else torch.randn(batch + site.event_shape, dtype=torch.float64)
         for name, site in pair.latent_sites.items()
     }
+
+
+def pixels_given(pair: Pair, x: Tensor) -> dict[str, Tensor]:
+    """What ``decode`` is told besides latents and labels."""
+    return {"x": x} if isinstance(pair, ConditionsOnPixels) else {}
 
 
 def random_mask(case: Case) -> Tensor:
@@ -239,7 +250,8 @@ def test_decode_is_what_the_model_says(case: Case) -> None:
     trace = poutine.trace(poutine.condition(pair.model, data=latents)).get_trace(x, y=y)
     said = trace.nodes["x"]["fn"].log_prob(x)
     assert said.shape == (B,)
-    torch.testing.assert_close(said, pair.decode(latents, y=y)["x"].log_prob(x))
+    decoded = pair.decode(latents, y=y, **pixels_given(pair, x))["x"]
+    torch.testing.assert_close(said, decoded.log_prob(x))
 
 
 @every_case

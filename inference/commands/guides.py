@@ -1,0 +1,107 @@
+"""``pyro-models guides``: several guides of one trained pair against its evidence."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from inference import figures
+from inference.commands.files import free_path, open_run, save_figure
+from inference.evaluation import GuideComparison, compare_guides
+from inference.learning.files import write_atomically
+from inference.learning.settings import check_pair_fits_data
+from inference.posterior.guides import guide_family
+from pyro_models import UsageError
+from pyro_models.masks import mask_name, seen_pixels
+from pyro_models.pair import Classifies
+
+__all__ = ["guides"]
+
+Method = Literal["best", "exact", "quadrature", "importance", "annealing"]
+
+
+def guides(
+    run: str,
+    guides: list[str] = ["encoder", "normal", "full_covariance"],  # noqa: B006 - jsonargparse copies
+    data: str | None = None,
+    split: Literal["test", "validation", "train"] = "test",
+    limit: int = 100,
+    num_particles: int = 1000,
+    method: Method = "best",
+    num_temperatures: int = 1000,
+    num_chains: int = 16,
+    max_steps: int = 2000,
+    mask: str | None = None,
+    fraction: float = 0.5,
+    seed: int = 0,
+    out: str | None = None,
+    force: bool = False,
+    progress: bool = True,
+) -> GuideComparison:
+    """Compare guides of a trained pair: bounds, gaps to log p(x), k-hat, cost, paired differences.
+
+    Args:
+        run: Run folder.
+        guides: Names of guides, e.g. [encoder, normal, full_covariance].
+        data: Other data than those it was trained on.
+        split: Which split.
+        limit: The first so many data.
+        num_particles: K, importance weights per datum.
+        method: How log p(x) is found; best: exact, or a grid for two latents, or annealing.
+        num_temperatures: Of annealing.
+        num_chains: Of annealing, per datum.
+        max_steps: Steps after which the fit of a datum stops in any case.
+        mask: What is seen: left, right, top, bottom, top_left (and so on), random, or a .npy file;
+            everything unless given.
+        fraction: Part of the pixels that the mask random sees.
+        seed: Of preparation and all draws.
+        out: Folder for guides.csv, guides.md and guides.png.
+        force: Replace those files.
+        progress: Show progress bars.
+    """
+    names = ("guides.csv", "guides.md", "guides.png")
+    targets = [free_path(f"{out}/{name}", force=force) for name in names] if out else []
+    if limit < 1:
+        raise UsageError(f"limit must be at least 1; got {limit}")
+    for name in guides:
+        guide_family(name)
+    pair, images, _ = open_run(run, data)
+    check_pair_fits_data(pair, images, splits=[split], seed=seed)
+    prepared = images.prepared(split, seed=seed, limit=limit)
+    if not len(prepared):
+        raise UsageError(f"the {split} split of {images.name} is empty")
+    needs_labels = pair.num_classes is not None and not isinstance(pair, Classifies)
+    seen = None
+    if mask is not None:
+        seen = seen_pixels(
+            mask, pair.data_shape, num_data=len(prepared), fraction=fraction, seed=seed
+        )
+    table = compare_guides(
+        pair,
+        prepared.x,
+        mask=seen,
+        y=prepared.y if needs_labels else None,
+        guides=guides,
+        num_particles=num_particles,
+        infer_options={"max_steps": max_steps},
+        evidence_options={
+            "method": method,
+            "num_temperatures": num_temperatures,
+            "num_chains": num_chains,
+            "num_particles": num_particles,
+        },
+        seed=seed,
+        progress=progress,
+    )
+    of = "" if mask is None else f", seen: {mask_name(mask, fraction=fraction)}"
+    print(f"{images.name} {split}, the first {len(prepared):,}, {images.preparation} pixels{of}\n")
+    print(table.to_text())
+    if targets:
+        csv, markdown, picture = targets
+        assert csv is not None
+        assert markdown is not None
+        assert picture is not None
+        write_atomically(csv, table.to_csv())
+        write_atomically(markdown, table.to_markdown())
+        if table.best is not None:
+            save_figure(figures.guide_gaps(table), picture)
+    return table

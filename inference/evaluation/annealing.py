@@ -1,0 +1,250 @@
+"""Annealed importance sampling: log p(x_seen) from chains that cool from q to the posterior.
+
+On the path π_β(z) ∝ q(z)^{1−β} p(x, z)^β from β_0 = 0 to β_T = 1, with q the prior or a guide, a
+chain z_0 ~ q, z_t ~ T_t(· | z_{t−1}), where T_t leaves π_{β_t} as it is, has the weight (Neal 2001)
+
+    log w = Σ_{t=1}^{T} (β_t − β_{t−1}) (log p(x, z_{t−1}) − log q(z_{t−1})),
+
+and E[w] = p(x): the log of the mean weight is a lower bound on log p(x) in expectation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inference.particles import effective_sample_size, log_mean_exp
+from inference.posterior.target import At, Target
+from inference.posterior.transition import CHUNK, transition
+from inference.undisturbed import stream, undisturbed
+from pyro_models import UsageError
+
+__all__ = ["SCHEDULES", "Annealed", "anneal", "log_ratio", "relative_error", "schedule_of"]
+
+SCHEDULES = ("sigmoidal", "linear")
+
+
+@dataclass(frozen=True, eq=False)
+class Annealed:
+    """What the chains of annealed importance sampling came to.
+
+    Attributes
+    ----------
+    log_weights
+        log w of every chain, (C, B), nats.
+    z
+        Where the chains ended, (C, B, D): with these weights, draws from p(z | x_seen).
+    acceptance
+        Mean acceptance over transitions and chains, (B,).
+    step_sizes
+        ε of every transition, (T − 1, B), in units of ``scale``.
+    betas
+        β_0 = 0, …, β_T = 1, (T + 1,).
+    scale
+        Standard deviations that the step sizes are in units of, (B, D).
+    seed
+        Of all draws.
+    """
+
+    log_weights: Tensor
+    z: Tensor
+    acceptance: Tensor
+    step_sizes: Tensor
+    betas: Tensor
+    scale: Tensor
+    seed: int
+
+    @property
+    def estimate(self) -> Tensor:
+        """log (1/C) Σ w, (B,): at most log p(x_seen) in expectation, nats."""
+        return log_mean_exp(self.log_weights)
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Of ``estimate``, (B,), by the delta method, from the weights; NaN for one chain."""
+        return relative_error(self.log_weights)
+
+    @property
+    def effective_sample_size(self) -> Tensor:
+        """(Σ w)² / Σ w² over chains, (B,), between 1 and C."""
+        return effective_sample_size(self.log_weights)
+
+
+def relative_error(log_weights: Tensor) -> Tensor:
+    """√(Var w / K) / mean w of log-weights (K, B), (B,): the error of the log of the mean."""
+    relative = (log_weights - log_weights.amax(0)).exp()
+    return relative.std(0) / relative.mean(0) / math.sqrt(len(relative))
+
+
+def schedule_of(name: str, num_temperatures: int) -> Tensor:
+    """β_0 = 0 < β_1 < … < β_T = 1, (T + 1,), float64.
+
+    ``"linear"``: β_t = t / T. ``"sigmoidal"``: with s_t = σ(4 (2t / T − 1)) it is
+    β_t = (s_t − s_0) / (s_T − s_0), slow at both ends (Grosse et al. 2015).
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown or T < 1.
+
+    Examples
+    --------
+    >>> [round(b, 3) for b in schedule_of("sigmoidal", 4).tolist()]
+    [0.0, 0.105, 0.5, 0.895, 1.0]
+    """
+    if num_temperatures < 1:
+        raise UsageError(f"num_temperatures (T) must be at least 1; got {num_temperatures}")
+    if name not in SCHEDULES:
+        raise UsageError(f"unknown schedule {name!r}: choose from {', '.join(SCHEDULES)}")
+    t = torch.linspace(0, 1, num_temperatures + 1, dtype=torch.float64)
+    if name == "linear":
+        return t
+    s = torch.sigmoid(4 * (2 * t - 1))
+    return (s - s[0]) / (s[-1] - s[0])
+
+
+def anneal(
+    target: Target,
+    *,
+    num_chains: int = 16,
+    num_temperatures: int = 1000,
+    schedule: str = "sigmoidal",
+    num_leapfrog: int = 10,
+    num_pilots: int = 4,
+    target_acceptance: float = 0.65,
+    seed: int = 0,
+    max_elements: int = CHUNK,
+    progress: Callable[[int], object] | None = None,
+) -> Annealed:
+    """Annealed importance sampling with HMC transitions, images × chains at once.
+
+    Each datum's step size follows the acceptance of its *pilots*: chains of their own that run
+    beside the weighted ones, are thrown away, and alone decide. The weighted chains never influence
+    their own transitions, so given the pilots every transition is fixed, and E[w] = p(x) exactly
+    (adapting from the weighted chains themselves would bias it). The step after temperature t is
+    log ε ← log ε + g_t (ā − a*) with ā the pilots' mean acceptance and g_t from 0.5 down to 0.1.
+
+    Parameters
+    ----------
+    target
+        From :func:`inference.posterior.target.condition`; its guide, or else the prior, is q.
+    num_chains
+        C.
+    num_temperatures
+        T; twice as many halve the bias, more or less.
+    schedule
+        ``"sigmoidal"`` or ``"linear"``, see :func:`schedule_of`.
+    num_leapfrog
+        Leapfrog steps in a transition.
+    num_pilots
+        Chains per datum that find the step sizes.
+    target_acceptance
+        a*.
+    seed
+        Of all draws; the caller's generators do not move.
+    max_elements
+        Numbers that one chunk's reconstructions may hold; bounds memory.
+    progress
+        Called with the number of data after each chunk.
+
+    Raises
+    ------
+    UsageError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> from inference.posterior.target import condition
+    >>> from pyro_models import PPCA
+    >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)
+    >>> found = anneal(condition(ppca, x[:3]), num_temperatures=100)
+    >>> bool((found.estimate - ppca.exact_log_prob(x[:3])).abs().max() < 0.1)
+    True
+    """
+    betas = schedule_of(schedule, num_temperatures)
+    for name, count in (
+        ("num_chains", num_chains),
+        ("num_leapfrog", num_leapfrog),
+        ("num_pilots", num_pilots),
+    ):
+        if count < 1:
+            raise UsageError(f"{name} must be at least 1; got {count}")
+    if not 0 < target_acceptance < 1:
+        raise UsageError(f"target_acceptance lies between 0 and 1; got {target_acceptance}")
+    chunk = max(1, max_elements // (target.numbers_per_chain * (num_chains + num_pilots)))
+    parts = []
+    with undisturbed(target.pair, seed=stream(seed, "annealing")):
+        for i in range(0, len(target), chunk):
+            some = target.rows(slice(i, i + chunk))
+            parts.append(
+                _forward(
+                    some,
+                    betas,
+                    num_chains=num_chains,
+                    num_pilots=num_pilots,
+                    num_leapfrog=num_leapfrog,
+                    wanted=target_acceptance,
+                )
+            )
+            if progress is not None:
+                progress(len(some))
+    log_weights, z, acceptance, steps, scale = zip(*parts, strict=True)
+    return Annealed(
+        log_weights=torch.cat(log_weights, 1),
+        z=torch.cat(z, 1),
+        acceptance=torch.cat(acceptance),
+        step_sizes=torch.cat(steps, 1),
+        betas=betas,
+        scale=torch.cat(scale),
+        seed=seed,
+    )
+
+
+def _forward(
+    target: Target,
+    betas: Tensor,
+    *,
+    num_chains: int,
+    num_pilots: int,
+    num_leapfrog: int,
+    wanted: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Log-weights (C, B), z (C, B, D), acceptance (B,), step sizes (T − 1, B), scale (B, D)."""
+    scale = _scale_of_start(target)
+    z = target.sample_start(num_pilots + num_chains)  # the pilots first
+    at = target.at(z)
+    log_step = torch.full_like(z[0, :, 0], math.log(0.5 * target.dim**-0.25))
+    log_weights = torch.zeros_like(at.joint)
+    acceptance = torch.zeros_like(log_step)
+    steps = torch.empty(len(betas) - 2, len(target), dtype=z.dtype, device=z.device)
+    values = betas.tolist()
+    for t in range(1, len(values)):
+        log_weights += (values[t] - values[t - 1]) * log_ratio(at)
+        if t + 1 == len(values):
+            break  # a transition at β = 1 would change no weight
+        step = log_step.exp()
+        steps[t - 1] = step
+        moved = transition(
+            target, z, at, step=step, num_leapfrog=num_leapfrog, beta=values[t], scale=scale
+        )
+        z, at = moved.z, moved.at
+        gain = min(0.5, max(0.1, t**-0.5))
+        log_step = log_step + gain * (moved.acceptance[:num_pilots].mean(0) - wanted)
+        acceptance += moved.acceptance[num_pilots:].mean(0) / len(steps)
+    return log_weights[num_pilots:], z[num_pilots:], acceptance, steps, scale
+
+
+def log_ratio(at: At) -> Tensor:
+    """log p(x, z) − log q(z), (C, B); −∞ where z is impossible under the model."""
+    return (at.joint - at.start).nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=math.inf)
+
+
+def _scale_of_start(target: Target) -> Tensor:
+    """Standard deviations of q, (B, D), from draws that no chain starts at."""
+    scale = target.sample_start(64).std(0)
+    return torch.where(scale > 0, scale, torch.ones_like(scale))

@@ -1,0 +1,209 @@
+"""Bidirectional Monte Carlo: log p(x) of simulated data between a lower and an upper bound.
+
+Of data simulated from the model an exact posterior draw is known: the z they were made from. Chains
+that anneal from q give a lower bound on log p(x) in expectation, chains that run from that draw
+back to q an upper bound (Grosse, Ghahramani & Adams 2015). The gap between them bounds the error
+of the annealing on such data, and hints at its error on real data, whose posteriors are alike as
+far as the model fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
+from inference.particles import log_mean_exp
+from inference.posterior.target import Target, condition
+from inference.posterior.transition import CHUNK, transition
+from inference.undisturbed import stream, undisturbed
+from pyro_models import Pair, UsageError
+
+__all__ = ["Bracket", "bracket", "reversed_weights"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bracket:
+    """Bounds on log p(x) of simulated data, in expectation, (B,) each, nats.
+
+    Attributes
+    ----------
+    lower, lower_error
+        From chains from q, and the standard error.
+    upper, upper_error
+        From chains from the exact draw, and the standard error given that draw.
+    x
+        The data, (B, \\*data_shape).
+    forward
+        The annealing behind ``lower``.
+    """
+
+    lower: Tensor
+    lower_error: Tensor
+    upper: Tensor
+    upper_error: Tensor
+    x: Tensor
+    forward: Annealed
+
+    @property
+    def gap(self) -> Tensor:
+        """Upper − lower, (B,): at least the error of either, in expectation."""
+        return self.upper - self.lower
+
+    def __str__(self) -> str:
+        gap, n = self.gap.double(), len(self.x)
+        error = f" ± {float(gap.std()) / n**0.5:.3f}" if n > 1 else ""
+        return (
+            f"log p(x) of {n} simulated data: between {float(self.lower.mean()):.3f} and "
+            f"{float(self.upper.mean()):.3f} nats per datum, gap {float(gap.mean()):.3f}{error} "
+            f"(bounds in expectation, C = {len(self.forward.log_weights)}, "
+            f"T = {len(self.forward.betas) - 1}, seed {self.forward.seed})"
+        )
+
+
+def bracket(
+    pair: Pair,
+    *,
+    num_data: int = 100,
+    mask: Tensor | None = None,
+    y: Tensor | None = None,
+    guide: Callable[..., Any] | None = None,
+    num_leapfrog: int = 10,
+    seed: int = 0,
+    **options: Any,
+) -> Bracket:
+    """Bound log p(x) of data simulated from the pair's model from both sides.
+
+    Parameters
+    ----------
+    pair
+        A pair with a continuous latent and a likelihood that is a probability.
+    num_data
+        B, the number of data to simulate.
+    mask
+        Pixels that count as seen; both bounds are then on log p(x_seen).
+    y
+        Labels (B,) for a pair that needs them.
+    guide
+        Start the path at a guide instead of the prior.
+    num_leapfrog, seed, options
+        As for :func:`inference.evaluation.annealing.anneal`.
+
+    Raises
+    ------
+    UsageError
+        If the likelihood is an objective only: there is nothing to simulate from.
+
+    Examples
+    --------
+    >>> from pyro_models import PPCA
+    >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)
+    >>> found = bracket(ppca, num_data=20, num_temperatures=100)
+    >>> bool(found.gap.mean() < 0.1)
+    True
+    """
+    if pair.likelihood.measure is None:
+        raise UsageError(f"no data can be simulated: {pair.likelihood.no_probability}")
+    x, z = _simulate(pair, num_data, y=y, seed=seed)
+    target = condition(pair, x, mask=mask, y=y, guide=guide)
+    forward = anneal(target, num_leapfrog=num_leapfrog, seed=seed, **options)
+    limit = {k: v for k, v in options.items() if k == "max_elements"}
+    inverse = -reversed_weights(
+        target, target.pack(z), forward, num_leapfrog=num_leapfrog, seed=seed, **limit
+    )
+    return Bracket(
+        lower=forward.estimate,
+        lower_error=forward.standard_error,
+        upper=-log_mean_exp(inverse),
+        upper_error=relative_error(inverse),
+        x=x,
+        forward=forward,
+    )
+
+
+def _simulate(
+    pair: Pair, num_data: int, *, y: Tensor | None, seed: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Data from the model, and the continuous latents they were made from."""
+    with undisturbed(pair, seed=stream(seed, "simulated data")):
+        sites = poutine.trace(pair.model).get_trace(None, y=y, n=num_data).nodes
+    continuous = [name for name, site in pair.latent_sites.items() if not site.discrete]
+    return sites["x"]["value"], {name: sites[name]["value"] for name in continuous}
+
+
+def reversed_weights(
+    target: Target,
+    z: Tensor,
+    forward: Annealed,
+    *,
+    num_leapfrog: int = 10,
+    seed: int = 0,
+    max_elements: int = CHUNK,
+) -> Tensor:
+    """log w of chains that run from exact posterior draws back to q, (C, B), nats.
+
+    The transitions of ``forward`` in reverse order, with its step sizes. E[w⁻¹] = 1 / p(x), where
+    log w is the sum that ``forward`` has, so −log (1/C) Σ w⁻¹ is an upper bound on log p(x) in
+    expectation (Grosse, Ghahramani & Adams 2015).
+
+    Parameters
+    ----------
+    target
+        The target of ``forward``.
+    z
+        One exact draw from p(z | x_seen) for each datum, (B, D); all its chains start there.
+    forward
+        What :func:`anneal` returned; given its pilots' step sizes every transition is fixed.
+    num_leapfrog, seed, max_elements
+        As for :func:`anneal`.
+    """
+    num_chains = len(forward.log_weights)
+    chunk = max(1, max_elements // (target.numbers_per_chain * num_chains))
+    parts = []
+    with undisturbed(target.pair, seed=stream(seed, "annealing in reverse")):
+        for i in range(0, len(target), chunk):
+            rows = slice(i, i + chunk)
+            parts.append(
+                _backward(
+                    target.rows(rows),
+                    z[rows].expand(num_chains, -1, -1),
+                    betas=forward.betas.tolist(),
+                    steps=forward.step_sizes[:, rows],
+                    scale=forward.scale[rows],
+                    num_leapfrog=num_leapfrog,
+                )
+            )
+    return torch.cat(parts, 1)
+
+
+def _backward(
+    target: Target,
+    z: Tensor,
+    *,
+    betas: list[float],
+    steps: Tensor,
+    scale: Tensor,
+    num_leapfrog: int,
+) -> Tensor:
+    at = target.at(z)
+    log_weights = torch.zeros_like(at.joint)
+    for t in range(len(betas) - 1, 0, -1):
+        log_weights += (betas[t] - betas[t - 1]) * log_ratio(at)
+        if t > 1:
+            moved = transition(
+                target,
+                z,
+                at,
+                step=steps[t - 2],
+                num_leapfrog=num_leapfrog,
+                beta=betas[t - 1],
+                scale=scale,
+            )
+            z, at = moved.z, moved.at
+    return log_weights

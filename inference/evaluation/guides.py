@@ -1,0 +1,261 @@
+"""Which guide, and what does it lose? Several guides of one pair, scored against one evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+from torch.distributions import Independent, MultivariateNormal, Normal
+from tqdm import tqdm
+
+from inference.evaluation.evidence import Evidence, evidence
+from inference.evaluation.guide_table import COLUMNS, GuideComparison, GuideScores
+from inference.learning.settings import check_seed
+from inference.pareto import pareto_k_hat
+from inference.particles import effective_sample_size, log_mean_exp
+from inference.posterior.guides import Family, guide_family
+from inference.posterior.infer import NOT_FITTED, infer
+from inference.posterior.posterior import Posterior
+from inference.posterior.target import log_label_prior
+from pyro_models import Pair, UsageError
+
+__all__ = ["compare_guides"]
+
+_MEMBERS = {
+    "normal": ("normal", "refined", "auto_normal"),
+    "full_covariance": ("full_covariance",),
+    "flow": ("flow",),
+}
+_FAMILY_OF = {
+    "refined": "normal",
+    "auto_normal": "normal",
+    "laplace": "full_covariance",
+    "amortised_flow": "flow",
+}
+_NOT_TO_EACH_DATUM = ("laplace", "amortised_flow")  # what is fitted is a mode, or shared weights
+
+
+def compare_guides(
+    pair: Pair,
+    x: Tensor,
+    *,
+    guides: Sequence[str | Family | nn.Module | Posterior] = (
+        "encoder",
+        "normal",
+        "full_covariance",
+    ),
+    mask: Tensor | None = None,
+    y: Tensor | None = None,
+    num_particles: int = 1000,
+    log_evidence: Evidence | None = None,
+    infer_options: Mapping[str, Any] | None = None,
+    evidence_options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> GuideComparison:
+    """Score guides on the same data: their bounds, and what lies between bound and evidence.
+
+    For every guide q and datum, in nats,
+
+    log p(x) − ELBO(q) = KL(q(z | x) ‖ p(z | x))
+    = [log p(x) − ELBO(q*)] + [ELBO(q*) − ELBO(q)],
+
+    the approximation gap of its family, whose best member for this datum is q*, and the
+    amortisation gap (Cremer, Li & Duvenaud 2018). q* is the same family fitted to each datum: one
+    of the guides if there is one, fitted for this purpose otherwise. Guides are compared in pairs
+    by ``difference``, where what an image itself does to both cancels.
+
+    Parameters
+    ----------
+    pair
+        A pair with a continuous latent; nothing of it changes.
+    x, mask, y
+        Prepared data (B, \\*data_shape), what is seen of them, labels. With labels of a pair that
+        infers them all is given y.
+    guides
+        Names or families for :func:`inference.posterior.infer`, or posteriors of these data from
+        it, one row each.
+    num_particles
+        K of every row; k̂ needs some hundreds.
+    log_evidence
+        log p(x) of the same data if it is known already; :func:`inference.evaluation.evidence`
+        otherwise.
+    infer_options, evidence_options
+        For these two functions.
+    seed
+        Of all draws; the caller's generators do not move.
+    progress
+        Show progress bars.
+
+    Raises
+    ------
+    UsageError
+        If a guide is unknown or there is none, two have the same name, or a posterior or evidence
+        is of other data.
+
+    Examples
+    --------
+    >>> from pyro_models import PPCA
+    >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)  # its guide is the exact posterior
+    >>> found = compare_guides(ppca, x[:4], guides=["encoder", "prior"], num_particles=50)
+    >>> bool(found["encoder"].gap.abs().max() < 1e-4), bool(found["prior"].gap.min() > 0.01)
+    (True, True)
+    """
+    check_seed(seed)
+    if not guides:
+        raise UsageError("there is nothing to compare: give at least one guide")
+    if num_particles < 2:
+        raise UsageError(f"num_particles (K) must be at least 2; got {num_particles}")
+    fit = _Fit(pair, x, mask, y, {"seed": seed, "progress": progress, **(infer_options or {})})
+    names = [g.name if isinstance(g, Posterior) else guide_family(g)[0] for g in guides]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two guides are named {twice!r}: rows need names of their own")
+    bar = tqdm(guides, disable=not progress, unit="guide", leave=False)
+    posteriors = {name: fit(guide) for name, guide in zip(names, bar, strict=True)}
+    if log_evidence is None:
+        options = {"seed": seed, "progress": progress, **(evidence_options or {})}
+        log_evidence = evidence(pair, x, mask=mask, y=y, **options)
+    elif len(log_evidence) != len(x):
+        raise UsageError(f"an evidence of {len(log_evidence)} data does not fit {len(x)} data")
+
+    rows = {name: _bounds(p, num_particles, seed) for name, p in posteriors.items()}
+    best = _BestOfFamily(fit, posteriors, rows, num_particles, seed)
+    scored = tuple(
+        _with_gaps(row, posteriors[name], log_evidence.value, best) for name, row in rows.items()
+    )
+    return GuideComparison(scored, log_evidence, num_particles, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Posteriors of the same data."""
+
+    pair: Pair
+    x: Tensor
+    mask: Tensor | None
+    y: Tensor | None
+    options: Mapping[str, Any]
+
+    def __call__(self, guide: str | Family | nn.Module | Posterior) -> Posterior:
+        if isinstance(guide, Posterior):
+            if len(guide) != len(self.x) or guide.pair is not self.pair:
+                raise UsageError(f"the posterior {guide.name} is of another pair or other data")
+            return guide
+        options = {"mask": self.mask, "y": self.y, **self.options}
+        return infer(self.pair, self.x, guide=guide, **options)
+
+
+def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:
+    """What K weights of every datum say, or why there are none."""
+    milliseconds = 1000 * posterior.seconds / len(posterior)
+    row = GuideScores(posterior.name, milliseconds, posterior.num_parameters)
+    if not posterior.density:
+        reason = "no density: there is no log q, so no bound and no weight"
+        without = set(COLUMNS) - {"milliseconds", "num_parameters"}
+        return replace(row, absent=dict.fromkeys(sorted(without), reason))
+    log_w = posterior.log_weights(num_particles, seed=seed).double()
+    log_w = log_w - log_label_prior(posterior.pair, posterior.x, posterior.y)
+    k_hat = pareto_k_hat(log_w)
+    few = "too few particles to estimate k̂"
+    return replace(
+        row,
+        elbo=log_w.mean(0),
+        elbo_error=log_w.std(0) / math.sqrt(num_particles),
+        importance_bound=log_mean_exp(log_w),
+        effective_sample_size=effective_sample_size(log_w),
+        k_hat=k_hat,
+        absent={"share_unreliable": few} if bool(k_hat.isnan().any()) else {},
+    )
+
+
+def _is_fitted(posterior: Posterior) -> bool:
+    """Whether its bound was maximised for each datum."""
+    return posterior.name not in _NOT_TO_EACH_DATUM and set(posterior.stopped) != {NOT_FITTED}
+
+
+class _BestOfFamily:
+    """The fitted guide with the highest mean ELBO of each family, fitted where none is there."""
+
+    def __init__(
+        self,
+        fit: _Fit,
+        posteriors: Mapping[str, Posterior],
+        rows: Mapping[str, GuideScores],
+        num_particles: int,
+        seed: int,
+    ) -> None:
+        self.fit, self.num_particles, self.seed = fit, num_particles, seed
+        self.rows = {n: rows[n] for n, p in posteriors.items() if p.density and _is_fitted(p)}
+
+    def __call__(self, family: str) -> GuideScores:
+        members = [name for name in _MEMBERS[family] if name in self.rows]
+        if not members:
+            name = "refined" if family == "normal" else family
+            self.rows[name] = _bounds(self.fit(name), self.num_particles, self.seed)
+            members = [name]
+        return max((self.rows[name] for name in members), key=_mean_elbo)
+
+
+def _mean_elbo(row: GuideScores) -> float:
+    assert row.elbo is not None
+    return float(row.elbo.mean())
+
+
+def _with_gaps(
+    row: GuideScores, posterior: Posterior, log_p: Tensor, best_of: _BestOfFamily
+) -> GuideScores:
+    """The row with the gap between bound and evidence, split where its family can be fitted."""
+    if row.elbo is None:
+        return row
+    elbo, log_p = row.elbo, log_p.to(row.elbo)
+    row = replace(row, gap=log_p - elbo)
+    if _is_fitted(posterior):
+        reason = "fitted to each datum: all of its gap counts as its family's"
+        own = _FAMILY_OF.get(row.name, row.name)
+        absent = {**row.absent, "amortisation_gap": reason}
+        return replace(row, family=own, approximation_gap=row.gap, absent=absent)
+    family, reason = _family_of(posterior)
+    if family is None:
+        absent = dict.fromkeys(("approximation_gap", "amortisation_gap"), reason)
+        return replace(row, absent={**row.absent, **absent})
+    best = best_of(family)
+    assert best.elbo is not None
+    return replace(
+        row,
+        family=family,
+        best_of_family=best.name,
+        approximation_gap=log_p - best.elbo,
+        amortisation_gap=best.elbo - elbo,
+    )
+
+
+def _family_of(posterior: Posterior) -> tuple[str | None, str]:
+    """The family whose members can be fitted to each datum, or why there is none."""
+    if posterior.name == "prior":
+        return None, "the prior has nothing that could be fitted"
+    if posterior.name in _FAMILY_OF:
+        return _FAMILY_OF[posterior.name], ""
+    with torch.no_grad(), pyro.plate("_particles", 2, dim=-2):
+        trace = poutine.trace(posterior.guide).get_trace(posterior.x, **posterior.given.conditions)
+    latents = posterior.pair.latent_sites
+    found = [trace.nodes[name]["fn"] for name in posterior.given.prior]
+    means = [q.mean.expand(2, *q.mean.shape[-1 - len(q.event_shape) :]) for q in found]
+    reason = "its family is not among those that are fitted to one datum"
+    family = None
+    if any(name in trace.nodes for name, site in latents.items() if site.discrete):
+        reason = "q is a mixture over labels, a family that is not fitted to one datum"
+    elif any(not torch.equal(mean[0], mean[1]) for mean in means):
+        reason = "its sites depend on each other, a family that is not fitted to one datum"
+    elif all(isinstance(q, Independent) and isinstance(q.base_dist, Normal) for q in found):
+        family = "normal"
+    elif len(found) == 1 and isinstance(found[0], MultivariateNormal):
+        family = "full_covariance"
+    return family, reason

@@ -1,0 +1,164 @@
+"""Figures of inference image by image: half-seen images completed, whole ones reconstructed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from inference.figures.decoding import check_images
+from inference.figures.grid import mosaic, mosaic_figure
+from inference.posterior.completion import Completion
+from inference.posterior.posterior import Posterior
+from inference.posterior.reconstruction import Draw, reconstruct
+from inference.undisturbed import undisturbed
+from pyro_models import UsageError
+
+__all__ = ["completions", "encoder_free"]
+
+_THIN, _WIDE = 0.04, 0.18
+_BY = {
+    "exact": ", exactly",
+    "trained": r" by the trained $p(z\,|\,x_{\mathrm{seen}})$",
+    "encoder_zeros": " by the encoder fed zeros (wrong)",
+}
+
+
+def completions(
+    completed: Completion | Mapping[str, Completion],
+    x: Tensor,
+    *,
+    rows: int = 8,
+    samples: int | None = None,
+) -> Figure:
+    """Originals, what was seen of them with the rest black, and their completions.
+
+    Columns: original | seen | mean completion E[x | x_seen] | sampled completions. Seen pixels of a
+    completion are those given.
+
+    Parameters
+    ----------
+    completed
+        From :func:`inference.posterior.complete`; or several by name, of the same data and mask:
+        then the columns of each stand beside those of the one before.
+    x
+        The originals, (B, \\*data_shape), prepared.
+    rows
+        At most so many images.
+    samples
+        Sampled completions shown of each; all there are unless given, at most four.
+
+    Raises
+    ------
+    UsageError
+        If the data are no images, are not those completed, or a count does not fit.
+    """
+    several = completed if isinstance(completed, Mapping) else {"": completed}
+    if not several:
+        raise UsageError("there is nothing to show: give at least one completion")
+    first = next(iter(several.values()))
+    _check_originals(first, x)
+    for name, other in several.items():
+        if other.x.shape != first.x.shape or not bool((other.mask == first.mask).all()):
+            raise UsageError(f"{name} completes other data, or from other pixels, than the first")
+    fewest = min(len(c.samples) for c in several.values())
+    shown = min(4, fewest) if samples is None else samples
+    if rows < 1 or not 0 <= shown <= fewest:
+        raise UsageError(
+            f"give rows ≥ 1 and 0 to {fewest} samples, as many as were drawn; got {rows}, {shown}"
+        )
+    count = min(rows, len(x))
+    columns, labels, gaps = [x[:count].cpu(), first.x[:count].cpu()], ["original", "seen"], [_THIN]
+    for name, one in several.items():
+        columns += [one.mean[:count].cpu(), *one.samples[:shown, :count].cpu()]
+        middle = (1 + shown) // 2  # of the group's columns
+        heads = ["mean", *["sample"] * shown]
+        if name:
+            heads[middle] = f"{heads[middle]}\n{name}"
+        labels += heads
+        gaps += [_WIDE, *[_THIN] * shown]
+    images = torch.stack([c.to(columns[0].dtype) for c in columns], 1)
+    tiles = mosaic(images.flatten(0, 1), columns=len(columns), gaps_across=gaps)
+    by = _BY.get(first.guide, f", q: {first.guide.replace('_', ' ')}") if len(several) == 1 else ""
+    figure, axes = mosaic_figure(
+        tiles,
+        title=f"Half-seen images completed{by}\n"
+        r"mean: E$[x\,|\,x_{\mathrm{seen}}]$,  "
+        f"samples: {_of_samples(first)}",
+        tile_inches=0.85,
+    )
+    axes.set_xticks(tiles.across, labels)
+    return figure
+
+
+def _of_samples(completed: Completion) -> str:
+    if completed.pixels == "mean":
+        return r"E$[x\,|\,z]$,  $z \sim q(z\,|\,x_{\mathrm{seen}})$"
+    return r"$x \sim p(x\,|\,x_{\mathrm{seen}})$"
+
+
+def _check_originals(completed: Completion, x: Tensor) -> None:
+    shape = tuple(completed.x.shape[1:])
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise UsageError(
+            "figures of images need images of 1 or 3 channels, (C, H, W); got data of shape "
+            f"{shape}"
+        )
+    if x.shape != completed.x.shape:
+        raise UsageError(
+            f"give the originals of what was completed, {tuple(completed.x.shape)}; got "
+            f"{tuple(x.shape)}"
+        )
+    seen = completed.mask.cpu()
+    if not torch.equal(x.cpu()[seen].to(completed.x.dtype), completed.x.cpu()[seen]):
+        raise UsageError("these are not the originals of what was completed: seen pixels differ")
+
+
+def encoder_free(
+    posterior: Posterior, *, rows: int = 8, latents: Draw = "mean", blocks: int = 2, seed: int = 0
+) -> Figure:
+    """Originals | decoded from latents fitted to each image alone | decoded from the encoder's.
+
+    Parameters
+    ----------
+    posterior
+        From :func:`inference.posterior.infer` on whole images.
+    rows
+        At most so many rows.
+    latents
+        ``"mean"``: E_q[z], for both. ``"sample"``: z ~ q, for both.
+    blocks
+        Images side by side in a row.
+    seed
+        Of the samples.
+
+    Raises
+    ------
+    UsageError
+        If the data are no images, or were half-seen.
+    """
+    pair = posterior.pair
+    check_images(pair, posterior.x)
+    if posterior.mask is not None and not bool(posterior.mask.all()):
+        raise UsageError("this figure is of whole images: use completions for half-seen ones")
+    if rows < 1 or blocks < 1:
+        raise UsageError(f"rows and blocks must be at least 1; got {rows}, {blocks}")
+    part = posterior.select(slice(0, rows * blocks))
+    blocks = min(blocks, len(part))
+    fitted = part.reconstruct(latents=latents, pixels="mean", seed=seed)
+    with undisturbed(pair, seed=seed):
+        encoded = reconstruct(pair, part.x, y=part.y, latents=latents, pixels="mean")
+    images = torch.stack([part.x.cpu(), fitted.cpu(), encoded.cpu()], 1).flatten(0, 1)
+    gaps = [_WIDE if i % 3 == 2 else _THIN for i in range(3 * blocks - 1)]
+    tiles = mosaic(images, columns=3 * blocks, gaps_across=gaps, gaps_down=_WIDE / 2)
+    how = "E[z]" if latents == "mean" else "z"
+    figure, axes = mosaic_figure(
+        tiles,
+        title=f"Reconstructions without and with the encoder\nE[x | z] at {how} of q(z; Ψ*), "
+        f"fitted to each image ({posterior.name}), and of q(z | x)",
+        tile_inches=0.85,
+    )
+    axes.set_xticks(tiles.across, ["original", "fitted", "encoder"] * blocks)
+    return figure

@@ -1,0 +1,161 @@
+"""Two latents of one half-seen image: isocontours of p(z, x_seen) with those of q."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from inference.figures.decoding import check_images
+from inference.figures.palette import INK, PETROFF
+from inference.posterior.posterior import Posterior
+from inference.posterior.target import condition
+from pyro_models import Pair, UsageError
+
+__all__ = ["latent_contours"]
+
+_MASSES = (0.5, 0.9, 0.99)
+_STYLES = ("dashed", "dotted", "dashdot")
+_GRID = 201  # nodes along each latent
+_REACH = 5.0  # standard deviations of the prior, to begin with
+
+
+def latent_contours(
+    pair: Pair,
+    x: Tensor,
+    mask: Tensor | None,
+    posteriors: Mapping[str, Posterior] | Posterior | Sequence[Posterior],
+    *,
+    y: Tensor | None = None,
+) -> Figure:
+    """Isocontours of p(z, x_seen) and of one or more q(z) over two latents, in one plot.
+
+    As a function of z, p(z, x_seen) is p(z | x_seen) up to a constant. Contours are those that
+    hold 50, 90 and 99 % of the mass, of p (filled) and of each q (lines), so that where the two
+    agree the lines lie on the edges of the fill. Beside it stands what was seen.
+
+    Parameters
+    ----------
+    pair
+        A pair with exactly two continuous latents.
+    x
+        One datum, (\\*data_shape) or (1, \\*data_shape), prepared.
+    mask
+        True = seen; ``None`` for all.
+    posteriors
+        Of that one datum, from :func:`inference.posterior.infer`; one, several, or several by name.
+    y
+        Its label, for a pair that needs one.
+
+    Raises
+    ------
+    UsageError
+        If there are not two latents, the data are no image, or a q is of other data or has no
+        density.
+    """
+    named = _named(posteriors)
+    check_images(pair)
+    x = x if x.dim() == len(pair.data_shape) + 1 else x.unsqueeze(0)
+    check_images(pair, x)
+    like = next(iter(pair.parameters()))
+    for name, posterior in named.items():
+        if len(posterior) != 1 or len(x) != 1:
+            raise UsageError(f"contours are of one datum; {name} is of {len(posterior)}")
+    label = None if y is None else torch.as_tensor(y, device=like.device).reshape(1)
+    target = condition(pair, x.to(like), mask=mask, y=label)
+    if target.dim != 2:
+        raise UsageError(f"contours need exactly two continuous latents; there are {target.dim}")
+
+    def density(of: Posterior | None, nodes: Tensor) -> np.ndarray:
+        """log p(z, x_seen), or log q(z), at nodes (N, 1, 2)."""
+        with torch.no_grad():
+            found = target.log_joint(nodes) if of is None else of.log_prob(target.unpack(nodes))
+        return found.squeeze(-1).double().cpu().numpy()
+
+    sources: dict[str, Posterior | None] = {"p": None, **named}
+    box = _box(like, [lambda z, s=s: density(s, z) for s in sources.values()])
+    across, down, nodes = _nodes(like, box)
+    figure = Figure(figsize=(5.6, 4.4), layout="constrained")
+    axes, beside = figure.subplots(1, 2, width_ratios=[5, 1])
+    for i, (name, source) in enumerate(sources.items()):
+        log_density = density(source, nodes).reshape(len(across), len(down)).T
+        levels = _levels(log_density)
+        if source is None:
+            fills = [(*to_rgb(PETROFF[0]), alpha) for alpha in (0.18, 0.36, 0.6)]
+            axes.contourf(across, down, log_density, [*levels, np.inf], colors=fills)
+            axes.fill([], [], color=PETROFF[0], alpha=0.5, label=r"$p(z, x_{\mathrm{seen}})$")
+            continue
+        colour = INK if i == 1 else PETROFF[(2, 4, 6)[(i - 2) % 3]]
+        style = "solid" if i == 1 else _STYLES[(i - 2) % 3]
+        axes.contour(
+            across, down, log_density, levels, colors=[colour], linewidths=1.2, linestyles=style
+        )
+        axes.plot([], [], color=colour, lw=1.2, ls=style, label=f"q: {name.replace('_', ' ')}")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel("$z_1$")
+    axes.set_ylabel("$z_2$")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, loc="best")
+    axes.set_title("Contours that hold 50, 90 and 99 % of the mass", fontsize=10)
+    pixels = next(iter(named.values())).x[0].detach().float().cpu().clamp(0, 1).numpy()
+    beside.imshow(pixels.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+    beside.set_title("seen", fontsize=9)
+    beside.set_xticks([])
+    beside.set_yticks([])
+    return figure
+
+
+def _named(
+    posteriors: Mapping[str, Posterior] | Posterior | Sequence[Posterior],
+) -> dict[str, Posterior]:
+    if isinstance(posteriors, Mapping):
+        named = dict(posteriors)
+    else:
+        several = [posteriors] if isinstance(posteriors, Posterior) else list(posteriors)
+        named = {posterior.name: posterior for posterior in several}
+        if len(named) < len(several):
+            raise UsageError("two posteriors bear one name: give a dictionary of names")
+    if not named:
+        raise UsageError("give at least one posterior to compare with")
+    return named
+
+
+def _nodes(like: Tensor, box: np.ndarray) -> tuple[np.ndarray, np.ndarray, Tensor]:
+    """Values along both latents and the grid of them, (N, 1, 2)."""
+    across, down = (np.linspace(float(low), float(high), _GRID) for low, high in box)
+    grid = np.stack(np.meshgrid(across, down, indexing="ij"), -1).reshape(-1, 1, 2)
+    return across, down, torch.as_tensor(grid).to(like)
+
+
+def _box(like: Tensor, densities: Sequence[Any]) -> np.ndarray:
+    """A box, (2, 2), around what holds nearly all the mass of every density, found by zooming."""
+    sides = []
+    for density in densities:
+        box = np.array([[-_REACH, _REACH]] * 2)
+        for _ in range(3):
+            across, down, nodes = _nodes(like, box)
+            log_density = density(nodes).reshape(_GRID, _GRID)
+            high = log_density > log_density.max() - 6.0
+            i, j = np.nonzero(high)
+            for axis, (values, hit) in enumerate(((across, i), (down, j))):
+                step = values[1] - values[0]
+                box[axis] = values[hit.min()] - 2 * step, values[hit.max()] + 2 * step
+        sides.append(box)
+    low, high = np.min([s[:, 0] for s in sides], 0), np.max([s[:, 1] for s in sides], 0)
+    margin = 0.12 * (high - low)
+    return np.stack([low - margin, high + margin], 1)
+
+
+def _levels(log_density: np.ndarray) -> list[float]:
+    """Log densities, increasing, above which lie 99, 90 and 50 % of the mass."""
+    ordered = np.sort(log_density.ravel())[::-1]
+    mass = np.cumsum(np.exp(ordered - ordered[0]))
+    found = [ordered[np.searchsorted(mass, m * mass[-1])] for m in sorted(_MASSES, reverse=True)]
+    for i in (1, 2):  # a density of one node has one level; contours need three
+        found[i] = max(found[i], np.nextafter(found[i - 1], np.inf))
+    return [float(level) for level in found]

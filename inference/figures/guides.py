@@ -1,0 +1,162 @@
+"""What guides lose: the gap between evidence and bound, and what it is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from inference.figures.palette import INK, MISSING, PETROFF
+from pyro_models import UsageError
+
+__all__ = ["GuideGaps", "GuideRow", "guide_gaps"]
+
+
+class GuideRow(Protocol):
+    """What the figure asks of one guide."""
+
+    @property
+    def name(self) -> str:
+        """Of the guide."""
+        ...
+
+    def value(self, quantity: str) -> tuple[float, float] | None:
+        """Mean over data and its standard error of a gap; ``None`` if there is none."""
+        ...
+
+
+class GuideGaps(Protocol):
+    """What the figure asks of a comparison."""
+
+    @property
+    def rows(self) -> Sequence[GuideRow]:
+        """One for each guide."""
+        ...
+
+    @property
+    def evidence(self) -> GuideEvidence:
+        """What the gaps are measured from."""
+        ...
+
+
+class GuideEvidence(Protocol):
+    """What the figure asks of the evidence."""
+
+    @property
+    def kind(self) -> str:
+        """Exact, estimate, lower bound, or an objective only."""
+        ...
+
+    @property
+    def method(self) -> str:
+        """How it was found."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+PARTS = {"approximation_gap": PETROFF[0], "amortisation_gap": PETROFF[1]}
+
+
+def guide_gaps(comparison: GuideGaps, *, log: bool = False, title: str | None = None) -> Figure:
+    """One bar per guide: log p(x) − ELBO, split into approximation and amortisation gap.
+
+    The error bar is the standard error of the whole gap over data. A gap that cannot be split is
+    grey; a guide without a density has no bar, and its name says so.
+
+    Parameters
+    ----------
+    comparison
+        From :func:`inference.evaluation.compare_guides`.
+    log
+        Whole gaps on a logarithmic axis, not split: parts do not add up there. A gap that is not
+        positive has no bar.
+    title
+        Drawn above; by default what the gaps are measured from.
+
+    Raises
+    ------
+    UsageError
+        If no guide has a gap, or a gap is not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from inference.evaluation import compare_guides
+    >>> from pyro_models import PPCA
+    >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)
+    >>> found = compare_guides(ppca, x[:4], guides=["prior"], num_particles=50)
+    >>> guide_gaps(found).axes[0].get_xlabel()
+    'log p(x) − ELBO, nats per datum'
+    """
+    gaps = {row.name: row.value("gap") for row in comparison.rows}
+    drawn = {name: gap for name, gap in gaps.items() if gap is not None}
+    if not drawn:
+        raise UsageError("no guide here has a density, so there is no gap to draw")
+    if not all(math.isfinite(gap) for gap, _ in drawn.values()):
+        raise UsageError(
+            "a gap that is not finite cannot be drawn: more particles, or leave it out"
+        )
+    height = 1.3 + 0.36 * len(gaps)
+    figure = Figure(figsize=(6.4, height), layout="constrained")
+    axes = figure.subplots()
+    labels = []
+    for at, row in enumerate(comparison.rows):
+        gap = gaps[row.name]
+        labels.append(row.name if gap is not None else f"{row.name} (no density)")
+        if gap is None or (log and gap[0] <= 0):
+            continue
+        value, error = gap
+        whole, part = row.value("approximation_gap"), row.value("amortisation_gap")
+        if log or whole is None:
+            axes.barh(at, value, color=PETROFF[0] if log else MISSING, height=0.7)
+        else:
+            axes.barh(at, whole[0], color=PARTS["approximation_gap"], height=0.7)
+            if part is not None:
+                foot = max(whole[0], 0.0)
+                axes.barh(at, part[0], left=foot, color=PARTS["amortisation_gap"], height=0.7)
+        if math.isfinite(error):
+            axes.errorbar(value, at, xerr=error, color=INK, capsize=3, lw=1)
+        far = value + (error if math.isfinite(error) else 0.0)
+        axes.annotate(
+            f"{value:.2f}" if value >= 0.1 else f"{value:.3f}",
+            (max(far, 0.0), at),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=INK,
+        )
+    axes.set_yticks(np.arange(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    if log:
+        axes.set_xscale("log")
+    else:
+        split = any(row.value("amortisation_gap") is not None for row in comparison.rows)
+        unsplit = any(
+            gaps[row.name] is not None and row.value("approximation_gap") is None
+            for row in comparison.rows
+        )
+        named = {
+            "approximation gap (family)": (PARTS["approximation_gap"], True),
+            "amortisation gap (to the best of the family)": (PARTS["amortisation_gap"], split),
+            "not split": (MISSING, unsplit),
+        }
+        for name, (colour, there) in named.items():
+            if there:
+                axes.barh([0], [0.0], color=colour, label=name)
+        figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
+    axes.margins(x=0.12)
+    axes.set_xlabel("log p(x) − ELBO, nats per datum")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color="#e6e6e6", lw=0.6)
+    axes.set_axisbelow(True)
+    found = comparison.evidence
+    by = found.method if found.kind == "exact" else f"{found.kind}, by {found.method}"
+    heading = f"{len(found):,} data, log p(x): {by}"
+    figure.suptitle(title or heading, fontsize=10)
+    return figure

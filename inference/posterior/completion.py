@@ -1,0 +1,297 @@
+"""The rest of a half-seen datum: p(x_unseen | x_seen) = ∫ p(x_unseen | z) p(z | x_seen) dz."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from inference.learning.settings import check_seed
+from inference.particles import MAX_ELEMENTS, numbers_per_particle
+from inference.posterior.generation import labels_for
+from inference.posterior.infer import infer
+from inference.posterior.posterior import Posterior
+from inference.posterior.reconstruction import Draw, check_draw, decoded_from
+from inference.undisturbed import device_of, stream, undisturbed
+from pyro_models import Pair, UsageError
+from pyro_models.masks import Mask, seen_pixels
+from pyro_models.pair import CompletesExactly, ConditionsOnPixels, fill_unseen
+
+__all__ = ["Completion", "complete"]
+
+ENCODER_ZEROS = "encoder_zeros"
+
+
+@dataclass(frozen=True, eq=False)
+class Completion:
+    """Half-seen data with the rest filled in; seen pixels are everywhere exactly as given.
+
+    Attributes
+    ----------
+    mean
+        E[x | x_seen], (B, \\*data_shape): exact, or an average over draws of the latents.
+    samples
+        Draws from p(x | x_seen), (S, B, \\*data_shape), each from latents of its own.
+    x
+        What was given, 0 where unseen, (B, \\*data_shape).
+    mask
+        True = seen, (B, \\*data_shape).
+    guide
+        What stood for p(z | x_seen): ``"exact"``, ``"trained"`` (the pair's own p(z | x_C)), the
+        name of a guide, or ``"encoder_zeros"``.
+    pixels
+        Whether samples hold drawn pixels or the decoder's means.
+    posterior
+        What was inferred, where a guide was fitted.
+    seed
+        Of all draws.
+    """
+
+    mean: Tensor
+    samples: Tensor
+    x: Tensor
+    mask: Tensor
+    guide: str
+    pixels: Draw
+    posterior: Posterior | None = field(repr=False)
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def complete(
+    pair: Pair,
+    x: Tensor,
+    mask: Mask,
+    *,
+    y: Tensor | None = None,
+    guide: str | Posterior | Callable[..., Any] = "best",
+    num_samples: int = 8,
+    num_latents: int = 100,
+    pixels: Draw = "sample",
+    fraction: float = 0.5,
+    infer_options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    max_elements: int = MAX_ELEMENTS,
+    progress: bool = False,
+) -> Completion:
+    """Fill in the unseen pixels of data.
+
+    Parameters
+    ----------
+    pair
+        Any pair; nothing of it changes.
+    x
+        Prepared data (B, \\*data_shape). What stands in an unseen pixel, NaN included, is ignored.
+    mask
+        What is seen: a name such as ``"left"``, a ``.npy`` file, or an array (see
+        :func:`pyro_models.masks.seen_pixels`; the name ``random`` takes the seed).
+    y
+        Labels (B,), or one for all, for a pair that needs or takes them.
+    guide
+        ``"exact"``: the pair's own p(x_unseen | x_seen) (PPCA and the mixtures). ``"trained"``: the
+        p(z | x_C) of a pair that is made to complete. Anything that
+        :func:`inference.posterior.infer` takes, or what it returned: q(z | x_seen).
+        ``"best"``: exact if there is one, else trained, else the fitted guide ``"normal"``.
+        ``"encoder_zeros"``: the encoder is told that unseen pixels are 0. That is common and wrong,
+        and kept to be compared with: q then explains zeros that nobody has seen.
+    num_samples
+        S, completions drawn for each datum.
+    num_latents
+        Draws of the latents that the mean is averaged over, where it is not exact.
+    pixels
+        ``"sample"``: x_unseen ~ p(x | z). ``"mean"``: E[x | z] of the sampled z.
+    fraction
+        Of pixels that the mask ``random`` sees, drawn for each datum.
+    infer_options
+        Options of :func:`inference.posterior.infer`, such as ``{"max_steps": 500}``.
+    seed
+        Of all draws; the caller's generators do not move.
+    max_elements
+        Numbers that the reconstructions in memory at once may hold.
+    progress
+        Show a progress bar while a guide is fitted.
+
+    Raises
+    ------
+    UsageError
+        If mask, labels or data do not fit, the pair has no such completion, or a count is below 1.
+
+    Examples
+    --------
+    >>> from pyro_models import PPCA, load_data
+    >>> data = load_data("digits", preparation="dequantised")
+    >>> ppca = PPCA.maximum_likelihood(data.prepared("train").x, latent_dim=10)
+    >>> x = data.prepared("test", limit=3).x
+    >>> completed = complete(ppca, x, "left", num_samples=2)
+    >>> completed.guide, completed.samples.shape
+    ('exact', torch.Size([2, 3, 1, 8, 8]))
+    >>> bool((completed.mean[..., :4] == x[..., :4]).all())
+    True
+    """
+    check_draw("pixels", pixels)
+    check_seed(seed)
+    if num_samples < 1 or num_latents < 1:
+        raise UsageError(
+            f"num_samples and num_latents must be at least 1; got {num_samples}, {num_latents}"
+        )
+    if tuple(x.shape[1:]) != tuple(pair.data_shape) or not len(x):
+        shape = ", ".join(["B", *map(str, pair.data_shape)])
+        raise UsageError(f"give data of shape ({shape}), B ≥ 1; got {tuple(x.shape)}")
+    like = next(iter(pair.parameters()))
+    x = x.detach().to(like.device, like.dtype)
+    seen = seen_pixels(mask, pair.data_shape, num_data=len(x), fraction=fraction, seed=seed)
+    seen = seen.to(x.device)
+    pair.likelihood.check(x, seen)
+    labels = labels_for(y, len(x), device_of(pair))
+    if guide == "best":
+        guide = _best(pair)
+    if guide not in ("exact", "trained", ENCODER_ZEROS):
+        return _by_inference(
+            pair,
+            x,
+            seen,
+            labels,
+            guide=guide,
+            options={
+                "seed": seed,
+                "max_elements": max_elements,
+                "progress": progress,
+                **(infer_options or {}),
+            },
+            num_samples=num_samples,
+            num_latents=num_latents,
+            pixels=pixels,
+            seed=seed,
+        )
+    assert isinstance(guide, str)
+    if infer_options:
+        raise UsageError(f"infer_options are for a guide that is fitted, not for {guide}")
+    if guide == "trained":
+        pair = _for_mask(pair, seen)
+    seen = seen.expand(x.shape)
+    x = fill_unseen(x, seen)
+    at_once = max(num_samples, num_latents)
+    chunk = max(1, max_elements // (numbers_per_particle(pair) * at_once))
+    parts = []
+    with undisturbed(pair, seed=stream(seed, "completion")):
+        for i in range(0, len(x), chunk):
+            rows = slice(i, i + chunk)
+            y_rows = None if labels is None else labels[rows]
+            given = (pair, x[rows], seen[rows])
+            if guide == "exact":
+                parts.append(_exactly(*given, num_samples=num_samples, pixels=pixels))
+                continue
+            draw = _trained if guide == "trained" else _encoder_zeros
+            mean = draw(*given, y_rows, num_latents).mean.mean(0)
+            p_x = draw(*given, y_rows, num_samples)
+            parts.append((mean, p_x.sample() if pixels == "sample" else p_x.mean))
+    mean, samples = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts], 1)
+    return Completion(
+        mean=torch.where(seen, x, mean),
+        samples=torch.where(seen, x, samples),
+        x=x,
+        mask=seen,
+        guide=guide,
+        pixels=pixels,
+        posterior=None,
+        seed=seed,
+    )
+
+
+def _best(pair: Pair) -> str:
+    if isinstance(pair, CompletesExactly):
+        return "exact"
+    return "trained" if isinstance(pair, ConditionsOnPixels) else "normal"
+
+
+def _for_mask(pair: Pair, seen: Tensor) -> Pair:
+    """The pair for one mask.
+
+    Raises
+    ------
+    UsageError
+        If it is not made to complete, or not from these pixels.
+    """
+    if not isinstance(pair, ConditionsOnPixels):
+        raise UsageError(
+            f"{type(pair).__name__} is not trained to complete: infer a guide, such as normal"
+        )
+    return pair.conditioned_on(seen)
+
+
+def _by_inference(
+    pair: Pair,
+    x: Tensor,
+    seen: Tensor,
+    y: Tensor | None,
+    *,
+    guide: str | Posterior | Callable[..., Any],
+    options: Mapping[str, Any],
+    num_samples: int,
+    num_latents: int,
+    pixels: Draw,
+    seed: int,
+) -> Completion:
+    if isinstance(pair, ConditionsOnPixels):
+        raise UsageError(f"{type(pair).__name__} completes by its own p(z | x_C): guide trained")
+    if isinstance(guide, Posterior):
+        posterior = guide
+        mask = posterior.mask
+        if len(posterior) != len(x) or mask is None or not bool((mask == seen).all()):
+            raise UsageError("this posterior was inferred from other data, or from other pixels")
+    else:
+        posterior = infer(pair, x, mask=seen, y=y, guide=guide, **options)
+    assert posterior.mask is not None
+    return Completion(
+        mean=posterior.complete(num_samples=num_latents, seed=seed),
+        samples=posterior.completions(num_samples, pixels=pixels, seed=seed),
+        x=posterior.x,
+        mask=posterior.mask,
+        guide=posterior.name,
+        pixels=pixels,
+        posterior=posterior,
+        seed=seed,
+    )
+
+
+def _exactly(
+    pair: Pair, x: Tensor, seen: Tensor, *, num_samples: int, pixels: Draw
+) -> tuple[Tensor, Tensor]:
+    """The exact conditional's mean and draws."""
+    if not isinstance(pair, CompletesExactly):
+        raise UsageError(f"{type(pair).__name__} does not know p(x_unseen | x_seen) exactly")
+    if pixels == "mean":
+        raise UsageError("exact completions are drawn: leave pixels at sample, or infer a guide")
+    samples = pair.conditional_sample(x, seen, n=num_samples)
+    return pair.conditional_mean(x, seen), samples
+
+
+def _trained(pair: Pair, x: Tensor, seen: Tensor, y: Tensor | None, n: int) -> TorchDistribution:
+    """p(x | z_i, x_C) at n draws z_i ~ p(z | x_C) for each datum, batch shape (n, B)."""
+    with pyro.plate("_particles", n, dim=-2, device=x.device):
+        trace = poutine.trace(pair.model).get_trace(x, y=y, mask=seen)
+    p_x: TorchDistribution = trace.nodes["x"]["fn"]
+    return p_x
+
+
+def _encoder_zeros(
+    pair: Pair, x: Tensor, seen: Tensor, y: Tensor | None, n: int
+) -> TorchDistribution:
+    """p(x | z_i) at n draws z_i ~ q(z | x with zeros) for each datum, batch shape (n, B)."""
+    with pyro.plate("_particles", n, dim=-2, device=x.device):
+        trace = poutine.trace(pair.guide).get_trace(x, y=y)
+    missing = [name for name in pair.latent_sites if name not in trace.nodes]
+    if missing:
+        raise UsageError(
+            f"{type(pair).__name__} has no encoder of {', '.join(missing)} to feed zeros to"
+        )
+    latents = {name: trace.nodes[name]["value"] for name in pair.latent_sites}
+    return decoded_from(pair, latents, x=x, y=y)

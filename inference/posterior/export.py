@@ -1,0 +1,50 @@
+"""Posterior draws for ArviZ, whose diagnostics and plots then apply."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+from inference.posterior.hmc import Draws
+from inference.posterior.posterior import Posterior
+from pyro_models import UsageError
+
+__all__ = ["to_arviz"]
+
+
+def to_arviz(posterior: Draws | Posterior, *, num_draws: int = 1000, seed: int = 0) -> Any:
+    """Draws as ArviZ's inference data, of dimensions (chain, draw, datum, latent).
+
+    Parameters
+    ----------
+    posterior
+        Draws of :func:`inference.posterior.hmc.hmc`, chain by chain; or any posterior, of which
+        independent draws are taken, as one chain.
+    num_draws, seed
+        How many draws of a posterior, and their seed.
+
+    Raises
+    ------
+    UsageError
+        If ArviZ is not installed, or num_draws < 1.
+    """
+    try:
+        arviz = importlib.import_module("arviz")
+    except ImportError as error:
+        raise UsageError(
+            'ArviZ is not installed: pip install "pyro-models[diagnostics]"'
+        ) from error
+    if isinstance(posterior, Draws):
+        chains = posterior.target.unpack(posterior.z.transpose(0, 1))
+    else:
+        drawn = posterior.sample(num_draws, seed=seed)
+        chains = {name: values.unsqueeze(0) for name, values in drawn.items()}
+    values = {name: value.detach().cpu().numpy() for name, value in chains.items()}
+    dims = {
+        name: ["datum", *(f"{name}_dim_{i}" for i in range(value.ndim - 3))]
+        for name, value in values.items()
+    }
+    if "posterior" in inspect.signature(arviz.from_dict).parameters:  # before ArviZ 1
+        return arviz.from_dict(posterior=values, dims=dims)
+    return arviz.from_dict({"posterior": values}, dims=dims)

@@ -1,0 +1,82 @@
+"""Families of guides for posterior inference, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from inference.posterior.guides.amortised_flow import AMORTISED_FLOW
+from inference.posterior.guides.auto_normal import AUTO_NORMAL
+from inference.posterior.guides.encoder import ENCODER, REFINED
+from inference.posterior.guides.family import Family
+from inference.posterior.guides.flow import FLOW
+from inference.posterior.guides.full_covariance import FULL_COVARIANCE
+from inference.posterior.guides.hmc import HMC
+from inference.posterior.guides.laplace import LAPLACE
+from inference.posterior.guides.low_rank import LOW_RANK
+from inference.posterior.guides.normal import NORMAL
+from inference.posterior.guides.nuts import NUTS_GUIDE
+from inference.posterior.guides.point import POINT
+from inference.posterior.guides.prior import PRIOR
+from pyro_models import UsageError
+
+__all__ = ["GUIDES", "Family", "guide_family", "register_guide"]
+
+GUIDES: dict[str, Family] = {
+    "prior": PRIOR,
+    "encoder": ENCODER,
+    "refined": REFINED,
+    "auto_normal": AUTO_NORMAL,
+    "normal": NORMAL,
+    "full_covariance": FULL_COVARIANCE,
+    "low_rank": LOW_RANK,
+    "laplace": LAPLACE,
+    "point": POINT,
+    "flow": FLOW,
+    "amortised_flow": AMORTISED_FLOW,
+    "hmc": HMC,
+    "nuts": NUTS_GUIDE,
+}
+
+
+def register_guide(name: str, make: Callable[..., nn.Module] | Family) -> None:
+    """Let a family of guides be asked for by name.
+
+    Parameters
+    ----------
+    name
+        Not one of :data:`GUIDES`.
+    make
+        ``make(given, **options)``, see :class:`Family`; or a family that is not fitted, or has no
+        density.
+
+    Raises
+    ------
+    UsageError
+        If the name is taken.
+    """
+    if name in GUIDES:
+        raise UsageError(f"there is a guide {name!r} already: choose another name")
+    GUIDES[name] = make if isinstance(make, Family) else Family(make)
+
+
+def guide_family(guide: str | Family | nn.Module | Callable[..., nn.Module]) -> tuple[str, Family]:
+    """Name and family of whatever stands for a guide.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name.
+    """
+    if isinstance(guide, str):
+        if guide not in GUIDES:
+            raise UsageError(f"unknown guide {guide!r}: choose from {', '.join(GUIDES)}")
+        return guide, GUIDES[guide]
+    if isinstance(guide, Family):
+        return getattr(guide.make, "__name__", "own"), guide
+    if isinstance(guide, nn.Module):
+        return type(guide).__name__, Family(lambda given: guide)
+    if callable(guide):
+        return getattr(guide, "__name__", type(guide).__name__), Family(guide)
+    raise UsageError(f"a guide is a name, a module or a function that makes one; got {guide!r}")

@@ -1,0 +1,100 @@
+"""One normalising flow for all data, told apart by what the pair's encoder says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+import torch
+from torch import Tensor, nn
+from torch.distributions import AffineTransform
+
+from inference.posterior.given import Given, Moments
+from inference.posterior.guides.encoder import encoder_moments
+from inference.posterior.guides.family import Family
+from inference.posterior.guides.flow import flows_package
+from pyro_models import UsageError
+from pyro_models.pair import data_plate
+
+__all__ = ["AMORTISED_FLOW", "AmortisedFlowGuide"]
+
+
+class AmortisedFlowGuide(nn.Module):
+    """z = μ_b + σ_b f⁻¹(ε; c_b), ε ~ N(0, I), f a neural spline flow of coupling layers.
+
+    μ_b, σ_b are the encoder's mean and scale, and c_b = (μ_b, log σ_b) is the context of f, whose
+    weights all images share. Every site is on its own.
+
+    Parameters
+    ----------
+    moments
+        The encoder's, by site, each (B, d).
+    transforms, bins, hidden
+        Coupling layers, bins of their splines, and sizes of their hidden layers.
+    """
+
+    shared = True
+
+    def __init__(
+        self,
+        moments: dict[str, Moments],
+        *,
+        transforms: int = 2,
+        bins: int = 8,
+        hidden: Sequence[int] = (64, 64),
+    ) -> None:
+        super().__init__()
+        if transforms < 1 or bins < 2:
+            raise UsageError(
+                f"a flow needs at least 1 transform and 2 bins; got {transforms} and {bins}"
+            )
+        self.sites = tuple(moments)
+        numbers = range(len(moments))
+        self.per_datum = tuple(f"{kind}_{i}" for i in numbers for kind in ("mean", "scale"))
+        flows = flows_package("flows")
+        self.flows = nn.ModuleList()
+        for i, m in enumerate(moments.values()):
+            self.register_buffer(f"mean_{i}", m.mean)
+            self.register_buffer(f"scale_{i}", m.scale)
+            size = m.mean.shape[1]
+            flow = flows.NSF(
+                size,
+                2 * size,
+                transforms=transforms,
+                bins=bins,
+                passes=2,
+                hidden_features=tuple(hidden),
+            )
+            self.flows.append(flow.to(m.mean.device, m.mean.dtype))
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample every site; what x is does not matter."""
+        zuko, wrapped = flows_package("distributions"), flows_package("transforms")
+        from pyro.contrib.zuko import ZukoToPyro
+
+        with data_plate(x, n, x):
+            for i, (name, flow) in enumerate(zip(self.sites, self.flows, strict=True)):
+                mean, scale = self.get_buffer(f"mean_{i}"), self.get_buffer(f"scale_{i}")
+                q = flow(torch.cat([mean, scale.log()], -1))
+                standardise = AffineTransform(-mean / scale, 1 / scale, event_dim=1)
+                f = wrapped.ComposedTransform(standardise, q.transform)
+                pyro.sample(name, ZukoToPyro(zuko.NormalizingFlow(f, q.base)))
+
+
+def _make(
+    given: Given, *, transforms: int = 2, bins: int = 8, hidden: Sequence[int] = (64, 64)
+) -> AmortisedFlowGuide:
+    flows_package("flows")
+    return AmortisedFlowGuide(
+        encoder_moments(given), transforms=transforms, bins=bins, hidden=hidden
+    )
+
+
+AMORTISED_FLOW = Family(_make, lr=0.003)

@@ -1,0 +1,84 @@
+"""Pyro's AutoNormal, made anew for every call."""
+
+from __future__ import annotations
+
+import itertools
+from typing import cast
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer.autoguide import AutoNormal, init_to_value
+from torch import Tensor, nn
+
+from inference.posterior.given import Given, Moments
+from inference.posterior.guides.family import Family
+from inference.posterior.guides.normal import NormalGuide, check_scale
+from pyro_models.pair import data_plate
+
+__all__ = ["AUTO_NORMAL", "AutoNormalGuide"]
+
+_counter = itertools.count()
+
+
+class AutoNormalGuide(nn.Module):
+    """``pyro.infer.autoguide.AutoNormal`` as a guide that stays out of Pyro's global store.
+
+    A bare AutoNormal has no parameters before its first call, shares them by name with every other
+    AutoNormal of the process, and keeps the size of the batch it saw first. This one has a name of
+    its own, has its parameters from the start, and takes as many data as it has rows.
+
+    Parameters
+    ----------
+    given
+        Whose latents it is for.
+    scale
+        Standard deviations to begin with; the means are the prior's.
+    """
+
+    def __init__(self, given: Given, *, scale: float = 0.1) -> None:
+        super().__init__()
+        discrete = [n for n, site in given.pair.latent_sites.items() if site.discrete]
+        model = poutine.block(given.pair.model, hide=discrete)
+        start = init_to_value(values={n: m.mean for n, m in given.prior.items()})
+        auto = AutoNormal(
+            model, init_loc_fn=start, init_scale=float(check_scale(scale)), create_plates=_plate
+        )
+        auto._pyro_name = f"AutoNormal_{next(_counter)}"
+        with torch.no_grad(), poutine.block(), pyro.get_param_store().scope():
+            auto(given.x, **given.conditions)
+        self.auto = auto
+        self.sites = tuple(given.prior)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample every continuous site."""
+        with pyro.get_param_store().scope():
+            self.auto(x, y=y, n=n, mask=mask)
+
+    @torch.no_grad()
+    def moments(self) -> dict[str, Moments]:
+        """Mean and scale of every site, (B, \\*event_shape)."""
+        with pyro.get_param_store().scope():
+            found = {n: self.auto._get_loc_and_scale(n) for n in self.sites}
+        return {name: Moments(loc, scale) for name, (loc, scale) in found.items()}
+
+
+def _plate(
+    x: Tensor, *, y: Tensor | None = None, n: int | None = None, mask: Tensor | None = None
+) -> pyro.plate:
+    return data_plate(x, n, x)
+
+
+def _as_normal(given: Given, guide: nn.Module) -> NormalGuide:
+    """The fitted Normals without Pyro's detour by auxiliary sites; the latents are real."""
+    return NormalGuide(cast(AutoNormalGuide, guide).moments())
+
+
+AUTO_NORMAL = Family(AutoNormalGuide, finish=_as_normal)

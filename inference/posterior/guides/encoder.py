@@ -1,0 +1,87 @@
+"""The pair's own guide, amortised as it was trained, and where it is to go on from there."""
+
+from __future__ import annotations
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from inference.posterior.given import Given, Moments
+from inference.posterior.guides.family import Family
+from inference.posterior.guides.normal import NormalGuide
+from pyro_models import Pair, UsageError
+
+__all__ = ["ENCODER", "REFINED", "EncoderGuide", "encoder_moments"]
+
+_DRAWS = 64
+
+
+class EncoderGuide(nn.Module):
+    """q(z | x) of the pair's own guide: nothing is fitted.
+
+    Under a mask it gets what the pair's guide gives it, zeros for unseen pixels in most pairs: a
+    guide that was trained on whole images is then a wrong one.
+
+    Parameters
+    ----------
+    pair
+        Whose guide it is.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__()
+        self._guide = pair.guide.forward  # a function, not a submodule: the weights are the pair's
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample the latents given x."""
+        self._guide(x, y=y, n=n, mask=mask)
+
+
+@torch.no_grad()
+def encoder_moments(given: Given) -> dict[str, Moments]:
+    """Means and scales of the pair's own guide, by continuous site, each (B, \\*event_shape).
+
+    Over 64 draws of whatever a site is conditioned on (another site, a label): exact where it is
+    conditioned on nothing but x.
+
+    Raises
+    ------
+    UsageError
+        If the guide leaves a continuous site out.
+    """
+    with pyro.plate("_particles", _DRAWS, dim=-2):
+        trace = poutine.trace(given.pair.guide).get_trace(given.x, **given.conditions)
+    moments = {}
+    for name in given.prior:
+        if name not in trace.nodes:
+            raise UsageError(
+                f"the guide of {type(given.pair).__name__} does not sample {name!r}, so there is "
+                "nothing to start from: choose the guide normal"
+            )
+        q = trace.nodes[name]["fn"]
+        shape = (_DRAWS, *given.prior[name].mean.shape)
+        mean, variance = q.mean.expand(shape), q.variance.expand(shape)
+        total = variance.mean(0) + mean.var(0, unbiased=False)
+        moments[name] = Moments(mean.mean(0), total.sqrt())
+    return moments
+
+
+def _make_encoder(given: Given) -> EncoderGuide:
+    return EncoderGuide(given.pair)
+
+
+def _make_refined(given: Given) -> NormalGuide:
+    """Start at the encoder's means and scales (semi-amortised; Kim et al. 2018)."""
+    return NormalGuide(encoder_moments(given))
+
+
+ENCODER = Family(_make_encoder, fitted=False)
+REFINED = Family(_make_refined)

@@ -1,0 +1,75 @@
+"""A family of guides: how it is made for given data, and what it can be asked for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from inference.posterior.given import Given
+from pyro_models import UsageError
+
+__all__ = ["Family"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How guides of one kind come about.
+
+    Attributes
+    ----------
+    make
+        ``make(given, **options)``: a guide for the data of ``given``, an ``nn.Module`` called as
+        ``(x, *, y=None, n=None, mask=None)`` that samples every continuous site inside
+        ``data_plate(x, n, x)``. Each of its parameters has one row for each datum; weights that
+        the data share are announced by an attribute ``shared = True``.
+    fitted
+        Whether its parameters are then fitted by gradients.
+    density
+        Whether q has a density; without one there is no bound.
+    objective
+        What is maximised, of :data:`inference.posterior.optimisation.OBJECTIVES`.
+    lr
+        Learning rate that suits its parameters.
+    begins_with
+        A family that is fitted first; ``make`` gets its guide as ``start``.
+    finish
+        What is made of the fitted guide: ``finish(given, guide)``.
+    """
+
+    make: Callable[..., nn.Module]
+    fitted: bool = True
+    density: bool = True
+    objective: str = "path"
+    lr: float = 0.1
+    begins_with: Family | None = None
+    finish: Callable[[Given, nn.Module], nn.Module] | None = None
+
+    def __call__(
+        self,
+        given: Given,
+        options: Mapping[str, Any],
+        *,
+        name: str,
+        start: nn.Module | None = None,
+    ) -> nn.Module:
+        """The guide before it is fitted.
+
+        Raises
+        ------
+        UsageError
+            If an option is not one it takes.
+        """
+        known = inspect.signature(self.make).parameters
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
+        names = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY and n != "start"]
+        unknown = [option for option in options if option not in names]
+        if unknown and not takes_all:
+            raise UsageError(
+                f"the guide {name} has no option {', '.join(unknown)}; it has "
+                f"{', '.join(names) or 'none'}"
+            )
+        return self.make(given, **({} if start is None else {"start": start}), **options)

@@ -1,0 +1,138 @@
+"""One multivariate Normal for each datum, over all continuous sites together."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
+from torch.distributions.kl import register_kl
+
+from inference.posterior.given import Given
+from inference.posterior.guides.family import Family
+from inference.posterior.guides.normal import check_scale
+from pyro_models.pair import data_plate
+
+__all__ = ["FULL_COVARIANCE", "FullCovarianceGuide", "TriangularNormal"]
+
+
+class TriangularNormal(dist.MultivariateNormal):
+    """N(μ, L Lᵀ), whose divergence from independent Normals is known in closed form."""
+
+
+@register_kl(TriangularNormal, Independent)
+def _kl_from_independent(q: TriangularNormal, p: Independent) -> Tensor:
+    """½ Σ_d [(Σ_dd + (μ_d − m_d)²) / s_d² − 1] + Σ_d log s_d − log |L| for p = N(m, diag s²)."""
+    base = p.base_dist
+    if not isinstance(base, Normal) or p.reinterpreted_batch_ndims != 1:
+        raise NotImplementedError
+    tril = q._unbroadcasted_scale_tril
+    variance = tril.square().sum(-1)
+    quadratic = (variance + (q.loc - base.loc).square()) / base.scale.square() - 1
+    log_det = tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    kl: Tensor = (0.5 * quadratic + base.scale.log()).sum(-1) - log_det
+    return kl
+
+
+class FullCovarianceGuide(nn.Module):
+    """q(z) = Π_b N(z_b; μ_b, L_b L_bᵀ), z_b all continuous sites of a datum side by side.
+
+    L = D (I + strictly lower part), D diagonal and positive. Several sites are sampled one after
+    the other, each from its Normal given those before: with rows of L split by site,
+
+    q(z_i | z_<i) = N(μ_i + Σ_{j<i} L_ij ε_j, L_ii L_iiᵀ), z_i = μ_i + Σ_{j≤i} L_ij ε_j.
+
+    Parameters
+    ----------
+    shapes
+        Event shape of every site, in the order of the model.
+    loc
+        μ to begin with, (B, D).
+    scale_tril
+        L to begin with, (B, D, D).
+    """
+
+    def __init__(self, shapes: dict[str, torch.Size], loc: Tensor, scale_tril: Tensor) -> None:
+        super().__init__()
+        self.shapes = shapes
+        self.loc = nn.Parameter(loc.clone())
+        diagonal = scale_tril.diagonal(dim1=-2, dim2=-1)
+        self.log_diagonal = nn.Parameter(diagonal.log())
+        self.lower = nn.Parameter((scale_tril / diagonal.unsqueeze(-1)).tril(-1))
+
+    def scale_tril(self) -> Tensor:
+        """L, (B, D, D)."""
+        diagonal = self.log_diagonal.exp()
+        return self.lower.tril(-1) * diagonal.unsqueeze(-1) + torch.diag_embed(diagonal)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample the sites in turn; what x is does not matter."""
+        tril = self.scale_tril()
+        noise: list[Tensor] = []  # ε of the sites before
+        start = 0
+        with data_plate(x, n, x):
+            for i, (name, shape) in enumerate(self.shapes.items()):
+                stop = start + math.prod(shape)
+                own = tril[:, start:stop, start:stop]
+                loc = self.loc[:, start:stop]
+                if noise:
+                    before = torch.cat(noise, -1).unsqueeze(-1)
+                    loc = loc + (tril[:, start:stop, :start] @ before).squeeze(-1)
+                z = pyro.sample(name, _event(TriangularNormal(loc, scale_tril=own), shape))
+                if i + 1 < len(self.shapes):
+                    rest = (z.flatten(-len(shape)) - loc).unsqueeze(-1)
+                    noise.append(torch.linalg.solve_triangular(own, rest, upper=False).squeeze(-1))
+                start = stop
+
+    def marginals(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean (B, d) and triangular scale (B, d, d) of every site on its own."""
+        sizes = [math.prod(shape) for shape in self.shapes.values()]
+        rows = self.scale_tril().split(sizes, 1)
+        found, start = {}, 0
+        for (name, mean), part in zip(self.means().items(), rows, strict=True):
+            own = part[:, :, start : start + part.shape[1]]
+            if start:  # Σ_ii = Σ_j L_ij L_ijᵀ
+                own = torch.linalg.cholesky(part @ part.mT)
+            found[name] = mean, own
+            start += part.shape[1]
+        return found
+
+    def means(self) -> dict[str, Tensor]:
+        """E[z] of every site, (B, \\*event_shape)."""
+        sizes = [math.prod(shape) for shape in self.shapes.values()]
+        parts = self.loc.split(sizes, -1)
+        return {n: p.unflatten(-1, s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
+
+
+def _event(q: TriangularNormal, shape: torch.Size) -> dist.TorchDistribution:
+    """A Normal over vectors as one over arrays."""
+    if len(shape) == 1:
+        return q
+    reshaped = dist.transforms.ReshapeTransform((math.prod(shape),), shape)
+    return dist.TransformedDistribution(q, [reshaped])
+
+
+def _make(given: Given, *, scale: float = 0.1) -> FullCovarianceGuide:
+    """Start at the prior's means, with its scales times ``scale`` and no correlation."""
+    scales = side_by_side({n: m.scale for n, m in given.prior.items()}) * check_scale(scale)
+    loc = side_by_side({n: m.mean for n, m in given.prior.items()})
+    shapes = {name: m.mean.shape[1:] for name, m in given.prior.items()}
+    return FullCovarianceGuide(shapes, loc, torch.diag_embed(scales))
+
+
+def side_by_side(values: dict[str, Tensor]) -> Tensor:
+    """Sites (B, \\*event_shape) as one vector (B, D)."""
+    return torch.cat([value.flatten(1) for value in values.values()], -1)
+
+
+FULL_COVARIANCE = Family(_make)

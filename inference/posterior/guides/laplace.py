@@ -1,0 +1,95 @@
+"""Laplace's approximation: a Normal at the mode, as wide as the curvature there says."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from inference.particles import weigh
+from inference.posterior.given import Given
+from inference.posterior.guides.family import Family
+from inference.posterior.guides.full_covariance import FullCovarianceGuide, side_by_side
+from inference.posterior.guides.point import PointGuide, make_point
+
+__all__ = ["LAPLACE", "LaplaceGuide", "covariance_factor", "hessian"]
+
+_LEAST = 1e-3  # smallest eigenvalue of a precision, as a share of its largest
+
+
+class LaplaceGuide(FullCovarianceGuide):
+    """q(z) = Π_b N(z_b; z*_b, H_b⁻¹): z* = argmax log p(x_seen, z), H = −∇² log p(x_seen, z*).
+
+    Where H is not positive definite (the point is no strict maximum) its eigenvalues are raised to
+    a thousandth of the largest; ``damped`` says where.
+
+    Attributes
+    ----------
+    damped
+        (B,) booleans.
+    """
+
+    per_datum = ("damped",)
+    damped: Tensor
+
+    def __init__(
+        self, shapes: dict[str, torch.Size], loc: Tensor, scale_tril: Tensor, damped: Tensor
+    ) -> None:
+        super().__init__(shapes, loc, scale_tril)
+        self.register_buffer("damped", damped)
+
+
+def hessian(given: Given, points: dict[str, Tensor]) -> Tensor:
+    """−∇² log p(x_seen, z) over all continuous sites side by side, (B, D, D).
+
+    One pass backwards per latent dimension, for all data at once.
+    """
+    shapes = {name: z.shape[1:] for name, z in points.items()}
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    flat = torch.cat([z.detach().flatten(1) for z in points.values()], -1)
+    with torch.enable_grad():
+        z = flat.requires_grad_()
+        parts = zip(shapes.items(), z.split(sizes, -1), strict=True)
+        sites = {name: part.unflatten(-1, shape) for (name, shape), part in parts}
+        latents = {name: value.unsqueeze(0) for name, value in sites.items()}
+        drawn = weigh(given.pair.model, given.x, latents, y=given.y, mask=given.mask)
+        log_joint = (drawn.log_prior + drawn.log_likelihood).sum()
+        (gradient,) = torch.autograd.grad(log_joint, z, create_graph=True)
+        rows = [
+            torch.autograd.grad(gradient[:, d].sum(), z, retain_graph=True)[0]
+            for d in range(z.shape[1])
+        ]
+    H = -torch.stack(rows, 1)
+    return 0.5 * (H + H.mT)
+
+
+def covariance_factor(precision: Tensor) -> tuple[Tensor, Tensor]:
+    """Lower triangular L with L Lᵀ = H⁻¹, (B, D, D), and where H had to be damped, (B,)."""
+    H = torch.where(precision.isfinite(), precision, 0.0)
+    values, vectors = torch.linalg.eigh(H)
+    largest = values.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(H.dtype).tiny)
+    damped = values[:, 0] <= 0
+    least = torch.where(damped, _LEAST, torch.finfo(H.dtype).eps).unsqueeze(-1) * largest
+    roots = vectors * torch.maximum(values, least).rsqrt().unsqueeze(-2)  # H⁻¹ = roots rootsᵀ
+    # L from the triangular factor of rootsᵀ = Q R, so that H⁻¹ = Rᵀ R
+    R = torch.linalg.qr(roots.mT).R
+    sign = R.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-1)
+    return (R * sign).mT, damped
+
+
+def _make(given: Given) -> PointGuide:
+    """Start the search for the mode at the prior's means."""
+    return make_point(given)
+
+
+def _at_the_mode(given: Given, guide: nn.Module) -> LaplaceGuide:
+    points = cast(PointGuide, guide).means()
+    tril, damped = covariance_factor(hessian(given, points))
+    shapes = {name: z.shape[1:] for name, z in points.items()}
+    loc = side_by_side({name: z.detach() for name, z in points.items()})
+    return LaplaceGuide(shapes, loc, tril, damped)
+
+
+LAPLACE = Family(_make, objective="log_joint", finish=_at_the_mode)

@@ -1,0 +1,99 @@
+"""A Normal for each datum whose covariance is diagonal plus a few directions."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
+from torch.distributions.kl import register_kl
+
+from inference.posterior.given import Given
+from inference.posterior.guides.family import Family
+from inference.posterior.guides.normal import start_at_prior
+from pyro_models import UsageError
+from pyro_models.pair import data_plate
+
+__all__ = ["LOW_RANK", "LowRankGuide", "LowRankNormal"]
+
+
+class LowRankNormal(dist.LowRankMultivariateNormal):
+    """N(μ, W Wᵀ + diag v), whose divergence from independent Normals is known in closed form."""
+
+
+@register_kl(LowRankNormal, Independent)
+def _kl_from_independent(q: LowRankNormal, p: Independent) -> Tensor:
+    """½ [Σ_d ((Σ_dd + (μ_d − m_d)²) / s_d² − 1 + 2 log s_d) − log |Σ|] for p = N(m, diag s²)."""
+    base = p.base_dist
+    if not isinstance(base, Normal) or p.reinterpreted_batch_ndims != 1:
+        raise NotImplementedError
+    W, v = q._unbroadcasted_cov_factor, q._unbroadcasted_cov_diag
+    variance = W.square().sum(-1) + v
+    # |W Wᵀ + V| = |V| |I + Wᵀ V⁻¹ W|
+    diagonal = q._capacitance_tril.diagonal(dim1=-2, dim2=-1)
+    log_det = v.log().sum(-1) + 2 * diagonal.log().sum(-1)
+    quadratic = (variance + (q.loc - base.loc).square()) / base.scale.square() - 1
+    kl: Tensor = 0.5 * ((quadratic + 2 * base.scale.log()).sum(-1) - log_det)
+    return kl
+
+
+class LowRankGuide(nn.Module):
+    """q(z) = Π_b N(z_b; μ_b, W_b W_bᵀ + diag v_b), W_b of ``rank`` columns, every site on its own.
+
+    Parameters
+    ----------
+    given
+        Whose latents it is for; it starts at the prior's means.
+    rank
+        Columns of W; no more than a site has dimensions are used.
+    scale
+        Of the start, times the prior's scales.
+    """
+
+    def __init__(self, given: Given, *, rank: int = 2, scale: float = 0.1) -> None:
+        super().__init__()
+        if rank < 1:
+            raise UsageError(f"rank must be at least 1; got {rank}")
+        start = start_at_prior(given, scale)
+        several = [name for name, m in start.items() if m.mean.dim() != 2]
+        if several:
+            raise UsageError(f"the guide low_rank is of vectors, and {several[0]} is none")
+        self.loc = nn.ParameterDict({n: nn.Parameter(m.mean.clone()) for n, m in start.items()})
+        self.log_scale = nn.ParameterDict(
+            {name: nn.Parameter(m.scale.log()) for name, m in start.items()}
+        )
+        # small, and not 0, where its gradient would vanish
+        self.factor = nn.ParameterDict(
+            {
+                name: nn.Parameter(
+                    0.1 * m.scale.unsqueeze(-1) * _noise(m.mean, min(rank, m.mean.shape[1]))
+                )
+                for name, m in start.items()
+            }
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample every site; what x is does not matter."""
+        with data_plate(x, n, x):
+            for name, loc in self.loc.items():
+                variance = (2 * self.log_scale[name]).exp()
+                pyro.sample(name, LowRankNormal(loc, self.factor[name], variance))
+
+    def means(self) -> dict[str, Tensor]:
+        """E[z] of every site, (B, \\*event_shape)."""
+        return dict(self.loc.items())
+
+
+def _noise(like: Tensor, rank: int) -> Tensor:
+    return torch.randn(*like.shape, rank, dtype=like.dtype, device=like.device)
+
+
+LOW_RANK = Family(LowRankGuide)

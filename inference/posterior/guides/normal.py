@@ -1,0 +1,79 @@
+"""Independent Normals: a mean and a standard deviation for each datum and latent dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pyro
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from inference.posterior.given import Given, Moments
+from inference.posterior.guides.family import Family
+from pyro_models import UsageError
+from pyro_models.pair import data_plate
+
+__all__ = ["NORMAL", "NormalGuide", "check_scale", "start_at_prior"]
+
+
+class NormalGuide(nn.Module):
+    """q(z) = Π_b Π_d N(z_bd; μ_bd, σ_bd²), every site on its own.
+
+    Parameters
+    ----------
+    start
+        μ and σ to begin with, by site, each (B, \\*event_shape).
+    """
+
+    def __init__(self, start: Mapping[str, Moments]) -> None:
+        super().__init__()
+        self.loc = nn.ParameterDict({n: nn.Parameter(m.mean.clone()) for n, m in start.items()})
+        self.log_scale = nn.ParameterDict(
+            {name: nn.Parameter(m.scale.log()) for name, m in start.items()}
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample every site; what x is does not matter, its parameters were fitted to it."""
+        with data_plate(x, n, x):
+            for name, loc in self.loc.items():
+                q = dist.Normal(loc, self.log_scale[name].exp())
+                pyro.sample(name, q.to_event(loc.dim() - 1))
+
+    def means(self) -> dict[str, Tensor]:
+        """E[z] of every site, (B, \\*event_shape)."""
+        return dict(self.loc.items())
+
+
+def check_scale(scale: float) -> float:
+    """A starting scale, as a share of the prior's.
+
+    Raises
+    ------
+    UsageError
+        If it is not positive.
+    """
+    if not 0 < scale < math.inf:
+        raise UsageError(f"a guide starts at a positive scale; got {scale}")
+    return scale
+
+
+def start_at_prior(given: Given, scale: float) -> dict[str, Moments]:
+    """The prior's means, and its scales times ``scale``."""
+    share = check_scale(scale)
+    return {name: Moments(m.mean, m.scale * share) for name, m in given.prior.items()}
+
+
+def _make(given: Given, *, scale: float = 0.1) -> NormalGuide:
+    """Start at the prior's means with its scales times ``scale``."""
+    return NormalGuide(start_at_prior(given, scale))
+
+
+NORMAL = Family(_make)

@@ -1,0 +1,56 @@
+"""The most probable latents alone (MAP): no density."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyro
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from inference.posterior.given import Given
+from inference.posterior.guides.family import Family
+from pyro_models.pair import data_plate
+
+__all__ = ["POINT", "PointGuide", "make_point"]
+
+
+class PointGuide(nn.Module):
+    """All mass at one z_b for each datum, at argmax log p(x_seen, z_b) once it is fitted.
+
+    A point has no density relative to that of the prior: its ELBO would be −∞, and none is given.
+
+    Parameters
+    ----------
+    start
+        z to begin with, by site, (B, \\*event_shape).
+    """
+
+    def __init__(self, start: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.loc = nn.ParameterDict({n: nn.Parameter(z.clone()) for n, z in start.items()})
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Every site is at its point; what x is does not matter."""
+        with data_plate(x, n, x):
+            for name, loc in self.loc.items():
+                pyro.sample(name, dist.Delta(loc, event_dim=loc.dim() - 1))
+
+    def means(self) -> dict[str, Tensor]:
+        """The points, (B, \\*event_shape)."""
+        return dict(self.loc.items())
+
+
+def make_point(given: Given) -> PointGuide:
+    """Start at the prior's means."""
+    return PointGuide({name: m.mean for name, m in given.prior.items()})
+
+
+POINT = Family(make_point, density=False, objective="log_joint")

@@ -1,0 +1,79 @@
+"""Guides with parameters of their own for each datum, and the rows of their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["copy_rows", "detached", "is_per_datum", "per_datum_size", "rows_of", "with_rows"]
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def is_per_datum(guide: nn.Module, size: int) -> bool:
+    """Whether every parameter of a guide for ``size`` data has one row for each.
+
+    A guide with weights that its data share says so by the attribute ``shared = True``, or shows it
+    by a parameter whose first dimension is not ``size``.
+    """
+    if getattr(guide, "shared", False):
+        return False
+    return all(p.dim() and len(p) == size for p in guide.parameters())
+
+
+def with_rows(guide: Module, rows: Tensor | slice, size: int) -> Module:
+    """A guide for some of the ``size`` data of another; the other stays as it is.
+
+    Parameters are indexed, unless they are shared by the data (see :func:`is_per_datum`), and so
+    are the buffers that their module names in an attribute ``per_datum``; everything else is
+    common to the two.
+    """
+    return _indexed(guide, rows, parameters=is_per_datum(guide, size))
+
+
+def _indexed(module: Module, rows: Tensor | slice, *, parameters: bool) -> Module:
+    """A module of the same class with rows of its tensors; neither pickled nor built again."""
+    named = getattr(module, "per_datum", ())
+    new = module.__new__(type(module))
+    new.__dict__ = dict(module.__dict__)
+    new.__dict__["_parameters"] = {
+        name: nn.Parameter(p.detach()[rows].clone(), p.requires_grad)
+        if parameters and p is not None
+        else p
+        for name, p in module._parameters.items()
+    }
+    new.__dict__["_buffers"] = {
+        name: b[rows].clone() if name in named and b is not None else b
+        for name, b in module._buffers.items()
+    }
+    new.__dict__["_modules"] = {
+        name: None if m is None else _indexed(m, rows, parameters=parameters)
+        for name, m in module._modules.items()
+    }
+    return new
+
+
+def detached(guide: Module) -> Module:
+    """A copy of a guide whose parameters are constants; the other may be trained on."""
+    copy = _indexed(guide, slice(None), parameters=True)
+    return copy.requires_grad_(False)
+
+
+def rows_of(guide: nn.Module, rows: Tensor | slice) -> dict[str, Tensor]:
+    """Copies of some rows of all parameters, by name."""
+    return {name: p.detach()[rows].clone() for name, p in guide.named_parameters()}
+
+
+@torch.no_grad()
+def copy_rows(values: Mapping[str, Tensor], guide: nn.Module, rows: Tensor | slice) -> None:
+    """Write rows by name into a guide's parameters."""
+    for name, parameter in guide.named_parameters():
+        parameter[rows] = values[name]
+
+
+def per_datum_size(guide: nn.Module, size: int) -> float:
+    """Numbers that a guide keeps for each of ``size`` data: all its parameters over ``size``."""
+    return sum(p.numel() for p in guide.parameters()) / size

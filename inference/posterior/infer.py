@@ -1,0 +1,210 @@
+"""Posterior inference for given images: a guide of their own instead of the encoder's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from inference.learning.settings import check_seed
+from inference.particles import MAX_ELEMENTS, numbers_per_particle
+from inference.posterior.given import Given, frozen, given
+from inference.posterior.guides import Family, guide_family
+from inference.posterior.guides.rows import detached, per_datum_size, with_rows
+from inference.posterior.optimisation import Optimisation, Outcome, optimise
+from inference.posterior.plateau import Plateau
+from inference.posterior.posterior import Posterior
+from inference.undisturbed import device_of, evaluating, seeded, stream
+from pyro_models import Pair, UsageError
+
+__all__ = ["NOT_FITTED", "infer"]
+
+NOT_FITTED = "not fitted"
+
+
+def infer(
+    pair: Pair,
+    x: Tensor,
+    *,
+    mask: Tensor | None = None,
+    y: Tensor | None = None,
+    guide: str | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
+    guide_options: Mapping[str, Any] | None = None,
+    resample: int | None = None,
+    num_particles: int = 1,
+    estimator: str | None = None,
+    optimizer: str | Callable[..., Optimizer] = "Adam",
+    lr: float | None = None,
+    optimizer_options: Mapping[str, Any] | None = None,
+    stopping: Plateau | None = None,
+    max_steps: int = 2000,
+    seed: int = 0,
+    max_elements: int = MAX_ELEMENTS,
+    progress: bool = False,
+) -> Posterior:
+    """Infer the latents of images, whole or half-seen, under a trained pair's model.
+
+    Ψ* = argmax_Ψ E_{q(z; Ψ)}[log p(x_seen | z)] − KL(q(z; Ψ) ‖ p(z)),
+
+    for every image on its own, all at once, by stochastic gradients of reparameterised samples.
+    Nothing of the pair changes: no parameter, no
+    gradient, no mode, no generator. What stands in an unseen pixel, NaN included, reaches nothing.
+
+    Parameters
+    ----------
+    pair
+        A pair with a continuous latent. Discrete ones are summed out.
+    x
+        Prepared data, (B, \\*data_shape).
+    mask
+        True = seen; of any shape that :func:`pyro_models.pair.pixel_mask` takes.
+    y
+        Labels (B,), or one for all; −1 where missing, for pairs that take missing labels.
+    guide
+        A name of :data:`inference.posterior.guides.GUIDES`, a function ``make(given)`` that returns
+        a guide, a guide, or a :class:`inference.posterior.guides.Family`.
+    guide_options
+        Of the guide, such as ``{"rank": 3}``.
+    resample
+        Draw so many values from the guide and resample them by their importance weights: see
+        :meth:`Posterior.resampled`.
+    num_particles
+        Samples of z per step and image.
+    estimator
+        ``"path"`` or ``"kl"``, see :data:`inference.posterior.optimisation.OBJECTIVES`; that of the
+        guide's family unless given.
+    optimizer, lr, optimizer_options
+        An optimiser of ``torch.optim`` by name, class or function; it must treat every number on
+        its own, as Adam does. The rate is that of the guide's family unless given.
+    stopping
+        When an image stops: see :class:`inference.posterior.plateau.Plateau`, whose defaults hold
+        unless given.
+    max_steps
+        Steps after which an image stops in any case.
+    seed
+        Of all that is drawn; the caller's generators do not move.
+    max_elements
+        Numbers that the reconstructions in memory at once may hold; more images are done in turn.
+    progress
+        Show a progress bar of images.
+
+    Raises
+    ------
+    UsageError
+        If the pair has no continuous latent, shapes do not fit, an image has no seen pixel, labels
+        are missing where they are needed, or guide or a setting is unknown.
+
+    Examples
+    --------
+    >>> from pyro_models import PPCA
+    >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)
+    >>> seen = torch.tensor([True, True, True, False, False])
+    >>> posterior = infer(ppca, x[:4], mask=seen, guide="normal")
+    >>> bool((posterior.mean["z"] - ppca.exact_posterior(x[:4], seen).mean).abs().max() < 0.1)
+    True
+    """
+    name, family = guide_family(guide)
+    settings = Optimisation(
+        num_particles=num_particles,
+        optimizer=optimizer,
+        lr=lr,
+        optimizer_options=dict(optimizer_options or {}),
+        stopping=stopping or Plateau(),
+        max_steps=max_steps,
+    )
+    check_seed(seed)
+    began = time.perf_counter()
+    chunk = max(1, max_elements // (numbers_per_particle(pair) * num_particles))
+    with evaluating(pair), frozen(pair), seeded(stream(seed, "infer"), device_of(pair)):
+        images = given(pair, x, mask=mask, y=y)
+        module, outcome = _fitted(
+            images,
+            family,
+            settings,
+            name=name,
+            options=guide_options or {},
+            estimator=estimator,
+            chunk=chunk,
+            progress=progress,
+        )
+        module = detached(module)
+    posterior = Posterior(
+        given=images,
+        guide=module,
+        name=name,
+        density=family.density,
+        stopped=outcome.reasons if outcome else (NOT_FITTED,) * len(images),
+        steps=outcome.steps if outcome else torch.zeros(len(images), dtype=torch.long),
+        seconds=time.perf_counter() - began,
+        num_parameters=per_datum_size(module, len(images)),
+        seed=seed,
+        max_elements=max_elements,
+    )
+    return posterior if resample is None else posterior.resampled(resample, seed=seed)
+
+
+def _fitted(
+    images: Given,
+    family: Family,
+    settings: Optimisation,
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    estimator: str | None,
+    chunk: int,
+    progress: bool,
+) -> tuple[nn.Module, Outcome | None]:
+    """A guide of the family, and how its fit ended if it was one."""
+    shared: dict[str, Any] = {"estimator": estimator, "chunk": chunk, "progress": progress}
+    start, before = None, None
+    if family.begins_with is not None:
+        first, rate = family.begins_with, replace(settings, lr=None)
+        start, before = _fitted(images, first, rate, name=name, options={}, **shared)
+    guide = family(images, options, name=name, start=start)
+    _check_sites(images, guide, name)
+    outcome = None
+    if family.fitted:
+        outcome = optimise(
+            images,
+            guide,
+            settings if settings.lr is not None else replace(settings, lr=family.lr),
+            objective=_objective(family, estimator),
+            chunk=chunk,
+            progress=progress,
+        )
+        outcome = outcome if before is None else outcome.after(before)
+    return guide if family.finish is None else family.finish(images, guide), outcome
+
+
+def _objective(family: Family, estimator: str | None) -> str:
+    if estimator not in (None, "path", "kl"):
+        raise UsageError(f"estimator is 'path' or 'kl'; got {estimator!r}")
+    if estimator is None or family.objective == "log_joint":
+        return family.objective
+    return estimator
+
+
+@torch.no_grad()
+def _check_sites(given: Given, guide: nn.Module, name: str) -> None:
+    """Run a guide on the first image.
+
+    Raises
+    ------
+    UsageError
+        If it leaves out a continuous site.
+    """
+    first = given.select(slice(0, 1))
+    part = with_rows(guide, slice(0, 1), len(given))
+    with pyro.plate("_particles", 2, dim=-2):
+        trace = poutine.trace(part).get_trace(first.x, **first.conditions)
+    missing = [site for site in given.prior if site not in trace.nodes]
+    if missing:
+        raise UsageError(f"the guide {name} does not sample the latent {', '.join(missing)}")

@@ -1,0 +1,102 @@
+"""Draws of all latents from a guide, those that it leaves out among them, and their density."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor, nn
+
+from inference.particles import log_density as density_of
+from inference.posterior.given import Given
+from pyro_models import UsageError
+
+__all__ = ["draw_latents", "log_density", "mean_of"]
+
+_PARTICLE_DIM = -2
+_ENUMERATION_DIM = -3
+
+
+def draw_latents(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
+    """site → (n, B, \\*event_shape); a discrete site from p(k | z, x_seen) if the guide has none.
+
+    Raises
+    ------
+    UsageError
+        If several discrete sites are left out.
+    """
+    sites = given.pair.latent_sites
+    with pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=given.x.device):
+        drawn = poutine.trace(guide).get_trace(given.x, **given.conditions)
+    values = {name: drawn.nodes[name]["value"] for name in sites if name in drawn.nodes}
+    left_out = [name for name in sites if name not in values]
+    if len(left_out) > 1:
+        raise UsageError(f"several discrete sites are left out by the guide: {left_out}")
+    if left_out:
+        values[left_out[0]] = _draw_discrete(given, values, left_out[0], n)
+    return {
+        name: value.expand(n, len(given), *sites[name].event_shape)
+        for name, value in values.items()
+    }
+
+
+def mean_of(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
+    """E_q of the continuous sites, (B, \\*event_shape): n draws of what each is conditioned on."""
+    with pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=given.x.device):
+        drawn = poutine.trace(guide).get_trace(given.x, **given.conditions)
+    means = {}
+    for name, prior in given.prior.items():
+        site = drawn.nodes[name]
+        try:
+            mean = site["fn"].mean
+        except NotImplementedError:
+            mean = site["value"]
+        means[name] = mean.expand(n, *prior.mean.shape).mean(0)
+    return means
+
+
+def _draw_discrete(given: Given, values: Mapping[str, Tensor], name: str, n: int) -> Tensor:
+    """k ~ p(k | z, x_seen) ∝ p(k) p(z | k) p(x_seen | z, k)."""
+    model = poutine.condition(given.pair.model, data=dict(values))
+    plate = pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=given.x.device)
+    with plate, poutine.enum(first_available_dim=_ENUMERATION_DIM):
+        trace = poutine.trace(model).get_trace(given.x, **given.conditions)
+    site = trace.nodes[name]
+    if site["value"].dim() < 3:  # it was not enumerated, so it was drawn as it should be
+        drawn: Tensor = site["value"]
+        return drawn
+    joint: Any = 0.0
+    for other in trace.nodes.values():
+        if other["type"] == "sample" and other["name"] not in ("data", "_particles"):
+            log_prob = other["fn"].log_prob(other["value"])
+            joint = joint + scale_and_mask(log_prob, 1.0, other["mask"])
+    support = site["value"].flatten()
+    log_probs = joint.expand(len(support), n, len(given)).movedim(0, -1)
+    return support[torch.distributions.Categorical(logits=log_probs).sample()]
+
+
+def log_density(given: Given, guide: nn.Module, latents: Mapping[str, Tensor]) -> Tensor:
+    """log q of continuous latents (\\*batch, B, \\*event_shape): (\\*batch, B), nats.
+
+    Raises
+    ------
+    UsageError
+        If a site is missing, or has another shape.
+    """
+    flat: dict[str, Tensor] = {}
+    batch: torch.Size | None = None
+    for name in given.prior:
+        event = given.pair.latent_sites[name].event_shape
+        value = latents.get(name)
+        if value is None or value.shape[value.dim() - 1 - len(event) :] != (len(given), *event):
+            shape = ", ".join(map(str, ("…", len(given), *event)))
+            raise UsageError(f"log_prob needs the site {name!r} of shape ({shape})")
+        batch = value.shape[: value.dim() - 1 - len(event)]
+        flat[name] = value.reshape(-1, len(given), *event)
+    assert batch is not None
+    total = density_of(guide, given.x, flat, y=given.y, mask=given.mask)
+    return total.reshape(*batch, len(given))

@@ -1,0 +1,113 @@
+"""When one image's guide is fitted: a stopping rule for bounds that are seen through noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_models import UsageError
+
+__all__ = ["Plateau", "PlateauWatch"]
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Slow down where the bound no longer rises, and stop where it has been slow enough.
+
+    A one-sample estimate of an image's bound jumps by several nats from step to step, so only means
+    of it over windows of steps are compared. With m_w the mean over window w, s_w its standard
+    error (that of its steps, over √window), and r the last window that was an improvement,
+
+    m_w > m_r + tolerance + noise · √(s_w² + s_r²)
+
+    makes w the new r. After ``patience`` windows without one, the image's learning rate is
+    multiplied by ``decay``; when that has happened ``decays`` times, the image has converged. Its
+    parameters are then the averages over its last window (Polyak & Juditsky 1992). After a window
+    whose mean is more than three standard errors and the tolerance below the best, an image goes
+    back to its averages over the last window that was not. Every image is watched on its own.
+
+    Attributes
+    ----------
+    window
+        Steps whose bounds are averaged.
+    tolerance
+        Nats.
+    noise
+        Standard errors of the difference; 0 leaves the noise alone.
+    patience
+        Windows.
+    decay, decays
+        Factor of the learning rate, and how many slower rates there are.
+
+    Raises
+    ------
+    UsageError
+        If a setting is out of range.
+    """
+
+    window: int = 50
+    tolerance: float = 0.02
+    noise: float = 1.0
+    patience: int = 2
+    decay: float = 0.3
+    decays: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least in (("window", 2), ("patience", 1), ("decays", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        for name in ("tolerance", "noise"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} cannot be negative; got {getattr(self, name)}")
+        if not 0 < self.decay <= 1:
+            raise UsageError(f"decay is a factor in (0, 1]; got {self.decay}")
+
+    def watch(self, size: int, like: Tensor) -> PlateauWatch:
+        """Watch ``size`` images whose bounds are like a tensor in float type and device."""
+        return PlateauWatch(self, size, like)
+
+
+class PlateauWatch:
+    """The rule at work on a batch of images.
+
+    Attributes
+    ----------
+    factor
+        Of the learning rate of each image, (B,).
+    """
+
+    def __init__(self, rule: Plateau, size: int, like: Tensor) -> None:
+        self.rule = rule
+        zeros = torch.zeros(size, dtype=torch.float64, device=like.device)
+        self.factor = torch.ones(size, dtype=like.dtype, device=like.device)
+        self.decays = zeros.long()
+        self.stalled = zeros.long()
+        self.best = zeros - math.inf
+        self.best_error = zeros.clone()
+
+    def is_worse(self, mean: Tensor, error: Tensor) -> Tensor:
+        """Where a window is below the best by more than three standard errors, (B,)."""
+        noise = (error.square() + self.best_error.square()).sqrt()
+        return mean < self.best - self.rule.tolerance - 3 * noise
+
+    def look(self, mean: Tensor, error: Tensor) -> Tensor:
+        """Take in a window's means and their standard errors, (B,); True where an image is done."""
+        noise = self.rule.noise * (error.square() + self.best_error.square()).sqrt()
+        better = mean > self.best + self.rule.tolerance + noise
+        self.best = torch.where(better, mean, self.best)
+        self.best_error = torch.where(better, error, self.best_error)
+        self.stalled = torch.where(better, 0, self.stalled + 1)
+        slower = self.stalled >= self.rule.patience
+        done = slower & (self.decays >= self.rule.decays)
+        self.decays += slower
+        self.stalled = torch.where(slower, 0, self.stalled)
+        self.factor = torch.where(slower, self.factor * self.rule.decay, self.factor)
+        return done
+
+    def keep(self, rows: Tensor) -> None:
+        """Watch only these rows from now on."""
+        for name in ("factor", "decays", "stalled", "best", "best_error"):
+            setattr(self, name, getattr(self, name)[rows])

@@ -1,0 +1,308 @@
+"""log p(x_seen, z) of a frozen pair, as a function of its continuous latents."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from inference.learning.capture import leave_out_what_does_nothing
+from inference.particles import log_density, numbers_per_particle, weigh
+from inference.undisturbed import device_of, evaluating
+from pyro_models import Pair, UsageError
+from pyro_models.pair import Classifies, ConditionsOnPixels, pixel_mask
+
+__all__ = ["At", "Target", "condition", "log_label_prior"]
+
+
+@dataclass(frozen=True)
+class At:
+    """What a target is at some values of z; log densities in nats, (C, B) each.
+
+    Attributes
+    ----------
+    start
+        log q(z | x) of the target's guide, or log p(z) where it has none.
+    joint
+        log p(x_seen, z) = log p(z) + log p(x_seen | z).
+    start_gradient, joint_gradient
+        Their gradients with respect to z, (C, B, D).
+    """
+
+    start: Tensor
+    joint: Tensor
+    start_gradient: Tensor
+    joint_gradient: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A frozen pair with x, mask and y conditioned on; make it with :func:`condition`.
+
+    All continuous sites together are one vector z of D values, in the order of
+    ``pair.latent_sites``; discrete sites are summed out. With labels of a pair that infers them,
+    p is p(x, z | y).
+
+    Attributes
+    ----------
+    pair
+        The pair, in evaluation mode and frozen as long as the target is used.
+    x, mask, y
+        What is conditioned on: data (B, \\*data_shape), what of them is seen, labels.
+    guide
+        A guide with a density to start from; ``None`` for the prior.
+    """
+
+    pair: Pair
+    x: Tensor
+    mask: Tensor | None = None
+    y: Tensor | None = None
+    guide: Callable[..., Any] | None = None
+    _recordings: dict[tuple[Any, ...], int | Callable[..., tuple[Tensor, ...]]] = field(
+        default_factory=dict, repr=False
+    )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def sites(self) -> dict[str, tuple[int, ...]]:
+        """Event shapes of the continuous sites."""
+        found = self.pair.latent_sites.items()
+        return {name: site.event_shape for name, site in found if not site.discrete}
+
+    @property
+    def dim(self) -> int:
+        """D, the number of continuous latents of one datum."""
+        return sum(math.prod(shape) for shape in self.sites.values())
+
+    @property
+    def numbers_per_chain(self) -> int:
+        """Numbers held for one chain of one datum, for the sizes of chunks."""
+        return numbers_per_particle(self.pair) + self.dim
+
+    def pack(self, latents: Mapping[str, Tensor]) -> Tensor:
+        """Values by site, (\\*batch, B, \\*event_shape), as one vector, (\\*batch, B, D)."""
+        parts = [
+            latents[name].flatten(latents[name].dim() - len(shape))
+            if shape
+            else latents[name].unsqueeze(-1)
+            for name, shape in self.sites.items()
+        ]
+        return torch.cat(parts, -1)
+
+    def unpack(self, z: Tensor) -> dict[str, Tensor]:
+        """One vector, (\\*batch, B, D), as values by site."""
+        sizes = [math.prod(shape) for shape in self.sites.values()]
+        parts = zip(self.sites.items(), z.split(sizes, -1), strict=True)
+        return {name: part.reshape(*part.shape[:-1], *shape) for (name, shape), part in parts}
+
+    def rows(self, rows: slice | Tensor) -> Target:
+        """The target of some of the data; recordings are shared.
+
+        A guide with parameters of each datum is asked for its part by ``guide.select(rows)``.
+        """
+        mask, y, guide = self.mask, self.y, self.guide
+        selected = getattr(guide, "select", None)
+        recordings = self._recordings if selected is None else {}
+        return replace(
+            self,
+            x=self.x[rows],
+            mask=mask if mask is None or len(mask) == 1 else mask[rows],
+            y=None if y is None else y[rows],
+            guide=guide if selected is None else selected(rows),
+            _recordings=recordings,
+        )
+
+    def prior(self, num_chains: int) -> Tensor:
+        """z ~ p(z), (C, B, D), from the global generator."""
+        return self._drawn(self.pair.model, num_chains)
+
+    def sample_start(self, num_chains: int) -> Tensor:
+        """z ~ q(z | x), or from the prior where there is no guide, (C, B, D)."""
+        return self._drawn(self.guide or self.pair.model, num_chains)
+
+    @torch.no_grad()
+    def _drawn(self, source: Callable[..., Any], num_chains: int) -> Tensor:
+        plate = pyro.plate("_particles", num_chains, dim=-2, device=self.x.device)
+        model = source is self.pair.model
+        # a prior p(z | x_C) is asked with x, any other by generating
+        generate = model and not isinstance(self.pair, ConditionsOnPixels)
+        given: dict[str, Any] = {"n": len(self.x)} if generate else {"mask": self.mask}
+        with evaluating(self.pair), plate, pyro.poutine.trace() as handler:
+            source(*(() if generate else (self.x,)), y=self.y, **given)
+        sites = handler.trace.nodes
+        shape = (num_chains, len(self.x))
+        values = {
+            name: sites[name]["value"].expand(*shape, *event) for name, event in self.sites.items()
+        }
+        return self.pack(values)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p(z), (\\*batch, B), nats; differentiable."""
+        return self._of(z, lambda p: p.log_prior)
+
+    def log_likelihood(self, z: Tensor) -> Tensor:
+        """log p(x_seen | z), (\\*batch, B), nats, discrete sites summed out; differentiable."""
+        return self._of(z, lambda p: p.log_likelihood) - log_label_prior(self.pair, self.x, self.y)
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """log p(x_seen, z), (\\*batch, B), nats; differentiable."""
+        joint = self._of(z, lambda p: p.log_prior + p.log_likelihood)
+        return joint - log_label_prior(self.pair, self.x, self.y)
+
+    def log_start(self, z: Tensor) -> Tensor:
+        """log q(z | x) of the guide, or log p(z), (\\*batch, B), nats; differentiable."""
+        if self.guide is None:
+            return self.log_prior(z)
+        latents = self.unpack(z.reshape(-1, *z.shape[-2:]))
+        with evaluating(self.pair), pyro.validation_enabled(False):
+            found = log_density(self.guide, self.x, latents, mask=self.mask, y=self.y)
+        return found.reshape(z.shape[:-1])
+
+    def _of(self, z: Tensor, wanted: Callable[[Any], Tensor]) -> Tensor:
+        latents = self.unpack(z.reshape(-1, *z.shape[-2:]))
+        with evaluating(self.pair), pyro.validation_enabled(False):
+            drawn = weigh(self.pair.model, self.x, latents, mask=self.mask, y=self.y)
+            return wanted(drawn).reshape(z.shape[:-1])
+
+    def at(self, z: Tensor) -> At:
+        """Values and gradients at z, (C, B, D), in one pass forward and one back.
+
+        The third time that a shape is asked for, the operations are recorded, and run without Pyro
+        from then on (see :mod:`inference.learning.capture`); a model or guide that cannot be
+        recorded is run as it is. No parameter is given a gradient.
+        """
+        z = z.detach()
+        key = (z.shape, z.dtype, z.device, self.mask is None or self.mask.shape, self.y is None)
+        known = self._recordings.get(key, 0)
+        if isinstance(known, int):
+            known = known + 1 if known < 2 else self._record(z)
+            self._recordings[key] = known
+        with torch.no_grad():
+            if isinstance(known, int):
+                return At(*self._as_it_is(z, self.x, self.mask, self.y))
+            return At(*known(z, self.x, self.mask, self.y))
+
+    def _evaluate(
+        self, z: Tensor, x: Tensor, mask: Tensor | None, y: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        given = replace(self, x=x, mask=mask, y=y)
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            latents = given.unpack(leaf)
+            with pyro.validation_enabled(False):
+                drawn = weigh(given.pair.model, x, latents, mask=mask, y=y)
+                prior, likelihood = drawn.log_prior, drawn.log_likelihood
+                likelihood = likelihood - log_label_prior(given.pair, x, y)
+                start = prior if given.guide is None else given.log_start(leaf)
+            (d_prior,) = torch.autograd.grad(prior.sum(), leaf, retain_graph=True)
+            (d_likelihood,) = torch.autograd.grad(likelihood.sum(), leaf, retain_graph=True)
+            d_start = d_prior
+            if given.guide is not None:
+                (d_start,) = torch.autograd.grad(start.sum(), leaf)
+        joint = prior + likelihood
+        return start.detach(), joint.detach(), d_start, d_prior + d_likelihood
+
+    def _record(self, z: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+        def evaluate(  # a recorder takes no bound method
+            z: Tensor, x: Tensor, mask: Tensor | None, y: Tensor | None
+        ) -> tuple[Tensor, ...]:
+            return self._evaluate(z, x, mask, y)
+
+        inputs = z, self.x, self.mask, self.y
+        make = make_fx(evaluate, tracing_mode="fake", _allow_non_fake_inputs=True)
+        with evaluating(self.pair), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the recorder, about its own parts
+            try:
+                graph: GraphModule = make(*inputs)
+            except UsageError:
+                raise
+            except Exception:  # whatever stops a recording: Pyro runs it every time
+                return self._as_it_is
+        leave_out_what_does_nothing(graph)
+        return graph
+
+    def _as_it_is(self, *inputs: Any) -> tuple[Tensor, ...]:
+        with evaluating(self.pair):
+            return self._evaluate(*inputs)
+
+
+def log_label_prior(pair: Pair, x: Tensor, y: Tensor | None) -> Tensor:
+    """log p(y) of known labels of a pair that infers them, (B,); otherwise 0, a scalar.
+
+    Taken from log p(x, y) it leaves log p(x | y).
+    """
+    if y is None or not isinstance(pair, Classifies):
+        return x.new_zeros(())
+    return pair.log_label_prior(y).to(x)
+
+
+def condition(
+    pair: Pair,
+    x: Tensor,
+    *,
+    mask: Tensor | None = None,
+    y: Tensor | None = None,
+    guide: Callable[..., Any] | None = None,
+) -> Target:
+    """Condition a pair on data.
+
+    Parameters
+    ----------
+    pair
+        A pair with a continuous latent; nothing of it changes.
+    x
+        Prepared data, (B, \\*data_shape).
+    mask
+        True = seen, see :func:`pyro_models.pair.pixel_mask`. What stands in an unseen pixel, NaN
+        included, reaches nothing.
+    y
+        Labels (B,), for a pair that uses them.
+    guide
+        A guide with a density, to start from instead of the prior.
+
+    Raises
+    ------
+    UsageError
+        If the pair has no continuous latent or one that is not free to take any real value, the
+        mask does not fit, or labels are missing.
+
+    Examples
+    --------
+    >>> from pyro_models import PPCA
+    >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    >>> target = condition(PPCA.maximum_likelihood(x, latent_dim=2), x[:3])
+    >>> target.at(torch.zeros(4, 3, 2)).joint.shape
+    torch.Size([4, 3])
+    """
+    if all(site.discrete for site in pair.latent_sites.values()):
+        raise UsageError(
+            f"{type(pair).__name__} has no continuous latent: its posterior is exact, see "
+            "exact_posterior"
+        )
+    if tuple(x.shape[1:]) != tuple(pair.data_shape) or not len(x):
+        raise UsageError(
+            f"x must have the shape (B, {', '.join(map(str, pair.data_shape))}) with B ≥ 1; got "
+            f"{tuple(x.shape)}"
+        )
+    device = device_of(pair)
+    x = x.detach().to(device, next(iter(pair.parameters())).dtype)
+    seen = pixel_mask(None if mask is None else mask.to(device), pair.data_shape, x)
+    target = Target(pair, x, seen, None if y is None else y.to(device), guide)
+    with evaluating(pair), torch.no_grad():  # with Pyro's checks, once
+        z = target.x.new_zeros(1, len(x), target.dim)
+        found = weigh(pair.model, x, target.unpack(z), mask=target.mask, y=target.y)
+    for name in target.sites:
+        support = found.model_sites[name]["fn"].support
+        if getattr(support, "base_constraint", support) is not torch.distributions.constraints.real:
+            raise UsageError(f"the latent {name!r} is constrained: transform it to the real line")
+    return target

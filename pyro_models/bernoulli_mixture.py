@@ -1,0 +1,230 @@
+"""A mixture of Bernoulli products: binary pixels, independent given a component."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from pyro.infer import TraceEnum_ELBO
+from pyro.infer.elbo import ELBO
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyro_models.errors import UsageError
+from pyro_models.likelihoods import Bernoulli
+from pyro_models.mixture import EmptyGuide, Mixture
+from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
+
+__all__ = ["BernoulliMixture"]
+
+
+class BernoulliMixtureModel(nn.Module):
+    """p(x, k) = π_k Π_d Bernoulli(x_d; σ(l_kd))."""
+
+    started: Tensor
+
+    def __init__(self, data_shape: tuple[int, ...], num_components: int) -> None:
+        super().__init__()
+        self.data_shape = data_shape
+        self.likelihood = Bernoulli(data_shape)
+        self.logits = nn.Parameter(torch.zeros(num_components))
+        self.pixel_logits = nn.Parameter(torch.randn(num_components, math.prod(data_shape)))
+        self.register_buffer("started", torch.tensor(False))
+
+    def component(self, k: Tensor, mask: Tensor | None = None) -> TorchDistribution:
+        """p(x | k) for k of any batch shape; unseen pixels are summed out exactly."""
+        logits = self.pixel_logits[k].unflatten(-1, (1, *self.data_shape))
+        return self.likelihood(logits, mask)
+
+    def forward(
+        self,
+        x: Tensor | None = None,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """The generative story; labels are ignored."""
+        register_with_svi(self)
+        mask = pixel_mask(mask, self.data_shape, x)
+        with data_plate(x, n, self.logits):
+            k = pyro.sample(
+                "k", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"}
+            )
+            p_x = self.component(k, mask)
+            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
+
+
+class BernoulliMixture(Mixture):
+    """Mixture of Bernoulli products, log p(x) = logsumexp_k [log π_k + Σ_d log p(x_d | k)].
+
+    Everything about it is exact: evidence, responsibilities, and the distribution of unseen pixels
+    given seen ones (Bishop 2006, section 9.3.3). That makes it a yardstick for completion.
+
+    Parameters
+    ----------
+    data_shape
+        Shape of one datum of binary pixels.
+    num_components
+        K.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = (torch.rand(500, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    >>> mixture = BernoulliMixture.maximum_likelihood(x, num_components=3)
+    >>> mixture.responsibilities(x).sum(-1).allclose(torch.ones(500))
+    True
+    """
+
+    def __init__(self, data_shape: Sequence[int], *, num_components: int = 200) -> None:
+        super().__init__()
+        if num_components < 1:
+            raise UsageError(f"a mixture needs at least one component; got {num_components}")
+        self.data_shape = tuple(data_shape)
+        self.num_components = num_components
+        self.model = BernoulliMixtureModel(self.data_shape, num_components)
+        self.guide = EmptyGuide()
+
+    @classmethod
+    def maximum_likelihood(
+        cls,
+        x: Tensor,
+        *,
+        num_components: int = 200,
+        iterations: int = 50,
+        smoothing: float = 0.1,
+        tolerance: float = 1e-4,
+        seed: int = 0,
+        chunk: int = 5000,
+    ) -> BernoulliMixture:
+        """Learn by expectation maximisation, from random data points.
+
+        With responsibilities r_nk = p(k | x_n), N_k = Σ_n r_nk and pseudo-counts a,
+
+        μ_k = (Σ_n r_nk x_n + a) / (N_k + 2a),   π_k = (N_k + a) / (N + K a):
+
+        the maximum of the likelihood times Beta(1 + a, 1 + a) on every pixel and Dirichlet(1 + a)
+        on π, so that no pixel is ever impossible. Each iteration raises that product.
+
+        Parameters
+        ----------
+        x
+            Binary data (N, \\*data_shape).
+        num_components
+            K.
+        iterations
+            At most so many.
+        smoothing
+            a, in data per component.
+        tolerance
+            Stop where an iteration raises the log of that product by less, in nats per datum.
+        seed
+            Of the data points that it starts from.
+        chunk
+            Data at a time; bounds memory.
+
+        Raises
+        ------
+        UsageError
+            If pixels are not 0 or 1, data are fewer than components, or an option is out of range.
+        """
+        if iterations < 1 or not smoothing > 0 or not tolerance >= 0 or chunk < 1:
+            raise UsageError(
+                "give iterations ≥ 1, smoothing > 0, tolerance ≥ 0 and chunk ≥ 1; got "
+                f"{iterations}, {smoothing}, {tolerance}, {chunk}"
+            )
+        pair = cls(x.shape[1:], num_components=num_components).to(x.device, x.dtype)
+        pair.likelihood.check(x)
+        pair.start_from(x, seed=seed)
+        flat, before = x.flatten(1), -math.inf
+        with torch.no_grad():
+            for _ in range(iterations):
+                ones, counts, log_prob = pair._expected_counts(flat, chunk=chunk)
+                reached = (log_prob + smoothing * pair._log_prior()) / len(x)
+                if reached - before < tolerance:
+                    break
+                before = reached
+                pair._maximise(ones, counts, smoothing=smoothing)
+        return pair
+
+    def _expected_counts(self, flat: Tensor, *, chunk: int) -> tuple[Tensor, Tensor, float]:
+        """E-step: Σ_n r_nk x_n (K, D), N_k (K,), and Σ_n log p(x_n)."""
+        ones = torch.zeros_like(self.model.pixel_logits)
+        counts = torch.zeros_like(self.model.logits)
+        log_prob = 0.0
+        for rows in flat.split(chunk):
+            log_joint = self._log_joint(rows.unflatten(1, self.data_shape), None)
+            evidence = log_joint.logsumexp(-1, keepdim=True)
+            responsibilities = (log_joint - evidence).exp()
+            ones += responsibilities.T @ rows
+            counts += responsibilities.sum(0)
+            log_prob += float(evidence.double().sum())
+        return ones, counts, log_prob
+
+    def _log_prior(self) -> float:
+        """Σ log μ + log (1 − μ) + Σ log π: what one pseudo-count adds."""
+        logits = self.model.pixel_logits.double()
+        pixels = F.logsigmoid(logits).sum() + F.logsigmoid(-logits).sum()
+        return float(pixels + self.model.logits.double().log_softmax(-1).sum())
+
+    def _maximise(self, ones: Tensor, counts: Tensor, *, smoothing: float) -> None:
+        """M-step: logits of μ_k and π_k."""
+        zeros = (counts.unsqueeze(-1) - ones).clamp_min(0)
+        self.model.pixel_logits.copy_((ones + smoothing).log() - (zeros + smoothing).log())
+        self.model.logits.copy_((counts + smoothing).log())
+
+    @property
+    def likelihood(self) -> Bernoulli:
+        """p(x | k)."""
+        likelihood: Bernoulli = self.model.likelihood
+        return likelihood
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor, *, seed: int = 0) -> str:
+        """Start every component half-way between a random datum and the (smoothed) mean image.
+
+        Returns a name for the record.
+
+        Raises
+        ------
+        UsageError
+            If there are fewer data than components.
+        """
+        if len(x) < self.num_components:
+            raise UsageError(
+                f"{self.num_components} components need at least as many data; got {len(x)}"
+            )
+        flat = x.detach().flatten(1)
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(x), generator=generator)[: self.num_components]
+        mean = (flat.sum(0) + 0.5) / (len(x) + 1)
+        self.model.pixel_logits.copy_(torch.logit((flat[rows.to(x.device)] + mean) / 2, eps=1e-4))
+        self.model.logits.zero_()
+        self.model.started.fill_(True)
+        return "random data points"
+
+    def elbo(self) -> ELBO:
+        """TraceEnum_ELBO: k is summed out, the loss is −log p(x)."""
+        return TraceEnum_ELBO(max_plate_nesting=1)
+
+    def _log_joint(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """log π_k + Σ_seen x_d l_kd − softplus(l_kd), (B, K): two products of matrices."""
+        seen = pixel_mask(mask, self.data_shape, x)
+        logits = self.model.pixel_logits
+        with torch.autocast(x.device.type, enabled=False):
+            of_pixels = fill_unseen(x, seen).flatten(1) @ logits.T
+            if seen is None:
+                normaliser = F.softplus(logits).sum(-1)
+            else:
+                normaliser = seen.flatten(1).to(x.dtype) @ F.softplus(logits).T
+            return self.model.logits.log_softmax(-1) + of_pixels - normaliser
+
+    def config(self) -> dict[str, Any]:
+        """Plain values that rebuild the pair."""
+        return {"data_shape": list(self.data_shape), "num_components": self.num_components}

@@ -1,0 +1,339 @@
+"""CompletionCVAE: p(x_R | x_C), trained for the one task of completing what C leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyro
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyro_models.autoencoder import Autoencoder
+from pyro_models.errors import UsageError
+from pyro_models.likelihoods import Likelihood
+from pyro_models.masks import MASKS, mask_name, seen_pixels
+from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_decoder, make_encoder
+from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
+
+__all__ = ["CompletionCVAE"]
+
+
+class Completed(TorchDistribution):
+    """p(x) over whole data of which some pixels C are given: point masses there, density 1.
+
+    Parameters
+    ----------
+    rest
+        Distribution of the data, with the pixels of C masked out of its density.
+    given
+        C, broadcastable to (\\*batch, \\*event_shape).
+    x
+        What is given; anything outside C.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
+
+    def __init__(self, rest: TorchDistribution, given: Tensor, x: Tensor) -> None:
+        self.rest, self.given, self.x = rest, given, x
+        super().__init__(rest.batch_shape, rest.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """That of the rest."""
+        return self.rest.support
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x], as given in C."""
+        return torch.where(self.given, self.x, self.rest.mean)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Draws, as given in C."""
+        return torch.where(self.given, self.x, self.rest.sample(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x_R), (\\*batch,), nats."""
+        log_prob: Tensor = self.rest.log_prob(value)
+        return log_prob
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> Completed:
+        """The same distribution with a larger batch shape."""
+        return Completed(self.rest.expand(torch.Size(batch_shape)), self.given, self.x)
+
+
+class Conditioning(nn.Module):
+    """The sets C: of datum i of a batch it is the i-th, and then the first again.
+
+    No draw decides, so that model and guide, called one after the other, mean the same C; and
+    batches that are shuffled in training bring each datum to every set.
+    """
+
+    sets: Tensor
+
+    def __init__(self, sets: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("sets", sets, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """C of each datum, (B, \\*data_shape)."""
+        rows = torch.arange(len(x), device=x.device) % len(self.sets)
+        return self.sets[rows]
+
+
+def _stacked(x: Tensor, given: Tensor) -> Tensor:
+    """Pixels with the mask beside them as more channels (for vectors: more values)."""
+    return torch.cat([x, given.to(x.dtype)], dim=1)
+
+
+class CompletionModel(nn.Module):
+    """p(z | x_C) p(x_R | z, x_C); prior and decoder read x_C through the same features."""
+
+    def __init__(
+        self,
+        prior: Encoder,
+        decoder: DenseDecoder | ConvDecoder,
+        likelihood: Likelihood,
+        conditioning: Conditioning,
+    ) -> None:
+        super().__init__()
+        self.prior = prior
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.conditioning = conditioning
+
+    def given(
+        self, x: Tensor | None, mask: Tensor | None, size: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x with 0 where unseen, C and R, (size, \\*data_shape) each; without x C is empty."""
+        if x is None:
+            like = next(self.parameters())
+            x = like.new_zeros(size, *self.likelihood.data_shape)
+            nothing = torch.zeros_like(x, dtype=torch.bool)
+            return x, nothing, ~nothing
+        sets = self.conditioning(x)
+        if mask is None:
+            return x, sets, ~sets
+        return fill_unseen(x, mask), sets & mask, ~sets & mask
+
+    def features(self, x: Tensor, given: Tensor) -> Tensor:
+        """What networks see of x_C, (B, features)."""
+        features: Tensor = self.prior.features(_stacked(fill_unseen(x, given), given))
+        return features
+
+    def rest(
+        self, z: Tensor, features: Tensor, x: Tensor, given: Tensor, rest: Tensor
+    ) -> TorchDistribution:
+        """p(x_R | z, x_C)."""
+        return Completed(self.likelihood(self.decoder(z, features), rest), given, x)
+
+    def forward(
+        self,
+        x: Tensor | None = None,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """The rest of x, given C; without x, of nothing given. Labels are ignored."""
+        register_with_svi(self)
+        mask = pixel_mask(mask, self.likelihood.data_shape, x)
+        plate = data_plate(x, n, self.conditioning.sets)
+        x_seen, given, rest = self.given(x, mask, plate.size)
+        features = self.features(x_seen, given)
+        with plate:
+            z = pyro.sample("z", self.prior.head(features))
+            p_x = self.rest(z, features, x_seen, given, rest)
+            return pyro.sample("x", p_x, obs=None if x is None else x_seen)
+
+
+class CompletionGuide(nn.Module):
+    """q(z | x, C) from the encoder; unseen pixels are fed to it as 0."""
+
+    def __init__(self, encoder: Encoder, conditioning: Conditioning) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.conditioning = conditioning
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample z given all of x; labels are ignored."""
+        register_with_svi(self)
+        seen = pixel_mask(mask, tuple(x.shape[1:]), x)
+        with data_plate(x, n, x):
+            filled = fill_unseen(x, seen)
+            pyro.sample("z", self.encoder(_stacked(filled, self.conditioning(x))))
+
+
+class CompletionCVAE(Autoencoder):
+    """Conditional VAE that completes images (Sohn, Lee & Yan 2015): pixels C given, R to be told.
+
+    log p(x_R | x_C) ≥ E_{q(z|x)}[log p(x_R | z, x_C)] − KL(q(z | x) ‖ p(z | x_C)), per datum, nats.
+
+    It is called with whole data; which pixels are C is an option. A ``mask`` given besides says,
+    as everywhere, what is seen: then C and R are what is seen of them. To complete, draw z from
+    p(z | x_C), which the model knows, and decode.
+
+    Parameters
+    ----------
+    data_shape
+        Shape of one datum, (C, H, W) or (D,).
+    masks
+        The sets C by name (``pyro_models.masks.MASKS``). Of several the data of a batch take one
+        each in turn, and :meth:`conditioned_on` gives the pair for one of them, to be judged.
+    fraction, mask_seed
+        Of the set ``random``: part of the pixels in it, and the seed of their one draw.
+    latent_dim, network, hidden, activation, likelihood, likelihood_options, output_bias
+        As for :class:`pyro_models.vae.VAE`. Prior, decoder and encoder have layers of these sizes.
+
+    Notes
+    -----
+    ``model(n=…)`` generates from nothing given, for which it is not trained.
+
+    Examples
+    --------
+    >>> import torch
+    >>> pair = CompletionCVAE((1, 8, 8), masks=["left"], latent_dim=4, hidden=[32])
+    >>> x = torch.ones(5, 1, 8, 8)
+    >>> mean = pair.decode({"z": torch.zeros(5, 4)}, x=x)["x"].mean
+    >>> bool((mean[..., :4] == 1).all()), bool((mean[..., 4:] < 1).all())
+    (True, True)
+    """
+
+    num_classes = None
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        *,
+        masks: Sequence[str] = ("left",),
+        fraction: float = 0.5,
+        mask_seed: int = 0,
+        latent_dim: int = 50,
+        network: str = "dense",
+        hidden: Sequence[int] = (500,),
+        activation: str = "relu",
+        likelihood: str = "bernoulli",
+        likelihood_options: Mapping[str, Any] | None = None,
+        output_bias: str = "data",
+    ) -> None:
+        self.masks = tuple(masks)
+        self.fraction = fraction
+        self.mask_seed = mask_seed
+        names = [name for name in MASKS if name != "everything"]
+        if not self.masks or len(set(self.masks)) < len(self.masks):
+            raise UsageError(f"masks needs one or more names, each once; got {list(masks)}")
+        for name in self.masks:
+            if name not in names:
+                raise UsageError(f"unknown mask {name!r}: choose from {', '.join(names)}")
+        super().__init__(
+            data_shape,
+            context=0,
+            latent_dim=latent_dim,
+            network=network,
+            hidden=hidden,
+            activation=activation,
+            likelihood=likelihood,
+            likelihood_options=likelihood_options,
+            output_bias=output_bias,
+        )
+
+    def _build(self, p_x: Likelihood, context: int) -> tuple[CompletionModel, CompletionGuide]:
+        shape = self.data_shape
+        sets = [
+            seen_pixels(name, shape, fraction=self.fraction, seed=self.mask_seed)
+            for name in self.masks
+        ]
+        conditioning = Conditioning(torch.cat([one.expand(1, *shape) for one in sets]))
+        if bool(conditioning.sets.flatten(1).all(1).any()):
+            raise UsageError("a mask that sees every pixel leaves nothing to complete")
+        stacked = (2 * shape[0], *shape[1:])
+        prior, encoder = (
+            make_encoder(
+                self.network, stacked, self.hidden, self.latent_dim, activation=self.activation
+            )
+            for _ in range(2)
+        )
+        decoder = make_decoder(
+            self.network,
+            self.latent_dim,
+            self.hidden,
+            (p_x.num_parameters, *shape),
+            context=prior.features.out_features,
+            activation=self.activation,
+        )
+        model = CompletionModel(prior, decoder, p_x, conditioning)
+        return model, CompletionGuide(encoder, conditioning)
+
+    @property
+    def given(self) -> str:
+        """What is conditioned on, for scores: ``x_left``, or ``x_left or x_top``."""
+        return " or ".join(f"x_{mask_name(m, fraction=self.fraction)}" for m in self.masks)
+
+    def conditioning(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """C as booleans, (B, \\*data_shape); with a mask, only what is seen of it."""
+        sets: Tensor = self.model.conditioning(x)
+        seen = pixel_mask(mask, self.data_shape, x)
+        return sets if seen is None else sets & seen
+
+    def conditioned_on(self, mask: Tensor) -> CompletionCVAE:
+        """The same networks with C = mask for all data.
+
+        Raises
+        ------
+        UsageError
+            If the pair was not made for this set.
+        """
+        wanted = pixel_mask(mask, self.data_shape)
+        assert wanted is not None
+        sets = self.model.conditioning.sets
+        same = [bool((wanted.to(one.device) == one).all()) for one in sets]
+        if not any(same):
+            raise UsageError(
+                f"this {type(self).__name__} was made to complete from {', '.join(self.masks)}, "
+                "and from no other pixels"
+            )
+        if len(self.masks) == 1:
+            return self
+        like = next(self.parameters())
+        config = {**self.config(), "masks": [self.masks[same.index(True)]]}
+        alone = type(self)(**config).to(like.device, like.dtype)
+        alone.load_state_dict(self.state_dict())
+        alone.train(self.training)
+        return alone
+
+    def decode(
+        self,
+        latents: Mapping[str, Tensor],
+        *,
+        y: Tensor | None = None,
+        x: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> dict[str, TorchDistribution]:
+        """p(x_R | z, x_C) for ``latents["z"]`` (\\*batch, B, latent_dim) and the x_C of x.
+
+        Without x nothing is given, and z may be of any shape (\\*batch, latent_dim).
+        """
+        seen = pixel_mask(mask, self.data_shape, x)
+        x_seen, given, rest = self.model.given(x, seen, 1)
+        features = self.model.features(x_seen, given)
+        if x is None:  # the same for any batch, which may have no dimension
+            x_seen, given, rest, features = (t.squeeze(0) for t in (x_seen, given, rest, features))
+        return {"x": self.model.rest(latents["z"], features, x_seen, given, rest)}
+
+    def config(self) -> dict[str, Any]:
+        """Plain values that rebuild the pair."""
+        return {
+            **super().config(),
+            "masks": list(self.masks),
+            "fraction": self.fraction,
+            "mask_seed": self.mask_seed,
+        }

@@ -1,0 +1,111 @@
+"""What the mixtures share: one discrete site k, summed out exactly, whatever the components are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyro_models.pair import LatentSite, fill_unseen, pixel_mask
+
+__all__ = ["EmptyGuide", "Mixture"]
+
+
+class EmptyGuide(nn.Module):
+    """No guide: every latent site is enumerated in the model."""
+
+    def forward(
+        self,
+        x: Tensor | None = None,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample nothing."""
+
+
+class Mixture(nn.Module):
+    """log p(x) = logsumexp_k [log π_k + log p(x | k)], and all that follows from it exactly.
+
+    A subclass gives ``model`` (with ``logits``, log π up to a constant, and ``component(k, mask)``,
+    p(x | k)), ``data_shape`` and ``num_components``.
+    """
+
+    num_classes = None
+    model: Any
+    data_shape: tuple[int, ...]
+    num_components: int
+
+    @property
+    def latent_sites(self) -> dict[str, LatentSite]:
+        """One discrete site, k."""
+        return {"k": LatentSite((), num_values=self.num_components)}
+
+    @property
+    def started(self) -> bool:
+        """Whether the parameters come from data already."""
+        return bool(self.model.started)
+
+    def decode(
+        self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
+    ) -> dict[str, TorchDistribution]:
+        """p(x | k) for integer ``latents["k"]`` of any shape."""
+        return {"x": self.model.component(latents["k"])}
+
+    def _log_joint(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """log π_k + log p(x_seen | k), (B, K)."""
+        k = torch.arange(self.num_components, device=x.device)
+        seen = pixel_mask(mask, self.data_shape, x)
+        p_x = self.model.component(k, None if seen is None else seen.unsqueeze(1))
+        return self.model.logits.log_softmax(-1) + p_x.log_prob(fill_unseen(x, seen).unsqueeze(1))
+
+    def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """log p(x_seen), (B,), nats; unseen pixels are integrated out exactly."""
+        return self._log_joint(x, mask).logsumexp(-1)
+
+    def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> TorchDistribution:
+        """p(k | x_seen), a Categorical of batch shape (B,)."""
+        return dist.Categorical(logits=self._log_joint(x, mask))
+
+    def responsibilities(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """p(k | x_seen) as a table, (B, K)."""
+        probs: Tensor = self.exact_posterior(x, mask).probs
+        return probs
+
+    def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
+        """E[x | x_seen] = Σ_k p(k | x_seen) E[x | x_seen, k], (B, \\*data_shape), exactly.
+
+        Seen pixels are as given.
+        """
+        seen = pixel_mask(mask, self.data_shape, x)
+        assert seen is not None
+        k = torch.arange(self.num_components, device=x.device).unsqueeze(-1)
+        means = self._unseen(k, x, seen, draw=False).flatten(2)  # (K, B or 1, D)
+        probs = self.responsibilities(x, mask)
+        if means.shape[1] == 1:  # the same for every datum
+            mean = probs @ means.squeeze(1)
+        else:
+            mean = torch.einsum("bk,kbd->bd", probs, means)
+        return torch.where(seen, x, mean.unflatten(-1, self.data_shape))
+
+    def conditional_sample(self, x: Tensor, mask: Tensor, *, n: int) -> Tensor:
+        """n draws from p(x | x_seen) for each datum, (n, B, \\*data_shape), exactly.
+
+        A component k ~ p(k | x_seen), then x_unseen ~ p(x_unseen | x_seen, k); seen pixels are as
+        given. Draws come from torch's global generator.
+        """
+        seen = pixel_mask(mask, self.data_shape, x)
+        assert seen is not None
+        k = self.exact_posterior(x, mask).sample(torch.Size((n,)))
+        return torch.where(seen, x, self._unseen(k, x, seen, draw=True))
+
+    def _unseen(self, k: Tensor, x: Tensor, seen: Tensor, *, draw: bool) -> Tensor:
+        """Means, or draws, of p(x_unseen | x_seen, k): here of pixels independent given k."""
+        p_x = self.model.component(k)
+        pixels: Tensor = p_x.sample() if draw else p_x.mean
+        return pixels

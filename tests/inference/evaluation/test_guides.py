@@ -1,0 +1,201 @@
+"""Guides compared: every row against the truth on PPCA, and what has no number says why."""
+
+import csv
+import io
+
+import pytest
+import torch
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from inference.evaluation import GuideComparison, compare_guides, evidence
+from inference.posterior import infer
+from pyro_models import CVAE, PPCA, VAE, UsageError
+from pyro_models.hierarchical import TwoLayerVAE
+
+K = 400
+
+
+def rotated_ppca():
+    """Correlated posteriors, and a guide of the right family that is not the posterior."""
+    generator = torch.Generator().manual_seed(0)
+    pair = PPCA((8,), latent_dim=3, guide="linear").double()
+    with torch.no_grad():
+        pair.model.W.copy_(torch.randn(8, 3, generator=generator).double())
+        pair.model.set_sigma(1.0)
+        pair.guide.raw_tril.fill_diagonal_(-1.0)
+        pair.guide.mean.weight.mul_(0.5)
+    return pair
+
+
+@pytest.fixture(scope="module")
+def ppca():
+    return rotated_ppca()
+
+
+@pytest.fixture(scope="module")
+def x(ppca):
+    return ppca.model(n=6).detach()
+
+
+@pytest.fixture(scope="module")
+def mask():
+    return torch.rand(6, 8, generator=torch.Generator().manual_seed(1)) < 0.7
+
+
+@pytest.fixture(scope="module")
+def found(ppca, x, mask):
+    guides = ["prior", "encoder", "normal", "full_covariance", "laplace", "point"]
+    return compare_guides(ppca, x, mask=mask, guides=guides, num_particles=K)
+
+
+def exact_gaps(pair, x, mask):
+    """KL(q ‖ p) in closed form, of the guides and of the best of the diagonal Normals."""
+    posterior = pair.exact_posterior(x, mask)
+    mean, covariance = posterior.mean.detach(), posterior.covariance_matrix.detach()
+    posterior = MultivariateNormal(mean, covariance)
+    deviation = posterior.precision_matrix.diagonal(dim1=-2, dim2=-1).rsqrt()
+    own = pair.guide.mean(torch.where(mask, x, 0.0)).detach()
+    guides = {
+        "prior": MultivariateNormal(torch.zeros_like(mean), torch.eye(3).double()),
+        "encoder": MultivariateNormal(own, scale_tril=pair.guide.scale_tril().detach()),
+        "normal": MultivariateNormal(mean, torch.diag_embed(deviation.square())),
+        "full_covariance": posterior,
+        "laplace": posterior,
+    }
+    return {name: kl_divergence(q, posterior) for name, q in guides.items()}
+
+
+@pytest.mark.parametrize("name", ["prior", "encoder", "normal", "full_covariance", "laplace"])
+def test_every_gap_is_the_divergence_from_the_exact_posterior(found, ppca, x, mask, name):
+    wanted = exact_gaps(ppca, x, mask)[name]
+    row = found[name]
+    fitted = 0.02 if name in ("normal", "full_covariance") else 0.0
+    error = 4.5 * row.elbo_error + fitted + 1e-3
+    assert bool(((row.gap - wanted).abs() < error).all())
+    exact = ppca.exact_log_prob(x, mask).detach()
+    assert found.evidence.kind == "exact"
+    torch.testing.assert_close(row.elbo + row.gap, exact)
+    assert float((row.importance_bound - exact).mean()) < 0.05
+    assert float((row.importance_bound - row.elbo).min()) > -1e-9
+
+
+def test_the_gap_of_an_amortised_guide_is_split_by_its_family(found, ppca, x, mask):
+    """The family holds the posterior: all of the encoder's gap is that it is amortised."""
+    encoder, laplace = found["encoder"], found["laplace"]
+    assert (encoder.family, encoder.best_of_family) == ("full_covariance", "full_covariance")
+    assert float(encoder.approximation_gap.abs().max()) < 0.05
+    torch.testing.assert_close(encoder.approximation_gap + encoder.amortisation_gap, encoder.gap)
+    assert float(encoder.amortisation_gap.min()) > 0.05
+    assert float(laplace.amortisation_gap.abs().max()) < 0.05
+    normal = found["normal"]
+    assert normal.approximation_gap is normal.gap
+    assert "fitted to each datum" in normal.absent["amortisation_gap"]
+    assert "nothing that could be fitted" in found["prior"].absent["approximation_gap"]
+
+
+def test_differences_are_paired(found):
+    difference = found.difference("normal", "encoder")
+    of_each = found["normal"].elbo - found["encoder"].elbo
+    assert difference.value == pytest.approx(float(of_each.mean()))
+    assert difference.standard_error == pytest.approx(float(of_each.std()) / 6**0.5)
+    over_data = found["normal"].value("elbo")[1]
+    assert difference.standard_error < over_data
+    assert found.best in ("full_covariance", "laplace")
+    with pytest.raises(UsageError, match="point has no ELBO: no density"):
+        found.difference("point", "normal")
+    with pytest.raises(UsageError, match="no guide 'nix'"):
+        found.difference("nix", "normal")
+    with pytest.raises(UsageError, match="choose from elbo"):
+        found.difference("normal", "encoder", quantity="milliseconds")
+
+
+def test_weights_say_how_good_a_guide_is(found):
+    ess = {row.name: row.value("effective_sample_size") for row in found.rows}
+    assert ess["full_covariance"][0] > 0.98 * K > 0.5 * K > ess["prior"][0]
+    assert found["full_covariance"].value("share_unreliable")[0] == 0
+    assert ess["point"] is None
+    assert found["point"].value("milliseconds")[0] > 0
+    assert found["normal"].num_parameters == 6
+
+
+def test_tables_hold_every_number_or_the_reason(found):
+    text, markdown = found.to_text(), found.to_markdown()
+    for row in found.rows:
+        assert row.name in text
+        assert f"| {row.name} |" in markdown
+    assert "no density: there is no log q" in text
+    assert f"K = {K}" in text
+    assert "(paired over 6 data)" in markdown
+    lines = list(csv.DictReader(io.StringIO(found.to_csv())))
+    assert len(lines) == 6 * 9
+    for line in lines:
+        assert bool(line["value"]) != bool(line["reason"])
+    (gap,) = (row for row in lines if (row["guide"], row["quantity"]) == ("encoder", "gap"))
+    assert float(gap["value"]) == pytest.approx(found["encoder"].value("gap")[0])
+    assert (gap["unit"], gap["kind"], gap["evidence"]) == (
+        "nats per datum",
+        "estimate",
+        "exact (exact)",
+    )
+
+
+def test_the_best_of_a_family_that_is_not_asked_for_is_fitted(x):
+    torch.manual_seed(0)
+    vae = VAE((8,), latent_dim=2, hidden=[8], likelihood="gaussian").double()
+    found = compare_guides(vae, x[:3], guides=["encoder"], num_particles=100)
+    (row,) = found.rows
+    assert (row.family, row.best_of_family) == ("normal", "refined")
+    assert float(row.amortisation_gap.mean()) > 0
+    assert found.evidence.method == "quadrature"
+
+
+def test_a_family_without_a_fit_says_so(x):
+    pair = TwoLayerVAE(
+        (8,), latent_dims=[2, 1], hidden=[8], top_hidden=[4], likelihood="gaussian"
+    ).double()
+    options = {"num_temperatures": 3, "num_leapfrog": 1, "num_chains": 2}
+    found = compare_guides(
+        pair, x[:2], guides=["encoder"], num_particles=30, evidence_options=options
+    )
+    assert "depend on each other" in found["encoder"].absent["amortisation_gap"]
+    assert "so are the gaps" in found.to_text()
+
+
+def test_posteriors_and_evidence_that_are_there_are_used(ppca, x):
+    posterior = infer(ppca, x, guide="laplace")
+    known = evidence(ppca, x)
+    found = compare_guides(
+        ppca, x, guides=["encoder", posterior], log_evidence=known, num_particles=30
+    )
+    assert found.evidence is known
+    assert isinstance(found, GuideComparison)
+    assert [row.name for row in found.rows] == ["encoder", "laplace"]
+    with pytest.raises(UsageError, match="another pair or other data"):
+        compare_guides(ppca, x[:3], guides=[posterior], num_particles=30)
+    with pytest.raises(UsageError, match="does not fit 3 data"):
+        compare_guides(ppca, x[:3], guides=["prior"], log_evidence=known, num_particles=30)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"guides": []}, "at least one guide"),
+        ({"guides": ["nix"]}, "unknown guide 'nix': choose from"),
+        ({"guides": ["prior", "prior"]}, "two guides are named 'prior'"),
+        ({"num_particles": 1}, "at least 2"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_mistakes_are_said(ppca, x, options, why):
+    with pytest.raises(UsageError, match=why):
+        compare_guides(ppca, x, **options)
+
+
+def test_a_pair_that_needs_labels_is_given_them(x):
+    pair = CVAE((8,), num_classes=2, latent_dim=1, hidden=[4], likelihood="gaussian").double()
+    y = torch.tensor([0, 1])
+    found = compare_guides(pair, x[:2], y=y, guides=["encoder"], num_particles=200)
+    assert found.evidence.given == "y"
+    assert float((found["encoder"].importance_bound - found.evidence.value).abs().max()) < 0.5
+    with pytest.raises(UsageError, match="needs labels"):
+        compare_guides(pair, x[:2], guides=["encoder"], num_particles=30)

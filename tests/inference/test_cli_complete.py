@@ -1,0 +1,105 @@
+"""``pyro-models complete``, end to end, and the mistakes a person makes with it."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.cli import main
+
+QUICK = ["--epochs", "1", "--progress", "false", "--curve_size", "0"]
+SMALL = ["--options.hidden", "[8]", "--options.latent_dim", "2"]
+FEW = ["--limit", "3", "--num_samples", "2", "--num_latents", "5", "--progress", "false"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments):
+    try:
+        return main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A trained run of three pairs that complete in three ways."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = {
+        "vae": [*SMALL, "--options.likelihood", "bernoulli"],
+        "completion_cvae": [*SMALL, "--options.masks", "[left, top]"],
+        "bernoulli_mixture": ["--options.num_components", "3", "--lr", "0.05"],
+    }
+    for model, own in options.items():
+        assert call("train", "--model", model, *own, *QUICK, "--out", folder / model) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("model", "guide", "named"),
+    [
+        ("vae", "encoder", "encoder"),
+        ("completion_cvae", "best", "trained"),
+        ("bernoulli_mixture", "best", "exact"),
+    ],
+)
+def test_a_picture_and_a_table(runs, model, guide, named, capsys):
+    assert call("complete", runs / model, *FEW, "--guide", guide, "--table", "t.csv") == 0
+    out = capsys.readouterr().out
+    assert f"{model}, {named}" in out
+    assert "mean training image" in out
+    assert "MSE of unseen pixels | x_left" in out
+    assert Path("completed.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader(Path("t.csv").read_text().splitlines()))
+    assert [r["quantity"] for r in rows] == ["mse_unseen", "mse_unseen"]
+
+
+def test_nats_are_asked_for_and_say_what_is_given(runs, capsys):
+    nats = ["--log_prob", "--mask", "top", "--table", "t.md"]
+    assert call("complete", runs / "bernoulli_mixture", *FEW, *nats) == 0
+    assert "log p(x | x_top): nats per datum; exact" in capsys.readouterr().out
+    assert "x_top" in Path("t.md").read_text()
+
+
+def test_arrays_hold_the_seen_pixels_of_a_mask_from_a_file(runs):
+    seen = np.zeros((8, 8), dtype=bool)
+    seen[:, ::2] = True
+    np.save("stripes.npy", seen)
+    options = ["--mask", "stripes.npy", "--out", "c.npz", "--guide", "encoder_zeros"]
+    assert call("complete", runs / "vae", *FEW, *options) == 0
+    found = np.load("c.npz")
+    assert found["samples"].shape == (2, 3, 1, 8, 8)
+    assert (found["mask"][0, 0] == seen).all()
+    assert (found["samples"][0][found["mask"]] == found["x"][found["mask"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "line"),
+    [
+        ("vae", ["--mask", "lefft"], "unknown mask 'lefft'"),
+        ("vae", ["--mask", "none.npy"], "there is no mask none.npy"),
+        ("vae", ["--guide", "nope"], "unknown guide 'nope'"),
+        ("vae", ["--guide", "exact"], "does not know"),
+        ("vae", ["--out", "a.txt"], "out must end in"),
+        ("vae", ["--table", "a.txt"], "table must end in"),
+        ("vae", ["--limit", "0"], "limit must be at least 1"),
+        ("completion_cvae", ["--mask", "right"], "made to complete from left, top"),
+        ("nowhere", [], "nowhere"),
+    ],
+    ids=["mask", "file", "guide", "exact", "out", "table", "limit", "other mask", "run"],
+)
+def test_mistakes_are_one_line_and_code_2(runs, model, options, line, capsys):
+    assert call("complete", runs / model, *FEW, *options) == 2
+    (found,) = capsys.readouterr().err.splitlines()
+    assert line in found
+
+
+def test_a_picture_is_not_replaced_unasked(runs, capsys):
+    Path("completed.png").write_text("mine")
+    assert call("complete", runs / "bernoulli_mixture", *FEW) == 2
+    assert "already there" in capsys.readouterr().err
+    assert call("complete", runs / "bernoulli_mixture", *FEW, "--force") == 0

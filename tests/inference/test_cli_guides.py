@@ -1,0 +1,58 @@
+"""``pyro-models guides``, and every mistake a person makes with it."""
+
+import pytest
+
+from inference.cli import main
+
+SETTINGS = ["--limit", "4", "--num_particles", "50", "--progress", "false"]
+
+
+def call(*arguments):
+    """The exit code, whichever way it comes."""
+    try:
+        return main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A trained VAE with two latents."""
+    folder = tmp_path_factory.mktemp("runs") / "vae"
+    options = ["--options.hidden", "[8]", "--options.latent_dim", "2"]
+    options += ["--options.likelihood", "bernoulli", "--preparation", "threshold"]
+    quick = ["--epochs", "1", "--curve_size", "50", "--progress", "false"]
+    assert (
+        call("train", "--model", "vae", "--data", "digits", *options, *quick, "--out", folder) == 0
+    )
+    return folder
+
+
+def test_a_table_is_printed_and_written(run, tmp_path, capsys):
+    out = tmp_path / "table"
+    arguments = ["--guides", "[encoder, laplace]", "--mask", "left", "--out", out, *SETTINGS]
+    assert call("guides", run, *arguments) == 0
+    printed = capsys.readouterr().out
+    assert "digits test, the first 4, threshold pixels, seen: left" in printed
+    assert "by quadrature" in printed
+    assert sorted(path.name for path in out.iterdir()) == ["guides.csv", "guides.md", "guides.png"]
+    assert (out / "guides.png").read_bytes().startswith(b"\x89PNG")
+    assert "| encoder |" in (out / "guides.md").read_text()
+    assert call("guides", run, *arguments) == 2
+    assert "--force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--guides", "[nix]"], "unknown guide 'nix': choose from"),
+        (["--limit", "0"], "limit must be at least 1"),
+        (["--mask", "middle"], "unknown mask 'middle'"),
+        (["--method", "magic"], "magic"),
+    ],
+)
+def test_mistakes_are_one_line(run, arguments, why, capsys):
+    capsys.readouterr()
+    assert call("guides", run, *SETTINGS, *arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert why in line
