@@ -14,11 +14,17 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
-<<<<<<< HEAD
-NAMES = ("smoke", "density_models", "likelihoods", "bounds", "conditioning", "gp_bo")
-=======
-NAMES = ("smoke", "density_models", "likelihoods", "bounds", "conditioning", "half_images")
->>>>>>> completion
+NAMES = (
+    "smoke",
+    "density_models",
+    "likelihoods",
+    "bounds",
+    "conditioning",
+    "encoder_free",
+    "half_images",
+    "swap_guides",
+    "gp_bo",
+)
 METADATA = {
     "jupytext": {
         "formats": "ipynb,py:percent",
