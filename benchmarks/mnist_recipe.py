@@ -1,8 +1,8 @@
 """What helps a small VAE on MNIST: output bias, warm-up, schedule, rate, batch, precision.
 
 The preset ``burda`` (784-200-200-50 tanh, pixels binarised afresh at each use) for few epochs, and
-the same with one thing changed. Test L_K on the first images, in nats, with the standard error of the
-paired difference to the preset over images; the same draws for all.
+the same with one thing changed. Test L_K on the first images, in nats, with the standard error of
+the paired difference to the preset over images; the same draws for all.
 Run ``python benchmarks/mnist_recipe.py``; ``--help`` for less.
 """
 
