@@ -5,6 +5,7 @@ import pytest
 from inference.cli import main
 
 SETTINGS = ["--limit", "4", "--num_particles", "50", "--progress", "false"]
+SETTINGS += ["--max_steps", "100"]
 
 
 def call(*arguments):

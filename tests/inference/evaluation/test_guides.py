@@ -13,6 +13,7 @@ from pyro_models import CVAE, PPCA, VAE, UsageError
 from pyro_models.hierarchical import TwoLayerVAE
 
 K = 400
+SHORT = {"max_steps": 300}
 
 
 def rotated_ppca():
@@ -45,7 +46,9 @@ def mask():
 @pytest.fixture(scope="module")
 def found(ppca, x, mask):
     guides = ["prior", "encoder", "normal", "full_covariance", "laplace", "point"]
-    return compare_guides(ppca, x, mask=mask, guides=guides, num_particles=K)
+    return compare_guides(
+        ppca, x, mask=mask, guides=guides, num_particles=K, infer_options={"max_steps": 600}
+    )
 
 
 def exact_gaps(pair, x, mask):
@@ -98,8 +101,9 @@ def test_differences_are_paired(found):
     of_each = found["normal"].elbo - found["encoder"].elbo
     assert difference.value == pytest.approx(float(of_each.mean()))
     assert difference.standard_error == pytest.approx(float(of_each.std()) / 6**0.5)
-    over_data = found["normal"].value("elbo")[1]
-    assert difference.standard_error < over_data
+    close = found.difference("full_covariance", "normal")
+    assert close.standard_error < 0.3 * found["normal"].value("elbo")[1]
+    assert close.value > 2 * close.standard_error
     assert found.best in ("full_covariance", "laplace")
     with pytest.raises(UsageError, match="point has no ELBO: no density"):
         found.difference("point", "normal")
@@ -142,7 +146,7 @@ def test_tables_hold_every_number_or_the_reason(found):
 def test_the_best_of_a_family_that_is_not_asked_for_is_fitted(x):
     torch.manual_seed(0)
     vae = VAE((8,), latent_dim=2, hidden=[8], likelihood="gaussian").double()
-    found = compare_guides(vae, x[:3], guides=["encoder"], num_particles=100)
+    found = compare_guides(vae, x[:3], guides=["encoder"], num_particles=100, infer_options=SHORT)
     (row,) = found.rows
     assert (row.family, row.best_of_family) == ("normal", "refined")
     assert float(row.amortisation_gap.mean()) > 0
@@ -165,7 +169,12 @@ def test_posteriors_and_evidence_that_are_there_are_used(ppca, x):
     posterior = infer(ppca, x, guide="laplace")
     known = evidence(ppca, x)
     found = compare_guides(
-        ppca, x, guides=["encoder", posterior], log_evidence=known, num_particles=30
+        ppca,
+        x,
+        guides=["encoder", posterior],
+        log_evidence=known,
+        num_particles=30,
+        infer_options=SHORT,
     )
     assert found.evidence is known
     assert isinstance(found, GuideComparison)
@@ -194,8 +203,10 @@ def test_mistakes_are_said(ppca, x, options, why):
 def test_a_pair_that_needs_labels_is_given_them(x):
     pair = CVAE((8,), num_classes=2, latent_dim=1, hidden=[4], likelihood="gaussian").double()
     y = torch.tensor([0, 1])
-    found = compare_guides(pair, x[:2], y=y, guides=["encoder"], num_particles=200)
+    found = compare_guides(
+        pair, x[:2], y=y, guides=["encoder"], num_particles=200, infer_options=SHORT
+    )
     assert found.evidence.given == "y"
-    assert float((found["encoder"].importance_bound - found.evidence.value).abs().max()) < 0.5
+    assert float(found["encoder"].approximation_gap.abs().max()) < 0.5
     with pytest.raises(UsageError, match="needs labels"):
         compare_guides(pair, x[:2], guides=["encoder"], num_particles=30)
