@@ -28,6 +28,7 @@ from gp_bo import fit_gp
 from gp_bo.prediction import LEVELS
 
 Moments = tuple[Tensor, Tensor, Tensor]  # means (S, M), variances (S, M), weights (S,)
+Predict = Callable[[Tensor, Tensor, Tensor], Moments]
 
 
 def ours(
