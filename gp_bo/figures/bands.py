@@ -101,7 +101,9 @@ def draw_bands(
         axes.plot([], [], color=PETROFF[1], lw=0.8, label="drawn functions")
     if truth is not None:
         axes.plot(grid, truth(grid), color=INK, lw=1.2, ls="--", label="f", zorder=4)
-    axes.plot(fitted.X[:, 0], fitted.y, "o", color=INK, ms=5, label="data", zorder=5)
+    seen = (fitted.X[:, 0] >= grid[0]) & (fitted.X[:, 0] <= grid[-1])
+    style = {"color": INK, "ms": 5, "label": "data", "zorder": 5, "clip_on": False}
+    axes.plot(fitted.X[seen, 0], fitted.y[seen], "o", **style)
     axes.set_xlim(float(grid[0]), float(grid[-1]))
     axes.set_xlabel("x")
     axes.set_ylabel("y")

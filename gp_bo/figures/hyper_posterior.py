@@ -54,10 +54,10 @@ def hyper_scatter(
     axes = figure.add_subplot()
     area = 4 + 40 * fitted.weights.numpy() / fitted.weights.max().item() if _weighted(fitted) else 9
     axes.scatter(x, y, s=area, color=PETROFF[0], alpha=0.5, lw=0, label=f"{len(x)} draws")
-    if reference is not None:
-        _outline(figure, reference, chosen)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    if reference is not None:
+        _outline(figure, reference, chosen)
     axes.set_xlabel(chosen[0])
     axes.set_ylabel(chosen[1])
     for axis in (axes.xaxis, axes.yaxis):
@@ -131,8 +131,15 @@ def _outline(figure: Figure, reference: FittedGP, names: Sequence[str]) -> None:
     above = mass.cumsum()
     levels = sorted({float(mass[np.searchsorted(above, level)]) for level in _LEVELS})
     axes = figure.axes[0]
+    inside = weights >= levels[0]
+    axes.autoscale_view()
+    for name, limits, widen in zip(
+        names, (axes.get_xlim(), axes.get_ylim()), (axes.set_xlim, axes.set_ylim), strict=True
+    ):
+        region = columns[name][inside]
+        widen(min(limits[0], region.min() / 1.3), max(limits[1], region.max() * 1.3))
     axes.tricontour(
         *(columns[name] for name in names), weights, levels=levels, colors=INK, linewidths=0.9
     )
-    label = "50, 80, 95 % by quadrature"
-    axes.plot([], [], color=INK, lw=0.9, label=label)
+    axes.set_autoscale_on(False)
+    axes.plot([], [], color=INK, lw=0.9, label="50, 80, 95 % by quadrature")

@@ -97,7 +97,8 @@ def _make_guide(guide: Guide, gp: GPModel, start: dict[str, Tensor]) -> Any:
         names = [n for n in autoguide.__all__ if n.startswith("Auto")]
         raise UsageError(f"unknown guide {guide!r}: choose from {', '.join(names)}")
     options: dict[str, Any] = {}
-    if "init_loc_fn" in inspect.signature(kind).parameters:
+    # an autoregressive flow has no place to start at, and says so
+    if "init_loc_fn" in inspect.signature(kind).parameters and guide != "AutoIAFNormal":
         options["init_loc_fn"] = autoguide.init_to_value(values=start)
     return kind(gp, **options)
 
