@@ -14,7 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
-NAMES = ("smoke", "density_models", "likelihoods", "bounds", "conditioning")
+NAMES = ("smoke", "density_models", "likelihoods", "bounds", "conditioning", "encoder_free")
 METADATA = {
     "jupytext": {
         "formats": "ipynb,py:percent",
