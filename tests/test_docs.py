@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from inference.posterior import GUIDES
 from pyro_models import registry
 from pyro_models.pair import Pair
 
@@ -32,3 +33,26 @@ def test_the_pair_of_my_own_model_is_fitted_judged_inferred_and_completed(
     out = capsys.readouterr().out
     assert "log_likelihood -" in out
     assert "mean image" in out
+
+
+def test_the_guide_of_my_own_guide_is_registered_fitted_and_weighed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = dict(GUIDES)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "my-own-guide.md").read_text(), re.S)
+    assert len(blocks) == 3
+    found: dict[str, object] = {"__name__": "my_own_guide"}
+    torch.manual_seed(0)
+    try:
+        for block in blocks:
+            exec(compile(block, "my-own-guide.md", "exec"), found)
+    finally:
+        GUIDES.clear()
+        GUIDES.update(before)
+    gap, posterior = found["gap"], found["posterior"]
+    assert isinstance(gap, torch.Tensor)
+    # min over s of KL(Laplace(0, s) ‖ N(0, 1)) = ½ log π − ½ = 0.07, in two dimensions, and more
+    # for what of the posterior is correlated
+    assert 0.07 < float(gap.mean()) < 0.4
+    assert float(posterior.k_hat().max()) < 0.7
+    assert "heavy_tails" in capsys.readouterr().out

@@ -133,6 +133,7 @@ def test_a_wrong_count_of_images_is_one_line(offline: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"garbage that is no image", gzip.compress(b"still packed"), b"\x00\x00\x08\x03"],
+    ids=["empty", "garbage", "packed", "header"],
 )
 def test_a_damaged_file_is_one_line(offline: Path, content: bytes) -> None:
     folder = offline / "MNIST" / "raw"
