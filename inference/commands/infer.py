@@ -54,7 +54,7 @@ def infer(
         max_steps: Steps after which an image stops in any case.
         seed: Of preparation and all draws.
         out: .npz file for the latents' means, the bounds, steps and reasons of every image.
-        figure: PNG, PDF or SVG file: original, decoded by this guide, by the encoder (whole images).
+        figure: PNG, PDF or SVG file: whole images, decoded by this guide and by the encoder.
         mask: What is seen: left, right, top, bottom, top_left (and so on), random, or a .npy file;
             everything unless given.
         fraction: Part of the pixels that the mask random sees.

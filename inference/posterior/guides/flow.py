@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, cast
@@ -39,19 +40,23 @@ def flows_package(module: str) -> ModuleType:
         ) from error
 
 
+# bins are wide, so splines move z by more than their parameters move
+_SLOWER = 0.2
+
+
 class SplineFlow(TorchDistribution):
-    """z = μ + D L₂ f₂(L₁ f₁(ε)) with ε ~ N(0, I), on vectors of length d.
+    """z = μ + T f₂(L f₁(ε)) with ε ~ N(0, I), on vectors of length d.
 
     f₁ and f₂ are monotonic rational-quadratic splines on [−5, 5], one for each component (Durkan et
-    al. 2019), L₁ and L₂ unit lower triangular, D diagonal and positive. log q(z) =
-    log N(ε; 0, I) − Σ log f₁′ − Σ log f₂′ − log |D|; both directions cost one pass.
+    al. 2019), L is unit lower triangular, T lower triangular of positive diagonal. log q(z) =
+    log N(ε; 0, I) − Σ log f₁′ − Σ log f₂′ − log |T|; both directions cost one pass.
 
     Parameters
     ----------
-    loc, log_scale
-        μ and log D, (\\*batch, d).
+    loc, scale_tril
+        μ, (\\*batch, d), and T, (\\*batch, d, d).
     lower
-        L₁ and L₂ below their diagonals, (2, \\*batch, d, d).
+        L below its diagonal, (\\*batch, d, d).
     splines
         Unconstrained bin widths, heights and slopes of f₁ and f₂, (2, \\*batch, d, 3 bins − 1).
     """
@@ -60,10 +65,10 @@ class SplineFlow(TorchDistribution):
     support = constraints.real_vector
     has_rsample = True
 
-    def __init__(self, loc: Tensor, log_scale: Tensor, lower: Tensor, splines: Tensor) -> None:
-        self.loc, self.log_scale = loc, log_scale
+    def __init__(self, loc: Tensor, scale_tril: Tensor, lower: Tensor, splines: Tensor) -> None:
+        self.loc, self.scale_tril = loc, scale_tril
         eye = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
-        self.lower = [part.tril(-1) + eye for part in lower]
+        self.lower = lower.tril(-1) + eye
         bins = (splines.shape[-1] + 1) // 3
         make = flows_package("transforms").MonotonicRQSTransform
         self.splines = [make(*part.split([bins, bins, bins - 1], -1)) for part in splines]
@@ -72,7 +77,7 @@ class SplineFlow(TorchDistribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> SplineFlow:
         """The same with a larger batch shape; nothing is copied."""
         new: SplineFlow = self._get_checked_instance(SplineFlow, _instance)
-        for name in ("loc", "log_scale", "lower", "splines"):
+        for name in ("loc", "scale_tril", "lower", "splines"):
             setattr(new, name, getattr(self, name))
         TorchDistribution.__init__(
             new, torch.Size(batch_shape), self.event_shape, validate_args=False
@@ -82,36 +87,46 @@ class SplineFlow(TorchDistribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws (\\*sample_shape, \\*batch, d)."""
         shape = torch.Size(sample_shape) + self.batch_shape + self.event_shape
-        u = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
-        for spline, lower in zip(self.splines, self.lower, strict=True):
-            u = (lower @ spline(u).unsqueeze(-1)).squeeze(-1)
-        return self.loc + self.log_scale.exp() * u
+        first, second = self.splines
+        v = self.lower @ first(torch.randn(shape).to(self.loc)).unsqueeze(-1)
+        w: Tensor = self.scale_tril @ second(v.squeeze(-1)).unsqueeze(-1)
+        return self.loc + w.squeeze(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log q, nats."""
-        u = (value - self.loc) * (-self.log_scale).exp()
-        log_det = self.log_scale.sum(-1)
-        for spline, lower in reversed(list(zip(self.splines, self.lower, strict=True))):
-            batch = torch.broadcast_shapes(u.shape[:-1], lower.shape[:-2])
-            v = torch.linalg.solve_triangular(
-                lower.expand(*batch, *lower.shape[-2:]),
-                u.expand(*batch, -1).unsqueeze(-1),
-                upper=False,
-                unitriangular=True,
-            ).squeeze(-1)
-            u = spline.inv(v)
-            log_det = log_det + spline.log_abs_det_jacobian(u, v).sum(-1)
-        normal = torch.distributions.Normal(torch.zeros_like(u), 1.0, validate_args=False)
-        return normal.log_prob(u).sum(-1) - log_det
+        first, second = self.splines
+        w = _solve(self.scale_tril, value - self.loc)
+        v = second.inv(w)
+        u = _solve(self.lower, v)
+        eps = first.inv(u)
+        log_det = (
+            first.log_abs_det_jacobian(eps, u).sum(-1)
+            + second.log_abs_det_jacobian(v, w).sum(-1)
+            + self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        )
+        constant = 0.5 * math.log(2 * math.pi) * eps.shape[-1]
+        log_prob: Tensor = -0.5 * eps.square().sum(-1) - constant - log_det
+        return log_prob
+
+
+def _solve(lower: Tensor, value: Tensor) -> Tensor:
+    """L⁻¹ value for lower triangular L."""
+    batch = torch.broadcast_shapes(value.shape[:-1], lower.shape[:-2])
+    matrix = lower.expand(*batch, *lower.shape[-2:])
+    vector = value.expand(*batch, -1).unsqueeze(-1)
+    return torch.linalg.solve_triangular(matrix, vector, upper=False).squeeze(-1)
 
 
 class FlowGuide(nn.Module):
     """q(z) = Π_b of :class:`SplineFlow`, every site on its own.
 
+    All is relative to the Normal N(m, C Cᵀ) that it starts as, so that one learning rate suits wide
+    posteriors and narrow ones: μ = m + C δ and T = C D (I + strictly lower part).
+
     Parameters
     ----------
     normals
-        The Normals that it starts as, by site: mean (B, d) and triangular scale (B, d, d).
+        m (B, d) and C (B, d, d), by site.
     bins
         Of each spline.
     """
@@ -120,17 +135,19 @@ class FlowGuide(nn.Module):
         super().__init__()
         if bins < 2:
             raise UsageError(f"a spline needs at least 2 bins; got {bins}")
-        self.loc, self.log_scale = nn.ParameterDict(), nn.ParameterDict()
+        self.sites = tuple(normals)
+        self.per_datum = tuple(f"{kind}_{i}" for i in range(len(normals)) for kind in ("m", "C"))
+        self.shift, self.log_scale = nn.ParameterDict(), nn.ParameterDict()
         self.lower, self.splines = nn.ParameterDict(), nn.ParameterDict()
-        for name, (mean, tril) in normals.items():
-            scale = tril.diagonal(dim1=-2, dim2=-1)
-            second = tril / scale.unsqueeze(-1)
-            self.loc[name] = nn.Parameter(mean.clone())
-            self.log_scale[name] = nn.Parameter(scale.log())
-            self.lower[name] = nn.Parameter(torch.stack([torch.zeros_like(second), second], 1))
+        for i, (name, (m, C)) in enumerate(normals.items()):
+            size, dim = m.shape
+            self.register_buffer(f"m_{i}", m.clone())
+            self.register_buffer(f"C_{i}", C.clone())
+            self.shift[name] = nn.Parameter(m.new_zeros(size, dim))
+            self.log_scale[name] = nn.Parameter(m.new_zeros(size, dim))
+            self.lower[name] = nn.Parameter(m.new_zeros(size, 2, dim, dim))
             # equal bins of slope 1: the identity
-            size, dim = mean.shape
-            self.splines[name] = nn.Parameter(mean.new_zeros(size, 2, dim, 3 * bins - 1))
+            self.splines[name] = nn.Parameter(m.new_zeros(size, 2, dim, 3 * bins - 1))
 
     def forward(
         self,
@@ -142,9 +159,15 @@ class FlowGuide(nn.Module):
     ) -> None:
         """Sample every site; what x is does not matter."""
         with data_plate(x, n, x):
-            for name, loc in self.loc.items():
-                lower, splines = (p[name].transpose(0, 1) for p in (self.lower, self.splines))
-                pyro.sample(name, SplineFlow(loc, self.log_scale[name], lower, splines))
+            for i, name in enumerate(self.sites):
+                m, C = self.get_buffer(f"m_{i}"), self.get_buffer(f"C_{i}")
+                lower, turn = self.lower[name].unbind(1)
+                eye = torch.eye(m.shape[1], dtype=m.dtype, device=m.device)
+                scale = self.log_scale[name].exp().unsqueeze(-1)
+                T = C @ (scale * (turn.tril(-1) + eye))
+                loc = m + (C @ self.shift[name].unsqueeze(-1)).squeeze(-1)
+                splines = _SLOWER * self.splines[name].transpose(0, 1)
+                pyro.sample(name, SplineFlow(loc, T, lower, splines))
 
 
 def _make(given: Given, *, start: nn.Module, bins: int = 6) -> FlowGuide:
