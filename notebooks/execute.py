@@ -14,7 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
-NAMES = ("smoke", "density_models", "likelihoods", "bounds", "conditioning")
+NAMES = ("smoke", "density_models", "likelihoods", "bounds", "conditioning", "half_images")
 METADATA = {
     "jupytext": {
         "formats": "ipynb,py:percent",
