@@ -102,8 +102,8 @@ def draw_bands(
     if truth is not None:
         axes.plot(grid, truth(grid), color=INK, lw=1.2, ls="--", label="f", zorder=4)
     seen = (fitted.X[:, 0] >= grid[0]) & (fitted.X[:, 0] <= grid[-1])
-    style = {"color": INK, "ms": 5, "label": "data", "zorder": 5, "clip_on": False}
-    axes.plot(fitted.X[seen, 0], fitted.y[seen], "o", **style)
+    x_seen, y_seen = fitted.X[seen, 0], fitted.y[seen]
+    axes.plot(x_seen, y_seen, "o", color=INK, ms=5, label="data", zorder=5, clip_on=False)
     axes.set_xlim(float(grid[0]), float(grid[-1]))
     axes.set_xlabel("x")
     axes.set_ylabel("y")

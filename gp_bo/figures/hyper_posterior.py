@@ -133,13 +133,10 @@ def _outline(figure: Figure, reference: FittedGP, names: Sequence[str]) -> None:
     axes = figure.axes[0]
     inside = weights >= levels[0]
     axes.autoscale_view()
-    for name, limits, widen in zip(
-        names, (axes.get_xlim(), axes.get_ylim()), (axes.set_xlim, axes.set_ylim), strict=True
-    ):
-        region = columns[name][inside]
-        widen(min(limits[0], region.min() / 1.3), max(limits[1], region.max() * 1.3))
-    axes.tricontour(
-        *(columns[name] for name in names), weights, levels=levels, colors=INK, linewidths=0.9
-    )
+    x, y = (columns[name] for name in names)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    axes.set_xlim(min(left, x[inside].min() / 1.3), max(right, x[inside].max() * 1.3))
+    axes.set_ylim(min(bottom, y[inside].min() / 1.3), max(top, y[inside].max() * 1.3))
+    axes.tricontour(x, y, weights, levels=levels, colors=INK, linewidths=0.9)
     axes.set_autoscale_on(False)
     axes.plot([], [], color=INK, lw=0.9, label="50, 80, 95 % by quadrature")

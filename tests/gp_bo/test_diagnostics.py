@@ -21,6 +21,22 @@ def _chains(kind: str) -> np.ndarray:
     return np.round(noise, 1) if kind == "ties" else noise
 
 
+# rhat (rank), ess (bulk) and ess (tail, 0.05 and 0.95) of arviz-stats, to ten digits
+ARVIZ = {
+    "plain": (1.003067454, 512.915452, 356.5450413),
+    "shifted": (1.214751702, 14.54231582, 73.16682122),
+    "slow": (1.713335947, 6.634032848, 29.05819549),
+    "odd": (0.99960524, 113.0624577, 122.3312175),
+    "ties": (1.003591048, 501.5655577, 343.0821321),
+}
+
+
+@pytest.mark.parametrize("kind", ARVIZ)
+def test_numbers_are_those_of_arviz(kind: str) -> None:
+    draws = _chains(kind)
+    assert (rhat(draws), bulk_ess(draws), tail_ess(draws)) == pytest.approx(ARVIZ[kind], rel=1e-6)
+
+
 def test_rank_normalised_draws_are_normal_scores() -> None:
     scores = rank_normalised(np.array([[3.0, 1.0], [2.0, 2.0]]))
     middle = (2.5 - 0.375) / 4.25

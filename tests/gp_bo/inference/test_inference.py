@@ -238,7 +238,7 @@ def test_the_same_seed_gives_the_same_draws() -> None:
         ({"inference": "nuts", "max_depth": 0}, "max_depth"),
         ({"inference": "laplace", "num_draws": 0}, "at least 1"),
         ({"inference": "quadrature", "num_points": 3}, "at least 5"),
-        ({"inference": "svi", "guide": "AutoMagic"}, "choose from AutoCallable"),
+        ({"inference": "svi", "guide": "AutoMagic"}, "choose from AutoDelta"),
         ({"inference": "svi", "steps": 0}, "at least 1"),
     ],
 )
