@@ -80,7 +80,8 @@ def effective_sample_size(chains: np.ndarray) -> float:
     usable = max(1, (length - 2) // 2)  # the last lags rest on too few products
     negative = np.flatnonzero(pairs[:usable] < 0)
     end = int(negative[0]) if len(negative) else usable
-    time = -1 + 2 * np.minimum.accumulate(pairs[:end]).sum() + max(0.0, float(rho[2 * end]))
+    rest = max(0.0, float(rho[2 * end])) if 2 * end < length else 0.0
+    time = -1 + 2 * np.minimum.accumulate(pairs[:end]).sum() + rest
     return float(total / max(time, 1 / math.log10(total)))
 
 

@@ -21,6 +21,16 @@ from pyro_models import UsageError
 
 __all__ = ["svi"]
 
+# base classes, and guides that are made of others or are for discrete sites
+_NO_GUIDES = (
+    "AutoCallable",
+    "AutoContinuous",
+    "AutoDiscreteParallel",
+    "AutoGuide",
+    "AutoGuideList",
+    "AutoMessenger",
+)
+
 Guide = str | Callable[[GPModel], Any]
 
 
@@ -92,12 +102,13 @@ def svi(
 def _make_guide(guide: Guide, gp: GPModel, start: dict[str, Tensor]) -> Any:
     if not isinstance(guide, str):
         return guide(gp)
-    kind: Any = getattr(autoguide, guide, None)
-    if not (inspect.isclass(kind) and guide in autoguide.__all__ and guide.startswith("Auto")):
-        names = [n for n in autoguide.__all__ if n.startswith("Auto")]
+    names = [n for n in autoguide.__all__ if n.startswith("Auto") and n not in _NO_GUIDES]
+    if guide not in names:
         raise UsageError(f"unknown guide {guide!r}: choose from {', '.join(names)}")
+    kind = getattr(autoguide, guide)
     options: dict[str, Any] = {}
-    if "init_loc_fn" in inspect.signature(kind).parameters:
+    # an autoregressive flow has no place to start at, and says so
+    if "init_loc_fn" in inspect.signature(kind).parameters and guide != "AutoIAFNormal":
         options["init_loc_fn"] = autoguide.init_to_value(values=start)
     return kind(gp, **options)
 

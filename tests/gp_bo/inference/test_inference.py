@@ -81,7 +81,7 @@ def test_a_full_guide_finds_a_normal_posterior(
     line: tuple[GPModel, Tensor, Tensor, float],
 ) -> None:
     gp, mean, covariance, log_evidence = line
-    found = svi(gp, steps=400, num_draws=4000, seed=0)
+    found = svi(gp, steps=150, lr=0.1, num_draws=4000, seed=0)
     deviation = covariance.diagonal().sqrt()
     # a tenth of a deviation for what is left of the optimisation, besides the draws' own error
     assert ((found.unconstrained.mean(0) - mean).abs() < 0.15 * deviation).all()
@@ -135,7 +135,7 @@ def test_nuts_has_the_moments_of_the_quadrature(reference: FittedGP, seed: int) 
 
 
 def test_svi_comes_near_the_quadrature(reference: FittedGP) -> None:
-    fitted = fit_exam(inference="svi", steps=300)
+    fitted = fit_exam(inference="svi", steps=120, lr=0.1)
     mean, deviation = _moments(reference)
     assert ((fitted.draws.unconstrained.mean(0) - mean).abs() < 0.5 * deviation).all()
     gap = reference.diagnostics["log_evidence"] - fitted.diagnostics["elbo"]
@@ -166,7 +166,7 @@ def test_a_guide_of_ones_own_is_made_from_the_model() -> None:
 
 def test_a_quadrature_keeps_its_weights(reference: FittedGP) -> None:
     x = torch.tensor([0.2], dtype=torch.float64)
-    means, variances = reference.predictive_marginals(x)
+    means, _ = reference.predictive_marginals(x)
     w = reference.weights
     assert float(w.sum()) == pytest.approx(1.0)
     assert float(reference.predict(x).mean) == pytest.approx(float(w @ means[:, 0]))
@@ -199,6 +199,7 @@ def test_climbs_do_not_depend_on_the_batch(
     assert float(distance.min()) < 1e-4
 
 
+@pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")  # few draws, for speed
 @pytest.mark.parametrize("seed", [0, 1])
 def test_near_duplicates_are_survived(seed: int) -> None:
     x = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0] + [0.3 + 1e-7 * i for i in range(12)])
@@ -218,9 +219,10 @@ def test_chains_that_have_not_converged_say_so_loudly() -> None:
     assert fitted.diagnostics["messages"]
 
 
+@pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")
 def test_the_same_seed_gives_the_same_draws() -> None:
     a, b, c = (
-        fit_exam(num_draws=200, warmup=60, seed=s, num_chains=8).draws.unconstrained
+        fit_exam(num_draws=32, warmup=20, seed=s, num_chains=8).draws.unconstrained
         for s in (3, 3, 4)
     )
     assert torch.equal(a, b)
@@ -236,7 +238,7 @@ def test_the_same_seed_gives_the_same_draws() -> None:
         ({"inference": "nuts", "max_depth": 0}, "max_depth"),
         ({"inference": "laplace", "num_draws": 0}, "at least 1"),
         ({"inference": "quadrature", "num_points": 3}, "at least 5"),
-        ({"inference": "svi", "guide": "AutoMagic"}, "choose from AutoCallable"),
+        ({"inference": "svi", "guide": "AutoMagic"}, "choose from AutoDelta"),
         ({"inference": "svi", "steps": 0}, "at least 1"),
     ],
 )
@@ -255,7 +257,7 @@ def test_quadrature_refuses_more_than_two_unknowns() -> None:
 @pytest.mark.parametrize("name", [n for n in INFERENCES if n not in ("quadrature",)])
 def test_every_inference_fits_the_default_model(name: str) -> None:
     x = torch.linspace(0, 3, 10, dtype=torch.float64)
-    options = {"nuts": {"num_draws": 200, "warmup": 100}, "svi": {"steps": 200}}
+    options = {"nuts": {"num_draws": 200, "warmup": 100}, "svi": {"steps": 60}}
     fitted = fit_gp(x, x.sin(), inference=name, **options.get(name, {}))  # type: ignore[arg-type]
     middle = torch.tensor([0.5, 1.5, 2.5], dtype=torch.float64)
     prediction = fitted.predict(middle)

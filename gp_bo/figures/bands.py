@@ -1,0 +1,110 @@
+"""A function of one input: mean, band, drawn functions and data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from gp_bo.fitted import FittedGP
+from inference.figures.palette import INK, PETROFF
+from pyro_models import UsageError
+
+__all__ = ["bands", "draw_bands"]
+
+
+def bands(
+    fitted: FittedGP,
+    x: Tensor | np.ndarray | None = None,
+    *,
+    truth: Callable[[Tensor], Tensor] | None = None,
+    num_functions: int = 0,
+    include_noise: bool = False,
+    seed: int = 0,
+    title: str | None = None,
+) -> Figure:
+    """m ± 2√v over one input, with the data; m and v are those of the mixture over all draws.
+
+    Parameters
+    ----------
+    fitted
+        A Gaussian process of one input.
+    x
+        Inputs, (M,), in increasing order; by default 200 over the data and a tenth beyond.
+    truth
+        The function itself, where it is known.
+    num_functions
+        How many functions to draw, each at one θ.
+    include_noise
+        The band of outputs rather than of the function.
+    seed
+        Of the functions.
+    title
+        Drawn above.
+
+    Raises
+    ------
+    UsageError
+        If there is more than one input.
+    """
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    draw_bands(
+        axes,
+        fitted,
+        x,
+        truth=truth,
+        num_functions=num_functions,
+        include_noise=include_noise,
+        seed=seed,
+    )
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="best")
+    if title:
+        axes.set_title(title, fontsize=10)
+    return figure
+
+
+def draw_bands(
+    axes: Axes,
+    fitted: FittedGP,
+    x: Tensor | np.ndarray | None = None,
+    *,
+    truth: Callable[[Tensor], Tensor] | None = None,
+    num_functions: int = 0,
+    include_noise: bool = False,
+    seed: int = 0,
+) -> None:
+    """:func:`bands` on given axes, without a legend."""
+    if fitted.X.shape[1] != 1:
+        raise UsageError(f"bands are for one input; this Gaussian process has {fitted.X.shape[1]}")
+    if x is None:
+        low, high = float(fitted.X.min()), float(fitted.X.max())
+        margin = 0.1 * (high - low)
+        x = torch.linspace(low - margin, high + margin, 200, dtype=torch.float64)
+    grid = torch.as_tensor(x, dtype=torch.float64).reshape(-1)
+    with torch.no_grad():
+        prediction = fitted.predict(grid, include_noise=include_noise)
+    mean, deviation = prediction.mean, prediction.standard_deviation
+    label = "m ± 2√v" + (", with noise" if include_noise else "")
+    axes.fill_between(
+        grid, mean - 2 * deviation, mean + 2 * deviation, color=PETROFF[0], alpha=0.25, lw=0
+    )
+    axes.plot([], [], color=PETROFF[0], alpha=0.25, lw=8, label=label)
+    axes.plot(grid, mean, color=PETROFF[0], lw=1.8, label="m", zorder=3)
+    if num_functions:
+        drawn = fitted.sample(grid, num_functions, include_noise=include_noise, seed=seed)
+        axes.plot(grid, drawn.mT, color=PETROFF[1], lw=0.8, alpha=0.8, zorder=2)
+        axes.plot([], [], color=PETROFF[1], lw=0.8, label="drawn functions")
+    if truth is not None:
+        axes.plot(grid, truth(grid), color=INK, lw=1.2, ls="--", label="f", zorder=4)
+    seen = (fitted.X[:, 0] >= grid[0]) & (fitted.X[:, 0] <= grid[-1])
+    x_seen, y_seen = fitted.X[seen, 0], fitted.y[seen]
+    axes.plot(x_seen, y_seen, "o", color=INK, ms=5, label="data", zorder=5, clip_on=False)
+    axes.set_xlim(float(grid[0]), float(grid[-1]))
+    axes.set_xlabel("x")
+    axes.set_ylabel("y")
+    axes.spines[["top", "right"]].set_visible(False)
