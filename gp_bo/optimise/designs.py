@@ -52,7 +52,7 @@ def design_points(space: Space, count: int, *, seed: int, design: str = "sobol")
     --------
     >>> from gp_bo.optimise.space import space_from
     >>> design_points(space_from({"level": ["low", "high"]}), 4, seed=0)
-    [('high',), ('low',), ('high',), ('low',)]
+    [('low',), ('high',), ('low',), ('high',)]
     """
     if space.size <= LISTED or space.candidates is not None:
         points = all_points(space)

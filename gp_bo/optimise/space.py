@@ -39,6 +39,7 @@ class Space:
 
     Examples
     --------
+    >>> from gp_bo.optimise.inputs import Continuous, Integer
     >>> space = Space({"heat": Continuous(20, 80), "cups": Integer(1, 3)})
     >>> space.encode([(50.0, 2)])
     tensor([[0.5000, 0.5000]], dtype=torch.float64)
