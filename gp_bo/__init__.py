@@ -7,6 +7,7 @@ functions and scores itself as a mixture over them.
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
 from gp_bo.prediction import Prediction, PredictiveScores
+from gp_bo.sparse import SparseGP, fit_sparse_gp
 from gp_bo.storing import load_gp
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "InferenceWarning",
     "Prediction",
     "PredictiveScores",
+    "SparseGP",
     "fit_gp",
+    "fit_sparse_gp",
     "load_gp",
 ]

@@ -52,6 +52,11 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
         "shift": scaling.shift,
         "spread": scaling.spread,
     }
+    inducing = getattr(fitted, "inducing", None)
+    if inducing is not None:
+        tensors["inducing"] = inducing.Z
+        tensors["weighted_mean"] = inducing.weighted_mean
+        tensors["precision"] = inducing.precision
     priors = {s.parameter.name: _describe(s.prior) for s in gp.hyperparameters.sites}
     fixed = {name: value.tolist() for name, value in gp.hyperparameters.fixed.items()}
     content = safe.save({name: value.contiguous() for name, value in tensors.items()})
@@ -82,6 +87,7 @@ def load_gp(folder: str | Path) -> FittedGP:
         If the folder holds none, or its two files are of different saves.
     """
     from gp_bo.fitted import FittedGP
+    from gp_bo.sparse import InducingPoints, SparseGP
 
     folder = Path(folder)
     try:
@@ -110,7 +116,11 @@ def load_gp(folder: str | Path) -> FittedGP:
         tuple(settings["messages"]),
         settings["details"],
     )
-    return FittedGP(gp, scaling, draws, X, y, settings["inference"], settings["seed"])
+    known = (gp, scaling, draws, X, y, settings["inference"], settings["seed"])
+    if "inducing" not in tensors:
+        return FittedGP(*known)
+    points = (tensors[name] for name in ("inducing", "weighted_mean", "precision"))
+    return SparseGP(*known, inducing=InducingPoints(*points))
 
 
 def _checksum(content: bytes) -> str:

@@ -50,7 +50,7 @@ def laplace(gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int =
         found.points[0] + normal @ factor.mT,
         torch.full((num_draws,), 1 / num_draws, dtype=torch.float64),
         messages=messages,
-        details={"mode": found.points[0], "log_evidence": log_evidence(found, factor)},
+        details={"mode": found.points[0].tolist(), "log_evidence": log_evidence(found, factor)},
     )
 
 

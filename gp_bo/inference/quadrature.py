@@ -75,8 +75,8 @@ def quadrature(
         details={
             "log_evidence": log_evidence,
             "num_points": num_points,
-            "low": low,
-            "high": high,
+            "low": low.tolist(),
+            "high": high.tolist(),
         },
     )
 
