@@ -13,7 +13,7 @@ from pyro_models import CVAE, PPCA, VAE, SemiSupervisedVAE, TwoLayerVAE, UsageEr
 SHAPE = (1, 8, 8)
 LEFT = (torch.arange(8) < 4).expand(8, 8)
 QUICK = {
-    "hmc": {"num_samples": 6, "num_chains": 2, "warmup": 8, "num_leapfrog": 3},
+    "hmc": {"num_samples": 6, "num_chains": 2, "warmup": 20, "num_leapfrog": 3},
     "nuts": {"num_samples": 4, "warmup": 4},
     "amortised_flow": {"hidden": (8,), "transforms": 1, "bins": 3},
     "flow": {"bins": 3},
