@@ -24,7 +24,7 @@ def rhat(draws: np.ndarray) -> float:
     --------
     >>> draws = np.random.default_rng(0).normal(size=(4, 500))
     >>> round(rhat(draws), 2), round(rhat(draws + 0.5 * np.arange(4)[:, None]), 2)
-    (1.0, 1.19)
+    (1.0, 1.16)
     """
     if not _is_valid(draws):
         return math.nan
@@ -77,7 +77,7 @@ def effective_sample_size(chains: np.ndarray) -> float:
     rho = 1 - (within - covariance) / variance
     rho[0] = 1.0
     pairs = rho[0 : length - length % 2 : 2] + rho[1::2]
-    usable = max(1, (length - 2) // 2)  # the last lags rest on too few products
+    usable = max(1, (length - 3) // 2)  # the last lags rest on too few products
     negative = np.flatnonzero(pairs[:usable] < 0)
     end = int(negative[0]) if len(negative) else usable
     rest = max(0.0, float(rho[2 * end])) if 2 * end < length else 0.0

@@ -73,9 +73,7 @@ class InducingPoints:
 class SparseConditional:
     """q(f*) = ∫ p(f* | v) q(v) dv in place of p(f* | y); the face of ``Conditional``, one draw."""
 
-    def __init__(
-        self, gp: GPModel, theta: Mapping[str, Tensor], inducing: InducingPoints
-    ) -> None:
+    def __init__(self, gp: GPModel, theta: Mapping[str, Tensor], inducing: InducingPoints) -> None:
         self.gp, self.theta, self.inducing = gp, dict(theta), inducing
         self.num_draws = 1
         with torch.no_grad():
@@ -206,8 +204,10 @@ def fit_sparse_gp(
     )
     messages: tuple[str, ...] = ()
     if len(history) > 1 and history[-1] - history[-2] > 0.01:
-        messages = (f"the bound still rises, by {history[-1] - history[-2]:.3f} nats per row in the "
-                    "last epoch: take more epochs",)
+        messages = (
+            f"the bound still rises, by {history[-1] - history[-2]:.3f} nats per row in the "
+            "last epoch: take more epochs",
+        )
         warnings.warn(f"sparse_variational: {messages[0]}", InferenceWarning, stacklevel=2)
     draws = HyperDraws(
         u,
@@ -215,9 +215,7 @@ def fit_sparse_gp(
         messages=messages,
         details={"bound_per_row": history, "num_inducing": len(inducing.Z)},
     )
-    return SparseGP(
-        gp, scaling, draws, X, y, "sparse_variational", seed, priors, inducing=inducing
-    )
+    return SparseGP(gp, scaling, draws, X, y, "sparse_variational", seed, priors, inducing=inducing)
 
 
 def _start(gp: GPModel, count: int, seed: int) -> InducingPoints:
@@ -258,7 +256,7 @@ def _learn(
                 optimiser.zero_grad()
                 X, y = gp.X[batch], gp.y[batch]
                 theta = hyper.constrain(u)
-                bound = _bound(gp, theta, inducing, X, y, forgetting)
+                bound = _bound(gp, theta, inducing, X, y, forgetting=forgetting)
                 (-bound / rows).backward()
                 if u.grad is not None:
                     own = u.detach()
@@ -283,6 +281,7 @@ def _bound(
     inducing: InducingPoints,
     X: Tensor,
     y: Tensor,
+    *,
     forgetting: float,
 ) -> Tensor:
     """The bound of all rows from one batch, after a natural-gradient step of q(v) on it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -24,7 +26,8 @@ def posterior_figure(fitted: FittedGP) -> Figure:
     chains = max(1, fitted.draws.num_chains)
     length = len(values["variance"]) // chains
     figure = Figure(figsize=(9.0, 4.0), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.2))
+    parts: Any = figure.subfigures(1, 2, width_ratios=(1, 1.2))
+    left, right = parts
     scatter = left.add_subplot()
     traces = right.subplots(2, 1, sharex=True)
     for c in range(chains):

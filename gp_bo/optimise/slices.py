@@ -67,11 +67,11 @@ def slice_figure(
                 linewidth=0,
                 label=label,
             )
-        drawn = fitted.sample(line, functions, seed=seed) if functions else []
+        drawn = list(fitted.sample(line, functions, seed=seed)) if functions else []
     axes.plot(at, prediction.mean, color=PETROFF[0], label="m")
     for i, values in enumerate(drawn):
-        label = "functions drawn" if i == 0 else None
-        axes.plot(at, values, color=PETROFF[6], linewidth=0.8, alpha=0.8, label=label)
+        word = "functions drawn" if i == 0 else None
+        axes.plot(at, values, color=PETROFF[6], linewidth=0.8, alpha=0.8, label=word)
     alone = X.shape[1] == 1
     if alone:
         axes.plot(X[:, 0], fitted.y, "o", color=INK, markersize=4, label="data")

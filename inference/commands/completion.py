@@ -57,7 +57,7 @@ def complete(
         log_prob: Also estimate log p(unseen | seen), in nats per image; that may take long.
         num_chains: Chains of annealed importance sampling for it, where it is not exact.
         num_temperatures: Temperatures of the same.
-        seed: Of preparation, mask and all draws.
+        seed: Of preparation and all draws.
         out: Figure (.png, .pdf, .svg), or .npz with the arrays mean, samples, x and mask.
         table: Markdown or CSV file (.md, .csv) for the table.
         force: Replace these files.

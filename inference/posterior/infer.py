@@ -17,7 +17,7 @@ from inference.learning.settings import check_seed
 from inference.particles import MAX_ELEMENTS, numbers_per_particle
 from inference.posterior.given import Given, frozen, given
 from inference.posterior.guides import Family, guide_family
-from inference.posterior.guides.rows import detached, per_datum_size, with_rows
+from inference.posterior.guides.rows import detached, is_per_datum, per_datum_size, with_rows
 from inference.posterior.optimisation import Optimisation, Outcome, optimise
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Posterior
@@ -201,8 +201,9 @@ def _check_sites(given: Given, guide: nn.Module, name: str) -> None:
     UsageError
         If it leaves out a continuous site.
     """
-    first = given.select(slice(0, 1))
-    part = with_rows(guide, slice(0, 1), len(given))
+    own_rows = is_per_datum(guide, len(given)) or getattr(guide, "shared", False)
+    first = given.select(slice(0, 1)) if own_rows else given  # some weights shared, some not
+    part = with_rows(guide, slice(0, 1), len(given)) if own_rows else guide
     with pyro.plate("_particles", 2, dim=-2):
         trace = poutine.trace(part).get_trace(first.x, **first.conditions)
     missing = [site for site in given.prior if site not in trace.nodes]

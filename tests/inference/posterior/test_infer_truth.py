@@ -81,6 +81,7 @@ def test_independent_normals_reach_the_optimum_of_their_family(guide, half):
     assert (q.log_scale["z"] - best).abs().mean() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize(("guide", "within"), [("low_rank", 0.05), ("amortised_flow", 0.1)])
 def test_richer_families_come_closer_than_independent_normals_can(guide, within, half):
@@ -89,6 +90,7 @@ def test_richer_families_come_closer_than_independent_normals_can(guide, within,
     assert gap.mean() < within < best_of_diagonal(half).mean()
 
 
+@pytest.mark.slow
 def test_a_flow_keeps_what_its_normal_had_reached():
     log_p, exact = truth(True)
     posterior = fitted("flow", True)
@@ -138,6 +140,7 @@ def test_the_exact_guide_as_encoder_leaves_no_gap():
     assert posterior.k_hat(500).max() == -torch.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("guide", "images"), [("hmc", IMAGES), ("nuts", 2)])
 def test_chains_draw_from_the_exact_posterior(guide, images):
     ppca, x = model()
@@ -158,7 +161,7 @@ def test_resampled_draws_are_of_the_posterior_and_not_of_the_proposal(seed):
     _, exact = truth(True)
     ppca, x = model()
     proposal = fitted("normal", True)
-    posterior = infer(ppca, x, mask=LEFT, guide="normal", resample=4000, seed=seed)
+    posterior = infer(ppca, x, mask=LEFT, guide="normal", resample=40_000, seed=seed)
     assert posterior.proposal is not None
     assert not posterior.density
     draws = posterior.guide.draws["z"]

@@ -89,7 +89,8 @@ class Breaks(NormalGuide):
             loc = self.loc
             hurt = nn.ParameterDict()
             hurt["z"] = loc["z"]
-            spoiled = torch.where(self.bad.bool(), loc["z"] * math.nan, loc["z"])
+            nothing = torch.zeros_like(self.bad)
+            spoiled = loc["z"] + torch.where(self.bad.bool(), math.nan, nothing)
             self.__dict__["_spoiled"] = spoiled
             from pyro import sample
             from pyro.distributions import Normal
