@@ -44,8 +44,7 @@ def tail_ess(draws: np.ndarray) -> float:
         return math.nan
     halves = _split(draws)
     return min(
-        effective_sample_size((halves <= np.quantile(halves, q)).astype(float))
-        for q in (0.05, 0.95)
+        effective_sample_size((halves <= np.quantile(draws, q)).astype(float)) for q in (0.05, 0.95)
     )
 
 

@@ -29,10 +29,12 @@ def test_inducing_points_at_all_data_make_the_exact_posterior_and_evidence(seed:
     gp = build_model(X, y, scaling=Scaling.none(2), **options)  # type: ignore[arg-type]
     theta = gp.hyperparameters.constrain(torch.zeros(1, 0, dtype=torch.float64))
     inducing = InducingPoints(X.clone(), torch.zeros(20).double(), torch.eye(20).double())
-    bound = _bound(gp, theta, inducing, X, y, 1.0)
+    bound = _bound(gp, theta, inducing, X, y, forgetting=1.0)
     assert float(bound) == pytest.approx(float(gp.evidence.value(theta)), abs=1e-6)
     _refresh(gp, theta, inducing)
-    assert float(_bound(gp, theta, inducing, X, y, 1e-12)) == pytest.approx(float(bound), abs=1e-6)
+    assert float(_bound(gp, theta, inducing, X, y, forgetting=1e-12)) == pytest.approx(
+        float(bound), abs=1e-6
+    )
     exact = fit_gp(X, y, inference="map", priors=FIXED)
     known = (gp, Scaling.none(2), exact.draws, X, y, "sparse_variational", 0)
     sparse = SparseGP(*known, inducing=inducing)

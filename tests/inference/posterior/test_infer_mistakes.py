@@ -81,10 +81,10 @@ def test_mistakes_are_refused_in_one_line(call, says):
 def test_flows_name_what_is_to_be_installed(monkeypatch):
     real = importlib.import_module
 
-    def absent(name, *args):
+    def absent(name, package=None):
         if name.startswith("zuko"):
             raise ImportError(name)
-        return real(name, *args)
+        return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", absent)
     for guide in ("flow", "amortised_flow"):
