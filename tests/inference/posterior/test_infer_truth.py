@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from inference.posterior import infer
+from inference.posterior import Plateau, infer
 from pyro_models import PPCA, load_data
 
 LATENTS, IMAGES = 4, 8
@@ -31,7 +31,7 @@ def mask_of(half):
 @cache
 def fitted(guide, half):
     ppca, x = model()
-    return infer(ppca, x, mask=mask_of(half), guide=guide)
+    return infer(ppca, x, mask=mask_of(half), guide=guide, stopping=Plateau(window=25))
 
 
 @torch.no_grad()
@@ -62,8 +62,9 @@ def test_full_covariance_reaches_the_evidence(half):
     assert (posterior.mean["z"] - exact.mean).abs().max() < 0.03
 
 
-@pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("guide", ["normal", "auto_normal", "refined"])
+@pytest.mark.parametrize(
+    ("guide", "half"), [("normal", False), ("auto_normal", True), ("refined", True)]
+)
 def test_independent_normals_reach_the_optimum_of_their_family(guide, half):
     log_p, exact = truth(half)
     posterior = fitted(guide, half)
@@ -81,16 +82,15 @@ def test_independent_normals_reach_the_optimum_of_their_family(guide, half):
     assert (q.log_scale["z"] - best).abs().mean() < 0.1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize(("guide", "within"), [("low_rank", 0.05), ("amortised_flow", 0.1)])
-def test_richer_families_come_closer_than_independent_normals_can(guide, within, half):
+@pytest.mark.parametrize(
+    ("guide", "half", "within"), [("low_rank", False, 0.08), ("amortised_flow", True, 0.1)]
+)
+def test_richer_families_come_closer_than_independent_normals_can(guide, half, within):
     log_p, _ = truth(half)
     gap = log_p - fitted(guide, half).elbo(num_particles=500).value
     assert gap.mean() < within < best_of_diagonal(half).mean()
 
 
-@pytest.mark.slow
 def test_a_flow_keeps_what_its_normal_had_reached():
     log_p, exact = truth(True)
     posterior = fitted("flow", True)
@@ -140,7 +140,6 @@ def test_the_exact_guide_as_encoder_leaves_no_gap():
     assert posterior.k_hat(500).max() == -torch.inf
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("guide", "images"), [("hmc", IMAGES), ("nuts", 2)])
 def test_chains_draw_from_the_exact_posterior(guide, images):
     ppca, x = model()
@@ -159,10 +158,9 @@ def test_chains_draw_from_the_exact_posterior(guide, images):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_resampled_draws_are_of_the_posterior_and_not_of_the_proposal(seed):
     _, exact = truth(True)
-    ppca, x = model()
-    proposal = fitted("normal", True)
-    posterior = infer(ppca, x, mask=LEFT, guide="normal", resample=40_000, seed=seed)
-    assert posterior.proposal is not None
+    proposal = fitted("auto_normal", True)
+    posterior = proposal.resampled(4000, seed=seed)
+    assert posterior.proposal is proposal
     assert not posterior.density
     draws = posterior.guide.draws["z"]
     covariance = torch.stack([d.T.cov() for d in draws])
@@ -171,7 +169,7 @@ def test_resampled_draws_are_of_the_posterior_and_not_of_the_proposal(seed):
     assert (covariance - wanted).norm() < 0.5 * (diagonal - wanted).norm()
 
 
-@pytest.mark.parametrize("guide", ["normal", "full_covariance", "low_rank", "laplace", "refined"])
+@pytest.mark.parametrize("guide", ["normal", "full_covariance", "low_rank"])
 def test_many_weights_of_any_guide_estimate_the_evidence(guide):
     log_p, _ = truth(False)
     found = fitted(guide, False).importance_bound(2000, seed=3)
