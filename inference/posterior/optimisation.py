@@ -314,14 +314,16 @@ class _Shared:
     ) -> None:
         self.guide, self.settings, self.objective = guide, settings, objective
         self.optimiser = settings.optimiser(guide)
-        starts = range(0, len(given), chunk)
-        self.parts = [given.select(slice(i, i + chunk)) for i in starts]
         self.size = len(given)
+        # weights that are shared see the images in parts; where some are of one image, all at once
+        step = chunk if getattr(guide, "shared", False) else self.size
+        rows = [slice(i, i + step) for i in range(0, self.size, step)]
+        self.parts = [(given.select(r), with_rows(guide, r, self.size)) for r in rows]
 
     def run(self, outcome: Outcome) -> None:
         """Fit until the mean bound stops rising."""
         window = self.settings.stopping.window
-        watch = self.settings.stopping.watch(1, self.parts[0].x)
+        watch = self.settings.stopping.watch(1, self.parts[0][0].x)
         kept, bounds = rows_of(self.guide, slice(None)), []
         total = {name: torch.zeros_like(p) for name, p in self.guide.named_parameters()}
         step, reason = 0, 0
@@ -351,8 +353,8 @@ class _Shared:
     def _step(self) -> float:
         self.optimiser.zero_grad()
         total = 0.0
-        for part in self.parts:
-            bound = _bound(part, self.guide, self.settings.num_particles, objective=self.objective)
+        for part, guide in self.parts:
+            bound = _bound(part, guide, self.settings.num_particles, objective=self.objective)
             (-bound.sum() / self.size).backward()
             total += float(bound.detach().sum())
         if math.isfinite(total):

@@ -157,6 +157,21 @@ def test_images_under_shared_weights_stop_together(ppca, x):
     assert posterior.num_parameters == 3 + 3 / len(x)
 
 
+def test_shared_weights_see_all_images_in_parts_of_bounded_memory(ppca, x):
+    options = {"guide": "amortised_flow", "max_steps": 3, "guide_options": {"hidden": (4,)}}
+    parts = infer(ppca, x, max_elements=64 * 3, **options)
+    assert len(parts) == 4
+    for parameter, start in zip(
+        parts.guide.parameters(),
+        infer(ppca, x, lr=1e-12, **options).guide.parameters(),
+        strict=True,
+    ):
+        assert parameter.isfinite().all()
+        assert parameter.shape == start.shape
+    assert parts.bound.value.isfinite().all()
+    assert torch.equal(parts.select([3]).guide.mean_0, parts.guide.mean_0[3:])
+
+
 def test_estimators_agree_on_the_optimum(ppca, x):
     rule = Plateau(window=25)
     path, kl = (
