@@ -61,7 +61,7 @@ def test_noisy_fits_agree_within_their_noise_whatever_the_batch(ppca, x):
     x = 0.2 * x
     with torch.no_grad():
         log_p = ppca.exact_log_prob(x)
-    rule = Plateau(window=25)
+    rule = Plateau()
     together = infer(ppca, x, guide="full_covariance", stopping=rule)
     alone = infer(ppca, x[3:4], guide="full_covariance", stopping=rule)
     assert (log_p - together.bound.value).abs().max() < 0.05
