@@ -324,8 +324,9 @@ class _Shared:
         """Fit until the mean bound stops rising."""
         window = self.settings.stopping.window
         watch = self.settings.stopping.watch(1, self.parts[0][0].x)
-        kept, bounds = rows_of(self.guide, slice(None)), []
-        total = {name: torch.zeros_like(p) for name, p in self.guide.named_parameters()}
+        parameters = dict(self.guide.named_parameters())
+        kept, bounds = {name: p.detach().clone() for name, p in parameters.items()}, []
+        total = {name: torch.zeros_like(p) for name, p in parameters.items()}
         step, reason = 0, 0
         while step < self.settings.max_steps and reason == 0:
             step += 1
@@ -336,7 +337,7 @@ class _Shared:
             for group in self.optimiser.param_groups:
                 group["lr"] = self.settings.rate * float(watch.factor)
             bounds.append(mean)
-            for name, parameter in self.guide.named_parameters():
+            for name, parameter in parameters.items():
                 total[name] += parameter.detach()
             if len(bounds) == window:
                 values = torch.tensor(bounds, dtype=torch.float64)
@@ -346,7 +347,9 @@ class _Shared:
                 bounds, total = [], {name: torch.zeros_like(v) for name, v in total.items()}
                 reason = int(done)
         if reason:
-            copy_rows(kept, self.guide, slice(None))
+            with torch.no_grad():
+                for name, parameter in parameters.items():
+                    parameter.copy_(kept[name])
         outcome.reason.fill_(reason)
         outcome.steps.fill_(step)
 

@@ -69,7 +69,8 @@ def covariance_factor(precision: Tensor) -> tuple[Tensor, Tensor]:
     """Lower triangular L with L Lᵀ = H⁻¹, (B, D, D), and where H had to be damped, (B,)."""
     H = torch.where(precision.isfinite(), precision, 0.0)
     values, vectors = torch.linalg.eigh(H)
-    largest = values.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(H.dtype).tiny)
+    largest = values.abs().amax(-1, keepdim=True)
+    largest = torch.where(largest > 0, largest, 1.0)
     damped = values[:, 0] <= 0
     least = torch.where(damped, _LEAST, torch.finfo(H.dtype).eps).unsqueeze(-1) * largest
     roots = vectors * torch.maximum(values, least).rsqrt().unsqueeze(-2)  # H⁻¹ = roots rootsᵀ
