@@ -197,7 +197,8 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
     floor = max(float(improvement.max()) - 40, float(improvement.min()))
     low.set_ylim(floor, float(improvement.max()) + 2)
     low.set(xlabel=name if one else f"{name} (others at the best point)", ylabel="log EI")
-    if isinstance(space.inputs[name], Continuous) and space.inputs[name].log:
+    varied = space.inputs[name]
+    if isinstance(varied, Continuous) and varied.log:
         low.set_xscale("log")
     for axes in (top, low):
         axes.spines[["top", "right"]].set_visible(False)

@@ -34,7 +34,7 @@ def slice_figure(
     column
         The input that varies; the others stand at the median of the data.
     functions
-        Number of joint draws of f.
+        Number of joint draws of f, at least 1.
     seed
         Of these.
 
@@ -67,10 +67,10 @@ def slice_figure(
                 linewidth=0,
                 label=label,
             )
-        drawn = fitted.sample(line, functions, seed=seed) if functions else []
+        drawn = fitted.sample(line, functions, seed=seed)
     axes.plot(at, prediction.mean, color=PETROFF[0], label="m")
     for i, values in enumerate(drawn):
-        label = "functions drawn" if i == 0 else None
+        label = "functions drawn" if i == 0 else "_"
         axes.plot(at, values, color=PETROFF[6], linewidth=0.8, alpha=0.8, label=label)
     alone = X.shape[1] == 1
     if alone:

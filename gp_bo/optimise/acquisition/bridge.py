@@ -45,7 +45,7 @@ def botorch_model(surrogate: Surrogate) -> Any:
         from botorch.posteriors.fully_bayesian import GaussianMixturePosterior
     from gpytorch.distributions import MultivariateNormal
 
-    class Ensemble(Model):  # type: ignore[misc]
+    class Ensemble(Model):
         """S Gaussian processes."""
 
         _is_fully_bayesian = True
