@@ -49,7 +49,7 @@ for name, value in fitted.diagnostics.items():
 display(hyper_scatter(fitted, reference=fit_exam(inference="quadrature")), traces(fitted))
 
 # %% [markdown]
-# Five points do not say how fast f wiggles: the length-scale's draws span orders of magnitude. A
+# Five points do not say how fast f wiggles: the length-scale's draws differ tenfold and more. A
 # prediction averages over all of them, $m = \frac1S \sum_s m_s$ and
 # $v = \frac1S \sum_s (v_s + m_s^2) - m^2$. Left out most often in reports is the second part, the
 # variance *between* the means:
