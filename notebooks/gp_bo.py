@@ -24,12 +24,12 @@ import matplotlib
 import torch
 from IPython.display import Markdown, display
 
-from gp_bo.exam import exam_data, exam_function, fit_exam
+from gp_bo.exam import exam_function, fit_exam
+from gp_bo.figures import bands, hyper_scatter, traces
 from gp_bo.functions import function_named
 from gp_bo.optimise import Optimizer, minimize
 from gp_bo.optimise.algorithm1 import CHOICES, algorithm1, exam_grid
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
-from gp_bo.optimise.examination_figures import fit_figure, posterior_figure
 from gp_bo.optimise.figures import search_figure
 
 matplotlib.rcParams["figure.dpi"] = 60
@@ -46,17 +46,17 @@ TURNS = 5  # T of Algorithm 1: the sheet has 10
 fitted = fit_exam(seed=0)
 for name, value in fitted.diagnostics.items():
     print(f"{name}: {value}")
-display(posterior_figure(fitted))
+display(hyper_scatter(fitted, reference=fit_exam(inference="quadrature")), traces(fitted))
 
 # %% [markdown]
-# Five points do not say how fast f wiggles: the length-scale's draws span orders of magnitude. A
+# Five points do not say how fast f wiggles: the length-scale's draws differ tenfold and more. A
 # prediction averages over all of them, $m = \frac1S \sum_s m_s$ and
 # $v = \frac1S \sum_s (v_s + m_s^2) - m^2$. Left out most often in reports is the second part, the
 # variance *between* the means:
 
 # %%
 grid = exam_grid()
-display(fit_figure(fitted, grid, exam_function(grid), *exam_data()))
+display(bands(fitted, grid, truth=exam_function))
 means, variances = fitted.predictive_marginals(grid)
 within, between = variances.mean(0), means.var(0, correction=0)
 share = float((between / (between + within)).max())

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from gp_bo.commands.tables import write_table
-from gp_bo.exam import exam_data, exam_function, fit_exam
+from gp_bo.exam import exam_function, fit_exam
+from gp_bo.figures import bands, hyper_scatter, traces
 from gp_bo.fit import InferenceWarning
 from gp_bo.fitted import FittedGP
 from gp_bo.optimise.algorithm1 import CHOICES, Algorithm1, algorithm1, exam_grid, success
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
-from gp_bo.optimise.examination_figures import fit_figure, posterior_figure
 from inference.commands.files import save_figure
 from pyro_models import UsageError
 
@@ -85,9 +85,10 @@ def _part_a(folder: Path, *, prior_on: str, draws: int, seed: int) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # told in the lines
         fitted = fit_exam(prior_on=prior_on, seed=seed, num_draws=draws)
-    grid = exam_grid()
-    save_figure(posterior_figure(fitted), folder / "hyper_posterior.png")
-    save_figure(fit_figure(fitted, grid, exam_function(grid), *exam_data()), folder / "fit.png")
+    exact = fit_exam(prior_on=prior_on, inference="quadrature")
+    save_figure(hyper_scatter(fitted, reference=exact), folder / "hyper_posterior.png")
+    save_figure(traces(fitted), folder / "traces.png")
+    save_figure(bands(fitted, exam_grid(), truth=exam_function), folder / "fit.png")
     return [f"p(θ | D), {draws} draws by NUTS:", *_told(fitted)]
 
 

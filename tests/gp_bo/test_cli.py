@@ -117,7 +117,8 @@ def test_the_examination_is_one_command(capsys, tmp_path, monkeypatch):
     assert "40 draws by NUTS" in said
     assert "found in" in said
     written = {path.name for path in (tmp_path / "exam").iterdir()}
-    assert written == {"hyper_posterior.png", "fit.png", "algorithm1.png", "algorithm1.csv"}
+    figures = {"hyper_posterior.png", "traces.png", "fit.png", "algorithm1.png"}
+    assert written == {*figures, "algorithm1.csv"}
 
 
 @pytest.mark.parametrize(

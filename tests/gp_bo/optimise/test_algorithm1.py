@@ -8,7 +8,6 @@ import torch
 from gp_bo.exam import EXAM_NOISE, exam_data, exam_function, fit_exam
 from gp_bo.optimise.algorithm1 import _draw, algorithm1, exam_grid, success
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
-from gp_bo.optimise.examination_figures import fit_figure, posterior_figure
 from inference.undisturbed import stream
 from pyro_models import UsageError
 
@@ -131,15 +130,3 @@ def test_figures_show_the_turns_that_were_asked_for(run):
     assert star.get_xdata()[0] == run.steps[2].x_new
     with pytest.raises(UsageError, match="k = 0 … 4"):
         algorithm1_figure(run, turns=(7,))
-
-
-@short_chains
-def test_figures_of_part_a_hold_the_draws_and_the_data():
-    options = {"num_draws": 40, "warmup": 30, "num_chains": 2, "restarts": 2}
-    fitted = fit_exam(inference="nuts", **options)
-    scatter, trace, _ = posterior_figure(fitted).axes
-    assert sum(len(line.get_xdata()) for line in scatter.lines) == 40
-    assert [len(line.get_xdata()) for line in trace.lines] == [20, 20]
-    grid = exam_grid()
-    axes = fit_figure(fitted, grid, exam_function(grid), *exam_data()).axes[0]
-    assert {line.get_label() for line in axes.lines} == {"m", "f", "D"}

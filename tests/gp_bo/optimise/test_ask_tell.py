@@ -52,15 +52,16 @@ def test_points_asked_for_and_not_told_are_designed_around():
     assert optimizer.pending == tuple(points)
 
 
-@pytest.mark.parametrize("acquisition", ["log_ei", "thompson", "ucb"])
+@pytest.mark.parametrize("acquisition", ["log_ei", "thompson"])
 def test_a_batch_holds_different_points(acquisition):
-    batch = filled(acquisition=acquisition).ask(4)
+    few = {"candidates": 100} if acquisition == "thompson" else {}
+    batch = filled(6, acquisition=acquisition, acquisition_options=few).ask(4)
     distance = np.abs(np.array(batch)[:, None] - np.array(batch)[None]).max(-1)
     assert distance[~np.eye(4, dtype=bool)].min() > 1e-6
 
 
 def test_the_next_point_depends_on_the_seed_and_on_nothing_else():
-    first, again, other = (filled(seed=s).ask(2) for s in (3, 3, 4))
+    first, again, other = (filled(7, seed=s).ask() for s in (3, 3, 4))
     assert first == again
     assert first != other
 
