@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
 from collections.abc import Mapping
@@ -191,8 +192,9 @@ class GuideComparison:
     def __str__(self) -> str:
         return self.to_text()
 
-    def _repr_markdown_(self) -> str:
-        return self.to_markdown()
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        return self.to_html()
 
     def _cells(self) -> tuple[list[list[str]], list[str]]:
         """Texts of the cells, a letter where there is a reason, and the reasons."""
@@ -259,6 +261,22 @@ class GuideComparison:
         below = [f"- {text}".replace("|", "\\|") for text in self._below(notes)]
         return "\n".join([*lines, "", *below]) + "\n"
 
+    def to_html(self) -> str:
+        """The table as an HTML fragment."""
+        cells, notes = self._cells()
+        heads = "".join(f"<th>{html.escape(text)}</th>" for text in COLUMNS.values())
+        body = "".join(
+            f"<tr><th>{html.escape(name)}</th>"
+            + "".join(f"<td>{html.escape(text)}</td>" for text in line)
+            + "</tr>"
+            for name, *line in cells
+        )
+        below = "".join(f"<li>{html.escape(text)}</li>" for text in self._below(notes))
+        return (
+            f"<table><thead><tr><th>guide</th>{heads}</tr></thead><tbody>{body}</tbody></table>"
+            f'<ul class="notes">{below}</ul>'
+        )
+
     def to_csv(self) -> str:
         """One line per guide and quantity: value and standard error, or why there is none."""
         fields = ["guide", "quantity", "value", "standard_error", "unit", "kind", "K", "num_data"]
@@ -316,8 +334,3 @@ def _number(quantity: str, value: float, error: float) -> str:
     digits = 2 if quantity == "share_unreliable" else digits
     spread = "" if math.isnan(error) else f" ± {error:.{digits}f}"
     return f"{round(value, digits) + 0.0:.{digits}f}{spread}"  # + 0.0: no minus before a zero
-
-
-def _plain(text: str) -> str:
-    """Text for a cell of a Markdown table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<")
