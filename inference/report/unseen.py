@@ -69,9 +69,9 @@ def completions_part(pairs: Mapping[str, Pair], data: ImageData, *, seed: int) -
         "completions",
         "Half of an image",
         f"The left half of {len(x)} test images is seen. PPCA and the mixture know the "
-        "distribution of the other half exactly; the VAE, never trained for it, infers its latents from "
-        "the seen pixels alone. All three are densities of the same pixels, so their numbers "
-        "share a column.",
+        "distribution of the other half exactly; the VAE, never trained for it, infers its "
+        "latents from the seen pixels alone. All three are densities of the same pixels, so their "
+        "numbers share a column.",
         figures={
             "right half from the left": figures.completions(completed, x[:8], samples=1),
         },
