@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from inference.evaluation.diagnostics import RELIABLE
@@ -223,6 +224,7 @@ class GuideComparison:
         ]
         if self.evidence.kind == "lower bound":
             below.append("log p(x) is a lower bound in expectation, and so are the gaps to it.")
+            below += self._too_low()
         for row in self.rows:
             if row.best_of_family is not None:
                 below.append(
@@ -235,6 +237,21 @@ class GuideComparison:
             others = [r.name for r in self.rows if r.name != best and "elbo" not in r.absent]
             below += [f"{self.difference(name, best)}." for name in others]
         return below
+
+    def _too_low(self) -> list[str]:
+        """Where a guide's L_K shows that the evidence is too low."""
+        log_p = self.evidence.value
+        bounds = [r.importance_bound for r in self.rows if r.importance_bound is not None]
+        if not bounds:
+            return []
+        above = torch.stack([b.to(log_p) for b in bounds]).amax(0) - log_p
+        count = int((above > TOO_LOW).sum())
+        if count == 0:
+            return []
+        return [
+            f"log p(x) is too low for {count} of {len(log_p)} data: the L_K of a guide is up to "
+            f"{float(above.max()):.1f} nats higher. Anneal longer, or from that guide."
+        ]
 
     def to_text(self) -> str:
         """The table for a terminal."""
@@ -320,6 +337,9 @@ class GuideComparison:
             return "lower bound"
         return "estimate"
 
+
+TOO_LOW = 1.0
+"""Nats by which an L_K may exceed evidence that is a lower bound before the table says so."""
 
 UNITS = {
     "share_unreliable": "share of the data",
