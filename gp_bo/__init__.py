@@ -4,6 +4,7 @@
 functions and scores itself as a mixture over them.
 """
 
+from gp_bo.export import to_arviz
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
 from gp_bo.prediction import Prediction, PredictiveScores
@@ -19,4 +20,5 @@ __all__ = [
     "fit_gp",
     "fit_sparse_gp",
     "load_gp",
+    "to_arviz",
 ]

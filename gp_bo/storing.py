@@ -27,6 +27,7 @@ __all__ = ["load_gp", "save_gp"]
 
 _TENSORS = "gp.safetensors"
 _SETTINGS = "gp.json"
+_STATISTIC = "statistics."
 _FORMAT = 1
 
 
@@ -52,6 +53,7 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
         "shift": scaling.shift,
         "spread": scaling.spread,
     }
+    tensors |= {f"{_STATISTIC}{name}": value for name, value in draws.statistics.items()}
     inducing = getattr(fitted, "inducing", None)
     if inducing is not None:
         tensors["inducing"] = inducing.Z
@@ -115,6 +117,7 @@ def load_gp(folder: str | Path) -> FittedGP:
         settings["num_chains"],
         tuple(settings["messages"]),
         settings["details"],
+        {n.removeprefix(_STATISTIC): v for n, v in tensors.items() if n.startswith(_STATISTIC)},
     )
     known = (gp, scaling, draws, X, y, settings["inference"], settings["seed"])
     if "inducing" not in tensors:
