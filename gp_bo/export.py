@@ -70,7 +70,7 @@ def to_arviz(
         groups["sample_stats"] = {
             name: _by_chain(value, chains) for name, value in fitted.draws.statistics.items()
         }
-    coords = {"input": list(inputs), "row": list(range(len(fitted.y)))}
+    coords: dict[str, Sequence[Any]] = {"input": list(inputs), "row": list(range(len(fitted.y)))}
     return inference_data(groups, dims=dims, coords=coords)
 
 

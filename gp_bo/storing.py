@@ -89,7 +89,8 @@ def load_gp(folder: str | Path) -> FittedGP:
         If the folder holds none, or its two files are of different saves.
     """
     from gp_bo.fitted import FittedGP
-    from gp_bo.sparse import InducingPoints, SparseGP
+    from gp_bo.inducing import InducingPoints
+    from gp_bo.sparse import SparseGP
 
     folder = Path(folder)
     try:
