@@ -5,9 +5,9 @@
 Friedman's first function of ten inputs in the unit cube (five do nothing), noise variance 1;
 5,000 test rows. RBF with a length-scale per input, constant mean, float64, one thread, outputs
 standardised. Both kinds of SVGP start at the same k-means centres and take the same minibatches,
-step by step in turn, so that what else the machine does falls on all. GPyTorch's are its tutorials':
-all by Adam, rate 0.01; and q by natural gradients, rate 0.1, the rest by Adam, rate 0.01, both from
-GPyTorch's own starting values. Ours starts at the mode of 256 rows, whose time is told apart.
+step by step in turn, so that what else the machine does falls on all. GPyTorch's are those of its
+tutorials: all by Adam, rate 0.01; and q by natural gradients, rate 0.1, the rest by Adam, rate 0.01;
+both from GPyTorch's own starting values. Ours starts at the mode of 256 rows, whose time is told.
 NLPD: −log density of noisy outputs, nats per row; RMSE: of the mean to the noise-free function.
 Time is that of the processor.
 """
@@ -61,12 +61,8 @@ class PeerSVGP:
 
     def __init__(self, X: Tensor, y: Tensor, Z: Tensor, *, natural: bool) -> None:
         self.X, self.y = X, y
-        kinds = gpytorch.variational
-        kind = (
-            kinds.NaturalVariationalDistribution
-            if natural
-            else kinds.CholeskyVariationalDistribution
-        )
+        name = "Natural" if natural else "Cholesky"
+        kind = getattr(gpytorch.variational, f"{name}VariationalDistribution")
         self.model = SVGP(Z.clone(), kind).double()
         self.likelihood = gpytorch.likelihoods.GaussianLikelihood().double()
         self.bound = gpytorch.mlls.VariationalELBO(self.likelihood, self.model, len(y))

@@ -115,7 +115,7 @@ class HyperParameters:
         columns = []
         for site in self.sites:
             value = site.transform.inv(theta[site.parameter.name])
-            columns.append(value.reshape(len(value), -1))
+            columns.append(value.reshape(len(value), site.stop - site.start))
         return torch.cat(columns, dim=1)
 
     def pull_back(

@@ -52,12 +52,12 @@ class InducingPoints:
 
     def project(self, gp: GPModel, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
         """A = L⁻¹ k(Z, X), (M, B); differentiable in θ and Z."""
-        L, failed = cholesky(gp.kernel.covariance(theta, Pairs(self.Z, self.Z)))
+        L, failed = cholesky(gp.kernel.covariance(theta, Pairs(self.Z, self.Z, expanded=True)))
         if failed is not None:
             raise UsageError(
                 "the covariance of the inducing inputs is singular: take fewer, or a smaller lr"
             )
-        cross = gp.kernel.covariance(theta, Pairs(self.Z, X))
+        cross = gp.kernel.covariance(theta, Pairs(self.Z, X, expanded=True))
         return torch.linalg.solve_triangular(L, cross, upper=False)[0]
 
 
