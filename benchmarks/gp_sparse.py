@@ -6,8 +6,8 @@ Friedman's first function of ten inputs in the unit cube (five do nothing), nois
 5,000 test rows. RBF with a length-scale per input, constant mean, float64, one thread, outputs
 standardised. Both kinds of SVGP start at the same k-means centres and take the same minibatches,
 step by step in turn, so that what else the machine does falls on all. GPyTorch's are those of its
-tutorials: all by Adam, rate 0.01; and q by natural gradients, rate 0.1, the rest by Adam, rate 0.01;
-both from GPyTorch's own starting values. Ours starts at the mode of 256 rows, whose time is told.
+tutorials: all by Adam, rate 0.01; and q by natural gradients, rate 0.1, the rest by Adam, rate
+0.01; both from GPyTorch's starting values. Ours starts at the mode of 256 rows: its time is told.
 NLPD: −log density of noisy outputs, nats per row; RMSE: of the mean to the noise-free function.
 Time is that of the processor.
 """
@@ -138,7 +138,7 @@ def main() -> None:
     takers: dict[str, Callable[[Tensor], object]] = {"ours": ascent.step}
     takers |= {name: peer.step for name, peer in peers.items()}
     spent = dict.fromkeys(takers, 0.0)
-    for _ in tqdm(range(given.steps), unit="step"):
+    for _ in tqdm(range(given.steps), unit="step", mininterval=5):
         batch = torch.randint(given.rows, (given.batch,), generator=generator)
         for name, step in takers.items():
             start = time.process_time()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -18,6 +18,7 @@ from inference import figures
 from inference.evaluation import Comparison, Evaluation, compare, evaluate
 from inference.learning import Fit, fit
 from inference.learning.files import write_atomically
+from inference.section import MakeSection
 from inference.undisturbed import seeded
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.data import Split
@@ -131,6 +132,8 @@ def demo(
     seed: int = 0,
     force: bool = False,
     progress: bool = True,
+    *,
+    sections: Sequence[MakeSection] = (),
 ) -> Comparison:
     """Learn and judge VAE, convolutional VAE, CVAE, PPCA and GMM on the bundled digits.
 
@@ -140,23 +143,26 @@ def demo(
         seed: Of everything.
         force: Replace a report that is there.
         progress: Show progress bars.
+        sections: Parts of the page that other packages make; not an option of the command.
     """
     folder = _make_way(Path(out), force=force)
     digits = load_data("digits")
     rows: list[Evaluation] = []
-    sections: list[str] = []
+    parts: list[str] = []
     for entry in tqdm(ENTRIES, desc="models", unit="model", disable=not progress):
         data = digits.with_preparation(entry.preparation)
         trained = _train(entry, data, folder, seed=seed, progress=progress)
         rows.append(
             evaluate(trained.pair, data, num_particles=num_particles, name=entry.title, seed=seed)
         )
-        sections.append(_section(entry, trained, data, folder, rows[-1]))
+        parts.append(_section(entry, trained, data, folder, rows[-1]))
+    for make in sections:
+        parts.append(make(folder, seed=seed).to_html(folder))
     table = compare(rows)
     for name, text in (
         ("comparison.csv", table.to_csv()),
         ("comparison.md", table.to_markdown()),
-        ("index.html", _page(table, sections, folder)),
+        ("index.html", _page(table, parts, folder)),
     ):
         write_atomically(folder / name, text)
     print(table.to_text())
