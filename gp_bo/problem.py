@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,8 +91,10 @@ def build_model(
     """
     priors = dict(priors)
     if noise != "learned":
-        if isinstance(noise, str) or not noise >= 0:
-            raise UsageError(f"noise is 'learned' or a variance, at least 0; got {noise!r}")
+        if isinstance(noise, str) or not 0 <= noise < math.inf:
+            raise UsageError(
+                f"noise is 'learned' or a variance, at least 0 and finite; got {noise!r}"
+            )
         if "noise" in priors:
             raise UsageError("a fixed noise has no prior: leave one of them out")
         priors["noise"] = float(noise) / float(scaling.spread) ** 2

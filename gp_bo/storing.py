@@ -88,19 +88,29 @@ def load_gp(folder: str | Path) -> FittedGP:
     UsageError
         If the folder holds none, or its two files are of different saves.
     """
-    from gp_bo.fitted import FittedGP
-    from gp_bo.inducing import InducingPoints
-    from gp_bo.sparse import SparseGP
-
     folder = Path(folder)
     try:
         settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         content = (folder / _TENSORS).read_bytes()
     except (OSError, ValueError) as error:
         raise UsageError(f"no Gaussian process in {folder}: {_SETTINGS} is not there") from error
-    if settings.get("format") != _FORMAT or settings.get("bytes") != _checksum(content):
+    if not isinstance(settings, dict) or settings.get("format") != _FORMAT:
+        raise UsageError(f"{folder}: {_SETTINGS} holds no Gaussian process of ours; fit again")
+    if settings.get("bytes") != _checksum(content):
         raise UsageError(f"{folder}: {_SETTINGS} and {_TENSORS} do not belong together; fit again")
-    tensors = safe.load(content)
+    try:
+        return _rebuilt(settings, safe.load(content))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{folder}: {_SETTINGS} was changed by hand and cannot be read ({error}); fit again"
+        ) from error
+
+
+def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FittedGP:
+    from gp_bo.fitted import FittedGP
+    from gp_bo.inducing import InducingPoints
+    from gp_bo.sparse import SparseGP
+
     priors: dict[str, Any] = {name: _rebuild(d) for name, d in settings["priors"].items()}
     fixed = {n: torch.tensor(v, dtype=torch.float64) for n, v in settings["fixed"].items()}
     X, y = tensors["X"], tensors["y"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,12 +49,18 @@ def check_options(infer: Callable[..., Any], inference: str, options: Mapping[st
     Raises
     ------
     UsageError
-        If an option is none of the keyword parameters of ``infer``.
+        If an option is none of the keyword parameters of ``infer``, or no number where one is due.
     """
-    parameters = inspect.signature(infer).parameters.values()
+    parameters = inspect.signature(infer, eval_str=True).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "seed"]
     unknown = [name for name in options if name not in known]
     if unknown:
         raise UsageError(
             f"inference {inference!r} has no option {', '.join(unknown)}; it has {', '.join(known)}"
         )
+    for p in parameters:
+        value, kinds = options.get(p.name), {int: numbers.Integral, float: numbers.Real}
+        kind = kinds.get(p.annotation)
+        if p.name in options and kind and (not isinstance(value, kind) or isinstance(value, bool)):
+            due = "a whole number" if p.annotation is int else "a number"
+            raise UsageError(f"{p.name} of inference {inference!r} is {due}; got {value!r}")
