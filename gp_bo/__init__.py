@@ -4,10 +4,11 @@
 functions and scores itself as a mixture over them.
 """
 
+from gp_bo.export import to_arviz
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
 from gp_bo.prediction import Prediction, PredictiveScores
-from gp_bo.sparse import SparseGP, fit_sparse_gp
+from gp_bo.sparse import SparseGP
 from gp_bo.storing import load_gp
 
 __all__ = [
@@ -17,6 +18,6 @@ __all__ = [
     "PredictiveScores",
     "SparseGP",
     "fit_gp",
-    "fit_sparse_gp",
     "load_gp",
+    "to_arviz",
 ]

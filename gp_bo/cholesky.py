@@ -25,17 +25,20 @@ def cholesky(K: Tensor) -> tuple[Tensor, Tensor | None]:
     L, info = torch.linalg.cholesky_ex(K)
     if not info.any():  # a factor of NaN has info > 0
         return L, None
-    for jitter in JITTERS:
-        bad = info > 0
-        held = K[bad]
-        added = jitter * held.diagonal(dim1=-2, dim2=-1).mean(-1)
-        eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
-        factor, left = torch.linalg.cholesky_ex(held + added[:, None, None] * eye)
-        L, info = L.clone(), info.clone()
-        L[bad] = factor
-        info[bad] = left
-        if not info.any():
-            return L, None
+    eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
+    with torch.no_grad():
+        added, info = torch.zeros_like(K[..., 0, 0]), info.clone()
+        for jitter in JITTERS:
+            bad = info > 0
+            held = K[bad]
+            added[bad] = jitter * held.diagonal(dim1=-2, dim2=-1).mean(-1)
+            info[bad] = torch.linalg.cholesky_ex(held + added[bad][:, None, None] * eye)[1]
+            if not info.any():
+                break
+    # factored anew: a gradient through the attempt that failed is NaN
+    L, info = torch.linalg.cholesky_ex(K + added[..., None, None] * eye)
+    if not info.any():
+        return L, None
     failed = info > 0
     L = torch.where(failed[..., None, None], torch.nan, L)
     return L, failed

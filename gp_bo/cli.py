@@ -49,7 +49,7 @@ def _parser() -> ArgumentParser:
         skip = {"value"} if name == "tell" else set()
         if name == "tell":
             sub.add_argument("state", type=str, help='JSON file that "gp-bo ask" made.')
-            sub.add_argument("value", type=float, nargs="?", help="What was measured.")
+            sub.add_argument("value", type=str, nargs="?", help="What was measured.")
             skip.add("state")
         sub.add_function_arguments(function, as_positional=True, skip=skip)
         subcommands.add_subcommand(name, sub, help=summary)

@@ -6,17 +6,14 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from gp_bo.fitted import Array, FittedGP, as_inputs, as_outputs
-from gp_bo.inference import infer_hyperparameters
-from gp_bo.kernels import Kernel, make_kernel
-from gp_bo.model import GPModel
-from gp_bo.scaling import Scaling
+from gp_bo.fitted import Array, FittedGP
+from gp_bo.inference import INFERENCES, check_options, infer_hyperparameters
+from gp_bo.kernels import Kernel
+from gp_bo.problem import regression_problem
+from gp_bo.sparse import SPARSE, sparse_gp
 from pyro_models import UsageError
 
-__all__ = ["InferenceWarning", "build_model", "fit_gp"]
+__all__ = ["InferenceWarning", "fit_gp"]
 
 
 class InferenceWarning(UserWarning):
@@ -45,7 +42,9 @@ def fit_gp(
     kernel
         A name or formula of names (``"rbf + periodic"``), or a :class:`gp_bo.kernels.Kernel`.
     inference
-        How the hyper-parameters θ are inferred, one of ``gp_bo.inference.INFERENCES``.
+        How the hyper-parameters θ are inferred, one of ``gp_bo.inference.INFERENCES``; or
+        ``"sparse_variational"``, which takes 10⁴ rows and more: f is inferred through inducing
+        points, by minibatches, and θ is a point (:func:`gp_bo.sparse.sparse_gp` has its options).
     noise
         ``"learned"``, or a number: the noise *variance* σ_n² in the output's unit squared.
     mean
@@ -65,7 +64,8 @@ def fit_gp(
     Returns
     -------
     FittedGP
-        Draws of θ, predictions, functions, scores, diagnostics.
+        Draws of θ, predictions, functions, scores, diagnostics; a :class:`gp_bo.SparseGP` of
+        ``"sparse_variational"``.
 
     Raises
     ------
@@ -86,59 +86,20 @@ def fit_gp(
     >>> [round(float(m), 2) for m in prediction.mean]
     [1.0, -0.98]
     """
-    X = as_inputs(X)
-    y = as_outputs(y, len(X))
-    if noise == 0:
-        X, y = _distinct(X, y)
-    if len(X) < 2:
-        raise UsageError(f"a Gaussian process needs at least two points; got {len(X)}")
-    priors = dict(priors or {})
-    scale = not priors if scale is None else scale
-    scaling = Scaling.of(X, y) if scale else Scaling.none(X.shape[1])
-    gp = build_model(X, y, kernel=kernel, mean=mean, noise=noise, priors=priors, scaling=scaling)
-    draws = infer_hyperparameters(gp, inference, seed=seed, **options)
-    for message in draws.messages:
-        warnings.warn(f"{inference}: {message}", InferenceWarning, stacklevel=2)
-    return FittedGP(gp, scaling, draws, X, y, inference, seed, priors)
-
-
-def build_model(
-    X: Tensor,
-    y: Tensor,
-    *,
-    kernel: str | Kernel,
-    mean: str,
-    noise: str | float,
-    priors: Mapping[str, Any],
-    scaling: Scaling,
-) -> GPModel:
-    """The Pyro model of scaled data; arguments as in :func:`fit_gp`.
-
-    Raises
-    ------
-    UsageError
-        If the noise is neither learned nor a variance, or a name or prior does not fit.
-    """
-    priors = dict(priors)
-    if noise != "learned":
-        if isinstance(noise, str) or not noise >= 0:
-            raise UsageError(f"noise is 'learned' or a variance, at least 0; got {noise!r}")
-        if "noise" in priors:
-            raise UsageError("a fixed noise has no prior: leave one of them out")
-        priors["noise"] = float(noise) / float(scaling.spread) ** 2
-    return GPModel(
-        scaling.inputs(X), scaling.outputs(y), kernel=make_kernel(kernel), mean=mean, priors=priors
-    )
-
-
-def _distinct(X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Each input once, in the order of first occurrence: a function has one output there."""
-    _, group = torch.unique(X, dim=0, return_inverse=True)
-    first = torch.full_like(group, len(X)).scatter_reduce(0, group, torch.arange(len(X)), "amin")
-    if bool((y != y[first[group]]).any()):
+    if inference not in (*INFERENCES, SPARSE):
         raise UsageError(
-            "one input has two different outputs, which a function without noise cannot have: "
-            "allow some noise"
+            f"unknown inference {inference!r}: choose from {', '.join(INFERENCES)}, {SPARSE}"
         )
-    kept = first[first < len(X)].sort().values
-    return X[kept], y[kept]
+    problem = regression_problem(
+        X, y, kernel=kernel, noise=noise, mean=mean, priors=priors, scale=scale
+    )
+    if inference == SPARSE:
+        check_options(sparse_gp, inference, options)
+        fitted: FittedGP = sparse_gp(problem, seed=seed, **options)
+    else:
+        draws = infer_hyperparameters(problem.gp, inference, seed=seed, **options)
+        own = (problem.gp, problem.scaling, draws, problem.X, problem.y)
+        fitted = FittedGP(*own, inference, seed, problem.priors)
+    for message in fitted.draws.messages:
+        warnings.warn(f"{inference}: {message}", InferenceWarning, stacklevel=2)
+    return fitted

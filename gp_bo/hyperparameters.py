@@ -115,7 +115,7 @@ class HyperParameters:
         columns = []
         for site in self.sites:
             value = site.transform.inv(theta[site.parameter.name])
-            columns.append(value.reshape(len(value), -1))
+            columns.append(value.reshape(len(value), site.stop - site.start))
         return torch.cat(columns, dim=1)
 
     def pull_back(
@@ -253,6 +253,8 @@ def _by_autograd(site: Site, u: Tensor, jacobian: bool) -> tuple[Tensor, Tensor]
             while isinstance(inner, IndependentTransform):
                 inner = inner.base_transform
             value = value + inner.log_abs_det_jacobian(shaped, theta).reshape(len(u), -1).sum(-1)
+        if not value.requires_grad:  # Uniform: the same everywhere
+            return value.detach(), torch.zeros_like(u)
         (gradient,) = torch.autograd.grad(value.sum(), own)
     return value.detach(), gradient
 

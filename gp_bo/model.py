@@ -56,6 +56,12 @@ class GPModel(nn.Module):
         declared = [*kernel.hyperparameters(dim), *mean_hyperparameters(mean, dim), noise]
         self.hyperparameters = HyperParameters(declared, priors)
 
+    def with_data(self, X: Tensor, y: Tensor) -> GPModel:
+        """The same kernel, mean and priors with other data, (n, d) and (n,)."""
+        hyper = self.hyperparameters
+        priors = {**{s.parameter.name: s.prior for s in hyper.sites}, **hyper.fixed}
+        return GPModel(X, y, kernel=self.kernel, mean=self.mean, priors=priors)
+
     def forward(self) -> dict[str, Tensor]:
         """Sample every hyper-parameter and observe y; returns θ by name."""
         theta = dict(self.hyperparameters.fixed)

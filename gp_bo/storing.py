@@ -27,6 +27,7 @@ __all__ = ["load_gp", "save_gp"]
 
 _TENSORS = "gp.safetensors"
 _SETTINGS = "gp.json"
+_STATISTIC = "statistics."
 _FORMAT = 1
 
 
@@ -52,6 +53,7 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
         "shift": scaling.shift,
         "spread": scaling.spread,
     }
+    tensors |= {f"{_STATISTIC}{name}": value for name, value in draws.statistics.items()}
     inducing = getattr(fitted, "inducing", None)
     if inducing is not None:
         tensors["inducing"] = inducing.Z
@@ -86,18 +88,29 @@ def load_gp(folder: str | Path) -> FittedGP:
     UsageError
         If the folder holds none, or its two files are of different saves.
     """
-    from gp_bo.fitted import FittedGP
-    from gp_bo.sparse import InducingPoints, SparseGP
-
     folder = Path(folder)
     try:
         settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         content = (folder / _TENSORS).read_bytes()
     except (OSError, ValueError) as error:
         raise UsageError(f"no Gaussian process in {folder}: {_SETTINGS} is not there") from error
-    if settings.get("format") != _FORMAT or settings.get("bytes") != _checksum(content):
+    if not isinstance(settings, dict) or settings.get("format") != _FORMAT:
+        raise UsageError(f"{folder}: {_SETTINGS} holds no Gaussian process of ours; fit again")
+    if settings.get("bytes") != _checksum(content):
         raise UsageError(f"{folder}: {_SETTINGS} and {_TENSORS} do not belong together; fit again")
-    tensors = safe.load(content)
+    try:
+        return _rebuilt(settings, safe.load(content))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{folder}: {_SETTINGS} was changed by hand and cannot be read ({error}); fit again"
+        ) from error
+
+
+def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FittedGP:
+    from gp_bo.fitted import FittedGP
+    from gp_bo.inducing import InducingPoints
+    from gp_bo.sparse import SparseGP
+
     priors: dict[str, Any] = {name: _rebuild(d) for name, d in settings["priors"].items()}
     fixed = {n: torch.tensor(v, dtype=torch.float64) for n, v in settings["fixed"].items()}
     X, y = tensors["X"], tensors["y"]
@@ -115,6 +128,7 @@ def load_gp(folder: str | Path) -> FittedGP:
         settings["num_chains"],
         tuple(settings["messages"]),
         settings["details"],
+        {n.removeprefix(_STATISTIC): v for n, v in tensors.items() if n.startswith(_STATISTIC)},
     )
     known = (gp, scaling, draws, X, y, settings["inference"], settings["seed"])
     if "inducing" not in tensors:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from inference import commands, report
+from inference.report import MakePart
 from pyro_models import UsageError
 from pyro_models.presets import preset_names, preset_path
 
@@ -67,7 +68,7 @@ def _parser() -> ArgumentParser:
             sub.add_argument("runs", nargs="+", help="Run folders.")
         own = set(inspect.signature(function).parameters)
         sub.add_function_arguments(
-            function, as_positional=name != "sweep", skip={"runs", "training"} & own
+            function, as_positional=name != "sweep", skip={"runs", "training", "parts"} & own
         )
         if name == "sweep":
             sub.add_function_arguments(commands.train, skip=NOT_SHARED | (own & _names_of("train")))
@@ -113,13 +114,15 @@ def _names(arguments: Sequence[str], option: str) -> bool:
     return any(a == f"--{option}" or a.startswith(starts) for a in arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakePart] = ()) -> int:
     """Run the command line.
 
     Parameters
     ----------
     arguments
         What stands after ``pyro-models``; from the shell unless given.
+    parts
+        What else ``demo`` reports on, made by packages that build on this one.
 
     Returns
     -------
@@ -137,6 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.get("resume") and options.get("out"):
             recorded = commands.recorded_options(options["out"])
             options = {**options, **{k: v for k, v in recorded.items() if not _names(given, k)}}
+        if chosen.command == "demo":
+            options["parts"] = parts
         COMMANDS[chosen.command](**options)
     except UsageError as error:
         _complain(error)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +32,10 @@ def fit(
     inputs: list[str] | None = None,
     kernel: str = "matern52",
     inference: str = "nuts",
-    noise: str | float = "learned",
+    noise: float | str = "learned",
     mean: str = "constant",
     seed: int = 0,
+    options: dict[str, Any] | None = None,
     force: bool = False,
 ) -> None:
     """Fit a Gaussian process to a CSV file and save it in a folder.
@@ -43,10 +46,12 @@ def fit(
         out: Folder to write.
         inputs: Columns to predict from; all others unless given.
         kernel: Name, or a formula such as "rbf + periodic".
-        inference: Of the hyper-parameters: nuts, map, maximum_likelihood, laplace, quadrature.
+        inference: Of the hyper-parameters: nuts, map, maximum_likelihood, laplace, svi, quadrature,
+            or, for ten thousand rows and more, sparse_variational.
         noise: "learned", or a variance in the target's unit squared.
         mean: zero, constant or linear.
         seed: Of everything random.
+        options: Of the inference, e.g. --options.num_draws 2000 or --options.num_inducing 300.
         force: Replace what is in the folder.
     """
     folder = Path(out)
@@ -62,7 +67,16 @@ def fit(
     X = numbers(table, chosen, path=data)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InferenceWarning)
-        fitted = fit_gp(X, y, kernel=kernel, inference=inference, noise=noise, mean=mean, seed=seed)
+        fitted = fit_gp(
+            X,
+            y,
+            kernel=kernel,
+            inference=inference,
+            noise=noise,
+            mean=mean,
+            seed=seed,
+            **_checked(options),
+        )
     fitted.save(folder)
     named = json.dumps({"inputs": chosen, "target": target}, ensure_ascii=False)
     write_atomically(folder / _COLUMNS, named)
@@ -124,6 +138,13 @@ def plot(
     column = 0 if input_name is None else inputs.index(input_name)
     save_figure(slice_figure(fitted, inputs, target, column=column, seed=seed), path)
     print(f"written to {path}")
+
+
+def _checked(options: dict[str, Any] | None) -> dict[str, Any]:
+    taken = [name for name in inspect.signature(fit_gp).parameters if name in (options or {})]
+    if taken:
+        raise UsageError(f"{taken[0]} is no option of the inference: give --{taken[0]} itself")
+    return options or {}
 
 
 def _opened(folder: str) -> tuple[FittedGP, list[str], str]:

@@ -132,7 +132,7 @@ def ask(
 
 def tell(
     state: str,
-    value: float | None = None,
+    value: str | None = None,
     point: str | None = None,
     failed: str | None = None,
     data: str | None = None,
@@ -149,6 +149,7 @@ def tell(
             an empty cell is a failure.
         column: Its column of values.
     """
+    measured = None if value is None else _measured(value)
     optimizer = Optimizer.resume(state)
     given = [value is not None, failed is not None, data is not None]
     if sum(given) != 1:
@@ -162,7 +163,7 @@ def tell(
         if failed is not None:
             optimizer.tell_failure(where, failed)
         else:
-            optimizer.tell(where, value)
+            optimizer.tell(where, measured)
     best = optimizer.best
     print(f"{len(optimizer.evaluations)} evaluations, {len(optimizer.pending)} points pending")
     if best is not None:
@@ -203,6 +204,19 @@ def _point(optimizer: Optimizer, text: str) -> Any:
 
 
 ROUNDED = 1e-3  # of an input's width: how far a point may be rounded and still be the pending one
+
+
+def _measured(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(
+            f"the value {text!r} is no finite number; an evaluation that failed is told with "
+            "--failed WHY"
+        )
+    return value
 
 
 def _tell_table(optimizer: Optimizer, path: str, column: str) -> None:

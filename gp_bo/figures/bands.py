@@ -97,8 +97,8 @@ def draw_bands(
     axes.plot(grid, mean, color=PETROFF[0], lw=1.8, label="m", zorder=3)
     if num_functions:
         drawn = fitted.sample(grid, num_functions, include_noise=include_noise, seed=seed)
-        axes.plot(grid, drawn.mT, color=PETROFF[1], lw=0.8, alpha=0.8, zorder=2)
-        axes.plot([], [], color=PETROFF[1], lw=0.8, label="drawn functions")
+        axes.plot(grid, drawn.mT, color=PETROFF[6], lw=0.8, alpha=0.8, zorder=2)
+        axes.plot([], [], color=PETROFF[6], lw=0.8, label="drawn functions")
     if truth is not None:
         axes.plot(grid, truth(grid), color=INK, lw=1.2, ls="--", label="f", zorder=4)
     seen = (fitted.X[:, 0] >= grid[0]) & (fitted.X[:, 0] <= grid[-1])

@@ -60,13 +60,24 @@ def hyper_scatter(
         _outline(figure, reference, chosen)
     axes.set_xlabel(chosen[0])
     axes.set_ylabel(chosen[1])
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(numticks=6))
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        few = high < 300 * low  # decades alone would be too few labels
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=12))
+        axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     if title:
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title, fontsize=10, loc="left")
+    if fitted.draws.num_chains:
+        axes.annotate(
+            _quality(fitted, chosen),
+            (1, 1.01),
+            xycoords="axes fraction",
+            fontsize=8,
+            ha="right",
+            va="bottom",
+        )
     return figure
 
 
@@ -115,6 +126,13 @@ def _columns(fitted: FittedGP) -> dict[str, np.ndarray]:
         for i in range(values.shape[1]):
             columns[name if values.shape[1] == 1 else f"{name}[{i}]"] = values[:, i]
     return columns
+
+
+def _quality(fitted: FittedGP, names: Sequence[str]) -> str:
+    """R̂ and effective draws of some hyper-parameters."""
+    found = fitted.diagnostics
+    each = (f"{n}: R̂ {found['rhat'][n]:.3f}, ESS {found['bulk_ess'][n]:.0f}" for n in names)
+    return "; ".join(each)
 
 
 def _weighted(fitted: FittedGP) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import numbers
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gp_bo.inference.draws import HyperDraws
@@ -15,7 +16,7 @@ from gp_bo.inference.svi import svi
 from gp_bo.model import GPModel
 from pyro_models import UsageError
 
-__all__ = ["INFERENCES", "HyperDraws", "infer_hyperparameters"]
+__all__ = ["INFERENCES", "HyperDraws", "check_options", "infer_hyperparameters"]
 
 INFERENCES: dict[str, Callable[..., HyperDraws]] = {
     "maximum_likelihood": maximum_likelihood,
@@ -38,10 +39,28 @@ def infer_hyperparameters(gp: GPModel, inference: str, *, seed: int, **options: 
     if inference not in INFERENCES:
         raise UsageError(f"unknown inference {inference!r}: choose from {', '.join(INFERENCES)}")
     infer = INFERENCES[inference]
-    known = [name for name in inspect.signature(infer).parameters if name not in ("gp", "seed")]
+    check_options(infer, inference, options)
+    return infer(gp, seed=seed, **options)
+
+
+def check_options(infer: Callable[..., Any], inference: str, options: Mapping[str, Any]) -> None:
+    """Refuse what a way of inferring has no name for.
+
+    Raises
+    ------
+    UsageError
+        If an option is none of the keyword parameters of ``infer``, or no number where one is due.
+    """
+    parameters = inspect.signature(infer, eval_str=True).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "seed"]
     unknown = [name for name in options if name not in known]
     if unknown:
         raise UsageError(
             f"inference {inference!r} has no option {', '.join(unknown)}; it has {', '.join(known)}"
         )
-    return infer(gp, seed=seed, **options)
+    for p in parameters:
+        value, kinds = options.get(p.name), {int: numbers.Integral, float: numbers.Real}
+        kind = kinds.get(p.annotation)
+        if p.name in options and kind and (not isinstance(value, kind) or isinstance(value, bool)):
+            due = "a whole number" if p.annotation is int else "a number"
+            raise UsageError(f"{p.name} of inference {inference!r} is {due}; got {value!r}")

@@ -27,6 +27,9 @@ class HyperDraws:
         What a reader of the results must know: a chain that has not converged, say.
     details
         Numbers of the method by name, for :attr:`gp_bo.fitted.FittedGP.diagnostics`.
+    statistics
+        Of a Markov chain sampler: a number for each draw by ArviZ's name, (S,); ``lp`` is
+        log p(y | θ) p(θ) |dθ/du| in scaled units, up to the evidence the log density of u.
     """
 
     unconstrained: Tensor
@@ -34,3 +37,4 @@ class HyperDraws:
     num_chains: int = 0
     messages: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)

@@ -115,7 +115,22 @@ def nuts(
         num_chains,
         tuple(messages),
         details,
+        _by_draw(statistics, run.step),
     )
+
+
+def _by_draw(done: Sequence[Transition], step: float) -> dict[str, torch.Tensor]:
+    """What the transitions did, each (S,), one chain after the other."""
+    columns = {
+        "lp": [t.state.value for t in done],
+        "energy": [t.energy for t in done],
+        "diverging": [t.diverged for t in done],
+        "acceptance_rate": [t.acceptance for t in done],
+        "n_steps": [t.leapfrogs.astype(np.int64) for t in done],
+        "tree_depth": [t.depth for t in done],
+    }
+    found = {name: torch.from_numpy(np.stack(c, 1).reshape(-1)) for name, c in columns.items()}
+    return {**found, "step_size": torch.full_like(found["lp"], step)}
 
 
 def chain_diagnostics(draws: np.ndarray, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -62,12 +62,18 @@ class Transition:
         Whether the energy was wrong by more than 1000 nats, (C,).
     leapfrogs
         Gradients taken, (C,).
+    energy
+        H = ½ rᵀ r − log density of the new state, with the momentum it was reached with, (C,).
+    depth
+        Doublings that were kept, (C,).
     """
 
     state: State
     acceptance: np.ndarray
     diverged: np.ndarray
     leapfrogs: np.ndarray
+    energy: np.ndarray
+    depth: np.ndarray
 
 
 def leapfrog(
@@ -109,8 +115,8 @@ def transition(
     r = random.standard_normal((chains, size))
     energy = 0.5 * (r * r).sum(1) - state.value
     ends = [(state.copy(), r.copy()), (state.copy(), r.copy())]  # backward, forward
-    proposal = state.copy()
-    log_weight = np.zeros(chains)
+    proposal, energy_there = state.copy(), energy.copy()
+    log_weight, doublings = np.zeros(chains), np.zeros(chains, dtype=np.int64)
     r_sum = r.copy()
     accepted, count = np.zeros(chains), np.zeros(chains)
     diverged = np.zeros(chains, dtype=bool)
@@ -133,6 +139,8 @@ def transition(
         # biased progressive sampling: the new half is preferred when it weighs more
         take = random.random(len(rows)) < np.exp(tree.log_weight[kept] - log_weight[rows])
         proposal.put(rows[take], tree.proposal.rows(kept[take]))
+        energy_there[rows[take]] = tree.energy_there[kept[take]]
+        doublings[rows] += 1
         log_weight[rows] = np.logaddexp(log_weight[rows], tree.log_weight[kept])
         r_sum[rows] += tree.r_sum[kept]
         for side, chosen in ((1, forward[kept]), (0, ~forward[kept])):
@@ -141,7 +149,8 @@ def transition(
         rows = rows[~_turns(ends[0][1][rows], ends[1][1][rows], r_sum[rows])]
         if not len(rows):
             break
-    return Transition(proposal, accepted / np.maximum(count, 1), diverged, count)
+    acceptance = accepted / np.maximum(count, 1)
+    return Transition(proposal, acceptance, diverged, count, energy_there, doublings)
 
 
 class _Subtree:
@@ -160,7 +169,7 @@ class _Subtree:
         chains = len(r)
         self.end, self.r_end = start, r
         self.step, self.energy, self.leaves, self.random = step, energy, leaves, random
-        self.proposal = start.copy()
+        self.proposal, self.energy_there = start.copy(), energy.copy()
         self.log_weight = np.full(chains, -np.inf)
         self.r_sum = np.zeros_like(r)
         self.turned = np.zeros(chains, dtype=bool)
@@ -193,6 +202,7 @@ class _Subtree:
         total = np.logaddexp(self.log_weight[rows], weight)
         take = np.log(self.random.random(len(rows))) < weight - total
         self.proposal.put(rows[take], state.rows(take))
+        self.energy_there[rows[take]] = (self.energy[rows] - weight)[take]
         self.log_weight[rows] = total
         self.r_sum[rows] += r
 

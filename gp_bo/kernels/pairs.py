@@ -19,14 +19,18 @@ class Pairs:
     ----------
     X, Xs
         Inputs, (n, d) and (m, d). Gradients flow to both.
+    expanded
+        Squared distances as |a|² + |b|² − 2 aᵀb: a matrix product, several times faster where
+        gradients flow to many inputs. Rounding is then that of the coordinates, not of differences.
     """
 
-    def __init__(self, X: Tensor, Xs: Tensor) -> None:
+    def __init__(self, X: Tensor, Xs: Tensor, *, expanded: bool = False) -> None:
         self.X = X
         self.Xs = Xs
         self.shape = (X.shape[0], Xs.shape[0])
         self.dim = X.shape[1]
-        self._stored = X.shape[0] * Xs.numel() <= _MAX_STORED
+        self._expanded = expanded
+        self._stored = not expanded and X.shape[0] * Xs.numel() <= _MAX_STORED
 
     @cached_property
     def differences(self) -> Tensor:
@@ -42,6 +46,14 @@ class Pairs:
         if self._stored:
             return (weights @ self._squares).reshape(-1, *self.shape)
         root = weights.sqrt()[:, None]
+        if self._expanded:
+            a, b = self.X * root, self.Xs * root
+            norms = a.square().sum(-1)[..., None] + b.square().sum(-1)[..., None, :]
+            squared = torch.baddbmm(norms, a, b.mT, alpha=-2).clamp_min(0.0)
+            if self.Xs is self.X:  # where rounding would show
+                itself = torch.eye(self.shape[0], dtype=torch.bool, device=squared.device)
+                squared = squared.masked_fill(itself, 0.0)
+            return squared
         distance = torch.cdist(
             self.X * root, self.Xs * root, compute_mode="donot_use_mm_for_euclid_dist"
         )

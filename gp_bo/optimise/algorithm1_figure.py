@@ -32,7 +32,7 @@ def algorithm1_figure(run: Algorithm1, *, turns: Sequence[int] = (0, 5, 10)) -> 
     if absent or not turns:
         raise UsageError(f"the run has k = 0 … {len(run.steps) - 1}; got {list(turns)}")
     figure = Figure(figsize=(7.0, 0.5 + 2.5 * len(turns)), layout="constrained")
-    panels = figure.subplots(len(turns), 1, sharex=True, squeeze=False)[:, 0]
+    panels = figure.subplots(len(turns), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, k in zip(panels, turns, strict=True):
         step = run.steps[k]
         width = 2 * step.variance.clamp_min(0.0).sqrt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -131,6 +132,10 @@ class Optimizer:
     def resume(cls, path: str | Path) -> Optimizer:
         """Go on from a state file, with the settings in it."""
         found = load_state(path)
+        known = inspect.signature(cls).parameters
+        unknown = [name for name in found.settings if name not in known]
+        if unknown:
+            raise UsageError(f"{path} has settings that are unknown: {', '.join(unknown)}")
         return cls(
             found.space,
             maximise=found.maximise,

@@ -72,14 +72,16 @@ def regret_curves(panels: Sequence[RegretCurves]) -> Figure:
             colour = PETROFF[i % len(PETROFF)]
             axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(at, middle, color=colour, linestyle=DASHES[i % len(DASHES)], label=method)
-        axes.axvline(panel.start, color=INK, linewidth=0.6, alpha=0.5)
+        axes.axvline(
+            panel.start, color=INK, linewidth=0.6, alpha=0.5, label="end of the shared design"
+        )
         axes.set_yscale("log")
         axes.set_title(panel.title, fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("simple regret")
-    for axes in grid[-1]:
+    for axes in list(grid.flat)[: len(panels)][-columns:]:  # the lowest of each column
         axes.set_xlabel("evaluations")
     handles = {
         label: handle
@@ -119,8 +121,15 @@ def progress_figure(optimizer: Optimizer, *, optimum: float | None = None) -> Fi
     axes.plot(*good.T, "o", color=PETROFF[0], markersize=4, label="value")
     axes.step(good[:, 0], best, where="post", color=PETROFF[2], label="best so far")
     if failed:
-        low = axes.get_ylim()[0]
-        axes.plot(failed, [low] * len(failed), "x", color=INK, label="failed", clip_on=False)
+        at_the_foot = axes.get_xaxis_transform()
+        axes.plot(
+            failed,
+            [0.03] * len(failed),
+            "x",
+            color=INK,
+            label="failed, without a value",
+            transform=at_the_foot,
+        )
     if optimum is not None:
         axes.axhline(optimum, color=INK, linewidth=0.8, linestyle=":", label="optimum")
     axes.set(xlabel="evaluations", ylabel=optimizer.state.problem or "value")
@@ -188,6 +197,11 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
     one = len(space.inputs) == 1
     if one:
         top.plot(*zip(*told, strict=True), "o", color=INK, markersize=4, label="told")
+        failed = [e.point[index] for e in optimizer.evaluations if e.value is None]
+        if failed:
+            worst = (min if optimizer.state.maximise else max)(value for _, value in told)
+            label = "failed, taken for the worst"
+            top.plot(failed, [worst] * len(failed), "x", color=INK, label=label)
     else:
         assert best.value is not None
         top.plot(best.point[index], best.value, "o", color=INK, markersize=5, label="best")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inference.posterior.hmc import Draws
 from inference.posterior.posterior import Posterior
 from pyro_models import UsageError
 
-__all__ = ["to_arviz"]
+__all__ = ["inference_data", "to_arviz"]
 
 
 def to_arviz(posterior: Draws | Posterior, *, num_draws: int = 1000, seed: int = 0) -> Any:
@@ -29,12 +30,6 @@ def to_arviz(posterior: Draws | Posterior, *, num_draws: int = 1000, seed: int =
     UsageError
         If ArviZ is not installed, or num_draws < 1.
     """
-    try:
-        arviz = importlib.import_module("arviz")
-    except ImportError as error:
-        raise UsageError(
-            'ArviZ is not installed: pip install "pyro-models[diagnostics]"'
-        ) from error
     if isinstance(posterior, Draws):
         chains = posterior.target.unpack(posterior.z.transpose(0, 1))
     else:
@@ -45,6 +40,38 @@ def to_arviz(posterior: Draws | Posterior, *, num_draws: int = 1000, seed: int =
         name: ["datum", *(f"{name}_dim_{i}" for i in range(value.ndim - 3))]
         for name, value in values.items()
     }
+    return inference_data({"posterior": values}, dims=dims)
+
+
+def inference_data(
+    groups: Mapping[str, Mapping[str, Any]],
+    *,
+    dims: Mapping[str, Sequence[str]],
+    coords: Mapping[str, Sequence[Any]] | None = None,
+) -> Any:
+    """Arrays by group and name as ArviZ's InferenceData, or, since ArviZ 1, as an xarray DataTree.
+
+    Parameters
+    ----------
+    groups
+        ``posterior``, ``sample_stats``, …: name → array, (chain, draw, …) where there are draws.
+    dims
+        Name → names of its dimensions, without chain and draw.
+    coords
+        Dimension → what its places are called.
+
+    Raises
+    ------
+    UsageError
+        If ArviZ is not installed.
+    """
+    try:
+        arviz = importlib.import_module("arviz")
+    except ImportError as error:
+        raise UsageError(
+            'ArviZ is not installed: pip install "pyro-models[diagnostics]"'
+        ) from error
+    named = {"dims": dims, **({} if coords is None else {"coords": coords})}
     if "posterior" in inspect.signature(arviz.from_dict).parameters:  # before ArviZ 1
-        return arviz.from_dict(posterior=values, dims=dims)
-    return arviz.from_dict({"posterior": values}, dims=dims)
+        return arviz.from_dict(**groups, **named)
+    return arviz.from_dict(groups, **named)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,7 +13,7 @@ from inference.evaluation import Comparison, Evaluation, compare, evaluate
 from inference.learning.files import write_atomically
 from inference.report.models import ENTRIES, learn, shown
 from inference.report.page import write_page, write_part
-from inference.report.part import Part
+from inference.report.part import MakePart, Part
 from inference.report.unseen import completions_part, guides_part
 from pyro_models import ImageData, Pair, UsageError, load_data
 
@@ -29,6 +30,8 @@ def demo(
     seed: int = 0,
     force: bool = False,
     progress: bool = True,
+    *,
+    parts: Sequence[MakePart] = (),
 ) -> Comparison:
     """Learn six models of the bundled digits, infer with them, judge both, and write a page.
 
@@ -38,6 +41,7 @@ def demo(
         seed: Of everything.
         force: Replace a report that is there.
         progress: Show progress bars.
+        parts: What else the page shows, made by other packages; not an option of the command.
     """
     folder = _make_way(Path(out), force=force)
     digits = load_data("digits")
@@ -52,9 +56,12 @@ def demo(
         )
         pairs[entry.key] = trained.pair
         sections.append(write_part(shown(entry, trained, data, rows[-1]), folder))
-    parts = _unseen(pairs, digits, num_particles=num_particles, seed=seed)
-    for part in tqdm(parts, desc="inference", unit="part", disable=not progress):
-        sections.append(write_part(part(), folder))
+    further = [
+        *_unseen(pairs, digits, num_particles=num_particles, seed=seed),
+        *(partial(make, seed=seed) for make in parts),
+    ]
+    for work in tqdm(further, desc="inference", unit="part", disable=not progress):
+        sections.append(write_part(work(), folder))
     table = compare(rows)
     write_atomically(folder / "comparison.csv", table.to_csv())
     write_atomically(folder / "comparison.md", table.to_markdown())

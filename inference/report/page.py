@@ -38,7 +38,7 @@ def write_part(part: Part, folder: Path) -> str:
 
 def _plain(title: str) -> str:
     """A title as a part of a file's name."""
-    kept = "".join(c if c.isalnum() else "-" for c in title)
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in title)
     return "-".join(word for word in kept.split("-") if word)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from matplotlib.figure import Figure
 
-__all__ = ["Part"]
+__all__ = ["MakePart", "Part"]
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,11 @@ class Part:
     numbers: tuple[str, ...] = ()
     figures: Mapping[str, Figure] = field(default_factory=dict)
     table: str = ""
+
+
+class MakePart(Protocol):
+    """Does the work and says what is to be shown; for packages that build on this one."""
+
+    def __call__(self, *, seed: int) -> Part:
+        """Make the part."""
+        ...

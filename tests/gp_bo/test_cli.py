@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from gp_bo import SparseGP, load_gp
 from gp_bo.cli import COMMANDS, main
 from gp_bo.optimise import load_state
 from gp_bo.optimise.algorithm1 import _FEW as ALGORITHM_1
@@ -132,7 +133,10 @@ def test_the_examination_is_one_command(capsys, tmp_path, monkeypatch):
         (["ask", "new.json", "--space", "}{"], "written like"),
         (["ask", "new.json", "--space", "[[0, 1]]", "--n", "0"], "one point or more"),
         (["tell", "none.json", "1.0"], "no state file"),
-        (["tell", "none.json", "abc"], "float"),
+        (["tell", "none.json", "abc"], "no finite number"),
+        (["tell", "none.json", "nan"], "told with --failed"),
+        (["ask", "new.json", "--space", "[[0, .nan]]"], "finite"),
+        (["ask", "new.json", "--space", "{a: {kind: integer, low: 5, high: 1}}"], "must be below"),
         (["fit", "none.csv", "y", "out"], "no file none.csv"),
         (["predict", "none", "none.csv"], "none"),
         (["minimize", "rosenbrock"], "there are branin"),
@@ -173,10 +177,50 @@ def test_mistakes_with_tables_and_folders_are_one_line(capsys, table, tmp_path):
     assert "row 2: 3 cells under 2 names" in refused(capsys, "fit", "ragged.csv", "y", "gp")
     (tmp_path / "empty.csv").write_text("x,y\n")
     assert "at least one row" in refused(capsys, "fit", "empty.csv", "y", "gp")
+    (tmp_path / "one.csv").write_text("x,y\n1,2\n")
+    assert "at least two points" in refused(capsys, "fit", "one.csv", "y", "gp")
+    (tmp_path / "twice.csv").write_text("x,y\n0,1\n0,2\n1,3\n")
+    assert "two different outputs" in refused(capsys, "fit", "twice.csv", "y", "gp", "--noise", 0)
+    (tmp_path / "nan.csv").write_text("x,y\n0,1\nnan,2\n1,3\n")
+    assert "no finite number" in refused(capsys, "fit", "nan.csv", "y", "gp")
+    assert "at least 0" in refused(capsys, "fit", table, "y", "gp", "--noise=-1")
+    assert "at least 0" in refused(capsys, "fit", table, "y", "gp", "--noise", "inf")
+    options = ("fit", table, "y", "gp", "--inference", "map")
+    assert "no option draws" in refused(capsys, *options, "--options.draws", 5)
+    assert "whole number" in refused(capsys, *options, "--options.restarts", "x")
+    assert "give --kernel itself" in refused(capsys, *options, "--options.kernel", "rbf")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     assert "not empty" in refused(capsys, "fit", table, "y", "full")
     assert "not empty" in refused(capsys, "exam", "full")
+
+
+def test_a_fixed_noise_and_options_of_the_inference_are_passed_on(capsys, table):
+    options = ("--inference", "sparse_variational", "--noise", 0.04)
+    sparse = ("--options.num_inducing", 6, "--options.progress", "false")
+    assert call("fit", table, "y", "gp", *options, *sparse) == 0
+    fitted = load_gp("gp")
+    assert isinstance(fitted, SparseGP)
+    assert fitted.diagnostics["num_inducing"] == 6
+    assert float(fitted.hyperparameters["noise"]) == pytest.approx(0.04)
+
+
+def test_files_of_another_problem_or_changed_by_hand_are_one_line(capsys, table, tmp_path):
+    call("minimize", "exam", "--budget", 1, "--state", "s.json", "--progress", "false")
+    told = refused(capsys, "minimize", "branin", "--state", "s.json", "--progress", "false")
+    assert "state of another problem" in told
+    assert "no state of an optimisation" in refused(capsys, "tell", table, 1.0)
+    state = json.loads((tmp_path / "s.json").read_text())
+    state["settings"]["colour"] = 1
+    (tmp_path / "s.json").write_text(json.dumps(state))
+    assert "unknown: colour" in refused(capsys, "ask", "s.json")
+    call("fit", table, "y", "gp", "--inference", "map")
+    settings = json.loads((tmp_path / "gp" / "gp.json").read_text())
+    del settings["kernel"]
+    (tmp_path / "gp" / "gp.json").write_text(json.dumps(settings))
+    assert "changed by hand" in refused(capsys, "predict", "gp", table)
+    (tmp_path / "gp" / "gp.json").write_text("[]")
+    assert "no Gaussian process of ours" in refused(capsys, "predict", "gp", table)
 
 
 def test_every_command_has_help(capsys):

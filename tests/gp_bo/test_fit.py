@@ -138,3 +138,20 @@ def test_a_warning_says_what_was_not_reached(surface: Data) -> None:
         patch.setattr(point, "climb", lambda f, u: climb_file.climb(f, u, max_steps=1))
         with pytest.warns(InferenceWarning, match="not reached"):
             fit_gp(*surface, inference="maximum_likelihood")
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_a_uniform_prior_has_the_peak_of_the_likelihood_inside_it(
+    surface: Data, restarts: int
+) -> None:
+    fixed = {"lengthscale": 0.4, "mean": 5.0, "noise": 0.04}
+    uniform = {**fixed, "variance": dist.Uniform(0.01, 1000.0)}
+    found = [
+        float(
+            fit_gp(*surface, inference=i, priors=p, scale=False, restarts=restarts).hyperparameters[
+                "variance"
+            ]
+        )
+        for i, p in (("map", uniform), ("maximum_likelihood", fixed))
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-3)

@@ -152,3 +152,20 @@ def test_what_is_no_kernel_is_refused_in_one_line(formula: str) -> None:
     with pytest.raises(UsageError, match="kernel") as caught:
         make_kernel(formula)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("formula", ["rbf", "matern12", "rational_quadratic + rbf"])
+def test_expanded_distances_give_the_same_covariance_and_gradient(formula: str) -> None:
+    kernel = make_kernel(formula)
+    X, Xs = _inputs(5, 3)
+    theta = _theta(kernel, 3, 2, 5)
+    found = []
+    for expanded in (False, True):
+        Z = Xs[1:].clone().requires_grad_()
+        K = kernel.covariance(theta, Pairs(X, Z, expanded=expanded))
+        (gradient,) = torch.autograd.grad(K.square().sum(), Z)
+        found.append((K, gradient))
+        own = kernel.covariance(theta, Pairs(X, X, expanded=expanded))
+        assert (own.diagonal(dim1=1, dim2=2) - kernel.variance(theta, X)).abs().max() < 1e-12
+    for a, b in zip(*found, strict=True):
+        assert (a - b).abs().max() < 1e-11

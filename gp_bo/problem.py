@@ -1,0 +1,116 @@
+"""A regression problem: data checked and scaled, and the model of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gp_bo.fitted import Array, as_inputs, as_outputs
+from gp_bo.kernels import Kernel, make_kernel
+from gp_bo.model import GPModel
+from gp_bo.scaling import Scaling
+from pyro_models import UsageError
+
+__all__ = ["Problem", "build_model", "regression_problem"]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What there is before any inference.
+
+    Attributes
+    ----------
+    gp
+        The model with its scaled data.
+    scaling
+        From original to scaled units.
+    X, y
+        The data in original units, (n, d) and (n,).
+    priors
+        As the user gave them.
+    """
+
+    gp: GPModel
+    scaling: Scaling
+    X: Tensor
+    y: Tensor
+    priors: Mapping[str, Any]
+
+
+def regression_problem(
+    X: Array,
+    y: Array,
+    *,
+    kernel: str | Kernel,
+    noise: str | float,
+    mean: str,
+    priors: Mapping[str, Any] | None,
+    scale: bool | None,
+) -> Problem:
+    """Check and scale the data and build the model; arguments as in :func:`gp_bo.fit_gp`.
+
+    Raises
+    ------
+    UsageError
+        If data, names or priors are wrong: one line says which.
+    """
+    X = as_inputs(X)
+    y = as_outputs(y, len(X))
+    if noise == 0:
+        X, y = _distinct(X, y)
+    if len(X) < 2:
+        raise UsageError(f"a Gaussian process needs at least two points; got {len(X)}")
+    priors = dict(priors or {})
+    scale = not priors if scale is None else scale
+    scaling = Scaling.of(X, y) if scale else Scaling.none(X.shape[1])
+    gp = build_model(X, y, kernel=kernel, mean=mean, noise=noise, priors=priors, scaling=scaling)
+    return Problem(gp, scaling, X, y, priors)
+
+
+def build_model(
+    X: Tensor,
+    y: Tensor,
+    *,
+    kernel: str | Kernel,
+    mean: str,
+    noise: str | float,
+    priors: Mapping[str, Any],
+    scaling: Scaling,
+) -> GPModel:
+    """The Pyro model of scaled data; arguments as in :func:`gp_bo.fit_gp`.
+
+    Raises
+    ------
+    UsageError
+        If the noise is neither learned nor a variance, or a name or prior does not fit.
+    """
+    priors = dict(priors)
+    if noise != "learned":
+        if isinstance(noise, str) or not 0 <= noise < math.inf:
+            raise UsageError(
+                f"noise is 'learned' or a variance, at least 0 and finite; got {noise!r}"
+            )
+        if "noise" in priors:
+            raise UsageError("a fixed noise has no prior: leave one of them out")
+        priors["noise"] = float(noise) / float(scaling.spread) ** 2
+    return GPModel(
+        scaling.inputs(X), scaling.outputs(y), kernel=make_kernel(kernel), mean=mean, priors=priors
+    )
+
+
+def _distinct(X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Each input once, in the order of first occurrence: a function has one output there."""
+    _, group = torch.unique(X, dim=0, return_inverse=True)
+    first = torch.full_like(group, len(X)).scatter_reduce(0, group, torch.arange(len(X)), "amin")
+    if bool((y != y[first[group]]).any()):
+        raise UsageError(
+            "one input has two different outputs, which a function without noise cannot have: "
+            "allow some noise"
+        )
+    kept = first[first < len(X)].sort().values
+    return X[kept], y[kept]
