@@ -56,7 +56,7 @@ def demo(
         )
         pairs[entry.key] = trained.pair
         sections.append(write_part(shown(entry, trained, data, rows[-1]), folder))
-    further = [
+    further: list[Callable[[], Part]] = [
         *_unseen(pairs, digits, num_particles=num_particles, seed=seed),
         *(partial(make, seed=seed) for make in parts),
     ]
