@@ -522,6 +522,7 @@ def test_one_label_may_be_shared_by_all_that_is_generated() -> None:
     [
         ("nope", {}, "unknown model 'nope': choose from vae"),
         ("vae", {"latent": 3}, "no option latent; it has latent_dim"),
+        ("vae", {"latent_dim": 2, "hidden": 400, "network": "conv"}, "hidden must be"),
         ("cvae", {}, "needs labels"),
         ("vae", {"likelihood": "nope"}, "unknown likelihood 'nope': choose from"),
         ("vae", {"likelihood_options": {"scale": 1.0}}, "likelihood cross_entropy"),
