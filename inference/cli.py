@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
@@ -48,7 +48,8 @@ def _complain(message: object) -> None:
     print(f"pyro-models: error: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def _parser() -> ArgumentParser:
+def _parser(named: Collection[str]) -> ArgumentParser:
+    """All commands by their summaries; options only of those named, for they take long to read."""
     parser = _Parser(
         prog="pyro-models", description="Learn and judge density models: Pyro model/guide pairs."
     )
@@ -56,6 +57,9 @@ def _parser() -> ArgumentParser:
     for name, function in COMMANDS.items():
         summary = (function.__doc__ or "").split("\n", maxsplit=1)[0]
         sub = _Parser(description=summary)
+        if name not in named:
+            subcommands.add_subcommand(name, sub, help=summary)
+            continue
         sub.add_argument("--config", action="config", help="YAML file with any of these options.")
         if name == "train":
             sub.add_argument(
@@ -130,9 +134,8 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakePart] = 
         0 if all went well, 2 for a mistake in its use, 130 if interrupted.
     """
     try:
-        parser = _parser()
         given = _with_flags(_with_preset(sys.argv[1:] if arguments is None else arguments))
-        chosen = parser.parse_args(given)
+        chosen = _parser(given).parse_args(given)
         options = chosen[chosen.command].as_dict()
         options.pop("config", None)
         if options.pop("preset", None) is not None:

@@ -149,8 +149,11 @@ def test_the_exact_guide_as_encoder_leaves_no_gap():
 @pytest.mark.parametrize(("guide", "images"), [("hmc", IMAGES), ("nuts", 2)])
 def test_chains_draw_from_the_exact_posterior(guide, images):
     ppca, x = model()
-    options = {"num_samples": 300, "num_chains": 4} if guide == "hmc" else {"warmup": 100}
-    posterior = infer(ppca, x[:images], mask=LEFT, guide=guide, guide_options=options)
+    options = {
+        "hmc": {"num_samples": 300, "num_chains": 4},
+        "nuts": {"num_samples": 150, "warmup": 60},
+    }
+    posterior = infer(ppca, x[:images], mask=LEFT, guide=guide, guide_options=options[guide])
     with torch.no_grad():
         exact = ppca.exact_posterior(x[:images], LEFT)
     error = (posterior.mean["z"] - exact.mean) / exact.stddev
