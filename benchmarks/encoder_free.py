@@ -94,7 +94,7 @@ def per_step(vae: VAE, x: Tensor, *, guide: str, steps: int, turns: int) -> None
     contestants: dict[str, Callable[[], object]] = {
         "hand-written, batched": lambda: _run(HandWritten(vae, x), steps),
         f"infer, {guide}": lambda: infer(
-            vae, x, guide=guide, stopping=never, max_steps=steps, lr=LR
+            vae, x, guide=guide, stopping=never, max_steps=steps, lr=LR, starts=0
         ),
     }
     seconds = in_turns(contestants, turns)

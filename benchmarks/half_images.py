@@ -1,7 +1,7 @@
 """The right half of MNIST digits, given the left: −log p(x_right | x_left) and squared errors.
 
 Test images binarised at 0.5. For the VAE log p(x_right | x_left) = log p(x) − log p(x_left), both
-by annealed importance sampling; beside it
+by annealed importance sampling from a guide fitted to each image; beside it
 
 * an exact mixture of Bernoulli products, learned by EM on all training images,
 * a CVAE that was trained for this one task: L_K, a lower bound (see ``--particles``),
@@ -45,6 +45,7 @@ def learned(pair: Pair, data: ImageData, epochs: int) -> Pair:
         lr=1e-3,
         schedule="CosineAnnealingLR",
         curve_size=0,
+        capture=True,
         progress=False,
     )
     return pair
@@ -96,8 +97,12 @@ def main() -> None:
     parser.add_argument("--run", help="run folder of a Bernoulli VAE (default: train one)")
     parser.add_argument("--cvae-run", help="run folder of a completion_cvae (default: train one)")
     parser.add_argument("--images", type=int, default=500, help="test images (default 500)")
-    parser.add_argument("--chains", type=int, default=16, help="of annealing (default 16)")
-    parser.add_argument("--temperatures", type=int, default=1000, help="of annealing (1000)")
+    parser.add_argument("--chains", type=int, default=8, help="of annealing (default 8)")
+    parser.add_argument("--temperatures", type=int, default=100, help="of annealing (100)")
+    parser.add_argument("--leapfrog", type=int, default=5, help="steps in a transition (5)")
+    parser.add_argument(
+        "--start", default="normal", help="guide that annealing starts at (default normal)"
+    )
     parser.add_argument("--components", type=int, default=200, help="of the mixture (default 200)")
     parser.add_argument("--particles", type=int, default=500, help="K of the CVAE's L_K (500)")
     parser.add_argument("--epochs", type=int, default=30, help="of what is trained here (30)")
@@ -118,6 +123,8 @@ def main() -> None:
         "method": "annealing",
         "num_chains": options.chains,
         "num_temperatures": options.temperatures,
+        "num_leapfrog": options.leapfrog,
+        "guide": options.start,
     }
     importance = {"method": "importance", "num_particles": options.particles}
 

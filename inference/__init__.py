@@ -1,33 +1,70 @@
 """q(z | x): how the unknown is learned, inferred and judged; pairs are known by their contract.
 
-``fit`` learns, ``evaluate`` and ``compare`` judge, ``sweep`` chooses settings, ``particles`` is
-what all are built on, ``figures`` draws.
+``fit`` learns; ``infer`` and ``complete`` find what was not seen; ``evaluate``, ``compare``,
+``evidence`` and ``compare_guides`` judge; ``sweep`` chooses settings; ``particles`` is what all are
+built on; ``figures`` draws.
 """
 
 from inference import figures
-from inference.evaluation import Comparison, Evaluation, Score, compare, evaluate
+from inference.evaluation import (
+    Comparison,
+    Evaluation,
+    GuideComparison,
+    Score,
+    bracket,
+    compare,
+    compare_guides,
+    diagnose,
+    evaluate,
+    evaluate_completion,
+    evidence,
+)
 from inference.learning import Fit, History, Run, Snapshots, fit
 from inference.particles import Particles, particles
-from inference.posterior import generate, latent_means, reconstruct
+from inference.posterior import (
+    Completion,
+    Posterior,
+    complete,
+    condition,
+    generate,
+    hmc,
+    infer,
+    latent_means,
+    reconstruct,
+    register_guide,
+)
 from inference.selection import Sweep, sweep
 
 __all__ = [
     "Comparison",
+    "Completion",
     "Evaluation",
     "Fit",
+    "GuideComparison",
     "History",
     "Particles",
+    "Posterior",
     "Run",
     "Score",
     "Snapshots",
     "Sweep",
+    "bracket",
     "compare",
+    "compare_guides",
+    "complete",
+    "condition",
+    "diagnose",
     "evaluate",
+    "evaluate_completion",
+    "evidence",
     "figures",
     "fit",
     "generate",
+    "hmc",
+    "infer",
     "latent_means",
     "particles",
     "reconstruct",
+    "register_guide",
     "sweep",
 ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
 from inference import commands, report
-from inference.section import MakeSection
+from inference.report import MakePart
 from pyro_models import UsageError
 from pyro_models.presets import preset_names, preset_path
 
@@ -48,7 +48,8 @@ def _complain(message: object) -> None:
     print(f"pyro-models: error: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def _parser() -> ArgumentParser:
+def _parser(named: Collection[str]) -> ArgumentParser:
+    """All commands by their summaries; options only of those named, for they take long to read."""
     parser = _Parser(
         prog="pyro-models", description="Learn and judge density models: Pyro model/guide pairs."
     )
@@ -56,6 +57,9 @@ def _parser() -> ArgumentParser:
     for name, function in COMMANDS.items():
         summary = (function.__doc__ or "").split("\n", maxsplit=1)[0]
         sub = _Parser(description=summary)
+        if name not in named:
+            subcommands.add_subcommand(name, sub, help=summary)
+            continue
         sub.add_argument("--config", action="config", help="YAML file with any of these options.")
         if name == "train":
             sub.add_argument(
@@ -68,7 +72,7 @@ def _parser() -> ArgumentParser:
             sub.add_argument("runs", nargs="+", help="Run folders.")
         own = set(inspect.signature(function).parameters)
         sub.add_function_arguments(
-            function, as_positional=name != "sweep", skip={"runs", "training", "sections"} & own
+            function, as_positional=name != "sweep", skip={"runs", "training", "parts"} & own
         )
         if name == "sweep":
             sub.add_function_arguments(commands.train, skip=NOT_SHARED | (own & _names_of("train")))
@@ -114,14 +118,14 @@ def _names(arguments: Sequence[str], option: str) -> bool:
     return any(a == f"--{option}" or a.startswith(starts) for a in arguments)
 
 
-def main(arguments: Sequence[str] | None = None, *, sections: Sequence[MakeSection] = ()) -> int:
+def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakePart] = ()) -> int:
     """Run the command line.
 
     Parameters
     ----------
     arguments
         What stands after ``pyro-models``; from the shell unless given.
-    sections
+    parts
         What else ``demo`` reports on, made by packages that build on this one.
 
     Returns
@@ -130,9 +134,8 @@ def main(arguments: Sequence[str] | None = None, *, sections: Sequence[MakeSecti
         0 if all went well, 2 for a mistake in its use, 130 if interrupted.
     """
     try:
-        parser = _parser()
         given = _with_flags(_with_preset(sys.argv[1:] if arguments is None else arguments))
-        chosen = parser.parse_args(given)
+        chosen = _parser(given).parse_args(given)
         options = chosen[chosen.command].as_dict()
         options.pop("config", None)
         if options.pop("preset", None) is not None:
@@ -141,7 +144,7 @@ def main(arguments: Sequence[str] | None = None, *, sections: Sequence[MakeSecti
             recorded = commands.recorded_options(options["out"])
             options = {**options, **{k: v for k, v in recorded.items() if not _names(given, k)}}
         if chosen.command == "demo":
-            options["sections"] = sections
+            options["parts"] = parts
         COMMANDS[chosen.command](**options)
     except UsageError as error:
         _complain(error)

@@ -2,14 +2,13 @@
 
 The command itself lives in ``inference.cli``. It is reached from here, by name and after the check,
 because another distribution may have put its own ``inference`` in that place. What stands above it,
-``gp_bo``, adds its section to the report from here too: ``inference`` knows nothing of it.
+``gp_bo``, adds its part to the report from here too: ``inference`` knows nothing of it.
 """
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from pyro_models.errors import UsageError
@@ -25,13 +24,13 @@ def main() -> int:
     except UsageError as error:
         print(f"pyro-models: error: {error}", file=sys.stderr)
         return 2
-    exit_code: int = import_module("inference.cli").main(sections=[_functions])
+    exit_code: int = import_module("inference.cli").main(parts=[_functions])
     return exit_code
 
 
-def _functions(folder: Path, *, seed: int) -> Any:
-    """The section on Gaussian processes, imported when it is made."""
-    return import_module("gp_bo.exam_section").exam_section(folder, seed=seed)
+def _functions(*, seed: int) -> Any:
+    """The part on Gaussian processes, imported when it is made."""
+    return import_module("gp_bo.exam_part").exam_part(seed=seed)
 
 
 if __name__ == "__main__":

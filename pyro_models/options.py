@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -32,12 +33,25 @@ def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[st
     UsageError
         Naming the option.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, skip=skip)
+    parser = _parser(cls, frozenset(skip))
+    given = {n: list(v) if isinstance(v, tuple) else v for n, v in options.items()}
+    try:
+        parser.parse_object(given)
+    except ArgumentError:
+        pass
+    else:
+        return
     kinds = inspect.signature(cls).parameters
-    for name, value in options.items():
+    for name, value in given.items():  # one by one, to name the option
         try:
-            parser.parse_object({name: list(value) if isinstance(value, tuple) else value})
+            parser.parse_object({name: value})
         except ArgumentError as error:
             kind = kinds[name].annotation
-            raise UsageError(f"{who}: {name} must be {kind}; got {value!r}") from error
+            raise UsageError(f"{who}: {name} must be {kind}; got {options[name]!r}") from error
+
+
+@cache  # to read a constructor's annotations takes longer than to build what it constructs
+def _parser(cls: type, skip: frozenset[str]) -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, skip=set(skip))
+    return parser

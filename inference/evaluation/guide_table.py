@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from inference.evaluation.diagnostics import RELIABLE
@@ -191,8 +193,9 @@ class GuideComparison:
     def __str__(self) -> str:
         return self.to_text()
 
-    def _repr_markdown_(self) -> str:
-        return self.to_markdown()
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        return self.to_html()
 
     def _cells(self) -> tuple[list[list[str]], list[str]]:
         """Texts of the cells, a letter where there is a reason, and the reasons."""
@@ -221,6 +224,7 @@ class GuideComparison:
         ]
         if self.evidence.kind == "lower bound":
             below.append("log p(x) is a lower bound in expectation, and so are the gaps to it.")
+            below += self._too_low()
         for row in self.rows:
             if row.best_of_family is not None:
                 below.append(
@@ -233,6 +237,21 @@ class GuideComparison:
             others = [r.name for r in self.rows if r.name != best and "elbo" not in r.absent]
             below += [f"{self.difference(name, best)}." for name in others]
         return below
+
+    def _too_low(self) -> list[str]:
+        """Where a guide's L_K shows that the evidence is too low."""
+        log_p = self.evidence.value
+        bounds = [r.importance_bound for r in self.rows if r.importance_bound is not None]
+        if not bounds:
+            return []
+        above = torch.stack([b.to(log_p) for b in bounds]).amax(0) - log_p
+        count = int((above > TOO_LOW).sum())
+        if count == 0:
+            return []
+        return [
+            f"log p(x) is too low for {count} of {len(log_p)} data: the L_K of a guide is up to "
+            f"{float(above.max()):.1f} nats higher. Anneal longer, or from that guide."
+        ]
 
     def to_text(self) -> str:
         """The table for a terminal."""
@@ -258,6 +277,22 @@ class GuideComparison:
         ]
         below = [f"- {text}".replace("|", "\\|") for text in self._below(notes)]
         return "\n".join([*lines, "", *below]) + "\n"
+
+    def to_html(self) -> str:
+        """The table as an HTML fragment."""
+        cells, notes = self._cells()
+        heads = "".join(f"<th>{html.escape(text)}</th>" for text in COLUMNS.values())
+        body = "".join(
+            f"<tr><th>{html.escape(name)}</th>"
+            + "".join(f"<td>{html.escape(text)}</td>" for text in line)
+            + "</tr>"
+            for name, *line in cells
+        )
+        below = "".join(f"<li>{html.escape(text)}</li>" for text in self._below(notes))
+        return (
+            f"<table><thead><tr><th>guide</th>{heads}</tr></thead><tbody>{body}</tbody></table>"
+            f'<ul class="notes">{below}</ul>'
+        )
 
     def to_csv(self) -> str:
         """One line per guide and quantity: value and standard error, or why there is none."""
@@ -303,6 +338,9 @@ class GuideComparison:
         return "estimate"
 
 
+TOO_LOW = 1.0
+"""Nats by which an L_K may exceed evidence that is a lower bound before the table says so."""
+
 UNITS = {
     "share_unreliable": "share of the data",
     "effective_sample_size": "particles, median over data",
@@ -316,8 +354,3 @@ def _number(quantity: str, value: float, error: float) -> str:
     digits = 2 if quantity == "share_unreliable" else digits
     spread = "" if math.isnan(error) else f" ± {error:.{digits}f}"
     return f"{round(value, digits) + 0.0:.{digits}f}{spread}"  # + 0.0: no minus before a zero
-
-
-def _plain(text: str) -> str:
-    """Text for a cell of a Markdown table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<")

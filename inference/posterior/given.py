@@ -47,6 +47,8 @@ class Given:
     prior
         Of every continuous site, in the order of the model: mean and scale of its prior, where the
         sites above it are at their means.
+    start
+        Where fits begin, and the prior's scales: see :func:`inference.posterior.start.begun`.
     """
 
     pair: Pair
@@ -54,6 +56,7 @@ class Given:
     mask: Tensor | None
     y: Tensor | None
     prior: Mapping[str, Moments]
+    start: Mapping[str, Moments]
 
     def __len__(self) -> int:
         return len(self.x)
@@ -65,10 +68,13 @@ class Given:
 
     def select(self, rows: Tensor | slice) -> Given:
         """Some of the data."""
-        prior = {n: Moments(m.mean[rows], m.scale[rows]) for n, m in self.prior.items()}
+        prior, start = (
+            {n: Moments(m.mean[rows], m.scale[rows]) for n, m in of.items()}
+            for of in (self.prior, self.start)
+        )
         mask = None if self.mask is None else self.mask[rows]
         y = None if self.y is None else self.y[rows]
-        return replace(self, x=self.x[rows], mask=mask, y=y, prior=prior)
+        return replace(self, x=self.x[rows], mask=mask, y=y, prior=prior, start=start)
 
 
 def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None = None) -> Given:
@@ -105,7 +111,8 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
     pair.likelihood.check(x, seen)
     y = labels_for(y if y is None or y.numel() > 1 else y.reshape(()), len(x), x.device)
     x = fill_unseen(x, seen)
-    return Given(pair, x, seen, y, _prior(pair, x, y=y, mask=seen))
+    prior = _prior(pair, x, y=y, mask=seen)
+    return Given(pair, x, seen, y, prior, start=prior)
 
 
 def is_real(support: constraints.Constraint) -> bool:

@@ -21,6 +21,7 @@ from inference.posterior.guides.rows import detached, is_per_datum, per_datum_si
 from inference.posterior.optimisation import Optimisation, Outcome, optimise
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Posterior
+from inference.posterior.start import begun
 from inference.undisturbed import device_of, evaluating, seeded, stream
 from pyro_models import Pair, UsageError
 
@@ -40,6 +41,7 @@ def infer(
     resample: int | None = None,
     num_particles: int = 1,
     estimator: str | None = None,
+    starts: int = 64,
     optimizer: str | Callable[..., Optimizer] = "Adam",
     lr: float | None = None,
     optimizer_options: Mapping[str, Any] | None = None,
@@ -80,6 +82,9 @@ def infer(
     estimator
         ``"path"`` or ``"kl"``, see :data:`inference.posterior.optimisation.OBJECTIVES`; that of the
         guide's family unless given.
+    starts
+        A fit begins where log p(x_seen, z) is highest among the prior's mean and so many draws
+        from the prior: a decoder may have modes that no gradient leads out of. 0: at the mean.
     optimizer, lr, optimizer_options
         An optimiser of ``torch.optim`` by name, class or function; it must treat every number on
         its own, as Adam does. The rate is that of the guide's family unless given.
@@ -125,6 +130,8 @@ def infer(
     chunk = max(1, max_elements // (numbers_per_particle(pair) * num_particles))
     with evaluating(pair), frozen(pair), seeded(stream(seed, "infer"), device_of(pair)):
         images = given(pair, x, mask=mask, y=y)
+        if family.fitted:
+            images = begun(images, starts=starts, seed=seed, max_elements=max_elements)
         module, outcome = _fitted(
             images,
             family,

@@ -277,8 +277,9 @@ def test_a_configuration_file_gives_options_and_the_command_line_wins():
     assert record["settings"]["epochs"] == 1
 
 
-@pytest.mark.parametrize("form", [["--preset", "{}"], ["--preset={}"]], ids=str)
-@pytest.mark.parametrize("name", ["amsterdam", "tsinghua"])
+@pytest.mark.parametrize(
+    ("name", "form"), [("amsterdam", ["--preset={}"]), ("tsinghua", ["--preset", "{}"])], ids=str
+)
 def test_a_preset_gives_options_and_those_after_it_win(name, form):
     preset = [part.format(name) for part in form]
     smaller = ["--options.hidden", "[7]"]

@@ -9,6 +9,7 @@ import pytest
 
 from inference import report
 from inference.learning import Run
+from inference.report import demonstration, models, unseen
 from pyro_models import UsageError
 
 
@@ -45,9 +46,12 @@ def short(monkeypatch):
             if entry.options.get("network") != "conv" and "hidden" in entry.options
             else entry.options,
         )
-        for entry in report.ENTRIES
+        for entry in models.ENTRIES
     )
-    monkeypatch.setattr(report, "ENTRIES", entries)
+    monkeypatch.setattr(demonstration, "ENTRIES", entries)
+    monkeypatch.setattr(unseen, "IMAGES", 8)
+    monkeypatch.setattr(unseen, "HALF_SEEN", 8)
+    monkeypatch.setattr(unseen, "ANNEALING", {**unseen.ANNEALING, "num_temperatures": 2})
     return entries
 
 
@@ -59,7 +63,7 @@ def test_the_page_holds_what_it_promises(short, tmp_path, capsys):
     text = (folder / "index.html").read_text()
     page.feed(text)
     assert page.open == []
-    assert len(page.images) == sum(1 + len(entry.draw) for entry in short)
+    assert len(page.images) == sum(1 + len(entry.draw) for entry in short) + 3
     assert len(set(page.images)) == len(page.images)
     for name in page.images:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
@@ -73,6 +77,8 @@ def test_the_page_holds_what_it_promises(short, tmp_path, capsys):
     for entry in short:
         assert f'<section id="{entry.key}">' in text
         assert Run(folder / "runs" / entry.key).load_pair().config()["data_shape"] == [1, 8, 8]
+    for title in ("Without the encoder", "Half of an image"):
+        assert title in page.text
     lines = list(csv.DictReader(io.StringIO((folder / "comparison.csv").read_text())))
     assert {line["name"] for line in lines} == set(table.rows)
     assert (folder / "comparison.md").read_text() == table.to_markdown()
@@ -87,7 +93,8 @@ def test_the_page_holds_what_it_promises(short, tmp_path, capsys):
 
 
 def test_a_report_is_replaced_only_with_force(short, monkeypatch, tmp_path):
-    monkeypatch.setattr(report, "ENTRIES", [replace(short[-1], draw={})])
+    monkeypatch.setattr(demonstration, "ENTRIES", [replace(short[-1], draw={})])
+    monkeypatch.setattr(demonstration, "_unseen", lambda *_, **__: [])
     folder = tmp_path / "report"
     report.demo(str(folder), num_particles=1, progress=False)
     (folder / "figures" / "stale.png").touch()

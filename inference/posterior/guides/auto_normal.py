@@ -33,14 +33,14 @@ class AutoNormalGuide(nn.Module):
     given
         Whose latents it is for.
     scale
-        Standard deviations to begin with; the means are the prior's.
+        Standard deviations to begin with; the means are where fits begin.
     """
 
     def __init__(self, given: Given, *, scale: float = 0.1) -> None:
         super().__init__()
         discrete = [n for n, site in given.pair.latent_sites.items() if site.discrete]
         model = poutine.block(given.pair.model, hide=discrete)
-        start = init_to_value(values={n: m.mean for n, m in given.prior.items()})
+        start = init_to_value(values={n: m.mean for n, m in given.start.items()})
         auto = AutoNormal(
             model, init_loc_fn=start, init_scale=float(check_scale(scale)), create_plates=_plate
         )

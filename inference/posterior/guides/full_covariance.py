@@ -123,10 +123,10 @@ def _event(q: TriangularNormal, shape: torch.Size) -> dist.TorchDistribution:
 
 
 def _make(given: Given, *, scale: float = 0.1) -> FullCovarianceGuide:
-    """Start at the prior's means, with its scales times ``scale`` and no correlation."""
-    scales = side_by_side({n: m.scale for n, m in given.prior.items()}) * check_scale(scale)
-    loc = side_by_side({n: m.mean for n, m in given.prior.items()})
-    shapes = {name: m.mean.shape[1:] for name, m in given.prior.items()}
+    """The prior's scales times ``scale``, uncorrelated, around where fits begin."""
+    scales = side_by_side({n: m.scale for n, m in given.start.items()}) * check_scale(scale)
+    loc = side_by_side({n: m.mean for n, m in given.start.items()})
+    shapes = {name: m.mean.shape[1:] for name, m in given.start.items()}
     return FullCovarianceGuide(shapes, loc, torch.diag_embed(scales))
 
 

@@ -81,7 +81,7 @@ def covariance_factor(precision: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _make(given: Given) -> PointGuide:
-    """Start the search for the mode at the prior's means."""
+    """The search for the mode begins at the start."""
     return make_point(given)
 
 

@@ -11,7 +11,7 @@ from torch.distributions.kl import register_kl
 
 from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
-from inference.posterior.guides.normal import start_at_prior
+from inference.posterior.guides.normal import start_of
 from pyro_models import UsageError
 from pyro_models.pair import data_plate
 
@@ -44,7 +44,7 @@ class LowRankGuide(nn.Module):
     Parameters
     ----------
     given
-        Whose latents it is for; it starts at the prior's means.
+        Whose latents it is for; it begins at their start.
     rank
         Columns of W; no more than a site has dimensions are used.
     scale
@@ -55,7 +55,7 @@ class LowRankGuide(nn.Module):
         super().__init__()
         if rank < 1:
             raise UsageError(f"rank must be at least 1; got {rank}")
-        start = start_at_prior(given, scale)
+        start = start_of(given, scale)
         several = [name for name, m in start.items() if m.mean.dim() != 2]
         if several:
             raise UsageError(f"the guide low_rank is of vectors, and {several[0]} is none")

@@ -14,7 +14,7 @@ from inference.posterior.guides.family import Family
 from pyro_models import UsageError
 from pyro_models.pair import data_plate
 
-__all__ = ["NORMAL", "NormalGuide", "check_scale", "start_at_prior"]
+__all__ = ["NORMAL", "NormalGuide", "check_scale", "start_of"]
 
 
 class NormalGuide(nn.Module):
@@ -65,15 +65,15 @@ def check_scale(scale: float) -> float:
     return scale
 
 
-def start_at_prior(given: Given, scale: float) -> dict[str, Moments]:
-    """The prior's means, and its scales times ``scale``."""
+def start_of(given: Given, scale: float) -> dict[str, Moments]:
+    """Where fits begin, and the prior's scales times ``scale``."""
     share = check_scale(scale)
-    return {name: Moments(m.mean, m.scale * share) for name, m in given.prior.items()}
+    return {name: Moments(m.mean, m.scale * share) for name, m in given.start.items()}
 
 
 def _make(given: Given, *, scale: float = 0.1) -> NormalGuide:
-    """Start at the prior's means with its scales times ``scale``."""
-    return NormalGuide(start_at_prior(given, scale))
+    """The prior's scales times ``scale``, around where fits begin."""
+    return NormalGuide(start_of(given, scale))
 
 
 NORMAL = Family(_make)

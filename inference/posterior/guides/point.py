@@ -49,8 +49,8 @@ class PointGuide(nn.Module):
 
 
 def make_point(given: Given) -> PointGuide:
-    """Start at the prior's means."""
-    return PointGuide({name: m.mean for name, m in given.prior.items()})
+    """A point where fits begin."""
+    return PointGuide({name: m.mean for name, m in given.start.items()})
 
 
 POINT = Family(make_point, density=False, objective="log_joint")

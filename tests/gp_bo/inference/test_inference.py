@@ -19,8 +19,6 @@ from gp_bo.kernels import Pairs, make_kernel
 from gp_bo.model import GPModel
 from pyro_models import UsageError
 
-pytestmark = pytest.mark.slow  # chains of a Gaussian process: minutes
-
 LINE = {"lengthscale": 0.3, "variance": 0.5, "noise": 0.05}
 
 

@@ -11,8 +11,6 @@ from gp_bo.optimise.algorithm1_figure import algorithm1_figure
 from inference.undisturbed import stream
 from pyro_models import UsageError
 
-pytestmark = pytest.mark.slow  # chains of a Gaussian process: minutes
-
 QUICK = {"inference": "laplace", "num_draws": 30, "restarts": 2}
 
 # what they say of themselves is tested with NUTS

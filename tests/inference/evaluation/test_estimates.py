@@ -50,7 +50,7 @@ def test_the_bound_rises_with_particles_towards_the_evidence(ppca):
     pair, x = ppca
     truth = float(exact_log_prob(pair, x).mean())
     bounds, errors = [], []
-    for K, repeats in ((1, 300), (3, 200), (10, 100), (100, 30), (3000, 3)):
+    for K, repeats in ((1, 100), (3, 70), (10, 40), (100, 15), (3000, 2)):
         found = torch.stack(
             [log_weights(pair, x, num_particles=K).bound.mean() for _ in range(repeats)]
         )
@@ -85,13 +85,13 @@ def test_the_elbo_is_the_evidence_less_the_divergence_of_the_guide(ppca):
     assert 0.6 < standardised.std() < 1.5
 
 
-@pytest.mark.parametrize("quantity", ["elbo", "bound"])
-def test_the_reported_error_is_the_spread_over_repeats(ppca, quantity):
+def test_the_reported_error_is_the_spread_over_repeats(ppca):
     pair, x = ppca
     repeats = [log_weights(pair, x, num_particles=400) for _ in range(100)]
-    spread = torch.stack([getattr(r, quantity) for r in repeats]).std(0)
-    reported = torch.stack([getattr(r, f"{quantity}_error") for r in repeats]).mean(0)
-    assert float(reported.mean() / spread.mean()) == pytest.approx(1, abs=0.15)
+    for quantity in ("elbo", "bound"):
+        spread = torch.stack([getattr(r, quantity) for r in repeats]).std(0)
+        reported = torch.stack([getattr(r, f"{quantity}_error") for r in repeats]).mean(0)
+        assert float(reported.mean() / spread.mean()) == pytest.approx(1, abs=0.15), quantity
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

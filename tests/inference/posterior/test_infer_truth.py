@@ -1,5 +1,6 @@
 """Every family of guides against PPCA, whose posterior and evidence are known exactly."""
 
+import math
 from functools import cache
 
 import pytest
@@ -100,7 +101,10 @@ def test_a_flow_keeps_what_its_normal_had_reached():
     assert (log_p - bound.value).mean() < 0.05
     draws = posterior.sample(4000)["z"]
     error = (draws.mean(0) - exact.mean) / exact.stddev
-    assert error.abs().max() < 0.15
+    assert error.square().mean().sqrt() < 0.15
+    # of a Normal p: |E_q z_d − E_p z_d| ≤ σ_d √(2 KL(q ‖ p)) (Talagrand); here with draws' noise
+    gap = (log_p - bound.value + 4 * bound.standard_error).clamp(min=0)
+    assert (error.abs() < (2 * gap).sqrt().unsqueeze(-1) + 4 / math.sqrt(4000)).all()
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -145,8 +149,11 @@ def test_the_exact_guide_as_encoder_leaves_no_gap():
 @pytest.mark.parametrize(("guide", "images"), [("hmc", IMAGES), ("nuts", 2)])
 def test_chains_draw_from_the_exact_posterior(guide, images):
     ppca, x = model()
-    options = {"num_samples": 300, "num_chains": 4} if guide == "hmc" else {"warmup": 100}
-    posterior = infer(ppca, x[:images], mask=LEFT, guide=guide, guide_options=options)
+    options = {
+        "hmc": {"num_samples": 300, "num_chains": 4},
+        "nuts": {"num_samples": 150, "warmup": 60},
+    }
+    posterior = infer(ppca, x[:images], mask=LEFT, guide=guide, guide_options=options[guide])
     with torch.no_grad():
         exact = ppca.exact_posterior(x[:images], LEFT)
     error = (posterior.mean["z"] - exact.mean) / exact.stddev
@@ -161,7 +168,7 @@ def test_chains_draw_from_the_exact_posterior(guide, images):
 def test_resampled_draws_are_of_the_posterior_and_not_of_the_proposal(seed):
     _, exact = truth(True)
     proposal = fitted("auto_normal", True)
-    posterior = proposal.resampled(4000, seed=seed)
+    posterior = proposal.resampled(20_000, seed=seed)
     assert posterior.proposal is proposal
     assert not posterior.density
     draws = posterior.guide.draws["z"]

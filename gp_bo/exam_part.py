@@ -1,9 +1,8 @@
-"""Copenhagen's examination in short, as a section of the report."""
+"""Copenhagen's examination in short, as a part of the report."""
 
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import torch
 
@@ -13,19 +12,16 @@ from gp_bo.fit import InferenceWarning
 from gp_bo.fitted import FittedGP
 from gp_bo.optimise.algorithm1 import Algorithm1, algorithm1, exam_grid
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
-from inference.commands.files import save_figure
-from inference.section import Section
+from inference.report import Part
 
-__all__ = ["exam_section"]
+__all__ = ["exam_part"]
 
 
-def exam_section(folder: str | Path, *, turns: int = 5, draws: int = 500, seed: int = 0) -> Section:
+def exam_part(*, turns: int = 5, draws: int = 500, seed: int = 0) -> Part:
     """The function-fitting task with one seed: NUTS on p(θ | D), m ± 2√v, and Algorithm 1.
 
     Parameters
     ----------
-    folder
-        Of the report; figures go to ``figures`` in it.
     turns
         T of Algorithm 1.
     draws
@@ -38,7 +34,7 @@ def exam_section(folder: str | Path, *, turns: int = 5, draws: int = 500, seed: 
         fitted = fit_exam(num_draws=draws, seed=seed)
     exact = fit_exam(inference="quadrature")
     run = algorithm1(turns, seed=seed)
-    drawn = {
+    figures = {
         f"{draws} draws of p(θ | D) by NUTS, over quadrature": hyper_scatter(
             fitted, reference=exact
         ),
@@ -47,21 +43,15 @@ def exam_section(folder: str | Path, *, turns: int = 5, draws: int = 500, seed: 
         ),
         f"Algorithm 1 at its last turn, k = {turns}": algorithm1_figure(run, turns=(turns,)),
     }
-    names = ("hyper-posterior", "fit", "algorithm-1")
-    figures = {}
-    for name, (caption, figure) in zip(names, drawn.items(), strict=True):
-        path = Path(folder) / "figures" / f"functions-{name}.png"
-        save_figure(figure, path)
-        figures[caption] = path
-    return Section(
+    return Part(
         key="functions",
         title="Functions: a fully Bayesian Gaussian process",
-        text=(
+        words=(
             "Five noise-free values of f(x) = sin 20x + 2 cos 14x − 2 sin 6x, an RBF kernel whose "
             "length-scale and variance have log-normal priors and are drawn by NUTS; then "
             f"Algorithm 1, Thompson sampling on 200 points, for k = 0 … {turns}. Seed {seed}."
         ),
-        lines=[*_quality(fitted, exact), _held(fitted), _search(run)],
+        numbers=(*_quality(fitted, exact), _held(fitted), _search(run)),
         figures=figures,
     )
 

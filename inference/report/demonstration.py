@@ -1,0 +1,96 @@
+"""``pyro-models demo``: learn models of the bundled digits, infer with them, judge and report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from inference.evaluation import Comparison, Evaluation, compare, evaluate
+from inference.learning.files import write_atomically
+from inference.report.models import ENTRIES, learn, shown
+from inference.report.page import write_page, write_part
+from inference.report.part import MakePart, Part
+from inference.report.unseen import completions_part, guides_part
+from pyro_models import ImageData, Pair, UsageError, load_data
+
+__all__ = ["demo"]
+
+MARKER = ".pyro-models-report"
+VAE = "gaussian-vae"
+OF_DENSITIES = {"VAE": VAE, "PPCA": "ppca", "GMM": "gmm"}  # of the same pixels: one column
+
+
+def demo(
+    out: str = "report",
+    num_particles: int = 500,
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = True,
+    *,
+    parts: Sequence[MakePart] = (),
+) -> Comparison:
+    """Learn six models of the bundled digits, infer with them, judge both, and write a page.
+
+    Args:
+        out: Folder for index.html, tables, figures and run folders.
+        num_particles: K of the importance-sampled bounds.
+        seed: Of everything.
+        force: Replace a report that is there.
+        progress: Show progress bars.
+        parts: What else the page shows, made by other packages; not an option of the command.
+    """
+    folder = _make_way(Path(out), force=force)
+    digits = load_data("digits")
+    pairs: dict[str, Pair] = {}
+    rows: list[Evaluation] = []
+    sections: list[str] = []
+    for entry in tqdm(ENTRIES, desc="models", unit="model", disable=not progress):
+        data = digits.with_preparation(entry.preparation)
+        trained = learn(entry, data, folder, seed=seed, progress=progress)
+        rows.append(
+            evaluate(trained.pair, data, num_particles=num_particles, name=entry.title, seed=seed)
+        )
+        pairs[entry.key] = trained.pair
+        sections.append(write_part(shown(entry, trained, data, rows[-1]), folder))
+    further: list[Callable[[], Part]] = [
+        *_unseen(pairs, digits, num_particles=num_particles, seed=seed),
+        *(partial(make, seed=seed) for make in parts),
+    ]
+    for work in tqdm(further, desc="inference", unit="part", disable=not progress):
+        sections.append(write_part(work(), folder))
+    table = compare(rows)
+    write_atomically(folder / "comparison.csv", table.to_csv())
+    write_atomically(folder / "comparison.md", table.to_markdown())
+    write_page(table, sections, folder)
+    print(table.to_text())
+    print(f"report: {folder / 'index.html'}")
+    return table
+
+
+def _unseen(
+    pairs: Mapping[str, Pair], digits: ImageData, *, num_particles: int, seed: int
+) -> list[Callable[[], Part]]:
+    """What is inferred with the models that were learned."""
+    densities = digits.with_preparation("dequantised")
+    several = {name: pairs[key] for name, key in OF_DENSITIES.items()}
+    return [
+        lambda: guides_part(pairs[VAE], densities, num_particles=num_particles, seed=seed),
+        lambda: completions_part(several, densities, seed=seed),
+    ]
+
+
+def _make_way(folder: Path, *, force: bool) -> Path:
+    """An empty folder that is marked as a report."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not (folder / MARKER).is_file():
+            raise UsageError(f"{folder} is there and is not a report: name another folder")
+        if not force:
+            raise UsageError(f"{folder} holds a report: replace it with --force, or name another")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).touch()
+    return folder

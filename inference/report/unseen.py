@@ -1,0 +1,79 @@
+"""Two parts of the report on what was not seen: latents without the encoder, half an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from inference import figures
+from inference.evaluation import compare, compare_guides, evaluate_completion
+from inference.posterior import complete, infer
+from inference.report.part import Part
+from pyro_models import ImageData, Pair
+from pyro_models.pair import Exact
+
+__all__ = ["completions_part", "guides_part"]
+
+IMAGES = 100
+HALF_SEEN = 50
+ANNEALING = {"method": "annealing", "num_chains": 8, "num_temperatures": 100}
+
+
+def guides_part(pair: Pair, data: ImageData, *, num_particles: int, seed: int) -> Part:
+    """Three guides of one model: the encoder's, and two fitted to each image by itself."""
+    x = data.prepared("test", seed=seed, limit=IMAGES).x
+    fitted = [infer(pair, x, guide=guide, seed=seed) for guide in ("normal", "full_covariance")]
+    table = compare_guides(
+        pair,
+        x,
+        guides=["encoder", *fitted],
+        num_particles=num_particles,
+        evidence_options={**ANNEALING, "guide": "encoder"},
+        seed=seed,
+    )
+    return Part(
+        "guides",
+        "Without the encoder",
+        f"The VAE with the Gaussian likelihood, frozen. Its latents for {len(x)} test images are "
+        "inferred by the encoder, and by a guide of each image's own, fitted to all images in one "
+        "call. What lies between a guide's ELBO and log p(x), which annealed importance sampling "
+        "finds, is what its family lacks and what the encoder loses against the best of the "
+        "family.",
+        numbers=tuple(str(table.difference(q.name, "encoder")) + "." for q in fitted),
+        figures={
+            "what each guide loses": figures.guide_gaps(table),
+            "decoded from latents fitted to each image, and from the encoder's": (
+                figures.encoder_free(fitted[0], rows=6)
+            ),
+        },
+        table=table.to_html(),
+    )
+
+
+def completions_part(pairs: Mapping[str, Pair], data: ImageData, *, seed: int) -> Part:
+    """The right half of test images from the left, by models of the same pixels."""
+    x = data.prepared("test", seed=seed, limit=HALF_SEEN).x
+    completed = {name: complete(pair, x[:8], "left", seed=seed) for name, pair in pairs.items()}
+    rows = [
+        evaluate_completion(
+            pair,
+            data,
+            "left",
+            limit=HALF_SEEN,
+            evidence_options={} if isinstance(pair, Exact) else ANNEALING,
+            name=f"{name}, {completed[name].guide}",
+            seed=seed,
+        )
+        for name, pair in pairs.items()
+    ]
+    return Part(
+        "completions",
+        "Half of an image",
+        f"The left half of {len(x)} test images is seen. PPCA and the mixture know the "
+        "distribution of the other half exactly; the VAE, never trained for it, infers its "
+        "latents from the seen pixels alone. All three are densities of the same pixels, so their "
+        "numbers share a column.",
+        figures={
+            "right half from the left": figures.completions(completed, x[:8], samples=1),
+        },
+        table=compare(rows).to_html(),
+    )
