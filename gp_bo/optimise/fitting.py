@@ -17,6 +17,7 @@ from gp_bo.inference import INFERENCES
 from gp_bo.kernels import Pairs, log_normal, make_kernel
 from gp_bo.means import mean_values
 from gp_bo.optimise.surrogate import Surrogate
+from gp_bo.sparse import SPARSE, SparseGP
 from pyro_models import UsageError
 
 __all__ = ["DEFAULTS", "check_gp_options", "fit_surrogate", "surrogate_of"]
@@ -37,7 +38,14 @@ def surrogate_of(fitted: FittedGP, *, draws: int | None = None) -> Surrogate:
     draws
         At most so many of them: evenly spaced in their order, or, where they have weights, as
         often as their weight says (systematic resampling).
+
+    Raises
+    ------
+    UsageError
+        If it is a sparse one, whose acquisition would cost as much as an exact one's.
     """
+    if isinstance(fitted, SparseGP):
+        raise UsageError(f"a surrogate conditions on every row: fit with another than {SPARSE!r}")
     theta = fitted.scaled_hyperparameters
     keep = _evenly(fitted.weights, draws)
     theta = {name: value[keep].detach() for name, value in theta.items()}
