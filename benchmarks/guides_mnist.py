@@ -18,7 +18,6 @@ import argparse
 import math
 import time
 
-import torch
 from torch import Tensor
 
 from inference import Run, bracket, evidence, infer
