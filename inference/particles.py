@@ -37,8 +37,8 @@ __all__ = [
     "weigh",
 ]
 
-MAX_ELEMENTS = 2**24
-"""Numbers that one chunk's reconstructions may hold, unless told otherwise."""
+MAX_ELEMENTS = 2**22
+"""Numbers that one chunk's reconstructions may hold, unless told otherwise: fastest in caches."""
 
 _PARTICLE_DIM = -2
 _ENUMERATION_DIM = -3

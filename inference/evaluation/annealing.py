@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inference.particles import effective_sample_size, log_mean_exp
+from inference.particles import MAX_ELEMENTS, effective_sample_size, log_mean_exp
 from inference.posterior.target import At, Target
-from inference.posterior.transition import CHUNK, transition
+from inference.posterior.transition import transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
 
@@ -117,7 +117,7 @@ def anneal(
     num_pilots: int = 4,
     target_acceptance: float = 0.65,
     seed: int = 0,
-    max_elements: int = CHUNK,
+    max_elements: int = MAX_ELEMENTS,
     progress: Callable[[int], object] | None = None,
 ) -> Annealed:
     """Annealed importance sampling with HMC transitions, images × chains at once.

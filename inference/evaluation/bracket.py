@@ -18,9 +18,9 @@ from pyro import poutine
 from torch import Tensor
 
 from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
-from inference.particles import log_mean_exp
+from inference.particles import MAX_ELEMENTS, log_mean_exp
 from inference.posterior.target import Target, condition
-from inference.posterior.transition import CHUNK, transition
+from inference.posterior.transition import transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 
@@ -144,7 +144,7 @@ def reversed_weights(
     *,
     num_leapfrog: int = 10,
     seed: int = 0,
-    max_elements: int = CHUNK,
+    max_elements: int = MAX_ELEMENTS,
 ) -> Tensor:
     """log w of chains that run from exact posterior draws back to q, (C, B), nats.
 

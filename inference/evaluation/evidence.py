@@ -19,7 +19,6 @@ from inference.learning.settings import check_seed
 from inference.particles import MAX_ELEMENTS
 from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
-from inference.posterior.transition import CHUNK
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.pair import Exact, pixel_mask
@@ -176,7 +175,7 @@ def evidence(
     used = _best(pair) if method == "best" else method
     if isinstance(guide, str):
         guide = infer(pair, x, mask=mask, y=y, guide=guide, seed=seed, progress=progress)
-    limit = max_elements or (MAX_ELEMENTS if used in ("exact", "importance") else CHUNK)
+    limit = max_elements or MAX_ELEMENTS
     with tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar:
         if used == "exact":
             found = _exact(pair, x, mask, limit)

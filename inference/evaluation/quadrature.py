@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inference.particles import MAX_ELEMENTS
 from inference.posterior.target import Target
-from inference.posterior.transition import CHUNK
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
 
@@ -53,7 +53,7 @@ def quadrature(
     nodes: int = 65,
     max_nodes: int = 513,
     tolerance: float = 1e-3,
-    max_elements: int = CHUNK,
+    max_elements: int = MAX_ELEMENTS,
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> Quadrature:
@@ -195,7 +195,7 @@ def quadrature_kl(
     log_evidence: Tensor,
     *,
     nodes: int = 129,
-    max_elements: int = CHUNK,
+    max_elements: int = MAX_ELEMENTS,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """KL(q(z | x) ‖ p(z | x_seen)) = ∫ q (log q − log p(x_seen, z)) dz + log p(x_seen), on a grid.

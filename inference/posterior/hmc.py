@@ -10,8 +10,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from inference.particles import MAX_ELEMENTS
 from inference.posterior.target import Target
-from inference.posterior.transition import CHUNK, Transition, transition
+from inference.posterior.transition import Transition, transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
 
@@ -128,7 +129,7 @@ def hmc(
     scale: Tensor | None = None,
     start: Tensor | None = None,
     seed: int = 0,
-    max_elements: int = CHUNK,
+    max_elements: int = MAX_ELEMENTS,
     progress: Callable[[int], object] | None = None,
 ) -> Draws:
     """Draw from the posterior of every datum.

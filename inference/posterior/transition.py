@@ -14,10 +14,7 @@ from torch import Tensor
 
 from inference.posterior.target import At, Target
 
-__all__ = ["CHUNK", "Transition", "transition"]
-
-CHUNK = 2**22
-"""Numbers that one chunk's reconstructions may hold, unless told otherwise."""
+__all__ = ["Transition", "transition"]
 
 
 @dataclass(frozen=True)
