@@ -51,12 +51,12 @@ def main() -> None:
     print(f"{data.name} test, the first {len(x):,}, {data.preparation} pixels; {options.run}")
 
     began = time.perf_counter()
-    encoder = infer(pair, x, guide="encoder", **seed).elbo(options.draws).value
+    encoder = infer(pair, x, guide="encoder", **seed).elbo(num_particles=options.draws).value
     line("ELBO, encoder", encoder, began)
     for guide in options.guides:
         began = time.perf_counter()
         fitted = infer(pair, x, guide=guide, progress=True, **seed)
-        bound = fitted.elbo(options.draws).value
+        bound = fitted.elbo(num_particles=options.draws).value
         line(f"ELBO, {guide} ({int(fitted.steps.median())} steps)", bound, began)
         line("  minus the encoder's", bound - encoder, began)
 
