@@ -121,7 +121,7 @@ class FlowGuide(nn.Module):
     """q(z) = Π_b of :class:`SplineFlow`, every site on its own.
 
     All is relative to the Normal N(m, C Cᵀ) that it starts as, so that one learning rate suits wide
-    posteriors and narrow ones: μ = m + C δ and T = C D (I + strictly lower part).
+    posteriors and narrow ones: μ = m + C δ and T = C D (I + Λ/√d), Λ strictly lower, d latents.
 
     Parameters
     ----------
@@ -161,12 +161,13 @@ class FlowGuide(nn.Module):
         with data_plate(x, n, x):
             for i, name in enumerate(self.sites):
                 m, C = self.get_buffer(f"m_{i}"), self.get_buffer(f"C_{i}")
-                lower, turn = self.lower[name].unbind(1)
+                lower, turn = (self.lower[name] / math.sqrt(m.shape[1])).unbind(1)
                 eye = torch.eye(m.shape[1], dtype=m.dtype, device=m.device)
                 scale = self.log_scale[name].exp().unsqueeze(-1)
                 T = C @ (scale * (turn.tril(-1) + eye))
                 loc = m + (C @ self.shift[name].unsqueeze(-1)).squeeze(-1)
-                splines = _SLOWER * self.splines[name].transpose(0, 1)
+                slower = _SLOWER / math.sqrt(m.shape[1])
+                splines = slower * self.splines[name].transpose(0, 1)
                 pyro.sample(name, SplineFlow(loc, T, lower, splines))
 
 

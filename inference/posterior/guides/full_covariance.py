@@ -40,8 +40,11 @@ def _kl_from_independent(q: TriangularNormal, p: Independent) -> Tensor:
 class FullCovarianceGuide(nn.Module):
     """q(z) = Π_b N(z_b; μ_b, L_b L_bᵀ), z_b all continuous sites of a datum side by side.
 
-    L = D (I + strictly lower part), D diagonal and positive. Several sites are sampled one after
-    the other, each from its Normal given those before: with rows of L split by site,
+    L = D (I + Λ/√d) for d latents, D diagonal and positive, Λ strictly lower. A step moves every
+    entry of Λ by about the learning rate, and so a row of L by that times D, however many entries
+    it has; without √d rows of fifty noisy entries make L too ill-conditioned for float32. Several
+    sites are sampled one after the other, each from its Normal given those before: with rows of L
+    split by site,
 
     q(z_i | z_<i) = N(μ_i + Σ_{j<i} L_ij ε_j, L_ii L_iiᵀ), z_i = μ_i + Σ_{j≤i} L_ij ε_j.
 
@@ -61,12 +64,14 @@ class FullCovarianceGuide(nn.Module):
         self.loc = nn.Parameter(loc.clone())
         diagonal = scale_tril.diagonal(dim1=-2, dim2=-1)
         self.log_diagonal = nn.Parameter(diagonal.log())
-        self.lower = nn.Parameter((scale_tril / diagonal.unsqueeze(-1)).tril(-1))
+        lower = (scale_tril / diagonal.unsqueeze(-1)).tril(-1)
+        self.lower = nn.Parameter(lower * math.sqrt(loc.shape[-1]))
 
     def scale_tril(self) -> Tensor:
         """L, (B, D, D)."""
         diagonal = self.log_diagonal.exp()
-        return self.lower.tril(-1) * diagonal.unsqueeze(-1) + torch.diag_embed(diagonal)
+        rows = diagonal.unsqueeze(-1) / math.sqrt(self.loc.shape[-1])
+        return self.lower.tril(-1) * rows + torch.diag_embed(diagonal)
 
     def forward(
         self,

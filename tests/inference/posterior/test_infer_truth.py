@@ -107,6 +107,18 @@ def test_a_flow_keeps_what_its_normal_had_reached():
     assert (error.abs() < (2 * gap).sqrt().unsqueeze(-1) + 4 / math.sqrt(4000)).all()
 
 
+@pytest.mark.parametrize("guide", ["full_covariance", "flow"])
+def test_many_latents_in_float32_stay_well_conditioned(guide):
+    """1,225 noisy numbers below the diagonal: what one-sample gradients do to them is bounded."""
+    if guide == "flow":
+        pytest.importorskip("zuko")
+    x = load_data("digits", preparation="dequantised").prepared("train").x
+    ppca = PPCA.maximum_likelihood(x, latent_dim=50)
+    found = infer(ppca, x[:4], guide=guide, stopping=Plateau(window=25)).elbo(num_particles=200)
+    gap = ppca.exact_log_prob(x[:4]).detach() - found.value
+    assert (gap.abs() < 1.0 + 4 * found.standard_error).all()
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_laplace_is_exact_where_the_posterior_is_normal(half):
     log_p, exact = truth(half)
