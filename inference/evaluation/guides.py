@@ -146,8 +146,11 @@ class _Fit:
 
     def __call__(self, guide: str | Family | nn.Module | Posterior) -> Posterior:
         if isinstance(guide, Posterior):
-            if len(guide) != len(self.x) or guide.pair is not self.pair:
-                raise UsageError(f"the posterior {guide.name} is of another pair or other data")
+            if not guide.given.holds(self.pair, self.x, mask=self.mask, y=self.y):
+                raise UsageError(
+                    f"the posterior {guide.name} is of another pair or other data, or given other "
+                    "pixels or labels"
+                )
             return guide
         options = {"mask": self.mask, "y": self.y, **self.options}
         return infer(self.pair, self.x, guide=guide, **options)

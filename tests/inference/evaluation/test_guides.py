@@ -183,6 +183,11 @@ def test_posteriors_and_evidence_that_are_there_are_used(ppca, x):
     assert [row.name for row in found.rows] == ["encoder", "laplace"]
     with pytest.raises(UsageError, match="another pair or other data"):
         compare_guides(ppca, x[:3], guides=[posterior], num_particles=30)
+    whole = torch.ones(8, dtype=torch.bool)
+    compare_guides(ppca, x, mask=whole, guides=[posterior], num_particles=30)
+    for others, seen in ((x.flip(0), None), (x, torch.arange(8) < 4)):
+        with pytest.raises(UsageError, match="other data, or given other pixels"):
+            compare_guides(ppca, others, mask=seen, guides=[posterior], num_particles=30)
     with pytest.raises(UsageError, match="does not fit 3 data"):
         compare_guides(ppca, x[:3], guides=["prior"], log_evidence=known, num_particles=30)
 
@@ -210,5 +215,8 @@ def test_a_pair_that_needs_labels_is_given_them(x):
     )
     assert found.evidence.given == "y"
     assert float(found["encoder"].approximation_gap.abs().max()) < 0.5
+    flipped = infer(pair, x[:2], y=y.flip(0), guide="encoder")
+    with pytest.raises(UsageError, match="or labels"):
+        compare_guides(pair, x[:2], y=y, guides=[flipped], num_particles=30)
     with pytest.raises(UsageError, match="needs labels"):
         compare_guides(pair, x[:2], guides=["encoder"], num_particles=30)
