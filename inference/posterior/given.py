@@ -113,6 +113,8 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
             "summed out exactly (exact_posterior)"
         )
     first = next(iter(pair.parameters()))
+    if not isinstance(x, Tensor):
+        raise UsageError(f"x is a tensor of prepared data; got a {type(x).__name__}")
     if x.shape == pair.data_shape:
         raise UsageError(f"x is one datum of shape {tuple(x.shape)}: give a batch, x[None]")
     if x.shape[1:] != pair.data_shape or not len(x):
@@ -121,9 +123,9 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
             f"(B, {', '.join(map(str, pair.data_shape))})"
         )
     x = x.detach().to(device_of(pair), first.dtype)
-    seen = pixel_mask(None if mask is None else mask.to(x.device), pair.data_shape, x)
+    seen = pixel_mask(mask, pair.data_shape, x)
     if seen is not None:
-        seen = seen.expand(x.shape)
+        seen = seen.to(x.device).expand(x.shape)
         blind = (~seen.flatten(1).any(1)).nonzero().flatten()
         if len(blind):
             raise UsageError(
