@@ -260,10 +260,17 @@ def pixel_mask(
     Raises
     ------
     UsageError
-        If the shape fits none of these, or fits two: (3, H, W) beside three data of three channels.
+        If it is no tensor, or its shape fits none of these, or fits two: (3, H, W) beside three
+        data of three channels.
     """
     if mask is None:
         return None
+    if not isinstance(mask, Tensor):
+        what = repr(mask) if isinstance(mask, str) else f"a {type(mask).__name__}"
+        raise UsageError(
+            f"a mask is a tensor, True where a pixel is seen; got {what}: "
+            "pyro_models.masks.seen_pixels makes one of a name, a file or an array"
+        )
     mask = mask.bool()
     if len(data_shape) == 3 and mask.shape[-2:] == data_shape[1:]:
         if mask.dim() == 2:

@@ -61,6 +61,8 @@ class GuideScores:
         Of the K weights, (B,).
     gap
         log p(x) − ELBO, (B,): KL(q(z | x) ‖ p(z | x)) where the evidence is exact.
+    unfinished
+        Fits that ended at the step limit, or where numbers were no longer finite.
     family, best_of_family
         The family of q, and the fitted guide that stands for its best member.
     approximation_gap
@@ -80,6 +82,7 @@ class GuideScores:
     effective_sample_size: Tensor | None = None
     k_hat: Tensor | None = None
     gap: Tensor | None = None
+    unfinished: int = 0
     family: str | None = None
     best_of_family: str | None = None
     approximation_gap: Tensor | None = None
@@ -131,9 +134,11 @@ class Difference:
     num_data: int
 
     def __str__(self) -> str:
+        error = self.standard_error
+        spread = "" if math.isnan(error) else f" ± {error:.4f}"  # of one datum there is none
         return (
-            f"{COLUMNS[self.quantity]}, {self.first} − {self.second}: {self.value:+.4f} ± "
-            f"{self.standard_error:.4f} nats per datum (paired over {self.num_data:,} data)"
+            f"{COLUMNS[self.quantity]}, {self.first} − {self.second}: {self.value:+.4f}{spread} "
+            f"nats per datum (paired over {self.num_data:,} data)"
         )
 
 
@@ -224,8 +229,14 @@ class GuideComparison:
         ]
         if self.evidence.kind == "lower bound":
             below.append("log p(x) is a lower bound in expectation, and so are the gaps to it.")
+        if self.evidence.method in ("annealing", "importance"):  # objective only or not
             below += self._too_low()
         for row in self.rows:
+            if row.unfinished and row.elbo is not None:
+                below.append(
+                    f"{row.name}: {row.unfinished} of {len(self.evidence)} fits did not converge; "
+                    "more steps may close some of the gap."
+                )
             if row.best_of_family is not None:
                 below.append(
                     f"{row.name}: its family is {row.family}, the best of it {row.best_of_family}, "
@@ -244,7 +255,8 @@ class GuideComparison:
         bounds = [r.importance_bound for r in self.rows if r.importance_bound is not None]
         if not bounds:
             return []
-        above = torch.stack([b.to(log_p) for b in bounds]).amax(0) - log_p
+        bounds = [b.to(log_p).nan_to_num(nan=-math.inf, neginf=-math.inf) for b in bounds]
+        above = torch.stack(bounds).amax(0) - log_p
         count = int((above > TOO_LOW).sum())
         if count == 0:
             return []

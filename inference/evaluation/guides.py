@@ -21,6 +21,7 @@ from inference.pareto import pareto_k_hat
 from inference.particles import effective_sample_size, log_mean_exp
 from inference.posterior.guides import Family, guide_family
 from inference.posterior.infer import NOT_FITTED, infer
+from inference.posterior.optimisation import NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
 from inference.posterior.target import log_label_prior
 from pyro_models import Pair, UsageError
@@ -109,6 +110,8 @@ def compare_guides(
     (True, True)
     """
     check_seed(seed)
+    if isinstance(guides, str):
+        raise UsageError(f"guides is a list of guides: give [{guides!r}]")
     if not guides:
         raise UsageError("there is nothing to compare: give at least one guide")
     if num_particles < 2:
@@ -146,8 +149,11 @@ class _Fit:
 
     def __call__(self, guide: str | Family | nn.Module | Posterior) -> Posterior:
         if isinstance(guide, Posterior):
-            if len(guide) != len(self.x) or guide.pair is not self.pair:
-                raise UsageError(f"the posterior {guide.name} is of another pair or other data")
+            if not guide.given.holds(self.pair, self.x, mask=self.mask, y=self.y):
+                raise UsageError(
+                    f"the posterior {guide.name} is of another pair or other data, or given other "
+                    "pixels or labels"
+                )
             return guide
         options = {"mask": self.mask, "y": self.y, **self.options}
         return infer(self.pair, self.x, guide=guide, **options)
@@ -156,15 +162,17 @@ class _Fit:
 def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:
     """What K weights of every datum say, or why there are none."""
     milliseconds = 1000 * posterior.seconds / len(posterior)
-    row = GuideScores(posterior.name, milliseconds, posterior.num_parameters)
+    unfinished = sum(reason in (STEP_LIMIT, NON_FINITE) for reason in posterior.stopped)
+    row = GuideScores(posterior.name, milliseconds, posterior.num_parameters, unfinished=unfinished)
     if not posterior.density:
         reason = "no density: there is no log q, so no bound and no weight"
         without = set(COLUMNS) - {"milliseconds", "num_parameters"}
         return replace(row, absent=dict.fromkeys(sorted(without), reason))
-    log_w = posterior.log_weights(num_particles, seed=seed).double()
-    log_w = log_w - log_label_prior(posterior.pair, posterior.x, posterior.y)
-    k_hat = pareto_k_hat(log_w)
-    few = "too few particles to estimate k̂"
+    log_w = posterior.log_weights(num_particles, seed=seed)
+    k_hat = pareto_k_hat(log_w)  # in their own precision, whose rounding is no tail
+    log_w = log_w.double() - log_label_prior(posterior.pair, posterior.x, posterior.y)
+    finite = bool(log_w.isfinite().all())
+    none = "too few particles to estimate k̂" if finite else "weights that are not finite"
     return replace(
         row,
         elbo=log_w.mean(0),
@@ -172,7 +180,7 @@ def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:
         importance_bound=log_mean_exp(log_w),
         effective_sample_size=effective_sample_size(log_w),
         k_hat=k_hat,
-        absent={"share_unreliable": few} if bool(k_hat.isnan().any()) else {},
+        absent={"share_unreliable": none} if bool(k_hat.isnan().any()) else {},
     )
 
 

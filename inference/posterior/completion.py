@@ -244,8 +244,8 @@ def _by_inference(
         raise UsageError(f"{type(pair).__name__} completes by its own p(z | x_C): guide trained")
     if isinstance(guide, Posterior):
         posterior = guide
-        mask = posterior.mask
-        if len(posterior) != len(x) or mask is None or not bool((mask == seen).all()):
+        labels = posterior.y if y is None else y
+        if posterior.mask is None or not posterior.given.holds(pair, x, mask=seen, y=labels):
             raise UsageError("this posterior was inferred from other data, or from other pixels")
     else:
         posterior = infer(pair, x, mask=seen, y=y, guide=guide, **options)

@@ -66,6 +66,27 @@ class Given:
         """What model and guide are called with beside x."""
         return {"y": self.y, "mask": self.mask}
 
+    def holds(
+        self, pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None = None
+    ) -> bool:
+        """Whether pair, data, what is seen of them and labels are these.
+
+        No mask is one that sees all, and no label is −1; labels of a pair that has none are
+        nothing.
+        """
+        if pair is not self.pair or x.shape != self.x.shape:
+            return False
+        x = x.detach().to(self.x)
+        seen = pixel_mask(None if mask is None else mask.to(x.device), pair.data_shape, x)
+        all_seen = torch.ones_like(x, dtype=torch.bool)
+        masks = (all_seen if m is None else m.expand(x.shape) for m in (seen, self.mask))
+        if not torch.equal(*masks) or not torch.equal(fill_unseen(x, seen), self.x):
+            return False
+        unknown = torch.full((len(x),), -1, device=x.device)
+        y = labels_for(y, len(x), x.device)
+        labels = (unknown if given is None else given.expand(len(x)) for given in (y, self.y))
+        return pair.num_classes is None or torch.equal(*labels)
+
     def select(self, rows: Tensor | slice) -> Given:
         """Some of the data."""
         prior, start = (
@@ -92,6 +113,8 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
             "summed out exactly (exact_posterior)"
         )
     first = next(iter(pair.parameters()))
+    if not isinstance(x, Tensor):
+        raise UsageError(f"x is a tensor of prepared data; got a {type(x).__name__}")
     if x.shape == pair.data_shape:
         raise UsageError(f"x is one datum of shape {tuple(x.shape)}: give a batch, x[None]")
     if x.shape[1:] != pair.data_shape or not len(x):
@@ -100,9 +123,9 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
             f"(B, {', '.join(map(str, pair.data_shape))})"
         )
     x = x.detach().to(device_of(pair), first.dtype)
-    seen = pixel_mask(None if mask is None else mask.to(x.device), pair.data_shape, x)
+    seen = pixel_mask(mask, pair.data_shape, x)
     if seen is not None:
-        seen = seen.expand(x.shape)
+        seen = seen.to(x.device).expand(x.shape)
         blind = (~seen.flatten(1).any(1)).nonzero().flatten()
         if len(blind):
             raise UsageError(

@@ -314,10 +314,13 @@ class Posterior:
         lines = [f"{'guide':24}{self.name}", f"{'numbers per image':24}{self.num_parameters:g}"]
         if self.density:
             mean, error = self.bound.mean
-            lines.append(
+            draws = f"{self.bound.num_particles} draws"
+            of_one = f"{'ELBO':24}{mean:.2f} nats ({draws})"
+            of_many = (
                 f"{'ELBO':24}{mean:.2f} ± {error:.2f} nats per image (mean and standard error over "
-                f"images, {self.bound.num_particles} draws each)"
+                f"images, {draws} each)"
             )
+            lines.append(of_one if len(self) == 1 else of_many)
         else:
             lines.append(f"{'ELBO':24}not defined: this guide has no density")
         for reason in sorted(set(self.stopped)):

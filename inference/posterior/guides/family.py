@@ -61,7 +61,7 @@ class Family:
         Raises
         ------
         UsageError
-            If an option is not one it takes.
+            If an option is not one it takes, or what is made is no module.
         """
         known = inspect.signature(self.make).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
@@ -72,4 +72,7 @@ class Family:
                 f"the guide {name} has no option {', '.join(unknown)}; it has "
                 f"{', '.join(names) or 'none'}"
             )
-        return self.make(given, **({} if start is None else {"start": start}), **options)
+        guide = self.make(given, **({} if start is None else {"start": start}), **options)
+        if not isinstance(guide, nn.Module):
+            raise UsageError(f"the guide {name} is made as {guide!r}: return an nn.Module")
+        return guide

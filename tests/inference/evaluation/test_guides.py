@@ -2,13 +2,15 @@
 
 import csv
 import io
+from dataclasses import replace
 
+import pyro
 import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from inference.evaluation import GuideComparison, compare_guides, evidence
-from inference.posterior import infer
+from inference.evaluation import Evidence, GuideComparison, compare_guides, evidence
+from inference.posterior import Family, infer
 from pyro_models import CVAE, PPCA, VAE, UsageError
 from pyro_models.hierarchical import TwoLayerVAE
 
@@ -183,6 +185,11 @@ def test_posteriors_and_evidence_that_are_there_are_used(ppca, x):
     assert [row.name for row in found.rows] == ["encoder", "laplace"]
     with pytest.raises(UsageError, match="another pair or other data"):
         compare_guides(ppca, x[:3], guides=[posterior], num_particles=30)
+    whole = torch.ones(8, dtype=torch.bool)
+    compare_guides(ppca, x, mask=whole, guides=[posterior], num_particles=30)
+    for others, seen in ((x.flip(0), None), (x, torch.arange(8) < 4)):
+        with pytest.raises(UsageError, match="other data, or given other pixels"):
+            compare_guides(ppca, others, mask=seen, guides=[posterior], num_particles=30)
     with pytest.raises(UsageError, match="does not fit 3 data"):
         compare_guides(ppca, x[:3], guides=["prior"], log_evidence=known, num_particles=30)
 
@@ -191,6 +198,7 @@ def test_posteriors_and_evidence_that_are_there_are_used(ppca, x):
     ("options", "why"),
     [
         ({"guides": []}, "at least one guide"),
+        ({"guides": "prior"}, r"guides is a list of guides: give \['prior'\]"),
         ({"guides": ["nix"]}, "unknown guide 'nix': choose from"),
         ({"guides": ["prior", "prior"]}, "two guides are named 'prior'"),
         ({"num_particles": 1}, "at least 2"),
@@ -210,5 +218,62 @@ def test_a_pair_that_needs_labels_is_given_them(x):
     )
     assert found.evidence.given == "y"
     assert float(found["encoder"].approximation_gap.abs().max()) < 0.5
+    flipped = infer(pair, x[:2], y=y.flip(0), guide="encoder")
+    with pytest.raises(UsageError, match="or labels"):
+        compare_guides(pair, x[:2], y=y, guides=[flipped], num_particles=30)
     with pytest.raises(UsageError, match="needs labels"):
         compare_guides(pair, x[:2], guides=["encoder"], num_particles=30)
+
+
+def test_an_exact_guide_has_no_unreliable_weights_in_float32(x):
+    pair, small = PPCA((8,), latent_dim=3), x.float() + 100  # rounding of log p is large
+    few = {"max_steps": 5}
+    found = compare_guides(pair, small, guides=["encoder"], num_particles=100, infer_options=few)
+    assert found["encoder"].value("share_unreliable") == (0.0, 0.0)
+
+
+def test_one_datum_has_no_error_and_says_none(ppca, x):
+    found = compare_guides(ppca, x[:1], guides=["prior", "normal"], infer_options={"max_steps": 5})
+    assert "nan" not in found.to_text()
+    assert "nan" not in infer(ppca, x[:1], guide="encoder").to_text()
+
+
+def test_fits_that_did_not_converge_are_counted(ppca, x):
+    guides = ["prior", "normal", "point"]
+    found = compare_guides(ppca, x, guides=guides, infer_options={"max_steps": 5})
+    assert [row.unfinished for row in found.rows] == [0, 6, 6]
+    assert found.to_text().count("fits did not converge") == 1  # a point has no gap
+    assert "normal: 6 of 6 fits did not converge" in found.to_html()
+    assert "converge" not in compare_guides(ppca, x, guides=["prior"]).to_text()
+
+
+@pytest.mark.parametrize("kind", ["lower bound", "objective only"])
+def test_evidence_below_a_bound_is_called_too_low(ppca, x, kind):
+    exact = evidence(ppca, x)
+    low = exact.value - torch.tensor([3.0, 0, 0, 2.0, 0, 0])
+    known = Evidence(low, exact.standard_error, None, kind, "annealing", 4)
+
+    class Lost(torch.nn.Module):
+        """Weights that are not finite are no reason not to look at the others."""
+
+        def forward(self, x, **_):
+            nowhere = torch.full((len(x), 3), 1e200, dtype=torch.float64)
+            with pyro.plate("data", len(x), dim=-1):
+                pyro.sample("z", pyro.distributions.Normal(nowhere, 1.0).to_event(1))
+
+    class Exact(torch.nn.Module):
+        def forward(self, x, **_):
+            with pyro.plate("data", len(x), dim=-1):
+                pyro.sample("z", ppca.exact_posterior(x))
+
+    guides = [
+        infer(ppca, x, guide=Family(lambda given, q=q: q, fitted=False)) for q in (Exact(), Lost())
+    ]
+    guides = [replace(q, name=name) for q, name in zip(guides, ("exact", "lost"), strict=True)]
+    few = {"max_steps": 5}
+    found = compare_guides(ppca, x, guides=guides, log_evidence=known, infer_options=few)
+    assert "too low for 2 of 6 data: the L_K of a guide is up to 3.0 nats higher" in str(found)
+    assert "weights that are not finite" in str(found)
+    true = Evidence(exact.value, exact.standard_error, None, kind, "annealing", 4)
+    found = compare_guides(ppca, x, guides=guides, log_evidence=true, infer_options=few)
+    assert "too low" not in str(found)

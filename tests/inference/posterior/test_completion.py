@@ -201,6 +201,9 @@ def test_data_and_posteriors_that_do_not_fit_are_one_line(binary: Tensor) -> Non
     with pytest.raises(UsageError, match=r"^.*pixels that are 0 or 1.*\Z"):
         complete(pair, binary[:2] / 2, "left")
     posterior = infer(pair, binary[:3], mask=LEFT, guide="normal", max_steps=5)
-    for x, mask in ((binary[:2], "left"), (binary[:3], "right")):
+    assert len(complete(pair, binary[:3], "left", guide=posterior)) == 3
+    for x, mask in ((binary[:2], "left"), (binary[:3], "right"), (binary[3:6], "left")):
         with pytest.raises(UsageError, match=r"^.*other data, or from other pixels\Z"):
             complete(pair, x, mask, guide=posterior)
+    with pytest.raises(UsageError, match="other data"):
+        complete(vae(), binary[:3], "left", guide=posterior)

@@ -39,6 +39,10 @@ class Nothing(nn.Module):
     ("call", "says"),
     [
         (lambda: infer(vae(), X, mask=torch.ones(7, 8)), "mask of shape .7, 8. does not fit"),
+        (lambda: infer(vae(), X, mask="left"), "a mask is a tensor.*got 'left'.*seen_pixels"),
+        (lambda: infer(vae(), X, mask=X.numpy()), "a mask is a tensor.*got a ndarray"),
+        (lambda: infer(vae(), X.numpy()), "x is a tensor of prepared data; got a ndarray"),
+        (lambda: infer(vae(), X, guide=lambda given: None), "is made as None: return an nn.Module"),
         (lambda: infer(vae(), X, mask=blind()), "nothing is seen of image 1"),
         (lambda: infer(vae(), X, guide="gaussian"), "unknown guide 'gaussian': choose from prior,"),
         (lambda: infer(vae(), X, guide=3), "a guide is a name, a module or a function"),
