@@ -14,7 +14,7 @@ step (a counter) must not be: its first step would be repeated for ever.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,15 +96,22 @@ class Captured:
         fixed = {n: p for n, p in self.module.named_parameters() if not p.requires_grad}
         others: dict[str, Tensor] = {**fixed, **dict(self.module.named_buffers())}
         holder = _Holder(self.module, self.objective)
-        names = [f"module.{name}" for name in (*learned, *others)]
+        values_of = {
+            id(tensor): i for i, tensor in enumerate([*learned.values(), *others.values()])
+        }
+        # a module that two others share is entered once, or its tensors would not be put back
+        held = {f"module.{name}": values_of[id(tensor)] for name, tensor in _held(self.module)}
 
         def step(
             values: list[Tensor], rest: list[Tensor], x: Tensor, y: Tensor | None, beta: Any
         ) -> tuple[Tensor, ...]:
             leaves = [value.detach().requires_grad_() for value in values]
-            state = dict(zip(names, [*leaves, *rest], strict=True))
+            all_values = [*leaves, *rest]
+            state = {name: all_values[i] for name, i in held.items()}
             with torch.enable_grad(), pyro.validation_enabled(False):
-                mean = functional_call(holder, state, (x, y, 1.0 if beta is None else beta))
+                mean = functional_call(
+                    holder, state, (x, y, 1.0 if beta is None else beta), tie_weights=False
+                )
                 gradients = torch.autograd.grad(-mean, leaves, allow_unused=True)
             unmoved[:] = [i for i, gradient in enumerate(gradients) if gradient is None]
             return mean.detach(), *(g for g in gradients if g is not None)
@@ -127,6 +134,14 @@ class Captured:
         leaves = list(learned.values())
         moved = [leaf for i, leaf in enumerate(leaves) if i not in unmoved]
         return _Recording(graph, leaves, list(others.values()), moved, _Snapshot(self.module))
+
+
+def _held(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every place of a parameter or buffer, by name, in each module once."""
+    for prefix, part in module.named_modules():
+        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None:
+                yield f"{prefix}.{name}" if prefix else name, tensor
 
 
 @dataclass(frozen=True)

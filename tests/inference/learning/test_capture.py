@@ -7,7 +7,7 @@ import torch
 from inference.learning import fit, make_objective
 from inference.learning.bounds import BOUNDS
 from inference.learning.capture import Captured
-from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
+from pyro_models import CVAE, GMM, PPCA, VAE, CompletionCVAE, UsageError
 
 SHAPE = (1, 8, 8)
 PAIRS = {
@@ -15,6 +15,9 @@ PAIRS = {
     "conv": lambda: VAE(SHAPE, network="conv", hidden=[4], latent_dim=2, likelihood="gaussian"),
     "cvae": lambda: CVAE(SHAPE, num_classes=10, hidden=[12], latent_dim=2, learned_prior=True),
     "ppca": lambda: PPCA(SHAPE, latent_dim=2, guide="linear"),
+    "completion": lambda: CompletionCVAE(  # model and guide share a module
+        SHAPE, masks=["left"], hidden=[12], latent_dim=2, likelihood="gaussian"
+    ),
 }
 CASES = [  # every bound with one pair; labels, a learned prior and an exact KL meet the KL terms
     *(("vae", bound) for bound in BOUNDS),
@@ -25,6 +28,7 @@ CASES = [  # every bound with one pair; labels, a learned prior and an exact KL 
     ("ppca", "mean_field"),
     ("ppca", "rws"),
     ("ppca", "js"),
+    ("completion", "iwae"),
 ]
 
 
