@@ -61,7 +61,8 @@ class Family:
         Raises
         ------
         UsageError
-            If an option is not one it takes, or what is made is no module.
+            If an option is not one it takes, or no number where it should be one, or what is made
+            is no module.
         """
         known = inspect.signature(self.make).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
@@ -72,7 +73,21 @@ class Family:
                 f"the guide {name} has no option {', '.join(unknown)}; it has "
                 f"{', '.join(names) or 'none'}"
             )
+        for option, value in options.items():
+            if option in names:
+                _check_number(name, known[option], value)
         guide = self.make(given, **({} if start is None else {"start": start}), **options)
         if not isinstance(guide, nn.Module):
             raise UsageError(f"the guide {name} is made as {guide!r}: return an nn.Module")
         return guide
+
+
+def _check_number(guide: str, option: inspect.Parameter, value: object) -> None:
+    """An option that is said to be a number, or is one unless given, is one."""
+    kind = getattr(option.annotation, "__name__", option.annotation)  # a string if postponed
+    if kind not in ("int", "float"):
+        kind = "float" if type(option.default) in (int, float) else ""
+    kinds = {"int": (int,), "float": (int, float)}
+    if kind in kinds and (isinstance(value, bool) or not isinstance(value, kinds[kind])):
+        what = "a whole number" if kind == "int" else "a number"
+        raise UsageError(f"the guide {guide} takes {option.name} as {what}; got {value!r}")

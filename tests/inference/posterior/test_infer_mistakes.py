@@ -55,6 +55,14 @@ class Nothing(nn.Module):
         (lambda: infer(vae(), X * torch.nan), "NaN or infinite"),
         (lambda: infer(vae(), X, guide="normal", guide_options={"rank": 2}), "no option rank"),
         (lambda: infer(vae(), X, guide="low_rank", guide_options={"rank": 0}), "rank must be"),
+        (
+            lambda: infer(vae(), X, guide="low_rank", guide_options={"rank": 1.5}),
+            "low_rank takes rank as a whole number; got 1.5",
+        ),
+        (
+            lambda: infer(vae(), X, guide="normal", guide_options={"scale": "x"}),
+            "normal takes scale as a number; got 'x'",
+        ),
         (lambda: infer(vae(), X, guide="normal", guide_options={"scale": 0.0}), "positive scale"),
         (lambda: infer(vae(), X, max_steps=0), "max_steps must be at least 1"),
         (lambda: infer(vae(), X, num_particles=0), "num_particles must be at least 1"),
