@@ -29,6 +29,7 @@ def guides(
     method: Method = "best",
     num_temperatures: int = 1000,
     num_chains: int = 16,
+    start: str | None = None,
     max_steps: int = 2000,
     mask: str | None = None,
     fraction: float = 0.5,
@@ -49,6 +50,8 @@ def guides(
         method: How log p(x) is found; best: exact, or a grid for two latents, or annealing.
         num_temperatures: Of annealing.
         num_chains: Of annealing, per datum.
+        start: Guide that annealing starts at, such as encoder (the prior unless given), or that
+            importance sampling draws from (the pair's own unless given).
         max_steps: Steps after which the fit of a datum stops in any case.
         mask: What is seen: left, right, top, bottom, top_left (and so on), random, or a .npy file;
             everything unless given.
@@ -62,7 +65,7 @@ def guides(
     targets = [free_path(f"{out}/{name}", force=force) for name in names] if out else []
     if limit < 1:
         raise UsageError(f"limit must be at least 1; got {limit}")
-    for name in guides:
+    for name in (*guides, *([] if start is None else [start])):
         guide_family(name)
     pair, images, _ = open_run(run, data)
     check_pair_fits_data(pair, images, splits=[split], seed=seed)
@@ -88,6 +91,7 @@ def guides(
             "num_temperatures": num_temperatures,
             "num_chains": num_chains,
             "num_particles": num_particles,
+            "guide": start,
         },
         seed=seed,
         progress=progress,

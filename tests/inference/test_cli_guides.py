@@ -29,6 +29,16 @@ def run(tmp_path_factory):
     return folder
 
 
+def test_annealing_starts_at_a_guide_by_name(run, capsys):
+    annealed = ["--method", "annealing", "--num_temperatures", "20", "--num_chains", "8"]
+    printed = []
+    for start in ([], ["--start", "encoder"]):
+        assert call("guides", run, "--guides", "[encoder]", *SETTINGS, *annealed, *start) == 0
+        printed.append(capsys.readouterr().out)
+    assert all("by annealing, C = 8, T = 20" in text for text in printed)
+    assert printed[0] != printed[1]
+
+
 def test_a_table_is_printed_and_written(run, tmp_path, capsys):
     out = tmp_path / "table"
     arguments = ["--guides", "[encoder, laplace]", "--mask", "left", "--out", out, *SETTINGS]
@@ -47,6 +57,7 @@ def test_a_table_is_printed_and_written(run, tmp_path, capsys):
     ("arguments", "why"),
     [
         (["--guides", "[nix]"], "unknown guide 'nix': choose from"),
+        (["--start", "nix"], "unknown guide 'nix': choose from"),
         (["--limit", "0"], "limit must be at least 1"),
         (["--mask", "middle"], "unknown mask 'middle'"),
         (["--method", "magic"], "magic"),
