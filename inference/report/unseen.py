@@ -27,7 +27,7 @@ def guides_part(pair: Pair, data: ImageData, *, num_particles: int, seed: int) -
         x,
         guides=["encoder", *fitted],
         num_particles=num_particles,
-        evidence_options={**ANNEALING, "guide": "encoder"},
+        evidence_options={**ANNEALING, "guide": fitted[1]},
         seed=seed,
     )
     return Part(
