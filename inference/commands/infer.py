@@ -31,6 +31,7 @@ def infer(
     lr: float | None = None,
     tolerance: float = 0.02,
     max_steps: int = 2000,
+    starts: int = 64,
     seed: int = 0,
     out: str | None = None,
     figure: str | None = None,
@@ -52,6 +53,7 @@ def infer(
         lr: Learning rate; the one that suits the guide unless given.
         tolerance: Rise of the bound, in nats, below which an image counts as finished.
         max_steps: Steps after which an image stops in any case.
+        starts: A fit begins at the best of the prior's mean and so many draws from the prior.
         seed: Of preparation and all draws.
         out: .npz file for the latents' means, the bounds, steps and reasons of every image.
         figure: PNG, PDF or SVG file: whole images, decoded by this guide and by the encoder.
@@ -88,6 +90,7 @@ def infer(
         lr=lr,
         stopping=Plateau(tolerance=tolerance),
         max_steps=max_steps,
+        starts=starts,
         seed=seed,
         progress=progress,
     )

@@ -60,6 +60,7 @@ def test_masks_labels_and_options_of_guides(runs, capsys):
     [
         ("vae", ["--guide", "norma"], "unknown guide 'norma': choose from prior, encoder"),
         ("vae", ["--limit", "0"], "limit must be at least 1"),
+        ("vae", ["--starts", "-1"], "starts must be at least 0; got -1"),
         ("vae", ["--mask", "lefft"], "lefft"),
         ("vae", ["--out", "z.txt"], "out must end in .npz"),
         ("vae", ["--figure", "z.txt"], "figure must end in"),
