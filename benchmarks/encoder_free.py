@@ -175,6 +175,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--run", help="run folder of a VAE with Bernoulli pixels")
     parser.add_argument("--images", type=int, default=1000, help="images at once (default 1000)")
+    parser.add_argument(
+        "--steps", type=int, default=500, help="a turn, about as many as a fit takes (default 500)"
+    )
     parser.add_argument("--few", type=int, default=5, help="images one at a time (default 5)")
     parser.add_argument("--epochs", type=int, default=5, help="of training, without --run")
     parser.add_argument("--turns", type=int, default=5, help="timed turns (default 5)")
@@ -183,6 +186,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.images, options.epochs, options.turns, options.few = 100, 1, 2, 2
+        options.steps = 20
     torch.set_num_threads(options.threads)
     data = images()
     vae = Run(options.run).load_pair() if options.run else trained(data, epochs=options.epochs)
@@ -192,7 +196,7 @@ def main() -> None:
     print(f"{data.name}, {len(x)} images, {torch.get_num_threads()} threads")
     with undisturbed(vae), torch.enable_grad(), frozen(vae):
         for guide in ("normal", "auto_normal"):
-            per_step(vae, x, guide=guide, steps=20, turns=options.turns)
+            per_step(vae, x, guide=guide, steps=options.steps, turns=options.turns)
         per_image(vae, x, few=options.few)
 
 

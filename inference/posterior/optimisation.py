@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from inference.learning.optimisers import make_optimiser
-from inference.particles import draw
+from inference.posterior.batch_bound import STEADY, BatchBound, bound_of
 from inference.posterior.given import Given
 from inference.posterior.guides.rows import copy_rows, is_per_datum, rows_of, with_rows
 from inference.posterior.plateau import Plateau
@@ -44,6 +44,9 @@ OBJECTIVES = ("path", "kl", "log_joint")
 - ``"kl"``: log p(x_seen | z) − KL(q ‖ p), the second in closed form where there is one.
 - ``"log_joint"``: log p(x_seen, z), for a guide without a density.
 """
+
+# no image leaves the first batch for some windows
+_FIRST = 10
 
 # these move a row by what the others are
 _MIX_ROWS = ("LBFGS", "SparseAdam", "Adafactor", "Muon")
@@ -204,6 +207,11 @@ class _Separate:
         self.watch = settings.stopping.watch(len(given), given.x)
         self.kept = rows_of(guide, slice(None))  # where an image goes back to if it fails
         self._open_window()
+        self.bound = self._new_bound(steady=_FIRST)
+
+    def _new_bound(self, *, steady: int = STEADY) -> BatchBound:
+        of = self.given, self.guide, self.settings.num_particles, self.objective
+        return BatchBound(*of, steady=steady)
 
     def run(self) -> None:
         """Fit all, until the last has stopped."""
@@ -228,13 +236,7 @@ class _Separate:
     def _step(self) -> Tensor:
         """One step of all; where bound and gradient were finite, (B,)."""
         parameters = dict(self.guide.named_parameters())
-        bound = _bound(
-            self.given, self.guide, self.settings.num_particles, objective=self.objective
-        )
-        gradients = torch.autograd.grad(
-            -bound.sum(), list(parameters.values()), allow_unused=True, materialize_grads=True
-        )
-        bound = bound.detach()
+        bound, gradients = self.bound()
         finite = bound.isfinite()
         for parameter, gradient in zip(parameters.values(), gradients, strict=True):
             finite = finite & gradient.flatten(1).isfinite().all(1)
@@ -293,6 +295,7 @@ class _Separate:
             values[stay] for values in (self.first, self.sum, self.squares)
         )
         if len(stay):
+            self.bound = self._new_bound()
             self.optimiser = self.settings.optimiser(self.guide)
             for before, parameter in zip(old, self.guide.parameters(), strict=True):
                 self.optimiser.state[parameter] = {
@@ -357,23 +360,9 @@ class _Shared:
         self.optimiser.zero_grad()
         total = 0.0
         for part, guide in self.parts:
-            bound = _bound(part, guide, self.settings.num_particles, objective=self.objective)
+            bound = bound_of(part, guide, self.settings.num_particles, objective=self.objective)
             (-bound.sum() / self.size).backward()
             total += float(bound.detach().sum())
         if math.isfinite(total):
             self.optimiser.step()
         return total / self.size
-
-
-def _bound(given: Given, guide: nn.Module, num_particles: int, *, objective: str) -> Tensor:
-    """Estimate of the objective, (B,), whose gradient is that of :class:`Optimisation`."""
-    drawn = draw(
-        given.pair.model, guide, given.x, num_particles=num_particles, y=given.y, mask=given.mask
-    )
-    if objective == "path":
-        rest = drawn.log_prior - drawn.log_q_stopped
-    elif objective == "kl":
-        rest = -drawn.kl
-    else:
-        rest = drawn.log_prior
-    return (drawn.log_likelihood + rest).mean(0)

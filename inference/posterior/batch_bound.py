@@ -1,0 +1,137 @@
+"""Bound and gradients of a batch of guides; recorded once the batch has stayed the same a while."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from inference.learning.capture import leave_out_what_does_nothing
+from inference.particles import draw
+from inference.posterior.given import Given
+
+__all__ = ["BatchBound", "bound_of"]
+
+STEADY = 50
+"""Steps after which a batch that others have left is worth recording: it may shrink again."""
+
+Step = Callable[[list[Tensor], Tensor, Tensor | None, Tensor | None], tuple[Tensor, ...]]
+
+
+def bound_of(given: Given, guide: nn.Module, num_particles: int, *, objective: str) -> Tensor:
+    """Estimate of one of ``inference.posterior.optimisation.OBJECTIVES``, (B,), nats."""
+    drawn = draw(
+        given.pair.model, guide, given.x, num_particles=num_particles, y=given.y, mask=given.mask
+    )
+    if objective == "path":
+        rest = drawn.log_prior - drawn.log_q_stopped
+    elif objective == "kl":
+        rest = -drawn.kl
+    else:
+        rest = drawn.log_prior
+    return (drawn.log_likelihood + rest).mean(0)
+
+
+class BatchBound:
+    """The bound of every datum of a batch, and the gradients of the guide's parameters.
+
+    Pyro's handlers take about as long for one datum as for many. The operations behind a step are
+    the same as long as the batch is; after some steps they are recorded and run without Pyro, if
+    the recording then gives the same numbers. What cannot be recorded is run as it is.
+
+    Parameters
+    ----------
+    given, guide
+        The batch; its guide's parameters may change, its shapes may not.
+    num_particles, objective
+        As for :func:`bound_of`.
+    steady
+        Steps before it is recorded.
+    """
+
+    def __init__(
+        self,
+        given: Given,
+        guide: nn.Module,
+        num_particles: int,
+        objective: str,
+        *,
+        steady: int = STEADY,
+    ) -> None:
+        self.given, self.holder = given, _Holder(guide, num_particles, objective)
+        self.names = [name for name, _ in self.holder.named_parameters()]
+        self.parameters = list(self.holder.parameters())
+        self.run: Step = self._step
+        self.seen, self.steady = 0, steady
+
+    def __call__(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The bound, (B,), and minus its sum's gradients."""
+        self.seen += 1
+        if self.seen == self.steady + 1:
+            self.run = self._recorded()
+        bound, *gradients = self.run(*self._inputs())
+        return bound, tuple(gradients)
+
+    def _inputs(self) -> tuple[list[Tensor], Tensor, Tensor | None, Tensor | None]:
+        return [p.detach() for p in self.parameters], self.given.x, self.given.y, self.given.mask
+
+    def _step(
+        self, values: list[Tensor], x: Tensor, y: Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        leaves = [value.requires_grad_() for value in values]
+        with torch.enable_grad():
+            given = replace(self.given, x=x, y=y, mask=mask)
+            state = dict(zip(self.names, leaves, strict=True))
+            bound: Tensor = functional_call(self.holder, state, (given,))
+            gradients = torch.autograd.grad(
+                -bound.sum(), leaves, allow_unused=True, materialize_grads=True
+            )
+        return bound.detach(), *gradients
+
+    def _recorded(self) -> Step:
+        def step(
+            values: list[Tensor], x: Tensor, y: Tensor | None, mask: Tensor | None
+        ) -> tuple[Tensor, ...]:
+            return self._step([value.detach() for value in values], x, y, mask)
+
+        devices = [self.given.x.device] if self.given.x.is_cuda else []
+        with torch.random.fork_rng(devices), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the recorder, about its own parts
+            try:
+                make = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)
+                graph = make(*self._inputs())
+                leave_out_what_does_nothing(graph)
+            except Exception:  # whatever stops a recording: Pyro runs it every time
+                return self._step
+            state = torch.get_rng_state()
+            wanted = self._step(*self._inputs())
+            torch.set_rng_state(state)
+            with torch.no_grad():
+                found = graph(*self._inputs())
+        same = all(torch.allclose(a, b, equal_nan=True) for a, b in zip(wanted, found, strict=True))
+        return _without_gradients(graph) if same else self._step
+
+
+def _without_gradients(graph: Callable[..., tuple[Tensor, ...]]) -> Step:
+    def run(*inputs: object) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return graph(*inputs)
+
+    return run
+
+
+class _Holder(nn.Module):
+    """Calls the bound of a guide, so that the guide's parameters can be given from outside."""
+
+    def __init__(self, guide: nn.Module, num_particles: int, objective: str) -> None:
+        super().__init__()
+        self.guide, self.num_particles, self.objective = guide, num_particles, objective
+
+    def forward(self, given: Given) -> Tensor:
+        """The bound of every datum, (B,)."""
+        return bound_of(given, self.guide, self.num_particles, objective=self.objective)
