@@ -123,7 +123,7 @@ def evidence(
     num_leapfrog: int = 10,
     schedule: str = "sigmoidal",
     seed: int = 0,
-    max_elements: int | None = None,
+    max_elements: int = MAX_ELEMENTS,
     progress: bool = False,
 ) -> Evidence:
     """log p(x_seen) = log ∫ p(x_seen | z) p(z) dz of every datum.
@@ -175,10 +175,9 @@ def evidence(
     used = _best(pair) if method == "best" else method
     if isinstance(guide, str):
         guide = infer(pair, x, mask=mask, y=y, guide=guide, seed=seed, progress=progress)
-    limit = max_elements or MAX_ELEMENTS
     with tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar:
         if used == "exact":
-            found = _exact(pair, x, mask, limit)
+            found = _exact(pair, x, mask, max_elements)
         elif used == "importance":
             found = _importance(
                 pair,
@@ -188,12 +187,12 @@ def evidence(
                 guide=guide,
                 num_particles=num_particles,
                 seed=seed,
-                max_elements=limit,
+                max_elements=max_elements,
                 progress=bar.update,
             )
         elif used == "quadrature":
             grid = quadrature(
-                condition(pair, x, mask=mask, y=y), max_elements=limit, progress=bar.update
+                condition(pair, x, mask=mask, y=y), max_elements=max_elements, progress=bar.update
             )
             nodes = {"nodes per dimension": int(grid.nodes.max())}
             found = _Found(grid.log_evidence, grid.error, None, "estimate", None, nodes)
@@ -205,7 +204,7 @@ def evidence(
                 schedule=schedule,
                 num_leapfrog=num_leapfrog,
                 seed=seed,
-                max_elements=limit,
+                max_elements=max_elements,
                 progress=bar.update,
             )
             found = _Found(

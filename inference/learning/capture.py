@@ -14,7 +14,7 @@ step (a counter) must not be: its first step would be repeated for ever.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,18 +96,14 @@ class Captured:
         fixed = {n: p for n, p in self.module.named_parameters() if not p.requires_grad}
         others: dict[str, Tensor] = {**fixed, **dict(self.module.named_buffers())}
         holder = _Holder(self.module, self.objective)
-        values_of = {
-            id(tensor): i for i, tensor in enumerate([*learned.values(), *others.values()])
-        }
-        # a module that two others share is entered once, or its tensors would not be put back
-        held = {f"module.{name}": values_of[id(tensor)] for name, tensor in _held(self.module)}
+        held = places_of(holder, [*learned.values(), *others.values()])
 
         def step(
             values: list[Tensor], rest: list[Tensor], x: Tensor, y: Tensor | None, beta: Any
         ) -> tuple[Tensor, ...]:
             leaves = [value.detach().requires_grad_() for value in values]
-            all_values = [*leaves, *rest]
-            state = {name: all_values[i] for name, i in held.items()}
+            given = [*leaves, *rest]
+            state = {place: given[i] for place, i in held.items()}
             with torch.enable_grad(), pyro.validation_enabled(False):
                 mean = functional_call(
                     holder, state, (x, y, 1.0 if beta is None else beta), tie_weights=False
@@ -136,12 +132,19 @@ class Captured:
         return _Recording(graph, leaves, list(others.values()), moved, _Snapshot(self.module))
 
 
-def _held(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every place of a parameter or buffer, by name, in each module once."""
-    for prefix, part in module.named_modules():
-        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
-            if tensor is not None:
-                yield f"{prefix}.{name}" if prefix else name, tensor
+def places_of(module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, int]:
+    """Where a module holds some of its tensors: name of the place → index of the tensor.
+
+    For ``functional_call(..., tie_weights=False)``: a module that two others share is entered once,
+    or what it held would not be put back; a tensor that two modules hold is given to both.
+    """
+    index = {id(tensor): i for i, tensor in enumerate(tensors)}
+    return {
+        f"{prefix}.{name}" if prefix else name: index[id(tensor)]
+        for prefix, part in module.named_modules()
+        for name, tensor in (*part._parameters.items(), *part._buffers.items())
+        if id(tensor) in index
+    }
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from inference.learning.capture import leave_out_what_does_nothing
+from inference.learning.capture import leave_out_what_does_nothing, places_of
 from inference.particles import draw
 from inference.posterior.given import Given
 
@@ -64,8 +64,8 @@ class BatchBound:
         steady: int = STEADY,
     ) -> None:
         self.given, self.holder = given, _Holder(guide, num_particles, objective)
-        self.names = [name for name, _ in self.holder.named_parameters()]
         self.parameters = list(self.holder.parameters())
+        self.places = places_of(self.holder, self.parameters)
         self.run: Step = self._step
         self.seen, self.steady = 0, steady
 
@@ -86,8 +86,8 @@ class BatchBound:
         leaves = [value.requires_grad_() for value in values]
         with torch.enable_grad():
             given = replace(self.given, x=x, y=y, mask=mask)
-            state = dict(zip(self.names, leaves, strict=True))
-            bound: Tensor = functional_call(self.holder, state, (given,))
+            state = {place: leaves[i] for place, i in self.places.items()}
+            bound: Tensor = functional_call(self.holder, state, (given,), tie_weights=False)
             gradients = torch.autograd.grad(
                 -bound.sum(), leaves, allow_unused=True, materialize_grads=True
             )
@@ -108,13 +108,13 @@ class BatchBound:
                 leave_out_what_does_nothing(graph)
             except Exception:  # whatever stops a recording: Pyro runs it every time
                 return self._step
-            state = torch.get_rng_state()
-            wanted = self._step(*self._inputs())
-            torch.set_rng_state(state)
-            with torch.no_grad():
-                found = graph(*self._inputs())
-        same = all(torch.allclose(a, b, equal_nan=True) for a, b in zip(wanted, found, strict=True))
-        return _without_gradients(graph) if same else self._step
+        run = _without_gradients(graph)
+        found = []
+        for step_by in (self._step, run):  # from the same state of the generators
+            with torch.random.fork_rng(devices):
+                found.append(step_by(*self._inputs()))
+        same = all(torch.allclose(a, b, equal_nan=True) for a, b in zip(*found, strict=True))
+        return run if same else self._step
 
 
 def _without_gradients(graph: Callable[..., tuple[Tensor, ...]]) -> Step:

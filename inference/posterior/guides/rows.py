@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +34,21 @@ def with_rows(guide: Module, rows: Tensor | slice, size: int) -> Module:
     return _indexed(guide, rows, parameters=is_per_datum(guide, size))
 
 
-def _indexed(module: Module, rows: Tensor | slice, *, parameters: bool) -> Module:
-    """A module of the same class with rows of its tensors; neither pickled nor built again."""
+def _indexed(
+    module: Module, rows: Tensor | slice, *, parameters: bool, made: dict[int, Any] | None = None
+) -> Module:
+    """A module of the same class with rows of its tensors; neither pickled nor built again.
+
+    What stands under two names, in ``made`` by identity, does so in the new module too.
+    """
+    made = {} if made is None else made
+    if id(module) in made:
+        return cast(Module, made[id(module)])
     named = getattr(module, "per_datum", ())
-    new = module.__new__(type(module))
+    new = made[id(module)] = module.__new__(type(module))
     new.__dict__ = dict(module.__dict__)
     new.__dict__["_parameters"] = {
-        name: nn.Parameter(p.detach()[rows].clone(), p.requires_grad)
+        name: made.setdefault(id(p), nn.Parameter(p.detach()[rows].clone(), p.requires_grad))
         if parameters and p is not None
         else p
         for name, p in module._parameters.items()
@@ -50,7 +58,7 @@ def _indexed(module: Module, rows: Tensor | slice, *, parameters: bool) -> Modul
         for name, b in module._buffers.items()
     }
     new.__dict__["_modules"] = {
-        name: None if m is None else _indexed(m, rows, parameters=parameters)
+        name: None if m is None else _indexed(m, rows, parameters=parameters, made=made)
         for name, m in module._modules.items()
     }
     return new

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 
-from inference.posterior import infer, optimisation
+from inference.posterior import Plateau, infer, optimisation
 from inference.posterior.batch_bound import BatchBound
-from inference.posterior.guides.normal import NormalGuide
+from inference.posterior.guides.normal import NormalGuide, start_of
 from pyro_models import CVAE, VAE
 
 SHAPE = (1, 4, 4)
@@ -62,6 +63,29 @@ def test_labels_are_given_to_a_recorded_fit(x, recordings, monkeypatch):
     assert recordings == [True, True]
     assert not torch.equal(means[0][0], means[1][0])
     torch.testing.assert_close(means[0][1], means[1][1])
+
+
+class Halves(nn.Module):
+    """Two names for one part, as a guide may have."""
+
+    def __init__(self, start):
+        super().__init__()
+        self.first = self.second = NormalGuide(start)
+
+    def forward(self, x, **conditions):
+        self.second(x, **conditions)
+
+
+@pytest.mark.parametrize("first", [10**9, 2])
+def test_a_part_with_two_names_is_fitted_like_any_other(first, x, recordings, monkeypatch):
+    monkeypatch.setattr(optimisation, "_FIRST", first)
+    options = {"max_steps": 15, "stopping": Plateau(window=50)}
+    plain, shared = (
+        infer(vae(), x, guide=make, **options).sample(1, seed=1)["z"]
+        for make in (lambda g: NormalGuide(start_of(g, 0.1)), lambda g: Halves(start_of(g, 0.1)))
+    )
+    assert all(recordings)
+    torch.testing.assert_close(plain, shared, rtol=1e-9, atol=1e-12)
 
 
 class Branching(NormalGuide):
