@@ -81,8 +81,7 @@ def test_every_gap_is_the_divergence_from_the_exact_posterior(found, ppca, x, ma
     exact = ppca.exact_log_prob(x, mask).detach()
     assert found.evidence.kind == "exact"
     torch.testing.assert_close(row.elbo + row.gap, exact)
-    noise = (1 / row.effective_sample_size).mean().div(len(x)).sqrt()  # of the mean L_K
-    assert float((row.importance_bound - exact).mean()) < 4 * float(noise)
+    assert float((row.importance_bound - exact).mean()) < 0.05
     assert float((row.importance_bound - row.elbo).min()) > -1e-9
 
 

@@ -1,6 +1,5 @@
 """Every family of guides against PPCA, whose posterior and evidence are known exactly."""
 
-import math
 from functools import cache
 
 import pytest
@@ -101,10 +100,7 @@ def test_a_flow_keeps_what_its_normal_had_reached():
     assert (log_p - bound.value).mean() < 0.05
     draws = posterior.sample(4000)["z"]
     error = (draws.mean(0) - exact.mean) / exact.stddev
-    assert error.square().mean().sqrt() < 0.15
-    # of a Normal p: |E_q z_d − E_p z_d| ≤ σ_d √(2 KL(q ‖ p)) (Talagrand); here with draws' noise
-    gap = (log_p - bound.value + 4 * bound.standard_error).clamp(min=0)
-    assert (error.abs() < (2 * gap).sqrt().unsqueeze(-1) + 4 / math.sqrt(4000)).all()
+    assert error.abs().max() < 0.15
 
 
 @pytest.mark.parametrize("guide", ["full_covariance", "flow"])
