@@ -9,7 +9,8 @@ from inference.evaluation.diagnostics import Diagnostics, diagnose, pareto_k_hat
 from inference.evaluation.estimates import LogWeights, exact_log_prob, log_weights
 from inference.evaluation.evaluate import Evaluation, evaluate
 from inference.evaluation.evidence import Evidence, evidence
-from inference.evaluation.guide_table import GuideComparison, GuideScores
+from inference.evaluation.guide_scores import GuideScores
+from inference.evaluation.guide_table import GuideComparison
 from inference.evaluation.guides import compare_guides
 from inference.evaluation.quadrature import Quadrature, quadrature, quadrature_kl
 from inference.evaluation.scores import Score, from_sum, on_unit_pixels, to_bits_per_dimension

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from inference.evaluation.evaluate import Evaluation
+from inference.evaluation.layout import Absent, aligned, html_table, lettered, markdown_table
 from inference.evaluation.scores import (
     FRACTION,
     LEBESGUE_255,
@@ -95,21 +95,13 @@ class Comparison:
     columns: tuple[Column, ...]
     cells: tuple[tuple[Cell, ...], ...]
 
-    def _notes(self) -> tuple[list[list[str]], list[str]]:
-        """Texts of the cells, with a letter where there is a reason, and the reasons."""
-        reasons: list[str] = []
-        texts = []
-        for row in self.cells:
-            line = []
-            for cell in row:
-                if cell.score is not None:
-                    line.append(_number(cell.score))
-                    continue
-                if cell.reason not in reasons:
-                    reasons.append(cell.reason)
-                line.append(f"– [{_letter(reasons.index(cell.reason))}]")
-            texts.append(line)
-        return texts, [f"[{_letter(i)}] {reason}" for i, reason in enumerate(reasons)]
+    def _texts(self) -> tuple[list[list[str]], list[str]]:
+        """Rows of text, and the reasons of the empty cells."""
+        rows = zip(self.rows, self.cells, strict=True)
+        return lettered([[name, *map(_text, cells)] for name, cells in rows])
+
+    def _heads(self) -> list[list[str]]:
+        return [[""], *([c.title, c.subtitle] for c in self.columns)]
 
     def _caption(self) -> str:
         scores = [cell.score for row in self.cells for cell in row if cell.score]
@@ -121,52 +113,25 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """The table for people, with the reason of every empty cell below."""
-        texts, notes = self._notes()
-        heads = [f"{_plain(c.title)}<br>{_plain(c.subtitle)}" for c in self.columns]
-        lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-        for name, line in zip(self.rows, texts, strict=True):
-            lines.append(f"| {_plain(name)} | " + " | ".join(line) + " |")
-        lines += ["", self._caption()]
+        rows, notes = self._texts()
+        lines = [*markdown_table(self._heads(), rows), "", self._caption()]
         lines += ["", *(f"- {note}" for note in notes)] if notes else []
         return "\n".join(lines) + "\n"
 
     def to_text(self) -> str:
         """The table for a terminal."""
-        texts, notes = self._notes()
+        rows, notes = self._texts()
         numbers = [f"({i + 1})" for i in range(len(self.columns))]
-        table = [["", *numbers], *([n, *t] for n, t in zip(self.rows, texts, strict=True))]
-        widths = [max(len(line[j]) for line in table) for j in range(len(table[0]))]
-        out = [
-            "  ".join(
-                text.ljust(width) if j == 0 else text.rjust(width)
-                for j, (text, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in table
-        ]
+        lines = aligned([["", *numbers], *rows])
         legend = [
             f"{n} {c.title}: {c.subtitle}" for n, c in zip(numbers, self.columns, strict=True)
         ]
-        return "\n".join([*out, "", *legend, "", self._caption(), *notes]) + "\n"
+        return "\n".join([*lines, "", *legend, "", self._caption(), *notes]) + "\n"
 
     def to_html(self) -> str:
         """The table as an HTML fragment."""
-        texts, notes = self._notes()
-        heads = "".join(
-            f"<th>{html.escape(c.title)}<small>{html.escape(c.subtitle)}</small></th>"
-            for c in self.columns
-        )
-        body = "".join(
-            f"<tr><th>{html.escape(name)}</th>"
-            + "".join(f"<td>{html.escape(text)}</td>" for text in line)
-            + "</tr>"
-            for name, line in zip(self.rows, texts, strict=True)
-        )
-        notes_html = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-        return (
-            f"<table><caption>{html.escape(self._caption())}</caption>"
-            f"<thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table>"
-            f'<ul class="notes">{notes_html}</ul>'
-        )
+        rows, notes = self._texts()
+        return html_table(self._heads(), rows, notes=notes, caption=self._caption())
 
     def _repr_html_(self) -> str:
         """The table in a notebook."""
@@ -250,6 +215,10 @@ def _converted(score: Score) -> Score:
     return on_unit_pixels(score) if score.measure == LEBESGUE_255 else score
 
 
+def _text(cell: Cell) -> str | Absent:
+    return Absent(cell.reason) if cell.score is None else _number(cell.score)
+
+
 def _number(score: Score) -> str:
     digits = 4 if score.unit in (SQUARED_ERROR, FRACTION, "bits per dimension") else 2
     error = (
@@ -259,14 +228,3 @@ def _number(score: Score) -> str:
     )
     exact = " (exact)" if score.kind == "exact" else ""
     return f"{score.value:.{digits}f}{error}{exact}"
-
-
-def _plain(text: str) -> str:
-    """Text for a cell of a Markdown table."""
-    for mark in ("\\", "|", "<"):
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.split())
-
-
-def _letter(i: int) -> str:
-    return chr(ord("a") + i) if i < 26 else f"a{i - 25}"

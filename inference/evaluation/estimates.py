@@ -74,6 +74,11 @@ def log_weights(
     progress
         Called with the number of data after each chunk of data.
 
+    Raises
+    ------
+    UsageError
+        If K < 1, or a seen pixel is not what the likelihood is of.
+
     Notes
     -----
     log Σ w and log Σ w² are accumulated as running log-sum-exps.
@@ -82,6 +87,7 @@ def log_weights(
         raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
     size = numbers_per_particle(pair)
     mask = pixel_mask(mask, pair.data_shape, x)
+    pair.likelihood.check(x, mask)
     one = slice(0, 1)
     labels = None if y is None else y[one]
     probe = particles(
@@ -133,7 +139,7 @@ def _weigh(
     guide = conditions.pop("guide")
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
-        with pyro.validation_enabled(False):  # one particle was checked before all others
+        with pyro.validation_enabled(False):  # all data and one particle were checked before
             log_w = particles(pair, guide, x, num_particles=count, **conditions).log_weight
         first = torch.logaddexp(first, log_w.logsumexp(0))
         second = torch.logaddexp(second, (2 * log_w).logsumexp(0))

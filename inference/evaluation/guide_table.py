@@ -3,143 +3,26 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from inference.evaluation.diagnostics import RELIABLE
 from inference.evaluation.evidence import Evidence
+from inference.evaluation.guide_scores import (
+    COLUMNS,
+    PER_DATUM,
+    Difference,
+    GuideScores,
+    mean_and_error,
+)
+from inference.evaluation.layout import Absent, aligned, html_table, lettered, markdown_table
 from pyro_models import UsageError
 
-__all__ = ["COLUMNS", "Difference", "GuideComparison", "GuideScores", "mean_and_error"]
+__all__ = ["GuideComparison"]
 
-COLUMNS = {
-    "elbo": "ELBO",
-    "importance_bound": "L_K",
-    "gap": "log p(x) − ELBO",
-    "approximation_gap": "approximation gap",
-    "amortisation_gap": "amortisation gap",
-    "share_unreliable": f"share k̂ > {RELIABLE}",
-    "effective_sample_size": "ESS",
-    "milliseconds": "ms per image",
-    "num_parameters": "numbers per image",
-}
-"""Quantities of a row, and their headings."""
-
-PER_DATUM = ("elbo", "importance_bound", "gap", "approximation_gap", "amortisation_gap")
-
-
-def mean_and_error(values: Tensor) -> tuple[float, float]:
-    """Mean over data and its standard error; NaN for one datum."""
-    values = values.double()
-    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return float(values.mean()), error
-
-
-@dataclass(frozen=True, eq=False)
-class GuideScores:
-    """One guide on B data; nats per datum where nothing else is said.
-
-    Attributes
-    ----------
-    name
-        Of the guide.
-    milliseconds
-        Wall-clock time of the inference per image, in this run on this machine.
-    num_parameters
-        Numbers that the guide keeps per image; those that images share count by their share.
-    elbo, elbo_error
-        E_q[log p(x, z) − log q(z)], (B,), estimated from K draws, and its Monte-Carlo error.
-    importance_bound
-        L_K, (B,), with the same K for all guides.
-    effective_sample_size, k_hat
-        Of the K weights, (B,).
-    gap
-        log p(x) − ELBO, (B,): KL(q(z | x) ‖ p(z | x)) where the evidence is exact.
-    unfinished
-        Fits that ended at the step limit, or where numbers were no longer finite.
-    family, best_of_family
-        The family of q, and the fitted guide that stands for its best member.
-    approximation_gap
-        log p(x) − the best ELBO within the family, (B,) (Cremer, Li & Duvenaud 2018).
-    amortisation_gap
-        The best ELBO within the family − this guide's, (B,).
-    absent
-        Quantities there are none of, and why.
-    """
-
-    name: str
-    milliseconds: float
-    num_parameters: float
-    elbo: Tensor | None = None
-    elbo_error: Tensor | None = None
-    importance_bound: Tensor | None = None
-    effective_sample_size: Tensor | None = None
-    k_hat: Tensor | None = None
-    gap: Tensor | None = None
-    unfinished: int = 0
-    family: str | None = None
-    best_of_family: str | None = None
-    approximation_gap: Tensor | None = None
-    amortisation_gap: Tensor | None = None
-    absent: Mapping[str, str] = field(default_factory=dict)
-
-    def value(self, quantity: str) -> tuple[float, float] | None:
-        """Number of a column of :data:`COLUMNS` and its standard error over data, if there is one.
-
-        The error is NaN where there is none: for one datum, and for numbers that are no mean.
-        """
-        if quantity in self.absent:
-            return None
-        if quantity in ("milliseconds", "num_parameters"):
-            return float(getattr(self, quantity)), math.nan
-        if quantity == "share_unreliable":
-            assert self.k_hat is not None
-            return mean_and_error((self.k_hat > RELIABLE).double())
-        values = getattr(self, quantity)
-        assert isinstance(values, Tensor)
-        if quantity == "effective_sample_size":
-            return float(values.median()), math.nan
-        return mean_and_error(values)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One guide's mean minus another's over the same data.
-
-    Attributes
-    ----------
-    quantity
-        Of which.
-    first, second
-        Names of the guides.
-    value
-        first − second, nats per datum.
-    standard_error
-        Over data, of the paired differences: what both guides owe to an image cancels.
-    num_data
-        How many.
-    """
-
-    quantity: str
-    first: str
-    second: str
-    value: float
-    standard_error: float
-    num_data: int
-
-    def __str__(self) -> str:
-        error = self.standard_error
-        spread = "" if math.isnan(error) else f" ± {error:.4f}"  # of one datum there is none
-        return (
-            f"{COLUMNS[self.quantity]}, {self.first} − {self.second}: {self.value:+.4f}{spread} "
-            f"nats per datum (paired over {self.num_data:,} data)"
-        )
+HEADS = [["guide"], *([title] for title in COLUMNS.values())]
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,23 +85,11 @@ class GuideComparison:
         """The table in a notebook."""
         return self.to_html()
 
-    def _cells(self) -> tuple[list[list[str]], list[str]]:
-        """Texts of the cells, a letter where there is a reason, and the reasons."""
-        reasons: list[str] = []
-        lines = []
-        for row in self.rows:
-            line = [row.name]
-            for quantity in COLUMNS:
-                value = row.value(quantity)
-                if value is not None:
-                    line.append(_number(quantity, *value))
-                    continue
-                reason = row.absent[quantity]
-                if reason not in reasons:
-                    reasons.append(reason)
-                line.append(f"– [{chr(ord('a') + reasons.index(reason))}]")
-            lines.append(line)
-        return lines, [f"[{chr(ord('a') + i)}] {reason}" for i, reason in enumerate(reasons)]
+    def _texts(self) -> tuple[list[list[str]], list[str]]:
+        """Rows of text, and what stands below: what the numbers are, and every reason."""
+        cells = [[row.name, *(_text(row, quantity) for quantity in COLUMNS)] for row in self.rows]
+        rows, reasons = lettered(cells)
+        return rows, self._below(reasons)
 
     def _below(self, notes: list[str]) -> list[str]:
         below = [
@@ -267,44 +138,20 @@ class GuideComparison:
 
     def to_text(self) -> str:
         """The table for a terminal."""
-        cells, notes = self._cells()
-        table = [["guide", *COLUMNS.values()], *cells]
-        widths = [max(len(line[j]) for line in table) for j in range(len(table[0]))]
-        out = [
-            "  ".join(
-                text.ljust(width) if j == 0 else text.rjust(width)
-                for j, (text, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in table
-        ]
-        return "\n".join([*out, "", *self._below(notes)]) + "\n"
+        rows, below = self._texts()
+        lines = aligned([[text for (text,) in HEADS], *rows])
+        return "\n".join([*lines, "", *below]) + "\n"
 
     def to_markdown(self) -> str:
         """The table for people, with what its numbers are and every reason below."""
-        cells, notes = self._cells()
-        lines = ["| guide | " + " | ".join(COLUMNS.values()) + " |"]
-        lines.append("|---" * (len(COLUMNS) + 1) + "|")
-        lines += [
-            "| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in cells
-        ]
-        below = [f"- {text}".replace("|", "\\|") for text in self._below(notes)]
-        return "\n".join([*lines, "", *below]) + "\n"
+        rows, below = self._texts()
+        notes = [f"- {text}".replace("|", "\\|") for text in below]
+        return "\n".join([*markdown_table(HEADS, rows), "", *notes]) + "\n"
 
     def to_html(self) -> str:
         """The table as an HTML fragment."""
-        cells, notes = self._cells()
-        heads = "".join(f"<th>{html.escape(text)}</th>" for text in COLUMNS.values())
-        body = "".join(
-            f"<tr><th>{html.escape(name)}</th>"
-            + "".join(f"<td>{html.escape(text)}</td>" for text in line)
-            + "</tr>"
-            for name, *line in cells
-        )
-        below = "".join(f"<li>{html.escape(text)}</li>" for text in self._below(notes))
-        return (
-            f"<table><thead><tr><th>guide</th>{heads}</tr></thead><tbody>{body}</tbody></table>"
-            f'<ul class="notes">{below}</ul>'
-        )
+        rows, below = self._texts()
+        return html_table(HEADS, rows, notes=below)
 
     def to_csv(self) -> str:
         """One line per guide and quantity: value and standard error, or why there is none."""
@@ -359,6 +206,11 @@ UNITS = {
     "milliseconds": "ms per datum",
     "num_parameters": "numbers per datum",
 }
+
+
+def _text(row: GuideScores, quantity: str) -> str | Absent:
+    found = row.value(quantity)
+    return Absent(row.absent[quantity]) if found is None else _number(quantity, *found)
 
 
 def _number(quantity: str, value: float, error: float) -> str:

@@ -15,7 +15,8 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from tqdm import tqdm
 
 from inference.evaluation.evidence import Evidence, evidence
-from inference.evaluation.guide_table import COLUMNS, GuideComparison, GuideScores
+from inference.evaluation.guide_scores import COLUMNS, GuideScores
+from inference.evaluation.guide_table import GuideComparison
 from inference.learning.settings import check_seed
 from inference.pareto import pareto_k_hat
 from inference.particles import effective_sample_size, log_mean_exp

@@ -178,6 +178,18 @@ def test_no_particles_are_refused():
         log_weights(VAE((4,), hidden=[4]), torch.zeros(2, 4), num_particles=0)
 
 
+@pytest.mark.parametrize("wrong", [255.0, math.nan])
+def test_a_datum_that_the_likelihood_cannot_have_is_refused_in_every_row(wrong):
+    vae = VAE((6,), latent_dim=2, hidden=[8], likelihood="bernoulli")
+    x = torch.zeros(5, 6)
+    x[3, 2] = wrong
+    with pytest.raises(UsageError):
+        log_weights(vae, x, num_particles=2)
+    seen = torch.ones(5, 6, dtype=torch.bool)
+    seen[3, 2] = False
+    assert log_weights(vae, x, num_particles=2, mask=seen).bound.isfinite().all()
+
+
 def test_another_guide_than_the_pairs_own(ppca):
     """The exact posterior as a guide turns the bound into the evidence."""
     pair, x = ppca
