@@ -18,7 +18,8 @@ from inference.particles import MAX_ELEMENTS, numbers_per_particle
 from inference.posterior.given import Given, frozen, given
 from inference.posterior.guides import Family, guide_family
 from inference.posterior.guides.rows import detached, is_per_datum, per_datum_size, with_rows
-from inference.posterior.optimisation import Optimisation, Outcome, optimise
+from inference.posterior.optimisation import Optimisation, Outcome
+from inference.posterior.optimise import optimise
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Posterior
 from inference.posterior.start import begun

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from inference.posterior import Plateau, infer, optimisation
+from inference.posterior import Plateau, infer, separate_fits
 from inference.posterior.batch_bound import BatchBound
 from inference.posterior.guides.normal import NormalGuide, start_of
 from pyro_models import CVAE, VAE
@@ -45,7 +45,7 @@ def test_a_recorded_fit_ends_where_it_would_have(guide, masked, x, recordings, m
     mask = torch.arange(4).expand(4, 4) < 2 if masked else None
     found = []
     for first in (10**9, 2):
-        monkeypatch.setattr(optimisation, "_FIRST", first)
+        monkeypatch.setattr(separate_fits, "_FIRST", first)
         found.append(infer(vae(), x, guide=guide, mask=mask, max_steps=15).mean["z"])
         assert bool(recordings) == (first == 2)
     assert all(recordings)
@@ -53,7 +53,7 @@ def test_a_recorded_fit_ends_where_it_would_have(guide, masked, x, recordings, m
 
 
 def test_labels_are_given_to_a_recorded_fit(x, recordings, monkeypatch):
-    monkeypatch.setattr(optimisation, "_FIRST", 2)
+    monkeypatch.setattr(separate_fits, "_FIRST", 2)
     torch.manual_seed(0)
     cvae = CVAE(SHAPE, num_classes=3, **OPTIONS).double()
     means = [
@@ -78,7 +78,7 @@ class Halves(nn.Module):
 
 @pytest.mark.parametrize("first", [10**9, 2])
 def test_a_part_with_two_names_is_fitted_like_any_other(first, x, recordings, monkeypatch):
-    monkeypatch.setattr(optimisation, "_FIRST", first)
+    monkeypatch.setattr(separate_fits, "_FIRST", first)
     options = {"max_steps": 15, "stopping": Plateau(window=50)}
     plain, shared = (
         infer(vae(), x, guide=make, **options).sample(1, seed=1)["z"]
@@ -100,7 +100,7 @@ class Branching(NormalGuide):
 def test_a_guide_that_cannot_be_recorded_is_fitted_as_it_is(x, recordings, monkeypatch):
     found = []
     for first in (10**9, 2):
-        monkeypatch.setattr(optimisation, "_FIRST", first)
+        monkeypatch.setattr(separate_fits, "_FIRST", first)
         found.append(infer(vae(), x, guide=lambda g: Branching(g.start), max_steps=15).mean["z"])
     assert recordings == [False]
     assert torch.equal(*found)

@@ -1,0 +1,65 @@
+"""Ψ* = argmax E_q[log p(x_seen | z)] − KL(q ‖ p) of every image, all images at once."""
+
+from __future__ import annotations
+
+import pyro
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from inference.posterior.given import Given
+from inference.posterior.guides.rows import is_per_datum, with_rows
+from inference.posterior.optimisation import Optimisation, Outcome
+from inference.posterior.separate_fits import Record, SeparateFits
+from inference.posterior.shared_fit import SharedFit
+
+__all__ = ["optimise"]
+
+
+def optimise(
+    given: Given,
+    guide: nn.Module,
+    settings: Optimisation,
+    *,
+    objective: str,
+    chunk: int,
+    progress: bool = False,
+) -> Outcome:
+    """Fit a guide in place, at most ``chunk`` images at a time.
+
+    Images whose bound has stopped rising leave the batch; those that remain go on in a smaller one,
+    with their rows of the optimiser's state. Where a guide's weights are shared by the images
+    (amortised) no image can leave alone: all are fitted until their mean bound has stopped rising.
+
+    Parameters
+    ----------
+    given
+        The data, and the pair, frozen.
+    guide
+        For all of the data.
+    settings
+        See :class:`~inference.posterior.optimisation.Optimisation`.
+    objective
+        One of :data:`inference.posterior.optimisation.OBJECTIVES`.
+    chunk
+        How many images are in memory at once.
+    progress
+        Show a progress bar of images.
+    """
+    size = len(given)
+    outcome = Outcome(torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long))
+    separate = is_per_datum(guide, size)
+    bar = tqdm(total=size, disable=not progress, unit="image", leave=False)
+    with bar, torch.enable_grad(), pyro.validation_enabled(False):
+        if not separate:
+            SharedFit(given, guide, settings, objective=objective, chunk=chunk).run(outcome)
+            bar.update(size)
+            return outcome
+        for i in range(0, size, chunk):
+            rows = torch.arange(i, min(i + chunk, size), device=given.x.device)
+            part = with_rows(guide, rows, size)
+            record = Record(guide, outcome, rows, bar)
+            SeparateFits(
+                given.select(rows), part, settings, record=record, objective=objective
+            ).run()
+    return outcome

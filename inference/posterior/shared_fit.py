@@ -1,0 +1,74 @@
+"""One guide fitted to all images under weights that they share: none can stop alone."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from inference.posterior.batch_bound import bound_of
+from inference.posterior.given import Given
+from inference.posterior.guides.rows import with_rows
+from inference.posterior.optimisation import NON_FINITE, REASONS, Optimisation, Outcome
+
+__all__ = ["SharedFit"]
+
+
+class SharedFit:
+    """All images, under weights that they share."""
+
+    def __init__(
+        self, given: Given, guide: nn.Module, settings: Optimisation, *, objective: str, chunk: int
+    ) -> None:
+        self.guide, self.settings, self.objective = guide, settings, objective
+        self.optimiser = settings.optimiser(guide)
+        self.size = len(given)
+        # weights that are shared see the images in parts; where some are of one image, all at once
+        step = chunk if getattr(guide, "shared", False) else self.size
+        rows = [slice(i, i + step) for i in range(0, self.size, step)]
+        self.parts = [(given.select(r), with_rows(guide, r, self.size)) for r in rows]
+
+    def run(self, outcome: Outcome) -> None:
+        """Fit until the mean bound stops rising."""
+        window = self.settings.stopping.window
+        watch = self.settings.stopping.watch(1, self.parts[0][0].x)
+        parameters = dict(self.guide.named_parameters())
+        kept, bounds = {name: p.detach().clone() for name, p in parameters.items()}, []
+        total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        step, reason = 0, 0
+        while step < self.settings.max_steps and reason == 0:
+            step += 1
+            mean = self._step()
+            if not math.isfinite(mean):
+                reason = REASONS.index(NON_FINITE)
+                break
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.settings.rate * float(watch.factor)
+            bounds.append(mean)
+            for name, parameter in parameters.items():
+                total[name] += parameter.detach()
+            if len(bounds) == window:
+                values = torch.tensor(bounds, dtype=torch.float64)
+                error = values.std() / math.sqrt(window)
+                done = watch.look(values.mean()[None], error[None])
+                kept = {name: values / window for name, values in total.items()}
+                bounds, total = [], {name: torch.zeros_like(v) for name, v in total.items()}
+                reason = int(done)
+        if reason:
+            with torch.no_grad():
+                for name, parameter in parameters.items():
+                    parameter.copy_(kept[name])
+        outcome.reason.fill_(reason)
+        outcome.steps.fill_(step)
+
+    def _step(self) -> float:
+        self.optimiser.zero_grad()
+        total = 0.0
+        for part, guide in self.parts:
+            bound = bound_of(part, guide, self.settings.num_particles, objective=self.objective)
+            (-bound.sum() / self.size).backward()
+            total += float(bound.detach().sum())
+        if math.isfinite(total):
+            self.optimiser.step()
+        return total / self.size
