@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
-
-from jsonargparse import ArgumentParser
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from gp_bo import commands
-from pyro_models import UsageError
+from inference.command_line import OneLineParser, exit_code, summary_of, with_flags
 
 __all__ = ["main"]
 
@@ -25,26 +22,18 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
-class _Parser(ArgumentParser):
-    """Says what is wrong with the options in one line, and exits with code 2."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        _complain(message)
-        raise SystemExit(2)
-
-
-def _complain(message: object) -> None:
-    print(f"gp-bo: error: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-def _parser() -> ArgumentParser:
-    parser = _Parser(
+def _parser(named: Collection[str]) -> OneLineParser:
+    """All commands by their summaries; options only of those named, for they take long to read."""
+    parser = OneLineParser(
         prog="gp-bo", description="Gaussian processes, and Bayesian optimisation with them."
     )
     subcommands = parser.add_subcommands(dest="command", metavar="COMMAND")
     for name, function in COMMANDS.items():
-        summary = (function.__doc__ or "").split("\n", maxsplit=1)[0]
-        sub = _Parser(description=summary)
+        summary = summary_of(function)
+        sub = OneLineParser(description=summary)
+        if name not in named:
+            subcommands.add_subcommand(name, sub, help=summary)
+            continue
         sub.add_argument("--config", action="config", help="YAML file with any of these options.")
         skip = {"value"} if name == "tell" else set()
         if name == "tell":
@@ -54,20 +43,6 @@ def _parser() -> ArgumentParser:
         sub.add_function_arguments(function, as_positional=True, skip=skip)
         subcommands.add_subcommand(name, sub, help=summary)
     return parser
-
-
-def _with_flags(arguments: Sequence[str]) -> list[str]:
-    """Let ``--force`` stand for ``--force true``, and so for every option that is true or false."""
-    given = list(arguments)
-    if not given or given[0] not in COMMANDS:
-        return given
-    parameters = inspect.signature(COMMANDS[given[0]]).parameters.values()
-    flags = {f"--{p.name}" for p in parameters if isinstance(p.default, bool)}
-    following = [*given[1:], ""]
-    return [
-        f"{argument}=true" if argument in flags and after not in ("true", "false") else argument
-        for argument, after in zip(given, following, strict=True)
-    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,21 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 if all went well, 2 for a mistake in its use, 130 if interrupted.
     """
-    try:
-        chosen = _parser().parse_args(_with_flags(sys.argv[1:] if arguments is None else arguments))
-        options: dict[str, Any] = chosen[chosen.command].as_dict()
-        options.pop("config", None)
-        COMMANDS[chosen.command](**options)
-    except UsageError as error:
-        _complain(error)
-        return 2
-    except OSError as error:
-        _complain(f"{error.strerror or error}: {error.filename or 'a file'}")
-        return 2
-    except KeyboardInterrupt:
-        _complain("interrupted; what was written is complete")
-        return 130
-    return 0
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_code("gp-bo", lambda: _run(given), interrupted="what was written is complete")
+
+
+def _run(arguments: Sequence[str]) -> None:
+    given = with_flags(arguments, *(COMMANDS[name] for name in arguments[:1] if name in COMMANDS))
+    chosen = _parser(given).parse_args(given)
+    options: dict[str, Any] = chosen[chosen.command].as_dict()
+    options.pop("config", None)
+    COMMANDS[chosen.command](**options)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NoReturn
-
-from jsonargparse import ArgumentParser
+from typing import Any
 
 from inference import commands, report
+from inference.command_line import OneLineParser, exit_code, summary_of, with_flags
 from inference.report import MakePart
 from pyro_models import UsageError
 from pyro_models.presets import preset_names, preset_path
@@ -36,27 +35,15 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 NOT_SHARED = {"all_training", "labelled_only", "snapshots", "start", "seed", "resume", "force"}
 
 
-class _Parser(ArgumentParser):
-    """Says what is wrong with the options in one line, and exits with code 2."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        _complain(message)
-        raise SystemExit(2)
-
-
-def _complain(message: object) -> None:
-    print(f"pyro-models: error: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-def _parser(named: Collection[str]) -> ArgumentParser:
+def _parser(named: Collection[str]) -> OneLineParser:
     """All commands by their summaries; options only of those named, for they take long to read."""
-    parser = _Parser(
+    parser = OneLineParser(
         prog="pyro-models", description="Learn and judge density models: Pyro model/guide pairs."
     )
     subcommands = parser.add_subcommands(dest="command", metavar="COMMAND")
     for name, function in COMMANDS.items():
-        summary = (function.__doc__ or "").split("\n", maxsplit=1)[0]
-        sub = _Parser(description=summary)
+        summary = summary_of(function)
+        sub = OneLineParser(description=summary)
         if name not in named:
             subcommands.add_subcommand(name, sub, help=summary)
             continue
@@ -96,20 +83,10 @@ def _with_preset(arguments: Sequence[str]) -> list[str]:
     return given
 
 
-def _with_flags(arguments: Sequence[str]) -> list[str]:
-    """Let ``--force`` stand for ``--force true``, and so for every option that is true or false."""
-    given = list(arguments)
-    if not given or given[0] not in COMMANDS:
-        return given
-    parameters = [*inspect.signature(COMMANDS[given[0]]).parameters.values()]
-    if given[0] == "sweep":
-        parameters += inspect.signature(commands.train).parameters.values()
-    flags = {f"--{p.name}" for p in parameters if isinstance(p.default, bool)}
-    following = [*given[1:], ""]
-    return [
-        f"{argument}=true" if argument in flags and after not in ("true", "false") else argument
-        for argument, after in zip(given, following, strict=True)
-    ]
+def _flagged(arguments: Sequence[str]) -> list[str]:
+    """With the flags of the command spelled out; a sweep has those of train too."""
+    named = [COMMANDS[name] for name in arguments[:1] if name in COMMANDS]
+    return with_flags(arguments, *named, *[commands.train] * (commands.sweep in named))
 
 
 def _names(arguments: Sequence[str], option: str) -> bool:
@@ -133,26 +110,24 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakePart] = 
     int
         0 if all went well, 2 for a mistake in its use, 130 if interrupted.
     """
-    try:
-        given = _with_flags(_with_preset(sys.argv[1:] if arguments is None else arguments))
-        chosen = _parser(given).parse_args(given)
-        options = chosen[chosen.command].as_dict()
-        options.pop("config", None)
-        if options.pop("preset", None) is not None:
-            raise UsageError("a preset is named on the command line (--preset NAME), not in a file")
-        if options.get("resume") and options.get("out"):
-            recorded = commands.recorded_options(options["out"])
-            options = {**options, **{k: v for k, v in recorded.items() if not _names(given, k)}}
-        if chosen.command == "demo":
-            options["parts"] = parts
-        COMMANDS[chosen.command](**options)
-    except UsageError as error:
-        _complain(error)
-        return 2
-    except OSError as error:
-        _complain(f"{error.strerror or error}: {error.filename or 'a file'}")
-        return 2
-    except KeyboardInterrupt:
-        _complain("interrupted; what was written is complete (a training can be resumed)")
-        return 130
-    return 0
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_code(
+        "pyro-models",
+        lambda: _run(given, parts),
+        interrupted="what was written is complete (a training can be resumed)",
+    )
+
+
+def _run(arguments: Sequence[str], parts: Sequence[MakePart]) -> None:
+    given = _flagged(_with_preset(arguments))
+    chosen = _parser(given).parse_args(given)
+    options: dict[str, Any] = chosen[chosen.command].as_dict()
+    options.pop("config", None)
+    if options.pop("preset", None) is not None:
+        raise UsageError("a preset is named on the command line (--preset NAME), not in a file")
+    if options.get("resume") and options.get("out"):
+        recorded = commands.recorded_options(options["out"])
+        options |= {name: value for name, value in recorded.items() if not _names(given, name)}
+    if chosen.command == "demo":
+        options["parts"] = parts
+    COMMANDS[chosen.command](**options)
