@@ -57,7 +57,7 @@ def complete(
         log_prob: Also estimate log p(unseen | seen), in nats per image; that may take long.
         num_chains: Chains of annealed importance sampling for it, where it is not exact.
         num_temperatures: Temperatures of the same.
-        seed: Of preparation and all draws.
+        seed: Of preparation, the mask random, and all draws.
         out: Figure (.png, .pdf, .svg), or .npz with the arrays mean, samples, x and mask.
         table: Markdown or CSV file (.md, .csv) for the table.
         force: Replace these files.
@@ -111,6 +111,8 @@ def complete(
     nobody = evaluate_completion(mean, images, mask, name="mean training image", **settings)
     found = compare([scored, nobody])
     print(found.to_text())
+    if log_prob and scored.absent:  # a column that no row has would go without a word
+        print("log p(unseen | seen): none –", *scored.absent.values())
     if target.suffix == ".npz":
         arrays = {
             "mean": completed.mean,

@@ -65,6 +65,14 @@ def test_nats_are_asked_for_and_say_what_is_given(runs, capsys):
     assert "x_top" in Path("t.md").read_text()
 
 
+def test_nats_that_are_not_to_be_had_say_why(runs, capsys, tmp_path):
+    grey = ["--options.likelihood", "cross_entropy", "--preparation", "grey"]
+    assert call("train", "--model", "vae", *SMALL, *grey, *QUICK, "--out", tmp_path / "grey") == 0
+    assert call("complete", tmp_path / "grey", *FEW, "--guide", "encoder", "--log_prob") == 0
+    [line] = [t for t in capsys.readouterr().out.splitlines() if t.startswith("log p(unseen")]
+    assert "objective" in line
+
+
 def test_arrays_hold_the_seen_pixels_of_a_mask_from_a_file(runs):
     seen = np.zeros((8, 8), dtype=bool)
     seen[:, ::2] = True
