@@ -48,7 +48,8 @@ GP_OPTIONS: dict[str, dict[str, float]] = {
     "nuts": {},
 }
 PEERS = ("botorch", "botorch-told", "sklearn", "random")
-NOISE = 1e-6  # variance, of standardised values: none, for those that are told
+NOISE = 1e-8  # variance, of standardised values: none, for those that are told
+BOTORCH_NOISE = 1e-6  # GPyTorch takes no less
 FLOOR = 1e-6  # regret below it is equally good: no method is compared on its rounding
 DRAWS = 5000  # of the bootstrap
 
@@ -108,7 +109,8 @@ def by_botorch(*, told: bool) -> Propose:
         from gpytorch.mlls import ExactMarginalLogLikelihood
 
         values = -torch.as_tensor(y)[:, None]
-        variance = torch.full_like(values, NOISE * float(values.var())) if told else None
+        noise = BOTORCH_NOISE * float(values.var())
+        variance = torch.full_like(values, noise) if told else None
         with seeded(seed, torch.device("cpu")):
             model = SingleTaskGP(torch.as_tensor(x), values, train_Yvar=variance)
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
@@ -132,7 +134,7 @@ def by_sklearn(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
 
     kernel = ConstantKernel(1.0) * Matern(np.ones(x.shape[1]), (1e-2, 1e2), nu=2.5)
     gp = GaussianProcessRegressor(
-        kernel, alpha=1e-8, normalize_y=True, n_restarts_optimizer=3, random_state=seed % 2**32
+        kernel, alpha=NOISE, normalize_y=True, n_restarts_optimizer=3, random_state=seed % 2**32
     ).fit(x, y)
 
     def negative(z: np.ndarray) -> np.ndarray:
