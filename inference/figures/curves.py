@@ -207,7 +207,10 @@ def _mark_outside(axes: Axes, bounds: list[_Bound]) -> None:
 
 
 def _mark_best(axes: Axes, bounds: list[_Bound], best: int) -> None:
-    """A dotted line at the best epoch, and a ring around its best known bound."""
+    """A dotted line at the best epoch, and a ring around its best known bound.
+
+    Near the right end, where the lines are named, the epoch is written left of it.
+    """
     axes.axvline(best, color=INK, ls=":", lw=1, zorder=1)
     for bound in bounds:
         at = np.flatnonzero((bound.epochs == best) & np.isfinite(bound.values))
@@ -215,13 +218,14 @@ def _mark_best(axes: Axes, bounds: list[_Bound], best: int) -> None:
             height = bound.values[at[0]]
             axes.plot(best, height, "o", mfc="none", mec=INK, ms=10, mew=1.4, zorder=6)
             break
+    first, last = axes.get_xlim()
     axes.annotate(
         f"best epoch {best}",
         xy=(best, 1),
         xycoords=axes.get_xaxis_transform(),
         xytext=(0, 2),
         textcoords="offset points",
-        ha="center",
+        ha="right" if best > last - 0.15 * (last - first) else "center",
         fontsize=8,
         color=INK,
     )
@@ -252,7 +256,7 @@ def _name_lines(axes: Axes, bounds: list[_Bound]) -> None:
 
 
 def _apart(heights: list[float]) -> list[float]:
-    """Increasing heights moved apart to ``_LABEL_GAP``, about where they were."""
+    """Increasing heights moved apart to ``_LABEL_GAP``, about where they were, none above 1."""
     places = list(heights)
     for _ in range(50):
         for i in range(len(places) - 1):
@@ -260,4 +264,5 @@ def _apart(heights: list[float]) -> list[float]:
             if lack > 0:
                 places[i] -= lack / 2
                 places[i + 1] += lack / 2
-    return places
+    above = max(0.0, places[-1] - 1) if places else 0.0
+    return [place - above for place in places]

@@ -120,6 +120,14 @@ def test_names_of_close_lines_do_not_cover_each_other():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_the_last_epoch_is_marked_beside_the_names_of_the_lines():
+    figure = learning_curves(history([-3, -2], [-3, -2], [-3, -2], best_epoch=2))
+    figure.draw_without_rendering()
+    best, *names = sorted(figure.axes[0].texts, key=lambda t: "best" not in t.get_text())
+    box = Text.get_window_extent(best)
+    assert not any(box.overlaps(Text.get_window_extent(name)) for name in names)
+
+
 @pytest.mark.parametrize("bounds", [[], [math.nan]])
 def test_nothing_to_draw_is_refused(bounds):
     with pytest.raises(UsageError, match="train first"):
