@@ -7,20 +7,59 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from pyro_models import UsageError
 
 __all__ = ["OneLineParser", "exit_code", "summary_of", "with_flags"]
 
 
+_BELOW = "\x1f"  # stands for the dots of an option of an option; no name has one
+
+
 class OneLineParser(ArgumentParser):
-    """Says what is wrong with the options in one line, and exits with code 2."""
+    """Says what is wrong with the options in one line, and exits with code 2.
+
+    Options of options, ``--options.likelihood_options.floor 0.1``, stand beside those given before
+    them, on the line or in a file; jsonargparse alone lets the last one displace the others.
+    """
+
+    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **given: Any) -> Any:
+        """As jsonargparse does, but for options of options."""
+        arguments = sys.argv[1:] if args is None else args
+        parsed = super().parse_args([_one_below(a) for a in arguments], *rest, **given)
+        return _nested(parsed)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Complain in one line and leave."""
         _complain(self.prog.split()[0], message)
         raise SystemExit(2)
+
+
+def _one_below(argument: str) -> str:
+    """``--a.b.c=1`` as one name below ``--a``, for jsonargparse merges no deeper ones."""
+    name, equals, value = argument.partition("=")
+    if not name.startswith("--") or name.count(".") < 2:
+        return argument
+    outer, *inner = name.split(".")
+    return f"{outer}.{_BELOW.join(inner)}{equals}{value}"
+
+
+def _nested(parsed: Any) -> Any:
+    """The names that :func:`_one_below` has joined, one below the other again."""
+    if isinstance(parsed, Namespace):
+        for name, value in vars(parsed).items():
+            setattr(parsed, name, _nested(value))
+    if not isinstance(parsed, dict):
+        return parsed
+    plain = {name: value for name, value in parsed.items() if _BELOW not in str(name)}
+    for name, value in parsed.items():
+        if name not in plain:
+            outer, _, rest = name.partition(_BELOW)
+            above = plain.get(outer)
+            earlier = above if isinstance(above, dict) else {}
+            plain[outer] = _nested({**earlier, rest: value})
+    return plain
 
 
 def summary_of(function: Callable[..., Any]) -> str:

@@ -108,6 +108,13 @@ def test_every_option_of_a_training_is_one_of_a_sweep(capsys):
     assert "--training" not in text
 
 
+def test_every_option_of_the_model_in_the_grid_counts():
+    grid = ["--grid.options.hidden", "[[4]]", "--grid.options.latent_dim", "[1, 2]"]
+    grid += ["--grid.options.activation", "[relu, tanh]"]
+    assert call("sweep", *grid, "--seeds", "[0]", *QUICK, "--out", "three") == 0
+    assert len(rows("three")) == 4
+
+
 GRID = ["--grid.lr", "[1e-3]"]
 MISTAKES = {
     "no grid": ([], "grid"),
