@@ -82,11 +82,13 @@ def renyi(p: Particles, *, alpha: float = 0.5, beta: Weight = 1.0) -> Tensor:
     """
     if abs(1 - alpha) > 0.1:
         bound = log_mean_exp((1 - alpha) * p.log_weight) / (1 - alpha)
-    else:  # log-mean-exp of numbers near 0, which would cancel
-        centre = p.log_weight.detach().mean(0)
-        rest = p.log_weight - centre
-        bound = rest.mean(0) if alpha == 1 else _log_mean_exp_near_0((1 - alpha) * rest)
-        bound = centre + (bound if alpha == 1 else bound / (1 - alpha))
+    elif alpha == 1:
+        bound = p.log_weight.mean(0)
+    else:  # log-mean-exp of numbers near 0, which would cancel; the largest is made 0
+        held = p.log_weight.detach()
+        top = held.amax(0) if alpha < 1 else held.amin(0)
+        below = (1 - alpha) * (p.log_weight - top)
+        bound = top + below.expm1().mean(0).log1p() / (1 - alpha)
     return _tempered(p, bound, beta)
 
 
@@ -188,10 +190,6 @@ def _only_site(p: Particles) -> tuple[TorchDistribution, TorchDistribution, Tens
         raise UsageError("js needs a pair with one latent site, which its guide samples")
     site = p.guide_sites[names[0]]
     return site["fn"], p.model_sites[names[0]]["fn"], site["value"]
-
-
-def _log_mean_exp_near_0(values: Tensor) -> Tensor:
-    return values.expm1().mean(0).log1p()
 
 
 def _tempered(p: Particles, bound: Tensor, beta: Weight) -> Tensor:

@@ -1,6 +1,7 @@
 """Every bound against quadrature: PPCA with one latent, float64, its guide beside the posterior."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pyro
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from inference.learning import make_objective
 from inference.learning.bounds import BOUNDS, geometric_jensen_shannon, jensen_shannon
-from inference.particles import particles
+from inference.particles import log_mean_exp, particles
 from pyro_models import GMM, PPCA, VAE, UsageError
 
 K = 2
@@ -189,6 +190,17 @@ def test_renyi_tends_to_the_elbo_in_single_precision(gap: float) -> None:
         values.append(float((found - expected).detach().abs().max()))
     assert values[0] < 1e-3
     assert values[1] < 1e-9
+
+
+@pytest.mark.parametrize("alpha", [0.9, 0.95, 1.0, 1.05, 1.1])
+def test_renyi_of_weights_thousands_of_nats_apart_is_finite(alpha: float) -> None:
+    log_w = (3000 * torch.randn(5, 40) - 500).requires_grad_()
+    found = BOUNDS["renyi"].function(SimpleNamespace(log_weight=log_w), alpha=alpha)
+    exact = log_w.detach().double()
+    expected = exact.mean(0) if alpha == 1 else log_mean_exp((1 - alpha) * exact) / (1 - alpha)
+    torch.testing.assert_close(found.detach().double(), expected, rtol=1e-6, atol=1e-3)
+    (gradient,) = torch.autograd.grad(found.sum(), log_w)
+    torch.testing.assert_close(gradient.sum(0), torch.ones(40))  # as of any mean of log w
 
 
 @pytest.mark.parametrize("name", [n for n in BOUNDS if BOUNDS[n].tempers])
