@@ -143,6 +143,15 @@ class Objective:
         """
         raise NotImplementedError
 
+    def check(self, x: Tensor, *, y: Tensor | None = None) -> None:
+        """Refuse what only the sites of model and guide show that the pair cannot have.
+
+        Raises
+        ------
+        UsageError
+            One line that says why, and what to use.
+        """
+
     @torch.no_grad()
     def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
         """The objective at β = 1, nats per datum, of every datum or of blocks of equal weight.
@@ -191,6 +200,11 @@ class OfParticles(Objective):
             weight = beta * torch.tensor(self.beta, dtype=x.dtype) if self.beta != 1 else beta
             return self.bound.function(drawn, beta=weight, **self.options).mean()
         return self.bound.function(drawn, **self.options).mean()
+
+    @torch.no_grad()
+    def check(self, x: Tensor, *, y: Tensor | None = None) -> None:
+        """Whether the bound is defined, and its gradient is."""
+        self.mean(x, y=y)
 
     @torch.no_grad()
     def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
@@ -258,6 +272,20 @@ class OfPyro(Objective):
             if grad is not None:
                 parameter.grad = grad if parameter.grad is None else grad.add_(parameter.grad)
         return -float(total) / len(x)
+
+    @torch.no_grad()
+    def check(self, x: Tensor, *, y: Tensor | None = None) -> None:
+        """A KL of each site is a term of the bound only in the order of the model."""
+        if not isinstance(self.elbo, TraceMeanField_ELBO):
+            return
+        drawn = draw(self.pair.model, self.pair.guide, x, num_particles=1, y=y)
+        latent = [name for name in drawn.model_sites if name not in drawn.observed]
+        if latent != list(drawn.guide_sites):
+            raise UsageError(
+                f"the guide samples {', '.join(drawn.guide_sites)} and the model "
+                f"{', '.join(latent)}, in another order, so {type(self.elbo).__name__} is no bound "
+                "for them: use the objective elbo or mean_field"
+            )
 
     @torch.no_grad()
     def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:

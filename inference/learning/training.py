@@ -21,7 +21,7 @@ from inference.learning.denormals import EVERY, flush_denormals
 from inference.learning.files import write_atomically
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError, culprit, finite_parameters
-from inference.learning.objectives import OfParticles, make_objective
+from inference.learning.objectives import make_objective
 from inference.learning.optimisers import make_optimiser, make_schedule, step_schedule
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
@@ -167,14 +167,11 @@ class Training:
 
     def try_a_step(self) -> None:
         """Refuse, before anything is written, an objective or a record the pair cannot have."""
-        if not isinstance(self.objective, OfParticles):
-            return
         few = self.data.prepared("train", seed=self.settings.seed, limit=self.settings.batch_size)
         x, y = self._on_device(few)
         with seeded(self.settings.seed, self.device), self._autocast():
             try:
-                with torch.no_grad():
-                    self.objective.mean(x[:2], y=None if y is None else y[:2])
+                self.objective.check(x[:2], y=None if y is None else y[:2])
                 if isinstance(self.step, Captured):
                     self.step.prepare(x, y=y, beta=self._beta(0))
             except UsageError:

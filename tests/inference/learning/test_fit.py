@@ -20,7 +20,7 @@ from inference.figures import prior_samples
 from inference.learning import Run, Snapshots, fit, make_objective
 from inference.learning.bounds import BOUNDS
 from inference.undisturbed import seeded, stream
-from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
+from pyro_models import CVAE, GMM, PPCA, VAE, TwoLayerVAE, UsageError
 from pyro_models.data import Split
 
 SHAPE = (1, 8, 8)
@@ -297,6 +297,16 @@ def test_an_objective_that_would_collapse_a_mixture_is_refused(few, objective):
     mixture = GMM(few.data_shape, num_components=3)
     with pytest.raises(UsageError, match="does not enumerate: use the objective elbo"):
         train(mixture, few, objective=objective)
+
+
+@pytest.mark.parametrize("objective", ["trace_mean_field", TraceMeanField_ELBO()])
+def test_a_kl_by_sites_is_refused_where_the_guide_goes_the_other_way(few, objective, tmp_path):
+    layers = TwoLayerVAE(few.data_shape, latent_dims=[3, 2], hidden=[4], top_hidden=[4])
+    binary = few.with_preparation("threshold")
+    with pytest.raises(UsageError, match=r"z1, z2 and the model z2, z1.*use the objective"):
+        train(layers, binary, objective=objective, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    train(layers, binary, objective="mean_field")  # falls back on sampled terms
 
 
 def test_bfloat16_leaves_the_densities_of_ppca_in_float32(few):
