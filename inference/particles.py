@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import pyro
@@ -28,6 +29,7 @@ from pyro_models.pair import DATA_PLATE
 __all__ = [
     "MAX_ELEMENTS",
     "Particles",
+    "checked_count",
     "draw",
     "effective_sample_size",
     "log_density",
@@ -153,6 +155,21 @@ class Particles:
         return _total(terms, self._zero, self.shape)
 
 
+def checked_count(num_particles: object) -> int:
+    """K, which must be a whole number of at least 1.
+
+    Raises
+    ------
+    UsageError
+        If it is not.
+    """
+    if isinstance(num_particles, Integral) and not isinstance(num_particles, bool):
+        count = int(num_particles)
+        if count >= 1:
+            return count
+    raise UsageError(f"num_particles (K) must be a whole number ≥ 1; got {num_particles!r}")
+
+
 def log_mean_exp(values: Tensor) -> Tensor:
     """log (1/K) Σ_k exp v_k over the first dimension."""
     return values.logsumexp(0) - math.log(len(values))
@@ -243,8 +260,7 @@ def draw(
     reparameterised: bool = True,
 ) -> Particles:
     """:func:`particles` of a model and a guide."""
-    if num_particles < 1:
-        raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
+    num_particles = checked_count(num_particles)
     conditions = {"y": y, "mask": mask}
     plate = pyro.plate("_particles", num_particles, dim=_PARTICLE_DIM, device=x.device)
     with plate, nullcontext() if reparameterised else _Constant():

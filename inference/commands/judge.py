@@ -11,6 +11,7 @@ from inference.evaluation import Comparison, Diagnostics, Evaluation
 from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
+from inference.learning import Run
 from inference.learning.files import write_atomically
 
 __all__ = ["compare", "diagnose", "evaluate"]
@@ -145,6 +146,8 @@ def compare(
     """
     names = ("comparison.csv", "comparison.md", "comparison.html")
     targets = [free_path(f"{out}/{name}", force=force) for name in names] if out else []
+    for run in runs:  # before any is judged for long
+        Run(run).load_pair()
     rows = [
         _evaluate(
             run,

@@ -47,6 +47,7 @@ def sample(
     """
     if n < 1:
         raise UsageError(f"n must be at least 1; got {n}")
+    check_seed(seed)
     target = free_path(out, force=force)
     assert target is not None
     if target.suffix not in (".npy", ".png"):
@@ -62,11 +63,15 @@ def sample(
 
 
 def _labels(pair: Pair, n: int, label: int | None) -> torch.Tensor | None:
+    _check_label(pair, label)
     if pair.num_classes is None:
-        if label is not None:
-            raise UsageError(f"{type(pair).__name__} does not use labels: leave label out")
         return None
     return torch.arange(n) % pair.num_classes if label is None else torch.full((n,), label)
+
+
+def _check_label(pair: Pair, label: int | None) -> None:
+    if label is not None and pair.num_classes is None:
+        raise UsageError(f"{type(pair).__name__} does not use labels: leave label out")
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,10 @@ def plot(
     target = free_figure_path(out or f"{run}/figures/{figure}.png", option="out", force=force)
     assert target is not None
     check_seed(seed)
+    if n < 1:
+        raise UsageError(f"n must be at least 1; got {n}")
     pair = Run(run).load_pair()
+    _check_label(pair, label)
     request = _Request(run, pair, n, label, latents, pixels, size, span, seed)
     save_figure(FIGURES[figure](request), target)
     print(f"{figure} of {Path(run).name} in {target}")

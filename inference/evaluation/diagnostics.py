@@ -16,6 +16,7 @@ from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
 from inference.particles import (
     MAX_ELEMENTS,
     Particles,
+    checked_count,
     draw,
     effective_sample_size,
     numbers_per_particle,
@@ -162,8 +163,7 @@ def diagnose(
     check_seed(seed)
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1; got {limit}")
-    if num_particles < 1:
-        raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
+    num_particles = checked_count(num_particles)
     first = next(pair.parameters())
     prepared = data.prepared(split, seed=seed, limit=limit)
     if not len(prepared):

@@ -11,8 +11,8 @@ import pyro
 import torch
 from torch import Tensor
 
-from inference.particles import MAX_ELEMENTS, numbers_per_particle, particles
-from pyro_models import Pair, UsageError
+from inference.particles import MAX_ELEMENTS, checked_count, numbers_per_particle, particles
+from pyro_models import Pair
 from pyro_models.pair import Exact, pixel_mask
 
 __all__ = [
@@ -83,8 +83,7 @@ def log_weights(
     -----
     log Σ w and log Σ w² are accumulated as running log-sum-exps.
     """
-    if num_particles < 1:
-        raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
+    num_particles = checked_count(num_particles)
     size = numbers_per_particle(pair)
     mask = pixel_mask(mask, pair.data_shape, x)
     pair.likelihood.check(x, mask)

@@ -22,7 +22,7 @@ from inference.evaluation.scores import (
     to_bits_per_dimension,
 )
 from inference.learning.settings import check_pair_fits_data, check_seed
-from inference.particles import MAX_ELEMENTS
+from inference.particles import MAX_ELEMENTS, checked_count
 from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
@@ -152,6 +152,7 @@ def evaluate(
     check_seed(seed)
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1; got {limit}")
+    num_particles = checked_count(num_particles)
     first = next(pair.parameters())
     prepared = data.prepared(split, seed=seed, limit=limit)
     if not len(prepared):

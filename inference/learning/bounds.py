@@ -29,7 +29,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from inference.particles import Particles, log_mean_exp
+from inference.particles import Particles, checked_count, log_mean_exp
 from pyro_models import UsageError
 
 __all__ = ["BOUNDS", "Bound", "geometric_jensen_shannon", "jensen_shannon"]
@@ -267,19 +267,6 @@ class Bound:
             raise UsageError(f"alpha must be at least 0 for a lower bound; got {others['alpha']}")
         _check_skew(others.get("skew", 0.5))
         return count, others
-
-
-def checked_count(num_particles: object) -> int:
-    """K, which must be a whole number of at least 1.
-
-    Raises
-    ------
-    UsageError
-        If it is not.
-    """
-    if not isinstance(num_particles, int) or isinstance(num_particles, bool) or num_particles < 1:
-        raise UsageError(f"num_particles (K) must be a whole number ≥ 1; got {num_particles!r}")
-    return num_particles
 
 
 _NO_BOUND = "it bounds no evidence"

@@ -19,8 +19,14 @@ from pyro.infer.elbo import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from inference.learning.bounds import BOUNDS, Bound, checked_count
-from inference.particles import MAX_ELEMENTS, Particles, draw, numbers_per_particle
+from inference.learning.bounds import BOUNDS, Bound
+from inference.particles import (
+    MAX_ELEMENTS,
+    Particles,
+    checked_count,
+    draw,
+    numbers_per_particle,
+)
 from pyro_models import Pair, UsageError
 
 __all__ = ["OBJECTIVES", "Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]

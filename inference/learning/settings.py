@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 PRECISIONS = ("float32", "bfloat16")
+WHOLE = ("epochs", "batch_size", "labelled_per_batch", "beta_warmup", "curve_size", "patience")
+NUMBERS = ("lr", "clip_norm", "min_improvement", "noise_multiple")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Settings:
     capture: bool = False
 
     def __post_init__(self) -> None:
+        _check_numbers(self, WHOLE, kind=Integral, word="whole number")
+        _check_numbers(self, NUMBERS, kind=Real, word="number")
         for name, least in (
             ("epochs", 0),
             ("beta_warmup", 0),
@@ -64,7 +69,7 @@ class Settings:
                 raise UsageError(f"{name} must be at least {least}; got {getattr(self, name)}")
         if self.patience is not None and self.patience < 1:
             raise UsageError(f"patience must be at least 1 epoch; got {self.patience}")
-        if self.min_improvement < 0:
+        if not self.min_improvement >= 0:
             raise UsageError(f"min_improvement cannot be negative; got {self.min_improvement}")
         if not self.noise_multiple >= 0:
             raise UsageError(f"noise_multiple cannot be negative; got {self.noise_multiple}")
@@ -120,8 +125,15 @@ def check_seed(seed: int) -> None:
     UsageError
         If it is not in 0…2³² − 1.
     """
-    if not 0 <= seed < 2**32:
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
         raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+
+
+def _check_numbers(settings: Settings, names: Sequence[str], *, kind: type, word: str) -> None:
+    for name in names:
+        value, optional = getattr(settings, name), getattr(Settings, name) is None
+        if not isinstance(value, kind) and not (optional and value is None):
+            raise UsageError(f"{name} is a {word}; got {value!r}")
 
 
 def _is_plain(value: object) -> bool:

@@ -431,6 +431,13 @@ RUN_MISTAKES = {
     "samples of a kind": ("vae", ["sample", "--out", "samples.csv"], "must end in .npy"),
     "no samples": ("vae", ["sample", "--n", "0"], "n must be at least 1"),
     "a label for nothing": ("vae", ["sample", "--label", "3"], "does not use labels"),
+    "a label for no grid": (
+        "vae",
+        ["plot", "--figure", "latent-grid", "--label", "3"],
+        "does not use labels",
+    ),
+    "no images": ("vae", ["plot", "--n", "-1", "--out", "a.png"], "n must be at least 1"),
+    "a seed too low": ("vae", ["sample", "--seed", "-2"], "a seed is a whole number"),
     "a label too far": ("cvae", ["sample", "--label", "10"], "every label in 0…9"),
     "no particles": ("vae", ["evaluate", "--num_particles", "0"], "num_particles"),
     "no data": ("vae", ["evaluate", "--limit", "0"], "limit"),
@@ -448,6 +455,20 @@ def test_a_mistake_with_a_run_costs_one_line_too(mistake, runs, capsys):
     np.save("vectors.npy", np.random.default_rng(0).normal(size=(40, 7)))
     quick = ["--progress", "false"] if command in ("evaluate", "compare", "diagnose") else []
     assert says in refused(capsys, command, runs / model, *rest, *quick)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["evaluate", "--num_particles", "0"], "num_particles"),
+        (["compare", "nowhere"], "nowhere is not a run folder"),
+        (["compare", "--num_particles", "0"], "num_particles"),
+        (["diagnose", "--num_particles", "0"], "num_particles"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_judged(arguments, says, runs, capsys):
+    command, *rest = arguments
+    assert says in refused(capsys, command, runs / "vae", *rest)  # no progress bar either
 
 
 @pytest.mark.parametrize(

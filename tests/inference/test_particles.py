@@ -266,8 +266,10 @@ def test_unseen_pixels_reach_no_weight(shared, x):
 
 def test_mistakes_are_refused_in_one_line(x):
     pair = vae()
-    with pytest.raises(UsageError, match=r"num_particles \(K\) must be at least 1; got 0"):
+    with pytest.raises(UsageError, match=r"num_particles \(K\) must be a whole number ≥ 1; got 0"):
         particles(pair, None, x, num_particles=0)
+    with pytest.raises(UsageError, match=r"whole number ≥ 1; got 2\.5"):
+        particles(pair, None, x, num_particles=2.5)
     with pytest.raises(UsageError, match="give a guide"):
         particles(pair.model, None, x, num_particles=2)
     with pytest.raises(UsageError, match="needs labels") as caught:

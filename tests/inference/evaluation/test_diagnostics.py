@@ -107,5 +107,5 @@ def test_memory_bounds_change_no_shape_and_nothing_is_disturbed(few) -> None:
 def test_what_cannot_be_diagnosed_is_said(few) -> None:
     with pytest.raises(UsageError, match="no continuous latent"):
         diagnose(GMM((1, 8, 8), num_components=2), few, num_particles=30)
-    with pytest.raises(UsageError, match="at least 1"):
+    with pytest.raises(UsageError, match="whole number ≥ 1"):
         diagnose(VAE((1, 8, 8), hidden=[4]), few, num_particles=0)

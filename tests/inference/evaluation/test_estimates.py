@@ -174,7 +174,7 @@ def test_one_particle_has_no_error():
 
 
 def test_no_particles_are_refused():
-    with pytest.raises(UsageError, match="at least 1"):
+    with pytest.raises(UsageError, match="whole number ≥ 1"):
         log_weights(VAE((4,), hidden=[4]), torch.zeros(2, 4), num_particles=0)
 
 
