@@ -35,9 +35,12 @@ DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
         ("m2-latents", "m2-latents-start"),
         ([(400, 60), (16, 400), (400, 50), (10, 400)], [(400, 18), (50, 400)]),
     ),
-    "burda-two-layer": (
-        [(200, 784), (200, 200), (200, 200), (100, 100), (100, 100), (100, 100)],
-        [(100, 50), (100, 100), (200, 100), (200, 100), (200, 200), (784, 200)],
+    **dict.fromkeys(
+        ("burda-two-layer", "burda-full-two-layer"),
+        (
+            [(200, 784), (200, 200), (200, 200), (100, 100), (100, 100), (100, 100)],
+            [(100, 50), (100, 100), (200, 100), (200, 100), (200, 200), (784, 200)],
+        ),
     ),
     **{
         name: (
@@ -138,6 +141,31 @@ def test_preset_has_the_sizes_of_its_course(name: str) -> None:
 def test_the_presets_of_the_project_differ_from_torontos_by_one_thing(name, change) -> None:
     """Besides capture, which changes no number."""
     assert load_preset(name) == {**load_preset("toronto"), **change, "capture": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("burda-full-vae", 1), ("burda-full-iwae", 50), ("burda-full-two-layer", 50)],
+)
+def test_the_full_protocol_is_burdas(name: str, count: int) -> None:
+    """3^i epochs of the 60,000 images, 20 at a time, at the rate 0.001 · 10^(−i/7), i = 0…7."""
+    settings = load_preset(name)
+    assert settings["objective_options"] == {"num_particles": count}
+    assert settings["batch_size"] == 20
+    assert settings["epochs"] == sum(3**i for i in range(8))
+    optimiser = torch.optim.Adam(
+        [torch.zeros(1)], lr=settings["lr"], **settings["optimizer_options"]
+    )
+    options = dict(settings["schedule_options"])
+    options["milestones"] = [step // 1000 for step in options["milestones"]]  # 3 steps an epoch
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, **options)
+    rates = []
+    for _ in range(3 * settings["epochs"]):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    expected = [1e-3 * 10 ** (-i / 7) for i in range(8) for _ in range(3 * 3**i)]
+    assert rates == pytest.approx(expected, rel=1e-9)
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:
