@@ -120,17 +120,18 @@ class Objective:
     name
         For the record.
     remark
-        What must be said beside its value, if it is no lower bound on log p(x).
+        What must be said beside its value, where it is no lower bound on log p(x) or has no p(x).
     tempers
         Whether a weight β of the latent terms is defined.
     """
 
     name: str
-    remark: str = ""
+    remark: str
     tempers: bool = True
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, *, remark: str = "") -> None:
         self.pair = pair
+        self.remark = "; ".join(r for r in (remark, pair.likelihood.no_probability) if r)
 
     def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
         """Add the gradient of the negative objective per datum to the parameters; return it.
@@ -179,12 +180,11 @@ class OfParticles(Objective):
     def __init__(
         self, pair: Pair, bound: str, options: Mapping[str, Any], *, name: str = ""
     ) -> None:
-        super().__init__(pair)
+        super().__init__(pair, remark=BOUNDS[bound].remark)
         self.bound: Bound = BOUNDS[bound]
         self.num_particles, self.options = self.bound.with_options(bound, options)
         self.beta = self.options.pop("beta", 1.0)
         self.tempers = self.bound.tempers
-        self.remark = self.bound.remark
         shown = {**self.options, **({} if self.beta == 1 else {"beta": self.beta})}
         if self.num_particles > 1:
             shown = {"K": self.num_particles, **shown}
