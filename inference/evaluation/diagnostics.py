@@ -43,7 +43,8 @@ class Diagnostics:
         from them cannot be relied upon. NaN for fewer than 25 particles.
     kl
         Mean over data of KL(q(z_d | x) ‖ p(z_d)) for each latent dimension d, nats; ``None`` where
-        the guide or the prior does not factorise over dimensions.
+        the guide or the prior does not factorise over dimensions. With latents above one another,
+        each given those above it, so that all add up to the KL of the joint.
     posterior_mean_variance
         Variance over data of E_q[z_d | x], for each latent dimension (Burda et al. 2016).
     posterior_variance
@@ -134,7 +135,8 @@ def diagnose(
     Parameters
     ----------
     pair
-        A pair with a continuous latent that its guide samples; nothing of it changes.
+        A pair with a continuous latent that its guide samples; nothing of it changes. One that uses
+        labels is given those of the data, so the diagnosis is of q(z | x, y).
     data, split, limit
         The first ``limit`` data of a split; ``None`` for all.
     num_particles
@@ -181,20 +183,20 @@ def diagnose(
         for i in range(0, len(x), chunk):
             rows = slice(i, i + chunk)
             labels = None if y is None else y[rows]
-            log_w = _log_weights(pair, x[rows], labels, num_particles, max_elements)
+            log_w, of_rows = _weigh(pair, x[rows], labels, num_particles, max_elements)
             sizes.append(effective_sample_size(log_w).cpu())
             k_hats.append(pareto_k_hat(log_w).cpu())
-            one = draw(pair.model, pair.guide, x[rows], num_particles=1, y=labels)
-            moments.append(_moments(one))
+            moments.append(of_rows)
             bar.update(len(x[rows]))
     means = torch.cat([m.mean for m in moments])
+    noise = torch.cat([m.noise for m in moments]).mean(0)
     kls = [m.kl for m in moments if m.kl is not None]
     return Diagnostics(
         effective_sample_size=torch.cat(sizes),
         k_hat=torch.cat(k_hats),
-        kl=torch.cat(kls).double().mean(0).cpu() if len(kls) == len(moments) else None,
-        posterior_mean_variance=means.double().var(0, unbiased=False).cpu(),
-        posterior_variance=torch.cat([m.variance for m in moments]).double().mean(0).cpu(),
+        kl=torch.cat(kls).mean(0).cpu() if len(kls) == len(moments) else None,
+        posterior_mean_variance=(means.var(0, unbiased=False) - noise).clamp_min(0).cpu(),
+        posterior_variance=torch.cat([m.variance for m in moments]).mean(0).cpu(),
         num_particles=num_particles,
         data=data.name,
         split=split,
@@ -206,27 +208,62 @@ def _finite(values: Tensor) -> list[float | None]:
     return [v if math.isfinite(v) else None for v in values.tolist()]
 
 
-def _log_weights(
+def _weigh(
     pair: Pair, x: Tensor, y: Tensor | None, num_particles: int, max_elements: int
-) -> Tensor:
-    """log w, (K, B), in chunks over particles."""
+) -> tuple[Tensor, _Moments]:
+    """log w, (K, B), and the moments of q, in chunks over particles."""
     chunk = max(1, max_elements // (numbers_per_particle(pair) * len(x)))
-    counts = [min(chunk, num_particles - i) for i in range(0, num_particles, chunk)]
-    return torch.cat(
-        [draw(pair.model, pair.guide, x, num_particles=k, y=y).log_weight for k in counts]
+    log_w, sums = [], []
+    for i in range(0, num_particles, chunk):
+        count = min(chunk, num_particles - i)
+        drawn = draw(pair.model, pair.guide, x, num_particles=count, y=y)
+        log_w.append(drawn.log_weight)
+        sums.append(_sums(drawn))
+    kls = [s.kl for s in sums if s.kl is not None]
+    mean = torch.stack([s.mean for s in sums]).sum(0) / num_particles
+    square = torch.stack([s.square for s in sums]).sum(0) / num_particles
+    variance = torch.stack([s.variance for s in sums]).sum(0) / num_particles
+    # what the latents above move the mean of those below: 0 where one site is all there is
+    moved = (square - mean.square()).clamp_min(0) / max(1, num_particles - 1)
+    return torch.cat(log_w), _Moments(
+        mean=mean,
+        noise=moved,
+        variance=variance + moved * num_particles,
+        kl=torch.stack(kls).sum(0) / num_particles if len(kls) == len(sums) else None,
     )
 
 
 @dataclass(frozen=True)
 class _Moments:
-    """Mean and variance of q over all continuous sites, (B, d), and KL per dimension if it is."""
+    """Of q(z | x) over all continuous sites, (B, d).
+
+    Attributes
+    ----------
+    mean, variance
+        E[z | x] and Var[z | x].
+    noise
+        Squared standard error of the mean.
+    kl
+        By dimension, if q factorises.
+    """
 
     mean: Tensor
+    noise: Tensor
     variance: Tensor
     kl: Tensor | None
 
 
-def _moments(drawn: Particles) -> _Moments:
+@dataclass(frozen=True)
+class _Sums:
+    """Over particles, (B, d): of mean, squared mean and variance given the sites above, and KL."""
+
+    mean: Tensor
+    square: Tensor
+    variance: Tensor
+    kl: Tensor | None
+
+
+def _sums(drawn: Particles) -> _Sums:
     sites = {
         name: site
         for name, site in drawn.guide_sites.items()
@@ -236,12 +273,30 @@ def _moments(drawn: Particles) -> _Moments:
         raise UsageError(
             "there is no continuous latent that the guide samples: nothing to diagnose"
         )
-    means = [s["fn"].mean[0].flatten(1) for s in sites.values()]
-    variances = [s["fn"].variance[0].flatten(1) for s in sites.values()]
-    kls = []
-    for name, site in sites.items():
-        q, p = site["fn"], drawn.model_sites[name]["fn"]
-        if not (isinstance(q, Independent) and isinstance(p, Independent)):
-            return _Moments(torch.cat(means, 1), torch.cat(variances, 1), None)
-        kls.append(kl_divergence(q.base_dist, p.base_dist)[0].flatten(1))
-    return _Moments(torch.cat(means, 1), torch.cat(variances, 1), torch.cat(kls, 1))
+    means = torch.cat([s["fn"].mean.double().flatten(2) for s in sites.values()], -1)
+    variances = torch.cat([s["fn"].variance.double().flatten(2) for s in sites.values()], -1)
+    kls = [_kl_by_dimension(drawn, name) for name in sites]
+    known = [kl for kl in kls if kl is not None]
+    return _Sums(
+        mean=means.sum(0),
+        square=means.square().sum(0),
+        variance=variances.sum(0),
+        kl=torch.cat(known, -1).sum(0) if len(known) == len(kls) else None,
+    )
+
+
+def _kl_by_dimension(drawn: Particles, name: str) -> Tensor | None:
+    """KL of one site given those above it, (K, B, d), if it factorises.
+
+    Sampled, log q(z_d) − log p(z_d), where the guide goes in another order than the model: a
+    conditional KL is then no term of the joint one, and these still add up to it.
+    """
+    q, p = drawn.guide_sites[name]["fn"], drawn.model_sites[name]["fn"]
+    if not (isinstance(q, Independent) and isinstance(p, Independent)):
+        return None
+    if [n for n in drawn.model_sites if n not in drawn.observed] == list(drawn.guide_sites):
+        kl = kl_divergence(q.base_dist, p.base_dist)
+    else:
+        z = drawn.guide_sites[name]["value"]
+        kl = q.base_dist.log_prob(z) - p.base_dist.log_prob(z)
+    return kl.double().flatten(2)

@@ -9,8 +9,8 @@ from pyro.ops.stats import fit_generalized_pareto
 from torch.distributions import kl_divergence
 
 from inference.evaluation import diagnose, pareto_k_hat
-from inference.particles import effective_sample_size
-from pyro_models import GMM, PPCA, VAE, UsageError
+from inference.particles import effective_sample_size, particles
+from pyro_models import GMM, PPCA, VAE, TwoLayerVAE, UsageError
 
 
 @pytest.mark.parametrize("shape", [-0.2, 0.2, 0.5, 0.9])
@@ -109,3 +109,24 @@ def test_what_cannot_be_diagnosed_is_said(few) -> None:
         diagnose(GMM((1, 8, 8), num_components=2), few, num_particles=30)
     with pytest.raises(UsageError, match="whole number ≥ 1"):
         diagnose(VAE((1, 8, 8), hidden=[4]), few, num_particles=0)
+
+
+def test_of_two_layers_the_upper_one_is_averaged_over_the_lower(few) -> None:
+    torch.manual_seed(0)
+    binary = few.with_preparation("threshold")
+    pair = TwoLayerVAE(few.data_shape, latent_dims=[3, 2], hidden=[8], top_hidden=[8])
+    with torch.no_grad():
+        pair.guide.top_encoder.head.linear.weight.mul_(3)  # z2 follows what z1 was drawn
+    x = binary.prepared("test", limit=40).x
+    with torch.no_grad():
+        drawn = particles(pair, None, x, num_particles=4000)
+        kl = (drawn.log_q - drawn.log_prior).mean()
+        upper = drawn.guide_sites["z2"]["fn"].mean.double()
+        spread = drawn.latents["z2"].double().var(0)
+    means = upper.mean(0).var(0, unbiased=False)
+    found = diagnose(pair, binary, num_particles=500, limit=40, max_elements=20_000)
+    assert bool((upper[0].var(0, unbiased=False) > 2 * means).all())  # what one draw would say
+    torch.testing.assert_close(found.posterior_mean_variance[3:], means, rtol=0.1, atol=1e-3)
+    torch.testing.assert_close(found.posterior_variance[3:], spread.mean(0), rtol=0.05, atol=1e-3)
+    assert found.kl is not None
+    assert float(found.kl.sum()) == pytest.approx(float(kl), rel=0.03)
