@@ -110,13 +110,14 @@ class ImageData:
     def with_labels(self, labels: int | float, *, seed: int = 0) -> ImageData:
         """The same data with some training labels kept and the others missing (−1).
 
-        They are drawn without replacement, equally many of each class; other splits keep theirs.
+        They are drawn without replacement, equally many of each class (a class with fewer than its
+        share keeps all it has); other splits keep theirs.
 
         Parameters
         ----------
         labels
             How many: a whole number, or a fraction of the training data (a float in 0…1), rounded
-            down to a multiple of the number of classes.
+            down to equally many of each class.
         seed
             Of the draw.
 
@@ -167,33 +168,46 @@ class ImageData:
 def _draw_labels(
     y: Tensor, labels: int | float, num_classes: int, *, seed: int, name: str
 ) -> Tensor:
-    """Rows whose labels are kept: equally many of each class, without replacement."""
+    """Rows whose labels are kept: as many of each class as it has and may have, none twice."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+    if y.numel() and int(y.max()) >= num_classes:
+        raise UsageError(f"labels of {name} must lie in 0…{num_classes - 1}; got {int(y.max())}")
+    counts = y[y >= 0].bincount(minlength=num_classes)
+    each = _of_each_class(counts, labels, num_data=len(y), name=name)
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    return torch.cat([order[y[order] == c][:each] for c in range(num_classes)])
+
+
+def _of_each_class(counts: Tensor, labels: int | float, *, num_data: int, name: str) -> int:
+    """Most labels that a class keeps; one that has fewer keeps all of its own.
+
+    A number of labels must come out as asked for; a fraction is rounded down.
+    """
     if isinstance(labels, float):
         if not 0 <= labels <= 1:
             raise UsageError(
                 f"labels is a whole number of training labels, or a fraction in 0…1; got {labels}"
             )
-        labels = int(round(labels * len(y), 6)) // num_classes * num_classes
-    if labels < 0:
+        wanted = int(round(labels * num_data, 6))
+    elif labels < 0:
         raise UsageError(f"labels cannot be negative; got {labels}")
-    if labels % num_classes:
+    else:
+        wanted = labels
+    num_classes = len(counts)
+    levels = torch.arange(int(counts.max()) + 1)
+    totals = torch.minimum(counts, levels.unsqueeze(-1)).sum(-1)
+    each = int((totals <= wanted).sum()) - 1
+    if isinstance(labels, float) or int(totals[each]) == wanted:
+        return each
+    if wanted % num_classes:
         raise UsageError(
             f"{labels} labels cannot be shared evenly among {num_classes} classes: give a multiple "
             f"of {num_classes}"
         )
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
-    if y.numel() and int(y.max()) >= num_classes:
-        raise UsageError(f"labels of {name} must lie in 0…{num_classes - 1}; got {int(y.max())}")
-    each = labels // num_classes
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
-    kept = []
-    for c in range(num_classes):
-        of_class = order[y[order] == c]
-        if len(of_class) < each:
-            raise UsageError(
-                f"{name} has {len(of_class)} training labels of class {c}, and {labels} labels "
-                f"would need {each}"
-            )
-        kept.append(of_class[:each])
-    return torch.cat(kept)
+    each = wanted // num_classes
+    short = int((counts < each).nonzero()[0])
+    raise UsageError(
+        f"{name} has {int(counts[short])} training labels of class {short}, and {labels} labels "
+        f"would need {each}"
+    )

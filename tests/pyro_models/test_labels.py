@@ -24,6 +24,19 @@ def test_as_many_of_each_class_are_kept_and_are_what_they_were(labels, each):
     assert data.labels_kept == (10 * each, 0)
 
 
+@pytest.mark.parametrize("fraction", [0.94, 0.97, 1.0])
+def test_any_fraction_is_kept_a_small_class_with_all_it_has(fraction):
+    counts = digits().split("train").y.bincount()
+    data = digits().with_labels(fraction, seed=3)
+    y = data.split("train").y
+    found = y[y >= 0].bincount(minlength=10)
+    assert fraction * 1257 - 10 < int(found.sum()) <= fraction * 1257
+    assert torch.equal(found, counts.clamp(max=int(found.max())))
+    assert data.labels_kept == (int(found.sum()), 3)
+    again = digits().with_labels(int(found.sum()), seed=3)  # as a run draws them again
+    assert torch.equal(again.split("train").y, y)
+
+
 def test_the_draw_follows_its_seed_and_is_kept_through_preparation():
     first, again, other = (digits().with_labels(50, seed=s).split("train").y for s in (1, 1, 2))
     assert torch.equal(first, again)
