@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
 from inference.learning import Run
 from inference.learning.files import write_atomically
+from pyro_models.pair import Classifies
 
 __all__ = ["compare", "diagnose", "evaluate"]
 
@@ -44,15 +46,17 @@ def evaluate(
         progress: Show a progress bar.
     """
     target = free_path(out, force=force)
-    result = _evaluate(
-        run,
-        data,
+    pair, images, _ = open_run(run, data)
+    result = evaluate_pair(
+        pair,
+        images,
         split=split,
         num_particles=num_particles,
         limit=limit,
         with_labels=with_labels,
+        name=Path(run).name,
         seed=seed,
-        bar=progress,
+        progress=progress,
     )
     print(result)
     if target is not None:
@@ -115,9 +119,18 @@ def _page(table: Comparison) -> str:
     )
 
 
-def _evaluate(run: str, data: str | None, *, bar: bool, **options: Any) -> Evaluation:
+def _evaluate(
+    run: str, data: str | None, *, with_labels: bool, bar: bool, **options: Any
+) -> Evaluation:
     pair, images, _ = open_run(run, data)
-    return evaluate_pair(pair, images, name=Path(run).name, progress=bar, **options)
+    options["with_labels"] = with_labels and isinstance(pair, Classifies)
+    return evaluate_pair(pair, images, progress=bar, **options)
+
+
+def _row_names(runs: Sequence[str]) -> list[str]:
+    """Names of the folders, or their paths where two are called the same."""
+    names = [Path(run).name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
 
 
 def compare(
@@ -126,6 +139,7 @@ def compare(
     split: Literal["test", "validation", "train"] = "test",
     num_particles: int = 100,
     limit: int | None = None,
+    with_labels: bool = False,
     seed: int = 0,
     out: str | None = None,
     force: bool = False,
@@ -139,6 +153,8 @@ def compare(
         split: Which split.
         num_particles: K of the importance-sampled bound.
         limit: Only the first so many data.
+        with_labels: Give pairs that infer labels those of the data; their scores are then of
+            p(x | y), as those of pairs that need labels are.
         seed: Of preparation and particles.
         out: Folder for comparison.csv, comparison.md and comparison.html.
         force: Replace those files.
@@ -155,10 +171,12 @@ def compare(
             split=split,
             num_particles=num_particles,
             limit=limit,
+            with_labels=with_labels,
+            name=name,
             seed=seed,
             bar=progress,
         )
-        for run in runs
+        for run, name in zip(runs, _row_names(runs), strict=True)
     ]
     table = compare_evaluations(rows)
     print(table.to_text())

@@ -141,6 +141,21 @@ def test_runs_are_compared_into_three_files(runs, capsys):
     assert call("compare", paths[0], *few, "--out", "table", "--force") == 0
 
 
+def test_given_the_labels_runs_with_some_and_with_all_of_them_share_a_column(capsys):
+    binary = ["--options.likelihood", "bernoulli", *SMALL, *QUICK]
+    for model, labels in (("cvae", []), ("m2", ["--labels", "0.5"])):
+        assert call("train", "--model", model, *labels, *binary, "--out", f"{model}/run") == 0
+    few = ["--num_particles", "3", "--limit", "20", "--progress", "false"]
+    for with_labels, agree in (([], False), (["--with_labels"], True)):
+        capsys.readouterr()
+        assert call("compare", "cvae/run", "m2/run", *few, *with_labels) == 0
+        out = capsys.readouterr().out
+        assert ("given: none, not y" in out) != agree
+        assert "log p(x | y): " in out
+        assert "\ncvae/run " in out  # two folders of one name
+        assert "\nm2/run " in out
+
+
 @pytest.mark.parametrize(
     ("model", "options", "check"),
     [
