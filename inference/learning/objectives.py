@@ -123,11 +123,14 @@ class Objective:
         What must be said beside its value, where it is no lower bound on log p(x) or has no p(x).
     tempers
         Whether a weight β of the latent terms is defined.
+    beta
+        That weight, where it is an option of the objective.
     """
 
     name: str
     remark: str
     tempers: bool = True
+    beta: float = 1.0
 
     def __init__(self, pair: Pair, *, remark: str = "") -> None:
         self.pair = pair

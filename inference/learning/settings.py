@@ -182,12 +182,12 @@ def check_pair_fits_objective(pair: Pair, settings: Settings) -> None:
     objective = make_objective(pair, settings.objective, settings.objective_options)
     if settings.capture:
         Captured(objective)
-    if not settings.beta_warmup:
-        return
-    if not objective.tempers:
+    if settings.beta_warmup and not objective.tempers:
         raise UsageError(f"β warm-up is not defined for the objective {objective.name}")
-    if any(site.discrete for site in pair.latent_sites.values()):
-        raise UsageError("β warm-up is not defined for enumerated or sampled discrete sites")
+    discrete = any(site.discrete for site in pair.latent_sites.values())
+    if discrete and (settings.beta_warmup or objective.beta != 1):
+        what = "β warm-up" if settings.beta_warmup else "a weight β"
+        raise UsageError(f"{what} is not defined for enumerated or sampled discrete sites")
 
 
 def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], seed: int) -> None:

@@ -239,6 +239,8 @@ def _pixels(array: Any, name: str) -> tuple[Tensor, int | None]:
         x = torch.as_tensor(array)
     except TypeError as error:
         raise UsageError(f"{name} does not hold numbers ({error})") from error
+    if x.is_complex():
+        raise UsageError(f"{name} holds complex numbers: give real ones, such as their size")
     if x.dim() not in (2, 3, 4):
         raise UsageError(
             f"{name} has shape {tuple(x.shape)}: images are (N, H, W) or (N, C, H, W), vectors "

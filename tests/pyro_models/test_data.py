@@ -258,6 +258,7 @@ def test_files(tmp_path: Path) -> None:
         (np.zeros((2, 3)), None, "too few data to split: 2; give 3 or more"),
         (np.zeros((0, 5, 6)), None, "too few data"),
         (np.array([["a", "b"]] * 5), None, "does not hold numbers"),
+        (images() + 1j, None, "holds complex numbers: give real ones"),
         (images(), np.zeros(19, int), r"labels must be integers of shape \(20,\)"),
         (images(), np.zeros(20), "labels must be integers"),
         (images(), np.array(["a"] * 20), "labels must be integers"),

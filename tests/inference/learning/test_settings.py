@@ -107,6 +107,12 @@ def cvae():
             "validation split",
         ),
         (lambda: GMM(SHAPE), lambda d: d, {"beta_warmup": 2}, "warm-up is not defined"),
+        (
+            lambda: GMM(SHAPE),
+            lambda d: d,
+            {"objective": "mean_field", "objective_options": {"beta": 4.0}},
+            "a weight β is not defined for enumerated",
+        ),
         (lambda: GMM(SHAPE, num_components=500), lambda d: d, {}, "at least as many data; got 192"),
     ],
 )
