@@ -225,7 +225,8 @@ def particles(
     Raises
     ------
     UsageError
-        If K < 1, or a site lies outside the data plate: no per-datum weight exists then.
+        If K < 1, x has another shape than the pair's data, or a site lies outside the data plate:
+        no per-datum weight exists then.
 
     Examples
     --------
@@ -237,6 +238,11 @@ def particles(
     >>> bool((drawn.importance_bound() - ppca.exact_log_prob(x)).abs().max() < 1e-3)
     True
     """
+    if isinstance(pair_or_model, Pair) and tuple(x.shape[1:]) != tuple(pair_or_model.data_shape):
+        raise UsageError(
+            f"the pair is made for data of shape {tuple(pair_or_model.data_shape)}; got x of shape "
+            f"{tuple(x.shape)}, whose first dimension is the number of data"
+        )
     model, guide = _model_and_guide(pair_or_model, guide)
     return draw(
         model,
