@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -32,8 +33,42 @@ class OneLineParser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Complain in one line and leave."""
-        _complain(self.prog.split()[0], message)
+        _complain(self.prog.split()[0], _in_words(message))
         raise SystemExit(2)
+
+
+_EXPECTED = r"Expected (?:a <class '(\w+)'>|a typing\.Literal\[(.*?)\]|(a tuple[\w ]*\w))"
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a word",
+    "dict": "options by name",
+    "list": "a list",
+    "NoneType": "null",
+}
+
+
+def _in_words(message: str) -> str:
+    r"""What jsonargparse says of a value of the wrong type, without Python's names of types.
+
+    >>> _in_words("Parser key \"lr\": Expected a <class 'float'>. Got value: fast")
+    '--lr must be a number; got fast'
+    """
+    line = " ".join(message.split())
+    found = re.fullmatch(r'Parser key "([\w.]+)": .*?(?:Got value: | Given value: )(.*)', line)
+    if found is None:
+        return message
+    name, value = found[1], found[2].rpartition(" Given value: ")[2]  # all of it, not a part
+    if "NestedArg" in value:
+        return f"--{name} takes one value and has no options of its own"
+    words: list[str] = []
+    for kind, choices, pair in re.findall(_EXPECTED, line):
+        words += choices.replace("'", "").split(", ") if choices else [_KINDS.get(kind) or pair]
+    if not words or not all(words):
+        return message
+    *others, last = dict.fromkeys(words)
+    return f"--{name} must be {', '.join(others)}{' or ' if others else ''}{last}; got {value}"
 
 
 def _one_below(argument: str) -> str:

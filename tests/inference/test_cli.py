@@ -571,6 +571,34 @@ def test_options_of_another_kind_are_one_line(options, line, capsys):
     assert line in refused(capsys, "train", *QUICK, *options, "--out", "never")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["train", "--lr", "fast"], "--lr must be a number; got fast"),
+        (["train", "--epochs", "1.5"], "--epochs must be a whole number; got 1.5"),
+        (["train", "--patience", "soon"], "--patience must be a whole number or null; got soon"),
+        (["train", "--options", "[1]"], "--options must be options by name or null; got [1]"),
+        (["train", "--capture=maybe"], "--capture must be true or false; got maybe"),
+        (["train", "--lr.x", "3"], "--lr takes one value and has no options of its own"),
+        (
+            ["train", "--snapshots", "[1, middle]"],
+            "--snapshots must be a whole number, start, half, end or null; got [1, 'middle']",
+        ),
+        (
+            ["evaluate", "run", "--split", "dev"],
+            "--split must be test, validation or train; got dev",
+        ),
+        (
+            ["plot", "run", "--span", "[1]"],
+            "--span must be a tuple with 2 elements or null; got [1]",
+        ),
+        (["sweep", "--grid", "5"], "--grid must be options by name; got 5"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_in_words(arguments, line, capsys):
+    assert refused(capsys, *arguments) == f"pyro-models: error: {line}"
+
+
 def test_a_preset_in_a_file_is_refused_rather_than_dropped(tmp_path, capsys):
     (tmp_path / "own.yaml").write_text("preset: toronto\n")
     assert "on the command line" in refused(capsys, "train", "--config", "own.yaml")
