@@ -24,6 +24,8 @@ def open_run(run: str, data: str | None = None) -> tuple[Pair, ImageData, dict[s
     if used.get("labels_kept") and data is None:
         labels, seed = used["labels_kept"]
         images = images.with_labels(labels, seed=seed)
+        if used["splits"]["train"] == labels:  # trained on those with a label alone
+            images = images.labelled()
     if used["preparation"] != "grey":
         images = images.with_preparation(used["preparation"])
     return pair, images, record

@@ -705,3 +705,7 @@ def test_a_run_on_labelled_data_alone_is_resumed_on_them(capsys):
     assert call("train", *few, *some, "--epochs", "1") == 0
     assert call("train", "--out", "run", "--resume", "--epochs", "2", "--progress", "false") == 0
     assert len(Path("run/history.csv").read_text().splitlines()) == 3
+    judge = ["evaluate", "run", "--split", "train", "--num_particles", "2", "--progress", "false"]
+    assert call(*judge, "--out", "train.json") == 0
+    scores = json.loads(Path("train.json").read_text())["scores"]
+    assert {score["num_data"] for score in scores.values()} == {20}
