@@ -24,6 +24,7 @@ from gp_bo.prediction import (
     score_mixture,
 )
 from gp_bo.scaling import Scaling
+from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
 __all__ = ["FittedGP", "as_inputs", "as_outputs"]
@@ -164,6 +165,7 @@ class FittedGP:
         """
         if n < 1:
             raise UsageError(f"n, the number of functions to draw, must be at least 1; got {n}")
+        check_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         used, position = chosen.unique(return_inverse=True)

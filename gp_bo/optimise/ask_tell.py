@@ -20,6 +20,7 @@ from gp_bo.optimise.region import Region
 from gp_bo.optimise.space import Point, Space, space_from
 from gp_bo.optimise.state import Evaluation, State, load_state, save_state
 from gp_bo.optimise.surrogate import Surrogate
+from inference.learning.settings import check_seed
 from inference.undisturbed import seeded, stream
 from pyro_models import UsageError
 
@@ -103,8 +104,7 @@ class Optimizer:
             raise UsageError(f"design is one of {', '.join(DESIGNS)}; got {design!r}")
         if initial is not None and initial < 2:
             raise UsageError(f"a design needs two points or more; got initial={initial}")
-        if seed < 0:
-            raise UsageError(f"a seed is 0 or more; got {seed}")
+        check_seed(seed)
         check_gp_options(inference, gp or {})
         settings = {
             "acquisition": acquisition,

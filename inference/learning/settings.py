@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -120,7 +121,7 @@ def check_seed(seed: int) -> None:
     UsageError
         If it is not in 0…2³² − 1.
     """
-    if not 0 <= seed < 2**32:
+    if not (isinstance(seed, numbers.Integral) and 0 <= seed < 2**32):
         raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
 
 

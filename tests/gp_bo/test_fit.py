@@ -101,6 +101,16 @@ def _line(n: int) -> Tensor:
         (_line(2), _line(2), {"noise": -1.0}, "at least 0"),
         (_line(2), _line(2), {"noise": "fixed"}, "learned"),
         (_line(2), _line(2), {"noise": 1.0, "priors": {"noise": 1.0}}, "fixed noise"),
+        (_line(2), _line(2), {"noise": None}, "learned"),
+        (_line(2), _line(2), {"noise": [1.0]}, "learned"),
+        (_line(2), _line(2), {"noise": True}, "learned"),
+        (_line(2), _line(2), {"priors": ["wide"]}, "map names"),
+        (_line(2), _line(2), {"scale": "no"}, "True, False or None"),
+        (_line(2), _line(2), {"seed": -1}, "a seed is"),
+        (_line(2), _line(2), {"seed": 1.5}, "a seed is"),
+        (_line(2), _line(2), {"seed": 10**30}, "a seed is"),
+        (_line(3), 1e200 * _line(3), {}, "outputs spread too far"),
+        (torch.tensor([-1e308, 1e308]), _line(2), {}, "not a finite|inputs spread too far"),
         (_line(2), _line(2), {"inference": "map", "steps": 3}, "no option steps"),
         (_line(2), _line(2), {"inference": "map", "restarts": 0}, "at least 1"),
     ],
@@ -118,6 +128,29 @@ def test_equal_points_without_noise_are_one_point() -> None:
     X = torch.tensor([0.0, 0.0, 1.0])
     fitted = fit_gp(X, torch.tensor([1.0, 1.0, 2.0]), noise=0.0, inference="map")
     assert float(fitted.predict([0.0]).mean) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")  # so few draws
+def test_data_of_a_computation_with_gradients_are_data(surface: Data) -> None:
+    X, y = (values.clone().requires_grad_() for values in surface)
+    plain, other = (
+        fit_gp(*data, inference="nuts", num_draws=40, warmup=20, seed=1)
+        for data in (surface, (X, y))
+    )
+    assert torch.equal(plain.draws.unconstrained, other.draws.unconstrained)
+
+
+@pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")  # chains meet the edge
+def test_a_prior_may_end_sharply_inside_its_support() -> None:
+    x = _line(6)
+    uniform = dist.Uniform(torch.tensor(-3.0), torch.tensor(1.0))
+    prior = dist.TransformedDistribution(uniform, [dist.transforms.ExpTransform()])
+    options = {"num_draws": 200, "warmup": 60, "mean": "zero", "noise": 1e-4, "scale": False}
+    known = {"lengthscale": prior, "variance": 1.0}
+    fitted = fit_gp(x, (6 * x).sin(), priors=known, **options)  # type: ignore[arg-type]
+    log_lengthscale = fitted.hyperparameters["lengthscale"].log()
+    assert -3 <= float(log_lengthscale.min()) < float(log_lengthscale.max()) <= 1
+    assert uniform._validate_args is not False  # the user's own is as it was
 
 
 def test_inputs_of_another_width_are_refused(surface: Data) -> None:
