@@ -23,8 +23,11 @@ from gp_bo.optimise.surrogate import Surrogate
 from inference.learning.settings import check_seed
 from inference.undisturbed import seeded, stream
 from pyro_models import UsageError
+from pyro_models.options import check_types
 
 __all__ = ["Optimizer"]
+
+_PROBLEM = ("space", "candidates", "maximise", "problem", "seed", "state")  # the rest are settings
 
 
 class Optimizer:
@@ -136,6 +139,7 @@ class Optimizer:
         unknown = [name for name in found.settings if name not in known]
         if unknown:
             raise UsageError(f"{path} has settings that are unknown: {', '.join(unknown)}")
+        check_types(cls, found.settings, who=str(path), skip={*_PROBLEM})
         return cls(
             found.space,
             maximise=found.maximise,
