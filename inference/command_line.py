@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -15,7 +16,14 @@ __all__ = ["OneLineParser", "exit_code", "summary_of", "with_flags"]
 
 
 class OneLineParser(ArgumentParser):
-    """Says what is wrong with the options in one line, and exits with code 2."""
+    """Says what is wrong with the options in one line, and exits with code 2.
+
+    What begins with a minus and a digit is a value: ``-1e-3`` and ``-1,0.5`` are no options.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # argparse knows only -1 and -0.5
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Complain in one line and leave."""
@@ -77,6 +85,9 @@ def exit_code(name: str, command: Callable[[], object], *, interrupted: str) -> 
         return 2
     except OSError as error:
         _complain(name, f"{error.strerror or error}: {error.filename or 'a file'}")
+        return 2
+    except UnicodeDecodeError:
+        _complain(name, "a file that was named, with --config, say, is no text in UTF-8")
         return 2
     except KeyboardInterrupt:
         _complain(name, f"interrupted; {interrupted}")

@@ -16,6 +16,7 @@ from gp_bo.fitted import FittedGP
 from gp_bo.optimise.algorithm1 import CHOICES, Algorithm1, algorithm1, exam_grid, success
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
 from inference.commands.files import save_figure
+from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
 __all__ = ["exam"]
@@ -56,6 +57,7 @@ def exam(
         raise UsageError(f"{folder} is not empty: replace it with --force, or name another")
     if seeds < 1 or turns < 0:
         raise UsageError(f"seeds is 1 or more, turns 0 or more; got {seeds} and {turns}")
+    check_seed(seed)
     lines = _part_a(folder, prior_on=prior_on, draws=draws, seed=seed)
     rows: list[list[Any]] = []
     for choose in CHOICES if remedies else CHOICES[:1]:

@@ -63,6 +63,8 @@ def fit(
     chosen = [name for name in table if name != target] if inputs is None else inputs
     if target in chosen or not chosen:
         raise UsageError(f"inputs are one or more columns other than {target}")
+    if len(set(chosen)) < len(chosen):
+        raise UsageError(f"inputs are different columns; got {', '.join(chosen)}")
     y = numbers(table, [target], path=data)[:, 0]
     X = numbers(table, chosen, path=data)
     with warnings.catch_warnings(record=True) as caught:
@@ -151,6 +153,9 @@ def _opened(folder: str) -> tuple[FittedGP, list[str], str]:
     fitted = load_gp(folder)
     try:
         columns = json.loads((Path(folder) / _COLUMNS).read_text(encoding="utf-8"))
-        return fitted, list(columns["inputs"]), str(columns["target"])
-    except (OSError, ValueError, KeyError):
+        inputs = [str(name) for name in columns["inputs"]]
+        if len(inputs) != fitted.X.shape[1]:
+            raise ValueError
+        return fitted, inputs, str(columns["target"])
+    except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{folder} does not name its columns: fit it with gp-bo fit") from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +145,8 @@ def tell(
     Args:
         state: JSON file that "gp-bo ask" made.
         value: What was measured.
-        point: "30, 1.5, water", in the order of the inputs; the pending point unless given.
+        point: "30, 1.5, water", in the order of the inputs, a category with a comma in quotes; the
+            pending point unless given.
         failed: In place of a value: why there is none.
         data: In place of these: a CSV file with a column for each input, and one of values, where
             an empty cell is a failure.
@@ -159,7 +162,7 @@ def tell(
             raise UsageError("--data holds the points: leave out --point")
         _tell_table(optimizer, data, column)
     else:
-        where = _pending(optimizer) if point is None else _point(optimizer, point)
+        where = _pending(optimizer) if point is None else _point(optimizer, _cells(point))
         if failed is not None:
             optimizer.tell_failure(where, failed)
         else:
@@ -192,10 +195,16 @@ def _pending(optimizer: Optimizer) -> Any:
     return optimizer.pending[0]
 
 
-def _point(optimizer: Optimizer, text: str) -> Any:
+def _cells(text: str) -> list[str]:
+    """The cells of one line of CSV, as ask prints it."""
+    rows = list(csv.reader([text], skipinitialspace=True))
+    return [cell.strip() for cell in rows[0]] if rows else []
+
+
+def _point(optimizer: Optimizer, cells: Sequence[str]) -> Any:
     """The point as it is written; a pending one, if it is that one with fewer digits."""
     space = optimizer.space
-    point = space.check([cell.strip() for cell in text.split(",")])
+    point = space.check(cells)
     written = space.encode([point])
     for each in optimizer.pending:
         if (space.encode([each]) - written).abs().max() < ROUNDED:
@@ -222,11 +231,13 @@ def _measured(text: str) -> float:
 def _tell_table(optimizer: Optimizer, path: str, column: str) -> None:
     table = read_table(path)
     names = optimizer.space.names
+    if column in names:
+        raise UsageError(f"{column} is an input: name the column of values with --column")
     absent = [name for name in (*names, column) if name not in table]
     if absent:
         raise UsageError(f"{path} has no column {', '.join(absent)}; it has {', '.join(table)}")
     rows = zip(*(table[name] for name in names), strict=True)
-    points = [_point(optimizer, ",".join(row)) for row in rows]
+    points = [_point(optimizer, row) for row in rows]
     values = [_value(cell, row=i + 2, path=path) for i, cell in enumerate(table[column])]
     optimizer.tell(points, values)
 

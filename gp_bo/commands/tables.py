@@ -23,7 +23,7 @@ def read_table(path: str | Path) -> dict[str, list[str]]:
     Raises
     ------
     UsageError
-        If the file is not there, has no rows, or a row has another number of cells.
+        If the file is not there, is no CSV, has no rows, or a row has another number of cells.
     """
     path = Path(path)
     try:
@@ -32,7 +32,10 @@ def read_table(path: str | Path) -> dict[str, list[str]]:
         raise UsageError(f"there is no file {path}") from None
     except (UnicodeDecodeError, IsADirectoryError):
         raise UsageError(f"{path} is no CSV file of text") from None
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    except csv.Error as error:
+        raise UsageError(f"{path} is no CSV file: {error}") from None
     if len(rows) < 2:
         raise UsageError(f"{path} needs a line of column names and at least one row below it")
     head = [name.strip() for name in rows[0]]

@@ -80,6 +80,24 @@ def test_results_may_come_as_a_table(capsys, tmp_path):
     assert [e.value for e in load_state("tea.json").evaluations] == [1.0, None, 2.5]
 
 
+@pytest.mark.parametrize("value", ["-1.5", "-1e-3", "-.5", "-2.5E+3"])
+def test_what_begins_with_a_minus_is_a_value(value):
+    call("ask", "s.json", "--space", "{a: [-5, 5], b: [-1, 1]}")
+    assert call("tell", "s.json", value, "--point", "-1.25,0.5") == 0
+    [told] = load_state("s.json").evaluations
+    assert told.value == float(value)
+    assert told.point == (-1.25, 0.5)
+
+
+def test_a_category_may_hold_a_comma(capsys, tmp_path):
+    call("ask", "s.json", "--space", "{heat: [20, 80], solvent: [water, 'oil, hot']}")
+    assert call("tell", "s.json", 1, "--point", '30, "oil, hot"') == 0
+    (tmp_path / "done.csv").write_text('heat,solvent,value\n40,"oil, hot",2\n50,water,3\n')
+    assert call("tell", "s.json", "--data", "done.csv") == 0
+    points = [e.point for e in load_state("s.json").evaluations]
+    assert points == [(30.0, "oil, hot"), (40.0, "oil, hot"), (50.0, "water")]
+
+
 def test_a_table_is_fitted_predicted_and_drawn(capsys, table, tmp_path):
     assert call("fit", table, "y", "gp", "--inference", "map", "--kernel", "rbf") == 0
     assert "lengthscale[p]" in capsys.readouterr().out
@@ -137,6 +155,15 @@ def test_the_examination_is_one_command(capsys, tmp_path, monkeypatch):
         (["tell", "none.json", "nan"], "told with --failed"),
         (["ask", "new.json", "--space", "[[0, .nan]]"], "finite"),
         (["ask", "new.json", "--space", "{a: {kind: integer, low: 5, high: 1}}"], "must be below"),
+        (["ask", "new.json", "--space", "[[-1.0e+308, 1.0e+308]]"], "too far apart"),
+        (["ask", "new.json", "--space", "{a: [yes, no]}"], "need quotes"),
+        (["ask", "new.json", "--space", "{a: {kind: categorical, values: abc}}"], "list of names"),
+        (["ask", "new.json", "--space", "{a: {low: 1, high: 2, log: perhaps}}"], "true or false"),
+        (["ask", "new.json", "--space", "{inputs: {a: [0, 1]}, candidates: 3}"], "list of points"),
+        (["ask", "new.json", "--space", "[[0, 1]]", "--seed", "-1"], "a seed is"),
+        (["minimize", "exam", "--seed", "99999999999"], "a seed is"),
+        (["exam", "out", "--seed", "-1"], "a seed is"),
+        (["exam", "out", "--draws", "7"], "multiple of num_chains"),
         (["fit", "none.csv", "y", "out"], "no file none.csv"),
         (["predict", "none", "none.csv"], "none"),
         (["minimize", "rosenbrock"], "there are branin"),
@@ -165,7 +192,50 @@ def test_mistakes_with_a_state_are_one_line(capsys, tmp_path):
     assert "no column yield" in refused(
         capsys, "tell", "tea.json", "--data", "bad.csv", "--column", "yield"
     )
+    (tmp_path / "own.csv").write_text("heat,cups,solvent\n30,2,oil\n")
+    assert "heat is an input" in refused(
+        capsys, "tell", "tea.json", "--data", "own.csv", "--column", "heat"
+    )
     assert len(load_state("tea.json").evaluations) == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("settings", "initial"), "many"),
+        (("settings", "acquisition"), []),
+        (("settings", "acquisition_options"), 3),
+        (("settings", "inference"), {}),
+        (("settings", "gp"), 1.5),
+        (("settings", "repeats"), math.nan),
+        (("settings",), [[1, 2]]),
+        (("space", "inputs", "heat", "log"), math.nan),
+        (("asked",), 10**30),
+        (("asked",), -1),
+        (("seed",), -1),
+        (("pending",), 3),
+    ],
+    ids=lambda value: ".".join(value) if isinstance(value, tuple) else repr(value),
+)
+def test_a_state_spoilt_anywhere_is_one_line_and_left_alone(capsys, tmp_path, keys, value):
+    call("ask", "tea.json", "--space", TEA)
+    path = tmp_path / "tea.json"
+    inner = state = json.loads(path.read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(state))
+    refused(capsys, "ask", "tea.json")
+    assert path.read_text() == json.dumps(state)
+
+
+def test_a_state_cut_off_anywhere_is_one_line(capsys, tmp_path):
+    call("ask", "tea.json", "--space", TEA)
+    path = tmp_path / "tea.json"
+    whole = path.read_text()
+    for end in range(0, len(whole) - 2, 97):
+        path.write_text(whole[:end])
+        assert "no state of an optimisation" in refused(capsys, "tell", "tea.json", 1.0)
 
 
 def test_mistakes_with_tables_and_folders_are_one_line(capsys, table, tmp_path):
@@ -185,6 +255,13 @@ def test_mistakes_with_tables_and_folders_are_one_line(capsys, table, tmp_path):
     assert "no finite number" in refused(capsys, "fit", "nan.csv", "y", "gp")
     assert "at least 0" in refused(capsys, "fit", table, "y", "gp", "--noise=-1")
     assert "at least 0" in refused(capsys, "fit", table, "y", "gp", "--noise", "inf")
+    assert "different columns" in refused(capsys, "fit", table, "y", "gp", "--inputs", "[t, t]")
+    (tmp_path / "wide.csv").write_text(f"x,y\n1,{'9' * 200_000}\n2,3\n")
+    assert "is no CSV file" in refused(capsys, "fit", "wide.csv", "y", "gp")
+    (tmp_path / "huge.csv").write_text("x,y\n0,1e300\n1,-1e300\n2,0\n")
+    assert "another unit" in refused(capsys, "fit", "huge.csv", "y", "gp")
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\x80")
+    assert "no text" in refused(capsys, "fit", table, "y", "gp", "--config", "bytes.yaml")
     options = ("fit", table, "y", "gp", "--inference", "map")
     assert "no option draws" in refused(capsys, *options, "--options.draws", 5)
     assert "whole number" in refused(capsys, *options, "--options.restarts", "x")
@@ -219,6 +296,10 @@ def test_files_of_another_problem_or_changed_by_hand_are_one_line(capsys, table,
     del settings["kernel"]
     (tmp_path / "gp" / "gp.json").write_text(json.dumps(settings))
     assert "changed by hand" in refused(capsys, "predict", "gp", table)
+    for spoilt in ("", "[]", '{"inputs": 3, "target": "y"}', '{"inputs": ["t"], "target": "y"}'):
+        call("fit", table, "y", "gp", "--inference", "map", "--force")
+        (tmp_path / "gp" / "columns.json").write_text(spoilt)
+        assert "does not name its columns" in refused(capsys, "predict", "gp", table)
     (tmp_path / "gp" / "gp.json").write_text("[]")
     assert "no Gaussian process of ours" in refused(capsys, "predict", "gp", table)
 
