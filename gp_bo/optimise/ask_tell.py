@@ -29,6 +29,8 @@ __all__ = ["Optimizer"]
 
 _PROBLEM = ("space", "candidates", "maximise", "problem", "seed", "state")  # the rest are settings
 
+_LARGEST = 1e150  # a spread of larger values overflows
+
 
 class Optimizer:
     """Bayesian optimisation by hand: :meth:`ask` for points, :meth:`tell` what they gave.
@@ -231,8 +233,9 @@ class Optimizer:
         x
             A point, or a list of points: sequences of values, or mappings by name.
         y
-            Its value, or a list of values. ``None``, NaN or an infinity: the evaluation failed. The
-            point is not asked for again, and counts as bad as the worst value there is.
+            Its value, or a list of values. ``None``, NaN, an infinity, or a number beyond 10¹⁵⁰,
+            whose square is none: the evaluation failed. The point is not asked for again, and
+            counts as bad as the worst value there is.
 
         Raises
         ------
@@ -357,4 +360,4 @@ def _as_value(y: Any) -> tuple[float | None, str]:
         raise UsageError(
             f"a value is a number, or NaN for a failed evaluation; got {y!r}"
         ) from None
-    return (value, "") if math.isfinite(value) else (None, f"the value is {value}")
+    return (value, "") if abs(value) <= _LARGEST else (None, f"the value is {value}")

@@ -95,7 +95,9 @@ def test_units_of_inputs_and_values_change_no_choice():
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), None], ids=["nan", "inf", "none"])
+@pytest.mark.parametrize(
+    "bad", [float("nan"), float("inf"), None, -1e300], ids=["nan", "inf", "none", "huge"]
+)
 def test_a_failed_evaluation_is_recorded_and_avoided(bad):
     optimizer = filled(8, initial=6)
     [point] = optimizer.ask()
