@@ -96,10 +96,9 @@ def _part_a(folder: Path, *, prior_on: str, draws: int, seed: int) -> list[str]:
 
 def _told(fitted: FittedGP) -> list[str]:
     lines = []
-    for name, draws in fitted.hyperparameters.items():
-        logs = draws.log()
-        if float(logs.std()) > 0:
-            lines.append(f"  log {name}: mean {logs.mean():.3f}, sd {logs.std():.3f}")
+    for site in fitted.gp.hyperparameters.sites:
+        logs = fitted.hyperparameters[site.parameter.name].log()
+        lines.append(f"  log {site.parameter.name}: mean {logs.mean():.3f}, sd {logs.std():.3f}")
     for name, value in fitted.diagnostics.items():
         if name != "messages":
             lines.append(f"  {name}: {_plain(value)}")

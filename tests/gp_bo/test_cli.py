@@ -130,10 +130,12 @@ def test_a_demonstration_is_minimised_and_gone_on_with(capsys, tmp_path):
 
 def test_the_examination_is_one_command(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(ALGORITHM_1, "warmup", 20)
-    options = ("--turns", 0, "--seeds", 1, "--remedies", "false", "--draws", 40)
+    options = ("--turns", 0, "--seeds", 1, "--remedies", "false", "--draws", 500)
     assert call("exam", "exam", *options, "--progress", "false") == 0
     said = capsys.readouterr().out
-    assert "40 draws by NUTS" in said
+    assert "500 draws by NUTS" in said
+    assert "log variance" in said
+    assert "log noise" not in said  # it is fixed
     assert "found in" in said
     written = {path.name for path in (tmp_path / "exam").iterdir()}
     figures = {"hyper_posterior.png", "traces.png", "fit.png", "algorithm1.png"}
