@@ -14,10 +14,13 @@ import torch
 from gp_bo.commands.tables import numbers, read_table, write_table
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
+from gp_bo.optimise import Optimizer
+from gp_bo.optimise.figures import search_figure
 from gp_bo.optimise.slices import slice_figure
 from gp_bo.storing import load_gp
 from inference.commands.files import free_figure_path, free_path, save_figure
 from inference.learning.files import write_atomically
+from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
 __all__ = ["fit", "plot", "predict"]
@@ -123,18 +126,25 @@ def predict(
 def plot(
     gp: str, out: str, input_name: str | None = None, seed: int = 0, force: bool = False
 ) -> None:
-    """Draw the prediction along one input, the others at their medians.
+    """Draw the prediction along one input; of a search, log expected improvement below it.
+
+    Other inputs stand at their medians, or, of a search, at the best point.
 
     Args:
-        gp: Folder that "gp-bo fit" wrote.
+        gp: Folder that "gp-bo fit" wrote, or state file of "gp-bo ask".
         out: Figure to write: .png, .pdf or .svg.
-        input_name: Column to vary; the first unless given.
+        input_name: Input to vary; the first unless given.
         seed: Of the functions that are drawn.
         force: Replace the figure.
     """
-    fitted, inputs, target = _opened(gp)
     path = free_figure_path(out, option="--out", force=force)
     assert path is not None
+    check_seed(seed)
+    if Path(gp).is_file():
+        save_figure(search_figure(Optimizer.resume(gp), input_name=input_name), path)
+        print(f"written to {path}")
+        return
+    fitted, inputs, target = _opened(gp)
     if input_name is not None and input_name not in inputs:
         raise UsageError(f"{input_name!r} is no input; choose from {', '.join(inputs)}")
     column = 0 if input_name is None else inputs.index(input_name)

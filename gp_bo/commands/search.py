@@ -41,7 +41,7 @@ def minimize(
         inference: Of the hyper-parameters: map, maximum_likelihood, laplace, nuts.
         seed: Of everything random.
         state: JSON file; if it is there, the search goes on from it.
-        figure: Figure of the values in order: .png, .pdf or .svg.
+        figure: Figure of the values in order and of the simple regret: .png, .pdf or .svg.
         progress: Show a progress bar.
         force: Replace the figure.
     """

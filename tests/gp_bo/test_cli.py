@@ -80,6 +80,21 @@ def test_results_may_come_as_a_table(capsys, tmp_path):
     assert [e.value for e in load_state("tea.json").evaluations] == [1.0, None, 2.5]
 
 
+def test_a_search_is_drawn_from_its_state(capsys, tmp_path):
+    call("ask", "tea.json", "--space", TEA)
+    assert "two values or more" in refused(capsys, "plot", "tea.json", "tea.png")
+    call("tell", "tea.json", 1.5)
+    for heat in (30, 60):
+        call("tell", "tea.json", heat / 20, "--point", f"{heat}, 2, oil")
+    before = (tmp_path / "tea.json").read_text()
+    assert call("plot", "tea.json", "tea.png", "--input_name", "heat") == 0
+    assert (tmp_path / "tea.png").read_bytes().startswith(b"\x89PNG")
+    assert "continuous input: heat" in refused(
+        capsys, "plot", "tea.json", "cups.png", "--input_name", "cups"
+    )
+    assert (tmp_path / "tea.json").read_text() == before
+
+
 @pytest.mark.parametrize("value", ["-1.5", "-1e-3", "-.5", "-2.5E+3"])
 def test_what_begins_with_a_minus_is_a_value(value):
     call("ask", "s.json", "--space", "{a: [-5, 5], b: [-1, 1]}")
