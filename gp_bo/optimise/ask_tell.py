@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from numbers import Number
+from numbers import Integral, Number
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +104,14 @@ class Optimizer:
         state: str | Path | None = None,
     ) -> None:
         where = space_from(space, candidates=candidates)
+        for name, given in (("acquisition_options", acquisition_options), ("gp", gp)):
+            if not isinstance(given, Mapping | None):
+                raise UsageError(f"{name} map names to values; got {given!r}")
         self._acquire = acquisition_named(acquisition, **(acquisition_options or {}))
         if design not in DESIGNS:
             raise UsageError(f"design is one of {', '.join(DESIGNS)}; got {design!r}")
-        if initial is not None and initial < 2:
-            raise UsageError(f"a design needs two points or more; got initial={initial}")
+        if initial is not None and not (isinstance(initial, Integral) and initial >= 2):
+            raise UsageError(f"a design needs two points or more; got initial={initial!r}")
         check_seed(seed)
         check_gp_options(inference, gp or {})
         settings = {
@@ -116,7 +119,7 @@ class Optimizer:
             "acquisition_options": dict(acquisition_options or {}),
             "inference": inference,
             "gp": dict(gp or {}),
-            "initial": initial,
+            "initial": None if initial is None else int(initial),
             "design": design,
             "repeats": repeats,
         }
@@ -208,20 +211,16 @@ class Optimizer:
         Raises
         ------
         UsageError
-            If every point of a finite space was tried.
+            If a finite space has fewer points left. None is pending then that was not before.
         """
-        if n < 1:
-            raise UsageError(f"ask for one point or more; got {n}")
-        asked: list[Point] = []
-        fitted: Surrogate | None = None
-        for _ in range(n):
-            point = self._from_design()
-            if point is None:
-                if fitted is None:
-                    fitted = self.surrogate()
-                point = self._by_acquisition(fitted)
-            asked.append(point)
-            self._state = self._state.with_asked(point)
+        if not isinstance(n, Integral) or n < 1:
+            raise UsageError(f"ask for one point or more; got {n!r}")
+        before = self._state
+        try:
+            asked = self._batch(int(n))
+        except BaseException:  # points that nobody was told of must not stay pending
+            self._state = before
+            raise
         self._keep()
         return asked
 
@@ -243,12 +242,19 @@ class Optimizer:
             If a point does not fit the space, or there are more points than values.
         """
         single = y is None or isinstance(y, Number | str) or getattr(y, "ndim", None) == 0
-        points = [x] if single else list(x)
-        values = [y] if single else list(y)
+        try:
+            points = [x] if single else list(x)
+            values = [y] if single else list(y)
+        except TypeError:
+            raise UsageError(
+                f"tell a point and its value, or a list of each; got {x!r} and {y!r}"
+            ) from None
         if len(points) != len(values):
             raise UsageError(f"one value for each point: got {len(points)} and {len(values)}")
+        # all are checked before any is kept
         checked = [self.space.check(point) for point in points]
-        self._record((p, *_as_value(v)) for p, v in zip(checked, values, strict=True))
+        results = [_as_value(value) for value in values]
+        self._record((p, *r) for p, r in zip(checked, results, strict=True))
 
     def tell_failure(self, x: Any, why: str) -> None:
         """Say that an evaluation failed, and why."""
@@ -297,6 +303,20 @@ class Optimizer:
     def _keep(self) -> None:
         if self._path is not None:
             save_state(self._state, self._path)
+
+    def _batch(self, n: int) -> list[Point]:
+        """``n`` points, each chosen with those before it pending."""
+        asked: list[Point] = []
+        fitted: Surrogate | None = None
+        for _ in range(n):
+            point = self._from_design()
+            if point is None:
+                if fitted is None:
+                    fitted = self.surrogate()
+                point = self._by_acquisition(fitted)
+            asked.append(point)
+            self._state = self._state.with_asked(point)
+        return asked
 
     def _tried(self) -> list[Point]:
         return [*(e.point for e in self.evaluations), *self.pending]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,10 @@ def minimize(
     >>> result.y < 1e-3, result.stopped
     (True, 'the budget of 9 evaluations is spent')
     """
-    if budget < 1:
-        raise UsageError(f"the budget is one evaluation or more; got {budget}")
+    if not isinstance(budget, Integral) or budget < 1:
+        raise UsageError(f"the budget is one evaluation or more; got {budget!r}")
+    if not callable(f):
+        raise UsageError(f"f is a function of the inputs; got {f!r}")
     optimizer = Optimizer(
         bounds,
         candidates=candidates,

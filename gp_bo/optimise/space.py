@@ -184,6 +184,8 @@ class Space:
             return (point,)
         if isinstance(point, np.ndarray | Tensor):
             return tuple(np.asarray(point).reshape(-1).tolist())
+        if not isinstance(point, Iterable):
+            raise UsageError(f"a point is {', '.join(self.names)}; got {point!r}")
         return tuple(point)
 
 

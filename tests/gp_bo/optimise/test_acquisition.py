@@ -279,6 +279,8 @@ def test_every_acquisition_proposes_a_point_of_the_space_the_same_for_one_seed(r
         ("ucb", {"kappa": 2}, "takes beta"),
         ("log_ei", {"beta": 2}, "takes no options"),
         ("ucb", {"beta": -1.0}, "0 or more"),
+        ("ucb", {"beta": "wide"}, "beta must be float"),
+        ("thompson", {"candidates": 1.5}, "candidates must be int"),
         ("thompson", {"candidates": 0}, "needs candidates"),
         ("max_value_entropy", {"minima": 0}, "1 or more"),
         ("knowledge_gradient", {"nodes": 1}, "nodes"),

@@ -227,6 +227,10 @@ def test_settings_may_change_when_it_goes_on(tmp_path):
         ({"inference": "guess"}, "inference"),
         ({"design": "grid"}, "design is one of"),
         ({"initial": 1}, "two points"),
+        ({"initial": 2.5}, "two points"),
+        ({"initial": "many"}, "two points"),
+        ({"gp": 3}, "gp map names"),
+        ({"acquisition_options": [1]}, "acquisition_options map names"),
         ({"seed": -1}, "seed"),
         ({"gp": {"scale": True}}, "itself"),
         ({"gp": {"kernel": "cubic"}}, "cubic"),
@@ -240,6 +244,25 @@ def test_a_wrong_option_is_refused_before_anything_is_asked(options, message):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_batch_that_cannot_be_had_leaves_nothing_pending(monkeypatch):
+    optimizer = Optimizer(candidates=[0.0, 1.0, 2.0, 3.0], gp=QUICK, initial=2)
+    for x in (0.0, 1.0):
+        optimizer.tell([x], x)
+    with pytest.raises(UsageError, match="every point"):
+        optimizer.ask(3)
+    assert not optimizer.pending
+    assert len(optimizer.ask(2)) == 2
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    other = filled(7, initial=6)
+    monkeypatch.setattr(other, "_by_acquisition", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        other.ask()
+    assert not other.pending
+
+
 def test_values_and_points_must_fit():
     optimizer = made()
     with pytest.raises(UsageError, match="one value for each"):
@@ -248,6 +271,14 @@ def test_values_and_points_must_fit():
         optimizer.tell((5.0, 1.0), 1.0)
     with pytest.raises(UsageError, match="a value is a number"):
         optimizer.tell((0.0, 1.0), "good")
+    with pytest.raises(UsageError, match="a value is a number"):
+        optimizer.tell([(0.0, 1.0), (0.5, 1.0)], [1.0, "good"])
+    with pytest.raises(UsageError, match="a point and its value"):
+        optimizer.tell(0.9, [1.0])
+    with pytest.raises(UsageError, match="a point is"):
+        optimizer.tell(None, 1.0)
+    with pytest.raises(UsageError, match="one point or more"):
+        optimizer.ask("two")
     with pytest.raises(UsageError, match="one point or more"):
         optimizer.ask(0)
     with pytest.raises(UsageError, match="two values"):
