@@ -113,7 +113,7 @@ class Optimizer:
         if initial is not None and not (isinstance(initial, Integral) and initial >= 2):
             raise UsageError(f"a design needs two points or more; got initial={initial!r}")
         check_seed(seed)
-        check_gp_options(inference, gp or {})
+        check_gp_options(inference, gp or {}, columns=where.columns)
         settings = {
             "acquisition": acquisition,
             "acquisition_options": dict(acquisition_options or {}),
