@@ -84,8 +84,20 @@ class FittedGP:
 
     @property
     def diagnostics(self) -> dict[str, Any]:
-        """Numbers of the inference by name, and ``messages``: what a reader must know."""
-        return {**self.draws.details, "messages": list(self.draws.messages)}
+        """Numbers of the inference by name, and ``messages``: what a reader must know.
+
+        ``log_evidence``, ``elbo`` and ``bound_per_row`` are log densities of the outputs in their
+        own unit: log p(y) = log p((y − a)/b) − n log b. ``objective``, ``mode`` and ``step_size``
+        are of the scaled problem, where the inference worked.
+        """
+        found = dict(self.draws.details)
+        per_row = float(self.scaling.spread.log())
+        for name in ("log_evidence", "elbo"):
+            if name in found:
+                found[name] = found[name] - len(self.gp.y) * per_row
+        if "bound_per_row" in found:
+            found["bound_per_row"] = [bound - per_row for bound in found["bound_per_row"]]
+        return {**found, "messages": list(self.draws.messages)}
 
     @cached_property
     def conditional(self) -> Conditional:

@@ -1,5 +1,7 @@
 """What a user gives, and what is refused."""
 
+import math
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -25,6 +27,42 @@ def test_results_do_not_depend_on_the_units_of_the_data(surface: Data, mean: str
     assert (mine["lengthscale"] * unit - theirs["lengthscale"]).abs().max() < 1e-3
     assert (9 * mine["variance"] - theirs["variance"]).abs().max() < 1e-4
     assert (9 * mine["noise"] - theirs["noise"]).abs().max() < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")  # so few steps
+@pytest.mark.parametrize("inference", ["laplace", "svi", "sparse_variational"])
+def test_an_evidence_is_of_the_outputs_in_their_own_unit(surface: Data, inference: str) -> None:
+    X, y = surface
+    few = {
+        "svi": {"steps": 20},
+        "sparse_variational": {"epochs": 2, "num_inducing": 5, "progress": False},
+    }
+    options = few.get(inference, {})
+    found = [
+        fit_gp(X, values, inference=inference, **options).diagnostics  # type: ignore[arg-type]
+        for values in (y, 1000 * y - 7)
+    ]
+    name = {"laplace": "log_evidence", "svi": "elbo"}.get(inference, "bound_per_row")
+    first, other = (d[name][-1] if name == "bound_per_row" else d[name] for d in found)
+    rows = 1 if name == "bound_per_row" else len(y)
+    assert first - other == pytest.approx(rows * math.log(1000), abs=1e-4)
+
+
+def test_the_evidence_does_not_depend_on_the_scaling(surface: Data) -> None:
+    X, y = surface
+    spread = float(y.std())
+    width = X.amax(0) - X.amin(0)
+    y = y - y.mean()
+    one = {"lengthscale": 0.4 * torch.ones(2), "noise": 0.01}
+    other = {"lengthscale": 0.4 * width, "noise": 0.01 * spread**2}
+    unscaled = dist.LogNormal(torch.tensor(2 * math.log(spread)), torch.tensor(1.0))
+    scaled = fit_gp(X, y, mean="zero", inference="quadrature", priors=one, scale=True)
+    plain = fit_gp(
+        X, y, mean="zero", inference="quadrature", priors={**other, "variance": unscaled}
+    )
+    assert scaled.diagnostics["log_evidence"] == pytest.approx(
+        plain.diagnostics["log_evidence"], abs=1e-5
+    )
 
 
 def test_hyperparameters_in_original_units_make_the_same_prior_covariance(surface: Data) -> None:
