@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,8 @@ class FittedGP:
         UsageError
             If n < 1.
         """
-        if n < 1:
-            raise UsageError(f"n, the number of functions to draw, must be at least 1; got {n}")
+        if not isinstance(n, Integral) or n < 1:
+            raise UsageError(f"n, the number of functions to draw, must be at least 1; got {n!r}")
         check_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
@@ -258,6 +259,8 @@ def as_inputs(X: Any, *, dim: int | None = None) -> Tensor:
         raise UsageError(f"inputs have shape (n, d); got {tuple(tensor.shape)}")
     if dim is not None and tensor.shape[1] != dim:
         raise UsageError(f"this Gaussian process has {dim} inputs; got {tensor.shape[1]} columns")
+    if dim is not None and not len(tensor):
+        raise UsageError("no row of inputs: give at least one")
     if not bool(tensor.isfinite().all()):
         raise UsageError("an input is not a finite number: leave that row out")
     return tensor

@@ -195,8 +195,13 @@ def test_inputs_of_another_width_are_refused(surface: Data) -> None:
     fitted = fit_gp(*surface, inference="map")
     with pytest.raises(UsageError, match="has 2 inputs; got 3"):
         fitted.predict(torch.zeros(4, 3))
-    with pytest.raises(UsageError, match="at least 1"):
-        fitted.sample(surface[0], 0)
+    for count in (0, 1.5, "two"):
+        with pytest.raises(UsageError, match="at least 1"):
+            fitted.sample(surface[0], count)  # type: ignore[arg-type]
+    nothing = torch.zeros(0, 2)
+    for asked in (fitted.predict, lambda X: fitted.sample(X, 1), lambda X: fitted.score(X, [])):
+        with pytest.raises(UsageError, match="no row"):
+            asked(nothing)  # type: ignore[operator]
     with pytest.raises(UsageError, match="between 0 and 1"):
         fitted.score(*surface, levels=(95.0,))
 
