@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,8 @@ def _checked(options: dict[str, Any] | None) -> dict[str, Any]:
 
 def _opened(folder: str) -> tuple[FittedGP, list[str], str]:
     fitted = load_gp(folder)
+    for message in fitted.diagnostics["messages"]:
+        print(f"warning: {fitted.inference}: {message}", file=sys.stderr)
     try:
         columns = json.loads((Path(folder) / _COLUMNS).read_text(encoding="utf-8"))
         inputs = [str(name) for name in columns["inputs"]]

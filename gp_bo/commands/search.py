@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def minimize(
         problem=function,
         progress=progress,
     )
+    _warn(result.messages)
     print(result)
     print(f"simple regret {chosen.regret(result.y):.3g} (the least value is {chosen.minimum:.6g})")
     if path is not None:
@@ -129,7 +131,9 @@ def ask(
             state=state,
             **changed,
         )
-    write_table(None, optimizer.space.names, optimizer.ask(n))
+    asked = optimizer.ask(n)
+    _warn(optimizer.messages)
+    write_table(None, optimizer.space.names, asked)
 
 
 def tell(
@@ -171,6 +175,13 @@ def tell(
     print(f"{len(optimizer.evaluations)} evaluations, {len(optimizer.pending)} points pending")
     if best is not None:
         print(f"best value {best.value:.6g} at {optimizer.space.describe_point(best.point)}")
+
+
+def _warn(messages: Sequence[str]) -> None:
+    """One line on stderr: what the fits did not reach."""
+    if messages:
+        more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+        print(f"warning: {messages[0]}{more}", file=sys.stderr)
 
 
 def _space(text: str) -> Any:

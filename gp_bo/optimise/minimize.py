@@ -38,6 +38,8 @@ class Result:
         The inputs.
     maximise
         Whether large values were wanted.
+    messages
+        What the inferences of θ did not reach, fit by fit, in this call.
     """
 
     x: Point
@@ -46,6 +48,7 @@ class Result:
     stopped: str
     space: Space
     maximise: bool
+    messages: tuple[str, ...] = ()
 
     @property
     def trace(self) -> np.ndarray:
@@ -154,7 +157,15 @@ def minimize(
     if best is None or best.value is None:
         first = optimizer.evaluations[0].failure
         raise UsageError(f"all {len(optimizer.evaluations)} evaluations failed; the first: {first}")
-    return Result(best.point, best.value, optimizer.evaluations, stopped, optimizer.space, maximise)
+    return Result(
+        best.point,
+        best.value,
+        optimizer.evaluations,
+        stopped,
+        optimizer.space,
+        maximise,
+        tuple(optimizer.messages),
+    )
 
 
 def _search(

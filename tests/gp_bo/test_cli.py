@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -287,6 +288,31 @@ def test_mistakes_with_tables_and_folders_are_one_line(capsys, table, tmp_path):
     (tmp_path / "full" / "file").touch()
     assert "not empty" in refused(capsys, "fit", table, "y", "full")
     assert "not empty" in refused(capsys, "exam", "full")
+
+
+def test_a_fit_that_did_not_converge_says_so_whenever_it_is_used(capsys, table):
+    few = ("--options.num_draws", 16, "--options.warmup", 20)
+    assert call("fit", table, "y", "gp", *few) == 0
+    assert "warning: nuts: " in capsys.readouterr().out
+    for command in (("predict", "gp", table), ("plot", "gp", "gp.png")):
+        assert call(*command) == 0
+        assert "warning: nuts: " in capsys.readouterr().err
+
+
+def test_a_search_says_what_its_fits_did_not_reach(capsys, monkeypatch):
+    from gp_bo.optimise import ask_tell
+
+    fit = ask_tell.fit_surrogate
+
+    def short(*data, **options):
+        return replace(fit(*data, **options), messages=("the chains have NOT converged",))
+
+    monkeypatch.setattr(ask_tell, "fit_surrogate", short)
+    assert call("minimize", "exam", "--budget", 7, "--progress", "false", "--state", "s.json") == 0
+    told = capsys.readouterr().err
+    assert told.startswith("warning: after 5: the chains have NOT converged (and 1 more)")
+    assert call("ask", "s.json") == 0
+    assert "warning: after 7" in capsys.readouterr().err
 
 
 def test_a_fixed_noise_and_options_of_the_inference_are_passed_on(capsys, table):
