@@ -64,13 +64,13 @@ def fit(
     if not force and folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty: replace it with --force, or name another")
     table = read_table(data)
-    chosen = [name for name in table if name != target] if inputs is None else inputs
+    chosen = [name for name in table.columns if name != target] if inputs is None else inputs
     if target in chosen or not chosen:
         raise UsageError(f"inputs are one or more columns other than {target}")
     if len(set(chosen)) < len(chosen):
         raise UsageError(f"inputs are different columns; got {', '.join(chosen)}")
-    y = numbers(table, [target], path=data)[:, 0]
-    X = numbers(table, chosen, path=data)
+    y = numbers(table, [target])[:, 0]
+    X = numbers(table, chosen)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InferenceWarning)
         fitted = fit_gp(
@@ -116,7 +116,7 @@ def predict(
     """
     fitted, inputs, target = _opened(gp)
     path = free_path(out, force=force)
-    X = numbers(read_table(data), inputs, path=data)
+    X = numbers(read_table(data), inputs)
     prediction = fitted.predict(X, include_noise=include_noise)
     mean, sigma = prediction.mean, prediction.variance.sqrt()
     columns = torch.stack([mean, sigma, mean - 2 * sigma, mean + 2 * sigma], 1)

@@ -244,17 +244,19 @@ def _tell_table(optimizer: Optimizer, path: str, column: str) -> None:
     names = optimizer.space.names
     if column in names:
         raise UsageError(f"{column} is an input: name the column of values with --column")
-    absent = [name for name in (*names, column) if name not in table]
-    if absent:
-        raise UsageError(f"{path} has no column {', '.join(absent)}; it has {', '.join(table)}")
-    rows = zip(*(table[name] for name in names), strict=True)
-    points = [_point(optimizer, row) for row in rows]
-    values = [_value(cell, row=i + 2, path=path) for i, cell in enumerate(table[column])]
+    *inputs, results = table.pick([*names, column])
+    points, values = [], []
+    for line, cell, *row in zip(table.lines, results, *inputs, strict=True):
+        try:
+            points.append(_point(optimizer, row))
+            values.append(_value(cell))
+        except UsageError as error:
+            raise UsageError(f"{path}, row {line}: {error}") from None
     optimizer.tell(points, values)
 
 
-def _value(cell: str, *, row: int, path: str) -> float:
+def _value(cell: str) -> float:
     try:
         return float(cell) if cell else math.nan
     except ValueError:
-        raise UsageError(f"{path}, row {row}: the value {cell!r} is no number") from None
+        raise UsageError(f"the value {cell!r} is no number") from None

@@ -207,6 +207,9 @@ def test_mistakes_with_a_state_are_one_line(capsys, tmp_path):
     assert "3 values" in refused(capsys, "tell", "tea.json", 1.0, "--point", "90")
     (tmp_path / "bad.csv").write_text("heat,cups,solvent,value\n30,2,oil,good\n")
     assert "row 2: the value 'good'" in refused(capsys, "tell", "tea.json", "--data", "bad.csv")
+    (tmp_path / "gaps.csv").write_text("heat,cups,solvent,value\n\n30,2,oil,1\n\n300,2,oil,1\n")
+    told = refused(capsys, "tell", "tea.json", "--data", "gaps.csv")
+    assert "gaps.csv, row 5: heat = 300 is outside" in told
     assert "no column yield" in refused(
         capsys, "tell", "tea.json", "--data", "bad.csv", "--column", "yield"
     )
@@ -263,6 +266,8 @@ def test_mistakes_with_tables_and_folders_are_one_line(capsys, table, tmp_path):
     assert "bad.csv, row 3: y = ''" in refused(capsys, "fit", "bad.csv", "y", "gp")
     (tmp_path / "ragged.csv").write_text("x,y\n1,2,3\n")
     assert "row 2: 3 cells under 2 names" in refused(capsys, "fit", "ragged.csv", "y", "gp")
+    (tmp_path / "gaps.csv").write_text('x,y\n\n1,"2"\n\n\n3,many\n')
+    assert "gaps.csv, row 6: y = 'many'" in refused(capsys, "fit", "gaps.csv", "y", "gp")
     (tmp_path / "empty.csv").write_text("x,y\n")
     assert "at least one row" in refused(capsys, "fit", "empty.csv", "y", "gp")
     (tmp_path / "one.csv").write_text("x,y\n1,2\n")
