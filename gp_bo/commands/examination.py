@@ -15,7 +15,7 @@ from gp_bo.fit import InferenceWarning
 from gp_bo.fitted import FittedGP
 from gp_bo.optimise.algorithm1 import CHOICES, Algorithm1, algorithm1, exam_grid, success
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
-from inference.commands.files import save_figure
+from inference.commands.files import check_writable, save_figure
 from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
@@ -51,6 +51,7 @@ def exam(
         progress: Show progress bars.
     """
     folder = Path(out)
+    check_writable(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder")
     if not force and folder.exists() and any(folder.iterdir()):

@@ -19,7 +19,7 @@ from gp_bo.optimise import Optimizer
 from gp_bo.optimise.figures import search_figure
 from gp_bo.optimise.slices import slice_figure
 from gp_bo.storing import load_gp
-from inference.commands.files import free_figure_path, free_path, save_figure
+from inference.commands.files import check_writable, free_figure_path, free_path, save_figure
 from inference.learning.files import write_atomically
 from inference.learning.settings import check_seed
 from pyro_models import UsageError
@@ -59,6 +59,7 @@ def fit(
         force: Replace what is in the folder.
     """
     folder = Path(out)
+    check_writable(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder")
     if not force and folder.exists() and any(folder.iterdir()):

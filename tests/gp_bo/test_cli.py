@@ -5,6 +5,7 @@ import io
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -318,6 +319,25 @@ def test_a_search_says_what_its_fits_did_not_reach(capsys, monkeypatch):
     assert told.startswith("warning: after 5: the chains have NOT converged (and 1 more)")
     assert call("ask", "s.json") == 0
     assert "warning: after 7" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(
+    capsys, table, tmp_path, monkeypatch
+):
+    commands = [
+        ("fit", table, "y", "{}/gp"),
+        ("exam", "{}/exam"),
+        ("minimize", "exam", "--figure", "{}/f.png"),
+    ]
+    for command in commands:
+        within = [str(a).format(table) for a in command]
+        assert "is no folder" in refused(capsys, *within)
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr("os.access", lambda path, _: Path(path).name == "mine")
+    assert call("fit", table, "y", "mine", "--inference", "map") == 0  # whoever owns what is above
+    for command in commands:
+        there = [str(a).format("new") for a in command]
+        assert "may not be written to" in refused(capsys, *there)
 
 
 def test_a_fixed_noise_and_options_of_the_inference_are_passed_on(capsys, table):
