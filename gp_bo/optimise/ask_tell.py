@@ -69,7 +69,7 @@ class Optimizer:
         Of everything random.
     state
         A file. If it is there, the optimisation goes on from it; it is written after every ask and
-        every tell, in one step.
+        every tell, in one step. What another process has told in the meantime is kept.
 
     Raises
     ------
@@ -125,16 +125,9 @@ class Optimizer:
         }
         self.messages: list[str] = []  # what the inferences of this process did not reach
         self._path = None if state is None else Path(state)
+        self._written = ""  # what the file held when it was last read or written here
         self._state = State(where, maximise, problem, seed, settings)
-        if self._path is not None and self._path.exists():
-            found = load_state(self._path)
-            difference = self._state.differs_from(found)
-            if difference:
-                raise UsageError(
-                    f"{self._path} is the state of another problem ({difference}); name another "
-                    "file"
-                )
-            self._state = replace(found, settings=settings)
+        self._catch_up()
 
     @classmethod
     def resume(cls, path: str | Path) -> Optimizer:
@@ -215,12 +208,16 @@ class Optimizer:
         """
         if not isinstance(n, Integral) or n < 1:
             raise UsageError(f"ask for one point or more; got {n!r}")
+        self._catch_up()
         before = self._state
         try:
             asked = self._batch(int(n))
         except BaseException:  # points that nobody was told of must not stay pending
             self._state = before
             raise
+        if self._catch_up():
+            for point in asked:
+                self._state = self._state.with_asked(point)
         self._keep()
         return asked
 
@@ -296,6 +293,7 @@ class Optimizer:
         return torch.tensor([e.value for e in successes], dtype=torch.float64)
 
     def _record(self, told: Iterable[tuple[Point, float | None, str]]) -> None:
+        self._catch_up()
         for point, value, failure in told:
             self._state = self._state.with_told(point, value, failure)
         self._keep()
@@ -303,6 +301,26 @@ class Optimizer:
     def _keep(self) -> None:
         if self._path is not None:
             save_state(self._state, self._path)
+            self._written = self._state.to_json()
+
+    def _catch_up(self) -> bool:
+        """Take over what the file holds, if it is not what was last read or written here."""
+        if self._path is None or not self._path.exists():
+            return False
+        try:
+            if self._path.read_text(encoding="utf-8") == self._written:
+                return False
+        except ValueError:  # no text: load_state says so
+            pass
+        found = load_state(self._path)
+        difference = self._state.differs_from(found)
+        if difference:
+            raise UsageError(
+                f"{self._path} is the state of another problem ({difference}); name another file"
+            )
+        self._state = replace(found, settings=self._state.settings)
+        self._written = found.to_json()
+        return True
 
     def _batch(self, n: int) -> list[Point]:
         """``n`` points, each chosen with those before it pending."""

@@ -183,6 +183,33 @@ def test_each_ask_and_tell_is_in_the_file_before_it_returns(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_what_another_process_tells_meanwhile_is_kept(tmp_path, monkeypatch):
+    path = tmp_path / "s.json"
+    ours = Optimizer([(0.0, 1.0)], gp=QUICK, initial=2, state=path)
+    for x in (0.1, 0.9):
+        ours.tell([x], x)
+    [ours_asked] = ours.ask()
+    theirs = Optimizer.resume(path)
+    theirs.tell([0.5], 0.25)
+    [theirs_asked] = theirs.ask()
+    assert theirs_asked != ours_asked
+    ours.tell([0.7], 0.49)
+    assert [e.value for e in ours.evaluations] == [0.1, 0.9, 0.25, 0.49]
+    assert load_state(path) == ours.state
+    assert ours.pending == (ours_asked, theirs_asked)
+
+    fit = Optimizer.surrogate
+
+    def interrupted_by_a_tell(self):
+        theirs.tell(theirs_asked, 0.0)
+        return fit(self)
+
+    monkeypatch.setattr(Optimizer, "surrogate", interrupted_by_a_tell)
+    [last] = ours.ask()
+    assert load_state(path).pending == (ours_asked, last)
+    assert [e.value for e in load_state(path).evaluations][-1] == 0.0
+
+
 def test_an_optimisation_interrupted_anywhere_asks_for_the_same_points(tmp_path):
     whole = filled(9)
     path = tmp_path / "state.json"
