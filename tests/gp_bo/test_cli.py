@@ -11,8 +11,10 @@ import pytest
 
 from gp_bo import SparseGP, load_gp
 from gp_bo.cli import COMMANDS, main
+from gp_bo.exam import exam_function
 from gp_bo.optimise import load_state
 from gp_bo.optimise.algorithm1 import _FEW as ALGORITHM_1
+from gp_bo.optimise.algorithm1 import exam_grid
 
 TEA = "{heat: [20, 80], cups: {kind: integer, low: 1, high: 5}, solvent: [water, oil]}"
 
@@ -156,7 +158,12 @@ def test_the_examination_is_one_command(capsys, tmp_path, monkeypatch):
     assert "found in" in said
     written = {path.name for path in (tmp_path / "exam").iterdir()}
     figures = {"hyper_posterior.png", "traces.png", "fit.png", "algorithm1.png"}
-    assert written == {*figures, "algorithm1.csv"}
+    assert written == {*figures, "algorithm1.csv", "turns.csv"}
+    [turn] = csv.DictReader((tmp_path / "exam" / "turns.csv").read_text().splitlines())
+    grid = exam_grid()
+    assert float(turn["x"]) == float(grid[int(turn["p"])])
+    assert float(turn["y"]) == float(exam_function(grid)[int(turn["p"])])
+    assert float(turn["lengthscale"]) > 0
 
 
 @pytest.mark.parametrize(
