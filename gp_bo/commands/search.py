@@ -153,7 +153,8 @@ def tell(
             pending point unless given.
         failed: In place of a value: why there is none.
         data: In place of these: a CSV file with a column for each input, and one of values, where
-            an empty cell is a failure.
+            an empty cell is a failure. Rows that were told before are left out, so that a table may
+            grow; with --repeats they count again.
         column: Its column of values.
     """
     measured = None if value is None else _measured(value)
@@ -252,7 +253,23 @@ def _tell_table(optimizer: Optimizer, path: str, column: str) -> None:
             values.append(_value(cell))
         except UsageError as error:
             raise UsageError(f"{path}, row {line}: {error}") from None
-    optimizer.tell(points, values)
+    new = [i for i in range(len(points)) if not _was_told(optimizer, points[i], values[i])]
+    optimizer.tell([points[i] for i in new], [values[i] for i in new])
+    if len(new) < len(points):
+        print(f"{len(points) - len(new)} rows were told before")
+
+
+def _was_told(optimizer: Optimizer, point: Any, value: float) -> bool:
+    """Whether the same result is there already, its point perhaps with more digits."""
+    if optimizer.state.settings["repeats"]:
+        return False
+    space = optimizer.space
+    told = None if math.isnan(value) else value
+    same = [e.point for e in optimizer.evaluations if e.value == told]
+    if not same:
+        return False
+    distance = (space.encode(same) - space.encode([point])).abs().amax(1)
+    return bool(distance.min() < ROUNDED)
 
 
 def _value(cell: str) -> float:

@@ -117,6 +117,23 @@ def test_a_category_may_hold_a_comma(capsys, tmp_path):
     assert points == [(30.0, "oil, hot"), (40.0, "oil, hot"), (50.0, "water")]
 
 
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_table_that_grows_may_be_told_again(capsys, tmp_path, repeats):
+    call("ask", "s.json", "--space", "{heat: [20, 80]}", "--repeats", str(repeats).lower())
+    [asked] = load_state("s.json").pending
+    rows = f"heat,value\n{asked[0]:.2f},1.0\n30,2.0\n40,\n"
+    (tmp_path / "done.csv").write_text(rows)
+    assert call("tell", "s.json", "--data", "done.csv") == 0
+    (tmp_path / "done.csv").write_text(rows + "50,1.0\n30,2.5\n")
+    capsys.readouterr()
+    assert call("tell", "s.json", "--data", "done.csv") == 0
+    values = [e.value for e in load_state("s.json").evaluations]
+    again = [1.0, 2.0, None] if repeats else []
+    assert values == [1.0, 2.0, None, *again, 1.0, 2.5]
+    assert ("3 rows were told before" in capsys.readouterr().out) is not repeats
+    assert call("tell", "s.json", "--data", "done.csv") == 0  # nothing new at all
+
+
 def test_a_table_is_fitted_predicted_and_drawn(capsys, table, tmp_path):
     assert call("fit", table, "y", "gp", "--inference", "map", "--kernel", "rbf") == 0
     assert "lengthscale[p]" in capsys.readouterr().out
