@@ -11,6 +11,7 @@ from gp_bo.inference import INFERENCES, check_options, infer_hyperparameters
 from gp_bo.kernels import Kernel
 from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, sparse_gp
+from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
 __all__ = ["InferenceWarning", "fit_gp"]
@@ -90,6 +91,7 @@ def fit_gp(
         raise UsageError(
             f"unknown inference {inference!r}: choose from {', '.join(INFERENCES)}, {SPARSE}"
         )
+    check_seed(seed)
     problem = regression_problem(
         X, y, kernel=kernel, noise=noise, mean=mean, priors=priors, scale=scale
     )

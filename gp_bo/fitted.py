@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from gp_bo.prediction import (
     score_mixture,
 )
 from gp_bo.scaling import Scaling
+from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
 __all__ = ["FittedGP", "as_inputs", "as_outputs"]
@@ -83,8 +85,20 @@ class FittedGP:
 
     @property
     def diagnostics(self) -> dict[str, Any]:
-        """Numbers of the inference by name, and ``messages``: what a reader must know."""
-        return {**self.draws.details, "messages": list(self.draws.messages)}
+        """Numbers of the inference by name, and ``messages``: what a reader must know.
+
+        ``log_evidence``, ``elbo`` and ``bound_per_row`` are log densities of the outputs in their
+        own unit: log p(y) = log p((y − a)/b) − n log b. ``objective``, ``mode`` and ``step_size``
+        are of the scaled problem, where the inference worked.
+        """
+        found = dict(self.draws.details)
+        per_row = float(self.scaling.spread.log())
+        for name in ("log_evidence", "elbo"):
+            if name in found:
+                found[name] = found[name] - len(self.gp.y) * per_row
+        if "bound_per_row" in found:
+            found["bound_per_row"] = [bound - per_row for bound in found["bound_per_row"]]
+        return {**found, "messages": list(self.draws.messages)}
 
     @cached_property
     def conditional(self) -> Conditional:
@@ -162,8 +176,9 @@ class FittedGP:
         UsageError
             If n < 1.
         """
-        if n < 1:
-            raise UsageError(f"n, the number of functions to draw, must be at least 1; got {n}")
+        if not isinstance(n, Integral) or n < 1:
+            raise UsageError(f"n, the number of functions to draw, must be at least 1; got {n!r}")
+        check_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         used, position = chosen.unique(return_inverse=True)
@@ -244,6 +259,8 @@ def as_inputs(X: Any, *, dim: int | None = None) -> Tensor:
         raise UsageError(f"inputs have shape (n, d); got {tuple(tensor.shape)}")
     if dim is not None and tensor.shape[1] != dim:
         raise UsageError(f"this Gaussian process has {dim} inputs; got {tensor.shape[1]} columns")
+    if dim is not None and not len(tensor):
+        raise UsageError("no row of inputs: give at least one")
     if not bool(tensor.isfinite().all()):
         raise UsageError("an input is not a finite number: leave that row out")
     return tensor

@@ -6,7 +6,9 @@ the identity for a real one, a scaled sigmoid for an interval.
 
 from __future__ import annotations
 
+import copy
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +81,7 @@ class HyperParameters:
         sites, start = [], 0
         for name, h in self.declared.items():
             prior = priors.get(name, h.prior)
-            if isinstance(prior, int | float | Tensor):
+            if isinstance(prior, numbers.Real | Tensor):
                 self.fixed[name] = _fixed(h, prior)
                 continue
             stop = start + math.prod(h.shape)
@@ -259,14 +261,18 @@ def _by_autograd(site: Site, u: Tensor, jacobian: bool) -> tuple[Tensor, Tensor]
     return value.detach(), gradient
 
 
-def _fixed(h: HyperParameter, value: float | Tensor) -> Tensor:
+def _fixed(h: HyperParameter, value: numbers.Real | Tensor) -> Tensor:
     tensor = torch.as_tensor(value, dtype=torch.float64)
     try:
         tensor = tensor.expand(h.shape)
     except RuntimeError as error:
         raise UsageError(f"{h.name} has shape {h.shape}; got {tuple(tensor.shape)}") from error
-    if h.positive and not bool((tensor > 0).all()) and h.name != "noise":
-        raise UsageError(f"{h.name} must be positive; got {tensor.tolist()}")
+    if not bool(tensor.isfinite().all()):
+        raise UsageError(f"{h.name} must be finite; got {tensor.tolist()}")
+    # a function may be without noise
+    if h.positive and not bool((tensor >= 0 if h.name == "noise" else tensor > 0).all()):
+        least = "at least 0" if h.name == "noise" else "positive"
+        raise UsageError(f"{h.name} must be {least}; got {tensor.tolist()}")
     return tensor
 
 
@@ -287,7 +293,11 @@ def _site(h: HyperParameter, prior: Any, start: int, stop: int) -> Site:
             f"the prior of {h.name} has shape {tuple(prior.batch_shape + prior.event_shape)}, the "
             f"hyper-parameter {h.shape}"
         ) from error
-    prior = prior.to_event(len(prior.batch_shape))
+    if isinstance(prior, dist.ImproperUniform):
+        raise UsageError(
+            f"the prior of {h.name} is improper and cannot be drawn from: take a wide one instead"
+        )
+    prior = _lenient(prior).to_event(len(prior.batch_shape))
     support = prior.support
     while isinstance(support, constraints.independent):
         support = support.base_constraint
@@ -302,6 +312,18 @@ def _site(h: HyperParameter, prior: Any, start: int, stop: int) -> Site:
     elif _is_exp(transform):
         kind, transform = "exp", ExpTransform()
     return Site(h, start, stop, prior, transform, kind)
+
+
+def _lenient(prior: Any) -> Any:
+    """A copy whose density is 0, rather than an error, where what it is made of has none.
+
+    The support of exp(Uniform(−3, 1)) is said to be all positive numbers.
+    """
+    prior = copy.copy(prior)
+    prior._validate_args = False
+    if hasattr(prior, "base_dist"):
+        prior.base_dist = _lenient(prior.base_dist)
+    return prior
 
 
 def _is_exp(transform: Any) -> bool:

@@ -59,12 +59,17 @@ def regression_problem(
     UsageError
         If data, names or priors are wrong: one line says which.
     """
-    X = as_inputs(X)
-    y = as_outputs(y, len(X))
+    X = as_inputs(X).detach()
+    y = as_outputs(y, len(X)).detach()
     if noise == 0:
         X, y = _distinct(X, y)
     if len(X) < 2:
         raise UsageError(f"a Gaussian process needs at least two points; got {len(X)}")
+    _check_spread(X, y)
+    if not isinstance(priors, Mapping | None):
+        raise UsageError(f"priors map names to distributions or numbers; got {priors!r}")
+    if not isinstance(scale, bool | None):
+        raise UsageError(f"scale is True, False or None; got {scale!r}")
     priors = dict(priors or {})
     scale = not priors if scale is None else scale
     scaling = Scaling.of(X, y) if scale else Scaling.none(X.shape[1])
@@ -91,16 +96,31 @@ def build_model(
     """
     priors = dict(priors)
     if noise != "learned":
-        if isinstance(noise, str) or not 0 <= noise < math.inf:
-            raise UsageError(
-                f"noise is 'learned' or a variance, at least 0 and finite; got {noise!r}"
-            )
+        variance = _variance(noise)
         if "noise" in priors:
             raise UsageError("a fixed noise has no prior: leave one of them out")
-        priors["noise"] = float(noise) / float(scaling.spread) ** 2
+        priors["noise"] = variance / float(scaling.spread) ** 2
     return GPModel(
         scaling.inputs(X), scaling.outputs(y), kernel=make_kernel(kernel), mean=mean, priors=priors
     )
+
+
+def _variance(noise: Any) -> float:
+    try:
+        variance = math.nan if isinstance(noise, str | bool) else float(noise)
+    except (TypeError, ValueError, RuntimeError):
+        variance = math.nan
+    if not 0 <= variance < math.inf:
+        raise UsageError(f"noise is 'learned' or a variance, at least 0 and finite; got {noise!r}")
+    return variance
+
+
+def _check_spread(X: Tensor, y: Tensor) -> None:
+    """Data whose squares overflow would give NaN everywhere, and say nothing."""
+    spreads = {"inputs": X.amax(0) - X.amin(0), "outputs": y.var()}
+    for name, spread in spreads.items():
+        if not bool(spread.isfinite().all()):
+            raise UsageError(f"the {name} spread too far for float64: give them in another unit")
 
 
 def _distinct(X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -96,7 +96,7 @@ def sparse_gp(
     for name, value in (("num_inducing", num_inducing), ("batch_size", batch_size)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1; got {value}")
-    if epochs < 1 or lr <= 0 or not 0 < forgetting <= 1:
+    if epochs < 1 or not 0 < lr < math.inf or not 0 < forgetting <= 1:
         raise UsageError("epochs is at least 1, lr above 0 and forgetting in (0, 1]")
     gp, rows = problem.gp, len(problem.y)
     fixed = gp.hyperparameters.fixed.get("noise")

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyro.distributions as dist
 import safetensors.torch as safe
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.kernels import kernel_from_config
 from gp_bo.model import GPModel
+from gp_bo.prior_files import describe_prior, rebuild_prior
 from gp_bo.scaling import Scaling
 from inference.learning.files import write_atomically
 from pyro_models import UsageError
@@ -59,7 +59,7 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
         tensors["inducing"] = inducing.Z
         tensors["weighted_mean"] = inducing.weighted_mean
         tensors["precision"] = inducing.precision
-    priors = {s.parameter.name: _describe(s.prior) for s in gp.hyperparameters.sites}
+    priors = {s.parameter.name: describe_prior(s.prior) for s in gp.hyperparameters.sites}
     fixed = {name: value.tolist() for name, value in gp.hyperparameters.fixed.items()}
     content = safe.save({name: value.contiguous() for name, value in tensors.items()})
     settings = {
@@ -69,6 +69,7 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
         "mean": gp.mean,
         "priors": priors,
         "fixed": fixed,
+        "given": [name for name in fitted.priors if name in priors or name in fixed],
         "inference": fitted.inference,
         "seed": fitted.seed,
         "num_chains": draws.num_chains,
@@ -100,9 +101,10 @@ def load_gp(folder: str | Path) -> FittedGP:
         raise UsageError(f"{folder}: {_SETTINGS} and {_TENSORS} do not belong together; fit again")
     try:
         return _rebuilt(settings, safe.load(content))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        what = " ".join(str(error).split())
         raise UsageError(
-            f"{folder}: {_SETTINGS} was changed by hand and cannot be read ({error}); fit again"
+            f"{folder}: {_SETTINGS} was changed by hand and cannot be read ({what}); fit again"
         ) from error
 
 
@@ -111,7 +113,7 @@ def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitt
     from gp_bo.inducing import InducingPoints
     from gp_bo.sparse import SparseGP
 
-    priors: dict[str, Any] = {name: _rebuild(d) for name, d in settings["priors"].items()}
+    priors: dict[str, Any] = {name: rebuild_prior(d) for name, d in settings["priors"].items()}
     fixed = {n: torch.tensor(v, dtype=torch.float64) for n, v in settings["fixed"].items()}
     X, y = tensors["X"], tensors["y"]
     scaling = Scaling(*(tensors[name] for name in ("lower", "width", "shift", "spread")))
@@ -130,7 +132,8 @@ def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitt
         settings["details"],
         {n.removeprefix(_STATISTIC): v for n, v in tensors.items() if n.startswith(_STATISTIC)},
     )
-    known = (gp, scaling, draws, X, y, settings["inference"], settings["seed"])
+    given = {name: {**priors, **fixed}[name] for name in settings.get("given", ())}
+    known = (gp, scaling, draws, X, y, settings["inference"], settings["seed"], given)
     if "inducing" not in tensors:
         return FittedGP(*known)
     points = (tensors[name] for name in ("inducing", "weighted_mean", "precision"))
@@ -139,31 +142,6 @@ def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitt
 
 def _checksum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _describe(prior: Any) -> dict[str, Any]:
-    """A prior as its class and the numbers of its parameters."""
-    base = prior.base_dist if isinstance(prior, dist.Independent) else prior
-    values = {name: getattr(base, name, None) for name in base.arg_constraints}
-    if not hasattr(dist, type(base).__name__) or not all(
-        isinstance(v, Tensor) for v in values.values()
-    ):
-        raise UsageError(
-            f"a prior of class {type(base).__name__} cannot be saved: take one of "
-            "pyro.distributions whose parameters are tensors"
-        )
-    if isinstance(base, dist.MultivariateNormal):
-        values = {"loc": base.loc, "scale_tril": base.scale_tril}
-    return {
-        "class": type(base).__name__,
-        "parameters": {name: v.tolist() for name, v in values.items()},  # type: ignore[union-attr]
-    }
-
-
-def _rebuild(description: Mapping[str, Any]) -> Any:
-    values = description["parameters"].items()
-    kind = getattr(dist, description["class"])
-    return kind(**{name: torch.tensor(v, dtype=torch.float64) for name, v in values})
 
 
 def _plain(value: Any) -> Any:

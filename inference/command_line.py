@@ -22,8 +22,13 @@ class OneLineParser(ArgumentParser):
     """Says what is wrong with the options in one line, and exits with code 2.
 
     Options of options, ``--options.likelihood_options.floor 0.1``, stand beside those given before
-    them, on the line or in a file; jsonargparse alone lets the last one displace the others.
+    them, on the line or in a file; jsonargparse alone lets the last one displace the others. What
+    begins with a minus and a digit is a value: ``-1e-3`` and ``-1,0.5`` are no options.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # argparse knows only -1 and -0.5
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **given: Any) -> Any:
         """As jsonargparse does, but for options of options."""
@@ -151,6 +156,9 @@ def exit_code(name: str, command: Callable[[], object], *, interrupted: str) -> 
         return 2
     except OSError as error:
         _complain(name, f"{error.strerror or error}: {error.filename or 'a file'}")
+        return 2
+    except UnicodeDecodeError:
+        _complain(name, "a file that was named, with --config, say, is no text in UTF-8")
         return 2
     except KeyboardInterrupt:
         _complain(name, f"interrupted; {interrupted}")

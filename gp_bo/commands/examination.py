@@ -15,7 +15,8 @@ from gp_bo.fit import InferenceWarning
 from gp_bo.fitted import FittedGP
 from gp_bo.optimise.algorithm1 import CHOICES, Algorithm1, algorithm1, exam_grid, success
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
-from inference.commands.files import save_figure
+from inference.commands.files import check_writable, save_figure
+from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
 __all__ = ["exam"]
@@ -36,7 +37,8 @@ def exam(
 
     Part A: 500 draws of the hyper-posterior by NUTS, their scatter, R-hat, effective sample size
     and traces; f, D and m ± 2√v. Part B: Algorithm 1 with its figure at the first, middle and last
-    turn; how often it finds the minimum of the grid over seeds; remedies at the same budget.
+    turn; how often it finds the minimum of the grid over seeds; remedies at the same budget. One
+    table has a row for each run, turns.csv one for each turn: p, x*_p, f(x*_p) and the θ drawn.
 
     Args:
         out: Folder to write.
@@ -50,14 +52,17 @@ def exam(
         progress: Show progress bars.
     """
     folder = Path(out)
+    check_writable(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder")
     if not force and folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty: replace it with --force, or name another")
     if seeds < 1 or turns < 0:
         raise UsageError(f"seeds is 1 or more, turns 0 or more; got {seeds} and {turns}")
+    check_seed(seed)
     lines = _part_a(folder, prior_on=prior_on, draws=draws, seed=seed)
     rows: list[list[Any]] = []
+    taken: list[list[Any]] = []
     for choose in CHOICES if remedies else CHOICES[:1]:
         runs = [
             algorithm1(
@@ -74,9 +79,12 @@ def exam(
             shown = tuple(dict.fromkeys((0, turns // 2, turns)))
             save_figure(algorithm1_figure(runs[0], turns=shown), folder / "algorithm1.png")
         rows += [_row(run) for run in runs]
+        taken += [turn for run in runs for turn in _turns(run)]
         lines.append(_counted(choose, runs))
     head = ["choose", "seed", "found_at", "near_at", "regret", "repeats", "best_x"]
     write_table(folder / "algorithm1.csv", head, rows)
+    head = ["choose", "seed", "k", "p", "x", "y", "lengthscale", "variance"]
+    write_table(folder / "turns.csv", head, taken)
     print("\n".join(lines))
     print(f"written to {folder}")
 
@@ -94,10 +102,9 @@ def _part_a(folder: Path, *, prior_on: str, draws: int, seed: int) -> list[str]:
 
 def _told(fitted: FittedGP) -> list[str]:
     lines = []
-    for name, draws in fitted.hyperparameters.items():
-        logs = draws.log()
-        if float(logs.std()) > 0:
-            lines.append(f"  log {name}: mean {logs.mean():.3f}, sd {logs.std():.3f}")
+    for site in fitted.gp.hyperparameters.sites:
+        logs = fitted.hyperparameters[site.parameter.name].log()
+        lines.append(f"  log {site.parameter.name}: mean {logs.mean():.3f}, sd {logs.std():.3f}")
     for name, value in fitted.diagnostics.items():
         if name != "messages":
             lines.append(f"  {name}: {_plain(value)}")
@@ -115,6 +122,17 @@ def _row(run: Algorithm1) -> list[Any]:
     best = run.steps[int(values.argmin())].x_new
     told = ["" if at is None else at for at in (run.found_at, run.near_at)]
     return [run.choose, run.seed, *told, float(run.regret[-1]), run.repeats, best]
+
+
+def _turns(run: Algorithm1) -> list[list[Any]]:
+    """A row for each turn; θ is empty where no function is drawn."""
+    return [
+        [
+            *(run.choose, run.seed, step.k, step.index, step.x_new, step.y_new),
+            *(step.theta.get(name, "") for name in ("lengthscale", "variance")),
+        ]
+        for step in run.steps
+    ]
 
 
 def _counted(choose: str, runs: list[Algorithm1]) -> str:

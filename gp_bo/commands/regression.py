@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ import torch
 from gp_bo.commands.tables import numbers, read_table, write_table
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
+from gp_bo.optimise import Optimizer
+from gp_bo.optimise.figures import search_figure
 from gp_bo.optimise.slices import slice_figure
 from gp_bo.storing import load_gp
-from inference.commands.files import free_figure_path, free_path, save_figure
+from inference.commands.files import check_writable, free_figure_path, free_path, save_figure
 from inference.learning.files import write_atomically
+from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
 __all__ = ["fit", "plot", "predict"]
@@ -55,16 +59,19 @@ def fit(
         force: Replace what is in the folder.
     """
     folder = Path(out)
+    check_writable(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder")
     if not force and folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty: replace it with --force, or name another")
     table = read_table(data)
-    chosen = [name for name in table if name != target] if inputs is None else inputs
+    chosen = [name for name in table.columns if name != target] if inputs is None else inputs
     if target in chosen or not chosen:
         raise UsageError(f"inputs are one or more columns other than {target}")
-    y = numbers(table, [target], path=data)[:, 0]
-    X = numbers(table, chosen, path=data)
+    if len(set(chosen)) < len(chosen):
+        raise UsageError(f"inputs are different columns; got {', '.join(chosen)}")
+    y = numbers(table, [target])[:, 0]
+    X = numbers(table, chosen)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InferenceWarning)
         fitted = fit_gp(
@@ -110,7 +117,7 @@ def predict(
     """
     fitted, inputs, target = _opened(gp)
     path = free_path(out, force=force)
-    X = numbers(read_table(data), inputs, path=data)
+    X = numbers(read_table(data), inputs)
     prediction = fitted.predict(X, include_noise=include_noise)
     mean, sigma = prediction.mean, prediction.variance.sqrt()
     columns = torch.stack([mean, sigma, mean - 2 * sigma, mean + 2 * sigma], 1)
@@ -121,18 +128,25 @@ def predict(
 def plot(
     gp: str, out: str, input_name: str | None = None, seed: int = 0, force: bool = False
 ) -> None:
-    """Draw the prediction along one input, the others at their medians.
+    """Draw the prediction along one input; of a search, log expected improvement below it.
+
+    Other inputs stand at their medians, or, of a search, at the best point.
 
     Args:
-        gp: Folder that "gp-bo fit" wrote.
+        gp: Folder that "gp-bo fit" wrote, or state file of "gp-bo ask".
         out: Figure to write: .png, .pdf or .svg.
-        input_name: Column to vary; the first unless given.
+        input_name: Input to vary; the first unless given.
         seed: Of the functions that are drawn.
         force: Replace the figure.
     """
-    fitted, inputs, target = _opened(gp)
     path = free_figure_path(out, option="--out", force=force)
     assert path is not None
+    check_seed(seed)
+    if Path(gp).is_file():
+        save_figure(search_figure(Optimizer.resume(gp), input_name=input_name), path)
+        print(f"written to {path}")
+        return
+    fitted, inputs, target = _opened(gp)
     if input_name is not None and input_name not in inputs:
         raise UsageError(f"{input_name!r} is no input; choose from {', '.join(inputs)}")
     column = 0 if input_name is None else inputs.index(input_name)
@@ -149,8 +163,13 @@ def _checked(options: dict[str, Any] | None) -> dict[str, Any]:
 
 def _opened(folder: str) -> tuple[FittedGP, list[str], str]:
     fitted = load_gp(folder)
+    for message in fitted.diagnostics["messages"]:
+        print(f"warning: {fitted.inference}: {message}", file=sys.stderr)
     try:
         columns = json.loads((Path(folder) / _COLUMNS).read_text(encoding="utf-8"))
-        return fitted, list(columns["inputs"]), str(columns["target"])
-    except (OSError, ValueError, KeyError):
+        inputs = [str(name) for name in columns["inputs"]]
+        if len(inputs) != fitted.X.shape[1]:
+            raise ValueError
+        return fitted, inputs, str(columns["target"])
+    except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{folder} does not name its columns: fit it with gp-bo fit") from None

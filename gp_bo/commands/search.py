@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,7 @@ def minimize(
         inference: Of the hyper-parameters: map, maximum_likelihood, laplace, nuts.
         seed: Of everything random.
         state: JSON file; if it is there, the search goes on from it.
-        figure: Figure of the values in order: .png, .pdf or .svg.
+        figure: Figure of the values in order and of the simple regret: .png, .pdf or .svg.
         progress: Show a progress bar.
         force: Replace the figure.
     """
@@ -56,6 +59,7 @@ def minimize(
         problem=function,
         progress=progress,
     )
+    _warn(result.messages)
     print(result)
     print(f"simple regret {chosen.regret(result.y):.3g} (the least value is {chosen.minimum:.6g})")
     if path is not None:
@@ -127,7 +131,9 @@ def ask(
             state=state,
             **changed,
         )
-    write_table(None, optimizer.space.names, optimizer.ask(n))
+    asked = optimizer.ask(n)
+    _warn(optimizer.messages)
+    write_table(None, optimizer.space.names, asked)
 
 
 def tell(
@@ -143,10 +149,12 @@ def tell(
     Args:
         state: JSON file that "gp-bo ask" made.
         value: What was measured.
-        point: "30, 1.5, water", in the order of the inputs; the pending point unless given.
+        point: "30, 1.5, water", in the order of the inputs, a category with a comma in quotes; the
+            pending point unless given.
         failed: In place of a value: why there is none.
         data: In place of these: a CSV file with a column for each input, and one of values, where
-            an empty cell is a failure.
+            an empty cell is a failure. Rows that were told before are left out, so that a table may
+            grow; with --repeats they count again.
         column: Its column of values.
     """
     measured = None if value is None else _measured(value)
@@ -159,7 +167,7 @@ def tell(
             raise UsageError("--data holds the points: leave out --point")
         _tell_table(optimizer, data, column)
     else:
-        where = _pending(optimizer) if point is None else _point(optimizer, point)
+        where = _pending(optimizer) if point is None else _point(optimizer, _cells(point))
         if failed is not None:
             optimizer.tell_failure(where, failed)
         else:
@@ -168,6 +176,13 @@ def tell(
     print(f"{len(optimizer.evaluations)} evaluations, {len(optimizer.pending)} points pending")
     if best is not None:
         print(f"best value {best.value:.6g} at {optimizer.space.describe_point(best.point)}")
+
+
+def _warn(messages: Sequence[str]) -> None:
+    """One line on stderr: what the fits did not reach."""
+    if messages:
+        more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+        print(f"warning: {messages[0]}{more}", file=sys.stderr)
 
 
 def _space(text: str) -> Any:
@@ -192,10 +207,16 @@ def _pending(optimizer: Optimizer) -> Any:
     return optimizer.pending[0]
 
 
-def _point(optimizer: Optimizer, text: str) -> Any:
+def _cells(text: str) -> list[str]:
+    """The cells of one line of CSV, as ask prints it."""
+    rows = list(csv.reader([text], skipinitialspace=True))
+    return [cell.strip() for cell in rows[0]] if rows else []
+
+
+def _point(optimizer: Optimizer, cells: Sequence[str]) -> Any:
     """The point as it is written; a pending one, if it is that one with fewer digits."""
     space = optimizer.space
-    point = space.check([cell.strip() for cell in text.split(",")])
+    point = space.check(cells)
     written = space.encode([point])
     for each in optimizer.pending:
         if (space.encode([each]) - written).abs().max() < ROUNDED:
@@ -222,17 +243,37 @@ def _measured(text: str) -> float:
 def _tell_table(optimizer: Optimizer, path: str, column: str) -> None:
     table = read_table(path)
     names = optimizer.space.names
-    absent = [name for name in (*names, column) if name not in table]
-    if absent:
-        raise UsageError(f"{path} has no column {', '.join(absent)}; it has {', '.join(table)}")
-    rows = zip(*(table[name] for name in names), strict=True)
-    points = [_point(optimizer, ",".join(row)) for row in rows]
-    values = [_value(cell, row=i + 2, path=path) for i, cell in enumerate(table[column])]
-    optimizer.tell(points, values)
+    if column in names:
+        raise UsageError(f"{column} is an input: name the column of values with --column")
+    *inputs, results = table.pick([*names, column])
+    points, values = [], []
+    for line, cell, *row in zip(table.lines, results, *inputs, strict=True):
+        try:
+            points.append(_point(optimizer, row))
+            values.append(_value(cell))
+        except UsageError as error:
+            raise UsageError(f"{path}, row {line}: {error}") from None
+    new = [i for i in range(len(points)) if not _was_told(optimizer, points[i], values[i])]
+    optimizer.tell([points[i] for i in new], [values[i] for i in new])
+    if len(new) < len(points):
+        print(f"{len(points) - len(new)} rows were told before")
 
 
-def _value(cell: str, *, row: int, path: str) -> float:
+def _was_told(optimizer: Optimizer, point: Any, value: float) -> bool:
+    """Whether the same result is there already, its point perhaps with more digits."""
+    if optimizer.state.settings["repeats"]:
+        return False
+    space = optimizer.space
+    told = None if math.isnan(value) else value
+    same = [e.point for e in optimizer.evaluations if e.value == told]
+    if not same:
+        return False
+    distance = (space.encode(same) - space.encode([point])).abs().amax(1)
+    return bool(distance.min() < ROUNDED)
+
+
+def _value(cell: str) -> float:
     try:
         return float(cell) if cell else math.nan
     except ValueError:
-        raise UsageError(f"{path}, row {row}: the value {cell!r} is no number") from None
+        raise UsageError(f"the value {cell!r} is no number") from None

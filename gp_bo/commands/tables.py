@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,50 @@ import numpy as np
 from inference.learning.files import write_atomically
 from pyro_models import UsageError
 
-__all__ = ["numbers", "read_table", "write_table"]
+__all__ = ["Table", "numbers", "read_table", "write_table"]
 
 
-def read_table(path: str | Path) -> dict[str, list[str]]:
-    """Column → its cells, from a CSV file whose first line names the columns.
+@dataclass(frozen=True)
+class Table:
+    """A CSV file whose first line names the columns.
+
+    Attributes
+    ----------
+    path
+        Of the file.
+    columns
+        Name → cells.
+    lines
+        In which line of the file each row ends: empty lines are no rows.
+    """
+
+    path: Path
+    columns: dict[str, list[str]]
+    lines: tuple[int, ...]
+
+    def pick(self, names: Sequence[str]) -> list[list[str]]:
+        """Some columns, in this order.
+
+        Raises
+        ------
+        UsageError
+            If one is missing; the message says which there are.
+        """
+        absent = [name for name in names if name not in self.columns]
+        if absent:
+            raise UsageError(
+                f"{self.path} has no column {', '.join(absent)}; it has {', '.join(self.columns)}"
+            )
+        return [self.columns[name] for name in names]
+
+
+def read_table(path: str | Path) -> Table:
+    """A CSV file as text.
 
     Raises
     ------
     UsageError
-        If the file is not there, has no rows, or a row has another number of cells.
+        If the file is not there, is no CSV, has no rows, or a row has another number of cells.
     """
     path = Path(path)
     try:
@@ -32,19 +67,24 @@ def read_table(path: str | Path) -> dict[str, list[str]]:
         raise UsageError(f"there is no file {path}") from None
     except (UnicodeDecodeError, IsADirectoryError):
         raise UsageError(f"{path} is no CSV file of text") from None
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
-    if len(rows) < 2:
+    try:
+        reader = csv.reader(io.StringIO(text))
+        numbered = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise UsageError(f"{path} is no CSV file: {error}") from None
+    if len(numbered) < 2:
         raise UsageError(f"{path} needs a line of column names and at least one row below it")
-    head = [name.strip() for name in rows[0]]
+    head = [name.strip() for name in numbered[0][1]]
     if len(set(head)) < len(head) or "" in head:
         raise UsageError(f"{path}: every column needs a name of its own; got {', '.join(head)}")
-    for i, row in enumerate(rows[1:], start=2):
+    for line, row in numbered[1:]:
         if len(row) != len(head):
-            raise UsageError(f"{path}, row {i}: {len(row)} cells under {len(head)} names")
-    return {name: [row[j].strip() for row in rows[1:]] for j, name in enumerate(head)}
+            raise UsageError(f"{path}, row {line}: {len(row)} cells under {len(head)} names")
+    columns = {name: [row[j].strip() for _, row in numbered[1:]] for j, name in enumerate(head)}
+    return Table(path, columns, tuple(line for line, _ in numbered[1:]))
 
 
-def numbers(table: dict[str, list[str]], columns: Sequence[str], *, path: str | Path) -> np.ndarray:
+def numbers(table: Table, columns: Sequence[str]) -> np.ndarray:
     """(n, len(columns)), float64.
 
     Raises
@@ -52,18 +92,15 @@ def numbers(table: dict[str, list[str]], columns: Sequence[str], *, path: str | 
     UsageError
         If a column is missing, or a cell is no finite number; the message says which.
     """
-    absent = [name for name in columns if name not in table]
-    if absent:
-        raise UsageError(f"{path} has no column {', '.join(absent)}; it has {', '.join(table)}")
-    values = np.empty((len(next(iter(table.values()))), len(columns)))
-    for j, name in enumerate(columns):
-        for i, cell in enumerate(table[name]):
+    values = np.empty((len(table.lines), len(columns)))
+    for j, (name, cells) in enumerate(zip(columns, table.pick(columns), strict=True)):
+        for i, (line, cell) in enumerate(zip(table.lines, cells, strict=True)):
             try:
                 values[i, j] = float(cell)
             except ValueError:
                 values[i, j] = math.nan
             if not math.isfinite(values[i, j]):
-                raise UsageError(f"{path}, row {i + 2}: {name} = {cell!r} is no finite number")
+                raise UsageError(f"{table.path}, row {line}: {name} = {cell!r} is no finite number")
     return values
 
 

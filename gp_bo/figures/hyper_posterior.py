@@ -66,7 +66,9 @@ def hyper_scatter(
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    # outside the axes: draws may lie anywhere in them
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     if title:
         axes.set_title(title, fontsize=10, loc="left")
     if fitted.draws.num_chains:

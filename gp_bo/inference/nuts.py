@@ -141,13 +141,14 @@ def chain_diagnostics(draws: np.ndarray, names: Sequence[str]) -> tuple[dict[str
         for kind, measure in (("rhat", rhat), ("bulk_ess", bulk_ess), ("tail_ess", tail_ess))
     }
     messages = []
-    worst = max(table["rhat"], key=lambda name: table["rhat"][name])
+    # a hyper-parameter that never moved has NaN, which is worse than any number
+    worst = max(table["rhat"], key=lambda name: np.nan_to_num(table["rhat"][name], nan=np.inf))
     if not table["rhat"][worst] <= _RHAT:
         messages.append(
             f"the chains have NOT converged: R-hat of {worst} is {table['rhat'][worst]:.3f}, and "
             f"should be below {_RHAT}; take more warm-up and draws, or tighter priors"
         )
-    fewest = min(table["bulk_ess"], key=lambda name: table["bulk_ess"][name])
+    fewest = min(table["bulk_ess"], key=lambda name: np.nan_to_num(table["bulk_ess"][name]))
     if not table["bulk_ess"][fewest] >= _ESS:
         messages.append(
             f"draws of {fewest} are worth only {table['bulk_ess'][fewest]:.0f} independent ones: "

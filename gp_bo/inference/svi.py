@@ -6,10 +6,12 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyro
 import torch
+from pyro.distributions.transforms import affine_autoregressive, iterated
 from pyro.infer import Predictive, Trace_ELBO, autoguide
 from torch import Tensor
 
@@ -61,7 +63,7 @@ def svi(
     steps
         Of Adam; the rate falls to 0 along a cosine.
     lr
-        Its first rate.
+        Its first rate, above 0.
     num_particles
         Draws of θ per step, vectorised.
     restarts
@@ -75,6 +77,13 @@ def svi(
     for name, number in (("num_draws", num_draws), ("steps", steps), ("particles", num_particles)):
         if number < 1:
             raise UsageError(f"{name} must be at least 1; got {number}")
+    if not 0 < lr < math.inf:
+        raise UsageError(f"lr must be above 0 and finite; got {lr}")
+    if not (isinstance(guide, str) or callable(guide)):
+        raise UsageError(
+            "guide is a class of pyro.infer.autoguide by name, or a function that makes a guide "
+            f"from the model; got {guide!r}"
+        )
     if not gp.hyperparameters.size:
         raise UsageError("every hyper-parameter is fixed: nothing is left to infer; use map")
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
@@ -83,6 +92,8 @@ def svi(
         made = _make_guide(guide, gp, start)
         made()
         losses = _learn(gp, made, steps=steps, lr=lr, num_particles=num_particles)
+        if isinstance(made, autoguide.AutoLaplaceApproximation):
+            made = _normal_at_the_mode(made)
         with torch.no_grad():
             drawn = Predictive(made, num_samples=num_draws, parallel=True)()
             elbo = Trace_ELBO(512, max_plate_nesting=0, vectorize_particles=True)
@@ -107,10 +118,22 @@ def _make_guide(guide: Guide, gp: GPModel, start: dict[str, Tensor]) -> Any:
         raise UsageError(f"unknown guide {guide!r}: choose from {', '.join(names)}")
     kind = getattr(autoguide, guide)
     options: dict[str, Any] = {}
+    if guide == "AutoNormalizingFlow":  # the one that must be told which flow
+        options["init_transform_fn"] = partial(iterated, 2, affine_autoregressive)
     # an autoregressive flow has no place to start at, and says so
     if "init_loc_fn" in inspect.signature(kind).parameters and guide != "AutoIAFNormal":
         options["init_loc_fn"] = autoguide.init_to_value(values=start)
     return kind(gp, **options)
+
+
+def _normal_at_the_mode(guide: Any) -> Any:
+    """What ``AutoLaplaceApproximation`` is for: what it learns itself is the mode alone."""
+    try:
+        return guide.laplace_approximation()
+    except torch.linalg.LinAlgError:
+        raise UsageError(
+            "the density is no hill where AutoLaplaceApproximation ended: take more steps, or nuts"
+        ) from None
 
 
 def _learn(gp: GPModel, guide: Any, *, steps: int, lr: float, num_particles: int) -> Tensor:

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from numbers import Number
+from numbers import Integral, Number
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,16 @@ from gp_bo.optimise.region import Region
 from gp_bo.optimise.space import Point, Space, space_from
 from gp_bo.optimise.state import Evaluation, State, load_state, save_state
 from gp_bo.optimise.surrogate import Surrogate
+from inference.learning.settings import check_seed
 from inference.undisturbed import seeded, stream
 from pyro_models import UsageError
+from pyro_models.options import check_types
 
 __all__ = ["Optimizer"]
+
+_PROBLEM = ("space", "candidates", "maximise", "problem", "seed", "state")  # the rest are settings
+
+_LARGEST = 1e150  # a spread of larger values overflows
 
 
 class Optimizer:
@@ -63,7 +69,7 @@ class Optimizer:
         Of everything random.
     state
         A file. If it is there, the optimisation goes on from it; it is written after every ask and
-        every tell, in one step.
+        every tell, in one step. What another process has told in the meantime is kept.
 
     Raises
     ------
@@ -98,35 +104,30 @@ class Optimizer:
         state: str | Path | None = None,
     ) -> None:
         where = space_from(space, candidates=candidates)
+        for name, given in (("acquisition_options", acquisition_options), ("gp", gp)):
+            if not isinstance(given, Mapping | None):
+                raise UsageError(f"{name} map names to values; got {given!r}")
         self._acquire = acquisition_named(acquisition, **(acquisition_options or {}))
         if design not in DESIGNS:
             raise UsageError(f"design is one of {', '.join(DESIGNS)}; got {design!r}")
-        if initial is not None and initial < 2:
-            raise UsageError(f"a design needs two points or more; got initial={initial}")
-        if seed < 0:
-            raise UsageError(f"a seed is 0 or more; got {seed}")
-        check_gp_options(inference, gp or {})
+        if initial is not None and not (isinstance(initial, Integral) and initial >= 2):
+            raise UsageError(f"a design needs two points or more; got initial={initial!r}")
+        check_seed(seed)
+        check_gp_options(inference, gp or {}, columns=where.columns)
         settings = {
             "acquisition": acquisition,
             "acquisition_options": dict(acquisition_options or {}),
             "inference": inference,
             "gp": dict(gp or {}),
-            "initial": initial,
+            "initial": None if initial is None else int(initial),
             "design": design,
             "repeats": repeats,
         }
         self.messages: list[str] = []  # what the inferences of this process did not reach
         self._path = None if state is None else Path(state)
+        self._written = ""  # what the file held when it was last read or written here
         self._state = State(where, maximise, problem, seed, settings)
-        if self._path is not None and self._path.exists():
-            found = load_state(self._path)
-            difference = self._state.differs_from(found)
-            if difference:
-                raise UsageError(
-                    f"{self._path} is the state of another problem ({difference}); name another "
-                    "file"
-                )
-            self._state = replace(found, settings=settings)
+        self._catch_up()
 
     @classmethod
     def resume(cls, path: str | Path) -> Optimizer:
@@ -136,6 +137,7 @@ class Optimizer:
         unknown = [name for name in found.settings if name not in known]
         if unknown:
             raise UsageError(f"{path} has settings that are unknown: {', '.join(unknown)}")
+        check_types(cls, found.settings, who=str(path), skip={*_PROBLEM})
         return cls(
             found.space,
             maximise=found.maximise,
@@ -202,20 +204,20 @@ class Optimizer:
         Raises
         ------
         UsageError
-            If every point of a finite space was tried.
+            If a finite space has fewer points left. None is pending then that was not before.
         """
-        if n < 1:
-            raise UsageError(f"ask for one point or more; got {n}")
-        asked: list[Point] = []
-        fitted: Surrogate | None = None
-        for _ in range(n):
-            point = self._from_design()
-            if point is None:
-                if fitted is None:
-                    fitted = self.surrogate()
-                point = self._by_acquisition(fitted)
-            asked.append(point)
-            self._state = self._state.with_asked(point)
+        if not isinstance(n, Integral) or n < 1:
+            raise UsageError(f"ask for one point or more; got {n!r}")
+        self._catch_up()
+        before = self._state
+        try:
+            asked = self._batch(int(n))
+        except BaseException:  # points that nobody was told of must not stay pending
+            self._state = before
+            raise
+        if self._catch_up():
+            for point in asked:
+                self._state = self._state.with_asked(point)
         self._keep()
         return asked
 
@@ -227,8 +229,9 @@ class Optimizer:
         x
             A point, or a list of points: sequences of values, or mappings by name.
         y
-            Its value, or a list of values. ``None``, NaN or an infinity: the evaluation failed. The
-            point is not asked for again, and counts as bad as the worst value there is.
+            Its value, or a list of values. ``None``, NaN, an infinity, or a number beyond 10¹⁵⁰,
+            whose square is none: the evaluation failed. The point is not asked for again, and
+            counts as bad as the worst value there is.
 
         Raises
         ------
@@ -236,12 +239,19 @@ class Optimizer:
             If a point does not fit the space, or there are more points than values.
         """
         single = y is None or isinstance(y, Number | str) or getattr(y, "ndim", None) == 0
-        points = [x] if single else list(x)
-        values = [y] if single else list(y)
+        try:
+            points = [x] if single else list(x)
+            values = [y] if single else list(y)
+        except TypeError:
+            raise UsageError(
+                f"tell a point and its value, or a list of each; got {x!r} and {y!r}"
+            ) from None
         if len(points) != len(values):
             raise UsageError(f"one value for each point: got {len(points)} and {len(values)}")
+        # all are checked before any is kept
         checked = [self.space.check(point) for point in points]
-        self._record((p, *_as_value(v)) for p, v in zip(checked, values, strict=True))
+        results = [_as_value(value) for value in values]
+        self._record((p, *r) for p, r in zip(checked, results, strict=True))
 
     def tell_failure(self, x: Any, why: str) -> None:
         """Say that an evaluation failed, and why."""
@@ -283,6 +293,7 @@ class Optimizer:
         return torch.tensor([e.value for e in successes], dtype=torch.float64)
 
     def _record(self, told: Iterable[tuple[Point, float | None, str]]) -> None:
+        self._catch_up()
         for point, value, failure in told:
             self._state = self._state.with_told(point, value, failure)
         self._keep()
@@ -290,6 +301,40 @@ class Optimizer:
     def _keep(self) -> None:
         if self._path is not None:
             save_state(self._state, self._path)
+            self._written = self._state.to_json()
+
+    def _catch_up(self) -> bool:
+        """Take over what the file holds, if it is not what was last read or written here."""
+        if self._path is None or not self._path.exists():
+            return False
+        try:
+            if self._path.read_text(encoding="utf-8") == self._written:
+                return False
+        except ValueError:  # no text: load_state says so
+            pass
+        found = load_state(self._path)
+        difference = self._state.differs_from(found)
+        if difference:
+            raise UsageError(
+                f"{self._path} is the state of another problem ({difference}); name another file"
+            )
+        self._state = replace(found, settings=self._state.settings)
+        self._written = found.to_json()
+        return True
+
+    def _batch(self, n: int) -> list[Point]:
+        """``n`` points, each chosen with those before it pending."""
+        asked: list[Point] = []
+        fitted: Surrogate | None = None
+        for _ in range(n):
+            point = self._from_design()
+            if point is None:
+                if fitted is None:
+                    fitted = self.surrogate()
+                point = self._by_acquisition(fitted)
+            asked.append(point)
+            self._state = self._state.with_asked(point)
+        return asked
 
     def _tried(self) -> list[Point]:
         return [*(e.point for e in self.evaluations), *self.pending]
@@ -353,4 +398,4 @@ def _as_value(y: Any) -> tuple[float | None, str]:
         raise UsageError(
             f"a value is a number, or NaN for a failed evaluation; got {y!r}"
         ) from None
-    return (value, "") if math.isfinite(value) else (None, f"the value is {value}")
+    return (value, "") if abs(value) <= _LARGEST else (None, f"the value is {value}")

@@ -95,14 +95,15 @@ def regret_curves(panels: Sequence[RegretCurves]) -> Figure:
 
 
 def progress_figure(optimizer: Optimizer, *, optimum: float | None = None) -> Figure:
-    """Every value that was told, in order, and the best so far.
+    """Every value that was told, in order, and the best so far; below it the simple regret.
 
     Parameters
     ----------
     optimizer
         With at least one value.
     optimum
-        The best there is, where it is known; drawn as a line.
+        The best there is, where it is known; drawn as a line. Without it there is no regret, and
+        no panel of it.
 
     Raises
     ------
@@ -116,8 +117,11 @@ def progress_figure(optimizer: Optimizer, *, optimum: float | None = None) -> Fi
         raise UsageError("no value to draw: tell one first")
     maximise = optimizer.state.maximise
     best = (np.maximum if maximise else np.minimum).accumulate(good[:, 1])
-    figure = Figure(figsize=(6.0, 3.4), layout="constrained")
-    axes = figure.add_subplot()
+    known = optimum is not None
+    figure = Figure(figsize=(6.0, 4.8 if known else 3.4), layout="constrained")
+    ratios = (3, 2) if known else (1,)
+    panels = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    axes = panels[0]
     axes.plot(*good.T, "o", color=PETROFF[0], markersize=4, label="value")
     axes.step(good[:, 0], best, where="post", color=PETROFF[2], label="best so far")
     if failed:
@@ -132,11 +136,19 @@ def progress_figure(optimizer: Optimizer, *, optimum: float | None = None) -> Fi
         )
     if optimum is not None:
         axes.axhline(optimum, color=INK, linewidth=0.8, linestyle=":", label="optimum")
-    axes.set(xlabel="evaluations", ylabel=optimizer.state.problem or "value")
+        regret = np.maximum(np.abs(best - optimum), FLOOR)
+        panels[1].step(good[:, 0], regret, where="post", color=PETROFF[2], label="simple regret")
+        panels[1].set_yscale("log")
+        panels[1].set_ylabel("simple regret")
+    axes.set_ylabel(optimizer.state.problem or "value")
     axes.margins(y=0.1)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    for each in panels:
+        each.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel("evaluations")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    figure.align_ylabels()
     return figure
 
 
@@ -206,7 +218,8 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
         assert best.value is not None
         top.plot(best.point[index], best.value, "o", color=INK, markersize=5, label="best")
     top.set_ylabel(optimizer.state.problem or "value")
-    top.legend(frameon=False, fontsize=8)
+    handles, labels = top.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     low.plot(at, improvement, color=PETROFF[2])
     floor = max(float(improvement.max()) - 40, float(improvement.min()))
     low.set_ylim(floor, float(improvement.max()) + 2)
@@ -216,4 +229,6 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
         low.set_xscale("log")
     for axes in (top, low):
         axes.spines[["top", "right"]].set_visible(False)
+    low.set_xlim(at[0], at[-1])
+    figure.align_ylabels()
     return figure

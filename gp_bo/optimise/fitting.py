@@ -13,10 +13,11 @@ from torch import Tensor
 
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
-from gp_bo.inference import INFERENCES
-from gp_bo.kernels import Pairs, log_normal, make_kernel
+from gp_bo.inference import INFERENCES, check_options
+from gp_bo.kernels import Pairs, log_normal
 from gp_bo.means import mean_values
 from gp_bo.optimise.surrogate import Surrogate
+from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, SparseGP
 from pyro_models import UsageError
 
@@ -25,6 +26,8 @@ __all__ = ["DEFAULTS", "check_gp_options", "fit_surrogate", "surrogate_of"]
 DEFAULTS: dict[str, Any] = {"kernel": "matern52"}
 # Values of simulations have no noise, those of laboratories some: the data say which.
 NOISE_PRIOR = log_normal(-9.0, 3.0)
+# options that are not of the inference
+_MODEL: dict[str, Any] = {**DEFAULTS, "noise": "learned", "mean": "constant", "priors": None}
 OWN = ("scale", "seed", "inference")  # options of fit_gp that the optimiser decides itself
 
 
@@ -111,13 +114,26 @@ def fit_surrogate(
     return surrogate_of(fitted, draws=kept_draws)
 
 
-def check_gp_options(inference: str, gp: Mapping[str, Any]) -> None:
+def check_gp_options(inference: str, gp: Mapping[str, Any], *, columns: int) -> None:
     """Refuse what :func:`fit_surrogate` would refuse, or a state file cannot hold.
+
+    It would refuse it only after a whole design was evaluated, so the model is made once, of two
+    points.
+
+    Parameters
+    ----------
+    inference
+        Of the hyper-parameters.
+    gp
+        Options of :func:`fit_surrogate`.
+    columns
+        D, of the unit cube.
 
     Raises
     ------
     UsageError
-        If inference, kernel or an option is unknown, or an option is none that JSON can hold.
+        If inference, kernel or an option is unknown or has a value that it cannot have, or an
+        option is none that JSON can hold.
     """
     refused = [name for name in OWN if name in gp]
     if refused:
@@ -132,10 +148,27 @@ def check_gp_options(inference: str, gp: Mapping[str, Any]) -> None:
     unknown = [name for name in gp if name not in known]
     if unknown:
         raise UsageError(f"the GP has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    make_kernel(gp.get("kernel", DEFAULTS["kernel"]))
     try:
         json.dumps(dict(gp))
     except (TypeError, ValueError):
         raise UsageError(
             "options of the GP are kept in JSON: give names and numbers, no objects"
         ) from None
+    _check_values(inference, gp, columns)
+
+
+def _check_values(inference: str, gp: Mapping[str, Any], columns: int) -> None:
+    kept = gp.get("kept_draws", 1)
+    if not isinstance(kept, int) or kept < 1:
+        raise UsageError(f"kept_draws is 1 or more; got {kept!r}")
+    others = {name: v for name, v in gp.items() if name not in (*_MODEL, "kept_draws")}
+    check_options(INFERENCES[inference], inference, others)
+    model = {name: gp.get(name, value) for name, value in _MODEL.items()}
+    corners = torch.stack([torch.zeros(columns), torch.ones(columns)])
+    problem = regression_problem(corners, torch.tensor([0.0, 1.0]), scale=False, **model)
+    size = problem.gp.hyperparameters.size
+    if inference == "quadrature" and size not in (1, 2):
+        raise UsageError(
+            f"quadrature is for one or two hyper-parameters; {size} are open: fix some by "
+            "gp={'priors': {name: number}}, or choose another inference"
+        )

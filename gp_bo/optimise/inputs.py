@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -35,6 +35,8 @@ class Continuous:
 
     def __post_init__(self) -> None:
         _check_bounds(self.low, self.high)
+        if not isinstance(self.log, bool):
+            raise UsageError(f"log is true or false; got {self.log!r}")
         if self.log and self.low <= 0:
             raise UsageError(f"a logarithmic input needs a positive lower bound; got {self.low}")
         object.__setattr__(self, "low", float(self.low))
@@ -126,6 +128,8 @@ class Categorical:
     values: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if isinstance(self.values, str) or not isinstance(self.values, Iterable):
+            raise UsageError(f"categories are a list of names; got {self.values!r}")
         names = tuple(str(value) for value in self.values)
         if len(names) < 2 or len(set(names)) < len(names):
             raise UsageError(f"a categorical input needs two or more different values; got {names}")
@@ -201,8 +205,6 @@ def _from_config(config: Mapping[str, Any]) -> Input:
     }
     if kind not in kinds:
         raise UsageError(f"kind is one of {', '.join(kinds)}; got {kind}")
-    if kind == "categorical" and "values" in options:
-        options["values"] = tuple(options["values"])
     try:
         made: Input = kinds[kind](**options)
     except TypeError:
@@ -211,9 +213,16 @@ def _from_config(config: Mapping[str, Any]) -> Input:
 
 
 def _check_bounds(low: Any, high: Any) -> None:
-    numeric = all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in (low, high))
+    if isinstance(low, bool) or isinstance(high, bool):
+        raise UsageError(
+            f"bounds are finite numbers; got ({low}, {high}): names that YAML reads as true or "
+            'false, yes and no, say, need quotes: ["yes", "no"]'
+        )
+    numeric = all(isinstance(v, numbers.Real) for v in (low, high))
     if not numeric or not (math.isfinite(low) and math.isfinite(high)):
         raise UsageError(f"bounds are finite numbers; got ({low}, {high})")
+    if not math.isfinite(float(high) - float(low)):
+        raise UsageError(f"bounds lie too far apart for float64; got ({low}, {high})")
     if low >= high:
         raise UsageError(f"the lower bound must be below the upper; got ({low}, {high})")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ class Result:
         The inputs.
     maximise
         Whether large values were wanted.
+    messages
+        What the inferences of θ did not reach, fit by fit, in this call.
     """
 
     x: Point
@@ -45,6 +48,7 @@ class Result:
     stopped: str
     space: Space
     maximise: bool
+    messages: tuple[str, ...] = ()
 
     @property
     def trace(self) -> np.ndarray:
@@ -127,8 +131,10 @@ def minimize(
     >>> result.y < 1e-3, result.stopped
     (True, 'the budget of 9 evaluations is spent')
     """
-    if budget < 1:
-        raise UsageError(f"the budget is one evaluation or more; got {budget}")
+    if not isinstance(budget, Integral) or budget < 1:
+        raise UsageError(f"the budget is one evaluation or more; got {budget!r}")
+    if not callable(f):
+        raise UsageError(f"f is a function of the inputs; got {f!r}")
     optimizer = Optimizer(
         bounds,
         candidates=candidates,
@@ -151,7 +157,15 @@ def minimize(
     if best is None or best.value is None:
         first = optimizer.evaluations[0].failure
         raise UsageError(f"all {len(optimizer.evaluations)} evaluations failed; the first: {first}")
-    return Result(best.point, best.value, optimizer.evaluations, stopped, optimizer.space, maximise)
+    return Result(
+        best.point,
+        best.value,
+        optimizer.evaluations,
+        stopped,
+        optimizer.space,
+        maximise,
+        tuple(optimizer.messages),
+    )
 
 
 def _search(

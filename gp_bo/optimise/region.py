@@ -42,16 +42,30 @@ class Region:
         """D."""
         return self.space.columns
 
-    def candidates(self, count: int, *, seed: int) -> Tensor:
+    def candidates(self, count: int, *, seed: int, most: int | None = None) -> Tensor:
         """Points to compare: all that are allowed, or Sobol points and some around the best.
+
+        Parameters
+        ----------
+        count
+            Number of Sobol points; half as many lie around the best.
+        seed
+            Of what is random.
+        most
+            If there are more points than that, so many of them, drawn at random.
 
         Returns
         -------
         Tensor
             (M, D), no point that was tried among them.
         """
-        if self.allowed is not None:
-            return self.allowed
+        points = self._around(count, seed) if self.allowed is None else self.allowed
+        if most is None or len(points) <= most:
+            return points
+        generator = torch.Generator().manual_seed(seed)
+        return points[torch.randperm(len(points), generator=generator)[:most]]
+
+    def _around(self, count: int, seed: int) -> Tensor:
         wide = unit_points(count, self.columns, seed=seed)
         generator = torch.Generator().manual_seed(seed)
         near = self.best.repeat(max(1, count // (2 * max(1, len(self.best)))), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from gp_bo.fitted import FittedGP
@@ -24,6 +25,8 @@ def slice_figure(
     seed: int = 0,
 ) -> Figure:
     """m ± 2 √v of the function and of a new measurement, and some functions, along one input.
+
+    With one input the data are drawn; with several, where they lie along this one, as ticks.
 
     Parameters
     ----------
@@ -47,23 +50,22 @@ def slice_figure(
     if not 0 <= column < X.shape[1] or len(inputs) != X.shape[1]:
         raise UsageError(f"a column is 0 … {X.shape[1] - 1}, and each has a name; got {column}")
     low, high = float(X[:, column].min()), float(X[:, column].max())
-    pad = 0.05 * (high - low)
+    pad = 0.05 * (high - low) or 0.5  # an input that never varied
     line = X.median(0).values.repeat(200, 1)
     line[:, column] = torch.linspace(low - pad, high + pad, 200, dtype=X.dtype)
     at = line[:, column]
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
-    bands = ((True, 0.12, "measurement ± 2 sd"), (False, 0.25, "function, m ± 2√v"))
+    bands = ((True, 0.12, "measurement ± 2 sd"), (False, 0.34, "function, m ± 2√v"))
     with torch.no_grad():
-        for noisy, alpha, label in bands:
+        for noisy, share, label in bands:
             prediction = fitted.predict(line, include_noise=noisy)
             width = 2 * prediction.variance.clamp_min(0).sqrt()
             axes.fill_between(
                 at,
                 prediction.mean - width,
                 prediction.mean + width,
-                color=PETROFF[0],
-                alpha=alpha,
+                color=_tint(PETROFF[0], share),
                 linewidth=0,
                 label=label,
             )
@@ -75,8 +77,18 @@ def slice_figure(
     alone = X.shape[1] == 1
     if alone:
         axes.plot(X[:, 0], fitted.y, "o", color=INK, markersize=4, label="data")
+    else:
+        foot = axes.get_xaxis_transform()
+        at_the_foot = [0.02] * len(X)
+        axes.plot(X[:, column], at_the_foot, "|", color=INK, ms=7, label="data", transform=foot)
+    axes.set_xlim(low - pad, high + pad)
     held = "" if alone else " (other inputs at their medians)"
     axes.set(xlabel=f"{inputs[column]}{held}", ylabel=target)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=8)
     return figure
+
+
+def _tint(colour: str, share: float) -> tuple[float, ...]:
+    """A share of a colour on white: opaque, so that bands on top of each other keep their own."""
+    return tuple(1 - share * (1 - part) for part in to_rgb(colour))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -184,6 +184,8 @@ class Space:
             return (point,)
         if isinstance(point, np.ndarray | Tensor):
             return tuple(np.asarray(point).reshape(-1).tolist())
+        if not isinstance(point, Iterable):
+            raise UsageError(f"a point is {', '.join(self.names)}; got {point!r}")
         return tuple(point)
 
 
@@ -230,6 +232,8 @@ def space_from(given: Any, *, candidates: Any = None) -> Space:
         inputs = _from_rows(given)
     if candidates is None:
         return Space(inputs)
+    if not isinstance(candidates, Iterable) or isinstance(candidates, str):
+        raise UsageError(f"candidates are a list of points; got {candidates!r}")
     if isinstance(candidates, np.ndarray | Tensor):
         candidates = np.asarray(candidates).tolist()
     rows = [

@@ -142,10 +142,10 @@ def load_state(path: str | Path) -> State:
     """
     path = Path(path)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise UsageError(f"there is no state file {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except ValueError:  # no JSON, or no text
         record = None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise UsageError(f"{path} is no state of an optimisation ({FORMAT!r}); name another file")
@@ -153,6 +153,10 @@ def load_state(path: str | Path) -> State:
         return _from_record(record)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} was changed by hand and cannot be read: {error}") from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is in no file of ours")
 
 
 def _from_record(record: Mapping[str, Any]) -> State:
@@ -163,13 +167,19 @@ def _from_record(record: Mapping[str, Any]) -> State:
         if value is not None and not math.isfinite(value):
             raise UsageError("a value is not finite")
         evaluations.append(Evaluation(space.check(each["point"]), value, str(each["failure"])))
+    asked = int(record["asked"])
+    if not 0 <= asked < 2**31:
+        raise UsageError(f"asked is a number of points; got {asked}")
+    settings = dict(record["settings"])
+    if not all(isinstance(name, str) for name in settings):
+        raise UsageError("settings are values by name")
     return State(
         space=space,
         maximise=bool(record["maximise"]),
         problem=str(record["problem"]),
         seed=int(record["seed"]),
-        settings=dict(record["settings"]),
+        settings=settings,
         evaluations=tuple(evaluations),
         pending=tuple(space.check(point) for point in record["pending"]),
-        asked=int(record["asked"]),
+        asked=asked,
     )

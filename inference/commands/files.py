@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from inference.learning import Run
 from inference.learning.files import write_atomically
 from pyro_models import ImageData, Pair, UsageError, load_data
 
-__all__ = ["free_figure_path", "free_path", "open_run", "save_figure"]
+__all__ = ["check_writable", "free_figure_path", "free_path", "open_run", "save_figure"]
 
 
 def open_run(run: str, data: str | None = None) -> tuple[Pair, ImageData, dict[str, Any]]:
@@ -46,7 +47,25 @@ def free_path(path: str | None, *, force: bool) -> Path | None:
         raise UsageError(f"{target} is a folder; name a file")
     if target.exists() and not force:
         raise UsageError(f"{target} is already there: replace it with --force, or name another")
+    check_writable(target)
     return target
+
+
+def check_writable(path: Path) -> None:
+    """Refuse, before anything is computed, a path that cannot be made.
+
+    Raises
+    ------
+    UsageError
+        If it is a folder that may not be written to, or else the nearest above it that is there
+        may not, or is a file.
+    """
+    places = [path.absolute(), *path.absolute().parents]
+    nearest = next(p for p in places[not path.is_dir() :] if os.path.lexists(p))
+    if not nearest.is_dir():
+        raise UsageError(f"{nearest} is no folder: {path} cannot be in it")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(f"{nearest} may not be written to; name another place")
 
 
 def free_figure_path(path: str | None, *, option: str, force: bool) -> Path | None:

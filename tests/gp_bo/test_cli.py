@@ -4,13 +4,17 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from gp_bo import SparseGP, load_gp
 from gp_bo.cli import COMMANDS, main
+from gp_bo.exam import exam_function
 from gp_bo.optimise import load_state
 from gp_bo.optimise.algorithm1 import _FEW as ALGORITHM_1
+from gp_bo.optimise.algorithm1 import exam_grid
 
 TEA = "{heat: [20, 80], cups: {kind: integer, low: 1, high: 5}, solvent: [water, oil]}"
 
@@ -80,6 +84,56 @@ def test_results_may_come_as_a_table(capsys, tmp_path):
     assert [e.value for e in load_state("tea.json").evaluations] == [1.0, None, 2.5]
 
 
+def test_a_search_is_drawn_from_its_state(capsys, tmp_path):
+    call("ask", "tea.json", "--space", TEA)
+    assert "two values or more" in refused(capsys, "plot", "tea.json", "tea.png")
+    call("tell", "tea.json", 1.5)
+    for heat in (30, 60):
+        call("tell", "tea.json", heat / 20, "--point", f"{heat}, 2, oil")
+    before = (tmp_path / "tea.json").read_text()
+    assert call("plot", "tea.json", "tea.png", "--input_name", "heat") == 0
+    assert (tmp_path / "tea.png").read_bytes().startswith(b"\x89PNG")
+    assert "continuous input: heat" in refused(
+        capsys, "plot", "tea.json", "cups.png", "--input_name", "cups"
+    )
+    assert (tmp_path / "tea.json").read_text() == before
+
+
+@pytest.mark.parametrize("value", ["-1.5", "-1e-3", "-.5", "-2.5E+3"])
+def test_what_begins_with_a_minus_is_a_value(value):
+    call("ask", "s.json", "--space", "{a: [-5, 5], b: [-1, 1]}")
+    assert call("tell", "s.json", value, "--point", "-1.25,0.5") == 0
+    [told] = load_state("s.json").evaluations
+    assert told.value == float(value)
+    assert told.point == (-1.25, 0.5)
+
+
+def test_a_category_may_hold_a_comma(capsys, tmp_path):
+    call("ask", "s.json", "--space", "{heat: [20, 80], solvent: [water, 'oil, hot']}")
+    assert call("tell", "s.json", 1, "--point", '30, "oil, hot"') == 0
+    (tmp_path / "done.csv").write_text('heat,solvent,value\n40,"oil, hot",2\n50,water,3\n')
+    assert call("tell", "s.json", "--data", "done.csv") == 0
+    points = [e.point for e in load_state("s.json").evaluations]
+    assert points == [(30.0, "oil, hot"), (40.0, "oil, hot"), (50.0, "water")]
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_table_that_grows_may_be_told_again(capsys, tmp_path, repeats):
+    call("ask", "s.json", "--space", "{heat: [20, 80]}", "--repeats", str(repeats).lower())
+    [asked] = load_state("s.json").pending
+    rows = f"heat,value\n{asked[0]:.2f},1.0\n30,2.0\n40,\n"
+    (tmp_path / "done.csv").write_text(rows)
+    assert call("tell", "s.json", "--data", "done.csv") == 0
+    (tmp_path / "done.csv").write_text(rows + "50,1.0\n30,2.5\n")
+    capsys.readouterr()
+    assert call("tell", "s.json", "--data", "done.csv") == 0
+    values = [e.value for e in load_state("s.json").evaluations]
+    again = [1.0, 2.0, None] if repeats else []
+    assert values == [1.0, 2.0, None, *again, 1.0, 2.5]
+    assert ("3 rows were told before" in capsys.readouterr().out) is not repeats
+    assert call("tell", "s.json", "--data", "done.csv") == 0  # nothing new at all
+
+
 def test_a_table_is_fitted_predicted_and_drawn(capsys, table, tmp_path):
     assert call("fit", table, "y", "gp", "--inference", "map", "--kernel", "rbf") == 0
     assert "lengthscale[p]" in capsys.readouterr().out
@@ -112,14 +166,21 @@ def test_a_demonstration_is_minimised_and_gone_on_with(capsys, tmp_path):
 
 def test_the_examination_is_one_command(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(ALGORITHM_1, "warmup", 20)
-    options = ("--turns", 0, "--seeds", 1, "--remedies", "false", "--draws", 40)
+    options = ("--turns", 0, "--seeds", 1, "--remedies", "false", "--draws", 500)
     assert call("exam", "exam", *options, "--progress", "false") == 0
     said = capsys.readouterr().out
-    assert "40 draws by NUTS" in said
+    assert "500 draws by NUTS" in said
+    assert "log variance" in said
+    assert "log noise" not in said  # it is fixed
     assert "found in" in said
     written = {path.name for path in (tmp_path / "exam").iterdir()}
     figures = {"hyper_posterior.png", "traces.png", "fit.png", "algorithm1.png"}
-    assert written == {*figures, "algorithm1.csv"}
+    assert written == {*figures, "algorithm1.csv", "turns.csv"}
+    [turn] = csv.DictReader((tmp_path / "exam" / "turns.csv").read_text().splitlines())
+    grid = exam_grid()
+    assert float(turn["x"]) == float(grid[int(turn["p"])])
+    assert float(turn["y"]) == float(exam_function(grid)[int(turn["p"])])
+    assert float(turn["lengthscale"]) > 0
 
 
 @pytest.mark.parametrize(
@@ -137,6 +198,15 @@ def test_the_examination_is_one_command(capsys, tmp_path, monkeypatch):
         (["tell", "none.json", "nan"], "told with --failed"),
         (["ask", "new.json", "--space", "[[0, .nan]]"], "finite"),
         (["ask", "new.json", "--space", "{a: {kind: integer, low: 5, high: 1}}"], "must be below"),
+        (["ask", "new.json", "--space", "[[-1.0e+308, 1.0e+308]]"], "too far apart"),
+        (["ask", "new.json", "--space", "{a: [yes, no]}"], "need quotes"),
+        (["ask", "new.json", "--space", "{a: {kind: categorical, values: abc}}"], "list of names"),
+        (["ask", "new.json", "--space", "{a: {low: 1, high: 2, log: perhaps}}"], "true or false"),
+        (["ask", "new.json", "--space", "{inputs: {a: [0, 1]}, candidates: 3}"], "list of points"),
+        (["ask", "new.json", "--space", "[[0, 1]]", "--seed", "-1"], "a seed is"),
+        (["minimize", "exam", "--seed", "99999999999"], "a seed is"),
+        (["exam", "out", "--seed", "-1"], "a seed is"),
+        (["exam", "out", "--draws", "7"], "multiple of num_chains"),
         (["fit", "none.csv", "y", "out"], "no file none.csv"),
         (["predict", "none", "none.csv"], "none"),
         (["minimize", "rosenbrock"], "there are branin"),
@@ -162,10 +232,56 @@ def test_mistakes_with_a_state_are_one_line(capsys, tmp_path):
     assert "3 values" in refused(capsys, "tell", "tea.json", 1.0, "--point", "90")
     (tmp_path / "bad.csv").write_text("heat,cups,solvent,value\n30,2,oil,good\n")
     assert "row 2: the value 'good'" in refused(capsys, "tell", "tea.json", "--data", "bad.csv")
+    (tmp_path / "gaps.csv").write_text("heat,cups,solvent,value\n\n30,2,oil,1\n\n300,2,oil,1\n")
+    told = refused(capsys, "tell", "tea.json", "--data", "gaps.csv")
+    assert "gaps.csv, row 5: heat = 300 is outside" in told
     assert "no column yield" in refused(
         capsys, "tell", "tea.json", "--data", "bad.csv", "--column", "yield"
     )
+    (tmp_path / "own.csv").write_text("heat,cups,solvent\n30,2,oil\n")
+    assert "heat is an input" in refused(
+        capsys, "tell", "tea.json", "--data", "own.csv", "--column", "heat"
+    )
     assert len(load_state("tea.json").evaluations) == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("settings", "initial"), "many"),
+        (("settings", "acquisition"), []),
+        (("settings", "acquisition_options"), 3),
+        (("settings", "inference"), {}),
+        (("settings", "gp"), 1.5),
+        (("settings", "repeats"), math.nan),
+        (("settings",), [[1, 2]]),
+        (("space", "inputs", "heat", "log"), math.nan),
+        (("asked",), 10**30),
+        (("asked",), -1),
+        (("seed",), -1),
+        (("pending",), 3),
+    ],
+    ids=lambda value: ".".join(value) if isinstance(value, tuple) else repr(value),
+)
+def test_a_state_spoilt_anywhere_is_one_line_and_left_alone(capsys, tmp_path, keys, value):
+    call("ask", "tea.json", "--space", TEA)
+    path = tmp_path / "tea.json"
+    inner = state = json.loads(path.read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(state))
+    refused(capsys, "ask", "tea.json")
+    assert path.read_text() == json.dumps(state)
+
+
+def test_a_state_cut_off_anywhere_is_one_line(capsys, tmp_path):
+    call("ask", "tea.json", "--space", TEA)
+    path = tmp_path / "tea.json"
+    whole = path.read_text()
+    for end in range(0, len(whole) - 2, 97):
+        path.write_text(whole[:end])
+        assert "no state of an optimisation" in refused(capsys, "tell", "tea.json", 1.0)
 
 
 def test_mistakes_with_tables_and_folders_are_one_line(capsys, table, tmp_path):
@@ -175,6 +291,8 @@ def test_mistakes_with_tables_and_folders_are_one_line(capsys, table, tmp_path):
     assert "bad.csv, row 3: y = ''" in refused(capsys, "fit", "bad.csv", "y", "gp")
     (tmp_path / "ragged.csv").write_text("x,y\n1,2,3\n")
     assert "row 2: 3 cells under 2 names" in refused(capsys, "fit", "ragged.csv", "y", "gp")
+    (tmp_path / "gaps.csv").write_text('x,y\n\n1,"2"\n\n\n3,many\n')
+    assert "gaps.csv, row 6: y = 'many'" in refused(capsys, "fit", "gaps.csv", "y", "gp")
     (tmp_path / "empty.csv").write_text("x,y\n")
     assert "at least one row" in refused(capsys, "fit", "empty.csv", "y", "gp")
     (tmp_path / "one.csv").write_text("x,y\n1,2\n")
@@ -185,6 +303,13 @@ def test_mistakes_with_tables_and_folders_are_one_line(capsys, table, tmp_path):
     assert "no finite number" in refused(capsys, "fit", "nan.csv", "y", "gp")
     assert "at least 0" in refused(capsys, "fit", table, "y", "gp", "--noise=-1")
     assert "at least 0" in refused(capsys, "fit", table, "y", "gp", "--noise", "inf")
+    assert "different columns" in refused(capsys, "fit", table, "y", "gp", "--inputs", "[t, t]")
+    (tmp_path / "wide.csv").write_text(f"x,y\n1,{'9' * 200_000}\n2,3\n")
+    assert "is no CSV file" in refused(capsys, "fit", "wide.csv", "y", "gp")
+    (tmp_path / "huge.csv").write_text("x,y\n0,1e300\n1,-1e300\n2,0\n")
+    assert "another unit" in refused(capsys, "fit", "huge.csv", "y", "gp")
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\x80")
+    assert "no text" in refused(capsys, "fit", table, "y", "gp", "--config", "bytes.yaml")
     options = ("fit", table, "y", "gp", "--inference", "map")
     assert "no option draws" in refused(capsys, *options, "--options.draws", 5)
     assert "whole number" in refused(capsys, *options, "--options.restarts", "x")
@@ -193,6 +318,50 @@ def test_mistakes_with_tables_and_folders_are_one_line(capsys, table, tmp_path):
     (tmp_path / "full" / "file").touch()
     assert "not empty" in refused(capsys, "fit", table, "y", "full")
     assert "not empty" in refused(capsys, "exam", "full")
+
+
+def test_a_fit_that_did_not_converge_says_so_whenever_it_is_used(capsys, table):
+    few = ("--options.num_draws", 16, "--options.warmup", 20)
+    assert call("fit", table, "y", "gp", *few) == 0
+    assert "warning: nuts: " in capsys.readouterr().out
+    for command in (("predict", "gp", table), ("plot", "gp", "gp.png")):
+        assert call(*command) == 0
+        assert "warning: nuts: " in capsys.readouterr().err
+
+
+def test_a_search_says_what_its_fits_did_not_reach(capsys, monkeypatch):
+    from gp_bo.optimise import ask_tell
+
+    fit = ask_tell.fit_surrogate
+
+    def short(*data, **options):
+        return replace(fit(*data, **options), messages=("the chains have NOT converged",))
+
+    monkeypatch.setattr(ask_tell, "fit_surrogate", short)
+    assert call("minimize", "exam", "--budget", 7, "--progress", "false", "--state", "s.json") == 0
+    told = capsys.readouterr().err
+    assert told.startswith("warning: after 5: the chains have NOT converged (and 1 more)")
+    assert call("ask", "s.json") == 0
+    assert "warning: after 7" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(
+    capsys, table, tmp_path, monkeypatch
+):
+    commands = [
+        ("fit", table, "y", "{}/gp"),
+        ("exam", "{}/exam"),
+        ("minimize", "exam", "--figure", "{}/f.png"),
+    ]
+    for command in commands:
+        within = [str(a).format(table) for a in command]
+        assert "is no folder" in refused(capsys, *within)
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr("os.access", lambda path, _: Path(path).name == "mine")
+    assert call("fit", table, "y", "mine", "--inference", "map") == 0  # whoever owns what is above
+    for command in commands:
+        there = [str(a).format("new") for a in command]
+        assert "may not be written to" in refused(capsys, *there)
 
 
 def test_a_fixed_noise_and_options_of_the_inference_are_passed_on(capsys, table):
@@ -219,6 +388,10 @@ def test_files_of_another_problem_or_changed_by_hand_are_one_line(capsys, table,
     del settings["kernel"]
     (tmp_path / "gp" / "gp.json").write_text(json.dumps(settings))
     assert "changed by hand" in refused(capsys, "predict", "gp", table)
+    for spoilt in ("", "[]", '{"inputs": 3, "target": "y"}', '{"inputs": ["t"], "target": "y"}'):
+        call("fit", table, "y", "gp", "--inference", "map", "--force")
+        (tmp_path / "gp" / "columns.json").write_text(spoilt)
+        assert "does not name its columns" in refused(capsys, "predict", "gp", table)
     (tmp_path / "gp" / "gp.json").write_text("[]")
     assert "no Gaussian process of ours" in refused(capsys, "predict", "gp", table)
 

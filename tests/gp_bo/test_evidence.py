@@ -1,10 +1,13 @@
 """log p(y | X, θ), its gradient, and the Pyro model against the same numbers."""
 
+import math
+
 import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
+from torch.distributions import constraints
 
 from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.hyperparameters import HyperParameters
@@ -131,8 +134,12 @@ def test_coordinates_go_there_and_back(prior: str) -> None:
         ({"lengthscale": dist.LogNormal(torch.zeros(3), 1.0)}, "shape"),
         ({"lengthscale": "wide"}, "distribution"),
         ({"variance": -1.0}, "must be positive"),
+        ({"noise": -1.0}, "at least 0"),
+        ({"variance": math.nan}, "finite"),
+        ({"lengthscale": math.inf}, "finite"),
+        ({"variance": dist.ImproperUniform(constraints.positive, (), ())}, "improper"),
     ],
-    ids=["unknown", "real", "discrete", "shape", "text", "negative"],
+    ids=["unknown", "real", "discrete", "shape", "text", "negative", "noise", "nan", "inf", "flat"],
 )
 def test_a_prior_that_does_not_fit_is_refused_in_one_line(
     surface: Data, priors: dict[str, object], words: str

@@ -1,5 +1,7 @@
 """What a user gives, and what is refused."""
 
+import math
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -25,6 +27,42 @@ def test_results_do_not_depend_on_the_units_of_the_data(surface: Data, mean: str
     assert (mine["lengthscale"] * unit - theirs["lengthscale"]).abs().max() < 1e-3
     assert (9 * mine["variance"] - theirs["variance"]).abs().max() < 1e-4
     assert (9 * mine["noise"] - theirs["noise"]).abs().max() < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")  # so few steps
+@pytest.mark.parametrize("inference", ["laplace", "svi", "sparse_variational"])
+def test_an_evidence_is_of_the_outputs_in_their_own_unit(surface: Data, inference: str) -> None:
+    X, y = surface
+    few = {
+        "svi": {"steps": 20},
+        "sparse_variational": {"epochs": 2, "num_inducing": 5, "progress": False},
+    }
+    options = few.get(inference, {})
+    found = [
+        fit_gp(X, values, inference=inference, **options).diagnostics  # type: ignore[arg-type]
+        for values in (y, 1000 * y - 7)
+    ]
+    name = {"laplace": "log_evidence", "svi": "elbo"}.get(inference, "bound_per_row")
+    first, other = (d[name][-1] if name == "bound_per_row" else d[name] for d in found)
+    rows = 1 if name == "bound_per_row" else len(y)
+    assert first - other == pytest.approx(rows * math.log(1000), abs=1e-4)
+
+
+def test_the_evidence_does_not_depend_on_the_scaling(surface: Data) -> None:
+    X, y = surface
+    spread = float(y.std())
+    width = X.amax(0) - X.amin(0)
+    y = y - y.mean()
+    one = {"lengthscale": 0.4 * torch.ones(2), "noise": 0.01}
+    other = {"lengthscale": 0.4 * width, "noise": 0.01 * spread**2}
+    unscaled = dist.LogNormal(torch.tensor(2 * math.log(spread)), torch.tensor(1.0))
+    scaled = fit_gp(X, y, mean="zero", inference="quadrature", priors=one, scale=True)
+    plain = fit_gp(
+        X, y, mean="zero", inference="quadrature", priors={**other, "variance": unscaled}
+    )
+    assert scaled.diagnostics["log_evidence"] == pytest.approx(
+        plain.diagnostics["log_evidence"], abs=1e-5
+    )
 
 
 def test_hyperparameters_in_original_units_make_the_same_prior_covariance(surface: Data) -> None:
@@ -101,6 +139,16 @@ def _line(n: int) -> Tensor:
         (_line(2), _line(2), {"noise": -1.0}, "at least 0"),
         (_line(2), _line(2), {"noise": "fixed"}, "learned"),
         (_line(2), _line(2), {"noise": 1.0, "priors": {"noise": 1.0}}, "fixed noise"),
+        (_line(2), _line(2), {"noise": None}, "learned"),
+        (_line(2), _line(2), {"noise": [1.0]}, "learned"),
+        (_line(2), _line(2), {"noise": True}, "learned"),
+        (_line(2), _line(2), {"priors": ["wide"]}, "map names"),
+        (_line(2), _line(2), {"scale": "no"}, "True, False or None"),
+        (_line(2), _line(2), {"seed": -1}, "a seed is"),
+        (_line(2), _line(2), {"seed": 1.5}, "a seed is"),
+        (_line(2), _line(2), {"seed": 10**30}, "a seed is"),
+        (_line(3), 1e200 * _line(3), {}, "outputs spread too far"),
+        (torch.tensor([-1e308, 1e308]), _line(2), {}, "not a finite|inputs spread too far"),
         (_line(2), _line(2), {"inference": "map", "steps": 3}, "no option steps"),
         (_line(2), _line(2), {"inference": "map", "restarts": 0}, "at least 1"),
     ],
@@ -120,12 +168,40 @@ def test_equal_points_without_noise_are_one_point() -> None:
     assert float(fitted.predict([0.0]).mean) == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")  # so few draws
+def test_data_of_a_computation_with_gradients_are_data(surface: Data) -> None:
+    X, y = (values.clone().requires_grad_() for values in surface)
+    plain, other = (
+        fit_gp(*data, inference="nuts", num_draws=40, warmup=20, seed=1)
+        for data in (surface, (X, y))
+    )
+    assert torch.equal(plain.draws.unconstrained, other.draws.unconstrained)
+
+
+@pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")  # chains meet the edge
+def test_a_prior_may_end_sharply_inside_its_support() -> None:
+    x = _line(6)
+    uniform = dist.Uniform(torch.tensor(-3.0), torch.tensor(1.0))
+    prior = dist.TransformedDistribution(uniform, [dist.transforms.ExpTransform()])
+    options = {"num_draws": 200, "warmup": 60, "mean": "zero", "noise": 1e-4, "scale": False}
+    known = {"lengthscale": prior, "variance": 1.0}
+    fitted = fit_gp(x, (6 * x).sin(), priors=known, **options)  # type: ignore[arg-type]
+    log_lengthscale = fitted.hyperparameters["lengthscale"].log()
+    assert -3 <= float(log_lengthscale.min()) < float(log_lengthscale.max()) <= 1
+    assert uniform._validate_args is not False  # the user's own is as it was
+
+
 def test_inputs_of_another_width_are_refused(surface: Data) -> None:
     fitted = fit_gp(*surface, inference="map")
     with pytest.raises(UsageError, match="has 2 inputs; got 3"):
         fitted.predict(torch.zeros(4, 3))
-    with pytest.raises(UsageError, match="at least 1"):
-        fitted.sample(surface[0], 0)
+    for count in (0, 1.5, "two"):
+        with pytest.raises(UsageError, match="at least 1"):
+            fitted.sample(surface[0], count)  # type: ignore[arg-type]
+    nothing = torch.zeros(0, 2)
+    for asked in (fitted.predict, lambda X: fitted.sample(X, 1), lambda X: fitted.score(X, [])):
+        with pytest.raises(UsageError, match="no row"):
+            asked(nothing)  # type: ignore[operator]
     with pytest.raises(UsageError, match="between 0 and 1"):
         fitted.score(*surface, levels=(95.0,))
 

@@ -1,5 +1,6 @@
 """Sparse variational Gaussian processes against the exact ones they approximate."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def test_a_bound_that_still_rises_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ({"num_inducing": 0}, "num_inducing"),
         ({"epochs": 0}, "epochs"),
+        ({"lr": math.nan}, "lr above 0"),
         ({"noise": 0.0}, "some noise"),
         ({"kernel": "rfb"}, "choose from"),
         ({"steps": 3}, "no option steps; it has num_inducing"),

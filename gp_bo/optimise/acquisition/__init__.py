@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from gp_bo.optimise.acquisition.thompson import ThompsonSampling, joint_draw
 from gp_bo.optimise.region import Region
 from gp_bo.optimise.surrogate import Surrogate
 from pyro_models import UsageError
+from pyro_models.options import check_types
 
 __all__ = [
     "ACQUISITIONS",
@@ -75,4 +76,6 @@ def acquisition_named(name: str, **options: Any) -> Acquisition:
     if unknown:
         takes = f"it takes {', '.join(known)}" if known else "it takes no options"
         raise UsageError(f"{name} does not take {', '.join(unknown)}; {takes}")
+    if options:
+        check_types(cast(type, made), options, who=name, skip=set())
     return made(**options)

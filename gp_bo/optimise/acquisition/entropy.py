@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gp_bo.optimise.acquisition.multistart import maximise_by_multistart
-from gp_bo.optimise.acquisition.thompson import joint_draw
+from gp_bo.optimise.acquisition.thompson import MOST, joint_draw
 from gp_bo.optimise.region import Region
 from gp_bo.optimise.surrogate import Surrogate
 from pyro_models import UsageError
@@ -37,7 +37,7 @@ class MaxValueEntropy:
     minima
         Number of draws of f*, at least one under each θ.
     candidates
-        Number of candidates whose least drawn value stands for f*.
+        Number of candidates whose least drawn value stands for f*; 4,000 in all at most.
     """
 
     def __init__(self, *, minima: int = 32, candidates: int = 500) -> None:
@@ -49,7 +49,7 @@ class MaxValueEntropy:
     def drawn_minima(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
         """(S, k): draws of f* under each θ, each a little below the best mean at the data."""
         generator = torch.Generator().manual_seed(seed)
-        points = region.candidates(self.candidates, seed=seed)
+        points = region.candidates(self.candidates, seed=seed, most=MOST)
         each = math.ceil(self.minima / surrogate.draws)
         rows = []
         for draw in range(surrogate.draws):

@@ -24,7 +24,7 @@ class KnowledgeGradient:
     Parameters
     ----------
     points
-        Candidates in the set, beside the data and z itself.
+        Candidates in the set, beside the data and z itself; of a finite set, drawn at random.
     nodes
         Of the quadrature.
     """
@@ -53,8 +53,11 @@ class KnowledgeGradient:
 
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
         """The point of the region that promises the lowest mean, (D,)."""
-        extra = region.candidates(self.points, seed=seed)[: self.points] if self.points else None
-        among = surrogate.x if extra is None else torch.cat([surrogate.x, extra])
+        among = surrogate.x
+        if self.points:
+            most = None if region.allowed is None else self.points
+            extra = region.candidates(self.points, seed=seed, most=most)[: self.points]
+            among = torch.cat([among, extra])
         return maximise_by_multistart(
             lambda z: self.value(surrogate, z, among=among), region, seed=seed, raw=128, starts=4
         )

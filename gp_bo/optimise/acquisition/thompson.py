@@ -9,7 +9,10 @@ from gp_bo.optimise.region import Region
 from gp_bo.optimise.surrogate import Surrogate
 from pyro_models import UsageError
 
-__all__ = ["ThompsonSampling", "joint_draw"]
+__all__ = ["MOST", "ThompsonSampling", "joint_draw"]
+
+MOST = 4000
+"""Points of one joint draw: their covariance and its factor take M² numbers each."""
 
 
 def joint_draw(mean: Tensor, covariance: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -42,7 +45,8 @@ class ThompsonSampling:
     ----------
     candidates
         M, number of Sobol candidates in a space that is not a small finite set; half as many lie
-        around the best evaluations.
+        around the best evaluations. Of more than 4,000 points, a large set of candidates, say, so
+        many are drawn at random, anew each time.
     """
 
     def __init__(self, *, candidates: int = 1000) -> None:
@@ -53,7 +57,7 @@ class ThompsonSampling:
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
         """The candidate where the draw is least, (D,)."""
         generator = torch.Generator().manual_seed(seed)
-        points = region.candidates(self.candidates, seed=seed)
+        points = region.candidates(self.candidates, seed=seed, most=MOST)
         draw = int(torch.randint(surrogate.draws, (), generator=generator))
         mean, covariance = surrogate.joint(points, draw)
         return points[joint_draw(mean, covariance, generator=generator).argmin()]

@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import autoguide
 from torch import Tensor
 
 from gp_bo import InferenceWarning, fit_gp
@@ -14,7 +16,9 @@ from gp_bo.fitted import FittedGP
 from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference import INFERENCES, laplace, quadrature, svi
 from gp_bo.inference.climb import climb, starting_points
+from gp_bo.inference.nuts import chain_diagnostics
 from gp_bo.inference.point import map_estimate, maximum_likelihood
+from gp_bo.inference.svi import _NO_GUIDES
 from gp_bo.kernels import Pairs, make_kernel
 from gp_bo.model import GPModel
 from pyro_models import UsageError
@@ -142,12 +146,26 @@ def test_svi_comes_near_the_quadrature(reference: FittedGP) -> None:
     assert 0 < gap < 0.6
 
 
-@pytest.mark.parametrize("guide", ["AutoNormal", "AutoDelta", "AutoIAFNormal", "AutoStructured"])
+@pytest.mark.parametrize(
+    "guide", [n for n in autoguide.__all__ if n.startswith("Auto") and n not in _NO_GUIDES]
+)
 def test_any_autoguide_may_be_named(guide: str) -> None:
     fitted = fit_exam(inference="svi", guide=guide, steps=40, num_draws=5)
     assert fitted.hyperparameters["lengthscale"].shape == (5, 1)
     assert fitted.hyperparameters["lengthscale"].dtype == torch.float64
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_the_guide_by_laplace_has_the_width_of_the_posterior(
+    line: tuple[GPModel, Tensor, Tensor, float],
+) -> None:
+    gp, mean, covariance, log_evidence = line
+    found = svi(gp, guide="AutoLaplaceApproximation", steps=100, lr=1e-3, num_draws=20000)
+    drawn = found.unconstrained
+    error = (covariance.diagonal() / len(drawn)).sqrt()
+    assert ((drawn.mean(0) - mean).abs() < 4 * error + 2e-3).all()
+    assert (drawn.T.cov() / covariance - 1).abs().max() < 0.06
+    assert found.details["elbo"] == pytest.approx(log_evidence, abs=0.01)
 
 
 def test_a_guide_of_ones_own_is_made_from_the_model() -> None:
@@ -220,6 +238,14 @@ def test_chains_that_have_not_converged_say_so_loudly() -> None:
     assert fitted.diagnostics["messages"]
 
 
+def test_a_hyper_parameter_that_never_moved_is_told_whatever_its_place() -> None:
+    draws = np.random.default_rng(0).normal(size=(4, 200, 3))
+    draws[..., 1] = 1.0
+    _, messages = chain_diagnostics(draws, ["a", "b", "c"])
+    assert "NOT converged: R-hat of b" in messages[0]
+    assert "draws of b" in messages[1]
+
+
 @pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")
 def test_the_same_seed_gives_the_same_draws() -> None:
     a, b, c = (
@@ -241,6 +267,9 @@ def test_the_same_seed_gives_the_same_draws() -> None:
         ({"inference": "quadrature", "num_points": 3}, "at least 5"),
         ({"inference": "svi", "guide": "AutoMagic"}, "choose from AutoDelta"),
         ({"inference": "svi", "steps": 0}, "at least 1"),
+        ({"inference": "svi", "lr": -1.0}, "above 0"),
+        ({"inference": "svi", "lr": math.nan}, "above 0"),
+        ({"inference": "svi", "guide": 3}, "by name, or a function"),
     ],
 )
 def test_a_mistake_in_an_option_is_told_in_one_line(options: dict[str, object], words: str) -> None:

@@ -22,6 +22,7 @@ from gp_bo.optimise.acquisition import (
 )
 from gp_bo.optimise.acquisition.entropy import entropy_reduction
 from gp_bo.optimise.acquisition.multistart import maximise_by_multistart
+from gp_bo.optimise.acquisition.thompson import MOST
 from gp_bo.optimise.inputs import Integer
 from pyro_models import UsageError
 
@@ -227,6 +228,50 @@ def test_thompson_sampling_proposes_as_often_as_a_point_is_least(rbf_surrogate):
     assert ((counts - truth).abs() < 4 * error + 0.01).all()
 
 
+def test_a_joint_draw_at_a_large_set_of_candidates_takes_some_of_them(rbf_surrogate):
+    surrogate, allowed = rbf_surrogate(), points(2, 50_000)  # all at once would take 20 GB
+    chosen = ThompsonSampling()(surrogate, region(allowed=allowed), seed=0)
+    assert (allowed == chosen).all(1).any()
+    some = region(allowed=allowed).candidates(10, seed=1, most=MOST)
+    assert len(some) == len(some.unique(dim=0)) == MOST
+
+
+def test_entropy_search_takes_some_of_a_large_set_too(rbf_surrogate, monkeypatch):
+    from gp_bo.optimise.acquisition import entropy
+
+    monkeypatch.setattr(entropy, "MOST", 30)
+    sizes = []
+    draw = entropy.joint_draw
+
+    def spied(mean, covariance, *, generator):
+        sizes.append(len(mean))
+        return draw(mean, covariance, generator=generator)
+
+    monkeypatch.setattr(entropy, "joint_draw", spied)
+    allowed = region(allowed=points(2, 200))
+    MaxValueEntropy(minima=3).drawn_minima(rbf_surrogate(), allowed, seed=0)
+    assert sizes == [30] * 3
+
+
+def test_the_knowledge_gradient_looks_at_all_of_a_finite_set(rbf_surrogate, monkeypatch):
+    # not only at its first points, which in a sorted list lie in one corner
+    allowed = points(3, 500)
+    allowed = allowed[allowed[:, 0].argsort()]
+    seen = []
+    value = KnowledgeGradient.value
+
+    def spied(self, surrogate, z, *, among):
+        seen.append(among)
+        return value(self, surrogate, z, among=among)
+
+    monkeypatch.setattr(KnowledgeGradient, "value", spied)
+    surrogate = rbf_surrogate()
+    KnowledgeGradient(points=40)(surrogate, region(allowed=allowed), seed=0)
+    extra = seen[0][len(surrogate.x) :, 0]
+    assert len(extra) == 40
+    assert extra.max() > 0.8
+
+
 def test_multistart_finds_the_highest_of_many_hills():
     def hills(z):
         return torch.cos(12 * z[:, 0]) + torch.cos(9 * z[:, 1]) - (z - 0.52).square().sum(1)
@@ -279,6 +324,8 @@ def test_every_acquisition_proposes_a_point_of_the_space_the_same_for_one_seed(r
         ("ucb", {"kappa": 2}, "takes beta"),
         ("log_ei", {"beta": 2}, "takes no options"),
         ("ucb", {"beta": -1.0}, "0 or more"),
+        ("ucb", {"beta": "wide"}, "beta must be float"),
+        ("thompson", {"candidates": 1.5}, "candidates must be int"),
         ("thompson", {"candidates": 0}, "needs candidates"),
         ("max_value_entropy", {"minima": 0}, "1 or more"),
         ("knowledge_gradient", {"nodes": 1}, "nodes"),

@@ -95,7 +95,9 @@ def test_units_of_inputs_and_values_change_no_choice():
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), None], ids=["nan", "inf", "none"])
+@pytest.mark.parametrize(
+    "bad", [float("nan"), float("inf"), None, -1e300], ids=["nan", "inf", "none", "huge"]
+)
 def test_a_failed_evaluation_is_recorded_and_avoided(bad):
     optimizer = filled(8, initial=6)
     [point] = optimizer.ask()
@@ -181,6 +183,33 @@ def test_each_ask_and_tell_is_in_the_file_before_it_returns(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_what_another_process_tells_meanwhile_is_kept(tmp_path, monkeypatch):
+    path = tmp_path / "s.json"
+    ours = Optimizer([(0.0, 1.0)], gp=QUICK, initial=2, state=path)
+    for x in (0.1, 0.9):
+        ours.tell([x], x)
+    [ours_asked] = ours.ask()
+    theirs = Optimizer.resume(path)
+    theirs.tell([0.5], 0.25)
+    [theirs_asked] = theirs.ask()
+    assert theirs_asked != ours_asked
+    ours.tell([0.7], 0.49)
+    assert [e.value for e in ours.evaluations] == [0.1, 0.9, 0.25, 0.49]
+    assert load_state(path) == ours.state
+    assert ours.pending == (ours_asked, theirs_asked)
+
+    fit = Optimizer.surrogate
+
+    def interrupted_by_a_tell(self):
+        theirs.tell(theirs_asked, 0.0)
+        return fit(self)
+
+    monkeypatch.setattr(Optimizer, "surrogate", interrupted_by_a_tell)
+    [last] = ours.ask()
+    assert load_state(path).pending == (ours_asked, last)
+    assert [e.value for e in load_state(path).evaluations][-1] == 0.0
+
+
 def test_an_optimisation_interrupted_anywhere_asks_for_the_same_points(tmp_path):
     whole = filled(9)
     path = tmp_path / "state.json"
@@ -225,8 +254,20 @@ def test_settings_may_change_when_it_goes_on(tmp_path):
         ({"inference": "guess"}, "inference"),
         ({"design": "grid"}, "design is one of"),
         ({"initial": 1}, "two points"),
+        ({"initial": 2.5}, "two points"),
+        ({"initial": "many"}, "two points"),
+        ({"gp": 3}, "gp map names"),
+        ({"acquisition_options": [1]}, "acquisition_options map names"),
         ({"seed": -1}, "seed"),
         ({"gp": {"scale": True}}, "itself"),
+        ({"gp": {"noise": -1}}, "at least 0"),
+        ({"gp": {"mean": "cubic"}}, "unknown mean"),
+        ({"gp": {"priors": {"width": 1.0}}}, "no hyper-parameter width"),
+        ({"gp": {"priors": {"lengthscale": [1.0, 2.0, 3.0]}}}, "the prior of lengthscale"),
+        ({"gp": {"restarts": "few"}}, "a whole number"),
+        ({"gp": {"kept_draws": 0}}, "kept_draws"),
+        ({"gp": {"num_draws": 8}}, "no option num_draws"),
+        ({"inference": "quadrature"}, "one or two hyper-parameters"),
         ({"gp": {"kernel": "cubic"}}, "cubic"),
         ({"gp": {"priors": {"noise": print}}}, "JSON"),
     ],
@@ -238,6 +279,25 @@ def test_a_wrong_option_is_refused_before_anything_is_asked(options, message):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_batch_that_cannot_be_had_leaves_nothing_pending(monkeypatch):
+    optimizer = Optimizer(candidates=[0.0, 1.0, 2.0, 3.0], gp=QUICK, initial=2)
+    for x in (0.0, 1.0):
+        optimizer.tell([x], x)
+    with pytest.raises(UsageError, match="every point"):
+        optimizer.ask(3)
+    assert not optimizer.pending
+    assert len(optimizer.ask(2)) == 2
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    other = filled(7, initial=6)
+    monkeypatch.setattr(other, "_by_acquisition", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        other.ask()
+    assert not other.pending
+
+
 def test_values_and_points_must_fit():
     optimizer = made()
     with pytest.raises(UsageError, match="one value for each"):
@@ -246,6 +306,14 @@ def test_values_and_points_must_fit():
         optimizer.tell((5.0, 1.0), 1.0)
     with pytest.raises(UsageError, match="a value is a number"):
         optimizer.tell((0.0, 1.0), "good")
+    with pytest.raises(UsageError, match="a value is a number"):
+        optimizer.tell([(0.0, 1.0), (0.5, 1.0)], [1.0, "good"])
+    with pytest.raises(UsageError, match="a point and its value"):
+        optimizer.tell(0.9, [1.0])
+    with pytest.raises(UsageError, match="a point is"):
+        optimizer.tell(None, 1.0)
+    with pytest.raises(UsageError, match="one point or more"):
+        optimizer.ask("two")
     with pytest.raises(UsageError, match="one point or more"):
         optimizer.ask(0)
     with pytest.raises(UsageError, match="two values"):

@@ -148,6 +148,14 @@ def test_a_process_that_is_killed_loses_no_evaluation_and_repeats_none(tmp_path,
     assert len(recorded) == len(set(recorded)) == 12
 
 
+@pytest.mark.parametrize(
+    ("f", "budget", "message"), [(3, 2, "f is a function"), (sum, 2.5, "one evaluation or more")]
+)
+def test_what_is_no_function_and_no_budget_is_refused_before_anything_is_asked(f, budget, message):
+    with pytest.raises(UsageError, match=message):
+        minimize(f, [(0.0, 1.0)], budget=budget)
+
+
 def test_a_budget_below_one_is_refused():
     with pytest.raises(UsageError, match="budget"):
         minimize(lambda x: 0.0, [(0, 1)], budget=0)

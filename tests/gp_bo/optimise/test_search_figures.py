@@ -57,12 +57,15 @@ def test_regret_is_the_median_and_every_column_has_its_label(count: int) -> None
 
 def test_progress_shows_the_best_so_far_and_failures_apart_from_values(told: Optimizer) -> None:
     figure = progress_figure(told, optimum=0.0)
-    (axes,) = figure.axes
+    axes, low = figure.axes
     best = np.minimum.accumulate([0.09, 0.01, 0.04, 0.16, 0.49])
     assert _line(axes, "best so far")[:, 1] == pytest.approx(best)
     assert _line(axes, "failed, without a value")[:, 0] == pytest.approx([6])
     assert axes.get_ylabel() == "loss"
+    assert _line(low, "simple regret")[:, 1] == pytest.approx(best)
+    assert low.get_yscale() == "log"
     _png(figure)
+    assert len(progress_figure(told).axes) == 1  # no regret without an optimum
 
 
 def test_search_shows_the_data_and_a_failure_where_it_counts(told: Optimizer) -> None:
