@@ -1,4 +1,4 @@
-"""Small data that most tests of Gaussian processes share."""
+"""The command, and small data that most tests of Gaussian processes share."""
 
 import warnings
 
@@ -6,9 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from gp_bo.cli import main
+
 with warnings.catch_warnings():  # GPyTorch compiles a script when it is imported
     warnings.simplefilter("ignore", FutureWarning)
     import gpytorch  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def program():
+    """As tests/conftest.py calls it."""
+    return "gp-bo", main
 
 
 @pytest.fixture

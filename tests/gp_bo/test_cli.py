@@ -10,36 +10,15 @@ from pathlib import Path
 import pytest
 
 from gp_bo import SparseGP, load_gp
-from gp_bo.cli import COMMANDS, main
+from gp_bo.cli import COMMANDS
 from gp_bo.exam import exam_function
 from gp_bo.optimise import load_state
 from gp_bo.optimise.algorithm1 import _FEW as ALGORITHM_1
 from gp_bo.optimise.algorithm1 import exam_grid
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 TEA = "{heat: [20, 80], cups: {kind: integer, low: 1, high: 5}, solvent: [water, oil]}"
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def call(*arguments):
-    """The exit code, whichever way it comes."""
-    try:
-        return main([str(a) for a in arguments])
-    except SystemExit as stop:
-        return stop.code
-
-
-def refused(capsys, *arguments):
-    """The one line on stderr of a call that must fail with code 2."""
-    capsys.readouterr()
-    assert call(*arguments) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("gp-bo: error: ")
-    return lines[0]
 
 
 def printed_rows(capsys):
@@ -54,7 +33,7 @@ def table(tmp_path):
     return path
 
 
-def test_a_laboratory_asks_and_tells_by_hand(capsys, tmp_path):
+def test_a_laboratory_asks_and_tells_by_hand(call, capsys, tmp_path):
     assert call("ask", "tea.json", "--space", TEA, "--maximise", "--n", 2) == 0
     first, second = printed_rows(capsys)
     assert first.keys() == {"heat", "cups", "solvent"}
@@ -73,7 +52,7 @@ def test_a_laboratory_asks_and_tells_by_hand(capsys, tmp_path):
     assert "heat" in capsys.readouterr().out
 
 
-def test_results_may_come_as_a_table(capsys, tmp_path):
+def test_results_may_come_as_a_table(call, capsys, tmp_path):
     (tmp_path / "space.yaml").write_text(TEA)
     call("ask", "tea.json", "--space", "space.yaml")
     (tmp_path / "done.csv").write_text(
@@ -84,9 +63,9 @@ def test_results_may_come_as_a_table(capsys, tmp_path):
     assert [e.value for e in load_state("tea.json").evaluations] == [1.0, None, 2.5]
 
 
-def test_a_search_is_drawn_from_its_state(capsys, tmp_path):
+def test_a_search_is_drawn_from_its_state(call, refused, tmp_path):
     call("ask", "tea.json", "--space", TEA)
-    assert "two values or more" in refused(capsys, "plot", "tea.json", "tea.png")
+    assert "two values or more" in refused("plot", "tea.json", "tea.png")
     call("tell", "tea.json", 1.5)
     for heat in (30, 60):
         call("tell", "tea.json", heat / 20, "--point", f"{heat}, 2, oil")
@@ -94,13 +73,13 @@ def test_a_search_is_drawn_from_its_state(capsys, tmp_path):
     assert call("plot", "tea.json", "tea.png", "--input_name", "heat") == 0
     assert (tmp_path / "tea.png").read_bytes().startswith(b"\x89PNG")
     assert "continuous input: heat" in refused(
-        capsys, "plot", "tea.json", "cups.png", "--input_name", "cups"
+        "plot", "tea.json", "cups.png", "--input_name", "cups"
     )
     assert (tmp_path / "tea.json").read_text() == before
 
 
 @pytest.mark.parametrize("value", ["-1.5", "-1e-3", "-.5", "-2.5E+3"])
-def test_what_begins_with_a_minus_is_a_value(value):
+def test_what_begins_with_a_minus_is_a_value(call, value):
     call("ask", "s.json", "--space", "{a: [-5, 5], b: [-1, 1]}")
     assert call("tell", "s.json", value, "--point", "-1.25,0.5") == 0
     [told] = load_state("s.json").evaluations
@@ -108,7 +87,7 @@ def test_what_begins_with_a_minus_is_a_value(value):
     assert told.point == (-1.25, 0.5)
 
 
-def test_a_category_may_hold_a_comma(capsys, tmp_path):
+def test_a_category_may_hold_a_comma(call, tmp_path):
     call("ask", "s.json", "--space", "{heat: [20, 80], solvent: [water, 'oil, hot']}")
     assert call("tell", "s.json", 1, "--point", '30, "oil, hot"') == 0
     (tmp_path / "done.csv").write_text('heat,solvent,value\n40,"oil, hot",2\n50,water,3\n')
@@ -118,7 +97,7 @@ def test_a_category_may_hold_a_comma(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-def test_a_table_that_grows_may_be_told_again(capsys, tmp_path, repeats):
+def test_a_table_that_grows_may_be_told_again(call, capsys, tmp_path, repeats):
     call("ask", "s.json", "--space", "{heat: [20, 80]}", "--repeats", str(repeats).lower())
     [asked] = load_state("s.json").pending
     rows = f"heat,value\n{asked[0]:.2f},1.0\n30,2.0\n40,\n"
@@ -134,7 +113,7 @@ def test_a_table_that_grows_may_be_told_again(capsys, tmp_path, repeats):
     assert call("tell", "s.json", "--data", "done.csv") == 0  # nothing new at all
 
 
-def test_a_table_is_fitted_predicted_and_drawn(capsys, table, tmp_path):
+def test_a_table_is_fitted_predicted_and_drawn(call, capsys, table, tmp_path):
     assert call("fit", table, "y", "gp", "--inference", "map", "--kernel", "rbf") == 0
     assert "lengthscale[p]" in capsys.readouterr().out
     assert call("predict", "gp", table) == 0
@@ -154,7 +133,7 @@ def test_a_table_is_fitted_predicted_and_drawn(capsys, table, tmp_path):
     assert (tmp_path / "gp.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_demonstration_is_minimised_and_gone_on_with(capsys, tmp_path):
+def test_a_demonstration_is_minimised_and_gone_on_with(call, capsys, tmp_path):
     options = ("--state", "s.json", "--progress", "false")
     assert call("minimize", "exam", "--budget", 5, *options) == 0
     said = capsys.readouterr().out
@@ -164,7 +143,7 @@ def test_a_demonstration_is_minimised_and_gone_on_with(capsys, tmp_path):
     assert (tmp_path / "f.png").exists()
 
 
-def test_the_examination_is_one_command(capsys, tmp_path, monkeypatch):
+def test_the_examination_is_one_command(call, capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(ALGORITHM_1, "warmup", 20)
     options = ("--turns", 0, "--seeds", 1, "--remedies", "false", "--draws", 500)
     assert call("exam", "exam", *options, "--progress", "false") == 0
@@ -219,28 +198,28 @@ def test_the_examination_is_one_command(capsys, tmp_path, monkeypatch):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_one_line_and_code_2(capsys, arguments, message):
-    assert message in refused(capsys, *arguments)
+def test_a_mistake_is_one_line_and_code_2(refused, arguments, message):
+    assert message in refused(*arguments)
 
 
-def test_mistakes_with_a_state_are_one_line(capsys, tmp_path):
+def test_mistakes_with_a_state_are_one_line(call, refused, tmp_path):
     call("ask", "tea.json", "--space", TEA, "--n", 2)
-    assert "leave out --space" in refused(capsys, "ask", "tea.json", "--space", TEA)
-    assert "2 points are pending" in refused(capsys, "tell", "tea.json", 1.0)
-    assert "say one of" in refused(capsys, "tell", "tea.json")
-    assert "outside" in refused(capsys, "tell", "tea.json", 1.0, "--point", "90,2,oil")
-    assert "3 values" in refused(capsys, "tell", "tea.json", 1.0, "--point", "90")
+    assert "leave out --space" in refused("ask", "tea.json", "--space", TEA)
+    assert "2 points are pending" in refused("tell", "tea.json", 1.0)
+    assert "say one of" in refused("tell", "tea.json")
+    assert "outside" in refused("tell", "tea.json", 1.0, "--point", "90,2,oil")
+    assert "3 values" in refused("tell", "tea.json", 1.0, "--point", "90")
     (tmp_path / "bad.csv").write_text("heat,cups,solvent,value\n30,2,oil,good\n")
-    assert "row 2: the value 'good'" in refused(capsys, "tell", "tea.json", "--data", "bad.csv")
+    assert "row 2: the value 'good'" in refused("tell", "tea.json", "--data", "bad.csv")
     (tmp_path / "gaps.csv").write_text("heat,cups,solvent,value\n\n30,2,oil,1\n\n300,2,oil,1\n")
-    told = refused(capsys, "tell", "tea.json", "--data", "gaps.csv")
+    told = refused("tell", "tea.json", "--data", "gaps.csv")
     assert "gaps.csv, row 5: heat = 300 is outside" in told
     assert "no column yield" in refused(
-        capsys, "tell", "tea.json", "--data", "bad.csv", "--column", "yield"
+        "tell", "tea.json", "--data", "bad.csv", "--column", "yield"
     )
     (tmp_path / "own.csv").write_text("heat,cups,solvent\n30,2,oil\n")
     assert "heat is an input" in refused(
-        capsys, "tell", "tea.json", "--data", "own.csv", "--column", "heat"
+        "tell", "tea.json", "--data", "own.csv", "--column", "heat"
     )
     assert len(load_state("tea.json").evaluations) == 0
 
@@ -263,7 +242,7 @@ def test_mistakes_with_a_state_are_one_line(capsys, tmp_path):
     ],
     ids=lambda value: ".".join(value) if isinstance(value, tuple) else repr(value),
 )
-def test_a_state_spoilt_anywhere_is_one_line_and_left_alone(capsys, tmp_path, keys, value):
+def test_a_state_spoilt_anywhere_is_one_line_and_left_alone(call, refused, tmp_path, keys, value):
     call("ask", "tea.json", "--space", TEA)
     path = tmp_path / "tea.json"
     inner = state = json.loads(path.read_text())
@@ -271,56 +250,56 @@ def test_a_state_spoilt_anywhere_is_one_line_and_left_alone(capsys, tmp_path, ke
         inner = inner[key]
     inner[keys[-1]] = value
     path.write_text(json.dumps(state))
-    refused(capsys, "ask", "tea.json")
+    refused("ask", "tea.json")
     assert path.read_text() == json.dumps(state)
 
 
-def test_a_state_cut_off_anywhere_is_one_line(capsys, tmp_path):
+def test_a_state_cut_off_anywhere_is_one_line(call, refused, tmp_path):
     call("ask", "tea.json", "--space", TEA)
     path = tmp_path / "tea.json"
     whole = path.read_text()
     for end in range(0, len(whole) - 2, 97):
         path.write_text(whole[:end])
-        assert "no state of an optimisation" in refused(capsys, "tell", "tea.json", 1.0)
+        assert "no state of an optimisation" in refused("tell", "tea.json", 1.0)
 
 
-def test_mistakes_with_tables_and_folders_are_one_line(capsys, table, tmp_path):
-    assert "no column z" in refused(capsys, "fit", table, "z", "gp")
-    assert "other than y" in refused(capsys, "fit", table, "y", "gp", "--inputs", "[y]")
+def test_mistakes_with_tables_and_folders_are_one_line(refused, table, tmp_path):
+    assert "no column z" in refused("fit", table, "z", "gp")
+    assert "other than y" in refused("fit", table, "y", "gp", "--inputs", "[y]")
     (tmp_path / "bad.csv").write_text("x,y\n1,2\n3,\n")
-    assert "bad.csv, row 3: y = ''" in refused(capsys, "fit", "bad.csv", "y", "gp")
+    assert "bad.csv, row 3: y = ''" in refused("fit", "bad.csv", "y", "gp")
     (tmp_path / "ragged.csv").write_text("x,y\n1,2,3\n")
-    assert "row 2: 3 cells under 2 names" in refused(capsys, "fit", "ragged.csv", "y", "gp")
+    assert "row 2: 3 cells under 2 names" in refused("fit", "ragged.csv", "y", "gp")
     (tmp_path / "gaps.csv").write_text('x,y\n\n1,"2"\n\n\n3,many\n')
-    assert "gaps.csv, row 6: y = 'many'" in refused(capsys, "fit", "gaps.csv", "y", "gp")
+    assert "gaps.csv, row 6: y = 'many'" in refused("fit", "gaps.csv", "y", "gp")
     (tmp_path / "empty.csv").write_text("x,y\n")
-    assert "at least one row" in refused(capsys, "fit", "empty.csv", "y", "gp")
+    assert "at least one row" in refused("fit", "empty.csv", "y", "gp")
     (tmp_path / "one.csv").write_text("x,y\n1,2\n")
-    assert "at least two points" in refused(capsys, "fit", "one.csv", "y", "gp")
+    assert "at least two points" in refused("fit", "one.csv", "y", "gp")
     (tmp_path / "twice.csv").write_text("x,y\n0,1\n0,2\n1,3\n")
-    assert "two different outputs" in refused(capsys, "fit", "twice.csv", "y", "gp", "--noise", 0)
+    assert "two different outputs" in refused("fit", "twice.csv", "y", "gp", "--noise", 0)
     (tmp_path / "nan.csv").write_text("x,y\n0,1\nnan,2\n1,3\n")
-    assert "no finite number" in refused(capsys, "fit", "nan.csv", "y", "gp")
-    assert "at least 0" in refused(capsys, "fit", table, "y", "gp", "--noise=-1")
-    assert "at least 0" in refused(capsys, "fit", table, "y", "gp", "--noise", "inf")
-    assert "different columns" in refused(capsys, "fit", table, "y", "gp", "--inputs", "[t, t]")
+    assert "no finite number" in refused("fit", "nan.csv", "y", "gp")
+    assert "at least 0" in refused("fit", table, "y", "gp", "--noise=-1")
+    assert "at least 0" in refused("fit", table, "y", "gp", "--noise", "inf")
+    assert "different columns" in refused("fit", table, "y", "gp", "--inputs", "[t, t]")
     (tmp_path / "wide.csv").write_text(f"x,y\n1,{'9' * 200_000}\n2,3\n")
-    assert "is no CSV file" in refused(capsys, "fit", "wide.csv", "y", "gp")
+    assert "is no CSV file" in refused("fit", "wide.csv", "y", "gp")
     (tmp_path / "huge.csv").write_text("x,y\n0,1e300\n1,-1e300\n2,0\n")
-    assert "another unit" in refused(capsys, "fit", "huge.csv", "y", "gp")
+    assert "another unit" in refused("fit", "huge.csv", "y", "gp")
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\x80")
-    assert "no text" in refused(capsys, "fit", table, "y", "gp", "--config", "bytes.yaml")
+    assert "no text" in refused("fit", table, "y", "gp", "--config", "bytes.yaml")
     options = ("fit", table, "y", "gp", "--inference", "map")
-    assert "no option draws" in refused(capsys, *options, "--options.draws", 5)
-    assert "whole number" in refused(capsys, *options, "--options.restarts", "x")
-    assert "give --kernel itself" in refused(capsys, *options, "--options.kernel", "rbf")
+    assert "no option draws" in refused(*options, "--options.draws", 5)
+    assert "whole number" in refused(*options, "--options.restarts", "x")
+    assert "give --kernel itself" in refused(*options, "--options.kernel", "rbf")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    assert "not empty" in refused(capsys, "fit", table, "y", "full")
-    assert "not empty" in refused(capsys, "exam", "full")
+    assert "not empty" in refused("fit", table, "y", "full")
+    assert "not empty" in refused("exam", "full")
 
 
-def test_a_fit_that_did_not_converge_says_so_whenever_it_is_used(capsys, table):
+def test_a_fit_that_did_not_converge_says_so_whenever_it_is_used(call, capsys, table):
     few = ("--options.num_draws", 16, "--options.warmup", 20)
     assert call("fit", table, "y", "gp", *few) == 0
     assert "warning: nuts: " in capsys.readouterr().out
@@ -329,7 +308,7 @@ def test_a_fit_that_did_not_converge_says_so_whenever_it_is_used(capsys, table):
         assert "warning: nuts: " in capsys.readouterr().err
 
 
-def test_a_search_says_what_its_fits_did_not_reach(capsys, monkeypatch):
+def test_a_search_says_what_its_fits_did_not_reach(call, capsys, monkeypatch):
     from gp_bo.optimise import ask_tell
 
     fit = ask_tell.fit_surrogate
@@ -346,7 +325,7 @@ def test_a_search_says_what_its_fits_did_not_reach(capsys, monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(
-    capsys, table, tmp_path, monkeypatch
+    call, refused, table, tmp_path, monkeypatch
 ):
     commands = [
         ("fit", table, "y", "{}/gp"),
@@ -355,16 +334,16 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(
     ]
     for command in commands:
         within = [str(a).format(table) for a in command]
-        assert "is no folder" in refused(capsys, *within)
+        assert "is no folder" in refused(*within)
     (tmp_path / "mine").mkdir()
     monkeypatch.setattr("os.access", lambda path, _: Path(path).name == "mine")
     assert call("fit", table, "y", "mine", "--inference", "map") == 0  # whoever owns what is above
     for command in commands:
         there = [str(a).format("new") for a in command]
-        assert "may not be written to" in refused(capsys, *there)
+        assert "may not be written to" in refused(*there)
 
 
-def test_a_fixed_noise_and_options_of_the_inference_are_passed_on(capsys, table):
+def test_a_fixed_noise_and_options_of_the_inference_are_passed_on(call, table):
     options = ("--inference", "sparse_variational", "--noise", 0.04)
     sparse = ("--options.num_inducing", 6, "--options.progress", "false")
     assert call("fit", table, "y", "gp", *options, *sparse) == 0
@@ -374,29 +353,29 @@ def test_a_fixed_noise_and_options_of_the_inference_are_passed_on(capsys, table)
     assert float(fitted.hyperparameters["noise"]) == pytest.approx(0.04)
 
 
-def test_files_of_another_problem_or_changed_by_hand_are_one_line(capsys, table, tmp_path):
+def test_files_of_another_problem_or_changed_by_hand_are_one_line(call, refused, table, tmp_path):
     call("minimize", "exam", "--budget", 1, "--state", "s.json", "--progress", "false")
-    told = refused(capsys, "minimize", "branin", "--state", "s.json", "--progress", "false")
+    told = refused("minimize", "branin", "--state", "s.json", "--progress", "false")
     assert "state of another problem" in told
-    assert "no state of an optimisation" in refused(capsys, "tell", table, 1.0)
+    assert "no state of an optimisation" in refused("tell", table, 1.0)
     state = json.loads((tmp_path / "s.json").read_text())
     state["settings"]["colour"] = 1
     (tmp_path / "s.json").write_text(json.dumps(state))
-    assert "unknown: colour" in refused(capsys, "ask", "s.json")
+    assert "unknown: colour" in refused("ask", "s.json")
     call("fit", table, "y", "gp", "--inference", "map")
     settings = json.loads((tmp_path / "gp" / "gp.json").read_text())
     del settings["kernel"]
     (tmp_path / "gp" / "gp.json").write_text(json.dumps(settings))
-    assert "changed by hand" in refused(capsys, "predict", "gp", table)
+    assert "changed by hand" in refused("predict", "gp", table)
     for spoilt in ("", "[]", '{"inputs": 3, "target": "y"}', '{"inputs": ["t"], "target": "y"}'):
         call("fit", table, "y", "gp", "--inference", "map", "--force")
         (tmp_path / "gp" / "columns.json").write_text(spoilt)
-        assert "does not name its columns" in refused(capsys, "predict", "gp", table)
+        assert "does not name its columns" in refused("predict", "gp", table)
     (tmp_path / "gp" / "gp.json").write_text("[]")
-    assert "no Gaussian process of ours" in refused(capsys, "predict", "gp", table)
+    assert "no Gaussian process of ours" in refused("predict", "gp", table)
 
 
-def test_every_command_has_help(capsys):
+def test_every_command_has_help(call, capsys):
     for name in COMMANDS:
         assert call(name, "--help") == 0
         assert "options" in capsys.readouterr().out

@@ -1,8 +1,9 @@
-"""Every test of this folder starts from the same seed; small data that most of them share."""
+"""Every test of this folder starts from the same seed; the command, and small data they share."""
 
 import pyro
 import pytest
 
+from inference.cli import main
 from pyro_models import ImageData, load_data
 from pyro_models.data import Split
 
@@ -10,6 +11,12 @@ from pyro_models.data import Split
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     pyro.set_rng_seed(0)
+
+
+@pytest.fixture(scope="session")
+def program():
+    """As tests/conftest.py calls it."""
+    return "pyro-models", main
 
 
 @pytest.fixture(scope="session")

@@ -17,43 +17,21 @@ import torch
 import yaml
 
 from inference import commands
-from inference.cli import COMMANDS, main
+from inference.cli import COMMANDS
 from inference.commands import FIGURES
 from inference.learning import Run
 from inference.learning.settings import Settings
 from pyro_models import load_data, preset_names
 from pyro_models.presets import load_preset
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 QUICK = ["--epochs", "1", "--progress", "false", "--curve_size", "50"]
 SMALL = ["--options.hidden", "[8]", "--options.latent_dim", "2"]
 
 
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def call(*arguments):
-    """The exit code, whichever way it comes."""
-    try:
-        return main([str(a) for a in arguments])
-    except SystemExit as stop:
-        return stop.code
-
-
-def refused(capsys, *arguments):
-    """The one line on stderr of a call that must fail with code 2."""
-    capsys.readouterr()
-    assert call(*arguments) == 2
-    captured = capsys.readouterr()
-    lines = captured.err.splitlines()
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("pyro-models: error: ")
-    return lines[0]
-
-
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(call, tmp_path_factory):
     """A trained run of every model."""
     folder = tmp_path_factory.mktemp("runs")
     options = {
@@ -70,7 +48,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("model", ["vae", "cvae", "ppca", "gmm"])
-def test_a_model_is_trained_with_what_suits_it_and_evaluated(model, capsys, tmp_path):
+def test_a_model_is_trained_with_what_suits_it_and_evaluated(call, model, capsys, tmp_path):
     own = SMALL if "vae" in model else []
     assert call("train", "--model", model, *own, *QUICK) == 0
     out = capsys.readouterr().out
@@ -94,7 +72,7 @@ def test_a_model_is_trained_with_what_suits_it_and_evaluated(model, capsys, tmp_
     assert scores["scores"]["elbo"]["num_data"] == 20
 
 
-def test_labels_kept_go_with_the_run_and_accuracy_with_the_scores(runs, capsys):
+def test_labels_kept_go_with_the_run_and_accuracy_with_the_scores(call, runs, capsys):
     few = ["--num_particles", "3", "--limit", "50", "--progress", "false"]
     record = json.loads((runs / "m2" / "run.json").read_text())
     assert record["data"]["labels_kept"] == [100, 0]
@@ -124,11 +102,11 @@ def test_labels_kept_go_with_the_run_and_accuracy_with_the_scores(runs, capsys):
         (["--model", "m2", "--labels", "0", "--labelled_per_batch", "5"], "labelled_per_batch"),
     ],
 )
-def test_labels_that_make_no_sense_are_one_line(options, line, capsys):
-    assert line in refused(capsys, "train", *options, *QUICK)
+def test_labels_that_make_no_sense_are_one_line(refused, options, line):
+    assert line in refused("train", *options, *QUICK)
 
 
-def test_runs_are_compared_into_three_files(runs, capsys):
+def test_runs_are_compared_into_three_files(call, refused, runs, capsys):
     few = ["--num_particles", "3", "--limit", "20", "--progress", "false"]
     paths = [runs / m for m in ("vae", "cvae", "ppca", "gmm")]
     assert call("compare", *paths, *few, "--out", "table") == 0
@@ -137,11 +115,11 @@ def test_runs_are_compared_into_three_files(runs, capsys):
         assert f"\n{model} " in out
     assert "exact or lower bound" in out
     assert sorted(os.listdir("table")) == ["comparison.csv", "comparison.html", "comparison.md"]
-    assert "already there" in refused(capsys, "compare", *paths, *few, "--out", "table")
+    assert "already there" in refused("compare", *paths, *few, "--out", "table")
     assert call("compare", paths[0], *few, "--out", "table", "--force") == 0
 
 
-def test_given_the_labels_runs_with_some_and_with_all_of_them_share_a_column(capsys):
+def test_given_the_labels_runs_with_some_and_with_all_of_them_share_a_column(call, capsys):
     binary = ["--options.likelihood", "bernoulli", *SMALL, *QUICK]
     for model, labels in (("cvae", []), ("m2", ["--labels", "0.5"])):
         assert call("train", "--model", model, *labels, *binary, "--out", f"{model}/run") == 0
@@ -166,7 +144,7 @@ def test_given_the_labels_runs_with_some_and_with_all_of_them_share_a_column(cap
         ("gmm", ["--n", "5"], lambda x: len(np.unique(x)) > 2),
     ],
 )
-def test_samples_are_arrays(model, options, check, runs):
+def test_samples_are_arrays(call, model, options, check, runs):
     assert call("sample", runs / model, *options) == 0
     first = np.load("samples.npy")
     assert check(first)
@@ -176,7 +154,7 @@ def test_samples_are_arrays(model, options, check, runs):
     assert not np.array_equal(np.load("other.npy"), first)
 
 
-def test_samples_may_be_a_picture(runs):
+def test_samples_may_be_a_picture(call, runs):
     for model in ("vae", "cvae"):
         assert call("sample", runs / model, "--n", "10", "--out", f"{model}.png") == 0
         assert Path(f"{model}.png").read_bytes().startswith(b"\x89PNG")
@@ -194,23 +172,23 @@ SHOWN = [
 
 
 @pytest.mark.parametrize(("model", "figure"), SHOWN)
-def test_figures_are_written(model, figure, runs):
+def test_figures_are_written(call, model, figure, runs):
     assert call("plot", runs / model, "--figure", figure, "--n", "60", "--out", "f.png") == 0
     assert Path("f.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_figure_goes_into_the_run_folder_and_is_not_replaced_unasked(runs, capsys):
+def test_a_figure_goes_into_the_run_folder_and_is_not_replaced_unasked(call, refused, runs):
     target = runs / "vae" / "figures" / "samples.png"
     target.unlink(missing_ok=True)
     assert call("plot", runs / "vae") == 0
     assert target.is_file()
-    assert "already there" in refused(capsys, "plot", runs / "vae")
+    assert "already there" in refused("plot", runs / "vae")
     assert call("plot", runs / "vae", "--force") == 0
     assert call("plot", runs / "vae", "--out", "figure.svg") == 0
     assert "<svg" in Path("figure.svg").read_text()
 
 
-def test_a_guide_is_diagnosed_in_words_in_numbers_and_in_a_figure(runs, capsys):
+def test_a_guide_is_diagnosed_in_words_in_numbers_and_in_a_figure(call, refused, runs, capsys):
     few = ["--num_particles", "30", "--limit", "20", "--progress", "false"]
     files = ["--out", "d.json", "--figure", "d.png"]
     assert call("diagnose", runs / "vae", *few, *files) == 0
@@ -220,11 +198,11 @@ def test_a_guide_is_diagnosed_in_words_in_numbers_and_in_a_figure(runs, capsys):
     assert len(found["kl"]) == 2
     assert Path("d.png").read_bytes().startswith(b"\x89PNG")
     for files in (["--out", "d.json"], ["--figure", "d.png"]):
-        assert "already there" in refused(capsys, "diagnose", runs / "vae", *few, *files)
+        assert "already there" in refused("diagnose", runs / "vae", *few, *files)
     assert call("diagnose", runs / "vae", *few, "--figure", "d.png", "--force") == 0
 
 
-def test_an_objective_that_is_no_bound_is_not_called_one(capsys):
+def test_an_objective_that_is_no_bound_is_not_called_one(call, capsys):
     options = [*SMALL, *QUICK, "--out", "run"]
     assert call("train", "--objective", "js", *options) == 0
     out = capsys.readouterr().out
@@ -243,22 +221,22 @@ def test_an_objective_that_is_no_bound_is_not_called_one(capsys):
     assert "no evidence" in json.loads(Path("run/run.json").read_text())["training"]["remark"]
 
 
-def test_training_goes_on_where_it_stopped(capsys):
+def test_training_goes_on_where_it_stopped(call, refused):
     train = ["train", *SMALL, *QUICK, "--out", "run"]
     assert call(*train) == 0
-    assert "already holds a run" in refused(capsys, *train)
+    assert "already holds a run" in refused(*train)
     assert call(*train, "--epochs", "3", "--resume") == 0
     assert len(Run("run").load_checkpoint()["history"]) == 3
-    assert "lr 0.001, not 0.5" in refused(capsys, *train, "--resume", "--lr", "0.5")
-    message = refused(capsys, *train, "--epochs", "3", "--resume", "--options.hidden", "[9]")
+    assert "lr 0.001, not 0.5" in refused(*train, "--resume", "--lr", "0.5")
+    message = refused(*train, "--epochs", "3", "--resume", "--options.hidden", "[9]")
     assert "hidden [8], not [9]" in message
-    message = refused(capsys, *train, "--epochs", "3", "--resume", "--preparation", "threshold")
+    message = refused(*train, "--epochs", "3", "--resume", "--preparation", "threshold")
     assert "preparation" in message
     assert call(*train, "--force") == 0
     assert len(Run("run").load_checkpoint()["history"]) == 1
 
 
-def test_the_same_seed_trains_the_same_weights():
+def test_the_same_seed_trains_the_same_weights(call):
     files = []
     for seed in (1, 1, 2):
         out = f"run-{len(files)}"
@@ -267,7 +245,7 @@ def test_the_same_seed_trains_the_same_weights():
     assert files[0] == files[1] != files[2]
 
 
-def test_snapshots_and_all_training_data_and_binarised_pixels():
+def test_snapshots_and_all_training_data_and_binarised_pixels(call):
     extra = ["--snapshots", "[1, half, end]", "--all_training", "--preparation", "dynamic"]
     likelihood = ["--options.likelihood", "bernoulli"]
     train = ["train", *SMALL, *likelihood, *QUICK, "--epochs", "4", *extra, "--out", "run"]
@@ -284,7 +262,7 @@ def test_snapshots_and_all_training_data_and_binarised_pixels():
     assert call("evaluate", "run", *few[:-2], "--split", "train") == 0
 
 
-def test_a_configuration_file_gives_options_and_the_command_line_wins():
+def test_a_configuration_file_gives_options_and_the_command_line_wins(call):
     settings = {"model": "gmm", "options": {"num_components": 4}, "epochs": 7, "lr": 0.02}
     Path("own.yaml").write_text(yaml.safe_dump(settings))
     assert call("train", "--config", "own.yaml", *QUICK, "--out", "run") == 0
@@ -297,7 +275,7 @@ def test_a_configuration_file_gives_options_and_the_command_line_wins():
 @pytest.mark.parametrize(
     ("name", "form"), [("amsterdam", ["--preset={}"]), ("tsinghua", ["--preset", "{}"])], ids=str
 )
-def test_a_preset_gives_options_and_those_after_it_win(name, form):
+def test_a_preset_gives_options_and_those_after_it_win(call, name, form):
     preset = [part.format(name) for part in form]
     smaller = ["--options.hidden", "[7]"]
     assert call("train", *preset, *QUICK, *smaller, "--out", "run") == 0
@@ -321,7 +299,7 @@ def test_a_preset_gives_options_and_those_after_it_win(name, form):
         (["--config", "own.yaml"], {"scale": 0.3, "floor": 0.05}),
     ],
 )
-def test_an_option_of_an_option_leaves_the_others_as_given(given, kept, tmp_path):
+def test_an_option_of_an_option_leaves_the_others_as_given(call, given, kept, tmp_path):
     own = {"options": {"likelihood": "gaussian", "likelihood_options": {"scale": 0.3}}}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
     floor = [*given, "--options.likelihood_options.floor", "0.05"]
@@ -332,7 +310,7 @@ def test_an_option_of_an_option_leaves_the_others_as_given(given, kept, tmp_path
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_is_understood(name, monkeypatch):
+def test_every_preset_is_understood(call, name, monkeypatch):
     seen = {}
     monkeypatch.setitem(COMMANDS, "train", _recording(seen))
     assert call("train", "--preset", name, "--lr", "0.5") == 0
@@ -350,7 +328,7 @@ def _recording(seen):
     return train
 
 
-def test_ones_own_array_is_trained_on_and_found_again():
+def test_ones_own_array_is_trained_on_and_found_again(call):
     digits = load_data("digits").split("train")
     np.savez("mine.npz", x=(digits.x[:100, 0].numpy() * 255).astype(np.uint8), y=digits.y[:100])
     assert call("train", "--data", "mine.npz", "--model", "cvae", *SMALL, *QUICK) == 0
@@ -430,10 +408,10 @@ def _text(name, text="no array"):
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_costs_one_line_and_code_2(mistake, capsys):
+def test_a_mistake_costs_one_line_and_code_2(refused, mistake):
     arguments, says = MISTAKES[mistake]
     arguments = arguments() if callable(arguments) else arguments
-    assert says in refused(capsys, *arguments)
+    assert says in refused(*arguments)
     assert not os.path.exists("runs")
 
 
@@ -467,11 +445,11 @@ RUN_MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", RUN_MISTAKES)
-def test_a_mistake_with_a_run_costs_one_line_too(mistake, runs, capsys):
+def test_a_mistake_with_a_run_costs_one_line_too(refused, mistake, runs):
     model, (command, *rest), says = RUN_MISTAKES[mistake]
     np.save("vectors.npy", np.random.default_rng(0).normal(size=(40, 7)))
     quick = ["--progress", "false"] if command in ("evaluate", "compare", "diagnose") else []
-    assert says in refused(capsys, command, runs / model, *rest, *quick)
+    assert says in refused(command, runs / model, *rest, *quick)
 
 
 @pytest.mark.parametrize(
@@ -483,9 +461,9 @@ def test_a_mistake_with_a_run_costs_one_line_too(mistake, runs, capsys):
         (["diagnose", "--num_particles", "0"], "num_particles"),
     ],
 )
-def test_a_mistake_is_found_before_anything_is_judged(arguments, says, runs, capsys):
+def test_a_mistake_is_found_before_anything_is_judged(refused, arguments, says, runs):
     command, *rest = arguments
-    assert says in refused(capsys, command, runs / "vae", *rest)  # no progress bar either
+    assert says in refused(command, runs / "vae", *rest)  # no progress bar either
 
 
 @pytest.mark.parametrize(
@@ -498,55 +476,53 @@ def test_a_mistake_is_found_before_anything_is_judged(arguments, says, runs, cap
     ],
 )
 @pytest.mark.parametrize("command", ["evaluate", "sample", "plot"])
-def test_a_damaged_run_costs_one_line(name, content, command, runs, capsys):
+def test_a_damaged_run_costs_one_line(refused, name, content, command, runs):
     shutil.copytree(runs / "vae", "run")
     Path("run", name).write_bytes(content)
     Path("run/figures/samples.png").unlink(missing_ok=True)
-    assert name in refused(capsys, command, "run")
+    assert name in refused(command, "run")
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage"])
-def test_a_damaged_checkpoint_costs_one_line(content, capsys):
+def test_a_damaged_checkpoint_costs_one_line(call, refused, content):
     train = ["train", *SMALL, *QUICK, "--out", "run"]
     assert call(*train) == 0
     Path("run/checkpoint.pt").write_bytes(content)
-    assert "checkpoint.pt" in refused(capsys, *train, "--resume", "--epochs", "2")
+    assert "checkpoint.pt" in refused(*train, "--resume", "--epochs", "2")
 
 
 @pytest.mark.parametrize("model", ["vae", "gmm", "ppca"])
-def test_a_run_that_diverges_costs_one_line(model, capsys):
+def test_a_run_that_diverges_costs_one_line(refused, model):
     own = SMALL if model == "vae" else []
-    message = refused(capsys, "train", "--model", model, *own, *QUICK, "--lr", "1e30")
+    message = refused("train", "--model", model, *own, *QUICK, "--lr", "1e30")
     assert "training stopped in epoch 1" in message
     assert f"runs/{model}-digits/checkpoint.pt (epoch 0)" in message
 
 
-def test_a_folder_of_other_things_is_never_taken(capsys, tmp_path):
+def test_a_folder_of_other_things_is_never_taken(refused, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
     for force in ([], ["--force"]):
         for command in (["train", *SMALL, *QUICK], ["demo", "--progress", "false"]):
-            refused(capsys, *command, "--out", "thesis", *force)
+            refused(*command, "--out", "thesis", *force)
     assert os.listdir("thesis") == ["chapter.tex"]
 
 
-def test_existing_files_are_kept_without_force(runs, capsys, tmp_path):
+def test_existing_files_are_kept_without_force(call, refused, runs, tmp_path):
     few = ["--num_particles", "2", "--limit", "5", "--progress", "false"]
     for command, name in (("evaluate", "s.json"), ("sample", "s.npy"), ("plot", "s.png")):
         (tmp_path / name).write_text("mine")
         extra = few if command == "evaluate" else []
-        message = refused(capsys, command, runs / "vae", *extra, "--out", name)
+        message = refused(command, runs / "vae", *extra, "--out", name)
         assert f"{name} is already there" in message
         assert (tmp_path / name).read_text() == "mine"
         for flag in (["--force"], ["--force", "true"], ["--force=true"]):
             assert call(command, runs / "vae", *extra, "--out", name, *flag) == 0
         assert (tmp_path / name).read_bytes() != b"mine"
-    assert "already there" in refused(
-        capsys, "sample", runs / "vae", "--out", "s.npy", "--force", "false"
-    )
+    assert "already there" in refused("sample", runs / "vae", "--out", "s.npy", "--force", "false")
 
 
-def test_resuming_needs_no_option_twice(capsys):
+def test_resuming_needs_no_option_twice(call, capsys):
     options = ["--options.num_components", "4", "--lr", "0.02", "--batch_size", "100"]
     assert call("train", "--model", "gmm", *options, *QUICK, "--out", "again") == 0
     assert call("train", "--resume", "--out", "again", "--epochs", "2", "--progress", "false") == 0
@@ -567,8 +543,8 @@ def test_resuming_needs_no_option_twice(capsys):
         (["--device", "cuda:99"], "unknown device 'cuda:99'"),
     ],
 )
-def test_options_of_another_kind_are_one_line(options, line, capsys):
-    assert line in refused(capsys, "train", *QUICK, *options, "--out", "never")
+def test_options_of_another_kind_are_one_line(refused, options, line):
+    assert line in refused("train", *QUICK, *options, "--out", "never")
 
 
 @pytest.mark.parametrize(
@@ -595,16 +571,16 @@ def test_options_of_another_kind_are_one_line(options, line, capsys):
         (["sweep", "--grid", "5"], "--grid must be options by name; got 5"),
     ],
 )
-def test_a_value_of_the_wrong_type_is_named_in_words(arguments, line, capsys):
-    assert refused(capsys, *arguments) == f"pyro-models: error: {line}"
+def test_a_value_of_the_wrong_type_is_named_in_words(refused, arguments, line):
+    assert refused(*arguments) == f"pyro-models: error: {line}"
 
 
-def test_a_preset_in_a_file_is_refused_rather_than_dropped(tmp_path, capsys):
+def test_a_preset_in_a_file_is_refused_rather_than_dropped(refused, tmp_path):
     (tmp_path / "own.yaml").write_text("preset: toronto\n")
-    assert "on the command line" in refused(capsys, "train", "--config", "own.yaml")
+    assert "on the command line" in refused("train", "--config", "own.yaml")
 
 
-def test_an_interruption_exits_with_130_and_says_what_is_left(monkeypatch, capsys):
+def test_an_interruption_exits_with_130_and_says_what_is_left(call, monkeypatch, capsys):
     def interrupted(**options):
         raise KeyboardInterrupt
 
@@ -613,18 +589,18 @@ def test_an_interruption_exits_with_130_and_says_what_is_left(monkeypatch, capsy
     assert capsys.readouterr().err.startswith("pyro-models: error: interrupted")
 
 
-def test_a_file_that_cannot_be_written_is_named(runs, capsys, monkeypatch):
+def test_a_file_that_cannot_be_written_is_named(refused, runs, monkeypatch):
     def full(*args, **options):
         raise OSError(28, "No space left on device", "scores.json")
 
     monkeypatch.setattr("inference.commands.judge.write_atomically", full)
     few = ["--num_particles", "2", "--limit", "5", "--progress", "false"]
-    message = refused(capsys, "evaluate", runs / "vae", *few, "--out", "scores.json")
+    message = refused("evaluate", runs / "vae", *few, "--out", "scores.json")
     assert "No space left on device: scores.json" in message
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_names_every_option_and_its_default(command, capsys):
+def test_help_names_every_option_and_its_default(call, command, capsys):
     assert call(command, "--help") == 0
     text = " ".join(capsys.readouterr().out.split())  # however wide the terminal is
     assert ("--seeds SEEDS" if command == "sweep" else "--seed SEED") in text
@@ -635,7 +611,7 @@ def test_help_names_every_option_and_its_default(command, capsys):
         assert option in text
 
 
-def test_the_summary_lists_the_commands(capsys):
+def test_the_summary_lists_the_commands(call, capsys):
     assert call("--help") == 0
     text = capsys.readouterr().out
     assert all(command in text for command in COMMANDS)
@@ -657,7 +633,7 @@ def test_the_installed_command_starts_through_the_console_module(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_drawing_leaves_matplotlibs_state_alone(runs):
+def test_drawing_leaves_matplotlibs_state_alone(call, runs):
     before = dict(mpl.rcParams)
     assert call("plot", runs / "vae", "--out", "f.pdf") == 0
     assert dict(mpl.rcParams) == before
@@ -672,7 +648,9 @@ def test_the_options_of_training_are_those_of_fit():
             assert own[field.name].default == field.default
 
 
-def test_a_second_model_is_learned_on_the_latents_of_a_first_from_the_labelled_data_on(capsys):
+def test_a_second_model_is_learned_on_the_latents_of_a_first_from_the_labelled_data_on(
+    call, refused, capsys
+):
     few = ["--epochs", "1", "--progress", "false", "--curve_size", "0", "--options.hidden", "[4]"]
     assert call("train", *few, "--options.latent_dim", "3", "--out", "m1") == 0
     assert call("features", "m1", "--out", "latents.npz") == 0
@@ -693,13 +671,13 @@ def test_a_second_model_is_learned_on_the_latents_of_a_first_from_the_labelled_d
     assert call("evaluate", "m2", "--num_particles", "2", "--limit", "20") == 0
     assert "accuracy" in capsys.readouterr().out
     other = [*m2[:-2], *few, "--options.latent_dim", "7", "--options.likelihood", "gaussian"]
-    assert "another pair" in refused(capsys, *other, "--start", "start", "--out", "new")
+    assert "another pair" in refused(*other, "--start", "start", "--out", "new")
     assert not Path("new").exists()
-    assert "already there" in refused(capsys, "features", "m1", "--out", "latents.npz")
-    assert "must end in .npz" in refused(capsys, "features", "m1", "--out", "latents")
+    assert "already there" in refused("features", "m1", "--out", "latents.npz")
+    assert "must end in .npz" in refused("features", "m1", "--out", "latents")
 
 
-def test_a_run_on_labelled_data_alone_is_resumed_on_them(capsys):
+def test_a_run_on_labelled_data_alone_is_resumed_on_them(call):
     few = ["--progress", "false", "--curve_size", "0", "--options.hidden", "[4]", "--out", "run"]
     some = ["--labels", "20", "--labelled_only", "--model", "m2"]
     assert call("train", *few, *some, "--epochs", "1") == 0

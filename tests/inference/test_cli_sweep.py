@@ -8,41 +8,20 @@ from pathlib import Path
 import pytest
 
 from inference import commands
-from inference.cli import NOT_SHARED, main
+from inference.cli import NOT_SHARED
 from inference.learning import Run
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 QUICK = ["--epochs", "1", "--progress", "false", "--curve_size", "0", "--num_particles", "2"]
 SMALL = ["--options.hidden", "[4]", "--options.latent_dim", "1"]
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def call(*arguments):
-    """The exit code, whichever way it comes."""
-    try:
-        return main([str(a) for a in arguments])
-    except SystemExit as stop:
-        return stop.code
-
-
-def refused(capsys, *arguments):
-    """The one line on stderr of a call that must fail with code 2."""
-    capsys.readouterr()
-    assert call(*arguments) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("pyro-models: error: ")
-    return lines[0]
 
 
 def rows(folder):
     return list(csv.DictReader(Path(folder, "sweep.csv").read_text().splitlines()))
 
 
-def test_a_sweep_ends_in_tables_and_a_figure(capsys):
+def test_a_sweep_ends_in_tables_and_a_figure(call, capsys):
     grid = ["--grid.lr", "[1e-3, 1e-2]", "--grid.options.hidden", "[[4], [5, 4]]"]
     assert call("sweep", *grid, "--seeds", "[0, 1]", "--options.latent_dim", "1", *QUICK) == 0
     folder = Path("sweeps/vae-digits")
@@ -67,7 +46,7 @@ def test_a_sweep_ends_in_tables_and_a_figure(capsys):
     assert call(*evaluate, *few) == 0
 
 
-def test_a_configuration_file_holds_a_sweep_and_the_command_line_wins():
+def test_a_configuration_file_holds_a_sweep_and_the_command_line_wins(call):
     Path("own.yaml").write_text(
         "model: gmm\n"
         "grid:\n  lr: [1e-3, 0.02]\n  options: {covariance: [diagonal, tied]}\n"
@@ -87,7 +66,7 @@ def test_a_configuration_file_holds_a_sweep_and_the_command_line_wins():
     assert run["data"]["preparation"] == "dequantised"
 
 
-def test_the_same_command_again_adds_what_is_new():
+def test_the_same_command_again_adds_what_is_new(call):
     sweep = ["sweep", *SMALL, *QUICK, "--out", "s", "--seeds", "[0]"]
     assert call(*sweep, "--grid.lr", "[1e-3]") == 0
     before = Path("s/lr=0.001/seed=0/checkpoint.pt").stat().st_mtime_ns
@@ -97,7 +76,7 @@ def test_the_same_command_again_adds_what_is_new():
     assert Path("s/lr=0.001/seed=0/checkpoint.pt").stat().st_mtime_ns == before
 
 
-def test_every_option_of_a_training_is_one_of_a_sweep(capsys):
+def test_every_option_of_a_training_is_one_of_a_sweep(call, capsys):
     assert call("sweep", "--help") == 0
     text = capsys.readouterr().out
     for name in inspect.signature(commands.train).parameters.keys() - NOT_SHARED:
@@ -108,7 +87,7 @@ def test_every_option_of_a_training_is_one_of_a_sweep(capsys):
     assert "--training" not in text
 
 
-def test_every_option_of_the_model_in_the_grid_counts():
+def test_every_option_of_the_model_in_the_grid_counts(call):
     grid = ["--grid.options.hidden", "[[4]]", "--grid.options.latent_dim", "[1, 2]"]
     grid += ["--grid.options.activation", "[relu, tanh]"]
     assert call("sweep", *grid, "--seeds", "[0]", *QUICK, "--out", "three") == 0
@@ -141,23 +120,23 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_costs_one_line_and_code_2(mistake, capsys):
+def test_a_mistake_costs_one_line_and_code_2(refused, mistake):
     arguments, says = MISTAKES[mistake]
-    assert says in refused(capsys, "sweep", *arguments, *QUICK)
+    assert says in refused("sweep", *arguments, *QUICK)
     assert not Path("sweeps").exists()
 
 
-def test_a_sweep_without_a_best_is_told_and_kept(capsys):
+def test_a_sweep_without_a_best_is_told_and_kept(refused):
     sweep = ["sweep", *SMALL, *QUICK, "--seeds", "[0]", "--out", "s"]
-    message = refused(capsys, *sweep, "--grid.lr", "[1e30]")
+    message = refused(*sweep, "--grid.lr", "[1e30]")
     assert "no run of this sweep has a score; the first: training stopped" in message
     assert "training stopped" in rows("s")[0]["failures"]
     both = ["--grid.preparation", "[grey, threshold]"]
-    assert "not judged on one footing" in refused(capsys, *sweep, *both)
+    assert "not judged on one footing" in refused(*sweep, *both)
     assert len(rows("s")) == 2
 
 
-def test_the_weight_of_the_labels_is_chosen_by_accuracy_on_validation_data(capsys):
+def test_the_weight_of_the_labels_is_chosen_by_accuracy_on_validation_data(call, capsys):
     given = ["--model", "m2", "--options.hidden", "[4]", "--options.latent_dim", "1"]
     kept = ["--labels", "20", "--quantity", "accuracy", "--labelled_per_batch", "10"]
     grid = ["--grid.options.classification_weight", "[0.0, 10.0]", "--seeds", "[0]"]
