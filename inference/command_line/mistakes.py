@@ -1,0 +1,99 @@
+"""A mistake in the use of a command: one line in plain words on stderr, and an exit code."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+
+from pyro_models import UsageError
+
+__all__ = ["complain", "exit_code", "in_words"]
+
+_EXPECTED = r"Expected (?:a <class '(\w+)'>|a typing\.Literal\[(.*?)\]|(a tuple[\w ]*\w))"
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a word",
+    "dict": "options by name",
+    "list": "a list",
+    "NoneType": "null",
+}
+
+
+def in_words(message: str) -> str:
+    r"""What jsonargparse says of a value of the wrong type, without Python's names of types.
+
+    Any other message is left as it is.
+
+    Examples
+    --------
+    >>> in_words("Parser key \"lr\": Expected a <class 'float'>. Got value: fast")
+    '--lr must be a number; got fast'
+    """
+    line = " ".join(message.split())
+    found = re.fullmatch(r'Parser key "([\w.]+)": .*?(?:Got value: | Given value: )(.*)', line)
+    if found is None:
+        return message
+    name, value = found[1], found[2].rpartition(" Given value: ")[2]  # all of it, not a part
+    if "NestedArg" in value:
+        return f"--{name} takes one value and has no options of its own"
+    kinds = _expected(line)
+    if not kinds or not all(kinds):
+        return message
+    *others, last = kinds
+    return f"--{name} must be {', '.join(others)}{' or ' if others else ''}{last}; got {value}"
+
+
+def _expected(line: str) -> list[str]:
+    """What the value may be, each once; empty in place of a type that has no words here."""
+    words: list[str] = []
+    for kind, choices, pair in re.findall(_EXPECTED, line):
+        words += choices.replace("'", "").split(", ") if choices else [_KINDS.get(kind) or pair]
+    return list(dict.fromkeys(words))
+
+
+def exit_code(name: str, command: Callable[[], object], *, interrupted: str) -> int:
+    """Run a command; a mistake of its user is one line on stderr, never a traceback.
+
+    Parameters
+    ----------
+    name
+        What the line begins with.
+    command
+        Parses and runs.
+    interrupted
+        What is left when it is interrupted.
+
+    Returns
+    -------
+    int
+        0 if all went well, 2 for a mistake in its use, 130 if interrupted.
+
+    Examples
+    --------
+    >>> exit_code("greet", lambda: print("hello"), interrupted="nothing was written")
+    hello
+    0
+    """
+    try:
+        command()
+    except UsageError as error:
+        complain(name, error)
+        return 2
+    except OSError as error:
+        complain(name, f"{error.strerror or error}: {error.filename or 'a file'}")
+        return 2
+    except UnicodeDecodeError:
+        complain(name, "a file that was named, with --config, say, is no text in UTF-8")
+        return 2
+    except KeyboardInterrupt:
+        complain(name, f"interrupted; {interrupted}")
+        return 130
+    return 0
+
+
+def complain(name: str, message: object) -> None:
+    """Print a message as one line on stderr, after the name of the program."""
+    print(f"{name}: error: {' '.join(str(message).split())}", file=sys.stderr)
