@@ -13,39 +13,34 @@ from functools import cached_property
 from numbers import Integral
 from typing import Any
 
-import pyro
 from pyro import poutine
-from pyro.distributions import Delta, TorchDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.func import functional_call
 
+from inference.sites import (
+    Site,
+    density_sites,
+    enumeration,
+    is_enumerated,
+    joint_of,
+    log_prob_of,
+    may_be_enumerated,
+    particle_plate,
+    summed_out,
+)
 from pyro_models import Pair, UsageError
-from pyro_models.pair import DATA_PLATE
 
 __all__ = [
-    "MAX_ELEMENTS",
     "Particles",
     "checked_count",
     "draw",
     "effective_sample_size",
-    "log_density",
     "log_mean_exp",
-    "numbers_per_particle",
     "particles",
-    "weigh",
 ]
-
-MAX_ELEMENTS = 2**22
-"""Numbers that one chunk's reconstructions may hold, unless told otherwise: fastest in caches."""
-
-_PARTICLE_DIM = -2
-_ENUMERATION_DIM = -3
-
-Site = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +74,8 @@ class Particles:
     @cached_property
     def log_prior(self) -> Tensor:
         """log p(z_k), (K, B), without what depends on an enumerated site."""
-        terms = [_log_prob(s) for s in self.model_sites.values() if not s["is_observed"]]
-        return self._sum([term for term in terms if not _is_enumerated(term)])
+        terms = [log_prob_of(s) for s in self.model_sites.values() if not s["is_observed"]]
+        return self._sum([term for term in terms if not is_enumerated(term)])
 
     @cached_property
     def log_likelihood(self) -> Tensor:
@@ -89,16 +84,16 @@ class Particles:
         Enumerated sites are summed out: with a discrete k it is log Σ_k p(k) p(x | z, k), together
         with every other term that depends on k.
         """
-        unseen = [s for s in self.model_sites.values() if _may_be_enumerated(s)]
+        unseen = [s for s in self.model_sites.values() if may_be_enumerated(s)]
         sites = self.model_sites if unseen else self.observed
-        terms = {name: _log_prob(site) for name, site in sites.items()}
-        total = [t for n, t in terms.items() if n in self.observed and not _is_enumerated(t)]
-        return self._sum(total + _summed_out(list(terms.values())))
+        terms = {name: log_prob_of(site) for name, site in sites.items()}
+        total = [t for n, t in terms.items() if n in self.observed and not is_enumerated(t)]
+        return self._sum(total + summed_out(list(terms.values())))
 
     @cached_property
     def log_q(self) -> Tensor:
         """log q(z_k | x), (K, B); 0 where the guide is empty."""
-        return self._sum([_log_prob(site) for site in self.guide_sites.values()])
+        return self._sum([log_prob_of(site) for site in self.guide_sites.values()])
 
     @cached_property
     def log_q_stopped(self) -> Tensor:
@@ -106,7 +101,7 @@ class Particles:
 
         The guide is run once more for it, so it must be a function of its input: no dropout.
         """
-        return self._sum([_log_prob(site) for site in self._guide_again().values()])
+        return self._sum([log_prob_of(site) for site in self._guide_again().values()])
 
     @cached_property
     def kl(self) -> Tensor:
@@ -147,12 +142,12 @@ class Particles:
         try:
             kl = kl_divergence(q["fn"], p["fn"])
         except NotImplementedError:
-            return _log_prob(q) - _log_prob(p)
+            return log_prob_of(q) - log_prob_of(p)
         return scale_and_mask(kl, 1.0, q["mask"])
 
     def _sum(self, terms: list[Tensor]) -> Tensor:
         """Sum of log densities, broadcast to (K, B)."""
-        return _total(terms, self._zero, self.shape)
+        return joint_of(terms, self._zero, self.shape)
 
 
 def checked_count(num_particles: object) -> int:
@@ -179,13 +174,6 @@ def effective_sample_size(log_weights: Tensor) -> Tensor:
     """(Σ w)² / Σ w² of log-weights (K, B): (B,), between 1 and K."""
     relative = (log_weights - log_weights.amax(0)).exp()
     return relative.sum(0).square() / relative.square().sum(0)
-
-
-def numbers_per_particle(pair: Pair) -> int:
-    """Numbers of which one datum is decoded, times the values of enumerated sites."""
-    values = [site.num_values for site in pair.latent_sites.values() if site.num_values]
-    decoded = pair.likelihood.num_parameters * math.prod(pair.data_shape)
-    return decoded * math.prod(values)
 
 
 def particles(
@@ -268,87 +256,22 @@ def draw(
     """:func:`particles` of a model and a guide."""
     num_particles = checked_count(num_particles)
     conditions = {"y": y, "mask": mask}
-    plate = pyro.plate("_particles", num_particles, dim=_PARTICLE_DIM, device=x.device)
+    plate = particle_plate(num_particles, device=x.device)
     with plate, nullcontext() if reparameterised else _Constant():
         drawn = poutine.trace(guide).get_trace(x, **conditions)
-    guide_sites = _sites(drawn)
+    guide_sites = density_sites(drawn)
     for site in guide_sites.values():  # a tensor of its own: its gradient is not the guide's inside
         site["value"] = site["value"].view_as(site["value"])
-    with plate, poutine.enum(first_available_dim=_ENUMERATION_DIM):
+    with plate, enumeration():
         weighed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(x, **conditions)
 
     def guide_again() -> dict[str, Site]:
         with plate:
             replayed = poutine.replay(_with_fixed_parameters(guide), trace=drawn)
-            return _sites(poutine.trace(replayed).get_trace(x, **conditions))
+            return density_sites(poutine.trace(replayed).get_trace(x, **conditions))
 
     shape = (num_particles, x.shape[0])
-    return Particles(shape, guide_sites, _sites(weighed), x.new_zeros(()), guide_again)
-
-
-def weigh(
-    model: Callable[..., Any],
-    x: Tensor,
-    latents: Mapping[str, Tensor],
-    *,
-    mask: Tensor | None = None,
-    y: Tensor | None = None,
-) -> Particles:
-    """:func:`particles` at given values of the continuous latents; log q is 0.
-
-    Parameters
-    ----------
-    model, x, mask, y
-        As for :func:`particles`.
-    latents
-        Values by site, (K, B, \\*event_shape). Discrete sites that are not among them are summed
-        out. Gradients flow to the values.
-    """
-    (first, *_) = latents.values()
-    given = _Given(latents)
-    return draw(model, given, x, num_particles=len(first), mask=mask, y=y)
-
-
-def log_density(
-    guide: Callable[..., Any],
-    x: Tensor,
-    latents: Mapping[str, Tensor],
-    *,
-    mask: Tensor | None = None,
-    y: Tensor | None = None,
-) -> Tensor:
-    """log q(z | x) of a guide at given values, (K, B), its enumerated sites summed out.
-
-    Parameters
-    ----------
-    guide
-        A guide with a density, called like the model.
-    x, latents, mask, y
-        As for :func:`weigh`.
-    """
-    (first, *_) = latents.values()
-    plate = pyro.plate("_particles", len(first), dim=_PARTICLE_DIM, device=x.device)
-    # where Pyro's AutoNormal has its density: the real line is transformed to itself
-    unconstrained = {f"{name}_unconstrained": value for name, value in latents.items()}
-    with plate:
-        given = poutine.trace(_Given({**unconstrained, **latents})).get_trace(x)
-    with plate, poutine.enum(first_available_dim=_ENUMERATION_DIM):
-        replayed = poutine.trace(poutine.replay(guide, trace=given)).get_trace(x, y=y, mask=mask)
-    terms = [_log_prob(site) for site in _sites(replayed).values()]
-    plain = [term for term in terms if not _is_enumerated(term)]
-    return _total(plain + _summed_out(terms), first.new_zeros(()), (len(first), len(x)))
-
-
-@dataclass(frozen=True)
-class _Given:
-    """A guide that is certain of the latents."""
-
-    latents: Mapping[str, Tensor]
-
-    def __call__(self, x: Tensor, **_: Any) -> None:
-        with pyro.plate(DATA_PLATE, len(x), dim=-1, device=x.device):
-            for name, value in self.latents.items():
-                pyro.sample(name, Delta(value, event_dim=value.dim() - 2))
+    return Particles(shape, guide_sites, density_sites(weighed), x.new_zeros(()), guide_again)
 
 
 def _model_and_guide(
@@ -376,51 +299,3 @@ def _with_fixed_parameters(guide: Callable[..., Any]) -> Callable[..., Any]:
         )
     fixed = {name: p.detach() for name, p in guide.named_parameters()}
     return lambda *args, **kwargs: functional_call(guide, fixed, args, kwargs)
-
-
-def _sites(trace: poutine.Trace) -> dict[str, Site]:
-    """Sample sites with a density; every one must lie inside the data plate."""
-    sites = {}
-    for name, site in trace.nodes.items():
-        if site["type"] != "sample" or site_is_subsample(site):
-            continue
-        if site["infer"].get("_deterministic"):
-            continue
-        if all(frame.name != DATA_PLATE for frame in site["cond_indep_stack"]):
-            raise UsageError(
-                f"site {name!r} is outside the plate {DATA_PLATE!r}, so no weight per "
-                f"datum exists; sample it inside pyro.plate({DATA_PLATE!r}, len(x), dim=-1)"
-            )
-        sites[name] = site
-    return sites
-
-
-def _log_prob(site: Site) -> Tensor:
-    """log density of a site, (…, K, B): masked, not scaled."""
-    fn: TorchDistribution = site["fn"]
-    log_prob: Tensor = scale_and_mask(fn.log_prob(site["value"]), 1.0, site["mask"])
-    return log_prob
-
-
-def _may_be_enumerated(site: Site) -> bool:
-    return not site["is_observed"] and site["infer"].get("enumerate") == "parallel"
-
-
-def _is_enumerated(log_prob: Tensor) -> bool:
-    """Whether a log density varies along a dimension left of the particles'."""
-    return log_prob.dim() > 2 and math.prod(log_prob.shape[:-2]) > 1
-
-
-def _summed_out(terms: list[Tensor]) -> list[Tensor]:
-    """log Σ over the enumerated sites of the terms that depend on them: one term, or none."""
-    enumerated = [term for term in terms if _is_enumerated(term)]
-    if not enumerated:
-        return []
-    joint = sum(enumerated[1:], enumerated[0])
-    return [joint.logsumexp(tuple(range(joint.dim() - 2)))]
-
-
-def _total(terms: list[Tensor], zero: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Sum of log densities, broadcast to (K, B)."""
-    total = sum(terms[1:], terms[0]) if terms else zero
-    return total.reshape(total.shape[-2:]).expand(shape)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inference.particles import MAX_ELEMENTS, effective_sample_size, log_mean_exp
+from inference.chunks import MAX_ELEMENTS
+from inference.particles import effective_sample_size, log_mean_exp
 from inference.posterior.target import At, Target
 from inference.posterior.transition import transition
 from inference.undisturbed import stream, undisturbed

@@ -17,8 +17,9 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
-from inference.particles import MAX_ELEMENTS, log_mean_exp
+from inference.particles import log_mean_exp
 from inference.posterior.target import Target, condition
 from inference.posterior.transition import transition
 from inference.undisturbed import stream, undisturbed

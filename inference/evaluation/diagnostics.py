@@ -11,16 +11,10 @@ from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 from tqdm import tqdm
 
+from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
-from inference.particles import (
-    MAX_ELEMENTS,
-    Particles,
-    checked_count,
-    draw,
-    effective_sample_size,
-    numbers_per_particle,
-)
+from inference.particles import Particles, checked_count, draw, effective_sample_size
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
 
@@ -172,7 +166,7 @@ def diagnose(
         raise UsageError(f"the {split} split of {data.name} is empty")
     x = prepared.x.to(first.device, first.dtype)
     y = None if prepared.y is None else prepared.y.to(first.device)
-    chunk = max(1, max_elements // (numbers_per_particle(pair) * num_particles))
+    chunk = chunk_size(pair, each=num_particles, max_elements=max_elements)
     sizes: list[Tensor] = []
     k_hats: list[Tensor] = []
     moments: list[_Moments] = []
@@ -212,7 +206,7 @@ def _weigh(
     pair: Pair, x: Tensor, y: Tensor | None, num_particles: int, max_elements: int
 ) -> tuple[Tensor, _Moments]:
     """log w, (K, B), and the moments of q, in chunks over particles."""
-    chunk = max(1, max_elements // (numbers_per_particle(pair) * len(x)))
+    chunk = chunk_size(pair, each=len(x), max_elements=max_elements)
     log_w, sums = [], []
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)

@@ -11,7 +11,8 @@ import pyro
 import torch
 from torch import Tensor
 
-from inference.particles import MAX_ELEMENTS, checked_count, numbers_per_particle, particles
+from inference.chunks import MAX_ELEMENTS, chunk_size, numbers_per_particle
+from inference.particles import checked_count, particles
 from pyro_models import Pair
 from pyro_models.pair import Exact, pixel_mask
 
@@ -167,7 +168,7 @@ def exact_log_prob(
     """log p(x_seen) of a pair that knows it, (B,), nats, in chunks over data."""
     assert isinstance(pair, Pair)
     mask = pixel_mask(mask, pair.data_shape, x)
-    chunk = max(1, max_elements // numbers_per_particle(pair))
+    chunk = chunk_size(pair, each=1, max_elements=max_elements)
     parts = []
     for i in range(0, len(x), chunk):
         rows = slice(i, i + chunk)

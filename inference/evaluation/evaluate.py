@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.accuracy import accuracy
 from inference.evaluation.estimates import exact_log_prob, log_weights
 from inference.evaluation.scores import (
@@ -22,7 +23,7 @@ from inference.evaluation.scores import (
     to_bits_per_dimension,
 )
 from inference.learning.settings import check_pair_fits_data, check_seed
-from inference.particles import MAX_ELEMENTS, checked_count
+from inference.particles import checked_count
 from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import anneal
 from inference.evaluation.estimates import exact_log_prob, log_weights
 from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.scores import Kind
 from inference.learning.settings import check_seed
-from inference.particles import MAX_ELEMENTS
 from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
 from inference.undisturbed import stream, undisturbed

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inference.particles import MAX_ELEMENTS
+from inference.chunks import MAX_ELEMENTS
 from inference.posterior.target import Target
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError

@@ -19,14 +19,9 @@ from pyro.infer.elbo import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from inference.chunks import chunk_size
 from inference.learning.bounds import BOUNDS, Bound
-from inference.particles import (
-    MAX_ELEMENTS,
-    Particles,
-    checked_count,
-    draw,
-    numbers_per_particle,
-)
+from inference.particles import Particles, checked_count, draw
 from pyro_models import Pair, UsageError
 
 __all__ = ["OBJECTIVES", "Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
@@ -218,7 +213,7 @@ class OfParticles(Objective):
     @torch.no_grad()
     def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
         """Of every datum."""
-        most = MAX_ELEMENTS // (numbers_per_particle(self.pair) * self.num_particles)
+        most = chunk_size(self.pair, each=self.num_particles)
         chunk = max(1, min(batch_size // self.num_particles, most))
         parts = []
         for i in range(0, len(x), chunk):

@@ -12,8 +12,8 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.learning.settings import check_seed
-from inference.particles import MAX_ELEMENTS, numbers_per_particle
 from inference.posterior.generation import labels_for
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
@@ -179,7 +179,7 @@ def complete(
     seen = seen.expand(x.shape)
     x = fill_unseen(x, seen)
     at_once = max(num_samples, num_latents)
-    chunk = max(1, max_elements // (numbers_per_particle(pair) * at_once))
+    chunk = chunk_size(pair, each=at_once, max_elements=max_elements)
     parts = []
     with undisturbed(pair, seed=stream(seed, "completion")):
         for i in range(0, len(x), chunk):

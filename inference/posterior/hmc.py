@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from inference.particles import MAX_ELEMENTS
+from inference.chunks import MAX_ELEMENTS
 from inference.posterior.target import Target
 from inference.posterior.transition import Transition, transition
 from inference.undisturbed import stream, undisturbed

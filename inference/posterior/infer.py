@@ -13,8 +13,8 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.learning.settings import check_seed
-from inference.particles import MAX_ELEMENTS, numbers_per_particle
 from inference.posterior.given import Given, frozen, given
 from inference.posterior.guides import Family, guide_family
 from inference.posterior.guides.rows import detached, is_per_datum, per_datum_size, with_rows
@@ -128,7 +128,7 @@ def infer(
     )
     check_seed(seed)
     began = time.perf_counter()
-    chunk = max(1, max_elements // (numbers_per_particle(pair) * num_particles))
+    chunk = chunk_size(pair, each=num_particles, max_elements=max_elements)
     with evaluating(pair), frozen(pair), seeded(stream(seed, "infer"), device_of(pair)):
         images = given(pair, x, mask=mask, y=y)
         if family.fitted:

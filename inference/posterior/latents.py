@@ -11,7 +11,7 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 
-from inference.particles import log_density as density_of
+from inference.densities import log_density as density_of
 from inference.posterior.given import Given
 from pyro_models import UsageError
 

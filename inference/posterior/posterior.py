@@ -11,15 +11,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.pareto import pareto_k_hat
-from inference.particles import (
-    MAX_ELEMENTS,
-    Particles,
-    draw,
-    effective_sample_size,
-    log_mean_exp,
-    numbers_per_particle,
-)
+from inference.particles import Particles, draw, effective_sample_size, log_mean_exp
 from inference.posterior.given import Given
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.rows import with_rows
@@ -339,7 +333,7 @@ class Posterior:
 
     def _chunks(self, num_particles: int) -> Iterator[Posterior]:
         """Parts of the images whose reconstructions fit into memory."""
-        chunk = max(1, self.max_elements // (numbers_per_particle(self.pair) * num_particles))
+        chunk = chunk_size(self.pair, each=num_particles, max_elements=self.max_elements)
         if chunk >= len(self):
             yield self
             return
@@ -347,7 +341,7 @@ class Posterior:
             yield self.select(slice(i, i + chunk))
 
     def _log_weights(self, num_particles: int) -> Tensor:
-        chunk = max(1, self.max_elements // (numbers_per_particle(self.pair) * len(self)))
+        chunk = chunk_size(self.pair, each=len(self), max_elements=self.max_elements)
         counts = [min(chunk, num_particles - i) for i in range(0, num_particles, chunk)]
         return torch.cat([self._draw(count).log_weight for count in counts])
 
@@ -364,7 +358,7 @@ class Posterior:
     def _pieces(self, n: int, seed: int) -> Iterator[tuple[dict[str, Tensor], int]]:
         """n draws of the latents, a few at a time, and the number of the piece."""
         draws = self.sample(n, seed=seed)
-        step = max(1, self.max_elements // (numbers_per_particle(self.pair) * len(self)))
+        step = chunk_size(self.pair, each=len(self), max_elements=self.max_elements)
         for i in range(0, n, step):
             yield {name: values[i : i + step] for name, values in draws.items()}, i
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from inference.particles import numbers_per_particle, weigh
+from inference.chunks import chunk_size
+from inference.densities import weigh
 from inference.posterior.given import Given, Moments
 from inference.undisturbed import stream
 from pyro_models import UsageError
@@ -53,7 +54,7 @@ def begun(given: Given, *, starts: int, seed: int, max_elements: int) -> Given:
         for name, m in given.prior.items()
     }
     rows = torch.arange(len(given), device=given.x.device)
-    at_once = max(1, max_elements // (numbers_per_particle(given.pair) * len(given)))
+    at_once = chunk_size(given.pair, each=len(given), max_elements=max_elements)
     for i in range(0, starts, at_once):
         tried = {
             name: m.mean + m.scale * noise[name][i : i + at_once] for name, m in given.prior.items()

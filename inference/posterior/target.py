@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from inference.chunks import numbers_per_particle
+from inference.densities import log_density, weigh
 from inference.learning.capture import leave_out_what_does_nothing
-from inference.particles import log_density, numbers_per_particle, weigh
 from inference.undisturbed import device_of, evaluating
 from pyro_models import Pair, UsageError
 from pyro_models.pair import Classifies, ConditionsOnPixels, pixel_mask

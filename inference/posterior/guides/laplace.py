@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from inference.particles import weigh
+from inference.densities import weigh
 from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.full_covariance import FullCovarianceGuide, side_by_side

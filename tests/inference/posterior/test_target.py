@@ -11,7 +11,8 @@ from pyro.infer.autoguide import AutoNormal
 from torch import nn
 from torch.fx import GraphModule
 
-from inference.particles import log_density, particles
+from inference.densities import log_density
+from inference.particles import particles
 from inference.posterior import condition
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
 from pyro_models.hierarchical import TwoLayerVAE

@@ -1,0 +1,107 @@
+"""What model and guide think of latents that are given: log p(x, z) and log q(z | x) at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+from pyro import poutine
+from pyro.distributions import Delta
+from torch import Tensor
+
+from inference.particles import Particles, draw
+from inference.sites import (
+    density_sites,
+    enumeration,
+    is_enumerated,
+    joint_of,
+    log_prob_of,
+    particle_plate,
+    summed_out,
+)
+from pyro_models.pair import DATA_PLATE
+
+__all__ = ["log_density", "weigh"]
+
+
+def weigh(
+    model: Callable[..., Any],
+    x: Tensor,
+    latents: Mapping[str, Tensor],
+    *,
+    mask: Tensor | None = None,
+    y: Tensor | None = None,
+) -> Particles:
+    """The particles of given values of the continuous latents; log q is 0.
+
+    Parameters
+    ----------
+    model, x, mask, y
+        As for :func:`inference.particles.particles`.
+    latents
+        Values by site, (K, B, \\*event_shape). Discrete sites that are not among them are summed
+        out. Gradients flow to the values.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pyro_models import PPCA
+    >>> at = weigh(PPCA((5,), latent_dim=2).model, torch.zeros(3, 5), {"z": torch.zeros(4, 3, 2)})
+    >>> at.log_prior.shape, float(at.log_q.abs().max())
+    (torch.Size([4, 3]), 0.0)
+    """
+    (first, *_) = latents.values()
+    given = _Given(latents)
+    return draw(model, given, x, num_particles=len(first), mask=mask, y=y)
+
+
+def log_density(
+    guide: Callable[..., Any],
+    x: Tensor,
+    latents: Mapping[str, Tensor],
+    *,
+    mask: Tensor | None = None,
+    y: Tensor | None = None,
+) -> Tensor:
+    """log q(z | x) of a guide at given values, (K, B), its enumerated sites summed out.
+
+    Parameters
+    ----------
+    guide
+        A guide with a density, called like the model.
+    x, latents, mask, y
+        As for :func:`weigh`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pyro_models import PPCA
+    >>> ppca = PPCA((5,), latent_dim=2)
+    >>> log_density(ppca.guide, torch.zeros(3, 5), {"z": torch.zeros(4, 3, 2)}).shape
+    torch.Size([4, 3])
+    """
+    (first, *_) = latents.values()
+    plate = particle_plate(len(first), device=x.device)
+    # where Pyro's AutoNormal has its density: the real line is transformed to itself
+    unconstrained = {f"{name}_unconstrained": value for name, value in latents.items()}
+    with plate:
+        given = poutine.trace(_Given({**unconstrained, **latents})).get_trace(x)
+    with plate, enumeration():
+        replayed = poutine.trace(poutine.replay(guide, trace=given)).get_trace(x, y=y, mask=mask)
+    terms = [log_prob_of(site) for site in density_sites(replayed).values()]
+    plain = [term for term in terms if not is_enumerated(term)]
+    return joint_of(plain + summed_out(terms), first.new_zeros(()), (len(first), len(x)))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A guide that is certain of the latents."""
+
+    latents: Mapping[str, Tensor]
+
+    def __call__(self, x: Tensor, **_: Any) -> None:
+        with pyro.plate(DATA_PLATE, len(x), dim=-1, device=x.device):
+            for name, value in self.latents.items():
+                pyro.sample(name, Delta(value, event_dim=value.dim() - 2))

@@ -1,0 +1,94 @@
+"""The sites of a trace as log densities, per particle and datum; enumerated ones are summed out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.enum_messenger import EnumMessenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from pyro_models import UsageError
+from pyro_models.pair import DATA_PLATE
+
+__all__ = [
+    "Site",
+    "density_sites",
+    "enumeration",
+    "is_enumerated",
+    "joint_of",
+    "log_prob_of",
+    "may_be_enumerated",
+    "particle_plate",
+    "summed_out",
+]
+
+_PARTICLE_DIM = -2
+_ENUMERATION_DIM = -3
+
+Site = dict[str, Any]
+
+
+def particle_plate(num_particles: int, *, device: torch.device) -> pyro.plate:
+    """The plate over K particles, left of that over data."""
+    return pyro.plate("_particles", num_particles, dim=_PARTICLE_DIM, device=device)
+
+
+def enumeration() -> EnumMessenger:
+    """Runs a model with its enumerated sites in dimensions left of the particles'."""
+    return poutine.enum(first_available_dim=_ENUMERATION_DIM)
+
+
+def density_sites(trace: poutine.Trace) -> dict[str, Site]:
+    """Sample sites with a density; every one must lie inside the data plate."""
+    sites = {}
+    for name, site in trace.nodes.items():
+        if site["type"] != "sample" or site_is_subsample(site):
+            continue
+        if site["infer"].get("_deterministic"):
+            continue
+        if all(frame.name != DATA_PLATE for frame in site["cond_indep_stack"]):
+            raise UsageError(
+                f"site {name!r} is outside the plate {DATA_PLATE!r}, so no weight per "
+                f"datum exists; sample it inside pyro.plate({DATA_PLATE!r}, len(x), dim=-1)"
+            )
+        sites[name] = site
+    return sites
+
+
+def log_prob_of(site: Site) -> Tensor:
+    """log density of a site, (…, K, B): masked, not scaled."""
+    fn: TorchDistribution = site["fn"]
+    log_prob: Tensor = scale_and_mask(fn.log_prob(site["value"]), 1.0, site["mask"])
+    return log_prob
+
+
+def may_be_enumerated(site: Site) -> bool:
+    """Whether a latent site is marked to be summed out, if the guide does not sample it."""
+    return not site["is_observed"] and site["infer"].get("enumerate") == "parallel"
+
+
+def is_enumerated(log_prob: Tensor) -> bool:
+    """Whether a log density varies along a dimension left of the particles'."""
+    return log_prob.dim() > 2 and math.prod(log_prob.shape[:-2]) > 1
+
+
+def summed_out(terms: list[Tensor]) -> list[Tensor]:
+    """log Σ over the enumerated sites of the terms that depend on them: one term, or none."""
+    enumerated = [term for term in terms if is_enumerated(term)]
+    if not enumerated:
+        return []
+    joint = sum(enumerated[1:], enumerated[0])
+    return [joint.logsumexp(tuple(range(joint.dim() - 2)))]
+
+
+def joint_of(terms: list[Tensor], zero: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Sum of log densities, broadcast to (K, B)."""
+    total = sum(terms[1:], terms[0]) if terms else zero
+    return total.reshape(total.shape[-2:]).expand(shape)
