@@ -7,10 +7,9 @@ from typing import Literal
 from inference import figures
 from inference.commands.files import free_path, open_run, save_figure
 from inference.evaluation import GuideComparison, compare_guides
+from inference.evaluation.judged import check_limit, judged_split
 from inference.learning.files import write_atomically
-from inference.learning.settings import check_pair_fits_data
 from inference.posterior.guides import guide_family
-from pyro_models import UsageError
 from pyro_models.masks import mask_name, seen_pixels
 from pyro_models.pair import Classifies
 
@@ -63,15 +62,11 @@ def guides(
     """
     names = ("guides.csv", "guides.md", "guides.png")
     targets = [free_path(f"{out}/{name}", force=force) for name in names] if out else []
-    if limit < 1:
-        raise UsageError(f"limit must be at least 1; got {limit}")
+    check_limit(limit)
     for name in (*guides, *([] if start is None else [start])):
         guide_family(name)
     pair, images, _ = open_run(run, data)
-    check_pair_fits_data(pair, images, splits=[split], seed=seed)
-    prepared = images.prepared(split, seed=seed, limit=limit)
-    if not len(prepared):
-        raise UsageError(f"the {split} split of {images.name} is empty")
+    prepared = judged_split(pair, images, split=split, limit=limit, seed=seed)
     needs_labels = pair.num_classes is not None and not isinstance(pair, Classifies)
     seen = None
     if mask is not None:

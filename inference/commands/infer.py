@@ -9,6 +9,7 @@ import numpy as np
 
 from inference import figures
 from inference.commands.files import free_figure_path, free_path, open_run, save_figure
+from inference.evaluation.judged import check_limit
 from inference.learning.files import write_atomically
 from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.posterior import Plateau, Posterior
@@ -64,8 +65,7 @@ def infer(
         progress: Show a progress bar.
     """
     check_seed(seed)
-    if limit < 1:
-        raise UsageError(f"limit must be at least 1; got {limit}")
+    check_limit(limit)
     target = free_path(out, force=force)
     if target is not None and target.suffix != ".npz":
         raise UsageError(f"out must end in .npz; got {out}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from inference.evaluation.evaluate import Evaluation, measure_of, preparation_of
 from inference.evaluation.evidence import Evidence, evidence
+from inference.evaluation.judged import check_limit
 from inference.evaluation.scores import NATS, SQUARED_ERROR, Kind, Score
 from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.posterior.completion import Completion, complete
@@ -183,8 +184,7 @@ def evaluate_completion(
     exact
     """
     check_seed(seed)
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit must be at least 1; got {limit}")
+    check_limit(limit)
     if isinstance(pair, Tensor) and tuple(pair.shape) != data.data_shape:
         raise UsageError(f"an image of shape {tuple(pair.shape)} does not fit {data.data_shape}")
     if not isinstance(pair, Tensor):

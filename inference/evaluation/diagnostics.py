@@ -8,15 +8,15 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, kl_divergence
 from tqdm import tqdm
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
-from inference.learning.settings import check_pair_fits_data, check_seed
+from inference.evaluation.judged import judged_split
+from inference.evaluation.latent_moments import LatentMoments, weighed_with_moments
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
-from inference.particles import Particles, checked_count, draw, effective_sample_size
+from inference.particles import checked_count, effective_sample_size
 from inference.undisturbed import stream, undisturbed
-from pyro_models import ImageData, Pair, UsageError
+from pyro_models import ImageData, Pair
 
 __all__ = ["ACTIVE", "RELIABLE", "Diagnostics", "diagnose", "pareto_k_hat"]
 
@@ -155,21 +155,13 @@ def diagnose(
     >>> diagnose(ppca, data, num_particles=50, limit=20).active_units  # exact guide
     5
     """
-    check_pair_fits_data(pair, data, splits=[split], seed=seed)
-    check_seed(seed)
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit must be at least 1; got {limit}")
     num_particles = checked_count(num_particles)
-    first = next(pair.parameters())
-    prepared = data.prepared(split, seed=seed, limit=limit)
-    if not len(prepared):
-        raise UsageError(f"the {split} split of {data.name} is empty")
-    x = prepared.x.to(first.device, first.dtype)
-    y = None if prepared.y is None else prepared.y.to(first.device)
+    judged = judged_split(pair, data, split=split, limit=limit, seed=seed)
+    x, y = judged.x, judged.y
     chunk = chunk_size(pair, each=num_particles, max_elements=max_elements)
     sizes: list[Tensor] = []
     k_hats: list[Tensor] = []
-    moments: list[_Moments] = []
+    moments: list[LatentMoments] = []
     with (
         undisturbed(pair, seed=stream(seed, "particles")),
         tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
@@ -177,7 +169,9 @@ def diagnose(
         for i in range(0, len(x), chunk):
             rows = slice(i, i + chunk)
             labels = None if y is None else y[rows]
-            log_w, of_rows = _weigh(pair, x[rows], labels, num_particles, max_elements)
+            log_w, of_rows = weighed_with_moments(
+                pair, x[rows], num_particles=num_particles, max_elements=max_elements, y=labels
+            )
             sizes.append(effective_sample_size(log_w).cpu())
             k_hats.append(pareto_k_hat(log_w).cpu())
             moments.append(of_rows)
@@ -200,97 +194,3 @@ def diagnose(
 
 def _finite(values: Tensor) -> list[float | None]:
     return [v if math.isfinite(v) else None for v in values.tolist()]
-
-
-def _weigh(
-    pair: Pair, x: Tensor, y: Tensor | None, num_particles: int, max_elements: int
-) -> tuple[Tensor, _Moments]:
-    """log w, (K, B), and the moments of q, in chunks over particles."""
-    chunk = chunk_size(pair, each=len(x), max_elements=max_elements)
-    log_w, sums = [], []
-    for i in range(0, num_particles, chunk):
-        count = min(chunk, num_particles - i)
-        drawn = draw(pair.model, pair.guide, x, num_particles=count, y=y)
-        log_w.append(drawn.log_weight)
-        sums.append(_sums(drawn))
-    kls = [s.kl for s in sums if s.kl is not None]
-    mean = torch.stack([s.mean for s in sums]).sum(0) / num_particles
-    square = torch.stack([s.square for s in sums]).sum(0) / num_particles
-    variance = torch.stack([s.variance for s in sums]).sum(0) / num_particles
-    # what the latents above move the mean of those below: 0 where one site is all there is
-    moved = (square - mean.square()).clamp_min(0) / max(1, num_particles - 1)
-    return torch.cat(log_w), _Moments(
-        mean=mean,
-        noise=moved,
-        variance=variance + moved * num_particles,
-        kl=torch.stack(kls).sum(0) / num_particles if len(kls) == len(sums) else None,
-    )
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """Of q(z | x) over all continuous sites, (B, d).
-
-    Attributes
-    ----------
-    mean, variance
-        E[z | x] and Var[z | x].
-    noise
-        Squared standard error of the mean.
-    kl
-        By dimension, if q factorises.
-    """
-
-    mean: Tensor
-    noise: Tensor
-    variance: Tensor
-    kl: Tensor | None
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Over particles, (B, d): of mean, squared mean and variance given the sites above, and KL."""
-
-    mean: Tensor
-    square: Tensor
-    variance: Tensor
-    kl: Tensor | None
-
-
-def _sums(drawn: Particles) -> _Sums:
-    sites = {
-        name: site
-        for name, site in drawn.guide_sites.items()
-        if not site["fn"].has_enumerate_support
-    }
-    if not sites:
-        raise UsageError(
-            "there is no continuous latent that the guide samples: nothing to diagnose"
-        )
-    means = torch.cat([s["fn"].mean.double().flatten(2) for s in sites.values()], -1)
-    variances = torch.cat([s["fn"].variance.double().flatten(2) for s in sites.values()], -1)
-    kls = [_kl_by_dimension(drawn, name) for name in sites]
-    known = [kl for kl in kls if kl is not None]
-    return _Sums(
-        mean=means.sum(0),
-        square=means.square().sum(0),
-        variance=variances.sum(0),
-        kl=torch.cat(known, -1).sum(0) if len(known) == len(kls) else None,
-    )
-
-
-def _kl_by_dimension(drawn: Particles, name: str) -> Tensor | None:
-    """KL of one site given those above it, (K, B, d), if it factorises.
-
-    Sampled, log q(z_d) − log p(z_d), where the guide goes in another order than the model: a
-    conditional KL is then no term of the joint one, and these still add up to it.
-    """
-    q, p = drawn.guide_sites[name]["fn"], drawn.model_sites[name]["fn"]
-    if not (isinstance(q, Independent) and isinstance(p, Independent)):
-        return None
-    if [n for n in drawn.model_sites if n not in drawn.observed] == list(drawn.guide_sites):
-        kl = kl_divergence(q.base_dist, p.base_dist)
-    else:
-        z = drawn.guide_sites[name]["value"]
-        kl = q.base_dist.log_prob(z) - p.base_dist.log_prob(z)
-    return kl.double().flatten(2)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.accuracy import accuracy
 from inference.evaluation.estimates import exact_log_prob, log_weights
+from inference.evaluation.judged import judged_split
 from inference.evaluation.scores import (
     NATS,
     SQUARED_ERROR,
@@ -22,7 +23,6 @@ from inference.evaluation.scores import (
     Score,
     to_bits_per_dimension,
 )
-from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.particles import checked_count
 from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
@@ -149,17 +149,9 @@ def evaluate(
     >>> evaluate(ppca, data, num_particles=10).scores["log_likelihood"].kind
     'exact'
     """
-    check_pair_fits_data(pair, data, splits=[split], seed=seed)
-    check_seed(seed)
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit must be at least 1; got {limit}")
     num_particles = checked_count(num_particles)
-    first = next(pair.parameters())
-    prepared = data.prepared(split, seed=seed, limit=limit)
-    if not len(prepared):
-        raise UsageError(f"the {split} split of {data.name} is empty")
-    x = prepared.x.to(first.device, first.dtype)
-    y = None if prepared.y is None else prepared.y.to(first.device)
+    judged = judged_split(pair, data, split=split, limit=limit, seed=seed)
+    x, y = judged.x, judged.y
     infers = isinstance(pair, Classifies)
     if with_labels and (not infers or y is None or bool((y < 0).any())):
         raise UsageError("with_labels is for a pair that infers labels, and data that have them")
@@ -221,7 +213,7 @@ def evaluate(
         )
     for quantity, values in errors.items():
         scores[quantity] = describe.squared_error(quantity, values)
-    if infers and prepared.y is not None and bool((prepared.y >= 0).any()):
+    if infers and judged.y is not None and bool((judged.y >= 0).any()):
         scores["accuracy"] = accuracy(pair, data, split=split, limit=limit, seed=seed)
     label = name or type(pair).__name__
     return Evaluation(label, scores, absent, {k: v.cpu() for k, v in per_datum.items()})
