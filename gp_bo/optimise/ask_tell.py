@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral, Number
 from pathlib import Path
@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from gp_bo.optimise.acquisition import acquisition_named
-from gp_bo.optimise.designs import DESIGNS, LISTED, all_points, design_points
+from gp_bo.optimise.designs import DESIGNS
 from gp_bo.optimise.fitting import check_gp_options, fit_surrogate
-from gp_bo.optimise.region import Region
+from gp_bo.optimise.proposal import by_acquisition, from_design
 from gp_bo.optimise.space import Point, Space, space_from
-from gp_bo.optimise.state import Evaluation, State, load_state, save_state
+from gp_bo.optimise.state import Evaluation, State, load_state
+from gp_bo.optimise.state_file import StateFile
 from gp_bo.optimise.surrogate import Surrogate
 from inference.learning.settings import check_seed
-from inference.undisturbed import seeded, stream
+from inference.undisturbed import stream
 from pyro_models import UsageError
 from pyro_models.options import check_types
 
@@ -124,8 +125,7 @@ class Optimizer:
             "repeats": repeats,
         }
         self.messages: list[str] = []  # what the inferences of this process did not reach
-        self._path = None if state is None else Path(state)
-        self._written = ""  # what the file held when it was last read or written here
+        self._file = None if state is None else StateFile(state)
         self._state = State(where, maximise, problem, seed, settings)
         self._catch_up()
 
@@ -299,27 +299,15 @@ class Optimizer:
         self._keep()
 
     def _keep(self) -> None:
-        if self._path is not None:
-            save_state(self._state, self._path)
-            self._written = self._state.to_json()
+        if self._file is not None:
+            self._file.write(self._state)
 
     def _catch_up(self) -> bool:
-        """Take over what the file holds, if it is not what was last read or written here."""
-        if self._path is None or not self._path.exists():
+        """Take over what another process has written, if it has; the settings stay as they are."""
+        found = None if self._file is None else self._file.newer_than(self._state)
+        if found is None:
             return False
-        try:
-            if self._path.read_text(encoding="utf-8") == self._written:
-                return False
-        except ValueError:  # no text: load_state says so
-            pass
-        found = load_state(self._path)
-        difference = self._state.differs_from(found)
-        if difference:
-            raise UsageError(
-                f"{self._path} is the state of another problem ({difference}); name another file"
-            )
         self._state = replace(found, settings=self._state.settings)
-        self._written = found.to_json()
         return True
 
     def _batch(self, n: int) -> list[Point]:
@@ -327,65 +315,13 @@ class Optimizer:
         asked: list[Point] = []
         fitted: Surrogate | None = None
         for _ in range(n):
-            point = self._from_design()
+            point = from_design(self._state, initial=self.initial)
             if point is None:
-                if fitted is None:
-                    fitted = self.surrogate()
-                point = self._by_acquisition(fitted)
+                fitted = self.surrogate() if fitted is None else fitted
+                point = by_acquisition(self._state, fitted, self._acquire)
             asked.append(point)
             self._state = self._state.with_asked(point)
         return asked
-
-    def _tried(self) -> list[Point]:
-        return [*(e.point for e in self.evaluations), *self.pending]
-
-    def _from_design(self) -> Point | None:
-        """The next point of the design, or ``None`` once it has given enough values."""
-        state = self._state
-        if len(state.successes) + len(state.pending) >= self.initial and len(state.successes) > 1:
-            return None
-        tried = set(self._tried())
-        design = state.settings["design"]
-        count = state.asked + len(tried) + 1
-        for point in design_points(self.space, count, seed=state.seed, design=design)[
-            state.asked :
-        ]:
-            if point not in tried:
-                return point
-        if len(state.successes) > 1:
-            return None
-        raise UsageError("every point of the space was tried, and fewer than two have a value")
-
-    def _by_acquisition(self, surrogate: Surrogate) -> Point:
-        state = self._state
-        pending = self.space.encode(state.pending)
-        if len(pending):
-            surrogate = surrogate.believing(pending)
-        region = Region(
-            self.space,
-            tried=self.space.encode(self._tried()),
-            best=surrogate.best_points(5),
-            allowed=self._allowed(),
-        )
-        seed = stream(state.seed, f"acquisition {state.asked}")
-        with seeded(seed, torch.device("cpu")):
-            unit = self._acquire(surrogate, region, seed=seed)
-        [point] = self.space.decode(unit[None])
-        return point
-
-    def _allowed(self) -> Tensor | None:
-        """Of a small finite space, the points that may still be asked for; else ``None``."""
-        if self.space.candidates is None and self.space.size > LISTED:
-            return None
-        points = all_points(self.space)
-        avoided: Sequence[Point] = self._tried()
-        if self._state.settings["repeats"]:
-            avoided = [e.point for e in self.evaluations if e.value is None]
-        tried = set(avoided)
-        left = [point for point in points if point not in tried]
-        if not left:
-            raise UsageError("every point of the space was tried")
-        return self.space.encode(left)
 
 
 def _as_value(y: Any) -> tuple[float | None, str]:

@@ -53,7 +53,7 @@ class State:
     seed
         Of the design, the inference and the acquisition.
     settings
-        How the next point is chosen.
+        How the next point is chosen: options of :class:`gp_bo.optimise.Optimizer` by name.
     evaluations
         In the order in which they were told.
     pending
@@ -75,6 +75,11 @@ class State:
     def successes(self) -> tuple[Evaluation, ...]:
         """Evaluations that have a value."""
         return tuple(e for e in self.evaluations if e.value is not None)
+
+    @property
+    def tried(self) -> tuple[Point, ...]:
+        """Points that were evaluated, then those that are pending."""
+        return (*(e.point for e in self.evaluations), *self.pending)
 
     @property
     def best(self) -> Evaluation | None:

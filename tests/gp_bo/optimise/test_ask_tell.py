@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from gp_bo.optimise import Integer, Optimizer, load_state
+from gp_bo.optimise import Integer, Optimizer, ask_tell, load_state
 from pyro_models import UsageError
 
 BOX = [(-1.0, 1.0), (0.0, 2.0)]
@@ -288,11 +288,11 @@ def test_a_batch_that_cannot_be_had_leaves_nothing_pending(monkeypatch):
     assert not optimizer.pending
     assert len(optimizer.ask(2)) == 2
 
-    def interrupted(_):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     other = filled(7, initial=6)
-    monkeypatch.setattr(other, "_by_acquisition", interrupted)
+    monkeypatch.setattr(ask_tell, "by_acquisition", interrupted)
     with pytest.raises(KeyboardInterrupt):
         other.ask()
     assert not other.pending
