@@ -1,0 +1,178 @@
+"""A prior, or a fixed value, that a user gives to a hyper-parameter: checked, and in its shape."""
+
+from __future__ import annotations
+
+import copy
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import biject_to, constraints
+from torch.distributions.transforms import ExpTransform
+
+from gp_bo.kernels import HyperParameter
+from pyro_models import UsageError
+
+__all__ = ["Site", "fixed_value", "site_of"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One unknown: where it stands in u, and its prior with all of its shape in the event.
+
+    Attributes
+    ----------
+    parameter
+        Name, shape and unit.
+    start, stop
+        Its columns in u.
+    prior
+        A Pyro distribution of event shape ``parameter.shape``.
+    transform
+        From u to θ, elementwise.
+    kind
+        ``exp``, ``identity`` or ``other``: which closed form the gradients take.
+    """
+
+    parameter: HyperParameter
+    start: int
+    stop: int
+    prior: Any
+    transform: Any
+    kind: str
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """dθ/du at u, elementwise, in the shape of u."""
+        with torch.enable_grad():
+            at = u.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.transform(at).sum(), at)
+        return slope
+
+
+def fixed_value(h: HyperParameter, value: numbers.Real | Tensor) -> Tensor:
+    """What a hyper-parameter is fixed at, in its shape, float64.
+
+    Raises
+    ------
+    UsageError
+        If the value does not fit the shape, is not finite, or is not positive where it must be.
+    """
+    tensor = torch.as_tensor(value, dtype=torch.float64)
+    try:
+        tensor = tensor.expand(h.shape)
+    except RuntimeError as error:
+        raise UsageError(f"{h.name} has shape {h.shape}; got {tuple(tensor.shape)}") from error
+    if not bool(tensor.isfinite().all()):
+        raise UsageError(f"{h.name} must be finite; got {tensor.tolist()}")
+    may_be_zero = h.name == "noise"  # a function may be without noise
+    if h.positive and not bool((tensor >= 0 if may_be_zero else tensor > 0).all()):
+        least = "at least 0" if may_be_zero else "positive"
+        raise UsageError(f"{h.name} must be {least}; got {tensor.tolist()}")
+    return tensor
+
+
+def site_of(h: HyperParameter, prior: Any, *, start: int, stop: int) -> Site:
+    """A hyper-parameter under a prior, in columns ``start`` to ``stop`` of u.
+
+    Raises
+    ------
+    UsageError
+        If the prior is no distribution of Pyro, is of another shape, improper or discrete, or lies
+        below 0 where the hyper-parameter is positive.
+
+    Examples
+    --------
+    >>> noise = HyperParameter("noise", (), dist.LogNormal(-4.0, 1.0), output_power=2)
+    >>> site_of(noise, dist.HalfNormal(0.1), start=0, stop=1).kind
+    'exp'
+    """
+    prior = _shaped(h, prior)
+    if isinstance(prior, dist.ImproperUniform):
+        raise UsageError(
+            f"the prior of {h.name} is improper and cannot be drawn from: take a wide one instead"
+        )
+    prior = _lenient(prior).to_event(len(prior.batch_shape))
+    support = _support(h, prior)
+    transform = biject_to(support)
+    kind = "other"
+    if support is constraints.real or support is constraints.real_vector:
+        kind = "identity"
+    elif _is_exp(transform):
+        kind, transform = "exp", ExpTransform()
+    return Site(h, start, stop, prior, transform, kind)
+
+
+def _shaped(h: HyperParameter, prior: Any) -> Any:
+    """The prior in float64, expanded to the shape of the hyper-parameter."""
+    if not (isinstance(prior, torch.distributions.Distribution) and hasattr(prior, "to_event")):
+        raise UsageError(
+            f"the prior of {h.name} must be a distribution of pyro.distributions, or a number that "
+            f"fixes it; got {type(prior).__name__}"
+        )
+    prior = _double(prior)
+    try:
+        if not prior.event_shape:
+            prior = prior.expand(h.shape)
+        if prior.batch_shape + prior.event_shape != torch.Size(h.shape):
+            raise ValueError
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"the prior of {h.name} has shape {tuple(prior.batch_shape + prior.event_shape)}, the "
+            f"hyper-parameter {h.shape}"
+        ) from error
+    return prior
+
+
+def _support(h: HyperParameter, prior: Any) -> Any:
+    """Where one value of the prior may lie."""
+    support = prior.support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support.is_discrete:
+        raise UsageError(f"the prior of {h.name} must be continuous")
+    if h.positive and not _above_zero(support):
+        raise UsageError(f"{h.name} is positive, its prior is not: take LogNormal or Gamma, say")
+    return support
+
+
+def _lenient(prior: Any) -> Any:
+    """A copy whose density is 0, rather than an error, where what it is made of has none.
+
+    The support of exp(Uniform(−3, 1)) is said to be all positive numbers.
+    """
+    prior = copy.copy(prior)
+    prior._validate_args = False
+    if hasattr(prior, "base_dist"):
+        prior.base_dist = _lenient(prior.base_dist)
+    return prior
+
+
+def _is_exp(transform: Any) -> bool:
+    """Whether a bijection is exp, in whichever way it is composed."""
+    u = torch.tensor([-2.0, 0.3, 1.5], dtype=torch.float64)
+    try:
+        return bool(torch.allclose(transform(u), u.exp(), rtol=1e-12))
+    except RuntimeError:  # bounds of another shape: no exp
+        return False
+
+
+def _above_zero(support: Any) -> bool:
+    if support is constraints.positive or support is constraints.nonnegative:
+        return True
+    lower = getattr(support, "lower_bound", None)
+    return lower is not None and bool((torch.as_tensor(lower) >= 0).all())
+
+
+def _double(prior: Any) -> Any:
+    """The same distribution in float64, where its parameters say all of it."""
+    found = {n: getattr(prior, n, None) for n in prior.arg_constraints}
+    values = {n: v.double() for n, v in found.items() if isinstance(v, Tensor)}
+    if not values or len(values) < len(found):
+        return prior
+    try:
+        return type(prior)(**values)
+    except (TypeError, ValueError):
+        return prior
