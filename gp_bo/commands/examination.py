@@ -15,7 +15,7 @@ from gp_bo.fit import InferenceWarning
 from gp_bo.fitted import FittedGP
 from gp_bo.optimise.algorithm1 import CHOICES, Algorithm1, algorithm1, exam_grid, success
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
-from inference.commands.files import check_writable, save_figure
+from inference.commands.files import free_folder, save_figure
 from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
@@ -51,12 +51,7 @@ def exam(
         force: Write into a folder that is not empty.
         progress: Show progress bars.
     """
-    folder = Path(out)
-    check_writable(folder)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder")
-    if not force and folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty: replace it with --force, or name another")
+    folder = free_folder(out, force=force)
     if seeds < 1 or turns < 0:
         raise UsageError(f"seeds is 1 or more, turns 0 or more; got {seeds} and {turns}")
     check_seed(seed)

@@ -6,20 +6,21 @@ import inspect
 import json
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from gp_bo.commands.tables import numbers, read_table, write_table
+from gp_bo.commands.tables import Table, numbers, read_table, write_table
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
 from gp_bo.optimise import Optimizer
 from gp_bo.optimise.figures import search_figure
 from gp_bo.optimise.slices import slice_figure
 from gp_bo.storing import load_gp
-from inference.commands.files import check_writable, free_figure_path, free_path, save_figure
+from inference.commands.files import free_figure_path, free_folder, free_path, save_figure
 from inference.learning.files import write_atomically
 from inference.learning.settings import check_seed
 from pyro_models import UsageError
@@ -58,18 +59,9 @@ def fit(
         options: Of the inference, e.g. --options.num_draws 2000 or --options.num_inducing 300.
         force: Replace what is in the folder.
     """
-    folder = Path(out)
-    check_writable(folder)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder")
-    if not force and folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty: replace it with --force, or name another")
+    folder = free_folder(out, force=force)
     table = read_table(data)
-    chosen = [name for name in table.columns if name != target] if inputs is None else inputs
-    if target in chosen or not chosen:
-        raise UsageError(f"inputs are one or more columns other than {target}")
-    if len(set(chosen)) < len(chosen):
-        raise UsageError(f"inputs are different columns; got {', '.join(chosen)}")
+    chosen = _chosen(table, target, inputs)
     y = numbers(table, [target])[:, 0]
     X = numbers(table, chosen)
     with warnings.catch_warnings(record=True) as caught:
@@ -90,12 +82,8 @@ def fit(
     for warning in caught:
         print(f"warning: {warning.message}")
     print(f"{target} from {', '.join(chosen)}: {len(y)} rows, {kernel}, {inference}")
-    for name, draws in fitted.hyperparameters.items():
-        for i, value in enumerate(draws.reshape(len(draws), -1).T):
-            index = f"[{chosen[i]}]" if draws.dim() > 1 else ""
-            low, middle, high = np.quantile(value.numpy(), (0.05, 0.5, 0.95))
-            spread = f" (5 % – 95 %: {low:.3g} – {high:.3g})" if fitted.num_draws > 1 else ""
-            print(f"  {name}{index} {middle:.4g}{spread}")
+    for line in _described(fitted, chosen):
+        print(line)
     print(f"written to {folder}")
 
 
@@ -152,6 +140,26 @@ def plot(
     column = 0 if input_name is None else inputs.index(input_name)
     save_figure(slice_figure(fitted, inputs, target, column=column, seed=seed), path)
     print(f"written to {path}")
+
+
+def _chosen(table: Table, target: str, inputs: list[str] | None) -> list[str]:
+    """The columns to predict from."""
+    chosen = [name for name in table.columns if name != target] if inputs is None else inputs
+    if target in chosen or not chosen:
+        raise UsageError(f"inputs are one or more columns other than {target}")
+    if len(set(chosen)) < len(chosen):
+        raise UsageError(f"inputs are different columns; got {', '.join(chosen)}")
+    return chosen
+
+
+def _described(fitted: FittedGP, inputs: list[str]) -> Iterator[str]:
+    """A line for each hyper-parameter, or for each input that it is of."""
+    for name, draws in fitted.hyperparameters.items():
+        for i, value in enumerate(draws.reshape(len(draws), -1).T):
+            index = f"[{inputs[i]}]" if draws.dim() > 1 else ""
+            low, middle, high = np.quantile(value.numpy(), (0.05, 0.5, 0.95))
+            spread = f" (5 % – 95 %: {low:.3g} – {high:.3g})" if fitted.num_draws > 1 else ""
+            yield f"  {name}{index} {middle:.4g}{spread}"
 
 
 def _checked(options: dict[str, Any] | None) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +9,15 @@ from typing import Any
 
 import yaml
 
-from gp_bo.commands.tables import read_table, write_table
+from gp_bo.commands.tables import write_table
+from gp_bo.commands.told import (
+    cells_of,
+    measured_value,
+    pending_point,
+    point_of,
+    read_results,
+    was_told,
+)
 from gp_bo.functions import function_named
 from gp_bo.optimise import Optimizer
 from gp_bo.optimise import minimize as minimise_function
@@ -157,7 +163,7 @@ def tell(
             grow; with --repeats they count again.
         column: Its column of values.
     """
-    measured = None if value is None else _measured(value)
+    measured = None if value is None else measured_value(value)
     optimizer = Optimizer.resume(state)
     given = [value is not None, failed is not None, data is not None]
     if sum(given) != 1:
@@ -167,7 +173,7 @@ def tell(
             raise UsageError("--data holds the points: leave out --point")
         _tell_table(optimizer, data, column)
     else:
-        where = _pending(optimizer) if point is None else _point(optimizer, _cells(point))
+        where = pending_point(optimizer) if point is None else point_of(optimizer, cells_of(point))
         if failed is not None:
             optimizer.tell_failure(where, failed)
         else:
@@ -176,6 +182,15 @@ def tell(
     print(f"{len(optimizer.evaluations)} evaluations, {len(optimizer.pending)} points pending")
     if best is not None:
         print(f"best value {best.value:.6g} at {optimizer.space.describe_point(best.point)}")
+
+
+def _tell_table(optimizer: Optimizer, path: str, column: str) -> None:
+    """Tell the rows of a table that were not told before."""
+    results = list(zip(*read_results(optimizer, path, column), strict=True))
+    new = [(point, value) for point, value in results if not was_told(optimizer, point, value)]
+    optimizer.tell([point for point, _ in new], [value for _, value in new])
+    if len(new) < len(results):
+        print(f"{len(results) - len(new)} rows were told before")
 
 
 def _warn(messages: Sequence[str]) -> None:
@@ -197,83 +212,3 @@ def _space(text: str) -> Any:
     if not isinstance(given, dict | list):
         raise UsageError('a space is written like "{heat: [20, 80], solvent: [water, oil]}"')
     return given
-
-
-def _pending(optimizer: Optimizer) -> Any:
-    if len(optimizer.pending) != 1:
-        raise UsageError(
-            f"{len(optimizer.pending)} points are pending: say which was tried with --point"
-        )
-    return optimizer.pending[0]
-
-
-def _cells(text: str) -> list[str]:
-    """The cells of one line of CSV, as ask prints it."""
-    rows = list(csv.reader([text], skipinitialspace=True))
-    return [cell.strip() for cell in rows[0]] if rows else []
-
-
-def _point(optimizer: Optimizer, cells: Sequence[str]) -> Any:
-    """The point as it is written; a pending one, if it is that one with fewer digits."""
-    space = optimizer.space
-    point = space.check(cells)
-    written = space.encode([point])
-    for each in optimizer.pending:
-        if (space.encode([each]) - written).abs().max() < ROUNDED:
-            return each
-    return point
-
-
-ROUNDED = 1e-3  # of an input's width: how far a point may be rounded and still be the pending one
-
-
-def _measured(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(
-            f"the value {text!r} is no finite number; an evaluation that failed is told with "
-            "--failed WHY"
-        )
-    return value
-
-
-def _tell_table(optimizer: Optimizer, path: str, column: str) -> None:
-    table = read_table(path)
-    names = optimizer.space.names
-    if column in names:
-        raise UsageError(f"{column} is an input: name the column of values with --column")
-    *inputs, results = table.pick([*names, column])
-    points, values = [], []
-    for line, cell, *row in zip(table.lines, results, *inputs, strict=True):
-        try:
-            points.append(_point(optimizer, row))
-            values.append(_value(cell))
-        except UsageError as error:
-            raise UsageError(f"{path}, row {line}: {error}") from None
-    new = [i for i in range(len(points)) if not _was_told(optimizer, points[i], values[i])]
-    optimizer.tell([points[i] for i in new], [values[i] for i in new])
-    if len(new) < len(points):
-        print(f"{len(points) - len(new)} rows were told before")
-
-
-def _was_told(optimizer: Optimizer, point: Any, value: float) -> bool:
-    """Whether the same result is there already, its point perhaps with more digits."""
-    if optimizer.state.settings["repeats"]:
-        return False
-    space = optimizer.space
-    told = None if math.isnan(value) else value
-    same = [e.point for e in optimizer.evaluations if e.value == told]
-    if not same:
-        return False
-    distance = (space.encode(same) - space.encode([point])).abs().amax(1)
-    return bool(distance.min() < ROUNDED)
-
-
-def _value(cell: str) -> float:
-    try:
-        return float(cell) if cell else math.nan
-    except ValueError:
-        raise UsageError(f"the value {cell!r} is no number") from None

@@ -12,7 +12,14 @@ from inference.learning import Run
 from inference.learning.files import write_atomically
 from pyro_models import ImageData, Pair, UsageError, load_data
 
-__all__ = ["check_writable", "free_figure_path", "free_path", "open_run", "save_figure"]
+__all__ = [
+    "check_writable",
+    "free_figure_path",
+    "free_folder",
+    "free_path",
+    "open_run",
+    "save_figure",
+]
 
 
 def open_run(run: str, data: str | None = None) -> tuple[Pair, ImageData, dict[str, Any]]:
@@ -49,6 +56,23 @@ def free_path(path: str | None, *, force: bool) -> Path | None:
         raise UsageError(f"{target} is already there: replace it with --force, or name another")
     check_writable(target)
     return target
+
+
+def free_folder(path: str, *, force: bool) -> Path:
+    """A folder that may be written to.
+
+    Raises
+    ------
+    UsageError
+        If it is a file, or cannot be made, or holds something and ``force`` is not given.
+    """
+    folder = Path(path)
+    check_writable(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder")
+    if not force and folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty: replace it with --force, or name another")
+    return folder
 
 
 def check_writable(path: Path) -> None:
