@@ -13,102 +13,15 @@ from pyro.distributions import TorchDistribution
 from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
+from pyro_models.linear_gaussian import PPCAModel, normal_from_precision, principal_components
 from pyro_models.pair import LatentSite, data_plate, fill_unseen, pixel_mask, register_with_svi
-from pyro_models.standard_normal import StandardNormal
 
 __all__ = ["PPCA"]
 
 GUIDES = ("exact", "linear")
-
-
-class PPCAModel(nn.Module):
-    """p(x, z) = N(x; W z + μ, σ² I) N(z; 0, I_q)."""
-
-    started: Tensor
-
-    def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
-        super().__init__()
-        dim = math.prod(data_shape)
-        self.data_shape = data_shape
-        self.W = nn.Parameter(torch.randn(dim, latent_dim) * 0.1)
-        self.mu = nn.Parameter(torch.zeros(dim))
-        self.likelihood = Gaussian(data_shape, scale="global", floor=0.0)
-        self.prior = StandardNormal(latent_dim)
-        self.register_buffer("started", torch.tensor(False))
-
-    @property
-    def sigma(self) -> Tensor:
-        """Noise standard deviation σ, a scalar, in units of the data."""
-        return F.softplus(self.likelihood.raw_scale)
-
-    @torch.no_grad()
-    def set_sigma(self, sigma: float) -> None:
-        """Let σ be this value."""
-        # log(expm1(σ)), written so that neither a tiny nor a large σ overflows
-        self.likelihood.raw_scale.fill_(sigma + math.log(-math.expm1(-sigma)))
-
-    def decoder(self, z: Tensor) -> Tensor:
-        """W z + μ, (\\*batch, latent_dim) to (\\*batch, 1, \\*data_shape)."""
-        with torch.autocast(z.device.type, enabled=False):
-            return (F.linear(z, self.W) + self.mu).unflatten(-1, (1, *self.data_shape))
-
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The generative story; labels are ignored."""
-        register_with_svi(self)
-        mask = pixel_mask(mask, self.data_shape, x)
-        with data_plate(x, n, self.mu):
-            z = pyro.sample("z", self.prior())
-            p_x = self.likelihood(self.decoder(z), mask)
-            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
-
-    def posterior(
-        self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Posterior p(z | x_seen) = N(M⁻¹ Wᵀ r, σ² M⁻¹) with M = WᵀW + σ² I over seen rows of W.
-
-        ``mask`` as :func:`pyro_models.pair.pixel_mask` gives it.
-
-        Returns
-        -------
-        mean, chol, residual
-            M⁻¹ Wᵀ r (B, q), the Cholesky factor of M ((q, q), or (B or 1, q, q) under a mask), and
-            r = x − μ (B, D), 0 where unseen.
-        """
-        with torch.autocast(x.device.type, enabled=False):
-            return self._posterior(x, mask, W, mu, sigma)
-
-    def _posterior(
-        self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        residual = fill_unseen(x, mask).flatten(1) - mu
-        eye = torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
-        if mask is None:
-            M = W.T @ W
-        else:
-            seen = mask.flatten(1).to(W.dtype)
-            residual = residual * seen
-            M = torch.einsum("bd,di,dj->bij", seen, W, W)
-        chol = torch.linalg.cholesky(M + sigma.square() * eye)
-        mean = torch.cholesky_solve((residual @ W).unsqueeze(-1), chol).squeeze(-1)
-        return mean, chol, residual
-
-
-def _normal_from_precision(mean: Tensor, chol: Tensor, sigma: Tensor) -> TorchDistribution:
-    """N(mean, σ² M⁻¹) from the Cholesky factor of M."""
-    with torch.autocast(mean.device.type, enabled=False):
-        tril = chol / sigma
-        return dist.MultivariateNormal(mean, precision_matrix=tril @ tril.mT)
 
 
 class ExactGuide(nn.Module):
@@ -139,7 +52,7 @@ class ExactGuide(nn.Module):
             W, mu, sigma = model.W, model.mu, model.sigma
             seen = pixel_mask(mask, model.data_shape, x)
             mean, chol, _ = model.posterior(x, seen, W, mu, sigma)
-            q_z = _normal_from_precision(mean, chol, sigma)
+            q_z = normal_from_precision(mean, chol, sigma)
         with data_plate(x, n, x), torch.autocast(x.device.type, enabled=False):
             pyro.sample("z", q_z)
 
@@ -155,6 +68,22 @@ class LinearGuide(nn.Module):
     def scale_tril(self) -> Tensor:
         """L, lower triangular with positive diagonal, (q, q)."""
         return self.raw_tril.tril(-1) + torch.diag_embed(self.raw_tril.diagonal().exp())
+
+    @torch.no_grad()
+    def set_exact(self, W: Tensor, mu: Tensor, noise: float) -> None:
+        """Let q(z | x) be the exact posterior N(M⁻¹ Wᵀ (x − μ), σ² M⁻¹), M = WᵀW + σ² I.
+
+        Parameters
+        ----------
+        W, mu, noise
+            (D, q), (D,) and σ², of the model.
+        """
+        M = W.T @ W + noise * torch.eye(W.shape[1], dtype=W.dtype)
+        A = torch.linalg.solve(M, W.T)
+        tril = torch.linalg.cholesky(noise * torch.linalg.inv(M))
+        self.mean.weight.copy_(A)
+        self.mean.bias.copy_(-A @ mu)
+        self.raw_tril.copy_(tril.tril(-1) + torch.diag(tril.diagonal().log()))
 
     def forward(
         self,
@@ -221,8 +150,7 @@ class PPCA(nn.Module):
     ) -> PPCA:
         """The global maximum of the likelihood in closed form (Tipping & Bishop 1999, eq. 7–8).
 
-        W = U_q (Λ_q − σ² I)^½ from the eigenvectors U and eigenvalues λ of the sample covariance
-        S = Σ (x − μ)(x − μ)ᵀ / (N − ddof), and σ² = mean of the D − q smallest λ.
+        W and σ² as :func:`pyro_models.linear_gaussian.principal_components` has them.
 
         Parameters
         ----------
@@ -233,30 +161,25 @@ class PPCA(nn.Module):
         ddof
             0 is maximum likelihood; 1 is the covariance of ``sklearn.decomposition.PCA``.
         guide
-            As for the constructor.
+            As for the constructor; its own weights are those of the exact posterior.
+
+        Raises
+        ------
+        UsageError
+            If there are fewer than ``ddof`` + 2 data, or an option does not fit.
         """
         if len(x) <= ddof + 1:
             raise UsageError(f"PPCA in closed form needs at least {ddof + 2} data; got {len(x)}")
         pair = cls(x.shape[1:], latent_dim=latent_dim, guide=guide).to(x.device, x.dtype)
         flat = x.detach().cpu().double().flatten(1)
-        mu = flat.mean(0)
-        centred = flat - mu
-        eigenvalues, vectors = torch.linalg.eigh(centred.T @ centred / (len(flat) - ddof))
-        noise = float(eigenvalues[:-latent_dim].mean().clamp_min(1e-12))
-        top = eigenvalues[-latent_dim:].flip(0)
+        W, mu, noise = principal_components(flat, latent_dim=latent_dim, ddof=ddof)
         with torch.no_grad():
             pair.model.mu.copy_(mu)
-            W = vectors[:, -latent_dim:].flip(1) * (top - noise).clamp_min(0).sqrt()
             pair.model.W.copy_(W)
             pair.model.set_sigma(math.sqrt(noise))
             pair.model.started.fill_(True)
-            if isinstance(pair.guide, LinearGuide):
-                M = W.T @ W + noise * torch.eye(latent_dim, dtype=torch.float64)
-                A = torch.linalg.solve(M, W.T)
-                tril = torch.linalg.cholesky(noise * torch.linalg.inv(M))
-                pair.guide.mean.weight.copy_(A)
-                pair.guide.mean.bias.copy_(-A @ mu)
-                pair.guide.raw_tril.copy_(tril.tril(-1) + torch.diag(tril.diagonal().log()))
+        if isinstance(pair.guide, LinearGuide):
+            pair.guide.set_exact(W, mu, noise)
         return pair
 
     @property
@@ -324,7 +247,7 @@ class PPCA(nn.Module):
         """p(z | x_seen), a multivariate Normal of batch shape (B,), event shape (q,)."""
         _, _, sigma, mean, chol, _ = self._exact(x, mask)
         kind = x.dtype
-        return _normal_from_precision(mean.to(kind), chol.to(kind), sigma.to(kind))
+        return normal_from_precision(mean.to(kind), chol.to(kind), sigma.to(kind))
 
     def exact_conditional(self, x: Tensor, mask: Tensor) -> dist.LowRankMultivariateNormal:
         """p(x_unseen | x_seen) as a Normal over all D pixels, batch shape (B,), event shape (D,).

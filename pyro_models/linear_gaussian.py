@@ -1,0 +1,148 @@
+"""The model of PPCA, linear and Gaussian: its exact posterior, and its maximum likelihood."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyro_models.likelihoods import Gaussian
+from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
+from pyro_models.standard_normal import StandardNormal
+
+__all__ = ["PPCAModel", "normal_from_precision", "principal_components"]
+
+
+class PPCAModel(nn.Module):
+    """p(x, z) = N(x; W z + μ, σ² I) N(z; 0, I_q)."""
+
+    started: Tensor
+
+    def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
+        super().__init__()
+        dim = math.prod(data_shape)
+        self.data_shape = data_shape
+        self.W = nn.Parameter(torch.randn(dim, latent_dim) * 0.1)
+        self.mu = nn.Parameter(torch.zeros(dim))
+        self.likelihood = Gaussian(data_shape, scale="global", floor=0.0)
+        self.prior = StandardNormal(latent_dim)
+        self.register_buffer("started", torch.tensor(False))
+
+    @property
+    def sigma(self) -> Tensor:
+        """Noise standard deviation σ, a scalar, in units of the data."""
+        return F.softplus(self.likelihood.raw_scale)
+
+    @torch.no_grad()
+    def set_sigma(self, sigma: float) -> None:
+        """Let σ be this value."""
+        # log(expm1(σ)), written so that neither a tiny nor a large σ overflows
+        self.likelihood.raw_scale.fill_(sigma + math.log(-math.expm1(-sigma)))
+
+    def decoder(self, z: Tensor) -> Tensor:
+        """W z + μ, (\\*batch, latent_dim) to (\\*batch, 1, \\*data_shape)."""
+        with torch.autocast(z.device.type, enabled=False):
+            return (F.linear(z, self.W) + self.mu).unflatten(-1, (1, *self.data_shape))
+
+    def forward(
+        self,
+        x: Tensor | None = None,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """The generative story; labels are ignored."""
+        register_with_svi(self)
+        mask = pixel_mask(mask, self.data_shape, x)
+        with data_plate(x, n, self.mu):
+            z = pyro.sample("z", self.prior())
+            p_x = self.likelihood(self.decoder(z), mask)
+            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
+
+    def posterior(
+        self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Posterior p(z | x_seen) = N(M⁻¹ Wᵀ r, σ² M⁻¹) with M = WᵀW + σ² I over seen rows of W.
+
+        Parameters
+        ----------
+        x
+            Data, (B, \\*data_shape).
+        mask
+            As :func:`pyro_models.pair.pixel_mask` gives it.
+        W, mu, sigma
+            (D, q), (D,) and a scalar: the parameters, detached or in another float type if wanted.
+
+        Returns
+        -------
+        mean, chol, residual
+            M⁻¹ Wᵀ r (B, q), the Cholesky factor of M ((q, q), or (B or 1, q, q) under a mask), and
+            r = x − μ (B, D), 0 where unseen.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            return self._posterior(x, mask, W, mu, sigma)
+
+    def _posterior(
+        self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        residual = fill_unseen(x, mask).flatten(1) - mu
+        eye = torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
+        if mask is None:
+            M = W.T @ W
+        else:
+            seen = mask.flatten(1).to(W.dtype)
+            residual = residual * seen
+            M = torch.einsum("bd,di,dj->bij", seen, W, W)
+        chol = torch.linalg.cholesky(M + sigma.square() * eye)
+        mean = torch.cholesky_solve((residual @ W).unsqueeze(-1), chol).squeeze(-1)
+        return mean, chol, residual
+
+
+def normal_from_precision(mean: Tensor, chol: Tensor, sigma: Tensor) -> TorchDistribution:
+    """N(mean, σ² M⁻¹), (B, q), from the Cholesky factor of M that :class:`PPCAModel` gives."""
+    with torch.autocast(mean.device.type, enabled=False):
+        tril = chol / sigma
+        return dist.MultivariateNormal(mean, precision_matrix=tril @ tril.mT)
+
+
+def principal_components(
+    x: Tensor, *, latent_dim: int, ddof: int = 0
+) -> tuple[Tensor, Tensor, float]:
+    """W, μ and σ² of maximum likelihood in closed form (Tipping & Bishop 1999, eq. 7–8).
+
+    W = U_q (Λ_q − σ² I)^½ from the eigenvectors U and eigenvalues λ of the sample covariance
+    S = Σ (x − μ)(x − μ)ᵀ / (N − ddof), and σ² = mean of the D − q smallest λ, at least 1e-12.
+
+    Parameters
+    ----------
+    x
+        Data as vectors, (N, D).
+    latent_dim
+        q < D.
+    ddof
+        0 is maximum likelihood; 1 is the covariance of ``sklearn.decomposition.PCA``.
+
+    Returns
+    -------
+    W, mu, noise
+        (D, q), the largest component first, (D,), and σ².
+
+    Examples
+    --------
+    >>> x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.5], [0.0, -0.5]])
+    >>> W, _, noise = principal_components(x, latent_dim=1)
+    >>> float(W.square().sum() + noise), noise  # the eigenvalues of S
+    (0.5, 0.125)
+    """
+    mu = x.mean(0)
+    centred = x - mu
+    eigenvalues, vectors = torch.linalg.eigh(centred.T @ centred / (len(x) - ddof))
+    noise = float(eigenvalues[:-latent_dim].mean().clamp_min(1e-12))
+    top = eigenvalues[-latent_dim:].flip(0)
+    return vectors[:, -latent_dim:].flip(1) * (top - noise).clamp_min(0).sqrt(), mu, noise
