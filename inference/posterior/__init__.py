@@ -1,5 +1,6 @@
 """What is not seen, given what is: latents, reconstructions, completions, new data."""
 
+from inference.posterior.bound import Bound
 from inference.posterior.completion import Completion, complete
 from inference.posterior.export import to_arviz
 from inference.posterior.features import latents_as_data
@@ -8,7 +9,7 @@ from inference.posterior.guides import GUIDES, Family, register_guide
 from inference.posterior.hmc import Draws, hmc
 from inference.posterior.infer import infer
 from inference.posterior.plateau import Plateau
-from inference.posterior.posterior import Bound, Posterior
+from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import latent_means, posterior_sites, reconstruct
 from inference.posterior.target import Target, condition
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,40 +12,18 @@ from torch import Tensor, nn
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.pareto import pareto_k_hat
-from inference.particles import Particles, draw, effective_sample_size, log_mean_exp
+from inference.particles import Particles, draw, effective_sample_size
+from inference.posterior.bound import Bound, elbo_of, importance_bound_of
 from inference.posterior.given import Given
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.rows import with_rows
 from inference.posterior.latents import draw_latents, log_density, mean_of
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
+from inference.posterior.resampling import resampled_latents
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 
-__all__ = ["Bound", "Posterior"]
-
-
-@dataclass(frozen=True, eq=False)
-class Bound:
-    """A bound of log p(x_seen) for each image, nats.
-
-    Attributes
-    ----------
-    value, standard_error
-        Estimate and its Monte-Carlo standard error, (B,).
-    num_particles
-        Samples of z behind each.
-    """
-
-    value: Tensor
-    standard_error: Tensor
-    num_particles: int
-
-    @property
-    def mean(self) -> tuple[float, float]:
-        """Mean over images, and its standard error over images (NaN for one image)."""
-        value = self.value.double()
-        spread = float(value.std()) if len(value) > 1 else math.nan
-        return float(value.mean()), spread / math.sqrt(len(value))
+__all__ = ["Posterior"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +56,8 @@ class Posterior:
         Of the inference.
     proposal
         What was resampled, if it was.
+    max_elements
+        Numbers that one chunk's reconstructions may hold.
     """
 
     given: Given = field(repr=False)
@@ -183,7 +162,7 @@ class Posterior:
         if num_particles < 1:
             raise UsageError(f"resample (K) must be at least 1; got {num_particles}")
         with undisturbed(self.pair, seed=stream(seed, "resampling")):
-            parts = [_resampled(p._draw(num_particles)) for p in self._chunks(num_particles)]
+            parts = [resampled_latents(p._draw(num_particles)) for p in self._chunks(num_particles)]
         draws = {name: torch.cat([p[name] for p in parts], 1) for name in self.given.prior}
         return replace(
             self,
@@ -276,9 +255,7 @@ class Posterior:
 
     def elbo(self, *, num_particles: int = 100, seed: int = 0) -> Bound:
         """E_q[log p(x_seen, z) − log q(z)] ≤ log p(x_seen), estimated from K draws per image."""
-        log_w = self.log_weights(num_particles, seed=seed).double()
-        error = log_w.std(0) if num_particles > 1 else log_w[0] * math.nan
-        return Bound(log_w.mean(0), error / math.sqrt(num_particles), num_particles)
+        return elbo_of(self.log_weights(num_particles, seed=seed))
 
     @cached_property
     def bound(self) -> Bound:
@@ -286,14 +263,8 @@ class Posterior:
         return self.elbo()
 
     def importance_bound(self, num_particles: int, *, seed: int = 0) -> Bound:
-        """One draw of L_K = log (1/K) Σ_k w_k, whose mean is below log p(x_seen).
-
-        The standard error is that of log p̂ by the delta method, √(1/ESS − 1/K): right for small
-        ones.
-        """
-        log_w = self.log_weights(num_particles, seed=seed).double()
-        error = (1 / effective_sample_size(log_w) - 1 / num_particles).clamp_min(0).sqrt()
-        return Bound(log_mean_exp(log_w), error, num_particles)
+        """One draw of L_K = log (1/K) Σ_k w_k, whose mean is below log p(x_seen)."""
+        return importance_bound_of(self.log_weights(num_particles, seed=seed))
 
     def effective_sample_size(self, num_particles: int = 1000, *, seed: int = 0) -> Tensor:
         """(Σ w)² / Σ w² of K weights, (B,), between 1 and K."""
@@ -305,7 +276,10 @@ class Posterior:
 
     def to_text(self) -> str:
         """What was inferred, in some lines for a terminal."""
-        lines = [f"{'guide':24}{self.name}", f"{'numbers per image':24}{self.num_parameters:g}"]
+        lines = [
+            f"{'guide':24}{self.name}",
+            f"{'numbers per image':24}{self.num_parameters:g}",
+        ]
         if self.density:
             mean, error = self.bound.mean
             draws = f"{self.bound.num_particles} draws"
@@ -379,14 +353,3 @@ class Posterior:
 
     def _with_seen(self, images: Tensor) -> Tensor:
         return images if self.mask is None else torch.where(self.mask, self.x, images)
-
-
-def _resampled(drawn: Particles) -> dict[str, Tensor]:
-    """As many draws as there are particles, with replacement by their weights, (K, B, …)."""
-    weights = drawn.log_weight.double().softmax(0)
-    chosen = torch.multinomial(weights.T, len(weights), replacement=True).T  # (K, B)
-    rows = torch.arange(weights.shape[1], device=weights.device)
-    return {
-        name: value.expand(*weights.shape, *value.shape[2:])[chosen, rows]
-        for name, value in drawn.latents.items()
-    }
