@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from gp_bo.fitted import Array, FittedGP
+from gp_bo.arrays import Array
+from gp_bo.fitted import FittedGP
 from gp_bo.inference import INFERENCES, check_options, infer_hyperparameters
 from gp_bo.kernels import Kernel
 from gp_bo.problem import regression_problem

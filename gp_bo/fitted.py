@@ -9,12 +9,12 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from gp_bo.cholesky import cholesky
+from gp_bo.arrays import Array, as_inputs, as_outputs
 from gp_bo.conditional import Conditional
+from gp_bo.function_draws import draw_functions
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.model import GPModel
 from gp_bo.prediction import (
@@ -28,9 +28,7 @@ from gp_bo.scaling import Scaling
 from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
-__all__ = ["FittedGP", "as_inputs", "as_outputs"]
-
-Array = Tensor | np.ndarray
+__all__ = ["FittedGP"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,28 +179,17 @@ class FittedGP:
         check_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        used, position = chosen.unique(return_inverse=True)
         inputs = self._inputs(Xs)
         normal = torch.randn(n, len(inputs), generator=generator, dtype=torch.float64)
         noise = self.scaled_hyperparameters["noise"]
-        drawn = torch.empty_like(normal)
-        size = max(1, 2**24 // len(inputs) ** (2 if joint else 1))
-        for start in range(0, len(used), size):
-            part = used[start : start + size]
-            own = (position >= start) & (position < start + len(part))
-            local = position[own] - start
-            extra = noise[part] if include_noise else torch.zeros_like(noise[part])
-            if joint:
-                means, covariances = self.conditional.joint(inputs, indices=part)
-                covariances.diagonal(dim1=-2, dim2=-1).add_(extra[:, None])
-                L, failed = cholesky(covariances)
-                if failed is not None:
-                    L = torch.where(failed[:, None, None], _root(covariances), L)
-                spread = (L[local] @ normal[own][..., None])[..., 0]
-            else:
-                means, variances = self.conditional.marginal(inputs, indices=part)
-                spread = (variances + extra[:, None]).sqrt()[local] * normal[own]
-            drawn[own] = means[local] + spread
+        drawn = draw_functions(
+            self.conditional,
+            inputs,
+            chosen=chosen,
+            normal=normal,
+            extra=noise if include_noise else torch.zeros_like(noise),
+            joint=joint,
+        )
         return self.scaling.mean_back(drawn)
 
     @torch.no_grad()
@@ -233,55 +220,3 @@ class FittedGP:
 
     def _inputs(self, Xs: Array) -> Tensor:
         return self.scaling.inputs(as_inputs(Xs, dim=self.X.shape[1]))
-
-
-def _root(covariances: Tensor) -> Tensor:
-    """A square root by eigenvalues, those that rounding made negative taken as 0."""
-    values, vectors = torch.linalg.eigh(covariances)
-    return vectors * values.clamp_min(0.0).sqrt()[..., None, :]
-
-
-def as_inputs(X: Any, *, dim: int | None = None) -> Tensor:
-    """Inputs as float64, (n, d); a vector is one column, unless d > 1 says it is one row.
-
-    Raises
-    ------
-    UsageError
-        If it is no matrix, has another number of columns than ``dim``, or a value is not finite.
-    """
-    try:
-        tensor = torch.as_tensor(X, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError("inputs must be numbers: an array of shape (n, d)") from error
-    if tensor.dim() == 1 and dim in (None, 1):
-        tensor = tensor[:, None]
-    if tensor.dim() != 2 or not tensor.shape[1]:
-        raise UsageError(f"inputs have shape (n, d); got {tuple(tensor.shape)}")
-    if dim is not None and tensor.shape[1] != dim:
-        raise UsageError(f"this Gaussian process has {dim} inputs; got {tensor.shape[1]} columns")
-    if dim is not None and not len(tensor):
-        raise UsageError("no row of inputs: give at least one")
-    if not bool(tensor.isfinite().all()):
-        raise UsageError("an input is not a finite number: leave that row out")
-    return tensor
-
-
-def as_outputs(y: Any, count: int) -> Tensor:
-    """Outputs as float64, (n,).
-
-    Raises
-    ------
-    UsageError
-        If there are not ``count`` of them, or one is not finite.
-    """
-    try:
-        tensor = torch.as_tensor(y, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError("outputs must be numbers: an array of shape (n,)") from error
-    if tensor.dim() == 2 and tensor.shape[1] == 1:
-        tensor = tensor[:, 0]
-    if tensor.shape != (count,):
-        raise UsageError(f"{count} inputs need {count} outputs; got shape {tuple(tensor.shape)}")
-    if not bool(tensor.isfinite().all()):
-        raise UsageError("an output is not a finite number: leave that row out")
-    return tensor

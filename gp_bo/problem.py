@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gp_bo.fitted import Array, as_inputs, as_outputs
+from gp_bo.arrays import Array, as_inputs, as_outputs
 from gp_bo.kernels import Kernel, make_kernel
 from gp_bo.model import GPModel
 from gp_bo.scaling import Scaling

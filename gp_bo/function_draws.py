@@ -1,0 +1,74 @@
+"""Functions drawn from p(f* | y, θ_s), in chunks over the draws of θ."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gp_bo.cholesky import cholesky
+from gp_bo.conditional import Conditional
+
+__all__ = ["draw_functions"]
+
+_MAX_ELEMENTS = 2**24  # numbers of one chunk's covariances
+
+
+def draw_functions(
+    conditional: Conditional,
+    Xs: Tensor,
+    *,
+    chosen: Tensor,
+    normal: Tensor,
+    extra: Tensor,
+    joint: bool,
+) -> Tensor:
+    """f_i = m_s + L_s ε_i with L_s L_sᵀ = Σ_s + extra_s I and s = chosen_i: (n, M), scaled units.
+
+    Parameters
+    ----------
+    conditional
+        p(f* | y, θ_s) for each of S draws.
+    Xs
+        Scaled inputs, (M, d).
+    chosen
+        Which draw of θ each function has, integers (n,).
+    normal
+        ε, standard normal numbers, (n, M).
+    extra
+        Variance added at each input, (S,): σ_s² for measurements, 0 for the function.
+    joint
+        Whether inputs are drawn together; else L_s is the root of the diagonal alone.
+    """
+    used, position = chosen.unique(return_inverse=True)
+    drawn = torch.empty_like(normal)
+    size = max(1, _MAX_ELEMENTS // len(Xs) ** (2 if joint else 1))
+    for start in range(0, len(used), size):
+        part = used[start : start + size]
+        own = (position >= start) & (position < start + len(part))
+        which = position[own] - start
+        if joint:
+            means, L = _joint(conditional, Xs, part, extra[part])
+            spread = (L[which] @ normal[own][..., None])[..., 0]
+        else:
+            means, variances = conditional.marginal(Xs, indices=part)
+            spread = (variances + extra[part, None]).sqrt()[which] * normal[own]
+        drawn[own] = means[which] + spread
+    return drawn
+
+
+def _joint(
+    conditional: Conditional, Xs: Tensor, part: Tensor, extra: Tensor
+) -> tuple[Tensor, Tensor]:
+    """m_s (S', M) and L_s (S', M, M) of some draws."""
+    means, covariances = conditional.joint(Xs, indices=part)
+    covariances.diagonal(dim1=-2, dim2=-1).add_(extra[:, None])
+    L, failed = cholesky(covariances)
+    if failed is not None:
+        L = torch.where(failed[:, None, None], _root(covariances), L)
+    return means, L
+
+
+def _root(covariances: Tensor) -> Tensor:
+    """A square root by eigenvalues, those that rounding made negative taken as 0."""
+    values, vectors = torch.linalg.eigh(covariances)
+    return vectors * values.clamp_min(0.0).sqrt()[..., None, :]
