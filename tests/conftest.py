@@ -16,7 +16,7 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # one for the whole session would keep the first program it met
 def call(program):
     """Calls the command: the exit code, whichever way it comes."""
     _, main = program
