@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gp_bo import commands
-from inference.command_line import OneLineParser, exit_code, summary_of, with_flags
+from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
 
 __all__ = ["main"]
 
@@ -22,27 +22,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
-def _parser(named: Collection[str]) -> OneLineParser:
-    """All commands by their summaries; options only of those named, for they take long to read."""
-    parser = OneLineParser(
-        prog="gp-bo", description="Gaussian processes, and Bayesian optimisation with them."
-    )
-    subcommands = parser.add_subcommands(dest="command", metavar="COMMAND")
-    for name, function in COMMANDS.items():
-        summary = summary_of(function)
-        sub = OneLineParser(description=summary)
-        if name not in named:
-            subcommands.add_subcommand(name, sub, help=summary)
-            continue
-        sub.add_argument("--config", action="config", help="YAML file with any of these options.")
-        skip = {"value"} if name == "tell" else set()
-        if name == "tell":
-            sub.add_argument("state", type=str, help='JSON file that "gp-bo ask" made.')
-            sub.add_argument("value", type=str, nargs="?", help="What was measured.")
-            skip.add("state")
-        sub.add_function_arguments(function, as_positional=True, skip=skip)
-        subcommands.add_subcommand(name, sub, help=summary)
-    return parser
+def _add_options(parser: OneLineParser, name: str) -> None:
+    skip = set()
+    if name == "tell":  # a value may be left out
+        parser.add_argument("state", type=str, help='JSON file that "gp-bo ask" made.')
+        parser.add_argument("value", type=str, nargs="?", help="What was measured.")
+        skip = {"state", "value"}
+    parser.add_function_arguments(COMMANDS[name], as_positional=True, skip=skip)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     given = with_flags(arguments, *(COMMANDS[name] for name in arguments[:1] if name in COMMANDS))
-    chosen = _parser(given).parse_args(given)
+    parser = parser_of(
+        COMMANDS,
+        _add_options,
+        prog="gp-bo",
+        description="Gaussian processes, and Bayesian optimisation with them.",
+        named=given,
+    )
+    chosen = parser.parse_args(given)
     options: dict[str, Any] = chosen[chosen.command].as_dict()
     options.pop("config", None)
     COMMANDS[chosen.command](**options)

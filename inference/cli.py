@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from inference import commands, report
-from inference.command_line import OneLineParser, exit_code, summary_of, with_flags
+from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
 from inference.report import MakePart
 from pyro_models import UsageError
 from pyro_models.presets import preset_names, preset_path
@@ -35,36 +35,22 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 NOT_SHARED = {"all_training", "labelled_only", "snapshots", "start", "seed", "resume", "force"}
 
 
-def _parser(named: Collection[str]) -> OneLineParser:
-    """All commands by their summaries; options only of those named, for they take long to read."""
-    parser = OneLineParser(
-        prog="pyro-models", description="Learn and judge density models: Pyro model/guide pairs."
-    )
-    subcommands = parser.add_subcommands(dest="command", metavar="COMMAND")
-    for name, function in COMMANDS.items():
-        summary = summary_of(function)
-        sub = OneLineParser(description=summary)
-        if name not in named:
-            subcommands.add_subcommand(name, sub, help=summary)
-            continue
-        sub.add_argument("--config", action="config", help="YAML file with any of these options.")
-        if name == "train":
-            sub.add_argument(
-                "--preset",
-                metavar="NAME",
-                help="A course's architecture and recipe, options given after it win: "
-                f"{', '.join(preset_names())}.",
-            )
-        if name == "compare":
-            sub.add_argument("runs", nargs="+", help="Run folders.")
-        own = set(inspect.signature(function).parameters)
-        sub.add_function_arguments(
-            function, as_positional=name != "sweep", skip={"runs", "training", "parts"} & own
+def _add_options(parser: OneLineParser, name: str) -> None:
+    if name == "train":
+        parser.add_argument(
+            "--preset",
+            metavar="NAME",
+            help="A course's architecture and recipe, options given after it win: "
+            f"{', '.join(preset_names())}.",
         )
-        if name == "sweep":
-            sub.add_function_arguments(commands.train, skip=NOT_SHARED | (own & _names_of("train")))
-        subcommands.add_subcommand(name, sub, help=summary)
-    return parser
+    if name == "compare":
+        parser.add_argument("runs", nargs="+", help="Run folders.")
+    own = _names_of(name)
+    parser.add_function_arguments(
+        COMMANDS[name], as_positional=name != "sweep", skip={"runs", "training", "parts"} & own
+    )
+    if name == "sweep":
+        parser.add_function_arguments(commands.train, skip=NOT_SHARED | (own & _names_of("train")))
 
 
 def _names_of(command: str) -> set[str]:
@@ -120,7 +106,14 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakePart] = 
 
 def _run(arguments: Sequence[str], parts: Sequence[MakePart]) -> None:
     given = _flagged(_with_preset(arguments))
-    chosen = _parser(given).parse_args(given)
+    parser = parser_of(
+        COMMANDS,
+        _add_options,
+        prog="pyro-models",
+        description="Learn and judge density models: Pyro model/guide pairs.",
+        named=given,
+    )
+    chosen = parser.parse_args(given)
     options: dict[str, Any] = chosen[chosen.command].as_dict()
     options.pop("config", None)
     if options.pop("preset", None) is not None:

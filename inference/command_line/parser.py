@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser
 from inference.command_line.mistakes import complain, in_words
 from inference.command_line.nested import flattened, nested
 
-__all__ = ["OneLineParser", "summary_of", "with_flags"]
+__all__ = ["OneLineParser", "parser_of", "with_flags"]
 
 
 class OneLineParser(ArgumentParser):
@@ -45,9 +45,50 @@ class OneLineParser(ArgumentParser):
         raise SystemExit(2)
 
 
-def summary_of(function: Callable[..., Any]) -> str:
-    """The first line of a function's docstring."""
-    return (function.__doc__ or "").split("\n", maxsplit=1)[0]
+def parser_of(
+    commands: Mapping[str, Callable[..., Any]],
+    add_options: Callable[[OneLineParser, str], None],
+    *,
+    prog: str,
+    description: str,
+    named: Collection[str],
+) -> OneLineParser:
+    """A parser that lists all commands by the first lines of their docstrings.
+
+    Parameters
+    ----------
+    commands
+        Name to function.
+    add_options
+        Gives the parser of a command, by its name, that command's own options.
+    prog, description
+        Name of the program, and what it is for.
+    named
+        Which commands get their options, for these take long to read.
+
+    Examples
+    --------
+    >>> def greet(name: str) -> None:
+    ...     '''Say hello.'''
+    >>> parser = parser_of(
+    ...     {"greet": greet},
+    ...     lambda sub, name: sub.add_function_arguments(greet, as_positional=True),
+    ...     prog="polite", description="Greetings.", named=["greet"],
+    ... )
+    >>> parser.parse_args(["greet", "Ada"]).greet.name
+    'Ada'
+    """
+    parser = OneLineParser(prog=prog, description=description)
+    subcommands = parser.add_subcommands(dest="command", metavar="COMMAND")
+    for name, function in commands.items():
+        summary = (function.__doc__ or "").split("\n", maxsplit=1)[0]
+        sub = OneLineParser(description=summary)
+        if name in named:
+            what = "YAML file with any of these options."
+            sub.add_argument("--config", action="config", help=what)
+            add_options(sub, name)
+        subcommands.add_subcommand(name, sub, help=summary)
+    return parser
 
 
 def with_flags(arguments: Sequence[str], *functions: Callable[..., Any]) -> list[str]:

@@ -148,8 +148,11 @@ class Training:
                 "start": self.start,
             }
         )
-        self.run.save_weights(self.pair)
-        write_atomically(self.run.folder / "history.csv", self._history().to_csv())
+        self._save_results(self.run)
+
+    def _save_results(self, run: Run) -> None:
+        run.save_weights(self.pair)
+        write_atomically(run.folder / "history.csv", self._history().to_csv())
 
     def start_from_run(self, earlier: Run) -> None:
         """Begin with the weights of another run."""
@@ -353,7 +356,6 @@ class Training:
             )
         if self.run is not None:
             # anew: the last process may have died between the checkpoint and these
-            self.run.save_weights(self.pair)
-            write_atomically(self.run.folder / "history.csv", self._history().to_csv())
+            self._save_results(self.run)
             self.run.record_end(self._history())
         return self._history()
