@@ -77,7 +77,7 @@ def by_acquisition(state: State, surrogate: Surrogate, acquire: Acquisition) -> 
         surrogate = surrogate.believing(pending)
     region = Region(
         space,
-        tried=space.encode(state.tried),
+        tried=space.encode(_avoided(state)),
         best=surrogate.best_points(5),
         allowed=_allowed(state),
     )
@@ -88,13 +88,19 @@ def by_acquisition(state: State, surrogate: Surrogate, acquire: Acquisition) -> 
     return point
 
 
+def _avoided(state: State) -> tuple[Point, ...]:
+    """Points not to be asked for again: all that were tried or, with repeats, those that failed."""
+    if not state.settings["repeats"]:
+        return state.tried
+    return tuple(e.point for e in state.evaluations if e.value is None)
+
+
 def _allowed(state: State) -> Tensor | None:
     """Of a small finite space, the points that may still be asked for; else ``None``."""
     space = state.space
     if space.candidates is None and space.size > LISTED:
         return None
-    failed = (e.point for e in state.evaluations if e.value is None)
-    avoided = set(failed if state.settings["repeats"] else state.tried)
+    avoided = set(_avoided(state))
     left = [point for point in all_points(space) if point not in avoided]
     if not left:
         raise UsageError("every point of the space was tried")

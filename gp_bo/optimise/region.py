@@ -22,7 +22,7 @@ class Region:
     space
         What may be varied.
     tried
-        (n, D): points that are not proposed again; none of them if ``repeats``.
+        (n, D): points that are not proposed again.
     best
         (b, D): points worth searching around.
     allowed

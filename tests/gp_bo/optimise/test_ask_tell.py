@@ -153,6 +153,18 @@ def test_repeats_are_allowed_where_values_are_noisy():
     assert not optimizer.exhausted
 
 
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_large_space_is_repeated_in_only_if_that_is_allowed(repeats):
+    greedy = {"acquisition": "ucb", "acquisition_options": {"beta": 0.0}}
+    space = {"n": Integer(0, 100_000)}
+    optimizer = Optimizer(space, gp=QUICK, initial=3, repeats=repeats, **greedy)
+    points = []
+    for _ in range(8):  # the least value is at the edge, and no lower mean is expected elsewhere
+        points += optimizer.ask()
+        optimizer.tell(points[-1], points[-1][0] / 1e5)
+    assert (len(set(points)) < len(points)) == repeats
+
+
 def test_only_candidates_are_asked_for():
     candidates = np.random.default_rng(1).random((30, 2))
     optimizer = Optimizer(candidates=candidates, gp=QUICK)
