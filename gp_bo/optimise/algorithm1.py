@@ -235,19 +235,25 @@ def success(runs: Sequence[Algorithm1]) -> dict[str, float]:
     -------
     dict
         ``found``: share of runs that chose it; ``near``: or a point beside it on the grid; their
-        binomial standard errors √(p (1 − p)/n); ``regret``: median at the end; ``repeats``: mean
-        number of turns that chose a point already in D.
+        binomial standard errors, which are not 0 where all or none did: √(p̃ (1 − p̃)/(n + 4)) with
+        p̃ = (k + 2)/(n + 4) for k of n runs (Agresti & Coull 1998); ``regret``: median at the end;
+        ``repeats``: mean number of turns that chose a point already in D.
     """
     if not runs:
         raise UsageError("no run to count")
     n = len(runs)
-    found = sum(run.found_at is not None for run in runs) / n
-    near = sum(run.near_at is not None for run in runs) / n
+    found = sum(run.found_at is not None for run in runs)
+    near = sum(run.near_at is not None for run in runs)
     return {
-        "found": found,
-        "found_error": (found * (1 - found) / n) ** 0.5,
-        "near": near,
-        "near_error": (near * (1 - near) / n) ** 0.5,
+        "found": found / n,
+        "found_error": _binomial_error(found, n),
+        "near": near / n,
+        "near_error": _binomial_error(near, n),
         "regret": float(torch.stack([run.regret[-1] for run in runs]).median()),
         "repeats": sum(run.repeats for run in runs) / n,
     }
+
+
+def _binomial_error(k: int, n: int) -> float:
+    p = (k + 2) / (n + 4)
+    return float((p * (1 - p) / (n + 4)) ** 0.5)

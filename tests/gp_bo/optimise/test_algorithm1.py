@@ -86,7 +86,7 @@ def test_counting_is_by_the_grids_minimum(run):
     assert (run.regret.diff() <= 0).all()
     counted = success([run, run])
     assert counted["found"] in (0.0, 1.0)
-    assert counted["found_error"] == 0.0
+    assert counted["found_error"] == pytest.approx((4 / 6 * 2 / 6 / 6) ** 0.5)  # (2 + 2)/(2 + 4)
     with pytest.raises(UsageError, match="no run"):
         success([])
 
