@@ -57,6 +57,7 @@ def regret_curves(panels: Sequence[RegretCurves]) -> Figure:
     methods = list(dict.fromkeys(m for panel in panels for m in panel.regrets))
     if not methods:
         raise UsageError("no regret to draw: run something first")
+    band = min(0.15, 0.5 / len(methods))  # of many methods, fainter: their bands lie on each other
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(0.8 + 3.6 * columns, 0.6 + 2.9 * rows), layout="constrained")
@@ -70,7 +71,7 @@ def regret_curves(panels: Sequence[RegretCurves]) -> Figure:
             low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
             at = np.arange(1, values.shape[1] + 1)
             colour = PETROFF[i % len(PETROFF)]
-            axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(at, low, high, color=colour, alpha=band, linewidth=0)
             axes.plot(at, middle, color=colour, linestyle=DASHES[i % len(DASHES)], label=method)
         axes.axvline(
             panel.start, color=INK, linewidth=0.6, alpha=0.5, label="end of the shared design"
