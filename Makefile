@@ -18,14 +18,15 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/pyro-models demo --out report --force
+	OMP_NUM_THREADS=1 $(BIN)/pyro-models demo --out report --force
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# One process a core, one thread each: small networks gain nothing from more.
+# One process a core, one thread each: small networks, those of the demonstration too, gain nothing
+# from more.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test: lint

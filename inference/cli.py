@@ -58,15 +58,22 @@ def _names_of(command: str) -> set[str]:
 
 
 def _with_preset(arguments: Sequence[str]) -> list[str]:
-    """Turn ``--preset NAME`` into the configuration file it stands for."""
+    """Turn ``--preset NAME`` into its configuration file, and a run folder of its name."""
     given = list(arguments)
     for i, argument in enumerate(given):
         if argument == "--preset" and i + 1 < len(given):
-            return [*given[:i], "--config", str(preset_path(given[i + 1])), *given[i + 2 :]]
+            return [*given[:i], *_stands_for(given[i + 1], given), *given[i + 2 :]]
         if argument.startswith("--preset="):
-            path = str(preset_path(argument.removeprefix("--preset=")))
-            return [*given[:i], "--config", path, *given[i + 1 :]]
+            name = argument.removeprefix("--preset=")
+            return [*given[:i], *_stands_for(name, given), *given[i + 1 :]]
     return given
+
+
+def _stands_for(preset: str, given: Sequence[str]) -> list[str]:
+    file = ["--config", str(preset_path(preset))]
+    if given[0] != "train" or any(a == "--out" or a.startswith("--out=") for a in given):
+        return file
+    return [*file, "--out", f"runs/{preset}"]
 
 
 def _flagged(arguments: Sequence[str]) -> list[str]:

@@ -156,7 +156,9 @@ def minimize(
     best = optimizer.best
     if best is None or best.value is None:
         first = optimizer.evaluations[0].failure
-        raise UsageError(f"all {len(optimizer.evaluations)} evaluations failed; the first: {first}")
+        begun = f"; mend f and begin anew, without {state}" if state is not None else ""
+        count = len(optimizer.evaluations)
+        raise UsageError(f"all {count} evaluations failed; the first: {first}{begun}")
     return Result(
         best.point,
         best.value,

@@ -39,4 +39,4 @@ def features(
     write_atomically(path, lambda file: np.savez(file, **arrays))
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in latents.splits.items())
     print(f"{latents.data_shape[0]} latent means of {images.name} ({sizes}) in {path}; learn them")
-    print(f"with: pyro-models train --data {path}")
+    print(f"with: pyro-models train --model gmm --data {path}")

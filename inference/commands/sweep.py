@@ -44,7 +44,7 @@ def sweep(
         grid: Values of each setting, e.g. --grid.lr "[1e-3, 1e-2]" --grid.options.latent_dim
             "[2, 10]"; any option of the training, preparation, or options of the model.
         seeds: Of each setting, e.g. "[0, 1, 2]", which it is unless given.
-        model: vae, cvae, m2, two_layer_vae, ppca or gmm.
+        model: vae, cvae, m2, two_layer_vae, completion_cvae, ppca, gmm or bernoulli_mixture.
         options: Options of the model that all runs share.
         data: digits (bundled), mnist, fashion-mnist, or a .npy or .npz file.
         preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood

@@ -60,7 +60,7 @@ def train(
     """Train a model/guide pair and keep it in a run folder.
 
     Args:
-        model: vae, cvae, m2, two_layer_vae, ppca or gmm.
+        model: vae, cvae, m2, two_layer_vae, completion_cvae, ppca, gmm or bernoulli_mixture.
         options: Options of the model, e.g. --options.latent_dim 2 --options.hidden "[400, 100]".
         data: digits (bundled), mnist, fashion-mnist, or a .npy or .npz file.
         preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood
@@ -96,7 +96,7 @@ def train(
         device: cpu, cuda or mps.
         precision: float32, or bfloat16 for the networks.
         capture: Record one step and run the record: faster for small networks, the same numbers.
-        out: Run folder; runs/MODEL-DATA unless given.
+        out: Run folder; runs/PRESET, or runs/MODEL-DATA, unless given.
         resume: Go on from the last checkpoint in the run folder.
         force: Replace a run that is in the folder.
         progress: Show a progress bar.

@@ -74,8 +74,8 @@ class Run:
         if self.exists:
             if not force:
                 raise UsageError(
-                    f"{self.folder} already holds a run: go on with it (resume), replace it "
-                    "(force), or name another folder"
+                    f"{self.folder} already holds a run: go on with it (--resume), replace it "
+                    "(--force), or name another folder (--out)"
                 )
         elif self.folder.exists() and (not self.folder.is_dir() or self._holds_foreign_files()):
             raise UsageError(f"{self.folder} is there and is not a run folder: name another one")

@@ -224,7 +224,8 @@ class Training:
         bar.update(1)
         if step % 50 == 0:
             bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
-            bar.set_postfix_str(f"bound {bound:.2f} nats per datum", refresh=False)
+            what = "objective" if self.objective.remark else "bound"
+            bar.set_postfix_str(f"{what} {bound:.2f} nats per datum", refresh=False)
 
     def step_on(self, step: int, x: Tensor, y: Tensor | None) -> float:
         """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""

@@ -316,6 +316,7 @@ def test_every_preset_is_understood(call, name, monkeypatch):
     assert call("train", "--preset", name, "--lr", "0.5") == 0
     settings = load_preset(name)
     assert seen.pop("lr") == 0.5
+    assert seen["out"] == f"runs/{name}"
     for key in settings.keys() - {"lr"}:
         assert seen[key] == settings[key], key
 

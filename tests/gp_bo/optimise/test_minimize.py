@@ -76,12 +76,16 @@ def test_a_function_that_raises_is_a_failed_evaluation():
     assert "failed" in str(result)
 
 
-def test_a_function_that_always_fails_is_said_so():
+def test_a_function_that_always_fails_is_said_so(tmp_path):
     def broken(x):
         raise OSError("no power")
 
-    with pytest.raises(UsageError, match="all 4 evaluations failed; the first: OSError: no power"):
+    said = "all 4 evaluations failed; the first: OSError: no power"
+    with pytest.raises(UsageError, match=f"{said}$"):
         minimize(broken, [(0.0, 1.0)], budget=4)
+    state = tmp_path / "s.json"
+    with pytest.raises(UsageError, match=f"{said}; mend f and begin anew, without .*s.json"):
+        minimize(broken, [(0.0, 1.0)], budget=4, state=state)
 
 
 def test_what_is_not_a_failure_of_the_function_ends_the_search_and_is_gone_on_from(tmp_path):
