@@ -113,6 +113,8 @@ def train(
         pair = build(model, images.data_shape, num_classes=images.num_classes, **(options or {}))
     images = prepared_for(pair, images, preparation=preparation)
     folder = Path(out or f"runs/{model}-{Path(data).stem}")
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in images.splits.items())
+    print(f"{model} of {images.name}: {sizes}; {images.preparation} pixels", flush=True)
     callbacks: list[Callback] = [Snapshots(_samples_of, at=snapshots)] if snapshots else []
     result = fit(
         pair,
