@@ -100,6 +100,11 @@ class GuideComparison:
         ]
         if self.evidence.kind == "lower bound":
             below.append("log p(x) is a lower bound in expectation, and so are the gaps to it.")
+        if self.evidence.kind == "objective only":
+            below.append(
+                "The likelihood is no probability, so there is no p(x): what stands for log p(x) "
+                "here is log ∫ p(z) exp(log-likelihood) dz. Gaps and differences of guides hold."
+            )
         if self.evidence.method in ("annealing", "importance"):  # objective only or not
             below += self._too_low()
         for row in self.rows:

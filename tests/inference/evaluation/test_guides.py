@@ -276,3 +276,4 @@ def test_evidence_below_a_bound_is_called_too_low(ppca, x, kind):
     true = Evidence(exact.value, exact.standard_error, None, kind, "annealing", 4)
     found = compare_guides(ppca, x, guides=guides, log_evidence=true, infer_options=few)
     assert "too low" not in str(found)
+    assert ("there is no p(x)" in str(found)) == (kind == "objective only")
