@@ -28,14 +28,15 @@ def runs(call, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("model", "guide", "named"),
+    ("model", "guided"),
     [
-        ("vae", "encoder", "encoder"),
-        ("completion_cvae", "best", "trained"),
-        ("bernoulli_mixture", "best", "exact"),
+        ("vae", ("encoder", "encoder")),
+        ("completion_cvae", ("best", "trained")),
+        ("bernoulli_mixture", ("best", "exact")),
     ],
 )
-def test_a_picture_and_a_table(call, runs, model, guide, named, capsys):
+def test_a_picture_and_a_table(call, runs, model, guided, capsys):
+    guide, named = guided
     assert call("complete", runs / model, *FEW, "--guide", guide, "--table", "t.csv") == 0
     out = capsys.readouterr().out
     assert f"{model}, {named}" in out
