@@ -1,0 +1,76 @@
+"""Devices by name, and data put where the model that is asked about them is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyro_models.errors import UsageError
+
+__all__ = ["check_device", "placed"]
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """A device of this machine by its name.
+
+    Parameters
+    ----------
+    device
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or any other that this torch was built for.
+
+    Returns
+    -------
+    torch.device
+        The device, with the index it was named with.
+
+    Examples
+    --------
+    >>> check_device("cpu")
+    device(type='cpu')
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown, or this machine has no such device.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise UsageError(f"unknown device {device!r}: cpu, cuda, cuda:1 or mps") from error
+    if found.type == "meta":
+        raise UsageError("tensors of the device meta have no values: use cpu, cuda or mps")
+    count = _count(found.type)
+    if count == 0:
+        raise UsageError(f"this machine has no {found.type} device that torch can use; use cpu")
+    if found.index is not None and not 0 <= found.index < count:
+        several = f"{count} {found.type} devices, {found.type}:0 to {found.type}:{count - 1}"
+        one = f"one {found.type} device, {found.type}:0"
+        raise UsageError(f"{found} is not there: this machine has {one if count == 1 else several}")
+    return found
+
+
+def _count(kind: str) -> int:
+    """How many devices of a kind torch can use here."""
+    if kind == "cpu":
+        return 1
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    try:
+        module = torch.get_device_module(kind)
+        return int(module.device_count()) if module.is_available() else 0
+    except (RuntimeError, AttributeError):  # torch knows the name and was built without it
+        return 0
+
+
+def placed(x: Tensor, like: Tensor) -> Tensor:
+    """Values on the device of ``like`` and, where both are numbers with a point, in its float type.
+
+    What is there already is returned as it is. A gradient flows back to where x was.
+
+    Examples
+    --------
+    >>> placed(torch.ones(2, dtype=torch.float64), torch.zeros(())).dtype
+    torch.float32
+    """
+    both = x.is_floating_point() and like.is_floating_point()
+    return x.to(like.device, like.dtype) if both else x.to(like.device)
