@@ -10,6 +10,7 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood, likelihood_named
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_decoder, make_encoder
@@ -101,7 +102,8 @@ class Autoencoder(nn.Module):
 
         A decoder that starts at the mean image need not learn it first (as in Burda et al. 2016).
         """
-        self.model.decoder.set_output_bias(x.mean(0), self.likelihood.outputs_for)
+        mean = placed(x, next(self.parameters())).mean(0)
+        self.model.decoder.set_output_bias(mean, self.likelihood.outputs_for)
         self.bias_set.fill_(True)
         return "output bias from the mean of the data"
 

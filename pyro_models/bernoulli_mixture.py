@@ -15,6 +15,7 @@ from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Bernoulli
 from pyro_models.mixture import EmptyGuide, Mixture
@@ -38,7 +39,7 @@ class BernoulliMixtureModel(nn.Module):
 
     def component(self, k: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """p(x | k) for k of any batch shape; unseen pixels are summed out exactly."""
-        logits = self.pixel_logits[k].unflatten(-1, (1, *self.data_shape))
+        logits = self.pixel_logits[placed(k, self.logits)].unflatten(-1, (1, *self.data_shape))
         return self.likelihood(logits, mask)
 
     def forward(
@@ -51,6 +52,7 @@ class BernoulliMixtureModel(nn.Module):
     ) -> Tensor:
         """The generative story; labels are ignored."""
         register_with_svi(self)
+        x = placed(x, self.logits)
         mask = pixel_mask(mask, self.data_shape, x)
         with data_plate(x, n, self.logits):
             k = pyro.sample(
@@ -200,11 +202,12 @@ class BernoulliMixture(Mixture):
             raise UsageError(
                 f"{self.num_components} components need at least as many data; got {len(x)}"
             )
-        flat = x.detach().flatten(1)
+        flat = placed(x.detach(), self.model.logits).flatten(1)
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(x), generator=generator)[: self.num_components]
         mean = (flat.sum(0) + 0.5) / (len(x) + 1)
-        self.model.pixel_logits.copy_(torch.logit((flat[rows.to(x.device)] + mean) / 2, eps=1e-4))
+        chosen = flat[rows.to(flat.device)]
+        self.model.pixel_logits.copy_(torch.logit((chosen + mean) / 2, eps=1e-4))
         self.model.logits.zero_()
         self.model.started.fill_(True)
         return "random data points"
@@ -215,8 +218,9 @@ class BernoulliMixture(Mixture):
 
     def _log_joint(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """log π_k + Σ_seen x_d l_kd − softplus(l_kd), (B, K): two products of matrices."""
-        seen = pixel_mask(mask, self.data_shape, x)
         logits = self.model.pixel_logits
+        x = placed(x, logits)
+        seen = pixel_mask(mask, self.data_shape, x)
         with torch.autocast(x.device.type, enabled=False):
             of_pixels = fill_unseen(x, seen).flatten(1) @ logits.T
             if seen is None:

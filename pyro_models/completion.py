@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_models.autoencoder import Autoencoder
+from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood
 from pyro_models.masks import MASKS, mask_name, seen_pixels
@@ -139,6 +140,7 @@ class CompletionModel(nn.Module):
     ) -> Tensor:
         """The rest of x, given C; without x, of nothing given. Labels are ignored."""
         register_with_svi(self)
+        x = placed(x, next(self.parameters()))
         mask = pixel_mask(mask, self.likelihood.data_shape, x)
         plate = data_plate(x, n, self.conditioning.sets)
         x_seen, given, rest = self.given(x, mask, plate.size)
@@ -167,6 +169,7 @@ class CompletionGuide(nn.Module):
     ) -> None:
         """Sample z given all of x; labels are ignored."""
         register_with_svi(self)
+        x = placed(x, next(self.parameters()))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x):
             filled = fill_unseen(x, seen)
@@ -280,6 +283,7 @@ class CompletionCVAE(Autoencoder):
 
     def conditioning(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """C as booleans, (B, \\*data_shape); with a mask, only what is seen of it."""
+        x = placed(x, next(self.parameters()))
         sets: Tensor = self.model.conditioning(x)
         seen = pixel_mask(mask, self.data_shape, x)
         return sets if seen is None else sets & seen
@@ -322,12 +326,14 @@ class CompletionCVAE(Autoencoder):
 
         Without x nothing is given, and z may be of any shape (\\*batch, latent_dim).
         """
+        like = next(self.parameters())
+        x = placed(x, like)
         seen = pixel_mask(mask, self.data_shape, x)
         x_seen, given, rest = self.model.given(x, seen, 1)
         features = self.model.features(x_seen, given)
         if x is None:  # the same for any batch, which may have no dimension
             x_seen, given, rest, features = (t.squeeze(0) for t in (x_seen, given, rest, features))
-        return {"x": self.model.rest(latents["z"], features, x_seen, given, rest)}
+        return {"x": self.model.rest(placed(latents["z"], like), features, x_seen, given, rest)}
 
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair."""

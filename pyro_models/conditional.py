@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_models.autoencoder import Autoencoder
+from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.labels import known_labels
 from pyro_models.likelihoods import Likelihood
@@ -49,7 +50,7 @@ class LabelCode(nn.Module):
     def forward(self, y: Tensor | None) -> Tensor:
         """Labels (\\*batch,) to (\\*batch, num_classes)."""
         if self.missing_label == "refuse":
-            return one_hot(y, self.num_classes, who="a CVAE")
+            return one_hot(placed(y, self.indicator), self.num_classes, who="a CVAE")
         device = self.indicator.device
         size = None if y is None else y.numel()
         known = None if y is None else y.reshape(-1)
@@ -102,6 +103,7 @@ class CVAEModel(nn.Module):
     ) -> Tensor:
         """The generative story for given labels."""
         register_with_svi(self)
+        x = placed(x, self.standard.zeros)
         label = self.code.per_datum(y, n if x is None else len(x))
         mask = pixel_mask(mask, self.likelihood.data_shape, x)
         with data_plate(x, len(label) if n is None else n, self.standard.zeros):
@@ -128,6 +130,7 @@ class CVAEGuide(nn.Module):
     ) -> None:
         """Sample z given x and its label."""
         register_with_svi(self)
+        x = placed(x, next(self.parameters()))
         label = self.code.per_datum(y, len(x))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x):
@@ -224,7 +227,8 @@ class CVAE(Autoencoder):
     ) -> dict[str, TorchDistribution]:
         """p(x | z, y) for ``latents["z"]`` (\\*batch, latent_dim) and labels that broadcast."""
         label = self.model.code(y)
-        return {"x": self.likelihood(self.model.decoder(latents["z"], label))}
+        z = placed(latents["z"], self.model.standard.zeros)
+        return {"x": self.likelihood(self.model.decoder(z, label))}
 
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 from torch import Tensor
 
@@ -62,15 +64,22 @@ def _count(kind: str) -> int:
         return 0
 
 
-def placed(x: Tensor, like: Tensor) -> Tensor:
+@overload
+def placed(x: Tensor, like: Tensor) -> Tensor: ...
+@overload
+def placed(x: Tensor | None, like: Tensor) -> Tensor | None: ...
+def placed(x: Tensor | None, like: Tensor) -> Tensor | None:
     """Values on the device of ``like`` and, where both are numbers with a point, in its float type.
 
-    What is there already is returned as it is. A gradient flows back to where x was.
+    What is there already is returned as it is, and None as None. A gradient flows back to where x
+    was.
 
     Examples
     --------
     >>> placed(torch.ones(2, dtype=torch.float64), torch.zeros(())).dtype
     torch.float32
     """
+    if x is None:
+        return None
     both = x.is_floating_point() and like.is_floating_point()
     return x.to(like.device, like.dtype) if both else x.to(like.device)

@@ -16,6 +16,7 @@ from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
 from pyro_models.clusters import start_from_clusters
+from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
 from pyro_models.mixture import EmptyGuide, Mixture
@@ -82,6 +83,7 @@ class GMMModel(nn.Module):
 
     def component(self, k: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """p(x | k) for k of any batch shape; unseen pixels are integrated out exactly."""
+        k = placed(k, self.logits)
         with torch.autocast(k.device.type, enabled=False):
             loc = self.loc()[k]
             if not self.dense:
@@ -105,6 +107,7 @@ class GMMModel(nn.Module):
     ) -> Tensor:
         """The generative story; labels are ignored."""
         register_with_svi(self)
+        x = placed(x, self.logits)
         mask = pixel_mask(mask, self.data_shape, x)
         with data_plate(x, n, self.logits):
             k = pyro.sample(
@@ -153,6 +156,7 @@ class AssignmentGuide(nn.Module):
     ) -> None:
         """Sample k given x; unseen pixels are fed as the mean of the data."""
         register_with_svi(self)
+        x = placed(x, next(self.parameters()))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         features = (x.flatten(1) - self.centre) / self.scale
         features = fill_unseen(features, None if seen is None else seen.flatten(1))

@@ -12,6 +12,7 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood, likelihood_named
 from pyro_models.networks import (
@@ -55,6 +56,7 @@ class TwoLayerModel(nn.Module):
     ) -> Tensor:
         """The generative story, from the top; labels are ignored."""
         register_with_svi(self)
+        x = placed(x, self.top.zeros)
         mask = pixel_mask(mask, self.likelihood.data_shape, x)
         with data_plate(x, n, self.top.zeros):
             z2 = pyro.sample("z2", self.top())
@@ -81,6 +83,7 @@ class TwoLayerGuide(nn.Module):
     ) -> None:
         """Sample z1 given x, then z2 given z1; labels are ignored."""
         register_with_svi(self)
+        x = placed(x, next(self.parameters()))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x):
             z1 = pyro.sample("z1", self.encoder(fill_unseen(x, seen)))
@@ -183,7 +186,8 @@ class TwoLayerVAE(nn.Module):
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
     ) -> dict[str, TorchDistribution]:
         """p(x | z1) for ``latents["z1"]`` of shape (\\*batch, latent_dims[0])."""
-        return {"x": self.likelihood(self.model.decoder(latents["z1"]))}
+        z1 = placed(latents["z1"], self.model.top.zeros)
+        return {"x": self.likelihood(self.model.decoder(z1))}
 
     def elbo(self) -> ELBO:
         """Trace_ELBO.
@@ -201,7 +205,8 @@ class TwoLayerVAE(nn.Module):
     @torch.no_grad()
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start the decoder's outputs at the mean of x; returns a name for the record."""
-        self.model.decoder.set_output_bias(x.mean(0), self.likelihood.outputs_for)
+        mean = placed(x, self.model.top.zeros).mean(0)
+        self.model.decoder.set_output_bias(mean, self.likelihood.outputs_for)
         self.bias_set.fill_(True)
         return "output bias from the mean of the data"
 

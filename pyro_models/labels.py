@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from pyro_models.errors import UsageError
 
-__all__ = ["KnownLabels", "known_labels"]
+__all__ = ["KnownLabels", "known_labels", "labels_for"]
 
 
 def known_labels(
@@ -51,6 +52,26 @@ def known_labels(
             f"{int(y.min())} to {int(y.max())}"
         )
     return y.long().to(device)
+
+
+def labels_for(
+    y: Tensor | np.ndarray | int | None, count: int, device: torch.device
+) -> Tensor | None:
+    """Labels (count,) on the device, from one label for all or one for each.
+
+    Raises
+    ------
+    UsageError
+        If there are labels, but not ``count``.
+    """
+    if y is None:
+        return None
+    labels = torch.as_tensor(y, device=device)
+    if labels.numel() == 1:
+        return labels.reshape(()).expand(count)
+    if labels.shape != (count,):
+        raise UsageError(f"give {count} labels, one per datum; got shape {tuple(labels.shape)}")
+    return labels
 
 
 class KnownLabels(dist.Categorical):

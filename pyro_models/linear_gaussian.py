@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_models.device import placed
 from pyro_models.likelihoods import Gaussian
 from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
 from pyro_models.standard_normal import StandardNormal
@@ -59,6 +60,7 @@ class PPCAModel(nn.Module):
     ) -> Tensor:
         """The generative story; labels are ignored."""
         register_with_svi(self)
+        x = placed(x, self.mu)
         mask = pixel_mask(mask, self.data_shape, x)
         with data_plate(x, n, self.mu):
             z = pyro.sample("z", self.prior())

@@ -59,6 +59,7 @@ class Mixture(nn.Module):
 
     def _log_joint(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """log π_k + log p(x_seen | k), (B, K)."""
+        x = x.to(self.model.logits.device)
         k = torch.arange(self.num_components, device=x.device)
         seen = pixel_mask(mask, self.data_shape, x)
         p_x = self.model.component(k, None if seen is None else seen.unsqueeze(1))
@@ -82,6 +83,7 @@ class Mixture(nn.Module):
 
         Seen pixels are as given.
         """
+        x = x.to(self.model.logits.device)
         seen = pixel_mask(mask, self.data_shape, x)
         assert seen is not None
         k = torch.arange(self.num_components, device=x.device).unsqueeze(-1)
@@ -99,6 +101,7 @@ class Mixture(nn.Module):
         A component k ~ p(k | x_seen), then x_unseen ~ p(x_unseen | x_seen, k); seen pixels are as
         given. Draws come from torch's global generator.
         """
+        x = x.to(self.model.logits.device)
         seen = pixel_mask(mask, self.data_shape, x)
         assert seen is not None
         k = self.exact_posterior(x, mask).sample(torch.Size((n,)))

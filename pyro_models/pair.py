@@ -292,6 +292,8 @@ def pixel_mask(
             f"a mask of shape {tuple(mask.shape)} does not fit data of shape {data_shape}: give "
             "one value per pixel, or one per datum and pixel"
         ) from error
+    if x is not None:
+        mask = mask.to(x.device)
     if x is not None and len(mask) not in (1, len(x)):
         raise UsageError(f"a mask for {len(mask)} data does not fit {len(x)} data")
     return mask

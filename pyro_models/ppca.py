@@ -14,6 +14,7 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
 from pyro_models.linear_gaussian import PPCAModel, normal_from_precision, principal_components
@@ -50,6 +51,7 @@ class ExactGuide(nn.Module):
         model = self.model
         with torch.no_grad():
             W, mu, sigma = model.W, model.mu, model.sigma
+            x = placed(x, W)
             seen = pixel_mask(mask, model.data_shape, x)
             mean, chol, _ = model.posterior(x, seen, W, mu, sigma)
             q_z = normal_from_precision(mean, chol, sigma)
@@ -78,7 +80,7 @@ class LinearGuide(nn.Module):
         W, mu, noise
             (D, q), (D,) and σ², of the model.
         """
-        M = W.T @ W + noise * torch.eye(W.shape[1], dtype=W.dtype)
+        M = W.T @ W + noise * torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
         A = torch.linalg.solve(M, W.T)
         tril = torch.linalg.cholesky(noise * torch.linalg.inv(M))
         self.mean.weight.copy_(A)
@@ -95,6 +97,7 @@ class LinearGuide(nn.Module):
     ) -> None:
         """Sample z given x; unseen pixels are fed as 0."""
         register_with_svi(self)
+        x = placed(x, next(self.parameters()))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x), torch.autocast(x.device.type, enabled=False):
             mean = self.mean(fill_unseen(x, seen).flatten(1))
@@ -201,7 +204,7 @@ class PPCA(nn.Module):
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start training at the data's mean and total variance; returns a name for the record."""
         generator = torch.Generator().manual_seed(seed)
-        flat = x.flatten(1)
+        flat = placed(x, self.model.W).flatten(1)
         scale = float(flat.var(0, correction=0).mean().sqrt().clamp_min(1e-6))
         self.model.mu.copy_(flat.mean(0))
         W = torch.randn(self.model.W.shape, generator=generator, dtype=torch.float64)
@@ -214,7 +217,7 @@ class PPCA(nn.Module):
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
     ) -> dict[str, TorchDistribution]:
         """p(x | z) for ``latents["z"]`` of shape (\\*batch, latent_dim)."""
-        return {"x": self.likelihood(self.model.decoder(latents["z"]))}
+        return {"x": self.likelihood(self.model.decoder(placed(latents["z"], self.model.W)))}
 
     def elbo(self) -> ELBO:
         """Trace_ELBO: one sample of z; with the exact guide its log-weights have no variance."""
@@ -222,6 +225,7 @@ class PPCA(nn.Module):
 
     def _exact(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
         """W, μ, σ, then the posterior's mean, Cholesky factor and residual; float64 if possible."""
+        x = x.to(self.model.W.device)
         kind = x.dtype if x.device.type == "mps" else torch.float64
         W, mu, sigma = (t.to(kind) for t in (self.model.W, self.model.mu, self.model.sigma))
         seen = pixel_mask(mask, self.data_shape, x)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_models.autoencoder import Autoencoder
+from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.labels import KnownLabels, known_labels
 from pyro_models.likelihoods import Likelihood
@@ -66,6 +67,7 @@ class SemiSupervisedModel(nn.Module):
         """The generative story; known labels are what they are, the others are drawn."""
         register_with_svi(self)
         size = n if x is None else len(x)
+        x = placed(x, self.label_logits)
         device = self.label_logits.device
         known = known_labels(y, self.num_classes, size, device=device, who=WHO)
         if y is not None and size is None:
@@ -100,6 +102,7 @@ class SemiSupervisedGuide(nn.Module):
     ) -> None:
         """Infer the missing labels, then z."""
         register_with_svi(self)
+        x = placed(x, next(self.parameters()))
         known = known_labels(y, self.num_classes, len(x), device=x.device, who=WHO).expand(len(x))
         x = fill_unseen(x, pixel_mask(mask, tuple(x.shape[1:]), x))
         missing = known < 0
@@ -164,11 +167,11 @@ def _by_label(
     if y is None or len(y) != len(x) or len((y >= 0).unique()) == 1:
         yield x, {"y": y, "mask": mask}
         return
-    known = y >= 0
+    known = (y >= 0).to(x.device)
     mask = pixel_mask(mask, tuple(x.shape[1:]), x)
     for rows in (known, ~known):
         seen = mask if mask is None or len(mask) != len(x) else mask[rows]
-        yield x[rows], {"y": y[rows], "mask": seen}
+        yield x[rows], {"y": y[rows.to(y.device)], "mask": seen}
 
 
 class SemiSupervisedVAE(Autoencoder):
@@ -287,13 +290,14 @@ class SemiSupervisedVAE(Autoencoder):
 
         Without ``latents["y"]`` the labels are ``y``, and none may be missing.
         """
-        labels = latents.get("y", y)
+        like = self.model.label_logits
+        labels = placed(latents.get("y", y), like)
         if labels is None:
             raise UsageError(f'{WHO} decodes z with a label: give latents["y"], or y')
         if bool((labels < 0).any()) or bool((labels >= self.num_classes).any()):
             raise UsageError(f"{WHO} decodes labels in 0…{self.num_classes - 1} only")
         label = F.one_hot(labels.long(), self.num_classes)
-        return {"x": self.likelihood(self.model.decoder(latents["z"], label))}
+        return {"x": self.likelihood(self.model.decoder(placed(latents["z"], like), label))}
 
     def elbo(self) -> ELBO:
         """TraceEnum_ELBO, run apart for data with and without a label."""
@@ -301,11 +305,13 @@ class SemiSupervisedVAE(Autoencoder):
 
     def classify(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """q(y | x), (B, C)."""
+        x = placed(x, self.model.label_logits)
         seen = pixel_mask(mask, self.data_shape, x)
         return self.guide.class_logits(fill_unseen(x, seen)).softmax(-1)
 
     def log_label_prob(self, x: Tensor, y: Tensor) -> Tensor:
         """log q(y | x) of the labels, (B,), nats; 0 where a label is missing."""
+        x = placed(x, self.model.label_logits)
         known = known_labels(y, self.num_classes, len(x), device=x.device, who=WHO).expand(len(x))
         rows = known >= 0
         log_q = self.guide.class_logits(x[rows]).log_softmax(-1)
@@ -314,6 +320,7 @@ class SemiSupervisedVAE(Autoencoder):
 
     def log_label_prior(self, y: Tensor) -> Tensor:
         """log p(y) = −log C of the labels, (B,), nats; 0 where a label is missing."""
+        y = placed(y, self.model.label_logits)
         return torch.where(y < 0, 0.0, -math.log(self.num_classes))
 
     def config(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_models.autoencoder import Autoencoder
+from pyro_models.device import placed
 from pyro_models.likelihoods import Likelihood
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
 from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
@@ -39,6 +40,7 @@ class VAEModel(nn.Module):
     ) -> Tensor:
         """The generative story; labels are ignored."""
         register_with_svi(self)
+        x = placed(x, self.prior.zeros)
         mask = pixel_mask(mask, self.likelihood.data_shape, x)
         with data_plate(x, n, self.prior.zeros):
             z = pyro.sample("z", self.prior())
@@ -63,6 +65,7 @@ class VAEGuide(nn.Module):
     ) -> None:
         """Sample z given x; labels are ignored."""
         register_with_svi(self)
+        x = placed(x, next(self.parameters()))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x):
             pyro.sample("z", self.encoder(fill_unseen(x, seen)))
@@ -137,4 +140,5 @@ class VAE(Autoencoder):
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
     ) -> dict[str, TorchDistribution]:
         """p(x | z) for ``latents["z"]`` of shape (\\*batch, latent_dim)."""
-        return {"x": self.likelihood(self.model.decoder(latents["z"]))}
+        z = placed(latents["z"], self.model.prior.zeros)
+        return {"x": self.likelihood(self.model.decoder(z))}

@@ -15,10 +15,11 @@ from inference.figures.decoding import (
     decoded_means,
 )
 from inference.figures.grid import mosaic, mosaic_figure
-from inference.posterior.generation import generate, labels_for
+from inference.posterior.generation import generate
 from inference.posterior.reconstruction import Draw, check_draw, posterior_sites, reconstruct
 from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.labels import labels_for
 
 __all__ = ["class_grid", "interpolation", "mixture_means", "prior_samples", "reconstructions"]
 

@@ -21,10 +21,10 @@ from inference.figures.decoding import (
 )
 from inference.figures.grid import mosaic, mosaic_figure
 from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area
-from inference.posterior.generation import labels_for
 from inference.posterior.reconstruction import latent_means
 from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.labels import labels_for
 
 __all__ = ["latent_grid", "latent_scatter"]
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.learning.settings import check_seed
-from inference.posterior.generation import labels_for
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.undisturbed import device_of, stream, undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.labels import labels_for
 from pyro_models.masks import Mask, seen_pixels
 from pyro_models.pair import CompletesExactly, ConditionsOnPixels, fill_unseen
 

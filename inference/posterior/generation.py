@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import torch
 from pyro import poutine
 from torch import Tensor
 
 from inference.posterior.reconstruction import Draw, check_draw
 from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.labels import labels_for
 
-__all__ = ["generate", "labels_for"]
-
-
-def labels_for(y: Tensor | int | None, count: int, device: torch.device) -> Tensor | None:
-    """Labels (count,) on the device, from one label for all or one for each.
-
-    Raises
-    ------
-    UsageError
-        If there are labels, but not ``count``.
-    """
-    if y is None:
-        return None
-    labels = torch.as_tensor(y, device=device)
-    if labels.dim() == 0:
-        return labels.expand(count)
-    if labels.shape != (count,):
-        raise UsageError(f"give {count} labels, one per datum; got shape {tuple(labels.shape)}")
-    return labels
+__all__ = ["generate"]
 
 
 def generate(
     pair: Pair, *, n: int, y: Tensor | int | None = None, pixels: Draw = "mean", seed: int = 0
 ) -> Tensor:
-    """Data of latents drawn from the prior, (n, \\*data_shape), on the CPU.
+    """Data of latents drawn from the prior, (n, \\*data_shape), where the pair is.
 
     The same seed gives the same latents, whichever of the two is asked for; the caller's generators
     do not move.
@@ -71,7 +53,7 @@ def generate(
         trace = poutine.trace(pair.model).get_trace(n=n, y=labels)
         if pixels == "sample":
             sample: Tensor = trace.nodes["x"]["value"]
-            return sample.cpu()
+            return sample
         latents = {name: trace.nodes[name]["value"] for name in pair.latent_sites if name in trace}
         mean: Tensor = pair.decode(latents, y=labels)["x"].mean
-        return mean.cpu()
+        return mean

@@ -14,10 +14,9 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import constraints
 
-from inference.posterior.generation import labels_for
-from inference.undisturbed import device_of
 from pyro_models import Pair, UsageError
-from pyro_models.pair import fill_unseen, pixel_mask
+from pyro_models.masks import Mask
+from pyro_models.observed import Observed, observed
 
 __all__ = ["Given", "Moments", "frozen", "given"]
 
@@ -67,7 +66,7 @@ class Given:
         return {"y": self.y, "mask": self.mask}
 
     def holds(
-        self, pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None = None
+        self, pair: Pair, x: Tensor, *, mask: Mask | None = None, y: Tensor | None = None
     ) -> bool:
         """Whether pair, data, what is seen of them and labels are these.
 
@@ -76,16 +75,16 @@ class Given:
         """
         if pair is not self.pair or x.shape != self.x.shape:
             return False
-        x = x.detach().to(self.x)
-        seen = pixel_mask(None if mask is None else mask.to(x.device), pair.data_shape, x)
-        all_seen = torch.ones_like(x, dtype=torch.bool)
-        masks = (all_seen if m is None else m.expand(x.shape) for m in (seen, self.mask))
-        if not torch.equal(*masks) or not torch.equal(fill_unseen(x, seen), self.x):
+        return self._same(observed(pair, x, mask=mask, y=y))
+
+    def _same(self, other: Observed) -> bool:
+        all_seen = torch.ones_like(self.x, dtype=torch.bool)
+        masks = (all_seen if m is None else m for m in (other.mask, self.mask))
+        if not torch.equal(*masks) or not torch.equal(other.x, self.x):
             return False
-        unknown = torch.full((len(x),), -1, device=x.device)
-        y = labels_for(y, len(x), x.device)
-        labels = (unknown if given is None else given.expand(len(x)) for given in (y, self.y))
-        return pair.num_classes is None or torch.equal(*labels)
+        unknown = torch.full((len(self),), -1, device=self.x.device)
+        labels = (unknown if y is None else y for y in (other.y, self.y))
+        return self.pair.num_classes is None or torch.equal(*labels)
 
     def select(self, rows: Tensor | slice) -> Given:
         """Some of the data."""
@@ -98,7 +97,9 @@ class Given:
         return replace(self, x=self.x[rows], mask=mask, y=y, prior=prior, start=start)
 
 
-def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None = None) -> Given:
+def given(
+    pair: Pair, x: Tensor, *, mask: Mask | None = None, y: Tensor | None = None, seed: int = 0
+) -> Given:
     """Check data against a pair, and put unseen pixels at 0.
 
     Raises
@@ -112,30 +113,15 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
             f"{type(pair).__name__} has no continuous latent to infer; its discrete ones are "
             "summed out exactly (exact_posterior)"
         )
-    first = next(iter(pair.parameters()))
-    if not isinstance(x, Tensor):
-        raise UsageError(f"x is a tensor of prepared data; got a {type(x).__name__}")
-    if x.shape == pair.data_shape:
-        raise UsageError(f"x is one datum of shape {tuple(x.shape)}: give a batch, x[None]")
-    if x.shape[1:] != pair.data_shape or not len(x):
-        raise UsageError(
-            f"x of shape {tuple(x.shape)} does not fit {type(pair).__name__}, which is of data "
-            f"(B, {', '.join(map(str, pair.data_shape))})"
-        )
-    x = x.detach().to(device_of(pair), first.dtype)
-    seen = pixel_mask(mask, pair.data_shape, x)
-    if seen is not None:
-        seen = seen.to(x.device).expand(x.shape)
-        blind = (~seen.flatten(1).any(1)).nonzero().flatten()
+    data = observed(pair, x, mask=mask, y=y, seed=seed)
+    if data.mask is not None:
+        blind = (~data.mask.flatten(1).any(1)).nonzero().flatten()
         if len(blind):
             raise UsageError(
                 f"nothing is seen of image {int(blind[0])}: mask is True where a pixel is seen"
             )
-    pair.likelihood.check(x, seen)
-    y = labels_for(y if y is None or y.numel() > 1 else y.reshape(()), len(x), x.device)
-    x = fill_unseen(x, seen)
-    prior = _prior(pair, x, y=y, mask=seen)
-    return Given(pair, x, seen, y, prior, start=prior)
+    prior = _prior(pair, data.x, **data.conditions)
+    return Given(pair, data.x, data.mask, data.y, prior, start=prior)
 
 
 def is_real(support: constraints.Constraint) -> bool:

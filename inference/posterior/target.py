@@ -17,9 +17,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from inference.chunks import numbers_per_particle
 from inference.densities import log_density, weigh
 from inference.learning.capture import leave_out_what_does_nothing
-from inference.undisturbed import device_of, evaluating
+from inference.undisturbed import evaluating
 from pyro_models import Pair, UsageError
-from pyro_models.pair import Classifies, ConditionsOnPixels, pixel_mask
+from pyro_models.masks import Mask
+from pyro_models.observed import observed
+from pyro_models.pair import Classifies, ConditionsOnPixels
 
 __all__ = ["At", "Target", "condition", "log_label_prior"]
 
@@ -251,7 +253,7 @@ def condition(
     pair: Pair,
     x: Tensor,
     *,
-    mask: Tensor | None = None,
+    mask: Mask | None = None,
     y: Tensor | None = None,
     guide: Callable[..., Any] | None = None,
 ) -> Target:
@@ -290,18 +292,11 @@ def condition(
             f"{type(pair).__name__} has no continuous latent: its posterior is exact, see "
             "exact_posterior"
         )
-    if tuple(x.shape[1:]) != tuple(pair.data_shape) or not len(x):
-        raise UsageError(
-            f"x must have the shape (B, {', '.join(map(str, pair.data_shape))}) with B ≥ 1; got "
-            f"{tuple(x.shape)}"
-        )
-    device = device_of(pair)
-    x = x.detach().to(device, next(iter(pair.parameters())).dtype)
-    seen = pixel_mask(None if mask is None else mask.to(device), pair.data_shape, x)
-    target = Target(pair, x, seen, None if y is None else y.to(device), guide)
+    data = observed(pair, x, mask=mask, y=y)
+    target = Target(pair, data.x, data.mask, data.y, guide)
     with evaluating(pair), torch.no_grad():  # with Pyro's checks, once
-        z = target.x.new_zeros(1, len(x), target.dim)
-        found = weigh(pair.model, x, target.unpack(z), mask=target.mask, y=target.y)
+        z = target.x.new_zeros(1, len(target), target.dim)
+        found = weigh(pair.model, target.x, target.unpack(z), mask=target.mask, y=target.y)
     for name in target.sites:
         support = found.model_sites[name]["fn"].support
         if getattr(support, "base_constraint", support) is not torch.distributions.constraints.real:
