@@ -32,6 +32,7 @@ from inference.sites import (
     summed_out,
 )
 from pyro_models import Pair, UsageError
+from pyro_models.contract import fulfills
 
 __all__ = [
     "Particles",
@@ -226,7 +227,7 @@ def particles(
     >>> bool((drawn.importance_bound() - ppca.exact_log_prob(x)).abs().max() < 1e-3)
     True
     """
-    if isinstance(pair_or_model, Pair) and tuple(x.shape[1:]) != tuple(pair_or_model.data_shape):
+    if fulfills(pair_or_model, Pair) and tuple(x.shape[1:]) != tuple(pair_or_model.data_shape):
         raise UsageError(
             f"the pair is made for data of shape {tuple(pair_or_model.data_shape)}; got x of shape "
             f"{tuple(x.shape)}, whose first dimension is the number of data"
@@ -277,7 +278,7 @@ def draw(
 def _model_and_guide(
     pair_or_model: Pair | Callable[..., Any], guide: Callable[..., Any] | None
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    if isinstance(pair_or_model, Pair):
+    if fulfills(pair_or_model, Pair):
         return pair_or_model.model, guide or pair_or_model.guide
     if guide is None:
         raise UsageError("give a guide: a bare model has none of its own")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import pyro
@@ -20,6 +20,7 @@ from pyro.poutine import runtime
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
+from pyro_models.contract import fulfills, missing_members
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood
 
@@ -31,6 +32,7 @@ __all__ = [
     "LatentSite",
     "Pair",
     "StartsFromData",
+    "check_pair",
     "data_plate",
     "fill_unseen",
     "one_hot",
@@ -62,7 +64,6 @@ class LatentSite:
         return self.num_values is not None
 
 
-@runtime_checkable
 class Pair(Protocol):
     """What ``inference`` asks of a model/guide pair; an ``nn.Module`` with these members.
 
@@ -109,7 +110,6 @@ class Pair(Protocol):
         ...
 
 
-@runtime_checkable
 class StartsFromData(Protocol):
     """A pair that is started from data before it is trained (k-means, the data's mean)."""
 
@@ -123,7 +123,6 @@ class StartsFromData(Protocol):
         ...
 
 
-@runtime_checkable
 class Exact(Protocol):
     """A pair whose evidence and posterior are known exactly."""
 
@@ -136,7 +135,6 @@ class Exact(Protocol):
         ...
 
 
-@runtime_checkable
 class CompletesExactly(Protocol):
     """A pair that knows p(x_unseen | x_seen) itself, for any mask."""
 
@@ -149,7 +147,6 @@ class CompletesExactly(Protocol):
         ...
 
 
-@runtime_checkable
 class ConditionsOnPixels(Protocol):
     """A pair of p(x_R | x_C): some pixels C are conditioned on, and only the rest R is modelled.
 
@@ -181,7 +178,6 @@ class ConditionsOnPixels(Protocol):
         ...
 
 
-@runtime_checkable
 class Classifies(Protocol):
     """A pair whose guide has a classifier q(y | x) that the bound of labelled data leaves out.
 
@@ -207,6 +203,32 @@ class Classifies(Protocol):
     def classify(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """q(y | x), (B, C)."""
         ...
+
+
+def check_pair(pair: object) -> None:
+    """Refuse what is no pair, before anything is asked of it.
+
+    Raises
+    ------
+    UsageError
+        One line that says what it lacks.
+    """
+    if isinstance(pair, type):
+        raise UsageError(f"a pair is needed, and {pair.__name__} is a class: make a pair of it")
+    kind = type(pair).__name__
+    missing = missing_members(pair, Pair)
+    if missing:
+        inner = getattr(pair, "pair", None)
+        hint = ": give its .pair" if fulfills(inner, Pair) else ""
+        raise UsageError(
+            f"{kind} is no pair of model and guide{hint}, it lacks {', '.join(missing)}"
+        )
+    for name in ("model", "guide"):
+        part = getattr(pair, name)
+        if not isinstance(part, nn.Module):
+            raise UsageError(
+                f"the {name} of {kind} must be a torch.nn.Module; it is a {type(part).__name__}"
+            )
 
 
 _counter = itertools.count()

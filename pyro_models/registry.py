@@ -11,6 +11,7 @@ from torch import nn
 from pyro_models.bernoulli_mixture import BernoulliMixture
 from pyro_models.completion import CompletionCVAE
 from pyro_models.conditional import CVAE
+from pyro_models.contract import fulfills
 from pyro_models.errors import UsageError
 from pyro_models.gmm import GMM
 from pyro_models.hierarchical import TwoLayerVAE
@@ -77,7 +78,7 @@ def build(
     given = {key: value for key, value in options.items() if key != "num_classes"}
     check_types(cls, given, who=f"the model {name}", skip={"data_shape", "num_classes"})
     pair = cls(data_shape, **options)
-    assert isinstance(pair, Pair)
+    assert fulfills(pair, Pair)
     return pair
 
 

@@ -8,6 +8,7 @@ import torch
 
 from inference.posterior import GUIDES
 from pyro_models import registry
+from pyro_models.contract import fulfills
 from pyro_models.pair import Pair
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -24,7 +25,7 @@ def test_the_pair_of_my_own_model_is_fitted_judged_inferred_and_completed(
     for block in blocks:
         exec(compile(block, "my-own-model.md", "exec"), found)
     pair, completed = found["pair"], found["completed"]
-    assert isinstance(pair, Pair)
+    assert fulfills(pair, Pair)
     assert type(found["again"]) is found["Factors"]
     assert completed.samples.shape == (3, 4, 1, 8, 8)
     assert torch.equal(completed.mean[..., :4], found["x"][..., :4])

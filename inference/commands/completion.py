@@ -14,6 +14,7 @@ from inference.learning.files import write_atomically
 from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.posterior import complete as complete_data
 from pyro_models import UsageError
+from pyro_models.contract import fulfills
 from pyro_models.masks import MASKS
 from pyro_models.pair import Classifies
 
@@ -84,7 +85,7 @@ def complete(
         pair,
         prepared.x,
         mask,
-        y=None if isinstance(pair, Classifies) or pair.num_classes is None else prepared.y,
+        y=None if fulfills(pair, Classifies) or pair.num_classes is None else prepared.y,
         guide=guide,
         num_samples=num_samples,
         num_latents=num_latents,

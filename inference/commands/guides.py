@@ -10,6 +10,7 @@ from inference.evaluation import GuideComparison, compare_guides
 from inference.evaluation.judged import check_limit, judged_split
 from inference.learning.files import write_atomically
 from inference.posterior.guides import guide_family
+from pyro_models.contract import fulfills
 from pyro_models.masks import mask_name, seen_pixels
 from pyro_models.pair import Classifies
 
@@ -67,7 +68,7 @@ def guides(
         guide_family(name)
     pair, images, _ = open_run(run, data)
     prepared = judged_split(pair, images, split=split, limit=limit, seed=seed)
-    needs_labels = pair.num_classes is not None and not isinstance(pair, Classifies)
+    needs_labels = pair.num_classes is not None and not fulfills(pair, Classifies)
     seen = None
     if mask is not None:
         seen = seen_pixels(

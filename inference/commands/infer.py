@@ -15,6 +15,7 @@ from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.posterior import Plateau, Posterior
 from inference.posterior import infer as infer_posterior
 from pyro_models import UsageError
+from pyro_models.contract import fulfills
 from pyro_models.masks import seen_pixels
 from pyro_models.pair import Classifies
 
@@ -83,7 +84,7 @@ def infer(
         else seen_pixels(
             mask, pair.data_shape, num_data=len(prepared), fraction=fraction, seed=seed
         ),
-        y=None if isinstance(pair, Classifies) or pair.num_classes is None else prepared.y,
+        y=None if fulfills(pair, Classifies) or pair.num_classes is None else prepared.y,
         guide=guide,
         guide_options=guide_options,
         resample=resample,

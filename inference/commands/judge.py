@@ -14,6 +14,7 @@ from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
 from inference.learning import Run
 from inference.learning.files import write_atomically
+from pyro_models.contract import fulfills
 from pyro_models.pair import Classifies
 
 __all__ = ["compare", "diagnose", "evaluate"]
@@ -123,7 +124,7 @@ def _evaluate(
     run: str, data: str | None, *, with_labels: bool, bar: bool, **options: Any
 ) -> Evaluation:
     pair, images, _ = open_run(run, data)
-    options["with_labels"] = with_labels and isinstance(pair, Classifies)
+    options["with_labels"] = with_labels and fulfills(pair, Classifies)
     return evaluate_pair(pair, images, progress=bar, **options)
 
 

@@ -17,6 +17,7 @@ from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.posterior.completion import Completion, complete
 from inference.posterior.posterior import Posterior
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.contract import fulfills
 from pyro_models.data import Split
 from pyro_models.masks import Mask, mask_name, seen_pixels
 from pyro_models.pair import Classifies, ConditionsOnPixels, fill_unseen
@@ -93,7 +94,7 @@ def conditional_log_prob(
         As evidence does, or if the pair conditions on other pixels.
     """
     options = {"seed": seed, "progress": progress, **(evidence_options or {})}
-    if isinstance(pair, ConditionsOnPixels):
+    if fulfills(pair, ConditionsOnPixels):
         own = evidence(pair.conditioned_on(mask), x, y=y, **options)
         return Conditional(own.value, own.standard_error, own.kind, *_how(own))
     whole = evidence(pair, x, y=y, **options)
@@ -226,7 +227,7 @@ def _evaluate_pair(
 ) -> Evaluation:
     first = next(iter(pair.parameters()))
     x, seen, seed = prepared.x.to(first.device, first.dtype), describe.seen, describe.seed
-    y = None if prepared.y is None or isinstance(pair, Classifies) else prepared.y.to(x.device)
+    y = None if prepared.y is None or fulfills(pair, Classifies) else prepared.y.to(x.device)
     if pair.num_classes is not None and y is not None:
         describe = describe.also_given("y")
     mask = seen.to(x.device)

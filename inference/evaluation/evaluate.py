@@ -27,6 +27,7 @@ from inference.particles import checked_count
 from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.contract import fulfills
 from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
 from pyro_models.pair import Classifies, ConditionsOnPixels, Exact
 
@@ -152,7 +153,7 @@ def evaluate(
     num_particles = checked_count(num_particles)
     judged = judged_split(pair, data, split=split, limit=limit, seed=seed)
     x, y = judged.x, judged.y
-    infers = isinstance(pair, Classifies)
+    infers = fulfills(pair, Classifies)
     if with_labels and (not infers or y is None or bool((y < 0).any())):
         raise UsageError("with_labels is for a pair that infers labels, and data that have them")
     if infers and not with_labels:
@@ -175,7 +176,7 @@ def evaluate(
             "mse_mean": _squared_error(pair, data, x, y, grey, latents="mean"),
         }
 
-    if isinstance(pair, Classifies) and y is not None:
+    if fulfills(pair, Classifies) and y is not None:
         prior = pair.log_label_prior(y).to(x)
         weights = replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
 
@@ -185,7 +186,7 @@ def evaluate(
         "elbo": describe.nats("elbo", weights.elbo, "lower bound", error=weights.elbo_error),
     }
     absent: dict[str, str] = {}
-    if isinstance(pair, Exact):
+    if fulfills(pair, Exact):
         per_datum["exact_log_prob"] = exact_log_prob(pair, x, max_elements=max_elements)
         scores["log_likelihood"] = describe.nats(
             "log_likelihood", per_datum["exact_log_prob"], "exact"
@@ -234,7 +235,7 @@ def preparation_of(data: ImageData, seed: int) -> str:
 
 def conditions(pair: Pair, y: Tensor | None) -> str | None:
     """What a score of the pair is given: labels, pixels, both or nothing."""
-    pixels = pair.given if isinstance(pair, ConditionsOnPixels) else ""
+    pixels = pair.given if fulfills(pair, ConditionsOnPixels) else ""
     labels = "" if pair.num_classes is None or y is None else "y"
     return ", ".join(part for part in (pixels, labels) if part) or None
 
@@ -258,7 +259,7 @@ def _squared_error(
 def _why_no_bits(pair: Pair, data: ImageData) -> str:
     if not data.is_images:
         return "vectors are no pixels"
-    if isinstance(pair, ConditionsOnPixels):
+    if fulfills(pair, ConditionsOnPixels):
         return "of unseen pixels given seen ones, not of whole images"
     return pair.likelihood.why_no_bits(preparation=data.preparation, levels=data.levels)
 

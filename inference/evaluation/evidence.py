@@ -21,6 +21,7 @@ from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.contract import fulfills
 from pyro_models.pair import Exact, pixel_mask
 
 __all__ = ["METHODS", "Evidence", "evidence"]
@@ -245,7 +246,7 @@ class _Found:
 
 
 def _best(pair: Pair) -> str:
-    if isinstance(pair, Exact):
+    if fulfills(pair, Exact):
         return "exact"
     continuous = [site for site in pair.latent_sites.values() if not site.discrete]
     if not continuous:
@@ -255,7 +256,7 @@ def _best(pair: Pair) -> str:
 
 
 def _exact(pair: Pair, x: Tensor, mask: Tensor | None, max_elements: int) -> _Found:
-    if not isinstance(pair, Exact):
+    if not fulfills(pair, Exact):
         raise UsageError(
             f"{type(pair).__name__} does not know log p(x) exactly: use annealing, or best"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyro_models import Pair
+from pyro_models.contract import fulfills
 from pyro_models.pair import Classifies
 
 __all__ = ["backward_classification"]
@@ -20,7 +21,7 @@ def backward_classification(pair: Pair, x: Tensor, y: Tensor | None) -> None:
     x, y
         A prepared batch (B, \\*data_shape) and its labels (B,), −1 where missing.
     """
-    if not isinstance(pair, Classifies) or y is None or not pair.classification_weight:
+    if not fulfills(pair, Classifies) or y is None or not pair.classification_weight:
         return
     known = (y >= 0).sum()
     if known:

@@ -34,6 +34,7 @@ from inference.undisturbed import (
     stream,
 )
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.contract import fulfills
 from pyro_models.data import Split
 from pyro_models.pair import Classifies, StartsFromData
 
@@ -63,7 +64,7 @@ class Training:
         self.dtype = next(pair.parameters()).dtype
         self.objective = make_objective(pair, settings.objective, settings.objective_options)
         self.step = Captured(self.objective) if settings.capture else self.objective
-        self.classifies = isinstance(pair, Classifies)
+        self.classifies = fulfills(pair, Classifies)
         self.parameters = [p for p in pair.parameters() if p.requires_grad]
         self.num_train = len(data.split("train"))
         self.steps_per_epoch = -(-self.num_train // settings.batch_size)
@@ -162,7 +163,7 @@ class Training:
     def start_from_data(self) -> None:
         """Let a pair that starts from data do so, once."""
         pair = self.pair
-        if isinstance(pair, StartsFromData) and not pair.started:
+        if fulfills(pair, StartsFromData) and not pair.started:
             x, _ = self._training_data()
             self.start = pair.start_from(x, seed=self.settings.seed)
         if not finite_parameters(self.pair):

@@ -19,6 +19,7 @@ from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.undisturbed import device_of, stream, undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.contract import fulfills
 from pyro_models.labels import labels_for
 from pyro_models.masks import Mask, seen_pixels
 from pyro_models.pair import CompletesExactly, ConditionsOnPixels, fill_unseen
@@ -207,9 +208,9 @@ def complete(
 
 
 def _best(pair: Pair) -> str:
-    if isinstance(pair, CompletesExactly):
+    if fulfills(pair, CompletesExactly):
         return "exact"
-    return "trained" if isinstance(pair, ConditionsOnPixels) else "normal"
+    return "trained" if fulfills(pair, ConditionsOnPixels) else "normal"
 
 
 def _for_mask(pair: Pair, seen: Tensor) -> Pair:
@@ -220,7 +221,7 @@ def _for_mask(pair: Pair, seen: Tensor) -> Pair:
     UsageError
         If it is not made to complete, or not from these pixels.
     """
-    if not isinstance(pair, ConditionsOnPixels):
+    if not fulfills(pair, ConditionsOnPixels):
         raise UsageError(
             f"{type(pair).__name__} is not trained to complete: infer a guide, such as normal"
         )
@@ -240,7 +241,7 @@ def _by_inference(
     pixels: Draw,
     seed: int,
 ) -> Completion:
-    if isinstance(pair, ConditionsOnPixels):
+    if fulfills(pair, ConditionsOnPixels):
         raise UsageError(f"{type(pair).__name__} completes by its own p(z | x_C): guide trained")
     if isinstance(guide, Posterior):
         posterior = guide
@@ -266,7 +267,7 @@ def _exactly(
     pair: Pair, x: Tensor, seen: Tensor, *, num_samples: int, pixels: Draw
 ) -> tuple[Tensor, Tensor]:
     """The exact conditional's mean and draws."""
-    if not isinstance(pair, CompletesExactly):
+    if not fulfills(pair, CompletesExactly):
         raise UsageError(f"{type(pair).__name__} does not know p(x_unseen | x_seen) exactly")
     if pixels == "mean":
         raise UsageError("exact completions are drawn: leave pixels at sample, or infer a guide")

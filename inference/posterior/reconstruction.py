@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inference.undisturbed import evaluating, undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.contract import fulfills
 from pyro_models.pair import ConditionsOnPixels, Exact
 
 __all__ = ["Draw", "check_draw", "decoded_from", "latent_means", "posterior_sites", "reconstruct"]
@@ -56,7 +57,7 @@ def posterior_sites(
     for name in pair.latent_sites:
         if name in trace.nodes:
             sites[name] = trace.nodes[name]["fn"]
-        elif len(pair.latent_sites) == 1 and isinstance(pair, Exact):
+        elif len(pair.latent_sites) == 1 and fulfills(pair, Exact):
             sites[name] = pair.exact_posterior(x, mask)
         else:
             raise UsageError(f"the guide has no site {name!r}, and no exact posterior is known")
@@ -151,7 +152,7 @@ def decoded_from(
     mask: Tensor | None = None,
 ) -> TorchDistribution:
     """p(x | latents), (\\*batch, B), also of a pair that conditions on pixels of x."""
-    if isinstance(pair, ConditionsOnPixels):
+    if fulfills(pair, ConditionsOnPixels):
         given: TorchDistribution = pair.decode(latents, y=y, x=x, mask=mask)["x"]
         return given
     decoded: TorchDistribution = pair.decode(latents, y=y)["x"]

@@ -19,6 +19,7 @@ from inference.densities import log_density, weigh
 from inference.learning.capture import leave_out_what_does_nothing
 from inference.undisturbed import evaluating
 from pyro_models import Pair, UsageError
+from pyro_models.contract import fulfills
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import Classifies, ConditionsOnPixels
@@ -138,7 +139,7 @@ class Target:
         plate = pyro.plate("_particles", num_chains, dim=-2, device=self.x.device)
         model = source is self.pair.model
         # a prior p(z | x_C) is asked with x, any other by generating
-        generate = model and not isinstance(self.pair, ConditionsOnPixels)
+        generate = model and not fulfills(self.pair, ConditionsOnPixels)
         given: dict[str, Any] = {"n": len(self.x)} if generate else {"mask": self.mask}
         with evaluating(self.pair), plate, pyro.poutine.trace() as handler:
             source(*(() if generate else (self.x,)), y=self.y, **given)
@@ -244,7 +245,7 @@ def log_label_prior(pair: Pair, x: Tensor, y: Tensor | None) -> Tensor:
 
     Taken from log p(x, y) it leaves log p(x | y).
     """
-    if y is None or not isinstance(pair, Classifies):
+    if y is None or not fulfills(pair, Classifies):
         return x.new_zeros(())
     return pair.log_label_prior(y).to(x)
 

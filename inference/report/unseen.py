@@ -9,6 +9,7 @@ from inference.evaluation import compare, compare_guides, evaluate_completion
 from inference.posterior import complete, infer
 from inference.report.part import Part
 from pyro_models import ImageData, Pair
+from pyro_models.contract import fulfills
 from pyro_models.pair import Exact
 
 __all__ = ["completions_part", "guides_part"]
@@ -59,7 +60,7 @@ def completions_part(pairs: Mapping[str, Pair], data: ImageData, *, seed: int) -
             data,
             "left",
             limit=HALF_SEEN,
-            evidence_options={} if isinstance(pair, Exact) else ANNEALING,
+            evidence_options={} if fulfills(pair, Exact) else ANNEALING,
             name=f"{name}, {completed[name].guide}",
             seed=seed,
         )

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from inference.particles import particles
 from pyro_models import CVAE, UsageError, load_data
+from pyro_models.contract import fulfills
 from pyro_models.data import Split
 from pyro_models.likelihoods import LIKELIHOODS
 from pyro_models.pair import ConditionsOnPixels, Pair, pixel_mask
@@ -168,7 +169,7 @@ def random_latents(pair: Pair, batch: tuple[int, ...]) -> dict[str, Tensor]:
 
 def pixels_given(pair: Pair, x: Tensor) -> dict[str, Tensor]:
     """What ``decode`` is told besides latents and labels."""
-    return {"x": x} if isinstance(pair, ConditionsOnPixels) else {}
+    return {"x": x} if fulfills(pair, ConditionsOnPixels) else {}
 
 
 def random_mask(case: Case) -> Tensor:
@@ -201,7 +202,7 @@ def assert_same(
 def test_every_registered_pair_and_likelihood_has_a_case() -> None:
     assert {case.name for case in CASES} == set(PAIRS)
     assert {case.pair().likelihood.name for case in CASES} >= set(LIKELIHOODS)
-    assert all(isinstance(case.pair(), Pair) for case in CASES)
+    assert all(fulfills(case.pair(), Pair) for case in CASES)
 
 
 @every_case
