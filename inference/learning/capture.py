@@ -68,7 +68,7 @@ class Captured:
 
     def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
         """As :meth:`Objective.backward`."""
-        weight = None if beta == 1 else torch.full((), beta, dtype=x.dtype, device=x.device)
+        weight = None if beta == 1 else x.new_full((), beta)
         recording = self._recording(x, y, weight)
         with torch.no_grad():
             mean, *gradients = recording.graph(recording.leaves, recording.others, x, y, weight)
@@ -83,9 +83,7 @@ class Captured:
         UsageError
             If it cannot be recorded.
         """
-        self._recording(
-            x, y, None if beta == 1 else torch.full((), beta, dtype=x.dtype, device=x.device)
-        )
+        self._recording(x, y, None if beta == 1 else x.new_full((), beta))
 
     def _recording(self, x: Tensor, y: Tensor | None, beta: Tensor | None) -> _Recording:
         autocast = torch.is_autocast_enabled(x.device.type)
