@@ -33,8 +33,9 @@ def missing_members(obj: object, contract: type) -> tuple[str, ...]:
 
     Examples
     --------
+    >>> from pyro_models import VAE
     >>> from pyro_models.pair import Exact
-    >>> missing_members("a word", Exact)
+    >>> missing_members(VAE((1, 8, 8)), Exact)
     ('exact_log_prob', 'exact_posterior')
     """
     return tuple(n for n in sorted(get_protocol_members(contract)) if not _has(obj, n, contract))

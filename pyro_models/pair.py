@@ -35,6 +35,7 @@ __all__ = [
     "check_pair",
     "data_plate",
     "fill_unseen",
+    "module_of",
     "one_hot",
     "pixel_mask",
     "register_with_svi",
@@ -110,7 +111,7 @@ class Pair(Protocol):
         ...
 
 
-class StartsFromData(Protocol):
+class StartsFromData(Pair, Protocol):
     """A pair that is started from data before it is trained (k-means, the data's mean)."""
 
     @property
@@ -123,7 +124,7 @@ class StartsFromData(Protocol):
         ...
 
 
-class Exact(Protocol):
+class Exact(Pair, Protocol):
     """A pair whose evidence and posterior are known exactly."""
 
     def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -135,7 +136,7 @@ class Exact(Protocol):
         ...
 
 
-class CompletesExactly(Protocol):
+class CompletesExactly(Pair, Protocol):
     """A pair that knows p(x_unseen | x_seen) itself, for any mask."""
 
     def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ class CompletesExactly(Protocol):
         ...
 
 
-class ConditionsOnPixels(Protocol):
+class ConditionsOnPixels(Pair, Protocol):
     """A pair of p(x_R | x_C): some pixels C are conditioned on, and only the rest R is modelled.
 
     ``decode`` takes x as well. Its scores are of p(x_R | x_C) and say so.
@@ -178,7 +179,7 @@ class ConditionsOnPixels(Protocol):
         ...
 
 
-class Classifies(Protocol):
+class Classifies(Pair, Protocol):
     """A pair whose guide has a classifier q(y | x) that the bound of labelled data leaves out.
 
     Training maximises, over a batch,
@@ -219,16 +220,29 @@ def check_pair(pair: object) -> None:
     missing = missing_members(pair, Pair)
     if missing:
         inner = getattr(pair, "pair", None)
-        hint = ": give its .pair" if fulfills(inner, Pair) else ""
-        raise UsageError(
-            f"{kind} is no pair of model and guide{hint}, it lacks {', '.join(missing)}"
-        )
+        hint = "; give its .pair" if fulfills(inner, Pair) else ""
+        raise UsageError(f"{kind} is no pair: it lacks {', '.join(missing)}{hint}")
     for name in ("model", "guide"):
         part = getattr(pair, name)
         if not isinstance(part, nn.Module):
             raise UsageError(
                 f"the {name} of {kind} must be a torch.nn.Module; it is a {type(part).__name__}"
             )
+
+
+def module_of(pair: Pair) -> nn.Module:
+    """The pair as the module it must be where it is trained, recorded or loaded.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
+    if not isinstance(pair, nn.Module):
+        raise UsageError(
+            f"{type(pair).__name__} is no torch.nn.Module: make it one, to train or to load it"
+        )
+    return pair
 
 
 _counter = itertools.count()

@@ -20,7 +20,7 @@ from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.data import Split
 from pyro_models.masks import Mask, mask_name, seen_pixels
-from pyro_models.pair import Classifies, ConditionsOnPixels, fill_unseen
+from pyro_models.pair import Classifies, ConditionsOnPixels, check_pair, fill_unseen
 
 __all__ = ["Conditional", "conditional_log_prob", "evaluate_completion"]
 
@@ -93,6 +93,7 @@ def conditional_log_prob(
     UsageError
         As evidence does, or if the pair conditions on other pixels.
     """
+    check_pair(pair)
     options = {"seed": seed, "progress": progress, **(evidence_options or {})}
     if fulfills(pair, ConditionsOnPixels):
         own = evidence(pair.conditioned_on(mask), x, y=y, **options)

@@ -14,8 +14,7 @@ from torch import Tensor
 from inference.chunks import MAX_ELEMENTS, chunk_size, numbers_per_particle
 from inference.particles import checked_count, particles
 from pyro_models import Pair
-from pyro_models.contract import fulfills
-from pyro_models.pair import Exact, pixel_mask
+from pyro_models.pair import Exact, check_pair, pixel_mask
 
 __all__ = [
     "LogWeights",
@@ -85,6 +84,7 @@ def log_weights(
     -----
     log Σ w and log Σ w² are accumulated as running log-sum-exps.
     """
+    check_pair(pair)
     num_particles = checked_count(num_particles)
     size = numbers_per_particle(pair)
     mask = pixel_mask(mask, pair.data_shape, x)
@@ -167,7 +167,7 @@ def exact_log_prob(
     pair: Exact, x: Tensor, *, mask: Tensor | None = None, max_elements: int = MAX_ELEMENTS
 ) -> Tensor:
     """log p(x_seen) of a pair that knows it, (B,), nats, in chunks over data."""
-    assert fulfills(pair, Pair)
+    check_pair(pair)
     mask = pixel_mask(mask, pair.data_shape, x)
     chunk = chunk_size(pair, each=1, max_elements=max_elements)
     parts = []

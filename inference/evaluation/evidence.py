@@ -22,7 +22,7 @@ from inference.posterior.target import condition, log_label_prior
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
-from pyro_models.pair import Exact, pixel_mask
+from pyro_models.pair import Exact, check_pair, pixel_mask
 
 __all__ = ["METHODS", "Evidence", "evidence"]
 
@@ -169,6 +169,7 @@ def evidence(
     >>> found.method, found.kind
     ('quadrature', 'estimate')
     """
+    check_pair(pair)
     if method not in METHODS:
         raise UsageError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
     check_seed(seed)

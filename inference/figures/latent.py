@@ -25,6 +25,7 @@ from inference.posterior.generation import labels_for
 from inference.posterior.reconstruction import latent_means
 from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.pair import check_pair
 
 __all__ = ["latent_grid", "latent_scatter"]
 
@@ -226,6 +227,7 @@ def latent_grid(
     UsageError
         If there are not exactly two latents, data are no images, or the span is empty.
     """
+    check_pair(pair)
     name = _two_latents(pair)
     check_images(pair)
     values = _grid_values(size, span)

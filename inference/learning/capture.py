@@ -27,6 +27,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from inference.learning.objectives import Objective, OfParticles
 from pyro_models import UsageError
+from pyro_models.pair import module_of
 
 __all__ = ["Captured", "leave_out_what_does_nothing"]
 
@@ -60,9 +61,8 @@ class Captured:
                 f"capture records objectives over particles, and {objective.name} is a Pyro ELBO: "
                 "leave capture out, or choose another objective"
             )
-        assert isinstance(objective.pair, nn.Module)
         self.objective = objective
-        self.module: nn.Module = objective.pair
+        self.module = module_of(objective.pair)
         self.recordings: dict[tuple[Any, ...], _Recording] = {}
 
     def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:

@@ -19,6 +19,7 @@ from inference.learning.settings import Settings, check_pair_fits
 from inference.learning.training import Training
 from inference.undisturbed import seeded
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.pair import check_pair
 
 __all__ = ["Fit", "fit"]
 
@@ -152,6 +153,7 @@ def fit(
     >>> len(result.history.epochs)
     2
     """
+    check_pair(pair)
     settings = Settings(
         objective=objective,
         objective_options=objective_options or {},

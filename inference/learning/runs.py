@@ -21,11 +21,12 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inference.learning.files import write_atomically
 from inference.learning.history import History
 from pyro_models import Pair, UsageError, build
+from pyro_models.pair import check_pair, module_of
 from pyro_models.registry import PAIRS
 
 __all__ = ["Run"]
@@ -112,6 +113,7 @@ class Run:
 
     def create(self, pair: Pair, record: Mapping[str, Any]) -> None:
         """Write ``run.json``: the pair's configuration and what goes with it."""
+        check_pair(pair)
         names = [name for name, cls in PAIRS.items() if type(pair) is cls]
         description = {
             "format": FORMAT,
@@ -162,6 +164,7 @@ class Run:
 
     def save_weights(self, pair: Pair) -> None:
         """Write the weights of model and guide."""
+        check_pair(pair)
         tensors = {k: v.detach().cpu().contiguous() for k, v in pair.state_dict().items()}
         write_atomically(self.folder / "weights.safetensors", safetensors.torch.save(tensors))
 
@@ -191,8 +194,8 @@ class Run:
             raise UsageError(f"{self.folder} has no weights yet: no epoch was finished") from error
         except (safetensors.SafetensorError, OSError) as error:
             raise UsageError(f"{path} is damaged: {error}") from error
-        assert isinstance(pair, nn.Module)
-        pair.to(next((w.dtype for w in weights.values() if w.is_floating_point()), torch.float32))
+        floats = (w.dtype for w in weights.values() if w.is_floating_point())
+        module_of(pair).to(next(floats, torch.float32))
         load_weights(pair, weights, path)
         return pair
 

@@ -36,7 +36,7 @@ from inference.undisturbed import (
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.data import Split
-from pyro_models.pair import Classifies, StartsFromData
+from pyro_models.pair import Classifies, StartsFromData, module_of
 
 __all__ = ["Training"]
 
@@ -57,10 +57,9 @@ class Training:
     """
 
     def __init__(self, pair: Pair, data: ImageData, settings: Settings, run: Run | None) -> None:
-        assert isinstance(pair, nn.Module)
         self.pair, self.data, self.settings, self.run = pair, data, settings, run
         self.device = torch.device(settings.device)
-        pair.to(self.device)
+        module_of(pair).to(self.device)
         self.dtype = next(pair.parameters()).dtype
         self.objective = make_objective(pair, settings.objective, settings.objective_options)
         self.step = Captured(self.objective) if settings.capture else self.objective
@@ -280,7 +279,9 @@ class Training:
     def _finish_epoch(self, running: float, seconds: float) -> None:
         """Curves on the parameters as they now are, and what follows from them."""
         if not finite_parameters(self.pair):
-            names = (n for n, p in self.pair.named_parameters() if not torch.isfinite(p).all())
+            names = (
+                n for n, p in module_of(self.pair).named_parameters() if not torch.isfinite(p).all()
+            )
             raise self._failure(self.steps_per_epoch - 1, f"parameter {next(names)}")
         record = Epoch(
             epoch=len(self.epochs) + 1,

@@ -22,7 +22,7 @@ from inference.undisturbed import device_of, stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.masks import Mask, seen_pixels
-from pyro_models.pair import CompletesExactly, ConditionsOnPixels, fill_unseen
+from pyro_models.pair import CompletesExactly, ConditionsOnPixels, check_pair, fill_unseen
 
 __all__ = ["Completion", "complete"]
 
@@ -137,6 +137,7 @@ def complete(
     >>> bool((completed.mean[..., :4] == x[..., :4]).all())
     True
     """
+    check_pair(pair)
     check_draw("pixels", pixels)
     check_seed(seed)
     if num_samples < 1 or num_latents < 1:

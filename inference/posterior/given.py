@@ -17,7 +17,7 @@ from torch.distributions import constraints
 from inference.posterior.generation import labels_for
 from inference.undisturbed import device_of
 from pyro_models import Pair, UsageError
-from pyro_models.pair import fill_unseen, pixel_mask
+from pyro_models.pair import check_pair, fill_unseen, pixel_mask
 
 __all__ = ["Given", "Moments", "frozen", "given"]
 
@@ -107,6 +107,7 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
         If shapes do not fit, an image has no seen pixel, a seen one is not what the likelihood is
         of, labels are missing where they are needed, or the pair has no continuous latent.
     """
+    check_pair(pair)
     if not any(not site.discrete for site in pair.latent_sites.values()):
         raise UsageError(
             f"{type(pair).__name__} has no continuous latent to infer; its discrete ones are "

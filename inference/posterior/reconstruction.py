@@ -13,7 +13,7 @@ from torch import Tensor
 from inference.undisturbed import evaluating, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
-from pyro_models.pair import ConditionsOnPixels, Exact
+from pyro_models.pair import ConditionsOnPixels, Exact, check_pair
 
 __all__ = ["Draw", "check_draw", "decoded_from", "latent_means", "posterior_sites", "reconstruct"]
 
@@ -51,6 +51,7 @@ def posterior_sites(
     UsageError
         If a site is in neither.
     """
+    check_pair(pair)
     with undisturbed(pair):  # a guide samples where only its distributions are wanted
         trace = poutine.trace(guide or pair.guide).get_trace(x, y=y, mask=mask)
     sites: dict[str, TorchDistribution] = {}
@@ -75,6 +76,7 @@ def latent_means(
     UsageError
         If the pair has no continuous latent.
     """
+    check_pair(pair)
     continuous = [name for name, site in pair.latent_sites.items() if not site.discrete]
     if not continuous:
         raise UsageError(f"{type(pair).__name__} has no continuous latent to show")
@@ -126,6 +128,7 @@ def reconstruct(
     UsageError
         If ``latents`` or ``pixels`` is neither word.
     """
+    check_pair(pair)
     check_draw("latents", latents)
     check_draw("pixels", pixels)
     discrete = [name for name, site in pair.latent_sites.items() if site.discrete]
@@ -152,6 +155,7 @@ def decoded_from(
     mask: Tensor | None = None,
 ) -> TorchDistribution:
     """p(x | latents), (\\*batch, B), also of a pair that conditions on pixels of x."""
+    check_pair(pair)
     if fulfills(pair, ConditionsOnPixels):
         given: TorchDistribution = pair.decode(latents, y=y, x=x, mask=mask)["x"]
         return given

@@ -20,7 +20,7 @@ from inference.learning.capture import leave_out_what_does_nothing
 from inference.undisturbed import device_of, evaluating
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
-from pyro_models.pair import Classifies, ConditionsOnPixels, pixel_mask
+from pyro_models.pair import Classifies, ConditionsOnPixels, check_pair, pixel_mask
 
 __all__ = ["At", "Target", "condition", "log_label_prior"]
 
@@ -286,6 +286,7 @@ def condition(
     >>> target.at(torch.zeros(4, 3, 2)).joint.shape
     torch.Size([4, 3])
     """
+    check_pair(pair)
     if all(site.discrete for site in pair.latent_sites.values()):
         raise UsageError(
             f"{type(pair).__name__} has no continuous latent: its posterior is exact, see "
