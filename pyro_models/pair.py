@@ -20,7 +20,6 @@ from pyro.poutine import runtime
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
-from pyro_models.contract import fulfills, missing_members
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood
 
@@ -32,10 +31,9 @@ __all__ = [
     "LatentSite",
     "Pair",
     "StartsFromData",
-    "check_pair",
     "data_plate",
     "fill_unseen",
-    "module_of",
+    "needed_mask",
     "one_hot",
     "pixel_mask",
     "register_with_svi",
@@ -206,45 +204,6 @@ class Classifies(Pair, Protocol):
         ...
 
 
-def check_pair(pair: object) -> None:
-    """Refuse what is no pair, before anything is asked of it.
-
-    Raises
-    ------
-    UsageError
-        One line that says what it lacks.
-    """
-    if isinstance(pair, type):
-        raise UsageError(f"a pair is needed, and {pair.__name__} is a class: make a pair of it")
-    kind = type(pair).__name__
-    missing = missing_members(pair, Pair)
-    if missing:
-        inner = getattr(pair, "pair", None)
-        hint = "; give its .pair" if fulfills(inner, Pair) else ""
-        raise UsageError(f"{kind} is no pair: it lacks {', '.join(missing)}{hint}")
-    for name in ("model", "guide"):
-        part = getattr(pair, name)
-        if not isinstance(part, nn.Module):
-            raise UsageError(
-                f"the {name} of {kind} must be a torch.nn.Module; it is a {type(part).__name__}"
-            )
-
-
-def module_of(pair: Pair) -> nn.Module:
-    """The pair as the module it must be where it is trained, recorded or loaded.
-
-    Raises
-    ------
-    UsageError
-        If it is none.
-    """
-    if not isinstance(pair, nn.Module):
-        raise UsageError(
-            f"{type(pair).__name__} is no torch.nn.Module: make it one, to train or to load it"
-        )
-    return pair
-
-
 _counter = itertools.count()
 _svi_names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
@@ -331,6 +290,20 @@ def pixel_mask(
     if x is not None and len(mask) not in (1, len(x)):
         raise UsageError(f"a mask for {len(mask)} data does not fit {len(x)} data")
     return mask
+
+
+def needed_mask(mask: Tensor, data_shape: tuple[int, ...], x: Tensor | None = None) -> Tensor:
+    """:func:`pixel_mask` where nothing can be done without one.
+
+    Raises
+    ------
+    UsageError
+        As :func:`pixel_mask`, or if there is none.
+    """
+    seen = pixel_mask(mask, data_shape, x)
+    if seen is None:
+        raise UsageError("a mask is needed, True where a pixel is seen; got None")
+    return seen
 
 
 def fill_unseen(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -11,11 +11,12 @@ from torch import nn
 from pyro_models.bernoulli_mixture import BernoulliMixture
 from pyro_models.completion import CompletionCVAE
 from pyro_models.conditional import CVAE
+from pyro_models.contract import check_pair
 from pyro_models.errors import UsageError
 from pyro_models.gmm import GMM
 from pyro_models.hierarchical import TwoLayerVAE
 from pyro_models.options import check_types
-from pyro_models.pair import Pair, check_pair
+from pyro_models.pair import Pair
 from pyro_models.ppca import PPCA
 from pyro_models.semi_supervised import SemiSupervisedVAE
 from pyro_models.vae import VAE

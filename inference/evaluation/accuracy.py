@@ -11,8 +11,8 @@ from inference.evaluation.scores import FRACTION, Score
 from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.undisturbed import undisturbed
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.contract import fulfills
-from pyro_models.pair import Classifies, check_pair
+from pyro_models.contract import check_pair, fulfills
+from pyro_models.pair import Classifies
 
 __all__ = ["accuracy"]
 

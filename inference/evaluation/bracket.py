@@ -24,7 +24,7 @@ from inference.posterior.target import Target, condition
 from inference.posterior.transition import transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
-from pyro_models.pair import check_pair
+from pyro_models.contract import check_pair
 
 __all__ = ["Bracket", "bracket", "reversed_weights"]
 

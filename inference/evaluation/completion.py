@@ -17,10 +17,10 @@ from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.posterior.completion import Completion, complete
 from inference.posterior.posterior import Posterior
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.contract import fulfills
+from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Split
 from pyro_models.masks import Mask, mask_name, seen_pixels
-from pyro_models.pair import Classifies, ConditionsOnPixels, check_pair, fill_unseen
+from pyro_models.pair import Classifies, ConditionsOnPixels, fill_unseen
 
 __all__ = ["Conditional", "conditional_log_prob", "evaluate_completion"]
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from inference.chunks import MAX_ELEMENTS, chunk_size, numbers_per_particle
 from inference.particles import checked_count, particles
 from pyro_models import Pair
-from pyro_models.pair import Exact, check_pair, pixel_mask
+from pyro_models.contract import check_pair
+from pyro_models.pair import Exact, pixel_mask
 
 __all__ = [
     "LogWeights",

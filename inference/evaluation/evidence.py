@@ -21,8 +21,8 @@ from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
-from pyro_models.contract import fulfills
-from pyro_models.pair import Exact, check_pair, pixel_mask
+from pyro_models.contract import check_pair, fulfills
+from pyro_models.pair import Exact, pixel_mask
 
 __all__ = ["METHODS", "Evidence", "evidence"]
 

@@ -26,7 +26,7 @@ from inference.posterior.optimisation import NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
 from inference.posterior.target import log_label_prior
 from pyro_models import Pair, UsageError
-from pyro_models.pair import check_pair
+from pyro_models.contract import check_pair
 
 __all__ = ["compare_guides"]
 

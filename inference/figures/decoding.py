@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from pyro_models import Pair, UsageError
-from pyro_models.pair import check_pair
+from pyro_models.contract import check_pair
 
 __all__ = [
     "check_data",

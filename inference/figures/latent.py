@@ -25,7 +25,7 @@ from inference.posterior.generation import labels_for
 from inference.posterior.reconstruction import latent_means
 from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
-from pyro_models.pair import check_pair
+from pyro_models.contract import check_pair
 
 __all__ = ["latent_grid", "latent_scatter"]
 

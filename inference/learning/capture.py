@@ -27,7 +27,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from inference.learning.objectives import Objective, OfParticles
 from pyro_models import UsageError
-from pyro_models.pair import module_of
+from pyro_models.contract import module_of
 
 __all__ = ["Captured", "leave_out_what_does_nothing"]
 

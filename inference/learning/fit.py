@@ -19,7 +19,7 @@ from inference.learning.settings import Settings, check_pair_fits
 from inference.learning.training import Training
 from inference.undisturbed import seeded
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.pair import check_pair
+from pyro_models.contract import check_pair
 
 __all__ = ["Fit", "fit"]
 
@@ -189,8 +189,8 @@ def fit(
         # Pyro's own word for what raises NonFiniteError
         warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]inf)")
         training = Training(pair, data, settings, run)
-        if resume:
-            training.restore()
+        if resume and run is not None:
+            training.restore(run)
         elif start is not None:
             training.start_from_run(Run(start))
         training.start_from_data()

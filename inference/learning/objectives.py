@@ -23,7 +23,7 @@ from inference.chunks import chunk_size
 from inference.learning.bounds import BOUNDS, Bound
 from inference.particles import Particles, checked_count, draw
 from pyro_models import Pair, UsageError
-from pyro_models.pair import check_pair
+from pyro_models.contract import check_pair
 
 __all__ = ["OBJECTIVES", "Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyro_models import ImageData, Pair
-from pyro_models.pair import check_pair
+from pyro_models.contract import check_pair
 
 __all__ = ["prepared_for"]
 

@@ -14,7 +14,6 @@ import json
 import shutil
 import zipfile
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ from torch import Tensor
 from inference.learning.files import write_atomically
 from inference.learning.history import History
 from pyro_models import Pair, UsageError, build
-from pyro_models.pair import check_pair, module_of
+from pyro_models.contract import check_pair, module_of
+from pyro_models.installation import version_of
 from pyro_models.registry import PAIRS
 
 __all__ = ["Run"]
@@ -121,7 +121,7 @@ class Run:
             "class": type(pair).__name__,
             "config": pair.config(),
             **record,
-            "versions": {name: version(name) for name in ("pyro-models", "pyro-ppl", "torch")},
+            "versions": {name: version_of(name) for name in ("pyro-models", "pyro-ppl", "torch")},
         }
         write_atomically(self.folder / "run.json", json.dumps(description, indent=2) + "\n")
 

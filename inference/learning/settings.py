@@ -15,7 +15,7 @@ from inference.learning.batches import check_labelled_per_batch
 from inference.learning.capture import Captured
 from inference.learning.objectives import check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.pair import check_pair
+from pyro_models.contract import check_pair
 
 __all__ = [
     "Settings",

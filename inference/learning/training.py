@@ -34,9 +34,9 @@ from inference.undisturbed import (
     stream,
 )
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.contract import fulfills
+from pyro_models.contract import fulfills, module_of
 from pyro_models.data import Split
-from pyro_models.pair import Classifies, StartsFromData, module_of
+from pyro_models.pair import Classifies, StartsFromData
 
 __all__ = ["Training"]
 
@@ -111,15 +111,14 @@ class Training:
                 self._save()
         return self._finish()
 
-    def restore(self) -> None:
-        """Take up the state of the last checkpoint of the run, if an epoch was finished."""
-        assert self.run is not None
-        described = self.run.describe()
+    def restore(self, run: Run) -> None:
+        """Take up the state of the last checkpoint of a run, if an epoch was finished."""
+        described = run.describe()
         self.settings.check_same(described["settings"])
-        state = self.run.load_checkpoint()
+        state = run.load_checkpoint()
         if state is None:
             return
-        load_weights(self.pair, state["weights"], self.run.folder / "checkpoint.pt")
+        load_weights(self.pair, state["weights"], run.folder / "checkpoint.pt")
         self.optimiser.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])

@@ -20,9 +20,9 @@ from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.undisturbed import device_of, stream, undisturbed
 from pyro_models import Pair, UsageError
-from pyro_models.contract import fulfills
+from pyro_models.contract import check_pair, fulfills
 from pyro_models.masks import Mask, seen_pixels
-from pyro_models.pair import CompletesExactly, ConditionsOnPixels, check_pair, fill_unseen
+from pyro_models.pair import CompletesExactly, ConditionsOnPixels, fill_unseen
 
 __all__ = ["Completion", "complete"]
 
@@ -155,7 +155,7 @@ def complete(
     labels = labels_for(y, len(x), device_of(pair))
     if guide == "best":
         guide = _best(pair)
-    if guide not in ("exact", "trained", ENCODER_ZEROS):
+    if not isinstance(guide, str) or guide not in ("exact", "trained", ENCODER_ZEROS):
         return _by_inference(
             pair,
             x,
@@ -173,7 +173,6 @@ def complete(
             pixels=pixels,
             seed=seed,
         )
-    assert isinstance(guide, str)
     if infer_options:
         raise UsageError(f"infer_options are for a guide that is fitted, not for {guide}")
     if guide == "trained":

@@ -9,8 +9,8 @@ import torch
 from inference.posterior.reconstruction import latent_means
 from inference.undisturbed import device_of
 from pyro_models import ImageData, Pair
+from pyro_models.contract import check_pair
 from pyro_models.data import Split
-from pyro_models.pair import check_pair
 
 __all__ = ["latents_as_data"]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from inference.posterior.reconstruction import Draw, check_draw
 from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
-from pyro_models.pair import check_pair
+from pyro_models.contract import check_pair
 
 __all__ = ["generate", "labels_for"]
 

@@ -17,7 +17,8 @@ from torch.distributions import constraints
 from inference.posterior.generation import labels_for
 from inference.undisturbed import device_of
 from pyro_models import Pair, UsageError
-from pyro_models.pair import check_pair, fill_unseen, pixel_mask
+from pyro_models.contract import check_pair
+from pyro_models.pair import fill_unseen, pixel_mask
 
 __all__ = ["Given", "Moments", "frozen", "given"]
 

@@ -25,7 +25,7 @@ from inference.posterior.posterior import Posterior
 from inference.posterior.start import begun
 from inference.undisturbed import device_of, evaluating, seeded, stream
 from pyro_models import Pair, UsageError
-from pyro_models.pair import check_pair
+from pyro_models.contract import check_pair
 
 __all__ = ["NOT_FITTED", "infer"]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from inference.undisturbed import evaluating, undisturbed
 from pyro_models import Pair, UsageError
-from pyro_models.contract import fulfills
-from pyro_models.pair import ConditionsOnPixels, Exact, check_pair
+from pyro_models.contract import check_pair, fulfills
+from pyro_models.pair import ConditionsOnPixels, Exact
 
 __all__ = ["Draw", "check_draw", "decoded_from", "latent_means", "posterior_sites", "reconstruct"]
 

@@ -19,8 +19,8 @@ from inference.densities import log_density, weigh
 from inference.learning.capture import leave_out_what_does_nothing
 from inference.undisturbed import device_of, evaluating
 from pyro_models import Pair, UsageError
-from pyro_models.contract import fulfills
-from pyro_models.pair import Classifies, ConditionsOnPixels, check_pair, pixel_mask
+from pyro_models.contract import check_pair, fulfills
+from pyro_models.pair import Classifies, ConditionsOnPixels, pixel_mask
 
 __all__ = ["At", "Target", "condition", "log_label_prior"]
 

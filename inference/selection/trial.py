@@ -18,7 +18,7 @@ from inference.learning.settings import Settings
 from inference.selection.grid import OPTION, PREPARATION
 from inference.undisturbed import seeded
 from pyro_models import ImageData, Pair, UsageError, build, load_data
-from pyro_models.pair import check_pair
+from pyro_models.contract import check_pair
 
 __all__ = ["FORMAT", "Judging", "Trial"]
 
