@@ -1,19 +1,32 @@
 # Two commands: `make demo` and `make test`. Both do all set-up; a second run installs nothing.
+# `make demo PYTHON=python3.13` takes that Python, and makes the environment anew if it is of another.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all lint setup clean
+OLDEST := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
+
+# Which Python an environment is of; empty where there is none that runs and can install.
+WHICH  := import sys; print(sys.version.split()[0], "in", sys.base_prefix)
+HAS    := $(shell $(BIN)/python -c 'import pip; $(WHICH)' 2>/dev/null)
+ASKED  := $(if $(filter file,$(origin PYTHON)),$(HAS),$(shell $(PYTHON) -c '$(WHICH)' 2>/dev/null))
+ifneq ($(HAS),$(or $(ASKED),none))
+ANEW   := anew
+endif
+
+.PHONY: demo test test-all suite lint setup clean anew
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "pyro-models needs Python >= 3.11; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@echo "setting up $(VENV): PyTorch is large, the first time takes some minutes"
-	$(PYTHON) -m venv $(VENV)
+$(STAMP): pyproject.toml $(ANEW)
+ifdef ANEW
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(OLDEST)".split("."))))' || \
+	  { echo "pyro-models needs Python >= $(OLDEST); name one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "setting up $(VENV)$(if $(HAS), anew (it was of Python $(HAS))): PyTorch is large, the first time takes some minutes"
+	$(PYTHON) -m venv $(if $(wildcard $(VENV)/pyvenv.cfg),--clear )$(VENV)
+endif
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
@@ -30,6 +43,9 @@ lint: $(STAMP)
 TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test: lint
+	$(TESTS)
+
+suite: $(STAMP)
 	$(TESTS)
 
 test-all: lint

@@ -11,7 +11,7 @@ from inference import commands, report
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
 from inference.report import MakePart
 from pyro_models import UsageError
-from pyro_models.presets import preset_names, preset_path
+from pyro_models.presets import preset_config, preset_names
 
 __all__ = ["main"]
 
@@ -70,7 +70,7 @@ def _with_preset(arguments: Sequence[str]) -> list[str]:
 
 
 def _stands_for(preset: str, given: Sequence[str]) -> list[str]:
-    file = ["--config", str(preset_path(preset))]
+    file = ["--config", preset_config(preset)]
     if given[0] != "train" or any(a == "--out" or a.startswith("--out=") for a in given):
         return file
     return [*file, "--out", f"runs/{preset}"]
@@ -131,3 +131,7 @@ def _run(arguments: Sequence[str], parts: Sequence[MakePart]) -> None:
     if chosen.command == "demo":
         options["parts"] = parts
     COMMANDS[chosen.command](**options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

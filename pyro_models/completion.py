@@ -17,7 +17,7 @@ from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood
 from pyro_models.masks import MASKS, mask_name, seen_pixels
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_decoder, make_encoder
-from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
+from pyro_models.pair import data_plate, fill_unseen, needed_mask, pixel_mask, register_with_svi
 
 __all__ = ["CompletionCVAE"]
 
@@ -296,8 +296,7 @@ class CompletionCVAE(Autoencoder):
         UsageError
             If the pair was not made for this set.
         """
-        wanted = pixel_mask(mask, self.data_shape)
-        assert wanted is not None
+        wanted = needed_mask(mask, self.data_shape)
         sets = self.model.conditioning.sets
         same = [bool((wanted.to(one.device) == one).all()) for one in sets]
         if not any(same):

@@ -10,9 +10,13 @@ from __future__ import annotations
 import inspect
 from typing import TypeVar
 
+from torch import nn
 from typing_extensions import TypeIs, get_protocol_members
 
-__all__ = ["fulfills", "missing_members"]
+from pyro_models.errors import UsageError
+from pyro_models.pair import Pair
+
+__all__ = ["check_pair", "fulfills", "missing_members", "module_of"]
 
 T = TypeVar("T")
 
@@ -33,8 +37,9 @@ def missing_members(obj: object, contract: type) -> tuple[str, ...]:
 
     Examples
     --------
+    >>> from pyro_models import VAE
     >>> from pyro_models.pair import Exact
-    >>> missing_members("a word", Exact)
+    >>> missing_members(VAE((1, 8, 8)), Exact)
     ('exact_log_prob', 'exact_posterior')
     """
     return tuple(n for n in sorted(get_protocol_members(contract)) if not _has(obj, n, contract))
@@ -58,6 +63,45 @@ def fulfills(obj: object, contract: type[T]) -> TypeIs[T]:
     (True, False)
     """
     return not isinstance(obj, type) and not missing_members(obj, contract)
+
+
+def check_pair(pair: object) -> None:
+    """Refuse what is no pair, before anything is asked of it.
+
+    Raises
+    ------
+    UsageError
+        One line that says what it lacks.
+    """
+    if isinstance(pair, type):
+        raise UsageError(f"a pair is needed, and {pair.__name__} is a class: make a pair of it")
+    kind = type(pair).__name__
+    missing = missing_members(pair, Pair)
+    if missing:
+        inner = getattr(pair, "pair", None)
+        hint = "; give its .pair" if fulfills(inner, Pair) else ""
+        raise UsageError(f"{kind} is no pair: it lacks {', '.join(missing)}{hint}")
+    for name in ("model", "guide"):
+        part = getattr(pair, name)
+        if not isinstance(part, nn.Module):
+            raise UsageError(
+                f"the {name} of {kind} must be a torch.nn.Module; it is a {type(part).__name__}"
+            )
+
+
+def module_of(pair: Pair) -> nn.Module:
+    """The pair as the module it must be where it is trained, recorded or loaded.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
+    if not isinstance(pair, nn.Module):
+        raise UsageError(
+            f"{type(pair).__name__} is no torch.nn.Module: make it one, to train or to load it"
+        )
+    return pair
 
 
 def _has(obj: object, name: str, contract: type) -> bool:

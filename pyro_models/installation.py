@@ -13,9 +13,25 @@ from types import ModuleType
 
 from pyro_models.errors import UsageError
 
-__all__ = ["check_inference_package", "import_torchvision"]
+__all__ = ["check_inference_package", "import_torchvision", "version_of"]
 
 _OURS = "pyro-models"
+
+
+def version_of(distribution: str) -> str:
+    """The version of an installed distribution; ``"unknown"`` where it was copied, not installed.
+
+    A copy of the sources, such as a zip file on the path, has no metadata that would tell.
+
+    Examples
+    --------
+    >>> version_of("not-installed")
+    'unknown'
+    """
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def check_inference_package() -> None:
@@ -29,7 +45,7 @@ def check_inference_package() -> None:
     claimants = {
         name
         for name in packages_distributions().get("inference", [])
-        if name.lower().replace("_", "-") != _OURS
+        if name and name.lower().replace("_", "-") != _OURS  # damaged metadata have no name
     }
     spec = find_spec("inference")
     found = Path(spec.origin).parent.parent if spec is not None and spec.origin else None
@@ -54,9 +70,8 @@ def import_torchvision() -> ModuleType:
     try:
         import torchvision.datasets
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        try:
-            builds = f"torchvision {version('torchvision')} and torch {version('torch')}"
-        except PackageNotFoundError:
+        builds = f"torchvision {version_of('torchvision')} and torch {version_of('torch')}"
+        if version_of("torchvision") == "unknown":
             builds = "torchvision is not installed"
         raise UsageError(
             f"torchvision does not import ({builds}): it must be the build made for this torch; "

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pyro_models.errors import UsageError
-from pyro_models.pair import pixel_mask
+from pyro_models.pair import needed_mask
 
 __all__ = ["MASKS", "Mask", "mask_name", "seen_pixels"]
 
@@ -169,8 +169,7 @@ def _given(mask: np.ndarray | Tensor, shape: tuple[int, ...], num_data: int | No
     values = torch.as_tensor(mask)
     if not bool(((values == 0) | (values == 1)).all()):
         raise UsageError("a mask is 1 (or True) where a pixel is seen and 0 elsewhere")
-    seen = pixel_mask(values, shape)
-    assert seen is not None
+    seen = needed_mask(values, shape)
     if num_data is not None and len(seen) not in (1, num_data):
         raise UsageError(f"a mask for {len(seen)} data does not fit {num_data} data")
     if len(shape) == 3 and bool((seen == seen[:, :1]).all()):

@@ -10,7 +10,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_models.pair import LatentSite, fill_unseen, pixel_mask
+from pyro_models.pair import LatentSite, fill_unseen, needed_mask, pixel_mask
 
 __all__ = ["EmptyGuide", "Mixture"]
 
@@ -84,8 +84,7 @@ class Mixture(nn.Module):
         Seen pixels are as given.
         """
         x = x.to(self.model.logits.device)
-        seen = pixel_mask(mask, self.data_shape, x)
-        assert seen is not None
+        seen = needed_mask(mask, self.data_shape, x)
         k = torch.arange(self.num_components, device=x.device).unsqueeze(-1)
         means = self._unseen(k, x, seen, draw=False).flatten(2)  # (K, B or 1, D)
         probs = self.responsibilities(x, mask)
@@ -102,8 +101,7 @@ class Mixture(nn.Module):
         given. Draws come from torch's global generator.
         """
         x = x.to(self.model.logits.device)
-        seen = pixel_mask(mask, self.data_shape, x)
-        assert seen is not None
+        seen = needed_mask(mask, self.data_shape, x)
         k = self.exact_posterior(x, mask).sample(torch.Size((n,)))
         return torch.where(seen, x, self._unseen(k, x, seen, draw=True))
 

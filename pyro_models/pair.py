@@ -20,7 +20,6 @@ from pyro.poutine import runtime
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
-from pyro_models.contract import fulfills, missing_members
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood
 
@@ -32,9 +31,9 @@ __all__ = [
     "LatentSite",
     "Pair",
     "StartsFromData",
-    "check_pair",
     "data_plate",
     "fill_unseen",
+    "needed_mask",
     "one_hot",
     "pixel_mask",
     "register_with_svi",
@@ -110,7 +109,7 @@ class Pair(Protocol):
         ...
 
 
-class StartsFromData(Protocol):
+class StartsFromData(Pair, Protocol):
     """A pair that is started from data before it is trained (k-means, the data's mean)."""
 
     @property
@@ -123,7 +122,7 @@ class StartsFromData(Protocol):
         ...
 
 
-class Exact(Protocol):
+class Exact(Pair, Protocol):
     """A pair whose evidence and posterior are known exactly."""
 
     def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -135,7 +134,7 @@ class Exact(Protocol):
         ...
 
 
-class CompletesExactly(Protocol):
+class CompletesExactly(Pair, Protocol):
     """A pair that knows p(x_unseen | x_seen) itself, for any mask."""
 
     def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -147,7 +146,7 @@ class CompletesExactly(Protocol):
         ...
 
 
-class ConditionsOnPixels(Protocol):
+class ConditionsOnPixels(Pair, Protocol):
     """A pair of p(x_R | x_C): some pixels C are conditioned on, and only the rest R is modelled.
 
     ``decode`` takes x as well. Its scores are of p(x_R | x_C) and say so.
@@ -178,7 +177,7 @@ class ConditionsOnPixels(Protocol):
         ...
 
 
-class Classifies(Protocol):
+class Classifies(Pair, Protocol):
     """A pair whose guide has a classifier q(y | x) that the bound of labelled data leaves out.
 
     Training maximises, over a batch,
@@ -203,32 +202,6 @@ class Classifies(Protocol):
     def classify(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """q(y | x), (B, C)."""
         ...
-
-
-def check_pair(pair: object) -> None:
-    """Refuse what is no pair, before anything is asked of it.
-
-    Raises
-    ------
-    UsageError
-        One line that says what it lacks.
-    """
-    if isinstance(pair, type):
-        raise UsageError(f"a pair is needed, and {pair.__name__} is a class: make a pair of it")
-    kind = type(pair).__name__
-    missing = missing_members(pair, Pair)
-    if missing:
-        inner = getattr(pair, "pair", None)
-        hint = ": give its .pair" if fulfills(inner, Pair) else ""
-        raise UsageError(
-            f"{kind} is no pair of model and guide{hint}, it lacks {', '.join(missing)}"
-        )
-    for name in ("model", "guide"):
-        part = getattr(pair, name)
-        if not isinstance(part, nn.Module):
-            raise UsageError(
-                f"the {name} of {kind} must be a torch.nn.Module; it is a {type(part).__name__}"
-            )
 
 
 _counter = itertools.count()
@@ -319,6 +292,20 @@ def pixel_mask(
     if x is not None and len(mask) not in (1, len(x)):
         raise UsageError(f"a mask for {len(mask)} data does not fit {len(x)} data")
     return mask
+
+
+def needed_mask(mask: Tensor, data_shape: tuple[int, ...], x: Tensor | None = None) -> Tensor:
+    """:func:`pixel_mask` where nothing can be done without one.
+
+    Raises
+    ------
+    UsageError
+        As :func:`pixel_mask`, or if there is none.
+    """
+    seen = pixel_mask(mask, data_shape, x)
+    if seen is None:
+        raise UsageError("a mask is needed, True where a pixel is seen; got None")
+    return seen
 
 
 def fill_unseen(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -18,7 +18,14 @@ from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
 from pyro_models.linear_gaussian import PPCAModel, normal_from_precision, principal_components
-from pyro_models.pair import LatentSite, data_plate, fill_unseen, pixel_mask, register_with_svi
+from pyro_models.pair import (
+    LatentSite,
+    data_plate,
+    fill_unseen,
+    needed_mask,
+    pixel_mask,
+    register_with_svi,
+)
 
 __all__ = ["PPCA"]
 
@@ -287,9 +294,7 @@ class PPCA(nn.Module):
         return torch.where(self._seen(x, mask), x, draws.unflatten(-1, self.data_shape))
 
     def _seen(self, x: Tensor, mask: Tensor) -> Tensor:
-        seen = pixel_mask(mask, self.data_shape, x)
-        assert seen is not None
-        return seen
+        return needed_mask(mask, self.data_shape, x)
 
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair."""

@@ -11,7 +11,7 @@ from torch import nn
 from pyro_models.bernoulli_mixture import BernoulliMixture
 from pyro_models.completion import CompletionCVAE
 from pyro_models.conditional import CVAE
-from pyro_models.contract import fulfills
+from pyro_models.contract import check_pair
 from pyro_models.errors import UsageError
 from pyro_models.gmm import GMM
 from pyro_models.hierarchical import TwoLayerVAE
@@ -59,7 +59,8 @@ def build(
     Raises
     ------
     UsageError
-        If the name or an option is unknown, or labels are needed and there are none.
+        If the name or an option is unknown, labels are needed and there are none, or the class
+        makes no pair.
     """
     if name not in PAIRS:
         raise UsageError(f"unknown model {name!r}: choose from {', '.join(PAIRS)}")
@@ -77,8 +78,8 @@ def build(
         )
     given = {key: value for key, value in options.items() if key != "num_classes"}
     check_types(cls, given, who=f"the model {name}", skip={"data_shape", "num_classes"})
-    pair = cls(data_shape, **options)
-    assert fulfills(pair, Pair)
+    pair: Any = cls(data_shape, **options)
+    check_pair(pair)
     return pair
 
 

@@ -128,7 +128,6 @@ def plot(
         force: Replace the figure.
     """
     path = free_figure_path(out, option="--out", force=force)
-    assert path is not None
     check_seed(seed)
     if Path(gp).is_file():
         save_figure(search_figure(Optimizer.resume(gp), input_name=input_name), path)

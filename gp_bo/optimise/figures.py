@@ -171,13 +171,14 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
     UsageError
         If there is no such input, or too few values.
     """
-    space, best = optimizer.space, optimizer.best
+    space = optimizer.space
     smooth = [n for n, each in space.inputs.items() if isinstance(each, Continuous)]
     name = (smooth[0] if smooth else "") if input_name is None else input_name
     if name not in smooth:
         raise UsageError(f"choose a continuous input: {', '.join(smooth) or 'there is none'}")
-    surrogate = optimizer.surrogate()
-    assert best is not None
+    surrogate, best = optimizer.surrogate(), optimizer.best
+    if best is None:
+        raise UsageError("two values or more are needed for a model; tell more")
     column = sum(
         each.columns
         for n, each in space.inputs.items()
@@ -216,7 +217,6 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
             label = "failed, taken for the worst"
             top.plot(failed, [worst] * len(failed), "x", color=INK, label=label)
     else:
-        assert best.value is not None
         top.plot(best.point[index], best.value, "o", color=INK, markersize=5, label="best")
     top.set_ylabel(optimizer.state.problem or "value")
     handles, labels = top.get_legend_handles_labels()

@@ -67,7 +67,6 @@ def complete(
         progress: Show progress bars.
     """
     target = free_path(out, force=force)
-    assert target is not None
     if target.suffix not in (".png", ".pdf", ".svg", ".npz"):
         raise UsageError(f"out must end in .png, .pdf, .svg or .npz; got {out}")
     listing = free_path(table, force=force)

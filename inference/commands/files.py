@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from matplotlib.figure import Figure
 
@@ -41,6 +41,14 @@ def open_run(
     if used["preparation"] != "grey":
         images = images.with_preparation(used["preparation"])
     return pair, images, record
+
+
+@overload
+def free_path(path: str, *, force: bool) -> Path: ...
+
+
+@overload
+def free_path(path: str | None, *, force: bool) -> Path | None: ...
 
 
 def free_path(path: str | None, *, force: bool) -> Path | None:
@@ -94,6 +102,14 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"{nearest} is no folder: {path} cannot be in it")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UsageError(f"{nearest} may not be written to; name another place")
+
+
+@overload
+def free_figure_path(path: str, *, option: str, force: bool) -> Path: ...
+
+
+@overload
+def free_figure_path(path: str | None, *, option: str, force: bool) -> Path | None: ...
 
 
 def free_figure_path(path: str | None, *, option: str, force: bool) -> Path | None:

@@ -99,9 +99,6 @@ def guides(
     print(table.to_text())
     if targets:
         csv, markdown, picture = targets
-        assert csv is not None
-        assert markdown is not None
-        assert picture is not None
         write_atomically(csv, table.to_csv())
         write_atomically(markdown, table.to_markdown())
         if table.best is not None:

@@ -193,6 +193,5 @@ def compare(
     for path, text in zip(
         targets, (table.to_csv(), table.to_markdown(), _page(table)), strict=bool(targets)
     ):
-        assert path is not None
         write_atomically(path, text)
     return table

@@ -51,7 +51,6 @@ def sample(
         raise UsageError(f"n must be at least 1; got {n}")
     check_seed(seed)
     target = free_path(out, force=force)
-    assert target is not None
     if target.suffix not in (".npy", ".png"):
         raise UsageError(f"out must end in .npy or .png; got {out}")
     pair = Run(run).load_pair(device=device)
@@ -130,7 +129,6 @@ def plot(
     if figure not in FIGURES:
         raise UsageError(f"unknown figure {figure!r}: choose from {', '.join(FIGURES)}")
     target = free_figure_path(out or f"{run}/figures/{figure}.png", option="out", force=force)
-    assert target is not None
     check_seed(seed)
     if n < 1:
         raise UsageError(f"n must be at least 1; got {n}")

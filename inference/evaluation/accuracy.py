@@ -11,7 +11,7 @@ from inference.evaluation.scores import FRACTION, Score
 from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.undisturbed import undisturbed
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.contract import fulfills
+from pyro_models.contract import check_pair, fulfills
 from pyro_models.pair import Classifies
 
 __all__ = ["accuracy"]
@@ -61,6 +61,7 @@ def accuracy(
     >>> accuracy(m2, data).num_data
     360
     """
+    check_pair(pair)
     if not fulfills(pair, Classifies):
         raise UsageError(f"{type(pair).__name__} has no classifier q(y | x) to judge")
     check_pair_fits_data(pair, data, splits=[split], seed=seed)
@@ -89,7 +90,6 @@ def accuracy(
 
 def _right(pair: Classifies, x: Tensor, y: Tensor, *, seed: int, chunk: int) -> Tensor:
     """Whether each label is the most probable one, (N,), on the CPU."""
-    assert fulfills(pair, Pair)
     dtype = next(pair.parameters()).dtype
     with undisturbed(pair, seed=seed) as device:
         found = [pair.classify(part.to(device, dtype)).argmax(-1).cpu() for part in x.split(chunk)]

@@ -24,6 +24,7 @@ from inference.posterior.target import Target, condition
 from inference.posterior.transition import transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.contract import check_pair
 
 __all__ = ["Bracket", "bracket", "reversed_weights"]
 
@@ -109,6 +110,7 @@ def bracket(
     >>> bool(found.gap.mean() < 0.1)
     True
     """
+    check_pair(pair)
     if pair.likelihood.measure is None:
         raise UsageError(f"no data can be simulated: {pair.likelihood.no_probability}")
     x, z = _simulate(pair, num_data, y=y, seed=seed)

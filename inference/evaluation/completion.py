@@ -17,7 +17,7 @@ from inference.learning.settings import check_pair_fits_data, check_seed
 from inference.posterior.completion import Completion, complete
 from inference.posterior.posterior import Posterior
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.contract import fulfills
+from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Split
 from pyro_models.masks import Mask, mask_name, seen_pixels
 from pyro_models.pair import Classifies, ConditionsOnPixels, fill_unseen
@@ -93,6 +93,7 @@ def conditional_log_prob(
     UsageError
         As evidence does, or if the pair conditions on other pixels.
     """
+    check_pair(pair)
     options = {"seed": seed, "progress": progress, **(evidence_options or {})}
     if fulfills(pair, ConditionsOnPixels):
         own = evidence(pair.conditioned_on(mask), x, y=y, **options)

@@ -14,7 +14,7 @@ from torch import Tensor
 from inference.chunks import MAX_ELEMENTS, chunk_size, numbers_per_particle
 from inference.particles import checked_count, particles
 from pyro_models import Pair
-from pyro_models.contract import fulfills
+from pyro_models.contract import check_pair
 from pyro_models.observed import Observed, observed
 from pyro_models.pair import Exact
 
@@ -86,6 +86,7 @@ def log_weights(
     -----
     log Σ w and log Σ w² are accumulated as running log-sum-exps.
     """
+    check_pair(pair)
     num_particles = checked_count(num_particles)
     size = numbers_per_particle(pair)
     data = observed(pair, x, mask=mask, y=y)
@@ -157,7 +158,7 @@ def exact_log_prob(
     pair: Exact, x: Tensor, *, mask: Tensor | None = None, max_elements: int = MAX_ELEMENTS
 ) -> Tensor:
     """log p(x_seen) of a pair that knows it, (B,), nats, in chunks over data."""
-    assert fulfills(pair, Pair)
+    check_pair(pair)
     data = observed(pair, x, mask=mask)
     chunk = chunk_size(pair, each=1, max_elements=max_elements)
     return torch.cat([pair.exact_log_prob(part.x, part.mask) for part in data.chunks(chunk)])

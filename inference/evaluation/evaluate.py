@@ -205,10 +205,9 @@ def evaluate(
         error=weights.bound_error,
     )
     why_not = _why_no_bits(pair, data)
-    if why_not:
-        absent["bits_per_dimension"] = why_not
+    if why_not or data.levels is None:
+        absent["bits_per_dimension"] = why_not or "the number of grey levels is not known"
     else:
-        assert data.levels is not None
         scores["bits_per_dimension"] = to_bits_per_dimension(
             scores["log_likelihood"], levels=data.levels
         )

@@ -21,7 +21,7 @@ from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
-from pyro_models.contract import fulfills
+from pyro_models.contract import check_pair, fulfills
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import Exact
@@ -172,6 +172,7 @@ def evidence(
     >>> found.method, found.kind
     ('quadrature', 'estimate')
     """
+    check_pair(pair)
     if method not in METHODS:
         raise UsageError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
     check_seed(seed)

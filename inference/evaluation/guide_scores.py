@@ -94,10 +94,10 @@ class GuideScores:
         if quantity in ("milliseconds", "num_parameters"):
             return float(getattr(self, quantity)), math.nan
         if quantity == "share_unreliable":
-            assert self.k_hat is not None
-            return mean_and_error((self.k_hat > RELIABLE).double())
+            return None if self.k_hat is None else mean_and_error((self.k_hat > RELIABLE).double())
         values = getattr(self, quantity)
-        assert isinstance(values, Tensor)
+        if values is None:
+            return None
         if quantity == "effective_sample_size":
             return float(values.median()), math.nan
         return mean_and_error(values)

@@ -26,6 +26,7 @@ from inference.posterior.optimisation import NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
 from inference.posterior.target import log_label_prior
 from pyro_models import Pair, UsageError
+from pyro_models.contract import check_pair
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 
@@ -112,6 +113,7 @@ def compare_guides(
     >>> bool(found["encoder"].gap.abs().max() < 1e-4), bool(found["prior"].gap.min() > 0.01)
     (True, True)
     """
+    check_pair(pair)
     check_seed(seed)
     if isinstance(guides, str):
         raise UsageError(f"guides is a list of guides: give [{guides!r}]")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from pyro_models import Pair, UsageError
+from pyro_models.contract import check_pair
 
 __all__ = [
     "check_data",
@@ -24,6 +25,7 @@ def check_data(pair: Pair, x: Tensor) -> None:
     UsageError
         One line that says which shape was met and which is needed.
     """
+    check_pair(pair)
     if tuple(x.shape[1:]) != tuple(pair.data_shape) or not len(x):
         expected = ", ".join(["B", *map(str, pair.data_shape)])
         raise UsageError(f"give data of shape ({expected}), B ≥ 1; got {tuple(x.shape)}")
@@ -37,6 +39,7 @@ def check_images(pair: Pair, *data: Tensor) -> None:
     UsageError
         One line that says which shape was met and which is needed.
     """
+    check_pair(pair)
     shape = tuple(pair.data_shape)
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise UsageError(

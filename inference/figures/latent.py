@@ -24,6 +24,7 @@ from inference.figures.palette import INK, PETROFF, class_colour, class_marker, 
 from inference.posterior.reconstruction import latent_means
 from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.contract import check_pair
 from pyro_models.labels import labels_for
 
 __all__ = ["latent_grid", "latent_scatter"]
@@ -226,6 +227,7 @@ def latent_grid(
     UsageError
         If there are not exactly two latents, data are no images, or the span is empty.
     """
+    check_pair(pair)
     name = _two_latents(pair)
     check_images(pair)
     values = _grid_values(size, span)

@@ -44,7 +44,8 @@ def batches(
     """
     labelled = None
     if labelled_per_batch:
-        assert y is not None
+        if y is None:
+            raise UsageError("labelled_per_batch needs labels, and there are none")
         labelled = order[y[order] >= 0]
     for step, start in enumerate(range(0, len(order), batch_size)):
         rows = order[start : start + batch_size]

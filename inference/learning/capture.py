@@ -28,6 +28,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from inference.learning.objectives import Objective, OfParticles
 from inference.learning.optimisers import laid_out_as
 from pyro_models import UsageError
+from pyro_models.contract import module_of
 
 __all__ = ["Captured", "leave_out_what_does_nothing"]
 
@@ -61,9 +62,8 @@ class Captured:
                 f"capture records objectives over particles, and {objective.name} is a Pyro ELBO: "
                 "leave capture out, or choose another objective"
             )
-        assert isinstance(objective.pair, nn.Module)
         self.objective = objective
-        self.module: nn.Module = objective.pair
+        self.module = module_of(objective.pair)
         self.recordings: dict[tuple[Any, ...], _Recording] = {}
 
     def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:

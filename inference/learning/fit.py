@@ -19,6 +19,7 @@ from inference.learning.settings import Settings, check_pair_fits
 from inference.learning.training import Training
 from inference.undisturbed import device_of, seeded
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.contract import check_pair
 
 __all__ = ["Fit", "fit"]
 
@@ -153,6 +154,7 @@ def fit(
     >>> len(result.history.epochs)
     2
     """
+    check_pair(pair)
     settings = Settings(
         objective=objective,
         objective_options=objective_options or {},
@@ -188,8 +190,8 @@ def fit(
         # Pyro's own word for what raises NonFiniteError
         warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]inf)")
         training = Training(pair, data, settings, run)
-        if resume:
-            training.restore()
+        if resume and run is not None:
+            training.restore(run)
         elif start is not None:
             training.start_from_run(Run(start))
         training.start_from_data()

@@ -23,6 +23,7 @@ from inference.chunks import chunk_size
 from inference.learning.bounds import BOUNDS, Bound
 from inference.particles import Particles, checked_count, draw
 from pyro_models import Pair, UsageError
+from pyro_models.contract import check_pair
 
 __all__ = ["OBJECTIVES", "Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
 
@@ -57,6 +58,7 @@ def make_objective(
     UsageError
         If the name or an option is unknown, or the objective is not defined for the pair.
     """
+    check_pair(pair)
     options = dict(options or {})
     if not isinstance(objective, str):
         _no_options(objective, options)

@@ -37,7 +37,8 @@ def make_optimiser(
         if not (inspect.isclass(found) and issubclass(found, Optimizer)):
             raise UsageError(f"unknown optimizer {optimizer!r}: give a name from torch.optim")
         make = found
-    assert callable(make)
+    if not callable(make):
+        raise UsageError(f"an optimizer is a name or a class of torch.optim; got {optimizer!r}")
     if make is torch.optim.LBFGS:
         raise UsageError("LBFGS needs a closure over all data, which minibatches are not")
     if make is torch.optim.SparseAdam:
@@ -83,6 +84,11 @@ def make_schedule(
     if schedule is None:
         return None
     if not isinstance(schedule, str):
+        if not callable(schedule):
+            raise UsageError(
+                "a schedule is a name of torch.optim.lr_scheduler, or a function of the optimizer; "
+                f"got {schedule!r}"
+            )
         return schedule(optimiser)
     found = getattr(lr_scheduler, schedule, None)
     if not (inspect.isclass(found) and issubclass(found, lr_scheduler.LRScheduler)):

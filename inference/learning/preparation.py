@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyro_models import ImageData, Pair
+from pyro_models.contract import check_pair
 
 __all__ = ["prepared_for"]
 
@@ -24,6 +25,7 @@ def prepared_for(pair: Pair, data: ImageData, *, preparation: str | None = None)
     >>> prepared_for(GMM((1, 8, 8)), load_data("digits")).preparation
     'dequantised'
     """
+    check_pair(pair)
     if preparation is None:
         preparation = pair.likelihood.preparation if data.is_images else "grey"
         if preparation == "dequantised" and data.levels is None:

@@ -14,19 +14,20 @@ import json
 import shutil
 import zipfile
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inference.learning.files import write_atomically
 from inference.learning.history import History
 from pyro_models import Pair, UsageError, build
+from pyro_models.contract import check_pair, module_of
 from pyro_models.device import check_device
+from pyro_models.installation import version_of
 from pyro_models.registry import PAIRS
 
 __all__ = ["Run"]
@@ -113,6 +114,7 @@ class Run:
 
     def create(self, pair: Pair, record: Mapping[str, Any]) -> None:
         """Write ``run.json``: the pair's configuration and what goes with it."""
+        check_pair(pair)
         names = [name for name, cls in PAIRS.items() if type(pair) is cls]
         description = {
             "format": FORMAT,
@@ -120,7 +122,7 @@ class Run:
             "class": type(pair).__name__,
             "config": pair.config(),
             **record,
-            "versions": {name: version(name) for name in ("pyro-models", "pyro-ppl", "torch")},
+            "versions": {name: version_of(name) for name in ("pyro-models", "pyro-ppl", "torch")},
         }
         write_atomically(self.folder / "run.json", json.dumps(description, indent=2) + "\n")
 
@@ -163,6 +165,7 @@ class Run:
 
     def save_weights(self, pair: Pair) -> None:
         """Write the weights of model and guide."""
+        check_pair(pair)
         tensors = {k: v.detach().cpu().contiguous() for k, v in pair.state_dict().items()}
         write_atomically(self.folder / "weights.safetensors", safetensors.torch.save(tensors))
 
@@ -193,10 +196,11 @@ class Run:
             raise UsageError(f"{self.folder} has no weights yet: no epoch was finished") from error
         except (safetensors.SafetensorError, OSError) as error:
             raise UsageError(f"{path} is damaged: {error}") from error
-        assert isinstance(pair, nn.Module)
-        pair.to(next((w.dtype for w in weights.values() if w.is_floating_point()), torch.float32))
+        floats = (w.dtype for w in weights.values() if w.is_floating_point())
+        module_of(pair).to(next(floats, torch.float32))
         load_weights(pair, weights, path)
-        return pair.to(where)
+        module_of(pair).to(where)
+        return pair
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write all that is needed to resume."""

@@ -14,6 +14,7 @@ from inference.learning.batches import check_labelled_per_batch
 from inference.learning.capture import Captured
 from inference.learning.objectives import check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.contract import check_pair
 from pyro_models.device import check_device
 
 __all__ = [
@@ -186,6 +187,7 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
     UsageError
         One line that says what does not fit.
     """
+    check_pair(pair)
     if tuple(pair.data_shape) != data.data_shape:
         raise UsageError(
             f"the pair is made for data of shape {tuple(pair.data_shape)}, and {data.name} has "

@@ -34,7 +34,7 @@ from inference.undisturbed import (
     stream,
 )
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.contract import fulfills
+from pyro_models.contract import fulfills, module_of
 from pyro_models.data import Split
 from pyro_models.pair import Classifies, StartsFromData
 
@@ -57,10 +57,9 @@ class Training:
     """
 
     def __init__(self, pair: Pair, data: ImageData, settings: Settings, run: Run | None) -> None:
-        assert isinstance(pair, nn.Module)
         self.pair, self.data, self.settings, self.run = pair, data, settings, run
         self.device = torch.device(settings.device)
-        pair.to(self.device)
+        module_of(pair).to(self.device)
         self.dtype = next(pair.parameters()).dtype
         self.objective = make_objective(pair, settings.objective, settings.objective_options)
         self.step = Captured(self.objective) if settings.capture else self.objective
@@ -112,15 +111,14 @@ class Training:
                 self._save()
         return self._finish()
 
-    def restore(self) -> None:
-        """Take up the state of the last checkpoint of the run, if an epoch was finished."""
-        assert self.run is not None
-        described = self.run.describe()
+    def restore(self, run: Run) -> None:
+        """Take up the state of the last checkpoint of a run, if an epoch was finished."""
+        described = run.describe()
         self.settings.check_same(described["settings"])
-        state = self.run.load_checkpoint()
+        state = run.load_checkpoint()
         if state is None:
             return
-        load_weights(self.pair, state["weights"], self.run.folder / "checkpoint.pt")
+        load_weights(self.pair, state["weights"], run.folder / "checkpoint.pt")
         self.optimiser.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
@@ -280,7 +278,9 @@ class Training:
     def _finish_epoch(self, running: float, seconds: float) -> None:
         """Curves on the parameters as they now are, and what follows from them."""
         if not finite_parameters(self.pair):
-            names = (n for n, p in self.pair.named_parameters() if not torch.isfinite(p).all())
+            names = (
+                n for n, p in module_of(self.pair).named_parameters() if not torch.isfinite(p).all()
+            )
             raise self._failure(self.steps_per_epoch - 1, f"parameter {next(names)}")
         record = Epoch(
             epoch=len(self.epochs) + 1,

@@ -19,7 +19,7 @@ from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
-from pyro_models.contract import fulfills
+from pyro_models.contract import check_pair, fulfills
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import CompletesExactly, ConditionsOnPixels
@@ -137,6 +137,7 @@ def complete(
     >>> bool((completed.mean[..., :4] == x[..., :4]).all())
     True
     """
+    check_pair(pair)
     check_draw("pixels", pixels)
     check_seed(seed)
     if num_samples < 1 or num_latents < 1:
@@ -149,7 +150,7 @@ def complete(
         raise UsageError("complete needs a mask of what is seen: a name such as left, or an array")
     if guide == "best":
         guide = _best(pair)
-    if guide not in ("exact", "trained", ENCODER_ZEROS):
+    if not isinstance(guide, str) or guide not in ("exact", "trained", ENCODER_ZEROS):
         return _by_inference(
             pair,
             x,
@@ -167,7 +168,6 @@ def complete(
             pixels=pixels,
             seed=seed,
         )
-    assert isinstance(guide, str)
     if infer_options:
         raise UsageError(f"infer_options are for a guide that is fitted, not for {guide}")
     if guide == "trained":

@@ -9,6 +9,7 @@ import torch
 from inference.posterior.reconstruction import latent_means
 from inference.undisturbed import device_of
 from pyro_models import ImageData, Pair
+from pyro_models.contract import check_pair
 from pyro_models.data import Split
 
 __all__ = ["latents_as_data"]
@@ -41,6 +42,7 @@ def latents_as_data(pair: Pair, data: ImageData, *, seed: int = 0) -> ImageData:
     >>> latents_as_data(vae, load_data("digits"))
     ImageData(digits latents, (5,), train 1,257, validation 180, test 360, grey)
     """
+    check_pair(pair)
     device, dtype = device_of(pair), next(pair.parameters()).dtype
     splits = {}
     for name in data.splits:

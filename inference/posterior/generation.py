@@ -8,6 +8,7 @@ from torch import Tensor
 from inference.posterior.reconstruction import Draw, check_draw
 from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.contract import check_pair
 from pyro_models.labels import labels_for
 
 __all__ = ["generate"]
@@ -45,6 +46,7 @@ def generate(
     UsageError
         If n < 1, or labels do not fit.
     """
+    check_pair(pair)
     check_draw("pixels", pixels)
     if n < 1:
         raise UsageError(f"n must be at least 1; got {n}")

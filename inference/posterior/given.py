@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_models import Pair, UsageError
+from pyro_models.contract import check_pair
 from pyro_models.masks import Mask
 from pyro_models.observed import Observed, observed
 
@@ -108,6 +109,7 @@ def given(
         If shapes do not fit, an image has no seen pixel, a seen one is not what the likelihood is
         of, labels are missing where they are needed, or the pair has no continuous latent.
     """
+    check_pair(pair)
     if not any(not site.discrete for site in pair.latent_sites.values()):
         raise UsageError(
             f"{type(pair).__name__} has no continuous latent to infer; its discrete ones are "

@@ -25,6 +25,7 @@ from inference.posterior.posterior import Posterior
 from inference.posterior.start import begun
 from inference.undisturbed import device_of, evaluating, seeded, stream
 from pyro_models import Pair, UsageError
+from pyro_models.contract import check_pair
 from pyro_models.masks import Mask
 
 __all__ = ["NOT_FITTED", "infer"]
@@ -119,6 +120,7 @@ def infer(
     >>> bool((posterior.mean["z"] - ppca.exact_posterior(x[:4], seen).mean).abs().max() < 0.1)
     True
     """
+    check_pair(pair)
     name, family = guide_family(guide)
     settings = Optimisation(
         num_particles=num_particles,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inference.undisturbed import evaluating, undisturbed
 from pyro_models import Pair, UsageError
-from pyro_models.contract import fulfills
+from pyro_models.contract import check_pair, fulfills
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import ConditionsOnPixels, Exact
@@ -53,6 +53,7 @@ def posterior_sites(
     UsageError
         If a site is in neither.
     """
+    check_pair(pair)
     data = observed(pair, x, mask=mask, y=y)
     with undisturbed(pair):  # a guide samples where only its distributions are wanted
         trace = poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
@@ -78,6 +79,7 @@ def latent_means(
     UsageError
         If the pair has no continuous latent.
     """
+    check_pair(pair)
     continuous = [name for name, site in pair.latent_sites.items() if not site.discrete]
     if not continuous:
         raise UsageError(f"{type(pair).__name__} has no continuous latent to show")
@@ -131,6 +133,7 @@ def reconstruct(
     UsageError
         If ``latents`` or ``pixels`` is neither word.
     """
+    check_pair(pair)
     check_draw("latents", latents)
     check_draw("pixels", pixels)
     data = observed(pair, x, mask=mask, y=y)
@@ -159,6 +162,7 @@ def decoded_from(
     mask: Tensor | None = None,
 ) -> TorchDistribution:
     """p(x | latents), (\\*batch, B), also of a pair that conditions on pixels of x."""
+    check_pair(pair)
     if fulfills(pair, ConditionsOnPixels):
         given: TorchDistribution = pair.decode(latents, y=y, x=x, mask=mask)["x"]
         return given

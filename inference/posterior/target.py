@@ -19,7 +19,7 @@ from inference.densities import log_density, weigh
 from inference.learning.capture import leave_out_what_does_nothing
 from inference.undisturbed import evaluating
 from pyro_models import Pair, UsageError
-from pyro_models.contract import fulfills
+from pyro_models.contract import check_pair, fulfills
 from pyro_models.device import placed
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
@@ -291,6 +291,7 @@ def condition(
     >>> target.at(torch.zeros(4, 3, 2)).joint.shape
     torch.Size([4, 3])
     """
+    check_pair(pair)
     if all(site.discrete for site in pair.latent_sites.values()):
         raise UsageError(
             f"{type(pair).__name__} has no continuous latent: its posterior is exact, see "

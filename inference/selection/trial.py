@@ -18,6 +18,7 @@ from inference.learning.settings import Settings
 from inference.selection.grid import OPTION, PREPARATION
 from inference.undisturbed import seeded
 from pyro_models import ImageData, Pair, UsageError, build, load_data
+from pyro_models.contract import check_pair
 
 __all__ = ["FORMAT", "Judging", "Trial"]
 
@@ -130,7 +131,9 @@ class Trial:
                 )
             known = inspect.signature(self.model).parameters
             labels = {"num_classes": data.num_classes} if "num_classes" in known else {}
-            return self.model(data.data_shape, **labels, **self.options)
+            pair = self.model(data.data_shape, **labels, **self.options)
+            check_pair(pair)
+            return pair
 
     def describe(self) -> dict[str, Any]:
         """What makes it this run and no other, in plain values."""

@@ -66,11 +66,7 @@ def prepare(
         generator = torch.Generator().manual_seed(STATIC_SEED)
     noise = torch.rand(x.shape, generator=generator, dtype=x.dtype)
     if preparation == "dequantised":
-        if levels is None:
-            raise UsageError(
-                "these data have no known number of grey levels, so they cannot be dequantised; "
-                "give 8-bit pixels (dtype uint8), or use the preparation grey"
-            )
+        levels = _known(levels)
         # rounding must not put a pixel on 0 or 1, where a density may be infinite
         edge = torch.finfo(x.dtype).eps / 2
         return ((x * (levels - 1) + noise) / levels).clamp(edge / levels, 1 - edge)
@@ -81,8 +77,22 @@ def to_grey(x: Tensor, preparation: str, *, levels: int | None) -> Tensor:
     """Bring an expected prepared image back to the scale of grey pixels.
 
     Exact for the mean: E[((L − 1) x + u) / L] = ((L − 1) x + ½) / L. Other preparations keep it.
+
+    Raises
+    ------
+    UsageError
+        If the levels of dequantised pixels are not known.
     """
     if preparation != "dequantised":
         return x
-    assert levels is not None
+    levels = _known(levels)
     return (x * levels - 0.5) / (levels - 1)
+
+
+def _known(levels: int | None) -> int:
+    if levels is None:
+        raise UsageError(
+            "these data have no known number of grey levels, so they cannot be dequantised; "
+            "give 8-bit pixels (dtype uint8), or use the preparation grey"
+        )
+    return levels

@@ -150,14 +150,13 @@ def _mnist(name: str) -> ImageData:
                 f"{name} in {root} has {len(part.data):,} images where {count:,} belong; "
                 "fetch it again"
             )
-        parts.append(Split(part.data.unsqueeze(1).float().div_(255), part.targets.long()))
-    learn, test = parts
-    cut = len(learn) - MNIST_VALIDATION
-    assert learn.y is not None
+        parts.append((part.data.unsqueeze(1).float().div_(255), part.targets.long()))
+    (x, y), test = parts
+    cut = len(x) - MNIST_VALIDATION
     splits = {
-        "train": Split(learn.x[:cut], learn.y[:cut]),
-        "validation": Split(learn.x[cut:], learn.y[cut:]),
-        "test": test,
+        "train": Split(x[:cut], y[:cut]),
+        "validation": Split(x[cut:], y[cut:]),
+        "test": Split(*test),
     }
     return ImageData(name, splits, levels=256, num_classes=10)
 

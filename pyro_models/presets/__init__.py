@@ -7,6 +7,7 @@ takes it with ``--preset NAME``, Python with :func:`load_preset`.
 from __future__ import annotations
 
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 
 from pyro_models.errors import UsageError
 
-__all__ = ["load_preset", "preset_names", "preset_path"]
+__all__ = ["load_preset", "preset_config", "preset_names"]
 
 
 def preset_names() -> list[str]:
@@ -26,17 +27,19 @@ def preset_names() -> list[str]:
     return sorted(Path(p.name).stem for p in files(__name__).iterdir() if p.name.endswith(".yaml"))
 
 
-def preset_path(name: str) -> Path:
-    """The file of a preset.
+def preset_config(name: str) -> str:
+    """What the command line's ``--config`` takes for a preset: its file, or the text of it.
+
+    The text where the package is in an archive, such as a zip file on the path, and there is no
+    file to be named.
 
     Raises
     ------
     UsageError
         If there is none of that name.
     """
-    if name not in preset_names():
-        raise UsageError(f"unknown preset {name!r}: choose from {', '.join(preset_names())}")
-    return Path(str(files(__name__).joinpath(f"{name}.yaml")))
+    preset = _resource(name)
+    return str(preset) if isinstance(preset, Path) else preset.read_text(encoding="utf-8")
 
 
 def load_preset(name: str) -> dict[str, Any]:
@@ -45,5 +48,11 @@ def load_preset(name: str) -> dict[str, Any]:
     >>> load_preset("burda")["options"]["hidden"]
     [200, 200]
     """
-    settings: dict[str, Any] = yaml.safe_load(preset_path(name).read_text(encoding="utf-8"))
+    settings: dict[str, Any] = yaml.safe_load(_resource(name).read_text(encoding="utf-8"))
     return settings
+
+
+def _resource(name: str) -> Traversable:
+    if name not in preset_names():
+        raise UsageError(f"unknown preset {name!r}: choose from {', '.join(preset_names())}")
+    return files(__name__).joinpath(f"{name}.yaml")
