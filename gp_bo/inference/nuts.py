@@ -14,9 +14,9 @@ from gp_bo.diagnostics import bulk_ess, rhat, tail_ess
 from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.laplace import laplace_factor
-from gp_bo.inference.nuts_tree import LogDensity, State, Transition, transition
 from gp_bo.inference.point import modes
 from gp_bo.model import GPModel
+from inference.mcmc.nuts_tree import LogDensity, State, Transition, transition
 from pyro_models import UsageError
 
 __all__ = ["chain_diagnostics", "nuts"]
@@ -202,7 +202,7 @@ class _Run:
         self.divergent = 0.0
 
     def _in_q(self) -> LogDensity:
-        def density(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def density(q: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             value, gradient = self.density(torch.from_numpy(self.centre + q @ self.factor.T))
             return value.numpy(), gradient.numpy() @ self.factor
 
@@ -210,7 +210,7 @@ class _Run:
 
     def _state(self, u: np.ndarray) -> State:
         q = np.linalg.solve(self.factor, (u - self.centre).T).T
-        return State(q, *self._in_q()(q))
+        return State(q, *self._in_q()(q, np.arange(len(q))))
 
     def warm_up(self, count: int, target: float) -> None:
         """Find metric and step size."""

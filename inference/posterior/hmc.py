@@ -17,10 +17,10 @@ from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
 from pyro_models.device import placed
 
-__all__ = ["Draws", "hmc", "r_hat"]
+__all__ = ["Draws", "DualAveraging", "hmc", "learned_scale", "r_hat"]
 
 
-class _DualAveraging:
+class DualAveraging:
     """log ε of each datum, led to a target acceptance (Hoffman & Gelman 2014, eq. 6)."""
 
     def __init__(self, step: Tensor, wanted: float) -> None:
@@ -209,6 +209,19 @@ def hmc(
     return Draws(target, torch.cat(draws, 2), acceptance, divergences, steps, scales, seed)
 
 
+def learned_scale(seen: Tensor, before: Tensor) -> Tensor:
+    """Standard deviations of each datum's draws, (N, B, D), shrunk towards a common one, (B, D).
+
+    Where they are of no use, as of draws that all stand still, it is those from ``before``.
+    """
+    n = len(seen)
+    variance = seen.var(0)
+    pooled = variance.log().mean(-1, keepdim=True).exp()
+    learned = ((n * variance + 5 * pooled) / (n + 5)).sqrt()
+    usable = learned.isfinite() & (learned > 0)
+    return torch.where(usable.all(-1, keepdim=True), learned, before)
+
+
 class _Sampler:
     """Chains of some data, with what they have learned of their posterior."""
 
@@ -239,19 +252,14 @@ class _Sampler:
         if self.learns_scale:
             self._adapt(count // 4)
             seen = self._adapt(count // 4)
-            n = len(seen)
-            variance = seen.var(0)
-            pooled = variance.log().mean(-1, keepdim=True).exp()  # shrunk towards a common one
-            learned = ((n * variance + 5 * pooled) / (n + 5)).sqrt()
-            usable = learned.isfinite() & (learned > 0)
-            found = torch.where(usable.all(-1, keepdim=True), learned, self.scale)
+            found = learned_scale(seen, self.scale)
             self.step = self.step * (self.scale / found).log().mean(-1).exp()
             self.scale = found
             count = count - 2 * (count // 4)
         self._adapt(count)
 
     def _adapt(self, count: int) -> Tensor:
-        averaging = _DualAveraging(self.step, self.wanted)
+        averaging = DualAveraging(self.step, self.wanted)
         seen = []
         for _ in range(count):
             moved = self._move(averaging.now.exp())

@@ -14,7 +14,8 @@ import numpy as np
 
 __all__ = ["State", "Transition", "leapfrog", "transition"]
 
-LogDensity = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+LogDensity = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Positions (C', p) and which chains these are, (C',), to log densities and gradients."""
 
 _DIVERGENCE = 1000.0  # nats by which the energy may be wrong
 
@@ -77,13 +78,13 @@ class Transition:
 
 
 def leapfrog(
-    density: LogDensity, state: State, r: np.ndarray, step: np.ndarray
+    density: LogDensity, state: State, r: np.ndarray, step: np.ndarray, chains: np.ndarray
 ) -> tuple[State, np.ndarray]:
-    """One leapfrog step of signed length ``step``, (C,), with unit masses."""
+    """One leapfrog step of signed length ``step``, (C',), with unit masses."""
     half = (0.5 * step)[:, None]
     r = r + half * state.gradient
     q = state.q + step[:, None] * r
-    value, gradient = density(q)
+    value, gradient = density(q, chains)
     return State(q, value, gradient), r + half * gradient
 
 
@@ -91,7 +92,7 @@ def leapfrog(
 def transition(
     density: LogDensity,
     state: State,
-    step: float,
+    step: float | np.ndarray,
     random: np.random.Generator,
     *,
     max_depth: int,
@@ -101,11 +102,12 @@ def transition(
     Parameters
     ----------
     density
-        Positions (C', p) to log densities and gradients, for any number of chains.
+        Positions (C', p) and the numbers of their chains, (C',), to log densities, (C',), and
+        gradients, (C', p), for any of the chains.
     state
         Where the chains stand.
     step
-        Length of a leapfrog step.
+        Length of a leapfrog step, of all chains or of each, (C,).
     random
         Of the momenta, directions and choices.
     max_depth
@@ -120,14 +122,17 @@ def transition(
     r_sum = r.copy()
     accepted, count = np.zeros(chains), np.zeros(chains)
     diverged = np.zeros(chains, dtype=bool)
+    steps = np.broadcast_to(np.asarray(step, dtype=float), (chains,))
     rows = np.arange(chains)
     for depth in range(max_depth):
         forward = random.random(len(rows)) < 0.5
         start = ends[1][0].rows(rows)
         start.put(~forward, ends[0][0].rows(rows[~forward]))
         r_start = np.where(forward[:, None], ends[1][1][rows], ends[0][1][rows])
-        signed = np.where(forward, step, -step)
-        tree = _Subtree(start, r_start, signed, energy[rows], leaves=2**depth, random=random)
+        signed = np.where(forward, steps[rows], -steps[rows])
+        tree = _Subtree(
+            start, r_start, signed, energy[rows], leaves=2**depth, random=random, chains=rows
+        )
         tree.grow(density)
         accepted[rows] += tree.accepted
         count[rows] += tree.count
@@ -165,16 +170,17 @@ class _Subtree:
         *,
         leaves: int,
         random: np.random.Generator,
+        chains: np.ndarray,
     ) -> None:
-        chains = len(r)
-        self.end, self.r_end = start, r
+        count = len(r)
+        self.end, self.r_end, self.chains = start, r, chains
         self.step, self.energy, self.leaves, self.random = step, energy, leaves, random
         self.proposal, self.energy_there = start.copy(), energy.copy()
-        self.log_weight = np.full(chains, -np.inf)
+        self.log_weight = np.full(count, -np.inf)
         self.r_sum = np.zeros_like(r)
-        self.turned = np.zeros(chains, dtype=bool)
-        self.diverged = np.zeros(chains, dtype=bool)
-        self.accepted, self.count = np.zeros(chains), np.zeros(chains)
+        self.turned = np.zeros(count, dtype=bool)
+        self.diverged = np.zeros(count, dtype=bool)
+        self.accepted, self.count = np.zeros(count), np.zeros(count)
         # what a later leaf needs to see whether a subtree that it closes has turned
         depth = max(1, leaves.bit_length() - 1)
         self._r_kept = np.zeros((depth, *r.shape))
@@ -184,7 +190,8 @@ class _Subtree:
         """Take the leaves one after the other; a chain stops when it turns or diverges."""
         rows = np.arange(len(self.r_end))
         for leaf in range(self.leaves):
-            state, r = leapfrog(density, self.end.rows(rows), self.r_end[rows], self.step[rows])
+            start, r = self.end.rows(rows), self.r_end[rows]
+            state, r = leapfrog(density, start, r, self.step[rows], self.chains[rows])
             self.end.put(rows, state)
             self.r_end[rows] = r
             self._weigh(rows, state, r)
