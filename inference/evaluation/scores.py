@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from pyro_models import UsageError
+from pyro_models.data import Identity
 from pyro_models.likelihoods.likelihood import LEBESGUE_UNIT
 
 __all__ = [
@@ -77,6 +79,10 @@ class Score:
     method
         How it was estimated, where that decides how tight it is: ``annealing, 16 chains, 1000
         temperatures``; ``None`` where the other fields say it.
+    identity
+        What the data are by their content: pixels, labels where they are conditioned on or judged
+        by, what is seen, what is conditioned on. It decides in place of the names in ``data`` and
+        ``given``; ``None`` where it is unknown, and then names have to do.
     """
 
     quantity: str
@@ -95,8 +101,11 @@ class Score:
     monte_carlo_error: float | None = None
     seed: int | None = None
     method: str | None = None
+    identity: Identity | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.identity, Mapping):  # read from a file
+            object.__setattr__(self, "identity", Identity.from_dict(self.identity))
         if self.measure is None and self.unit in (NATS, NATS_SUM) and self.kind != "objective only":
             raise UsageError(
                 f"a {self.quantity} in nats without a measure is no log-probability: name the "
@@ -124,22 +133,32 @@ class Score:
             "kind": f"exact or {bound}" if exact_or_bound else self.kind,
             "K": self.num_particles,
             "method": self.method,
+            "identity": self.identity,
         }
 
     def differs_from(self, footing: dict[str, Any]) -> str:
         """The fields that differ from a column's footing, in words; empty if none does."""
         own = self.footing
         wrong = [field for field, wanted in footing.items() if own[field] != wanted]
+        content = _difference(own.get("identity"), footing.get("identity"))
+        if "identity" in wrong:
+            wrong.remove("identity")
+        if content is not None:  # decides, whatever names there are
+            wrong = [f for f in wrong if f not in ("data", "split")]
+            if "given" in wrong and _same_but_for_pixels(own["given"], footing["given"]):
+                wrong.remove("given")
         for how in ("K", "method"):
             if how in wrong and None in (own[how], footing[how]):
                 wrong.remove(how)  # one of the two is exact, or not sampled
         if len(wrong) > 1 and "kind" in wrong:
             wrong.remove("kind")  # follows from the others
-        return "; ".join(f"{f}: {_word(own[f])}, not {_word(footing[f])}" for f in wrong)
+        found = [f"{f}: {_word(own[f])}, not {_word(footing[f])}" for f in wrong]
+        return "; ".join([*found, content] if content else found)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and CSV."""
-        return asdict(self)
+        values = {**asdict(self), "identity": None}
+        return values if self.identity is None else {**values, "identity": self.identity.to_dict()}
 
     def __str__(self) -> str:
         digits = {SQUARED_ERROR: 5, FRACTION: 4}.get(self.unit, 3)

@@ -19,11 +19,13 @@ def labels_for(y: Tensor | int | None, count: int, device: torch.device) -> Tens
     Raises
     ------
     UsageError
-        If there are labels, but not ``count``.
+        If there are labels, but not ``count``, or they are no integers.
     """
     if y is None:
         return None
     labels = torch.as_tensor(y, device=device)
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise UsageError(f"labels are integers, −1 where missing; got {labels.dtype}")
     if labels.dim() == 0:
         return labels.expand(count)
     if labels.shape != (count,):

@@ -1,6 +1,8 @@
 """Images and vectors in memory, with their preparation named."""
 
+from pyro_models.data.identity import Identity, checksum, weights_checksum
 from pyro_models.data.images import ImageData, Split
+from pyro_models.data.precision import check_float32_suffices, loses
 from pyro_models.data.preparation import PREPARATIONS, prepare, to_grey
 from pyro_models.data.sources import DATA_SETS, DATA_VARIABLE, load_data
 
@@ -8,9 +10,14 @@ __all__ = [
     "DATA_SETS",
     "DATA_VARIABLE",
     "PREPARATIONS",
+    "Identity",
     "ImageData",
     "Split",
+    "check_float32_suffices",
+    "checksum",
     "load_data",
+    "loses",
     "prepare",
     "to_grey",
+    "weights_checksum",
 ]

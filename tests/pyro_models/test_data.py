@@ -173,7 +173,7 @@ def images(count: int = 20) -> np.ndarray:
         (images()[:, None].repeat(3, 1), (3, 5, 6), None),
         ((images() * 255).astype(np.uint8), (1, 5, 6), 256),
         (torch.as_tensor(images()), (1, 5, 6), None),
-        (torch.as_tensor(images() > 0.5), (1, 5, 6), None),
+        (torch.as_tensor(images() > 0.5), (1, 5, 6), 2),
         (images().reshape(20, 30) * 1000 - 500, (30,), None),
         (torch.arange(60).reshape(20, 3), (3,), None),
     ],
@@ -188,7 +188,7 @@ def test_arrays(array: Any, shape: tuple[int, ...], levels: int | None) -> None:
     assert data.num_classes is None
     everything = torch.cat([split.x for split in data.splits.values()])
     expected = torch.as_tensor(np.asarray(array), dtype=torch.float64).reshape(everything.shape)
-    expected = expected / 255 if levels else expected
+    expected = expected / (levels - 1) if levels else expected
     order = everything.flatten(1)[:, 0].argsort()
     expected_order = expected.flatten(1)[:, 0].argsort()
     close = everything[order].double() - expected[expected_order]
