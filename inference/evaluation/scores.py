@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from pyro_models import UsageError
@@ -101,7 +101,7 @@ class Score:
     monte_carlo_error: float | None = None
     seed: int | None = None
     method: str | None = None
-    identity: Identity | None = None
+    identity: Identity | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.identity, Mapping):  # read from a file
@@ -139,21 +139,16 @@ class Score:
     def differs_from(self, footing: dict[str, Any]) -> str:
         """The fields that differ from a column's footing, in words; empty if none does."""
         own = self.footing
-        wrong = [field for field, wanted in footing.items() if own[field] != wanted]
-        content = _difference(own.get("identity"), footing.get("identity"))
-        if "identity" in wrong:
-            wrong.remove("identity")
-        if content is not None:  # decides, whatever names there are
-            wrong = [f for f in wrong if f not in ("data", "split")]
-            if "given" in wrong and _same_but_for_pixels(own["given"], footing["given"]):
-                wrong.remove("given")
+        wrong = [name for name, wanted in footing.items() if own[name] != wanted]
+        content = _difference(own["identity"], footing.get("identity"))
+        wrong = _by_content(wrong, content)
         for how in ("K", "method"):
             if how in wrong and None in (own[how], footing[how]):
                 wrong.remove(how)  # one of the two is exact, or not sampled
         if len(wrong) > 1 and "kind" in wrong:
             wrong.remove("kind")  # follows from the others
         found = [f"{f}: {_word(own[f])}, not {_word(footing[f])}" for f in wrong]
-        return "; ".join([*found, content] if content else found)
+        return "; ".join([*found, *_unless_said(content, wrong)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and CSV."""
@@ -168,6 +163,32 @@ class Score:
         words = [f"{self.kind}{k}", self.measure or "", f"{self.preparation} pixels"]
         meaning = "; ".join(word for word in words if word)
         return f"{self.quantity} {self.value:.{digits}f}{error} {self.unit} ({meaning})"
+
+
+def _difference(own: Identity | None, other: Identity | None) -> str | None:
+    """What differs by content, empty if nothing does; ``None`` where one of two is unknown."""
+    if own is None or other is None:
+        return None
+    return own.differs_from(other) or ""
+
+
+def _by_content(wrong: list[str], content: str | None) -> list[str]:
+    """The fields that differ, without names of one and the same content."""
+    names = ("identity",)
+    if content is not None:
+        names = ("identity", "data", *(() if content else ("split", "given")))
+    return [name for name in wrong if name not in names]
+
+
+def _unless_said(content: str | None, wrong: list[str]) -> list[str]:
+    """What differs by content, unless a field that differs says it already."""
+    said = {
+        "split": ("splits",),
+        "number of data": ("number of",),
+        "given": ("mask", "pixels conditioned on", "other labels"),
+    }
+    begins = tuple(word for name in wrong for word in said.get(name, ()))
+    return [content] if content and not content.startswith(begins) else []
 
 
 def _word(value: object) -> str:
