@@ -98,6 +98,11 @@ class GuideComparison:
             f"K = {self.num_particles}, seed {self.seed}; ESS: median over data, of "
             f"{self.num_particles}; times of this run.",
         ]
+        if self.evidence.identity is None:
+            below.append(
+                "log p(x) is the caller's own: of which data, mask, labels and weights it is was "
+                "not checked, and the gaps are worth as much."
+            )
         if self.evidence.kind == "lower bound":
             below.append("log p(x) is a lower bound in expectation, and so are the gaps to it.")
         if self.evidence.kind == "objective only":

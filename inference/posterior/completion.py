@@ -15,11 +15,13 @@ from torch import Tensor
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.learning.settings import check_seed
 from inference.posterior.generation import labels_for
+from inference.posterior.given import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.undisturbed import device_of, stream, undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.data import Identity
 from pyro_models.masks import Mask, seen_pixels
 from pyro_models.pair import CompletesExactly, ConditionsOnPixels, fill_unseen
 
@@ -51,6 +53,8 @@ class Completion:
         What was inferred, where a guide was fitted.
     seed
         Of all draws.
+    identity
+        What was completed, by content: data, what is seen, labels, the model's weights.
     """
 
     mean: Tensor
@@ -61,6 +65,7 @@ class Completion:
     pixels: Draw
     posterior: Posterior | None = field(repr=False)
     seed: int
+    identity: Identity | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -203,6 +208,7 @@ def complete(
         pixels=pixels,
         posterior=None,
         seed=seed,
+        identity=identity_of(pair, x, mask=seen, y=labels),
     )
 
 
@@ -245,8 +251,12 @@ def _by_inference(
     if isinstance(guide, Posterior):
         posterior = guide
         labels = posterior.y if y is None else y
-        if posterior.mask is None or not posterior.given.holds(pair, x, mask=seen, y=labels):
-            raise UsageError("this posterior was inferred from other data, or from other pixels")
+        why = posterior.given.differs_from(pair, x, mask=seen, y=labels)
+        if posterior.mask is None or why is not None:
+            raise UsageError(
+                f"{why or 'mask: everything is seen'}: this posterior was inferred from other data, "
+                "or from other pixels"
+            )
     else:
         posterior = infer(pair, x, mask=seen, y=y, guide=guide, **options)
     assert posterior.mask is not None
@@ -259,6 +269,7 @@ def _by_inference(
         pixels=pixels,
         posterior=posterior,
         seed=seed,
+        identity=posterior.identity,
     )
 
 

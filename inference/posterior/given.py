@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ from torch.distributions import constraints
 from inference.posterior.generation import labels_for
 from inference.undisturbed import device_of
 from pyro_models import Pair, UsageError
-from pyro_models.pair import fill_unseen, pixel_mask
+from pyro_models.data import Identity, check_float32_suffices, checksum, weights_checksum
+from pyro_models.pair import ConditionsOnPixels, fill_unseen, pixel_mask
 
-__all__ = ["Given", "Moments", "frozen", "given"]
+__all__ = ["Given", "Moments", "frozen", "given", "identity_of"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Given:
         sites above it are at their means.
     start
         Where fits begin, and the prior's scales: see :func:`inference.posterior.start.begun`.
+    weights
+        A checksum of the model as it was then.
     """
 
     pair: Pair
@@ -57,6 +61,7 @@ class Given:
     y: Tensor | None
     prior: Mapping[str, Moments]
     start: Mapping[str, Moments]
+    weights: str
 
     def __len__(self) -> int:
         return len(self.x)
@@ -66,26 +71,20 @@ class Given:
         """What model and guide are called with beside x."""
         return {"y": self.y, "mask": self.mask}
 
-    def holds(
-        self, pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None = None
-    ) -> bool:
-        """Whether pair, data, what is seen of them and labels are these.
+    @cached_property
+    def identity(self) -> Identity:
+        """What was inferred from, by content: data, what is seen, labels, the model's weights."""
+        return _identity(self.pair, self.x, mask=self.mask, y=self.y, weights=self.weights)
 
-        No mask is one that sees all, and no label is −1; labels of a pair that has none are
-        nothing.
+    def differs_from(
+        self, pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None = None
+    ) -> str | None:
+        """What of pair, data, what is seen of them and labels is not this; ``None`` if nothing.
+
+        It goes by content. No mask is one that sees all, and no label is −1; labels of a pair that
+        has none are nothing.
         """
-        if pair is not self.pair or x.shape != self.x.shape:
-            return False
-        x = x.detach().to(self.x)
-        seen = pixel_mask(None if mask is None else mask.to(x.device), pair.data_shape, x)
-        all_seen = torch.ones_like(x, dtype=torch.bool)
-        masks = (all_seen if m is None else m.expand(x.shape) for m in (seen, self.mask))
-        if not torch.equal(*masks) or not torch.equal(fill_unseen(x, seen), self.x):
-            return False
-        unknown = torch.full((len(x),), -1, device=x.device)
-        y = labels_for(y, len(x), x.device)
-        labels = (unknown if given is None else given.expand(len(x)) for given in (y, self.y))
-        return pair.num_classes is None or torch.equal(*labels)
+        return self.identity.differs_from(identity_of(pair, x, mask=mask, y=y))
 
     def select(self, rows: Tensor | slice) -> Given:
         """Some of the data."""
@@ -96,6 +95,48 @@ class Given:
         mask = None if self.mask is None else self.mask[rows]
         y = None if self.y is None else self.y[rows]
         return replace(self, x=self.x[rows], mask=mask, y=y, prior=prior, start=start)
+
+
+def identity_of(
+    pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None = None
+) -> Identity:
+    """What a number of a pair's model on a batch is of, by content: data, mask, labels, weights.
+
+    Parameters
+    ----------
+    pair
+        The pair, whose float type the data are taken in.
+    x, mask, y
+        Prepared data (B, \\*data_shape), what is seen of them, labels (B,) or one for all.
+
+    Raises
+    ------
+    UsageError
+        If mask or labels do not fit.
+    """
+    x = x.detach().to(device_of(pair), next(iter(pair.parameters())).dtype)
+    seen = pixel_mask(None if mask is None else mask.to(x.device), pair.data_shape, x)
+    y = labels_for(y if y is None or y.numel() > 1 else y.reshape(()), len(x), x.device)
+    weights = model_checksum(pair)
+    return _identity(pair, fill_unseen(x, seen), mask=seen, y=y, weights=weights)
+
+
+def model_checksum(pair: Pair) -> str:
+    """A checksum of p(x, z): the pair's options and the weights of its model, without its guide's.
+
+    An exact guide, or another one, makes no other model.
+    """
+    return weights_checksum(pair.model, config=pair.config())
+
+
+def _identity(
+    pair: Pair, x: Tensor, *, mask: Tensor | None, y: Tensor | None, weights: str
+) -> Identity:
+    conditioned = None
+    if isinstance(pair, ConditionsOnPixels):
+        conditioned = checksum(pair.conditioning(x, mask))
+    labels = None if pair.num_classes is None else y
+    return Identity.of_batch(x, mask=mask, y=labels, weights=weights, conditioned=conditioned)
 
 
 def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None = None) -> Given:
@@ -122,6 +163,7 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
             f"x of shape {tuple(x.shape)} does not fit {type(pair).__name__}, which is of data "
             f"(B, {', '.join(map(str, pair.data_shape))})"
         )
+    check_float32_suffices(x, first.dtype, name="x")
     x = x.detach().to(device_of(pair), first.dtype)
     seen = pixel_mask(mask, pair.data_shape, x)
     if seen is not None:
@@ -135,7 +177,7 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
     y = labels_for(y if y is None or y.numel() > 1 else y.reshape(()), len(x), x.device)
     x = fill_unseen(x, seen)
     prior = _prior(pair, x, y=y, mask=seen)
-    return Given(pair, x, seen, y, prior, start=prior)
+    return Given(pair, x, seen, y, prior, start=prior, weights=model_checksum(pair))
 
 
 def is_real(support: constraints.Constraint) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 __all__ = ["Identity", "checksum", "weights_checksum"]
 
+BATCH = "batch"  # what stands for the name of a split where data are a batch and of none
 LENGTH = 32  # hexadecimal digits: 128 bits
 
 
@@ -85,13 +86,13 @@ class Identity:
             return _words("labels kept", _plain(self.labels_kept), _plain(other.labels_kept))
         for name in (*self.labels, *other.labels):
             if self.labels.get(name) != other.labels.get(name):
-                return f"other labels of the {name} split"
+                return f"other labels{_of(name)}"
         if self.preparation != other.preparation:
             return _words("preparation", self.preparation, other.preparation)
         if self.levels != other.levels:
             return _words("grey levels", self.levels, other.levels)
         if self.mask != other.mask:
-            return _other_set("mask", self.mask, other.mask, none="everything is seen")
+            return self._other_mask(other)
         if self.conditioned != other.conditioned:
             return _other_set("pixels conditioned on", self.conditioned, other.conditioned)
         if self.weights != other.weights:
@@ -108,9 +109,41 @@ class Identity:
         for name in self.pixels:
             own, others = self.num_data.get(name), other.num_data.get(name)
             if own != others:
-                return _words(f"number of {name} data", own, others)
+                return _words("number of data" + _of(name), own, others)
+        if self.mask != other.mask:  # what is unseen counts as 0, so that pixels differ too
+            return self._other_mask(other)
         name = next(n for n in self.pixels if self.pixels[n] != other.pixels[n])
-        return f"other pixels or values in the {name} split"
+        return f"other pixels or values{_of(name)}"
+
+    def _other_mask(self, other: Identity) -> str:
+        return _other_set("mask", self.mask, other.mask, none="everything is seen")
+
+    @classmethod
+    def of_batch(
+        cls, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None = None, **fields: Any
+    ) -> Identity:
+        """The identity of a batch that a function is given.
+
+        Parameters
+        ----------
+        x
+            (B, \\*data_shape), 0 where unseen.
+        mask
+            True = seen, (B, \\*data_shape); one that sees all is none.
+        y
+            Labels (B,) that matter; only −1 is none.
+        fields
+            Other attributes of the identity.
+        """
+        blind = mask is not None and not bool(mask.all())
+        labelled = y is not None and bool((y >= 0).any())
+        return cls(
+            pixels={BATCH: checksum(x)},
+            labels={BATCH: checksum(y)} if labelled and y is not None else {},
+            num_data={BATCH: len(x)},
+            mask=checksum(mask.expand(x.shape)) if blind and mask is not None else None,
+            **fields,
+        )
 
     @property
     def checksum(self) -> str:
@@ -180,6 +213,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     return list(value) if isinstance(value, tuple) else value
+
+
+def _of(name: str) -> str:
+    return "" if name == BATCH else f" of the {name} split"
 
 
 def _words(what: str, own: Any, other: Any) -> str:
