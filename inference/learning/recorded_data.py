@@ -130,9 +130,21 @@ def _places(record: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(place for place in found if place is not None))
 
 
-def _load(place: str, record: Mapping[str, Any], *, labels: bool = True) -> ImageData:
+def _read_as_itself(place: str, record: Mapping[str, Any]) -> ImageData:
+    """Other data on their own terms; of the levels on record only where these leave it open."""
+    options = _reading(place, record)
+    levels = options.pop("levels", None)
+    try:
+        return load_data(place, **options)
+    except UsageError:
+        if levels is None or record["name"] in DATA_SETS:
+            raise
+        return load_data(place, levels=levels, **options)
+
+
+def _load(place: str, record: Mapping[str, Any]) -> ImageData:
     data = load_data(place, **_reading(place, record))
-    if labels and record.get("labels_kept"):
+    if record.get("labels_kept"):
         count, seed = record["labels_kept"]
         data = data.with_labels(count, seed=seed)
         if record["splits"]["train"] == count:  # trained on those with a label alone
@@ -174,11 +186,7 @@ def _recall_given(record: Mapping[str, Any], *, run: str, given: str) -> Recalle
     why = None if same is None else _difference(same, record)
     if same is not None and why is None and not _unknown(record, run):
         return Recalled(same, given)
-    try:
-        data = _load(given, record, labels=False)
-    except UsageError:  # of another kind: levels of one are not those of the other
-        options = {k: v for k, v in _reading(given, record).items() if k != "levels"}
-        data = _prepared(load_data(given, **options), record)
+    data = _prepared(_read_as_itself(given, record), record)
     note = _unknown(record, run) or (
         f"{given} is not what {run} was trained on ({why or 'it is read otherwise'}): these are "
         "scores of other data"
