@@ -179,9 +179,7 @@ def _given(mask: np.ndarray | Tensor, shape: tuple[int, ...], num_data: int | No
 
 
 def _values(mask: object) -> Tensor:
-    if isinstance(mask, list | tuple):
-        mask = np.asarray(mask)
-    if not holds_array(mask):
+    if not holds_array(mask) and not isinstance(mask, list | tuple):
         raise UsageError(
             f"a mask is a name, a .npy file, an array or a tensor; got a {type(mask).__name__}"
         )

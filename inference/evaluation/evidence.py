@@ -90,10 +90,11 @@ class Evidence:
         if not isinstance(value, Tensor) or value.dim() != 1 or not value.is_floating_point():
             what = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise UsageError(f"log_evidence is an Evidence, or a tensor (B,) of nats; got {what}")
+        value = value.detach()
         if not bool(value.isfinite().all()):
             row = int((~value.isfinite()).nonzero()[0])
             raise UsageError(f"log_evidence of datum {row} is {float(value[row])}")
-        return cls(value.detach(), torch.zeros_like(value), None, "estimate", CALLERS, None)
+        return cls(value, torch.zeros_like(value), None, "estimate", CALLERS, None)
 
     def __len__(self) -> int:
         return len(self.value)

@@ -199,4 +199,3 @@ def fit(
             run.create(pair, {"data": describe_data(data), "settings": settings.plain()})
         history = training.run_epochs(callbacks, progress=progress)
     return Fit(pair, history, None if run is None else run.folder)
-

@@ -35,7 +35,7 @@ def to_tensor(array: Any, name: str) -> Tensor:
     Parameters
     ----------
     array
-        A tensor, an array, or what has ``to_numpy``.
+        A tensor, an array, what has ``to_numpy``, or a list.
     name
         What to call it in an error.
 
@@ -51,8 +51,13 @@ def to_tensor(array: Any, name: str) -> Tensor:
     """
     if isinstance(array, Tensor):
         return _plain_tensor(array, name)
-    if not isinstance(array, np.ndarray):
+    if hasattr(array, "to_numpy"):
         array = array.to_numpy()
+    elif not isinstance(array, np.ndarray):
+        try:
+            array = np.asarray(array)
+        except ValueError as error:  # a ragged list
+            raise UsageError(f"{name} does not hold numbers ({error})") from error
     if isinstance(array, np.ma.MaskedArray):
         raise UsageError(
             f"{name} is a masked array, whose mask would be lost: give its data, and its mask apart"

@@ -110,9 +110,7 @@ class ImageData:
             labels_kept=self.labels_kept,
         )
 
-    def identity_of(
-        self, name: str, *, limit: int | None = None, labels: bool = False
-    ) -> Identity:
+    def identity_of(self, name: str, *, limit: int | None = None, labels: bool = False) -> Identity:
         """What the first ``limit`` data of a split are, by the content of their grey pixels.
 
         Parameters

@@ -16,7 +16,6 @@ Vectors stay as they are, in float64 where float32 would round their differences
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -164,13 +163,13 @@ def _whole(tensors: Mapping[str, Tensor], name: str, levels: int | None) -> Pixe
     bytes_ = all(x.dtype == torch.uint8 for x in values) and bool(values)
     if levels is None and high <= 1:
         return Pixels(_as_float(tensors), 2, "0 and 1 as given")
+    likely = 2 ** high.bit_length()
     if levels is None and not bytes_:
         raise UsageError(
             f"{told}; they must lie in [0, 1]: divide 0…255 pixels by 255, or give them as uint8, "
-            "or say how many grey levels they have (levels=256)"
+            f"or say how many grey levels they have (levels={likely})"
         )
     if levels is None and high < BRIGHT:
-        likely = 2 ** math.ceil(math.log2(high + 1))
         raise UsageError(
             f"{told}, which may be {likely} grey levels or dark pixels of 256: say which "
             f"(levels={likely} or levels=256), or divide them yourself"

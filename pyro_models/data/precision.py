@@ -36,15 +36,18 @@ def loses(x: Tensor, dtype: torch.dtype) -> tuple[int, ...] | None:
         return None
     columns = x.detach().flatten(1)
     rounded = columns.to(dtype).to(columns.dtype)
-    exact = columns.double()
-    error = (exact - rounded.double()).abs()
-    known = exact.isfinite() & error.isfinite()
-    overflows = exact.isfinite() & ~error.isfinite()
-    error, exact = error.where(known, 0.0), exact.where(known, 0.0)
+    values, error = columns.double(), (columns - rounded).abs().double()
+    noise: Tensor | float = 0.0
+    if not columns.is_floating_point():
+        values = (columns - columns[:1]).double()  # exact where the numbers themselves are not
+    known = values.isfinite() & error.isfinite()
+    overflows = values.isfinite() & ~error.isfinite()
+    error, values = error.where(known, 0.0), values.where(known, 0.0)
     count = known.sum(0).clamp_min(1)
-    centered = (exact - exact.sum(0) / count).where(known, 0.0)
+    centered = (values - values.sum(0) / count).where(known, 0.0)
     spread = (centered.square().sum(0) / count).sqrt()
-    noise = NOISE * torch.finfo(torch.float64).eps * exact.abs().amax(0)
+    if columns.is_floating_point():
+        noise = NOISE * torch.finfo(columns.dtype).eps * values.abs().amax(0)
     lost = (error.amax(0) > TOLERANCE * spread) & (spread > noise)
     found = (lost | overflows.any(0)).nonzero().flatten()
     if not len(found):

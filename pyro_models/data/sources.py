@@ -84,7 +84,7 @@ def load_data(
     if levels is not None and isinstance(source, str) and source in DATA_SETS:
         raise UsageError(f"the grey levels of {source} are known: leave levels out")
     if holds_array(source):
-        x = to_tensor(source, f"array of shape {tuple(source.shape)}")
+        x = to_tensor(source, f"array of shape {tuple(getattr(source, 'shape', ()))}")
         arrays = {"x": x, "y": labels}
         data = _from_arrays(_name_of(x, seed), arrays, seed=seed, levels=levels)
     elif not isinstance(source, str | Path):
@@ -237,11 +237,14 @@ def _check_names(name: str, arrays: Mapping[str, Any]) -> None:
 
 
 def _meant(names: Iterable[str]) -> str:
+    """What a name that is none of ours may stand for."""
+    known = (*_WHOLE_SET, *_SPLIT_SET)
     for key in names:
-        likely = _MEANT.get(key.lower()) or next(
-            (known for known in (*_WHOLE_SET, *_SPLIT_SET) if key.lower() == known), None
-        )
-        close = get_close_matches(key.lower(), _SPLIT_SET, n=1, cutoff=0.8)
+        if key in known:
+            continue
+        lower = key.lower()
+        close = get_close_matches(lower, _SPLIT_SET, n=1, cutoff=0.8)
+        likely = _MEANT.get(lower) or (lower if lower in known else None)
         if likely or close:
             return f" (did you mean {likely or close[0]} by {key}?)"
     return ""
@@ -252,9 +255,7 @@ def _from_arrays(
 ) -> ImageData:
     """One array, split at random, or a training and a test array, and maybe one for validation."""
     _check_names(name, arrays)
-    found = read_pixels(
-        {k: v for k, v in arrays.items() if k.startswith("x")}, name, levels=levels
-    )
+    found = read_pixels({k: v for k, v in arrays.items() if k.startswith("x")}, name, levels=levels)
     pixels, own, split_seed = found.arrays, None, None
     if "x_train" in pixels:
         train, test = pixels["x_train"], pixels["x_test"]
