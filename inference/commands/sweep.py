@@ -54,7 +54,7 @@ def sweep(
         labels: How many training labels are kept, as for train; all of them unless given.
         labels_seed: Of the draw of these labels.
         split_seed: Of the random split of a file that holds one array.
-        levels: Number of grey levels of a file's images, where it cannot be told (4-bit pixels: 16).
+        levels: Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).
         quantity: The score that decides: log_likelihood, importance_bound, elbo,
             bits_per_dimension, mse_sampled, mse_mean or accuracy; the first of these that there is
             unless given.

@@ -71,7 +71,7 @@ def train(
             unless given.
         all_training: Use all training data; no validation split is left.
         split_seed: Of the random split of a file that holds one array.
-        levels: Number of grey levels of a file's images, where it cannot be told (4-bit pixels: 16).
+        levels: Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).
         labels: How many training labels are kept, equally many of each class: a number, or a
             fraction such as 0.5; the others are missing (-1). All of them unless given.
         labels_seed: Of the draw of these labels.

@@ -254,8 +254,8 @@ def _by_inference(
         why = posterior.given.differs_from(pair, x, mask=seen, y=labels)
         if posterior.mask is None or why is not None:
             raise UsageError(
-                f"{why or 'mask: everything is seen'}: this posterior was inferred from other data, "
-                "or from other pixels"
+                f"{why or 'mask: everything is seen'}: this posterior was inferred from other "
+                "data, or from other pixels"
             )
     else:
         posterior = infer(pair, x, mask=seen, y=y, guide=guide, **options)

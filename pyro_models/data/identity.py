@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -79,41 +79,43 @@ class Identity:
         What explains a difference is named before what follows from it: another seed of the split
         before other pixels of a split, and nothing where the pixels are the same.
         """
-        same_pixels = dict(self.pixels) == dict(other.pixels)
-        if not same_pixels:
-            return self._other_pixels(other)
+        return next(self._differences(other), None)
+
+    def _differences(self, other: Identity) -> Iterator[str]:
+        if dict(self.pixels) != dict(other.pixels):
+            yield from self._other_pixels(other)
         if self.labels_kept != other.labels_kept:
-            return _words("labels kept", _plain(self.labels_kept), _plain(other.labels_kept))
+            yield _words("labels kept", _plain(self.labels_kept), _plain(other.labels_kept))
         for name in (*self.labels, *other.labels):
             if self.labels.get(name) != other.labels.get(name):
-                return f"other labels{_of(name)}"
+                yield f"other labels{_of(name)}"
         if self.preparation != other.preparation:
-            return _words("preparation", self.preparation, other.preparation)
+            yield _words("preparation", self.preparation, other.preparation)
         if self.levels != other.levels:
-            return _words("grey levels", self.levels, other.levels)
+            yield _words("grey levels", self.levels, other.levels)
         if self.mask != other.mask:
-            return self._other_mask(other)
+            yield self._other_mask(other)
         if self.conditioned != other.conditioned:
-            return _other_set("pixels conditioned on", self.conditioned, other.conditioned)
+            yield _other_set("pixels conditioned on", self.conditioned, other.conditioned)
         if self.weights != other.weights:
-            return "other weights of the model"
-        return None
+            yield "other weights of the model"
 
-    def _other_pixels(self, other: Identity) -> str:
+    def _other_pixels(self, other: Identity) -> Iterator[str]:
         if self.latents != other.latents:
-            return _other_latents(self.latents, other.latents)
+            yield _other_latents(self.latents, other.latents)
         if self.split_seed != other.split_seed:
-            return _words("split seed", self.split_seed, other.split_seed)
+            yield _words("split seed", self.split_seed, other.split_seed)
         if set(self.pixels) != set(other.pixels):
-            return _words("splits", ", ".join(self.pixels), ", ".join(other.pixels))
-        for name in self.pixels:
-            own, others = self.num_data.get(name), other.num_data.get(name)
-            if own != others:
-                return _words("number of data" + _of(name), own, others)
+            yield _words("splits", ", ".join(self.pixels), ", ".join(other.pixels))
+        for name, count in self.num_data.items():
+            if count != other.num_data.get(name):
+                yield _words("number of data" + _of(name), count, other.num_data.get(name))
         if self.mask != other.mask:  # what is unseen counts as 0, so that pixels differ too
-            return self._other_mask(other)
-        name = next(n for n in self.pixels if self.pixels[n] != other.pixels[n])
-        return f"other pixels or values{_of(name)}"
+            yield self._other_mask(other)
+        for name, pixels in self.pixels.items():
+            if pixels != other.pixels.get(name):
+                yield f"other pixels or values{_of(name)}"
+        yield "other pixels or values"  # of a split that is not here
 
     def _other_mask(self, other: Identity) -> str:
         return _other_set("mask", self.mask, other.mask, none="everything is seen")
@@ -191,7 +193,11 @@ def checksum(values: Tensor) -> str:
     return found.hexdigest()[:LENGTH]
 
 
-def weights_checksum(module: torch.nn.Module, *, config: Mapping[str, Any] | None = None) -> str:
+class _HasWeights(Protocol):
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+
+def weights_checksum(module: _HasWeights, *, config: Mapping[str, Any] | None = None) -> str:
     """A checksum of a module's class, parameters and buffers, and of the options that made it."""
     options = json.dumps(config or {}, sort_keys=True, default=lambda o: type(o).__name__)
     found = hashlib.sha256(f"{type(module).__name__} {options}".encode())

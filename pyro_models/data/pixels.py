@@ -1,4 +1,4 @@
-"""Numbers of a file or an array as pixels in [0, 1] or as vectors: what is done, and on which terms.
+"""Numbers of a file or an array as pixels in [0, 1] or as vectors, and what is done to them.
 
 ==============================================  ================================================
 images                                          become

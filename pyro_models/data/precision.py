@@ -1,6 +1,8 @@
-"""Does a narrower float type keep data apart? Time stamps of 1.7e9 ± 1 are one number in float32."""
+"""Does a narrower float type tell data apart? Time stamps of 1.7e9 ± 1 are one in float32."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,7 +79,8 @@ def check_float32_suffices(
     column = loses(x, dtype)
     if column is None:
         return
-    values = x[(slice(None), *column)].double()
+    place: Any = (slice(None), *column)
+    values = x[place].double()
     values = values[values.isfinite()]
     word = str(dtype).removeprefix("torch.")
     where = f"column {column[0]}" if len(column) == 1 else f"pixel {column}"

@@ -130,7 +130,7 @@ def test_a_sweep_is_of_one_data_set(tmp_path):
     assert [o.repeated for o in again.rows[0].outcomes] == [True, False]
     assert again.rows[0].values[0] == first.rows[0].values[0]
     np.save("mine.npy", X + 1)
-    with pytest.raises(UsageError, match="begun with other data .other pixels or values"):
+    with pytest.raises(UsageError, match=r"begun with other data .other pixels or values"):
         swept("mine.npy", seeds=[0, 1, 2])
     with pytest.raises(UsageError, match="split seed: 1, not 0"):
         swept("copy.npy", split_seed=1)

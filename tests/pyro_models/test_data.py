@@ -449,7 +449,7 @@ def test_levels_say_what_cannot_be_told() -> None:
         assert float(x.max()) == pytest.approx(15 / (levels - 1))
     for stored in (BYTES / 255, (BYTES / 255).astype(np.float32), (BYTES / 255).astype("f2")):
         data = load_data(stored, levels=256, preparation="dequantised")
-        assert 0 < float(data.prepared("train").x.min())
+        assert float(data.prepared("train").x.min()) > 0
     for array, levels, line in (
         (NIBBLES, 8, r"must lie in \[0, 7\]"),
         (NIBBLES, 1, "at least 2"),
@@ -489,7 +489,7 @@ def test_however_an_array_is_stored_it_is_read() -> None:
 
 
 def test_vectors_stay_in_float64_where_float32_would_round_them_together() -> None:
-    stamps = np.random.default_rng(0).normal(size=(50, 2)) + [0, 1.7e9]
+    stamps = np.random.default_rng(0).normal(size=(50, 2)) + np.array([0, 1.7e9])
     data = load_data(stamps)
     everything = torch.cat([split.x for split in data.splits.values()])
     assert everything.dtype == torch.float64

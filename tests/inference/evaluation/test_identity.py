@@ -182,7 +182,7 @@ def test_weights_that_have_moved_since_make_evidence_and_posterior_stale(ppca, x
             parameter.add_(0.1)
     with pytest.raises(UsageError, match="other weights of the model"):
         guides(ppca, x, known)
-    with pytest.raises(UsageError, match="posterior encoder .*other weights of the model"):
+    with pytest.raises(UsageError, match=r"posterior encoder .*other weights of the model"):
         compare_guides(ppca, x, guides=[posterior], num_particles=5)
 
 

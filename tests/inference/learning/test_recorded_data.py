@@ -91,7 +91,7 @@ def test_a_file_of_the_same_name_in_another_folder_is_not_taken_for_it(run, tmp_
         found.data.split("test").x, load_data(tmp_path / "mine.npy", seed=1).split("test").x
     )
     os.remove(tmp_path / "mine.npy")
-    with pytest.raises(UsageError, match="not what .* was trained on"):
+    with pytest.raises(UsageError, match=r"not what .* was trained on"):
         recall(recorded(folder), run=folder)
 
 
