@@ -166,7 +166,8 @@ class GuideComparison:
     def to_csv(self) -> str:
         """One line per guide and quantity: value and standard error, or why there is none."""
         fields = ["guide", "quantity", "value", "standard_error", "unit", "kind", "K", "num_data"]
-        fields += ["family", "best_of_family", "evidence", "seed", "reason"]
+        fields += ["family", "best_of_family", "evidence", "seed", "reason", "identity"]
+        known = self.evidence.identity
         out = io.StringIO()
         writer = csv.DictWriter(out, fields, lineterminator="\n")
         writer.writeheader()
@@ -179,6 +180,7 @@ class GuideComparison:
                     "num_data": len(self.evidence),
                     "family": row.family,
                     "seed": self.seed,
+                    "identity": None if known is None else known.checksum,
                 }
                 found = row.value(quantity)
                 if found is None:
