@@ -126,7 +126,7 @@ def _run(arguments: Sequence[str], parts: Sequence[MakePart]) -> None:
     if options.pop("preset", None) is not None:
         raise UsageError("a preset is named on the command line (--preset NAME), not in a file")
     if options.get("resume") and options.get("out"):
-        recorded = commands.recorded_options(options["out"])
+        recorded = commands.recorded_options(options["out"], elsewhere=_names(given, "data"))
         options |= {name: value for name, value in recorded.items() if not _names(given, name)}
     if chosen.command == "demo":
         options["parts"] = parts

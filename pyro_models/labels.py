@@ -62,11 +62,13 @@ def labels_for(
     Raises
     ------
     UsageError
-        If there are labels, but not ``count``.
+        If there are labels, but not ``count``, or they are no integers.
     """
     if y is None:
         return None
     labels = torch.as_tensor(y, device=device)
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise UsageError(f"labels are integers, −1 where missing; got {labels.dtype}")
     if labels.numel() == 1:
         return labels.reshape(()).expand(count)
     if labels.shape != (count,):

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_models.data.arrays import holds_array, to_tensor
 from pyro_models.errors import UsageError
 from pyro_models.pair import needed_mask
 
@@ -108,7 +109,7 @@ def mask_name(mask: Mask, *, fraction: float = 0.5) -> str:
         return f"random_{fraction:g}"
     if isinstance(mask, str | Path):
         return Path(mask).stem if str(mask).endswith(".npy") else str(mask)
-    seen = torch.as_tensor(mask).bool().cpu().numpy()
+    seen = _values(mask).bool().numpy()
     return f"mask_{zlib.crc32(np.packbits(seen).tobytes() + str(seen.shape).encode()):08x}"
 
 
@@ -157,21 +158,28 @@ def _random(spatial: tuple[int, ...], count: int, *, fraction: float, seed: int)
 
 def _loaded(path: str | Path) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive of several arrays")
     except FileNotFoundError as error:
         raise UsageError(f"there is no mask {path}") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is no array that can be read: save it by numpy.save") from error
-    return array
+    return np.asarray(array)
 
 
 def _given(mask: np.ndarray | Tensor, shape: tuple[int, ...], num_data: int | None) -> Tensor:
-    values = torch.as_tensor(mask)
-    if not bool(((values == 0) | (values == 1)).all()):
-        raise UsageError("a mask is 1 (or True) where a pixel is seen and 0 elsewhere")
-    seen = needed_mask(values, shape)
+    seen = needed_mask(_values(mask), shape)
     if num_data is not None and len(seen) not in (1, num_data):
         raise UsageError(f"a mask for {len(seen)} data does not fit {num_data} data")
     if len(shape) == 3 and bool((seen == seen[:, :1]).all()):
         seen = seen[:, :1]  # the same for all channels
     return seen
+
+
+def _values(mask: object) -> Tensor:
+    if not holds_array(mask) and not isinstance(mask, list | tuple):
+        raise UsageError(
+            f"a mask is a name, a .npy file, an array or a tensor; got a {type(mask).__name__}"
+        )
+    return to_tensor(mask, "a mask")

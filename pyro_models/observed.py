@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_models.data import check_float32_suffices
+from pyro_models.data.arrays import holds_array, to_tensor
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.labels import labels_for
@@ -99,6 +101,7 @@ def observed(
     values = _tensor(x)
     _check_shape(pair, values)
     like = next(iter(pair.parameters()))
+    check_float32_suffices(values, like.dtype, name="x")
     values = placed(values.detach(), like)
     seen = None
     if mask is not None:
@@ -123,15 +126,22 @@ def _seen(
 
 def _tensor(x: Any) -> Tensor:
     """Data of whatever kind as a tensor of real numbers with a point."""
-    if not isinstance(x, Tensor | np.ndarray):
-        raise UsageError(f"x is a tensor or an array of prepared data; got a {type(x).__name__}")
-    try:
-        values = torch.as_tensor(x)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"x holds no numbers: an array of {x.dtype}") from error
-    if values.is_complex():
-        raise UsageError("x holds complex numbers: give real ones")
-    return values if values.is_floating_point() else values.to(torch.get_default_dtype())
+    if not isinstance(x, Tensor):
+        if not holds_array(x):
+            raise UsageError(
+                f"x is a tensor or an array of prepared data; got a {type(x).__name__}"
+            )
+        x = to_tensor(x, "x")
+    if x.is_complex():
+        raise UsageError("x holds complex numbers: give real ones, such as their size")
+    if x.is_floating_point():
+        return x
+    if x.dim() == 4 and x.numel() and int(x.max()) > 1:
+        raise UsageError(
+            f"x holds pixels as whole numbers up to {int(x.max())}: prepare them as the pair's "
+            "training data were (load_data does; or x / 255)"
+        )
+    return x.to(torch.get_default_dtype())
 
 
 def _check_shape(pair: Pair, x: Tensor) -> None:

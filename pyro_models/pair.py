@@ -255,8 +255,8 @@ def pixel_mask(
     Raises
     ------
     UsageError
-        If it is no tensor, or its shape fits none of these, or fits two: (3, H, W) beside three
-        data of three channels.
+        If it is no tensor, a value is none of 0 and 1, or its shape fits none of these, or fits
+        two: (3, H, W) beside three data of three channels.
     """
     if mask is None:
         return None
@@ -266,7 +266,7 @@ def pixel_mask(
             f"a mask is a tensor, True where a pixel is seen; got {what}: "
             "pyro_models.masks.seen_pixels makes one of a name, a file or an array"
         )
-    mask = mask.bool()
+    mask = _as_booleans(mask)
     if len(data_shape) == 3 and mask.shape[-2:] == data_shape[1:]:
         if mask.dim() == 2:
             mask = mask[None, None]
@@ -308,6 +308,24 @@ def needed_mask(mask: Tensor, data_shape: tuple[int, ...], x: Tensor | None = No
     return seen
 
 
+def _as_booleans(mask: Tensor) -> Tensor:
+    """A mask of zeros and ones as booleans; booleans are not looked at, which would cost a wait."""
+    if mask.dtype == torch.bool:
+        return mask
+    if mask.is_complex():
+        raise UsageError("a mask is 1 (or True) where a pixel is seen and 0 elsewhere; got complex")
+    values = mask if mask.is_floating_point() else mask.long()
+    seen = values == 1
+    wrong = ~(seen | (values == 0))
+    if bool(wrong.any()):
+        found = float(values[wrong][0])
+        hint = " (of a mask of 0 and 255 give mask > 0)" if found == 255 else ""
+        raise UsageError(
+            f"a mask is 1 (or True) where a pixel is seen and 0 elsewhere; got {found:g}{hint}"
+        )
+    return seen
+
+
 def fill_unseen(x: Tensor, mask: Tensor | None) -> Tensor:
     """Put 0 where ``mask`` is False, so that what stood there, NaN included, reaches nothing."""
     return x if mask is None else torch.where(mask, x, x.new_zeros(()))
@@ -323,7 +341,7 @@ def one_hot(y: Tensor | None, num_classes: int, *, who: str) -> Tensor:
     """
     if y is None:
         raise UsageError(f"{who} needs labels: pass y, integers 0…{num_classes - 1}, one per datum")
-    if y.is_floating_point():
+    if y.is_floating_point() or y.dtype == torch.bool:
         raise UsageError(f"{who} needs integer labels; got {y.dtype}")
     # reading values makes a step wait for them; training checks them before the first
     checked = is_validation_enabled() and y.numel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,6 +124,8 @@ def complete(
             "mask": completed.mask,
         }
         content: dict[str, Any] = {k: v.detach().cpu().numpy() for k, v in arrays.items()}
+        if completed.identity is not None:
+            content["identity"] = np.array(json.dumps(completed.identity.to_dict()))
         write_atomically(target, lambda file: np.savez_compressed(file, **content))
     else:
         shown = figures.completions(completed, prepared.x, rows=limit, samples=num_samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from inference.commands.files import free_path, open_run
 from inference.learning.files import write_atomically
 from inference.posterior import latents_as_data
 from pyro_models import UsageError
+from pyro_models.data import PROVENANCE
 
 __all__ = ["features"]
 
@@ -42,6 +44,7 @@ def features(
         arrays[f"x_{name}"] = split.x.numpy()
         if split.y is not None:
             arrays[f"y_{name}"] = split.y.numpy()
+    arrays[PROVENANCE] = np.array(json.dumps(latents.latents_of))
     write_atomically(path, lambda file: np.savez(file, **arrays))
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in latents.splits.items())
     print(f"{latents.data_shape[0]} latent means of {images.name} ({sizes}) in {path}; learn them")

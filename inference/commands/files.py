@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from inference.learning import Run
 from inference.learning.files import write_atomically
-from pyro_models import ImageData, Pair, UsageError, load_data
+from inference.learning.recorded_data import recall
+from pyro_models import ImageData, Pair, UsageError
 from pyro_models.device import check_device
 
 __all__ = [
@@ -26,21 +27,23 @@ __all__ = [
 def open_run(
     run: str, data: str | None = None, *, device: str = "cpu"
 ) -> tuple[Pair, ImageData, dict[str, Any]]:
-    """The pair of a run, on a device, and the data it was trained on, prepared in the same way."""
+    """The pair of a run, on a device, and the data it was trained on, split and prepared alike.
+
+    With ``data`` those instead; that they are others is said.
+
+    Raises
+    ------
+    UsageError
+        If the data or the device are not there, or the data have changed since.
+    """
     where = check_device(device)
     folder = Run(run)
     record = folder.describe()
     pair = folder.load_pair(device=where)
-    used = record["data"]
-    images = load_data(data or used["name"], all_training="validation" not in used["splits"])
-    if used.get("labels_kept") and data is None:
-        labels, seed = used["labels_kept"]
-        images = images.with_labels(labels, seed=seed)
-        if used["splits"]["train"] == labels:  # trained on those with a label alone
-            images = images.labelled()
-    if used["preparation"] != "grey":
-        images = images.with_preparation(used["preparation"])
-    return pair, images, record
+    found = recall(record["data"], run=run, given=data)
+    if found.note:
+        print(f"note: {found.note}")
+    return pair, found.data, record
 
 
 @overload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,6 +109,7 @@ def infer(
             }
         content: dict[str, Any] = {k: v.detach().cpu().numpy() for k, v in arrays.items()}
         content |= {"steps": posterior.steps.numpy(), "stopped": np.array(posterior.stopped)}
+        content["identity"] = np.array(json.dumps(posterior.identity.to_dict()))
         write_atomically(target, lambda file: np.savez_compressed(file, **content))
     if picture is not None:
         save_figure(figures.encoder_free(posterior), picture)

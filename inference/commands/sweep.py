@@ -24,6 +24,8 @@ def sweep(
     preparation: str | None = None,
     labels: int | float | None = None,
     labels_seed: int = 0,
+    split_seed: int = 0,
+    levels: int | None = None,
     quantity: str | None = None,
     num_particles: int = 100,
     limit: int | None = None,
@@ -51,6 +53,8 @@ def sweep(
             unless given.
         labels: How many training labels are kept, as for train; all of them unless given.
         labels_seed: Of the draw of these labels.
+        split_seed: Of the random split of a file that holds one array.
+        levels: Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).
         quantity: The score that decides: log_likelihood, importance_bound, elbo,
             bits_per_dimension, mse_sampled, mse_mean or accuracy; the first of these that there is
             unless given.
@@ -76,6 +80,8 @@ def sweep(
         preparation=preparation,
         labels=labels,
         labels_seed=labels_seed,
+        split_seed=split_seed,
+        levels=levels,
         quantity=quantity,
         num_particles=num_particles,
         limit=limit,

@@ -13,9 +13,11 @@ from inference.commands.files import save_figure
 from inference.learning import Fit, Run, Snapshots, fit
 from inference.learning.callbacks import Callback
 from inference.learning.preparation import prepared_for
+from inference.learning.recorded_data import recall
 from inference.learning.settings import check_seed
 from inference.undisturbed import seeded
 from pyro_models import Pair, UsageError, build, load_data
+from pyro_models.data import DATA_SETS
 
 __all__ = ["recorded_options", "train"]
 
@@ -26,6 +28,8 @@ def train(
     data: str = "digits",
     preparation: str | None = None,
     all_training: bool = False,
+    split_seed: int = 0,
+    levels: int | None = None,
     labels: int | float | None = None,
     labels_seed: int = 0,
     labelled_only: bool = False,
@@ -66,6 +70,8 @@ def train(
         preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood
             unless given.
         all_training: Use all training data; no validation split is left.
+        split_seed: Of the random split of a file that holds one array.
+        levels: Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).
         labels: How many training labels are kept, equally many of each class: a number, or a
             fraction such as 0.5; the others are missing (-1). All of them unless given.
         labels_seed: Of the draw of these labels.
@@ -101,7 +107,7 @@ def train(
         force: Replace a run that is in the folder.
         progress: Show a progress bar.
     """
-    images = load_data(data, all_training=all_training)
+    images = load_data(data, all_training=all_training, seed=split_seed, levels=levels)
     if labels is not None:
         images = images.with_labels(labels, seed=labels_seed)
     if labelled_only:
@@ -114,7 +120,8 @@ def train(
     images = prepared_for(pair, images, preparation=preparation)
     folder = Path(out or f"runs/{model}-{Path(data).stem}")
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in images.splits.items())
-    print(f"{model} of {images.name}: {sizes}; {images.preparation} pixels", flush=True)
+    scaling = f", {images.scaling}" if images.scaling else ""
+    print(f"{model} of {images.name}: {sizes}; {images.preparation} pixels{scaling}", flush=True)
     callbacks: list[Callback] = [Snapshots(_samples_of, at=snapshots)] if snapshots else []
     result = fit(
         pair,
@@ -153,13 +160,15 @@ def train(
     return result
 
 
-def recorded_options(out: str) -> dict[str, Any]:
+def recorded_options(out: str, *, elsewhere: bool = False) -> dict[str, Any]:
     """The options that the run in ``out`` was begun with, so that resuming need not repeat them.
+
+    Its data are looked for, unless they are named anew (``elsewhere``).
 
     Raises
     ------
     UsageError
-        If there is no run.
+        If there is no run, or its data are not there or have changed.
     """
     run = Run(out)
     if not run.exists:
@@ -171,9 +180,11 @@ def recorded_options(out: str) -> dict[str, Any]:
     return {
         "model": record["model"],
         "options": {k: v for k, v in record["config"].items() if k not in made_by_data},
-        "data": record["data"].get("name"),
+        "data": record["data"].get("name") if elsewhere else recall(record["data"], run=out).place,
         "preparation": record["data"].get("preparation"),
         "all_training": "validation" not in sizes,
+        "split_seed": record["data"].get("split_seed") or 0,
+        "levels": None if record["data"].get("name") in DATA_SETS else record["data"].get("levels"),
         "labels": labels,
         "labels_seed": labels_seed,
         "labelled_only": labels is not None and sizes.get("train") == labels,

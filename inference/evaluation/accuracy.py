@@ -85,6 +85,7 @@ def accuracy(
         num_data=len(right),
         dimensions=math.prod(data.data_shape),
         seed=seed,
+        identity=data.identity_of(split, limit=limit, labels=True),
     )
 
 

@@ -106,7 +106,11 @@ class Comparison:
     def _caption(self) -> str:
         scores = [cell.score for row in self.cells for cell in row if cell.score]
         sets = sorted({f"{s.data} {s.split}, {s.num_data:,} data" for s in scores})
-        return f"{'; '.join(sets)}. Value ± standard error over data."
+        rows = (any(c.score and c.score.identity is None for c in row) for row in self.cells)
+        unknown = sum(rows)
+        by_name = f" The data of {unknown} of {len(self.rows)} rows are known by name alone."
+        by_name = by_name if unknown else ""
+        return f"{'; '.join(sets)}. Value ± standard error over data.{by_name}"
 
     def __str__(self) -> str:
         return self.to_markdown()
@@ -149,7 +153,9 @@ class Comparison:
                 if cell.score is None:
                     writer.writerow({**line, "quantity": column.quantity, "reason": cell.reason})
                 else:
-                    writer.writerow({**line, **cell.score.to_dict()})
+                    known = cell.score.identity
+                    content = {"identity": None if known is None else known.checksum}
+                    writer.writerow({**line, **cell.score.to_dict(), **content})
         return out.getvalue()
 
 
@@ -161,7 +167,8 @@ def compare(
     Sums over data and pixels in [0, 255] are converted first, which is exact. Then each quantity
     gets a column for every footing (unit, kind, K, measure, condition, preparation, data, split)
     that occurs, and a score stands in its own only; elsewhere the cell names the field that
-    differs.
+    differs. Data, masks and pixels conditioned on are the same if their content is, whatever they
+    are called; where a score does not know it, names have to do, and the table says so.
 
     Parameters
     ----------
@@ -194,19 +201,34 @@ def compare(
                 own = columns[fits[0]].footing
                 how = {"K": score.num_particles, "method": score.method}
                 columns[fits[0]] = Column(quantity, {**own, **{k: v for k, v in how.items() if v}})
+            for i in fits[:1]:  # begun by data of which the name alone is known
+                if columns[i].footing["identity"] is None and score.identity is not None:
+                    own = columns[i].footing
+                    columns[i] = Column(quantity, {**own, "identity": score.identity})
     cells = tuple(
-        tuple(_cell(row, evaluation, column) for column in columns)
+        tuple(_cell(row, evaluation, column, columns) for column in columns)
         for row, evaluation in zip(rows, evaluations, strict=True)
     )
     return Comparison(tuple(e.name for e in evaluations), tuple(columns), cells)
 
 
-def _cell(row: dict[str, Score], evaluation: Evaluation, column: Column) -> Cell:
+def _cell(
+    row: dict[str, Score], evaluation: Evaluation, column: Column, columns: Sequence[Column]
+) -> Cell:
     score = row.get(column.quantity)
     if score is None:
         return Cell(None, evaluation.absent.get(column.quantity, "not computed"))
     difference = score.differs_from(column.footing)
+    if not difference and score.identity is None and _of_several_data(score, columns):
+        difference = f"it is of {score.data}, which is the name of two data sets here"
     return Cell(None, difference) if difference else Cell(score)
+
+
+def _of_several_data(score: Score, columns: Sequence[Column]) -> bool:
+    """Whether a score whose data are known by name alone fits data that are known to differ."""
+    fits = [c.footing for c in columns if not score.differs_from(c.footing)]
+    known = [f["identity"] for f in fits if f["identity"] is not None]
+    return any(identity.differs_from(known[0]) for identity in known[1:])
 
 
 def _converted(score: Score) -> Score:

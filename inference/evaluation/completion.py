@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -18,7 +18,7 @@ from inference.posterior.completion import Completion, complete
 from inference.posterior.posterior import Posterior
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
-from pyro_models.data import Split
+from pyro_models.data import Identity, Split, checksum
 from pyro_models.masks import Mask, mask_name, seen_pixels
 from pyro_models.pair import Classifies, ConditionsOnPixels, fill_unseen
 
@@ -196,7 +196,9 @@ def evaluate_completion(
     seen = seen.expand(prepared.x.shape)
     if bool(seen.flatten(1).all(1).any()):
         raise UsageError("the mask sees every pixel of a datum: there is nothing to complete")
-    describe = _Describe(data, split, seed, seen, f"x_{mask_name(mask, fraction=fraction)}")
+    identity = replace(data.identity_of(split, limit=limit), mask=checksum(seen))
+    given = f"x_{mask_name(mask, fraction=fraction)}"
+    describe = _Describe(data, split, seed, seen, given, identity)
     if isinstance(pair, Tensor):
         error = _squared_error(pair.expand(prepared.x.shape), prepared.x, seen)
         return Evaluation(
@@ -230,7 +232,7 @@ def _evaluate_pair(
     x, seen, seed = prepared.x.to(first.device, first.dtype), describe.seen, describe.seed
     y = None if prepared.y is None or fulfills(pair, Classifies) else prepared.y.to(x.device)
     if pair.num_classes is not None and y is not None:
-        describe = describe.also_given("y")
+        describe = describe.also_given("y", labels={describe.split: checksum(y)})
     mask = seen.to(x.device)
     options: dict[str, Any] = {"num_samples": 1, "seed": seed, **complete_options}
     completed: Completion = complete(pair, x, mask, y=y, **options)
@@ -283,9 +285,11 @@ class _Describe:
     seed: int
     seen: Tensor
     given: str
+    identity: Identity
 
-    def also_given(self, what: str) -> _Describe:
-        return _Describe(self.data, self.split, self.seed, self.seen, f"{self.given}, {what}")
+    def also_given(self, what: str, **content: Any) -> _Describe:
+        identity = replace(self.identity, **content)
+        return replace(self, given=f"{self.given}, {what}", identity=identity)
 
     def score(self, quantity: str, values: Tensor, unit: str, kind: Kind, **fields: Any) -> Score:
         values = values.double()
@@ -304,5 +308,6 @@ class _Describe:
             dimensions=round(float(unseen)),
             given=self.given,
             seed=self.seed,
+            identity=self.identity,
             **fields,
         )

@@ -11,12 +11,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
+from inference.evaluation.evaluate import given_labels
 from inference.evaluation.judged import judged_split
 from inference.evaluation.latent_moments import LatentMoments, weighed_with_moments
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
 from inference.particles import checked_count, effective_sample_size
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair
+from pyro_models.data import Identity
 
 __all__ = ["ACTIVE", "RELIABLE", "Diagnostics", "diagnose", "pareto_k_hat"]
 
@@ -47,6 +49,8 @@ class Diagnostics:
         K.
     data, split, seed
         On which data, and the seed of their preparation and of the particles.
+    identity
+        What these data are by content.
     """
 
     effective_sample_size: Tensor
@@ -58,6 +62,7 @@ class Diagnostics:
     data: str
     split: str
     seed: int
+    identity: Identity | None = None
 
     @property
     def active_units(self) -> int:
@@ -77,6 +82,7 @@ class Diagnostics:
     def to_json(self) -> str:
         """All figures, those of every datum among them; ``null`` for what is not finite."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["identity"] = None if self.identity is None else self.identity.to_dict()
         plain = {k: _finite(v) if isinstance(v, Tensor) else v for k, v in values.items()}
         plain = {**plain, "active_units": self.active_units}
         return json.dumps(plain, indent=2, allow_nan=False) + "\n"
@@ -189,6 +195,7 @@ def diagnose(
         data=data.name,
         split=split,
         seed=seed,
+        identity=data.identity_of(split, limit=limit, labels=bool(given_labels(pair, y))),
     )
 
 

@@ -28,6 +28,7 @@ from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills
+from pyro_models.data import Identity, checksum
 from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
 from pyro_models.pair import Classifies, ConditionsOnPixels, Exact
 
@@ -181,7 +182,9 @@ def evaluate(
         weights = replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
 
     per_datum = {"elbo": weights.elbo, "importance_bound": weights.bound, **errors}
-    describe = _Describe(pair, data, split, len(x), seed, conditions(pair, y))
+    identity = data.identity_of(split, limit=limit, labels=bool(given_labels(pair, y)))
+    identity = replace(identity, conditioned=conditioned_pixels(pair, x))
+    describe = _Describe(pair, data, split, len(x), seed, conditions(pair, y), identity)
     scores = {
         "elbo": describe.nats("elbo", weights.elbo, "lower bound", error=weights.elbo_error),
     }
@@ -235,8 +238,17 @@ def preparation_of(data: ImageData, seed: int) -> str:
 def conditions(pair: Pair, y: Tensor | None) -> str | None:
     """What a score of the pair is given: labels, pixels, both or nothing."""
     pixels = pair.given if fulfills(pair, ConditionsOnPixels) else ""
-    labels = "" if pair.num_classes is None or y is None else "y"
-    return ", ".join(part for part in (pixels, labels) if part) or None
+    return ", ".join(part for part in (pixels, given_labels(pair, y)) if part) or None
+
+
+def given_labels(pair: Pair, y: Tensor | None) -> str:
+    """``"y"`` if the pair is given labels that it uses, else nothing."""
+    return "" if pair.num_classes is None or y is None else "y"
+
+
+def conditioned_pixels(pair: Pair, x: Tensor) -> str | None:
+    """A checksum of the pixels that the pair conditions on, for every datum."""
+    return checksum(pair.conditioning(x)) if fulfills(pair, ConditionsOnPixels) else None
 
 
 def _squared_error(
@@ -273,6 +285,7 @@ class _Describe:
     num_data: int
     seed: int
     given: str | None
+    identity: Identity
 
     def _shared(self, values: Tensor) -> dict[str, Any]:
         values = values.double()
@@ -285,6 +298,7 @@ class _Describe:
             "num_data": self.num_data,
             "dimensions": math.prod(self.data.data_shape),
             "seed": self.seed,
+            "identity": self.identity,
         }
 
     def nats(

@@ -17,17 +17,20 @@ from inference.evaluation.estimates import exact_log_prob, log_weights
 from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.scores import Kind
 from inference.learning.settings import check_seed
+from inference.posterior.given import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
+from pyro_models.data import Identity
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import Exact
 
 __all__ = ["METHODS", "Evidence", "evidence"]
 
+CALLERS = "the caller's own"
 METHODS = ("best", "exact", "quadrature", "importance", "annealing")
 
 
@@ -50,7 +53,7 @@ class Evidence:
         ``"exact"``; ``"estimate"`` (quadrature); ``"lower bound"`` in expectation (importance
         sampling, annealing); ``"objective only"`` where the likelihood is no probability.
     method
-        ``"exact"``, ``"quadrature"``, ``"importance"`` or ``"annealing"``.
+        ``"exact"``, ``"quadrature"``, ``"importance"``, ``"annealing"`` or ``"the caller's own"``.
     num_particles
         Samples or chains per datum; ``None`` without.
     settings
@@ -61,6 +64,9 @@ class Evidence:
         ``"y"`` if labels were given to a pair that uses them.
     seed
         Of all draws.
+    identity
+        What it is of, by content: data, mask, labels, the model's weights. ``None`` where it is the
+        caller's own, of which this is unknown.
     """
 
     value: Tensor
@@ -73,6 +79,25 @@ class Evidence:
     measure: str | None = None
     given: str | None = None
     seed: int = 0
+    identity: Identity | None = None
+
+    @classmethod
+    def of_caller(cls, value: Tensor) -> Evidence:
+        """log p(x) of every datum, (B,), as the caller knows it, taken at their word.
+
+        Raises
+        ------
+        UsageError
+            If it is no tensor of finite numbers, one per datum.
+        """
+        if not isinstance(value, Tensor) or value.dim() != 1 or not value.is_floating_point():
+            what = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise UsageError(f"log_evidence is an Evidence, or a tensor (B,) of nats; got {what}")
+        value = value.detach()
+        if not bool(value.isfinite().all()):
+            row = int((~value.isfinite()).nonzero()[0])
+            raise UsageError(f"log_evidence of datum {row} is {float(value[row])}")
+        return cls(value, torch.zeros_like(value), None, "estimate", CALLERS, None)
 
     def __len__(self) -> int:
         return len(self.value)
@@ -101,7 +126,9 @@ class Evidence:
         spread = "" if math.isnan(error) else f" ± {error:.3f}"
         bound = " in expectation" if self.kind == "lower bound" else ""
         by = ""
-        if self.method != "exact":
+        if self.method == CALLERS:
+            by = f", {CALLERS}"
+        elif self.method != "exact":
             details.append(f"seed {self.seed}")
             error_of = "error" if self.method == "quadrature" else "Monte-Carlo error"
             by = f", by {', '.join([self.method, *details])}; {error_of} "
@@ -237,6 +264,7 @@ def evidence(
         measure=measure,
         given=None if y is None or pair.num_classes is None else "y",
         seed=seed,
+        identity=identity_of(pair, x, mask=mask, y=y),
     )
 
 

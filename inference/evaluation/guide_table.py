@@ -98,6 +98,11 @@ class GuideComparison:
             f"K = {self.num_particles}, seed {self.seed}; ESS: median over data, of "
             f"{self.num_particles}; times of this run.",
         ]
+        if self.evidence.identity is None:
+            below.append(
+                "log p(x) is the caller's own: of which data, mask, labels and weights it is was "
+                "not checked, and the gaps are worth as much."
+            )
         if self.evidence.kind == "lower bound":
             below.append("log p(x) is a lower bound in expectation, and so are the gaps to it.")
         if self.evidence.kind == "objective only":
@@ -161,7 +166,8 @@ class GuideComparison:
     def to_csv(self) -> str:
         """One line per guide and quantity: value and standard error, or why there is none."""
         fields = ["guide", "quantity", "value", "standard_error", "unit", "kind", "K", "num_data"]
-        fields += ["family", "best_of_family", "evidence", "seed", "reason"]
+        fields += ["family", "best_of_family", "evidence", "seed", "reason", "identity"]
+        known = self.evidence.identity
         out = io.StringIO()
         writer = csv.DictWriter(out, fields, lineterminator="\n")
         writer.writeheader()
@@ -174,6 +180,7 @@ class GuideComparison:
                     "num_data": len(self.evidence),
                     "family": row.family,
                     "seed": self.seed,
+                    "identity": None if known is None else known.checksum,
                 }
                 found = row.value(quantity)
                 if found is None:

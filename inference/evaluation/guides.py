@@ -20,6 +20,7 @@ from inference.evaluation.guide_table import GuideComparison
 from inference.learning.settings import check_seed
 from inference.pareto import pareto_k_hat
 from inference.particles import effective_sample_size, log_mean_exp
+from inference.posterior.given import identity_of
 from inference.posterior.guides import Family, guide_family
 from inference.posterior.infer import NOT_FITTED, infer
 from inference.posterior.optimisation import NON_FINITE, STEP_LIMIT
@@ -58,7 +59,7 @@ def compare_guides(
     mask: Mask | None = None,
     y: Tensor | None = None,
     num_particles: int = 1000,
-    log_evidence: Evidence | None = None,
+    log_evidence: Evidence | Tensor | None = None,
     infer_options: Mapping[str, Any] | None = None,
     evidence_options: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -89,8 +90,9 @@ def compare_guides(
     num_particles
         K of every row; k̂ needs some hundreds.
     log_evidence
-        log p(x) of the same data if it is known already; :func:`inference.evaluation.evidence`
-        otherwise.
+        log p(x) of the same data, mask, labels and weights, if it is known already, from
+        :func:`inference.evaluation.evidence`, which says what it is of; found so otherwise. A
+        tensor (B,) of your own is taken at your word, and the table says so.
     infer_options, evidence_options
         For these two functions.
     seed
@@ -133,8 +135,8 @@ def compare_guides(
     if log_evidence is None:
         options = {"seed": seed, "progress": progress, **(evidence_options or {})}
         log_evidence = evidence(pair, x, mask=mask, y=y, **options)
-    elif len(log_evidence) != len(x):
-        raise UsageError(f"an evidence of {len(log_evidence)} data does not fit {len(x)} data")
+    else:
+        log_evidence = _checked(log_evidence, pair, x, mask=mask, y=y)
 
     rows = {name: _bounds(p, num_particles, seed) for name, p in posteriors.items()}
     best = _BestOfFamily(fit, posteriors, rows, num_particles, seed)
@@ -142,6 +144,19 @@ def compare_guides(
         _with_gaps(row, posteriors[name], log_evidence.value, best) for name, row in rows.items()
     )
     return GuideComparison(scored, log_evidence, num_particles, seed)
+
+
+def _checked(known: Evidence | Tensor, pair: Pair, x: Tensor, **given: Tensor | None) -> Evidence:
+    """Evidence that is there already, if it is of this pair's model and these data."""
+    found = known if isinstance(known, Evidence) else Evidence.of_caller(known)
+    if len(found) != len(x):
+        raise UsageError(f"an evidence of {len(found)} data does not fit {len(x)} data")
+    if found.identity is None:
+        return found
+    why = found.identity.differs_from(identity_of(pair, x, **given))
+    if why is not None:
+        raise UsageError(f"log_evidence is not of this pair's model and these data ({why})")
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +171,11 @@ class _Fit:
 
     def __call__(self, guide: str | Family | nn.Module | Posterior) -> Posterior:
         if isinstance(guide, Posterior):
-            if not guide.given.holds(self.pair, self.x, mask=self.mask, y=self.y):
+            why = guide.given.differs_from(self.pair, self.x, mask=self.mask, y=self.y)
+            if why is not None:
                 raise UsageError(
                     f"the posterior {guide.name} is of another pair or other data, or given other "
-                    "pixels or labels"
+                    f"pixels or labels ({why})"
                 )
             return guide
         options = {"mask": self.mask, "y": self.y, **self.options}

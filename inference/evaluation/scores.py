@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from pyro_models import UsageError
+from pyro_models.data import Identity
 from pyro_models.likelihoods.likelihood import LEBESGUE_UNIT
 
 __all__ = [
@@ -77,6 +79,10 @@ class Score:
     method
         How it was estimated, where that decides how tight it is: ``annealing, 16 chains, 1000
         temperatures``; ``None`` where the other fields say it.
+    identity
+        What the data are by their content: pixels, labels where they are conditioned on or judged
+        by, what is seen, what is conditioned on. It decides in place of the names in ``data`` and
+        ``given``; ``None`` where it is unknown, and then names have to do.
     """
 
     quantity: str
@@ -95,8 +101,11 @@ class Score:
     monte_carlo_error: float | None = None
     seed: int | None = None
     method: str | None = None
+    identity: Identity | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.identity, Mapping):  # read from a file
+            object.__setattr__(self, "identity", Identity.from_dict(self.identity))
         if self.measure is None and self.unit in (NATS, NATS_SUM) and self.kind != "objective only":
             raise UsageError(
                 f"a {self.quantity} in nats without a measure is no log-probability: name the "
@@ -124,22 +133,27 @@ class Score:
             "kind": f"exact or {bound}" if exact_or_bound else self.kind,
             "K": self.num_particles,
             "method": self.method,
+            "identity": self.identity,
         }
 
     def differs_from(self, footing: dict[str, Any]) -> str:
         """The fields that differ from a column's footing, in words; empty if none does."""
         own = self.footing
-        wrong = [field for field, wanted in footing.items() if own[field] != wanted]
+        wrong = [name for name, wanted in footing.items() if own[name] != wanted]
+        content = _difference(own["identity"], footing.get("identity"))
+        wrong = _by_content(wrong, content)
         for how in ("K", "method"):
             if how in wrong and None in (own[how], footing[how]):
                 wrong.remove(how)  # one of the two is exact, or not sampled
         if len(wrong) > 1 and "kind" in wrong:
             wrong.remove("kind")  # follows from the others
-        return "; ".join(f"{f}: {_word(own[f])}, not {_word(footing[f])}" for f in wrong)
+        found = [f"{f}: {_word(own[f])}, not {_word(footing[f])}" for f in wrong]
+        return "; ".join([*found, *_unless_said(content, wrong)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and CSV."""
-        return asdict(self)
+        values = {**asdict(self), "identity": None}
+        return values if self.identity is None else {**values, "identity": self.identity.to_dict()}
 
     def __str__(self) -> str:
         digits = {SQUARED_ERROR: 5, FRACTION: 4}.get(self.unit, 3)
@@ -149,6 +163,32 @@ class Score:
         words = [f"{self.kind}{k}", self.measure or "", f"{self.preparation} pixels"]
         meaning = "; ".join(word for word in words if word)
         return f"{self.quantity} {self.value:.{digits}f}{error} {self.unit} ({meaning})"
+
+
+def _difference(own: Identity | None, other: Identity | None) -> str | None:
+    """What differs by content, empty if nothing does; ``None`` where one of two is unknown."""
+    if own is None or other is None:
+        return None
+    return own.differs_from(other) or ""
+
+
+def _by_content(wrong: list[str], content: str | None) -> list[str]:
+    """The fields that differ, without names of one and the same content."""
+    names = ("identity",)
+    if content is not None:
+        names = ("identity", "data", *(() if content else ("split", "given")))
+    return [name for name in wrong if name not in names]
+
+
+def _unless_said(content: str | None, wrong: list[str]) -> list[str]:
+    """What differs by content, unless a field that differs says it already."""
+    said = {
+        "split": ("splits",),
+        "number of data": ("number of",),
+        "given": ("mask", "pixels conditioned on", "other labels"),
+    }
+    begins = tuple(word for name in wrong for word in said.get(name, ()))
+    return [content] if content and not content.startswith(begins) else []
 
 
 def _word(value: object) -> str:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from inference.learning.callbacks import Callback
 from inference.learning.history import History
+from inference.learning.recorded_data import describe_data
 from inference.learning.runs import Run
 from inference.learning.settings import Settings, check_pair_fits
 from inference.learning.training import Training
@@ -183,7 +184,7 @@ def fit(
     if resume and (run is None or not run.exists):
         raise UsageError(f"there is no run to resume in {out}" if out else "resume needs out")
     if run is not None and resume:
-        run.check_same(pair, _describe(data))
+        run.check_same(pair, describe_data(data))
     elif run is not None:
         run.refuse_to_overwrite(force=force)
     with seeded(seed, torch.device(settings.device)), warnings.catch_warnings():
@@ -198,17 +199,6 @@ def fit(
         training.try_a_step()
         if run is not None and not resume:
             run.clear()
-            run.create(pair, {"data": _describe(data), "settings": settings.plain()})
+            run.create(pair, {"data": describe_data(data), "settings": settings.plain()})
         history = training.run_epochs(callbacks, progress=progress)
     return Fit(pair, history, None if run is None else run.folder)
-
-
-def _describe(data: ImageData) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "preparation": data.preparation,
-        "levels": data.levels,
-        "num_classes": data.num_classes,
-        "labels_kept": None if data.labels_kept is None else list(data.labels_kept),
-        "splits": {name: len(split) for name, split in data.splits.items()},
-    }

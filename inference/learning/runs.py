@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from inference.learning.files import write_atomically
 from inference.learning.history import History
+from inference.learning.recorded_data import UNKNOWN, differs_from_record, plain_fields
 from pyro_models import Pair, UsageError, build
 from pyro_models.contract import check_pair, module_of
 from pyro_models.device import check_device
@@ -102,8 +104,9 @@ class Run:
             Naming what differs.
         """
         earlier = self.describe()
-        was = {"class": earlier["class"], **earlier["config"], **_prefixed(earlier["data"])}
-        now = {"class": type(pair).__name__, **pair.config(), **_prefixed(data)}
+        data, recorded = json.loads(json.dumps(data)), earlier["data"]
+        was = {"class": earlier["class"], **earlier["config"], **plain_fields(recorded, data)}
+        now = {"class": type(pair).__name__, **pair.config(), **plain_fields(data, recorded)}
         now = json.loads(json.dumps(now))
         for name in [*was, *now]:
             if was.get(name) != now.get(name):
@@ -111,6 +114,14 @@ class Run:
                     f"this run was begun with {name} {was.get(name)!r}, not {now.get(name)!r}: "
                     "resume it with the same model and data, or start another"
                 )
+        why = differs_from_record(data, recorded)
+        if why is not None:
+            raise UsageError(
+                f"this run was begun with other data ({why}): resume it with the same model and "
+                "data, or start another"
+            )
+        if recorded and "identity" not in recorded:
+            warnings.warn(f"{self.folder}: {UNKNOWN}", stacklevel=3)
 
     def create(self, pair: Pair, record: Mapping[str, Any]) -> None:
         """Write ``run.json``: the pair's configuration and what goes with it."""
@@ -232,10 +243,6 @@ class Run:
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise UsageError(f"{path} is not a checkpoint of pyro-models")
         return state
-
-
-def _prefixed(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"data {name}": value for name, value in data.items()}
 
 
 def load_weights(pair: Pair, weights: Mapping[str, Tensor], source: object) -> None:

@@ -15,6 +15,7 @@ from inference.learning.capture import Captured
 from inference.learning.objectives import check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.data import check_float32_suffices
 from pyro_models.device import check_device
 
 __all__ = [
@@ -182,6 +183,8 @@ def check_pair_fits_objective(pair: Pair, settings: Settings) -> None:
 def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], seed: int) -> None:
     """Refuse data of another shape, without the labels or with pixels that the pair cannot have.
 
+    Also data whose differences the pair's float type would round away.
+
     Raises
     ------
     UsageError
@@ -214,4 +217,5 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
                     f"labels of {data.name} must lie in 0…{pair.num_classes - 1}, and its {name} "
                     f"split has {int(split.y.min())} to {int(split.y.max())}"
                 )
+        check_float32_suffices(split.x, next(iter(pair.parameters())).dtype, name=data.name)
         pair.likelihood.check(data.prepared(name, seed=seed).x)

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.learning.settings import check_seed
+from inference.posterior.given import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
+from pyro_models.data import Identity
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import CompletesExactly, ConditionsOnPixels
@@ -52,6 +54,8 @@ class Completion:
         What was inferred, where a guide was fitted.
     seed
         Of all draws.
+    identity
+        What was completed, by content: data, what is seen, labels, the model's weights.
     """
 
     mean: Tensor
@@ -62,6 +66,7 @@ class Completion:
     pixels: Draw
     posterior: Posterior | None = field(repr=False)
     seed: int
+    identity: Identity | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -197,6 +202,7 @@ def complete(
         pixels=pixels,
         posterior=None,
         seed=seed,
+        identity=identity_of(pair, x, mask=seen, y=labels),
     )
 
 
@@ -239,8 +245,12 @@ def _by_inference(
     if isinstance(guide, Posterior):
         posterior = guide
         labels = posterior.y if y is None else y
-        if posterior.mask is None or not posterior.given.holds(pair, x, mask=seen, y=labels):
-            raise UsageError("this posterior was inferred from other data, or from other pixels")
+        why = posterior.given.differs_from(pair, x, mask=seen, y=labels)
+        if posterior.mask is None or why is not None:
+            raise UsageError(
+                f"{why or 'mask: everything is seen'}: this posterior was inferred from other "
+                "data, or from other pixels"
+            )
     else:
         posterior = infer(pair, x, mask=seen, y=y, guide=guide, **options)
     assert posterior.mask is not None
@@ -253,6 +263,7 @@ def _by_inference(
         pixels=pixels,
         posterior=posterior,
         seed=seed,
+        identity=posterior.identity,
     )
 
 

@@ -10,7 +10,7 @@ from inference.posterior.reconstruction import latent_means
 from inference.undisturbed import device_of
 from pyro_models import ImageData, Pair
 from pyro_models.contract import check_pair
-from pyro_models.data import Split
+from pyro_models.data import Split, check_float32_suffices, weights_checksum
 
 __all__ = ["latents_as_data"]
 
@@ -19,7 +19,8 @@ def latents_as_data(pair: Pair, data: ImageData, *, seed: int = 0) -> ImageData:
     """E_q[z | x] of every datum, as vectors with the labels of the data.
 
     A second pair can then be learned on them, as M2 on the latents of a VAE (M1) by Kingma et al.
-    (2014). Its scores are of these vectors, not of the pixels: they compare with nothing else.
+    (2014). Its scores are of these vectors, not of the pixels: they compare with nothing else, and
+    neither with those of the latents of another pair. The data say whose latents they are.
 
     Parameters
     ----------
@@ -47,12 +48,25 @@ def latents_as_data(pair: Pair, data: ImageData, *, seed: int = 0) -> ImageData:
     splits = {}
     for name in data.splits:
         split = data.prepared(name, seed=seed)
+        check_float32_suffices(split.x, dtype, name=data.name)
         parts = []
         for i in range(0, len(split), 1000):
             rows = slice(i, i + 1000)
             y = None if split.y is None else split.y[rows].to(device)
             parts.append(latent_means(pair, split.x[rows].to(device, dtype), y=y).cpu())
         splits[name] = Split(torch.cat(parts), split.y)
+    of = replace(data.identity, preparation=data.preparation_with_seed(seed))
     return replace(
-        data, name=f"{data.name} latents", splits=splits, preparation="grey", levels=None
+        data,
+        name=f"{data.name} latents",
+        splits=splits,
+        preparation="grey",
+        levels=None,
+        scaling="",
+        source=None,
+        latents_of={
+            "weights": weights_checksum(pair, config=pair.config()),
+            "data": of.to_dict(),
+            "statistic": "mean of q(z | x)",
+        },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,11 +16,13 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_models import Pair, UsageError
-from pyro_models.contract import check_pair
+from pyro_models.contract import check_pair, fulfills
+from pyro_models.data import Identity, checksum, weights_checksum
 from pyro_models.masks import Mask
 from pyro_models.observed import Observed, observed
+from pyro_models.pair import ConditionsOnPixels
 
-__all__ = ["Given", "Moments", "frozen", "given"]
+__all__ = ["Given", "Moments", "frozen", "given", "identity_of"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Given:
         sites above it are at their means.
     start
         Where fits begin, and the prior's scales: see :func:`inference.posterior.start.begun`.
+    weights
+        A checksum of the model as it was then.
     """
 
     pair: Pair
@@ -57,6 +62,7 @@ class Given:
     y: Tensor | None
     prior: Mapping[str, Moments]
     start: Mapping[str, Moments]
+    weights: str
 
     def __len__(self) -> int:
         return len(self.x)
@@ -66,26 +72,20 @@ class Given:
         """What model and guide are called with beside x."""
         return {"y": self.y, "mask": self.mask}
 
-    def holds(
+    @cached_property
+    def identity(self) -> Identity:
+        """What was inferred from, by content: data, what is seen, labels, the model's weights."""
+        return _identity(self.pair, Observed(self.x, self.mask, self.y), weights=self.weights)
+
+    def differs_from(
         self, pair: Pair, x: Tensor, *, mask: Mask | None = None, y: Tensor | None = None
-    ) -> bool:
-        """Whether pair, data, what is seen of them and labels are these.
+    ) -> str | None:
+        """What of pair, data, what is seen of them and labels is not this; ``None`` if nothing.
 
-        No mask is one that sees all, and no label is −1; labels of a pair that has none are
-        nothing.
+        It goes by content. No mask is one that sees all, and no label is −1; labels of a pair that
+        has none are nothing.
         """
-        if pair is not self.pair or x.shape != self.x.shape:
-            return False
-        return self._same(observed(pair, x, mask=mask, y=y))
-
-    def _same(self, other: Observed) -> bool:
-        all_seen = torch.ones_like(self.x, dtype=torch.bool)
-        masks = (all_seen if m is None else m for m in (other.mask, self.mask))
-        if not torch.equal(*masks) or not torch.equal(other.x, self.x):
-            return False
-        unknown = torch.full((len(self),), -1, device=self.x.device)
-        labels = (unknown if y is None else y for y in (other.y, self.y))
-        return self.pair.num_classes is None or torch.equal(*labels)
+        return self.identity.differs_from(identity_of(pair, x, mask=mask, y=y))
 
     def select(self, rows: Tensor | slice) -> Given:
         """Some of the data."""
@@ -96,6 +96,42 @@ class Given:
         mask = None if self.mask is None else self.mask[rows]
         y = None if self.y is None else self.y[rows]
         return replace(self, x=self.x[rows], mask=mask, y=y, prior=prior, start=start)
+
+
+def identity_of(
+    pair: Pair, x: Tensor, *, mask: Mask | None = None, y: Tensor | None = None
+) -> Identity:
+    """What a number of a pair's model on a batch is of, by content: data, mask, labels, weights.
+
+    Parameters
+    ----------
+    pair
+        The pair, whose float type the data are taken in.
+    x, mask, y
+        Prepared data (B, \\*data_shape), what is seen of them, labels (B,) or one for all.
+
+    Raises
+    ------
+    UsageError
+        If mask or labels do not fit.
+    """
+    return _identity(pair, observed(pair, x, mask=mask, y=y), weights=model_checksum(pair))
+
+
+def model_checksum(pair: Pair) -> str:
+    """A checksum of p(x, z): the pair's options and the weights of its model, without its guide's.
+
+    An exact guide, or another one, makes no other model.
+    """
+    return weights_checksum(pair.model, config=pair.config())
+
+
+def _identity(pair: Pair, data: Observed, *, weights: str) -> Identity:
+    conditioned = None
+    if fulfills(pair, ConditionsOnPixels):
+        conditioned = checksum(pair.conditioning(data.x, data.mask))
+    y = None if pair.num_classes is None else data.y
+    return Identity.of_batch(data.x, mask=data.mask, y=y, weights=weights, conditioned=conditioned)
 
 
 def given(
@@ -117,7 +153,7 @@ def given(
         )
     data = observed(pair, x, mask=mask, y=y, seed=seed)
     prior = _prior(pair, data.x, **data.conditions)
-    return Given(pair, data.x, data.mask, data.y, prior, start=prior)
+    return Given(pair, data.x, data.mask, data.y, prior, start=prior, weights=model_checksum(pair))
 
 
 def is_real(support: constraints.Constraint) -> bool:

@@ -22,6 +22,7 @@ from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.posterior.resampling import resampled_latents
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
+from pyro_models.data import Identity
 
 __all__ = ["Posterior"]
 
@@ -115,6 +116,11 @@ class Posterior:
     def y(self) -> Tensor | None:
         """Labels, or ``None``."""
         return self.given.y
+
+    @property
+    def identity(self) -> Identity:
+        """What it was inferred from, by content: data, mask, labels, the model's weights."""
+        return self.given.identity
 
     def select(self, rows: Tensor | slice | Sequence[int]) -> Posterior:
         """The posterior of some of the images, in the order of ``rows`` (numbers or booleans)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def sweep(
     preparation: str | None = None,
     labels: int | float | None = None,
     labels_seed: int = 0,
+    split_seed: int = 0,
+    levels: int | None = None,
     quantity: str | None = None,
     num_particles: int = 100,
     limit: int | None = None,
@@ -79,6 +82,8 @@ def sweep(
     labels, labels_seed
         How many training labels are kept, and the seed of their draw, as for
         :meth:`pyro_models.ImageData.with_labels`; all that there are unless given.
+    split_seed, levels
+        Of :func:`pyro_models.load_data`, where ``data`` is a file.
     quantity
         The score that decides: ``"log_likelihood"``, ``"importance_bound"``, ``"elbo"``,
         ``"bits_per_dimension"``, ``"mse_sampled"``, ``"mse_mean"`` or ``"accuracy"``; the first of
@@ -148,11 +153,15 @@ def sweep(
             seed=seed,
             folder=folder / name / f"seed={seed}",
             threads=threads or _share(parallel),
+            loading={"seed": split_seed, "levels": levels},
         )
         for setting, name in zip(combined, folder_names(combined), strict=True)
         for seed in seeds
     ]
-    _check_trials(trials)
+    images = trials[0].load()
+    identity = images.identity.to_dict()
+    trials = [replace(trial, identity=identity) for trial in trials]
+    _check_trials(trials, images)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()
     outcomes = _run(parallel, trials, progress=progress)
@@ -183,9 +192,8 @@ def _check_settings(settings: Mapping[str, Any], quantity: str | None) -> None:
             raise UsageError(f"sweep has no option {name}; those of the training are {known}")
 
 
-def _check_trials(trials: Sequence[Trial]) -> None:
+def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
     """Refuse what no run could begin with; each setting is tried with its first seed."""
-    images = trials[0].load()
     if "validation" not in images.splits:
         raise UsageError(
             "settings are chosen by validation data, and these data have none (all training data "

@@ -202,6 +202,12 @@ class Sweep:
                 f"Score: {self.label}{kind}, {footing['preparation']} pixels; "
                 f"{footing['data']} {footing['split']}, {footing['number of data']:,} data."
             )
+            known = [s.identity is not None for row in self.rows for s in row.scores]
+            if any(known) and not all(known):
+                lines.append(
+                    f"The data of {known.count(False)} runs, of an earlier version, are known by "
+                    "name alone."
+                )
             near = "; ".join(describe(row.setting) for row in self.near_best)
             near = f" Within two standard errors of the difference: {near}." if near else ""
             lines.append(f"Best: {describe(self.best.setting)}.{near}")

@@ -19,6 +19,7 @@ from inference.selection.grid import OPTION, PREPARATION
 from inference.undisturbed import seeded
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.contract import check_pair
+from pyro_models.data import Identity
 
 __all__ = ["FORMAT", "Judging", "Trial"]
 
@@ -73,6 +74,10 @@ class Trial:
         Threads to train with; ``None`` for as many as there are now.
     setting
         The combination of the grid that it is of.
+    loading
+        Options of ``load_data`` where ``data`` is a name or file.
+    identity
+        What the data of the sweep are by content, as plain values: every worker must find the same.
     """
 
     model: str | Callable[..., Pair]
@@ -86,6 +91,8 @@ class Trial:
     threads: int | None = None
     labels: tuple[int | float, int] | None = None
     setting: Mapping[str, Any] = field(default_factory=dict)
+    loading: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] | None = None
 
     @classmethod
     def of(
@@ -116,11 +123,23 @@ class Trial:
         return self.folder.with_name(f"{self.folder.name}.json")
 
     def load(self) -> ImageData:
-        """The data, with the labels that are kept."""
-        data = self.data if isinstance(self.data, ImageData) else load_data(self.data)
-        return (
-            data if self.labels is None else data.with_labels(self.labels[0], seed=self.labels[1])
-        )
+        """The data, with the labels that are kept.
+
+        Raises
+        ------
+        UsageError
+            If they are not those that the sweep began with.
+        """
+        if isinstance(self.data, ImageData):
+            data = self.data
+        else:
+            data = load_data(self.data, **self.loading)
+        if self.labels is not None:
+            data = data.with_labels(self.labels[0], seed=self.labels[1])
+        why = _difference(data.identity.to_dict(), self.identity) if self.identity else None
+        if why is not None:
+            raise UsageError(f"{data.name} is not what the sweep began with ({why})")
+        return data
 
     def build(self, data: ImageData) -> Pair:
         """The pair before training; its weights follow from the seed."""
@@ -159,6 +178,8 @@ class Trial:
         }
         if self.labels is not None:
             described["labels"] = self.labels
+        if self.identity is not None:
+            described["identity"] = self.identity
         plain: dict[str, Any] = json.loads(json.dumps(described, default=repr))
         return plain
 
@@ -186,6 +207,15 @@ class Trial:
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} is damaged; remove it and its run folder") from error
         now = self.describe()
+        own, others = now.pop("identity", None), was.pop("identity", None)
+        why = _difference(own, others)
+        if why is not None:
+            raise UsageError(
+                f"{self.folder} holds another run: it was begun with other data ({why}); name "
+                "another folder (out)"
+            )
+        if own is not None and others is not None and isinstance(self.data, str):
+            now.pop("data"), was.pop("data", None)  # the same content, perhaps from another place
         for name in [*now, *was]:
             if was.get(name) != now.get(name):
                 raise UsageError(
@@ -193,3 +223,9 @@ class Trial:
                     f"{was.get(name)!r}, not {now.get(name)!r}; name another folder (out)"
                 )
         return record
+
+
+def _difference(own: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str | None:
+    """How two identities, as plain values, differ; ``None`` if not, or one is unknown."""
+    mine, theirs = Identity.from_dict(own), Identity.from_dict(other)
+    return None if mine is None or theirs is None else mine.differs_from(theirs)

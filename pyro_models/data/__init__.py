@@ -1,16 +1,24 @@
 """Images and vectors in memory, with their preparation named."""
 
+from pyro_models.data.identity import Identity, checksum, weights_checksum
 from pyro_models.data.images import ImageData, Split
+from pyro_models.data.precision import check_float32_suffices, loses
 from pyro_models.data.preparation import PREPARATIONS, prepare, to_grey
-from pyro_models.data.sources import DATA_SETS, DATA_VARIABLE, load_data
+from pyro_models.data.sources import DATA_SETS, DATA_VARIABLE, PROVENANCE, load_data
 
 __all__ = [
     "DATA_SETS",
     "DATA_VARIABLE",
     "PREPARATIONS",
+    "PROVENANCE",
+    "Identity",
     "ImageData",
     "Split",
+    "check_float32_suffices",
+    "checksum",
     "load_data",
+    "loses",
     "prepare",
     "to_grey",
+    "weights_checksum",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_models.data.preparation import PREPARATIONS, is_random, prepare
+from pyro_models.data.identity import Identity, checksum
+from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
 from pyro_models.errors import UsageError
 
 __all__ = ["ImageData", "Split"]
@@ -20,9 +22,41 @@ class Split:
 
     x: Tensor
     y: Tensor | None = None
+    _checksums: dict[Any, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        y = self.y
+        if y is None:
+            return
+        if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool:
+            kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
+            raise UsageError(f"labels are a tensor of integers, −1 where missing; got {kind}")
+        if y.shape != (len(self.x),):
+            raise UsageError(
+                f"labels are one per datum, ({len(self.x)},); got shape {tuple(y.shape)}"
+            )
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def checksums(self, limit: int | None = None) -> tuple[str, str | None]:
+        """Checksums of pixels and labels of the first ``limit`` data, computed once.
+
+        Anew where a tensor was changed in place since.
+        """
+        found: list[str | None] = []
+        for values in (self.x, self.y):
+            if values is None:
+                found.append(None)
+                continue
+            part = values[:limit]
+            version = None if values.is_inference() else values._version
+            key = (values is self.x, len(part), version)
+            if key not in self._checksums:
+                self._checksums[key] = checksum(part)
+            found.append(self._checksums[key])
+        assert found[0] is not None
+        return found[0], found[1]
 
 
 @dataclass(frozen=True)
@@ -43,6 +77,15 @@ class ImageData:
         Number of labels, or ``None``.
     labels_kept
         Which training labels :meth:`with_labels` has kept, ``(count, seed)``; ``None``: all.
+    split_seed
+        Seed of the random split of data that came as one array; ``None`` where none was drawn.
+    scaling
+        What was done to the values when they were read, in words; empty if nothing.
+    source
+        Absolute path of the file they are from, a hint where to look for it; ``None`` if from none.
+    latents_of
+        For latents of a pair as data: the checksum of its ``weights``, the identity of the
+        ``data`` they are of, and which ``statistic`` of the posterior.
     """
 
     name: str
@@ -51,6 +94,56 @@ class ImageData:
     levels: int | None = None
     num_classes: int | None = None
     labels_kept: tuple[int, int] | None = None
+    split_seed: int | None = None
+    scaling: str = ""
+    source: str | None = None
+    latents_of: Mapping[str, Any] | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """What these data are, by the content of all splits, and how their pixels are prepared."""
+        return self._identity_of(
+            {name: (split, None) for name, split in self.splits.items()},
+            labels=True,
+            preparation=self.preparation_with_seed(None),
+            levels=self.levels,
+            labels_kept=self.labels_kept,
+        )
+
+    def identity_of(self, name: str, *, limit: int | None = None, labels: bool = False) -> Identity:
+        """What the first ``limit`` data of a split are, by the content of their grey pixels.
+
+        Parameters
+        ----------
+        name
+            Of the split.
+        limit
+            ``None`` for all.
+        labels
+            Whether their labels matter too.
+        """
+        return self._identity_of({name: (self.split(name), limit)}, labels=labels)
+
+    def _identity_of(
+        self, parts: Mapping[str, tuple[Split, int | None]], *, labels: bool, **fields: Any
+    ) -> Identity:
+        found = {name: split.checksums(limit) for name, (split, limit) in parts.items()}
+        return Identity(
+            pixels={name: pixels for name, (pixels, _) in found.items()},
+            labels={name: y for name, (_, y) in found.items() if labels and y is not None},
+            num_data={name: len(split.x[:limit]) for name, (split, limit) in parts.items()},
+            split_seed=self.split_seed,
+            latents=self.latents_of,
+            **fields,
+        )
+
+    def preparation_with_seed(self, seed: int | None) -> str:
+        """The preparation in a word, with the seed where its draws follow from one."""
+        if self.preparation == "static":
+            seed = STATIC_SEED
+        elif not self.redraws:
+            seed = None
+        return self.preparation if seed is None else f"{self.preparation} (seed {seed})"
 
     @property
     def data_shape(self) -> tuple[int, ...]:
@@ -162,7 +255,23 @@ class ImageData:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
         kept = "" if self.labels_kept is None else f", {self.labels_kept[0]:,} training labels"
-        return f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation}{kept})"
+        scaling = "" if not self.scaling else f", {self.scaling}"
+        absent = self._absent_classes()
+        return (
+            f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation}{kept}{scaling}"
+            f"{absent})"
+        )
+
+    def _absent_classes(self) -> str:
+        """Which labels below the number of classes no datum has."""
+        known = [s.y[s.y >= 0].unique() for s in self.splits.values() if s.y is not None]
+        if not known or self.num_classes is None:
+            return ""
+        absent = sorted(set(range(self.num_classes)) - set(torch.cat(known).tolist()))
+        if not absent:
+            return ""
+        shown = ", ".join(map(str, absent[:5])) + (", …" if len(absent) > 5 else "")
+        return f", labels below {self.num_classes} of which none is {shown}"
 
 
 def _draw_labels(

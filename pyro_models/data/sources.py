@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_models.data.arrays import holds_array, to_tensor
 from pyro_models.data.images import ImageData, Split
+from pyro_models.data.pixels import read_pixels
 from pyro_models.errors import UsageError
 from pyro_models.installation import import_torchvision
 
-__all__ = ["DATA_SETS", "DATA_VARIABLE", "load_data"]
+__all__ = ["DATA_SETS", "DATA_VARIABLE", "PROVENANCE", "load_data"]
 
 DATA_SETS = ("digits", "mnist", "fashion-mnist")
 DATA_VARIABLE = "PYRO_MODELS_DATA"
+PROVENANCE = "latents_of"  # what an .npz file of latents says of the run that made them
 MNIST_COUNTS = (60_000, 10_000)
 MNIST_VALIDATION = 10_000
 _TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
@@ -28,12 +35,13 @@ _IDX_FILES = tuple(
 
 
 def load_data(
-    source: str | Path | Tensor | np.ndarray = "digits",
+    source: str | Path | Any = "digits",
     *,
-    labels: Tensor | np.ndarray | None = None,
+    labels: Any = None,
     preparation: str = "grey",
     all_training: bool = False,
     seed: int = 0,
+    levels: int | None = None,
 ) -> ImageData:
     """Load a data set into memory.
 
@@ -42,12 +50,14 @@ def load_data(
     source
         ``"digits"`` (scikit-learn's 8×8 digits, bundled), ``"mnist"`` or ``"fashion-mnist"``
         (looked for in ``$PYRO_MODELS_DATA``, then ``./data``, downloaded there if absent), a path
-        to a ``.npy`` or ``.npz`` file, or an array. Images are (N, H, W) or (N, C, H, W): uint8, or
-        float in [0, 1]. Vectors are (N, D), of any range. An ``.npz`` file holds ``x`` (and ``y``),
-        or ``x_train`` and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to
-        validate (and ``y_train``, ``y_test``, ``y_validation``).
+        to a ``.npy`` or ``.npz`` file, or an array (of NumPy, torch or pandas). Images are
+        (N, H, W) or (N, C, H, W): uint8, which are divided by 255 unless all are 0 or 1; booleans;
+        or float in [0, 1]. Vectors are (N, D), of any range; they stay in float64 where float32
+        would round their differences away. An ``.npz`` file holds ``x`` (and ``y``), or ``x_train``
+        and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to validate (and
+        ``y_train``, ``y_test``, ``y_validation``), and nothing else.
     labels
-        Integer labels (N,) that go with an array.
+        Integer labels (N,) that go with an array: 0, 1, …, or −1 where missing.
     preparation
         How pixels are prepared at each use; see ``pyro_models.data.preparation``.
     all_training
@@ -55,6 +65,9 @@ def load_data(
         images validate; other data keep a tenth.
     seed
         Seed of the random split of arrays that come as one (80 / 10 / 10 per cent).
+    levels
+        Number of grey levels L of your own images, where it cannot be told: whole numbers are
+        divided by L − 1, real ones in [0, 1] stay as they are.
 
     Raises
     ------
@@ -66,10 +79,14 @@ def load_data(
     >>> load_data("digits", preparation="threshold")
     ImageData(digits, (1, 8, 8), train 1,257, validation 180, test 360, threshold)
     """
-    if labels is not None and not isinstance(source, Tensor | np.ndarray):
+    if labels is not None and not holds_array(source):
         raise UsageError(f"labels go with an array; {source} brings its own")
-    if isinstance(source, Tensor | np.ndarray):
-        data = _from_arrays(_name_of(source, seed), {"x": source, "y": labels}, seed=seed)
+    if levels is not None and isinstance(source, str) and source in DATA_SETS:
+        raise UsageError(f"the grey levels of {source} are known: leave levels out")
+    if holds_array(source):
+        x = to_tensor(source, f"array of shape {tuple(getattr(source, 'shape', ()))}")
+        arrays = {"x": x, "y": labels}
+        data = _from_arrays(_name_of(x, seed), arrays, seed=seed, levels=levels)
     elif not isinstance(source, str | Path):
         raise UsageError(
             f"data are a name, a path, an array or a tensor; got {type(source).__name__}"
@@ -79,7 +96,7 @@ def load_data(
     elif source in _TORCHVISION_NAMES:
         data = _mnist(str(source))
     elif Path(source).suffix in (".npy", ".npz"):
-        data = _from_file(Path(source), seed=seed)
+        data = _from_file(Path(source), seed=seed, levels=levels)
     else:
         raise UsageError(
             f"unknown data set {str(source)!r}: choose from {', '.join(DATA_SETS)}, "
@@ -90,10 +107,10 @@ def load_data(
     return data if preparation == "grey" else data.with_preparation(preparation)
 
 
-def _name_of(array: Tensor | np.ndarray, seed: int) -> str:
+def _name_of(x: Tensor, seed: int) -> str:
     """A name of its own for every array and split, so that two are not taken for one."""
-    plain = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
-    content = np.ascontiguousarray(plain).tobytes()
+    plain = x.float() if x.dtype == torch.bfloat16 else x
+    content = plain.contiguous().numpy().tobytes()
     return f"array-{zlib.crc32(content + bytes(str(seed), 'ascii')):08x}"
 
 
@@ -103,7 +120,7 @@ def _with_all_training(data: ImageData) -> ImageData:
     if train.y is not None and validation.y is not None:
         y = torch.cat([train.y, validation.y])
     splits = {"train": Split(torch.cat([train.x, validation.x]), y), "test": data.splits["test"]}
-    return ImageData(data.name, splits, data.preparation, data.levels, data.num_classes)
+    return replace(data, splits=splits)
 
 
 def _digits() -> ImageData:
@@ -174,7 +191,7 @@ def _holds_files(folder: Path) -> bool:
     return all((folder / name).is_file() for name in _IDX_FILES)
 
 
-def _from_file(path: Path, *, seed: int) -> ImageData:
+def _from_file(path: Path, *, seed: int, levels: int | None) -> ImageData:
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     try:
@@ -183,33 +200,77 @@ def _from_file(path: Path, *, seed: int) -> ImageData:
             arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
     except Exception as error:  # a damaged file can fail in any way
         raise UsageError(f"{path} is not a readable {path.suffix} file of plain arrays") from error
-    return _from_arrays(str(path), arrays, seed=seed)
+    data = _from_arrays(str(path), arrays, seed=seed, levels=levels)
+    return replace(data, source=os.path.abspath(path))
 
 
-def _from_arrays(name: str, arrays: dict[str, Any], *, seed: int) -> ImageData:
+_WHOLE_SET = ("x", "y")
+_SPLIT_SET = tuple(f"{kind}_{part}" for part in ("train", "validation", "test") for kind in "xy")
+_LIKELY = {
+    "x": ("images", "image", "data", "inputs", "features", "arr_0"),
+    "y": ("labels", "label", "targets", "target", "classes", "arr_1"),
+    "x_validation": ("x_val", "x_valid", "x_dev"),
+    "y_validation": ("y_val", "y_valid", "y_dev"),
+}
+_MEANT = {alias: name for name, aliases in _LIKELY.items() for alias in aliases}
+
+
+def _check_names(name: str, arrays: Mapping[str, Any]) -> None:
+    """Refuse an array that would be left out, and one that needs another beside it."""
+    split = "x_train" in arrays and "x_test" in arrays
+    known = _SPLIT_SET if split else _WHOLE_SET
+    if not split and "x" not in arrays:
+        raise UsageError(
+            f"{name} holds {', '.join(arrays) or 'nothing'}: expected x (and y), or x_train and "
+            f"x_test (and y_train, y_test){_meant(arrays)}"
+        )
+    unknown = [key for key in arrays if key not in (*known, PROVENANCE)]
+    if unknown:
+        raise UsageError(
+            f"{name} holds {', '.join(arrays)}, and nothing is left out unsaid: {unknown[0]} is "
+            f"none of {', '.join(known)}, which stand beside "
+            f"{'x_train and x_test' if split else 'x'}{_meant(unknown)}"
+        )
+    if "y_validation" in arrays and "x_validation" not in arrays:
+        raise UsageError(f"{name} holds y_validation without x_validation")
+
+
+def _meant(names: Iterable[str]) -> str:
+    """What a name that is none of ours may stand for."""
+    known = (*_WHOLE_SET, *_SPLIT_SET)
+    for key in names:
+        if key in known:
+            continue
+        lower = key.lower()
+        close = get_close_matches(lower, _SPLIT_SET, n=1, cutoff=0.8)
+        likely = _MEANT.get(lower) or (lower if lower in known else None)
+        if likely or close:
+            return f" (did you mean {likely or close[0]} by {key}?)"
+    return ""
+
+
+def _from_arrays(
+    name: str, arrays: Mapping[str, Any], *, seed: int, levels: int | None
+) -> ImageData:
     """One array, split at random, or a training and a test array, and maybe one for validation."""
-    own = None
-    if "x_train" in arrays and "x_test" in arrays:
-        train, levels = _pixels(arrays["x_train"], name)
-        test, _ = _pixels(arrays["x_test"], name)
+    _check_names(name, arrays)
+    found = read_pixels({k: v for k, v in arrays.items() if k.startswith("x")}, name, levels=levels)
+    pixels, own, split_seed = found.arrays, None, None
+    if "x_train" in pixels:
+        train, test = pixels["x_train"], pixels["x_test"]
         y_train = _labels(arrays.get("y_train"), len(train), name)
         y_test = _labels(arrays.get("y_test"), len(test), name)
-        if "x_validation" in arrays:
-            x, _ = _pixels(arrays["x_validation"], name)
+        if "x_validation" in pixels:
+            x = pixels["x_validation"]
             own = Split(x, _labels(arrays.get("y_validation"), len(x), name))
-    elif "x" in arrays:
-        x, levels = _pixels(arrays["x"], name)
+    else:
+        x, split_seed = pixels["x"], seed
         y = _labels(arrays.get("y"), len(x), name)
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
         cut = len(x) - max(1, len(x) // 10)
         train, test = x[order[:cut]], x[order[cut:]]
         y_train = None if y is None else y[order[:cut]]
         y_test = None if y is None else y[order[cut:]]
-    else:
-        raise UsageError(
-            f"{name} holds {', '.join(arrays) or 'nothing'}: expected x (and y), or x_train and "
-            "x_test (and y_train, y_test)"
-        )
     others = {"test": test, **({"validation": own.x} if own else {})}
     for kind, other in others.items():
         if train.shape[1:] != other.shape[1:]:
@@ -229,49 +290,36 @@ def _from_arrays(name: str, arrays: dict[str, Any], *, seed: int) -> ImageData:
     }
     known = [y for y in (y_train, y_test, splits["validation"].y) if y is not None and y.numel()]
     num_classes = int(max(y.max() for y in known)) + 1 if known else 0
-    return ImageData(name, splits, levels=levels, num_classes=num_classes or None)
+    return ImageData(
+        name,
+        splits,
+        levels=found.levels,
+        num_classes=num_classes or None,
+        split_seed=split_seed,
+        scaling=found.scaling,
+        latents_of=_provenance(arrays.get(PROVENANCE), name),
+    )
 
 
-def _pixels(array: Any, name: str) -> tuple[Tensor, int | None]:
-    """A float tensor (N, C, H, W) or (N, D), and the number of grey levels where known."""
+def _provenance(array: Any, name: str) -> dict[str, Any] | None:
+    """What latents say of the run that made them."""
+    if array is None:
+        return None
     try:
-        x = torch.as_tensor(array)
-    except TypeError as error:
-        raise UsageError(f"{name} does not hold numbers ({error})") from error
-    if x.is_complex():
-        raise UsageError(f"{name} holds complex numbers: give real ones, such as their size")
-    if x.dim() not in (2, 3, 4):
-        raise UsageError(
-            f"{name} has shape {tuple(x.shape)}: images are (N, H, W) or (N, C, H, W), vectors "
-            "(N, D)"
-        )
-    if x.dim() == 4 and x.shape[-1] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
-        raise UsageError(
-            f"{name} has shape {tuple(x.shape)}, which looks like (N, H, W, C): move the channels "
-            "forward, to (N, C, H, W)"
-        )
-    levels = None
-    if x.dtype == torch.uint8 and x.dim() > 2:
-        x, levels = x.float() / 255, 256
-    x = x.to(torch.get_default_dtype())  # what a new model is in; numpy's own default is float64
-    if x.dim() == 3:
-        x = x.unsqueeze(1)
-    if not bool(torch.isfinite(x).all()):
-        raise UsageError(f"{name} holds NaN or infinite values")
-    if x.dim() == 4 and x.numel() and (float(x.min()) < 0 or float(x.max()) > 1):
-        raise UsageError(
-            f"{name} has pixels from {float(x.min()):g} to {float(x.max()):g}; they must lie in "
-            "[0, 1]: divide 0…255 pixels by 255, or give them as uint8"
-        )
-    return x, levels
+        found = json.loads(str(array))
+    except ValueError as error:
+        raise UsageError(f"{name}: its {PROVENANCE} is no text that pyro-models wrote") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{name}: its {PROVENANCE} is no text that pyro-models wrote")
+    return found
 
 
 def _labels(array: Any, count: int, name: str) -> Tensor | None:
     if array is None:
         return None
     try:
-        y = torch.as_tensor(array)
-    except TypeError as error:
+        y = to_tensor(array, "an array of labels")
+    except UsageError as error:
         raise UsageError(f"{name}: labels must be integers ({error})") from error
     if y.is_floating_point() or y.dtype == torch.bool or y.shape != (count,):
         raise UsageError(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pyro_models import VAE, ImageData, UsageError, load_data
-from pyro_models.data import DATA_VARIABLE, PREPARATIONS, prepare, to_grey
+from pyro_models.data import DATA_VARIABLE, PREPARATIONS, Split, prepare, to_grey
 from pyro_models.data.sources import _IDX_FILES
 
 needs_mnist = pytest.mark.skipif(
@@ -173,7 +173,7 @@ def images(count: int = 20) -> np.ndarray:
         (images()[:, None].repeat(3, 1), (3, 5, 6), None),
         ((images() * 255).astype(np.uint8), (1, 5, 6), 256),
         (torch.as_tensor(images()), (1, 5, 6), None),
-        (torch.as_tensor(images() > 0.5), (1, 5, 6), None),
+        (torch.as_tensor(images() > 0.5), (1, 5, 6), 2),
         (images().reshape(20, 30) * 1000 - 500, (30,), None),
         (torch.arange(60).reshape(20, 3), (3,), None),
     ],
@@ -188,7 +188,7 @@ def test_arrays(array: Any, shape: tuple[int, ...], levels: int | None) -> None:
     assert data.num_classes is None
     everything = torch.cat([split.x for split in data.splits.values()])
     expected = torch.as_tensor(np.asarray(array), dtype=torch.float64).reshape(everything.shape)
-    expected = expected / 255 if levels else expected
+    expected = expected / (levels - 1) if levels else expected
     order = everything.flatten(1)[:, 0].argsort()
     expected_order = expected.flatten(1)[:, 0].argsort()
     close = everything[order].double() - expected[expected_order]
@@ -387,3 +387,164 @@ def test_repr_says_what_it_is() -> None:
     assert repr(load_data("digits")) == (
         "ImageData(digits, (1, 8, 8), train 1,257, validation 180, test 360, grey)"
     )
+
+
+# --- on which terms pixels are read ---------------------------------------------------------------
+
+BITS = (images() > 0.5).astype(np.uint8)
+BYTES = (images() * 255).astype(np.uint8)
+NIBBLES = (images() * 16).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [np.uint8, np.int8, np.int64, np.uint16, np.uint64, bool, ">i2"],
+)
+def test_whole_numbers_that_are_0_or_1_stay_so(kind: Any) -> None:
+    data = load_data(BITS.astype(kind), preparation="threshold")
+    assert data.levels == 2
+    everything = torch.cat([data.prepared(name).x for name in data.splits])
+    assert float(everything.sum()) == BITS.sum()
+    assert "0 and 1 as given" in repr(data)
+
+
+def test_the_levels_are_those_of_all_arrays_of_a_file(tmp_path: Path) -> None:
+    """A test array that happens to be black and nearly black is still divided by 255."""
+    np.savez(tmp_path / "m.npz", x_train=BYTES, x_test=BITS)
+    data = load_data(tmp_path / "m.npz")
+    assert data.levels == 256
+    assert float(data.split("test").x.max()) == pytest.approx(1 / 255)
+    assert "divided by 255" in repr(data)
+    np.savez(tmp_path / "m.npz", x_train=BYTES, x_test=BYTES / 255)
+    with pytest.raises(UsageError, match="whole and of real numbers"):
+        load_data(tmp_path / "m.npz")
+
+
+@pytest.mark.parametrize(
+    ("array", "line"),
+    [
+        (NIBBLES, r"from 0 to 15, which may be 16 grey levels or dark.*levels=16 or levels=256"),
+        (NIBBLES.astype(np.int64), r"or say how many grey levels they have \(levels=16\)"),
+        (BYTES.astype(np.int64), r"levels=256"),
+        (BYTES.astype(np.uint16), r"levels=256"),
+        (BYTES.astype(float), "divide 0…255 pixels by 255"),
+        (BYTES.astype(np.int16) - 128, "shift or divide"),
+        (images() * 2 - 1, r"give \(x \+ 1\) / 2"),
+        (images().astype("M8[s]"), "dates or durations"),
+        (np.array([[1, None]] * 9, dtype=object), "Python objects"),
+        (np.ma.masked_less(images(), 0.5), "masked array"),
+        (torch.eye(9).to_sparse(), "to_dense"),
+        (torch.rand(9, 2) + 1j, "holds complex numbers"),
+    ],
+)
+def test_what_cannot_be_told_is_refused_with_what_to_say(array: Any, line: str) -> None:
+    with pytest.raises(UsageError, match=rf"^array.*{line}.*\Z"):
+        load_data(array)
+
+
+def test_levels_say_what_cannot_be_told() -> None:
+    assert load_data(NIBBLES, levels=16).levels == 16
+    for levels in (16, 256):
+        x = torch.cat([s.x for s in load_data(NIBBLES, levels=levels).splits.values()])
+        assert float(x.max()) == pytest.approx(15 / (levels - 1))
+    for stored in (BYTES / 255, (BYTES / 255).astype(np.float32), (BYTES / 255).astype("f2")):
+        data = load_data(stored, levels=256, preparation="dequantised")
+        assert float(data.prepared("train").x.min()) > 0
+    for array, levels, line in (
+        (NIBBLES, 8, r"must lie in \[0, 7\]"),
+        (NIBBLES, 1, "at least 2"),
+        (images(), 17, "none of 17 levels"),
+        (images().reshape(20, 30), 4, "no grey levels"),
+    ):
+        with pytest.raises(UsageError, match=line):
+            load_data(array, levels=levels)
+    with pytest.raises(UsageError, match="grey levels of digits are known"):
+        load_data("digits", levels=17)
+
+
+def test_however_an_array_is_stored_it_is_read() -> None:
+    expected = load_data(BYTES)
+    frozen = BYTES.copy()
+    frozen.flags.writeable = False
+
+    class Frame:
+        """What pandas and others offer."""
+
+        def __init__(self, values: np.ndarray) -> None:
+            self.values, self.shape = values, values.shape
+
+        def to_numpy(self) -> np.ndarray:
+            return self.values
+
+    wide = np.repeat(BYTES, 2, axis=2)[:, :, ::2]
+    for array in (np.asfortranarray(BYTES), frozen, Frame(BYTES), wide, BYTES[::-1][::-1]):
+        assert torch.equal(load_data(array).split("test").x, expected.split("test").x)
+    floats = load_data(images().astype("f4")).split("test").x
+    for stored in (">f4", ">f8", np.longdouble):
+        kind = images().astype("f4").astype(stored)
+        assert torch.equal(load_data(kind).split("test").x, floats)
+    assert load_data(torch.rand(9, 4, 4).bfloat16()).split("test").x.dtype == torch.float32
+    labels = Frame(np.arange(20).astype(">u2") % 3)
+    assert load_data(BYTES, labels=labels).num_classes == 3
+
+
+def test_vectors_stay_in_float64_where_float32_would_round_them_together() -> None:
+    stamps = np.random.default_rng(0).normal(size=(50, 2)) + np.array([0, 1.7e9])
+    data = load_data(stamps)
+    everything = torch.cat([split.x for split in data.splits.values()])
+    assert everything.dtype == torch.float64
+    assert sorted(everything[:, 1].tolist()) == sorted(stamps[:, 1])
+    assert "kept in float64" in repr(data)
+    whole = load_data((stamps * 1000).astype(np.int64))
+    assert whole.split("train").x.dtype == torch.float64
+    assert load_data(stamps - stamps.mean(0)).split("train").x.dtype == torch.float32
+    with pytest.raises(UsageError, match="so large that float64 cannot tell them apart"):
+        load_data(np.arange(20).reshape(10, 2) + 2**60)
+
+
+def test_nan_is_refused_by_its_place() -> None:
+    x = images()
+    x[3, 1, 2] = np.nan
+    with pytest.raises(UsageError, match=r"first in row 3, pixel \(1, 2\) \(nan\).*by a mask.*\Z"):
+        load_data(x)
+    x[3, 1, 2] = -np.inf
+    with pytest.raises(UsageError, match=r"first in row 3, column 8 \(-inf\)"):
+        load_data(x.reshape(20, 30))
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["x", "labels"], "labels is none of x, y, .*did you mean y by labels"),
+        (["x", "extra"], "extra is none of x, y"),
+        (["X"], "holds X: expected x .*did you mean x by X"),
+        (["x_train", "x_test", "x_val"], "did you mean x_validation by x_val"),
+        (["x_train", "x_test", "y_tset"], "did you mean y_test by y_tset"),
+        (["x_train", "x_test", "x"], "x is none of x_train"),
+        (["x_train", "x_test", "y"], "y is none of x_train"),
+        (["x_train", "x_test", "y_validation"], "y_validation without x_validation"),
+    ],
+    ids=",".join,
+)
+def test_no_array_of_a_file_is_left_out_unsaid(names: list[str], line: str, tmp_path: Path) -> None:
+    arrays = {n: np.zeros(20, int) if n[0] in "yl" else images() for n in names}
+    np.savez(tmp_path / "names.npz", **arrays)
+    with pytest.raises(UsageError, match=rf"^.*{line}.*\Z"):
+        load_data(tmp_path / "names.npz")
+
+
+def test_labels_are_one_integer_per_datum_also_in_data_made_by_hand() -> None:
+    x = torch.rand(4, 3)
+    Split(x, torch.tensor([0, 1, -1, 1]))
+    for y, line in (
+        (torch.zeros(4), "integers"),
+        (torch.zeros(4, dtype=torch.bool), "integers"),
+        (torch.zeros(3, dtype=torch.long), "one per datum"),
+        (np.zeros(4, int), "integers"),
+    ):
+        with pytest.raises(UsageError, match=line):
+            Split(x, y)  # type: ignore[arg-type]
+
+
+def test_a_class_that_no_datum_has_is_said() -> None:
+    assert "labels below 4 of which none is 0" in repr(load_data(images(), labels=[1, 2, 3, 3] * 5))

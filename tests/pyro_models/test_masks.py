@@ -6,6 +6,7 @@ import torch
 
 from pyro_models import UsageError
 from pyro_models.masks import MASKS, mask_name, seen_pixels
+from pyro_models.pair import pixel_mask
 
 HALVES = [name for name in MASKS if name not in ("random", "everything")]
 
@@ -89,3 +90,30 @@ def test_vectors_have_no_halves_and_broken_files_are_one_line(tmp_path) -> None:
     (tmp_path / "broken.npy").write_bytes(b"nothing")
     with pytest.raises(UsageError, match=r"^.*save it by numpy.save\Z"):
         seen_pixels(tmp_path / "broken.npy", (1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("mask", "line"),
+    [
+        (torch.full((4, 4), 0.3), r"got 0\.3"),
+        (torch.full((4, 4), float("nan")), "got nan"),
+        (torch.full((4, 4), 255, dtype=torch.uint8), r"got 255 .*give mask > 0"),
+        (torch.full((4, 4), -1), "got -1"),
+        (torch.ones(4, 4) + 0j, "complex"),
+    ],
+    ids=["fraction", "nan", "255", "negative", "complex"],
+)
+def test_only_zeros_and_ones_are_masks_wherever_they_are_given(mask, line) -> None:
+    for take in (seen_pixels, pixel_mask):
+        with pytest.raises(UsageError, match=rf"^.*{line}.*\Z"):
+            take(mask, (1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    "kind", [torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float64, torch.uint16]
+)
+def test_zeros_and_ones_of_any_type_are_masks(kind) -> None:
+    expected = torch.eye(4, dtype=torch.bool)[None, None]
+    assert torch.equal(pixel_mask(torch.eye(4).to(kind), (1, 4, 4)), expected)
+    assert torch.equal(seen_pixels(torch.eye(4).to(kind), (1, 4, 4)), expected)
+    assert torch.equal(seen_pixels(np.eye(4, dtype=">f8"), (1, 4, 4)), expected)

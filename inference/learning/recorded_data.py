@@ -1,0 +1,194 @@
+"""The data of a run on record: what they were by content, and the same data again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyro_models import ImageData, UsageError, load_data
+from pyro_models.data import DATA_SETS, Identity
+
+__all__ = ["UNKNOWN", "Recalled", "describe_data", "differs_from_record", "plain_fields", "recall"]
+
+PLAIN = ("preparation", "levels", "num_classes", "labels_kept", "splits")
+UNKNOWN = "the identity of the data is not on record, only their name and sizes were compared"
+
+
+def describe_data(data: ImageData) -> dict[str, Any]:
+    """What a run keeps of its data, in plain values."""
+    return {
+        "name": data.name,
+        "source": data.source,
+        "preparation": data.preparation,
+        "levels": data.levels,
+        "num_classes": data.num_classes,
+        "labels_kept": None if data.labels_kept is None else list(data.labels_kept),
+        "splits": {name: len(split) for name, split in data.splits.items()},
+        "split_seed": data.split_seed,
+        "scaling": data.scaling,
+        "identity": data.identity.to_dict(),
+    }
+
+
+def plain_fields(record: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record, beside another one, is compared as it stands; its content is not in it.
+
+    The name of a file is none of it: the same content may lie in another place.
+    """
+    from_files = any(of.get("source") for of in (record, other))
+    names = [*PLAIN, *(() if from_files else ("name",))]
+    return {f"data {name}": record[name] for name in names if name in record}
+
+
+def differs_from_record(now: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    """How the content of data, as :func:`describe_data` says it, differs from that on record.
+
+    ``None`` if it does not, or one of the two is unknown.
+    """
+    was = Identity.from_dict(record.get("identity"))
+    own = Identity.from_dict(now.get("identity"))
+    return None if was is None or own is None else own.differs_from(was)
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """The data of a run, loaded again.
+
+    Attributes
+    ----------
+    data
+        Split, labelled and prepared as for the run.
+    place
+        The name or path that they were loaded from.
+    note
+        What is to be said of them, in one line; empty if nothing.
+    """
+
+    data: ImageData
+    place: str
+    note: str = ""
+
+
+def recall(record: Mapping[str, Any], *, run: str, given: str | None = None) -> Recalled:
+    """Load the data of a run again, as they were split, labelled and prepared.
+
+    A file is looked for where its name says, from the present folder, and where it was. It is the
+    one if its content is; a file of the same name that differs is not taken for it.
+
+    Parameters
+    ----------
+    record
+        What the run keeps of its data.
+    run
+        Its folder, for what is said.
+    given
+        Other data, or another place of the same: what differs is said and not refused.
+
+    Raises
+    ------
+    UsageError
+        In one line: the data are not there, or have changed since.
+    """
+    if given is not None:
+        return _recall_given(record, run=run, given=given)
+    name = str(record["name"])
+    places = [name] if name in DATA_SETS else _places(record)
+    if not places:
+        raise UsageError(
+            f"{run} was trained on data in memory ({name}): save them with numpy.save, and name "
+            "the file with --data"
+        )
+    there = [p for p in places if p in DATA_SETS or Path(p).is_file()]
+    if not there:
+        raise UsageError(
+            f"the data of {run} are not there ({' nor '.join(places)}): name their file with --data"
+        )
+    first: str | None = None
+    for place in there:
+        data = _load(place, record)
+        why = _difference(data, record)
+        if why is None:
+            note = _unknown(record, run)
+            if place != there[0]:
+                note = f"{there[0]} here is another file than that of {run}, which is {place}"
+            return Recalled(data, place, note)
+        first = first or why
+    hint = "" if name in DATA_SETS else "restore the file, or "
+    raise UsageError(
+        f"{there[0]} is not what {run} was trained on, or has changed since ({first}): {hint}name "
+        "the data with --data"
+    )
+
+
+def _places(record: Mapping[str, Any]) -> list[str]:
+    """Where the file of a record may be: by its name from here, and where it was."""
+    if Path(str(record["name"])).suffix not in (".npy", ".npz"):
+        return []
+    found = [str(record["name"]), record.get("source")]
+    return list(dict.fromkeys(place for place in found if place is not None))
+
+
+def _read_as_itself(place: str, record: Mapping[str, Any]) -> ImageData:
+    """Other data on their own terms; of the levels on record only where these leave it open."""
+    options = _reading(place, record)
+    levels = options.pop("levels", None)
+    try:
+        return load_data(place, **options)
+    except UsageError:
+        if levels is None or record["name"] in DATA_SETS:
+            raise
+        return load_data(place, levels=levels, **options)
+
+
+def _load(place: str, record: Mapping[str, Any]) -> ImageData:
+    data = load_data(place, **_reading(place, record))
+    if record.get("labels_kept"):
+        count, seed = record["labels_kept"]
+        data = data.with_labels(count, seed=seed)
+        if record["splits"]["train"] == count:  # trained on those with a label alone
+            data = data.labelled()
+    return _prepared(data, record)
+
+
+def _reading(place: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of ``load_data`` that follow from a record."""
+    options: dict[str, Any] = {"all_training": "validation" not in record["splits"]}
+    if place not in DATA_SETS:
+        options |= {"seed": record.get("split_seed") or 0, "levels": record.get("levels")}
+    return options
+
+
+def _prepared(data: ImageData, record: Mapping[str, Any]) -> ImageData:
+    preparation = record["preparation"]
+    return data if preparation == data.preparation else data.with_preparation(preparation)
+
+
+def _difference(data: ImageData, record: Mapping[str, Any]) -> str | None:
+    if "identity" not in record:
+        return None  # of an earlier version: unknown
+    return differs_from_record(describe_data(data), record)
+
+
+def _unknown(record: Mapping[str, Any], run: str) -> str:
+    if "identity" in record:
+        return ""
+    return f"{run} does not say which data it was trained on but by name, {record['name']}"
+
+
+def _recall_given(record: Mapping[str, Any], *, run: str, given: str) -> Recalled:
+    """The same data from elsewhere, or other data, which is said."""
+    try:
+        same = _load(given, record)
+    except UsageError:
+        same = None
+    why = None if same is None else _difference(same, record)
+    if same is not None and why is None and not _unknown(record, run):
+        return Recalled(same, given)
+    data = _prepared(_read_as_itself(given, record), record)
+    note = _unknown(record, run) or (
+        f"{given} is not what {run} was trained on ({why or 'it is read otherwise'}): these are "
+        "scores of other data"
+    )
+    return Recalled(data, given, note)
