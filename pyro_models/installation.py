@@ -45,7 +45,7 @@ def check_inference_package() -> None:
     claimants = {
         name
         for name in packages_distributions().get("inference", [])
-        if name and name.lower().replace("_", "-") != _OURS  # damaged metadata have no name
+        if name.lower().replace("_", "-") != _OURS
     }
     spec = find_spec("inference")
     found = Path(spec.origin).parent.parent if spec is not None and spec.origin else None

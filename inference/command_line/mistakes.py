@@ -10,7 +10,9 @@ from pyro_models import UsageError
 
 __all__ = ["complain", "exit_code", "in_words"]
 
-_EXPECTED = r"Expected (?:a <class '(\w+)'>|a typing\.Literal\[(.*?)\]|(a tuple[\w ]*\w))"
+_EXPECTED = (
+    r"Expected (?:a <class '(\w+)'>|a typing\.Literal\[(.*?)\]|(a tuple(?: with \d+ elements)?))"
+)
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -51,7 +53,7 @@ def _expected(line: str) -> list[str]:
     words: list[str] = []
     for kind, choices, pair in re.findall(_EXPECTED, line):
         words += choices.replace("'", "").split(", ") if choices else [_KINDS.get(kind) or pair]
-    return list(dict.fromkeys(words))
+    return sorted(dict.fromkeys(words), key="null".__eq__)  # null last: some releases say it first
 
 
 def exit_code(name: str, command: Callable[[], object], *, interrupted: str) -> int:

@@ -321,6 +321,17 @@ def test_every_preset_is_understood(call, name, monkeypatch):
         assert seen[key] == settings[key], key
 
 
+def test_a_preset_of_an_archive_is_handed_on_as_text(call, monkeypatch):
+    seen = {}
+    monkeypatch.setitem(COMMANDS, "train", _recording(seen))
+    monkeypatch.setattr(
+        "inference.cli.preset_config", lambda name: yaml.safe_dump(load_preset(name))
+    )
+    assert call("train", "--preset", "m2-100", "--lr", "0.5") == 0
+    assert seen["lr"] == 0.5
+    assert seen["options"] == load_preset("m2-100")["options"]
+
+
 def _recording(seen):
     @functools.wraps(commands.train)
     def train(**options):

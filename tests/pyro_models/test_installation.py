@@ -1,16 +1,21 @@
 """A broken installation is told in one line."""
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
+from zipfile import ZipFile
 
 import pytest
 
-from pyro_models import UsageError, console
-from pyro_models.installation import check_inference_package, import_torchvision
+from inference import Run
+from pyro_models import PPCA, UsageError, console, installation
+from pyro_models.installation import check_inference_package, import_torchvision, version_of
 
 
 @pytest.fixture
@@ -22,6 +27,43 @@ def intruder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (metadata / "top_level.txt").write_text("inference\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
+
+
+def _no_metadata(name: str) -> str:
+    raise PackageNotFoundError(name)
+
+
+def test_a_copy_without_metadata_has_an_unknown_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert version_of("pyro-ppl") == version("pyro-ppl")
+    monkeypatch.setattr(installation, "version", _no_metadata)
+    assert version_of("pyro-models") == "unknown"
+    run = Run(tmp_path)
+    run.create(PPCA((3,), latent_dim=1), {"data": {}, "settings": {}})
+    assert run.describe()["versions"]["pyro-models"] == "unknown"
+
+
+@pytest.mark.slow  # two processes that import everything
+def test_a_zip_file_of_the_sources_runs_where_there_is_no_home(tmp_path: Path) -> None:
+    root, archive = Path(installation.__file__).parents[1], tmp_path / "sources.zip"
+    with ZipFile(archive, "w") as content:
+        for package in ("pyro_models", "inference", "gp_bo"):
+            for path in (root / package).rglob("*"):
+                if path.suffix in (".py", ".yaml"):
+                    content.write(path, path.relative_to(root))
+    variables = {**os.environ, "PYTHONPATH": str(archive), "HOME": str(tmp_path / "none")}
+    small = ["--data", "digits", "--epochs", "1", "--curve_size", "0", "--progress", "false"]
+    for module, *arguments in (
+        ("pyro_models.console", "train", "--preset", "amsterdam", *small),
+        ("gp_bo.cli", "--help"),
+    ):
+        called = [sys.executable, "-m", module, *arguments]
+        done = subprocess.run(
+            called, env=variables, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/amsterdam/run.json").is_file()
 
 
 def test_this_installation_is_sound() -> None:

@@ -1,11 +1,15 @@
 """Every preset builds, takes an ELBO on data as it wants them, and has its course's sizes."""
 
+import importlib
 import math
+from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
+import yaml
 
-from pyro_models import UsageError, build, load_preset, preset_names
+from pyro_models import UsageError, build, load_preset, preset_names, presets
 from pyro_models.data import prepare
 
 SHAPE = (1, 28, 28)
@@ -171,3 +175,18 @@ def test_the_full_protocol_is_burdas(name: str, count: int) -> None:
 def test_an_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"unknown preset 'nope': choose from amsterdam, burda"):
         load_preset("nope")
+
+
+def test_presets_of_an_archive_are_read_and_handed_on_as_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(presets.__file__).parent
+    with ZipFile(tmp_path / "copy.zip", "w") as archive:
+        for path in (folder / "__init__.py", *folder.glob("*.yaml")):
+            archive.write(path, f"archived_presets/{path.name}")
+    monkeypatch.syspath_prepend(str(tmp_path / "copy.zip"))
+    archived = importlib.import_module("archived_presets")
+    assert archived.preset_names() == preset_names()
+    assert archived.load_preset("burda") == load_preset("burda")
+    assert yaml.safe_load(archived.preset_config("burda")) == load_preset("burda")
+    assert Path(presets.preset_config("burda")).is_file()

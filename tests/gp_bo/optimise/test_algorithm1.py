@@ -33,7 +33,7 @@ def test_each_turn_adds_the_minimum_of_its_function(run):
         assert before.index == int(before.f_star.argmin())
         assert before.x_new == run.grid[before.index]
         assert before.y_new == exam_function(run.grid)[before.index]
-        assert torch.equal(after.x, torch.cat([before.x, torch.tensor([before.x_new]).double()]))
+        assert torch.equal(after.x, torch.cat([before.x, before.x.new_tensor([before.x_new])]))
         assert len(after.y) == 5 + after.k
 
 
