@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -35,7 +36,7 @@ from inference.undisturbed import (
 )
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import Split
-from pyro_models.pair import Classifies, StartsFromData
+from pyro_models.pair import Classifies, MayHaveNoMaximum, StartsFromData
 
 __all__ = ["Training"]
 
@@ -165,6 +166,8 @@ class Training:
         if isinstance(pair, StartsFromData) and not pair.started:
             x, _ = self._training_data()
             self.start = pair.start_from(x, seed=self.settings.seed)
+            if isinstance(pair, MayHaveNoMaximum) and (why := pair.no_maximum(x)):
+                warnings.warn(f"{why}: the bound rises for as long as it is trained", stacklevel=2)
         if not finite_parameters(self.pair):
             raise NonFiniteError("the pair has a parameter that is NaN or infinite before training")
 
