@@ -70,9 +70,7 @@ def _different_rows(flat: Tensor, count: int) -> Tensor:
         return torch.arange(num)
     _, which = torch.unique(flat, dim=0, return_inverse=True)
     rows = torch.arange(len(flat))
-    earliest = torch.full((len(flat),), len(flat)).scatter_reduce(
-        0, which.cpu(), rows, "amin"
-    )
+    earliest = torch.full((len(flat),), len(flat)).scatter_reduce(0, which.cpu(), rows, "amin")
     new = earliest[which.cpu()] == rows
     return torch.cat([rows[new], rows[~new]])[:num]
 

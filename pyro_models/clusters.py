@@ -20,7 +20,7 @@ __all__ = ["ClusterStart", "floor_for", "start_from_clusters"]
 _SMALL = 1e-2  # of the floor: keeps the logarithm of a cluster's variance finite
 
 FLOOR = 1e-3
-SHARES = (1e-6, 1e-2)
+SHARES = (1e-6, 1e-1)  # of the largest variance, between which the floor is left alone
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,19 @@ class ClusterStart:
 
 
 def floor_for(x: Tensor) -> float:
-    """The covariance floor ε that suits the data: 1e-3, within a millionth and a hundredth of them.
+    """The covariance floor ε that suits the data.
 
-    That is, of the largest variance of a value over data: pixels in [0, 1] have 1e-3, data of any
-    other scale a share of their own variance. Data that do not vary have 1e-3.
+    It is 1e-3, which pixels in [0, 1] have, where that is between a millionth and a tenth of the
+    largest variance of a value over data, or where nothing varies; for data of another scale it is
+    a thousandth of that variance.
 
     >>> x = torch.tensor([[0.0], [1.0], [0.0], [1.0]], dtype=torch.float64)
-    >>> [f"{floor_for(scale * x):g}" for scale in (1, 1e-9)]
-    ['0.001', '2.5e-21']
+    >>> [f"{floor_for(scale * x):g}" for scale in (1, 1e-9, 1e9)]
+    ['0.001', '2.5e-22', '2.5e+14']
     """
     largest = float(spread_of(x).max()) ** 2
-    if not largest:
-        return FLOOR
     least, most = (share * largest for share in SHARES)
-    return min(max(FLOOR, least), most)
+    return FLOOR if least <= FLOOR <= most or not largest else FLOOR * largest
 
 
 def start_from_clusters(

@@ -117,7 +117,9 @@ def directions(x: Tensor) -> Directions:
     scales = scales * unit
     largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
     vectors = (rows * torch.where(largest < 0, -1.0, 1.0)).T
-    return Directions(mean, scales, vectors, int((scales > _least_scale(x, residual, scales)).sum()))
+    return Directions(
+        mean, scales, vectors, int((scales > _least_scale(x, residual, scales)).sum())
+    )
 
 
 def _least_scale(x: Tensor, residual: Tensor, scales: Tensor) -> Tensor:

@@ -280,34 +280,38 @@ class PPCA(nn.Module):
         W z + μ + ε under p(z | x_seen): its marginal over the unseen pixels is the exact
         conditional; at a seen pixel it predicts a fresh noisy copy, not what was given.
         """
+        exact = self._conditional(x, mask)
+        return dist.LowRankMultivariateNormal(
+            exact.loc.to(x.dtype), exact.cov_factor.to(x.dtype), exact.cov_diag.to(x.dtype)
+        )
+
+    def _conditional(self, x: Tensor, mask: Tensor) -> dist.LowRankMultivariateNormal:
+        """The same in float64, where the device has it."""
         W, mu, sigma, mean, chol, _ = self.model.exact(x, mask)
         # σ² M⁻¹ = C Cᵀ with C = σ chol⁻ᵀ
         eye = torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
         C = sigma * torch.linalg.solve_triangular(chol, eye.expand_as(chol), upper=False).mT
         loc = mean @ W.T + mu
-        noise = sigma.square().expand(loc.shape)
         factor = (W @ C).expand(len(loc), -1, -1)
-        return dist.LowRankMultivariateNormal(
-            loc.to(x.dtype), factor.to(x.dtype), noise.to(x.dtype)
-        )
+        return dist.LowRankMultivariateNormal(loc, factor, sigma.square().expand(loc.shape))
 
     def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
         """E[x | x_seen], (B, \\*data_shape), exactly; seen pixels are as given."""
-        mean: Tensor = self.exact_conditional(x, mask).mean
-        return torch.where(self._seen(x, mask), x, mean.unflatten(-1, self.data_shape))
+        mean: Tensor = self._conditional(x, mask).mean
+        return self._with_seen(x, mask, mean)
 
     def conditional_sample(self, x: Tensor, mask: Tensor, *, n: int) -> Tensor:
         """n draws from p(x | x_seen) for each datum, (n, B, \\*data_shape), exactly.
 
         Seen pixels are as given. Draws come from torch's global generator.
         """
-        draws: Tensor = self.exact_conditional(x, mask).sample(torch.Size((n,)))
-        return torch.where(self._seen(x, mask), x, draws.unflatten(-1, self.data_shape))
+        draws: Tensor = self._conditional(x, mask).sample(torch.Size((n,)))
+        return self._with_seen(x, mask, draws)
 
-    def _seen(self, x: Tensor, mask: Tensor) -> Tensor:
+    def _with_seen(self, x: Tensor, mask: Tensor, pixels: Tensor) -> Tensor:
         seen = pixel_mask(mask, self.data_shape, x)
         assert seen is not None
-        return seen
+        return torch.where(seen, x, pixels.to(x.dtype).unflatten(-1, self.data_shape))
 
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
-from inference.particles import effective_sample_size, log_mean_exp
+from inference.particles import effective_sample_size, log_mean_exp, relative_weights
 from inference.posterior.target import At, Target
 from inference.posterior.transition import transition
 from inference.undisturbed import stream, undisturbed
@@ -76,8 +76,11 @@ class Annealed:
 
 
 def relative_error(log_weights: Tensor) -> Tensor:
-    """√(Var w / K) / mean w of log-weights (K, B), (B,): the error of the log of the mean."""
-    relative = (log_weights - log_weights.amax(0)).exp()
+    """√(Var w / K) / mean w of log-weights (K, B), (B,): the error of the log of the mean.
+
+    NaN for K = 1, and where every weight is 0.
+    """
+    relative = relative_weights(log_weights)
     return relative.std(0) / relative.mean(0) / math.sqrt(len(relative))
 
 

@@ -15,6 +15,7 @@ from inference.posterior.target import Target
 from inference.posterior.transition import Transition, transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
+from pyro_models.likelihoods.likelihood import widened
 
 __all__ = ["Draws", "hmc", "r_hat"]
 
@@ -108,14 +109,18 @@ def r_hat(z: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (\\*shape); NaN for fewer than four draws.
+        (\\*shape), float64; NaN for fewer than four draws, and where nothing varies but rounding.
     """
     half = len(z) // 2
     if half < 2:
         return torch.full_like(z[0, 0], math.nan)
     halves = torch.cat([z[:half], z[-half:]], 1)
+    width = halves.amax((0, 1)) - halves.amin((0, 1))
+    still = width <= 4 * torch.finfo(z.dtype).eps * halves.abs().amax((0, 1))
+    halves = widened(halves)
     within, between = halves.var(0).mean(0), halves.mean(0).var(0)
-    return ((within * (half - 1) / half + between) / within).sqrt()
+    found = ((within * (half - 1) / half + between) / within).sqrt()
+    return found.masked_fill(still, math.nan)
 
 
 def hmc(
