@@ -22,7 +22,7 @@ OUTPUT_BIASES = ("default", "data")
 
 
 def start_outputs(decoder: DenseDecoder | ConvDecoder, p_x: Likelihood, x: Tensor) -> None:
-    """Start a decoder at the mean of data (N, \\*data_shape), and its likelihood at their spread."""
+    """Start a decoder at the mean of x, (N, \\*data_shape), and its likelihood at their spread."""
     p_x.start_at(spread_of(x))
     decoder.set_output_bias(mean_of(x), p_x.outputs_for)
 

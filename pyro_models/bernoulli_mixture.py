@@ -159,7 +159,11 @@ class BernoulliMixture(Mixture):
         pair = cls(x.shape[1:], num_components=num_components).to(x.device, x.dtype)
         pair.likelihood.check(x)
         pair.start_from(x, seed=seed)
-        options = {"smoothing": smoothing, "tolerance": tolerance, "chunk": chunk}
+        options: dict[str, Any] = {
+            "smoothing": smoothing,
+            "tolerance": tolerance,
+            "chunk": chunk,
+        }
         with torch.no_grad():
             reached, left = pair._climb(x, iterations, **options)
             while left and (empty := pair._empty(x, chunk=chunk)):
@@ -192,7 +196,7 @@ class BernoulliMixture(Mixture):
         return (counts < _EMPTY).nonzero().flatten().tolist()
 
     def _put_at_worst(self, x: Tensor, components: Sequence[int], *, chunk: int) -> None:
-        """Put each of these components at one of the data of the lowest log p(x), one datum each."""
+        """Put each of these components at a datum of its own, those of the lowest log p(x)."""
         log_prob = torch.cat([self.exact_log_prob(part) for part in x.split(chunk)])
         rows = _different_rows(x.flatten(1)[log_prob.argsort()], len(components))
         mean = (x.flatten(1).sum(0) + 0.5) / (len(x) + 1)

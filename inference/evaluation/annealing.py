@@ -23,6 +23,7 @@ from inference.posterior.target import At, Target
 from inference.posterior.transition import transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
+from pyro_models.moments import spread_of
 
 __all__ = ["SCHEDULES", "Annealed", "anneal", "log_ratio", "relative_error", "schedule_of"]
 
@@ -250,5 +251,6 @@ def log_ratio(at: At) -> Tensor:
 
 def _scale_of_start(target: Target) -> Tensor:
     """Standard deviations of q, (B, D), from draws that no chain starts at."""
-    scale = target.sample_start(64).std(0)
-    return torch.where(scale > 0, scale, torch.ones_like(scale))
+    drawn = target.sample_start(64)
+    scale = drawn.std(0)
+    return torch.where(spread_of(drawn) > 0, scale, torch.ones_like(scale))

@@ -16,6 +16,7 @@ from inference.posterior.transition import Transition, transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
 from pyro_models.likelihoods.likelihood import widened
+from pyro_models.moments import spread_of
 
 __all__ = ["Draws", "hmc", "r_hat"]
 
@@ -246,7 +247,7 @@ class _Sampler:
             variance = seen.var(0)
             pooled = variance.log().mean(-1, keepdim=True).exp()  # shrunk towards a common one
             learned = ((n * variance + 5 * pooled) / (n + 5)).sqrt()
-            usable = learned.isfinite() & (learned > 0)
+            usable = learned.isfinite() & (spread_of(seen) > 0)
             found = torch.where(usable.all(-1, keepdim=True), learned, self.scale)
             self.step = self.step * (self.scale / found).log().mean(-1).exp()
             self.scale = found

@@ -23,8 +23,8 @@ def resampled_latents(drawn: Particles) -> dict[str, Tensor]:
     lost = ~(log_w.amax(0).isfinite())
     if bool(lost.any()):
         raise UsageError(
-            f"for {int(lost.sum())} of {len(lost)} data no particle has a finite weight above 0, so "
-            "there is nothing to redraw: take more particles, or another guide"
+            f"for {int(lost.sum())} of {len(lost)} data no particle has a finite weight above 0: "
+            "there is nothing to redraw; take more particles, or another guide"
         )
     weights = log_w.softmax(0)
     chosen = torch.multinomial(weights.T, len(weights), replacement=True).T  # (K, B)

@@ -49,6 +49,9 @@ class Record:
 class SeparateFits:
     """The images of one chunk that have not stopped yet."""
 
+    mean: Tensor  # of the window's bounds so far, and the squares of their deviations from it
+    squares: Tensor
+
     def __init__(
         self,
         given: Given,

@@ -100,7 +100,7 @@ class Gaussian(Likelihood):
             self._start = self._raw(spread, overall)
 
     def _raw(self, sigma: Tensor, overall: Tensor) -> Tensor:
-        """s with floor + softplus(s) = σ, or a hundredth of the floor, or of all, above the floor."""
+        """s with floor + softplus(s) = σ, where that is well above the floor."""
         least = 0.01 * (self.floor or overall)
         above = (sigma - self.floor).clamp_min(least)
         # log(expm1(a)), written so that neither a tiny nor a large a overflows

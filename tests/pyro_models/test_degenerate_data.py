@@ -1,11 +1,12 @@
 """Data that leave a model nothing to learn from: no noise, no spread, fewer values than components.
 
-Each is learned from as far as it has a meaning, and otherwise refused in one line that says how far.
+Each is learned from as far as that has a meaning, and refused beyond, in a line that says how far.
 """
 
 import math
 import re
 import warnings
+from itertools import pairwise
 
 import pytest
 import torch
@@ -83,7 +84,7 @@ def test_ppca_with_a_floor_is_learned_for_every_q(x: Tensor, rank: int) -> None:
         pair = PPCA.maximum_likelihood(x.double(), latent_dim=latent_dim, floor=floor)
         assert float(pair.model.sigma.square().detach()) >= floor * (1 - 1e-9)
         reached.append(float(pair.exact_log_prob(x.double()).mean().detach()))
-    assert all(b >= a - 1e-4 for a, b in zip(reached, reached[1:], strict=False))
+    assert all(b >= a - 1e-4 for a, b in pairwise(reached))
     assert reached[-1] == pytest.approx(reached[max(rank, 1) - 1], abs=1e-4)
 
 
