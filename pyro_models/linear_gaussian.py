@@ -195,10 +195,16 @@ def principal_components(
 
 def no_noise_left(num_data: int, rank: int, latent_dim: int) -> str:
     """Why σ² of the maximum likelihood is 0."""
-    how = f"vary in {rank} direction{'' if rank == 1 else 's'} only" if rank else "are all the same"
+    if num_data == 1:
+        who = "one datum leaves"
+    elif rank == 0:
+        who = f"{num_data} data that are all the same leave"
+    else:
+        many = "" if rank == 1 else "s"
+        who = f"{num_data} data that vary in {rank} direction{many} only leave"
     return (
-        f"{num_data} data that {how} leave no noise beside latent_dim = {latent_dim}: σ² goes to 0 "
-        "and the likelihood has no maximum"
+        f"{who} no noise beside latent_dim = {latent_dim}: σ² goes to 0 and the likelihood has no "
+        "maximum"
     )
 
 

@@ -166,10 +166,16 @@ class Training:
         if isinstance(pair, StartsFromData) and not pair.started:
             x, _ = self._training_data()
             self.start = pair.start_from(x, seed=self.settings.seed)
-            if isinstance(pair, MayHaveNoMaximum) and (why := pair.no_maximum(x)):
-                warnings.warn(f"{why}: the bound rises for as long as it is trained", stacklevel=2)
+            # pixels that are drawn anew in every epoch are noise enough
+            if self._fixed is not None and isinstance(pair, MayHaveNoMaximum):
+                self._warn_of(pair.no_maximum(x))
         if not finite_parameters(self.pair):
             raise NonFiniteError("the pair has a parameter that is NaN or infinite before training")
+
+    @staticmethod
+    def _warn_of(no_maximum: str) -> None:
+        if no_maximum:
+            warnings.warn(f"{no_maximum}: the bound rises as long as it is trained", stacklevel=4)
 
     def try_a_step(self) -> None:
         """Refuse, before anything is written, an objective or a record the pair cannot have."""
