@@ -82,7 +82,7 @@ class Directions:
     scales
         Singular values of the centred data, largest first, (min(N, D),): λ_i N = scales_i².
     vectors
-        Orthonormal columns, (D, min(N, D)); the largest entry of each is positive.
+        Orthonormal columns, (D, min(N, D)).
     rank
         In how many directions the data vary by more than the rounding of their float type.
     """
@@ -115,11 +115,8 @@ def directions(x: Tensor) -> Directions:
     R = torch.linalg.qr(part, mode="r").R if N > D else part
     _, scales, rows = torch.linalg.svd(R, full_matrices=False)
     scales = scales * unit
-    largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
-    vectors = (rows * torch.where(largest < 0, -1.0, 1.0)).T
-    return Directions(
-        mean, scales, vectors, int((scales > _least_scale(x, residual, scales)).sum())
-    )
+    rank = int((scales > _least_scale(x, residual, scales)).sum())
+    return Directions(mean, scales, rows.T, rank)
 
 
 def _least_scale(x: Tensor, residual: Tensor, scales: Tensor) -> Tensor:
