@@ -31,8 +31,9 @@ def pareto_k_hat(log_weights: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        k̂, (B,), float64; NaN for K < 25 (a tail of fewer than five weights), and −∞ where all
-        weights are equal up to rounding, as for an exact guide.
+        k̂, (B,), float64; NaN for K < 25 (a tail of fewer than five weights) and where every weight
+        is 0 or one is infinite, and −∞ where all weights are equal up to rounding, as for an exact
+        guide.
 
     Examples
     --------
@@ -45,7 +46,8 @@ def pareto_k_hat(log_weights: Tensor) -> Tensor:
     if M < 5:
         return log_weights.new_full((B,), math.nan, dtype=torch.float64)
     eps = torch.finfo(log_weights.dtype).eps
-    rounding = (8 * eps * log_weights.amax(0).abs().double()).clamp_min(math.sqrt(eps))
+    largest = log_weights.amax(0).double()
+    rounding = (8 * eps * largest.abs()).clamp_min(math.sqrt(eps))
     ordered = log_weights.double().sort(0).values
     ordered = ordered - ordered[-1]
     cutoff = ordered[-M - 1].exp()
@@ -63,4 +65,5 @@ def pareto_k_hat(log_weights: Tensor) -> Tensor:
     best = (weight * theta).sum(-1, keepdim=True)
     k_hat = torch.log1p(-best * excess).mean(-1)
     k_hat = (M * k_hat + 10 * 0.5) / (M + 10)
-    return torch.where(equal, torch.full_like(k_hat, -math.inf), k_hat)
+    k_hat = torch.where(equal, torch.full_like(k_hat, -math.inf), k_hat)
+    return k_hat.masked_fill(~largest.isfinite(), math.nan)

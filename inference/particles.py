@@ -42,6 +42,7 @@ __all__ = [
     "effective_sample_size",
     "log_mean_exp",
     "particles",
+    "relative_weights",
 ]
 
 
@@ -168,14 +169,23 @@ def checked_count(num_particles: object) -> int:
 
 
 def log_mean_exp(values: Tensor) -> Tensor:
-    """log (1/K) Σ_k exp v_k over the first dimension."""
+    """log (1/K) Σ_k exp v_k over the first dimension; −∞ where all of them are −∞."""
     return values.logsumexp(0) - math.log(len(values))
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:
-    """(Σ w)² / Σ w² of log-weights (K, B): (B,), between 1 and K."""
-    relative = (log_weights - log_weights.amax(0)).exp()
-    return relative.sum(0).square() / relative.square().sum(0)
+    """(Σ w)² / Σ w² of log-weights (K, B): (B,), between 1 and K; 0 where every weight is 0."""
+    relative = relative_weights(log_weights)
+    squares = relative.square().sum(0)
+    nothing = (log_weights == -math.inf).all(0)
+    size = relative.sum(0).square() / squares.masked_fill(nothing, 1.0)
+    return size.clamp_max(len(log_weights))  # that of equal weights, too, where sums are rounded
+
+
+def relative_weights(log_weights: Tensor) -> Tensor:
+    """w / max w of log-weights (K, B), (K, B); 0 where every weight is 0."""
+    largest = log_weights.amax(0)
+    return (log_weights - largest.masked_fill(largest == -math.inf, 0.0)).exp()
 
 
 def particles(

@@ -10,15 +10,22 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
-from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood, likelihood_named
+from pyro_models.moments import mean_of, spread_of
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_decoder, make_encoder
 from pyro_models.pair import LatentSite
 
-__all__ = ["Autoencoder"]
+__all__ = ["Autoencoder", "start_outputs"]
 
 OUTPUT_BIASES = ("default", "data")
+
+
+def start_outputs(decoder: DenseDecoder | ConvDecoder, p_x: Likelihood, x: Tensor) -> None:
+    """Start a decoder at the mean of x, (N, \\*data_shape), and its likelihood at their spread."""
+    x = x.to(next(decoder.parameters()).device)
+    p_x.start_at(spread_of(x))
+    decoder.set_output_bias(mean_of(x), p_x.outputs_for)
 
 
 class Autoencoder(nn.Module):
@@ -101,9 +108,9 @@ class Autoencoder(nn.Module):
         """Start the decoder's outputs at the mean of x; returns a name for the record.
 
         A decoder that starts at the mean image need not learn it first (as in Burda et al. 2016).
+        A learned σ of the likelihood starts at the spread of x.
         """
-        mean = placed(x, next(self.parameters())).mean(0)
-        self.model.decoder.set_output_bias(mean, self.likelihood.outputs_for)
+        start_outputs(self.model.decoder, self.likelihood, x)
         self.bias_set.fill_(True)
         return "output bias from the mean of the data"
 

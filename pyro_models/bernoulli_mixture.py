@@ -23,6 +23,8 @@ from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_
 
 __all__ = ["BernoulliMixture"]
 
+_EMPTY = 1e-2  # data: a component of fewer is nobody's
+
 
 class BernoulliMixtureModel(nn.Module):
     """p(x, k) = π_k Π_d Bernoulli(x_d; σ(l_kd))."""
@@ -60,6 +62,19 @@ class BernoulliMixtureModel(nn.Module):
             )
             p_x = self.component(k, mask)
             return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
+
+
+def _different_rows(flat: Tensor, count: int) -> Tensor:
+    """The first ``count`` rows that differ from all before them, then, if too few, the others."""
+    num = min(count, len(flat))
+    first = flat[:num]
+    if len(torch.unique(first, dim=0)) == num:
+        return torch.arange(num)
+    _, which = torch.unique(flat, dim=0, return_inverse=True)
+    rows = torch.arange(len(flat))
+    earliest = torch.full((len(flat),), len(flat)).scatter_reduce(0, which.cpu(), rows, "amin")
+    new = earliest[which.cpu()] == rows
+    return torch.cat([rows[new], rows[~new]])[:num]
 
 
 class BernoulliMixture(Mixture):
@@ -112,7 +127,9 @@ class BernoulliMixture(Mixture):
         μ_k = (Σ_n r_nk x_n + a) / (N_k + 2a),   π_k = (N_k + a) / (N + K a):
 
         the maximum of the likelihood times Beta(1 + a, 1 + a) on every pixel and Dirichlet(1 + a)
-        on π, so that no pixel is ever impossible. Each iteration raises that product.
+        on π, so that no pixel is ever impossible. Each iteration raises that product. A component
+        that no datum belongs to would stay at fair coins for ever: it is put at the datum that the
+        mixture explains worst, where that raises the product in the end.
 
         Parameters
         ----------
@@ -144,16 +161,51 @@ class BernoulliMixture(Mixture):
         pair = cls(x.shape[1:], num_components=num_components).to(x.device, x.dtype)
         pair.likelihood.check(x)
         pair.start_from(x, seed=seed)
-        flat, before = x.flatten(1), -math.inf
+        options: dict[str, Any] = {
+            "smoothing": smoothing,
+            "tolerance": tolerance,
+            "chunk": chunk,
+        }
         with torch.no_grad():
-            for _ in range(iterations):
-                ones, counts, log_prob = pair._expected_counts(flat, chunk=chunk)
-                reached = (log_prob + smoothing * pair._log_prior()) / len(x)
-                if reached - before < tolerance:
+            reached, left = pair._climb(x, iterations, **options)
+            while left and (empty := pair._empty(x, chunk=chunk)):
+                before = {name: value.clone() for name, value in pair.model.state_dict().items()}
+                pair._put_at_worst(x, empty, chunk=chunk)
+                again, left = pair._climb(x, left, **options)
+                if not again > reached + tolerance:
+                    pair.model.load_state_dict(before)
                     break
-                before = reached
-                pair._maximise(ones, counts, smoothing=smoothing)
+                reached = again
         return pair
+
+    def _climb(
+        self, x: Tensor, iterations: int, *, smoothing: float, tolerance: float, chunk: int
+    ) -> tuple[float, int]:
+        """Iterate until the objective stops rising: what it reached, per datum, and steps left."""
+        flat, before = x.flatten(1), -math.inf
+        for left in range(iterations, 0, -1):
+            ones, counts, log_prob = self._expected_counts(flat, chunk=chunk)
+            reached = (log_prob + smoothing * self._log_prior()) / len(x)
+            if reached - before < tolerance:
+                return reached, left
+            before = reached
+            self._maximise(ones, counts, smoothing=smoothing)
+        return before, 0
+
+    def _empty(self, x: Tensor, *, chunk: int) -> list[int]:
+        """Components to which all data together give less than a hundredth of one datum."""
+        _, counts, _ = self._expected_counts(x.flatten(1), chunk=chunk)
+        return (counts < _EMPTY).nonzero().flatten().tolist()
+
+    def _put_at_worst(self, x: Tensor, components: Sequence[int], *, chunk: int) -> None:
+        """Put each of these components at a datum of its own, those of the lowest log p(x)."""
+        log_prob = torch.cat([self.exact_log_prob(part) for part in x.split(chunk)])
+        rows = _different_rows(x.flatten(1)[log_prob.argsort()], len(components))
+        mean = (x.flatten(1).sum(0) + 0.5) / (len(x) + 1)
+        worst = x.flatten(1)[log_prob.argsort()[rows]]
+        at = torch.as_tensor(components[: len(rows)], device=x.device)
+        self.model.pixel_logits[at] = torch.logit((worst + mean) / 2, eps=1e-4)
+        self.model.logits[at] = self.model.logits.logsumexp(0) - math.log(len(x))  # as one datum
 
     def _expected_counts(self, flat: Tensor, *, chunk: int) -> tuple[Tensor, Tensor, float]:
         """E-step: Σ_n r_nk x_n (K, D), N_k (K,), and Σ_n log p(x_n)."""
@@ -191,7 +243,7 @@ class BernoulliMixture(Mixture):
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start every component half-way between a random datum and the (smoothed) mean image.
 
-        Returns a name for the record.
+        No datum is taken twice while there are others that differ. Returns a name for the record.
 
         Raises
         ------
@@ -204,7 +256,8 @@ class BernoulliMixture(Mixture):
             )
         flat = placed(x.detach(), self.model.logits).flatten(1)
         generator = torch.Generator().manual_seed(seed)
-        rows = torch.randperm(len(x), generator=generator)[: self.num_components]
+        order = torch.randperm(len(x), generator=generator)
+        rows = order[_different_rows(flat[order.to(x.device)], self.num_components)]
         mean = (flat.sum(0) + 0.5) / (len(x) + 1)
         chosen = flat[rows.to(flat.device)]
         self.model.pixel_logits.copy_(torch.logit((chosen + mean) / 2, eps=1e-4))

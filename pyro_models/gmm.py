@@ -15,7 +15,7 @@ from pyro.infer import TraceEnum_ELBO, TraceGraph_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
-from pyro_models.clusters import start_from_clusters
+from pyro_models.clusters import FLOOR, floor_for, start_from_clusters
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
@@ -41,15 +41,23 @@ class GMMModel(nn.Module):
     started: Tensor
     centre: Tensor
     data_scale: Tensor
+    floor: float | Tensor
 
     def __init__(
-        self, data_shape: tuple[int, ...], num_components: int, covariance: str, floor: float
+        self,
+        data_shape: tuple[int, ...],
+        num_components: int,
+        covariance: str,
+        floor: float | None,
     ) -> None:
         super().__init__()
         dim = math.prod(data_shape)
         self.data_shape = data_shape
         self.covariance = covariance
-        self.floor = floor
+        if floor is None:
+            self.register_buffer("floor", torch.tensor(FLOOR))
+        else:
+            self.floor = floor
         self.dense = covariance in ("tied", "full")
         factor_shape: dict[str, tuple[int, ...]] = {
             "diagonal": (num_components, dim),
@@ -179,7 +187,8 @@ class GMM(Mixture):
         ``"diagonal"``, ``"spherical"``, ``"tied"`` or ``"full"``.
     floor
         ε, added to the diagonal of every covariance, in squared units of the data; scikit-learn's
-        ``reg_covar``.
+        ``reg_covar``. ``None``: 1e-3, or what suits data of another scale than pixels in [0, 1],
+        as :func:`pyro_models.clusters.floor_for` has it at the start.
     guide
         ``"enumerate"``: k is summed out exactly (TraceEnum_ELBO, empty guide). ``"amortised"``: k
         is sampled from a learned q(k | x) (TraceGraph_ELBO with a learned baseline).
@@ -203,7 +212,7 @@ class GMM(Mixture):
         *,
         num_components: int = 10,
         covariance: str = "diagonal",
-        floor: float = 1e-3,
+        floor: float | None = None,
         guide: str = "enumerate",
         hidden: Sequence[int] = (64,),
     ) -> None:
@@ -214,7 +223,7 @@ class GMM(Mixture):
             raise UsageError(
                 f"unknown covariance {covariance!r}: choose from {', '.join(COVARIANCES)}"
             )
-        if not floor > 0:
+        if floor is not None and not 0 < floor < math.inf:
             raise UsageError(f"the covariance floor must be positive; got {floor}")
         if guide not in GUIDES:
             raise UsageError(f"unknown GMM guide {guide!r}: choose from {', '.join(GUIDES)}")
@@ -241,17 +250,25 @@ class GMM(Mixture):
         """Start at a k-means clustering (k-means++ seeding, one run), as scikit-learn's EM does.
 
         Returns a name for the record; see :func:`pyro_models.clusters.start_from_clusters`.
+
+        Raises
+        ------
+        UsageError
+            If there are fewer data than components, or the floor is too small for the data.
         """
+        floor = floor_for(x) if self.floor is None else self.floor
         flat = x.detach().cpu().double().flatten(1)
         start = start_from_clusters(
-            flat, self.num_components, covariance=self.covariance, floor=self.floor, seed=seed
+            flat, self.num_components, covariance=self.covariance, floor=floor, seed=seed
         )
+        if isinstance(self.model.floor, Tensor):
+            self.model.floor.fill_(floor)
         for field in fields(start):
             getattr(self.model, field.name).copy_(getattr(start, field.name))
         self.model.started.fill_(True)
         if isinstance(self.guide, AssignmentGuide):
-            self.guide.centre.copy_(flat.mean(0))
-            self.guide.scale.copy_((flat.var(0, correction=0) + self.floor).sqrt())
+            self.guide.centre.copy_(start.centre)
+            self.guide.scale.copy_((flat.var(0, correction=0) + floor).sqrt())
         return "k-means++"
 
     def elbo(self) -> ELBO:

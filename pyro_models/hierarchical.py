@@ -12,6 +12,7 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.autoencoder import start_outputs
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood, likelihood_named
@@ -205,8 +206,7 @@ class TwoLayerVAE(nn.Module):
     @torch.no_grad()
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start the decoder's outputs at the mean of x; returns a name for the record."""
-        mean = placed(x, self.model.top.zeros).mean(0)
-        self.model.decoder.set_output_bias(mean, self.likelihood.outputs_for)
+        start_outputs(self.model.decoder, self.likelihood, x)
         self.bias_set.fill_(True)
         return "output bias from the mean of the data"
 

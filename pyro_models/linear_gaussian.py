@@ -7,16 +7,18 @@ import math
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_models.device import placed
+from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
+from pyro_models.likelihoods.likelihood import widened
+from pyro_models.moments import directions
 from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
 from pyro_models.standard_normal import StandardNormal
 
-__all__ = ["PPCAModel", "normal_from_precision", "principal_components"]
+__all__ = ["PPCAModel", "no_noise_left", "normal_from_precision", "principal_components"]
 
 
 class PPCAModel(nn.Module):
@@ -90,61 +92,126 @@ class PPCAModel(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return self._posterior(x, mask, W, mu, sigma)
 
+    def exact(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+        """W, μ and σ, then what :meth:`posterior` gives, in float64 where the device has it."""
+        x = x.to(self.W.device)
+        kind = widened(x.new_zeros(())).dtype
+        W, mu, sigma = (t.to(kind) for t in (self.W, self.mu, self.sigma))
+        seen = pixel_mask(mask, self.data_shape, x)
+        return (W, mu, sigma, *self.posterior(x.to(kind), seen, W, mu, sigma))
+
     def _posterior(
         self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         residual = fill_unseen(x, mask).flatten(1) - mu
         eye = torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
+        seen: Tensor | float = 1.0
         if mask is None:
             M = W.T @ W
         else:
             seen = mask.flatten(1).to(W.dtype)
             residual = residual * seen
             M = torch.einsum("bd,di,dj->bij", seen, W, W)
-        chol = torch.linalg.cholesky(M + sigma.square() * eye)
-        mean = torch.cholesky_solve((residual @ W).unsqueeze(-1), chol).squeeze(-1)
-        return mean, chol, residual
+        try:
+            chol = torch.linalg.cholesky(M + sigma.square() * eye)
+        except torch.linalg.LinAlgError:
+            raise UsageError(
+                "the noise of this PPCA is too small beside W, or a parameter is not finite, for "
+                "the posterior of z to be computed: learn it with a larger floor of σ²"
+            ) from None
+
+        def solved(right: Tensor) -> Tensor:
+            return torch.cholesky_solve(right.unsqueeze(-1), chol).squeeze(-1)
+
+        mean = solved(residual @ W)
+        # once more for what is left: M squares W, which loses digits where σ is small beside it
+        left = ((residual - mean @ W.T) * seen) @ W - sigma.square() * mean
+        return mean + solved(left), chol, residual
 
 
-def normal_from_precision(mean: Tensor, chol: Tensor, sigma: Tensor) -> TorchDistribution:
-    """N(mean, σ² M⁻¹), (B, q), from the Cholesky factor of M that :class:`PPCAModel` gives."""
+def normal_from_precision(
+    mean: Tensor, chol: Tensor, sigma: Tensor, *, dtype: torch.dtype
+) -> dist.MultivariateNormal:
+    """N(mean, σ² M⁻¹), (B, q), from the Cholesky factor of M that :class:`PPCAModel` gives.
+
+    Its own Cholesky factor is computed in the float type of these, and only then rounded to
+    ``dtype``.
+    """
     with torch.autocast(mean.device.type, enabled=False):
         tril = chol / sigma
-        return dist.MultivariateNormal(mean, precision_matrix=tril @ tril.mT)
+        normal = dist.MultivariateNormal(mean, precision_matrix=tril @ tril.mT)
+        return dist.MultivariateNormal(mean.to(dtype), scale_tril=normal.scale_tril.to(dtype))
 
 
 def principal_components(
-    x: Tensor, *, latent_dim: int, ddof: int = 0
+    x: Tensor, *, latent_dim: int, ddof: int = 0, floor: float = 0.0
 ) -> tuple[Tensor, Tensor, float]:
     """W, μ and σ² of maximum likelihood in closed form (Tipping & Bishop 1999, eq. 7–8).
 
     W = U_q (Λ_q − σ² I)^½ from the eigenvectors U and eigenvalues λ of the sample covariance
-    S = Σ (x − μ)(x − μ)ᵀ / (N − ddof), and σ² = mean of the D − q smallest λ, at least 1e-12.
+    S = Σ (x − μ)(x − μ)ᵀ / (N − ddof), and σ² = mean of the D − q smallest λ, or the floor if that
+    is larger: then this W maximises the likelihood under that σ².
 
     Parameters
     ----------
     x
-        Data as vectors, (N, D).
+        Data as vectors, (N, D), of any offset and scale.
     latent_dim
         q < D.
     ddof
         0 is maximum likelihood; 1 is the covariance of ``sklearn.decomposition.PCA``.
+    floor
+        Least σ², in squared units of the data.
 
     Returns
     -------
     W, mu, noise
         (D, q), the largest component first, (D,), and σ².
 
+    Raises
+    ------
+    UsageError
+        If nothing is left for the noise, and there is no floor: data that vary in r directions
+        have a σ² > 0 for q < r only.
+
     Examples
     --------
     >>> x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.5], [0.0, -0.5]])
     >>> W, _, noise = principal_components(x, latent_dim=1)
-    >>> float(W.square().sum() + noise), noise  # the eigenvalues of S
+    >>> round(float(W.square().sum() + noise), 12), round(noise, 12)  # the eigenvalues of S
     (0.5, 0.125)
     """
-    mu = x.mean(0)
-    centred = x - mu
-    eigenvalues, vectors = torch.linalg.eigh(centred.T @ centred / (len(x) - ddof))
-    noise = float(eigenvalues[:-latent_dim].mean().clamp_min(1e-12))
-    top = eigenvalues[-latent_dim:].flip(0)
-    return vectors[:, -latent_dim:].flip(1) * (top - noise).clamp_min(0).sqrt(), mu, noise
+    found = directions(x)
+    if not floor and found.rank <= latent_dim:
+        raise UsageError(
+            f"{no_noise_left(len(x), found.rank, latent_dim)}; {_most(found.rank)}, or give floor, "
+            "the least σ², in squared units of the data"
+        )
+    eigenvalues = found.scales.square() / (len(x) - ddof)
+    # the others of the D eigenvalues are 0
+    noise = max(float(eigenvalues[latent_dim:].sum()) / (x.shape[1] - latent_dim), floor)
+    W = x.new_zeros(x.shape[1], latent_dim, dtype=eigenvalues.dtype)
+    top = found.vectors[:, :latent_dim] * (eigenvalues[:latent_dim] - noise).clamp_min(0).sqrt()
+    W[:, : top.shape[1]] = top
+    return W, found.mean, noise
+
+
+def no_noise_left(num_data: int, rank: int, latent_dim: int) -> str:
+    """Why σ² of the maximum likelihood is 0."""
+    if num_data == 1:
+        who = "one datum leaves"
+    elif rank == 0:
+        who = f"{num_data} data that are all the same leave"
+    else:
+        many = "" if rank == 1 else "s"
+        who = f"{num_data} data that vary in {rank} direction{many} only leave"
+    return (
+        f"{who} no noise beside latent_dim = {latent_dim}: σ² goes to 0 and the likelihood has no "
+        "maximum"
+    )
+
+
+def _most(rank: int) -> str:
+    if rank < 2:
+        return "give data that vary in more directions"
+    return f"take latent_dim at most {rank - 1}"

@@ -29,6 +29,7 @@ __all__ = [
     "ConditionsOnPixels",
     "Exact",
     "LatentSite",
+    "MayHaveNoMaximum",
     "Pair",
     "StartsFromData",
     "data_plate",
@@ -119,6 +120,14 @@ class StartsFromData(Pair, Protocol):
 
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start from prepared data (N, \\*data_shape); returns the start's name, for the record."""
+        ...
+
+
+class MayHaveNoMaximum(Pair, Protocol):
+    """A pair whose likelihood is unbounded for some data, so that training has no end there."""
+
+    def no_maximum(self, x: Tensor) -> str:
+        """Why it is for these data, in a line; empty where it has a maximum."""
         ...
 
 

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
-from pyro_models.linear_gaussian import PPCAModel, normal_from_precision, principal_components
+from pyro_models.linear_gaussian import (
+    PPCAModel,
+    no_noise_left,
+    normal_from_precision,
+    principal_components,
+)
+from pyro_models.moments import directions, mean_of, spread_of
 from pyro_models.pair import (
     LatentSite,
     data_plate,
@@ -57,11 +63,9 @@ class ExactGuide(nn.Module):
         """Sample z given x."""
         model = self.model
         with torch.no_grad():
-            W, mu, sigma = model.W, model.mu, model.sigma
-            x = placed(x, W)
-            seen = pixel_mask(mask, model.data_shape, x)
-            mean, chol, _ = model.posterior(x, seen, W, mu, sigma)
-            q_z = normal_from_precision(mean, chol, sigma)
+            x = placed(x, model.W)
+            _, _, sigma, mean, chol, _ = model.exact(x, mask)
+            q_z = normal_from_precision(mean, chol, sigma, dtype=x.dtype)
         with data_plate(x, n, x), torch.autocast(x.device.type, enabled=False):
             pyro.sample("z", q_z)
 
@@ -156,7 +160,13 @@ class PPCA(nn.Module):
 
     @classmethod
     def maximum_likelihood(
-        cls, x: Tensor, *, latent_dim: int, ddof: int = 0, guide: str = "exact"
+        cls,
+        x: Tensor,
+        *,
+        latent_dim: int,
+        ddof: int = 0,
+        guide: str = "exact",
+        floor: float = 0.0,
     ) -> PPCA:
         """The global maximum of the likelihood in closed form (Tipping & Bishop 1999, eq. 7–8).
 
@@ -172,17 +182,23 @@ class PPCA(nn.Module):
             0 is maximum likelihood; 1 is the covariance of ``sklearn.decomposition.PCA``.
         guide
             As for the constructor; its own weights are those of the exact posterior.
+        floor
+            Least σ², in squared units of the data; the maximum is then the one under this bound.
 
         Raises
         ------
         UsageError
-            If there are fewer than ``ddof`` + 2 data, or an option does not fit.
+            If there are fewer than ``ddof`` + 2 data, if these vary in no more than q directions
+            (σ² would be 0 and the likelihood unbounded) and there is no floor, or if an option
+            does not fit.
         """
+        if not 0 <= floor < math.inf:
+            raise UsageError(f"the floor of σ² must be a finite number, at least 0; got {floor}")
         if len(x) <= ddof + 1:
             raise UsageError(f"PPCA in closed form needs at least {ddof + 2} data; got {len(x)}")
         pair = cls(x.shape[1:], latent_dim=latent_dim, guide=guide).to(x.device, x.dtype)
-        flat = x.detach().cpu().double().flatten(1)
-        W, mu, noise = principal_components(flat, latent_dim=latent_dim, ddof=ddof)
+        flat = x.detach().cpu().flatten(1)
+        W, mu, noise = principal_components(flat, latent_dim=latent_dim, ddof=ddof, floor=floor)
         with torch.no_grad():
             pair.model.mu.copy_(mu)
             pair.model.W.copy_(W)
@@ -209,16 +225,31 @@ class PPCA(nn.Module):
 
     @torch.no_grad()
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
-        """Start training at the data's mean and total variance; returns a name for the record."""
+        """Start training at the data's mean and total variance; returns a name for the record.
+
+        A linear guide starts at the exact posterior of that. Data that do not vary have no scale:
+        a millionth of their size stands for it.
+        """
         generator = torch.Generator().manual_seed(seed)
-        flat = placed(x, self.model.W).flatten(1)
-        scale = float(flat.var(0, correction=0).mean().sqrt().clamp_min(1e-6))
-        self.model.mu.copy_(flat.mean(0))
-        W = torch.randn(self.model.W.shape, generator=generator, dtype=torch.float64)
-        self.model.W.copy_(W * 0.1 * scale)
+        mu = mean_of(x).flatten().cpu()
+        scale = float(spread_of(x).square().mean().sqrt()) or 1e-6 * (float(x.abs().max()) or 1.0)
+        W = torch.randn(self.model.W.shape, generator=generator, dtype=torch.float64) * 0.1 * scale
+        self.model.mu.copy_(mu)
+        self.model.W.copy_(W)
         self.model.set_sigma(scale)
         self.model.started.fill_(True)
+        if isinstance(self.guide, LinearGuide):
+            self.guide.set_exact(W, mu, scale**2)
         return "mean and total variance of the data"
+
+    @torch.no_grad()
+    def no_maximum(self, x: Tensor) -> str:
+        """Why the likelihood of these data is unbounded, if it is: they leave σ² nothing."""
+        for count in (4 * (self.latent_dim + 1), len(x)):  # a few data are mostly enough to see
+            rank = directions(x[:count].cpu()).rank
+            if rank > self.latent_dim:
+                return ""
+        return no_noise_left(len(x), rank, self.latent_dim)
 
     def decode(
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
@@ -230,36 +261,29 @@ class PPCA(nn.Module):
         """Trace_ELBO: one sample of z; with the exact guide its log-weights have no variance."""
         return Trace_ELBO(max_plate_nesting=1)
 
-    def _exact(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
-        """W, μ, σ, then the posterior's mean, Cholesky factor and residual; float64 if possible."""
-        x = x.to(self.model.W.device)
-        kind = x.dtype if x.device.type == "mps" else torch.float64
-        W, mu, sigma = (t.to(kind) for t in (self.model.W, self.model.mu, self.model.sigma))
-        seen = pixel_mask(mask, self.data_shape, x)
-        return (W, mu, sigma, *self.model.posterior(x.to(kind), seen, W, mu, sigma))
-
     def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """log p(x_seen) = log N(x; μ, W Wᵀ + σ² I) over seen pixels, (B,), nats, any mask.
 
-        By the matrix inversion lemma, so that only q × q matrices are factorised.
+        Only q × q matrices are factorised, and with r = x − μ the quadratic form is
+        min_z ‖r − W z‖² / σ² + ‖z‖², reached at the posterior's mean: a sum without cancellation,
+        however small σ is.
         """
         x = x.to(self.model.W.device)
-        W, _, sigma, _, chol, residual = self._exact(x, mask)
+        W, _, sigma, mean, chol, residual = self.model.exact(x, mask)
         q = W.shape[1]
         seen = pixel_mask(mask, self.data_shape, x)
         n_seen = residual.shape[1] if seen is None else seen.flatten(1).sum(1, dtype=W.dtype)
-        projected = torch.linalg.solve_triangular(
-            chol, (residual @ W).unsqueeze(-1), upper=False
-        ).squeeze(-1)
-        quadratic = (residual.square().sum(1) - projected.square().sum(1)) / sigma.square()
+        unexplained = residual - mean @ W.T
+        if seen is not None:
+            unexplained = unexplained * seen.flatten(1)
+        quadratic = (unexplained / sigma).square().sum(1) + mean.square().sum(1)
         log_det = (n_seen - q) * 2 * sigma.log() + 2 * chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return (-0.5 * (n_seen * math.log(2 * math.pi) + log_det + quadratic)).to(x.dtype)
 
     def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """p(z | x_seen), a multivariate Normal of batch shape (B,), event shape (q,)."""
-        _, _, sigma, mean, chol, _ = self._exact(x, mask)
-        kind = x.dtype
-        return normal_from_precision(mean.to(kind), chol.to(kind), sigma.to(kind))
+        _, _, sigma, mean, chol, _ = self.model.exact(x, mask)
+        return normal_from_precision(mean, chol, sigma, dtype=x.dtype)
 
     def exact_conditional(self, x: Tensor, mask: Tensor) -> dist.LowRankMultivariateNormal:
         """p(x_unseen | x_seen) as a Normal over all D pixels, batch shape (B,), event shape (D,).
@@ -267,34 +291,38 @@ class PPCA(nn.Module):
         W z + μ + ε under p(z | x_seen): its marginal over the unseen pixels is the exact
         conditional; at a seen pixel it predicts a fresh noisy copy, not what was given.
         """
-        W, mu, sigma, mean, chol, _ = self._exact(x, mask)
+        exact = self._conditional(x, mask)
+        return dist.LowRankMultivariateNormal(
+            exact.loc.to(x.dtype), exact.cov_factor.to(x.dtype), exact.cov_diag.to(x.dtype)
+        )
+
+    def _conditional(self, x: Tensor, mask: Tensor) -> dist.LowRankMultivariateNormal:
+        """The same in float64, where the device has it."""
+        W, mu, sigma, mean, chol, _ = self.model.exact(x, mask)
         # σ² M⁻¹ = C Cᵀ with C = σ chol⁻ᵀ
         eye = torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
         C = sigma * torch.linalg.solve_triangular(chol, eye.expand_as(chol), upper=False).mT
         loc = mean @ W.T + mu
-        noise = sigma.square().expand(loc.shape)
         factor = (W @ C).expand(len(loc), -1, -1)
-        return dist.LowRankMultivariateNormal(
-            loc.to(x.dtype), factor.to(x.dtype), noise.to(x.dtype)
-        )
+        return dist.LowRankMultivariateNormal(loc, factor, sigma.square().expand(loc.shape))
 
     def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
         """E[x | x_seen], (B, \\*data_shape), exactly; seen pixels are as given."""
-        x = x.to(self.model.W.device)
-        mean: Tensor = self.exact_conditional(x, mask).mean
-        return torch.where(self._seen(x, mask), x, mean.unflatten(-1, self.data_shape))
+        mean: Tensor = self._conditional(x, mask).mean
+        return self._with_seen(x, mask, mean)
 
     def conditional_sample(self, x: Tensor, mask: Tensor, *, n: int) -> Tensor:
         """n draws from p(x | x_seen) for each datum, (n, B, \\*data_shape), exactly.
 
         Seen pixels are as given. Draws come from torch's global generator.
         """
-        x = x.to(self.model.W.device)
-        draws: Tensor = self.exact_conditional(x, mask).sample(torch.Size((n,)))
-        return torch.where(self._seen(x, mask), x, draws.unflatten(-1, self.data_shape))
+        draws: Tensor = self._conditional(x, mask).sample(torch.Size((n,)))
+        return self._with_seen(x, mask, draws)
 
-    def _seen(self, x: Tensor, mask: Tensor) -> Tensor:
-        return needed_mask(mask, self.data_shape, x)
+    def _with_seen(self, x: Tensor, mask: Tensor, pixels: Tensor) -> Tensor:
+        x = x.to(self.model.W.device)
+        seen = needed_mask(mask, self.data_shape, x)
+        return torch.where(seen, x, pixels.to(x.dtype).unflatten(-1, self.data_shape))
 
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair."""

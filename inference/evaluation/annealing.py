@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
-from inference.particles import effective_sample_size, log_mean_exp
+from inference.particles import effective_sample_size, log_mean_exp, relative_weights
 from inference.posterior.target import At, Target
 from inference.posterior.transition import transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
+from pyro_models.moments import spread_of
 
 __all__ = ["SCHEDULES", "Annealed", "anneal", "log_ratio", "relative_error", "schedule_of"]
 
@@ -76,8 +77,11 @@ class Annealed:
 
 
 def relative_error(log_weights: Tensor) -> Tensor:
-    """√(Var w / K) / mean w of log-weights (K, B), (B,): the error of the log of the mean."""
-    relative = (log_weights - log_weights.amax(0)).exp()
+    """√(Var w / K) / mean w of log-weights (K, B), (B,): the error of the log of the mean.
+
+    NaN for K = 1, and where every weight is 0.
+    """
+    relative = relative_weights(log_weights)
     return relative.std(0) / relative.mean(0) / math.sqrt(len(relative))
 
 
@@ -247,5 +251,6 @@ def log_ratio(at: At) -> Tensor:
 
 def _scale_of_start(target: Target) -> Tensor:
     """Standard deviations of q, (B, D), from draws that no chain starts at."""
-    scale = target.sample_start(64).std(0)
-    return torch.where(scale > 0, scale, torch.ones_like(scale))
+    drawn = target.sample_start(64)
+    scale = drawn.std(0)
+    return torch.where(spread_of(drawn) > 0, scale, torch.ones_like(scale))

@@ -15,6 +15,7 @@ from inference.chunks import MAX_ELEMENTS, chunk_size, numbers_per_particle
 from inference.particles import checked_count, particles
 from pyro_models import Pair
 from pyro_models.contract import check_pair
+from pyro_models.likelihoods.likelihood import widened
 from pyro_models.observed import Observed, observed
 from pyro_models.pair import Exact
 
@@ -40,7 +41,7 @@ class LogWeights:
     bound_error
         Its standard error by the delta method, sqrt(Var w / K) / mean w; NaN for K = 1.
     effective_sample_size
-        (Σ w)² / Σ w².
+        (Σ w)² / Σ w²; 0 where every weight is 0.
     num_particles
         K.
     """
@@ -104,19 +105,20 @@ def log_weights(
         parts.append(_weigh(pair, data[rows], K, chunk=particle_chunk, guide=own))
         if progress is not None:
             progress(len(data[rows]))
-    first, second, elbo, spread = (torch.cat(p) for p in zip(*parts, strict=True))
+    total, elbo, inverse, spread = (torch.cat(p) for p in zip(*parts, strict=True))
+    total, elbo = total.to(data.x.dtype), elbo.to(data.x.dtype)
     if not probe.latents:
         zero = torch.zeros_like(elbo)
         size_k = torch.full_like(elbo, float(num_particles))
         return LogWeights(elbo, zero, elbo, zero, size_k, num_particles)
-    relative = ((second - 2 * first).exp() * K - 1).clamp_min(0)  # Var w / (mean w)²
+    relative = (inverse * K - 1).clamp_min(0)  # Var w / (mean w)²; NaN where every weight is 0
     unknown = torch.full_like(elbo, math.nan)
     return LogWeights(
         elbo=elbo,
-        elbo_error=(spread / (K - 1)).sqrt() if K > 1 else unknown,
-        bound=first - math.log(K),
-        bound_error=(relative / (K - 1)).sqrt() if K > 1 else unknown,
-        effective_sample_size=(2 * first - second).exp(),
+        elbo_error=(spread / (K - 1)).sqrt().to(data.x.dtype) if K > 1 else unknown,
+        bound=total - math.log(K),
+        bound_error=(relative / (K - 1)).sqrt().to(data.x.dtype) if K > 1 else unknown,
+        effective_sample_size=(1 / inverse).nan_to_num(nan=0.0).clamp_max(K).to(data.x.dtype),
         num_particles=num_particles,
     )
 
@@ -129,22 +131,25 @@ def _weigh(
     chunk: int,
     guide: Callable[..., Any] | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """log Σ w, log Σ w², and mean and variance of log w, of some data, each (B,)."""
-    first = data.x.new_full((len(data),), -math.inf)
+    """log Σ w, mean of log w, Σ w² / (Σ w)², and variance of log w, of some data, each (B,)."""
+    first = widened(data.x.new_full((len(data),), -math.inf))
     second, total, squares = first.clone(), torch.zeros_like(first), torch.zeros_like(first)
-    near: Tensor | float = 0.0  # about the mean: squares far from it would cancel in float32
+    near = torch.zeros_like(first)  # about the mean: squares far from it would cancel
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
         with pyro.validation_enabled(False):  # all data and one particle were checked before
             drawn = particles(pair, guide, data.x, num_particles=count, y=data.y, mask=data.mask)
-            log_w = drawn.log_weight
+        log_w = widened(drawn.log_weight)
+        if i == 0:
+            near = log_w.mean(0).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        log_w = log_w - near
         first = torch.logaddexp(first, log_w.logsumexp(0))
         second = torch.logaddexp(second, (2 * log_w).logsumexp(0))
-        near = log_w.mean(0) if i == 0 else near
-        total = total + (log_w - near).sum(0)
-        squares = squares + (log_w - near).square().sum(0)
+        total = total + log_w.sum(0)
+        squares = squares + log_w.square().sum(0)
     shift = total / num_particles
-    return first, second, near + shift, (squares / num_particles - shift.square()).clamp_min(0)
+    spread = (squares / num_particles - shift.square()).clamp_min(0)
+    return near + first, near + shift, (second - 2 * first).exp(), spread
 
 
 def _for_rows(guide: Callable[..., Any] | None, rows: slice) -> Callable[..., Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,11 +68,15 @@ def weighed_with_moments(
     """
     chunk = chunk_size(pair, each=len(x), max_elements=max_elements)
     log_w, sums = [], []
+    near: Tensor | None = None  # of the means: squares far from it would cancel
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
         drawn = draw(pair.model, pair.guide, x, num_particles=count, y=y)
         log_w.append(drawn.log_weight)
-        sums.append(_sums(drawn))
+        of_chunk = _means(drawn)
+        near = of_chunk[0] if near is None else near
+        sums.append(_sums(drawn, of_chunk - near))
+    assert near is not None
     kls = [s.kl for s in sums if s.kl is not None]
     mean = torch.stack([s.mean for s in sums]).sum(0) / num_particles
     square = torch.stack([s.square for s in sums]).sum(0) / num_particles
@@ -79,7 +84,7 @@ def weighed_with_moments(
     # what the latents above move the mean of those below: 0 where one site is all there is
     moved = (square - mean.square()).clamp_min(0) / max(1, num_particles - 1)
     return torch.cat(log_w), LatentMoments(
-        mean=mean,
+        mean=near + mean,
         noise=moved,
         variance=variance + moved * num_particles,
         kl=torch.stack(kls).sum(0) / num_particles if len(kls) == len(sums) else None,
@@ -88,7 +93,10 @@ def weighed_with_moments(
 
 @dataclass(frozen=True)
 class _Sums:
-    """Over particles, (B, d): of mean, squared mean and variance given the sites above, and KL."""
+    """Over particles, (B, d): of mean, squared mean and variance given the sites above, and KL.
+
+    Means are relative to a fixed point.
+    """
 
     mean: Tensor
     square: Tensor
@@ -96,7 +104,7 @@ class _Sums:
     kl: Tensor | None
 
 
-def _sums(drawn: Particles) -> _Sums:
+def _continuous(drawn: Particles) -> dict[str, Any]:
     sites = {
         name: site
         for name, site in drawn.guide_sites.items()
@@ -106,7 +114,17 @@ def _sums(drawn: Particles) -> _Sums:
         raise UsageError(
             "there is no continuous latent that the guide samples: nothing to diagnose"
         )
-    means = torch.cat([s["fn"].mean.double().flatten(2) for s in sites.values()], -1)
+    return sites
+
+
+def _means(drawn: Particles) -> Tensor:
+    """E[z | sites above], (K or 1, B, d)."""
+    means = [s["fn"].mean.double().flatten(2) for s in _continuous(drawn).values()]
+    return torch.cat(means, -1)
+
+
+def _sums(drawn: Particles, means: Tensor) -> _Sums:
+    sites = _continuous(drawn)
     variances = torch.cat([s["fn"].variance.double().flatten(2) for s in sites.values()], -1)
     kls = [_kl_by_dimension(drawn, name) for name in sites]
     known = [kl for kl in kls if kl is not None]

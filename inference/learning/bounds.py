@@ -87,6 +87,7 @@ def renyi(p: Particles, *, alpha: float = 0.5, beta: Weight = 1.0) -> Tensor:
     else:  # log-mean-exp of numbers near 0, which would cancel; the largest is made 0
         held = p.log_weight.detach()
         top = held.amax(0) if alpha < 1 else held.amin(0)
+        top = top.masked_fill(top == -math.inf, 0.0)
         below = (1 - alpha) * (p.log_weight - top)
         bound = top + below.expm1().mean(0).log1p() / (1 - alpha)
     return _tempered(p, bound, beta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -36,7 +37,7 @@ from inference.undisturbed import (
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills, module_of
 from pyro_models.data import Split
-from pyro_models.pair import Classifies, StartsFromData
+from pyro_models.pair import Classifies, MayHaveNoMaximum, StartsFromData
 
 __all__ = ["Training"]
 
@@ -164,8 +165,16 @@ class Training:
         if fulfills(pair, StartsFromData) and not pair.started:
             x, _ = self._training_data()
             self.start = pair.start_from(x, seed=self.settings.seed)
+            # pixels that are drawn anew in every epoch are noise enough
+            if self._fixed is not None and fulfills(pair, MayHaveNoMaximum):
+                self._warn_of(pair.no_maximum(x))
         if not finite_parameters(self.pair):
             raise NonFiniteError("the pair has a parameter that is NaN or infinite before training")
+
+    @staticmethod
+    def _warn_of(no_maximum: str) -> None:
+        if no_maximum:
+            warnings.warn(f"{no_maximum}: the bound rises as long as it is trained", stacklevel=4)
 
     def try_a_step(self) -> None:
         """Refuse, before anything is written, an objective or a record the pair cannot have."""

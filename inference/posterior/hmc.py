@@ -16,6 +16,8 @@ from inference.posterior.transition import Transition, transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
 from pyro_models.device import placed
+from pyro_models.likelihoods.likelihood import widened
+from pyro_models.moments import spread_of
 
 __all__ = ["Draws", "DualAveraging", "hmc", "learned_scale", "r_hat"]
 
@@ -109,14 +111,18 @@ def r_hat(z: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (\\*shape); NaN for fewer than four draws.
+        (\\*shape), float64; NaN for fewer than four draws, and where nothing varies but rounding.
     """
     half = len(z) // 2
     if half < 2:
         return torch.full_like(z[0, 0], math.nan)
     halves = torch.cat([z[:half], z[-half:]], 1)
+    width = halves.amax((0, 1)) - halves.amin((0, 1))
+    still = width <= 4 * torch.finfo(z.dtype).eps * halves.abs().amax((0, 1))
+    halves = widened(halves)
     within, between = halves.var(0).mean(0), halves.mean(0).var(0)
-    return ((within * (half - 1) / half + between) / within).sqrt()
+    found = ((within * (half - 1) / half + between) / within).sqrt()
+    return found.masked_fill(still, math.nan)
 
 
 def hmc(
@@ -218,7 +224,7 @@ def learned_scale(seen: Tensor, before: Tensor) -> Tensor:
     variance = seen.var(0)
     pooled = variance.log().mean(-1, keepdim=True).exp()
     learned = ((n * variance + 5 * pooled) / (n + 5)).sqrt()
-    usable = learned.isfinite() & (learned > 0)
+    usable = learned.isfinite() & (spread_of(seen) > 0)
     return torch.where(usable.all(-1, keepdim=True), learned, before)
 
 

@@ -50,6 +50,9 @@ class Record:
 class SeparateFits:
     """The images of one chunk that have not stopped yet."""
 
+    mean: Tensor  # of the window's bounds so far, and the squares of their deviations from it
+    squares: Tensor
+
     def __init__(
         self,
         given: Given,
@@ -109,11 +112,10 @@ class SeparateFits:
             for name, parameter in parameters.items():
                 self.total[name] += parameter
         self.seen += 1
-        if self.seen == 1:
-            self.first = bound.double()
-        value = bound.double() - self.first
-        self.sum += value
-        self.squares += value.square()
+        # Welford (1962): squares of deviations, which lose nothing to a bound far from 0
+        deviation = bound.double() - self.mean
+        self.mean = self.mean + deviation / self.seen
+        self.squares = self.squares + deviation * (bound.double() - self.mean)
         return finite
 
     @torch.no_grad()
@@ -128,13 +130,11 @@ class SeparateFits:
         self.seen = 0
         self.total = {name: torch.zeros_like(p) for name, p in self.guide.named_parameters()}
         zeros = torch.zeros(len(self.given), dtype=torch.float64, device=self.given.x.device)
-        self.first, self.sum, self.squares = zeros, zeros.clone(), zeros.clone()
+        self.mean, self.squares = zeros, zeros.clone()
 
     def _window(self) -> tuple[Tensor, Tensor]:
-        """Mean of the window's bounds, and its standard error; sums are relative to the first."""
-        mean = self.sum / self.seen
-        variance = (self.squares / self.seen - mean.square()).clamp_min(0)
-        return self.first + mean, (variance / (self.seen - 1)).sqrt()
+        """Mean of the window's bounds, and its standard error."""
+        return self.mean, (self.squares / self.seen / (self.seen - 1)).sqrt()
 
     def _leave(self, who: Tensor, reason: str, steps: int) -> None:
         """Images stop: their parameters are kept, and the batch is made smaller."""
@@ -149,9 +149,7 @@ class SeparateFits:
             {name: values[stay] for name, values in table.items()}
             for table in (self.kept, self.total)
         )
-        self.first, self.sum, self.squares = (
-            values[stay] for values in (self.first, self.sum, self.squares)
-        )
+        self.mean, self.squares = self.mean[stay], self.squares[stay]
         if len(stay):
             self.bound = self._new_bound()
             self.optimiser = self.settings.optimiser(self.guide)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import pyro.distributions as dist
@@ -58,6 +59,7 @@ class Gaussian(Likelihood):
         self.scale = scale
         self.floor = floor
         self.num_parameters = 2 if scale == "decoder" else 1
+        self._start = torch.tensor(_START, dtype=torch.float64)  # s where the decoder gives it
         if scale == "global":
             self.raw_scale = nn.Parameter(torch.tensor(_START))
         elif scale == "pixel":
@@ -72,9 +74,42 @@ class Gaussian(Likelihood):
             sigma = torch.as_tensor(self.scale, dtype=loc.dtype, device=loc.device)
         return dist.Normal(loc, sigma.expand(loc.shape))
 
+    @torch.no_grad()
+    def start_at(self, spread: Tensor) -> None:
+        """Start a learned σ at the spread of the data: of all, or each pixel at its own.
+
+        Where the decoder gives it, each channel of an image starts at one σ. Says so where the
+        floor is above the spread of the data: such a model cannot learn anything of them.
+        """
+        if not isinstance(self.scale, str) or not bool((spread > 0).any()):
+            return
+        overall = spread.square().mean().sqrt()
+        if float(overall) < self.floor:
+            warnings.warn(
+                f"the floor of the Gaussian scale, {self.floor:g}, is above the spread of the "
+                f"data, {float(overall):.3g}: give a smaller floor, in units of the data",
+                stacklevel=4,
+            )
+        if self.scale == "pixel":
+            self.raw_scale.copy_(self._raw(spread, overall))
+        elif self.scale == "global":
+            self.raw_scale.copy_(self._raw(overall, overall))
+        else:
+            if len(self.data_shape) == 3:
+                spread = spread.square().mean((-2, -1), keepdim=True).sqrt()
+            self._start = self._raw(spread, overall)
+
+    def _raw(self, sigma: Tensor, overall: Tensor) -> Tensor:
+        """s with floor + softplus(s) = σ, where that is well above the floor."""
+        least = 0.01 * (self.floor or overall)
+        above = (sigma - self.floor).clamp_min(least)
+        # log(expm1(a)), written so that neither a tiny nor a large a overflows
+        return above + torch.log(-torch.expm1(-above))
+
     def outputs_for(self, mean: Tensor) -> Tensor:
-        """The mean image, and σ = 0.3 + floor where the decoder gives it."""
-        return torch.stack([mean, torch.full_like(mean, _START)][: self.num_parameters])
+        """The mean image, and the σ to start with, 0.3 + floor, where the decoder gives it."""
+        start = self._start.to(mean).expand_as(mean)
+        return torch.stack([mean, start][: self.num_parameters])
 
     def config(self) -> dict[str, Any]:
         """Scale and floor."""

@@ -73,6 +73,12 @@ class Likelihood(nn.Module):
         """Decoder outputs (num_parameters, \\*data_shape) that make ``mean`` the mean image."""
         raise NotImplementedError
 
+    def start_at(self, spread: Tensor) -> None:
+        """Start a scale that is learned at the data's spread, (\\*data_shape); most have none.
+
+        ``outputs_for`` follows it.
+        """
+
     def check(self, x: Tensor, mask: Tensor | None = None) -> None:
         """Refuse data that this likelihood cannot have.
 

@@ -1,5 +1,6 @@
 """Learning as its user sees it: bounds rise, seeds hold, nothing else moves."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pyro
@@ -380,7 +381,9 @@ def test_few_data_and_larger_batches_train(size, few):
     data = replace(few, splits=splits)
     for make in (vae, lambda: ppca("linear"), lambda: GMM(SHAPE, num_components=1)):
         pair = make()
-        history = train(pair, data, batch_size=500).history
+        unbounded = isinstance(pair, PPCA)  # in two dimensions, of at most three data
+        with pytest.warns(match="no maximum") if unbounded else nullcontext():
+            history = train(pair, data, batch_size=500).history
         assert len(history.epochs) == 3
         assert all(torch.isfinite(p).all() for p in pair.parameters())
 
