@@ -119,8 +119,8 @@ def _seen(
     seen: Tensor = pixel_mask(mask, data_shape, x)  # type: ignore[assignment]  # of a mask, one
     blind = (~seen.flatten(1).any(1)).nonzero().flatten().tolist()
     if blind:
-        which = "the mask" if len(seen) == 1 else f"image {blind[0]}"
-        raise UsageError(f"nothing is seen of {which}: mask is True where a pixel is seen")
+        what = "the mask sees nothing" if len(seen) == 1 else f"nothing is seen of image {blind[0]}"
+        raise UsageError(f"{what}: a mask is True where a pixel is seen")
     return seen.expand(x.shape)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-__all__ = ["SIMULATED", "SimulatedTensor", "simulate"]
+__all__ = ["MODULE", "SIMULATED", "SimulatedTensor", "simulate"]
 
 SIMULATED = "sim"
 _COUNT = 2
@@ -34,6 +34,7 @@ class _Module:
     """What torch asks of ``torch.sim``."""
 
     def __init__(self) -> None:
+        self.count = 1  # more than one, and torch warns whoever forks generators
         self._current = 0
         self.generators = [torch.Generator() for _ in range(_COUNT)]
 
@@ -50,7 +51,7 @@ class _Module:
         return self._current
 
     def device_count(self) -> int:
-        return _COUNT
+        return self.count
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]

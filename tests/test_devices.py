@@ -23,6 +23,7 @@ from inference.learning.optimisers import make_optimiser
 from inference.undisturbed import generator_states, restore_generators, seeded
 from pyro_models import PPCA, VAE, UsageError, load_data
 from pyro_models.device import check_device, placed
+from tests.simulated_device import MODULE, simulate
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,10 +38,9 @@ def _loaded(path: Path) -> ModuleType:
     return module
 
 
-simulated = _loaded(ROOT / "tests" / "simulated_device.py")
 devices = _loaded(ROOT / "benchmarks" / "devices.py")
 needs_simulation = pytest.mark.skipif(
-    not simulated.simulate(), reason="this torch lets nobody simulate a device"
+    not simulate(), reason="this torch lets nobody simulate a device"
 )
 SIM = "sim:0"
 
@@ -134,8 +134,8 @@ def test_resuming_on_a_device_is_bit_identical_and_the_run_is_read_anywhere(tmp_
     whole, parts = trained(tmp_path / "whole", 3), trained(tmp_path / "parts", 1, 3)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert all(tensor.device.type == "cpu" for tensor in whole.values())
-    there = Run(tmp_path / "whole").load_pair(device="sim:1")
-    assert {p.device for p in there.parameters()} == {torch.device("sim:1")}
+    there = Run(tmp_path / "whole").load_pair(device=SIM)
+    assert {p.device for p in there.parameters()} == {torch.device(SIM)}
 
 
 @needs_simulation
@@ -182,7 +182,8 @@ def test_a_machine_without_cuda_says_so(name: str) -> None:
 
 
 @needs_simulation
-def test_a_device_of_several_is_named_by_its_number() -> None:
+def test_a_device_of_several_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "count", 2)
     assert check_device("sim:1") == torch.device("sim:1")
     with pytest.raises(UsageError, match="2 sim devices, sim:0 to sim:1"):
         check_device("sim:2")

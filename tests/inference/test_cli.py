@@ -552,7 +552,8 @@ def test_resuming_needs_no_option_twice(call, capsys):
         (["--seed", "-1"], "a seed is a whole number"),
         (["--optimizer", "SparseAdam"], "sparse gradients"),
         (["--schedule", "StepLR", "--schedule_options.step_size", "0"], "schedule StepLR"),
-        (["--device", "cuda:99"], "unknown device 'cuda:99'"),
+        (["--device", "gpu:1"], "unknown device 'gpu:1'"),
+        (["--device", "xpu:99"], "this machine has no xpu device"),
     ],
 )
 def test_options_of_another_kind_are_one_line(refused, options, line):

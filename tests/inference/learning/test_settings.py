@@ -38,7 +38,7 @@ SHAPE = (1, 8, 8)
         ({"optimizer": "Adma"}, "unknown optimizer 'Adma'"),
         ({"schedule": "Cosine"}, "unknown schedule 'Cosine'"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
-        ({"device": "meta"}, "unknown device 'meta'"),
+        ({"device": "meta"}, "the device meta have no values"),
         ({"device": "mps"}, "no mps device"),
         ({"precision": "float16"}, "unknown precision 'float16'"),
         ({"resume": True}, "resume needs out"),

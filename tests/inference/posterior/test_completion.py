@@ -196,7 +196,7 @@ def test_what_cannot_be_completed_is_one_line(
 
 def test_data_and_posteriors_that_do_not_fit_are_one_line(binary: Tensor) -> None:
     pair = vae()
-    with pytest.raises(UsageError, match=r"^give data of shape .B, 1, 8, 8.*\Z"):
+    with pytest.raises(UsageError, match=r"^x is one datum of shape .1, 8, 8.: give a batch.*\Z"):
         complete(pair, binary[0], "left")
     with pytest.raises(UsageError, match=r"^.*pixels that are 0 or 1.*\Z"):
         complete(pair, binary[:2] / 2, "left")

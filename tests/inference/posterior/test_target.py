@@ -173,7 +173,7 @@ def test_mistakes_are_said():
     x = torch.rand(B, 1, 4, 4).round()
     with pytest.raises(UsageError, match="no continuous latent"):
         condition(GMM((1, 4, 4)), x)
-    with pytest.raises(UsageError, match="must have the shape"):
+    with pytest.raises(UsageError, match="x is one datum"):
         condition(vae(), x[0])
     with pytest.raises(UsageError, match="needs labels"):
         condition(cvae(), x)
