@@ -32,7 +32,9 @@ class Gaussian(Likelihood):
         Shape of one datum.
     scale
         ``"global"``: one learned σ. ``"pixel"``: one learned σ_d per pixel. ``"decoder"``: σ_d(z)
-        from the decoder. A number: that σ, fixed.
+        from the decoder. A number: that σ, fixed. What is learned starts at 0.3 + floor, which
+        suits pixels, or at the spread of the data in a pair that starts from data (``output_bias``
+        ``"data"``), which suits data of any scale.
     floor
         Smallest σ, in units of the data; learned scales only.
     """
