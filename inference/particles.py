@@ -33,6 +33,7 @@ from inference.sites import (
 )
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
+from pyro_models.device import placed
 
 __all__ = [
     "Particles",
@@ -233,6 +234,9 @@ def particles(
             f"{tuple(x.shape)}, whose first dimension is the number of data"
         )
     model, guide = _model_and_guide(pair_or_model, guide)
+    if fulfills(pair_or_model, Pair):
+        like = next(iter(pair_or_model.parameters()))
+        x, y, mask = placed(x, like), placed(y, like), placed(mask, like)
     return draw(
         model,
         guide,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ __all__ = [
     "evaluating",
     "generator_states",
     "restore_generators",
+    "same_generators",
     "seeded",
     "stream",
     "undisturbed",
@@ -38,7 +39,8 @@ def generator_states(device: torch.device) -> dict[str, Any]:
     """States of the global generators that sampling on ``device`` uses."""
     states = {"cpu": torch.get_rng_state()}
     if device.type != "cpu":
-        states[device.type] = torch.get_device_module(device).get_rng_state()
+        with _current(device) as module:
+            states[device.type] = module.get_rng_state()
     return states
 
 
@@ -46,20 +48,38 @@ def restore_generators(states: dict[str, Any], device: torch.device) -> None:
     """Put back what :func:`generator_states` returned."""
     torch.set_rng_state(states["cpu"])
     if device.type != "cpu" and device.type in states:
-        torch.get_device_module(device).set_rng_state(states[device.type])
+        with _current(device) as module:
+            module.set_rng_state(states[device.type])
+
+
+@contextmanager
+def same_generators(device: torch.device) -> Iterator[None]:
+    """Put the states of the global generators that ``device`` uses back afterwards."""
+    states = generator_states(device)
+    try:
+        yield
+    finally:
+        restore_generators(states, device)
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the global generators that ``device`` uses, and put their states back afterwards."""
-    states = generator_states(device)
-    try:
+    with same_generators(device):
         torch.default_generator.manual_seed(seed)
         if device.type != "cpu":
-            torch.get_device_module(device).manual_seed(seed)
+            with _current(device) as module:
+                module.manual_seed(seed)
         yield
-    finally:
-        restore_generators(states, device)
+
+
+@contextmanager
+def _current(device: torch.device) -> Iterator[Any]:
+    """The module of the device's kind; inside, what it does is done on this one of several."""
+    module = torch.get_device_module(device)
+    several = device.index is not None and hasattr(module, "device")
+    with module.device(device) if several else nullcontext():
+        yield module
 
 
 @contextmanager

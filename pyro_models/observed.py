@@ -63,6 +63,7 @@ def observed(
     *,
     mask: Mask | None = None,
     y: Tensor | np.ndarray | int | None = None,
+    fraction: float = 0.5,
     seed: int = 0,
 ) -> Observed:
     """Check data against a pair and put them where it is.
@@ -78,13 +79,14 @@ def observed(
         shape that :func:`pyro_models.pair.pixel_mask` takes. All is seen unless given.
     y
         Labels (B,), or one for all; −1 where missing, for pairs that take missing labels.
-    seed
-        Seed of the mask ``"random"``.
+    fraction, seed
+        Fraction of the pixels that the mask ``"random"`` sees of each datum, and its seed.
 
     Raises
     ------
     UsageError
-        If shapes do not fit, there are no data, or a seen pixel is not what the likelihood is of.
+        If shapes do not fit, there are no data, nothing is seen of a datum, or a seen pixel is not
+        what the likelihood is of.
 
     Examples
     --------
@@ -100,12 +102,23 @@ def observed(
     values = placed(values.detach(), like)
     seen = None
     if mask is not None:
-        if not isinstance(mask, Tensor):
-            mask = seen_pixels(mask, pair.data_shape, num_data=len(values), seed=seed)
-        full = pixel_mask(mask, pair.data_shape, values)
-        seen = None if full is None else full.expand(values.shape)
+        seen = _seen(mask, pair.data_shape, values, fraction=fraction, seed=seed)
     pair.likelihood.check(values, seen)
     return Observed(fill_unseen(values, seen), seen, labels_for(y, len(values), values.device))
+
+
+def _seen(
+    mask: Mask, data_shape: tuple[int, ...], x: Tensor, *, fraction: float, seed: int
+) -> Tensor:
+    """A mask by name, of a file or as an array: (B, \\*data_shape), where x is."""
+    if not isinstance(mask, Tensor):
+        mask = seen_pixels(mask, data_shape, num_data=len(x), fraction=fraction, seed=seed)
+    seen: Tensor = pixel_mask(mask, data_shape, x)  # type: ignore[assignment]  # of a mask, one
+    blind = (~seen.flatten(1).any(1)).nonzero().flatten().tolist()
+    if blind:
+        which = "the mask" if len(seen) == 1 else f"image {blind[0]}"
+        raise UsageError(f"nothing is seen of {which}: mask is True where a pixel is seen")
+    return seen.expand(x.shape)
 
 
 def _tensor(x: Any) -> Tensor:

@@ -39,6 +39,7 @@ def complete(
     out: str = "completed.png",
     table: str | None = None,
     force: bool = False,
+    device: str = "cpu",
     progress: bool = True,
 ) -> Comparison:
     """Complete half-seen images: a picture of them, and a table of how well it went.
@@ -62,6 +63,7 @@ def complete(
         out: Figure (.png, .pdf, .svg), or .npz with the arrays mean, samples, x and mask.
         table: Markdown or CSV file (.md, .csv) for the table.
         force: Replace these files.
+        device: Where to compute: cpu, cuda, cuda:1 or mps.
         progress: Show progress bars.
     """
     target = free_path(out, force=force)
@@ -78,7 +80,7 @@ def complete(
         raise UsageError(
             f"unknown mask {mask!r}: choose from {', '.join(MASKS)}, or name a .npy file"
         )
-    pair, images, _ = open_run(run, data)
+    pair, images, _ = open_run(run, data, device=device)
     check_pair_fits_data(pair, images, splits=[split], seed=seed)
     prepared = images.prepared(split, seed=seed, limit=limit)
     completed = complete_data(

@@ -15,7 +15,12 @@ __all__ = ["features"]
 
 
 def features(
-    run: str, data: str | None = None, seed: int = 0, out: str = "latents.npz", force: bool = False
+    run: str,
+    data: str | None = None,
+    seed: int = 0,
+    out: str = "latents.npz",
+    device: str = "cpu",
+    force: bool = False,
 ) -> None:
     """Write the latent means of a run's data as vectors that another model can be trained on.
 
@@ -24,12 +29,13 @@ def features(
         data: Other data than it was trained on.
         seed: Of the pixel preparation.
         out: File, .npz, with the splits and labels of the data.
+        device: Where to compute: cpu, cuda, cuda:1 or mps.
         force: Replace a file that is there.
     """
     path = free_path(out, force=force)
     if path is None or path.suffix != ".npz":
         raise UsageError(f"out must end in .npz; got {out}")
-    pair, images, _ = open_run(run, data)
+    pair, images, _ = open_run(run, data, device=device)
     latents = latents_as_data(pair, images, seed=seed)
     arrays: dict[str, Any] = {}
     for name, split in latents.splits.items():

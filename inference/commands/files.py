@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from inference.learning import Run
 from inference.learning.files import write_atomically
 from pyro_models import ImageData, Pair, UsageError, load_data
+from pyro_models.device import check_device
 
 __all__ = [
     "check_writable",
@@ -22,11 +23,14 @@ __all__ = [
 ]
 
 
-def open_run(run: str, data: str | None = None) -> tuple[Pair, ImageData, dict[str, Any]]:
-    """The pair of a run and the data it was trained on, prepared in the same way."""
+def open_run(
+    run: str, data: str | None = None, *, device: str = "cpu"
+) -> tuple[Pair, ImageData, dict[str, Any]]:
+    """The pair of a run, on a device, and the data it was trained on, prepared in the same way."""
+    where = check_device(device)
     folder = Run(run)
     record = folder.describe()
-    pair = folder.load_pair()
+    pair = folder.load_pair(device=where)
     used = record["data"]
     images = load_data(data or used["name"], all_training="validation" not in used["splits"])
     if used.get("labels_kept") and data is None:

@@ -36,6 +36,7 @@ def guides(
     seed: int = 0,
     out: str | None = None,
     force: bool = False,
+    device: str = "cpu",
     progress: bool = True,
 ) -> GuideComparison:
     """Compare guides of a trained pair: bounds, gaps to log p(x), k-hat, cost, paired differences.
@@ -59,6 +60,7 @@ def guides(
         seed: Of preparation and all draws.
         out: Folder for guides.csv, guides.md and guides.png.
         force: Replace those files.
+        device: Where to compute: cpu, cuda, cuda:1 or mps.
         progress: Show progress bars.
     """
     names = ("guides.csv", "guides.md", "guides.png")
@@ -66,7 +68,7 @@ def guides(
     check_limit(limit)
     for name in (*guides, *([] if start is None else [start])):
         guide_family(name)
-    pair, images, _ = open_run(run, data)
+    pair, images, _ = open_run(run, data, device=device)
     prepared = judged_split(pair, images, split=split, limit=limit, seed=seed)
     needs_labels = pair.num_classes is not None and not fulfills(pair, Classifies)
     seen = None

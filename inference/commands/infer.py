@@ -40,6 +40,7 @@ def infer(
     mask: str | None = None,
     fraction: float = 0.5,
     force: bool = False,
+    device: str = "cpu",
     progress: bool = True,
 ) -> Posterior:
     """Infer the latents of images by a guide of their own; print bounds, and why each fit stopped.
@@ -63,6 +64,7 @@ def infer(
             everything unless given.
         fraction: Part of the pixels that the mask random sees.
         force: Replace those files.
+        device: Where to compute: cpu, cuda, cuda:1 or mps.
         progress: Show a progress bar.
     """
     check_seed(seed)
@@ -73,7 +75,7 @@ def infer(
     picture = free_figure_path(figure, option="figure", force=force)
     if picture is not None and mask is not None:
         raise UsageError("the figure is of whole images; pyro-models complete draws half-seen ones")
-    pair, images, _ = open_run(run, data)
+    pair, images, _ = open_run(run, data, device=device)
     check_pair_fits_data(pair, images, splits=[split], seed=seed)
     prepared = images.prepared(split, seed=seed, limit=limit)
     posterior = infer_posterior(

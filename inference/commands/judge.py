@@ -15,6 +15,7 @@ from inference.evaluation import evaluate as evaluate_pair
 from inference.learning import Run
 from inference.learning.files import write_atomically
 from pyro_models.contract import fulfills
+from pyro_models.device import check_device
 from pyro_models.pair import Classifies
 
 __all__ = ["compare", "diagnose", "evaluate"]
@@ -30,6 +31,7 @@ def evaluate(
     seed: int = 0,
     out: str | None = None,
     force: bool = False,
+    device: str = "cpu",
     progress: bool = True,
 ) -> Evaluation:
     """Score a trained pair: bounds, exact evidence where it exists, errors, accuracy.
@@ -44,10 +46,11 @@ def evaluate(
         seed: Of preparation and particles.
         out: JSON file for the scores.
         force: Replace that file.
+        device: Where to compute: cpu, cuda, cuda:1 or mps.
         progress: Show a progress bar.
     """
     target = free_path(out, force=force)
-    pair, images, _ = open_run(run, data)
+    pair, images, _ = open_run(run, data, device=device)
     result = evaluate_pair(
         pair,
         images,
@@ -75,6 +78,7 @@ def diagnose(
     out: str | None = None,
     figure: str | None = None,
     force: bool = False,
+    device: str = "cpu",
     progress: bool = True,
 ) -> Diagnostics:
     """Diagnose a trained guide: effective sample size, Pareto k-hat, active units, KL by dimension.
@@ -89,11 +93,12 @@ def diagnose(
         out: JSON file for the figures, those of every datum among them.
         figure: PNG, PDF or SVG file for KL and variances of each latent dimension.
         force: Replace those files.
+        device: Where to compute: cpu, cuda, cuda:1 or mps.
         progress: Show a progress bar.
     """
     target = free_path(out, force=force)
     picture = free_figure_path(figure, option="figure", force=force)
-    pair, images, _ = open_run(run, data)
+    pair, images, _ = open_run(run, data, device=device)
     result = diagnose_pair(
         pair,
         images,
@@ -121,9 +126,9 @@ def _page(table: Comparison) -> str:
 
 
 def _evaluate(
-    run: str, data: str | None, *, with_labels: bool, bar: bool, **options: Any
+    run: str, data: str | None, *, with_labels: bool, device: str, bar: bool, **options: Any
 ) -> Evaluation:
-    pair, images, _ = open_run(run, data)
+    pair, images, _ = open_run(run, data, device=device)
     options["with_labels"] = with_labels and fulfills(pair, Classifies)
     return evaluate_pair(pair, images, progress=bar, **options)
 
@@ -144,6 +149,7 @@ def compare(
     seed: int = 0,
     out: str | None = None,
     force: bool = False,
+    device: str = "cpu",
     progress: bool = True,
 ) -> Comparison:
     """Score several runs and put into one column only what may be compared.
@@ -159,10 +165,12 @@ def compare(
         seed: Of preparation and particles.
         out: Folder for comparison.csv, comparison.md and comparison.html.
         force: Replace those files.
+        device: Where to compute: cpu, cuda, cuda:1 or mps.
         progress: Show progress bars.
     """
     names = ("comparison.csv", "comparison.md", "comparison.html")
     targets = [free_path(f"{out}/{name}", force=force) for name in names] if out else []
+    check_device(device)
     for run in runs:  # before any is judged for long
         Run(run).load_pair()
     rows = [
@@ -175,6 +183,7 @@ def compare(
             with_labels=with_labels,
             name=name,
             seed=seed,
+            device=device,
             bar=progress,
         )
         for run, name in zip(runs, _row_names(runs), strict=True)

@@ -33,6 +33,7 @@ def sample(
     seed: int = 0,
     out: str = "samples.npy",
     force: bool = False,
+    device: str = "cpu",
 ) -> None:
     """Generate data from a trained pair.
 
@@ -44,6 +45,7 @@ def sample(
         seed: Of the draws.
         out: .npy file for the array, or .png for a figure.
         force: Replace that file.
+        device: Where to compute: cpu, cuda, cuda:1 or mps.
     """
     if n < 1:
         raise UsageError(f"n must be at least 1; got {n}")
@@ -52,13 +54,13 @@ def sample(
     assert target is not None
     if target.suffix not in (".npy", ".png"):
         raise UsageError(f"out must end in .npy or .png; got {out}")
-    pair = Run(run).load_pair()
+    pair = Run(run).load_pair(device=device)
     y = _labels(pair, n, label)
     if target.suffix == ".png":
         save_figure(figures.prior_samples(pair, n=n, y=y, pixels=pixels, seed=seed), target)
     else:
         x = generate(pair, n=n, y=y, pixels=pixels, seed=seed)
-        write_atomically(target, lambda file: np.save(file, x.numpy()))
+        write_atomically(target, lambda file: np.save(file, x.cpu().numpy()))
     print(f"{n} samples of {Path(run).name} in {target}")
 
 
@@ -106,6 +108,7 @@ def plot(
     seed: int = 0,
     out: str | None = None,
     force: bool = False,
+    device: str = "cpu",
 ) -> None:
     """Draw a figure of a trained pair.
 
@@ -122,6 +125,7 @@ def plot(
         seed: Of samples.
         out: PNG, PDF or SVG file; FIGURE.png in the run folder's figures unless given.
         force: Replace that file.
+        device: Where to compute: cpu, cuda, cuda:1 or mps.
     """
     if figure not in FIGURES:
         raise UsageError(f"unknown figure {figure!r}: choose from {', '.join(FIGURES)}")
@@ -130,7 +134,7 @@ def plot(
     check_seed(seed)
     if n < 1:
         raise UsageError(f"n must be at least 1; got {n}")
-    pair = Run(run).load_pair()
+    pair = Run(run).load_pair(device=device)
     _check_label(pair, label)
     request = _Request(run, pair, n, label, latents, pixels, size, span, seed)
     save_figure(FIGURES[figure](request), target)

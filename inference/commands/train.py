@@ -93,7 +93,7 @@ def train(
         snapshots: Epochs at which samples are drawn into the run folder: numbers, start, half, end.
         start: A run folder of the same model: begin with its weights.
         seed: Of weights, shuffling, preparation and sampling.
-        device: cpu, cuda or mps.
+        device: cpu, cuda, cuda:1 or mps.
         precision: float32, or bfloat16 for the networks.
         capture: Record one step and run the record: faster for small networks, the same numbers.
         out: Run folder; runs/PRESET, or runs/MODEL-DATA, unless given.

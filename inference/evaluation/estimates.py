@@ -15,7 +15,8 @@ from inference.chunks import MAX_ELEMENTS, chunk_size, numbers_per_particle
 from inference.particles import checked_count, particles
 from pyro_models import Pair
 from pyro_models.contract import fulfills
-from pyro_models.pair import Exact, pixel_mask
+from pyro_models.observed import Observed, observed
+from pyro_models.pair import Exact
 
 __all__ = [
     "LogWeights",
@@ -87,32 +88,21 @@ def log_weights(
     """
     num_particles = checked_count(num_particles)
     size = numbers_per_particle(pair)
-    mask = pixel_mask(mask, pair.data_shape, x)
-    pair.likelihood.check(x, mask)
-    one = slice(0, 1)
-    labels = None if y is None else y[one]
+    data = observed(pair, x, mask=mask, y=y)
+    one = data[:1]
     probe = particles(
-        pair, _for_rows(guide, one), x[one], num_particles=1, y=labels, mask=_of_rows(mask, one)
+        pair, _for_rows(guide, slice(0, 1)), one.x, num_particles=1, y=one.y, mask=one.mask
     )
     K = num_particles if probe.latents else 1  # all enumerated: every particle is the same
-    data_chunk = max(1, min(len(x), max_elements // (size * min(K, 64))))
+    data_chunk = max(1, min(len(data), max_elements // (size * min(K, 64))))
     particle_chunk = max(1, min(K, max_elements // (size * data_chunk)))
     parts = []
-    for i in range(0, len(x), data_chunk):
+    for i in range(0, len(data), data_chunk):
         rows = slice(i, i + data_chunk)
-        parts.append(
-            _weigh(
-                pair,
-                x[rows],
-                K,
-                particle_chunk,
-                y=None if y is None else y[rows],
-                mask=_of_rows(mask, rows),
-                guide=_for_rows(guide, rows),
-            )
-        )
+        own = _for_rows(guide, rows)
+        parts.append(_weigh(pair, data[rows], K, chunk=particle_chunk, guide=own))
         if progress is not None:
-            progress(len(x[rows]))
+            progress(len(data[rows]))
     first, second, elbo, spread = (torch.cat(p) for p in zip(*parts, strict=True))
     if not probe.latents:
         zero = torch.zeros_like(elbo)
@@ -131,17 +121,22 @@ def log_weights(
 
 
 def _weigh(
-    pair: Pair, x: Tensor, num_particles: int, chunk: int, **conditions: Any
+    pair: Pair,
+    data: Observed,
+    num_particles: int,
+    *,
+    chunk: int,
+    guide: Callable[..., Any] | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """log Σ w, log Σ w², and mean and variance of log w, of some data, each (B,)."""
-    first = x.new_full((len(x),), -math.inf)
+    first = data.x.new_full((len(data),), -math.inf)
     second, total, squares = first.clone(), torch.zeros_like(first), torch.zeros_like(first)
     near: Tensor | float = 0.0  # about the mean: squares far from it would cancel in float32
-    guide = conditions.pop("guide")
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
         with pyro.validation_enabled(False):  # all data and one particle were checked before
-            log_w = particles(pair, guide, x, num_particles=count, **conditions).log_weight
+            drawn = particles(pair, guide, data.x, num_particles=count, y=data.y, mask=data.mask)
+            log_w = drawn.log_weight
         first = torch.logaddexp(first, log_w.logsumexp(0))
         second = torch.logaddexp(second, (2 * log_w).logsumexp(0))
         near = log_w.mean(0) if i == 0 else near
@@ -149,11 +144,6 @@ def _weigh(
         squares = squares + (log_w - near).square().sum(0)
     shift = total / num_particles
     return first, second, near + shift, (squares / num_particles - shift.square()).clamp_min(0)
-
-
-def _of_rows(mask: Tensor | None, rows: slice) -> Tensor | None:
-    """The part of a mask (B or 1, \\*data_shape) that goes with some data."""
-    return mask if mask is None or len(mask) == 1 else mask[rows]
 
 
 def _for_rows(guide: Callable[..., Any] | None, rows: slice) -> Callable[..., Any] | None:
@@ -168,10 +158,6 @@ def exact_log_prob(
 ) -> Tensor:
     """log p(x_seen) of a pair that knows it, (B,), nats, in chunks over data."""
     assert fulfills(pair, Pair)
-    mask = pixel_mask(mask, pair.data_shape, x)
+    data = observed(pair, x, mask=mask)
     chunk = chunk_size(pair, each=1, max_elements=max_elements)
-    parts = []
-    for i in range(0, len(x), chunk):
-        rows = slice(i, i + chunk)
-        parts.append(pair.exact_log_prob(x[rows], _of_rows(mask, rows)))
-    return torch.cat(parts)
+    return torch.cat([pair.exact_log_prob(part.x, part.mask) for part in data.chunks(chunk)])

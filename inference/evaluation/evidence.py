@@ -22,7 +22,9 @@ from inference.posterior.target import condition, log_label_prior
 from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
-from pyro_models.pair import Exact, pixel_mask
+from pyro_models.masks import Mask
+from pyro_models.observed import observed
+from pyro_models.pair import Exact
 
 __all__ = ["METHODS", "Evidence", "evidence"]
 
@@ -114,7 +116,7 @@ def evidence(
     pair: Pair,
     x: Tensor,
     *,
-    mask: Tensor | None = None,
+    mask: Mask | None = None,
     y: Tensor | None = None,
     method: str = "best",
     guide: str | Callable[..., Any] | None = None,
@@ -134,7 +136,8 @@ def evidence(
     pair
         A pair; nothing of it changes.
     x, mask
-        Prepared data, (B, \\*data_shape), and what is seen of them (True); all unless given.
+        Prepared data, (B, \\*data_shape), and what is seen of them: an array, True or 1, or a name
+        such as ``"left"`` (:func:`pyro_models.masks.seen_pixels`); all unless given.
     y
         Labels (B,) for a pair that needs or takes them: p is then p(x_seen | y).
     method
@@ -172,7 +175,8 @@ def evidence(
     if method not in METHODS:
         raise UsageError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
     check_seed(seed)
-    mask = pixel_mask(mask, pair.data_shape, x)
+    data = observed(pair, x, mask=mask, y=y, seed=seed)
+    x, mask, y = data.x, data.mask, data.y
     used = _best(pair) if method == "best" else method
     if isinstance(guide, str):
         guide = infer(pair, x, mask=mask, y=y, guide=guide, seed=seed, progress=progress)

@@ -26,6 +26,8 @@ from inference.posterior.optimisation import NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
 from inference.posterior.target import log_label_prior
 from pyro_models import Pair, UsageError
+from pyro_models.masks import Mask
+from pyro_models.observed import observed
 
 __all__ = ["compare_guides"]
 
@@ -52,7 +54,7 @@ def compare_guides(
         "normal",
         "full_covariance",
     ),
-    mask: Tensor | None = None,
+    mask: Mask | None = None,
     y: Tensor | None = None,
     num_particles: int = 1000,
     log_evidence: Evidence | None = None,
@@ -117,6 +119,8 @@ def compare_guides(
         raise UsageError("there is nothing to compare: give at least one guide")
     if num_particles < 2:
         raise UsageError(f"num_particles (K) must be at least 2; got {num_particles}")
+    data = observed(pair, x, mask=mask, y=y, seed=seed)
+    x, mask, y = data.x, data.mask, data.y
     fit = _Fit(pair, x, mask, y, {"seed": seed, "progress": progress, **(infer_options or {})})
     names = [g.name if isinstance(g, Posterior) else guide_family(g)[0] for g in guides]
     twice = next((name for name in names if names.count(name) > 1), None)

@@ -17,7 +17,7 @@ from inference.learning.history import History
 from inference.learning.runs import Run
 from inference.learning.settings import Settings, check_pair_fits
 from inference.learning.training import Training
-from inference.undisturbed import seeded
+from inference.undisturbed import device_of, seeded
 from pyro_models import ImageData, Pair, UsageError
 
 __all__ = ["Fit", "fit"]
@@ -56,7 +56,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     start: str | Path | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: str | torch.device | None = None,
     precision: str = "float32",
     capture: bool = False,
     out: str | Path | None = None,
@@ -112,7 +112,8 @@ def fit(
         Of shuffling, pixel preparation, sampling and the start. (Weights were drawn when the pair
         was built.)
     device
-        ``"cpu"``, ``"cuda"`` or ``"mps"``; the pair ends there.
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``; the pair ends there. It stays where it is
+        unless given.
     precision
         ``"float32"``: no autocast (a pair in float64 trains in float64). ``"bfloat16"``: autocast
         for the networks; log-probabilities stay in float32.
@@ -171,7 +172,7 @@ def fit(
         restore_best=restore_best,
         curve_size=curve_size,
         seed=seed,
-        device=device,
+        device=str(device_of(pair) if device is None else device),
         precision=precision,
         capture=capture,
     )
@@ -183,7 +184,7 @@ def fit(
         run.check_same(pair, _describe(data))
     elif run is not None:
         run.refuse_to_overwrite(force=force)
-    with seeded(seed, torch.device(device)), warnings.catch_warnings():
+    with seeded(seed, torch.device(settings.device)), warnings.catch_warnings():
         # Pyro's own word for what raises NonFiniteError
         warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]inf)")
         training = Training(pair, data, settings, run)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from inference.learning.files import write_atomically
 from inference.learning.history import History
 from pyro_models import Pair, UsageError, build
+from pyro_models.device import check_device
 from pyro_models.registry import PAIRS
 
 __all__ = ["Run"]
@@ -165,15 +166,16 @@ class Run:
         tensors = {k: v.detach().cpu().contiguous() for k, v in pair.state_dict().items()}
         write_atomically(self.folder / "weights.safetensors", safetensors.torch.save(tensors))
 
-    def load_pair(self) -> Pair:
-        """Rebuild the pair with its trained weights, on the CPU.
+    def load_pair(self, *, device: str | torch.device = "cpu") -> Pair:
+        """Rebuild the pair with its trained weights, on a device, wherever it was trained.
 
         Raises
         ------
         UsageError
-            If the run is of a class that is not registered, or its weights are missing, damaged or
+            If there is no such device, the run is of a class that is not registered, or its weights are missing, damaged or
             another pair's.
         """
+        where = check_device(device)
         description = self.describe()
         if description["model"] is None:
             raise UsageError(
@@ -194,7 +196,7 @@ class Run:
         assert isinstance(pair, nn.Module)
         pair.to(next((w.dtype for w in weights.values() if w.is_floating_point()), torch.float32))
         load_weights(pair, weights, path)
-        return pair
+        return pair.to(where)
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write all that is needed to resume."""

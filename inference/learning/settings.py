@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
-import torch
 from pyro.infer.elbo import ELBO
 
 from inference.learning.batches import check_labelled_per_batch
 from inference.learning.capture import Captured
 from inference.learning.objectives import check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.device import check_device
 
 __all__ = [
     "Settings",
@@ -84,7 +84,7 @@ class Settings:
             raise UsageError(
                 f"unknown precision {self.precision!r}: choose from {', '.join(PRECISIONS)}"
             )
-        _check_device(self.device)
+        check_device(self.device)
 
     def plain(self) -> dict[str, Any]:
         """The settings as plain values, for the record; functions and instances by name."""
@@ -138,18 +138,6 @@ def _check_numbers(settings: Settings, names: Sequence[str], *, kind: type, word
 
 def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str | list | tuple)
-
-
-def _check_device(name: str) -> None:
-    there: dict[str, Callable[[], bool]] = {
-        "cpu": lambda: True,
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-    }
-    if name not in there:
-        raise UsageError(f"unknown device {name!r}: cpu, cuda or mps")
-    if not there[name]():
-        raise UsageError(f"this machine has no {name} device that torch can use; use cpu")
 
 
 def check_pair_fits(pair: Pair, data: ImageData, settings: Settings) -> None:

@@ -14,6 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from inference.learning.capture import leave_out_what_does_nothing, places_of
 from inference.particles import draw
 from inference.posterior.given import Given
+from inference.undisturbed import same_generators
 
 __all__ = ["BatchBound", "bound_of"]
 
@@ -99,8 +100,8 @@ class BatchBound:
         ) -> tuple[Tensor, ...]:
             return self._step([value.detach() for value in values], x, y, mask)
 
-        devices = [self.given.x.device] if self.given.x.is_cuda else []
-        with torch.random.fork_rng(devices), warnings.catch_warnings():
+        device = self.given.x.device
+        with same_generators(device), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the recorder, about its own parts
             try:
                 make = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)
@@ -111,7 +112,7 @@ class BatchBound:
         run = _without_gradients(graph)
         found = []
         for step_by in (self._step, run):  # from the same state of the generators
-            with torch.random.fork_rng(devices):
+            with same_generators(device):
                 found.append(step_by(*self._inputs()))
         same = all(torch.allclose(a, b, equal_nan=True) for a, b in zip(*found, strict=True))
         return run if same else self._step

@@ -17,12 +17,12 @@ from inference.learning.settings import check_seed
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
-from inference.undisturbed import device_of, stream, undisturbed
+from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
-from pyro_models.labels import labels_for
-from pyro_models.masks import Mask, seen_pixels
-from pyro_models.pair import CompletesExactly, ConditionsOnPixels, fill_unseen
+from pyro_models.masks import Mask
+from pyro_models.observed import observed
+from pyro_models.pair import CompletesExactly, ConditionsOnPixels
 
 __all__ = ["Completion", "complete"]
 
@@ -143,15 +143,10 @@ def complete(
         raise UsageError(
             f"num_samples and num_latents must be at least 1; got {num_samples}, {num_latents}"
         )
-    if tuple(x.shape[1:]) != tuple(pair.data_shape) or not len(x):
-        shape = ", ".join(["B", *map(str, pair.data_shape)])
-        raise UsageError(f"give data of shape ({shape}), B ≥ 1; got {tuple(x.shape)}")
-    like = next(iter(pair.parameters()))
-    x = x.detach().to(like.device, like.dtype)
-    seen = seen_pixels(mask, pair.data_shape, num_data=len(x), fraction=fraction, seed=seed)
-    seen = seen.to(x.device)
-    pair.likelihood.check(x, seen)
-    labels = labels_for(y, len(x), device_of(pair))
+    data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
+    x, seen, labels = data.x, data.mask, data.y
+    if seen is None:
+        raise UsageError("complete needs a mask of what is seen: a name such as left, or an array")
     if guide == "best":
         guide = _best(pair)
     if guide not in ("exact", "trained", ENCODER_ZEROS):
@@ -177,8 +172,6 @@ def complete(
         raise UsageError(f"infer_options are for a guide that is fitted, not for {guide}")
     if guide == "trained":
         pair = _for_mask(pair, seen)
-    seen = seen.expand(x.shape)
-    x = fill_unseen(x, seen)
     at_once = max(num_samples, num_latents)
     chunk = chunk_size(pair, each=at_once, max_elements=max_elements)
     parts = []

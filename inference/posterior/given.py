@@ -114,12 +114,6 @@ def given(
             "summed out exactly (exact_posterior)"
         )
     data = observed(pair, x, mask=mask, y=y, seed=seed)
-    if data.mask is not None:
-        blind = (~data.mask.flatten(1).any(1)).nonzero().flatten()
-        if len(blind):
-            raise UsageError(
-                f"nothing is seen of image {int(blind[0])}: mask is True where a pixel is seen"
-            )
     prior = _prior(pair, data.x, **data.conditions)
     return Given(pair, data.x, data.mask, data.y, prior, start=prior)
 

@@ -25,6 +25,7 @@ from inference.posterior.posterior import Posterior
 from inference.posterior.start import begun
 from inference.undisturbed import device_of, evaluating, seeded, stream
 from pyro_models import Pair, UsageError
+from pyro_models.masks import Mask
 
 __all__ = ["NOT_FITTED", "infer"]
 
@@ -35,7 +36,7 @@ def infer(
     pair: Pair,
     x: Tensor,
     *,
-    mask: Tensor | None = None,
+    mask: Mask | None = None,
     y: Tensor | None = None,
     guide: str | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
     guide_options: Mapping[str, Any] | None = None,
@@ -67,7 +68,8 @@ def infer(
     x
         Prepared data, (B, \\*data_shape).
     mask
-        True = seen; of any shape that :func:`pyro_models.pair.pixel_mask` takes.
+        What is seen, True or 1: a name such as ``"left"`` (``"random"`` takes the seed), a ``.npy``
+        file, or an array of any shape that :func:`pyro_models.pair.pixel_mask` takes.
     y
         Labels (B,), or one for all; −1 where missing, for pairs that take missing labels.
     guide
@@ -130,7 +132,7 @@ def infer(
     began = time.perf_counter()
     chunk = chunk_size(pair, each=num_particles, max_elements=max_elements)
     with evaluating(pair), frozen(pair), seeded(stream(seed, "infer"), device_of(pair)):
-        images = given(pair, x, mask=mask, y=y)
+        images = given(pair, x, mask=mask, y=y, seed=seed)
         if family.fitted:
             images = begun(images, starts=starts, seed=seed, max_elements=max_elements)
         module, outcome = _fitted(

@@ -13,6 +13,8 @@ from torch import Tensor
 from inference.undisturbed import evaluating, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
+from pyro_models.masks import Mask
+from pyro_models.observed import observed
 from pyro_models.pair import ConditionsOnPixels, Exact
 
 __all__ = ["Draw", "check_draw", "decoded_from", "latent_means", "posterior_sites", "reconstruct"]
@@ -51,14 +53,15 @@ def posterior_sites(
     UsageError
         If a site is in neither.
     """
+    data = observed(pair, x, mask=mask, y=y)
     with undisturbed(pair):  # a guide samples where only its distributions are wanted
-        trace = poutine.trace(guide or pair.guide).get_trace(x, y=y, mask=mask)
+        trace = poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
     sites: dict[str, TorchDistribution] = {}
     for name in pair.latent_sites:
         if name in trace.nodes:
             sites[name] = trace.nodes[name]["fn"]
         elif len(pair.latent_sites) == 1 and fulfills(pair, Exact):
-            sites[name] = pair.exact_posterior(x, mask)
+            sites[name] = pair.exact_posterior(data.x, data.mask)
         else:
             raise UsageError(f"the guide has no site {name!r}, and no exact posterior is known")
     return sites
@@ -78,6 +81,8 @@ def latent_means(
     continuous = [name for name, site in pair.latent_sites.items() if not site.discrete]
     if not continuous:
         raise UsageError(f"{type(pair).__name__} has no continuous latent to show")
+    data = observed(pair, x, mask=mask, y=y)
+    x, mask, y = data.x, data.mask, data.y
     if len(continuous) < len(pair.latent_sites):  # E[z | x] = Σ_k q(k | x) E[z | x, k]
         _, probs, of_k = _sites_of_values(pair, x, y=y, mask=mask, guide=None)
         of_k = {name: mean.expand(probs.shape[-1], *mean.shape[-2:]) for name, mean in of_k.items()}
@@ -94,7 +99,7 @@ def reconstruct(
     x: Tensor,
     *,
     y: Tensor | None = None,
-    mask: Tensor | None = None,
+    mask: Mask | None = None,
     latents: Draw = "sample",
     pixels: Draw = "mean",
     guide: Callable[..., Any] | None = None,
@@ -108,7 +113,7 @@ def reconstruct(
     x
         Prepared data, (B, \\*data_shape).
     y, mask
-        Labels (B,); True = seen.
+        Labels (B,); what is seen, True or 1, or the name of a mask.
     latents
         ``"sample"``: z ~ q(z | x). ``"mean"``: E_q[z | x]; for a discrete site the mean image is
         averaged under q.
@@ -128,6 +133,8 @@ def reconstruct(
     """
     check_draw("latents", latents)
     check_draw("pixels", pixels)
+    data = observed(pair, x, mask=mask, y=y)
+    x, mask, y = data.x, data.mask, data.y
     discrete = [name for name, site in pair.latent_sites.items() if site.discrete]
     if latents == "mean" and pixels == "mean" and discrete:
         k, probs, means = _sites_of_values(pair, x, y=y, mask=mask, guide=guide)

@@ -32,7 +32,8 @@ class SharedFit:
     def run(self, outcome: Outcome) -> None:
         """Fit until the mean bound stops rising."""
         window = self.settings.stopping.window
-        watch = self.settings.stopping.watch(1, self.parts[0][0].x)
+        like = torch.zeros(1, dtype=self.parts[0][0].x.dtype)  # the mean bound is a plain number
+        watch = self.settings.stopping.watch(1, like)
         parameters = dict(self.guide.named_parameters())
         kept, bounds = {name: p.detach().clone() for name, p in parameters.items()}, []
         total = {name: torch.zeros_like(p) for name, p in parameters.items()}

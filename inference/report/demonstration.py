@@ -16,6 +16,7 @@ from inference.report.page import write_page, write_part
 from inference.report.part import MakePart, Part
 from inference.report.unseen import completions_part, guides_part
 from pyro_models import ImageData, Pair, UsageError, load_data
+from pyro_models.device import check_device
 
 __all__ = ["demo"]
 
@@ -29,6 +30,7 @@ def demo(
     num_particles: int = 500,
     seed: int = 0,
     force: bool = False,
+    device: str = "cpu",
     progress: bool = True,
     *,
     parts: Sequence[MakePart] = (),
@@ -40,9 +42,11 @@ def demo(
         num_particles: K of the importance-sampled bounds.
         seed: Of everything.
         force: Replace a report that is there.
+        device: Where to compute: cpu, cuda, cuda:1 or mps.
         progress: Show progress bars.
         parts: What else the page shows, made by other packages; not an option of the command.
     """
+    check_device(device)
     folder = _make_way(Path(out), force=force)
     digits = load_data("digits")
     pairs: dict[str, Pair] = {}
@@ -50,7 +54,7 @@ def demo(
     sections: list[str] = []
     for entry in tqdm(ENTRIES, desc="models", unit="model", disable=not progress):
         data = digits.with_preparation(entry.preparation)
-        trained = learn(entry, data, folder, seed=seed, progress=progress)
+        trained = learn(entry, data, folder, seed=seed, device=device, progress=progress)
         rows.append(
             evaluate(trained.pair, data, num_particles=num_particles, name=entry.title, seed=seed)
         )

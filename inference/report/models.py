@@ -121,13 +121,14 @@ ENTRIES = (
 )
 
 
-def learn(entry: Entry, data: ImageData, folder: Path, *, seed: int, progress: bool) -> Fit:
+def learn(
+    entry: Entry, data: ImageData, folder: Path, *, seed: int, device: str, progress: bool
+) -> Fit:
     """Train one of the models; its run folder is ``folder/runs/key``."""
     with seeded(seed, torch.device("cpu")):
         pair = build(entry.model, data.data_shape, num_classes=data.num_classes, **entry.options)
-    return fit(
-        pair, data, seed=seed, out=folder / "runs" / entry.key, progress=progress, **entry.training
-    )
+    kept = folder / "runs" / entry.key
+    return fit(pair, data, seed=seed, device=device, out=kept, progress=progress, **entry.training)
 
 
 def shown(entry: Entry, trained: Fit, data: ImageData, evaluation: Evaluation) -> Part:

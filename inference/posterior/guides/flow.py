@@ -88,7 +88,8 @@ class SplineFlow(TorchDistribution):
         """Draws (\\*sample_shape, \\*batch, d)."""
         shape = torch.Size(sample_shape) + self.batch_shape + self.event_shape
         first, second = self.splines
-        v = self.lower @ first(torch.randn(shape).to(self.loc)).unsqueeze(-1)
+        eps = torch.randn(shape, device=self.loc.device).to(self.loc)
+        v = self.lower @ first(eps).unsqueeze(-1)
         w: Tensor = self.scale_tril @ second(v.squeeze(-1)).unsqueeze(-1)
         return self.loc + w.squeeze(-1)
 
