@@ -110,9 +110,7 @@ def build_model(
         if "noise" in priors:
             raise UsageError("a fixed noise has no prior: leave one of them out")
         priors["noise"] = variance / float(scaling.spread) ** 2
-    return GPModel(
-        scaling.inputs(X), scaling.outputs(y), kernel=make_kernel(kernel), mean=mean, priors=priors
-    )
+    return GPModel(*scaling.data(X, y), kernel=make_kernel(kernel), mean=mean, priors=priors)
 
 
 def _variance(noise: Any) -> float:

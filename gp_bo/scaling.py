@@ -62,6 +62,24 @@ class Scaling:
         one = torch.ones_like(zero)
         return cls(zero.repeat(dim), one.repeat(dim), zero, one)
 
+    def data(self, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The scaled data that this scaling was made from; rounding of constants becomes 0.
+
+        A column that has a width is 1 wide, outputs that have a spread are √2 or more apart: what
+        is less is rounding, whose own scale would otherwise be taken for the data's.
+        """
+        X, y = self.inputs(X), self.outputs(y)
+        if self.is_identity:
+            return X, y
+        X = torch.where(X.amax(0) < 1, 0.0, X)
+        return X, torch.where(y.amax() - y.amin() < 1, 0.0, y)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it leaves everything as it is."""
+        nothing = (self.lower == 0).all() & (self.width == 1).all()
+        return bool(nothing & (self.shift == 0) & (self.spread == 1))
+
     def inputs(self, X: Tensor) -> Tensor:
         """Scaled inputs, (…, d)."""
         return (X - self.lower) / self.width

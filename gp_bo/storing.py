@@ -128,8 +128,7 @@ def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitt
     X, y = tensors["X"], tensors["y"]
     scaling = Scaling(*(tensors[name] for name in ("lower", "width", "shift", "spread")))
     gp = GPModel(
-        scaling.inputs(X),
-        scaling.outputs(y),
+        *scaling.data(X, y),
         kernel=kernel_from_config(settings["kernel"]),
         mean=settings["mean"],
         priors={**priors, **fixed},

@@ -7,11 +7,14 @@ fails here as it would there, on a machine without any accelerator.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch.utils._mode_utils import no_dispatch
 
 __all__ = ["SIMULATED", "SimulatedTensor", "simulate"]
 
@@ -32,6 +35,7 @@ class _Module:
     """What torch asks of ``torch.sim``."""
 
     def __init__(self) -> None:
+        self._current = 0
         self.generators = [torch.Generator() for _ in range(_COUNT)]
 
     def is_available(self) -> bool:
@@ -44,7 +48,7 @@ class _Module:
         return False
 
     def current_device(self) -> int:
-        return 0
+        return self._current
 
     def device_count(self) -> int:
         return _COUNT
@@ -52,21 +56,30 @@ class _Module:
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
 
+    @contextmanager
+    def device(self, device: object) -> Iterator[None]:
+        """Work with this one of several inside."""
+        before, self._current = self._current, _index(device)
+        try:
+            yield
+        finally:
+            self._current = before
+
     def synchronize(self, device: object = None) -> None:
         pass
 
     def manual_seed(self, seed: int) -> None:
-        self.generators[0].manual_seed(seed)
+        self.generators[self._current].manual_seed(seed)
 
     def manual_seed_all(self, seed: int) -> None:
         for generator in self.generators:
             generator.manual_seed(seed)
 
-    def get_rng_state(self, device: object = 0) -> Tensor:
-        return self.generators[_index(device)].get_state()
+    def get_rng_state(self) -> Tensor:
+        return self.generators[self._current].get_state()
 
-    def set_rng_state(self, state: Tensor, device: object = 0) -> None:
-        self.generators[_index(device)].set_state(state)
+    def set_rng_state(self, state: Tensor) -> None:
+        self.generators[self._current].set_state(state)
 
 
 def _index(device: object) -> int:
@@ -98,6 +111,12 @@ class SimulatedTensor(Tensor):
 
     def __repr__(self, **_: Any) -> str:
         return f"simulated {self.values!r}"
+
+    def tolist(self) -> Any:  # as of an accelerator's tensor
+        return self.values.tolist()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:  # what a file holds is read on the CPU
+        return self.values.__reduce_ex__(protocol)
 
     @classmethod
     def __torch_dispatch__(
@@ -132,6 +151,9 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         lambda t: t.values if isinstance(t, SimulatedTensor) else t, (args, kwargs)
     )
     result = function(*inner[0], **inner[1])
+    if torch.Tag.inplace_view in function.tags:  # the shape it has now must be seen outside, too
+        with no_dispatch():
+            function(*args, **kwargs)
     if name == "copy_":
         return args[0]
 
@@ -155,6 +177,36 @@ def _empty_strided(
     return SimulatedTensor(torch.empty_strided(size, stride, dtype=dtype), _numbered(device))
 
 
+def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
+    if isinstance(target, SimulatedTensor):
+        target.values.copy_(source)
+        return target
+    assert isinstance(source, SimulatedTensor)
+    return target.copy_(source.values)
+
+
+def _made(function: Any) -> Any:
+    """A factory of tensors whose size it finds out itself."""
+
+    def make(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+        kwargs.pop("pin_memory", None)
+        return SimulatedTensor(function(*args, **kwargs), _numbered(device))
+
+    return make
+
+
+_FACTORIES = {
+    "arange": torch.arange,
+    "arange.start": torch.arange,
+    "arange.start_step": torch.arange,
+    "eye": torch.eye,
+    "eye.m": torch.eye,
+    "linspace": torch.linspace,
+    "randperm": torch.randperm,
+    "tril_indices": torch.tril_indices,
+}
+
+
 def _numbered(device: Any) -> torch.device:
     return torch.device(SIMULATED, torch.device(device).index or 0)
 
@@ -174,6 +226,9 @@ def simulate() -> bool:
     aten = torch.library.Library("aten", "IMPL")
     aten.impl("empty.memory_format", _empty, "PrivateUse1")
     aten.impl("empty_strided", _empty_strided, "PrivateUse1")
+    aten.impl("_copy_from", _copy_from, "PrivateUse1")
+    for name, function in _FACTORIES.items():
+        aten.impl(name, _made(function), "PrivateUse1")
     rest = torch.library.Library("_", "IMPL")
     rest.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     _libraries.extend([aten, rest])
