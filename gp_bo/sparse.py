@@ -153,8 +153,9 @@ def centres(gp: GPModel, count: int, seed: int) -> InducingPoints:
         Z = distinct
     else:
         means = MiniBatchKMeans(count, random_state=seed, n_init=1, batch_size=4 * count + 1024)
-        found = np.unique(means.fit(gp.X.cpu().numpy()).cluster_centers_, axis=0)
-        Z = torch.from_numpy(found).to(gp.device)
+        near = (gp.X - gp.origin).cpu().numpy()  # where squared distances keep their digits
+        found = np.unique(means.fit(near).cluster_centers_, axis=0)
+        Z = torch.from_numpy(found).to(gp.device) + gp.origin
     eye = torch.eye(len(Z), dtype=Z.dtype, device=Z.device)
     return InducingPoints(Z.clone(), Z.new_zeros(len(Z)), eye)
 
