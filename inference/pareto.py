@@ -43,7 +43,7 @@ def pareto_k_hat(log_weights: Tensor) -> Tensor:
     K, B = log_weights.shape
     M = min(K // 5, int(3 * math.sqrt(K)))
     if M < 5:
-        return torch.full((B,), math.nan, dtype=torch.float64)
+        return log_weights.new_full((B,), math.nan, dtype=torch.float64)
     eps = torch.finfo(log_weights.dtype).eps
     rounding = (8 * eps * log_weights.amax(0).abs().double()).clamp_min(math.sqrt(eps))
     ordered = log_weights.double().sort(0).values
@@ -51,7 +51,8 @@ def pareto_k_hat(log_weights: Tensor) -> Tensor:
     cutoff = ordered[-M - 1].exp()
     excess = (ordered[-M:].exp() - cutoff).T  # (B, M), ascending
     equal = -ordered[-M - 1] <= rounding
-    excess = torch.where(equal[:, None], torch.arange(1, M + 1).to(excess), excess)
+    any_tail = torch.arange(1, M + 1, device=excess.device).to(excess)
+    excess = torch.where(equal[:, None], any_tail, excess)
     grid = 30 + int(math.sqrt(M))
     j = torch.arange(1, grid + 1, dtype=torch.float64, device=excess.device) - 0.5
     quartile = excess[:, int(M / 4 + 0.5) - 1].clamp_min(1e-300)

@@ -84,7 +84,7 @@ def _dense_shape(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cholesky factor of the data's covariance, and means and factors of the clusters in it."""
     dim = x.shape[1]
-    ridge = floor * torch.eye(dim, dtype=x.dtype)
+    ridge = floor * torch.eye(dim, dtype=x.dtype, device=x.device)
     scale = torch.linalg.cholesky(x.T.cov(correction=0).reshape(dim, dim) + ridge)
     labels = member.argmax(1)
     centred = [x[labels == k] - loc[k] for k in range(len(loc))]

@@ -236,6 +236,7 @@ class PPCA(nn.Module):
 
         By the matrix inversion lemma, so that only q × q matrices are factorised.
         """
+        x = x.to(self.model.W.device)
         W, _, sigma, _, chol, residual = self._exact(x, mask)
         q = W.shape[1]
         seen = pixel_mask(mask, self.data_shape, x)
@@ -272,6 +273,7 @@ class PPCA(nn.Module):
 
     def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
         """E[x | x_seen], (B, \\*data_shape), exactly; seen pixels are as given."""
+        x = x.to(self.model.W.device)
         mean: Tensor = self.exact_conditional(x, mask).mean
         return torch.where(self._seen(x, mask), x, mean.unflatten(-1, self.data_shape))
 
@@ -280,6 +282,7 @@ class PPCA(nn.Module):
 
         Seen pixels are as given. Draws come from torch's global generator.
         """
+        x = x.to(self.model.W.device)
         draws: Tensor = self.exact_conditional(x, mask).sample(torch.Size((n,)))
         return torch.where(self._seen(x, mask), x, draws.unflatten(-1, self.data_shape))
 

@@ -138,6 +138,8 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
                     "Expected all tensors to be on the same device, but found at least two "
                     f"devices, {device} and {other.device}! (in {function})"
                 )
+    if name.startswith("_fused_"):
+        _check_layout(function, args)
     if kwargs.get("device") is not None:
         device = torch.device(kwargs["device"])
     if "device" in kwargs:
@@ -167,6 +169,17 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return pytree.tree_map(outer, result)
 
 
+def _check_layout(function: Any, lists: Any) -> None:
+    """What a fused optimizer asks of parameters, gradients and states on an accelerator."""
+    groups = [group for group in lists if isinstance(group, list) and group]
+    for tensors in zip(*[g for g in groups if len(g) == len(groups[0])], strict=True):
+        if len({t.stride() for t in tensors if t.dim()}) > 1:
+            raise RuntimeError(
+                "params, grads, exp_avgs, and exp_avg_sqs must have same dtype, device, and layout "
+                f"(in {function})"
+            )
+
+
 def _empty(size: Any, *, dtype: Any = None, device: Any = None, **_: Any) -> Tensor:
     return SimulatedTensor(torch.empty(size, dtype=dtype), _numbered(device))
 
@@ -178,11 +191,10 @@ def _empty_strided(
 
 
 def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
-    if isinstance(target, SimulatedTensor):
-        target.values.copy_(source)
-        return target
-    assert isinstance(source, SimulatedTensor)
-    return target.copy_(source.values)
+    """What ``target.copy_(source)`` comes to where only one of them is on the device."""
+    values = [t.values if isinstance(t, SimulatedTensor) else t for t in (target, source)]
+    values[0].copy_(values[1])
+    return target
 
 
 def _made(function: Any) -> Any:

@@ -26,6 +26,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from inference.learning.objectives import Objective, OfParticles
+from inference.learning.optimisers import laid_out_as
 from pyro_models import UsageError
 
 __all__ = ["Captured", "leave_out_what_does_nothing"]
@@ -67,7 +68,7 @@ class Captured:
 
     def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
         """As :meth:`Objective.backward`."""
-        weight = None if beta == 1 else torch.tensor(beta, dtype=x.dtype)
+        weight = None if beta == 1 else x.new_full((), beta)
         recording = self._recording(x, y, weight)
         with torch.no_grad():
             mean, *gradients = recording.graph(recording.leaves, recording.others, x, y, weight)
@@ -82,7 +83,7 @@ class Captured:
         UsageError
             If it cannot be recorded.
         """
-        self._recording(x, y, None if beta == 1 else torch.tensor(beta, dtype=x.dtype))
+        self._recording(x, y, None if beta == 1 else x.new_full((), beta))
 
     def _recording(self, x: Tensor, y: Tensor | None, beta: Tensor | None) -> _Recording:
         autocast = torch.is_autocast_enabled(x.device.type)
@@ -222,8 +223,8 @@ def _add_gradients(parameters: list[nn.Parameter], gradients: list[Tensor]) -> N
         memory = gradient.untyped_storage().data_ptr()
         if parameter.grad is not None:
             parameter.grad.add_(gradient)
-        elif memory in taken or gradient.stride() != parameter.stride():
+        elif memory in taken:
             parameter.grad = torch.empty_like(parameter).copy_(gradient)
         else:
-            parameter.grad = gradient
+            parameter.grad = laid_out_as(gradient, parameter)
         taken.add(memory)

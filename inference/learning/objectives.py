@@ -201,7 +201,7 @@ class OfParticles(Objective):
             _check_reparameterised(drawn, self.name)
         if self.tempers:
             # one product in the float type of the data, whether β comes as a number or a tensor
-            weight = beta * torch.tensor(self.beta, dtype=x.dtype) if self.beta != 1 else beta
+            weight = beta * x.new_full((), self.beta) if self.beta != 1 else beta
             return self.bound.function(drawn, beta=weight, **self.options).mean()
         return self.bound.function(drawn, **self.options).mean()
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
 from pyro_models import UsageError
 
-__all__ = ["make_optimiser", "make_schedule", "step_schedule"]
+__all__ = ["laid_out_as", "make_optimiser", "make_schedule", "step_schedule"]
 
 Schedule = lr_scheduler.LRScheduler | lr_scheduler.ReduceLROnPlateau
 
@@ -50,6 +50,17 @@ def make_optimiser(
         return make(list(parameters), **settings)
     except (TypeError, ValueError) as error:
         raise UsageError(f"optimizer {optimizer}: {error}") from error
+
+
+def laid_out_as(value: Tensor, parameter: Tensor) -> Tensor:
+    """A gradient, or an optimiser's state, with the strides of its parameter.
+
+    Fused optimisers take no others on an accelerator; ``Tensor.backward`` sees to that itself, and
+    ``torch.autograd.grad`` does not.
+    """
+    if value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter).copy_(value)
 
 
 def make_schedule(

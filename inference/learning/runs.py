@@ -172,8 +172,8 @@ class Run:
         Raises
         ------
         UsageError
-            If there is no such device, the run is of a class that is not registered, or its weights are missing, damaged or
-            another pair's.
+            If there is no such device, the run is of a class that is not registered, or its
+            weights are missing, damaged or another pair's.
         """
         where = check_device(device)
         description = self.describe()

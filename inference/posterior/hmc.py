@@ -15,6 +15,7 @@ from inference.posterior.target import Target
 from inference.posterior.transition import Transition, transition
 from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
+from pyro_models.device import placed
 
 __all__ = ["Draws", "hmc", "r_hat"]
 
@@ -190,6 +191,7 @@ def hmc(
     if not 0 < target_acceptance < 1:
         raise UsageError(f"target_acceptance lies between 0 and 1; got {target_acceptance}")
     chunk = max(1, max_elements // (target.numbers_per_chain * num_chains))
+    start, scale = placed(start, target.x), placed(scale, target.x)
     parts = []
     with undisturbed(target.pair, seed=stream(seed, "hmc")):
         for i in range(0, len(target), chunk):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from inference.densities import log_density as density_of
 from inference.posterior.given import Given
 from pyro_models import UsageError
+from pyro_models.device import placed
 
 __all__ = ["draw_latents", "log_density", "mean_of"]
 
@@ -91,7 +92,7 @@ def log_density(given: Given, guide: nn.Module, latents: Mapping[str, Tensor]) -
     batch: torch.Size | None = None
     for name in given.prior:
         event = given.pair.latent_sites[name].event_shape
-        value = latents.get(name)
+        value = placed(latents.get(name), given.x)
         if value is None or value.shape[value.dim() - 1 - len(event) :] != (len(given), *event):
             shape = ", ".join(map(str, ("…", len(given), *event)))
             raise UsageError(f"log_prob needs the site {name!r} of shape ({shape})")

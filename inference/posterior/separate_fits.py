@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inference.learning.optimisers import laid_out_as
 from inference.posterior.batch_bound import STEADY, BatchBound
 from inference.posterior.given import Given
 from inference.posterior.guides.rows import copy_rows, rows_of, with_rows
@@ -97,7 +98,7 @@ class SeparateFits:
         finite = bound.isfinite()
         for parameter, gradient in zip(parameters.values(), gradients, strict=True):
             finite = finite & gradient.flatten(1).isfinite().all(1)
-            parameter.grad = gradient
+            parameter.grad = laid_out_as(gradient, parameter)
         slowed = bool((self.watch.factor < 1).any())
         before = [p.detach().clone() for p in parameters.values()] if slowed else []
         self.optimiser.step()
@@ -156,11 +157,12 @@ class SeparateFits:
             self.optimiser = self.settings.optimiser(self.guide)
             for before, parameter in zip(old, self.guide.parameters(), strict=True):
                 self.optimiser.state[parameter] = {
-                    name: _rows_of_state(value, stay, before)
+                    name: _rows_of_state(value, stay, before, parameter)
                     for name, value in state[before].items()
                 }
 
 
-def _rows_of_state(value: Any, rows: Tensor, parameter: Tensor) -> Any:
-    is_like_it = isinstance(value, Tensor) and value.shape == parameter.shape
-    return value[rows] if is_like_it else value
+def _rows_of_state(value: Any, rows: Tensor, before: Tensor, parameter: Tensor) -> Any:
+    """What an optimiser keeps of a parameter, for the rows that are left of it."""
+    is_like_it = isinstance(value, Tensor) and value.shape == before.shape
+    return laid_out_as(value[rows], parameter) if is_like_it else value

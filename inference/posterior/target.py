@@ -20,6 +20,7 @@ from inference.learning.capture import leave_out_what_does_nothing
 from inference.undisturbed import evaluating
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
+from pyro_models.device import placed
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import Classifies, ConditionsOnPixels
@@ -167,12 +168,14 @@ class Target:
         """log q(z | x) of the guide, or log p(z), (\\*batch, B), nats; differentiable."""
         if self.guide is None:
             return self.log_prior(z)
+        z = placed(z, self.x)
         latents = self.unpack(z.reshape(-1, *z.shape[-2:]))
         with evaluating(self.pair), pyro.validation_enabled(False):
             found = log_density(self.guide, self.x, latents, mask=self.mask, y=self.y)
         return found.reshape(z.shape[:-1])
 
     def _of(self, z: Tensor, wanted: Callable[[Any], Tensor]) -> Tensor:
+        z = placed(z, self.x)
         latents = self.unpack(z.reshape(-1, *z.shape[-2:]))
         with evaluating(self.pair), pyro.validation_enabled(False):
             drawn = weigh(self.pair.model, self.x, latents, mask=self.mask, y=self.y)
@@ -185,7 +188,7 @@ class Target:
         from then on (see :mod:`inference.learning.capture`); a model or guide that cannot be
         recorded is run as it is. No parameter is given a gradient.
         """
-        z = z.detach()
+        z = placed(z.detach(), self.x)
         key = (z.shape, z.dtype, z.device, self.mask is None or self.mask.shape, self.y is None)
         known = self._recordings.get(key, 0)
         if isinstance(known, int):
