@@ -75,11 +75,11 @@ class _Module:
         for generator in self.generators:
             generator.manual_seed(seed)
 
-    def get_rng_state(self) -> Tensor:
-        return self.generators[self._current].get_state()
+    def get_rng_state(self, device: object = None) -> Tensor:
+        return self.generators[self._current if device is None else _index(device)].get_state()
 
-    def set_rng_state(self, state: Tensor) -> None:
-        self.generators[self._current].set_state(state)
+    def set_rng_state(self, state: Tensor, device: object = None) -> None:
+        self.generators[self._current if device is None else _index(device)].set_state(state)
 
 
 def _index(device: object) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -176,7 +177,9 @@ def _new_tensors(device: torch.device) -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with nullcontext() if device.type == "cpu" else device:
+        with warnings.catch_warnings(), nullcontext() if device.type == "cpu" else device:
+            # Pyro keeps the generators of all devices, and torch warns where there are several
+            warnings.filterwarnings("ignore", ".*fork_rng", UserWarning)
             yield
     finally:
         torch.set_default_dtype(before)

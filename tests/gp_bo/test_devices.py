@@ -1,7 +1,10 @@
 """A Gaussian process on another device: the same numbers, and nothing left behind on the CPU."""
 
+import importlib.util
 import math
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyro.distributions as dist
@@ -27,14 +30,26 @@ from gp_bo.optimise.state import Evaluation, State
 from gp_bo.prior_device import moved_prior
 from gp_bo.sparse import SPARSE
 from pyro_models import UsageError
-from tests.simulated_device import SIMULATED, simulate
 
 Data = tuple[Tensor, Tensor]
 
-if not simulate():
+
+def _simulated() -> ModuleType:
+    """tests/simulated_device.py, once for all tests of a process."""
+    if "simulated_device" not in sys.modules:
+        path = Path(__file__).parents[1] / "simulated_device.py"
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[path.stem])
+    return sys.modules["simulated_device"]
+
+
+if not _simulated().simulate():
     pytest.skip("this torch lets no test make a device", allow_module_level=True)
 
-SIM = torch.device(SIMULATED, 0)
+SIM = torch.device(_simulated().SIMULATED, 0)
 CPU = torch.device("cpu")
 OPTIONS: dict[str, dict[str, object]] = {
     "maximum_likelihood": {"restarts": 2},
