@@ -10,12 +10,12 @@ from torch import Tensor
 
 from pyro_models import UsageError
 
-__all__ = ["Array", "as_inputs", "as_outputs"]
+__all__ = ["Array", "as_inputs", "as_outputs", "resolution"]
 
 Array = Tensor | np.ndarray
 
 
-def as_inputs(X: Any, *, dim: int | None = None) -> Tensor:
+def as_inputs(X: Any, *, dim: int | None = None, device: torch.device | None = None) -> Tensor:
     """Inputs as float64, (n, d); a vector is one column, unless d > 1 is asked for.
 
     Parameters
@@ -24,6 +24,8 @@ def as_inputs(X: Any, *, dim: int | None = None) -> Tensor:
         Numbers, (n, d) or (n,).
     dim
         d, of a Gaussian process that is there already.
+    device
+        Where they are to be; where they are unless given.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def as_inputs(X: Any, *, dim: int | None = None) -> Tensor:
     torch.Size([3, 1])
     """
     try:
-        tensor = torch.as_tensor(X, dtype=torch.float64)
+        tensor = _double(X, device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError("inputs must be numbers: an array of shape (n, d)") from error
     if tensor.dim() == 1 and dim in (None, 1):
@@ -52,8 +54,8 @@ def as_inputs(X: Any, *, dim: int | None = None) -> Tensor:
     return tensor
 
 
-def as_outputs(y: Any, count: int) -> Tensor:
-    """Outputs as float64, (n,).
+def as_outputs(y: Any, count: int, *, device: torch.device | None = None) -> Tensor:
+    """Outputs as float64, (n,), on a device; where they are unless it is given.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def as_outputs(y: Any, count: int) -> Tensor:
         If there are not ``count`` of them, or one is not finite.
     """
     try:
-        tensor = torch.as_tensor(y, dtype=torch.float64)
+        tensor = _double(y, device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError("outputs must be numbers: an array of shape (n,)") from error
     if tensor.dim() == 2 and tensor.shape[1] == 1:
@@ -71,3 +73,26 @@ def as_outputs(y: Any, count: int) -> Tensor:
     if not bool(tensor.isfinite().all()):
         raise UsageError("an output is not a finite number: leave that row out")
     return tensor
+
+
+def resolution(values: Any) -> float:
+    """ε of the float type that values came in: neighbours near x lie about ε |x| apart.
+
+    Examples
+    --------
+    >>> resolution(torch.zeros(2)) == 2**-23, resolution([0.1, 0.2]) == 2**-52
+    (True, True)
+    """
+    kind = getattr(values, "dtype", None)
+    if isinstance(kind, torch.dtype):
+        return torch.finfo(kind).eps if kind.is_floating_point else torch.finfo(torch.float64).eps
+    if isinstance(kind, np.dtype) and kind.kind == "f":
+        return float(np.finfo(kind).eps)
+    return torch.finfo(torch.float64).eps
+
+
+def _double(values: Any, device: torch.device | None) -> Tensor:
+    if isinstance(values, Tensor):  # moved first: where it comes from there may be no float64
+        return (values if device is None else values.to(device)).to(torch.float64)
+    tensor = torch.as_tensor(values, dtype=torch.float64)
+    return tensor if device is None else tensor.to(device)

@@ -31,11 +31,13 @@ class Conditional:
     gp
         The model with its data.
     theta
-        Hyper-parameters by name, (S, \\*shape).
+        Hyper-parameters by name, (S, \\*shape). They and all inputs are moved to where the data
+        are.
     """
 
     def __init__(self, gp: GPModel, theta: Mapping[str, Tensor]) -> None:
-        self.gp, self.theta = gp, dict(theta)
+        self.gp = gp
+        self.theta = {name: value.to(gp.X) for name, value in theta.items()}
         self.num_draws = len(self.theta["noise"])
 
     @cached_property
@@ -47,7 +49,9 @@ class Conditional:
         self, indices: Tensor | None, size: int
     ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """θ with its factors, in pieces whose covariances hold at most ``_MAX_ELEMENTS``."""
+        device = self.gp.device
         indices = torch.arange(self.num_draws) if indices is None else indices
+        indices = indices.to(device)
         keep = self.num_draws * len(self.gp.y) ** 2 <= _MAX_KEPT
         for part in indices.split(max(1, _MAX_ELEMENTS // max(1, size))):
             theta = {name: value[part] for name, value in self.theta.items()}
@@ -60,7 +64,7 @@ class Conditional:
 
     def marginal(self, Xs: Tensor, *, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Means and variances of f*, each (S, M), at inputs (M, d), of all draws or some."""
-        n = len(self.gp.y)
+        n, Xs = len(self.gp.y), Xs.to(self.gp.X)
         means, variances = [], []
         for theta, factor in self._chunks(indices, n * max(n, min(len(Xs), 256))):
             columns = [
@@ -73,6 +77,7 @@ class Conditional:
 
     def joint(self, Xs: Tensor, *, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Means (S, M) and covariances (S, M, M) of f*."""
+        Xs = Xs.to(self.gp.X)
         size = max(len(Xs), len(self.gp.y)) ** 2
         parts = [self._joint(theta, L, Xs) for theta, L in self._chunks(indices, size)]
         return torch.cat([m for m, _ in parts]), torch.cat([c for _, c in parts])

@@ -12,6 +12,7 @@ from torch import Tensor
 from gp_bo.cholesky import cholesky
 from gp_bo.kernels import Kernel, Pairs
 from gp_bo.means import mean_gradients, mean_values
+from gp_bo.scaling import far_origin
 
 __all__ = ["Evidence"]
 
@@ -34,7 +35,7 @@ class Evidence:
 
     @cached_property
     def _pairs(self) -> Pairs:
-        return Pairs(self.X, self.X)
+        return Pairs(self.X, self.X, origin=far_origin(self.X))
 
     def moments(self, theta: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Mean, (C, n), and covariance of y, (C, n, n)."""

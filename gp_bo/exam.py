@@ -71,6 +71,7 @@ def fit_exam(
     inference: str = "nuts",
     prior_on: str = "lengthscale",
     seed: int = 0,
+    device: str | torch.device | None = None,
     **options: Any,
 ) -> FittedGP:
     """The sheet's Gaussian process: zero mean, noise variance 10⁻⁴, 500 draws by NUTS.
@@ -85,6 +86,8 @@ def fit_exam(
         How the sheet's prior is read, as in :func:`exam_priors`.
     seed
         Of everything random.
+    device
+        Where to compute; where x is unless given.
     options
         Of the inference; for NUTS ``num_draws=500`` unless given.
     """
@@ -102,5 +105,6 @@ def fit_exam(
         inference=inference,
         scale=False,
         seed=seed,
+        device=device,
         **options,
     )

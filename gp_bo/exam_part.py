@@ -6,6 +6,7 @@ import warnings
 
 import torch
 
+from gp_bo.diagnostics import described_chains
 from gp_bo.exam import exam_function, fit_exam
 from gp_bo.figures import bands, hyper_scatter
 from gp_bo.fit import InferenceWarning
@@ -51,7 +52,12 @@ def exam_part(*, turns: int = 5, draws: int = 500, seed: int = 0) -> Part:
             "length-scale and variance have log-normal priors and are drawn by NUTS; then "
             f"Algorithm 1, Thompson sampling on 200 points, for k = 0 … {turns}. Seed {seed}."
         ),
-        numbers=(*_quality(fitted, exact), _held(fitted), _search(run)),
+        numbers=(
+            *_quality(fitted, exact),
+            _held(fitted),
+            _search(run),
+            f"of Algorithm 1: {described_chains(step.chains for step in run.steps)}",
+        ),
         figures=figures,
     )
 

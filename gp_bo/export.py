@@ -58,13 +58,13 @@ def to_arviz(
     posterior, dims = {}, {"y": ["row"], "X": ["row", "input"]}
     for site in fitted.gp.hyperparameters.sites:
         name = site.parameter.name
-        posterior[name] = _by_chain(fitted.hyperparameters[name][rows], chains)
+        posterior[name] = _by_chain(fitted.hyperparameters[name].cpu()[rows], chains)
         own = posterior[name].shape[2:]
         dims[name] = ["input"] if own == (dim,) else [f"{name}_dim_{i}" for i in range(len(own))]
     groups = {
         "posterior": posterior,
-        "observed_data": {"y": fitted.y.numpy()},
-        "constant_data": {"X": fitted.X.numpy()},
+        "observed_data": {"y": fitted.y.cpu().numpy()},
+        "constant_data": {"X": fitted.X.cpu().numpy()},
     }
     if fitted.draws.statistics:
         groups["sample_stats"] = {
@@ -86,8 +86,8 @@ def _rows(fitted: FittedGP, num_draws: int, seed: int) -> tuple[Tensor, int]:
     if num_draws < 1:
         raise UsageError(f"num_draws must be at least 1; got {num_draws}")
     generator = torch.Generator().manual_seed(seed)
-    return fitted.weights.multinomial(num_draws, replacement=True, generator=generator), 1
+    return fitted.weights.cpu().multinomial(num_draws, replacement=True, generator=generator), 1
 
 
 def _by_chain(values: Tensor, chains: int) -> Any:
-    return values.detach().reshape(chains, -1, *values.shape[1:]).numpy()
+    return values.detach().cpu().reshape(chains, -1, *values.shape[1:]).numpy()

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from gp_bo.arrays import Array
 from gp_bo.fitted import FittedGP
 from gp_bo.inference import INFERENCES, check_options, infer_hyperparameters
@@ -33,6 +35,7 @@ def fit_gp(
     priors: Mapping[str, Any] | None = None,
     scale: bool | None = None,
     seed: int = 0,
+    device: str | torch.device | None = None,
     **options: Any,
 ) -> FittedGP:
     """Gaussian-process regression, y = f(x) + ε, f ~ GP(m_θ, k_θ), ε ~ N(0, σ_n²).
@@ -40,7 +43,8 @@ def fit_gp(
     Parameters
     ----------
     X, y
-        Inputs, (n, d) or (n,), and outputs, (n,); arrays or tensors, computed with in float64.
+        Inputs, (n, d) or (n,), and outputs, (n,); arrays or tensors on any device, computed with in
+        float64.
     kernel
         A name or formula of names (``"rbf + periodic"``), or a :class:`gp_bo.kernels.Kernel`.
     inference
@@ -60,6 +64,9 @@ def fit_gp(
         taken to be stated in original units. With ``scale=True`` they are of the scaled ones.
     seed
         Of everything random.
+    device
+        Where to compute: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …; where X is unless given. Priors are
+        moved there, and what is predicted is returned there.
     options
         Of the inference.
 
@@ -72,7 +79,7 @@ def fit_gp(
     Raises
     ------
     UsageError
-        If data, names, priors or options are wrong: one line says which.
+        If data, names, priors, options or the device are wrong: one line says which.
 
     Warns
     -----
@@ -94,7 +101,14 @@ def fit_gp(
         )
     check_seed(seed)
     problem = regression_problem(
-        X, y, kernel=kernel, noise=noise, mean=mean, priors=priors, scale=scale
+        X,
+        y,
+        kernel=kernel,
+        noise=noise,
+        mean=mean,
+        priors=priors,
+        scale=scale,
+        device=device,
     )
     if inference == SPARSE:
         check_options(sparse_gp, inference, options)

@@ -35,6 +35,9 @@ __all__ = ["FittedGP"]
 class FittedGP:
     """What :func:`gp_bo.fit_gp` returns. Everything in and out is in original units.
 
+    What is given may be on any device and of any number type; what is returned is on
+    :attr:`device`, in float64.
+
     Attributes
     ----------
     gp
@@ -59,6 +62,11 @@ class FittedGP:
     inference: str
     seed: int
     priors: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is computed, and whatever is returned."""
+        return self.y.device
 
     @cached_property
     def scaled_hyperparameters(self) -> dict[str, Tensor]:
@@ -115,16 +123,17 @@ class FittedGP:
         include_noise
             Add σ_n² of each draw.
         """
-        means, variances = self.predictive_marginals(Xs, include_noise=include_noise)
-        return mixture_moments(means, variances, self.weights)
+        scaled = mixture_moments(
+            *self._scaled_marginals(Xs, include_noise=include_noise), self.weights
+        )
+        mean, variance = scaled.mean, scaled.variance
+        return Prediction(self.scaling.mean_back(mean), self.scaling.variance_back(variance))
 
     def predictive_marginals(
         self, Xs: Array, *, include_noise: bool = False
     ) -> tuple[Tensor, Tensor]:
         """m_s and v_s at each input, for each draw: (S, M) each."""
-        means, variances = self.conditional.marginal(self._inputs(Xs))
-        if include_noise:
-            variances = variances + self.scaled_hyperparameters["noise"][:, None]
+        means, variances = self._scaled_marginals(Xs, include_noise=include_noise)
         return self.scaling.mean_back(means), self.scaling.variance_back(variances)
 
     def predictive_draws(
@@ -144,8 +153,8 @@ class FittedGP:
         means, covariances = self.conditional.joint(self._inputs(Xs), indices=indices)
         if include_noise:
             noise = self.scaled_hyperparameters["noise"]
-            noise = noise if indices is None else noise[indices]
-            eye = torch.eye(means.shape[1], dtype=means.dtype)
+            noise = noise if indices is None else noise[indices.to(self.device)]
+            eye = torch.eye(means.shape[1], dtype=means.dtype, device=self.device)
             covariances = covariances + noise[:, None, None] * eye
         return self.scaling.mean_back(means), self.scaling.variance_back(covariances)
 
@@ -167,7 +176,7 @@ class FittedGP:
         include_noise
             Σ_s + σ_s² I in place of Σ_s.
         seed
-            Of the draws.
+            Of the draws; the same on every device.
 
         Raises
         ------
@@ -178,15 +187,16 @@ class FittedGP:
             raise UsageError(f"n, the number of functions to draw, must be at least 1; got {n!r}")
         check_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        weights = self.weights.cpu()
+        chosen = torch.multinomial(weights, n, replacement=True, generator=generator)
         inputs = self._inputs(Xs)
         normal = torch.randn(n, len(inputs), generator=generator, dtype=torch.float64)
         noise = self.scaled_hyperparameters["noise"]
         drawn = draw_functions(
             self.conditional,
             inputs,
-            chosen=chosen,
-            normal=normal,
+            chosen=chosen.to(self.device),
+            normal=normal.to(self.device),
             extra=noise if include_noise else torch.zeros_like(noise),
             joint=joint,
         )
@@ -208,9 +218,10 @@ class FittedGP:
         levels
             Of the central intervals whose coverage is counted.
         """
-        means, variances = self.predictive_marginals(Xs, include_noise=True)
-        ys = as_outputs(ys, len(means[0]))
-        return score_mixture(ys, means, variances, self.weights, levels=levels)
+        means, variances = self._scaled_marginals(Xs, include_noise=True)
+        ys = self.scaling.outputs(as_outputs(ys, len(means[0]), device=self.device))
+        scored = score_mixture(ys, means, variances, self.weights, levels=levels)
+        return scored.in_unit(float(self.scaling.spread))
 
     def save(self, folder: str | Path) -> None:
         """Write a folder from which :func:`gp_bo.load_gp` makes the same object again."""
@@ -218,5 +229,12 @@ class FittedGP:
 
         save_gp(self, Path(folder))
 
+    def _scaled_marginals(self, Xs: Array, *, include_noise: bool) -> tuple[Tensor, Tensor]:
+        """m_s and v_s, (S, M) each, where a large offset of the outputs costs no digits."""
+        means, variances = self.conditional.marginal(self._inputs(Xs))
+        if include_noise:
+            variances = variances + self.scaled_hyperparameters["noise"][:, None]
+        return means, variances
+
     def _inputs(self, Xs: Array) -> Tensor:
-        return self.scaling.inputs(as_inputs(Xs, dim=self.X.shape[1]))
+        return self.scaling.inputs(as_inputs(Xs, dim=self.X.shape[1], device=self.device))

@@ -33,6 +33,7 @@ class HyperPosterior:
     @torch.no_grad()
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Value, (C,), nats, and gradient, (C, p), at u, (C, p); −inf where it is not defined."""
+        u = u.to(self.gp.X)
         if len(u) <= self._chunk:
             return self._evaluate(u)
         parts = [self._evaluate(part) for part in u.split(self._chunk)]

@@ -31,6 +31,8 @@ class HyperParameters:
         What kernel, mean and noise leave open.
     priors
         Name to a Pyro distribution, or to a number, which fixes it.
+    device
+        Where θ and u are; priors are moved there.
 
     Raises
     ------
@@ -45,7 +47,14 @@ class HyperParameters:
     tensor([1., 1., 1.])
     """
 
-    def __init__(self, declared: Sequence[HyperParameter], priors: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        declared: Sequence[HyperParameter],
+        priors: Mapping[str, Any],
+        *,
+        device: torch.device | None = None,
+    ) -> None:
+        device = torch.device("cpu") if device is None else device
         self.declared = {h.name: h for h in declared}
         unknown = [name for name in priors if name not in self.declared]
         if unknown:
@@ -58,18 +67,18 @@ class HyperParameters:
         for name, h in self.declared.items():
             prior = priors.get(name, h.prior)
             if isinstance(prior, numbers.Real | Tensor):
-                self.fixed[name] = fixed_value(h, prior)
+                self.fixed[name] = fixed_value(h, prior, device=device)
                 continue
             stop = start + math.prod(h.shape)
-            sites.append(site_of(h, prior, start=start, stop=stop))
+            sites.append(site_of(h, prior, start=start, stop=stop, device=device))
             start = stop
         self.sites = tuple(sites)
         self.size = start
         self._exp = torch.cat(
-            [torch.zeros(0, dtype=torch.bool)]
-            + [torch.full((s.stop - s.start,), s.kind == "exp") for s in sites]
+            [torch.zeros(0, dtype=torch.bool, device=device)]
+            + [torch.full((s.stop - s.start,), s.kind == "exp", device=device) for s in sites]
         )
-        self._gaussian = GaussianPriors.of(self.sites)
+        self._gaussian = GaussianPriors.of(self.sites, device=device)
 
     def column_names(self) -> list[str]:
         """One name per column of u: ``lengthscale[0]`` for the first of several."""

@@ -52,12 +52,14 @@ class InducingPoints:
 
     def project(self, gp: GPModel, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
         """A = L⁻¹ k(Z, X), (M, B); differentiable in θ and Z."""
-        L, failed = cholesky(gp.kernel.covariance(theta, Pairs(self.Z, self.Z, expanded=True)))
+        own = Pairs(self.Z, self.Z, expanded=True, origin=gp.origin)
+        L, failed = cholesky(gp.kernel.covariance(theta, own))
         if failed is not None:
             raise UsageError(
                 "the covariance of the inducing inputs is singular: take fewer, or a smaller lr"
             )
-        cross = gp.kernel.covariance(theta, Pairs(self.Z, X, expanded=True))
+        pairs = Pairs(self.Z, X, expanded=True, origin=gp.origin)
+        cross = gp.kernel.covariance(theta, pairs)
         return torch.linalg.solve_triangular(L, cross, upper=False)[0]
 
 
@@ -65,19 +67,21 @@ class SparseConditional:
     """q(f*) = ∫ p(f* | v) q(v) dv in place of p(f* | y); the face of ``Conditional``, one draw."""
 
     def __init__(self, gp: GPModel, theta: Mapping[str, Tensor], inducing: InducingPoints) -> None:
-        self.gp, self.theta, self.inducing = gp, dict(theta), inducing
+        self.gp, self.inducing = gp, inducing
+        self.theta = {name: value.to(gp.X) for name, value in theta.items()}
         self.num_draws = 1
         with torch.no_grad():
             self._mean, self._factor = inducing.moments()
 
     def marginal(self, Xs: Tensor, *, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Means and variances of f*, each (S, M*)."""
-        parts = [self._marginal(part) for part in Xs.split(CHUNK)]
+        parts = [self._marginal(part) for part in Xs.to(self.gp.X).split(CHUNK)]
         mean, variance = (torch.cat(column)[None] for column in zip(*parts, strict=True))
         return self._repeat(mean, indices), self._repeat(variance, indices)
 
     def joint(self, Xs: Tensor, *, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Means (S, M*) and covariances (S, M*, M*) of f*."""
+        Xs = Xs.to(self.gp.X)
         A = self.inducing.project(self.gp, self.theta, Xs)
         spread = self._factor @ A
         prior = self.gp.kernel.covariance(self.theta, Pairs(Xs, Xs))[0]
@@ -94,7 +98,7 @@ class SparseConditional:
 
     @staticmethod
     def _repeat(value: Tensor, indices: Tensor | None) -> Tensor:
-        return value if indices is None else value[indices]
+        return value if indices is None else value[indices.to(value.device)]
 
 
 def prior_mean(theta: Mapping[str, Tensor], X: Tensor) -> Tensor:

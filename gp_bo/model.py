@@ -15,6 +15,7 @@ from gp_bo.evidence import Evidence
 from gp_bo.hyperparameters import HyperParameters
 from gp_bo.kernels import HyperParameter, Kernel, log_normal
 from gp_bo.means import mean_hyperparameters
+from gp_bo.scaling import far_origin
 
 __all__ = ["GPModel"]
 
@@ -28,7 +29,7 @@ class GPModel(nn.Module):
     Parameters
     ----------
     X, y
-        Inputs (n, d) and outputs (n,), float64.
+        Inputs (n, d) and outputs (n,), float64, on the device where everything is computed.
     kernel, mean
         k_θ, and the name of m_θ.
     priors
@@ -51,16 +52,22 @@ class GPModel(nn.Module):
         self.X, self.y = X, y
         self.kernel, self.mean = kernel, mean
         self.evidence = Evidence(X, y, kernel)
+        self.origin = far_origin(X)
         dim = X.shape[1]
         noise = HyperParameter("noise", (), log_normal(-4.0, 1.0), 0, 2)
         declared = [*kernel.hyperparameters(dim), *mean_hyperparameters(mean, dim), noise]
-        self.hyperparameters = HyperParameters(declared, priors)
+        self.hyperparameters = HyperParameters(declared, priors, device=X.device)
 
     def with_data(self, X: Tensor, y: Tensor) -> GPModel:
         """The same kernel, mean and priors with other data, (n, d) and (n,)."""
         hyper = self.hyperparameters
         priors = {**{s.parameter.name: s.prior for s in hyper.sites}, **hyper.fixed}
         return GPModel(X, y, kernel=self.kernel, mean=self.mean, priors=priors)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its data are."""
+        return self.y.device
 
     def forward(self) -> dict[str, Tensor]:
         """Sample every hyper-parameter and observe y; returns θ by name."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from gp_bo.share import Share
 from pyro_models import UsageError
 
 __all__ = ["Prediction", "PredictiveScores", "mixture_moments", "score_mixture"]
@@ -49,7 +50,9 @@ class PredictiveScores:
     coverage
         Level of a central interval → fraction of the outputs inside it.
     log_density_error, rmse_error, coverage_error
-        Standard errors over the N outputs; that of the coverage is √(c (1 − c) / N) at the level c.
+        Standard errors over the N outputs; that of the coverage is √(c (1 − c) / N) at the level c,
+        what it would be if the intervals held what they say. In text the coverage has Wilson's
+        interval instead.
     num_data
         N.
     """
@@ -62,10 +65,26 @@ class PredictiveScores:
     coverage_error: dict[float, float]
     num_data: int
 
+    @property
+    def counted(self) -> dict[float, int]:
+        """Level of a central interval → number of the outputs inside it."""
+        return {level: round(share * self.num_data) for level, share in self.coverage.items()}
+
+    def in_unit(self, unit: float) -> PredictiveScores:
+        """Of outputs b y + a, where these are of y: b is the unit, above 0.
+
+        log p(b y + a) = log p(y) − log b.
+        """
+        return replace(
+            self,
+            log_density=self.log_density - math.log(unit),
+            rmse=self.rmse * unit,
+            rmse_error=self.rmse_error * unit,
+        )
+
     def __str__(self) -> str:
         covered = ", ".join(
-            f"{100 * level:g} %: {100 * self.coverage[level]:.1f} ± "
-            f"{100 * self.coverage_error[level]:.1f} %"
+            f"{100 * level:g} %: {Share(self.counted[level], self.num_data)}"
             for level in self.coverage
         )
         return (

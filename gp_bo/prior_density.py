@@ -44,10 +44,12 @@ class GaussianPriors:
     others: tuple[Site, ...]
 
     @classmethod
-    def of(cls, sites: Sequence[Site]) -> GaussianPriors:
+    def of(cls, sites: Sequence[Site], *, device: torch.device) -> GaussianPriors:
         """Those of all sites that are Normal in u; ``others`` are left to :func:`log_density`."""
         size = sites[-1].stop if sites else 0
-        loc, precision, is_exp = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
+        loc, precision, is_exp = (
+            torch.zeros(size, dtype=torch.float64, device=device) for _ in range(3)
+        )
         constant, others = 0.0, []
         for site in sites:
             base, own = _base(site.prior), slice(site.start, site.stop)

@@ -14,6 +14,7 @@ from torch.distributions import biject_to, constraints
 from torch.distributions.transforms import ExpTransform
 
 from gp_bo.kernels import HyperParameter
+from gp_bo.prior_device import moved_prior
 from pyro_models import UsageError
 
 __all__ = ["Site", "fixed_value", "site_of"]
@@ -52,15 +53,17 @@ class Site:
         return slope
 
 
-def fixed_value(h: HyperParameter, value: numbers.Real | Tensor) -> Tensor:
-    """What a hyper-parameter is fixed at, in its shape, float64.
+def fixed_value(h: HyperParameter, value: numbers.Real | Tensor, *, device: torch.device) -> Tensor:
+    """What a hyper-parameter is fixed at, in its shape, float64, on a device.
 
     Raises
     ------
     UsageError
         If the value does not fit the shape, is not finite, or is not positive where it must be.
     """
-    tensor = torch.as_tensor(value, dtype=torch.float64)
+    if not isinstance(value, Tensor):
+        value = torch.as_tensor(value, dtype=torch.float64)
+    tensor = value.to(device).to(torch.float64)
     try:
         tensor = tensor.expand(h.shape)
     except RuntimeError as error:
@@ -74,8 +77,17 @@ def fixed_value(h: HyperParameter, value: numbers.Real | Tensor) -> Tensor:
     return tensor
 
 
-def site_of(h: HyperParameter, prior: Any, *, start: int, stop: int) -> Site:
+def site_of(
+    h: HyperParameter,
+    prior: Any,
+    *,
+    start: int,
+    stop: int,
+    device: torch.device | None = None,
+) -> Site:
     """A hyper-parameter under a prior, in columns ``start`` to ``stop`` of u.
+
+    The prior is moved to the device; None is the CPU.
 
     Raises
     ------
@@ -89,7 +101,8 @@ def site_of(h: HyperParameter, prior: Any, *, start: int, stop: int) -> Site:
     >>> site_of(noise, dist.HalfNormal(0.1), start=0, stop=1).kind
     'exp'
     """
-    prior = _shaped(h, prior)
+    device = torch.device("cpu") if device is None else device
+    prior = _shaped(h, prior, device)
     if isinstance(prior, dist.ImproperUniform):
         raise UsageError(
             f"the prior of {h.name} is improper and cannot be drawn from: take a wide one instead"
@@ -100,19 +113,19 @@ def site_of(h: HyperParameter, prior: Any, *, start: int, stop: int) -> Site:
     kind = "other"
     if support is constraints.real or support is constraints.real_vector:
         kind = "identity"
-    elif _is_exp(transform):
+    elif _is_exp(transform, device):
         kind, transform = "exp", ExpTransform()
     return Site(h, start, stop, prior, transform, kind)
 
 
-def _shaped(h: HyperParameter, prior: Any) -> Any:
-    """The prior in float64, expanded to the shape of the hyper-parameter."""
+def _shaped(h: HyperParameter, prior: Any, device: torch.device) -> Any:
+    """The prior in float64 on a device, expanded to the shape of the hyper-parameter."""
     if not (isinstance(prior, torch.distributions.Distribution) and hasattr(prior, "to_event")):
         raise UsageError(
             f"the prior of {h.name} must be a distribution of pyro.distributions, or a number that "
             f"fixes it; got {type(prior).__name__}"
         )
-    prior = _double(prior)
+    prior = _double(moved_prior(prior, device))
     try:
         if not prior.event_shape:
             prior = prior.expand(h.shape)
@@ -150,9 +163,9 @@ def _lenient(prior: Any) -> Any:
     return prior
 
 
-def _is_exp(transform: Any) -> bool:
+def _is_exp(transform: Any, device: torch.device) -> bool:
     """Whether a bijection is exp, in whichever way it is composed."""
-    u = torch.tensor([-2.0, 0.3, 1.5], dtype=torch.float64)
+    u = torch.tensor([-2.0, 0.3, 1.5], dtype=torch.float64).to(device)
     try:
         return bool(torch.allclose(transform(u), u.exp(), rtol=1e-12))
     except RuntimeError:  # bounds of another shape: no exp

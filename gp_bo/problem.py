@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gp_bo.arrays import Array, as_inputs, as_outputs
+from gp_bo.arrays import Array, as_inputs, as_outputs, resolution
+from gp_bo.device import gp_device
 from gp_bo.kernels import Kernel, make_kernel
 from gp_bo.model import GPModel
-from gp_bo.scaling import Scaling
+from gp_bo.scaling import Scaling, location_and_spread, widths
 from pyro_models import UsageError
 
 __all__ = ["Problem", "build_model", "regression_problem"]
+
+_LEAST_SQUARE = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,7 @@ def regression_problem(
     mean: str,
     priors: Mapping[str, Any] | None,
     scale: bool | None,
+    device: str | torch.device | None = None,
 ) -> Problem:
     """Check and scale the data and build the model; arguments as in :func:`gp_bo.fit_gp`.
 
@@ -59,20 +63,26 @@ def regression_problem(
     UsageError
         If data, names or priors are wrong: one line says which.
     """
-    X = as_inputs(X).detach()
-    y = as_outputs(y, len(X)).detach()
+    place = gp_device(device, X)
+    resolutions = resolution(X), resolution(y)
+    X = as_inputs(X, device=place).detach()
+    y = as_outputs(y, len(X), device=place).detach()
     if noise == 0:
         X, y = _distinct(X, y)
     if len(X) < 2:
         raise UsageError(f"a Gaussian process needs at least two points; got {len(X)}")
-    _check_spread(X, y)
     if not isinstance(priors, Mapping | None):
         raise UsageError(f"priors map names to distributions or numbers; got {priors!r}")
     if not isinstance(scale, bool | None):
         raise UsageError(f"scale is True, False or None; got {scale!r}")
     priors = dict(priors or {})
     scale = not priors if scale is None else scale
-    scaling = Scaling.of(X, y) if scale else Scaling.none(X.shape[1])
+    _check_spread(X, y, scale=scale)
+    scaling = (
+        Scaling.of(X, y, resolution=resolutions)
+        if scale
+        else Scaling.none(X.shape[1], device=place)
+    )
     gp = build_model(X, y, kernel=kernel, mean=mean, noise=noise, priors=priors, scaling=scaling)
     return Problem(gp, scaling, X, y, priors)
 
@@ -100,9 +110,7 @@ def build_model(
         if "noise" in priors:
             raise UsageError("a fixed noise has no prior: leave one of them out")
         priors["noise"] = variance / float(scaling.spread) ** 2
-    return GPModel(
-        scaling.inputs(X), scaling.outputs(y), kernel=make_kernel(kernel), mean=mean, priors=priors
-    )
+    return GPModel(*scaling.data(X, y), kernel=make_kernel(kernel), mean=mean, priors=priors)
 
 
 def _variance(noise: Any) -> float:
@@ -115,18 +123,27 @@ def _variance(noise: Any) -> float:
     return variance
 
 
-def _check_spread(X: Tensor, y: Tensor) -> None:
-    """Data whose squares overflow would give NaN everywhere, and say nothing."""
-    spreads = {"inputs": X.amax(0) - X.amin(0), "outputs": y.var()}
-    for name, spread in spreads.items():
-        if not bool(spread.isfinite().all()):
+def _check_spread(X: Tensor, y: Tensor, *, scale: bool) -> None:
+    """Data whose squares overflow would give NaN everywhere, or vanish, and say nothing."""
+    width, span = X.amax(0) - X.amin(0), y.amax() - y.amin()
+    checked = {"inputs": width if scale else width.square(), "outputs": span.square()}
+    for name, each in checked.items():
+        if not bool(each.isfinite().all()):
             raise UsageError(f"the {name} spread too far for float64: give them in another unit")
+    units = {"outputs": location_and_spread(y)[1]} | ({} if scale else {"inputs": widths(X)[1]})
+    for name, each in units.items():
+        if bool((each.square() < _LEAST_SQUARE).any()):
+            raise UsageError(
+                f"the {name} spread so little that float64 has no square of it: give them in "
+                "another unit"
+            )
 
 
 def _distinct(X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Each input once, in the order of first occurrence: a function has one output there."""
     _, group = torch.unique(X, dim=0, return_inverse=True)
-    first = torch.full_like(group, len(X)).scatter_reduce(0, group, torch.arange(len(X)), "amin")
+    rows = torch.arange(len(X), device=X.device)
+    first = torch.full_like(group, len(X)).scatter_reduce(0, group, rows, "amin")
     if bool((y != y[first[group]]).any()):
         raise UsageError(
             "one input has two different outputs, which a function without noise cannot have: "

@@ -112,7 +112,8 @@ def sparse_gp(
     with tqdm(total=steps, unit="step", disable=not progress, leave=False) as bar:
         for _ in range(epochs):
             total = 0.0
-            for batch in torch.randperm(rows, generator=generator).split(batch_size):
+            order = torch.randperm(rows, generator=generator).to(gp.device)
+            for batch in order.split(batch_size):
                 per_row = ascent.step(batch) / rows
                 total += per_row * len(batch) / rows
                 bar.update()
@@ -127,7 +128,7 @@ def sparse_gp(
         )
     draws = HyperDraws(
         u,
-        torch.ones(1, dtype=torch.float64),
+        u.new_ones(1),
         messages=messages,
         details={"bound_per_row": history, "num_inducing": len(inducing.Z)},
     )
@@ -138,8 +139,8 @@ def sparse_gp(
 def first_guess(gp: GPModel, generator: torch.Generator) -> Tensor:
     """u, (1, p): the mode of p(θ | y) of some rows, from which Adam has less far to go."""
     if not gp.hyperparameters.size:
-        return torch.zeros(1, 0, dtype=torch.float64)
-    rows = torch.randperm(len(gp.y), generator=generator)[:_FIRST_ROWS]
+        return gp.y.new_zeros(1, 0)
+    rows = torch.randperm(len(gp.y), generator=generator)[:_FIRST_ROWS].to(gp.device)
     part = gp.with_data(gp.X[rows], gp.y[rows])
     starts = starting_points(part, 2, generator=generator)
     return climb(HyperPosterior(part, jacobian=False), starts, max_steps=50).points[:1]
@@ -152,9 +153,11 @@ def centres(gp: GPModel, count: int, seed: int) -> InducingPoints:
         Z = distinct
     else:
         means = MiniBatchKMeans(count, random_state=seed, n_init=1, batch_size=4 * count + 1024)
-        Z = torch.from_numpy(np.unique(means.fit(gp.X.numpy()).cluster_centers_, axis=0))
-    eye = torch.eye(len(Z), dtype=torch.float64)
-    return InducingPoints(Z.clone(), torch.zeros(len(Z), dtype=torch.float64), eye)
+        near = (gp.X - gp.origin).cpu().numpy()  # where squared distances keep their digits
+        found = np.unique(means.fit(near).cluster_centers_, axis=0)
+        Z = torch.from_numpy(found).to(gp.device) + gp.origin
+    eye = torch.eye(len(Z), dtype=Z.dtype, device=Z.device)
+    return InducingPoints(Z.clone(), Z.new_zeros(len(Z)), eye)
 
 
 class Ascent:
@@ -214,8 +217,8 @@ class Ascent:
         """
         gp, inducing = self.gp, self.inducing
         theta = gp.hyperparameters.constrain(self.u)
-        precision = torch.eye(len(inducing.Z), dtype=torch.float64)
-        weighted = torch.zeros(len(inducing.Z), dtype=torch.float64)
+        precision = torch.eye(len(inducing.Z), dtype=gp.y.dtype, device=gp.device)
+        weighted = gp.y.new_zeros(len(inducing.Z))
         for X, y in zip(gp.X.split(CHUNK), gp.y.split(CHUNK), strict=True):
             A = inducing.project(gp, theta, X)
             precision += A @ A.mT / theta["noise"][0]
@@ -245,7 +248,7 @@ def _bound(
     residual = y - prior_mean(theta, X)
     weight = len(gp.y) / len(y)
     with torch.no_grad():
-        eye = torch.eye(len(A), dtype=A.dtype)
+        eye = torch.eye(len(A), dtype=A.dtype, device=A.device)
         precision = eye + weight / noise * (A @ A.mT)
         inducing.precision.lerp_(precision, forgetting)
         inducing.weighted_mean.lerp_(weight / noise * (A @ residual), forgetting)

@@ -12,6 +12,7 @@ import safetensors.torch as safe
 import torch
 from torch import Tensor
 
+from gp_bo.device import gp_device
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.kernels import kernel_from_config
 from gp_bo.model import GPModel
@@ -61,7 +62,7 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
         tensors["precision"] = inducing.precision
     priors = {s.parameter.name: describe_prior(s.prior) for s in gp.hyperparameters.sites}
     fixed = {name: value.tolist() for name, value in gp.hyperparameters.fixed.items()}
-    content = safe.save({name: value.contiguous() for name, value in tensors.items()})
+    content = safe.save({name: value.cpu().contiguous() for name, value in tensors.items()})
     settings = {
         "format": _FORMAT,
         "bytes": _checksum(content),
@@ -81,15 +82,23 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
     write_atomically(folder / _SETTINGS, written)
 
 
-def load_gp(folder: str | Path) -> FittedGP:
+def load_gp(folder: str | Path, *, device: str | torch.device = "cpu") -> FittedGP:
     """The Gaussian process that :meth:`gp_bo.FittedGP.save` wrote; it predicts the same numbers.
+
+    Parameters
+    ----------
+    folder
+        Where it was saved.
+    device
+        Where it is to predict, whatever device it was fitted on.
 
     Raises
     ------
     UsageError
-        If the folder holds none, or its two files are of different saves.
+        If the folder holds none, its two files are of different saves, or this machine has no such
+        device.
     """
-    folder = Path(folder)
+    folder, place = Path(folder), gp_device(device)
     try:
         settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         content = (folder / _TENSORS).read_bytes()
@@ -100,7 +109,8 @@ def load_gp(folder: str | Path) -> FittedGP:
     if settings.get("bytes") != _checksum(content):
         raise UsageError(f"{folder}: {_SETTINGS} and {_TENSORS} do not belong together; fit again")
     try:
-        return _rebuilt(settings, safe.load(content))
+        tensors = {name: value.to(place) for name, value in safe.load(content).items()}
+        return _rebuilt(settings, tensors)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         what = " ".join(str(error).split())
         raise UsageError(
@@ -118,8 +128,7 @@ def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitt
     X, y = tensors["X"], tensors["y"]
     scaling = Scaling(*(tensors[name] for name in ("lower", "width", "shift", "spread")))
     gp = GPModel(
-        scaling.inputs(X),
-        scaling.outputs(y),
+        *scaling.data(X, y),
         kernel=kernel_from_config(settings["kernel"]),
         mean=settings["mean"],
         priors={**priors, **fixed},

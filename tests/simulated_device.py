@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch.utils._mode_utils import no_dispatch
 
 __all__ = ["MODULE", "SIMULATED", "SimulatedTensor", "simulate"]
 
@@ -75,11 +76,11 @@ class _Module:
         for generator in self.generators:
             generator.manual_seed(seed)
 
-    def get_rng_state(self) -> Tensor:
-        return self.generators[self._current].get_state()
+    def get_rng_state(self, device: object = None) -> Tensor:
+        return self.generators[self._current if device is None else _index(device)].get_state()
 
-    def set_rng_state(self, state: Tensor) -> None:
-        self.generators[self._current].set_state(state)
+    def set_rng_state(self, state: Tensor, device: object = None) -> None:
+        self.generators[self._current if device is None else _index(device)].set_state(state)
 
 
 def _index(device: object) -> int:
@@ -153,6 +154,9 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         lambda t: t.values if isinstance(t, SimulatedTensor) else t, (args, kwargs)
     )
     result = function(*inner[0], **inner[1])
+    if torch.Tag.inplace_view in function.tags:  # the shape it has now must be seen outside, too
+        with no_dispatch():
+            function(*args, **kwargs)
     if name == "copy_":
         return args[0]
 

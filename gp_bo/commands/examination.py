@@ -9,17 +9,28 @@ from typing import Any
 import torch
 
 from gp_bo.commands.tables import write_table
+from gp_bo.device import gp_device
+from gp_bo.diagnostics import described_chains
 from gp_bo.exam import exam_function, fit_exam
 from gp_bo.figures import bands, hyper_scatter, traces
 from gp_bo.fit import InferenceWarning
 from gp_bo.fitted import FittedGP
-from gp_bo.optimise.algorithm1 import CHOICES, Algorithm1, algorithm1, exam_grid, success
+from gp_bo.optimise.algorithm1 import (
+    CHOICES,
+    Algorithm1,
+    algorithm1,
+    exam_grid,
+    shares,
+    success,
+)
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
 from inference.commands.files import free_folder, save_figure
 from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
 __all__ = ["exam"]
+
+_CHAINS = ("rhat", "bulk_ess", "tail_ess", "divergences")
 
 
 def exam(
@@ -30,6 +41,7 @@ def exam(
     prior_on: str = "lengthscale",
     remedies: bool = True,
     seed: int = 0,
+    device: str = "cpu",
     force: bool = False,
     progress: bool = True,
 ) -> None:
@@ -38,7 +50,8 @@ def exam(
     Part A: 500 draws of the hyper-posterior by NUTS, their scatter, R-hat, effective sample size
     and traces; f, D and m ± 2√v. Part B: Algorithm 1 with its figure at the first, middle and last
     turn; how often it finds the minimum of the grid over seeds; remedies at the same budget. One
-    table has a row for each run, turns.csv one for each turn: p, x*_p, f(x*_p) and the θ drawn.
+    table has a row for each run, turns.csv one for each turn: p, x*_p, f(x*_p), the θ drawn, and
+    the worst R-hat, effective sample sizes and divergences of its chains.
 
     Args:
         out: Folder to write.
@@ -48,6 +61,7 @@ def exam(
         prior_on: lengthscale, or squared_lengthscale: how the sheet's prior is read.
         remedies: Also run the remedies under the same seeds.
         seed: The first.
+        device: Where to compute: cpu, cuda, cuda:1 …
         force: Write into a folder that is not empty.
         progress: Show progress bars.
     """
@@ -55,7 +69,8 @@ def exam(
     if seeds < 1 or turns < 0:
         raise UsageError(f"seeds is 1 or more, turns 0 or more; got {seeds} and {turns}")
     check_seed(seed)
-    lines = _part_a(folder, prior_on=prior_on, draws=draws, seed=seed)
+    place = gp_device(device)
+    lines = _part_a(folder, prior_on=prior_on, draws=draws, seed=seed, device=place)
     rows: list[list[Any]] = []
     taken: list[list[Any]] = []
     for choose in CHOICES if remedies else CHOICES[:1]:
@@ -66,6 +81,7 @@ def exam(
                 prior_on=prior_on,
                 seed=seed + i,
                 progress=progress,
+                device=place,
                 num_draws=draws,
             )
             for i in range(seeds)
@@ -75,20 +91,22 @@ def exam(
             save_figure(algorithm1_figure(runs[0], turns=shown), folder / "algorithm1.png")
         rows += [_row(run) for run in runs]
         taken += [turn for run in runs for turn in _turns(run)]
-        lines.append(_counted(choose, runs))
+        lines += _counted(choose, runs)
     head = ["choose", "seed", "found_at", "near_at", "regret", "repeats", "best_x"]
     write_table(folder / "algorithm1.csv", head, rows)
-    head = ["choose", "seed", "k", "p", "x", "y", "lengthscale", "variance"]
+    head = ["choose", "seed", "k", "p", "x", "y", "lengthscale", "variance", *_CHAINS]
     write_table(folder / "turns.csv", head, taken)
     print("\n".join(lines))
     print(f"written to {folder}")
 
 
-def _part_a(folder: Path, *, prior_on: str, draws: int, seed: int) -> list[str]:
+def _part_a(
+    folder: Path, *, prior_on: str, draws: int, seed: int, device: torch.device
+) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # told in the lines
-        fitted = fit_exam(prior_on=prior_on, seed=seed, num_draws=draws)
-    exact = fit_exam(prior_on=prior_on, inference="quadrature")
+        fitted = fit_exam(prior_on=prior_on, seed=seed, device=device, num_draws=draws)
+    exact = fit_exam(prior_on=prior_on, inference="quadrature", device=device)
     save_figure(hyper_scatter(fitted, reference=exact), folder / "hyper_posterior.png")
     save_figure(traces(fitted), folder / "traces.png")
     save_figure(bands(fitted, exam_grid(), truth=exam_function), folder / "fit.png")
@@ -125,17 +143,20 @@ def _turns(run: Algorithm1) -> list[list[Any]]:
         [
             *(run.choose, run.seed, step.k, step.index, step.x_new, step.y_new),
             *(step.theta.get(name, "") for name in ("lengthscale", "variance")),
+            *(getattr(step.chains, name, "") for name in _CHAINS),
         ]
         for step in run.steps
     ]
 
 
-def _counted(choose: str, runs: list[Algorithm1]) -> str:
+def _counted(choose: str, runs: list[Algorithm1]) -> list[str]:
+    """What was found, and how good the chains of all turns were."""
     counted = success(runs)
-    return (
-        f"{choose}: the minimum of the grid found in {counted['found']:.0%} ± "
-        f"{counted['found_error']:.0%} of {len(runs)} runs (it or a neighbour: "
-        f"{counted['near']:.0%} ± {counted['near_error']:.0%}), median regret "
-        f"{counted['regret']:.3g} after {len(runs[0].steps)} turns; "
-        f"{counted['repeats']:.1f} turns at points already in D"
-    )
+    found, near = shares(runs)
+    chains = described_chains(step.chains for run in runs for step in run.steps)
+    return [
+        f"{choose}: the minimum of the grid found in {found} of {len(runs)} runs; it or a "
+        f"neighbour in {near}; median regret {counted['regret']:.3g} after "
+        f"{len(runs[0].steps)} turns; {counted['repeats']:.1f} turns at points already in D",
+        f"  {chains}",
+    ]

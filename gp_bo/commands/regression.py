@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from gp_bo.commands.tables import Table, numbers, read_table, write_table
+from gp_bo.device import gp_device
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
 from gp_bo.optimise import Optimizer
@@ -40,6 +41,7 @@ def fit(
     noise: float | str = "learned",
     mean: str = "constant",
     seed: int = 0,
+    device: str = "cpu",
     options: dict[str, Any] | None = None,
     force: bool = False,
 ) -> None:
@@ -56,10 +58,12 @@ def fit(
         noise: "learned", or a variance in the target's unit squared.
         mean: zero, constant or linear.
         seed: Of everything random.
+        device: cpu, cuda, or cuda:1 and so on; float64 is needed, which mps does not have.
         options: Of the inference, e.g. --options.num_draws 2000 or --options.num_inducing 300.
         force: Replace what is in the folder.
     """
     folder = free_folder(out, force=force)
+    place = gp_device(device)
     table = read_table(data)
     chosen = _chosen(table, target, inputs)
     y = numbers(table, [target])[:, 0]
@@ -74,6 +78,7 @@ def fit(
             noise=noise,
             mean=mean,
             seed=seed,
+            device=place,
             **_checked(options),
         )
     fitted.save(folder)
@@ -92,6 +97,7 @@ def predict(
     data: str,
     out: str | None = None,
     include_noise: bool = False,
+    device: str = "cpu",
     force: bool = False,
 ) -> None:
     """Predict the target for the rows of a CSV file.
@@ -101,20 +107,26 @@ def predict(
         data: CSV file with the input columns.
         out: CSV file to write; printed unless given.
         include_noise: Spread of a new measurement, rather than of the function.
+        device: Where to compute, whatever device it was fitted on: cpu, cuda, cuda:1 …
         force: Replace the file.
     """
-    fitted, inputs, target = _opened(gp)
+    fitted, inputs, target = _opened(gp, device)
     path = free_path(out, force=force)
     X = numbers(read_table(data), inputs)
     prediction = fitted.predict(X, include_noise=include_noise)
     mean, sigma = prediction.mean, prediction.variance.sqrt()
-    columns = torch.stack([mean, sigma, mean - 2 * sigma, mean + 2 * sigma], 1)
+    columns = torch.stack([mean, sigma, mean - 2 * sigma, mean + 2 * sigma], 1).cpu()
     head = [*inputs, target, "standard_deviation", "minus_2sd", "plus_2sd"]
     write_table(path, head, [[*x, *p] for x, p in zip(X.tolist(), columns.tolist(), strict=True)])
 
 
 def plot(
-    gp: str, out: str, input_name: str | None = None, seed: int = 0, force: bool = False
+    gp: str,
+    out: str,
+    input_name: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    force: bool = False,
 ) -> None:
     """Draw the prediction along one input; of a search, log expected improvement below it.
 
@@ -125,15 +137,18 @@ def plot(
         out: Figure to write: .png, .pdf or .svg.
         input_name: Input to vary; the first unless given.
         seed: Of the functions that are drawn.
+        device: Where to compute: cpu, cuda, cuda:1 …
         force: Replace the figure.
     """
     path = free_figure_path(out, option="--out", force=force)
     check_seed(seed)
     if Path(gp).is_file():
+        if device != "cpu":
+            raise UsageError("a search is drawn on the CPU: leave out --device")
         save_figure(search_figure(Optimizer.resume(gp), input_name=input_name), path)
         print(f"written to {path}")
         return
-    fitted, inputs, target = _opened(gp)
+    fitted, inputs, target = _opened(gp, device)
     if input_name is not None and input_name not in inputs:
         raise UsageError(f"{input_name!r} is no input; choose from {', '.join(inputs)}")
     column = 0 if input_name is None else inputs.index(input_name)
@@ -156,7 +171,7 @@ def _described(fitted: FittedGP, inputs: list[str]) -> Iterator[str]:
     for name, draws in fitted.hyperparameters.items():
         for i, value in enumerate(draws.reshape(len(draws), -1).T):
             index = f"[{inputs[i]}]" if draws.dim() > 1 else ""
-            low, middle, high = np.quantile(value.numpy(), (0.05, 0.5, 0.95))
+            low, middle, high = np.quantile(value.cpu().numpy(), (0.05, 0.5, 0.95))
             spread = f" (5 % – 95 %: {low:.3g} – {high:.3g})" if fitted.num_draws > 1 else ""
             yield f"  {name}{index} {middle:.4g}{spread}"
 
@@ -168,8 +183,8 @@ def _checked(options: dict[str, Any] | None) -> dict[str, Any]:
     return options or {}
 
 
-def _opened(folder: str) -> tuple[FittedGP, list[str], str]:
-    fitted = load_gp(folder)
+def _opened(folder: str, device: str) -> tuple[FittedGP, list[str], str]:
+    fitted = load_gp(folder, device=device)
     for message in fitted.diagnostics["messages"]:
         print(f"warning: {fitted.inference}: {message}", file=sys.stderr)
     try:

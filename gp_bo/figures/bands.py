@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from gp_bo.arrays import as_inputs
 from gp_bo.fitted import FittedGP
+from gp_bo.scaling import margin
 from inference.figures.palette import INK, PETROFF
 from pyro_models import UsageError
 
@@ -83,12 +85,12 @@ def draw_bands(
         raise UsageError(f"bands are for one input; this Gaussian process has {fitted.X.shape[1]}")
     if x is None:
         low, high = float(fitted.X.min()), float(fitted.X.max())
-        margin = 0.1 * (high - low)
-        x = torch.linspace(low - margin, high + margin, 200, dtype=torch.float64)
-    grid = torch.as_tensor(x, dtype=torch.float64).reshape(-1)
+        pad = margin(fitted.X[:, 0], 0.1)
+        x = torch.linspace(low - pad, high + pad, 200, dtype=torch.float64)
+    grid = as_inputs(x, dim=1, device=torch.device("cpu"))[:, 0].detach()
     with torch.no_grad():
         prediction = fitted.predict(grid, include_noise=include_noise)
-    mean, deviation = prediction.mean, prediction.standard_deviation
+    mean, deviation = prediction.mean.cpu(), prediction.standard_deviation.cpu()
     label = "m ± 2√v" + (", with noise" if include_noise else "")
     axes.fill_between(
         grid, mean - 2 * deviation, mean + 2 * deviation, color=PETROFF[0], alpha=0.25, lw=0
@@ -97,12 +99,13 @@ def draw_bands(
     axes.plot(grid, mean, color=PETROFF[0], lw=1.8, label="m", zorder=3)
     if num_functions:
         drawn = fitted.sample(grid, num_functions, include_noise=include_noise, seed=seed)
-        axes.plot(grid, drawn.mT, color=PETROFF[6], lw=0.8, alpha=0.8, zorder=2)
+        axes.plot(grid, drawn.cpu().mT, color=PETROFF[6], lw=0.8, alpha=0.8, zorder=2)
         axes.plot([], [], color=PETROFF[6], lw=0.8, label="drawn functions")
     if truth is not None:
-        axes.plot(grid, truth(grid), color=INK, lw=1.2, ls="--", label="f", zorder=4)
-    seen = (fitted.X[:, 0] >= grid[0]) & (fitted.X[:, 0] <= grid[-1])
-    x_seen, y_seen = fitted.X[seen, 0], fitted.y[seen]
+        axes.plot(grid, truth(grid).cpu(), color=INK, lw=1.2, ls="--", label="f", zorder=4)
+    xs, ys = fitted.X[:, 0].cpu(), fitted.y.cpu()
+    seen = (xs >= grid[0]) & (xs <= grid[-1])
+    x_seen, y_seen = xs[seen], ys[seen]
     axes.plot(x_seen, y_seen, "o", color=INK, ms=5, label="data", zorder=5, clip_on=False)
     axes.set_xlim(float(grid[0]), float(grid[-1]))
     axes.set_xlabel("x")

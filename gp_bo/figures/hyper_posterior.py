@@ -52,7 +52,8 @@ def hyper_scatter(
         raise UsageError("logarithmic axes are for positive hyper-parameters")
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    area = 4 + 40 * fitted.weights.numpy() / fitted.weights.max().item() if _weighted(fitted) else 9
+    weights = fitted.weights.cpu().numpy()
+    area = 4 + 40 * weights / weights.max() if _weighted(fitted) else 9
     axes.scatter(x, y, s=area, color=PETROFF[0], alpha=0.5, lw=0, label=f"{len(x)} draws")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -124,7 +125,7 @@ def _columns(fitted: FittedGP) -> dict[str, np.ndarray]:
     columns = {}
     for site in fitted.gp.hyperparameters.sites:
         name = site.parameter.name
-        values = fitted.hyperparameters[name].reshape(fitted.num_draws, -1).numpy()
+        values = fitted.hyperparameters[name].reshape(fitted.num_draws, -1).cpu().numpy()
         for i in range(values.shape[1]):
             columns[name if values.shape[1] == 1 else f"{name}[{i}]"] = values[:, i]
     return columns
@@ -146,7 +147,7 @@ def _outline(figure: Figure, reference: FittedGP, names: Sequence[str]) -> None:
     columns = _columns(reference)
     if sorted(columns) != sorted(names) or not _weighted(reference):
         raise UsageError("the reference must be a quadrature over the same two hyper-parameters")
-    weights = reference.weights.numpy()
+    weights = reference.weights.cpu().numpy()
     mass = np.sort(weights)[::-1]
     above = mass.cumsum()
     levels = sorted({float(mass[np.searchsorted(above, level)]) for level in _LEVELS})

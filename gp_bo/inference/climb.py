@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gp_bo.model import GPModel
+from gp_bo.scaling import location_and_spread, widths
 
 __all__ = ["Climb", "climb", "starting_points"]
 
@@ -67,9 +68,9 @@ def climb(
     u = starts.clone()
     value, gradient = objective(u)
     rows, size = u.shape
-    eye = torch.eye(size, dtype=u.dtype)
+    eye = torch.eye(size, dtype=u.dtype, device=u.device)
     H = eye.repeat(rows, 1, 1)
-    fresh = torch.ones(rows, dtype=torch.bool)
+    fresh = torch.ones(rows, dtype=torch.bool, device=u.device)
     alive = value.isfinite()
     step = 0
     while step < max_steps:
@@ -103,7 +104,7 @@ def _line_search(
     """Halve each row's step until it gains enough; a row that never gains stays."""
     length = at.new_ones(len(at))
     best = (at.clone(), value.clone(), slope.clone())
-    open_rows = torch.arange(len(at))
+    open_rows = torch.arange(len(at), device=at.device)
     promised = (slope * direction).sum(-1)
     for _ in range(25):
         trial = at[open_rows] + length[open_rows, None] * direction[open_rows]
@@ -134,15 +135,16 @@ def _update(H: Tensor, d: Tensor, y: Tensor, fresh: Tensor, eye: Tensor) -> Tens
 def starting_points(gp: GPModel, count: int, *, generator: torch.Generator) -> Tensor:
     """u, (count, p): length-scales from a twentieth of the inputs' width to twice it, and so on.
 
-    Units are those of the data the model holds, so unscaled data have fitting starts too.
+    Units are those of the data the model holds, so unscaled data have fitting starts too. The
+    generator is the CPU's: a seed gives the same starts on every device.
     """
-    width = (gp.X.amax(0) - gp.X.amin(0)).clamp_min(1e-12)
-    spread = max(float(gp.y.std()), 1e-12)
+    width = widths(gp.X)[1]
+    spread = float(location_and_spread(gp.y)[1])
     columns = []
     for site in gp.hyperparameters.sites:
         h = site.parameter
         shape = (count, site.stop - site.start)
-        uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+        uniform = torch.rand(shape, generator=generator, dtype=torch.float64).to(gp.device)
         if site.kind == "exp":
             unit = h.input_power * (width.log() if h.shape else width.log().mean())
             low, high = _RANGES.get((h.name.rpartition(".")[2]), (-1.0, 1.0))
@@ -153,7 +155,7 @@ def starting_points(gp: GPModel, count: int, *, generator: torch.Generator) -> T
         else:
             own = 2 * uniform - 1
         columns.append(own)
-    return torch.cat(columns, 1) if columns else torch.zeros(count, 0, dtype=torch.float64)
+    return torch.cat(columns, 1) if columns else gp.y.new_zeros(count, 0)
 
 
 # of log hyper-parameters, in units of the data

@@ -40,6 +40,7 @@ def laplace(gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int =
     factor, clipped = laplace_factor(HyperPosterior(gp), found)
     generator = torch.Generator().manual_seed(seed)
     normal = torch.randn(num_draws, len(factor), generator=generator, dtype=torch.float64)
+    normal = normal.to(gp.device)
     messages: tuple[str, ...] = ()
     if clipped:
         messages = (
@@ -48,7 +49,7 @@ def laplace(gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int =
         )
     return HyperDraws(
         found.points[0] + normal @ factor.mT,
-        torch.full((num_draws,), 1 / num_draws, dtype=torch.float64),
+        gp.y.new_full((num_draws,), 1 / num_draws),
         messages=messages,
         details={"mode": found.points[0].tolist(), "log_evidence": log_evidence(found, factor)},
     )
@@ -64,7 +65,7 @@ def log_evidence(found: Climb, factor: Tensor) -> float:
 def curvature(density: HyperPosterior, u: Tensor) -> Tensor:
     """−∇² log p at one point (p,), by central differences of the gradient, all at once: (p, p)."""
     size = len(u)
-    steps = _STEP * torch.eye(size, dtype=u.dtype)
+    steps = _STEP * torch.eye(size, dtype=u.dtype, device=u.device)
     _, gradient = density(torch.cat([u + steps, u - steps]))
     H = (gradient[size:] - gradient[:size]) / (2 * _STEP)
     return 0.5 * (H + H.mT)
@@ -77,7 +78,7 @@ def laplace_factor(density: HyperPosterior, found: Climb) -> tuple[Tensor, bool]
     set to 5, e⁵ either way for a positive hyper-parameter.
     """
     if not density.size:
-        return torch.zeros(0, 0, dtype=torch.float64), False
+        return density.gp.y.new_zeros(0, 0), False
     values, vectors = torch.linalg.eigh(curvature(density, found.points[0]))
     deviation = values.clamp_min(1e-300).rsqrt()
     held = (values <= 0) | (deviation > _WIDEST)

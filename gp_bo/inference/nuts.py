@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gp_bo.diagnostics import bulk_ess, rhat, tail_ess
+from gp_bo.diagnostics import ESS_PER_CHAIN, RHAT, bulk_ess, rhat, tail_ess
 from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.laplace import laplace_factor
@@ -23,7 +23,7 @@ __all__ = ["chain_diagnostics", "nuts"]
 
 _COLLAPSED = 1e-3  # a step size, where 1 is the width of the posterior
 _TOO_MANY = 0.2  # of the warm-up's transitions diverging
-_RHAT, _ESS, _DIVERGENT = 1.05, 50, 0.02  # beyond these a warning is given
+_NOT_CONVERGED = 1.05  # R̂ above it: the draws are not of one distribution
 _WINDOWS = (0.25, 0.3, 0.3, 0.15)  # of the warm-up; the metric is learned at the ends of the middle
 
 
@@ -82,7 +82,8 @@ def nuts(
     for target in (target_acceptance, *_stricter(target_acceptance)):
         retries += 1
         start = _spread_out(density, found.points, factor, num_chains, random)
-        run = _Run(density, (found.points[0].numpy(), factor.numpy()), start, random, max_depth)
+        metric = (found.points[0].cpu().numpy(), factor.cpu().numpy())
+        run = _Run(density, metric, start, random, max_depth)
         run.warm_up(warmup, target)
         if run.step > _COLLAPSED and run.divergent < _TOO_MANY:
             break
@@ -99,7 +100,7 @@ def nuts(
         "num_chains": num_chains,
         "warmup": warmup,
     }
-    if divergences > _DIVERGENT * num_draws:
+    if divergences:
         messages.append(
             f"{divergences} of {num_draws} transitions diverged: parts of the posterior may be "
             "missing; raise target_acceptance or take tighter priors"
@@ -110,12 +111,12 @@ def nuts(
             "near-duplicates, or the noise is too small for them"
         )
     return HyperDraws(
-        torch.from_numpy(draws.reshape(-1, density.size)),
-        torch.full((num_draws,), 1 / num_draws, dtype=torch.float64),
+        torch.from_numpy(draws.reshape(-1, density.size)).to(gp.device),
+        gp.y.new_full((num_draws,), 1 / num_draws),
         num_chains,
         tuple(messages),
         details,
-        _by_draw(statistics, run.step),
+        {n: v.to(gp.device) for n, v in _by_draw(statistics, run.step).items()},
     )
 
 
@@ -143,16 +144,22 @@ def chain_diagnostics(draws: np.ndarray, names: Sequence[str]) -> tuple[dict[str
     messages = []
     # a hyper-parameter that never moved has NaN, which is worse than any number
     worst = max(table["rhat"], key=lambda name: np.nan_to_num(table["rhat"][name], nan=np.inf))
-    if not table["rhat"][worst] <= _RHAT:
+    if not table["rhat"][worst] <= RHAT:
+        slightly = table["rhat"][worst] <= _NOT_CONVERGED
+        words = "do not quite agree" if slightly else "have NOT converged"
+        remedy = "draws" if slightly else "warm-up and draws, or tighter priors"
         messages.append(
-            f"the chains have NOT converged: R-hat of {worst} is {table['rhat'][worst]:.3f}, and "
-            f"should be below {_RHAT}; take more warm-up and draws, or tighter priors"
+            f"the chains {words}: R-hat of {worst} is {table['rhat'][worst]:.3f}, and should be "
+            f"at most {RHAT}; take more {remedy}"
         )
-    fewest = min(table["bulk_ess"], key=lambda name: np.nan_to_num(table["bulk_ess"][name]))
-    if not table["bulk_ess"][fewest] >= _ESS:
+    enough = ESS_PER_CHAIN * len(draws)
+    both = {n: np.nan_to_num(min(table["bulk_ess"][n], table["tail_ess"][n])) for n in names}
+    fewest = min(both, key=lambda name: both[name])
+    if not both[fewest] >= enough:
         messages.append(
-            f"draws of {fewest} are worth only {table['bulk_ess'][fewest]:.0f} independent ones: "
-            "take more"
+            f"draws of {fewest} are worth only {table['bulk_ess'][fewest]:.0f} independent ones "
+            f"(bulk), {table['tail_ess'][fewest]:.0f} in the tails, and should be worth {enough}, "
+            f"{ESS_PER_CHAIN} for each chain: take more"
         )
     return table, messages
 
@@ -202,9 +209,12 @@ class _Run:
         self.divergent = 0.0
 
     def _in_q(self) -> LogDensity:
+        device = self.density.gp.device
+
         def density(q: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            value, gradient = self.density(torch.from_numpy(self.centre + q @ self.factor.T))
-            return value.numpy(), gradient.numpy() @ self.factor
+            u = torch.from_numpy(self.centre + q @ self.factor.T).to(device)
+            value, gradient = self.density(u)
+            return value.cpu().numpy(), gradient.cpu().numpy() @ self.factor
 
         return density
 
@@ -277,12 +287,12 @@ def _spread_out(
     most 3 + p nats below the best.
     """
     size = density.size
-    normal = torch.from_numpy(random.standard_normal((16 * chains, size)))
+    normal = torch.from_numpy(random.standard_normal((16 * chains, size))).to(factor.device)
     candidates = torch.cat([modes_found, modes_found[0] + 2 * normal @ factor.mT])
     value = density(candidates)[0]
-    good = (value >= value.max() - 3 - size).nonzero()[:, 0].numpy()
+    good = (value >= value.max() - 3 - size).nonzero()[:, 0].cpu().numpy()
     picked = random.choice(good, size=chains, replace=len(good) < chains)
-    return candidates[torch.from_numpy(picked)].numpy()
+    return candidates.cpu()[torch.from_numpy(picked)].numpy()
 
 
 def _check(

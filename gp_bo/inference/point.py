@@ -11,6 +11,7 @@ from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference.climb import Climb, climb, starting_points
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.model import GPModel
+from gp_bo.scaling import location_and_spread, widths
 from inference.undisturbed import seeded
 from pyro_models import UsageError
 
@@ -27,18 +28,18 @@ class _Walled:
 
     def __init__(self, gp: GPModel) -> None:
         self.evidence = HyperPosterior(gp, prior=False)
-        width = (gp.X.amax(0) - gp.X.amin(0)).clamp_min(1e-12).log()
-        spread = math.log(max(float(gp.y.std()), 1e-12))
+        width = widths(gp.X)[1].log()
+        spread = math.log(float(location_and_spread(gp.y)[1]))
         centre = []
         for site in gp.hyperparameters.sites:
             h, count = site.parameter, site.stop - site.start
             unit = h.input_power * (width if h.shape else width.mean()) + h.output_power * spread
-            unit = unit if site.kind == "exp" else torch.zeros(())
-            centre.append(torch.as_tensor(unit, dtype=torch.float64).expand(count))
+            unit = width.new_zeros(()) + (unit if site.kind == "exp" else 0.0)
+            centre.append(unit.expand(count))
         self.centre = torch.cat(centre)
         self.held = torch.cat(
             [
-                torch.full((s.stop - s.start,), s.kind != "identity", dtype=torch.bool)
+                torch.full((s.stop - s.start,), s.kind != "identity", device=gp.device)
                 for s in gp.hyperparameters.sites
             ]
         )
@@ -72,7 +73,7 @@ def maximum_likelihood(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> Hype
     """
     _check(restarts)
     if not gp.hyperparameters.size:
-        return _single(Climb(torch.zeros(1, 0, dtype=torch.float64), torch.zeros(1), 0, 0.0))
+        return _single(_nothing_to_climb(gp))
     starts = starting_points(gp, restarts, generator=torch.Generator().manual_seed(seed))
     return _single(climb(_Walled(gp), starts))
 
@@ -98,13 +99,17 @@ def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Climb:
     _check(restarts)
     hyper = gp.hyperparameters
     if not hyper.size:
-        return Climb(torch.zeros(1, 0, dtype=torch.float64), torch.zeros(1), 0, 0.0)
+        return _nothing_to_climb(gp)
     generator = torch.Generator().manual_seed(seed)
     starts = starting_points(gp, restarts, generator=generator)
-    with seeded(seed, torch.device("cpu")):
+    with seeded(seed, gp.device):
         drawn = hyper.unconstrain(hyper.sample(restarts // 2))
     starts[: len(drawn)] = drawn.clamp(-_WALL, _WALL)
     return climb(HyperPosterior(gp, jacobian=jacobian), starts)
+
+
+def _nothing_to_climb(gp: GPModel) -> Climb:
+    return Climb(gp.y.new_zeros(1, 0), gp.y.new_zeros(1), 0, 0.0)
 
 
 def _check(restarts: int) -> None:
@@ -125,7 +130,7 @@ def _single(found: Climb) -> HyperDraws:
         )
     return HyperDraws(
         found.points[:1],
-        torch.ones(1, dtype=torch.float64),
+        found.points.new_ones(1),
         messages=messages,
         details={"objective": float(found.values[0]), "steps": found.steps},
     )

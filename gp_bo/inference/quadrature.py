@@ -86,7 +86,7 @@ def _evaluate(
 ) -> tuple[Tensor, Tensor]:
     """Grid points (num_points^p, p) and log density (num_points, …)."""
     axes = [
-        torch.linspace(float(a), float(b), num_points, dtype=torch.float64)
+        torch.linspace(float(a), float(b), num_points, dtype=low.dtype, device=low.device)
         for a, b in zip(low, high, strict=True)
     ]
     grid = torch.cartesian_prod(*axes).reshape(-1, len(axes))

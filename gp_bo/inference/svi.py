@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -88,7 +89,7 @@ def svi(
         raise UsageError("every hyper-parameter is fixed: nothing is left to infer; use map")
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
     start = {n: v[0] for n, v in gp.hyperparameters.constrain(found.points[:1]).items()}
-    with seeded(seed, torch.device("cpu")), _double(), pyro.get_param_store().scope():
+    with seeded(seed, gp.device), _new_tensors(gp.device), pyro.get_param_store().scope():
         made = _make_guide(guide, gp, start)
         made()
         losses = _learn(gp, made, steps=steps, lr=lr, num_particles=num_particles)
@@ -104,7 +105,7 @@ def svi(
     )
     return HyperDraws(
         u.detach(),
-        torch.full((num_draws,), 1 / num_draws, dtype=torch.float64),
+        gp.y.new_full((num_draws,), 1 / num_draws),
         messages=_still_rising(losses),
         details={"elbo": final, "skipped_steps": int((~losses.isfinite()).sum())},
     )
@@ -171,11 +172,14 @@ def _still_rising(losses: Tensor) -> tuple[str, ...]:
 
 
 @contextmanager
-def _double() -> Iterator[None]:
-    """New tensors of guides in float64."""
+def _new_tensors(device: torch.device) -> Iterator[None]:
+    """Tensors that guides make, of flows for instance, in float64 and on the device."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        yield
+        with warnings.catch_warnings(), nullcontext() if device.type == "cpu" else device:
+            # Pyro keeps the generators of all devices, and torch warns where there are several
+            warnings.filterwarnings("ignore", ".*fork_rng", UserWarning)
+            yield
     finally:
         torch.set_default_dtype(before)

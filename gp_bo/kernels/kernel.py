@@ -99,11 +99,11 @@ class Kernel(ABC):
 
     def covariance(self, theta: Theta, pairs: Pairs) -> Tensor:
         """k_θ(x_i, x'_j), (C, n, m), for C values of every hyper-parameter, each (C, \\*shape)."""
-        return self._evaluate(self._split(theta), pairs)[0]
+        return self._evaluate(self._split(theta, pairs.X), pairs)[0]
 
     def covariance_and_pullback(self, theta: Theta, pairs: Pairs) -> tuple[Tensor, Pullback]:
         """The covariance, and the function that maps ∂L/∂K, (C, n, m), to ∂L/∂θ by name."""
-        K, pullbacks = self._evaluate(self._split(theta), pairs)
+        K, pullbacks = self._evaluate(self._split(theta, pairs.X), pairs)
         labels = self.labels()
 
         def pullback(G: Tensor) -> dict[str, Tensor]:
@@ -117,12 +117,14 @@ class Kernel(ABC):
 
     def variance(self, theta: Theta, X: Tensor) -> Tensor:
         """k_θ(x_i, x_i), (C, n)."""
-        return self._diagonal(self._split(theta), X)
+        return self._diagonal(self._split(theta, X), X)
 
     @abstractmethod
     def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor: ...
 
-    def _split(self, theta: Theta) -> list[Theta]:
+    def _split(self, theta: Theta, X: Tensor) -> list[Theta]:
+        """θ of each leaf, where the inputs are."""
+        theta = {name: value.to(X.device) for name, value in theta.items()}
         labels = self.labels()
         if labels == [""]:
             return [theta]

@@ -18,18 +18,24 @@ class Pairs:
     Parameters
     ----------
     X, Xs
-        Inputs, (n, d) and (m, d). Gradients flow to both.
+        Inputs, (n, d) and (m, d). Gradients flow to both. The second are moved to where the first
+        are.
     expanded
         Squared distances as |a|² + |b|² − 2 aᵀb: a matrix product, several times faster where
         gradients flow to many inputs. Rounding is then that of the coordinates, not of differences.
+    origin
+        (d,), taken off the coordinates wherever squares are expanded; 0 unless given.
     """
 
-    def __init__(self, X: Tensor, Xs: Tensor, *, expanded: bool = False) -> None:
+    def __init__(
+        self, X: Tensor, Xs: Tensor, *, expanded: bool = False, origin: Tensor | None = None
+    ) -> None:
         self.X = X
-        self.Xs = Xs
+        self.Xs = Xs.to(X.device)
         self.shape = (X.shape[0], Xs.shape[0])
         self.dim = X.shape[1]
         self._expanded = expanded
+        self._origin = origin
         self._stored = not expanded and X.shape[0] * Xs.numel() <= _MAX_STORED
 
     @cached_property
@@ -47,7 +53,7 @@ class Pairs:
             return (weights @ self._squares).reshape(-1, *self.shape)
         root = weights.sqrt()[:, None]
         if self._expanded:
-            a, b = self.X * root, self.Xs * root
+            a, b = (each * root for each in self._centred)
             norms = a.square().sum(-1)[..., None] + b.square().sum(-1)[..., None, :]
             squared = torch.baddbmm(norms, a, b.mT, alpha=-2).clamp_min(0.0)
             if self.Xs is self.X:  # where rounding would show
@@ -63,6 +69,14 @@ class Pairs:
         """Σ_ij H_ij (x_id − x'_jd)², (C, d), for H (C, n, m)."""
         if self._stored:
             return H.reshape(len(H), -1) @ self._squares.mT
-        own = H.sum(-1) @ self.X.square()
-        other = H.sum(-2) @ self.Xs.square()
-        return own + other - 2 * ((H @ self.Xs) * self.X).sum(-2)
+        X, Xs = self._centred
+        own = H.sum(-1) @ X.square()
+        other = H.sum(-2) @ Xs.square()
+        return own + other - 2 * ((H @ Xs) * X).sum(-2)
+
+    @cached_property
+    def _centred(self) -> tuple[Tensor, Tensor]:
+        """Both sets as seen from the origin, which differences do not depend on."""
+        if self._origin is None:
+            return self.X, self.Xs
+        return self.X - self._origin, self.Xs - self._origin

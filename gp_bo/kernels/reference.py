@@ -25,7 +25,7 @@ def gpytorch_kernel(kernel: Kernel, theta: Theta, *, dim: int) -> Any:
     dim
         Columns of the inputs.
     """
-    thetas = iter(kernel._split(theta))
+    thetas = iter(kernel._split(theta, next(iter(theta.values()))))
     return _build(kernel, lambda: next(thetas), dim).double()
 
 

@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gp_bo.diagnostics import ChainSummary
 from gp_bo.exam import exam_data, exam_function, fit_exam
 from gp_bo.fit import InferenceWarning
 from gp_bo.fitted import FittedGP
 from gp_bo.optimise.acquisition import LogExpectedImprovement
 from gp_bo.optimise.fitting import surrogate_of
+from gp_bo.share import Share
 from inference.undisturbed import stream
 from pyro_models import UsageError
 
-__all__ = ["CHOICES", "Algorithm1", "Step", "algorithm1", "exam_grid", "success"]
+__all__ = ["CHOICES", "Algorithm1", "Step", "algorithm1", "exam_grid", "shares", "success"]
 
 CHOICES = ("thompson", "thompson_new_points", "log_ei")
 _FEW = {"num_draws": 500, "warmup": 150}  # of NUTS, from the mode of two hyper-parameters
@@ -58,6 +60,8 @@ class Step:
         The added pair.
     messages
         What the inference did not reach.
+    chains
+        The worst of the chains; None where θ was not drawn by chains.
     """
 
     k: int
@@ -71,6 +75,7 @@ class Step:
     x_new: float
     y_new: float
     messages: tuple[str, ...]
+    chains: ChainSummary | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +138,7 @@ def algorithm1(
     prior_on: str = "lengthscale",
     seed: int = 0,
     progress: bool = False,
+    device: str | torch.device | None = None,
     **options: int,
 ) -> Algorithm1:
     """Run Algorithm 1 for k = 0, …, T.
@@ -154,6 +160,8 @@ def algorithm1(
         Of everything random: each k has its own.
     progress
         Whether to show a progress bar.
+    device
+        Where the Gaussian processes are computed; what is returned is on the CPU.
     options
         Of the inference; for NUTS 500 draws after 150 of warm-up for each k, unless given.
 
@@ -181,7 +189,15 @@ def algorithm1(
         own = stream(seed, f"algorithm 1, turn {k}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InferenceWarning)  # kept as messages
-            fitted = fit_exam(x, y, inference=inference, prior_on=prior_on, seed=own, **options)
+            fitted = fit_exam(
+                x,
+                y,
+                inference=inference,
+                prior_on=prior_on,
+                seed=own,
+                device=device,
+                **options,
+            )
         prediction = fitted.predict(grid)
         new = (grid[:, None] != x).all(1)
         theta: dict[str, float] = {}
@@ -199,12 +215,13 @@ def algorithm1(
                 y,
                 theta,
                 f_star,
-                prediction.mean,
-                prediction.variance,
+                prediction.mean.cpu(),
+                prediction.variance.cpu(),
                 index,
                 float(grid[index]),
                 float(truth[index]),
                 tuple(fitted.diagnostics["messages"]),
+                ChainSummary.of(fitted.draws.details, fitted.num_draws),
             )
         )
         x, y = (torch.cat([old, at[index][None]]) for old, at in ((x, grid), (y, truth)))
@@ -214,17 +231,20 @@ def algorithm1(
 def _draw(fitted: FittedGP, grid: Tensor, *, seed: int) -> tuple[dict[str, float], Tensor]:
     """One θ of p(θ | D), and one f* ~ N(m_θ, Σ_θ + σ² I) at the whole grid, under this θ."""
     generator = torch.Generator().manual_seed(seed)
-    s = torch.multinomial(fitted.weights, 1, generator=generator)
+    s = torch.multinomial(fitted.weights.cpu(), 1, generator=generator)
     means, covariances = fitted.predictive_draws(grid, include_noise=True, indices=s)
-    normal = torch.randn(len(grid), generator=generator, dtype=grid.dtype)
+    normal = torch.randn(len(grid), generator=generator, dtype=grid.dtype).to(fitted.device)
     factor = torch.linalg.cholesky(covariances[0])  # 10⁻⁴ on the diagonal keeps it away from 0
-    theta = {name: float(value[s]) for name, value in fitted.hyperparameters.items()}
-    return theta, means[0] + factor @ normal
+    theta = {
+        name: float(value[s.to(fitted.device)]) for name, value in fitted.hyperparameters.items()
+    }
+    return theta, (means[0] + factor @ normal).cpu()
 
 
 def _by_improvement(fitted: FittedGP, grid: Tensor, new: Tensor) -> int:
     with torch.no_grad():
-        value = LogExpectedImprovement().value(surrogate_of(fitted), grid[:, None])
+        points = grid[:, None].to(fitted.device)
+        value = LogExpectedImprovement().value(surrogate_of(fitted), points).cpu()
     return int(value.masked_fill(~new, -torch.inf).argmax())
 
 
@@ -234,24 +254,38 @@ def success(runs: Sequence[Algorithm1]) -> dict[str, float]:
     Returns
     -------
     dict
-        ``found``: share of runs that chose it; ``near``: or a point beside it on the grid; their
-        binomial standard errors, which are not 0 where all or none did: √(p̃ (1 − p̃)/(n + 4)) with
-        p̃ = (k + 2)/(n + 4) for k of n runs (Agresti & Coull 1998); ``regret``: median at the end;
-        ``repeats``: mean number of turns that chose a point already in D.
+        ``found``: share of runs that chose it; ``near``: or a point beside it on the grid; with
+        ``_low`` and ``_high``, Wilson's 95 % interval, and ``_error``, the binomial standard error,
+        which is not 0 where all or none did: √(p̃ (1 − p̃)/(n + 4)) with p̃ = (k + 2)/(n + 4) for k of
+        n runs (Agresti & Coull 1998); ``regret``: median at the end; ``repeats``: mean number of
+        turns that chose a point already in D.
     """
-    if not runs:
-        raise UsageError("no run to count")
+    counted: dict[str, float] = {}
     n = len(runs)
-    found = sum(run.found_at is not None for run in runs)
-    near = sum(run.near_at is not None for run in runs)
+    for name, share in zip(("found", "near"), shares(runs), strict=True):
+        low, high = share.interval
+        counted |= {name: share.value, f"{name}_low": low, f"{name}_high": high}
+        counted[f"{name}_error"] = _binomial_error(share.count, n)
     return {
-        "found": found / n,
-        "found_error": _binomial_error(found, n),
-        "near": near / n,
-        "near_error": _binomial_error(near, n),
+        **counted,
         "regret": float(torch.stack([run.regret[-1] for run in runs]).median()),
         "repeats": sum(run.repeats for run in runs) / n,
     }
+
+
+def shares(runs: Sequence[Algorithm1]) -> tuple[Share, Share]:
+    """Of several seeds: those that found the minimum of the grid; those that found it or beside it.
+
+    Raises
+    ------
+    UsageError
+        If there is no run.
+    """
+    if not runs:
+        raise UsageError("no run to count")
+    found = sum(run.found_at is not None for run in runs)
+    near = sum(run.near_at is not None for run in runs)
+    return Share(found, len(runs)), Share(near, len(runs))
 
 
 def _binomial_error(k: int, n: int) -> float:

@@ -187,8 +187,9 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
     line = torch.linspace(0, 1, 400, dtype=torch.float64)
     unit = space.encode([best.point]).repeat(len(line), 1)
     unit[:, column] = line
-    mean, variance = surrogate.moments(unit)
-    improvement = LogExpectedImprovement().value(surrogate, unit).detach()
+    unit = unit.to(surrogate.device)
+    mean, variance = (each.detach().cpu() for each in surrogate.moments(unit))
+    improvement = LogExpectedImprovement().value(surrogate, unit).detach().cpu()
     m = mean.mean(0)
     v = (variance + mean.square()).mean(0) - m.square()
     shift, scale = optimizer.standardisation

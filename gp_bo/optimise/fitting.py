@@ -28,7 +28,12 @@ DEFAULTS: dict[str, Any] = {"kernel": "matern52"}
 NOISE_PRIOR = log_normal(-9.0, 3.0)
 # options that are not of the inference
 _MODEL: dict[str, Any] = {**DEFAULTS, "noise": "learned", "mean": "constant", "priors": None}
-OWN = ("scale", "seed", "inference")  # options of fit_gp that the optimiser decides itself
+OWN = (
+    "scale",
+    "seed",
+    "inference",
+    "device",
+)  # options of fit_gp that the optimiser decides itself
 
 
 def surrogate_of(fitted: FittedGP, *, draws: int | None = None) -> Surrogate:
@@ -74,13 +79,20 @@ def _evenly(weights: Tensor, draws: int | None) -> Tensor:
     count = len(weights) if draws is None else min(draws, len(weights))
     equal = bool((weights - weights[0]).abs().max() < 1e-12)
     if equal and count == len(weights):
-        return torch.arange(count)
-    steps = (torch.arange(count, dtype=weights.dtype) + 0.5) / count
+        return torch.arange(count, device=weights.device)
+    steps = (torch.arange(count, dtype=weights.dtype, device=weights.device) + 0.5) / count
     return torch.searchsorted(weights.cumsum(0), steps).clamp_max(len(weights) - 1)
 
 
 def fit_surrogate(
-    x: Tensor, y: Tensor, *, inference: str, seed: int, kept_draws: int = 32, **gp: Any
+    x: Tensor,
+    y: Tensor,
+    *,
+    inference: str,
+    seed: int,
+    kept_draws: int = 32,
+    device: str | torch.device | None = None,
+    **gp: Any,
 ) -> Surrogate:
     """Fit a GP to points of the unit cube and standardised values.
 
@@ -96,6 +108,8 @@ def fit_surrogate(
         Of the inference.
     kept_draws
         At most so many draws of the hyper-parameters are kept.
+    device
+        Where the GP is computed; where x is unless given.
     gp
         Further options of :func:`gp_bo.fit_gp`; priors are of the unit cube and of standardised
         values.
@@ -110,7 +124,7 @@ def fit_surrogate(
         options["priors"] = {"noise": NOISE_PRIOR, **options.get("priors", {})}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # kept as messages
-        fitted = fit_gp(x, y, inference=inference, scale=False, seed=seed, **options)
+        fitted = fit_gp(x, y, inference=inference, scale=False, seed=seed, device=device, **options)
     return surrogate_of(fitted, draws=kept_draws)
 
 

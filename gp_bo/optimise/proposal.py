@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from gp_bo.optimise.acquisition import Acquisition
@@ -72,7 +71,7 @@ def by_acquisition(state: State, surrogate: Surrogate, acquire: Acquisition) -> 
         If every point of a finite space was tried, and none may be again.
     """
     space = state.space
-    pending = space.encode(state.pending)
+    pending = space.encode(state.pending).to(surrogate.device)
     if len(pending):
         surrogate = surrogate.believing(pending)
     region = Region(
@@ -82,7 +81,7 @@ def by_acquisition(state: State, surrogate: Surrogate, acquire: Acquisition) -> 
         allowed=_allowed(state),
     )
     seed = stream(state.seed, f"acquisition {state.asked}")
-    with seeded(seed, torch.device("cpu")):
+    with seeded(seed, surrogate.device):
         unit = acquire(surrogate, region, seed=seed)
     [point] = space.decode(unit[None])
     return point

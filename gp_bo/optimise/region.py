@@ -27,15 +27,17 @@ class Region:
         (b, D): points worth searching around.
     allowed
         (M, D): if given, the only points that may be proposed.
+
+    Points are on the device of ``best``; the same seed gives the same ones on every device.
     """
 
     def __init__(
         self, space: Space, *, tried: Tensor, best: Tensor, allowed: Tensor | None = None
     ) -> None:
         self.space = space
-        self.tried = tried
+        self.tried = tried.to(best.device)
         self.best = best
-        self.allowed = allowed
+        self.allowed = None if allowed is None else allowed.to(best.device)
 
     @property
     def columns(self) -> int:
@@ -63,16 +65,18 @@ class Region:
         if most is None or len(points) <= most:
             return points
         generator = torch.Generator().manual_seed(seed)
-        return points[torch.randperm(len(points), generator=generator)[:most]]
+        some = torch.randperm(len(points), generator=generator)[:most]
+        return points[some.to(points.device)]
 
     def _around(self, count: int, seed: int) -> Tensor:
-        wide = unit_points(count, self.columns, seed=seed)
+        device = self.best.device
+        wide = unit_points(count, self.columns, seed=seed).to(device)
         generator = torch.Generator().manual_seed(seed)
         near = self.best.repeat(max(1, count // (2 * max(1, len(self.best)))), 1)
         spread = torch.tensor(SPREADS, dtype=torch.float64)
         which = torch.randint(len(SPREADS), (len(near), 1), generator=generator)
         noise = torch.randn(near.shape, generator=generator, dtype=torch.float64)
-        near = (near + spread[which] * noise).clamp(0.0, 1.0)
+        near = (near + (spread[which] * noise).to(device)).clamp(0.0, 1.0)
         points = self.space.snap(torch.cat([wide, near]))
         new = ~self.is_tried(points)
         return points[new] if bool(new.any()) else points
@@ -80,7 +84,7 @@ class Region:
     def is_tried(self, points: Tensor) -> Tensor:
         """(M,) bool: whether a point is one of those tried, to a millionth of the cube's width."""
         if not len(self.tried):
-            return torch.zeros(len(points), dtype=torch.bool)
+            return torch.zeros(len(points), dtype=torch.bool, device=points.device)
         distance = torch.cdist(points, self.tried, p=float("inf"))
         return distance.amin(1) < SAME
 

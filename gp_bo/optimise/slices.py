@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from gp_bo.fitted import FittedGP
+from gp_bo.scaling import margin
 from inference.figures.palette import INK, PETROFF
 from pyro_models import UsageError
 
@@ -50,37 +51,40 @@ def slice_figure(
     if not 0 <= column < X.shape[1] or len(inputs) != X.shape[1]:
         raise UsageError(f"a column is 0 … {X.shape[1] - 1}, and each has a name; got {column}")
     low, high = float(X[:, column].min()), float(X[:, column].max())
-    pad = 0.05 * (high - low) or 0.5  # an input that never varied
+    pad = margin(X[:, column], 0.05)
     line = X.median(0).values.repeat(200, 1)
-    line[:, column] = torch.linspace(low - pad, high + pad, 200, dtype=X.dtype)
-    at = line[:, column]
+    at = torch.linspace(low - pad, high + pad, 200, dtype=X.dtype)
+    line[:, column] = at.to(X.device)
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
     bands = ((True, 0.12, "measurement ± 2 sd"), (False, 0.34, "function, m ± 2√v"))
     with torch.no_grad():
         for noisy, share, label in bands:
             prediction = fitted.predict(line, include_noise=noisy)
-            width = 2 * prediction.variance.clamp_min(0).sqrt()
+            mean = prediction.mean.cpu()
+            width = 2 * prediction.variance.clamp_min(0).sqrt().cpu()
             axes.fill_between(
                 at,
-                prediction.mean - width,
-                prediction.mean + width,
+                mean - width,
+                mean + width,
                 color=_tint(PETROFF[0], share),
                 linewidth=0,
                 label=label,
             )
-        drawn = list(fitted.sample(line, functions, seed=seed)) if functions else []
-    axes.plot(at, prediction.mean, color=PETROFF[0], label="m")
+        drawn = list(fitted.sample(line, functions, seed=seed).cpu()) if functions else []
+    axes.plot(at, mean, color=PETROFF[0], label="m")
     for i, values in enumerate(drawn):
         word = "functions drawn" if i == 0 else None
         axes.plot(at, values, color=PETROFF[6], linewidth=0.8, alpha=0.8, label=word)
     alone = X.shape[1] == 1
     if alone:
-        axes.plot(X[:, 0], fitted.y, "o", color=INK, markersize=4, label="data")
+        axes.plot(X[:, 0].cpu(), fitted.y.cpu(), "o", color=INK, markersize=4, label="data")
     else:
         foot = axes.get_xaxis_transform()
         at_the_foot = [0.02] * len(X)
-        axes.plot(X[:, column], at_the_foot, "|", color=INK, ms=7, label="data", transform=foot)
+        axes.plot(
+            X[:, column].cpu(), at_the_foot, "|", color=INK, ms=7, label="data", transform=foot
+        )
     axes.set_xlim(low - pad, high + pad)
     held = "" if alone else " (other inputs at their medians)"
     axes.set(xlabel=f"{inputs[column]}{held}", ylabel=target)

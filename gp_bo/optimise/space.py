@@ -126,7 +126,7 @@ class Space:
     def decode(self, unit: Tensor) -> list[Point]:
         """The points nearest to rows of the unit cube (n, D)."""
         if self.candidates is not None:
-            nearest = torch.cdist(unit.double(), self.encode(self.candidates)).argmin(1)
+            nearest = torch.cdist(unit.cpu().double(), self.encode(self.candidates)).argmin(1)
             return [self.candidates[i] for i in nearest.tolist()]
         points = []
         for row in unit.tolist():
@@ -138,10 +138,13 @@ class Space:
         return points
 
     def snap(self, unit: Tensor) -> Tensor:
-        """Rows moved to points that exist: whole numbers, single categories, candidates."""
+        """Rows moved to points that exist: whole numbers, single categories, candidates.
+
+        On the device of the rows.
+        """
         if self.candidates is None and bool(self.free.all()):
             return unit.clamp(0.0, 1.0)
-        return self.encode(self.decode(unit))
+        return self.encode(self.decode(unit)).to(unit.device)
 
     def as_array(self, points: Sequence[Point]) -> np.ndarray:
         """(n, d) float64; of a space with categories, (n, d) objects."""

@@ -22,6 +22,8 @@ VARIANCE_FLOOR = 1e-14  # of a standardised function: rounding leaves no less
 class Surrogate:
     """S Gaussian processes with the same data, one for each draw of the hyper-parameters θ.
 
+    Points are moved to where the data are, and to their type.
+
     m_s(z) = μ_s + k_s(z, X) (K_s + σ_s² I)⁻¹ (y − μ_s) and
     v_s(z) = k_s(z, z) − k_s(z, X) (K_s + σ_s² I)⁻¹ k_s(X, z), of the function without noise.
 
@@ -59,6 +61,11 @@ class Surrogate:
             object.__setattr__(self, "real", len(self.x))
 
     @property
+    def device(self) -> torch.device:
+        """Where the data are, and points are to be."""
+        return self.x.device
+
+    @property
     def draws(self) -> int:
         """S."""
         return len(self.noise)
@@ -67,7 +74,7 @@ class Surrogate:
     def cholesky(self) -> Tensor:
         """(S, n, n): L of K + σ² I."""
         gram = self.covariance(self.x, self.x)
-        eye = torch.eye(len(self.x), dtype=gram.dtype)
+        eye = torch.eye(len(self.x), dtype=gram.dtype, device=gram.device)
         factor, failed = cholesky(gram + self.noise[:, None, None] * eye)
         if failed is not None:
             raise UsageError("the covariance of the data is singular under some draw of θ")
@@ -105,6 +112,7 @@ class Surrogate:
         tuple of Tensor
             (S, M) each.
         """
+        z = z.to(self.x)
         cross = self.covariance(self.x, z)
         mean = self.prior_mean(z) + (cross * self.alpha[..., None]).sum(1)
         half = torch.linalg.solve_triangular(self.cholesky, cross, upper=False)
@@ -119,6 +127,7 @@ class Surrogate:
 
     def cross_covariance(self, a: Tensor, z: Tensor) -> Tensor:
         """Posterior covariance of f at the rows of a (A, D) and of z (M, D): (S, A, M)."""
+        a, z = a.to(self.x), z.to(self.x)
         left, right = (self._half(each) for each in (a, z))
         return self.covariance(a, z) - left.mT @ right
 
@@ -136,6 +145,7 @@ class Surrogate:
 
     def believing(self, z: Tensor) -> Surrogate:
         """With the points z (p, D) in the data, each draw's own mean for their values."""
+        z = z.to(self.x)
         y = self.y.expand(self.draws, len(self.x))
         mean, _ = self.moments(z)
         return dataclasses.replace(

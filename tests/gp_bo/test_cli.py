@@ -152,6 +152,11 @@ def test_the_examination_is_one_command(call, capsys, tmp_path, monkeypatch):
     assert "log variance" in said
     assert "log noise" not in said  # it is fixed
     assert "found in" in said
+    assert "100 for each chain: take more" in said  # 500 draws are few
+    assert "of 1 runs; it or a neighbour in " in said
+    assert "95 % interval" in said
+    assert "±" not in said
+    assert "chains of 1 fit of 500 draws: R-hat up to 1." in said
     written = {path.name for path in (tmp_path / "exam").iterdir()}
     figures = {"hyper_posterior.png", "traces.png", "fit.png", "algorithm1.png"}
     assert written == {*figures, "algorithm1.csv", "turns.csv"}
@@ -160,6 +165,9 @@ def test_the_examination_is_one_command(call, capsys, tmp_path, monkeypatch):
     assert float(turn["x"]) == float(grid[int(turn["p"])])
     assert float(turn["y"]) == float(exam_function(grid)[int(turn["p"])])
     assert float(turn["lengthscale"]) > 0
+    assert float(turn["rhat"]) > 0.99
+    assert 0 < float(turn["tail_ess"]) < 400
+    assert int(turn["divergences"]) >= 0
 
 
 @pytest.mark.parametrize(

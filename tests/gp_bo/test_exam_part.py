@@ -23,6 +23,8 @@ def test_the_part_has_figures_and_numbers_that_say_what_they_are() -> None:
         assert words in text
     assert all("\n" not in line for line in part.numbers)
     assert "of 60 in 4 chains" in text
+    assert "of Algorithm 1: chains of 1 fit of 40 draws" in text
+    assert "take more" in text
     assert "Seed 1" in part.words
 
 

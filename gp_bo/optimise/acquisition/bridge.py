@@ -60,8 +60,9 @@ def botorch_model(surrogate: Surrogate) -> Any:
             return torch.Size([surrogate.draws])
 
         def posterior(self, X: Tensor, *_: Any, posterior_transform: Any = None, **__: Any) -> Any:
+            X = X.to(surrogate.x)
             mean, covariance = _blocks(surrogate, X)
-            jitter = 1e-10 * torch.eye(X.shape[-2], dtype=X.dtype)
+            jitter = 1e-10 * torch.eye(X.shape[-2], dtype=X.dtype, device=X.device)
             posterior = GaussianMixturePosterior(MultivariateNormal(-mean, covariance + jitter))
             return posterior if posterior_transform is None else posterior_transform(posterior)
 

@@ -61,7 +61,7 @@ class MaxValueEntropy:
     def value(self, surrogate: Surrogate, z: Tensor, *, minima: Tensor) -> Tensor:
         """(M, D) → (M,), nats, given draws of f* (S, k)."""
         mean, variance = surrogate.moments(z)
-        gamma = (mean[:, None] - minima[..., None]) / variance.sqrt()[:, None]
+        gamma = (mean[:, None] - minima.to(mean)[..., None]) / variance.sqrt()[:, None]
         return entropy_reduction(gamma).mean((0, 1))
 
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:

@@ -37,7 +37,8 @@ class KnowledgeGradient:
 
     def value(self, surrogate: Surrogate, z: Tensor, *, among: Tensor) -> Tensor:
         """(M, D) → (M,), in standard deviations of y; ``among`` (A, D) is the finite set."""
-        at, weights = (torch.as_tensor(v) for v in np.polynomial.hermite_e.hermegauss(self.nodes))
+        nodes = np.polynomial.hermite_e.hermegauss(self.nodes)
+        at, weights = (torch.as_tensor(v).to(surrogate.device) for v in nodes)
         weights = weights / weights.sum()
         mean_z, variance = surrogate.moments(z)
         mean_a, _ = surrogate.moments(among)
@@ -57,7 +58,7 @@ class KnowledgeGradient:
         if self.points:
             most = None if region.allowed is None else self.points
             extra = region.candidates(self.points, seed=seed, most=most)[: self.points]
-            among = torch.cat([among, extra])
+            among = torch.cat([among, extra.to(among)])
         return maximise_by_multistart(
             lambda z: self.value(surrogate, z, among=among), region, seed=seed, raw=128, starts=4
         )

@@ -53,8 +53,9 @@ def maximise_by_multistart(
         return points[values.argmax()]
     chosen = _spread_best(points, values, starts)
     found, found_values = points[chosen], values[chosen]
-    if bool(region.space.free.any()):
-        climbed = region.space.snap(_climb(value, found, region.space.free, steps))
+    free = region.space.free.to(found.device)
+    if bool(free.any()):
+        climbed = region.space.snap(_climb(value, found, free, steps))
         climbed_values = _in_chunks(value, climbed)
         # where rounding let a climb end lower than it began, its start is kept
         climbed_values[region.is_tried(climbed)] = -torch.inf
@@ -83,7 +84,7 @@ def _spread_best(points: Tensor, values: Tensor, count: int) -> Tensor:
             break
         chosen.append(index)
         distance = torch.minimum(distance, (points - points[index]).abs().amax(1))
-    return torch.tensor(chosen or [int(values.argmax())])
+    return torch.tensor(chosen or [int(values.argmax())]).to(points.device)
 
 
 def _climb(value: Callable[[Tensor], Tensor], starts: Tensor, free: Tensor, steps: int) -> Tensor:
@@ -91,16 +92,16 @@ def _climb(value: Callable[[Tensor], Tensor], starts: Tensor, free: Tensor, step
     shape = (len(starts), int(free.sum()))
 
     def negative(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        moved = torch.as_tensor(flat).reshape(shape).requires_grad_()
+        moved = torch.as_tensor(flat).to(starts.device).reshape(shape).requires_grad_()
         points = starts.clone()
         points[:, free] = moved
         total = -value(points).sum()
         (gradient,) = torch.autograd.grad(total, moved)
         if not bool(torch.isfinite(total)):
             return 1e100, np.zeros(flat.size)
-        return float(total.detach()), gradient.nan_to_num().reshape(-1).numpy()
+        return float(total.detach()), gradient.nan_to_num().reshape(-1).cpu().numpy()
 
-    begin = starts[:, free].reshape(-1).numpy()
+    begin = starts[:, free].reshape(-1).cpu().numpy()
     ended = minimize(
         negative,
         begin,
@@ -110,7 +111,7 @@ def _climb(value: Callable[[Tensor], Tensor], starts: Tensor, free: Tensor, step
         options={"maxiter": steps},
     )
     points = starts.clone()
-    points[:, free] = torch.as_tensor(ended.x).reshape(shape)
+    points[:, free] = torch.as_tensor(ended.x).to(starts.device).reshape(shape)
     return points
 
 

@@ -18,6 +18,8 @@ MOST = 4000
 def joint_draw(mean: Tensor, covariance: Tensor, *, generator: torch.Generator) -> Tensor:
     """One draw (M,) from N(mean, covariance): all M values together, never one by one.
 
+    The generator is the CPU's: a seed gives the same numbers on every device.
+
     A covariance that rounding left singular is helped by a growing share of its scale on the
     diagonal (1e-10 of the mean variance and up).
 
@@ -27,8 +29,8 @@ def joint_draw(mean: Tensor, covariance: Tensor, *, generator: torch.Generator) 
         If it is not positive semi-definite to 1e-4 of its scale.
     """
     scale = covariance.diagonal().mean().clamp_min(1e-300)
-    eye = torch.eye(len(mean), dtype=covariance.dtype)
-    normal = torch.randn(len(mean), generator=generator, dtype=covariance.dtype)
+    eye = torch.eye(len(mean), dtype=covariance.dtype, device=mean.device)
+    normal = torch.randn(len(mean), generator=generator, dtype=covariance.dtype).to(mean.device)
     for jitter in (1e-10, 1e-8, 1e-6, 1e-4):
         factor, info = torch.linalg.cholesky_ex(covariance + jitter * scale * eye)
         if not info:

@@ -1,5 +1,7 @@
 """Every inference against a hyper-posterior that is known exactly, and against quadrature."""
 
+import dataclasses
+import importlib
 import math
 
 import numpy as np
@@ -22,6 +24,9 @@ from gp_bo.inference.svi import _NO_GUIDES
 from gp_bo.kernels import Pairs, make_kernel
 from gp_bo.model import GPModel
 from pyro_models import UsageError
+
+# of chains that are compared with the truth themselves
+few_draws = pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")
 
 LINE = {"lengthscale": 0.3, "variance": 0.5, "noise": 0.05}
 
@@ -123,6 +128,7 @@ def test_quadrature_of_the_examination_does_not_depend_on_its_grid(reference: Fi
     )
 
 
+@few_draws
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nuts_has_the_moments_of_the_quadrature(reference: FittedGP, seed: int) -> None:
     mean, deviation = _moments(reference)
@@ -246,6 +252,56 @@ def test_a_hyper_parameter_that_never_moved_is_told_whatever_its_place() -> None
     assert "draws of b" in messages[1]
 
 
+def _autoregressive(correlation: float, seed: int) -> np.ndarray:
+    """Four stationary chains of 1,000 draws of one hyper-parameter."""
+    noise = np.random.default_rng(seed).normal(size=(4, 1000, 1))
+    draws = noise.copy()
+    for i in range(1, 1000):
+        draws[:, i] = correlation * draws[:, i - 1]
+        draws[:, i] += math.sqrt(1 - correlation**2) * noise[:, i]
+    return draws
+
+
+def test_chains_are_held_to_an_r_hat_of_1_01_and_100_effective_draws_each() -> None:
+    good = _autoregressive(0.0, 0)
+    assert chain_diagnostics(good, ["a"])[1] == []
+    apart = good + 0.15 * np.arange(4)[:, None, None]
+    message = chain_diagnostics(apart, ["a"])[1][0]
+    assert "do not quite agree: R-hat of a is 1.0" in message
+    assert "at most 1.01" in message
+    short = _autoregressive(0.9, 1)
+    table, messages = chain_diagnostics(short, ["a"])
+    assert 100 < table["bulk_ess"]["a"] < 400
+    assert "should be worth 400, 100 for each chain" in messages[-1]
+    assert chain_diagnostics(short[:1], ["a"])[1][-1].count("worth 100, 100") == 1
+
+
+def test_short_tails_are_said_where_the_middle_is_known() -> None:
+    # of a signed scale that changes slowly: signs, and so the middle, are new in each draw
+    signs = np.sign(np.random.default_rng(3).normal(size=(4, 1000, 1)))
+    table, messages = chain_diagnostics(signs * np.exp(_autoregressive(0.95, 4)), ["a"])
+    assert table["tail_ess"]["a"] < 400 < table["bulk_ess"]["a"]
+    assert any("in the tails" in message for message in messages)
+
+
+def test_one_divergence_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = importlib.import_module("gp_bo.inference.nuts")
+    done = 0
+
+    def once(*args: object, **kwargs: object) -> object:
+        nonlocal done
+        found = transition(*args, **kwargs)
+        done += 1
+        return dataclasses.replace(found, diverged=found.diverged | (np.arange(4) == done - 30))
+
+    transition = sampler.transition
+    monkeypatch.setattr(sampler, "transition", once)
+    with pytest.warns(InferenceWarning) as caught:
+        fitted = fit_exam(num_draws=80, warmup=30, restarts=2)
+    assert fitted.diagnostics["divergences"] == 3
+    assert any("3 of 80 transitions diverged" in str(w.message) for w in caught)
+
+
 @pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")
 def test_the_same_seed_gives_the_same_draws() -> None:
     a, b, c = (
@@ -284,6 +340,7 @@ def test_quadrature_refuses_more_than_two_unknowns() -> None:
         fit_gp(x, x, inference="quadrature")
 
 
+@few_draws
 @pytest.mark.parametrize("name", [n for n in INFERENCES if n not in ("quadrature",)])
 def test_every_inference_fits_the_default_model(name: str) -> None:
     x = torch.linspace(0, 3, 10, dtype=torch.float64)

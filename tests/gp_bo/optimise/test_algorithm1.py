@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from gp_bo.diagnostics import described_chains
 from gp_bo.exam import EXAM_NOISE, exam_data, exam_function, fit_exam
-from gp_bo.optimise.algorithm1 import _draw, algorithm1, exam_grid, success
+from gp_bo.optimise.algorithm1 import _draw, algorithm1, exam_grid, shares, success
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
 from inference.undisturbed import stream
 from pyro_models import UsageError
@@ -89,6 +90,28 @@ def test_counting_is_by_the_grids_minimum(run):
     assert counted["found_error"] == pytest.approx((4 / 6 * 2 / 6 / 6) ** 0.5)  # (2 + 2)/(2 + 4)
     with pytest.raises(UsageError, match="no run"):
         success([])
+
+
+def test_a_share_of_runs_has_an_interval_inside_0_and_1(run):
+    for count in (1, 5, 20):
+        counted = success([run] * count)
+        for name in ("found", "near"):
+            low, high = counted[f"{name}_low"], counted[f"{name}_high"]
+            assert 0 <= low <= counted[name] <= high <= 1
+            assert high > low
+    assert "±" not in str(shares([run])[0])
+
+
+def test_the_chains_of_each_turn_are_kept(run):
+    assert all(step.chains is None for step in run.steps)  # of laplace there are none
+    few = {"num_draws": 16, "warmup": 20, "restarts": 2}
+    [step] = algorithm1(0, **few).steps
+    assert step.chains.num_draws == 16
+    assert step.chains.is_short
+    assert step.messages
+    line = described_chains([step.chains, None])
+    assert line.startswith("chains of 1 fit of 16 draws: R-hat up to ")
+    assert "below 400 in 1" in line
 
 
 @pytest.mark.parametrize("choose", ["thompson_new_points", "log_ei"])
