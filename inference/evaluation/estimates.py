@@ -36,7 +36,8 @@ class LogWeights:
     bound
         L_K = log (1/K) Σ w: a lower bound on log p(x) in expectation.
     bound_error
-        Its standard error by the delta method, sqrt(Var w / K) / mean w; NaN for K = 1.
+        Its standard error by the delta method, sqrt(Var w / K) / mean w, or what it loses without
+        its heaviest weight, whichever is larger; NaN for K = 1.
     effective_sample_size
         (Σ w)² / Σ w².
     num_particles
@@ -82,7 +83,7 @@ def log_weights(
 
     Notes
     -----
-    log Σ w and log Σ w² are accumulated as running log-sum-exps.
+    log Σ w, log Σ w² and log Σ w without the heaviest are accumulated as running log-sum-exps.
     """
     num_particles = checked_count(num_particles)
     size = numbers_per_particle(pair)
@@ -112,18 +113,19 @@ def log_weights(
         )
         if progress is not None:
             progress(len(x[rows]))
-    first, second, elbo, spread = (torch.cat(p) for p in zip(*parts, strict=True))
+    first, second, rest, elbo, spread = (torch.cat(p) for p in zip(*parts, strict=True))
     if not probe.latents:
         zero = torch.zeros_like(elbo)
         size_k = torch.full_like(elbo, float(num_particles))
         return LogWeights(elbo, zero, elbo, zero, size_k, num_particles)
     relative = ((second - 2 * first).exp() * K - 1).clamp_min(0)  # Var w / (mean w)²
     unknown = torch.full_like(elbo, math.nan)
+    without = first - rest + math.log((K - 1) / K) if K > 1 else unknown
     return LogWeights(
         elbo=elbo,
         elbo_error=(spread / (K - 1)).sqrt() if K > 1 else unknown,
         bound=first - math.log(K),
-        bound_error=(relative / (K - 1)).sqrt() if K > 1 else unknown,
+        bound_error=torch.maximum((relative / (K - 1)).sqrt(), without) if K > 1 else unknown,
         effective_sample_size=(2 * first - second).exp(),
         num_particles=num_particles,
     )
@@ -131,10 +133,11 @@ def log_weights(
 
 def _weigh(
     pair: Pair, x: Tensor, num_particles: int, chunk: int, **conditions: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """log Σ w, log Σ w², and mean and variance of log w, of some data, each (B,)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """log Σ w, log Σ w², log Σ w without the heaviest, mean and variance of log w, each (B,)."""
     first = x.new_full((len(x),), -math.inf)
-    second, total, squares = first.clone(), torch.zeros_like(first), torch.zeros_like(first)
+    second, rest, heaviest = first.clone(), first.clone(), first.clone()
+    total, squares = torch.zeros_like(first), torch.zeros_like(first)
     near: Tensor | float = 0.0  # about the mean: squares far from it would cancel in float32
     guide = conditions.pop("guide")
     for i in range(0, num_particles, chunk):
@@ -143,11 +146,13 @@ def _weigh(
             log_w = particles(pair, guide, x, num_particles=count, **conditions).log_weight
         first = torch.logaddexp(first, log_w.logsumexp(0))
         second = torch.logaddexp(second, (2 * log_w).logsumexp(0))
+        two = torch.cat([heaviest[None], log_w]).sort(0, descending=True).values
+        heaviest, rest = two[0], torch.logaddexp(rest, two[1:].logsumexp(0))
         near = log_w.mean(0) if i == 0 else near
         total = total + (log_w - near).sum(0)
         squares = squares + (log_w - near).square().sum(0)
     shift = total / num_particles
-    return first, second, near + shift, (squares / num_particles - shift.square()).clamp_min(0)
+    return first, second, rest, near + shift, (squares / num_particles - shift.square()).clamp_min(0)
 
 
 def _of_rows(mask: Tensor | None, rows: slice) -> Tensor | None:
