@@ -12,15 +12,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["DRAWS", "FARTHER", "rising"]
+from inference.posterior.paired import surely_higher
+
+__all__ = ["FARTHER", "rising"]
 
 FARTHER = (1.0, 4.0, 16.0, 64.0, 256.0)
 """How many times as far as it came a fit is moved on."""
-
-DRAWS = 64
-"""Samples z ~ q of each point on the way, the same noise for all."""
-
-_ERRORS = 3.0
 
 Values = Mapping[str, Tensor]
 
@@ -45,24 +42,21 @@ def rising(
         Where a point's bound is higher than that of ``now`` by more than the tolerance and three
         standard errors of the paired difference, (B,), and the best parameters, ``now`` elsewhere.
     """
-    here = bounds(now).double()
-    best, last = torch.zeros_like(here[0]), torch.zeros_like(here[0])
+    here = bounds(now)
+    best, last = torch.zeros_like(here[0]).double(), torch.zeros_like(here[0]).double()
     climbing = torch.ones_like(best, dtype=torch.bool)
     found = {name: value.clone() for name, value in now.items()}
     for times in FARTHER:
         tried = {name: value + times * (value - before[name]) for name, value in now.items()}
         try:
-            there = bounds(tried).double()
+            there = bounds(tried)
         except torch.linalg.LinAlgError:  # no covariance any more: too far
             break
-        gain = there - here
-        noise = gain.std(0) / len(gain) ** 0.5 if len(gain) > 1 else torch.zeros_like(best)
-        mean = gain.mean(0)
+        mean, surely = surely_higher(there, here, tolerance=tolerance)
         climbing = climbing & (mean > last)  # beyond the top the line is not followed
         if not bool(climbing.any()):
             break
         last = mean
-        surely = (mean - tolerance - _ERRORS * noise).nan_to_num(nan=-torch.inf)
         better = climbing & (surely > best)
         best = torch.where(better, surely, best)
         for name, value in tried.items():

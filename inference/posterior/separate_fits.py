@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inference.posterior.batch_bound import STEADY, BatchBound, bounds_of
+from inference.posterior.batch_bound import STEADY, BatchBound
 from inference.posterior.given import Given
 from inference.posterior.guides.rows import copy_rows, rows_of, with_rows
 from inference.posterior.optimisation import (
@@ -20,7 +20,8 @@ from inference.posterior.optimisation import (
     Optimisation,
     Outcome,
 )
-from inference.posterior.rising import DRAWS, rising
+from inference.posterior.paired import paired_bounds
+from inference.posterior.rising import rising
 
 __all__ = ["Record", "SeparateFits"]
 
@@ -128,20 +129,7 @@ class SeparateFits:
         """Images of those that seem to be done whose bound still rises, (B,): they are moved on."""
         rows = done.nonzero().flatten()
         given, guide = self.given.select(rows), with_rows(self.guide, rows, len(self.given))
-        draws = 1 if self.objective == "log_joint" else DRAWS
-        piece = max(1, self.at_once // len(rows))
-        device = self.given.x.device
-
-        def bounds(values: Mapping[str, Tensor]) -> Tensor:
-            copy_rows(values, guide, slice(None))
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                torch.manual_seed(len(rows))
-                parts = [
-                    bounds_of(given, guide, min(piece, draws - i), objective=self.objective)
-                    for i in range(0, draws, piece)
-                ]
-            return torch.cat(parts)
-
+        bounds = paired_bounds(given, guide, objective=self.objective, at_once=self.at_once)
         now, before = (
             {name: values[rows] for name, values in table.items()}
             for table in (self.kept, self.way[0])
