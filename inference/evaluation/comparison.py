@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from inference.evaluation.contradictions import without_contradictions
 from inference.evaluation.evaluate import Evaluation
 from inference.evaluation.layout import Absent, aligned, html_table, lettered, markdown_table
 from inference.evaluation.scores import (
@@ -16,6 +17,7 @@ from inference.evaluation.scores import (
     NATS_SUM,
     SQUARED_ERROR,
     Score,
+    conditional,
     from_sum,
     on_unit_pixels,
 )
@@ -48,10 +50,7 @@ class Column:
         title = QUANTITIES[self.quantity]
         if self.footing["kind"] == "objective only":
             title = "objective"
-        if self.footing["given"] is None:
-            return title
-        given = self.footing["given"]
-        return title.replace("(x)", f"(x | {given})") if "(x)" in title else f"{title} | {given}"
+        return conditional(title, self.footing["given"])
 
     @property
     def subtitle(self) -> str:
@@ -161,7 +160,8 @@ def compare(
     Sums over data and pixels in [0, 255] are converted first, which is exact. Then each quantity
     gets a column for every footing (unit, kind, K, measure, condition, preparation, data, split)
     that occurs, and a score stands in its own only; elsewhere the cell names the field that
-    differs.
+    differs. A lower bound that is above an exact log p(x) of the same row by more than its error
+    is said, and not given as a number.
 
     Parameters
     ----------
@@ -180,6 +180,7 @@ def compare(
     unknown = [q for q in quantities if q not in QUANTITIES]
     if unknown:
         raise UsageError(f"unknown quantity {unknown[0]!r}: choose from {', '.join(QUANTITIES)}")
+    evaluations = [_consistent(evaluation) for evaluation in evaluations]
     rows = [{q: _converted(s) for q, s in e.scores.items()} for e in evaluations]
     columns: list[Column] = []
     for quantity in quantities:
@@ -199,6 +200,11 @@ def compare(
         for row, evaluation in zip(rows, evaluations, strict=True)
     )
     return Comparison(tuple(e.name for e in evaluations), tuple(columns), cells)
+
+
+def _consistent(evaluation: Evaluation) -> Evaluation:
+    scores, absent = without_contradictions(evaluation.scores, evaluation.absent)
+    return replace(evaluation, scores=scores, absent=absent)
 
 
 def _cell(row: dict[str, Score], evaluation: Evaluation, column: Column) -> Cell:

@@ -37,7 +37,7 @@ def contradiction(
     Examples
     --------
     >>> contradiction(("ELBO", -1.0), ("log p(x)", -2.0), error=0.1)
-    'ELBO −1.000 is above log p(x) −2.000 by 1.000 ± 0.100, more than its error: one of them is wrong'
+    'ELBO −1.000 is above log p(x) −2.000 by 1.000 ± 0.100, more than its error: one is wrong'
     >>> contradiction(("ELBO", -1.0), ("log p(x)", -1.2), error=0.1) is None
     True
     """
@@ -46,7 +46,7 @@ def contradiction(
         return None
     return (
         f"{lower[0]} {_number(lower[1])} is above {upper[0]} {_number(upper[1])} by {excess:.3f} ± "
-        f"{0.0 if math.isnan(error) else error:.3f}, more than its error: one of them is wrong"
+        f"{0.0 if math.isnan(error) else error:.3f}, more than its error: one is wrong"
     )
 
 

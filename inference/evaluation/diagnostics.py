@@ -15,6 +15,7 @@ from inference.evaluation.judged import judged_split
 from inference.evaluation.latent_moments import LatentMoments, weighed_with_moments
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
 from inference.particles import checked_count, effective_sample_size
+from inference.posterior.given import conditions
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair
 
@@ -47,6 +48,8 @@ class Diagnostics:
         K.
     data, split, seed
         On which data, and the seed of their preparation and of the particles.
+    given
+        What the posteriors are given beside x, e.g. ``y`` or ``x_left``; ``None`` for nothing.
     """
 
     effective_sample_size: Tensor
@@ -58,6 +61,7 @@ class Diagnostics:
     data: str
     split: str
     seed: int
+    given: str | None = None
 
     @property
     def active_units(self) -> int:
@@ -86,7 +90,7 @@ class Diagnostics:
         ess, k_hat = self.effective_sample_size, self.k_hat
         lines = [
             f"{self.data} {self.split}, {len(ess):,} data, K = {self.num_particles}, "
-            f"seed {self.seed}",
+            f"seed {self.seed}{f', given {self.given}' if self.given else ''}",
             f"effective sample size: median {float(ess.median()):.1f}, "
             f"lowest {float(ess.min()):.1f} of {self.num_particles}",
         ]
@@ -189,6 +193,7 @@ def diagnose(
         data=data.name,
         split=split,
         seed=seed,
+        given=conditions(pair, y),
     )
 
 

@@ -152,7 +152,13 @@ def _weigh(
         total = total + (log_w - near).sum(0)
         squares = squares + (log_w - near).square().sum(0)
     shift = total / num_particles
-    return first, second, rest, near + shift, (squares / num_particles - shift.square()).clamp_min(0)
+    return (
+        first,
+        second,
+        rest,
+        near + shift,
+        (squares / num_particles - shift.square()).clamp_min(0),
+    )
 
 
 def _of_rows(mask: Tensor | None, rows: slice) -> Tensor | None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.accuracy import accuracy
+from inference.evaluation.contradictions import without_contradictions
 from inference.evaluation.estimates import exact_log_prob, log_weights
 from inference.evaluation.judged import judged_split
 from inference.evaluation.scores import (
@@ -24,6 +25,7 @@ from inference.evaluation.scores import (
     to_bits_per_dimension,
 )
 from inference.particles import checked_count
+from inference.posterior.given import conditions
 from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
@@ -215,6 +217,7 @@ def evaluate(
         scores[quantity] = describe.squared_error(quantity, values)
     if infers and judged.y is not None and bool((judged.y >= 0).any()):
         scores["accuracy"] = accuracy(pair, data, split=split, limit=limit, seed=seed)
+    scores, absent = without_contradictions(scores, absent)
     label = name or type(pair).__name__
     return Evaluation(label, scores, absent, {k: v.cpu() for k, v in per_datum.items()})
 
@@ -230,13 +233,6 @@ def measure_of(pair: Pair, data: ImageData) -> str | None:
 def preparation_of(data: ImageData, seed: int) -> str:
     """How the pixels were prepared, with the seed where each use draws anew."""
     return f"{data.preparation} (seed {seed})" if data.redraws else data.preparation
-
-
-def conditions(pair: Pair, y: Tensor | None) -> str | None:
-    """What a score of the pair is given: labels, pixels, both or nothing."""
-    pixels = pair.given if isinstance(pair, ConditionsOnPixels) else ""
-    labels = "" if pair.num_classes is None or y is None else "y"
-    return ", ".join(part for part in (pixels, labels) if part) or None
 
 
 def _squared_error(

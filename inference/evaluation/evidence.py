@@ -18,6 +18,7 @@ from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.scores import Kind
 from inference.evaluation.tightest import counted, filled, tightest
 from inference.learning.settings import check_seed
+from inference.posterior.given import conditions
 from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
 from inference.undisturbed import stream, undisturbed
@@ -61,7 +62,8 @@ class Evidence:
     measure
         What p is a density of, as the likelihood says it.
     given
-        ``"y"`` if labels were given to a pair that uses them.
+        What p is given: ``"y"`` if labels were given to a pair that uses them, the pixels of a
+        pair that conditions on pixels.
     seed
         Of all draws.
     sources
@@ -220,9 +222,7 @@ def evidence(
     if isinstance(guide, str):
         guide = infer(pair, x, mask=mask, y=y, guide=guide, seed=seed, progress=progress)
 
-    def annealed(
-        rows: slice | Tensor, progress: Callable[[int], object] | None = None
-    ) -> _Found:
+    def annealed(rows: slice | Tensor, progress: Callable[[int], object] | None = None) -> _Found:
         target = condition(pair, x, mask=mask, y=y, guide=guide).rows(rows)
         chains = anneal(
             target,
@@ -288,14 +288,19 @@ def evidence(
         num_particles=found.num_particles,
         settings=found.settings,
         measure=measure,
-        given=None if y is None or pair.num_classes is None else "y",
+        given=conditions(pair, y),
         seed=seed,
     )
     if unresolved:
         rows = torch.tensor(unresolved, device=result.value.device)
         chains = annealed(rows)
         result = filled(
-            result, rows, chains.value, chains.error, chains.size, settings=chains.settings
+            result,
+            rows,
+            chains.value,
+            chains.error,
+            chains.size,
+            settings={"annealing chains": num_chains, **chains.settings},
         )
     if method != "best" or not bool(result.poor.any()):
         return result

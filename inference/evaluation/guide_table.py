@@ -18,11 +18,12 @@ from inference.evaluation.guide_scores import (
     mean_and_error,
 )
 from inference.evaluation.layout import Absent, aligned, html_table, lettered, markdown_table
+from inference.evaluation.scores import conditional
 from pyro_models import UsageError
 
 __all__ = ["GuideComparison"]
 
-HEADS = [["guide"], *([title] for title in COLUMNS.values())]
+_SCORES = ("elbo", "importance_bound", "gap", "approximation_gap", "amortisation_gap")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,14 @@ class GuideComparison:
     def _repr_html_(self) -> str:
         """The table in a notebook."""
         return self.to_html()
+
+    def _heads(self) -> list[list[str]]:
+        given = self.evidence.given
+        titles = [
+            conditional(title, given) if quantity in _SCORES else title
+            for quantity, title in COLUMNS.items()
+        ]
+        return [["guide"], *([title] for title in titles)]
 
     def _texts(self) -> tuple[list[list[str]], list[str]]:
         """Rows of text, and what stands below: what the numbers are, and every reason."""
@@ -168,24 +177,24 @@ class GuideComparison:
     def to_text(self) -> str:
         """The table for a terminal."""
         rows, below = self._texts()
-        lines = aligned([[text for (text,) in HEADS], *rows])
+        lines = aligned([[text for (text,) in self._heads()], *rows])
         return "\n".join([*lines, "", *below]) + "\n"
 
     def to_markdown(self) -> str:
         """The table for people, with what its numbers are and every reason below."""
         rows, below = self._texts()
         notes = [f"- {text}".replace("|", "\\|") for text in below]
-        return "\n".join([*markdown_table(HEADS, rows), "", *notes]) + "\n"
+        return "\n".join([*markdown_table(self._heads(), rows), "", *notes]) + "\n"
 
     def to_html(self) -> str:
         """The table as an HTML fragment."""
         rows, below = self._texts()
-        return html_table(HEADS, rows, notes=below)
+        return html_table(self._heads(), rows, notes=below)
 
     def to_csv(self) -> str:
         """One line per guide and quantity: value and standard error, or why there is none."""
         fields = ["guide", "quantity", "value", "standard_error", "unit", "kind", "K", "num_data"]
-        fields += ["family", "best_of_family", "evidence", "seed", "reason"]
+        fields += ["family", "best_of_family", "evidence", "given", "seed", "reason"]
         out = io.StringIO()
         writer = csv.DictWriter(out, fields, lineterminator="\n")
         writer.writeheader()
@@ -197,6 +206,7 @@ class GuideComparison:
                     "unit": UNITS.get(quantity, "nats per datum"),
                     "num_data": len(self.evidence),
                     "family": row.family,
+                    "given": self.evidence.given,
                     "seed": self.seed,
                 }
                 found = row.value(quantity)

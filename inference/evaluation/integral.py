@@ -51,13 +51,15 @@ class Integral:
         self.settled = torch.zeros_like(self.datum, dtype=torch.bool)
 
     def run(self, nodes: int, max_nodes: int) -> Integrated:
+        """Find the boxes, refine their grids, and judge every datum."""
         self._find_boxes()
         boxes = torch.arange(len(self.datum), device=self.datum.device)
         found = self._on_grid(boxes, nodes)
         used = torch.full_like(self.top, nodes, dtype=torch.long)
         while True:
             total = self._summed(found[0])
-            rough = (found[1] - total[self.datum]).exp() > self.tolerance / 4
+            share = self.tolerance / (2 * self.modes.kept.sum(0)[self.datum])
+            rough = (found[1] - total[self.datum]).exp() > share
             of_data = torch.zeros_like(self.top).index_add_(
                 0, self.datum, (found[1] - total[self.datum]).exp()
             )
@@ -144,10 +146,7 @@ class Integral:
             low, high = self.low[boxes], self.high[boxes]
             u = regular_grid(low, high, count)
             density = torch.cat(
-                [
-                    self._density(some, part)
-                    for some, part in self._pieces(boxes, u, count**dim)
-                ],
+                [self._density(some, part) for some, part in self._pieces(boxes, u, count**dim)],
                 1,
             )
             volume = torch.linalg.slogdet(self.modes.factor[self.mode[boxes], self.datum[boxes]])
@@ -231,14 +230,15 @@ class Integral:
         deviations, which the average over nodes makes smaller.
         """
         eps = torch.finfo(self.low.dtype).eps
-        u = torch.linspace(-0.1, 0.1, 17, dtype=self.low.dtype, device=self.low.device)
-        z = self.modes.z[0] + u[:, None, None] * self.modes.factor[0, :, :, 0]
+        shift = (self.inverse[0].abs() @ self.modes.z[0].abs().unsqueeze(-1)).amax((-2, -1))
+        u = torch.linspace(-1, 1, 17, dtype=self.low.dtype, device=self.low.device)
+        near = (32 * eps * shift).clamp(1e-3, 0.1).unsqueeze(-1)  # wide enough that z moves
+        z = self.modes.z[0] + u[:, None, None] * near * self.modes.factor[0, :, :, 0]
         found = (self._log_joint(self.target, z) - self.top).double()
         powers = torch.stack([torch.ones_like(u), u, u.square(), u**3], -1).double()
         smooth = powers @ torch.linalg.lstsq(powers, found.nan_to_num(neginf=0.0)).solution
         rough = (found - smooth).square().mean(0).sqrt().to(self.top)
-        shift = (self.inverse[0].abs() @ self.modes.z[0].abs().unsqueeze(-1)).amax((-2, -1))
-        return 2 * rough + 4 * eps * self.top.abs() + 0.25 * eps * shift
+        return 4 * rough + 4 * eps * self.top.abs() + 0.25 * eps * shift
 
     def _summed(self, of_boxes: Tensor) -> Tensor:
         """log Σ exp over the boxes of each datum, (B,)."""
@@ -275,7 +275,7 @@ def every_other(values: Tensor, count: int, dim: int) -> Tensor:
 
 
 def _coarser(values: Tensor, count: int, dim: int) -> Tensor:
-    """log Σ over every other node, and over all grids of every fourth, times their cells, (S, P)."""
+    """log Σ over every other node, and over each grid of every fourth, times 2^D or 4^D, (S, P)."""
     halved = [every_other(values, count, dim).logsumexp(0) + dim * math.log(2)]
     shaped = values.reshape(*[count] * dim, -1)
     if count > 4 and (count - 1) % 4 == 0:

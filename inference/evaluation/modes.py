@@ -157,7 +157,9 @@ def _curvature(
     scale = near.diagonal(dim1=-2, dim2=-1).abs().rsqrt()
     least = 64 * torch.finfo(z.dtype).eps * torch.maximum(z.abs(), spread)
     width = torch.maximum(0.05 * torch.minimum(scale, spread), least)
-    moved = [z + torch.nn.functional.one_hot(torch.tensor(d), dim).to(z) * width for d in range(dim)]
+    moved = [
+        z + torch.nn.functional.one_hot(torch.tensor(d), dim).to(z) * width for d in range(dim)
+    ]
     at = target.at(torch.cat([z, *moved]))
     gradients = at.joint_gradient.chunk(1 + dim)
     height, gradient = at.joint[: len(z)], gradients[0]

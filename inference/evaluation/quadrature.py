@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -129,9 +128,14 @@ def quadrature(
             unresolved.update({i + row: why for row, why in found.unresolved.items()})
             if progress is not None:
                 progress(len(some))
-    names = ("log_evidence", "error", "mean", "covariance", "nodes")
-    whole = (torch.cat([getattr(part, name) for part in parts]) for name in names)
-    return Quadrature(*whole, unresolved)
+    return Quadrature(
+        log_evidence=torch.cat([part.log_evidence for part in parts]),
+        error=torch.cat([part.error for part in parts]),
+        mean=torch.cat([part.mean for part in parts]),
+        covariance=torch.cat([part.covariance for part in parts]),
+        nodes=torch.cat([part.nodes for part in parts]),
+        unresolved=unresolved,
+    )
 
 
 def quadrature_kl(

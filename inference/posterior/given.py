@@ -17,9 +17,9 @@ from torch.distributions import constraints
 from inference.posterior.generation import labels_for
 from inference.undisturbed import device_of
 from pyro_models import Pair, UsageError
-from pyro_models.pair import fill_unseen, pixel_mask
+from pyro_models.pair import ConditionsOnPixels, fill_unseen, pixel_mask
 
-__all__ = ["Given", "Moments", "frozen", "given"]
+__all__ = ["Given", "Moments", "conditions", "frozen", "given"]
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,13 @@ def given(pair: Pair, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None
     x = fill_unseen(x, seen)
     prior = _prior(pair, x, y=y, mask=seen)
     return Given(pair, x, seen, y, prior, start=prior)
+
+
+def conditions(pair: Pair, y: Tensor | None) -> str | None:
+    """What a score of the pair is given: labels, pixels, both or nothing."""
+    pixels = pair.given if isinstance(pair, ConditionsOnPixels) else ""
+    labels = "" if pair.num_classes is None or y is None else "y"
+    return ", ".join(part for part in (pixels, labels) if part) or None
 
 
 def is_real(support: constraints.Constraint) -> bool:

@@ -186,9 +186,7 @@ def _fitted(
 
         def fit(images: Given, guide: nn.Module) -> Outcome:
             objective = _objective(family, estimator)
-            return optimise(
-                images, guide, own, objective=objective, chunk=chunk, progress=progress
-            )
+            return optimise(images, guide, own, objective=objective, chunk=chunk, progress=progress)
 
         outcome = fit(images, guide)
         outcome = outcome if before is None else outcome.after(before)
@@ -205,7 +203,9 @@ def _fitted(
                 guide,
                 outcome,
                 family=family,
-                contained=lambda: _fitted(images, smaller, rate, name=name, options={}, **shared)[0],
+                contained=lambda: _fitted(images, smaller, rate, name=name, options={}, **shared)[
+                    0
+                ],
                 fit=fit,
                 **limits,
             )

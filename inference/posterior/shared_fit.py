@@ -79,23 +79,23 @@ class SharedFit:
         def mean_bound(values: Mapping[str, Tensor]) -> Tensor:
             for name, parameter in parameters.items():
                 parameter.copy_(values[name][0])
-            total = 0.0
+            total: Tensor | float = 0.0
             device = self.parts[0][0].x.device
             with torch.random.fork_rng([device] if device.type == "cuda" else []):
                 torch.manual_seed(0)
                 for part, guide in self.parts:
                     of = [
-                        bounds_of(part, guide, self.settings.num_particles, objective=self.objective)
+                        bounds_of(
+                            part, guide, self.settings.num_particles, objective=self.objective
+                        )
                         for _ in range(-(-DRAWS // self.settings.num_particles))
                     ]
                     total = total + torch.cat(of).sum(1, keepdim=True)
-            return total / self.size
+            return torch.as_tensor(total) / self.size
 
         now = {name: value[None] for name, value in kept.items()}
         then = {name: value[None] for name, value in before.items()}
-        rows, values = rising(
-            mean_bound, now, then, tolerance=self.settings.stopping.tolerance
-        )
+        rows, values = rising(mean_bound, now, then, tolerance=self.settings.stopping.tolerance)
         for name, parameter in parameters.items():
             parameter.copy_(values[name][0] if bool(rows) else here[name])
             if bool(rows):

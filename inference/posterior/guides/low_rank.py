@@ -101,7 +101,10 @@ def _noise(like: Tensor, rank: int) -> Tensor:
 
 def _within(given: Given, guide: nn.Module, member: nn.Module) -> LowRankGuide:
     """Independent Normals, with a hundredth of their scales in the further directions."""
-    normal, own = cast(NormalGuide, member), with_rows(cast(LowRankGuide, guide), slice(None), len(given))
+    normal, own = (
+        cast(NormalGuide, member),
+        with_rows(cast(LowRankGuide, guide), slice(None), len(given)),
+    )
     with torch.no_grad():
         for name, loc in normal.loc.items():
             scale = normal.log_scale[name]
