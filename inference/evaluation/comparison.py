@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from inference.evaluation.contradictions import without_contradictions
@@ -180,8 +180,8 @@ def compare(
     unknown = [q for q in quantities if q not in QUANTITIES]
     if unknown:
         raise UsageError(f"unknown quantity {unknown[0]!r}: choose from {', '.join(QUANTITIES)}")
-    evaluations = [_consistent(evaluation) for evaluation in evaluations]
     rows = [{q: _converted(s) for q, s in e.scores.items()} for e in evaluations]
+    both = list(zip(evaluations, rows, strict=True))
     columns: list[Column] = []
     for quantity in quantities:
         for row in rows:
@@ -195,22 +195,21 @@ def compare(
                 own = columns[fits[0]].footing
                 how = {"K": score.num_particles, "method": score.method}
                 columns[fits[0]] = Column(quantity, {**own, **{k: v for k, v in how.items() if v}})
-    cells = tuple(
-        tuple(_cell(row, evaluation, column) for column in columns)
-        for row, evaluation in zip(rows, evaluations, strict=True)
-    )
+    cells = tuple(tuple(_cell(*_consistent(e, row), c) for c in columns) for e, row in both)
     return Comparison(tuple(e.name for e in evaluations), tuple(columns), cells)
 
 
-def _consistent(evaluation: Evaluation) -> Evaluation:
-    scores, absent = without_contradictions(evaluation.scores, evaluation.absent)
-    return replace(evaluation, scores=scores, absent=absent)
+def _consistent(
+    evaluation: Evaluation, row: dict[str, Score]
+) -> tuple[dict[str, Score], dict[str, str]]:
+    kept, absent = without_contradictions(evaluation.scores, evaluation.absent)
+    return {name: score for name, score in row.items() if name in kept}, absent
 
 
-def _cell(row: dict[str, Score], evaluation: Evaluation, column: Column) -> Cell:
+def _cell(row: dict[str, Score], absent: dict[str, str], column: Column) -> Cell:
     score = row.get(column.quantity)
     if score is None:
-        return Cell(None, evaluation.absent.get(column.quantity, "not computed"))
+        return Cell(None, absent.get(column.quantity, "not computed"))
     difference = score.differs_from(column.footing)
     return Cell(None, difference) if difference else Cell(score)
 

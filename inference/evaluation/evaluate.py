@@ -59,14 +59,16 @@ class Evaluation:
     def __str__(self) -> str:
         first = next(iter(self.scores.values()))
         head = f"{self.name} on {first.data} {first.split} ({first.num_data:,} data)"
-        lines = [f"  {score}" for score in self.scores.values()]
-        lines += [f"  {quantity}: none – {why}" for quantity, why in self.absent.items()]
+        scores, absent = without_contradictions(self.scores, self.absent)
+        lines = [f"  {score}" for score in scores.values()]
+        lines += [f"  {quantity}: none – {why}" for quantity, why in absent.items()]
         return "\n".join([head, *lines])
 
     def to_json(self) -> str:
         """Name, scores and reasons as JSON."""
-        scores = {q: _without_nan(score.to_dict()) for q, score in self.scores.items()}
-        content = {"name": self.name, "scores": scores, "absent": dict(self.absent)}
+        scores, absent = without_contradictions(self.scores, self.absent)
+        plain = {q: _without_nan(score.to_dict()) for q, score in scores.items()}
+        content = {"name": self.name, "scores": plain, "absent": absent}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -217,7 +219,6 @@ def evaluate(
         scores[quantity] = describe.squared_error(quantity, values)
     if infers and judged.y is not None and bool((judged.y >= 0).any()):
         scores["accuracy"] = accuracy(pair, data, split=split, limit=limit, seed=seed)
-    scores, absent = without_contradictions(scores, absent)
     label = name or type(pair).__name__
     return Evaluation(label, scores, absent, {k: v.cpu() for k, v in per_datum.items()})
 
