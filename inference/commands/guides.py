@@ -101,6 +101,6 @@ def guides(
         csv, markdown, picture = targets
         write_atomically(csv, table.to_csv())
         write_atomically(markdown, table.to_markdown())
-        if table.best is not None:
+        if any(row.value("gap") is not None for row in table.rows):
             save_figure(figures.guide_gaps(table), picture)
     return table

@@ -67,7 +67,7 @@ class Annealed:
 
     @property
     def standard_error(self) -> Tensor:
-        """Of ``estimate``, (B,), by the delta method, from the weights; NaN for one chain."""
+        """Of ``estimate``, (B,), see :func:`relative_error`; NaN for one chain."""
         return relative_error(self.log_weights)
 
     @property
@@ -77,12 +77,21 @@ class Annealed:
 
 
 def relative_error(log_weights: Tensor) -> Tensor:
-    """√(Var w / K) / mean w of log-weights (K, B), (B,): the error of the log of the mean.
+    """The error of log (1/K) Σ w, (B,), from log-weights (K, B), nats; NaN for K = 1, and where
+    every weight is 0.
 
-    NaN for K = 1, and where every weight is 0.
+    √(Var w / K) / mean w by the delta method, or what the estimate loses without its heaviest
+    weight, whichever is larger: where a few weights carry it, the first never says more than one
+    nat, and the estimate may be too high by luck as well as too low.
     """
+    if len(log_weights) == 1:
+        return torch.full_like(log_weights[0], math.nan)
     relative = relative_weights(log_weights)
-    return relative.std(0) / relative.mean(0) / math.sqrt(len(relative))
+    delta = relative.std(0) / relative.mean(0) / math.sqrt(len(relative))
+    heaviest = torch.zeros_like(log_weights, dtype=torch.bool)
+    heaviest.scatter_(0, log_weights.argmax(0, keepdim=True), True)
+    without = log_mean_exp(log_weights) - log_weights.masked_fill(heaviest, -math.inf).logsumexp(0)
+    return torch.maximum(delta, without + math.log(len(log_weights) - 1))
 
 
 def schedule_of(name: str, num_temperatures: int) -> Tensor:

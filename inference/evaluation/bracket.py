@@ -19,7 +19,9 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
+from inference.evaluation.contradictions import contradiction
 from inference.particles import log_mean_exp
+from inference.posterior.given import conditions
 from inference.posterior.target import Target, condition
 from inference.posterior.transition import transition
 from inference.undisturbed import stream, undisturbed
@@ -43,6 +45,8 @@ class Bracket:
         The data, (B, \\*data_shape).
     forward
         The annealing behind ``lower``.
+    given
+        What p is given, as of :class:`inference.evaluation.Evidence`.
     """
 
     lower: Tensor
@@ -51,6 +55,7 @@ class Bracket:
     upper_error: Tensor
     x: Tensor
     forward: Annealed
+    given: str | None = None
 
     @property
     def gap(self) -> Tensor:
@@ -60,9 +65,19 @@ class Bracket:
     def __str__(self) -> str:
         gap, n = self.gap.double(), len(self.x)
         error = f" ± {float(gap.std()) / n**0.5:.3f}" if n > 1 else ""
+        lower, upper = float(self.lower.double().mean()), float(self.upper.double().mean())
+        found = (
+            f"between {lower:.3f} and {upper:.3f} nats per datum, gap {upper - lower:.3f}{error}"
+        )
+        noise = (self.lower_error.double().square() + self.upper_error.double().square()).sum()
+        wrong = contradiction(
+            ("the lower bound", lower), ("the upper", upper), error=float(noise.sqrt()) / n
+        )
+        if wrong is not None:
+            found = f"not bracketed, {wrong}; anneal longer"
+        given = f" | {self.given}" if self.given else ""
         return (
-            f"log p(x) of {n} simulated data: between {float(self.lower.mean()):.3f} and "
-            f"{float(self.upper.mean()):.3f} nats per datum, gap {float(gap.mean()):.3f}{error} "
+            f"log p(x{given}) of {n} simulated data: {found} "
             f"(bounds in expectation, C = {len(self.forward.log_weights)}, "
             f"T = {len(self.forward.betas) - 1}, seed {self.forward.seed})"
         )
@@ -127,6 +142,7 @@ def bracket(
         upper_error=relative_error(inverse),
         x=x,
         forward=forward,
+        given=conditions(pair, y),
     )
 
 

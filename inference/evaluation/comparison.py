@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from inference.evaluation.contradictions import without_contradictions
 from inference.evaluation.evaluate import Evaluation
 from inference.evaluation.layout import Absent, aligned, html_table, lettered, markdown_table
 from inference.evaluation.scores import (
@@ -16,6 +17,7 @@ from inference.evaluation.scores import (
     NATS_SUM,
     SQUARED_ERROR,
     Score,
+    conditional,
     from_sum,
     on_unit_pixels,
 )
@@ -48,10 +50,7 @@ class Column:
         title = QUANTITIES[self.quantity]
         if self.footing["kind"] == "objective only":
             title = "objective"
-        if self.footing["given"] is None:
-            return title
-        given = self.footing["given"]
-        return title.replace("(x)", f"(x | {given})") if "(x)" in title else f"{title} | {given}"
+        return conditional(title, self.footing["given"])
 
     @property
     def subtitle(self) -> str:
@@ -168,7 +167,9 @@ def compare(
     gets a column for every footing (unit, kind, K, measure, condition, preparation, data, split)
     that occurs, and a score stands in its own only; elsewhere the cell names the field that
     differs. Data, masks and pixels conditioned on are the same if their content is, whatever they
-    are called; where a score does not know it, names have to do, and the table says so.
+    are called; where a score does not know it, names have to do, and the table says so. A lower
+    bound that is above an exact log p(x) of the same row by more than its error is said, and
+    not given as a number.
 
     Parameters
     ----------
@@ -188,6 +189,7 @@ def compare(
     if unknown:
         raise UsageError(f"unknown quantity {unknown[0]!r}: choose from {', '.join(QUANTITIES)}")
     rows = [{q: _converted(s) for q, s in e.scores.items()} for e in evaluations]
+    both = list(zip(evaluations, rows, strict=True))
     columns: list[Column] = []
     for quantity in quantities:
         for row in rows:
@@ -206,18 +208,24 @@ def compare(
                     own = columns[i].footing
                     columns[i] = Column(quantity, {**own, "identity": score.identity})
     cells = tuple(
-        tuple(_cell(row, evaluation, column, columns) for column in columns)
-        for row, evaluation in zip(rows, evaluations, strict=True)
+        tuple(_cell(*_consistent(e, row), column, columns) for column in columns) for e, row in both
     )
     return Comparison(tuple(e.name for e in evaluations), tuple(columns), cells)
 
 
+def _consistent(
+    evaluation: Evaluation, row: dict[str, Score]
+) -> tuple[dict[str, Score], dict[str, str]]:
+    kept, absent = without_contradictions(evaluation.scores, evaluation.absent)
+    return {name: score for name, score in row.items() if name in kept}, absent
+
+
 def _cell(
-    row: dict[str, Score], evaluation: Evaluation, column: Column, columns: Sequence[Column]
+    row: dict[str, Score], absent: dict[str, str], column: Column, columns: Sequence[Column]
 ) -> Cell:
     score = row.get(column.quantity)
     if score is None:
-        return Cell(None, evaluation.absent.get(column.quantity, "not computed"))
+        return Cell(None, absent.get(column.quantity, "not computed"))
     difference = score.differs_from(column.footing)
     if not difference and score.identity is None and _of_several_data(score, columns):
         difference = f"it is of {score.data}, which is the name of two data sets here"

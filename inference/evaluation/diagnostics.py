@@ -11,11 +11,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
-from inference.evaluation.evaluate import given_labels
 from inference.evaluation.judged import judged_split
 from inference.evaluation.latent_moments import LatentMoments, weighed_with_moments
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
 from inference.particles import checked_count, effective_sample_size
+from inference.posterior.given import conditions, given_labels
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair
 from pyro_models.data import Identity
@@ -51,6 +51,8 @@ class Diagnostics:
         On which data, and the seed of their preparation and of the particles.
     identity
         What these data are by content.
+    given
+        What the posteriors are given beside x, e.g. ``y`` or ``x_left``; ``None`` for nothing.
     """
 
     effective_sample_size: Tensor
@@ -63,6 +65,7 @@ class Diagnostics:
     split: str
     seed: int
     identity: Identity | None = None
+    given: str | None = None
 
     @property
     def active_units(self) -> int:
@@ -92,7 +95,7 @@ class Diagnostics:
         ess, k_hat = self.effective_sample_size, self.k_hat
         lines = [
             f"{self.data} {self.split}, {len(ess):,} data, K = {self.num_particles}, "
-            f"seed {self.seed}",
+            f"seed {self.seed}{f', given {self.given}' if self.given else ''}",
             f"effective sample size: median {float(ess.median()):.1f}, "
             f"lowest {float(ess.min()):.1f} of {self.num_particles}",
         ]
@@ -196,6 +199,7 @@ def diagnose(
         split=split,
         seed=seed,
         identity=data.identity_of(split, limit=limit, labels=bool(given_labels(pair, y))),
+        given=conditions(pair, y),
     )
 
 

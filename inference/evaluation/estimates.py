@@ -39,7 +39,8 @@ class LogWeights:
     bound
         L_K = log (1/K) Σ w: a lower bound on log p(x) in expectation.
     bound_error
-        Its standard error by the delta method, sqrt(Var w / K) / mean w; NaN for K = 1.
+        Its standard error by the delta method, sqrt(Var w / K) / mean w, or what it loses without
+        its heaviest weight, whichever is larger; NaN for K = 1.
     effective_sample_size
         (Σ w)² / Σ w²; 0 where every weight is 0.
     num_particles
@@ -85,7 +86,7 @@ def log_weights(
 
     Notes
     -----
-    log Σ w and log Σ w² are accumulated as running log-sum-exps.
+    log Σ w, log Σ w² and log Σ w without the heaviest are accumulated as running log-sum-exps.
     """
     check_pair(pair)
     num_particles = checked_count(num_particles)
@@ -105,20 +106,23 @@ def log_weights(
         parts.append(_weigh(pair, data[rows], K, chunk=particle_chunk, guide=own))
         if progress is not None:
             progress(len(data[rows]))
-    total, elbo, inverse, spread = (torch.cat(p) for p in zip(*parts, strict=True))
-    total, elbo = total.to(data.x.dtype), elbo.to(data.x.dtype)
+    total, inverse, rest, elbo, spread = (torch.cat(p) for p in zip(*parts, strict=True))
+    kind = data.x.dtype
     if not probe.latents:
+        elbo = elbo.to(kind)
         zero = torch.zeros_like(elbo)
         size_k = torch.full_like(elbo, float(num_particles))
         return LogWeights(elbo, zero, elbo, zero, size_k, num_particles)
     relative = (inverse * K - 1).clamp_min(0)  # Var w / (mean w)²; NaN where every weight is 0
     unknown = torch.full_like(elbo, math.nan)
+    without = total - rest + math.log((K - 1) / K) if K > 1 else unknown
+    error = torch.maximum((relative / (K - 1)).sqrt(), without) if K > 1 else unknown
     return LogWeights(
-        elbo=elbo,
-        elbo_error=(spread / (K - 1)).sqrt().to(data.x.dtype) if K > 1 else unknown,
-        bound=total - math.log(K),
-        bound_error=(relative / (K - 1)).sqrt().to(data.x.dtype) if K > 1 else unknown,
-        effective_sample_size=(1 / inverse).nan_to_num(nan=0.0).clamp_max(K).to(data.x.dtype),
+        elbo=elbo.to(kind),
+        elbo_error=((spread / (K - 1)).sqrt() if K > 1 else unknown).to(kind),
+        bound=(total - math.log(K)).to(kind),
+        bound_error=error.to(kind),
+        effective_sample_size=(1 / inverse).nan_to_num(nan=0.0).clamp_max(K).to(kind),
         num_particles=num_particles,
     )
 
@@ -130,10 +134,11 @@ def _weigh(
     *,
     chunk: int,
     guide: Callable[..., Any] | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """log Σ w, mean of log w, Σ w² / (Σ w)², and variance of log w, of some data, each (B,)."""
+) -> tuple[Tensor, ...]:
+    """log Σ w, Σ w² / (Σ w)², log Σ w without the heaviest; mean, variance of log w; each (B,)."""
     first = widened(data.x.new_full((len(data),), -math.inf))
-    second, total, squares = first.clone(), torch.zeros_like(first), torch.zeros_like(first)
+    second, rest, heaviest = first.clone(), first.clone(), first.clone()
+    total, squares = torch.zeros_like(first), torch.zeros_like(first)
     near = torch.zeros_like(first)  # about the mean: squares far from it would cancel
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
@@ -145,11 +150,13 @@ def _weigh(
         log_w = log_w - near
         first = torch.logaddexp(first, log_w.logsumexp(0))
         second = torch.logaddexp(second, (2 * log_w).logsumexp(0))
+        two = torch.cat([heaviest[None], log_w]).sort(0, descending=True).values
+        heaviest, rest = two[0], torch.logaddexp(rest, two[1:].logsumexp(0))
         total = total + log_w.sum(0)
         squares = squares + log_w.square().sum(0)
     shift = total / num_particles
     spread = (squares / num_particles - shift.square()).clamp_min(0)
-    return near + first, near + shift, (second - 2 * first).exp(), spread
+    return near + first, (second - 2 * first).exp(), near + rest, near + shift, spread
 
 
 def _for_rows(guide: Callable[..., Any] | None, rows: slice) -> Callable[..., Any] | None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.accuracy import accuracy
+from inference.evaluation.contradictions import without_contradictions
 from inference.evaluation.estimates import exact_log_prob, log_weights
 from inference.evaluation.judged import judged_split
 from inference.evaluation.scores import (
@@ -24,6 +25,7 @@ from inference.evaluation.scores import (
     to_bits_per_dimension,
 )
 from inference.particles import checked_count
+from inference.posterior.given import conditions, given_labels
 from inference.posterior.reconstruction import Draw, reconstruct
 from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
@@ -59,14 +61,16 @@ class Evaluation:
     def __str__(self) -> str:
         first = next(iter(self.scores.values()))
         head = f"{self.name} on {first.data} {first.split} ({first.num_data:,} data)"
-        lines = [f"  {score}" for score in self.scores.values()]
-        lines += [f"  {quantity}: none – {why}" for quantity, why in self.absent.items()]
+        scores, absent = without_contradictions(self.scores, self.absent)
+        lines = [f"  {score}" for score in scores.values()]
+        lines += [f"  {quantity}: none – {why}" for quantity, why in absent.items()]
         return "\n".join([head, *lines])
 
     def to_json(self) -> str:
         """Name, scores and reasons as JSON."""
-        scores = {q: _without_nan(score.to_dict()) for q, score in self.scores.items()}
-        content = {"name": self.name, "scores": scores, "absent": dict(self.absent)}
+        scores, absent = without_contradictions(self.scores, self.absent)
+        plain = {q: _without_nan(score.to_dict()) for q, score in scores.items()}
+        content = {"name": self.name, "scores": plain, "absent": absent}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -233,17 +237,6 @@ def measure_of(pair: Pair, data: ImageData) -> str | None:
 def preparation_of(data: ImageData, seed: int) -> str:
     """How the pixels were prepared, with the seed where each use draws anew."""
     return f"{data.preparation} (seed {seed})" if data.redraws else data.preparation
-
-
-def conditions(pair: Pair, y: Tensor | None) -> str | None:
-    """What a score of the pair is given: labels, pixels, both or nothing."""
-    pixels = pair.given if fulfills(pair, ConditionsOnPixels) else ""
-    return ", ".join(part for part in (pixels, given_labels(pair, y)) if part) or None
-
-
-def given_labels(pair: Pair, y: Tensor | None) -> str:
-    """``"y"`` if the pair is given labels that it uses, else nothing."""
-    return "" if pair.num_classes is None or y is None else "y"
 
 
 def conditioned_pixels(pair: Pair, x: Tensor) -> str | None:

@@ -16,8 +16,9 @@ from inference.evaluation.annealing import anneal
 from inference.evaluation.estimates import exact_log_prob, log_weights
 from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.scores import Kind
+from inference.evaluation.tightest import counted, filled, tightest
 from inference.learning.settings import check_seed
-from inference.posterior.given import identity_of
+from inference.posterior.given import conditions, identity_of
 from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
 from inference.undisturbed import stream, undisturbed
@@ -33,6 +34,9 @@ __all__ = ["METHODS", "Evidence", "evidence"]
 CALLERS = "the caller's own"
 METHODS = ("best", "exact", "quadrature", "importance", "annealing")
 
+POOR = 0.5
+"""Nats of Monte-Carlo error above which a datum's log p(x) says little, on either side."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -44,11 +48,13 @@ class Evidence:
         (B,), nats.
     standard_error
         Monte-Carlo standard error of each value, (B,): 0 where exact, the error estimate of the
-        grid for quadrature, by the delta method for the others. Where it is not well below 1 it
-        says too little: a sample that has missed the bulk of the posterior does not know.
+        grid for quadrature, that of
+        :func:`inference.evaluation.annealing.relative_error` for the others. Where it is not well
+        below 1 the value may be too high or too low; and a sample that has missed the bulk of the
+        posterior does not know.
     effective_sample_size
-        Of the weights behind each value, (B,), between 1 and ``num_particles``; ``None`` where
-        there are none.
+        Of the weights behind each value, (B,), between 1 and their number (``num_particles``,
+        where ``sources`` says nothing else); NaN for a datum, ``None`` where there are none.
     kind
         ``"exact"``; ``"estimate"`` (quadrature); ``"lower bound"`` in expectation (importance
         sampling, annealing); ``"objective only"`` where the likelihood is no probability.
@@ -61,12 +67,16 @@ class Evidence:
     measure
         What p is a density of, as the likelihood says it.
     given
-        ``"y"`` if labels were given to a pair that uses them.
+        What p is given: ``"y"`` if labels were given to a pair that uses them, the pixels of a
+        pair that conditions on pixels.
     seed
         Of all draws.
     identity
         What it is of, by content: data, mask, labels, the model's weights. ``None`` where it is the
         caller's own, of which this is unknown.
+    sources
+        What is behind the value of each datum, where it is not ``method`` for all: annealing where
+        a grid could not resolve it, the L_K of a guide where its error was smaller.
     """
 
     value: Tensor
@@ -99,6 +109,8 @@ class Evidence:
             raise UsageError(f"log_evidence of datum {row} is {float(value[row])}")
         return cls(value, torch.zeros_like(value), None, "estimate", CALLERS, None)
 
+    sources: tuple[str, ...] = ()
+
     def __len__(self) -> int:
         return len(self.value)
 
@@ -108,6 +120,35 @@ class Evidence:
         value = self.value.double()
         spread = float(value.std()) if len(value) > 1 else math.nan
         return float(value.mean()), spread / math.sqrt(len(value))
+
+    @property
+    def sampled_rows(self) -> Tensor:
+        """Where the value is an average over samples or chains, (B,) booleans."""
+        sources = self.sources or (self.method,) * len(self)
+        return torch.tensor([source not in ("exact", "quadrature") for source in sources])
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether any value is an average over samples or chains."""
+        return bool(self.sampled_rows.any())
+
+    @property
+    def poor(self) -> Tensor:
+        """Where samples are too few to know log p(x) to half a nat, (B,) booleans."""
+        error = self.standard_error.cpu()
+        return self.sampled_rows & ~(error <= POOR) & ~error.isnan()
+
+    def _warning(self) -> str:
+        """Which of the data are poorly known."""
+        poor = self.poor
+        count = int(poor.sum())
+        if not count:
+            return ""
+        worst = float(self.standard_error.cpu()[poor].max())
+        return (
+            f"; poorly known for {count} of {len(self)} data, too high or too low by {worst:.1f} "
+            "nats or more: anneal longer, with more chains, or from a guide"
+        )
 
     @property
     def monte_carlo_error(self) -> float:
@@ -121,7 +162,10 @@ class Evidence:
             word = "C" if self.method == "annealing" else "K"
             details.insert(0, f"{word} = {self.num_particles}")
         if self.effective_sample_size is not None:
-            details.append(f"lowest ESS {float(self.effective_sample_size.min()):.1f}")
+            sizes = self.effective_sample_size
+            details.append(f"lowest ESS {float(sizes[~sizes.isnan()].min()):.1f}")
+        if self.sources:
+            details.append(f"data by source: {counted(self.sources)}")
         what = "log p(x)" if self.given is None else f"log p(x | {self.given})"
         spread = "" if math.isnan(error) else f" ± {error:.3f}"
         bound = " in expectation" if self.kind == "lower bound" else ""
@@ -132,7 +176,7 @@ class Evidence:
             details.append(f"seed {self.seed}")
             error_of = "error" if self.method == "quadrature" else "Monte-Carlo error"
             by = f", by {', '.join([self.method, *details])}; {error_of} "
-            by += f"{self.monte_carlo_error:.4f}"
+            by += f"{self.monte_carlo_error:.4f}{self._warning()}"
         return (
             f"{what} {mean:.3f}{spread} nats per datum over {len(self):,} data "
             f"({self.kind}{bound}{by})"
@@ -170,7 +214,8 @@ def evidence(
     method
         ``"exact"`` where the pair knows it; ``"quadrature"`` for one or two latents;
         ``"annealing"``: annealed importance sampling; ``"importance"``: L_K. ``"best"``: the first
-        of these that there is.
+        of these that there is; data that a grid cannot resolve are annealed, and where annealing
+        knows log p(x) poorly the L_K of the guide is taken if its error is smaller.
     guide
         Any guide with a density, such as a posterior from ``infer``, or a name that ``infer``
         knows. For importance sampling the proposal, the pair's own unless given; for annealing
@@ -189,7 +234,8 @@ def evidence(
     Raises
     ------
     UsageError
-        If the method is unknown or does not exist for this pair, or the data do not fit it.
+        If the method is unknown or does not exist for this pair, the data do not fit it, or
+        quadrature is asked for by name and cannot resolve a datum.
 
     Examples
     --------
@@ -208,6 +254,33 @@ def evidence(
     used = _best(pair) if method == "best" else method
     if isinstance(guide, str):
         guide = infer(pair, x, mask=mask, y=y, guide=guide, seed=seed, progress=progress)
+
+    def annealed(rows: slice | Tensor, progress: Callable[[int], object] | None = None) -> _Found:
+        target = condition(pair, x, mask=mask, y=y, guide=guide).rows(rows)
+        chains = anneal(
+            target,
+            num_chains=num_chains,
+            num_temperatures=num_temperatures,
+            schedule=schedule,
+            num_leapfrog=num_leapfrog,
+            seed=seed,
+            max_elements=max_elements,
+            progress=progress,
+        )
+        return _Found(
+            chains.estimate,
+            chains.standard_error,
+            chains.effective_sample_size,
+            "lower bound",
+            num_chains,
+            {
+                "T =": num_temperatures,
+                "leapfrog steps": num_leapfrog,
+                "acceptance": round(float(chains.acceptance.mean()), 2),
+            },
+        )
+
+    unresolved: list[int] = []
     with tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar:
         if used == "exact":
             found = _exact(pair, x, mask, max_elements)
@@ -227,33 +300,19 @@ def evidence(
             grid = quadrature(
                 condition(pair, x, mask=mask, y=y), max_elements=max_elements, progress=bar.update
             )
+            if grid.unresolved and method == "quadrature":
+                row, why = next(iter(grid.unresolved.items()))
+                raise UsageError(
+                    f"quadrature cannot resolve {len(grid.unresolved)} of {len(x)} data; datum "
+                    f"{row}: {why}. Choose the method annealing, or best, which anneals these"
+                )
             nodes = {"nodes per dimension": int(grid.nodes.max())}
             found = _Found(grid.log_evidence, grid.error, None, "estimate", None, nodes)
+            unresolved = list(grid.unresolved)
         else:
-            chains = anneal(
-                condition(pair, x, mask=mask, y=y, guide=guide),
-                num_chains=num_chains,
-                num_temperatures=num_temperatures,
-                schedule=schedule,
-                num_leapfrog=num_leapfrog,
-                seed=seed,
-                max_elements=max_elements,
-                progress=bar.update,
-            )
-            found = _Found(
-                chains.estimate,
-                chains.standard_error,
-                chains.effective_sample_size,
-                "lower bound",
-                num_chains,
-                {
-                    "T =": num_temperatures,
-                    "leapfrog steps": num_leapfrog,
-                    "acceptance": round(float(chains.acceptance.mean()), 2),
-                },
-            )
+            found = annealed(slice(None), bar.update)
     measure = pair.likelihood.measure
-    return Evidence(
+    result = Evidence(
         value=found.value.detach(),
         standard_error=found.error.detach(),
         effective_sample_size=found.size,
@@ -262,10 +321,34 @@ def evidence(
         num_particles=found.num_particles,
         settings=found.settings,
         measure=measure,
-        given=None if y is None or pair.num_classes is None else "y",
+        given=conditions(pair, y),
         seed=seed,
         identity=identity_of(pair, x, mask=mask, y=y),
     )
+    if unresolved:
+        rows = torch.tensor(unresolved, device=result.value.device)
+        chains = annealed(rows)
+        result = filled(
+            result,
+            rows,
+            chains.value,
+            chains.error,
+            chains.size,
+            settings={"annealing chains": num_chains, **chains.settings},
+        )
+    if method != "best" or not bool(result.poor.any()):
+        return result
+    own = _importance(
+        pair,
+        x,
+        y,
+        mask=mask,
+        guide=guide,
+        num_particles=num_particles,
+        seed=seed,
+        max_elements=max_elements,
+    )
+    return tightest(result, [(f"L_{num_particles} of the guide", own.value, own.error, own.size)])
 
 
 @dataclass(frozen=True)

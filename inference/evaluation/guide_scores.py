@@ -50,8 +50,8 @@ class GuideScores:
         Numbers that the guide keeps per image; those that images share count by their share.
     elbo, elbo_error
         E_q[log p(x, z) − log q(z)], (B,), estimated from K draws, and its Monte-Carlo error.
-    importance_bound
-        L_K, (B,), with the same K for all guides.
+    importance_bound, importance_error
+        L_K, (B,), with the same K for all guides, and its Monte-Carlo error.
     effective_sample_size, k_hat
         Of the K weights, (B,).
     gap
@@ -61,9 +61,13 @@ class GuideScores:
     family, best_of_family
         The family of q, and the fitted guide that stands for its best member.
     approximation_gap
-        log p(x) − the best ELBO within the family, (B,) (Cremer, Li & Duvenaud 2018).
+        log p(x) − the best ELBO within the family, (B,) (Cremer, Li & Duvenaud 2018). Members of a
+        family that this one contains count as its own.
     amortisation_gap
         The best ELBO within the family − this guide's, (B,).
+    optimisation_gap
+        The same of a guide that was fitted to each datum, where another of its family is better:
+        what its optimisation lost.
     absent
         Quantities there are none of, and why.
     """
@@ -74,6 +78,7 @@ class GuideScores:
     elbo: Tensor | None = None
     elbo_error: Tensor | None = None
     importance_bound: Tensor | None = None
+    importance_error: Tensor | None = None
     effective_sample_size: Tensor | None = None
     k_hat: Tensor | None = None
     gap: Tensor | None = None
@@ -82,7 +87,16 @@ class GuideScores:
     best_of_family: str | None = None
     approximation_gap: Tensor | None = None
     amortisation_gap: Tensor | None = None
+    optimisation_gap: Tensor | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def elbo_mean(self) -> tuple[float, float]:
+        """Mean ELBO over data, and its Monte-Carlo error; −∞ where there is no density."""
+        if self.elbo is None or self.elbo_error is None:
+            return -math.inf, math.nan
+        noise = float(self.elbo_error.double().square().sum().sqrt()) / len(self.elbo)
+        return float(self.elbo.double().mean()), noise
 
     def value(self, quantity: str) -> tuple[float, float] | None:
         """Number of a column of :data:`COLUMNS` and its standard error over data, if there is one.

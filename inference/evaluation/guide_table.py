@@ -18,11 +18,12 @@ from inference.evaluation.guide_scores import (
     mean_and_error,
 )
 from inference.evaluation.layout import Absent, aligned, html_table, lettered, markdown_table
+from inference.evaluation.scores import conditional
 from pyro_models import UsageError
 
 __all__ = ["GuideComparison"]
 
-HEADS = [["guide"], *([title] for title in COLUMNS.values())]
+_SCORES = ("elbo", "importance_bound", "gap", "approximation_gap", "amortisation_gap")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +35,20 @@ class GuideComparison:
     rows
         One for each guide.
     evidence
-        log p(x) of every datum, that all gaps are measured from.
+        log p(x) of every datum, that all gaps are measured from: the better of all estimates.
     num_particles
         K of every row.
     seed
         Of all draws.
+    first_evidence
+        log p(x) before the guides' L_K were looked at; ``evidence`` if not given.
     """
 
     rows: tuple[GuideScores, ...]
     evidence: Evidence
     num_particles: int
     seed: int
+    first_evidence: Evidence | None = None
 
     def __getitem__(self, name: str) -> GuideScores:
         for row in self.rows:
@@ -85,6 +89,14 @@ class GuideComparison:
         """The table in a notebook."""
         return self.to_html()
 
+    def _heads(self) -> list[list[str]]:
+        given = self.evidence.given
+        titles = [
+            conditional(title, given) if quantity in _SCORES else title
+            for quantity, title in COLUMNS.items()
+        ]
+        return [["guide"], *([title] for title in titles)]
+
     def _texts(self) -> tuple[list[list[str]], list[str]]:
         """Rows of text, and what stands below: what the numbers are, and every reason."""
         cells = [[row.name, *(_text(row, quantity) for quantity in COLUMNS)] for row in self.rows]
@@ -110,7 +122,7 @@ class GuideComparison:
                 "The likelihood is no probability, so there is no p(x): what stands for log p(x) "
                 "here is log ∫ p(z) exp(log-likelihood) dz. Gaps and differences of guides hold."
             )
-        if self.evidence.method in ("annealing", "importance"):  # objective only or not
+        if self.evidence.is_sampled:  # objective only or not
             below += self._too_low()
         for row in self.rows:
             if row.unfinished and row.elbo is not None:
@@ -118,7 +130,19 @@ class GuideComparison:
                     f"{row.name}: {row.unfinished} of {len(self.evidence)} fits did not converge; "
                     "more steps may close some of the gap."
                 )
-            if row.best_of_family is not None:
+            if row.optimisation_gap is not None:
+                lost, error = mean_and_error(row.optimisation_gap)
+                below.append(
+                    f"{row.name}: {lost:.3f}{_spread(error, 3)} nats of its gap are its "
+                    f"optimisation's, not its family's: {row.best_of_family}, which {row.family} "
+                    "contains, is better. More steps or another rate may close them."
+                )
+            elif row.best_of_family == row.name:
+                below.append(
+                    f"{row.name}: its family is {row.family}, and no member of it that is fitted "
+                    "to each datum is better."
+                )
+            elif row.best_of_family is not None:
                 below.append(
                     f"{row.name}: its family is {row.family}, the best of it {row.best_of_family}, "
                     "fitted to each datum."
@@ -131,42 +155,51 @@ class GuideComparison:
         return below
 
     def _too_low(self) -> list[str]:
-        """Where a guide's L_K shows that the evidence is too low."""
-        log_p = self.evidence.value
-        bounds = [r.importance_bound for r in self.rows if r.importance_bound is not None]
+        """Where the L_K of a guide shows that sampled evidence was too low."""
+        first = self.evidence if self.first_evidence is None else self.first_evidence
+        log_p = first.value
+        bounds = [
+            (r.importance_bound, r.importance_error)
+            for r in self.rows
+            if r.importance_bound is not None and r.importance_error is not None
+        ]
         if not bounds:
             return []
-        bounds = [b.to(log_p).nan_to_num(nan=-math.inf, neginf=-math.inf) for b in bounds]
-        above = torch.stack(bounds).amax(0) - log_p
-        count = int((above > TOO_LOW).sum())
+        surely = [(b - 3 * e).to(log_p) for b, e in bounds]  # a lucky L_K shows nothing
+        lowest = torch.stack([v.nan_to_num(nan=-math.inf, neginf=-math.inf) for v in surely])
+        values = [b.to(log_p).nan_to_num(nan=-math.inf, neginf=-math.inf) for b, _ in bounds]
+        too_low = lowest.amax(0) - log_p > TOO_LOW
+        count = int(too_low.sum())
         if count == 0:
             return []
+        above = torch.stack(values).amax(0) - log_p
         return [
-            f"log p(x) is too low for {count} of {len(log_p)} data: the L_K of a guide is up to "
-            f"{float(above.max()):.1f} nats higher. Anneal longer, or from that guide."
+            f"log p(x) by {first.method} is too low for {count} of {len(log_p)} data: the L_K of a "
+            f"guide is up to {float(above[too_low].max()):.1f} nats higher, and is what counts. "
+            "Anneal longer, or from that guide."
         ]
 
     def to_text(self) -> str:
         """The table for a terminal."""
         rows, below = self._texts()
-        lines = aligned([[text for (text,) in HEADS], *rows])
+        lines = aligned([[text for (text,) in self._heads()], *rows])
         return "\n".join([*lines, "", *below]) + "\n"
 
     def to_markdown(self) -> str:
         """The table for people, with what its numbers are and every reason below."""
         rows, below = self._texts()
         notes = [f"- {text}".replace("|", "\\|") for text in below]
-        return "\n".join([*markdown_table(HEADS, rows), "", *notes]) + "\n"
+        return "\n".join([*markdown_table(self._heads(), rows), "", *notes]) + "\n"
 
     def to_html(self) -> str:
         """The table as an HTML fragment."""
         rows, below = self._texts()
-        return html_table(HEADS, rows, notes=below)
+        return html_table(self._heads(), rows, notes=below)
 
     def to_csv(self) -> str:
         """One line per guide and quantity: value and standard error, or why there is none."""
         fields = ["guide", "quantity", "value", "standard_error", "unit", "kind", "K", "num_data"]
-        fields += ["family", "best_of_family", "evidence", "seed", "reason", "identity"]
+        fields += ["family", "best_of_family", "evidence", "given", "seed", "reason", "identity"]
         known = self.evidence.identity
         out = io.StringIO()
         writer = csv.DictWriter(out, fields, lineterminator="\n")
@@ -179,6 +212,7 @@ class GuideComparison:
                     "unit": UNITS.get(quantity, "nats per datum"),
                     "num_data": len(self.evidence),
                     "family": row.family,
+                    "given": self.evidence.given,
                     "seed": self.seed,
                     "identity": None if known is None else known.checksum,
                 }
@@ -228,5 +262,9 @@ def _text(row: GuideScores, quantity: str) -> str | Absent:
 def _number(quantity: str, value: float, error: float) -> str:
     digits = {"effective_sample_size": 1, "milliseconds": 2, "num_parameters": 0}.get(quantity, 3)
     digits = 2 if quantity == "share_unreliable" else digits
-    spread = "" if math.isnan(error) else f" ± {error:.{digits}f}"
+    spread = _spread(error, digits)
     return f"{round(value, digits) + 0.0:.{digits}f}{spread}"  # + 0.0: no minus before a zero
+
+
+def _spread(error: float, digits: int) -> str:
+    return "" if math.isnan(error) else f" ± {error:.{digits}f}"

@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from torch.distributions import Independent, MultivariateNormal, Normal
 from tqdm import tqdm
 
+from inference.evaluation.annealing import relative_error
+from inference.evaluation.contradictions import contradiction
 from inference.evaluation.evidence import Evidence, evidence
 from inference.evaluation.guide_scores import COLUMNS, GuideScores
 from inference.evaluation.guide_table import GuideComparison
+from inference.evaluation.tightest import tightest
 from inference.learning.settings import check_seed
 from inference.pareto import pareto_k_hat
 from inference.particles import effective_sample_size, log_mean_exp
@@ -44,6 +47,13 @@ _FAMILY_OF = {
     "laplace": "full_covariance",
     "amortised_flow": "flow",
 }
+_CONTAINS = {  # of latents that are one site
+    "low_rank": ("normal",),
+    "full_covariance": ("normal", "low_rank"),
+    "flow": ("normal", "low_rank", "full_covariance"),
+}
+_CONTAINS_OF_SEVERAL_SITES = {**_CONTAINS, "flow": ("normal", "low_rank")}
+_ENOUGH = 0.02  # nats below another member up to which a fit stands for the best of its family
 _NOT_TO_EACH_DATUM = ("laplace", "amortised_flow")  # what is fitted is a mode, or shared weights
 
 
@@ -74,8 +84,15 @@ def compare_guides(
 
     the approximation gap of its family, whose best member for this datum is q*, and the
     amortisation gap (Cremer, Li & Duvenaud 2018). q* is the same family fitted to each datum: one
-    of the guides if there is one, fitted for this purpose otherwise. Guides are compared in pairs
+    of the guides if there is one, fitted for this purpose otherwise. A guide of a family that the
+    family contains (diagonal Normals are full ones) is a member too: where it is better than what
+    was fitted, the rest is the optimisation's and not the family's. Guides are compared in pairs
     by ``difference``, where what an image itself does to both cancels.
+
+    Where log p(x) is sampled, the better of all estimates at hand is taken for each datum: the L_K
+    of a guide where its error is smaller than that of annealing (see
+    :func:`inference.evaluation.tightest.tightest`). A gap that is negative beyond its error is
+    said and not given as a number.
 
     Parameters
     ----------
@@ -139,11 +156,23 @@ def compare_guides(
         log_evidence = _checked(log_evidence, pair, x, mask=mask, y=y)
 
     rows = {name: _bounds(p, num_particles, seed) for name, p in posteriors.items()}
+    sampled = log_evidence
+    log_evidence = tightest(
+        sampled,
+        [
+            (f"L_{num_particles} of {row.name}", row.importance_bound, row.importance_error, size)
+            for row in rows.values()
+            if row.importance_bound is not None
+            and row.importance_error is not None
+            and (size := row.effective_sample_size) is not None
+        ],
+    )
     best = _BestOfFamily(fit, posteriors, rows, num_particles, seed)
     scored = tuple(
-        _with_gaps(row, posteriors[name], log_evidence.value, best) for name, row in rows.items()
+        _consistent(_with_gaps(row, posteriors[name], log_evidence.value, best), log_evidence)
+        for name, row in rows.items()
     )
-    return GuideComparison(scored, log_evidence, num_particles, seed)
+    return GuideComparison(scored, log_evidence, num_particles, seed, sampled)
 
 
 def _checked(known: Evidence | Tensor, pair: Pair, x: Tensor, **given: Tensor | None) -> Evidence:
@@ -201,6 +230,7 @@ def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:
         elbo=log_w.mean(0),
         elbo_error=log_w.std(0) / math.sqrt(num_particles),
         importance_bound=log_mean_exp(log_w),
+        importance_error=relative_error(log_w),
         effective_sample_size=effective_sample_size(log_w),
         k_hat=k_hat,
         absent={"share_unreliable": none} if bool(k_hat.isnan().any()) else {},
@@ -213,7 +243,7 @@ def _is_fitted(posterior: Posterior) -> bool:
 
 
 class _BestOfFamily:
-    """The fitted guide with the highest mean ELBO of each family, fitted where none is there."""
+    """The guide with the highest mean ELBO of each family; one is fitted where none is there."""
 
     def __init__(
         self,
@@ -224,20 +254,45 @@ class _BestOfFamily:
         seed: int,
     ) -> None:
         self.fit, self.num_particles, self.seed = fit, num_particles, seed
-        self.rows = {n: rows[n] for n, p in posteriors.items() if p.density and _is_fitted(p)}
+        dense = {name: p for name, p in posteriors.items() if p.density}
+        self.rows = {name: rows[name] for name in dense}
+        self.fitted = {name for name, p in dense.items() if _is_fitted(p)}
+        self.family = {
+            name: _FAMILY_OF.get(name, name) if name in self.fitted else _family_of(p)[0]
+            for name, p in dense.items()
+        }
+        several = any(len(p.given.prior) > 1 for p in dense.values())
+        self.contains = _CONTAINS_OF_SEVERAL_SITES if several else _CONTAINS
 
-    def __call__(self, family: str) -> GuideScores:
-        members = [name for name in _MEMBERS[family] if name in self.rows]
-        if not members:
+    def __call__(self, family: str, row: GuideScores) -> GuideScores:
+        """The best member of a family, ``row`` itself if none is better."""
+        if family in _MEMBERS and not self._fitted_members(family):
             name = "refined" if family == "normal" else family
             self.rows[name] = _bounds(self.fit(name), self.num_particles, self.seed)
-            members = [name]
-        return max((self.rows[name] for name in members), key=_mean_elbo)
+            self.family[name] = family
+            self.fitted.add(name)
+        within = (family, *self.contains.get(family, ()))
+        fitted = self._fitted_members(family)
+        best = max((self.rows[name] for name in fitted or [row.name]), key=_mean_elbo)
+        for name, of in self.family.items():
+            other = self.rows[name]
+            if of in within and _is_better(other, best):
+                best = other
+        return row if _mean_elbo(row) >= _mean_elbo(best) else best
+
+    def _fitted_members(self, family: str) -> list[str]:
+        return [name for name in self.fitted if self.family[name] == family]
 
 
 def _mean_elbo(row: GuideScores) -> float:
-    assert row.elbo is not None
-    return float(row.elbo.mean())
+    return row.elbo_mean[0]
+
+
+def _is_better(one: GuideScores, other: GuideScores) -> bool:
+    """Whether the mean ELBO of one is higher than a fit's is expected to end below the best."""
+    (first, first_error), (second, second_error) = one.elbo_mean, other.elbo_mean
+    noise = math.hypot(first_error, second_error)
+    return first - second > _ENOUGH + 2 * (0.0 if math.isnan(noise) else noise)
 
 
 def _with_gaps(
@@ -252,12 +307,23 @@ def _with_gaps(
         reason = "fitted to each datum: all of its gap counts as its family's"
         own = _FAMILY_OF.get(row.name, row.name)
         absent = {**row.absent, "amortisation_gap": reason}
-        return replace(row, family=own, approximation_gap=row.gap, absent=absent)
+        row = replace(row, family=own, approximation_gap=row.gap, absent=absent)
+        best = best_of(own, row)
+        if not _is_better(best, row) or best.elbo is None:
+            return row
+        reason = "fitted to each datum: what it lacks of the best of its family is its optimisation"
+        return replace(
+            row,
+            best_of_family=best.name,
+            approximation_gap=log_p - best.elbo,
+            optimisation_gap=best.elbo - elbo,
+            absent={**row.absent, "amortisation_gap": reason},
+        )
     family, reason = _family_of(posterior)
     if family is None:
         absent = dict.fromkeys(("approximation_gap", "amortisation_gap"), reason)
         return replace(row, absent={**row.absent, **absent})
-    best = best_of(family)
+    best = best_of(family, row)
     assert best.elbo is not None
     return replace(
         row,
@@ -266,6 +332,39 @@ def _with_gaps(
         approximation_gap=log_p - best.elbo,
         amortisation_gap=best.elbo - elbo,
     )
+
+
+def _consistent(row: GuideScores, found: Evidence) -> GuideScores:
+    """The row without numbers that contradict log p(x), and why they are not given."""
+    if row.gap is None or row.importance_bound is None or row.importance_error is None:
+        return row
+    log_p, noise = found.mean[0], found.monte_carlo_error
+    elbo, elbo_error = row.elbo_mean
+    above = contradiction(
+        (f"the ELBO of {row.name}", elbo), ("log p(x)", log_p), error=math.hypot(elbo_error, noise)
+    )
+    wrong = {} if above is None else dict.fromkeys(("gap", "approximation_gap"), above)
+    if row.best_of_family is not None and row.approximation_gap is not None:
+        rest = float(row.approximation_gap.double().mean())
+        of_family = contradiction(
+            (f"the ELBO of {row.best_of_family}", log_p - rest),
+            ("log p(x)", log_p),
+            error=math.hypot(elbo_error, noise),
+        )
+        if of_family is not None:
+            wrong |= {"approximation_gap": of_family}
+    if found.kind in ("exact", "estimate"):
+        if above is not None:
+            wrong["elbo"] = above
+        error = float(row.importance_error.double().square().sum().sqrt()) / len(row.gap)
+        bound = contradiction(
+            (f"the L_K of {row.name}", float(row.importance_bound.double().mean())),
+            (f"log p(x) by {found.method}", log_p),
+            error=math.hypot(error, noise),
+        )
+        if bound is not None:
+            wrong["importance_bound"] = bound
+    return replace(row, absent={**row.absent, **wrong}) if wrong else row
 
 
 def _family_of(posterior: Posterior) -> tuple[str | None, str]:

@@ -20,6 +20,7 @@ __all__ = [
     "SQUARED_ERROR",
     "Kind",
     "Score",
+    "conditional",
     "from_sum",
     "on_unit_pixels",
     "to_bits_per_dimension",
@@ -160,7 +161,8 @@ class Score:
         k = f", K = {self.num_particles}" if self.num_particles else ""
         one = math.isnan(self.standard_error)  # a single datum has none
         error = "" if one else f" ± {self.standard_error:.{digits}f}"
-        words = [f"{self.kind}{k}", self.measure or "", f"{self.preparation} pixels"]
+        given = f"given {self.given}" if self.given else ""
+        words = [f"{self.kind}{k}", given, self.measure or "", f"{self.preparation} pixels"]
         meaning = "; ".join(word for word in words if word)
         return f"{self.quantity} {self.value:.{digits}f}{error} {self.unit} ({meaning})"
 
@@ -189,6 +191,19 @@ def _unless_said(content: str | None, wrong: list[str]) -> list[str]:
     }
     begins = tuple(word for name in wrong for word in said.get(name, ()))
     return [content] if content and not content.startswith(begins) else []
+
+
+def conditional(title: str, given: str | None) -> str:
+    """A heading with what is given: ``log p(x)`` becomes ``log p(x | y)``, ``ELBO`` ``ELBO | y``.
+
+    Examples
+    --------
+    >>> conditional("log p(x) − ELBO", "y"), conditional("L_K", "y"), conditional("L_K", None)
+    ('log p(x | y) − ELBO', 'L_K | y', 'L_K')
+    """
+    if given is None:
+        return title
+    return title.replace("(x)", f"(x | {given})") if "(x)" in title else f"{title} | {given}"
 
 
 def _word(value: object) -> str:

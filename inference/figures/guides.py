@@ -58,6 +58,7 @@ class GuideEvidence(Protocol):
     def __len__(self) -> int: ...
 
 
+NO_DENSITY = "no density"
 PARTS = {"approximation_gap": PETROFF[0], "amortisation_gap": PETROFF[1]}
 
 
@@ -65,7 +66,8 @@ def guide_gaps(comparison: GuideGaps, *, log: bool = False, title: str | None = 
     """One bar per guide: log p(x) − ELBO, split into approximation and amortisation gap.
 
     The error bar is the standard error of the whole gap over data. A gap that cannot be split is
-    grey; a guide without a density has no bar, and its name says so.
+    grey; a guide without a density, or with a bound above log p(x) by more than its error, has no
+    bar, and its name says so. A gap that is negative within its error has no length.
 
     Parameters
     ----------
@@ -96,7 +98,11 @@ def guide_gaps(comparison: GuideGaps, *, log: bool = False, title: str | None = 
     gaps = {row.name: row.value("gap") for row in comparison.rows}
     drawn = {name: gap for name, gap in gaps.items() if gap is not None}
     if not drawn:
-        raise UsageError("no guide here has a density, so there is no gap to draw")
+        raise UsageError(
+            "no guide here has a density, so there is no gap to draw"
+            if all(_why(row) == NO_DENSITY for row in comparison.rows)
+            else "every bound here is above log p(x) by more than its error: no gap can be drawn"
+        )
     if not all(math.isfinite(gap) for gap, _ in drawn.values()):
         raise UsageError(
             "a gap that is not finite cannot be drawn: more particles, or leave it out"
@@ -107,23 +113,23 @@ def guide_gaps(comparison: GuideGaps, *, log: bool = False, title: str | None = 
     labels = []
     for at, row in enumerate(comparison.rows):
         gap = gaps[row.name]
-        labels.append(row.name if gap is not None else f"{row.name} (no density)")
+        labels.append(row.name if gap is not None else f"{row.name} ({_why(row)})")
         if gap is None or (log and gap[0] <= 0):
             continue
-        value, error = gap
+        value, error = max(gap[0], 0.0), gap[1]  # below 0 is within its error, and no length
         whole, part = row.value("approximation_gap"), row.value("amortisation_gap")
         if log or whole is None:
             axes.barh(at, value, color=PETROFF[0] if log else MISSING, height=0.7)
         else:
-            axes.barh(at, whole[0], color=PARTS["approximation_gap"], height=0.7)
-            if part is not None:
-                foot = max(whole[0], 0.0)
+            foot = max(whole[0], 0.0)
+            axes.barh(at, foot, color=PARTS["approximation_gap"], height=0.7)
+            if part is not None and part[0] > 0:
                 axes.barh(at, part[0], left=foot, color=PARTS["amortisation_gap"], height=0.7)
         if math.isfinite(error):
             axes.errorbar(value, at, xerr=error, color=INK, capsize=3, lw=1)
         far = value + (error if math.isfinite(error) else 0.0)
         axes.annotate(
-            f"{value:.2f}" if value >= 0.1 else f"{value:.3f}",
+            _length(gap[0]),
             (max(far, 0.0), at),
             xytext=(5, 0),
             textcoords="offset points",
@@ -151,12 +157,26 @@ def guide_gaps(comparison: GuideGaps, *, log: bool = False, title: str | None = 
                 axes.barh([0], [0.0], color=colour, label=name)
         figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
     axes.margins(x=0.12)
-    axes.set_xlabel("log p(x) − ELBO, nats per datum")
+    given = getattr(comparison.evidence, "given", None)
+    evidence = f"log p(x | {given})" if given else "log p(x)"
+    axes.set_xlabel(f"{evidence} − ELBO, nats per datum")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#e6e6e6", lw=0.6)
     axes.set_axisbelow(True)
     found = comparison.evidence
     by = found.method if found.kind == "exact" else f"{found.kind}, by {found.method}"
-    heading = f"{len(found):,} data, log p(x): {by}"
+    heading = f"{len(found):,} data, {evidence}: {by}"
     figure.suptitle(title or heading, fontsize=10)
     return figure
+
+
+def _why(row: GuideRow) -> str:
+    """Why a guide has no gap, in a few words."""
+    reason = getattr(row, "absent", {}).get("gap", NO_DENSITY)
+    return NO_DENSITY if reason.startswith(NO_DENSITY) else "bound above log p(x)"
+
+
+def _length(gap: float) -> str:
+    if gap < 0:
+        return "0 within its error"
+    return f"{gap:.2f}" if gap >= 0.1 else f"{gap:.3f}"

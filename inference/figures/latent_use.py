@@ -53,7 +53,7 @@ def latent_use(diagnostics: LatentUse, *, title: str | None = None) -> Figure:
     Parameters
     ----------
     diagnostics
-        From :func:`inference.evaluation.diagnose`.
+        From :func:`inference.evaluation.diagnose`; its ``given`` is named where it has one.
     title
         Drawn above; by default how many dimensions are active.
 
@@ -86,9 +86,11 @@ def latent_use(diagnostics: LatentUse, *, title: str | None = None) -> Figure:
     figure = Figure(figsize=(width, 0.6 + 2.4 * panels), layout="constrained")
     grid = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
     at = np.arange(len(order))
+    given = getattr(diagnostics, "given", None)
     if kl is not None:
         grid[0].bar(at, kl[order], color=np.where(active, PETROFF[0], MISSING))
-        grid[0].set_ylabel("KL(q(z | x) ‖ p(z)), nats")
+        q, p = (f"q(z | x, {given})", f"p(z | {given})") if given else ("q(z | x)", "p(z)")
+        grid[0].set_ylabel(f"KL({q} ‖ {p}), nats")
         grid[0].set_title(f"in all {kl.sum():.2f} nats", fontsize=9, color=INK, loc="right")
     _stack(grid[-1], at, of_means[order], within[order], active)
     _name_dimensions(grid[-1], order)
@@ -97,6 +99,7 @@ def latent_use(diagnostics: LatentUse, *, title: str | None = None) -> Figure:
         axes.grid(axis="y", color="#e6e6e6", lw=0.6)
         axes.set_axisbelow(True)
     heading = f"{diagnostics.active_units} of {len(order)} latent dimensions active"
+    heading += f", given {given}" if given else ""
     figure.suptitle(title or heading, fontsize=10)
     return figure
 

@@ -16,7 +16,7 @@ from inference.particles import draw
 from inference.posterior.given import Given
 from inference.undisturbed import same_generators
 
-__all__ = ["BatchBound", "bound_of"]
+__all__ = ["BatchBound", "bound_of", "bounds_of"]
 
 STEADY = 50
 """Steps after which a batch that others have left is worth recording: it may shrink again."""
@@ -26,6 +26,11 @@ Step = Callable[[list[Tensor], Tensor, Tensor | None, Tensor | None], tuple[Tens
 
 def bound_of(given: Given, guide: nn.Module, num_particles: int, *, objective: str) -> Tensor:
     """Estimate of one of ``inference.posterior.optimisation.OBJECTIVES``, (B,), nats."""
+    return bounds_of(given, guide, num_particles, objective=objective).mean(0)
+
+
+def bounds_of(given: Given, guide: nn.Module, num_particles: int, *, objective: str) -> Tensor:
+    """What :func:`bound_of` is the mean of, (K, B), nats."""
     drawn = draw(
         given.pair.model, guide, given.x, num_particles=num_particles, y=given.y, mask=given.mask
     )
@@ -35,7 +40,7 @@ def bound_of(given: Given, guide: nn.Module, num_particles: int, *, objective: s
         rest = -drawn.kl
     else:
         rest = drawn.log_prior
-    return (drawn.log_likelihood + rest).mean(0)
+    return drawn.log_likelihood + rest
 
 
 class BatchBound:

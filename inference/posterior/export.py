@@ -7,6 +7,9 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
+from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.hmc import Draws
 from inference.posterior.posterior import Posterior
 from pyro_models import UsageError
@@ -20,18 +23,24 @@ def to_arviz(posterior: Draws | Posterior, *, num_draws: int = 1000, seed: int =
     Parameters
     ----------
     posterior
-        Draws of :func:`inference.posterior.hmc.hmc`, chain by chain; or any posterior, of which
-        independent draws are taken, as one chain.
+        Draws of :func:`inference.posterior.hmc.hmc`, or a posterior of the guides ``hmc`` and
+        ``nuts``: all draws, chain by chain, with what is known of each (acceptance, divergence) as
+        ``sample_stats``. Or any other posterior, of which independent draws are taken, as one
+        chain.
     num_draws, seed
-        How many draws of a posterior, and their seed.
+        How many draws of a posterior that has no chains, and their seed.
 
     Raises
     ------
     UsageError
         If ArviZ is not installed, or num_draws < 1.
     """
+    stats: Mapping[str, Tensor] = {}
     if isinstance(posterior, Draws):
         chains = posterior.target.unpack(posterior.z.transpose(0, 1))
+        stats = {name: value.transpose(0, 1) for name, value in posterior.stats.items()}
+    elif isinstance(posterior.guide, DrawsGuide) and posterior.guide.num_chains:
+        chains, stats = posterior.guide.chains()
     else:
         drawn = posterior.sample(num_draws, seed=seed)
         chains = {name: values.unsqueeze(0) for name, values in drawn.items()}
@@ -40,7 +49,11 @@ def to_arviz(posterior: Draws | Posterior, *, num_draws: int = 1000, seed: int =
         name: ["datum", *(f"{name}_dim_{i}" for i in range(value.ndim - 3))]
         for name, value in values.items()
     }
-    return inference_data({"posterior": values}, dims=dims)
+    groups = {"posterior": values}
+    if stats:
+        groups["sample_stats"] = {n: v.detach().cpu().numpy() for n, v in stats.items()}
+        dims |= {name: ["datum"] for name in stats}
+    return inference_data(groups, dims=dims)
 
 
 def inference_data(

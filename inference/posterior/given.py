@@ -22,7 +22,15 @@ from pyro_models.masks import Mask
 from pyro_models.observed import Observed, observed
 from pyro_models.pair import ConditionsOnPixels
 
-__all__ = ["Given", "Moments", "frozen", "given", "identity_of"]
+__all__ = [
+    "Given",
+    "Moments",
+    "conditions",
+    "frozen",
+    "given",
+    "given_labels",
+    "identity_of",
+]
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,17 @@ def given(
     data = observed(pair, x, mask=mask, y=y, seed=seed)
     prior = _prior(pair, data.x, **data.conditions)
     return Given(pair, data.x, data.mask, data.y, prior, start=prior, weights=model_checksum(pair))
+
+
+def conditions(pair: Pair, y: Tensor | None) -> str | None:
+    """What a score of the pair is given: labels, pixels, both or nothing."""
+    pixels = pair.given if fulfills(pair, ConditionsOnPixels) else ""
+    return ", ".join(part for part in (pixels, given_labels(pair, y)) if part) or None
+
+
+def given_labels(pair: Pair, y: Tensor | None) -> str:
+    """``"y"`` if the pair is given labels that it uses, else nothing."""
+    return "" if pair.num_classes is None or y is None else "y"
 
 
 def is_real(support: constraints.Constraint) -> bool:

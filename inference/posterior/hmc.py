@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -60,6 +60,8 @@ class Draws:
         ε, (B,), and the standard deviations it is in units of, (B, D).
     seed
         Of all draws.
+    stats
+        Of every draw, (S, C, B): ``acceptance_rate``, and whether it is ``diverging``.
     """
 
     target: Target
@@ -69,6 +71,7 @@ class Draws:
     step_size: Tensor
     scale: Tensor
     seed: int
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def latents(self) -> dict[str, Tensor]:
@@ -210,9 +213,10 @@ def hmc(
             parts.append(sampler.sample(num_samples))
             if progress is not None:
                 progress(len(some))
-    draws, *others = zip(*parts, strict=True)
+    draws, rates, diverging, *others = zip(*parts, strict=True)
     acceptance, divergences, steps, scales = (torch.cat(part) for part in others)
-    return Draws(target, torch.cat(draws, 2), acceptance, divergences, steps, scales, seed)
+    stats = {"acceptance_rate": torch.cat(rates, 2), "diverging": torch.cat(diverging, 2)}
+    return Draws(target, torch.cat(draws, 2), acceptance, divergences, steps, scales, seed, stats)
 
 
 def learned_scale(seen: Tensor, before: Tensor) -> Tensor:
@@ -274,14 +278,18 @@ class _Sampler:
         self.step = averaging.average.exp()
         return torch.cat(seen)
 
-    def sample(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Draws, acceptance, divergences, step sizes and scales."""
+    def sample(self, count: int) -> tuple[Tensor, ...]:
+        """Draws, acceptance and divergence of each, their means, step sizes and scales."""
+        rates, diverging = [], []
         draws = torch.empty(count, *self.z.shape, dtype=self.z.dtype, device=self.z.device)
         acceptance = torch.zeros_like(self.step)
         divergences = torch.zeros_like(self.step)
         for i in range(count):
             moved = self._move(self.step)
             draws[i] = moved.z
+            rates.append(moved.acceptance)
+            diverging.append(moved.diverged)
             acceptance += moved.acceptance.mean(0) / count
             divergences += moved.diverged.to(self.step).mean(0) / count
-        return draws, acceptance, divergences, self.step, self.scale
+        of_each = torch.stack(rates), torch.stack(diverging)
+        return draws, *of_each, acceptance, divergences, self.step, self.scale

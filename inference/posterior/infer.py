@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.learning.settings import check_seed
+from inference.posterior.contained import at_least_the_contained, at_least_the_start
 from inference.posterior.given import Given, frozen, given
 from inference.posterior.guides import Family, guide_family
 from inference.posterior.guides.rows import detached, is_per_datum, per_datum_size, with_rows
@@ -184,15 +185,34 @@ def _fitted(
     _check_sites(images, guide, name)
     outcome = None
     if family.fitted:
-        outcome = optimise(
-            images,
-            guide,
-            settings if settings.lr is not None else replace(settings, lr=family.lr),
-            objective=_objective(family, estimator),
-            chunk=chunk,
-            progress=progress,
-        )
+        own = settings if settings.lr is not None else replace(settings, lr=family.lr)
+        began = with_rows(guide, slice(None), len(images))
+
+        def fit(images: Given, guide: nn.Module) -> Outcome:
+            objective = _objective(family, estimator)
+            return optimise(images, guide, own, objective=objective, chunk=chunk, progress=progress)
+
+        outcome = fit(images, guide)
         outcome = outcome if before is None else outcome.after(before)
+        limits: dict[str, Any] = {
+            "at_once": chunk * settings.num_particles,
+            "tolerance": settings.stopping.tolerance,
+        }
+        if family.density and family.objective != "log_joint":
+            at_least_the_start(images, guide, began, outcome, **limits)
+        if family.contains is not None:
+            smaller, rate = family.contains, replace(settings, lr=None)
+            outcome = at_least_the_contained(
+                images,
+                guide,
+                outcome,
+                family=family,
+                contained=lambda: _fitted(images, smaller, rate, name=name, options={}, **shared)[
+                    0
+                ],
+                fit=fit,
+                **limits,
+            )
     return guide if family.finish is None else family.finish(images, guide), outcome
 
 

@@ -24,8 +24,11 @@ class Plateau:
     m_w > m_r + tolerance + noise · √(s_w² + s_r²)
 
     makes w the new r. After ``patience`` windows without one, the image's learning rate is
-    multiplied by ``decay``; when that has happened ``decays`` times, the image has converged. Its
-    parameters are then the averages over its last window (Polyak & Juditsky 1992). After a window
+    multiplied by ``decay``; when that has happened ``decays`` times, the image has converged,
+    unless its bound would still rise by more than the tolerance if it went on in the direction that
+    it came from (:mod:`inference.posterior.rising`): the rate was too slow then, and it goes on
+    from there at one faster by 1 / ``decay``. The parameters of an image that has converged are
+    the averages over its last window (Polyak & Juditsky 1992). After a window
     whose mean is more than three standard errors and the tolerance below the best, an image goes
     back to its averages over the last window that was not. Every image is watched on its own.
 
@@ -83,6 +86,7 @@ class PlateauWatch:
         self.rule = rule
         zeros = torch.zeros(size, dtype=torch.float64, device=like.device)
         self.factor = torch.ones(size, dtype=like.dtype, device=like.device)
+        self.fastest = self.factor.clone()
         self.decays = zeros.long()
         self.stalled = zeros.long()
         self.best = zeros - math.inf
@@ -107,7 +111,14 @@ class PlateauWatch:
         self.factor = torch.where(slower, self.factor * self.rule.decay, self.factor)
         return done
 
+    def go_on(self, rows: Tensor) -> None:
+        """Images, (B,) booleans, that seemed to be done: from the start, at a faster rate."""
+        self.fastest = torch.where(rows, self.fastest / self.rule.decay, self.fastest)
+        self.factor = torch.where(rows, self.fastest, self.factor)
+        self.decays = torch.where(rows, 0, self.decays)
+        self.stalled = torch.where(rows, 0, self.stalled)
+
     def keep(self, rows: Tensor) -> None:
         """Watch only these rows from now on."""
-        for name in ("factor", "decays", "stalled", "best", "best_error"):
+        for name in ("factor", "fastest", "decays", "stalled", "best", "best_error"):
             setattr(self, name, getattr(self, name)[rows])

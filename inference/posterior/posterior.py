@@ -14,7 +14,7 @@ from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.pareto import pareto_k_hat
 from inference.particles import Particles, draw, effective_sample_size
 from inference.posterior.bound import Bound, elbo_of, importance_bound_of
-from inference.posterior.given import Given
+from inference.posterior.given import Given, conditions
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.rows import with_rows
 from inference.posterior.latents import draw_latents, log_density, mean_of
@@ -286,6 +286,9 @@ class Posterior:
             f"{'guide':24}{self.name}",
             f"{'numbers per image':24}{self.num_parameters:g}",
         ]
+        given = conditions(self.pair, self.y)
+        if given:
+            lines.append(f"{'given':24}{given}")
         if self.density:
             mean, error = self.bound.mean
             draws = f"{self.bound.num_particles} draws"

@@ -21,11 +21,16 @@ from inference.posterior.optimisation import (
     Optimisation,
     Outcome,
 )
+from inference.posterior.paired import paired_bounds
+from inference.posterior.rising import rising
 
 __all__ = ["Record", "SeparateFits"]
 
 # no image leaves the first batch for some windows
 _FIRST = 10
+
+# windows over which the direction is taken in which an image came
+_WAY = 4
 
 
 @dataclass
@@ -67,6 +72,8 @@ class SeparateFits:
         self.optimiser = settings.optimiser(guide)
         self.watch = settings.stopping.watch(len(given), given.x)
         self.kept = rows_of(guide, slice(None))  # where an image goes back to if it fails
+        self.way = [self.kept]  # of the last windows
+        self.at_once = len(given) * settings.num_particles
         self._open_window()
         self.bound = self._new_bound(steady=_FIRST)
 
@@ -86,6 +93,8 @@ class SeparateFits:
                 done = self.watch.look(mean, error)
                 self._keep(worse)
                 if bool(done.any()):
+                    done = done & ~self._go_on(done)
+                if bool(done.any()):
                     self._leave(done, CONVERGED, step)
                 self._open_window()
             if not len(self.given):
@@ -102,7 +111,7 @@ class SeparateFits:
         for parameter, gradient in zip(parameters.values(), gradients, strict=True):
             finite = finite & gradient.flatten(1).isfinite().all(1)
             parameter.grad = laid_out_as(gradient, parameter)
-        slowed = bool((self.watch.factor < 1).any())
+        slowed = bool((self.watch.factor != 1).any())
         before = [p.detach().clone() for p in parameters.values()] if slowed else []
         self.optimiser.step()
         with torch.no_grad():
@@ -119,8 +128,33 @@ class SeparateFits:
         return finite
 
     @torch.no_grad()
+    def _go_on(self, done: Tensor) -> Tensor:
+        """Images of those that seem to be done whose bound still rises, (B,): they are moved on."""
+        rows = done.nonzero().flatten()
+        given, guide = self.given.select(rows), with_rows(self.guide, rows, len(self.given))
+        bounds = paired_bounds(given, guide, objective=self.objective, at_once=self.at_once)
+        now, before = (
+            {name: values[rows] for name, values in table.items()}
+            for table in (self.kept, self.way[0])
+        )
+        tolerance = self.settings.stopping.tolerance
+        still, values = rising(bounds, now, before, tolerance=tolerance)
+        if not bool(still.any()):
+            return torch.zeros_like(done)
+        moved = rows[still]
+        on = {name: value[still] for name, value in values.items()}
+        copy_rows(on, self.guide, moved)
+        for name, value in on.items():
+            self.kept[name][moved] = value
+        going = torch.zeros_like(done)
+        going[moved] = True
+        self.watch.go_on(going)
+        return going
+
+    @torch.no_grad()
     def _keep(self, worse: Tensor) -> None:
         """Keep the window's average; where the window was worse than the best, go back to that."""
+        self.way = [*self.way[1 - _WAY :], dict(self.kept)]
         for name, parameter in self.guide.named_parameters():
             back = worse.reshape(-1, *(1,) * (parameter.dim() - 1))
             self.kept[name] = torch.where(back, self.kept[name], self.total[name] / self.seen)
@@ -149,6 +183,7 @@ class SeparateFits:
             {name: values[stay] for name, values in table.items()}
             for table in (self.kept, self.total)
         )
+        self.way = [{name: v[stay] for name, v in table.items()} for table in self.way]
         self.mean, self.squares = self.mean[stay], self.squares[stay]
         if len(stay):
             self.bound = self._new_bound()

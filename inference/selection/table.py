@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.evaluation import Score
+from inference.evaluation.scores import conditional
 from inference.selection.grid import short_name
 from inference.selection.outcome import Outcome
 from pyro_models import UsageError
@@ -185,6 +186,7 @@ class Sweep:
             name = "importance-sampled bound"
         if footing["kind"] == "objective only":
             name = f"objective ({name})"
+        name = conditional(name, footing["given"])
         k = f", K = {footing['K']}" if footing["K"] else ""
         return f"{name}{k} ({footing['unit']})"
 
@@ -256,7 +258,7 @@ class Sweep:
 
     def to_csv(self) -> str:
         """One line for each setting."""
-        fields = [*self.grid, "quantity", "unit", "mean", "standard_error_over_seeds"]
+        fields = [*self.grid, "quantity", "unit", "given", "mean", "standard_error_over_seeds"]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([*fields, "seeds", "failed", "seconds", "failures"])
@@ -266,7 +268,7 @@ class Sweep:
             writer.writerow(
                 [
                     *row.setting.values(),
-                    *(("", "") if first is None else (first.quantity, first.unit)),
+                    *(("",) * 3 if first is None else (first.quantity, first.unit, first.given)),
                     _blank(row.mean),
                     _blank(row.standard_error),
                     len(row.scores),
@@ -282,15 +284,15 @@ class Sweep:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         told = ("seed", "epochs", "seconds", "threads", "stopped", "failure")
-        scored = ("quantity", "unit", "value", "standard_error_over_data")
+        scored = ("quantity", "unit", "given", "value", "standard_error_over_data")
         writer.writerow([*self.grid, *told, *scored, "folder"])
         for row in self.rows:
             for outcome in row.outcomes:
                 score = score_of(outcome, row.quantity)
-                numbers: tuple[Any, ...] = ("", "", "", "")
+                numbers: tuple[Any, ...] = ("",) * 5
                 if isinstance(score, Score):
                     error = _blank(score.standard_error)
-                    numbers = (score.quantity, score.unit, score.value, error)
+                    numbers = (score.quantity, score.unit, score.given, score.value, error)
                 folder = outcome.folder.relative_to(self.out).as_posix()
                 own = [getattr(outcome, name) for name in told]
                 writer.writerow([*row.setting.values(), *own, *numbers, folder])

@@ -20,21 +20,48 @@ class DrawsGuide(nn.Module):
     ----------
     draws
         By site, (S, B, \\*event_shape).
+    num_chains
+        C, where they are S / C draws of each of C chains, all chains of a draw side by side; 0
+        where they are of no chain.
+    stats
+        What is known of every draw by name, such as ``diverging``, (S, B).
     """
 
     per_datum: tuple[str, ...]
 
-    def __init__(self, draws: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        draws: Mapping[str, Tensor],
+        *,
+        num_chains: int = 0,
+        stats: Mapping[str, Tensor] | None = None,
+    ) -> None:
         super().__init__()
+        self.num_chains, self.stats = num_chains, tuple(stats or {})
         self.sites = tuple(draws)
         self.per_datum = tuple(f"draws_{i}" for i in range(len(draws)))
         for i, values in enumerate(draws.values()):
             self.register_buffer(f"draws_{i}", values.detach().transpose(0, 1).contiguous())
+        for name, values in (stats or {}).items():
+            self.register_buffer(f"stat_{name}", values.detach().transpose(0, 1).contiguous())
+        self.per_datum = (*self.per_datum, *(f"stat_{name}" for name in self.stats))
 
     @property
     def draws(self) -> dict[str, Tensor]:
         """By site, (B, S, \\*event_shape)."""
         return {name: self.get_buffer(f"draws_{i}") for i, name in enumerate(self.sites)}
+
+    def chains(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Draws by site, (C, S / C, B, \\*event_shape), and what is known of each of them."""
+
+        def apart(values: Tensor) -> Tensor:
+            return values.transpose(0, 1).unflatten(0, (-1, self.num_chains)).transpose(0, 1)
+
+        stats = {name: self.get_buffer(f"stat_{name}") for name in self.stats}
+        return (
+            {name: apart(values) for name, values in self.draws.items()},
+            {name: apart(values) for name, values in stats.items()},
+        )
 
     def forward(
         self,

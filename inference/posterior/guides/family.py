@@ -36,6 +36,11 @@ class Family:
         Learning rate that suits its parameters.
     begins_with
         A family that is fitted first; ``make`` gets its guide as ``start``.
+    contains
+        A family whose members are among this one's: the fit is never below the best of it (see
+        :mod:`inference.posterior.contained`).
+    within
+        ``within(given, guide, member)``: a guide like ``guide`` at a fitted member of ``contains``.
     finish
         What is made of the fitted guide: ``finish(given, guide)``.
     """
@@ -46,6 +51,8 @@ class Family:
     objective: str = "path"
     lr: float = 0.1
     begins_with: Family | None = None
+    contains: Family | None = None
+    within: Callable[[Given, nn.Module, nn.Module], nn.Module] | None = None
     finish: Callable[[Given, nn.Module], nn.Module] | None = None
 
     def __call__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import pyro
 import pyro.distributions as dist
@@ -13,7 +14,7 @@ from torch.distributions.kl import register_kl
 
 from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
-from inference.posterior.guides.normal import check_scale
+from inference.posterior.guides.normal import NORMAL, NormalGuide, check_scale
 from pyro_models.pair import data_plate
 
 __all__ = ["FULL_COVARIANCE", "FullCovarianceGuide", "TriangularNormal"]
@@ -140,4 +141,13 @@ def side_by_side(values: dict[str, Tensor]) -> Tensor:
     return torch.cat([value.flatten(1) for value in values.values()], -1)
 
 
-FULL_COVARIANCE = Family(_make)
+def _within(given: Given, guide: nn.Module, member: nn.Module) -> FullCovarianceGuide:
+    """Independent Normals as Normals of diagonal covariance."""
+    normal, own = cast(NormalGuide, member), cast(FullCovarianceGuide, guide)
+    with torch.no_grad():
+        scales = side_by_side({n: s.exp() for n, s in normal.log_scale.items()})
+        loc = side_by_side(normal.means())
+        return FullCovarianceGuide(own.shapes, loc, torch.diag_embed(scales))
+
+
+FULL_COVARIANCE = Family(_make, contains=NORMAL, within=_within)

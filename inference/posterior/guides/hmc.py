@@ -30,8 +30,10 @@ class HMCGuide(DrawsGuide):
     r_hat: Tensor
     acceptance: Tensor
 
-    def __init__(self, draws: dict[str, Tensor], *, r_hat: Tensor, acceptance: Tensor) -> None:
-        super().__init__(draws)
+    def __init__(
+        self, draws: dict[str, Tensor], *, r_hat: Tensor, acceptance: Tensor, **chains: Any
+    ) -> None:
+        super().__init__(draws, **chains)
         self.register_buffer("r_hat", r_hat)
         self.register_buffer("acceptance", acceptance)
         self.per_datum = (*self.per_datum, "r_hat", "acceptance")
@@ -56,7 +58,13 @@ def _make(
         num_leapfrog=num_leapfrog,
         **options,
     )
-    return HMCGuide(draws.latents, r_hat=draws.r_hat.amax(-1), acceptance=draws.acceptance)
+    return HMCGuide(
+        draws.latents,
+        r_hat=draws.r_hat.amax(-1),
+        acceptance=draws.acceptance,
+        num_chains=num_chains,
+        stats={name: values.flatten(0, 1) for name, values in draws.stats.items()},
+    )
 
 
 HMC = Family(_make, fitted=False, density=False)

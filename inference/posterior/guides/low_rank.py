@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -11,7 +13,8 @@ from torch.distributions.kl import register_kl
 
 from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
-from inference.posterior.guides.normal import start_of
+from inference.posterior.guides.normal import NORMAL, NormalGuide, start_of
+from inference.posterior.guides.rows import with_rows
 from pyro_models import UsageError
 from pyro_models.pair import data_plate
 
@@ -96,4 +99,20 @@ def _noise(like: Tensor, rank: int) -> Tensor:
     return torch.randn(*like.shape, rank, dtype=like.dtype, device=like.device)
 
 
-LOW_RANK = Family(LowRankGuide)
+def _within(given: Given, guide: nn.Module, member: nn.Module) -> LowRankGuide:
+    """Independent Normals, with a hundredth of their scales in the further directions."""
+    normal, own = (
+        cast(NormalGuide, member),
+        with_rows(cast(LowRankGuide, guide), slice(None), len(given)),
+    )
+    with torch.no_grad():
+        for name, loc in normal.loc.items():
+            scale = normal.log_scale[name]
+            own.loc[name].copy_(loc)
+            own.log_scale[name].copy_(scale)
+            rank = own.factor[name].shape[-1]
+            own.factor[name].copy_(0.01 * scale.exp().unsqueeze(-1) * _noise(loc, rank))
+    return own
+
+
+LOW_RANK = Family(LowRankGuide, contains=NORMAL, within=_within)

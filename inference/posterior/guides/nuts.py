@@ -16,8 +16,10 @@ __all__ = ["NUTS_GUIDE"]
 _MOST = 16
 
 
-def _make(given: Given, *, num_samples: int = 200, warmup: int = 200) -> nn.Module:
-    """One chain for each image: Pyro's sampler has one step size for all that it samples.
+def _make(
+    given: Given, *, num_samples: int = 200, warmup: int = 200, num_chains: int = 2
+) -> nn.Module:
+    """Chains of each image by itself: Pyro's sampler has one step size for all that it samples.
 
     Raises
     ------
@@ -33,20 +35,34 @@ def _make(given: Given, *, num_samples: int = 200, warmup: int = 200) -> nn.Modu
         raise UsageError(
             f"num_samples and warmup must be at least 1; got {num_samples} and {warmup}"
         )
-    draws: dict[str, list[Tensor]] = {name: [] for name in given.prior}
-    for i in range(len(given)):
-        one = given.select(slice(i, i + 1))
-        with torch.enable_grad():
-            chain = MCMC(
-                NUTS(given.pair.model, max_plate_nesting=1),
-                num_samples=num_samples,
-                warmup_steps=warmup,
-                disable_progbar=True,
-            )
-            chain.run(one.x, **one.conditions)
-        for name, values in chain.get_samples().items():
-            draws[name].append(values)
-    return DrawsGuide({name: torch.cat(values, 1) for name, values in draws.items()})
+    if num_chains < 1:
+        raise UsageError(f"num_chains must be at least 1; got {num_chains}")
+    images = range(len(given))
+    chains = [[_run(given, i, num_samples, warmup) for i in images] for _ in range(num_chains)]
+    draws = {  # all chains of a draw side by side
+        name: torch.stack([torch.cat([c[0][name] for c in of], 1) for of in chains], 1).flatten(
+            0, 1
+        )
+        for name in given.prior
+    }
+    diverging = torch.stack([torch.stack([c[1] for c in of], 1) for of in chains], 1).flatten(0, 1)
+    return DrawsGuide(draws, num_chains=num_chains, stats={"diverging": diverging})
+
+
+def _run(given: Given, i: int, num_samples: int, warmup: int) -> tuple[dict[str, Tensor], Tensor]:
+    """One chain of one image: its draws by site, and which transitions diverged."""
+    one = given.select(slice(i, i + 1))
+    with torch.enable_grad():
+        chain = MCMC(
+            NUTS(given.pair.model, max_plate_nesting=1),
+            num_samples=num_samples,
+            warmup_steps=warmup,
+            disable_progbar=True,
+        )
+        chain.run(one.x, **one.conditions)
+    diverging = torch.zeros(num_samples, dtype=torch.bool, device=given.x.device)
+    diverging[chain.diagnostics()["divergences"]["chain 0"]] = True
+    return chain.get_samples(), diverging
 
 
 NUTS_GUIDE = Family(_make, fitted=False, density=False)

@@ -97,3 +97,99 @@ def test_mistakes_are_said():
         quadrature(flat, nodes=64)
     with pytest.raises(UsageError, match="KL of a guide"):
         quadrature_kl(flat, torch.zeros(1))
+
+
+def exact_gaussian(W, sigma, x):
+    """log N(x; 0, W Wᵀ + σ² I) by the Cholesky factor of σ² I + Wᵀ W, without cancellation."""
+    N, q = W.shape
+    M = torch.linalg.cholesky(W.T @ W + sigma**2 * torch.eye(q).double())
+    mean = torch.cholesky_solve(W.T @ x.T, M)  # E[z | x]
+    residual = (x.T - W @ mean).square().sum(0) / sigma**2 + mean.square().sum(0)
+    log_det = 2 * M.diagonal().log().sum() + 2 * (N - q) * math.log(sigma)
+    return -0.5 * (residual + log_det + N * math.log(2 * math.pi))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("latent_dim", [1, 2])
+@pytest.mark.parametrize("sigma", [0.001, 0.05, 1.0])
+@pytest.mark.parametrize("weight", [0.05, 1.0, 30.0])
+def test_the_mass_is_found_however_narrow_and_far_and_the_error_is_one(
+    latent_dim, sigma, weight, dtype
+):
+    """Means of z up to 40 deviations of the prior away, widths down to 1e-5, and an outlier."""
+    for seed in range(2):
+        generator = torch.Generator().manual_seed(seed)
+        pair = PPCA((3,), latent_dim=latent_dim).to(dtype)
+        W = weight * torch.randn(3, latent_dim, generator=generator).double()
+        if latent_dim == 2 and seed:
+            W[:, 1] = W[:, 0] + 0.01 * W[:, 1]  # strongly correlated latents
+        with torch.no_grad():
+            pair.model.W.copy_(W)
+            pair.model.set_sigma(sigma)
+        z = torch.tensor([0.0, 8.0, -20.0, 40.0]).double()[:, None].repeat(1, latent_dim)
+        noise = sigma * torch.randn(4, 3, generator=generator)
+        x = torch.cat([z @ W.T + noise, torch.full((1, 3), 20.0)]).to(dtype)
+        found = quadrature(condition(pair, x))
+        W, s = pair.model.W.detach().double(), float(pair.model.sigma.detach())
+        wanted = exact_gaussian(W, s, x.double() - pair.model.mu.detach().double())
+        actual = (found.log_evidence.double() - wanted).abs()
+        rounding = 1e-12 * (wanted.abs() + (x.double() / sigma).square().sum(1))
+        known = found.log_evidence.isfinite()
+        assert bool((actual <= found.error + rounding)[known].all()), (actual, found.error)
+        assert bool(known[:4].all())
+        assert set(found.unresolved) == set((~known).nonzero().flatten().tolist())
+        if dtype == torch.float64:
+            assert bool(known.all())
+            assert float(found.error.max()) < 1e-3
+
+
+def test_data_of_mixed_difficulty_do_not_touch_each_other():
+    pair = PPCA((2,), latent_dim=1).double()
+    with torch.no_grad():
+        pair.model.W.fill_(1.0)
+        pair.model.set_sigma(0.05)
+    x = torch.tensor([0.1, 20.0, -3.0, math.inf]).double()[:, None].expand(-1, 2)
+    found = quadrature(condition(pair, x))
+    wanted = pair.exact_log_prob(x[:3]).detach()
+    torch.testing.assert_close(found.log_evidence[:3], wanted, rtol=0, atol=1e-9)
+    assert list(found.unresolved) == [3]
+    assert math.isnan(found.log_evidence[3])
+    assert math.isinf(found.error[3])
+    alone = quadrature(condition(pair, x[1:2]))
+    torch.testing.assert_close(alone.log_evidence, found.log_evidence[1:2], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_error_of_networks_with_kinks_is_one(seed):
+    """Against a grid of 400,001 nodes; rectified units make log p(x, z) kinked."""
+    torch.manual_seed(seed)
+    pair = VAE((6,), latent_dim=1, hidden=[12], likelihood="bernoulli").double()
+    with torch.no_grad():
+        for p in pair.model.parameters():
+            p.mul_(5)
+    x = pair.model(n=6).detach()
+    x[-1] = 1 - x[-1]
+    target = condition(pair, x)
+    axis = torch.linspace(-12, 12, 400_001, dtype=torch.float64)
+    with torch.no_grad():
+        values = target.log_joint(axis[:, None, None].expand(-1, 6, -1))
+    wanted = values.logsumexp(0) + math.log(24 / 400_000)
+    found = quadrature(target)
+    assert bool(((found.log_evidence - wanted).abs() <= found.error + 1e-8).all())
+    assert float(found.error.max()) < 2e-3
+
+
+def test_what_no_grid_resolves_is_said():
+    """A comb of teeth far narrower than the nodes' spacing."""
+
+    class Comb(PPCA):
+        pass
+
+    pair = Comb((2,), latent_dim=1).double()
+    pair.model.decoder = lambda z: (1e7 * z).sin().expand(*z.shape[:-1], 2).unsqueeze(-2)
+    with torch.no_grad():
+        pair.model.set_sigma(0.01)
+    found = quadrature(condition(pair, torch.zeros(1, 2).double()))
+    assert 0 in found.unresolved
+    assert "an error of" in found.unresolved[0] or "no box" in found.unresolved[0]
+    assert math.isnan(found.log_evidence[0])

@@ -1,0 +1,82 @@
+"""Numbers that cannot both be right: a lower bound above what it bounds is said, not printed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from inference.evaluation.scores import Score
+
+__all__ = ["beyond", "contradiction", "without_contradictions"]
+
+_ERRORS = 3.0
+_ROUNDING = 1e-5  # of the numbers themselves: some hundred times that of float32
+
+
+def beyond(excess: float, *, error: float, of: float) -> bool:
+    """Whether an excess over 0 is more than three errors and rounding explain.
+
+    Parameters
+    ----------
+    excess
+        Nats by which a lower bound is above its upper.
+    error
+        Standard error of the excess from sampling, nats; NaN counts as none.
+    of
+        Either number, whose rounding is allowed for.
+    """
+    known = 0.0 if math.isnan(error) else error
+    return excess > _ERRORS * known + _ROUNDING * max(1.0, abs(of))
+
+
+def contradiction(
+    lower: tuple[str, float], upper: tuple[str, float], *, error: float
+) -> str | None:
+    """Why two numbers, each with its name, cannot both be right; ``None`` if they can.
+
+    Examples
+    --------
+    >>> contradiction(("ELBO", -1.0), ("log p(x)", -2.0), error=0.1)
+    'ELBO −1.000 is above log p(x) −2.000 by 1.000 ± 0.100, more than its error: one is wrong'
+    >>> contradiction(("ELBO", -1.0), ("log p(x)", -1.2), error=0.1) is None
+    True
+    """
+    excess = lower[1] - upper[1]
+    if not beyond(excess, error=error, of=upper[1]):
+        return None
+    return (
+        f"{lower[0]} {_number(lower[1])} is above {upper[0]} {_number(upper[1])} by {excess:.3f} ± "
+        f"{0.0 if math.isnan(error) else error:.3f}, more than its error: one is wrong"
+    )
+
+
+def without_contradictions(
+    scores: Mapping[str, Score], absent: Mapping[str, str]
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """Scores without lower bounds that are above an exact log p(x), and reasons for these too."""
+    kept, reasons = dict(scores), dict(absent)
+    exact = scores.get("log_likelihood")
+    if exact is None or exact.kind != "exact":
+        return kept, reasons
+    for name in ("elbo", "importance_bound"):
+        bound = scores.get(name)
+        if bound is None or bound.kind != "lower bound" or _differ(bound, exact):
+            continue
+        why = contradiction(
+            (name, bound.value),
+            ("the exact log p(x)", exact.value),
+            error=bound.monte_carlo_error or 0.0,
+        )
+        if why is not None:
+            del kept[name]
+            reasons[name] = why
+    return kept, reasons
+
+
+def _differ(one: Score, other: Score) -> bool:
+    fields = ("unit", "measure", "given", "preparation", "data", "split", "num_data")
+    return any(getattr(one, field) != getattr(other, field) for field in fields)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")

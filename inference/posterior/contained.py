@@ -1,0 +1,119 @@
+"""A family that contains another is fitted no worse than that one is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from inference.posterior.given import Given
+from inference.posterior.guides.family import Family
+from inference.posterior.guides.rows import copy_rows, is_per_datum, rows_of, with_rows
+from inference.posterior.optimisation import NON_FINITE, REASONS, Outcome
+from inference.posterior.paired import DRAWS, paired_bounds
+
+__all__ = ["at_least_the_contained", "at_least_the_start"]
+
+Fit = Callable[[Given, nn.Module], Outcome]
+
+
+def at_least_the_contained(
+    given: Given,
+    guide: nn.Module,
+    outcome: Outcome,
+    *,
+    family: Family,
+    contained: Callable[[], nn.Module],
+    fit: Fit,
+    at_once: int,
+    tolerance: float,
+) -> Outcome:
+    """Fit images again, from the member of the contained family, where that one is better.
+
+    An optimisation may end at a local optimum that a smaller family has no part in. Where the fit
+    is better than the contained family's by no less than the tolerance and noise, nothing changes.
+
+    Parameters
+    ----------
+    given, guide, outcome
+        The images, the guide that was fitted to them (it is changed in place), and how that ended.
+    family
+        Of the guide; its ``within`` makes a guide of it of one of the family that it contains.
+    contained
+        Fits a guide of the contained family.
+    fit
+        Fits a guide to images in place.
+    at_once, tolerance
+        Images times samples in memory, and nats.
+    """
+    if not is_per_datum(guide, len(given)):
+        return outcome
+    assert family.within is not None
+    devices = [given.x.device] if given.x.is_cuda else []
+    with torch.random.fork_rng(devices):
+        embedded = family.within(given, guide, contained())
+        rows = torch.arange(len(given), device=given.x.device)
+        rows = _better(given, guide, embedded, rows, at_once=at_once, tolerance=tolerance)
+        if not len(rows):
+            return outcome
+        part, again = given.select(rows), with_rows(embedded, rows, len(given))
+        found = fit(part, again)
+        at_least_the_start(
+            part,
+            again,
+            with_rows(embedded, rows, len(given)),
+            found,
+            at_once=at_once,
+            tolerance=tolerance,
+        )
+    copy_rows(rows_of(again, slice(None)), guide, rows)
+    reason, steps = outcome.reason.clone(), outcome.steps.clone()
+    reason[rows.cpu()], steps[rows.cpu()] = found.reason, steps[rows.cpu()] + found.steps
+    return Outcome(reason, steps)
+
+
+def at_least_the_start(
+    given: Given,
+    guide: nn.Module,
+    start: nn.Module,
+    outcome: Outcome,
+    *,
+    at_once: int,
+    tolerance: float,
+) -> None:
+    """Put images back to where their fit began if that was better than where it ended.
+
+    Those that left the numbers stay where they were last finite.
+    """
+    if not is_per_datum(guide, len(given)):
+        return
+    finite = (outcome.reason != REASONS.index(NON_FINITE)).to(given.x.device)
+    rows = finite.nonzero().flatten()
+    rows = _better(given, guide, start, rows, at_once=at_once, tolerance=tolerance)
+    if len(rows):
+        copy_rows(rows_of(start, rows), guide, rows)
+
+
+def _better(
+    given: Given,
+    guide: nn.Module,
+    other: nn.Module,
+    rows: Tensor,
+    *,
+    at_once: int,
+    tolerance: float,
+) -> Tensor:
+    """Those of some images whose bound is higher at another guide's, in more and more draws."""
+    for times in MORE if len(rows) else ():
+        part, own = given.select(rows), with_rows(guide, rows, len(given))
+        bounds = paired_bounds(part, own, objective="path", at_once=at_once, draws=times * DRAWS)
+        gain = bounds(rows_of(other, rows)).double() - bounds(rows_of(guide, rows)).double()
+        rows = rows[gain.mean(0) > tolerance]
+        if not len(rows):
+            break
+    return rows
+
+
+MORE = (1, 8, 64)
+"""Times the draws of a first look, each for the images only that the one before left open."""

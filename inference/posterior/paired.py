@@ -1,0 +1,67 @@
+"""Bounds of the same guides at several parameters, from the same noise: differences are sharp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from inference.posterior.batch_bound import bounds_of
+from inference.posterior.given import Given
+from inference.posterior.guides.rows import copy_rows, with_rows
+
+__all__ = ["DRAWS", "paired_bounds", "surely_higher"]
+
+DRAWS = 64
+"""Samples z ~ q of each image and guide."""
+
+_ERRORS = 3.0
+
+Values = Mapping[str, Tensor]
+
+
+def paired_bounds(
+    given: Given, guide: nn.Module, *, objective: str, at_once: int, draws: int = DRAWS
+) -> Callable[[Values], Tensor]:
+    """A function of a guide's parameters: samples of each image's bound, (K, B), nats.
+
+    Parameters
+    ----------
+    given, guide
+        The images, and a guide with a row of parameters for each; it stays as it is.
+    objective
+        As for :func:`inference.posterior.batch_bound.bounds_of`.
+    at_once
+        How many images times samples may be in memory.
+    draws
+        K; 1 for a guide without noise.
+    """
+    copy = with_rows(guide, slice(None), len(given))
+    draws = 1 if objective == "log_joint" else draws
+    piece = max(1, min(draws, at_once // len(given)))
+    device = given.x.device
+
+    @torch.no_grad()
+    def bounds(values: Values) -> Tensor:
+        copy_rows(values, copy, slice(None))
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices), pyro.validation_enabled(False):
+            torch.manual_seed(0)
+            counts = [min(piece, draws - i) for i in range(0, draws, piece)]
+            parts = [bounds_of(given, copy, count, objective=objective) for count in counts]
+        return torch.cat(parts)
+
+    return bounds
+
+
+def surely_higher(there: Tensor, here: Tensor, *, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Mean gain of each image, (B,), and by how much it is more than the tolerance and its noise.
+
+    Three standard errors of the paired difference of samples (K, B); −∞ where one is not finite.
+    """
+    gain = there.double() - here.double()
+    noise = gain.std(0) / len(gain) ** 0.5 if len(gain) > 1 else torch.zeros_like(gain[0])
+    mean = gain.mean(0)
+    return mean, (mean - tolerance - _ERRORS * noise).nan_to_num(nan=-torch.inf)
