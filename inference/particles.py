@@ -31,6 +31,7 @@ from inference.sites import (
     particle_plate,
     summed_out,
 )
+from inference.undisturbed import alone
 from pyro_models import Pair, UsageError
 
 __all__ = [
@@ -243,6 +244,7 @@ def particles(
     )
 
 
+@alone()
 def draw(
     model: Callable[..., Any],
     guide: Callable[..., Any],

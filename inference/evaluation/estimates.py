@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS, chunk_size, numbers_per_particle
 from inference.particles import checked_count, particles
+from inference.undisturbed import alone
 from pyro_models import Pair
 from pyro_models.pair import Exact, pixel_mask
 
@@ -139,7 +140,7 @@ def _weigh(
     guide = conditions.pop("guide")
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
-        with pyro.validation_enabled(False):  # all data and one particle were checked before
+        with alone(), pyro.validation_enabled(False):  # all data and one particle were checked before
             log_w = particles(pair, guide, x, num_particles=count, **conditions).log_weight
         first = torch.logaddexp(first, log_w.logsumexp(0))
         second = torch.logaddexp(second, (2 * log_w).logsumexp(0))

@@ -25,6 +25,7 @@ from inference.posterior.infer import NOT_FITTED, infer
 from inference.posterior.optimisation import NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
 from inference.posterior.target import log_label_prior
+from inference.undisturbed import alone
 from pyro_models import Pair, UsageError
 
 __all__ = ["compare_guides"]
@@ -246,6 +247,7 @@ def _with_gaps(
     )
 
 
+@alone()
 def _family_of(posterior: Posterior) -> tuple[str | None, str]:
     """The family whose members can be fitted to each datum, or why there is none."""
     if posterior.name == "prior":
