@@ -33,6 +33,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize as descend
 from scipy.stats import norm
 
+from gp_bo.commands.tables import write_table
 from gp_bo.functions import FUNCTIONS, TestFunction, function_named
 from gp_bo.optimise import Optimizer, design_points, space_from
 from gp_bo.optimise.designs import unit_points
@@ -267,7 +268,9 @@ def report(out: Path, names: Sequence[str], budgets: dict[str, int]) -> None:
                     f"better at {len(said['better_at'])} budgets"
                 )
     head = ["function", "method"]
-    write_table(out / "evaluations.csv", [*head, "seed", "evaluation", "simple_regret"], evaluations)
+    write_table(
+        out / "evaluations.csv", [*head, "seed", "evaluation", "simple_regret"], evaluations
+    )
     quartiles = ["seeds", "evaluation", "median_regret", "lower_quartile", "upper_quartile"]
     write_table(out / "summary.csv", [*head, *quartiles], summary)
     told = ["against", "seeds", "mean_log10_ratio_at_end", "low_95", "high_95"]

@@ -140,7 +140,10 @@ def _weigh(
     guide = conditions.pop("guide")
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
-        with alone(), pyro.validation_enabled(False):  # all data and one particle were checked before
+        with (
+            alone(),
+            pyro.validation_enabled(False),
+        ):  # all data and one particle were checked before
             log_w = particles(pair, guide, x, num_particles=count, **conditions).log_weight
         first = torch.logaddexp(first, log_w.logsumexp(0))
         second = torch.logaddexp(second, (2 * log_w).logsumexp(0))

@@ -15,7 +15,6 @@ import torch
 from inference.evaluation import Evaluation, evaluate
 from inference.learning import Run, fit
 from inference.learning.files import write_atomically
-from inference.learning.locks import holding
 from inference.learning.preparation import prepared_for
 from inference.selection.trial import FORMAT, Trial
 from inference.undisturbed import alone
