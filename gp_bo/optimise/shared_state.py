@@ -193,7 +193,9 @@ class SharedState:
     def take_over(self, by: str) -> Point | None:
         """A pending point that was being evaluated by a process that has died, claimed anew."""
         with self.held():
-            for i, (point, claim) in enumerate(zip(self.state.pending, self.state.claims, strict=True)):
+            for i, (point, claim) in enumerate(
+                zip(self.state.pending, self.state.claims, strict=True)
+            ):
                 if claim is None or (claim.by and _is_orphaned(claim)):
                     new = Claim(time.time(), by)
                     self.change(lambda state, i=i, new=new: state.with_claim(i, new))  # type: ignore[misc]

@@ -29,7 +29,6 @@ class StateFile:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Nobody else writes it inside; whoever does is waited for."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with holding(self.path.with_name(f".{self.path.name}.lock")):
             yield
 

@@ -20,7 +20,8 @@ from pyro_models import UsageError
 __all__ = ["LOCK", "holding", "holding_folder", "is_free", "is_litter"]
 
 LOCK = ".pyro-models-lock"
-_POLL = 0.01  # seconds between two tries
+_POLL = 0.01  # seconds between two looks at a lock
+_TRIES = 5
 
 _held = threading.local()  # the locks of each thread, which it need not wait for again
 
@@ -32,7 +33,7 @@ def holding(lock: Path, *, refusal: str | None = None) -> Iterator[None]:
     Parameters
     ----------
     lock
-        The file that stands for it, in a folder that is there; it is removed afterwards.
+        The file that stands for it; it is removed afterwards.
     refusal
         What is said if another holds it; unless given, it is waited for.
 
@@ -50,12 +51,12 @@ def holding(lock: Path, *, refusal: str | None = None) -> Iterator[None]:
         return
     taken = FileLock(place)
     try:
-        taken.acquire(blocking=refusal is None, poll_interval=_POLL)
+        _acquire(taken, place, wait=refusal is None)
     except Timeout:
         raise UsageError(f"{refusal} ({_holder(place)})") from None
     except OSError as error:
         why = error.strerror or error
-        raise WriteError(f"{lock} could not be made ({why}), so nothing was begun") from error
+        raise WriteError(f"{lock} could not be made ({why}): nothing was written") from error
     mine.add(place)
     try:
         with suppress(OSError):  # for the words of a refusal only
@@ -70,7 +71,7 @@ def holding(lock: Path, *, refusal: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def holding_folder(folder: Path, *, refusal: str | None = None) -> Iterator[None]:
-    """Hold a whole folder, which is made; if it is empty afterwards and was not there, it goes.
+    """Hold a whole folder, which is made; what of it was not there and is empty afterwards, goes.
 
     Parameters
     ----------
@@ -79,18 +80,14 @@ def holding_folder(folder: Path, *, refusal: str | None = None) -> Iterator[None
     refusal
         As for :func:`holding`.
     """
-    new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"{folder} could not be made ({error.strerror or error})") from error
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with holding(folder / LOCK, refusal=refusal):
             yield
     finally:
-        if new:
-            with suppress(OSError):  # it holds something
-                folder.rmdir()
+        with suppress(OSError):  # it holds something
+            for path in new:
+                path.rmdir()
 
 
 def is_free(folder: Path) -> bool:
@@ -103,6 +100,18 @@ def is_free(folder: Path) -> bool:
 def is_litter(path: Path) -> bool:
     """Whether a file is a draft or a lock, which mean nothing once their process is gone."""
     return path.name == LOCK or is_draft(path)
+
+
+def _acquire(taken: FileLock, place: Path, *, wait: bool) -> None:
+    for left in reversed(range(_TRIES)):
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            taken.acquire(blocking=wait, poll_interval=_POLL)
+        except FileNotFoundError:  # another has just removed the folder, which was empty
+            if not left:
+                raise
+        else:
+            return
 
 
 def _holder(lock: Path) -> str:

@@ -119,7 +119,6 @@ class Trial:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the run; another who does is waited for."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
         with holding(self.folder.with_name(f".{self.folder.name}.lock")):
             yield
 
