@@ -152,8 +152,8 @@ def sweep(
         for setting, name in zip(combined, folder_names(combined), strict=True)
         for seed in seeds
     ]
-    _check_trials(trials)
     with holding_folder(folder, refusal=f"another sweep is at work in {folder}: wait for it"):
+        _check_trials(trials)
         (folder / MARKER).touch()
         outcomes = _run(parallel, trials, progress=progress)
         rows = []
