@@ -169,7 +169,7 @@ def tell(
             raise UsageError("--data holds the points: leave out --point")
         _tell_table(optimizer, data, column)
     else:
-        where = pending_point(optimizer) if point is None else cells_of(point)
+        where: Any = pending_point(optimizer) if point is None else cells_of(point)
         if failed is not None:
             optimizer.tell_failure(where, failed)
         else:
@@ -181,9 +181,9 @@ def tell(
         print(f"best value {best.value:.6g} at {optimizer.space.describe_point(best.point)}")
     if optimizer.state.settings["repeats"] and len(optimizer.state.successes) > 1:
         found = optimizer.recommend()  # the best of noisy values is the luckiest
-        where = optimizer.space.describe_point(found.x)
         spread = f"{found.mean:.6g} ± {found.standard_deviation:.2g}"
-        print(f"recommended, by the posterior mean {spread}: {where}")
+        at = optimizer.space.describe_point(found.x)
+        print(f"recommended, by the posterior mean {spread}: {at}")
 
 
 def forget(

@@ -11,20 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from gp_bo.optimise.acquisition import acquisition_named
-from gp_bo.optimise.designs import DESIGNS
-from gp_bo.optimise.fitting import check_gp_options, fit_surrogate
+from gp_bo.optimise.fitting import fit_surrogate
 from gp_bo.optimise.matching import told_before
 from gp_bo.optimise.proposal import by_acquisition, from_design
 from gp_bo.optimise.recommendation import Recommendation, recommended
+from gp_bo.optimise.settings import checked_settings
 from gp_bo.optimise.shared_state import SharedState
 from gp_bo.optimise.space import Point, Space, space_from
 from gp_bo.optimise.state import Evaluation, State, load_state
 from gp_bo.optimise.surrogate import Surrogate
 from gp_bo.optimise.values import is_single, value_of
-from inference.learning.settings import check_seed
 from inference.undisturbed import alone, stream
 from pyro_models import UsageError
 from pyro_models.options import check_types
@@ -109,25 +106,17 @@ class Optimizer:
         state: str | Path | None = None,
     ) -> None:
         where = space_from(space, candidates=candidates)
-        for name, given in (("acquisition_options", acquisition_options), ("gp", gp)):
-            if not isinstance(given, Mapping | None):
-                raise UsageError(f"{name} map names to values; got {given!r}")
-        self._acquire = acquisition_named(acquisition, **(acquisition_options or {}))
-        if design not in DESIGNS:
-            raise UsageError(f"design is one of {', '.join(DESIGNS)}; got {design!r}")
-        if initial is not None and not (isinstance(initial, Integral) and initial >= 2):
-            raise UsageError(f"a design needs two points or more; got initial={initial!r}")
-        check_seed(seed)
-        check_gp_options(inference, gp or {}, columns=where.columns)
-        settings = {
-            "acquisition": acquisition,
-            "acquisition_options": dict(acquisition_options or {}),
-            "inference": inference,
-            "gp": dict(gp or {}),
-            "initial": None if initial is None else int(initial),
-            "design": design,
-            "repeats": repeats,
-        }
+        self._acquire, settings = checked_settings(
+            acquisition=acquisition,
+            acquisition_options=acquisition_options,
+            inference=inference,
+            gp=gp,
+            initial=initial,
+            design=design,
+            repeats=repeats,
+            seed=seed,
+            columns=where.columns,
+        )
         self.messages: list[str] = []  # what inferences did not reach; points nobody asked for
         self._shared = SharedState(State(where, maximise, problem, seed, settings), state)
         self._shared.refresh()
@@ -221,7 +210,8 @@ class Optimizer:
         """Choose points while others may go on, and again if one of them was given away."""
         for _ in range(_PATIENCE):
             since = self._shared.refresh()
-            asked = self._at(since)._batch(n)
+            with alone():
+                asked = self._at(since)._batch(n)
             if self._shared.give(asked, since, by=by, budget=budget):
                 return asked
         with alone(), self._shared.held():
@@ -277,18 +267,13 @@ class Optimizer:
             ) from None
         if len(points) != len(values):
             raise UsageError(f"one value for each point: got {len(points)} and {len(values)}")
-        self._record(points, [value_of(value) for value in values])
+        self.messages += self._shared.record(points, [value_of(value) for value in values])
 
     def tell_table(self, points: Sequence[Any], values: Sequence[Any]) -> int:
-        """Tell the rows of a table that may have been told before, in part or in whole.
+        """Tell the rows of a table that may have been told before; returns how many were.
 
-        Where points may be repeated, all rows count; else those that are evaluations already are
-        left out (see :func:`gp_bo.optimise.matching.told_before`).
-
-        Returns
-        -------
-        int
-            The number of rows that are left out.
+        These are left out (see :func:`gp_bo.optimise.matching.told_before`), but where points may
+        be repeated all rows count.
         """
         results = [value_of(value) for value in values]
         with self._shared.held():
@@ -296,12 +281,14 @@ class Optimizer:
             if not self._state.settings["repeats"]:
                 before = told_before(self._state, points, [value for value, _ in results])
             new = [i for i, known in enumerate(before) if not known]
-            self._record([points[i] for i in new], [results[i] for i in new])
+            self.messages += self._shared.record(
+                [points[i] for i in new], [results[i] for i in new]
+            )
         return sum(before)
 
     def tell_failure(self, x: Any, why: str) -> None:
         """Say that an evaluation failed, and why."""
-        self._record([x], [(None, why or "failed")])
+        self.messages += self._shared.record([x], [(None, why or "failed")])
 
     def forget(
         self, points: Sequence[Any] | None = None, *, older_than: float | None = None
@@ -311,7 +298,7 @@ class Optimizer:
         Parameters
         ----------
         points
-            Which; all that are pending unless given. They may have fewer digits.
+            Which, perhaps with fewer digits; all unless given. What is not pending is refused.
         older_than
             Only those that were asked for longer ago, in seconds.
 
@@ -319,11 +306,6 @@ class Optimizer:
         -------
         tuple
             The points that are forgotten.
-
-        Raises
-        ------
-        UsageError
-            If a point is not pending.
         """
         return self._shared.forget(points, older_than=older_than)
 
@@ -335,7 +317,8 @@ class Optimizer:
         failed = [e.point for e in self.evaluations if e.value is None]
         points = self.space.encode([*(e.point for e in self._state.successes), *failed])
         shift, scale = self.standardisation
-        y = (self._values() - shift) / scale
+        values = torch.tensor([e.value for e in self._state.successes], dtype=torch.float64)
+        y = (values - shift) / scale
         y = torch.cat([y, y.max().expand(len(failed))])
         seed = stream(self._state.seed, f"inference {len(self.evaluations)}")
         inference, options = self._state.settings["inference"], self._state.settings["gp"]
@@ -346,37 +329,15 @@ class Optimizer:
     def recommend(self) -> Recommendation:
         """The point whose value the GP believes to be the best, of those that were evaluated.
 
-        Where values are noisy, the best of them is the luckiest; this is not.
-
-        Raises
-        ------
-        UsageError
-            If fewer than two values were told.
+        Where values are noisy, the best of them is the luckiest; this is not. It needs two values.
         """
         with alone():
             return recommended(self._state, self.surrogate(), *self.standardisation)
 
     @property
     def standardisation(self) -> tuple[float, float]:
-        """(a, b) of value = a + b y, y standardised; b is negative where large values are wanted.
-
-        Raises
-        ------
-        UsageError
-            If fewer than two values were told.
-        """
-        values = self._values()
-        if len(values) < 2:
-            raise UsageError("two values or more are needed for a model; tell more")
-        spread = float(values.std()) or 1.0
-        return float(values.mean()), -spread if self._state.maximise else spread
-
-    def _values(self) -> Tensor:
-        successes = self._state.successes
-        return torch.tensor([e.value for e in successes], dtype=torch.float64)
-
-    def _record(self, points: Sequence[Any], results: Sequence[tuple[float | None, str]]) -> None:
-        self.messages += self._shared.record(points, results)
+        """(a, b) of value = a + b y, y standardised; see :class:`gp_bo.optimise.State`."""
+        return self._state.standardisation
 
     def _batch(self, n: int) -> list[Point]:
         """``n`` points, each chosen with those before it pending."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gp_bo.optimise.space import Point, Space, space_from
 from inference.learning.files import write_atomically
 from pyro_models import UsageError
@@ -110,6 +112,21 @@ class State:
         """The evaluation with the best value; the first of equals; ``None`` before any."""
         sign = -1.0 if self.maximise else 1.0
         return min(self.successes, key=lambda e: sign * (e.value or 0.0), default=None)
+
+    @property
+    def standardisation(self) -> tuple[float, float]:
+        """(a, b) of value = a + b y, y standardised; b is negative where large values are wanted.
+
+        Raises
+        ------
+        UsageError
+            If fewer than two values were told.
+        """
+        values = torch.tensor([e.value for e in self.successes], dtype=torch.float64)
+        if len(values) < 2:
+            raise UsageError("two values or more are needed for a model; tell more")
+        spread = float(values.std()) or 1.0
+        return float(values.mean()), -spread if self.maximise else spread
 
     def with_asked(self, point: Point, claim: Claim | None = None) -> State:
         """With one more point pending."""

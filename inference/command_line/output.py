@@ -76,7 +76,7 @@ def lenient_output() -> Iterator[Lenient | None]:
     before = sys.stdout, sys.stderr
     out, err = (None if stream is None else Lenient(stream) for stream in before)
     try:
-        sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+        sys.stdout, sys.stderr = out, err
         yield out
     finally:
         for stream in (out, err):

@@ -387,3 +387,22 @@ def test_repr_says_what_it_is() -> None:
     assert repr(load_data("digits")) == (
         "ImageData(digits, (1, 8, 8), train 1,257, validation 180, test 360, grey)"
     )
+
+
+def test_a_download_is_seen_whole_or_not_at_all(
+    offline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process, of its own draft, is faster; a third dies half-way."""
+    from torchvision.datasets import MNIST
+
+    place = offline / "MNIST" / "raw"
+
+    def fetch(self: Any) -> None:
+        assert Path(self.raw_folder) != place
+        assert not any(place.glob("*-ubyte"))
+        write_idx(Path(self.raw_folder), images=1)
+
+    monkeypatch.setattr(MNIST, "download", fetch)
+    with pytest.raises(UsageError, match="1 images where 60,000 belong"):
+        load_data("mnist")
+    assert sorted(path.name for path in place.iterdir()) == sorted(_IDX_FILES)
