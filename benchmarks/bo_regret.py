@@ -20,7 +20,6 @@ some hours on one core, by method: BoTorch and NUTS take most of it.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import time
 import warnings
@@ -34,6 +33,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize as descend
 from scipy.stats import norm
 
+from gp_bo.commands.tables import write_table
 from gp_bo.functions import FUNCTIONS, TestFunction, function_named
 from gp_bo.optimise import Optimizer, design_points, space_from
 from gp_bo.optimise.designs import unit_points
@@ -268,21 +268,16 @@ def report(out: Path, names: Sequence[str], budgets: dict[str, int]) -> None:
                     f"better at {len(said['better_at'])} budgets"
                 )
     head = ["function", "method"]
-    _table(out / "evaluations.csv", [*head, "seed", "evaluation", "simple_regret"], evaluations)
+    write_table(
+        out / "evaluations.csv", [*head, "seed", "evaluation", "simple_regret"], evaluations
+    )
     quartiles = ["seeds", "evaluation", "median_regret", "lower_quartile", "upper_quartile"]
-    _table(out / "summary.csv", [*head, *quartiles], summary)
+    write_table(out / "summary.csv", [*head, *quartiles], summary)
     told = ["against", "seeds", "mean_log10_ratio_at_end", "low_95", "high_95"]
-    _table(out / "verdicts.csv", [*head, *told, "worse_at", "better_at"], verdicts)
+    write_table(out / "verdicts.csv", [*head, *told, "worse_at", "better_at"], verdicts)
     if curves:
         figure: Figure = regret_curves(curves)
         write_atomically(out / "regret.png", lambda f: figure.savefig(f, format="png", dpi=150))
-
-
-def _table(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([head, *rows])
 
 
 def _seeds(text: str) -> list[int]:

@@ -18,6 +18,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "minimize": commands.minimize,
     "ask": commands.ask,
     "tell": commands.tell,
+    "forget": commands.forget,
     "exam": commands.exam,
 }
 

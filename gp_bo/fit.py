@@ -15,6 +15,7 @@ from gp_bo.kernels import Kernel
 from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, sparse_gp
 from inference.learning.settings import check_seed
+from inference.undisturbed import alone
 from pyro_models import UsageError
 
 __all__ = ["InferenceWarning", "fit_gp"]
@@ -100,23 +101,24 @@ def fit_gp(
             f"unknown inference {inference!r}: choose from {', '.join(INFERENCES)}, {SPARSE}"
         )
     check_seed(seed)
-    problem = regression_problem(
-        X,
-        y,
-        kernel=kernel,
-        noise=noise,
-        mean=mean,
-        priors=priors,
-        scale=scale,
-        device=device,
-    )
-    if inference == SPARSE:
-        check_options(sparse_gp, inference, options)
-        fitted: FittedGP = sparse_gp(problem, seed=seed, **options)
-    else:
-        draws = infer_hyperparameters(problem.gp, inference, seed=seed, **options)
-        own = (problem.gp, problem.scaling, draws, problem.X, problem.y)
-        fitted = FittedGP(*own, inference, seed, problem.priors)
+    with alone():
+        problem = regression_problem(
+            X,
+            y,
+            kernel=kernel,
+            noise=noise,
+            mean=mean,
+            priors=priors,
+            scale=scale,
+            device=device,
+        )
+        if inference == SPARSE:
+            check_options(sparse_gp, inference, options)
+            fitted: FittedGP = sparse_gp(problem, seed=seed, **options)
+        else:
+            draws = infer_hyperparameters(problem.gp, inference, seed=seed, **options)
+            own = (problem.gp, problem.scaling, draws, problem.X, problem.y)
+            fitted = FittedGP(*own, inference, seed, problem.priors)
     for message in fitted.draws.messages:
         warnings.warn(f"{inference}: {message}", InferenceWarning, stacklevel=2)
     return fitted

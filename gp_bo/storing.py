@@ -19,6 +19,7 @@ from gp_bo.model import GPModel
 from gp_bo.prior_files import describe_prior, rebuild_prior
 from gp_bo.scaling import Scaling
 from inference.learning.files import write_atomically
+from inference.learning.locks import holding_folder
 from pyro_models import UsageError
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
         "details": _plain(draws.details),
     }
     written = json.dumps(settings, indent=1, allow_nan=True)
-    write_atomically(folder / _TENSORS, content)
-    write_atomically(folder / _SETTINGS, written)
+    with holding_folder(folder):  # no two saves are mixed
+        write_atomically(folder / _TENSORS, content)
+        write_atomically(folder / _SETTINGS, written)
 
 
 def load_gp(folder: str | Path, *, device: str | torch.device = "cpu") -> FittedGP:

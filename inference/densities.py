@@ -21,6 +21,7 @@ from inference.sites import (
     particle_plate,
     summed_out,
 )
+from inference.undisturbed import alone
 from pyro_models.pair import DATA_PLATE
 
 __all__ = ["log_density", "weigh"]
@@ -86,9 +87,9 @@ def log_density(
     plate = particle_plate(len(first), device=x.device)
     # where Pyro's AutoNormal has its density: the real line is transformed to itself
     unconstrained = {f"{name}_unconstrained": value for name, value in latents.items()}
-    with plate:
+    with alone(), plate:
         given = poutine.trace(_Given({**unconstrained, **latents})).get_trace(x)
-    with plate, enumeration():
+    with alone(), plate, enumeration():
         replayed = poutine.trace(poutine.replay(guide, trace=given)).get_trace(x, y=y, mask=mask)
     terms = [log_prob_of(site) for site in density_sites(replayed).values()]
     plain = [term for term in terms if not is_enumerated(term)]

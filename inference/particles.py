@@ -31,6 +31,7 @@ from inference.sites import (
     particle_plate,
     summed_out,
 )
+from inference.undisturbed import alone
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.device import placed
@@ -258,6 +259,7 @@ def particles(
     )
 
 
+@alone()
 def draw(
     model: Callable[..., Any],
     guide: Callable[..., Any],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from pyro_models import Pair
 
 __all__ = [
+    "alone",
     "device_of",
     "evaluating",
     "generator_states",
@@ -21,6 +23,20 @@ __all__ = [
     "stream",
     "undisturbed",
 ]
+
+# torch's global generators, its default type and Pyro's handlers belong to the whole process
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """No other thread is inside; a thread may enter again.
+
+    Whatever samples, or runs a pair under Pyro's handlers, does so inside, so that a pool of
+    threads gets the numbers that one thread gets. As ``@alone()`` it is put around a function.
+    """
+    with _ONE_AT_A_TIME:
+        yield
 
 
 def stream(seed: int, purpose: str) -> int:
@@ -64,8 +80,11 @@ def same_generators(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators that ``device`` uses, and put their states back afterwards."""
-    with same_generators(device):
+    """Seed the global generators that ``device`` uses, and put their states back afterwards.
+
+    No other thread draws from them meanwhile.
+    """
+    with alone(), same_generators(device):
         torch.default_generator.manual_seed(seed)
         if device.type != "cpu":
             with _current(device) as module:
@@ -84,15 +103,16 @@ def _current(device: torch.device) -> Iterator[Any]:
 
 @contextmanager
 def evaluating(pair: Pair) -> Iterator[None]:
-    """Evaluation mode inside, each module's own mode again afterwards."""
-    modes = {m: m.training for part in (pair.model, pair.guide) for m in part.modules()}
-    for module in modes:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    """Evaluation mode inside, each module's own mode again afterwards; one thread at a time."""
+    with alone():
+        modes = {m: m.training for part in (pair.model, pair.guide) for m in part.modules()}
+        for module in modes:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module, training in modes.items():
+                module.training = training
 
 
 @contextmanager

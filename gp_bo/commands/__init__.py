@@ -2,6 +2,6 @@
 
 from gp_bo.commands.examination import exam
 from gp_bo.commands.regression import fit, plot, predict
-from gp_bo.commands.search import ask, minimize, tell
+from gp_bo.commands.search import ask, forget, minimize, tell
 
-__all__ = ["ask", "exam", "fit", "minimize", "plot", "predict", "tell"]
+__all__ = ["ask", "exam", "fit", "forget", "minimize", "plot", "predict", "tell"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from gp_bo.optimise.algorithm1 import (
     success,
 )
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
-from inference.commands.files import free_folder, save_figure
+from inference.commands.files import free_folder, printed_after, save_figure
+from inference.learning.locks import holding_folder
 from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
@@ -70,10 +72,42 @@ def exam(
         raise UsageError(f"seeds is 1 or more, turns 0 or more; got {seeds} and {turns}")
     check_seed(seed)
     place = gp_device(device)
-    lines = _part_a(folder, prior_on=prior_on, draws=draws, seed=seed, device=place)
+    with holding_folder(folder, refusal=f"another examination is at work in {folder}: wait"):
+        lines: list[str] = []
+        with printed_after(lambda: "\n".join(lines)):
+            _examine(
+                folder,
+                lines,
+                turns=turns,
+                seeds=seeds,
+                draws=draws,
+                prior_on=prior_on,
+                choices=CHOICES if remedies else CHOICES[:1],
+                seed=seed,
+                device=place,
+                progress=progress,
+            )
+        print(f"written to {folder}")
+
+
+def _examine(
+    folder: Path,
+    lines: list[str],
+    *,
+    turns: int,
+    seeds: int,
+    draws: int,
+    prior_on: str,
+    choices: Sequence[str],
+    seed: int,
+    device: torch.device,
+    progress: bool,
+) -> None:
+    """Both parts; the lines are there as far as it comes."""
+    lines += _part_a(folder, prior_on=prior_on, draws=draws, seed=seed, device=device)
     rows: list[list[Any]] = []
     taken: list[list[Any]] = []
-    for choose in CHOICES if remedies else CHOICES[:1]:
+    for choose in choices:
         runs = [
             algorithm1(
                 turns,
@@ -81,7 +115,7 @@ def exam(
                 prior_on=prior_on,
                 seed=seed + i,
                 progress=progress,
-                device=place,
+                device=device,
                 num_draws=draws,
             )
             for i in range(seeds)
@@ -96,8 +130,6 @@ def exam(
     write_table(folder / "algorithm1.csv", head, rows)
     head = ["choose", "seed", "k", "p", "x", "y", "lengthscale", "variance", *_CHAINS]
     write_table(folder / "turns.csv", head, taken)
-    print("\n".join(lines))
-    print(f"written to {folder}")
 
 
 def _part_a(

@@ -21,8 +21,15 @@ from gp_bo.optimise import Optimizer
 from gp_bo.optimise.figures import search_figure
 from gp_bo.optimise.slices import slice_figure
 from gp_bo.storing import load_gp
-from inference.commands.files import free_figure_path, free_folder, free_path, save_figure
+from inference.commands.files import (
+    free_figure_path,
+    free_folder,
+    free_path,
+    printed_after,
+    save_figure,
+)
 from inference.learning.files import write_atomically
+from inference.learning.locks import holding_folder
 from inference.learning.settings import check_seed
 from pyro_models import UsageError
 
@@ -81,14 +88,15 @@ def fit(
             device=place,
             **_checked(options),
         )
-    fitted.save(folder)
+    lines = [
+        *(f"warning: {warning.message}" for warning in caught),
+        f"{target} from {', '.join(chosen)}: {len(y)} rows, {kernel}, {inference}",
+        *_described(fitted, chosen),
+    ]
     named = json.dumps({"inputs": chosen, "target": target}, ensure_ascii=False)
-    write_atomically(folder / _COLUMNS, named)
-    for warning in caught:
-        print(f"warning: {warning.message}")
-    print(f"{target} from {', '.join(chosen)}: {len(y)} rows, {kernel}, {inference}")
-    for line in _described(fitted, chosen):
-        print(line)
+    with printed_after(lambda: "\n".join(lines)), holding_folder(folder):
+        fitted.save(folder)
+        write_atomically(folder / _COLUMNS, named)
     print(f"written to {folder}")
 
 

@@ -10,22 +10,15 @@ from typing import Any
 import yaml
 
 from gp_bo.commands.tables import write_table
-from gp_bo.commands.told import (
-    cells_of,
-    measured_value,
-    pending_point,
-    point_of,
-    read_results,
-    was_told,
-)
+from gp_bo.commands.told import cells_of, measured_value, pending_point, read_results
 from gp_bo.functions import function_named
 from gp_bo.optimise import Optimizer
 from gp_bo.optimise import minimize as minimise_function
 from gp_bo.optimise.figures import progress_figure
-from inference.commands.files import free_figure_path, save_figure
+from inference.commands.files import free_figure_path, printed_after, save_figure
 from pyro_models import UsageError
 
-__all__ = ["ask", "minimize", "tell"]
+__all__ = ["ask", "forget", "minimize", "tell"]
 
 
 def minimize(
@@ -66,13 +59,16 @@ def minimize(
         progress=progress,
     )
     _warn(result.messages)
-    print(result)
-    print(f"simple regret {chosen.regret(result.y):.3g} (the least value is {chosen.minimum:.6g})")
+    regret = (
+        f"simple regret {chosen.regret(result.y):.3g} (the least value is {chosen.minimum:.6g})"
+    )
+    with printed_after(lambda: f"{result}\n{regret}"):
+        if path is not None:
+            told = Optimizer(list(chosen.bounds), problem=function, seed=seed)
+            for each in result.evaluations:
+                told.tell(each.point, each.value)
+            save_figure(progress_figure(told, optimum=chosen.minimum), path)
     if path is not None:
-        told = Optimizer(list(chosen.bounds), problem=function, seed=seed)
-        for each in result.evaluations:
-            told.tell(each.point, each.value)
-        save_figure(progress_figure(told, optimum=chosen.minimum), path)
         print(f"written to {path}")
 
 
@@ -173,24 +169,51 @@ def tell(
             raise UsageError("--data holds the points: leave out --point")
         _tell_table(optimizer, data, column)
     else:
-        where = pending_point(optimizer) if point is None else point_of(optimizer, cells_of(point))
+        where: Any = pending_point(optimizer) if point is None else cells_of(point)
         if failed is not None:
             optimizer.tell_failure(where, failed)
         else:
             optimizer.tell(where, measured)
+    _warn(optimizer.messages)
     best = optimizer.best
     print(f"{len(optimizer.evaluations)} evaluations, {len(optimizer.pending)} points pending")
     if best is not None:
         print(f"best value {best.value:.6g} at {optimizer.space.describe_point(best.point)}")
+    if optimizer.state.settings["repeats"] and len(optimizer.state.successes) > 1:
+        found = optimizer.recommend()  # the best of noisy values is the luckiest
+        spread = f"{found.mean:.6g} ± {found.standard_deviation:.2g}"
+        at = optimizer.space.describe_point(found.x)
+        print(f"recommended, by the posterior mean {spread}: {at}")
+
+
+def forget(
+    state: str, point: str | None = None, older_than: float | None = None, all: bool = False
+) -> None:
+    """Forget pending points that nobody tries any more: they may be asked for again.
+
+    Args:
+        state: JSON file that "gp-bo ask" made.
+        point: "30, 1.5, water", in the order of the inputs.
+        older_than: In place of it: all that were asked for so many hours ago, or longer.
+        all: In place of these: all that are pending.
+    """
+    if [point is not None, older_than is not None, all].count(True) != 1:
+        raise UsageError("say which: one of --point, --older_than HOURS and --all")
+    optimizer = Optimizer.resume(state)
+    forgotten = optimizer.forget(
+        None if point is None else [cells_of(point)],
+        older_than=None if older_than is None else older_than * 3600,
+    )
+    for each in forgotten:
+        print(f"forgotten: {optimizer.space.describe_point(each)}")
+    print(f"{len(optimizer.pending)} points pending")
 
 
 def _tell_table(optimizer: Optimizer, path: str, column: str) -> None:
     """Tell the rows of a table that were not told before."""
-    results = list(zip(*read_results(optimizer, path, column), strict=True))
-    new = [(point, value) for point, value in results if not was_told(optimizer, point, value)]
-    optimizer.tell([point for point, _ in new], [value for _, value in new])
-    if len(new) < len(results):
-        print(f"{len(results) - len(new)} rows were told before")
+    before = optimizer.tell_table(*read_results(optimizer, path, column))
+    if before:
+        print(f"{before} rows were told before")
 
 
 def _warn(messages: Sequence[str]) -> None:

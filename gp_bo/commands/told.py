@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
 
 from gp_bo.commands.tables import read_table
 from gp_bo.optimise import Optimizer
+from gp_bo.optimise.matching import point_told
 from gp_bo.optimise.space import Point
 from pyro_models import UsageError
 
-__all__ = ["cells_of", "measured_value", "pending_point", "point_of", "read_results", "was_told"]
-
-ROUNDED = 1e-3  # of an input's width: how far a point may be rounded and still be a known one
+__all__ = ["cells_of", "measured_value", "pending_point", "read_results"]
 
 
 def pending_point(optimizer: Optimizer) -> Point:
@@ -43,17 +41,6 @@ def cells_of(text: str) -> list[str]:
     return [cell.strip() for cell in rows[0]] if rows else []
 
 
-def point_of(optimizer: Optimizer, cells: Sequence[str]) -> Point:
-    """The point as it is written; a pending one, if it is that one with fewer digits."""
-    space = optimizer.space
-    point = space.check(cells)
-    written = space.encode([point])
-    for each in optimizer.pending:
-        if (space.encode([each]) - written).abs().max() < ROUNDED:
-            return each
-    return point
-
-
 def measured_value(text: str) -> float:
     """A value as a finite number.
 
@@ -74,8 +61,12 @@ def measured_value(text: str) -> float:
     return value
 
 
-def read_results(optimizer: Optimizer, path: str, column: str) -> tuple[list[Point], list[float]]:
-    """Points and values of a CSV file with a column for each input; an empty value is NaN.
+def read_results(
+    optimizer: Optimizer, path: str, column: str
+) -> tuple[list[list[str]], list[float]]:
+    """Points, as they are written, and values of a CSV file; an empty value is NaN.
+
+    It has a column for each input.
 
     Parameters
     ----------
@@ -96,30 +87,16 @@ def read_results(optimizer: Optimizer, path: str, column: str) -> tuple[list[Poi
     if column in names:
         raise UsageError(f"{column} is an input: name the column of values with --column")
     *inputs, results = table.pick([*names, column])
-    points, values = [], []
+    points: list[list[str]] = []
+    values: list[float] = []
     for line, cell, *row in zip(table.lines, results, *inputs, strict=True):
         try:
-            points.append(point_of(optimizer, row))
+            point_told(optimizer.state, row)  # it fits the space
+            points.append(row)
             values.append(_value_of(cell))
         except UsageError as error:
             raise UsageError(f"{path}, row {line}: {error}") from None
     return points, values
-
-
-def was_told(optimizer: Optimizer, point: Point, value: float) -> bool:
-    """Whether the same result is there already, its point perhaps with more digits.
-
-    Never where points may be tried twice.
-    """
-    if optimizer.state.settings["repeats"]:
-        return False
-    space = optimizer.space
-    told = None if math.isnan(value) else value
-    same = [e.point for e in optimizer.evaluations if e.value == told]
-    if not same:
-        return False
-    distance = (space.encode(same) - space.encode([point])).abs().amax(1)
-    return bool(distance.min() < ROUNDED)
 
 
 def _value_of(cell: str) -> float:

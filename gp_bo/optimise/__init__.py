@@ -4,7 +4,8 @@ from gp_bo.optimise.acquisition import ACQUISITIONS, acquisition_named, botorch_
 from gp_bo.optimise.ask_tell import Optimizer
 from gp_bo.optimise.designs import design_points
 from gp_bo.optimise.inputs import Categorical, Continuous, Integer
-from gp_bo.optimise.minimize import Result, minimize
+from gp_bo.optimise.minimize import NoNumberError, Result, minimize
+from gp_bo.optimise.recommendation import Recommendation
 from gp_bo.optimise.region import Region
 from gp_bo.optimise.space import Space, space_from
 from gp_bo.optimise.state import Evaluation, State, load_state, save_state
@@ -16,7 +17,9 @@ __all__ = [
     "Continuous",
     "Evaluation",
     "Integer",
+    "NoNumberError",
     "Optimizer",
+    "Recommendation",
     "Region",
     "Result",
     "Space",

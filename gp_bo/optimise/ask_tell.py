@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from numbers import Integral, Number
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from gp_bo.optimise.acquisition import acquisition_named
-from gp_bo.optimise.designs import DESIGNS
-from gp_bo.optimise.fitting import check_gp_options, fit_surrogate
+from gp_bo.optimise.fitting import fit_surrogate
+from gp_bo.optimise.matching import told_before
 from gp_bo.optimise.proposal import by_acquisition, from_design
+from gp_bo.optimise.recommendation import Recommendation, recommended
+from gp_bo.optimise.settings import checked_settings
+from gp_bo.optimise.shared_state import SharedState
 from gp_bo.optimise.space import Point, Space, space_from
 from gp_bo.optimise.state import Evaluation, State, load_state
-from gp_bo.optimise.state_file import StateFile
 from gp_bo.optimise.surrogate import Surrogate
-from inference.learning.settings import check_seed
-from inference.undisturbed import stream
+from gp_bo.optimise.values import is_single, value_of
+from inference.undisturbed import alone, stream
 from pyro_models import UsageError
 from pyro_models.options import check_types
 
@@ -30,7 +30,7 @@ __all__ = ["Optimizer"]
 
 _PROBLEM = ("space", "candidates", "maximise", "problem", "seed", "state")  # the rest are settings
 
-_LARGEST = 1e150  # a spread of larger values overflows
+_PATIENCE = 20  # times that others may be faster before they are made to wait
 
 
 class Optimizer:
@@ -70,7 +70,8 @@ class Optimizer:
         Of everything random.
     state
         A file. If it is there, the optimisation goes on from it; it is written after every ask and
-        every tell, in one step. What another process has told in the meantime is kept.
+        every tell, in one step. Several processes, and several threads, may ask and tell at once:
+        what each tells is kept, and no point is given twice.
 
     Raises
     ------
@@ -105,29 +106,20 @@ class Optimizer:
         state: str | Path | None = None,
     ) -> None:
         where = space_from(space, candidates=candidates)
-        for name, given in (("acquisition_options", acquisition_options), ("gp", gp)):
-            if not isinstance(given, Mapping | None):
-                raise UsageError(f"{name} map names to values; got {given!r}")
-        self._acquire = acquisition_named(acquisition, **(acquisition_options or {}))
-        if design not in DESIGNS:
-            raise UsageError(f"design is one of {', '.join(DESIGNS)}; got {design!r}")
-        if initial is not None and not (isinstance(initial, Integral) and initial >= 2):
-            raise UsageError(f"a design needs two points or more; got initial={initial!r}")
-        check_seed(seed)
-        check_gp_options(inference, gp or {}, columns=where.columns)
-        settings = {
-            "acquisition": acquisition,
-            "acquisition_options": dict(acquisition_options or {}),
-            "inference": inference,
-            "gp": dict(gp or {}),
-            "initial": None if initial is None else int(initial),
-            "design": design,
-            "repeats": repeats,
-        }
-        self.messages: list[str] = []  # what the inferences of this process did not reach
-        self._file = None if state is None else StateFile(state)
-        self._state = State(where, maximise, problem, seed, settings)
-        self._catch_up()
+        self._acquire, settings = checked_settings(
+            acquisition=acquisition,
+            acquisition_options=acquisition_options,
+            inference=inference,
+            gp=gp,
+            initial=initial,
+            design=design,
+            repeats=repeats,
+            seed=seed,
+            columns=where.columns,
+        )
+        self.messages: list[str] = []  # what inferences did not reach; points nobody asked for
+        self._shared = SharedState(State(where, maximise, problem, seed, settings), state)
+        self._shared.refresh()
 
     @classmethod
     def resume(cls, path: str | Path) -> Optimizer:
@@ -155,7 +147,11 @@ class Optimizer:
     @property
     def state(self) -> State:
         """Everything that is known."""
-        return self._state
+        return self._shared.state
+
+    @property
+    def _state(self) -> State:
+        return self._shared.state
 
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
@@ -208,37 +204,60 @@ class Optimizer:
         """
         if not isinstance(n, Integral) or n < 1:
             raise UsageError(f"ask for one point or more; got {n!r}")
-        self._catch_up()
-        before = self._state
-        try:
-            asked = self._batch(int(n))
-        except BaseException:  # points that nobody was told of must not stay pending
-            self._state = before
-            raise
-        if self._catch_up():
-            for point in asked:
-                self._state = self._state.with_asked(point)
-        self._keep()
-        return asked
+        return self._ask(int(n))
+
+    def _ask(self, n: int, *, by: str = "", budget: int | None = None) -> list[Point]:
+        """Choose points while others may go on, and again if one of them was given away."""
+        for _ in range(_PATIENCE):
+            since = self._shared.refresh()
+            with alone():
+                asked = self._at(since)._batch(n)
+            if self._shared.give(asked, since, by=by, budget=budget):
+                return asked
+        with alone(), self._shared.held():
+            since = self._shared.state
+            asked = self._at(since)._batch(n)
+            self._shared.give(asked, since, by=by, budget=budget)
+            return asked
+
+    def _next(self, *, by: str, budget: int) -> Point | None:
+        """What a call of ``minimize`` evaluates next; ``None`` if others have all that is left."""
+        left_behind = self._shared.take_over(by)
+        if left_behind is not None:
+            return left_behind
+        state = self._shared.refresh()
+        if not state.settings["repeats"] and len(set(state.tried)) >= self.space.size:
+            return None
+        return self._ask(1, by=by, budget=budget)[0]
+
+    def _at(self, state: State) -> Optimizer:
+        """This optimisation as it was in some state, which nobody changes."""
+        other = copy.copy(self)
+        other._shared = SharedState(state)
+        return other
 
     def tell(self, x: Any, y: Any) -> None:
         """Say what evaluations gave, asked for or not.
+
+        A point that was asked for may have fewer digits, as in float32 or written by hand: see
+        :func:`gp_bo.optimise.matching.point_told`. What is a new point while others are pending is
+        said in ``messages``.
 
         Parameters
         ----------
         x
             A point, or a list of points: sequences of values, or mappings by name.
         y
-            Its value, or a list of values. ``None``, NaN, an infinity, or a number beyond 10¹⁵⁰,
-            whose square is none: the evaluation failed. The point is not asked for again, and
-            counts as bad as the worst value there is.
+            Its value, or a list of values; an array of one element is a value. ``None``, NaN, an
+            infinity, or a number beyond 10¹⁵⁰, whose square is none: the evaluation failed. The
+            point is not asked for again, and counts as bad as the worst value there is.
 
         Raises
         ------
         UsageError
             If a point does not fit the space, or there are more points than values.
         """
-        single = y is None or isinstance(y, Number | str) or getattr(y, "ndim", None) == 0
+        single = is_single(x, y)
         try:
             points = [x] if single else list(x)
             values = [y] if single else list(y)
@@ -248,14 +267,47 @@ class Optimizer:
             ) from None
         if len(points) != len(values):
             raise UsageError(f"one value for each point: got {len(points)} and {len(values)}")
-        # all are checked before any is kept
-        checked = [self.space.check(point) for point in points]
-        results = [_as_value(value) for value in values]
-        self._record((p, *r) for p, r in zip(checked, results, strict=True))
+        self.messages += self._shared.record(points, [value_of(value) for value in values])
+
+    def tell_table(self, points: Sequence[Any], values: Sequence[Any]) -> int:
+        """Tell the rows of a table that may have been told before; returns how many were.
+
+        These are left out (see :func:`gp_bo.optimise.matching.told_before`), but where points may
+        be repeated all rows count.
+        """
+        results = [value_of(value) for value in values]
+        with self._shared.held():
+            before = [False] * len(results)
+            if not self._state.settings["repeats"]:
+                before = told_before(self._state, points, [value for value, _ in results])
+            new = [i for i, known in enumerate(before) if not known]
+            self.messages += self._shared.record(
+                [points[i] for i in new], [results[i] for i in new]
+            )
+        return sum(before)
 
     def tell_failure(self, x: Any, why: str) -> None:
         """Say that an evaluation failed, and why."""
-        self._record([(self.space.check(x), None, why or "failed")])
+        self.messages += self._shared.record([x], [(None, why or "failed")])
+
+    def forget(
+        self, points: Sequence[Any] | None = None, *, older_than: float | None = None
+    ) -> tuple[Point, ...]:
+        """Forget pending points that nobody evaluates any more; they may be asked for again.
+
+        Parameters
+        ----------
+        points
+            Which, perhaps with fewer digits; all unless given. What is not pending is refused.
+        older_than
+            Only those that were asked for longer ago, in seconds.
+
+        Returns
+        -------
+        tuple
+            The points that are forgotten.
+        """
+        return self._shared.forget(points, older_than=older_than)
 
     def surrogate(self) -> Surrogate:
         """The GP for what was told, in the unit cube and of standardised, minimised values.
@@ -265,7 +317,8 @@ class Optimizer:
         failed = [e.point for e in self.evaluations if e.value is None]
         points = self.space.encode([*(e.point for e in self._state.successes), *failed])
         shift, scale = self.standardisation
-        y = (self._values() - shift) / scale
+        values = torch.tensor([e.value for e in self._state.successes], dtype=torch.float64)
+        y = (values - shift) / scale
         y = torch.cat([y, y.max().expand(len(failed))])
         seed = stream(self._state.seed, f"inference {len(self.evaluations)}")
         inference, options = self._state.settings["inference"], self._state.settings["gp"]
@@ -273,65 +326,28 @@ class Optimizer:
         self.messages += [f"after {len(self.evaluations)}: {m}" for m in fitted.messages]
         return fitted
 
+    def recommend(self) -> Recommendation:
+        """The point whose value the GP believes to be the best, of those that were evaluated.
+
+        Where values are noisy, the best of them is the luckiest; this is not. It needs two values.
+        """
+        with alone():
+            return recommended(self._state, self.surrogate(), *self.standardisation)
+
     @property
     def standardisation(self) -> tuple[float, float]:
-        """(a, b) of value = a + b y, y standardised; b is negative where large values are wanted.
-
-        Raises
-        ------
-        UsageError
-            If fewer than two values were told.
-        """
-        values = self._values()
-        if len(values) < 2:
-            raise UsageError("two values or more are needed for a model; tell more")
-        spread = float(values.std()) or 1.0
-        return float(values.mean()), -spread if self._state.maximise else spread
-
-    def _values(self) -> Tensor:
-        successes = self._state.successes
-        return torch.tensor([e.value for e in successes], dtype=torch.float64)
-
-    def _record(self, told: Iterable[tuple[Point, float | None, str]]) -> None:
-        self._catch_up()
-        for point, value, failure in told:
-            self._state = self._state.with_told(point, value, failure)
-        self._keep()
-
-    def _keep(self) -> None:
-        if self._file is not None:
-            self._file.write(self._state)
-
-    def _catch_up(self) -> bool:
-        """Take over what another process has written, if it has; the settings stay as they are."""
-        found = None if self._file is None else self._file.newer_than(self._state)
-        if found is None:
-            return False
-        self._state = replace(found, settings=self._state.settings)
-        return True
+        """(a, b) of value = a + b y, y standardised; see :class:`gp_bo.optimise.State`."""
+        return self._state.standardisation
 
     def _batch(self, n: int) -> list[Point]:
         """``n`` points, each chosen with those before it pending."""
-        asked: list[Point] = []
+        state, asked = self._state, []
         fitted: Surrogate | None = None
         for _ in range(n):
-            point = from_design(self._state, initial=self.initial)
+            point = from_design(state, initial=self.initial)
             if point is None:
                 fitted = self.surrogate() if fitted is None else fitted
-                point = by_acquisition(self._state, fitted, self._acquire)
+                point = by_acquisition(state, fitted, self._acquire)
             asked.append(point)
-            self._state = self._state.with_asked(point)
+            state = state.with_asked(point)
         return asked
-
-
-def _as_value(y: Any) -> tuple[float | None, str]:
-    """A value as a finite float, or no value and why."""
-    if y is None:
-        return None, "no value"
-    try:
-        value = float(y)
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"a value is a number, or NaN for a failed evaluation; got {y!r}"
-        ) from None
-    return (value, "") if abs(value) <= _LARGEST else (None, f"the value is {value}")

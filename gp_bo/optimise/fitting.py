@@ -19,6 +19,7 @@ from gp_bo.means import mean_values
 from gp_bo.optimise.surrogate import Surrogate
 from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, SparseGP
+from inference.undisturbed import alone
 from pyro_models import UsageError
 
 __all__ = ["DEFAULTS", "check_gp_options", "fit_surrogate", "surrogate_of"]
@@ -122,7 +123,7 @@ def fit_surrogate(
     options = {**DEFAULTS, **gp}
     if options.get("noise", "learned") == "learned":
         options["priors"] = {"noise": NOISE_PRIOR, **options.get("priors", {})}
-    with warnings.catch_warnings():
+    with alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # kept as messages
         fitted = fit_gp(x, y, inference=inference, scale=False, seed=seed, device=device, **options)
     return surrogate_of(fitted, draws=kept_draws)

@@ -50,6 +50,15 @@ class Continuous:
             raise UsageError(f"{name} = {number:g} is outside [{self.low:g}, {self.high:g}]")
         return min(max(number, self.low), self.high)
 
+    def distance(self, value: Any, other: float, *, name: str) -> float:
+        """How far a number, perhaps just outside the bounds, is from another, of the width."""
+        number = _number(value, name=name)
+        if number == other:
+            return 0.0
+        if self.log and number <= 0:
+            return math.inf
+        return max(abs(self.to(number)[0] - self.to(other)[0]), math.ulp(0.0))
+
     def to(self, value: float) -> list[float]:
         """Place in [0, 1]."""
         if self.log:
@@ -101,6 +110,10 @@ class Integer:
             raise UsageError(f"{name} = {number:g} is outside {{{self.low}, …, {self.high}}}")
         return int(number)
 
+    def distance(self, value: Any, other: int, *, name: str) -> float:
+        """0 if they are equal, else infinite."""
+        return 0.0 if _number(value, name=name) == other else math.inf
+
     def to(self, value: int) -> list[float]:
         """Place in [0, 1]."""
         return [(value - self.low) / (self.high - self.low)]
@@ -150,6 +163,10 @@ class Categorical:
         if str(value) not in self.values:
             raise UsageError(f"{name} is one of {', '.join(self.values)}; got {value}")
         return str(value)
+
+    def distance(self, value: Any, other: str, *, name: str) -> float:
+        """0 if they are equal, else infinite."""
+        return 0.0 if self.check(value, name=name) == other else math.inf
 
     def to(self, value: str) -> list[float]:
         """One-hot."""

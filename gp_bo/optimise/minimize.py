@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,24 @@ import numpy as np
 from tqdm import tqdm
 
 from gp_bo.optimise.ask_tell import Optimizer
+from gp_bo.optimise.recommendation import Recommendation
+from gp_bo.optimise.shared_state import Full, working
 from gp_bo.optimise.space import Point, Space
 from gp_bo.optimise.state import Evaluation
+from gp_bo.optimise.values import number_of
 from pyro_models import UsageError
 
-__all__ = ["Result", "minimize"]
+__all__ = ["NoNumberError", "Result", "minimize"]
+
+_log = logging.getLogger(__name__)
+
+
+class NoNumberError(UsageError):
+    """A function gave what is no number; ``evaluations`` are those before."""
+
+    def __init__(self, message: str, evaluations: tuple[Evaluation, ...]) -> None:
+        super().__init__(message)
+        self.evaluations = evaluations
 
 
 @dataclass(frozen=True)
@@ -27,9 +42,9 @@ class Result:
     Attributes
     ----------
     x
-        The best point: values of the inputs, in order.
+        The point of the best value seen: values of the inputs, in order.
     y
-        Its value, as the function gave it.
+        That value, as the function gave it; where values are noisy, the luckiest of them.
     evaluations
         Every point that was tried, in order, with its value or why it has none.
     stopped
@@ -49,6 +64,17 @@ class Result:
     space: Space
     maximise: bool
     messages: tuple[str, ...] = ()
+    _optimizer: Optimizer | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def recommended(self) -> Recommendation | None:
+        """The evaluated point with the best posterior mean; ``None`` of fewer than two values.
+
+        It is found by one more fit, when it is first asked for.
+        """
+        if self._optimizer is None or sum(e.value is not None for e in self.evaluations) < 2:
+            return None
+        return self._optimizer.recommend()
 
     @property
     def trace(self) -> np.ndarray:
@@ -66,8 +92,17 @@ class Result:
         kind = "largest" if self.maximise else "least"
         failed = sum(e.value is None for e in self.evaluations)
         tail = f", {failed} failed" if failed else ""
+        found = self.recommended
+        advice = (
+            ""
+            if found is None
+            else (
+                f"recommended, by the posterior mean {found.mean:.6g} ± "
+                f"{found.standard_deviation:.2g}: {self.space.describe_point(found.x)}\n"
+            )
+        )
         return (
-            f"{kind} value {self.y:.6g} at {self.space.describe_point(self.x)}\n"
+            f"{kind} value seen: {self.y:.6g} at {self.space.describe_point(self.x)}\n{advice}"
             f"{len(self.evaluations)} evaluations{tail}; stopped: {self.stopped}"
         )
 
@@ -97,12 +132,15 @@ def minimize(
     Parameters
     ----------
     f
-        Called with the inputs as an array (d,), or, where some are categories, as a tuple. If it
-        raises, or gives NaN, the evaluation is recorded as failed and the search goes on.
+        Called with the inputs as an array (d,), or, where some are categories, as a tuple. It
+        returns a number, or an array or tensor of one element. If it raises, or gives NaN, the
+        evaluation is recorded as failed and the search goes on; if the first one fails, that is
+        logged as a warning at once.
     bounds, candidates
         As :func:`gp_bo.optimise.space_from` takes them.
     budget
-        Number of evaluations in all, failed ones and those in the state file among them.
+        Number of evaluations in all, failed ones, those in the state file, and those that other
+        processes are at among them.
     acquisition, acquisition_options, inference, gp, maximise, initial, design, repeats, problem
         As in :class:`gp_bo.optimise.Optimizer`.
     target
@@ -111,7 +149,8 @@ def minimize(
         Of everything random: the same call gives the same points.
     state
         A file, written after every evaluation; if it is there, the search goes on from it. Points
-        that were being evaluated when the process died are evaluated first.
+        that were being evaluated when a process died are evaluated first. Several processes may
+        search with one file at once.
     progress
         Whether to show a progress bar.
 
@@ -124,6 +163,9 @@ def minimize(
     ------
     UsageError
         If an argument is wrong, or no evaluation gave a value.
+    NoNumberError
+        As soon as f gives something else than a number: ``None``, a text, a complex number, several
+        numbers. What was evaluated before is kept in the state file, and in the error.
 
     Examples
     --------
@@ -151,10 +193,15 @@ def minimize(
         state=state,
     )
     done = len(optimizer.evaluations)
-    with tqdm(total=budget, initial=min(done, budget), disable=not progress) as bar:
-        stopped = _search(f, optimizer, budget=budget, target=target, bar=bar)
+    with (
+        working() as name,
+        tqdm(total=budget, initial=min(done, budget), disable=not progress) as bar,
+    ):
+        stopped = _search(f, optimizer, name=name, budget=budget, target=target, bar=bar)
     best = optimizer.best
     if best is None or best.value is None:
+        if not optimizer.evaluations:
+            raise UsageError(f"nothing was evaluated: {stopped}")
         first = optimizer.evaluations[0].failure
         begun = f"; mend f and begin anew, without {state}" if state is not None else ""
         count = len(optimizer.evaluations)
@@ -167,11 +214,18 @@ def minimize(
         optimizer.space,
         maximise,
         tuple(optimizer.messages),
+        optimizer._at(optimizer.state),
     )
 
 
 def _search(
-    f: Callable[[Any], float], optimizer: Optimizer, *, budget: int, target: float | None, bar: Any
+    f: Callable[[Any], float],
+    optimizer: Optimizer,
+    *,
+    name: str,
+    budget: int,
+    target: float | None,
+    bar: Any,
 ) -> str:
     """Evaluate until something ends it; say what."""
     while len(optimizer.evaluations) < budget:
@@ -182,7 +236,13 @@ def _search(
                 return f"the target {target:g} is reached"
         if optimizer.exhausted:
             return "every point was tried"
-        point = optimizer.pending[0] if optimizer.pending else optimizer.ask()[0]
+        try:
+            point = optimizer._next(by=name, budget=budget)
+        except Full:
+            running = budget - len(optimizer.evaluations)
+            return f"the budget of {budget} evaluations is spent, {running} of them still running"
+        if point is None:
+            return "every point was tried, or is being tried"
         _evaluate(f, optimizer, point)
         bar.update()
         if optimizer.best is not None:
@@ -193,8 +253,21 @@ def _search(
 def _evaluate(f: Callable[[Any], float], optimizer: Optimizer, point: Point) -> None:
     space = optimizer.space
     try:
-        value = float(f(space.as_array([point])[0] if space.is_numeric else point))
+        given = f(space.as_array([point])[0] if space.is_numeric else point)
     except Exception as error:  # whatever the user's function raises is one failed evaluation
         optimizer.tell_failure(point, f"{type(error).__name__}: {error}".split("\n")[0])
     else:
+        try:
+            value = number_of(given)
+        except UsageError as error:
+            done = optimizer.evaluations
+            raise NoNumberError(
+                f"f at {space.describe_point(point)}: {error}; mend f and call again "
+                f"({len(done)} evaluations before it are kept)",
+                done,
+            ) from None
         optimizer.tell(point, value)
+    first = optimizer.evaluations[-1]
+    if len(optimizer.evaluations) == 1 and first.value is None:
+        where = space.describe_point(first.point)
+        _log.warning("the first evaluation failed, at %s: %s", where, first.failure)

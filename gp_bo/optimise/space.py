@@ -115,6 +115,44 @@ class Space:
             raise UsageError(f"{self.describe_point(checked)} is none of the candidates")
         return nearest
 
+    def distance(self, given: Any, point: Point) -> float:
+        """How far what is written is from a point: the largest difference of any input.
+
+        Parameters
+        ----------
+        given
+            As :meth:`check` takes it; numbers may lie outside their bounds.
+        point
+            One of this space.
+
+        Returns
+        -------
+        float
+            0 if it is that point; of a continuous input the difference over its width (of
+            logarithms, where it is logarithmic); infinite where a whole number or a category
+            differs.
+
+        Raises
+        ------
+        UsageError
+            If it has another number of values, or one that no input could have.
+
+        Examples
+        --------
+        >>> space = space_from({"heat": (20, 80), "solvent": ["water", "oil"]})
+        >>> rows = (65, "oil"), (50, "oil"), (50, "water")
+        >>> [space.distance(row, (50.0, "oil")) for row in rows]
+        [0.25, 0.0, inf]
+        """
+        inputs = zip(self.inputs.items(), self._row(given), point, strict=True)
+        return max(each.distance(value, own, name=name) for (name, each), value, own in inputs)
+
+    def is_candidate(self, given: Any) -> bool:
+        """Whether what is written is one of the candidates, digit for digit."""
+        return self.candidates is not None and any(
+            self.distance(given, point) == 0.0 for point in self.candidates
+        )
+
     def encode(self, points: Sequence[Point]) -> Tensor:
         """Points in the unit cube: (n, D), float64."""
         rows = [
@@ -166,14 +204,18 @@ class Space:
         return config
 
     def _plain(self, point: Any) -> Point:
+        pairs = zip(self.inputs.items(), self._row(point), strict=True)
+        return tuple(each.check(value, name=name) for (name, each), value in pairs)
+
+    def _row(self, point: Any) -> tuple[Any, ...]:
+        """One value for each input, as they are written."""
         values = self._values(point)
         if len(values) != len(self.inputs):
             raise UsageError(
                 f"a point has {len(self.inputs)} values ({', '.join(self.names)}); got "
                 f"{len(values)}: {values}"
             )
-        pairs = zip(self.inputs.items(), values, strict=True)
-        return tuple(each.check(value, name=name) for (name, each), value in pairs)
+        return values
 
     def _values(self, point: Any) -> tuple[Any, ...]:
         if isinstance(point, Mapping):

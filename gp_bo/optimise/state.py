@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from gp_bo.optimise.space import Point, Space, space_from
 from inference.learning.files import write_atomically
 from pyro_models import UsageError
 
-__all__ = ["FORMAT", "Evaluation", "State", "load_state", "save_state"]
+__all__ = ["FORMAT", "Claim", "Evaluation", "State", "load_state", "save_state"]
 
 FORMAT = "gp-bo state 1"
 
@@ -39,6 +41,23 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Who evaluates a pending point.
+
+    Attributes
+    ----------
+    since
+        When it was asked for, in seconds since 1970.
+    by
+        The call of :func:`gp_bo.optimise.minimize` that evaluates it; empty where whoever asked
+        for the point does.
+    """
+
+    since: float
+    by: str = ""
+
+
+@dataclass(frozen=True)
 class State:
     """A whole optimisation.
 
@@ -60,6 +79,8 @@ class State:
         Points that were asked for and not yet told.
     asked
         Number of points asked for so far; with the seed it decides the next random numbers.
+    claims
+        Of the pending points, in their order, as far as known.
     """
 
     space: Space
@@ -70,6 +91,11 @@ class State:
     evaluations: tuple[Evaluation, ...] = ()
     pending: tuple[Point, ...] = ()
     asked: int = 0
+    claims: tuple[Claim | None, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.claims) != len(self.pending):  # those of a file changed by hand say nothing
+            object.__setattr__(self, "claims", (None,) * len(self.pending))
 
     @property
     def successes(self) -> tuple[Evaluation, ...]:
@@ -87,19 +113,51 @@ class State:
         sign = -1.0 if self.maximise else 1.0
         return min(self.successes, key=lambda e: sign * (e.value or 0.0), default=None)
 
-    def with_asked(self, point: Point) -> State:
+    @property
+    def standardisation(self) -> tuple[float, float]:
+        """(a, b) of value = a + b y, y standardised; b is negative where large values are wanted.
+
+        Raises
+        ------
+        UsageError
+            If fewer than two values were told.
+        """
+        values = torch.tensor([e.value for e in self.successes], dtype=torch.float64)
+        if len(values) < 2:
+            raise UsageError("two values or more are needed for a model; tell more")
+        spread = float(values.std()) or 1.0
+        return float(values.mean()), -spread if self.maximise else spread
+
+    def with_asked(self, point: Point, claim: Claim | None = None) -> State:
         """With one more point pending."""
-        return dataclasses.replace(self, pending=(*self.pending, point), asked=self.asked + 1)
+        return dataclasses.replace(
+            self,
+            pending=(*self.pending, point),
+            claims=(*self.claims, claim),
+            asked=self.asked + 1,
+        )
+
+    def with_claim(self, index: int, claim: Claim) -> State:
+        """With a pending point, by its place, in other hands."""
+        claims = list(self.claims)
+        claims[index] = claim
+        return dataclasses.replace(self, claims=tuple(claims))
+
+    def without_pending(self, indices: Collection[int]) -> State:
+        """Without some pending points, by their places."""
+        left = [i for i in range(len(self.pending)) if i not in indices]
+        return dataclasses.replace(
+            self,
+            pending=tuple(self.pending[i] for i in left),
+            claims=tuple(self.claims[i] for i in left),
+        )
 
     def with_told(self, point: Point, value: float | None, failure: str = "") -> State:
         """With one more evaluation; the point is pending no more (once, if it was asked twice)."""
         told = Evaluation(point, value, failure)
-        pending = list(self.pending)
-        if point in pending:
-            pending.remove(point)
-        return dataclasses.replace(
-            self, evaluations=(*self.evaluations, told), pending=tuple(pending)
-        )
+        asked = [self.pending.index(point)] if point in self.pending else []
+        left = self.without_pending(asked)
+        return dataclasses.replace(left, evaluations=(*self.evaluations, told))
 
     def differs_from(self, other: State) -> str:
         """What makes these two different problems, in words; empty if they are one."""
@@ -124,6 +182,7 @@ class State:
             "settings": dict(self.settings),
             "asked": self.asked,
             "pending": [list(point) for point in self.pending],
+            "claims": [None if c is None else dataclasses.asdict(c) for c in self.claims],
             "evaluations": [
                 {"point": list(e.point), "value": e.value, "failure": e.failure}
                 for e in self.evaluations
@@ -186,5 +245,9 @@ def _from_record(record: Mapping[str, Any]) -> State:
         settings=settings,
         evaluations=tuple(evaluations),
         pending=tuple(space.check(point) for point in record["pending"]),
+        claims=tuple(
+            None if each is None else Claim(float(each["since"]), str(each["by"]))
+            for each in record.get("claims", ())
+        ),
         asked=asked,
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gp_bo.optimise.state import State, load_state, save_state
+from inference.learning.locks import holding
 from pyro_models import UsageError
 
 __all__ = ["StateFile"]
@@ -22,6 +25,12 @@ class StateFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._known = ""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else writes it inside; whoever does is waited for."""
+        with holding(self.path.with_name(f".{self.path.name}.lock")):
+            yield
 
     def write(self, state: State) -> None:
         """Replace what the file holds, in one step."""

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 
+from inference.command_line.output import lenient_output
 from pyro_models import UsageError
 
 __all__ = ["complain", "exit_code", "in_words"]
@@ -59,6 +60,8 @@ def _expected(line: str) -> list[str]:
 def exit_code(name: str, command: Callable[[], object], *, interrupted: str) -> int:
     """Run a command; a mistake of its user is one line on stderr, never a traceback.
 
+    Nor does what is printed end it: see :mod:`inference.command_line.output`.
+
     Parameters
     ----------
     name
@@ -79,6 +82,18 @@ def exit_code(name: str, command: Callable[[], object], *, interrupted: str) -> 
     hello
     0
     """
+    with lenient_output() as output:
+        code = _code_of(name, command, interrupted=interrupted)
+        if output is not None:
+            output.flush()
+            lost = output.broken
+            if lost is not None and not isinstance(lost, BrokenPipeError):
+                complain(name, f"what was printed is lost ({lost.strerror or lost}); files are not")
+                return 2
+        return code
+
+
+def _code_of(name: str, command: Callable[[], object], *, interrupted: str) -> int:
     try:
         command()
     except UsageError as error:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from inference import figures
-from inference.commands.files import free_path, open_run, save_figure
+from inference.commands.files import free_path, open_run, printed_after, save_figure
 from inference.evaluation import Comparison, compare, evaluate_completion
 from inference.learning.files import write_atomically
 from inference.learning.settings import check_pair_fits_data, check_seed
@@ -113,25 +113,26 @@ def complete(
     mean = images.prepared("train", seed=seed).x.mean(0)
     nobody = evaluate_completion(mean, images, mask, name="mean training image", **settings)
     found = compare([scored, nobody])
-    print(found.to_text())
+    lines = [found.to_text()]
     if log_prob and scored.absent:  # a column that no row has would go without a word
-        print("log p(unseen | seen): none –", *scored.absent.values())
-    if target.suffix == ".npz":
-        arrays = {
-            "mean": completed.mean,
-            "samples": completed.samples,
-            "x": completed.x,
-            "mask": completed.mask,
-        }
-        content: dict[str, Any] = {k: v.detach().cpu().numpy() for k, v in arrays.items()}
-        if completed.identity is not None:
-            content["identity"] = np.array(json.dumps(completed.identity.to_dict()))
-        write_atomically(target, lambda file: np.savez_compressed(file, **content))
-    else:
-        shown = figures.completions(completed, prepared.x, rows=limit, samples=num_samples)
-        save_figure(shown, target)
-    if listing is not None:
-        text = found.to_csv() if listing.suffix == ".csv" else found.to_markdown()
-        write_atomically(listing, text)
+        lines.append(f"log p(unseen | seen): none – {' '.join(scored.absent.values())}")
+    with printed_after(lambda: "\n".join(lines)):
+        if listing is not None:
+            text = found.to_csv() if listing.suffix == ".csv" else found.to_markdown()
+            write_atomically(listing, text)
+        if target.suffix == ".npz":
+            arrays = {
+                "mean": completed.mean,
+                "samples": completed.samples,
+                "x": completed.x,
+                "mask": completed.mask,
+            }
+            content: dict[str, Any] = {k: v.detach().cpu().numpy() for k, v in arrays.items()}
+            if completed.identity is not None:
+                content["identity"] = np.array(json.dumps(completed.identity.to_dict()))
+            write_atomically(target, lambda file: np.savez_compressed(file, **content))
+        else:
+            shown = figures.completions(completed, prepared.x, rows=limit, samples=num_samples)
+            save_figure(shown, target)
     print(f"{len(completed)} completions of {Path(run).name} in {target}")
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
@@ -10,6 +12,7 @@ from matplotlib.figure import Figure
 
 from inference.learning import Run
 from inference.learning.files import write_atomically
+from inference.learning.locks import is_free
 from inference.learning.recorded_data import recall
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.device import check_device
@@ -20,6 +23,7 @@ __all__ = [
     "free_folder",
     "free_path",
     "open_run",
+    "printed_after",
     "save_figure",
 ]
 
@@ -85,7 +89,7 @@ def free_folder(path: str, *, force: bool) -> Path:
     check_writable(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder")
-    if not force and folder.exists() and any(folder.iterdir()):
+    if not force and not is_free(folder):
         raise UsageError(f"{folder} is not empty: replace it with --force, or name another")
     return folder
 
@@ -127,6 +131,23 @@ def free_figure_path(path: str | None, *, option: str, force: bool) -> Path | No
     if target is not None and target.suffix not in (".png", ".pdf", ".svg"):
         raise UsageError(f"{option} must end in .png, .pdf or .svg; got {target}")
     return target
+
+
+@contextmanager
+def printed_after(text: Callable[[], object]) -> Iterator[None]:
+    """Print a result after what is inside has written it, or has failed to: it is not lost.
+
+    Parameters
+    ----------
+    text
+        Makes what is printed.
+    """
+    try:
+        yield
+    finally:
+        shown = str(text())
+        if shown:
+            print(shown, flush=True)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

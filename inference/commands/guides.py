@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from inference import figures
-from inference.commands.files import free_path, open_run, save_figure
+from inference.commands.files import free_path, open_run, printed_after, save_figure
 from inference.evaluation import GuideComparison, compare_guides
 from inference.evaluation.judged import check_limit, judged_split
 from inference.learning.files import write_atomically
+from inference.learning.locks import holding_folder
 from inference.posterior.guides import guide_family
 from pyro_models.contract import fulfills
 from pyro_models.masks import mask_name, seen_pixels
@@ -95,12 +97,17 @@ def guides(
         progress=progress,
     )
     of = "" if mask is None else f", seen: {mask_name(mask, fraction=fraction)}"
-    print(f"{images.name} {split}, the first {len(prepared):,}, {images.preparation} pixels{of}\n")
-    print(table.to_text())
-    if targets:
-        csv, markdown, picture = targets
+    title = f"{images.name} {split}, the first {len(prepared):,}, {images.preparation} pixels{of}"
+    with printed_after(lambda: f"{title}\n\n{table.to_text()}"):
+        if targets:
+            _write(table, *targets)
+    return table
+
+
+def _write(table: GuideComparison, csv: Path, markdown: Path, picture: Path) -> None:
+    """The tables and the figure of one comparison, together in their folder."""
+    with holding_folder(csv.parent):
         write_atomically(csv, table.to_csv())
         write_atomically(markdown, table.to_markdown())
         if any(row.value("gap") is not None for row in table.rows):
             save_figure(figures.guide_gaps(table), picture)
-    return table

@@ -9,7 +9,13 @@ from typing import Any, Literal
 import numpy as np
 
 from inference import figures
-from inference.commands.files import free_figure_path, free_path, open_run, save_figure
+from inference.commands.files import (
+    free_figure_path,
+    free_path,
+    open_run,
+    printed_after,
+    save_figure,
+)
 from inference.evaluation.judged import check_limit
 from inference.learning.files import write_atomically
 from inference.learning.settings import check_pair_fits_data, check_seed
@@ -98,19 +104,19 @@ def infer(
         seed=seed,
         progress=progress,
     )
-    print(f"{Path(run).name}, {images.name} {split}, {len(posterior)} images, seed {seed}")
-    print(posterior.to_text(), end="")
-    if target is not None:
-        arrays = {name: mean for name, mean in posterior.mean.items()}
-        if posterior.density:
-            arrays |= {
-                "bound": posterior.bound.value,
-                "standard_error": posterior.bound.standard_error,
-            }
-        content: dict[str, Any] = {k: v.detach().cpu().numpy() for k, v in arrays.items()}
-        content |= {"steps": posterior.steps.numpy(), "stopped": np.array(posterior.stopped)}
-        content["identity"] = np.array(json.dumps(posterior.identity.to_dict()))
-        write_atomically(target, lambda file: np.savez_compressed(file, **content))
-    if picture is not None:
-        save_figure(figures.encoder_free(posterior), picture)
+    title = f"{Path(run).name}, {images.name} {split}, {len(posterior)} images, seed {seed}"
+    with printed_after(lambda: f"{title}\n{posterior.to_text().rstrip()}"):
+        if target is not None:
+            arrays = {name: mean for name, mean in posterior.mean.items()}
+            if posterior.density:
+                arrays |= {
+                    "bound": posterior.bound.value,
+                    "standard_error": posterior.bound.standard_error,
+                }
+            content: dict[str, Any] = {k: v.detach().cpu().numpy() for k, v in arrays.items()}
+            content |= {"steps": posterior.steps.numpy(), "stopped": np.array(posterior.stopped)}
+            content["identity"] = np.array(json.dumps(posterior.identity.to_dict()))
+            write_atomically(target, lambda file: np.savez_compressed(file, **content))
+        if picture is not None:
+            save_figure(figures.encoder_free(posterior), picture)
     return posterior

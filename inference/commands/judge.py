@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 from inference import figures
-from inference.commands.files import free_figure_path, free_path, open_run, save_figure
+from inference.commands.files import (
+    free_figure_path,
+    free_path,
+    open_run,
+    printed_after,
+    save_figure,
+)
 from inference.evaluation import Comparison, Diagnostics, Evaluation
 from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
 from inference.learning import Run
 from inference.learning.files import write_atomically
+from inference.learning.locks import holding_folder
 from pyro_models.contract import fulfills
 from pyro_models.device import check_device
 from pyro_models.pair import Classifies
@@ -62,9 +70,9 @@ def evaluate(
         seed=seed,
         progress=progress,
     )
-    print(result)
-    if target is not None:
-        write_atomically(target, result.to_json())
+    with printed_after(lambda: result):
+        if target is not None:
+            write_atomically(target, result.to_json())
     return result
 
 
@@ -108,11 +116,11 @@ def diagnose(
         seed=seed,
         progress=progress,
     )
-    print(result)
-    if target is not None:
-        write_atomically(target, result.to_json())
-    if picture is not None:
-        save_figure(figures.latent_use(result), picture)
+    with printed_after(lambda: result):
+        if target is not None:
+            write_atomically(target, result.to_json())
+        if picture is not None:
+            save_figure(figures.latent_use(result), picture)
     return result
 
 
@@ -189,9 +197,9 @@ def compare(
         for run, name in zip(runs, _row_names(runs), strict=True)
     ]
     table = compare_evaluations(rows)
-    print(table.to_text())
-    for path, text in zip(
-        targets, (table.to_csv(), table.to_markdown(), _page(table)), strict=bool(targets)
-    ):
-        write_atomically(path, text)
+    with printed_after(table.to_text), holding_folder(Path(out)) if out else nullcontext():
+        for path, text in zip(
+            targets, (table.to_csv(), table.to_markdown(), _page(table)), strict=bool(targets)
+        ):
+            write_atomically(path, text)
     return table

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inference import figures
-from inference.commands.files import save_figure
+from inference.commands.files import printed_after, save_figure
 from inference.selection import Sweep
 from inference.selection import sweep as run_sweep
 from pyro_models import UsageError
@@ -90,14 +90,14 @@ def sweep(
         progress=progress,
         **training,
     )
-    print(result.to_text())
-    best = result.best  # a line of complaint and code 2 where there is none
-    if result.varied:
-        shown = [x, lines] if lines else [x] if x else []
-        shown += [name for name in result.varied if name not in shown][: 2 - len(shown)]
-        at = {k: v for k, v in best.setting.items() if k in result.varied and k not in shown}
-        figure = figures.setting_curves(result, x=x, lines=lines, at=at)
-        save_figure(figure, folder / "sweep.png")
+    with printed_after(result.to_text):
+        best = result.best  # a line of complaint and code 2 where there is none
+        if result.varied:
+            shown = [x, lines] if lines else [x] if x else []
+            shown += [name for name in result.varied if name not in shown][: 2 - len(shown)]
+            at = {k: v for k, v in best.setting.items() if k in result.varied and k not in shown}
+            figure = figures.setting_curves(result, x=x, lines=lines, at=at)
+            save_figure(figure, folder / "sweep.png")
     print(f"kept in {folder}; judge the best on test data with: pyro-models evaluate ", end="")
     print(best.outcomes[0].folder)
     return result

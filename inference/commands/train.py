@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from inference import figures
-from inference.commands.files import save_figure
+from inference.commands.files import printed_after, save_figure
 from inference.learning import Fit, Run, Snapshots, fit
 from inference.learning.callbacks import Callback
 from inference.learning.preparation import prepared_for
@@ -123,40 +123,41 @@ def train(
     scaling = f", {images.scaling}" if images.scaling else ""
     print(f"{model} of {images.name}: {sizes}; {images.preparation} pixels{scaling}", flush=True)
     callbacks: list[Callback] = [Snapshots(_samples_of, at=snapshots)] if snapshots else []
-    result = fit(
-        pair,
-        images,
-        objective=objective,
-        objective_options=objective_options,
-        optimizer=optimizer,
-        optimizer_options=optimizer_options,
-        lr=lr,
-        schedule=schedule,
-        schedule_options=schedule_options,
-        epochs=epochs,
-        batch_size=batch_size,
-        labelled_per_batch=labelled_per_batch,
-        clip_norm=clip_norm,
-        beta_warmup=beta_warmup,
-        patience=patience,
-        min_improvement=min_improvement,
-        noise_multiple=noise_multiple,
-        restore_best=restore_best,
-        curve_size=curve_size,
-        callbacks=callbacks,
-        start=start,
-        seed=seed,
-        device=device,
-        precision=precision,
-        capture=capture,
-        out=folder,
-        resume=resume,
-        force=force,
-        progress=progress,
-    )
-    if result.history.epochs:
-        save_figure(figures.learning_curves(result.history), folder / "history.png")
-    print(_summary(result))
+    with Run(folder).held():  # its figure, too, is of this training
+        result = fit(
+            pair,
+            images,
+            objective=objective,
+            objective_options=objective_options,
+            optimizer=optimizer,
+            optimizer_options=optimizer_options,
+            lr=lr,
+            schedule=schedule,
+            schedule_options=schedule_options,
+            epochs=epochs,
+            batch_size=batch_size,
+            labelled_per_batch=labelled_per_batch,
+            clip_norm=clip_norm,
+            beta_warmup=beta_warmup,
+            patience=patience,
+            min_improvement=min_improvement,
+            noise_multiple=noise_multiple,
+            restore_best=restore_best,
+            curve_size=curve_size,
+            callbacks=callbacks,
+            start=start,
+            seed=seed,
+            device=device,
+            precision=precision,
+            capture=capture,
+            out=folder,
+            resume=resume,
+            force=force,
+            progress=progress,
+        )
+        with printed_after(lambda: _summary(result)):
+            if result.history.epochs:
+                save_figure(figures.learning_curves(result.history), folder / "history.png")
     return result
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS, chunk_size, numbers_per_particle
 from inference.particles import checked_count, particles
+from inference.undisturbed import alone
 from pyro_models import Pair
 from pyro_models.contract import check_pair
 from pyro_models.likelihoods.likelihood import widened
@@ -142,7 +143,10 @@ def _weigh(
     near = torch.zeros_like(first)  # about the mean: squares far from it would cancel
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
-        with pyro.validation_enabled(False):  # all data and one particle were checked before
+        with (
+            alone(),
+            pyro.validation_enabled(False),
+        ):  # all data and one particle were checked before
             drawn = particles(pair, guide, data.x, num_particles=count, y=data.y, mask=data.mask)
         log_w = widened(drawn.log_weight)
         if i == 0:

@@ -29,6 +29,7 @@ from inference.posterior.infer import NOT_FITTED, infer
 from inference.posterior.optimisation import NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
 from inference.posterior.target import log_label_prior
+from inference.undisturbed import alone
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.masks import Mask
@@ -367,6 +368,7 @@ def _consistent(row: GuideScores, found: Evidence) -> GuideScores:
     return replace(row, absent={**row.absent, **wrong}) if wrong else row
 
 
+@alone()
 def _family_of(posterior: Posterior) -> tuple[str | None, str]:
     """The family whose members can be fitted to each datum, or why there is none."""
     if posterior.name == "prior":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,11 +184,12 @@ def fit(
     run = None if out is None else Run(out)
     if resume and (run is None or not run.exists):
         raise UsageError(f"there is no run to resume in {out}" if out else "resume needs out")
-    if run is not None and resume:
-        run.check_same(pair, describe_data(data))
-    elif run is not None:
-        run.refuse_to_overwrite(force=force)
-    with seeded(seed, torch.device(settings.device)), warnings.catch_warnings():
+    held = nullcontext() if run is None else run.held()  # until the last file is written
+    with held, seeded(seed, torch.device(settings.device)), warnings.catch_warnings():
+        if run is not None and resume:
+            run.check_same(pair, describe_data(data))
+        elif run is not None:
+            run.refuse_to_overwrite(force=force)
         # Pyro's own word for what raises NonFiniteError
         warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]inf)")
         training = Training(pair, data, settings, run)

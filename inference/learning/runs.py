@@ -14,7 +14,8 @@ import json
 import shutil
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from inference.learning.files import write_atomically
 from inference.learning.history import History
+from inference.learning.locks import holding_folder, is_free
 from inference.learning.recorded_data import UNKNOWN, differs_from_record, plain_fields
 from pyro_models import Pair, UsageError, build
 from pyro_models.contract import check_pair, module_of
@@ -81,19 +83,30 @@ class Run:
                     f"{self.folder} already holds a run: go on with it (--resume), replace it "
                     "(--force), or name another folder (--out)"
                 )
-        elif self.folder.exists() and (not self.folder.is_dir() or self._holds_foreign_files()):
+        elif not is_free(self.folder):  # drafts of a process that died while it began a run
             raise UsageError(f"{self.folder} is there and is not a run folder: name another one")
 
-    def _holds_foreign_files(self) -> bool:
-        """Whether there is more than drafts of a process that died while it began a run."""
-        drafts = {f".{name}.part" for name in OWN_FILES}
-        return any(path.name not in drafts for path in self.folder.iterdir())
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for a training: nobody else may begin or resume one meanwhile.
+
+        Raises
+        ------
+        UsageError
+            If it is no run folder, or another training holds it.
+        """
+        self.refuse_to_overwrite(force=True)
+        refusal = f"{self.folder} is being trained by another: wait, or name another folder (--out)"
+        with holding_folder(self.folder, refusal=refusal):
+            yield
 
     def clear(self) -> None:
         """Remove the run that is here, if there is one; files of other names stay."""
         for name in (*OWN_RESULTS, *reversed(OWN_FILES)):  # run.json, which marks a run, last
             path = self.folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            for draft in self.folder.glob(f".{name}.*part"):
+                draft.unlink(missing_ok=True)
 
     def check_same(self, pair: Pair, data: Mapping[str, Any]) -> None:
         """Refuse to go on with another pair or other data than the run was begun with.
@@ -162,7 +175,7 @@ class Run:
         if not path.is_file():
             raise UsageError(f"{self.folder} is not a run folder: it has no run.json")
         try:
-            description: dict[str, Any] = json.loads(path.read_text())
+            description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             found = description["format"]
             parts = [description[part] for part in ("config", "data", "settings")]
             if not all(isinstance(part, dict) for part in parts):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from inference.densities import log_density as density_of
 from inference.posterior.given import Given
+from inference.undisturbed import alone
 from pyro_models import UsageError
 from pyro_models.device import placed
 
@@ -22,6 +23,7 @@ _PARTICLE_DIM = -2
 _ENUMERATION_DIM = -3
 
 
+@alone()
 def draw_latents(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
     """site → (n, B, \\*event_shape); a discrete site from p(k | z, x_seen) if the guide has none.
 
@@ -45,6 +47,7 @@ def draw_latents(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
     }
 
 
+@alone()
 def mean_of(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
     """E_q of the continuous sites, (B, \\*event_shape): n draws of what each is conditioned on."""
     with pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=given.x.device):

@@ -17,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from inference.chunks import numbers_per_particle
 from inference.densities import log_density, weigh
 from inference.learning.capture import leave_out_what_does_nothing
-from inference.undisturbed import evaluating
+from inference.undisturbed import alone, evaluating
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.device import placed
@@ -199,6 +199,7 @@ class Target:
                 return At(*self._as_it_is(z, self.x, self.mask, self.y))
             return At(*known(z, self.x, self.mask, self.y))
 
+    @alone()
     def _evaluate(
         self, z: Tensor, x: Tensor, mask: Tensor | None, y: Tensor | None
     ) -> tuple[Tensor, ...]:

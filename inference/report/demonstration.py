@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from inference.evaluation import Comparison, Evaluation, compare, evaluate
 from inference.learning.files import write_atomically
+from inference.learning.locks import LOCK, holding_folder, is_free
 from inference.report.models import ENTRIES, learn, shown
 from inference.report.page import write_page, write_part
 from inference.report.part import MakePart, Part
@@ -47,7 +48,30 @@ def demo(
         parts: What else the page shows, made by other packages; not an option of the command.
     """
     check_device(device)
-    folder = _make_way(Path(out), force=force)
+    folder = Path(out)
+    _check_way(folder, force=force)
+    with holding_folder(folder, refusal=f"another report is being made in {folder}: wait for it"):
+        _make_way(folder, force=force)
+        return _report(
+            folder,
+            num_particles=num_particles,
+            seed=seed,
+            device=device,
+            progress=progress,
+            parts=parts,
+        )
+
+
+def _report(
+    folder: Path,
+    *,
+    num_particles: int,
+    seed: int,
+    device: str,
+    progress: bool,
+    parts: Sequence[MakePart],
+) -> Comparison:
+    """Train, evaluate, infer and draw; the page is written last."""
     digits = load_data("digits")
     pairs: dict[str, Pair] = {}
     rows: list[Evaluation] = []
@@ -87,14 +111,19 @@ def _unseen(
     ]
 
 
-def _make_way(folder: Path, *, force: bool) -> Path:
-    """An empty folder that is marked as a report."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+def _check_way(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that holds something else, or a report that is not to be replaced."""
+    if not is_free(folder):
         if not (folder / MARKER).is_file():
             raise UsageError(f"{folder} is there and is not a report: name another folder")
         if not force:
             raise UsageError(f"{folder} holds a report: replace it with --force, or name another")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _make_way(folder: Path, *, force: bool) -> None:
+    """Empty a folder that is held, and mark it as a report."""
+    _check_way(folder, force=force)
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     (folder / MARKER).touch()
-    return folder

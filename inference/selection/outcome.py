@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +17,10 @@ from inference.learning import Run, fit
 from inference.learning.files import write_atomically
 from inference.learning.preparation import prepared_for
 from inference.selection.trial import FORMAT, Trial
+from inference.undisturbed import alone
 from pyro_models import ImageData, UsageError
 
 __all__ = ["Outcome", "run_trial"]
-
-# torch's global generators and Pyro's handlers belong to a process: one run at a time in each
-_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -70,9 +67,10 @@ def run_trial(trial: Trial) -> Outcome:
     Outcome
         Its scores, or why there are none.
     """
-    with _ONE_AT_A_TIME:
-        threads = trial.threads or torch.get_num_threads()
-        try:
+    threads = trial.threads or torch.get_num_threads()
+    try:
+        # a worker of a sweep that died may still be at it: then its outcome is taken
+        with trial.held(), alone():
             record = trial.record()
             threads = record["threads"] if record else threads
             found = _finished(trial, record)
@@ -80,8 +78,8 @@ def run_trial(trial: Trial) -> Outcome:
                 return found
             with _threads(threads):
                 return _train_and_judge(trial, threads)
-        except Exception as error:  # any failure of one run leaves the others alone
-            return _failed(trial, error, threads)
+    except Exception as error:  # any failure of one run leaves the others alone
+        return _failed(trial, error, threads)
 
 
 def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:

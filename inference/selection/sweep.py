@@ -13,6 +13,7 @@ from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
 from inference.learning.files import write_atomically
+from inference.learning.locks import holding_folder, is_free
 from inference.learning.optimisers import make_optimiser, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective, check_seed
 from inference.selection.grid import check_grid, combinations, folder_names
@@ -135,8 +136,7 @@ def sweep(
     if jobs == 0:
         raise UsageError("jobs are 1 or more at a time, or −1 for one on each core; got 0")
     folder = Path(out)
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if taken and not (folder / MARKER).is_file():
+    if not is_free(folder) and not (folder / MARKER).is_file():
         raise UsageError(f"{folder} is there and is no sweep: name another folder (out)")
     parallel = _parallel(jobs)
     combined = combinations(values)
@@ -158,19 +158,19 @@ def sweep(
         for setting, name in zip(combined, folder_names(combined), strict=True)
         for seed in seeds
     ]
-    images = trials[0].load()
-    identity = images.identity.to_dict()
-    trials = [replace(trial, identity=identity) for trial in trials]
-    _check_trials(trials, images)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).touch()
-    outcomes = _run(parallel, trials, progress=progress)
-    rows = []
-    for i, setting in enumerate(combined):
-        own = tuple(outcomes[i * len(seeds) : (i + 1) * len(seeds)])
-        rows.append(Row(setting, own, quantity))
-    result = Sweep(tuple(rows), values, tuple(seeds), folder)
-    _save(result)
+    with holding_folder(folder, refusal=f"another sweep is at work in {folder}: wait for it"):
+        images = trials[0].load()
+        identity = images.identity.to_dict()
+        trials = [replace(trial, identity=identity) for trial in trials]
+        _check_trials(trials, images)
+        (folder / MARKER).touch()
+        outcomes = _run(parallel, trials, progress=progress)
+        rows = []
+        for i, setting in enumerate(combined):
+            own = tuple(outcomes[i * len(seeds) : (i + 1) * len(seeds)])
+            rows.append(Row(setting, own, quantity))
+        result = Sweep(tuple(rows), values, tuple(seeds), folder)
+        _save(result)
     return result
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from inference.learning.locks import holding
 from inference.learning.settings import Settings
 from inference.selection.grid import OPTION, PREPARATION
 from inference.undisturbed import seeded
@@ -122,6 +124,12 @@ class Trial:
         """Where the record of the run is kept."""
         return self.folder.with_name(f"{self.folder.name}.json")
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run; another who does is waited for."""
+        with holding(self.folder.with_name(f".{self.folder.name}.lock")):
+            yield
+
     def load(self) -> ImageData:
         """The data, with the labels that are kept.
 
@@ -199,7 +207,7 @@ class Trial:
                 )
             return None
         try:
-            record: dict[str, Any] = json.loads(path.read_text())
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if record["format"] != FORMAT:
                 raise ValueError("another format")
             was = dict(record["trial"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -143,24 +144,25 @@ def _mnist(name: str) -> ImageData:
     """MNIST or Fashion-MNIST through torchvision, counts verified."""
     folder_name = _TORCHVISION_NAMES[name]
     datasets = import_torchvision().datasets
+    dataset = getattr(datasets, folder_name)
     root = _find_root(folder_name)
-    download = root is None
     if root is None:
         root = Path(os.environ.get(DATA_VARIABLE) or "data")
-    dataset = getattr(datasets, folder_name)
-    parts = []
-    for is_train, count in zip((True, False), MNIST_COUNTS, strict=True):
         try:
-            part = dataset(root, train=is_train, download=download)
-        except Exception as error:  # torchvision raises many kinds, AssertionError among them
-            if not download:
-                raise UsageError(
-                    f"{name} in {root} is damaged ({type(error).__name__}: {error}); fetch it again"
-                ) from error
+            _download(dataset, root, folder_name)
+        except Exception as error:  # torchvision raises many kinds
             raise UsageError(
                 f"{name} is not here and cannot be downloaded: put {', '.join(_IDX_FILES)} into "
                 f"{root / folder_name / 'raw'}, or point {DATA_VARIABLE} to the folder that holds "
                 f"{folder_name}/raw"
+            ) from error
+    parts = []
+    for is_train, count in zip((True, False), MNIST_COUNTS, strict=True):
+        try:
+            part = dataset(root, train=is_train)
+        except Exception as error:  # AssertionError among them
+            raise UsageError(
+                f"{name} in {root} is damaged ({type(error).__name__}: {error}); fetch it again"
             ) from error
         if len(part.data) != count or len(part.targets) != count:
             raise UsageError(
@@ -176,6 +178,19 @@ def _mnist(name: str) -> ImageData:
         "test": Split(*test),
     }
     return ImageData(name, splits, levels=256, num_classes=10)
+
+
+def _download(dataset: Any, root: Path, folder_name: str) -> None:
+    """Fetch the files into a folder of this process's own, then move each into place in one step.
+
+    Nobody sees a file of which a part has come, and several processes may fetch at once.
+    """
+    place = root / folder_name / "raw"
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place, prefix=".download-") as draft:
+        dataset(draft, download=True)
+        for path in (Path(draft) / folder_name / "raw").iterdir():
+            path.replace(place / path.name)
 
 
 def _find_root(folder_name: str) -> Path | None:

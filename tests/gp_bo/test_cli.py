@@ -387,3 +387,27 @@ def test_every_command_has_help(call, capsys):
     for name in COMMANDS:
         assert call(name, "--help") == 0
         assert "options" in capsys.readouterr().out
+
+
+def test_pending_points_are_forgotten_by_hand_and_by_age(call, capsys, refused):
+    call("ask", "s.json", "--space", "{heat: [20, 80]}", "--n", 3)
+    first, second, third = load_state("s.json").pending
+    assert "say which" in refused("forget", "s.json")
+    assert call("forget", "s.json", "--point", f"{second[0]:.3f}") == 0
+    assert load_state("s.json").pending == (first, third)
+    assert "is not pending" in refused("forget", "s.json", "--point", "50")
+    assert call("forget", "s.json", "--older_than", 1) == 0
+    assert load_state("s.json").pending == (first, third)
+    assert call("forget", "s.json", "--all") == 0
+    assert load_state("s.json").pending == ()
+    assert "0 points pending" in capsys.readouterr().out
+
+
+def test_where_values_are_noisy_the_best_is_said_to_be_lucky(call, capsys):
+    call("ask", "s.json", "--space", "{heat: [20, 80]}", "--repeats")
+    for value in (1.0, 1.4, 0.6):
+        assert call("tell", "s.json", value, "--point", 30) == 0
+    assert call("tell", "s.json", 3.0, "--point", 70) == 0
+    said = capsys.readouterr().out
+    assert "best value 0.6 at heat = 30" in said
+    assert "recommended, by the posterior mean" in said

@@ -548,3 +548,22 @@ def test_labels_are_one_integer_per_datum_also_in_data_made_by_hand() -> None:
 
 def test_a_class_that_no_datum_has_is_said() -> None:
     assert "labels below 4 of which none is 0" in repr(load_data(images(), labels=[1, 2, 3, 3] * 5))
+
+
+def test_a_download_is_seen_whole_or_not_at_all(
+    offline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process, of its own draft, is faster; a third dies half-way."""
+    from torchvision.datasets import MNIST
+
+    place = offline / "MNIST" / "raw"
+
+    def fetch(self: Any) -> None:
+        assert Path(self.raw_folder) != place
+        assert not any(place.glob("*-ubyte"))
+        write_idx(Path(self.raw_folder), images=1)
+
+    monkeypatch.setattr(MNIST, "download", fetch)
+    with pytest.raises(UsageError, match="1 images where 60,000 belong"):
+        load_data("mnist")
+    assert sorted(path.name for path in place.iterdir()) == sorted(_IDX_FILES)

@@ -1,10 +1,14 @@
 """Asking and telling: designs, batches, failures, state files."""
 
+import errno
 import itertools
+import json
 import math
+import os
 
 import numpy as np
 import pytest
+import torch
 
 from gp_bo.optimise import Integer, Optimizer, ask_tell, load_state
 from pyro_models import UsageError
@@ -331,3 +335,97 @@ def test_values_and_points_must_fit():
     with pytest.raises(UsageError, match="two values"):
         optimizer.surrogate()
     assert not optimizer.evaluations
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.array([0.5]), np.array([[0.5]]), np.float32(0.5), torch.tensor([0.5]), torch.tensor(0.5)],
+    ids=["array", "matrix", "float32", "tensor", "tensor without dimensions"],
+)
+def test_an_array_of_one_element_is_a_value(given):
+    optimizer = made()
+    optimizer.tell((0.0, 1.0), given)
+    optimizer.tell([(0.5, 1.0)], np.atleast_1d(np.asarray(given)))
+    optimizer.tell(np.array([[0.2, 1.0], [0.3, 1.0]]), np.array([[0.5], [0.5]]))  # as BoTorch's
+    assert [e.value for e in optimizer.evaluations] == [0.5] * 4
+
+
+@pytest.mark.parametrize(
+    "given", [1j, np.array([1j]), np.array([1.0, 2.0, 3.0]), object()], ids=str
+)
+def test_what_is_no_real_number_is_no_value(given):
+    optimizer = made()
+    with pytest.raises(UsageError):
+        optimizer.tell((0.0, 1.0), given)
+    assert not optimizer.evaluations
+
+
+def test_pending_points_of_the_dead_are_forgotten_by_age_and_by_hand(tmp_path):
+    path = tmp_path / "s.json"
+    optimizer = made(state=path, initial=50)
+    points = optimizer.ask(4)
+    assert optimizer.forget(older_than=3600) == ()
+    assert optimizer.forget([[round(v, 5) for v in points[1]]]) == (points[1],)
+    record = json.loads(path.read_text())
+    record["claims"][0]["since"] -= 7200
+    path.write_text(json.dumps(record))
+    assert optimizer.forget(older_than=3600) == (points[0],)
+    assert load_state(path).pending == (points[2], points[3])
+    with pytest.raises(UsageError, match="is not pending"):
+        optimizer.forget([points[0]])
+    with pytest.raises(UsageError, match="older_than"):
+        optimizer.forget(older_than=-1)
+    assert optimizer.forget() == (points[2], points[3])
+    assert not load_state(path).pending
+
+
+def test_a_value_that_cannot_be_written_is_not_kept_and_the_error_has_it(tmp_path, monkeypatch):
+    optimizer = made(state=tmp_path / "s.json", initial=50)
+    [point] = optimizer.ask()
+    before = optimizer.state
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(UsageError, match=r"s\.json could not be written .*: 0\.625$"):
+            optimizer.tell(point, 0.625)
+        with pytest.raises(UsageError, match="No space left"):
+            optimizer.ask()
+    assert optimizer.state == before == load_state(tmp_path / "s.json")
+    optimizer.tell(point, 0.625)
+    assert [e.value for e in load_state(tmp_path / "s.json").evaluations] == [0.625]
+
+
+def test_a_point_given_away_while_it_was_chosen_is_chosen_again(tmp_path, monkeypatch):
+    ours = filled(7, initial=6, state=tmp_path / "s.json")
+    theirs, propose, given = Optimizer.resume(tmp_path / "s.json"), ask_tell.by_acquisition, []
+
+    def faster(*arguments):
+        if not given:
+            given.append(None)
+            given[:] = theirs.ask()
+        return propose(*arguments)
+
+    monkeypatch.setattr(ask_tell, "by_acquisition", faster)
+    [asked] = ours.ask()
+    assert given
+    assert asked not in given
+    assert load_state(tmp_path / "s.json").pending == (*given, asked)
+
+
+def test_the_recommended_point_is_not_the_luckiest():
+    rng = np.random.default_rng(0)
+    optimizer = Optimizer([(0.0, 1.0)], gp={**QUICK, "noise": 0.3}, repeats=True)
+    x = np.repeat(np.linspace(0, 1, 11), 4)
+    values = 8 * (x - 0.5) ** 2 - 2 + 0.5 * rng.standard_normal(len(x))
+    optimizer.tell(x[:, None], values)
+    found = optimizer.recommend()
+    assert optimizer.best.value < -2.5
+    assert abs(found.mean + 2) < 3 * found.standard_deviation
+    assert abs(found.x[0] - 0.5) < 0.11
+    up = Optimizer([(0.0, 1.0)], gp={**QUICK, "noise": 0.3}, repeats=True, maximise=True)
+    up.tell(x[:, None], -values)
+    assert up.recommend().x == found.x
+    assert up.recommend().mean == pytest.approx(-found.mean)

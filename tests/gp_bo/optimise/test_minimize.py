@@ -6,13 +6,16 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from gp_bo.functions import function_named
-from gp_bo.optimise import load_state, minimize
+from gp_bo.optimise import NoNumberError, Optimizer, load_state, minimize
 from pyro_models import UsageError
 
 # a GP whose hyper-parameters are fixed: nothing is inferred
@@ -163,3 +166,86 @@ def test_what_is_no_function_and_no_budget_is_refused_before_anything_is_asked(f
 def test_a_budget_below_one_is_refused():
     with pytest.raises(UsageError, match="budget"):
         minimize(lambda x: 0.0, [(0, 1)], budget=0)
+
+
+ONE = {
+    "array": lambda y: np.array([y]),
+    "tensor": lambda y: torch.tensor([[y]], dtype=torch.float64),
+    "number": np.float64,
+}
+
+
+@pytest.mark.parametrize("wrap", ONE.values(), ids=ONE)
+def test_one_element_is_a_number(wrap):
+    result = minimize(lambda x: wrap(float(x[0]) ** 2), [(-1.0, 2.0)], budget=4)
+    assert [e.value for e in result.evaluations] == [e.point[0] ** 2 for e in result.evaluations]
+
+
+@pytest.mark.parametrize("given", [None, "3.5", 1 + 2j, [1.0, 2.0], np.zeros(3)], ids=str)
+def test_what_is_no_number_is_said_at_once_and_what_was_kept_stays(given, tmp_path):
+    calls = []
+
+    def odd(x):
+        calls.append(x)
+        return given if len(calls) == 3 else 1.0
+
+    with pytest.raises(NoNumberError, match="a value is a number") as refusal:
+        minimize(odd, [(0.0, 1.0)], budget=30, state=tmp_path / "s.json")
+    assert len(calls) == 3
+    assert "\n" not in str(refusal.value)
+    state = load_state(tmp_path / "s.json")
+    assert refusal.value.evaluations == state.evaluations
+    assert len(state.evaluations) == 2
+    minimize(odd, [(0.0, 1.0)], budget=4, state=tmp_path / "s.json")
+    assert (calls[3] == calls[2]).all()  # the point that had no value
+
+
+def test_a_first_evaluation_that_fails_is_said_at_once(caplog):
+    with pytest.raises(UsageError, match="all 3 evaluations failed"):
+        minimize(lambda x: float("nan"), [(0.0, 1.0)], budget=3)
+    [warning] = caplog.messages
+    assert warning.startswith("the first evaluation failed, at x = ")
+    assert "the value is nan" in warning
+
+
+def test_two_searches_with_one_file_share_the_budget_and_no_point(tmp_path):
+    options = {"budget": 12, "initial": 50, "state": tmp_path / "s.json"}
+    evaluated, began = [], threading.Barrier(3, timeout=60)
+
+    def f(x):
+        if len(evaluated) < 3:
+            began.wait()  # all three are at it
+        evaluated.append(x[0])
+        return x[0]
+
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(minimize, f, [(0.0, 1.0)], **options) for _ in range(3)]
+        results = [job.result() for job in jobs]
+    state = load_state(tmp_path / "s.json")
+    assert len(state.evaluations) == len(set(evaluated)) == len(evaluated) == 12
+    assert not state.pending
+    assert all("the budget of 12 evaluations is spent" in result.stopped for result in results)
+
+
+def test_a_point_asked_for_by_hand_is_left_to_whoever_asked(tmp_path):
+    optimizer = Optimizer([(0.0, 1.0)], state=tmp_path / "s.json", initial=50)
+    [asked] = optimizer.ask()
+    minimize(lambda x: x[0], [(0.0, 1.0)], budget=3, initial=50, state=tmp_path / "s.json")
+    state = load_state(tmp_path / "s.json")
+    assert state.pending == (asked,)
+    assert asked not in [e.point for e in state.evaluations]
+
+
+def test_a_noisy_search_recommends_by_the_posterior_mean_and_says_both():
+    rng = np.random.default_rng(1)
+
+    def noisy(x):
+        return 8 * (x[0] - 0.5) ** 2 - 2 + 0.5 * rng.standard_normal()
+
+    gp = {**QUICK, "noise": 0.3}
+    result = minimize(noisy, [(0.0, 1.0)], budget=30, gp=gp, repeats=True, initial=20)
+    assert result.y < -2.4
+    found = result.recommended
+    assert abs(found.mean + 2) < 3 * found.standard_deviation + 0.1
+    assert f"least value seen: {result.y:.6g}" in str(result)
+    assert f"recommended, by the posterior mean {found.mean:.6g}" in str(result)

@@ -1,7 +1,10 @@
 """A run folder can be gone on from after any crash, and is never damaged or taken over silently."""
 
+import errno
 import json
+import os
 import pickle
+import threading
 from dataclasses import replace
 from functools import partial
 
@@ -453,3 +456,49 @@ def test_a_schedule_given_as_a_function_is_resumed_too(few, tmp_path):
         fit(vae(), data, out=tmp_path / "torn", callbacks=[crash_at(2)], **options)
     fit(vae(), data, out=tmp_path / "torn", resume=True, **options)
     assert weights(tmp_path / "torn") == weights(tmp_path / "whole")
+
+
+def test_a_second_training_in_the_folder_is_refused_and_harms_nothing(few, tmp_path):
+    data, refused = few.with_preparation("dynamic"), []
+
+    def second(moment):
+        for options in ({}, {"force": True}, {"resume": True}):
+            if moment.epoch == 0 and "resume" in options:
+                continue
+
+            def train(options=options):
+                with pytest.raises(UsageError, match="is being trained by another") as refusal:
+                    fit(vae(), data, out=tmp_path / "run", **{**SETTINGS, **options})
+                refused.append(str(refusal.value))
+
+            # a thread of its own is as good as a process: the lock is the system's
+            thread = threading.Thread(target=train)
+            thread.start()
+            thread.join()
+
+    first = fit(vae(), data, out=tmp_path / "run", callbacks=[second], **SETTINGS)
+    assert len(refused) == 2 + 3 * SETTINGS["epochs"]
+    assert not any("\n" in each for each in refused)
+    assert {p.name for p in (tmp_path / "run").iterdir()} == RUN_FILES
+    alone = fit(vae(), data, out=tmp_path / "alone", **SETTINGS)
+    assert first.history.epochs[-1].validation == alone.history.epochs[-1].validation
+    assert weights(tmp_path / "run") == weights(tmp_path / "alone")
+
+
+def test_a_training_whose_disk_is_full_says_so_and_is_gone_on_with(few, tmp_path, monkeypatch):
+    data, fsync = few.with_preparation("dynamic"), os.fsync
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill(moment):
+        if moment.epoch == 2:
+            monkeypatch.setattr("os.fsync", full)
+
+    with pytest.raises(UsageError, match=r"checkpoint\.pt could not be written .*is whole"):
+        fit(vae(), data, out=tmp_path / "run", callbacks=[fill], **SETTINGS)
+    monkeypatch.setattr("os.fsync", fsync)
+    assert {p.name for p in (tmp_path / "run").iterdir()} == RUN_FILES
+    fit(vae(), data, out=tmp_path / "run", resume=True, **SETTINGS)
+    fit(vae(), data, out=tmp_path / "whole", **SETTINGS)
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")

@@ -13,6 +13,7 @@ import torch
 
 from inference import evaluate, fit, sweep
 from inference.learning import Run
+from inference.learning.locks import holding
 from inference.selection import outcome as running
 from inference.undisturbed import seeded
 from pyro_models import PPCA, VAE, UsageError, load_data
@@ -316,3 +317,50 @@ def test_processes_of_their_own_train_the_same_weights(few, tmp_path):
     together = run(few, tmp_path / "together", jobs=2, threads=1)
     assert [row.values for row in together.rows] == [row.values for row in alone.rows]
     assert weights(tmp_path / "together") == weights(tmp_path / "alone")
+
+
+def test_a_second_sweep_in_the_folder_is_refused_and_the_first_is_not_harmed(
+    few, tmp_path, monkeypatch
+):
+    refused, judge = [], running.evaluate
+
+    def second():
+        with pytest.raises(UsageError, match=r"another sweep is at work in .*out") as refusal:
+            run(few, tmp_path / "out")
+        refused.append(str(refusal.value))
+
+    def while_it_runs(*arguments, **options):
+        thread = threading.Thread(target=second)  # as good as a process: the lock is the system's
+        thread.start()
+        thread.join()
+        return judge(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "evaluate", while_it_runs)
+        found = run(few, tmp_path / "out")
+    assert not any(o.failure for row in found.rows for o in row.outcomes)
+    assert len(refused) == 4
+    assert not any("\n" in each for each in refused)
+    alone = run(few, tmp_path / "alone")
+    assert weights(tmp_path / "out") == weights(tmp_path / "alone")
+    assert [row.scores for row in found.rows] == [row.scores for row in alone.rows]
+
+
+def test_a_run_that_a_worker_of_a_dead_sweep_is_at_is_waited_for(few, tmp_path, trained):
+    first = run(few, tmp_path / "out", grid={"lr": [1e-3]}, seeds=[0])
+    folder = first.rows[0].outcomes[0].folder
+    held, free = threading.Event(), threading.Event()
+
+    def worker():
+        with holding(folder.with_name(".seed=0.lock")):
+            held.set()
+            free.wait(60)
+
+    thread = threading.Thread(target=worker)
+    thread.start()
+    held.wait(60)
+    threading.Timer(0.2, free.set).start()
+    again = run(few, tmp_path / "out", grid={"lr": [1e-3]}, seeds=[0])
+    thread.join()
+    assert again.rows[0].outcomes[0].repeated
+    assert len(trained) == 1
