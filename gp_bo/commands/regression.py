@@ -151,9 +151,8 @@ def plot(
     path = free_figure_path(out, option="--out", force=force)
     check_seed(seed)
     if Path(gp).is_file():
-        if device != "cpu":
-            raise UsageError("a search is drawn on the CPU: leave out --device")
-        save_figure(search_figure(Optimizer.resume(gp), input_name=input_name), path)
+        optimizer = Optimizer.resume(gp, device=device)
+        save_figure(search_figure(optimizer, input_name=input_name), path)
         print(f"written to {path}")
         return
     fitted, inputs, target = _opened(gp, device)

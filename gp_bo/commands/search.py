@@ -28,6 +28,7 @@ def minimize(
     inference: str = "map",
     seed: int = 0,
     state: str | None = None,
+    device: str = "cpu",
     figure: str | None = None,
     progress: bool = True,
     force: bool = False,
@@ -41,6 +42,7 @@ def minimize(
         inference: Of the hyper-parameters: map, maximum_likelihood, laplace, nuts.
         seed: Of everything random.
         state: JSON file; if it is there, the search goes on from it.
+        device: Where the GP is computed: cpu, cuda, cuda:1 …
         figure: Figure of the values in order and of the simple regret: .png, .pdf or .svg.
         progress: Show a progress bar.
         force: Replace the figure.
@@ -55,6 +57,7 @@ def minimize(
         inference=inference,
         seed=seed,
         state=state,
+        device=device,
         problem=function,
         progress=progress,
     )
@@ -83,6 +86,7 @@ def ask(
     repeats: bool = False,
     problem: str = "",
     seed: int = 0,
+    device: str = "cpu",
 ) -> None:
     """Print the next points to try, as CSV; they are kept in the state file as pending.
 
@@ -97,6 +101,7 @@ def ask(
         repeats: First time: a point may be tried twice, as values are noisy.
         problem: First time: a name for what is measured.
         seed: First time: of everything random.
+        device: Where the GP is computed, each time: cpu, cuda, cuda:1 …
     """
     if Path(state).exists():
         firsts = (space, maximise, initial, repeats, problem, seed)
@@ -105,7 +110,7 @@ def ask(
                 f"{state} is there already, and says what the problem is: leave out --space, "
                 "--maximise, --initial, --repeats, --problem and --seed, or name another file"
             )
-        optimizer = Optimizer.resume(state)
+        optimizer = Optimizer.resume(state, device=device)
     elif space is None:
         raise UsageError(f"there is no {state} yet: say what may be varied with --space")
     else:
@@ -117,6 +122,7 @@ def ask(
             problem=problem,
             seed=seed,
             state=state,
+            device=device,
         )
     changed = {
         **optimizer.state.settings,
@@ -131,6 +137,7 @@ def ask(
             problem=held.problem,
             seed=held.seed,
             state=state,
+            device=device,
             **changed,
         )
     asked = optimizer.ask(n)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from gp_bo.device import gp_device
 from gp_bo.optimise.fitting import fit_surrogate
 from gp_bo.optimise.matching import told_before
 from gp_bo.optimise.proposal import by_acquisition, from_design
@@ -28,7 +29,15 @@ from pyro_models.options import check_types
 
 __all__ = ["Optimizer"]
 
-_PROBLEM = ("space", "candidates", "maximise", "problem", "seed", "state")  # the rest are settings
+_PROBLEM = (
+    "space",
+    "candidates",
+    "maximise",
+    "problem",
+    "seed",
+    "state",
+    "device",
+)  # the rest are settings
 
 _PATIENCE = 20  # times that others may be faster before they are made to wait
 
@@ -72,6 +81,9 @@ class Optimizer:
         A file. If it is there, the optimisation goes on from it; it is written after every ask and
         every tell, in one step. Several processes, and several threads, may ask and tell at once:
         what each tells is kept, and no point is given twice.
+    device
+        Where the GP and the acquisition function are computed: ``"cpu"``, ``"cuda"``, ``"cuda:1"``
+        …; no state file holds it.
 
     Raises
     ------
@@ -104,7 +116,9 @@ class Optimizer:
         problem: str = "",
         seed: int = 0,
         state: str | Path | None = None,
+        device: str | torch.device = "cpu",
     ) -> None:
+        self.device = gp_device(device)
         where = space_from(space, candidates=candidates)
         self._acquire, settings = checked_settings(
             acquisition=acquisition,
@@ -122,8 +136,8 @@ class Optimizer:
         self._shared.refresh()
 
     @classmethod
-    def resume(cls, path: str | Path) -> Optimizer:
-        """Go on from a state file, with the settings in it."""
+    def resume(cls, path: str | Path, *, device: str | torch.device = "cpu") -> Optimizer:
+        """Go on from a state file, with the settings in it, on any device."""
         found = load_state(path)
         known = inspect.signature(cls).parameters
         unknown = [name for name in found.settings if name not in known]
@@ -136,6 +150,7 @@ class Optimizer:
             problem=found.problem,
             seed=found.seed,
             state=path,
+            device=device,
             **found.settings,
         )
 
@@ -322,7 +337,9 @@ class Optimizer:
         y = torch.cat([y, y.max().expand(len(failed))])
         seed = stream(self._state.seed, f"inference {len(self.evaluations)}")
         inference, options = self._state.settings["inference"], self._state.settings["gp"]
-        fitted = fit_surrogate(points, y, inference=inference, seed=seed, **options)
+        fitted = fit_surrogate(
+            points, y, inference=inference, seed=seed, device=self.device, **options
+        )
         self.messages += [f"after {len(self.evaluations)}: {m}" for m in fitted.messages]
         return fitted
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from gp_bo.optimise.ask_tell import Optimizer
@@ -125,6 +126,7 @@ def minimize(
     problem: str = "",
     seed: int = 0,
     state: str | Path | None = None,
+    device: str | torch.device = "cpu",
     progress: bool = False,
 ) -> Result:
     """Minimise an expensive function by Bayesian optimisation.
@@ -151,6 +153,9 @@ def minimize(
         A file, written after every evaluation; if it is there, the search goes on from it. Points
         that were being evaluated when a process died are evaluated first. Several processes may
         search with one file at once.
+    device
+        Where the GP is computed, as in :class:`gp_bo.optimise.Optimizer`; f is called with numbers
+        as ever.
     progress
         Whether to show a progress bar.
 
@@ -191,6 +196,7 @@ def minimize(
         problem=problem,
         seed=seed,
         state=state,
+        device=device,
     )
     done = len(optimizer.evaluations)
     with (

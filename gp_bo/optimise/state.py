@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from gp_bo.optimise.space import Point, Space, space_from
+from gp_bo.scaling import location_and_spread
 from inference.learning.files import write_atomically
 from pyro_models import UsageError
 
@@ -125,8 +126,8 @@ class State:
         values = torch.tensor([e.value for e in self.successes], dtype=torch.float64)
         if len(values) < 2:
             raise UsageError("two values or more are needed for a model; tell more")
-        spread = float(values.std()) or 1.0
-        return float(values.mean()), -spread if self.maximise else spread
+        mean, spread = (float(each) for each in location_and_spread(values))
+        return mean, -spread if self.maximise else spread
 
     def with_asked(self, point: Point, claim: Claim | None = None) -> State:
         """With one more point pending."""

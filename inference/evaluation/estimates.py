@@ -143,10 +143,8 @@ def _weigh(
     near = torch.zeros_like(first)  # about the mean: squares far from it would cancel
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
-        with (
-            alone(),
-            pyro.validation_enabled(False),
-        ):  # all data and one particle were checked before
+        # all data and one particle were checked before
+        with alone(), pyro.validation_enabled(False):
             drawn = particles(pair, guide, data.x, num_particles=count, y=data.y, mask=data.mask)
         log_w = widened(drawn.log_weight)
         if i == 0:
