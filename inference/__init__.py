@@ -30,6 +30,7 @@ from inference.posterior import (
     hmc,
     infer,
     latent_means,
+    nuts,
     reconstruct,
     register_guide,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "hmc",
     "infer",
     "latent_means",
+    "nuts",
     "particles",
     "reconstruct",
     "register_guide",

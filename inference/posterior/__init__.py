@@ -8,6 +8,7 @@ from inference.posterior.generation import generate
 from inference.posterior.guides import GUIDES, Family, register_guide
 from inference.posterior.hmc import Draws, hmc
 from inference.posterior.infer import infer
+from inference.posterior.nuts import nuts
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import latent_means, posterior_sites, reconstruct
@@ -29,6 +30,7 @@ __all__ = [
     "infer",
     "latent_means",
     "latents_as_data",
+    "nuts",
     "posterior_sites",
     "reconstruct",
     "register_guide",

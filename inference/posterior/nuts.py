@@ -94,9 +94,10 @@ def nuts(
             parts.append(chains.sample(num_samples))
             if progress is not None:
                 progress(len(some))
-    draws, *others = zip(*parts, strict=True)
+    draws, rates, diverging, *others = zip(*parts, strict=True)
     acceptance, divergences, steps, scales = (torch.cat(part) for part in others)
-    return Draws(target, torch.cat(draws, 2), acceptance, divergences, steps, scales, seed)
+    stats = {"acceptance_rate": torch.cat(rates, 2), "diverging": torch.cat(diverging, 2)}
+    return Draws(target, torch.cat(draws, 2), acceptance, divergences, steps, scales, seed, stats)
 
 
 class _Chains:
@@ -126,9 +127,9 @@ class _Chains:
     def _z(self, places: np.ndarray) -> Tensor:
         return torch.from_numpy(places).to(self.like).reshape(self.shape) * self.scale
 
-    def _per_datum(self, values: np.ndarray) -> Tensor:
-        """Means over chains, (B,), of one number for each chain."""
-        return torch.from_numpy(values).to(self.like).reshape(self.shape[:2]).mean(0)
+    def _of_chains(self, values: np.ndarray) -> Tensor:
+        """One number for each chain, (C, B)."""
+        return torch.from_numpy(values).to(self.like).reshape(self.shape[:2])
 
     def _move(self, step: Tensor) -> tuple[Transition, Tensor]:
         steps = step.double().cpu().expand(self.shape[:2]).reshape(-1).numpy()
@@ -151,20 +152,22 @@ class _Chains:
         seen = []
         for _ in range(count):
             done, z = self._move(averaging.now.exp())
-            averaging.update(self._per_datum(done.acceptance))
+            averaging.update(self._of_chains(done.acceptance).mean(0))
             seen.append(z)
         self.step = averaging.average.exp()
         return torch.cat(seen), seen[-1]
 
-    def sample(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Draws, acceptance, divergences, step sizes and scales."""
+    def sample(self, count: int) -> tuple[Tensor, ...]:
+        """Draws, acceptance and divergence of each, their means, step sizes and scales."""
         draws = torch.empty(count, *self.shape, dtype=self.like.dtype, device=self.like.device)
-        acceptance, divergences = torch.zeros_like(self.step), torch.zeros_like(self.step)
+        rates, diverging = [], []
         for i in range(count):
             done, draws[i] = self._move(self.step)
-            acceptance += self._per_datum(done.acceptance) / count
-            divergences += self._per_datum(done.diverged.astype(float)) / count
-        return draws, acceptance, divergences, self.step, self.scale
+            rates.append(self._of_chains(done.acceptance))
+            diverging.append(self._of_chains(done.diverged.astype(float)))
+        accepted, diverged = torch.stack(rates), torch.stack(diverging)
+        means = accepted.mean((0, 1)), diverged.mean((0, 1))
+        return draws, accepted, diverged > 0, *means, self.step, self.scale
 
 
 def _flat(values: Tensor) -> np.ndarray:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from inference.posterior.given import Given
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.family import Family
-from inference.posterior.hmc import hmc
+from inference.posterior.hmc import Draws, hmc
 from inference.posterior.target import condition
 
 __all__ = ["HMC", "HMCGuide"]
@@ -38,6 +38,17 @@ class HMCGuide(DrawsGuide):
         self.register_buffer("acceptance", acceptance)
         self.per_datum = (*self.per_datum, "r_hat", "acceptance")
 
+    @classmethod
+    def of(cls, draws: Draws) -> HMCGuide:
+        """The guide of some chains' draws."""
+        return cls(
+            draws.latents,
+            r_hat=draws.r_hat.amax(-1),
+            acceptance=draws.acceptance,
+            num_chains=draws.z.shape[1],
+            stats={name: values.flatten(0, 1) for name, values in draws.stats.items()},
+        )
+
 
 def _make(
     given: Given,
@@ -58,13 +69,7 @@ def _make(
         num_leapfrog=num_leapfrog,
         **options,
     )
-    return HMCGuide(
-        draws.latents,
-        r_hat=draws.r_hat.amax(-1),
-        acceptance=draws.acceptance,
-        num_chains=num_chains,
-        stats={name: values.flatten(0, 1) for name, values in draws.stats.items()},
-    )
+    return HMCGuide.of(draws)
 
 
 HMC = Family(_make, fitted=False, density=False)

@@ -154,12 +154,12 @@ def test_the_exact_guide_as_encoder_leaves_no_gap():
     assert posterior.k_hat(500).max() == -torch.inf
 
 
-@pytest.mark.parametrize(("guide", "images"), [("hmc", IMAGES), ("nuts", 2)])
+@pytest.mark.parametrize(("guide", "images"), [("hmc", IMAGES), ("nuts", IMAGES)])
 def test_chains_draw_from_the_exact_posterior(guide, images):
     ppca, x = model()
     options = {
         "hmc": {"num_samples": 300, "num_chains": 4},
-        "nuts": {"num_samples": 150, "warmup": 60},
+        "nuts": {"num_samples": 150, "num_chains": 4, "warmup": 60},
     }
     posterior = infer(ppca, x[:images], mask=LEFT, guide=guide, guide_options=options[guide])
     with torch.no_grad():
