@@ -132,7 +132,7 @@ def _dense_shape(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cholesky factor of the data's covariance, and means and factors of the clusters in it."""
     count, dim = residual.shape
-    ridge = floor * torch.eye(dim, dtype=residual.dtype)
+    ridge = floor * torch.eye(dim, dtype=residual.dtype, device=residual.device)
     scale = _cholesky(residual.T @ residual / count + ridge, floor)
     parts = [_deviation(residual, loc[k], share) for k, share in enumerate(member.T)]
     scatters = torch.stack([part.T @ part for part in parts])

@@ -1,8 +1,8 @@
-"""The one error a user of this library meets."""
+"""The errors a user of this library meets."""
 
 from __future__ import annotations
 
-__all__ = ["UsageError"]
+__all__ = ["NotPositiveDefiniteError", "UsageError"]
 
 
 class UsageError(ValueError):
@@ -14,3 +14,7 @@ class UsageError(ValueError):
     def __init__(self, message: str) -> None:
         # poutine.trace raises a ValueError again with its trace written below the message
         super().__init__(message.partition("\nTrace Shapes:")[0])
+
+
+class NotPositiveDefiniteError(UsageError):
+    """A covariance could not be factorised: of parameters that are too extreme, or not finite."""

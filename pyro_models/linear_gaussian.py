@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_models.device import placed
-from pyro_models.errors import UsageError
+from pyro_models.errors import NotPositiveDefiniteError, UsageError
 from pyro_models.likelihoods import Gaussian
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import directions
@@ -115,7 +115,7 @@ class PPCAModel(nn.Module):
         try:
             chol = torch.linalg.cholesky(M + sigma.square() * eye)
         except torch.linalg.LinAlgError:
-            raise UsageError(
+            raise NotPositiveDefiniteError(
                 "the noise of this PPCA is too small beside W, or a parameter is not finite, for "
                 "the posterior of z to be computed: learn it with a larger floor of σ²"
             ) from None

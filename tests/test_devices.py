@@ -232,6 +232,9 @@ PLAIN = {  # functions whose tensors are the CPU's on purpose: plans, records an
     "show._interpolation",
     "show._labels",
     "hmc._make",
+    "nuts._make",
+    "bernoulli_mixture._different_rows",
+    "clusters._members",
 }
 
 

@@ -125,7 +125,8 @@ class Evidence:
     def sampled_rows(self) -> Tensor:
         """Where the value is an average over samples or chains, (B,) booleans."""
         sources = self.sources or (self.method,) * len(self)
-        return torch.tensor([source not in ("exact", "quadrature") for source in sources])
+        sampled = [source not in ("exact", "quadrature") for source in sources]
+        return torch.tensor(sampled, device=self.value.device)
 
     @property
     def is_sampled(self) -> bool:
@@ -135,7 +136,7 @@ class Evidence:
     @property
     def poor(self) -> Tensor:
         """Where samples are too few to know log p(x) to half a nat, (B,) booleans."""
-        error = self.standard_error.cpu()
+        error = self.standard_error
         return self.sampled_rows & ~(error <= POOR) & ~error.isnan()
 
     def _warning(self) -> str:
@@ -144,7 +145,7 @@ class Evidence:
         count = int(poor.sum())
         if not count:
             return ""
-        worst = float(self.standard_error.cpu()[poor].max())
+        worst = float(self.standard_error[poor].max())
         return (
             f"; poorly known for {count} of {len(self)} data, too high or too low by {worst:.1f} "
             "nats or more: anneal longer, with more chains, or from a guide"

@@ -158,7 +158,8 @@ def _curvature(
     least = 64 * torch.finfo(z.dtype).eps * torch.maximum(z.abs(), spread)
     width = torch.maximum(0.05 * torch.minimum(scale, spread), least)
     moved = [
-        z + torch.nn.functional.one_hot(torch.tensor(d), dim).to(z) * width for d in range(dim)
+        z + torch.nn.functional.one_hot(torch.tensor(d, device=z.device), dim).to(z) * width
+        for d in range(dim)
     ]
     at = target.at(torch.cat([z, *moved]))
     gradients = at.joint_gradient.chunk(1 + dim)

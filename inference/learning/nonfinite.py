@@ -11,6 +11,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_models import Pair, UsageError
+from pyro_models.errors import NotPositiveDefiniteError
 
 __all__ = ["NonFiniteError", "culprit", "finite_parameters"]
 
@@ -67,6 +68,6 @@ def culprit(pair: Pair, x: Tensor, y: Tensor | None) -> str | None:
             _FirstNotFinite("model")(poutine.replay(pair.model, trace=guide_trace))(x, y=y)
     except _Found as found:
         return str(found)
-    except torch.linalg.LinAlgError as error:
+    except (torch.linalg.LinAlgError, NotPositiveDefiniteError) as error:
         return f"a covariance: it is not positive definite ({str(error).splitlines()[0]})"
     return None

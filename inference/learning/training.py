@@ -37,6 +37,7 @@ from inference.undisturbed import (
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills, module_of
 from pyro_models.data import Split
+from pyro_models.errors import NotPositiveDefiniteError
 from pyro_models.pair import Classifies, MayHaveNoMaximum, StartsFromData
 
 __all__ = ["Training"]
@@ -249,7 +250,9 @@ class Training:
                 )
         except (ValueError, RuntimeError) as error:  # a distribution of NaN, or a Cholesky factor
             restore_generators(before, self.device)
-            what = None if isinstance(error, UsageError) else culprit(self.pair, x, y)
+            mistake = isinstance(error, UsageError)
+            mistake = mistake and not isinstance(error, NotPositiveDefiniteError)
+            what = None if mistake else culprit(self.pair, x, y)
             if what is None:
                 raise
             raise self._failure(step, what) from error

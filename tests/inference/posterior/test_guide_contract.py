@@ -159,7 +159,7 @@ def test_a_single_image_is_a_batch_of_one(guide, kind):
     assert len(posterior) == 1
     assert all(torch.isfinite(m).all() for m in posterior.mean.values())
     # within reach of the image's own posterior in the batch: ten steps from the same start
-    assert posterior.steps[0] <= 20
+    assert posterior.steps[0] <= 30  # ten of each family: normal, full covariance, the flow
 
 
 @every_pair
