@@ -308,7 +308,7 @@ class Optimizer:
     def forget(
         self, points: Sequence[Any] | None = None, *, older_than: float | None = None
     ) -> tuple[Point, ...]:
-        """Forget pending points that nobody evaluates any more; they may be asked for again.
+        """Forget pending points that nobody evaluates any more, and return them.
 
         Parameters
         ----------
@@ -316,11 +316,6 @@ class Optimizer:
             Which, perhaps with fewer digits; all unless given. What is not pending is refused.
         older_than
             Only those that were asked for longer ago, in seconds.
-
-        Returns
-        -------
-        tuple
-            The points that are forgotten.
         """
         return self._shared.forget(points, older_than=older_than)
 
