@@ -17,9 +17,12 @@ _MOST = 16
 
 
 def _make(
-    given: Given, *, num_samples: int = 200, warmup: int = 200, num_chains: int = 2
+    given: Given, *, num_samples: int = 200, warmup: int = 200, num_chains: int | None = None
 ) -> nn.Module:
     """Chains of each image by itself: Pyro's sampler has one step size for all that it samples.
+
+    Each of ``num_chains`` keeps ``num_samples`` draws; unless their number is given, two chains
+    share them, so that R-hat can be told.
 
     Raises
     ------
@@ -35,6 +38,9 @@ def _make(
         raise UsageError(
             f"num_samples and warmup must be at least 1; got {num_samples} and {warmup}"
         )
+    if num_chains is None:
+        num_chains = 2 if num_samples % 2 == 0 else 1
+        num_samples //= num_chains
     if num_chains < 1:
         raise UsageError(f"num_chains must be at least 1; got {num_chains}")
     images = range(len(given))
