@@ -58,16 +58,24 @@ def _make(
 def _run(given: Given, i: int, num_samples: int, warmup: int) -> tuple[dict[str, Tensor], Tensor]:
     """One chain of one image: its draws by site, and which transitions diverged."""
     one = given.select(slice(i, i + 1))
+    known: list[int] = []
+
+    def note(kernel: NUTS, _: object, stage: str, __: int) -> None:
+        if stage.startswith("Sample"):
+            known[:] = kernel.diagnostics()["divergences"]
+
     with torch.enable_grad():
         chain = MCMC(
             NUTS(given.pair.model, max_plate_nesting=1),
             num_samples=num_samples,
             warmup_steps=warmup,
             disable_progbar=True,
+            hook_fn=note,
         )
         chain.run(one.x, **one.conditions)
     diverging = torch.zeros(num_samples, dtype=torch.bool, device=given.x.device)
-    diverging[chain.diagnostics()["divergences"]["chain 0"]] = True
+    for transition in known:
+        diverging[min(max(transition, 0), num_samples - 1)] = True
     return chain.get_samples(), diverging
 
 
