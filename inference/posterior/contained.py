@@ -69,7 +69,7 @@ def at_least_the_contained(
         )
     copy_rows(rows_of(again, slice(None)), guide, rows)
     reason, steps = outcome.reason.clone(), outcome.steps.clone()
-    reason[rows.cpu()], steps[rows.cpu()] = found.reason, steps[rows.cpu()] + found.steps
+    reason[rows.cpu()], steps[rows.cpu()] = found.reason, found.steps  # of the fit that is kept
     return Outcome(reason, steps)
 
 
