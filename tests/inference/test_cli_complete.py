@@ -68,7 +68,8 @@ def test_arrays_hold_the_seen_pixels_of_a_mask_from_a_file(call, runs):
     np.save("stripes.npy", seen)
     options = ["--mask", "stripes.npy", "--out", "c.npz", "--guide", "encoder_zeros"]
     assert call("complete", runs / "vae", *FEW, *options) == 0
-    found = np.load("c.npz")
+    with np.load("c.npz") as arrays:
+        found = dict(arrays)
     assert found["samples"].shape == (2, 3, 1, 8, 8)
     assert (found["mask"][0, 0] == seen).all()
     assert (found["samples"][0][found["mask"]] == found["x"][found["mask"]]).all()

@@ -27,7 +27,8 @@ def test_bounds_reasons_a_table_and_a_picture(call, runs, capsys):
     assert "vae, digits test, 4 images, seed 0" in out
     assert "nats per image" in out
     assert "step limit              4 of 4 images, median 5 steps" in out
-    stored = np.load("z.npz")
+    with np.load("z.npz") as arrays:
+        stored = dict(arrays)
     assert stored["z"].shape == (4, 2)
     assert stored["bound"].shape == stored["standard_error"].shape == (4,)
     assert stored["stopped"].tolist() == ["step limit"] * 4
