@@ -132,7 +132,10 @@ def _svi(cell: Cell) -> Any:
 def _infer(name: str) -> Callable[[Cell], Any]:
     def call(cell: Cell) -> Any:
         only(cell.continuous)
-        few = {"hmc": {"num_samples": 8, "warmup": 20}, "nuts": {"num_samples": 3, "warmup": 20, "num_chains": 2}}
+        few = {
+            "hmc": {"num_samples": 8, "warmup": 20},
+            "nuts": {"num_samples": 3, "warmup": 20, "num_chains": 2},
+        }
         options = {"guide": name, "guide_options": few.get(name), "mask": "left", **SHORT}
         posterior = infer(cell.pair, cell.x, **cell.given, **options)
         some = posterior.select([2, 0])

@@ -29,8 +29,6 @@ ROOT = Path(__file__).parents[1]
 
 
 def _loaded(path: Path) -> ModuleType:
-    if path.stem in sys.modules:  # one simulated device for all tests of a process
-        return sys.modules[path.stem]
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -282,21 +282,18 @@ def evidence(
         )
 
     unresolved: list[int] = []
+    sampling: dict[str, Any] = {
+        "mask": mask,
+        "guide": guide,
+        "num_particles": num_particles,
+        "seed": seed,
+        "max_elements": max_elements,
+    }
     with tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar:
         if used == "exact":
             found = _exact(pair, x, mask, max_elements)
         elif used == "importance":
-            found = _importance(
-                pair,
-                x,
-                y,
-                mask=mask,
-                guide=guide,
-                num_particles=num_particles,
-                seed=seed,
-                max_elements=max_elements,
-                progress=bar.update,
-            )
+            found = _importance(pair, x, y, **sampling, progress=bar.update)
         elif used == "quadrature":
             grid = quadrature(
                 condition(pair, x, mask=mask, y=y), max_elements=max_elements, progress=bar.update
@@ -339,16 +336,7 @@ def evidence(
         )
     if method != "best" or not bool(result.poor.any()):
         return result
-    own = _importance(
-        pair,
-        x,
-        y,
-        mask=mask,
-        guide=guide,
-        num_particles=num_particles,
-        seed=seed,
-        max_elements=max_elements,
-    )
+    own = _importance(pair, x, y, **sampling)
     return tightest(result, [(f"L_{num_particles} of the guide", own.value, own.error, own.size)])
 
 

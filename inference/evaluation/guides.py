@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyro
-import torch
-from pyro import poutine
 from torch import Tensor, nn
-from torch.distributions import Independent, MultivariateNormal, Normal
 from tqdm import tqdm
 
 from inference.evaluation.annealing import relative_error
+from inference.evaluation.best_of_family import (
+    BestOfFamily,
+    family_of,
+    family_of_fitted,
+    is_better,
+    is_fitted,
+)
 from inference.evaluation.contradictions import contradiction
 from inference.evaluation.evidence import Evidence, evidence
 from inference.evaluation.guide_scores import COLUMNS, GuideScores
@@ -25,37 +28,16 @@ from inference.pareto import pareto_k_hat
 from inference.particles import effective_sample_size, log_mean_exp
 from inference.posterior.given import identity_of
 from inference.posterior.guides import Family, guide_family
-from inference.posterior.infer import NOT_FITTED, infer
+from inference.posterior.infer import infer
 from inference.posterior.optimisation import NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
 from inference.posterior.target import log_label_prior
-from inference.undisturbed import alone
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 
 __all__ = ["compare_guides"]
-
-_MEMBERS = {
-    "normal": ("normal", "refined", "auto_normal"),
-    "full_covariance": ("full_covariance",),
-    "flow": ("flow",),
-}
-_FAMILY_OF = {
-    "refined": "normal",
-    "auto_normal": "normal",
-    "laplace": "full_covariance",
-    "amortised_flow": "flow",
-}
-_CONTAINS = {  # of latents that are one site
-    "low_rank": ("normal",),
-    "full_covariance": ("normal", "low_rank"),
-    "flow": ("normal", "low_rank", "full_covariance"),
-}
-_CONTAINS_OF_SEVERAL_SITES = {**_CONTAINS, "flow": ("normal", "low_rank")}
-_ENOUGH = 0.02  # nats below another member up to which a fit stands for the best of its family
-_NOT_TO_EACH_DATUM = ("laplace", "amortised_flow")  # what is fitted is a mode, or shared weights
 
 
 def compare_guides(
@@ -168,7 +150,7 @@ def compare_guides(
             and (size := row.effective_sample_size) is not None
         ],
     )
-    best = _BestOfFamily(fit, posteriors, rows, num_particles, seed)
+    best = BestOfFamily(posteriors, rows, lambda family: _bounds(fit(family), num_particles, seed))
     scored = tuple(
         _consistent(_with_gaps(row, posteriors[name], log_evidence.value, best), log_evidence)
         for name, row in rows.items()
@@ -238,79 +220,21 @@ def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:
     )
 
 
-def _is_fitted(posterior: Posterior) -> bool:
-    """Whether its bound was maximised for each datum."""
-    return posterior.name not in _NOT_TO_EACH_DATUM and set(posterior.stopped) != {NOT_FITTED}
-
-
-class _BestOfFamily:
-    """The guide with the highest mean ELBO of each family; one is fitted where none is there."""
-
-    def __init__(
-        self,
-        fit: _Fit,
-        posteriors: Mapping[str, Posterior],
-        rows: Mapping[str, GuideScores],
-        num_particles: int,
-        seed: int,
-    ) -> None:
-        self.fit, self.num_particles, self.seed = fit, num_particles, seed
-        dense = {name: p for name, p in posteriors.items() if p.density}
-        self.rows = {name: rows[name] for name in dense}
-        self.fitted = {name for name, p in dense.items() if _is_fitted(p)}
-        self.family = {
-            name: _FAMILY_OF.get(name, name) if name in self.fitted else _family_of(p)[0]
-            for name, p in dense.items()
-        }
-        several = any(len(p.given.prior) > 1 for p in dense.values())
-        self.contains = _CONTAINS_OF_SEVERAL_SITES if several else _CONTAINS
-
-    def __call__(self, family: str, row: GuideScores) -> GuideScores:
-        """The best member of a family, ``row`` itself if none is better."""
-        if family in _MEMBERS and not self._fitted_members(family):
-            name = "refined" if family == "normal" else family
-            self.rows[name] = _bounds(self.fit(name), self.num_particles, self.seed)
-            self.family[name] = family
-            self.fitted.add(name)
-        within = (family, *self.contains.get(family, ()))
-        fitted = self._fitted_members(family)
-        best = max((self.rows[name] for name in fitted or [row.name]), key=_mean_elbo)
-        for name, of in self.family.items():
-            other = self.rows[name]
-            if of in within and _is_better(other, best):
-                best = other
-        return row if _mean_elbo(row) >= _mean_elbo(best) else best
-
-    def _fitted_members(self, family: str) -> list[str]:
-        return [name for name in self.fitted if self.family[name] == family]
-
-
-def _mean_elbo(row: GuideScores) -> float:
-    return row.elbo_mean[0]
-
-
-def _is_better(one: GuideScores, other: GuideScores) -> bool:
-    """Whether the mean ELBO of one is higher than a fit's is expected to end below the best."""
-    (first, first_error), (second, second_error) = one.elbo_mean, other.elbo_mean
-    noise = math.hypot(first_error, second_error)
-    return first - second > _ENOUGH + 2 * (0.0 if math.isnan(noise) else noise)
-
-
 def _with_gaps(
-    row: GuideScores, posterior: Posterior, log_p: Tensor, best_of: _BestOfFamily
+    row: GuideScores, posterior: Posterior, log_p: Tensor, best_of: BestOfFamily
 ) -> GuideScores:
     """The row with the gap between bound and evidence, split where its family can be fitted."""
     if row.elbo is None:
         return row
     elbo, log_p = row.elbo, log_p.to(row.elbo)
     row = replace(row, gap=log_p - elbo)
-    if _is_fitted(posterior):
+    if is_fitted(posterior):
         reason = "fitted to each datum: all of its gap counts as its family's"
-        own = _FAMILY_OF.get(row.name, row.name)
+        own = family_of_fitted(row.name)
         absent = {**row.absent, "amortisation_gap": reason}
         row = replace(row, family=own, approximation_gap=row.gap, absent=absent)
         best = best_of(own, row)
-        if not _is_better(best, row) or best.elbo is None:
+        if not is_better(best, row) or best.elbo is None:
             return row
         reason = "fitted to each datum: what it lacks of the best of its family is its optimisation"
         return replace(
@@ -320,7 +244,7 @@ def _with_gaps(
             optimisation_gap=best.elbo - elbo,
             absent={**row.absent, "amortisation_gap": reason},
         )
-    family, reason = _family_of(posterior)
+    family, reason = family_of(posterior)
     if family is None:
         absent = dict.fromkeys(("approximation_gap", "amortisation_gap"), reason)
         return replace(row, absent={**row.absent, **absent})
@@ -366,28 +290,3 @@ def _consistent(row: GuideScores, found: Evidence) -> GuideScores:
         if bound is not None:
             wrong["importance_bound"] = bound
     return replace(row, absent={**row.absent, **wrong}) if wrong else row
-
-
-@alone()
-def _family_of(posterior: Posterior) -> tuple[str | None, str]:
-    """The family whose members can be fitted to each datum, or why there is none."""
-    if posterior.name == "prior":
-        return None, "the prior has nothing that could be fitted"
-    if posterior.name in _FAMILY_OF:
-        return _FAMILY_OF[posterior.name], ""
-    with torch.no_grad(), pyro.plate("_particles", 2, dim=-2):
-        trace = poutine.trace(posterior.guide).get_trace(posterior.x, **posterior.given.conditions)
-    latents = posterior.pair.latent_sites
-    found = [trace.nodes[name]["fn"] for name in posterior.given.prior]
-    means = [q.mean.expand(2, *q.mean.shape[-1 - len(q.event_shape) :]) for q in found]
-    reason = "its family is not among those that are fitted to one datum"
-    family = None
-    if any(name in trace.nodes for name, site in latents.items() if site.discrete):
-        reason = "q is a mixture over labels, a family that is not fitted to one datum"
-    elif any(not torch.equal(mean[0], mean[1]) for mean in means):
-        reason = "its sites depend on each other, a family that is not fitted to one datum"
-    elif all(isinstance(q, Independent) and isinstance(q.base_dist, Normal) for q in found):
-        family = "normal"
-    elif len(found) == 1 and isinstance(found[0], MultivariateNormal):
-        family = "full_covariance"
-    return family, reason

@@ -11,7 +11,7 @@ from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.rows import copy_rows, is_per_datum, rows_of, with_rows
 from inference.posterior.optimisation import NON_FINITE, REASONS, Outcome
-from inference.posterior.paired import DRAWS, paired_bounds
+from inference.posterior.paired import paired_bounds
 
 __all__ = ["at_least_the_contained", "at_least_the_start"]
 
@@ -105,9 +105,9 @@ def _better(
     tolerance: float,
 ) -> Tensor:
     """Those of some images whose bound is higher at another guide's, in more and more draws."""
-    for times in MORE if len(rows) else ():
+    for draws in MORE if len(rows) else ():
         part, own = given.select(rows), with_rows(guide, rows, len(given))
-        bounds = paired_bounds(part, own, objective="path", at_once=at_once, draws=times * DRAWS)
+        bounds = paired_bounds(part, own, objective="path", at_once=at_once, draws=draws)
         gain = bounds(rows_of(other, rows)).double() - bounds(rows_of(guide, rows)).double()
         rows = rows[gain.mean(0) > tolerance]
         if not len(rows):
@@ -115,5 +115,5 @@ def _better(
     return rows
 
 
-MORE = (1, 8, 64)
-"""Times the draws of a first look, each for the images only that the one before left open."""
+MORE = (16, 256, 4096)
+"""Draws of each look, for the images only that the one before left open."""

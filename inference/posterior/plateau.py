@@ -27,7 +27,7 @@ class Plateau:
     multiplied by ``decay``; when that has happened ``decays`` times, the image has converged,
     unless its bound would still rise by more than the tolerance if it went on in the direction that
     it came from (:mod:`inference.posterior.rising`): the rate was too slow then, and it goes on
-    from there at one faster by 1 / ``decay``. The parameters of an image that has converged are
+    from there at one faster by 1 / ``decay``². The parameters of an image that has converged are
     the averages over its last window (Polyak & Juditsky 1992). After a window
     whose mean is more than three standard errors and the tolerance below the best, an image goes
     back to its averages over the last window that was not. Every image is watched on its own.
@@ -113,7 +113,7 @@ class PlateauWatch:
 
     def go_on(self, rows: Tensor) -> None:
         """Images, (B,) booleans, that seemed to be done: from the start, at a faster rate."""
-        self.fastest = torch.where(rows, self.fastest / self.rule.decay, self.fastest)
+        self.fastest = torch.where(rows, self.fastest / self.rule.decay**2, self.fastest)
         self.factor = torch.where(rows, self.fastest, self.factor)
         self.decays = torch.where(rows, 0, self.decays)
         self.stalled = torch.where(rows, 0, self.stalled)

@@ -1,10 +1,7 @@
 """A Gaussian process on another device: the same numbers, and nothing left behind on the CPU."""
 
-import importlib.util
 import math
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pyro.distributions as dist
@@ -30,26 +27,15 @@ from gp_bo.optimise.state import Evaluation, State
 from gp_bo.prior_device import moved_prior
 from gp_bo.sparse import SPARSE
 from pyro_models import UsageError
+from tests.simulated_device import MODULE, SIMULATED, simulate
 
 Data = tuple[Tensor, Tensor]
 
 
-def _simulated() -> ModuleType:
-    """tests/simulated_device.py, once for all tests of a process."""
-    if "simulated_device" not in sys.modules:
-        path = Path(__file__).parents[1] / "simulated_device.py"
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules["simulated_device"]
-
-
-if not _simulated().simulate():
+if not simulate():
     pytest.skip("this torch lets no test make a device", allow_module_level=True)
 
-SIM = torch.device(_simulated().SIMULATED, 0)
+SIM = torch.device(SIMULATED, 0)
 CPU = torch.device("cpu")
 OPTIONS: dict[str, dict[str, object]] = {
     "maximum_likelihood": {"restarts": 2},
@@ -63,6 +49,12 @@ OPTIONS: dict[str, dict[str, object]] = {
 
 # few draws, for speed
 pytestmark = pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")
+
+
+@pytest.fixture(autouse=True)
+def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine has sim:0 and sim:1."""
+    monkeypatch.setattr(MODULE, "count", 2)
 
 
 @pytest.fixture(scope="module")
