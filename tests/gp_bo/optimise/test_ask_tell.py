@@ -351,7 +351,9 @@ def test_an_array_of_one_element_is_a_value(given):
 
 
 @pytest.mark.parametrize(
-    "given", [1j, np.array([1j]), np.array([1.0, 2.0, 3.0]), object()], ids=str
+    "given",
+    [1j, np.array([1j]), np.array([1.0, 2.0, 3.0]), object()],
+    ids=["complex", "complex array", "several", "object"],
 )
 def test_what_is_no_real_number_is_no_value(given):
     optimizer = made()
