@@ -88,10 +88,9 @@ def relative_error(log_weights: Tensor) -> Tensor:
         return torch.full_like(log_weights[0], math.nan)
     relative = relative_weights(log_weights)
     delta = relative.std(0) / relative.mean(0) / math.sqrt(len(relative))
-    heaviest = torch.zeros_like(log_weights, dtype=torch.bool)
-    heaviest.scatter_(0, log_weights.argmax(0, keepdim=True), True)
-    without = log_mean_exp(log_weights) - log_weights.masked_fill(heaviest, -math.inf).logsumexp(0)
-    return torch.maximum(delta, without + math.log(len(log_weights) - 1))
+    others = relative.scatter(0, log_weights.argmax(0, keepdim=True), 0.0).sum(0)
+    without = (relative.mean(0) / (others / (len(relative) - 1))).log()
+    return torch.maximum(delta, without)
 
 
 def schedule_of(name: str, num_temperatures: int) -> Tensor:

@@ -108,6 +108,7 @@ def compare_guides(
 
     Examples
     --------
+    >>> import torch
     >>> from pyro_models import PPCA
     >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
     >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)  # its guide is the exact posterior
