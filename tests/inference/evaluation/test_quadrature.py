@@ -148,7 +148,7 @@ def test_data_of_mixed_difficulty_do_not_touch_each_other():
     with torch.no_grad():
         pair.model.W.fill_(1.0)
         pair.model.set_sigma(0.05)
-    x = torch.tensor([0.1, 20.0, -3.0, 1e200]).double()[:, None].expand(-1, 2)
+    x = torch.tensor([0.1, 20.0, -3.0, 1e200], dtype=torch.float64)[:, None].expand(-1, 2)
     found = quadrature(condition(pair, x))
     wanted = pair.exact_log_prob(x[:3]).detach()
     torch.testing.assert_close(found.log_evidence[:3], wanted, rtol=0, atol=1e-9)
