@@ -34,7 +34,9 @@ from inference.sites import (
 from inference.undisturbed import alone
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
-from pyro_models.device import placed
+from pyro_models.labels import labels_for
+from pyro_models.masks import Mask
+from pyro_models.observed import checked
 
 __all__ = [
     "Particles",
@@ -195,7 +197,7 @@ def particles(
     x: Tensor,
     *,
     num_particles: int,
-    mask: Tensor | None = None,
+    mask: Mask | None = None,
     y: Tensor | None = None,
     reparameterised: bool = True,
 ) -> Particles:
@@ -217,7 +219,7 @@ def particles(
     num_particles
         K.
     mask
-        True = seen.
+        True = seen; for a pair also the name of a mask.
     y
         Labels (B,).
     reparameterised
@@ -226,8 +228,8 @@ def particles(
     Raises
     ------
     UsageError
-        If K < 1, x has another shape than the pair's data, or a site lies outside the data plate:
-        no per-datum weight exists then.
+        If K < 1, data, mask or labels are not what the pair can have, or a site lies outside the
+        data plate: no per-datum weight exists then.
 
     Examples
     --------
@@ -239,15 +241,17 @@ def particles(
     >>> bool((drawn.importance_bound() - ppca.exact_log_prob(x)).abs().max() < 1e-3)
     True
     """
-    if fulfills(pair_or_model, Pair) and tuple(x.shape[1:]) != tuple(pair_or_model.data_shape):
-        raise UsageError(
-            f"the pair is made for data of shape {tuple(pair_or_model.data_shape)}; got x of shape "
-            f"{tuple(x.shape)}, whose first dimension is the number of data"
-        )
     model, guide = _model_and_guide(pair_or_model, guide)
     if fulfills(pair_or_model, Pair):
-        like = next(iter(pair_or_model.parameters()))
-        x, y, mask = placed(x, like), placed(y, like), placed(mask, like)
+        if isinstance(x, Tensor) and tuple(x.shape[1:]) != tuple(pair_or_model.data_shape):
+            raise UsageError(
+                f"the pair is made for data of shape {tuple(pair_or_model.data_shape)}; got x of "
+                f"shape {tuple(x.shape)}, whose first dimension is the number of data"
+            )
+        x, mask = checked(pair_or_model, x, mask)
+        y = labels_for(y, len(x), x.device)
+    elif mask is not None and not isinstance(mask, Tensor):
+        raise UsageError("the mask of a bare model is a tensor: pyro_models.masks.seen_pixels")
     return draw(
         model,
         guide,

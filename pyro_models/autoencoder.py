@@ -14,6 +14,7 @@ from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood, likelihood_named
 from pyro_models.moments import mean_of, spread_of
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_decoder, make_encoder
+from pyro_models.observed import training_data
 from pyro_models.pair import LatentSite
 
 __all__ = ["Autoencoder", "start_outputs"]
@@ -23,7 +24,7 @@ OUTPUT_BIASES = ("default", "data")
 
 def start_outputs(decoder: DenseDecoder | ConvDecoder, p_x: Likelihood, x: Tensor) -> None:
     """Start a decoder at the mean of x, (N, \\*data_shape), and its likelihood at their spread."""
-    x = x.to(next(decoder.parameters()).device)
+    x = training_data(x, p_x.data_shape).to(next(decoder.parameters()).device)
     p_x.start_at(spread_of(x))
     decoder.set_output_bias(mean_of(x), p_x.outputs_for)
 

@@ -19,6 +19,7 @@ from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Bernoulli
 from pyro_models.mixture import EmptyGuide, Mixture
+from pyro_models.observed import training_data
 from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
 
 __all__ = ["BernoulliMixture"]
@@ -158,6 +159,7 @@ class BernoulliMixture(Mixture):
                 "give iterations ≥ 1, smoothing > 0, tolerance ≥ 0 and chunk ≥ 1; got "
                 f"{iterations}, {smoothing}, {tolerance}, {chunk}"
             )
+        x = training_data(x)
         pair = cls(x.shape[1:], num_components=num_components).to(x.device, x.dtype)
         pair.likelihood.check(x)
         pair.start_from(x, seed=seed)
@@ -250,6 +252,7 @@ class BernoulliMixture(Mixture):
         UsageError
             If there are fewer data than components.
         """
+        x = training_data(x, self.data_shape, least=0)
         if len(x) < self.num_components:
             raise UsageError(
                 f"{self.num_components} components need at least as many data; got {len(x)}"

@@ -14,6 +14,7 @@ from torch.distributions import constraints
 from pyro_models.autoencoder import Autoencoder
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
+from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
 from pyro_models.masks import MASKS, mask_name, seen_pixels
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_decoder, make_encoder
@@ -332,7 +333,8 @@ class CompletionCVAE(Autoencoder):
         features = self.model.features(x_seen, given)
         if x is None:  # the same for any batch, which may have no dimension
             x_seen, given, rest, features = (t.squeeze(0) for t in (x_seen, given, rest, features))
-        return {"x": self.model.rest(placed(latents["z"], like), features, x_seen, given, rest)}
+        z = latent_value(latents, "z", self.latent_sites["z"], like)
+        return {"x": self.model.rest(z, features, x_seen, given, rest)}
 
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair."""

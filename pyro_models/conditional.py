@@ -14,6 +14,7 @@ from pyro_models.autoencoder import Autoencoder
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.labels import known_labels
+from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, NormalHead
 from pyro_models.pair import data_plate, fill_unseen, one_hot, pixel_mask, register_with_svi
@@ -227,7 +228,7 @@ class CVAE(Autoencoder):
     ) -> dict[str, TorchDistribution]:
         """p(x | z, y) for ``latents["z"]`` (\\*batch, latent_dim) and labels that broadcast."""
         label = self.model.code(y)
-        z = placed(latents["z"], self.model.standard.zeros)
+        z = latent_value(latents, "z", self.latent_sites["z"], self.model.standard.zeros)
         return {"x": self.likelihood(self.model.decoder(z, label))}
 
     def config(self) -> dict[str, Any]:

@@ -78,8 +78,15 @@ def placed(x: Tensor | None, like: Tensor) -> Tensor | None:
     --------
     >>> placed(torch.ones(2, dtype=torch.float64), torch.zeros(())).dtype
     torch.float32
+
+    Raises
+    ------
+    UsageError
+        If it is no tensor.
     """
     if x is None:
         return None
+    if not isinstance(x, Tensor):
+        raise UsageError(f"a model takes tensors; got a {type(x).__name__}: give torch.as_tensor")
     both = x.is_floating_point() and like.is_floating_point()
     return x.to(like.device, like.dtype) if both else x.to(like.device)

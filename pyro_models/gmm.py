@@ -22,6 +22,7 @@ from pyro_models.likelihoods import Gaussian
 from pyro_models.mixture import EmptyGuide, Mixture
 from pyro_models.multivariate_normal import ImageMultivariateNormal
 from pyro_models.networks import dense
+from pyro_models.observed import training_data
 from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
 
 __all__ = ["GMM"]
@@ -206,6 +207,8 @@ class GMM(Mixture):
     True
     """
 
+    options_of_guide = ("guide", "hidden")
+
     def __init__(
         self,
         data_shape: Sequence[int],
@@ -256,6 +259,7 @@ class GMM(Mixture):
         UsageError
             If there are fewer data than components, or the floor is too small for the data.
         """
+        x = training_data(x, self.data_shape)
         floor = floor_for(x) if self.floor is None else self.floor
         flat = x.detach().cpu().double().flatten(1)
         start = start_from_clusters(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pyro_models.autoencoder import start_outputs
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
+from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood, likelihood_named
 from pyro_models.networks import (
     ConvDecoder,
@@ -187,7 +188,8 @@ class TwoLayerVAE(nn.Module):
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
     ) -> dict[str, TorchDistribution]:
         """p(x | z1) for ``latents["z1"]`` of shape (\\*batch, latent_dims[0])."""
-        z1 = placed(latents["z1"], self.model.top.zeros)
+        site = self.latent_sites["z1"]
+        z1 = latent_value(latents, "z1", site, self.model.top.zeros)
         return {"x": self.likelihood(self.model.decoder(z1))}
 
     def elbo(self) -> ELBO:

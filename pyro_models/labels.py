@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyro_models.data.arrays import check_plain, to_tensor
 from pyro_models.errors import UsageError
 
 __all__ = ["KnownLabels", "known_labels", "labels_for"]
@@ -66,13 +67,21 @@ def labels_for(
     """
     if y is None:
         return None
-    labels = torch.as_tensor(y, device=device)
+    try:
+        labels = check_plain(y, "y") if isinstance(y, Tensor) else to_tensor(y, "y")
+    except UsageError as error:
+        raise UsageError(f"labels are integers, −1 where missing ({error})") from error
+    labels = labels.to(device)
     if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise UsageError(f"labels are integers, −1 where missing; got {labels.dtype}")
+        raise UsageError(
+            f"labels are integers, −1 where missing; got {labels.dtype}: give integer labels"
+        )
     if labels.numel() == 1:
         return labels.reshape(()).expand(count)
     if labels.shape != (count,):
-        raise UsageError(f"give {count} labels, one per datum; got shape {tuple(labels.shape)}")
+        raise UsageError(
+            f"give {count} labels, one label per datum; got shape {tuple(labels.shape)}"
+        )
     return labels
 
 

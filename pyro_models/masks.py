@@ -49,6 +49,7 @@ def seen_pixels(
     num_data: int | None = None,
     fraction: float = 0.5,
     seed: int = 0,
+    may_be_blind: bool = False,
 ) -> Tensor:
     """A mask as booleans, True = seen.
 
@@ -65,6 +66,8 @@ def seen_pixels(
         Of pixels that ``random`` sees; of P pixels, the nearest whole number to fraction · P.
     seed
         Of the draw of ``random``.
+    may_be_blind
+        Whether it may see nothing of a datum.
 
     Returns
     -------
@@ -74,8 +77,8 @@ def seen_pixels(
     Raises
     ------
     UsageError
-        If the name is unknown, the shape does not fit, values are none of 0 and 1, or nothing is
-        seen of some datum.
+        If the name is unknown, the shape does not fit, or fits in two ways, values are none of 0
+        and 1, or nothing is seen of some datum.
 
     Examples
     --------
@@ -91,7 +94,7 @@ def seen_pixels(
     else:
         seen = _given(_loaded(mask) if isinstance(mask, str | Path) else mask, shape, num_data)
     empty = (~seen.flatten(1).any(1)).nonzero().flatten().tolist()
-    if empty:
+    if empty and not may_be_blind:
         of_which = "" if len(seen) == 1 else f" of datum {empty[0]}"
         raise UsageError(f"the mask sees nothing{of_which}: at least one pixel must be seen")
     return seen
@@ -169,9 +172,7 @@ def _loaded(path: str | Path) -> np.ndarray:
 
 
 def _given(mask: np.ndarray | Tensor, shape: tuple[int, ...], num_data: int | None) -> Tensor:
-    seen = needed_mask(_values(mask), shape)
-    if num_data is not None and len(seen) not in (1, num_data):
-        raise UsageError(f"a mask for {len(seen)} data does not fit {num_data} data")
+    seen = needed_mask(_values(mask), shape, num_data=num_data)
     if len(shape) == 3 and bool((seen == seen[:, :1]).all()):
         seen = seen[:, :1]  # the same for all channels
     return seen

@@ -10,6 +10,10 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from pyro_models.latents import latent_value
+from pyro_models.likelihoods import Likelihood
+from pyro_models.masks import Mask
+from pyro_models.observed import checked
 from pyro_models.pair import LatentSite, fill_unseen, needed_mask, pixel_mask
 
 __all__ = ["EmptyGuide", "Mixture"]
@@ -33,13 +37,18 @@ class Mixture(nn.Module):
     """log p(x) = logsumexp_k [log π_k + log p(x | k)], and all that follows from it exactly.
 
     A subclass gives ``model`` (with ``logits``, log π up to a constant, and ``component(k, mask)``,
-    p(x | k)), ``data_shape`` and ``num_components``.
+    p(x | k)), ``likelihood``, ``data_shape`` and ``num_components``.
     """
 
     num_classes = None
     model: Any
     data_shape: tuple[int, ...]
     num_components: int
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The kind of p(x | k): its measure and the data it may have."""
+        raise NotImplementedError
 
     @property
     def latent_sites(self) -> dict[str, LatentSite]:
@@ -55,7 +64,8 @@ class Mixture(nn.Module):
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
     ) -> dict[str, TorchDistribution]:
         """p(x | k) for integer ``latents["k"]`` of any shape."""
-        return {"x": self.model.component(latents["k"])}
+        k = latent_value(latents, "k", self.latent_sites["k"], self.model.logits)
+        return {"x": self.model.component(k)}
 
     def _log_joint(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """log π_k + log p(x_seen | k), (B, K)."""
@@ -65,44 +75,44 @@ class Mixture(nn.Module):
         p_x = self.model.component(k, None if seen is None else seen.unsqueeze(1))
         return self.model.logits.log_softmax(-1) + p_x.log_prob(fill_unseen(x, seen).unsqueeze(1))
 
-    def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def exact_log_prob(self, x: Tensor, mask: Mask | None = None) -> Tensor:
         """log p(x_seen), (B,), nats; unseen pixels are integrated out exactly."""
-        return self._log_joint(x, mask).logsumexp(-1)
+        return self._log_joint(*checked(self, x, mask)).logsumexp(-1)
 
-    def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> TorchDistribution:
+    def exact_posterior(self, x: Tensor, mask: Mask | None = None) -> TorchDistribution:
         """p(k | x_seen), a Categorical of batch shape (B,)."""
-        return dist.Categorical(logits=self._log_joint(x, mask))
+        return dist.Categorical(logits=self._log_joint(*checked(self, x, mask)))
 
-    def responsibilities(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def responsibilities(self, x: Tensor, mask: Mask | None = None) -> Tensor:
         """p(k | x_seen) as a table, (B, K)."""
         probs: Tensor = self.exact_posterior(x, mask).probs
         return probs
 
-    def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
+    def conditional_mean(self, x: Tensor, mask: Mask) -> Tensor:
         """E[x | x_seen] = Σ_k p(k | x_seen) E[x | x_seen, k], (B, \\*data_shape), exactly.
 
         Seen pixels are as given.
         """
-        x = x.to(self.model.logits.device)
-        seen = needed_mask(mask, self.data_shape, x)
+        x, of_x = checked(self, x, mask)
+        seen = needed_mask(of_x, self.data_shape, x)
         k = torch.arange(self.num_components, device=x.device).unsqueeze(-1)
         means = self._unseen(k, x, seen, draw=False).flatten(2)  # (K, B or 1, D)
-        probs = self.responsibilities(x, mask)
+        probs = self.responsibilities(x, seen)
         if means.shape[1] == 1:  # the same for every datum
             mean = probs @ means.squeeze(1)
         else:
             mean = torch.einsum("bk,kbd->bd", probs, means)
         return torch.where(seen, x, mean.unflatten(-1, self.data_shape))
 
-    def conditional_sample(self, x: Tensor, mask: Tensor, *, n: int) -> Tensor:
+    def conditional_sample(self, x: Tensor, mask: Mask, *, n: int) -> Tensor:
         """n draws from p(x | x_seen) for each datum, (n, B, \\*data_shape), exactly.
 
         A component k ~ p(k | x_seen), then x_unseen ~ p(x_unseen | x_seen, k); seen pixels are as
         given. Draws come from torch's global generator.
         """
-        x = x.to(self.model.logits.device)
-        seen = needed_mask(mask, self.data_shape, x)
-        k = self.exact_posterior(x, mask).sample(torch.Size((n,)))
+        x, of_x = checked(self, x, mask)
+        seen = needed_mask(of_x, self.data_shape, x)
+        k = self.exact_posterior(x, seen).sample(torch.Size((n,)))
         return torch.where(seen, x, self._unseen(k, x, seen, draw=True))
 
     def _unseen(self, k: Tensor, x: Tensor, seen: Tensor, *, draw: bool) -> Tensor:

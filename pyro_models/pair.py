@@ -247,7 +247,11 @@ def data_plate(x: Tensor | None, n: int | None, like: Tensor) -> pyro.plate:
 
 
 def pixel_mask(
-    mask: Tensor | None, data_shape: tuple[int, ...], x: Tensor | None = None
+    mask: Tensor | None,
+    data_shape: tuple[int, ...],
+    x: Tensor | None = None,
+    *,
+    num_data: int | None = None,
 ) -> Tensor | None:
     """A user's mask as booleans of shape (B, \\*data_shape), or (1, \\*data_shape) if shared.
 
@@ -259,14 +263,20 @@ def pixel_mask(
     data_shape
         Shape of one datum.
     x
-        The data it goes with, if any: then the number of data must fit too.
+        The data it goes with, if any: then their number and shape must fit too, and they must be
+        numbers with a point, since nothing else has a density.
+    num_data
+        The number of data it goes with, where these are not at hand.
 
     Raises
     ------
     UsageError
         If it is no tensor, a value is none of 0 and 1, or its shape fits none of these, or fits
-        two: (3, H, W) beside three data of three channels.
+        two: (3, H, W) beside three data of three channels. Or if x does not fit.
     """
+    if x is not None:
+        _check_data(x, data_shape)
+        num_data = len(x)
     if mask is None:
         return None
     if not isinstance(mask, Tensor):
@@ -281,10 +291,10 @@ def pixel_mask(
             mask = mask[None, None]
         elif mask.dim() == 3:
             per_channel = mask.shape[0] == data_shape[0]
-            if per_channel and x is not None and len(x) == mask.shape[0] > 1:
+            if per_channel and num_data == mask.shape[0] > 1:
                 raise UsageError(
                     f"a mask of shape {tuple(mask.shape)} may be one per datum or one per channel: "
-                    f"give {(len(x), 1, *data_shape[1:])} or {(1, *data_shape)}"
+                    f"give {(num_data, 1, *data_shape[1:])} or {(1, *data_shape)}"
                 )
             mask = mask[None] if per_channel else mask[:, None]
     elif mask.dim() == 1 and len(data_shape) == 1:
@@ -298,12 +308,27 @@ def pixel_mask(
         ) from error
     if x is not None:
         mask = mask.to(x.device)
-    if x is not None and len(mask) not in (1, len(x)):
-        raise UsageError(f"a mask for {len(mask)} data does not fit {len(x)} data")
+    if num_data is not None and len(mask) not in (1, num_data):
+        raise UsageError(f"a mask for {len(mask)} data does not fit {num_data} data")
     return mask
 
 
-def needed_mask(mask: Tensor, data_shape: tuple[int, ...], x: Tensor | None = None) -> Tensor:
+def _check_data(x: Tensor, data_shape: tuple[int, ...]) -> None:
+    """Refuse what would be stretched to the shape of the data, or computed in whole numbers."""
+    if tuple(x.shape[1:]) != tuple(data_shape):
+        wanted = ", ".join(map(str, ("B", *data_shape)))
+        raise UsageError(f"x of shape {tuple(x.shape)} is no data of shape ({wanted})")
+    if not x.is_floating_point():
+        raise UsageError(f"x is of numbers with a point; got {x.dtype}: give x.float()")
+
+
+def needed_mask(
+    mask: Tensor | None,
+    data_shape: tuple[int, ...],
+    x: Tensor | None = None,
+    *,
+    num_data: int | None = None,
+) -> Tensor:
     """:func:`pixel_mask` where nothing can be done without one.
 
     Raises
@@ -311,7 +336,7 @@ def needed_mask(mask: Tensor, data_shape: tuple[int, ...], x: Tensor | None = No
     UsageError
         As :func:`pixel_mask`, or if there is none.
     """
-    seen = pixel_mask(mask, data_shape, x)
+    seen = pixel_mask(mask, data_shape, x, num_data=num_data)
     if seen is None:
         raise UsageError("a mask is needed, True where a pixel is seen; got None")
     return seen

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
+from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Gaussian
 from pyro_models.linear_gaussian import (
     PPCAModel,
@@ -23,7 +24,9 @@ from pyro_models.linear_gaussian import (
     normal_from_precision,
     principal_components,
 )
+from pyro_models.masks import Mask
 from pyro_models.moments import directions, mean_of, spread_of
+from pyro_models.observed import checked, training_data
 from pyro_models.pair import (
     LatentSite,
     data_plate,
@@ -140,6 +143,7 @@ class PPCA(nn.Module):
     """
 
     num_classes = None
+    options_of_guide = ("guide",)
 
     def __init__(
         self, data_shape: Sequence[int], *, latent_dim: int = 2, guide: str = "exact"
@@ -192,6 +196,7 @@ class PPCA(nn.Module):
             (σ² would be 0 and the likelihood unbounded) and there is no floor, or if an option
             does not fit.
         """
+        x = training_data(x, least=0)
         if not 0 <= floor < math.inf:
             raise UsageError(f"the floor of σ² must be a finite number, at least 0; got {floor}")
         if len(x) <= ddof + 1:
@@ -230,6 +235,7 @@ class PPCA(nn.Module):
         A linear guide starts at the exact posterior of that. Data that do not vary have no scale:
         a millionth of their size stands for it.
         """
+        x = training_data(x, self.data_shape)
         generator = torch.Generator().manual_seed(seed)
         mu = mean_of(x).flatten().cpu()
         scale = float(spread_of(x).square().mean().sqrt()) or 1e-6 * (float(x.abs().max()) or 1.0)
@@ -245,6 +251,7 @@ class PPCA(nn.Module):
     @torch.no_grad()
     def no_maximum(self, x: Tensor) -> str:
         """Why the likelihood of these data is unbounded, if it is: they leave σ² nothing."""
+        x = training_data(x, self.data_shape)
         for count in (4 * (self.latent_dim + 1), len(x)):  # a few data are mostly enough to see
             rank = directions(x[:count].cpu()).rank
             if rank > self.latent_dim:
@@ -255,23 +262,23 @@ class PPCA(nn.Module):
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
     ) -> dict[str, TorchDistribution]:
         """p(x | z) for ``latents["z"]`` of shape (\\*batch, latent_dim)."""
-        return {"x": self.likelihood(self.model.decoder(placed(latents["z"], self.model.W)))}
+        z = latent_value(latents, "z", self.latent_sites["z"], self.model.W)
+        return {"x": self.likelihood(self.model.decoder(z))}
 
     def elbo(self) -> ELBO:
         """Trace_ELBO: one sample of z; with the exact guide its log-weights have no variance."""
         return Trace_ELBO(max_plate_nesting=1)
 
-    def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def exact_log_prob(self, x: Tensor, mask: Mask | None = None) -> Tensor:
         """log p(x_seen) = log N(x; μ, W Wᵀ + σ² I) over seen pixels, (B,), nats, any mask.
 
         Only q × q matrices are factorised, and with r = x − μ the quadratic form is
         min_z ‖r − W z‖² / σ² + ‖z‖², reached at the posterior's mean: a sum without cancellation,
         however small σ is.
         """
-        x = x.to(self.model.W.device)
-        W, _, sigma, mean, chol, residual = self.model.exact(x, mask)
+        x, seen = checked(self, x, mask)
+        W, _, sigma, mean, chol, residual = self.model.exact(x, seen)
         q = W.shape[1]
-        seen = pixel_mask(mask, self.data_shape, x)
         n_seen = residual.shape[1] if seen is None else seen.flatten(1).sum(1, dtype=W.dtype)
         unexplained = residual - mean @ W.T
         if seen is not None:
@@ -280,23 +287,25 @@ class PPCA(nn.Module):
         log_det = (n_seen - q) * 2 * sigma.log() + 2 * chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return (-0.5 * (n_seen * math.log(2 * math.pi) + log_det + quadratic)).to(x.dtype)
 
-    def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> TorchDistribution:
+    def exact_posterior(self, x: Tensor, mask: Mask | None = None) -> TorchDistribution:
         """p(z | x_seen), a multivariate Normal of batch shape (B,), event shape (q,)."""
-        _, _, sigma, mean, chol, _ = self.model.exact(x, mask)
+        x, seen = checked(self, x, mask)
+        _, _, sigma, mean, chol, _ = self.model.exact(x, seen)
         return normal_from_precision(mean, chol, sigma, dtype=x.dtype)
 
-    def exact_conditional(self, x: Tensor, mask: Tensor) -> dist.LowRankMultivariateNormal:
+    def exact_conditional(self, x: Tensor, mask: Mask) -> dist.LowRankMultivariateNormal:
         """p(x_unseen | x_seen) as a Normal over all D pixels, batch shape (B,), event shape (D,).
 
         W z + μ + ε under p(z | x_seen): its marginal over the unseen pixels is the exact
         conditional; at a seen pixel it predicts a fresh noisy copy, not what was given.
         """
-        exact = self._conditional(x, mask)
+        x, seen = checked(self, x, mask)
+        exact = self._conditional(x, seen)
         return dist.LowRankMultivariateNormal(
             exact.loc.to(x.dtype), exact.cov_factor.to(x.dtype), exact.cov_diag.to(x.dtype)
         )
 
-    def _conditional(self, x: Tensor, mask: Tensor) -> dist.LowRankMultivariateNormal:
+    def _conditional(self, x: Tensor, mask: Tensor | None) -> dist.LowRankMultivariateNormal:
         """The same in float64, where the device has it."""
         W, mu, sigma, mean, chol, _ = self.model.exact(x, mask)
         # σ² M⁻¹ = C Cᵀ with C = σ chol⁻ᵀ
@@ -306,22 +315,23 @@ class PPCA(nn.Module):
         factor = (W @ C).expand(len(loc), -1, -1)
         return dist.LowRankMultivariateNormal(loc, factor, sigma.square().expand(loc.shape))
 
-    def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
+    def conditional_mean(self, x: Tensor, mask: Mask) -> Tensor:
         """E[x | x_seen], (B, \\*data_shape), exactly; seen pixels are as given."""
-        mean: Tensor = self._conditional(x, mask).mean
-        return self._with_seen(x, mask, mean)
+        x, seen = checked(self, x, mask)
+        mean: Tensor = self._conditional(x, seen).mean
+        return self._with_seen(x, seen, mean)
 
-    def conditional_sample(self, x: Tensor, mask: Tensor, *, n: int) -> Tensor:
+    def conditional_sample(self, x: Tensor, mask: Mask, *, n: int) -> Tensor:
         """n draws from p(x | x_seen) for each datum, (n, B, \\*data_shape), exactly.
 
         Seen pixels are as given. Draws come from torch's global generator.
         """
-        draws: Tensor = self._conditional(x, mask).sample(torch.Size((n,)))
-        return self._with_seen(x, mask, draws)
+        x, seen = checked(self, x, mask)
+        draws: Tensor = self._conditional(x, seen).sample(torch.Size((n,)))
+        return self._with_seen(x, seen, draws)
 
-    def _with_seen(self, x: Tensor, mask: Tensor, pixels: Tensor) -> Tensor:
-        x = x.to(self.model.W.device)
-        seen = needed_mask(mask, self.data_shape, x)
+    def _with_seen(self, x: Tensor, seen: Tensor | None, pixels: Tensor) -> Tensor:
+        seen = needed_mask(seen, self.data_shape, x)
         return torch.where(seen, x, pixels.to(x.dtype).unflatten(-1, self.data_shape))
 
     def config(self) -> dict[str, Any]:

@@ -19,8 +19,11 @@ from pyro_models.autoencoder import Autoencoder
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.labels import KnownLabels, known_labels
+from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
+from pyro_models.masks import Mask
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_classifier
+from pyro_models.observed import checked
 from pyro_models.pair import (
     LatentSite,
     data_plate,
@@ -221,6 +224,7 @@ class SemiSupervisedVAE(Autoencoder):
     """
 
     takes_missing_labels = True
+    options_of_guide = ("classifier_hidden", "classification_weight")
 
     def __init__(
         self,
@@ -291,27 +295,30 @@ class SemiSupervisedVAE(Autoencoder):
         Without ``latents["y"]`` the labels are ``y``, and none may be missing.
         """
         like = self.model.label_logits
-        labels = placed(latents.get("y", y), like)
+        z = latent_value(latents, "z", self.latent_sites["z"], like)
+        labels = placed(y, like)
+        if "y" in latents:
+            labels = latent_value(latents, "y", self.latent_sites["y"], like)
         if labels is None:
             raise UsageError(f'{WHO} decodes z with a label: give latents["y"], or y')
         if bool((labels < 0).any()) or bool((labels >= self.num_classes).any()):
             raise UsageError(f"{WHO} decodes labels in 0…{self.num_classes - 1} only")
         label = F.one_hot(labels.long(), self.num_classes)
-        return {"x": self.likelihood(self.model.decoder(placed(latents["z"], like), label))}
+        return {"x": self.likelihood(self.model.decoder(z, label))}
 
     def elbo(self) -> ELBO:
         """TraceEnum_ELBO, run apart for data with and without a label."""
         return LabelsApart(max_plate_nesting=1)
 
-    def classify(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def classify(self, x: Tensor, mask: Mask | None = None) -> Tensor:
         """q(y | x), (B, C)."""
-        x = placed(x, self.model.label_logits)
-        seen = pixel_mask(mask, self.data_shape, x)
-        return self.guide.class_logits(fill_unseen(x, seen)).softmax(-1)
+        x, _ = checked(self, x, mask)
+        return self.guide.class_logits(x).softmax(-1)
 
     def log_label_prob(self, x: Tensor, y: Tensor) -> Tensor:
         """log q(y | x) of the labels, (B,), nats; 0 where a label is missing."""
         x = placed(x, self.model.label_logits)
+        pixel_mask(None, self.data_shape, x)  # a step of training does not wait for more of it
         known = known_labels(y, self.num_classes, len(x), device=x.device, who=WHO).expand(len(x))
         rows = known >= 0
         log_q = self.guide.class_logits(x[rows]).log_softmax(-1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pyro_models.autoencoder import Autoencoder
 from pyro_models.device import placed
+from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
 from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
@@ -140,5 +141,5 @@ class VAE(Autoencoder):
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
     ) -> dict[str, TorchDistribution]:
         """p(x | z) for ``latents["z"]`` of shape (\\*batch, latent_dim)."""
-        z = placed(latents["z"], self.model.prior.zeros)
+        z = latent_value(latents, "z", self.latent_sites["z"], self.model.prior.zeros)
         return {"x": self.likelihood(self.model.decoder(z))}

@@ -13,7 +13,7 @@ from inference.commands.files import printed_after, save_figure
 from inference.learning import Fit, Run, Snapshots, fit
 from inference.learning.callbacks import Callback
 from inference.learning.preparation import prepared_for
-from inference.learning.recorded_data import recall
+from inference.learning.recorded_data import is_labelled_only, recall
 from inference.learning.settings import check_seed
 from inference.undisturbed import seeded
 from pyro_models import Pair, UsageError, build, load_data
@@ -188,7 +188,7 @@ def recorded_options(out: str, *, elsewhere: bool = False) -> dict[str, Any]:
         "levels": None if record["data"].get("name") in DATA_SETS else record["data"].get("levels"),
         "labels": labels,
         "labels_seed": labels_seed,
-        "labelled_only": labels is not None and sizes.get("train") == labels,
+        "labelled_only": is_labelled_only(record["data"]),
         **record["settings"],
     }
 

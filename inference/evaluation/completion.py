@@ -196,7 +196,9 @@ def evaluate_completion(
     seen = seen.expand(prepared.x.shape)
     if bool(seen.flatten(1).all(1).any()):
         raise UsageError("the mask sees every pixel of a datum: there is nothing to complete")
-    identity = replace(data.identity_of(split, limit=limit), mask=checksum(seen))
+    identity = replace(
+        data.identity_of(split, limit=limit), mask=checksum(seen), levels=data.levels_of_noise
+    )
     given = f"x_{mask_name(mask, fraction=fraction)}"
     describe = _Describe(data, split, seed, seen, given, identity)
     if isinstance(pair, Tensor):

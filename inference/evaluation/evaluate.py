@@ -307,6 +307,7 @@ class _Describe:
         noise = None
         if error is not None and not bool(error.isnan().any()):
             noise = float(error.double().square().sum().sqrt()) / len(error)
+        identity = replace(self.identity, levels=self.data.levels_of_noise)
         return Score(
             quantity=quantity,
             unit=NATS,
@@ -316,7 +317,7 @@ class _Describe:
             given=self.given,
             num_particles=num_particles,
             monte_carlo_error=noise,
-            **self._shared(values),
+            **{**self._shared(values), "identity": identity},
         )
 
     def squared_error(self, quantity: str, values: Tensor) -> Score:

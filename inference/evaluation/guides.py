@@ -25,7 +25,7 @@ from inference.evaluation.guide_table import GuideComparison
 from inference.evaluation.tightest import tightest
 from inference.learning.settings import check_seed
 from inference.pareto import pareto_k_hat
-from inference.particles import effective_sample_size, log_mean_exp
+from inference.particles import checked_count, effective_sample_size, log_mean_exp
 from inference.posterior.given import identity_of
 from inference.posterior.guides import Family, guide_family
 from inference.posterior.infer import infer
@@ -122,7 +122,7 @@ def compare_guides(
         raise UsageError(f"guides is a list of guides: give [{guides!r}]")
     if not guides:
         raise UsageError("there is nothing to compare: give at least one guide")
-    if num_particles < 2:
+    if checked_count(num_particles) < 2:
         raise UsageError(f"num_particles (K) must be at least 2; got {num_particles}")
     data = observed(pair, x, mask=mask, y=y, seed=seed)
     x, mask, y = data.x, data.mask, data.y

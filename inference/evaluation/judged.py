@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from inference.learning.settings import check_pair_fits_data, check_seed
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import Split
@@ -15,10 +17,12 @@ def check_limit(limit: int | None) -> None:
     Raises
     ------
     UsageError
-        If it is below 1.
+        If it is below 1, or no whole number.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit must be at least 1; got {limit}")
+    if limit is None:
+        return
+    if not isinstance(limit, Integral) or isinstance(limit, bool) or limit < 1:
+        raise UsageError(f"limit must be at least 1, a whole number; got {limit}")
 
 
 def judged_split(pair: Pair, data: ImageData, *, split: str, limit: int | None, seed: int) -> Split:
@@ -47,9 +51,9 @@ def judged_split(pair: Pair, data: ImageData, *, split: str, limit: int | None, 
     >>> judged_split(ppca, data, split="test", limit=20, seed=0).x.shape
     torch.Size([20, 1, 8, 8])
     """
-    check_pair_fits_data(pair, data, splits=[split], seed=seed)
     check_seed(seed)
     check_limit(limit)
+    check_pair_fits_data(pair, data, splits=[split], seed=seed)
     prepared = data.prepared(split, seed=seed, limit=limit)
     if not len(prepared):
         raise UsageError(f"the {split} split of {data.name} is empty")

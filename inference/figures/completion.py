@@ -100,6 +100,9 @@ def _of_samples(completed: Completion) -> str:
 
 
 def _check_originals(completed: Completion, x: Tensor) -> None:
+    if not isinstance(x, Tensor) or x.is_complex():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise UsageError(f"the originals are a tensor of real numbers; got {kind}")
     shape = tuple(completed.x.shape[1:])
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise UsageError(

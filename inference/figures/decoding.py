@@ -26,6 +26,8 @@ def check_data(pair: Pair, x: Tensor) -> None:
         One line that says which shape was met and which is needed.
     """
     check_pair(pair)
+    if not isinstance(x, Tensor):
+        raise UsageError(f"figures are of tensors; got a {type(x).__name__}: give torch.as_tensor")
     if tuple(x.shape[1:]) != tuple(pair.data_shape) or not len(x):
         expected = ", ".join(["B", *map(str, pair.data_shape)])
         raise UsageError(f"give data of shape ({expected}), B ≥ 1; got {tuple(x.shape)}")

@@ -69,9 +69,11 @@ def reconstructions(
             f"originals stand beside reconstructions: give an even number of columns; got {columns}"
             f" columns, {rows} rows"
         )
+    count = len(x)
     x = x[: rows * columns // 2]
     with undisturbed(pair, seed=seed) as device:
-        labels = None if y is None else labels_for(y[: len(x)], len(x), device)
+        labels = labels_for(y, count, device)
+        labels = None if labels is None else labels[: len(x)]
         shown = x.to(device)
         again = reconstruct(pair, shown, y=labels, latents=latents, pixels=pixels).cpu()
     beside = torch.stack([x.cpu(), again], dim=1).flatten(0, 1)

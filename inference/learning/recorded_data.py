@@ -10,7 +10,15 @@ from typing import Any
 from pyro_models import ImageData, UsageError, load_data
 from pyro_models.data import DATA_SETS, Identity
 
-__all__ = ["UNKNOWN", "Recalled", "describe_data", "differs_from_record", "plain_fields", "recall"]
+__all__ = [
+    "UNKNOWN",
+    "Recalled",
+    "describe_data",
+    "differs_from_record",
+    "is_labelled_only",
+    "plain_fields",
+    "recall",
+]
 
 PLAIN = ("preparation", "levels", "num_classes", "labels_kept", "splits")
 UNKNOWN = "the identity of the data is not on record, only their name and sizes were compared"
@@ -25,6 +33,7 @@ def describe_data(data: ImageData) -> dict[str, Any]:
         "levels": data.levels,
         "num_classes": data.num_classes,
         "labels_kept": None if data.labels_kept is None else list(data.labels_kept),
+        "labelled_only": data.labelled_only,
         "splits": {name: len(split) for name, split in data.splits.items()},
         "split_seed": data.split_seed,
         "scaling": data.scaling,
@@ -147,9 +156,17 @@ def _load(place: str, record: Mapping[str, Any]) -> ImageData:
     if record.get("labels_kept"):
         count, seed = record["labels_kept"]
         data = data.with_labels(count, seed=seed)
-        if record["splits"]["train"] == count:  # trained on those with a label alone
-            data = data.labelled()
+    if is_labelled_only(record):
+        data = data.labelled()
     return _prepared(data, record)
+
+
+def is_labelled_only(record: Mapping[str, Any]) -> bool:
+    """Whether a run was trained on the data with a label alone."""
+    if "labelled_only" in record:
+        return bool(record["labelled_only"])
+    kept = record.get("labels_kept")  # of an earlier version
+    return kept is not None and record.get("splits", {}).get("train") == kept[0]
 
 
 def _reading(place: str, record: Mapping[str, Any]) -> dict[str, Any]:

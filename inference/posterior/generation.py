@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from pyro import poutine
 from torch import Tensor
 
+from inference.learning.settings import check_seed
 from inference.posterior.reconstruction import Draw, check_draw
 from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
@@ -48,8 +51,9 @@ def generate(
     """
     check_pair(pair)
     check_draw("pixels", pixels)
-    if n < 1:
-        raise UsageError(f"n must be at least 1; got {n}")
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+        raise UsageError(f"n must be at least 1, a whole number; got {n}")
+    check_seed(seed)
     with undisturbed(pair, seed=seed) as device:
         labels = labels_for(y, n, device)
         trace = poutine.trace(pair.model).get_trace(n=n, y=labels)

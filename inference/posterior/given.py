@@ -129,9 +129,12 @@ def identity_of(
 def model_checksum(pair: Pair) -> str:
     """A checksum of p(x, z): the pair's options and the weights of its model, without its guide's.
 
-    An exact guide, or another one, makes no other model.
+    An exact guide, or another one, makes no other model: a pair may name the options of its guide
+    alone in ``options_of_guide``.
     """
-    return weights_checksum(pair.model, config=pair.config())
+    own = getattr(pair, "options_of_guide", ())
+    options = {name: value for name, value in pair.config().items() if name not in own}
+    return weights_checksum(pair.model, config=options)
 
 
 def _identity(pair: Pair, data: Observed, *, weights: str) -> Identity:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_models.errors import UsageError
 
-__all__ = ["holds_array", "to_tensor"]
+__all__ = ["check_plain", "holds_array", "to_tensor"]
 
 _NOT_NUMBERS = {
     "O": "Python objects",
@@ -84,12 +84,26 @@ def to_tensor(array: Any, name: str) -> Tensor:
     return torch.from_numpy(contiguous if contiguous.flags.writeable else contiguous.copy())
 
 
-def _plain_tensor(x: Tensor, name: str) -> Tensor:
+def check_plain(x: Tensor, name: str) -> Tensor:
+    """The tensor where it is, if it holds real numbers or booleans, one for each place.
+
+    What torch has few functions for becomes int64.
+
+    Raises
+    ------
+    UsageError
+        If it is sparse, quantized, complex, or of the device meta.
+    """
     if x.layout != torch.strided or x.is_quantized:
         raise UsageError(f"{name} is a sparse or quantized tensor: give x.to_dense()")
     if x.is_complex():
         raise UsageError(f"{name} holds complex numbers: give real ones, such as their size")
-    x = x.detach().cpu()
+    if x.is_meta:
+        raise UsageError(f"{name} is a tensor of the device meta, which has no values")
     if x.dtype in (torch.uint16, torch.uint32, torch.uint64):
-        return to_tensor(x.numpy(), name)
+        return to_tensor(x.cpu().numpy(), name).to(x.device)
     return x
+
+
+def _plain_tensor(x: Tensor, name: str) -> Tensor:
+    return check_plain(x, name).detach().cpu()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_models.data.arrays import check_plain
 from pyro_models.data.identity import Identity, checksum
 from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
 from pyro_models.errors import UsageError
@@ -25,7 +26,13 @@ class Split:
     _checksums: dict[Any, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        y = self.y
+        x, y = self.x, self.y
+        if not isinstance(x, Tensor):
+            raise UsageError(
+                f"a split is of a tensor x; got a {type(x).__name__}: load_data takes arrays"
+            )
+        if check_plain(x, "x of a split").dim() < 2:
+            raise UsageError(f"x of a split is (N, *data_shape); got shape {tuple(x.shape)}")
         if y is None:
             return
         if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool:
@@ -38,6 +45,25 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def check_grey(self, name: str) -> None:
+        """Refuse what is to be prepared and is no grey pixels; looked at once.
+
+        Raises
+        ------
+        UsageError
+            If it is of whole numbers, or a value is outside [0, 1].
+        """
+        version = None if self.x.is_inference() else self.x._version
+        if self._checksums.get("grey", "") == str(version) or not self.x.numel():
+            return
+        low, high = float(self.x.min()), float(self.x.max())
+        if not self.x.is_floating_point() or not (low >= 0 and high <= 1):
+            raise UsageError(
+                f"{name} holds {self.x.dtype} from {low:g} to {high:g}, and only grey pixels in "
+                "[0, 1] can be prepared: load_data makes them, or divide 0…255 by 255"
+            )
+        self._checksums["grey"] = str(version)
 
     def checksums(self, limit: int | None = None) -> tuple[str, str | None]:
         """Checksums of pixels and labels of the first ``limit`` data, computed once.
@@ -79,6 +105,8 @@ class ImageData:
         Which training labels :meth:`with_labels` has kept, ``(count, seed)``; ``None``: all.
     split_seed
         Seed of the random split of data that came as one array; ``None`` where none was drawn.
+    labelled_only
+        Whether :meth:`labelled` has left the training data without a label out.
     scaling
         What was done to the values when they were read, in words; empty if nothing.
     source
@@ -95,9 +123,20 @@ class ImageData:
     num_classes: int | None = None
     labels_kept: tuple[int, int] | None = None
     split_seed: int | None = None
+    labelled_only: bool = False
     scaling: str = ""
     source: str | None = None
     latents_of: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if "train" not in self.splits:
+            raise UsageError(f"{self.name} needs a split train; got {', '.join(self.splits)}")
+        for name, split in self.splits.items():
+            if tuple(split.x.shape[1:]) != self.data_shape:
+                raise UsageError(
+                    f"{self.name}: training data of shape {self.data_shape} and {name} data of "
+                    f"shape {tuple(split.x.shape[1:])} do not go together"
+                )
 
     @property
     def identity(self) -> Identity:
@@ -136,6 +175,11 @@ class ImageData:
             latents=self.latents_of,
             **fields,
         )
+
+    @property
+    def levels_of_noise(self) -> int | None:
+        """Number of levels of dequantised pixels, whose noise is one level wide; else ``None``."""
+        return self.levels if self.preparation == "dequantised" else None
 
     def preparation_with_seed(self, seed: int | None) -> str:
         """The preparation in a word, with the seed where its draws follow from one."""
@@ -176,6 +220,8 @@ class ImageData:
     def draw(self, name: str, generator: torch.Generator, *, limit: int | None = None) -> Split:
         """A split, or its first ``limit`` data, prepared by the next draws of ``generator``."""
         split = self.split(name)
+        if self.preparation != "grey":
+            split.check_grey(f"the {name} split of {self.name}")
         x = prepare(split.x[:limit], self.preparation, levels=self.levels, generator=generator)
         return Split(x, None if split.y is None else split.y[:limit])
 
@@ -250,7 +296,8 @@ class ImageData:
         if split.y is None or not bool((split.y >= 0).any()):
             raise UsageError(f"no training data of {self.name} have a label")
         rows = split.y >= 0
-        return replace(self, splits={**self.splits, "train": Split(split.x[rows], split.y[rows])})
+        train = Split(split.x[rows], split.y[rows])
+        return replace(self, splits={**self.splits, "train": train}, labelled_only=True)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())

@@ -15,7 +15,7 @@ TOLERANCE = 1e-3  # of a column's standard deviation
 NOISE = 16  # units in the last place: a column that varies by no more is constant
 
 
-def loses(x: Tensor, dtype: torch.dtype) -> tuple[int, ...] | None:
+def loses(x: Tensor, dtype: torch.dtype, *, seen: Tensor | None = None) -> tuple[int, ...] | None:
     """The first column that a cast would round by more than 1/1000 of its spread; ``None`` if none.
 
     A column is one place of a datum over all data; its spread is its standard deviation. One that
@@ -27,6 +27,8 @@ def loses(x: Tensor, dtype: torch.dtype) -> tuple[int, ...] | None:
         Data (N, \\*data_shape).
     dtype
         The float type it is to be cast to.
+    seen
+        True where a value counts, (N or 1, \\*data_shape); all do unless given.
 
     Examples
     --------
@@ -42,8 +44,9 @@ def loses(x: Tensor, dtype: torch.dtype) -> tuple[int, ...] | None:
     noise: Tensor | float = 0.0
     if not columns.is_floating_point():
         values = (columns - columns[:1]).double()  # exact where the numbers themselves are not
-    known = values.isfinite() & error.isfinite()
-    overflows = values.isfinite() & ~error.isfinite()
+    counts = _rows(x, seen)
+    known = values.isfinite() & error.isfinite() & counts
+    overflows = values.isfinite() & ~error.isfinite() & counts
     error, values = error.where(known, 0.0), values.where(known, 0.0)
     count = known.sum(0).clamp_min(1)
     centered = (values - values.sum(0) / count).where(known, 0.0)
@@ -58,7 +61,11 @@ def loses(x: Tensor, dtype: torch.dtype) -> tuple[int, ...] | None:
 
 
 def check_float32_suffices(
-    x: Tensor, dtype: torch.dtype = torch.float32, *, name: str = "the data"
+    x: Tensor,
+    dtype: torch.dtype = torch.float32,
+    *,
+    name: str = "the data",
+    seen: Tensor | None = None,
 ) -> None:
     """Refuse a cast after which a column's data could no longer be told apart.
 
@@ -70,18 +77,21 @@ def check_float32_suffices(
         Float type of the pair that they are for.
     name
         Of the data.
+    seen
+        True where a value counts, (N or 1, \\*data_shape); all do unless given.
 
     Raises
     ------
     UsageError
         Naming the column, and what to do: subtract an offset, or use a pair in float64.
     """
-    column = loses(x, dtype)
+    column = loses(x, dtype, seen=seen)
     if column is None:
         return
     place: Any = (slice(None), *column)
+    counts = _rows(x, seen).unflatten(1, x.shape[1:])[place]
     values = x[place].double()
-    values = values[values.isfinite()]
+    values = values[values.isfinite() & counts]
     word = str(dtype).removeprefix("torch.")
     where = f"column {column[0]}" if len(column) == 1 else f"pixel {column}"
     raise UsageError(
@@ -89,6 +99,13 @@ def check_float32_suffices(
         f"{float(values.mean()):.10g} and spread by {float(values.std(correction=0)):.3g}. "
         "Subtract an offset (x - x.mean(0)), or use a pair in float64 (pair.double())"
     )
+
+
+def _rows(x: Tensor, seen: Tensor | None) -> Tensor:
+    """Which values count, (N, D)."""
+    if seen is None:
+        return torch.ones_like(x, dtype=torch.bool).flatten(1)
+    return seen.expand(x.shape).flatten(1)
 
 
 def _is_narrower(to: torch.dtype, source: torch.dtype) -> bool:
