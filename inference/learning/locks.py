@@ -1,17 +1,21 @@
 """One writer at a time: files and folders that a process holds for as long as it works on them.
 
 The operating system forgets a lock as soon as its process dies, so none is ever stale: the next
-process simply takes it.
+process simply takes it. Where a file system has no such locks, the presence of a file stands for
+one; it names its process and machine, and is taken over if that process of this machine has died.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from inference.learning.files import WriteError, is_draft
 from inference.learning.processes import this_process
@@ -19,9 +23,14 @@ from pyro_models import UsageError
 
 __all__ = ["LOCK", "holding", "holding_folder", "is_free", "is_litter"]
 
+_log = logging.getLogger(__name__)
+
 LOCK = ".pyro-models-lock"
+_PRESENCE = ".present"  # after a lock's name: the file whose presence is the lock
 _POLL = 0.01  # seconds between two looks at a lock
 _TRIES = 5
+_PATIENCE = 10.0  # seconds of waiting after which it is said for whom
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 _held = threading.local()  # the locks of each thread, which it need not wait for again
 
@@ -49,18 +58,18 @@ def holding(lock: Path, *, refusal: str | None = None) -> Iterator[None]:
     if place in mine:
         yield
         return
-    taken = FileLock(place)
     try:
-        _acquire(taken, place, wait=refusal is None)
-    except Timeout:
-        raise UsageError(f"{refusal} ({_holder(place)})") from None
+        taken = _acquired(place, wait=refusal is None)
+    except Timeout as busy:
+        raise UsageError(f"{refusal} ({_holder(Path(busy.lock_file))})") from None
     except OSError as error:
         why = error.strerror or error
         raise WriteError(f"{lock} could not be made ({why}): nothing was written") from error
     mine.add(place)
     try:
-        with suppress(OSError):  # for the words of a refusal only
-            place.write_text(this_process().rpartition("-")[2])
+        if not isinstance(taken, SoftFileLock):  # which says itself whose it is
+            with suppress(OSError):  # for the words of a refusal only
+                place.write_text(this_process().rpartition("-")[2])
         yield
     finally:
         mine.discard(place)
@@ -99,14 +108,28 @@ def is_free(folder: Path) -> bool:
 
 def is_litter(path: Path) -> bool:
     """Whether a file is a draft or a lock, which mean nothing once their process is gone."""
-    return path.name == LOCK or is_draft(path)
+    return path.name.startswith(LOCK) or is_draft(path)
 
 
-def _acquire(taken: FileLock, place: Path, *, wait: bool) -> None:
+def _acquired(place: Path, *, wait: bool) -> BaseFileLock:
+    lock: BaseFileLock = FileLock(place, fallback_to_soft=False)
+    try:
+        _acquire(lock, place, wait=wait)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        with suppress(OSError):  # it locks nothing here
+            place.unlink()
+        lock = SoftFileLock(place.with_name(place.name + _PRESENCE))
+        _acquire(lock, place, wait=wait)
+    return lock
+
+
+def _acquire(taken: BaseFileLock, place: Path, *, wait: bool) -> None:
     for left in reversed(range(_TRIES)):
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            taken.acquire(blocking=wait, poll_interval=_POLL)
+            _wait_for(taken) if wait else taken.acquire(blocking=False)
         except FileNotFoundError:  # another has just removed the folder, which was empty
             if not left:
                 raise
@@ -114,9 +137,24 @@ def _acquire(taken: FileLock, place: Path, *, wait: bool) -> None:
             return
 
 
-def _holder(lock: Path) -> str:
+def _wait_for(taken: BaseFileLock) -> None:
     try:
-        number = lock.read_text()
-    except OSError:
-        number = ""
-    return f"process {number}" if number.isdecimal() else "another process"
+        taken.acquire(timeout=_PATIENCE, poll_interval=_POLL)
+    except Timeout:
+        file = Path(taken.lock_file)
+        _log.warning("waiting for %s, which holds %s", _holder(file), file)
+        taken.acquire(poll_interval=_POLL)
+
+
+def _holder(lock: Path) -> str:
+    """Whose lock it is, in words."""
+    try:
+        text = lock.read_text()
+    except (OSError, ValueError):
+        text = ""
+    process = re.match(r"(\d+)(?:\n(\S+))?", text)
+    if process is None:
+        return "another process"
+    number, machine = process.groups()
+    on = f" on {machine}; if it has ended, remove {lock}" if machine else ""
+    return f"process {number}{on}"

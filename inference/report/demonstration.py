@@ -124,6 +124,6 @@ def _make_way(folder: Path, *, force: bool) -> None:
     """Empty a folder that is held, and mark it as a report."""
     _check_way(folder, force=force)
     for path in folder.iterdir():
-        if path.name != LOCK:
+        if not path.name.startswith(LOCK):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     (folder / MARKER).touch()

@@ -4,12 +4,15 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import SoftFileLock
 
 from inference.command_line import exit_code
+from inference.learning import locks
 from inference.learning.files import WriteError, write_atomically
 from inference.learning.locks import LOCK, holding, holding_folder
 from inference.learning.processes import has_ended, this_process
@@ -128,3 +131,56 @@ def test_a_lock_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match="could not be made"), holding(Path(tmp_path, "file", "l")):
         pass
+
+
+HOLD_WITHOUT_LOCKS = """
+import errno, fcntl, sys
+from pathlib import Path
+def flock(*_):
+    raise OSError(int(sys.argv[2]), "no locks here")
+fcntl.flock = flock
+from inference.learning.locks import holding_folder
+with holding_folder(Path(sys.argv[1]), refusal="busy"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("why", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_folder_of_a_file_system_without_locks_is_held_by_one_all_the_same(
+    why, tmp_path, monkeypatch
+):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_):
+        raise OSError(why, os.strerror(why))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    command = [sys.executable, "-c", HOLD_WITHOUT_LOCKS, str(tmp_path), str(why)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline() == "held\n"
+        [lock] = tmp_path.iterdir()
+        # a marker that named nobody would be taken over after some seconds
+        assert SoftFileLock(lock).pid == process.pid
+        with (
+            pytest.raises(UsageError, match=rf"busy \(process {process.pid} on "),
+            holding_folder(tmp_path, refusal="busy"),
+        ):
+            pass
+        process.kill()
+    with holding_folder(tmp_path, refusal="busy"), holding_folder(tmp_path, refusal="busy"):
+        (tmp_path / "file").touch()
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_whom_a_long_wait_is_for_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(locks, "_PATIENCE", 0.05)
+    lock = tmp_path / "lock"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], **pipes) as process:
+        assert process.stdout.readline() == "held\n"
+        threading.Timer(0.5, process.kill).start()
+        with holding(lock):
+            pass
+    assert f"waiting for process {process.pid}, which holds {lock}" in caplog.text
