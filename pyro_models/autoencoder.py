@@ -25,7 +25,8 @@ OUTPUT_BIASES = ("default", "data")
 def start_outputs(decoder: DenseDecoder | ConvDecoder, p_x: Likelihood, x: Tensor) -> None:
     """Start a decoder at the mean of x, (N, \\*data_shape), and its likelihood at their spread."""
     x = training_data(x, p_x.data_shape).to(next(decoder.parameters()).device)
-    p_x.start_at(spread_of(x))
+    if type(p_x).start_at is not Likelihood.start_at:  # of many images a spread takes seconds
+        p_x.start_at(spread_of(x))
     decoder.set_output_bias(mean_of(x), p_x.outputs_for)
 
 

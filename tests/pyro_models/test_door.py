@@ -230,7 +230,7 @@ def test_labels_that_are_text_or_of_16_bits() -> None:
 
 @pytest.mark.parametrize("x", [X.numpy(), X.tolist(), None, X.to(torch.complex64), X.to_sparse()])
 def test_a_split_by_hand_is_of_a_tensor_of_real_numbers(x: Any) -> None:
-    with pytest.raises(UsageError, match="x of a split|a split is of a tensor"):
+    with pytest.raises(UsageError, match=r"x of a split|a split is of a tensor"):
         Split(x)
 
 

@@ -217,3 +217,28 @@ def test_what_was_inferred_and_completed_says_what_it_is_of(ppca, x):
     assert posterior.select([1]).identity.num_data == {"batch": 1}
     other = torch.where(SEEN, x, 9.0)  # what nobody sees is nothing
     assert infer(ppca, other, mask=SEEN, guide="encoder").identity == posterior.identity
+
+
+def test_pixels_dequantised_by_other_noise_share_no_column_of_nats():
+    x = (torch.rand(60, 4, 4, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    rows = []
+    for levels in (2, 256):
+        data = load_data(x, levels=levels, preparation="dequantised")
+        ppca = PPCA.maximum_likelihood(data.prepared("train").x, latent_dim=2)
+        rows.append(evaluate(ppca, data, num_particles=2, name=str(levels)))
+    for quantity in ("elbo", "log_likelihood"):
+        assert columns(rows, quantity) == (2, "grey levels: 256, not 2")
+    assert columns(rows, "mse_mean") == (1, "")  # of the same grey pixels
+
+
+def test_evidence_of_a_model_holds_for_another_guide_of_it_and_for_no_other_model():
+    x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    exact, linear = (PPCA.maximum_likelihood(x, latent_dim=2, guide=g) for g in ("exact", "linear"))
+    known = evidence(exact, x[:6])
+    options = {"guides": ["encoder"], "num_particles": 30}
+    found = compare_guides(linear, x[:6], log_evidence=known, **options)
+    assert float(found["encoder"].gap.abs().max()) < 1e-3
+    with torch.no_grad():
+        linear.model.mu[0] += 1
+    with pytest.raises(UsageError, match="other weights of the model"):
+        compare_guides(linear, x[:6], log_evidence=known, **options)

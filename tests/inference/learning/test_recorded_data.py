@@ -152,3 +152,18 @@ def test_data_that_float32_rounds_together_are_refused_before_anything_is_writte
     assert not (tmp_path / "run").exists()
     pair = PPCA((3,), latent_dim=1).double()
     fit(pair, data, **QUICK)
+
+
+def test_a_run_on_labelled_data_alone_finds_them_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    y = np.arange(60) % 3
+    y[::2] = -1
+    np.savez("some.npz", x=X, y=y)
+    data = load_data("some.npz").labelled()
+    trained("run", data)
+    found = recall(recorded("run"), run="run")
+    assert found.note == ""
+    assert torch.equal(found.data.split("train").x, data.split("train").x)
+    kept = load_data("some.npz").with_labels(6)
+    trained("kept", kept)  # six labels, and all the data
+    assert len(recall(recorded("kept"), run="kept").data.split("train")) == len(kept.split("train"))
