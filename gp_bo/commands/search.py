@@ -206,6 +206,8 @@ def forget(
     """
     if [point is not None, older_than is not None, all].count(True) != 1:
         raise UsageError("say which: one of --point, --older_than HOURS and --all")
+    if older_than is not None and not older_than >= 0:
+        raise UsageError(f"--older_than is a number of hours; got {older_than:g}")
     optimizer = Optimizer.resume(state)
     forgotten = optimizer.forget(
         None if point is None else [cells_of(point)],

@@ -75,6 +75,9 @@ def read_table(path: str | Path) -> Table:
     if len(numbered) < 2:
         raise UsageError(f"{path} needs a line of column names and at least one row below it")
     head = [name.strip() for name in numbered[0][1]]
+    if len(head) == 1 and (other := next((mark for mark in ";\t" if mark in head[0]), None)):
+        what = "semicolons" if other == ";" else "tabs"
+        raise UsageError(f"{path}: cells are separated by commas, not by {what}")
     if len(set(head)) < len(head) or "" in head:
         raise UsageError(f"{path}: every column needs a name of its own; got {', '.join(head)}")
     for line, row in numbered[1:]:

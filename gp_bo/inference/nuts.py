@@ -31,7 +31,7 @@ def nuts(
     gp: GPModel,
     *,
     seed: int = 0,
-    num_draws: int = 1000,
+    num_draws: int = 2000,
     num_chains: int = 4,
     warmup: int = 300,
     target_acceptance: float = 0.9,
@@ -54,7 +54,8 @@ def nuts(
     seed
         Of everything random.
     num_draws
-        S, of all chains together.
+        S, of all chains together. Shorter chains of ordinary data often fail the check of R̂ by
+        chance: its own noise is then as large as what it is held to.
     num_chains
         Chains; they must share ``num_draws`` evenly.
     warmup

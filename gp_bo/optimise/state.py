@@ -210,13 +210,13 @@ def load_state(path: str | Path) -> State:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise UsageError(f"there is no state file {path}") from None
-    except ValueError:  # no JSON, or no text
+    except (ValueError, RecursionError):  # no JSON, or no text
         record = None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise UsageError(f"{path} is no state of an optimisation ({FORMAT!r}); name another file")
     try:
         return _from_record(record)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path} was changed by hand and cannot be read: {error}") from None
 
 
@@ -235,12 +235,14 @@ def _from_record(record: Mapping[str, Any]) -> State:
     asked = int(record["asked"])
     if not 0 <= asked < 2**31:
         raise UsageError(f"asked is a number of points; got {asked}")
+    if not isinstance(record["maximise"], bool):
+        raise UsageError(f"maximise is true or false; got {record['maximise']!r}")
     settings = dict(record["settings"])
     if not all(isinstance(name, str) for name in settings):
         raise UsageError("settings are values by name")
     return State(
         space=space,
-        maximise=bool(record["maximise"]),
+        maximise=record["maximise"],
         problem=str(record["problem"]),
         seed=int(record["seed"]),
         settings=settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from numbers import Number
@@ -35,7 +36,9 @@ def number_of(given: Any) -> float:
         if isinstance(one, complex | np.complexfloating | str | bytes):
             raise TypeError
         return float(one)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
+    except OverflowError:  # a whole number, or a fraction, beyond float64
+        return math.inf if one > 0 else -math.inf
+    except (TypeError, ValueError, RuntimeError):
         shown = " ".join(repr(given).split())[:80]
         raise UsageError(
             f"a value is a number, or NaN for a failed evaluation; got {shown}"
@@ -69,6 +72,8 @@ def _only_element(given: Any) -> Any:
     if isinstance(given, torch.Tensor):
         given = given.detach().cpu()
         return given.item() if given.numel() == 1 else given
+    if np.ma.is_masked(given):  # what stands under the mask is no value
+        return None
     if isinstance(given, np.ndarray | np.generic):
         return given.item() if given.size == 1 else given
     if isinstance(given, list | tuple) and len(given) == 1:

@@ -219,6 +219,9 @@ def test_mistakes_with_a_state_are_one_line(call, refused, tmp_path):
     assert "3 values" in refused("tell", "tea.json", 1.0, "--point", "90")
     (tmp_path / "bad.csv").write_text("heat,cups,solvent,value\n30,2,oil,good\n")
     assert "row 2: the value 'good'" in refused("tell", "tea.json", "--data", "bad.csv")
+    for mark, what in ((";", "semicolons"), ("\t", "tabs")):
+        (tmp_path / "marks.csv").write_text(f"x{mark}y\n1,5{mark}2\n3{mark}4\n")
+        assert f"by commas, not by {what}" in refused("fit", "marks.csv", "y", "gp")
     (tmp_path / "gaps.csv").write_text("heat,cups,solvent,value\n\n30,2,oil,1\n\n300,2,oil,1\n")
     told = refused("tell", "tea.json", "--data", "gaps.csv")
     assert "gaps.csv, row 5: heat = 300 is outside" in told
@@ -396,6 +399,7 @@ def test_pending_points_are_forgotten_by_hand_and_by_age(call, capsys, refused):
     assert call("forget", "s.json", "--point", f"{second[0]:.3f}") == 0
     assert load_state("s.json").pending == (first, third)
     assert "is not pending" in refused("forget", "s.json", "--point", "50")
+    assert "a number of hours; got -1" in refused("forget", "s.json", "--older_than", -1)
     assert call("forget", "s.json", "--older_than", 1) == 0
     assert load_state("s.json").pending == (first, third)
     assert call("forget", "s.json", "--all") == 0

@@ -181,7 +181,10 @@ def test_one_element_is_a_number(wrap):
     assert [e.value for e in result.evaluations] == [e.point[0] ** 2 for e in result.evaluations]
 
 
-@pytest.mark.parametrize("given", [None, "3.5", 1 + 2j, [1.0, 2.0], np.zeros(3)], ids=str)
+NO_NUMBERS = [None, "3.5", 1 + 2j, [1.0, 2.0], np.zeros(3), np.ma.masked]
+
+
+@pytest.mark.parametrize("given", NO_NUMBERS, ids=str)
 def test_what_is_no_number_is_said_at_once_and_what_was_kept_stays(given, tmp_path):
     calls = []
 
@@ -198,6 +201,12 @@ def test_what_is_no_number_is_said_at_once_and_what_was_kept_stays(given, tmp_pa
     assert len(state.evaluations) == 2
     minimize(odd, [(0.0, 1.0)], budget=4, state=tmp_path / "s.json")
     assert (calls[3] == calls[2]).all()  # the point that had no value
+
+
+@pytest.mark.parametrize("given", [10**400, -(10**400)], ids=["large", "small"])
+def test_a_whole_number_beyond_all_floats_is_a_failed_evaluation(given):
+    result = minimize(lambda x: given if x[0] > 0.5 else float(x[0]), [(0.0, 1.0)], budget=4)
+    assert {e.value is None for e in result.evaluations if e.point[0] > 0.5} == {True}
 
 
 def test_a_first_evaluation_that_fails_is_said_at_once(caplog):

@@ -59,7 +59,9 @@ def test_another_problem_is_told_apart(change, words):
     assert filled().differs_from(filled()) == ""
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "other"}', "\x00\xff"], ids=repr)
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": "other"}', "\x00\xff", "[" * 100_000], ids=lambda t: t[:20]
+)
 def test_a_file_that_is_no_state_is_refused(tmp_path, text):
     (tmp_path / "file.json").write_text(text)
     with pytest.raises(UsageError, match="no state"):
@@ -73,8 +75,16 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path):
 
 def test_a_state_spoilt_by_hand_is_refused_in_one_line(tmp_path):
     record = json.loads(filled().to_json())
-    for spoil in ({"pending": [[9.0, "a"]]}, {"seed": "x"}, {"evaluations": [{}]}):
-        (tmp_path / "file.json").write_text(json.dumps({**record, **spoil}))
+    for spoil in (
+        {"pending": [[9.0, "a"]]},
+        {"seed": "x"},
+        {"seed": math.inf},
+        {"evaluations": [{}]},
+        {"claims": [[]]},
+        {"maximise": "no"},  # a text is no false
+    ):
+        text = json.dumps({**record, **spoil}).replace("Infinity", "1e400")
+        (tmp_path / "file.json").write_text(text)
         with pytest.raises(UsageError, match="changed by hand") as refusal:
             load_state(tmp_path / "file.json")
         assert "\n" not in str(refusal.value)
