@@ -29,7 +29,7 @@ from inference.particles import checked_count, effective_sample_size, log_mean_e
 from inference.posterior.given import identity_of
 from inference.posterior.guides import Family, guide_family
 from inference.posterior.infer import infer
-from inference.posterior.optimisation import NON_FINITE, STEP_LIMIT
+from inference.posterior.optimisation import DIVERGED, NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
 from inference.posterior.target import log_label_prior
 from pyro_models import Pair, UsageError
@@ -198,7 +198,7 @@ class _Fit:
 def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:
     """What K weights of every datum say, or why there are none."""
     milliseconds = 1000 * posterior.seconds / len(posterior)
-    unfinished = sum(reason in (STEP_LIMIT, NON_FINITE) for reason in posterior.stopped)
+    unfinished = sum(reason in (STEP_LIMIT, NON_FINITE, DIVERGED) for reason in posterior.stopped)
     row = GuideScores(posterior.name, milliseconds, posterior.num_parameters, unfinished=unfinished)
     if not posterior.density:
         reason = "no density: there is no log q, so no bound and no weight"

@@ -12,6 +12,7 @@ from inference.posterior.guides.family import Family
 from inference.posterior.guides.rows import copy_rows, is_per_datum, rows_of, with_rows
 from inference.posterior.optimisation import NON_FINITE, REASONS, Outcome
 from inference.posterior.paired import paired_bounds
+from inference.undisturbed import same_generators
 
 __all__ = ["at_least_the_contained", "at_least_the_start"]
 
@@ -50,8 +51,7 @@ def at_least_the_contained(
     if not is_per_datum(guide, len(given)):
         return outcome
     assert family.within is not None
-    devices = [given.x.device] if given.x.is_cuda else []
-    with torch.random.fork_rng(devices):
+    with same_generators(given.x.device):
         embedded = family.within(given, guide, contained())
         rows = torch.arange(len(given), device=given.x.device)
         rows = _better(given, guide, embedded, rows, at_once=at_once, tolerance=tolerance)

@@ -16,6 +16,7 @@ from pyro_models import UsageError
 
 __all__ = [
     "CONVERGED",
+    "DIVERGED",
     "NON_FINITE",
     "OBJECTIVES",
     "REASONS",
@@ -27,7 +28,10 @@ __all__ = [
 CONVERGED = "converged"
 STEP_LIMIT = "step limit"
 NON_FINITE = "non-finite"
-REASONS = (STEP_LIMIT, CONVERGED, NON_FINITE)
+DIVERGED = "diverged"
+"""The density of the guide could no longer be computed in its float type: a rate too high."""
+
+REASONS = (STEP_LIMIT, CONVERGED, NON_FINITE, DIVERGED)
 
 OBJECTIVES = ("path", "kl", "log_joint")
 """Estimates of the bound that are maximised, by name, each of one or more samples z ~ q:

@@ -11,11 +11,15 @@ from torch import Tensor, nn
 from inference.posterior.batch_bound import bounds_of
 from inference.posterior.given import Given
 from inference.posterior.guides.rows import copy_rows, with_rows
+from inference.undisturbed import same_generators
 
-__all__ = ["DRAWS", "paired_bounds", "surely_higher"]
+__all__ = ["DRAWS", "FEW", "paired_bounds", "surely_higher"]
 
 DRAWS = 64
 """Samples z ~ q of each image and guide."""
+
+FEW = 8
+"""Samples of a first look, after which most images are in no doubt."""
 
 _ERRORS = 3.0
 
@@ -46,8 +50,7 @@ def paired_bounds(
     @torch.no_grad()
     def bounds(values: Values) -> Tensor:
         copy_rows(values, copy, slice(None))
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices), pyro.validation_enabled(False):
+        with same_generators(device), pyro.validation_enabled(False):
             torch.manual_seed(0)
             counts = [min(piece, draws - i) for i in range(0, draws, piece)]
             parts = [bounds_of(given, copy, count, objective=objective) for count in counts]

@@ -46,7 +46,8 @@ class Posterior:
     density
         Whether q has a density: without one (a point, draws) there is no bound and no log q.
     stopped
-        For each image ``"converged"``, ``"step limit"``, ``"non-finite"``, or ``"not fitted"``.
+        For each image ``"converged"``, ``"step limit"``, ``"non-finite"``, ``"diverged"`` (the
+        guide's density could no longer be computed: a rate too high), or ``"not fitted"``.
     steps
         Steps taken for each image, (B,).
     seconds

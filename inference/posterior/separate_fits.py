@@ -10,18 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from inference.learning.optimisers import laid_out_as
-from inference.posterior.batch_bound import STEADY, BatchBound
+from inference.posterior.batch_bound import STEADY, BatchBound, bound_of
+from inference.posterior.conditioning import impossible_rows, without_density
 from inference.posterior.given import Given
 from inference.posterior.guides.rows import copy_rows, rows_of, with_rows
 from inference.posterior.optimisation import (
     CONVERGED,
+    DIVERGED,
     NON_FINITE,
     REASONS,
     STEP_LIMIT,
     Optimisation,
     Outcome,
 )
-from inference.posterior.paired import paired_bounds
+from inference.posterior.paired import FEW, paired_bounds
 from inference.posterior.rising import rising
 
 __all__ = ["Record", "SeparateFits"]
@@ -84,9 +86,11 @@ class SeparateFits:
     def run(self) -> None:
         """Fit all, until the last has stopped."""
         for step in range(1, self.settings.max_steps + 1):
-            finite = self._step()
+            finite = self._step(step)
             if not bool(finite.all()):
                 self._leave(~finite, NON_FINITE, step)
+            if self.seen == self.settings.stopping.window and len(self.given):
+                self._leave_without_density(self._averages(), step)
             if self.seen == self.settings.stopping.window and len(self.given):
                 mean, error = self._window()
                 worse = self.watch.is_worse(mean, error)
@@ -99,14 +103,24 @@ class SeparateFits:
                 self._open_window()
             if not len(self.given):
                 return
+        self._leave_without_density(rows_of(self.guide, slice(None)), step)
+        if not len(self.given):
+            return
         self.kept = rows_of(self.guide, slice(None))
         everything = torch.ones(len(self.given), dtype=torch.bool, device=self.given.x.device)
         self._leave(everything, STEP_LIMIT, self.settings.max_steps)
 
-    def _step(self) -> Tensor:
+    def _step(self, step: int) -> Tensor:
         """One step of all; where bound and gradient were finite, (B,)."""
+        while True:
+            try:
+                bound, gradients = self.bound()
+                break
+            except torch.linalg.LinAlgError:  # some covariance is none any more
+                self._leave(impossible_rows(self.given, self.guide, self._call), NON_FINITE, step)
+                if not len(self.given):
+                    return torch.ones_like(self.mean, dtype=torch.bool)
         parameters = dict(self.guide.named_parameters())
-        bound, gradients = self.bound()
         finite = bound.isfinite()
         for parameter, gradient in zip(parameters.values(), gradients, strict=True):
             finite = finite & gradient.flatten(1).isfinite().all(1)
@@ -127,10 +141,53 @@ class SeparateFits:
         self.squares = self.squares + deviation * (bound.double() - self.mean)
         return finite
 
+    def _call(self, given: Given, guide: nn.Module) -> Tensor:
+        return bound_of(given, guide, self.settings.num_particles, objective=self.objective)
+
+    def _averages(self) -> dict[str, Tensor]:
+        """The parameters over the window so far."""
+        return {name: total / self.seen for name, total in self.total.items()}
+
+    def _leave_without_density(self, values: Mapping[str, Tensor], step: int) -> None:
+        """Images leave if log q could not be computed at parameters that they would keep."""
+        if self.objective == "log_joint":
+            return
+        there = with_rows(self.guide, slice(None), len(self.given))
+        copy_rows(values, there, slice(None))
+        lost = without_density(self.given, there)
+        if bool(lost.any()):
+            self._leave(lost, DIVERGED, step)
+
+    @torch.no_grad()
+    def _in_doubt(self, rows: Tensor) -> Tensor:
+        """Those of some images that may still be on their way.
+
+        Their last averages went on as those before did, or a few samples of the bound are higher
+        where they were heading; images that only move to and fro are in no doubt.
+        """
+        given, guide = self.given.select(rows), with_rows(self.guide, rows, len(self.given))
+        tables = self.way[0], self.way[len(self.way) // 2], self.kept
+        first, middle, last = ({n: v[rows] for n, v in table.items()} for table in tables)
+        ahead = sum(
+            ((last[n] - middle[n]) * (middle[n] - first[n])).flatten(1).double().sum(1)
+            for n in last
+        )
+        few = paired_bounds(
+            given, guide, objective=self.objective, at_once=self.at_once, draws=FEW
+        )
+        here = few(last)
+        try:
+            gain = few({n: v + (v - first[n]) for n, v in last.items()}) - here
+        except torch.linalg.LinAlgError:
+            gain = torch.zeros_like(here)
+        return rows[(torch.as_tensor(ahead) > 0) | (gain.mean(0) > 0)]
+
     @torch.no_grad()
     def _go_on(self, done: Tensor) -> Tensor:
         """Images of those that seem to be done whose bound still rises, (B,): they are moved on."""
-        rows = done.nonzero().flatten()
+        rows = self._in_doubt(done.nonzero().flatten())
+        if not len(rows):
+            return torch.zeros_like(done)
         given, guide = self.given.select(rows), with_rows(self.guide, rows, len(self.given))
         bounds = paired_bounds(given, guide, objective=self.objective, at_once=self.at_once)
         now, before = (
@@ -155,9 +212,10 @@ class SeparateFits:
     def _keep(self, worse: Tensor) -> None:
         """Keep the window's average; where the window was worse than the best, go back to that."""
         self.way = [*self.way[1 - _WAY :], dict(self.kept)]
+        averages = self._averages()
         for name, parameter in self.guide.named_parameters():
             back = worse.reshape(-1, *(1,) * (parameter.dim() - 1))
-            self.kept[name] = torch.where(back, self.kept[name], self.total[name] / self.seen)
+            self.kept[name] = torch.where(back, self.kept[name], averages[name])
             parameter.copy_(torch.where(back, self.kept[name], parameter))
 
     def _open_window(self) -> None:

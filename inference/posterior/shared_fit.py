@@ -12,8 +12,9 @@ from inference.posterior.batch_bound import bound_of, bounds_of
 from inference.posterior.given import Given
 from inference.posterior.guides.rows import with_rows
 from inference.posterior.optimisation import NON_FINITE, REASONS, Optimisation, Outcome
-from inference.posterior.paired import DRAWS
+from inference.posterior.paired import DRAWS, surely_higher
 from inference.posterior.rising import rising
+from inference.undisturbed import same_generators
 
 __all__ = ["SharedFit"]
 
@@ -38,13 +39,17 @@ class SharedFit:
         like = torch.zeros(1, dtype=self.parts[0][0].x.dtype)  # the mean bound is a plain number
         watch = self.settings.stopping.watch(1, like)
         parameters = dict(self.guide.named_parameters())
+        start = {name: p.detach().clone() for name, p in parameters.items()}
         kept, bounds = {name: p.detach().clone() for name, p in parameters.items()}, []
         total = {name: torch.zeros_like(p) for name, p in parameters.items()}
         step, reason = 0, 0
         way = [kept]
         while step < self.settings.max_steps and reason == 0:
             step += 1
-            mean = self._step()
+            try:
+                mean = self._step()
+            except torch.linalg.LinAlgError:  # a covariance that is none any more
+                mean = math.nan
             if not math.isfinite(mean):
                 reason = REASONS.index(NON_FINITE)
                 break
@@ -65,43 +70,62 @@ class SharedFit:
                 bounds, total = [], {name: torch.zeros_like(v) for name, v in total.items()}
                 reason = int(done)
         if reason:
-            with torch.no_grad():
-                for name, parameter in parameters.items():
-                    parameter.copy_(kept[name])
+            self._go_to(kept)
+        self._at_least(start)
         outcome.reason.fill_(reason)
         outcome.steps.fill_(step)
 
     @torch.no_grad()
+    def _go_to(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.guide.named_parameters():
+            parameter.copy_(values[name])
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in self.guide.named_parameters()}
+
+    @torch.no_grad()
+    def _mean_bound(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Samples of the mean bound at weights, (K, 1), from the same noise; the guide is there."""
+        self._go_to({name: value[0] for name, value in values.items()})
+        total: Tensor | float = 0.0
+        count = self.settings.num_particles
+        with same_generators(self.parts[0][0].x.device):
+            torch.manual_seed(0)
+            for part, guide in self.parts:
+                of = [
+                    bounds_of(part, guide, count, objective=self.objective)
+                    for _ in range(-(-DRAWS // count))
+                ]
+                total = total + torch.cat(of).sum(1, keepdim=True)
+        return torch.as_tensor(total) / self.size
+
     def _go_on(self, kept: dict[str, Tensor], before: dict[str, Tensor]) -> bool:
         """Move the weights on, and ``kept`` too, if the mean bound still rises that way."""
-        parameters = dict(self.guide.named_parameters())
-        here = {name: p.detach().clone() for name, p in parameters.items()}
-
-        def mean_bound(values: Mapping[str, Tensor]) -> Tensor:
-            for name, parameter in parameters.items():
-                parameter.copy_(values[name][0])
-            total: Tensor | float = 0.0
-            device = self.parts[0][0].x.device
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                torch.manual_seed(0)
-                for part, guide in self.parts:
-                    of = [
-                        bounds_of(
-                            part, guide, self.settings.num_particles, objective=self.objective
-                        )
-                        for _ in range(-(-DRAWS // self.settings.num_particles))
-                    ]
-                    total = total + torch.cat(of).sum(1, keepdim=True)
-            return torch.as_tensor(total) / self.size
-
+        here = self._weights()
         now = {name: value[None] for name, value in kept.items()}
         then = {name: value[None] for name, value in before.items()}
-        rows, values = rising(mean_bound, now, then, tolerance=self.settings.stopping.tolerance)
-        for name, parameter in parameters.items():
-            parameter.copy_(values[name][0] if bool(rows) else here[name])
-            if bool(rows):
-                kept[name] = values[name][0]
-        return bool(rows)
+        tolerance = self.settings.stopping.tolerance
+        rows, values = rising(self._mean_bound, now, then, tolerance=tolerance)
+        going = bool(rows)
+        if going:
+            kept.update({name: value[0] for name, value in values.items()})
+        self._go_to(kept if going else here)
+        return going
+
+    def _at_least(self, start: dict[str, Tensor]) -> None:
+        """Put the weights back to where they began if the mean bound was higher there."""
+        end = self._weights()
+        first = self._mean_bound({name: value[None] for name, value in start.items()})
+        try:
+            last = self._mean_bound({name: value[None] for name, value in end.items()})
+        except torch.linalg.LinAlgError:
+            last = torch.full_like(first, math.nan)
+        tolerance = self.settings.stopping.tolerance
+        _, surely = surely_higher(first, last, tolerance=tolerance)
+        if not bool(surely > 0) and bool(last.isfinite().all()):
+            self._go_to(end)
+        else:
+            self._go_to(start)
 
     def _step(self) -> float:
         self.optimiser.zero_grad()

@@ -1,0 +1,92 @@
+"""Where the density of a guide can be computed at all: rounding z must not change log q(z).
+
+A covariance that is far narrower in one direction than z can be told apart in its float type gives
+densities at its own draws that are too low by any amount, and a bound that is too high by as much;
+an optimiser finds such places, since they look like gains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from inference.posterior.given import Given
+from inference.posterior.guides.rows import with_rows
+from inference.sites import density_sites, joint_of, log_prob_of, particle_plate
+from inference.undisturbed import same_generators
+
+__all__ = ["ILL_CONDITIONED", "impossible_rows", "rounding_of_log_q", "without_density"]
+
+ILL_CONDITIONED = 0.1
+"""Nats by which rounding may change log q(z). Sound fits are at 1e-6 to 1e-3, lost ones above 1."""
+
+_DRAWS = 8
+
+
+def rounding_of_log_q(given: Given, guide: nn.Module) -> Tensor:
+    """ε √Σ_d (z_d ∂ log q(z) / ∂z_d)² on average over draws z ~ q, (B,), nats.
+
+    ε is the rounding of the float type. It is first order in the rounding of each z_d, and grows
+    with the narrowest direction of q, however wide the others are.
+    """
+    device = given.x.device
+    with same_generators(device), torch.enable_grad(), pyro.validation_enabled(False):
+        torch.manual_seed(0)
+        with torch.no_grad(), particle_plate(_DRAWS, device=device):
+            drawn = poutine.trace(guide).get_trace(given.x, **given.conditions)
+        latents = []
+        for site in density_sites(drawn).values():
+            if site["value"].is_floating_point():
+                site["value"] = site["value"].detach().requires_grad_()
+                latents.append(site["value"])
+        with particle_plate(_DRAWS, device=device):
+            again = poutine.trace(poutine.replay(guide, trace=drawn))
+            sites = density_sites(again.get_trace(given.x, **given.conditions))
+        terms = [log_prob_of(site) for site in sites.values()]
+        log_q = joint_of(terms, given.x.new_zeros(()), (_DRAWS, len(given)))
+        size = torch.zeros_like(log_q)
+        if latents and log_q.requires_grad:
+            slopes = torch.autograd.grad(log_q.sum(), latents, allow_unused=True)
+            for z, slope in zip(latents, slopes, strict=True):
+                if slope is not None:
+                    # scaled first, since the square of a slope may be too large for a float
+                    part = torch.finfo(z.dtype).eps * z.detach() * slope
+                    size = size + part.square().flatten(2).sum(-1).to(size)
+    return size.sqrt().mean(0).detach()
+
+
+def without_density(given: Given, guide: nn.Module) -> Tensor:
+    """Rows of a guide at which log q cannot be computed in its float type, (B,) booleans."""
+    try:
+        return ~(rounding_of_log_q(given, guide) <= ILL_CONDITIONED)
+    except torch.linalg.LinAlgError:
+        return impossible_rows(given, guide, rounding_of_log_q)
+
+
+def impossible_rows(
+    given: Given, guide: nn.Module, call: Callable[[Given, nn.Module], object]
+) -> Tensor:
+    """Rows for which a call of data and guide ends in a matrix that cannot be factorised, (B,).
+
+    The call fails for all together; halves are tried until the rows are found. If it is for none of
+    them, alone, it is for all.
+    """
+
+    def broken(rows: Tensor) -> list[int]:
+        try:
+            call(given.select(rows), with_rows(guide, rows, len(given)))
+        except torch.linalg.LinAlgError:
+            if len(rows) == 1:
+                return rows.tolist()
+            half = len(rows) // 2
+            return broken(rows[:half]) + broken(rows[half:])
+        return []
+
+    found = broken(torch.arange(len(given), device=given.x.device))
+    those = torch.zeros(len(given), dtype=torch.bool, device=given.x.device)
+    those[found] = True
+    return those if found else torch.ones_like(those)
