@@ -172,9 +172,7 @@ class SeparateFits:
             ((last[n] - middle[n]) * (middle[n] - first[n])).flatten(1).double().sum(1)
             for n in last
         )
-        few = paired_bounds(
-            given, guide, objective=self.objective, at_once=self.at_once, draws=FEW
-        )
+        few = paired_bounds(given, guide, objective=self.objective, at_once=self.at_once, draws=FEW)
         here = few(last)
         try:
             gain = few({n: v + (v - first[n]) for n, v in last.items()}) - here
