@@ -285,8 +285,10 @@ def to_bits_per_dimension(score: Score, *, levels: int) -> Score:
             f"{score.measure}, in {score.unit}"
         )
     scale = score.dimensions * math.log(2)
+    known = score.identity
     return replace(
         score,
+        identity=None if known is None else replace(known, levels=None),  # the measure says them
         quantity="bits_per_dimension",
         value=-score.value / scale + (math.log2(levels) if density else 0.0),
         standard_error=score.standard_error / scale,
