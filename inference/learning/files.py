@@ -67,7 +67,7 @@ def is_draft(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".part")
 
 
-def _bytes_of(content: bytes | str | Callable[[BinaryIO], object]) -> bytes | memoryview:
+def _bytes_of(content: bytes | str | Callable[[BinaryIO], object]) -> bytes:
     """All of it, before a file is opened: what fails from there on is the disk."""
     if isinstance(content, str):
         return content.encode()
@@ -75,7 +75,7 @@ def _bytes_of(content: bytes | str | Callable[[BinaryIO], object]) -> bytes | me
         return content
     buffer = io.BytesIO()
     content(buffer)
-    return buffer.getbuffer()
+    return buffer.getvalue()  # shared, not copied; a view would keep the buffer from being closed
 
 
 def _remove_abandoned(path: Path) -> None:
