@@ -72,7 +72,8 @@ class Optimizer:
     design
         ``"sobol"`` or ``"random"``.
     repeats
-        Whether a point may be evaluated twice, which makes sense where values are noisy.
+        Whether a point may be evaluated twice, which makes sense where values are noisy; the GP
+        then expects noise.
     problem
         A name; a state file of another name is refused.
     seed
@@ -331,9 +332,15 @@ class Optimizer:
         y = (values - shift) / scale
         y = torch.cat([y, y.max().expand(len(failed))])
         seed = stream(self._state.seed, f"inference {len(self.evaluations)}")
-        inference, options = self._state.settings["inference"], self._state.settings["gp"]
+        settings = self._state.settings
         fitted = fit_surrogate(
-            points, y, inference=inference, seed=seed, device=self.device, **options
+            points,
+            y,
+            inference=settings["inference"],
+            seed=seed,
+            device=self.device,
+            noisy=settings["repeats"],
+            **settings["gp"],
         )
         self.messages += [f"after {len(self.evaluations)}: {m}" for m in fitted.messages]
         return fitted

@@ -27,6 +27,7 @@ __all__ = ["DEFAULTS", "check_gp_options", "fit_surrogate", "surrogate_of"]
 DEFAULTS: dict[str, Any] = {"kernel": "matern52"}
 # Values of simulations have no noise, those of laboratories some: the data say which.
 NOISE_PRIOR = log_normal(-9.0, 3.0)
+NOISY_PRIOR = log_normal(-2.0, 1.5)  # where the user says that there is noise
 # options that are not of the inference
 _MODEL: dict[str, Any] = {**DEFAULTS, "noise": "learned", "mean": "constant", "priors": None}
 OWN = (
@@ -34,6 +35,7 @@ OWN = (
     "seed",
     "inference",
     "device",
+    "noisy",
 )  # options of fit_gp that the optimiser decides itself
 
 
@@ -93,6 +95,7 @@ def fit_surrogate(
     seed: int,
     kept_draws: int = 32,
     device: str | torch.device | None = None,
+    noisy: bool = False,
     **gp: Any,
 ) -> Surrogate:
     """Fit a GP to points of the unit cube and standardised values.
@@ -111,6 +114,8 @@ def fit_surrogate(
         At most so many draws of the hyper-parameters are kept.
     device
         Where the GP is computed; where x is unless given.
+    noisy
+        Whether values are known to be noisy, which the prior of the noise then says.
     gp
         Further options of :func:`gp_bo.fit_gp`; priors are of the unit cube and of standardised
         values.
@@ -122,7 +127,10 @@ def fit_surrogate(
     """
     options = {**DEFAULTS, **gp}
     if options.get("noise", "learned") == "learned":
-        options["priors"] = {"noise": NOISE_PRIOR, **options.get("priors", {})}
+        options["priors"] = {
+            "noise": NOISY_PRIOR if noisy else NOISE_PRIOR,
+            **options.get("priors", {}),
+        }
     with alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # kept as messages
         fitted = fit_gp(x, y, inference=inference, scale=False, seed=seed, device=device, **options)

@@ -431,3 +431,16 @@ def test_the_recommended_point_is_not_the_luckiest():
     up.tell(x[:, None], -values)
     assert up.recommend().x == found.x
     assert up.recommend().mean == pytest.approx(-found.mean)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_search_of_noisy_values_does_not_take_the_luckiest_for_certain(seed):
+    """8 (x − 0.3)² with noise of standard deviation ½: no value is certain."""
+    x = np.linspace(0, 1, 16)
+    y = 8 * (x - 0.3) ** 2 + 0.5 * np.random.default_rng(seed).normal(size=16)
+    optimizer = Optimizer([(0.0, 1.0)], repeats=True)
+    optimizer.tell(x[:, None], y)
+    found = optimizer.recommend()
+    assert found.standard_deviation > 0.05
+    assert found.mean > y.min() + 0.1
+    assert abs(found.mean - 8 * (found.x[0] - 0.3) ** 2) < 4 * found.standard_deviation
