@@ -1,6 +1,7 @@
 """What is written is whole or as it was, and says so where it cannot be written."""
 
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -39,6 +40,19 @@ def test_a_full_disk_is_one_line_with_the_files_name_and_leaves_no_draft(
     assert "\n" not in str(refusal.value)
     assert ("is whole" in str(refusal.value)) == bool(before)
     assert [p.read_text() for p in tmp_path.iterdir()] == ([before] if before else [])
+
+
+def test_an_error_that_is_kept_can_be_forgotten(tmp_path, monkeypatch):
+    """Python complains of a buffer that it collects while something still looks into it."""
+    complaints = []
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "unraisablehook", complaints.append)
+        with pytest.raises(WriteError) as refusal:
+            write_atomically(tmp_path, lambda file: file.write(b"a folder is in the way"))
+        refusal.value.kept = refusal.value  # only the collector of cycles frees it
+        del refusal
+        gc.collect()
+    assert [str(c.exc_value) for c in complaints] == []
 
 
 def test_a_file_that_grows_too_large_is_said_too(tmp_path, capsys):
