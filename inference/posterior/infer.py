@@ -185,7 +185,7 @@ def _fitted(
     _check_sites(images, guide, name)
     outcome = None
     if family.fitted:
-        own = settings if settings.lr is not None else replace(settings, lr=family.lr)
+        own = settings.of_rate(family.lr)
         began = with_rows(guide, slice(None), len(images))
 
         def fit(images: Given, guide: nn.Module) -> Outcome:

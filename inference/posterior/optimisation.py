@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -93,6 +93,20 @@ class Optimisation:
     def rate(self) -> float:
         """The learning rate, 0.1 unless given."""
         return 0.1 if self.lr is None else self.lr
+
+    def of_rate(self, usual: float) -> Optimisation:
+        """These settings for a family whose usual rate is given.
+
+        It is the rate unless another was asked for. A faster one is slowed down as many times more
+        as lead from it to the usual one, so that fits end among equally small steps.
+        """
+        if self.lr is None:
+            return replace(self, lr=usual)
+        rule = self.stopping
+        if self.lr <= usual or rule.decay == 1:
+            return self
+        more = math.ceil(math.log(self.lr / usual) / -math.log(rule.decay) - 1e-9)
+        return replace(self, stopping=replace(rule, decays=rule.decays + more))
 
     def optimiser(self, guide: nn.Module) -> Optimizer:
         """A new optimiser of the guide's parameters."""

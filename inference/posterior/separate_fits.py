@@ -23,13 +23,16 @@ from inference.posterior.optimisation import (
     Optimisation,
     Outcome,
 )
-from inference.posterior.paired import FEW, paired_bounds
+from inference.posterior.paired import FEW, paired_bounds, surely_higher
 from inference.posterior.rising import rising
 
 __all__ = ["Record", "SeparateFits"]
 
 # no image leaves the first batch for some windows
 _FIRST = 10
+
+# nats that a fit may lie below its own averages, which are what is kept
+JITTER = 0.5
 
 # windows over which the direction is taken in which an image came
 _WAY = 4
@@ -160,10 +163,11 @@ class SeparateFits:
 
     @torch.no_grad()
     def _in_doubt(self, rows: Tensor) -> Tensor:
-        """Those of some images that may still be on their way.
+        """Those of some images that may still be on their way, or jump too far.
 
-        Their last averages went on as those before did, or a few samples of the bound are higher
-        where they were heading; images that only move to and fro are in no doubt.
+        Their last averages went on as those before did; or a few samples of the bound are higher
+        where they were heading, or far higher at the averages than where the fit is. Images that
+        only move a little to and fro are in no doubt.
         """
         given, guide = self.given.select(rows), with_rows(self.guide, rows, len(self.given))
         tables = self.way[0], self.way[len(self.way) // 2], self.kept
@@ -178,11 +182,16 @@ class SeparateFits:
             gain = few({n: v + (v - first[n]) for n, v in last.items()}) - here
         except torch.linalg.LinAlgError:
             gain = torch.zeros_like(here)
-        return rows[(torch.as_tensor(ahead) > 0) | (gain.mean(0) > 0)]
+        lost = here - few(rows_of(self.guide, rows))
+        return rows[(torch.as_tensor(ahead) > 0) | (gain.mean(0) > 0) | (lost.mean(0) > JITTER)]
 
     @torch.no_grad()
     def _go_on(self, done: Tensor) -> Tensor:
-        """Images of those that seem to be done whose bound still rises, (B,): they are moved on."""
+        """Images of those that seem to be done that are not, (B,).
+
+        Those whose bound still rises are moved on. Those that jump about an optimum much narrower
+        than their steps go on from their averages, at the slower rate that the watch gives them.
+        """
         rows = self._in_doubt(done.nonzero().flatten())
         if not len(rows):
             return torch.zeros_like(done)
@@ -194,16 +203,19 @@ class SeparateFits:
         )
         tolerance = self.settings.stopping.tolerance
         still, values = rising(bounds, now, before, tolerance=tolerance)
-        if not bool(still.any()):
-            return torch.zeros_like(done)
-        moved = rows[still]
-        on = {name: value[still] for name, value in values.items()}
+        _, lost = surely_higher(
+            bounds(now), bounds(rows_of(self.guide, rows)), tolerance=tolerance + JITTER
+        )
+        jumping = (lost > 0) & (self.settings.stopping.decay < 1)
+        going = torch.zeros_like(done)
+        going[rows[still]] = True
+        self.watch.go_on(going)
+        moved = rows[still | jumping]
+        on = {name: value[still | jumping] for name, value in values.items()}
         copy_rows(on, self.guide, moved)
         for name, value in on.items():
             self.kept[name][moved] = value
-        going = torch.zeros_like(done)
         going[moved] = True
-        self.watch.go_on(going)
         return going
 
     @torch.no_grad()

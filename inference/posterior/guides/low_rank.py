@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import pyro
@@ -23,6 +24,25 @@ __all__ = ["LOW_RANK", "LowRankGuide", "LowRankNormal"]
 
 class LowRankNormal(dist.LowRankMultivariateNormal):
     """N(μ, W Wᵀ + diag v), whose divergence from independent Normals is known in closed form."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log q, nats, in sums of squares: no difference of large numbers where W is far above v.
+
+        (z − μ)ᵀ (W Wᵀ + V)⁻¹ (z − μ) = |a|² + Σ_d r_d² / v_d with r = z − μ − W a and
+        a = (I + Wᵀ V⁻¹ W)⁻¹ Wᵀ V⁻¹ (z − μ), which makes the sum least.
+        """
+        W, v = self._unbroadcasted_cov_factor, self._unbroadcasted_cov_diag
+        C = self._capacitance_tril
+        away = value - self.loc
+        scaled = W.mT @ (away / v).unsqueeze(-1)
+        half = torch.linalg.solve_triangular(C, scaled, upper=False)
+        a = torch.linalg.solve_triangular(C.mT, half, upper=True)
+        rest = away - (W @ a).squeeze(-1)
+        quadratic = a.squeeze(-1).square().sum(-1) + (rest.square() / v).sum(-1)
+        log_det = v.log().sum(-1) + 2 * C.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = value.shape[-1] * math.log(2 * math.pi)
+        log_prob: Tensor = -0.5 * (quadratic + log_det + constant)
+        return log_prob
 
 
 @register_kl(LowRankNormal, Independent)
