@@ -219,7 +219,7 @@ class SemiSupervisedVAE(Autoencoder):
     >>> m2 = SemiSupervisedVAE((1, 8, 8), num_classes=10, latent_dim=4, hidden=[32])
     >>> m2.model(n=3, y=torch.tensor([7, -1, -1])).shape
     torch.Size([3, 1, 8, 8])
-    >>> m2.classify(torch.rand(5, 1, 8, 8)).shape
+    >>> m2.classify(torch.rand(5, 1, 8, 8).round()).shape
     torch.Size([5, 10])
     """
 

@@ -130,7 +130,7 @@ def test_the_error_of_a_window_is_that_of_its_bounds(offset: float) -> None:
     fits.seen = 0
     for row in bounds:
         fits.bound = lambda row=row: (row, [])
-        fits._step()
+        fits._step(1)
     mean, error = fits._window()
     torch.testing.assert_close(mean, bounds.mean(0), rtol=1e-12, atol=1e-6)
     torch.testing.assert_close(error, bounds.std(0, correction=0) / 7, rtol=1e-7, atol=0)
