@@ -38,8 +38,8 @@ from gp_bo.functions import FUNCTIONS, TestFunction, function_named
 from gp_bo.optimise import Optimizer, design_points, space_from
 from gp_bo.optimise.designs import unit_points
 from gp_bo.optimise.figures import RegretCurves, regret_curves
-from inference.learning.files import write_atomically
-from inference.undisturbed import seeded, stream
+from pyro_models.files import write_atomically
+from pyro_models.seeds import seeded, stream
 
 BUDGETS = {"branin": 40, "hartmann6": 60, "ackley": 60, "exam": 30, "gramacy-lee": 30}
 OURS: dict[str, tuple[str, dict[str, Any]]] = {  # inference, options of the GP

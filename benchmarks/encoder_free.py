@@ -28,10 +28,10 @@ from pyro.infer.autoguide import AutoNormal
 from torch import Tensor
 
 from inference import fit
+from inference.isolated import isolated
 from inference.learning import Run
 from inference.posterior import Plateau, infer
 from inference.posterior.given import frozen
-from inference.undisturbed import undisturbed
 from pyro_models import VAE, ImageData, UsageError, load_data
 from pyro_models.data import Split
 
@@ -194,7 +194,7 @@ def main() -> None:
         raise SystemExit("this benchmark is of a VAE with Bernoulli pixels")
     x = data.prepared("test", limit=options.images).x
     print(f"{data.name}, {len(x)} images, {torch.get_num_threads()} threads")
-    with undisturbed(vae), torch.enable_grad(), frozen(vae):
+    with isolated(vae), torch.enable_grad(), frozen(vae):
         for guide in ("normal", "auto_normal"):
             per_step(vae, x, guide=guide, steps=options.steps, turns=options.turns)
         per_image(vae, x, few=options.few)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from inference import fit
 from inference.evaluation import log_weights
-from inference.undisturbed import undisturbed
+from inference.isolated import isolated
 from pyro_models import PPCA, ImageData, load_data
 
 
@@ -65,7 +65,7 @@ def importance_sampling(train: Tensor, test: Tensor, q: int) -> None:
         exact = ppca.exact_log_prob(test.double())
     print(f"q = {q}: exact log p(x) {float(exact.mean()):.4f} nats per image")
     for k in (1, 2, 5, 10, 50, 100, 500):
-        with undisturbed(ppca, seed=k):
+        with isolated(ppca, seed=k):
             bound = log_weights(ppca, test.double(), num_particles=k).bound
         ratio = (bound - exact).exp()
         off = float(ratio.mean()) - 1

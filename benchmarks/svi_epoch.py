@@ -24,10 +24,10 @@ from pyro.infer import SVI
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inference.isolated import isolated
 from inference.learning import make_objective
 from inference.learning.settings import Settings
 from inference.learning.training import Training
-from inference.undisturbed import undisturbed
 from pyro_models import VAE, ImageData, UsageError, load_data
 from pyro_models.data import Split
 
@@ -104,7 +104,7 @@ def _vae(data: ImageData) -> VAE:
 
 
 def _bound(vae: VAE, data: ImageData) -> float:
-    with undisturbed(vae):
+    with isolated(vae):
         return make_objective(vae).value(data.prepared("test").x)
 
 

@@ -14,9 +14,8 @@ from gp_bo.inference import INFERENCES, check_options, infer_hyperparameters
 from gp_bo.kernels import Kernel
 from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, sparse_gp
-from inference.learning.settings import check_seed
-from inference.undisturbed import alone
 from pyro_models import UsageError
+from pyro_models.seeds import alone, check_seed
 
 __all__ = ["InferenceWarning", "fit_gp"]
 

@@ -25,8 +25,8 @@ from gp_bo.prediction import (
     score_mixture,
 )
 from gp_bo.scaling import Scaling
-from inference.learning.settings import check_seed
 from pyro_models import UsageError
+from pyro_models.seeds import check_seed
 
 __all__ = ["FittedGP"]
 

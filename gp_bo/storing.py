@@ -18,9 +18,8 @@ from gp_bo.kernels import kernel_from_config
 from gp_bo.model import GPModel
 from gp_bo.prior_files import describe_prior, rebuild_prior
 from gp_bo.scaling import Scaling
-from inference.learning.files import write_atomically
-from inference.learning.locks import holding_folder
 from pyro_models import UsageError
+from pyro_models.files import holding_folder, write_atomically
 
 if TYPE_CHECKING:
     from gp_bo.fitted import FittedGP

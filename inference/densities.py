@@ -21,8 +21,8 @@ from inference.sites import (
     particle_plate,
     summed_out,
 )
-from inference.undisturbed import alone
 from pyro_models.pair import DATA_PLATE
+from pyro_models.seeds import alone
 
 __all__ = ["log_density", "weigh"]
 

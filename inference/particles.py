@@ -31,12 +31,12 @@ from inference.sites import (
     particle_plate,
     summed_out,
 )
-from inference.undisturbed import alone
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.labels import labels_for
 from pyro_models.masks import Mask
 from pyro_models.observed import checked
+from pyro_models.seeds import alone
 
 __all__ = [
     "Particles",

@@ -12,6 +12,7 @@ from pyro_models.data import ImageData, load_data
 from pyro_models.errors import UsageError
 from pyro_models.gmm import GMM
 from pyro_models.hierarchical import TwoLayerVAE
+from pyro_models.moved import install
 from pyro_models.pair import Pair
 from pyro_models.ppca import PPCA
 from pyro_models.presets import load_preset, preset_names
@@ -36,3 +37,5 @@ __all__ = [
     "load_preset",
     "preset_names",
 ]
+
+install()

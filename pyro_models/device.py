@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from pyro_models.errors import UsageError
 
-__all__ = ["check_device", "placed"]
+__all__ = ["check_device", "device_of", "placed"]
 
 
 def check_device(device: str | torch.device) -> torch.device:
@@ -49,6 +49,12 @@ def check_device(device: str | torch.device) -> torch.device:
         one = f"one {found.type} device, {found.type}:0"
         raise UsageError(f"{found} is not there: this machine has {one if count == 1 else several}")
     return found
+
+
+def device_of(module: Any) -> torch.device:
+    """Where the parameters of a pair, a model or a guide are."""
+    device: torch.device = next(iter(module.parameters())).device
+    return device
 
 
 def _count(kind: str) -> int:

@@ -20,9 +20,9 @@ from torch import nn
 from inference import fit, generate, infer
 from inference.learning import Run
 from inference.learning.optimisers import make_optimiser
-from inference.undisturbed import generator_states, restore_generators, seeded
 from pyro_models import PPCA, VAE, UsageError, load_data
 from pyro_models.device import check_device, placed
+from pyro_models.seeds import generator_states, restore_generators, seeded
 from tests.simulated_device import MODULE, simulate
 
 ROOT = Path(__file__).parents[1]

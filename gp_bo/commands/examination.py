@@ -26,9 +26,9 @@ from gp_bo.optimise.algorithm1 import (
 )
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
 from inference.commands.files import free_folder, printed_after, save_figure
-from inference.learning.locks import holding_folder
-from inference.learning.settings import check_seed
 from pyro_models import UsageError
+from pyro_models.files import holding_folder
+from pyro_models.seeds import check_seed
 
 __all__ = ["exam"]
 

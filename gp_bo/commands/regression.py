@@ -28,10 +28,9 @@ from inference.commands.files import (
     printed_after,
     save_figure,
 )
-from inference.learning.files import write_atomically
-from inference.learning.locks import holding_folder
-from inference.learning.settings import check_seed
 from pyro_models import UsageError
+from pyro_models.files import holding_folder, write_atomically
+from pyro_models.seeds import check_seed
 
 __all__ = ["fit", "plot", "predict"]
 

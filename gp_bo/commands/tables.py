@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from inference.learning.files import write_atomically
 from pyro_models import UsageError
+from pyro_models.files import write_atomically
 
 __all__ = ["Table", "numbers", "read_table", "write_table"]
 

@@ -12,8 +12,8 @@ from gp_bo.inference.climb import Climb, climb, starting_points
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.model import GPModel
 from gp_bo.scaling import location_and_spread, widths
-from inference.undisturbed import seeded
 from pyro_models import UsageError
+from pyro_models.seeds import seeded
 
 __all__ = ["map_estimate", "maximum_likelihood", "modes"]
 

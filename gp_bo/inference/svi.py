@@ -19,8 +19,8 @@ from torch import Tensor
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.point import modes
 from gp_bo.model import GPModel
-from inference.undisturbed import seeded
 from pyro_models import UsageError
+from pyro_models.seeds import seeded
 
 __all__ = ["svi"]
 

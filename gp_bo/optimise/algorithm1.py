@@ -22,8 +22,8 @@ from gp_bo.fitted import FittedGP
 from gp_bo.optimise.acquisition import LogExpectedImprovement
 from gp_bo.optimise.fitting import surrogate_of
 from gp_bo.share import Share
-from inference.undisturbed import stream
 from pyro_models import UsageError
+from pyro_models.seeds import stream
 
 __all__ = ["CHOICES", "Algorithm1", "Step", "algorithm1", "exam_grid", "shares", "success"]
 

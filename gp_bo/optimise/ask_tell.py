@@ -23,9 +23,9 @@ from gp_bo.optimise.space import Point, Space, space_from
 from gp_bo.optimise.state import Evaluation, State, load_state
 from gp_bo.optimise.surrogate import Surrogate
 from gp_bo.optimise.values import is_single, value_of
-from inference.undisturbed import alone, stream
 from pyro_models import UsageError
 from pyro_models.options import check_types
+from pyro_models.seeds import alone, stream
 
 __all__ = ["Optimizer"]
 

@@ -11,7 +11,7 @@ from torch.quasirandom import SobolEngine
 
 from gp_bo.optimise.inputs import Categorical, Integer
 from gp_bo.optimise.space import Point, Space
-from inference.undisturbed import stream
+from pyro_models.seeds import stream
 
 __all__ = ["DESIGNS", "all_points", "design_points", "unit_points"]
 

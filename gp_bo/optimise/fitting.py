@@ -19,8 +19,8 @@ from gp_bo.means import mean_values
 from gp_bo.optimise.surrogate import Surrogate
 from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, SparseGP
-from inference.undisturbed import alone
 from pyro_models import UsageError
+from pyro_models.seeds import alone
 
 __all__ = ["DEFAULTS", "check_gp_options", "fit_surrogate", "surrogate_of"]
 

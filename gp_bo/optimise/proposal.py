@@ -10,8 +10,8 @@ from gp_bo.optimise.region import Region
 from gp_bo.optimise.space import Point
 from gp_bo.optimise.state import State
 from gp_bo.optimise.surrogate import Surrogate
-from inference.undisturbed import seeded, stream
 from pyro_models import UsageError
+from pyro_models.seeds import seeded, stream
 
 __all__ = ["by_acquisition", "from_design"]
 

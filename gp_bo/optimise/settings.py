@@ -9,8 +9,8 @@ from typing import Any
 from gp_bo.optimise.acquisition import Acquisition, acquisition_named
 from gp_bo.optimise.designs import DESIGNS
 from gp_bo.optimise.fitting import check_gp_options
-from inference.learning.settings import check_seed
 from pyro_models import UsageError
+from pyro_models.seeds import check_seed
 
 __all__ = ["checked_settings"]
 

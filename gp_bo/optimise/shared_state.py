@@ -16,9 +16,8 @@ from gp_bo.optimise.matching import point_told
 from gp_bo.optimise.space import Point
 from gp_bo.optimise.state import Claim, State
 from gp_bo.optimise.state_file import StateFile
-from inference.learning.files import WriteError
-from inference.learning.processes import has_ended, this_process
 from pyro_models import UsageError
+from pyro_models.files import WriteError, has_ended, this_process
 
 __all__ = ["Full", "SharedState", "working"]
 

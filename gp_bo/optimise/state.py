@@ -14,8 +14,8 @@ import torch
 
 from gp_bo.optimise.space import Point, Space, space_from
 from gp_bo.scaling import location_and_spread
-from inference.learning.files import write_atomically
 from pyro_models import UsageError
+from pyro_models.files import write_atomically
 
 __all__ = ["FORMAT", "Claim", "Evaluation", "State", "load_state", "save_state"]
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gp_bo.optimise.state import State, load_state, save_state
-from inference.learning.locks import holding
 from pyro_models import UsageError
+from pyro_models.files import holding
 
 __all__ = ["StateFile"]
 

@@ -11,13 +11,14 @@ import numpy as np
 from inference import figures
 from inference.commands.files import free_path, open_run, printed_after, save_figure
 from inference.evaluation import Comparison, compare, evaluate_completion
-from inference.learning.files import write_atomically
-from inference.learning.settings import check_pair_fits_data, check_seed
+from inference.learning.settings import check_pair_fits_data
 from inference.posterior import complete as complete_data
 from pyro_models import UsageError
 from pyro_models.contract import fulfills
+from pyro_models.files import write_atomically
 from pyro_models.masks import MASKS
 from pyro_models.pair import Classifies
+from pyro_models.seeds import check_seed
 
 __all__ = ["complete"]
 

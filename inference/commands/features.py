@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from inference.commands.files import free_path, open_run
-from inference.learning.files import write_atomically
 from inference.posterior import latents_as_data
 from pyro_models import UsageError
 from pyro_models.data import PROVENANCE
+from pyro_models.files import write_atomically
 
 __all__ = ["features"]
 

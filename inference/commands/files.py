@@ -11,11 +11,10 @@ from typing import Any, overload
 from matplotlib.figure import Figure
 
 from inference.learning import Run
-from inference.learning.files import write_atomically
-from inference.learning.locks import is_free
 from inference.learning.recorded_data import recall
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.device import check_device
+from pyro_models.files import is_free, write_atomically
 
 __all__ = [
     "check_writable",

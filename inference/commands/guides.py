@@ -9,10 +9,9 @@ from inference import figures
 from inference.commands.files import free_path, open_run, printed_after, save_figure
 from inference.evaluation import GuideComparison, compare_guides
 from inference.evaluation.judged import check_limit, judged_split
-from inference.learning.files import write_atomically
-from inference.learning.locks import holding_folder
 from inference.posterior.guides import guide_family
 from pyro_models.contract import fulfills
+from pyro_models.files import holding_folder, write_atomically
 from pyro_models.masks import mask_name, seen_pixels
 from pyro_models.pair import Classifies
 

@@ -17,14 +17,15 @@ from inference.commands.files import (
     save_figure,
 )
 from inference.evaluation.judged import check_limit
-from inference.learning.files import write_atomically
-from inference.learning.settings import check_pair_fits_data, check_seed
+from inference.learning.settings import check_pair_fits_data
 from inference.posterior import Plateau, Posterior
 from inference.posterior import infer as infer_posterior
 from pyro_models import UsageError
 from pyro_models.contract import fulfills
+from pyro_models.files import write_atomically
 from pyro_models.masks import seen_pixels
 from pyro_models.pair import Classifies
+from pyro_models.seeds import check_seed
 
 __all__ = ["infer"]
 

@@ -20,10 +20,9 @@ from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
 from inference.learning import Run
-from inference.learning.files import write_atomically
-from inference.learning.locks import holding_folder
 from pyro_models.contract import fulfills
 from pyro_models.device import check_device
+from pyro_models.files import holding_folder, write_atomically
 from pyro_models.pair import Classifies
 
 __all__ = ["compare", "diagnose", "evaluate"]

@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from inference import figures
 from inference.commands.files import free_figure_path, free_path, open_run, save_figure
 from inference.learning import Run
-from inference.learning.files import write_atomically
 from inference.learning.history import Epoch, History
-from inference.learning.settings import check_seed
 from inference.posterior import generate
 from inference.posterior.reconstruction import Draw
 from pyro_models import Pair, UsageError
 from pyro_models.data import Split
+from pyro_models.files import write_atomically
+from pyro_models.seeds import check_seed
 
 __all__ = ["FIGURES", "plot", "sample"]
 

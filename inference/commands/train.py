@@ -14,10 +14,9 @@ from inference.learning import Fit, Run, Snapshots, fit
 from inference.learning.callbacks import Callback
 from inference.learning.preparation import prepared_for
 from inference.learning.recorded_data import is_labelled_only, recall
-from inference.learning.settings import check_seed
-from inference.undisturbed import seeded
 from pyro_models import Pair, UsageError, build, load_data
 from pyro_models.data import DATA_SETS
+from pyro_models.seeds import check_seed, seeded
 
 __all__ = ["recorded_options", "train"]
 

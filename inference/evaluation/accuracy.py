@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from inference.evaluation.scores import FRACTION, Score
-from inference.learning.settings import check_pair_fits_data, check_seed
-from inference.undisturbed import undisturbed
+from inference.isolated import isolated
+from inference.learning.settings import check_pair_fits_data
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.pair import Classifies
+from pyro_models.seeds import check_seed
 
 __all__ = ["accuracy"]
 
@@ -92,6 +93,6 @@ def accuracy(
 def _right(pair: Classifies, x: Tensor, y: Tensor, *, seed: int, chunk: int) -> Tensor:
     """Whether each label is the most probable one, (N,), on the CPU."""
     dtype = next(pair.parameters()).dtype
-    with undisturbed(pair, seed=seed) as device:
+    with isolated(pair, seed=seed) as device:
         found = [pair.classify(part.to(device, dtype)).argmax(-1).cpu() for part in x.split(chunk)]
     return torch.cat(found) == y

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
+from inference.isolated import isolated
 from inference.particles import effective_sample_size, log_mean_exp, relative_weights
 from inference.posterior.target import At, Target
 from inference.posterior.transition import transition
-from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
 from pyro_models.moments import spread_of
+from pyro_models.seeds import stream
 
 __all__ = ["SCHEDULES", "Annealed", "anneal", "log_ratio", "relative_error", "schedule_of"]
 
@@ -191,7 +192,7 @@ def anneal(
         raise UsageError(f"target_acceptance lies between 0 and 1; got {target_acceptance}")
     chunk = max(1, max_elements // (target.numbers_per_chain * (num_chains + num_pilots)))
     parts = []
-    with undisturbed(target.pair, seed=stream(seed, "annealing")):
+    with isolated(target.pair, seed=stream(seed, "annealing")):
         for i in range(0, len(target), chunk):
             some = target.rows(slice(i, i + chunk))
             parts.append(

@@ -13,7 +13,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from inference.evaluation.guide_scores import GuideScores
 from inference.posterior.infer import NOT_FITTED
 from inference.posterior.posterior import Posterior
-from inference.undisturbed import alone
+from pyro_models.seeds import alone
 
 __all__ = ["BestOfFamily", "family_of", "family_of_fitted", "is_better", "is_fitted"]
 

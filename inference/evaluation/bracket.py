@@ -20,13 +20,14 @@ from torch import Tensor
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
 from inference.evaluation.contradictions import contradiction
+from inference.isolated import isolated
 from inference.particles import log_mean_exp
 from inference.posterior.given import conditions
 from inference.posterior.target import Target, condition
 from inference.posterior.transition import transition
-from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.seeds import stream
 
 __all__ = ["Bracket", "bracket", "reversed_weights"]
 
@@ -150,7 +151,7 @@ def _simulate(
     pair: Pair, num_data: int, *, y: Tensor | None, seed: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Data from the model, and the continuous latents they were made from."""
-    with undisturbed(pair, seed=stream(seed, "simulated data")):
+    with isolated(pair, seed=stream(seed, "simulated data")):
         sites = poutine.trace(pair.model).get_trace(None, y=y, n=num_data).nodes
     continuous = [name for name, site in pair.latent_sites.items() if not site.discrete]
     return sites["x"]["value"], {name: sites[name]["value"] for name in continuous}
@@ -185,7 +186,7 @@ def reversed_weights(
     num_chains = len(forward.log_weights)
     chunk = max(1, max_elements // (target.numbers_per_chain * num_chains))
     parts = []
-    with undisturbed(target.pair, seed=stream(seed, "annealing in reverse")):
+    with isolated(target.pair, seed=stream(seed, "annealing in reverse")):
         for i in range(0, len(target), chunk):
             rows = slice(i, i + chunk)
             parts.append(

@@ -13,7 +13,7 @@ from inference.evaluation.evaluate import Evaluation, measure_of, preparation_of
 from inference.evaluation.evidence import Evidence, evidence
 from inference.evaluation.judged import check_limit
 from inference.evaluation.scores import NATS, SQUARED_ERROR, Kind, Score
-from inference.learning.settings import check_pair_fits_data, check_seed
+from inference.learning.settings import check_pair_fits_data
 from inference.posterior.completion import Completion, complete
 from inference.posterior.posterior import Posterior
 from pyro_models import ImageData, Pair, UsageError
@@ -21,6 +21,7 @@ from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity, Split, checksum
 from pyro_models.masks import Mask, mask_name, seen_pixels
 from pyro_models.pair import Classifies, ConditionsOnPixels, fill_unseen
+from pyro_models.seeds import check_seed
 
 __all__ = ["Conditional", "conditional_log_prob", "evaluate_completion"]
 

@@ -13,12 +13,13 @@ from tqdm import tqdm
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.evaluation.judged import judged_split
 from inference.evaluation.latent_moments import LatentMoments, weighed_with_moments
+from inference.isolated import isolated
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
 from inference.particles import checked_count, effective_sample_size
 from inference.posterior.given import conditions, given_labels
-from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair
 from pyro_models.data import Identity
+from pyro_models.seeds import stream
 
 __all__ = ["ACTIVE", "RELIABLE", "Diagnostics", "diagnose", "pareto_k_hat"]
 
@@ -172,7 +173,7 @@ def diagnose(
     k_hats: list[Tensor] = []
     moments: list[LatentMoments] = []
     with (
-        undisturbed(pair, seed=stream(seed, "particles")),
+        isolated(pair, seed=stream(seed, "particles")),
         tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
     ):
         for i in range(0, len(x), chunk):

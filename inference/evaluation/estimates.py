@@ -13,12 +13,12 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS, chunk_size, numbers_per_particle
 from inference.particles import checked_count, particles
-from inference.undisturbed import alone
 from pyro_models import Pair
 from pyro_models.contract import check_pair
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.observed import Observed, observed
 from pyro_models.pair import Exact
+from pyro_models.seeds import alone
 
 __all__ = [
     "LogWeights",

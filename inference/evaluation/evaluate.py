@@ -24,15 +24,16 @@ from inference.evaluation.scores import (
     Score,
     to_bits_per_dimension,
 )
+from inference.isolated import isolated
 from inference.particles import checked_count
 from inference.posterior.given import conditions, given_labels
 from inference.posterior.reconstruction import Draw, reconstruct
-from inference.undisturbed import stream, undisturbed
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.data import Identity, checksum
 from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
 from pyro_models.pair import Classifies, ConditionsOnPixels, Exact
+from pyro_models.seeds import stream
 
 __all__ = ["Evaluation", "conditions", "evaluate", "measure_of", "preparation_of"]
 
@@ -164,7 +165,7 @@ def evaluate(
     if infers and not with_labels:
         y = None
     with (
-        undisturbed(pair, seed=stream(seed, "particles")),  # not the pixels' own draws again
+        isolated(pair, seed=stream(seed, "particles")),  # not the pixels' own draws again
         tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
     ):
         weights = log_weights(

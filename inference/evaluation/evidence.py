@@ -17,17 +17,17 @@ from inference.evaluation.estimates import exact_log_prob, log_weights
 from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.scores import Kind
 from inference.evaluation.tightest import counted, filled, tightest
-from inference.learning.settings import check_seed
+from inference.isolated import isolated
 from inference.posterior.given import conditions, identity_of
 from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
-from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import Exact
+from pyro_models.seeds import check_seed, stream
 
 __all__ = ["METHODS", "Evidence", "evidence"]
 
@@ -370,7 +370,7 @@ def _exact(pair: Pair, x: Tensor, mask: Tensor | None, max_elements: int) -> _Fo
 
 
 def _importance(pair: Pair, x: Tensor, y: Tensor | None, *, seed: int, **options: Any) -> _Found:
-    with undisturbed(pair, seed=stream(seed, "particles")):
+    with isolated(pair, seed=stream(seed, "particles")):
         weights = log_weights(pair, x, y=y, **options)
         value = weights.bound - log_label_prior(pair, x, y)
     size, error = weights.effective_sample_size, weights.bound_error

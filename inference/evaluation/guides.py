@@ -23,7 +23,6 @@ from inference.evaluation.evidence import Evidence, evidence
 from inference.evaluation.guide_scores import COLUMNS, GuideScores
 from inference.evaluation.guide_table import GuideComparison
 from inference.evaluation.tightest import tightest
-from inference.learning.settings import check_seed
 from inference.pareto import pareto_k_hat
 from inference.particles import checked_count, effective_sample_size, log_mean_exp
 from inference.posterior.given import identity_of
@@ -36,6 +35,7 @@ from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
+from pyro_models.seeds import check_seed
 
 __all__ = ["compare_guides"]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from numbers import Integral
 
-from inference.learning.settings import check_pair_fits_data, check_seed
+from inference.learning.settings import check_pair_fits_data
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import Split
+from pyro_models.seeds import check_seed
 
 __all__ = ["check_limit", "judged_split"]
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.integral import Integral, every_other, values_at
 from inference.evaluation.modes import regular_grid
+from inference.isolated import isolated
 from inference.posterior.target import Target
-from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
+from pyro_models.seeds import stream
 
 __all__ = ["MOST_DIMENSIONS", "Quadrature", "quadrature", "quadrature_kl"]
 
@@ -120,7 +121,7 @@ def quadrature(
     if nodes < 3 or nodes % 2 == 0 or max_nodes % 2 == 0:
         raise UsageError(f"nodes and max_nodes must be odd, 3 or more; got {nodes}, {max_nodes}")
     parts, unresolved = [], {}
-    with undisturbed(target.pair, seed=stream(seed, "quadrature")):
+    with isolated(target.pair, seed=stream(seed, "quadrature")):
         for i in range(0, len(target), 100):
             some = target.rows(slice(i, i + 100))
             found = Integral(some, tolerance, max_elements).run(nodes, max_nodes)
@@ -175,7 +176,7 @@ def quadrature_kl(
     if target.dim > MOST_DIMENSIONS or nodes % 2 == 0:
         raise UsageError("quadrature is for one or two latents, and an odd number of nodes")
     kls, errors = [], []
-    with undisturbed(target.pair, seed=stream(seed, "quadrature")):
+    with isolated(target.pair, seed=stream(seed, "quadrature")):
         for i in range(0, len(target), 100):
             rows = slice(i, i + 100)
             kl, error = _kl_on_grid(target.rows(rows), log_evidence[rows], nodes, max_elements)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from inference.figures.decoding import check_images
 from inference.figures.grid import mosaic, mosaic_figure
+from inference.isolated import isolated
 from inference.posterior.completion import Completion
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, reconstruct
-from inference.undisturbed import undisturbed
 from pyro_models import UsageError
 
 __all__ = ["completions", "encoder_free"]
@@ -151,7 +151,7 @@ def encoder_free(
     part = posterior.select(slice(0, rows * blocks))
     blocks = min(blocks, len(part))
     fitted = part.reconstruct(latents=latents, pixels="mean", seed=seed)
-    with undisturbed(pair, seed=seed):
+    with isolated(pair, seed=seed):
         encoded = reconstruct(pair, part.x, y=part.y, latents=latents, pixels="mean")
     images = torch.stack([part.x.cpu(), fitted.cpu(), encoded.cpu()], 1).flatten(0, 1)
     gaps = [_WIDE if i % 3 == 2 else _THIN for i in range(3 * blocks - 1)]

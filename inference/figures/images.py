@@ -15,9 +15,9 @@ from inference.figures.decoding import (
     decoded_means,
 )
 from inference.figures.grid import mosaic, mosaic_figure
+from inference.isolated import isolated
 from inference.posterior.generation import generate
 from inference.posterior.reconstruction import Draw, check_draw, posterior_sites, reconstruct
-from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.labels import labels_for
 
@@ -71,7 +71,7 @@ def reconstructions(
         )
     count = len(x)
     x = x[: rows * columns // 2]
-    with undisturbed(pair, seed=seed) as device:
+    with isolated(pair, seed=seed) as device:
         labels = labels_for(y, count, device)
         labels = None if labels is None else labels[: len(x)]
         shown = x.to(device)
@@ -211,7 +211,7 @@ def interpolation(
     check_images(pair, starts, ends)
     _check_path(pair, starts, ends, labels=(y_starts, y_ends), steps=steps)
     rows = len(starts)
-    with undisturbed(pair) as device:
+    with isolated(pair) as device:
         y = labels_for(y_starts, rows, device)
         first = posterior_sites(pair, starts.to(device), y=y)
         last = posterior_sites(pair, ends.to(device), y=y)
@@ -292,7 +292,7 @@ def mixture_means(pair: Pair) -> Figure:
             f"{type(pair).__name__} has {', '.join(pair.latent_sites)}"
         )
     count = site.num_values
-    with undisturbed(pair) as device:
+    with isolated(pair) as device:
         images = decoded_means(pair, {name: torch.arange(count, device=device)}, None)
     captions = [f"{name} = {k}" for k in range(count)]
     weights = _weights(pair.model, count)

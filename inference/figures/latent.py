@@ -21,8 +21,8 @@ from inference.figures.decoding import (
 )
 from inference.figures.grid import mosaic, mosaic_figure
 from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area
+from inference.isolated import isolated
 from inference.posterior.reconstruction import latent_means
-from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.labels import labels_for
@@ -61,7 +61,7 @@ def latent_scatter(
         If the pair has no continuous latent, or the data do not fit it.
     """
     check_data(pair, x)
-    with undisturbed(pair) as device:
+    with isolated(pair) as device:
         labels = labels_for(y, len(x), device)
         means = latent_means(pair, x.to(device), y=labels).cpu().double().numpy()
     names = [f"E[{name} | x{condition(pair, y)}]" for name in _latent_names(pair)]
@@ -231,7 +231,7 @@ def latent_grid(
     name = _two_latents(pair)
     check_images(pair)
     values = _grid_values(size, span)
-    with undisturbed(pair) as device:
+    with isolated(pair) as device:
         reference = next(iter(pair.parameters()))
         axis = values.to(reference)
         down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")

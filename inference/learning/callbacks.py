@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from inference.learning.files import write_atomically
 from inference.learning.history import Epoch
 from pyro_models import Pair, UsageError
+from pyro_models.files import write_atomically
 
 __all__ = ["Callback", "Moment", "Snapshots"]
 

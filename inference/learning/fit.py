@@ -19,9 +19,10 @@ from inference.learning.recorded_data import describe_data
 from inference.learning.runs import Run
 from inference.learning.settings import Settings, check_pair_fits
 from inference.learning.training import Training
-from inference.undisturbed import device_of, seeded
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.device import device_of
+from pyro_models.seeds import seeded
 
 __all__ = ["Fit", "fit"]
 

@@ -24,13 +24,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from inference.learning.files import write_atomically
 from inference.learning.history import History
-from inference.learning.locks import holding_folder, is_free
 from inference.learning.recorded_data import UNKNOWN, differs_from_record, plain_fields
 from pyro_models import Pair, UsageError, build
 from pyro_models.contract import check_pair, module_of
 from pyro_models.device import check_device
+from pyro_models.files import holding_folder, is_free, write_atomically
 from pyro_models.installation import version_of
 from pyro_models.registry import PAIRS
 

@@ -17,6 +17,7 @@ from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.data import check_float32_suffices
 from pyro_models.device import check_device
+from pyro_models.seeds import check_seed
 
 __all__ = [
     "Settings",
@@ -117,18 +118,6 @@ class Settings:
                     f"this run was begun with {name} {was!r}, not {value!r}: resume it with the "
                     "same settings, or start another"
                 )
-
-
-def check_seed(seed: int) -> None:
-    """Refuse a seed that NumPy and scikit-learn would not take.
-
-    Raises
-    ------
-    UsageError
-        If it is not in 0…2³² − 1.
-    """
-    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
-        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
 
 
 def _check_numbers(settings: Settings, names: Sequence[str], *, kind: type, word: str) -> None:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from inference.isolated import evaluating
 from inference.learning.batches import batches
 from inference.learning.callbacks import Callback, Moment
 from inference.learning.capture import Captured
 from inference.learning.classification import backward_classification
 from inference.learning.denormals import EVERY, flush_denormals
-from inference.learning.files import write_atomically
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError, culprit, finite_parameters
 from inference.learning.objectives import make_objective
@@ -27,18 +27,13 @@ from inference.learning.optimisers import make_optimiser, make_schedule, step_sc
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.stopping import EarlyStopping
-from inference.undisturbed import (
-    evaluating,
-    generator_states,
-    restore_generators,
-    seeded,
-    stream,
-)
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills, module_of
 from pyro_models.data import Split
 from pyro_models.errors import NotPositiveDefiniteError
+from pyro_models.files import write_atomically
 from pyro_models.pair import Classifies, MayHaveNoMaximum, StartsFromData
+from pyro_models.seeds import generator_states, restore_generators, seeded, stream
 
 __all__ = ["Training"]
 

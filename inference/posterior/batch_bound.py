@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from inference.learning.capture import leave_out_what_does_nothing, places_of
 from inference.particles import draw
 from inference.posterior.given import Given
-from inference.undisturbed import same_generators
+from pyro_models.seeds import same_generators
 
 __all__ = ["BatchBound", "bound_of", "bounds_of"]
 

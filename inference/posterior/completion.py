@@ -13,18 +13,18 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
-from inference.learning.settings import check_seed
+from inference.isolated import isolated
 from inference.posterior.given import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
-from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import CompletesExactly, ConditionsOnPixels
+from pyro_models.seeds import check_seed, stream
 
 __all__ = ["Completion", "complete"]
 
@@ -180,7 +180,7 @@ def complete(
     at_once = max(num_samples, num_latents)
     chunk = chunk_size(pair, each=at_once, max_elements=max_elements)
     parts = []
-    with undisturbed(pair, seed=stream(seed, "completion")):
+    with isolated(pair, seed=stream(seed, "completion")):
         for i in range(0, len(x), chunk):
             rows = slice(i, i + chunk)
             y_rows = None if labels is None else labels[rows]

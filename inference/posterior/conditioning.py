@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from inference.posterior.given import Given
 from inference.posterior.guides.rows import with_rows
 from inference.sites import density_sites, joint_of, log_prob_of, particle_plate
-from inference.undisturbed import same_generators
+from pyro_models.seeds import same_generators
 
 __all__ = ["ILL_CONDITIONED", "impossible_rows", "rounding_of_log_q", "without_density"]
 

@@ -12,7 +12,7 @@ from inference.posterior.guides.family import Family
 from inference.posterior.guides.rows import copy_rows, is_per_datum, rows_of, with_rows
 from inference.posterior.optimisation import NON_FINITE, REASONS, Outcome
 from inference.posterior.paired import paired_bounds
-from inference.undisturbed import same_generators
+from pyro_models.seeds import same_generators
 
 __all__ = ["at_least_the_contained", "at_least_the_start"]
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 
 from inference.posterior.reconstruction import latent_means
-from inference.undisturbed import device_of
 from pyro_models import ImageData, Pair
 from pyro_models.contract import check_pair
 from pyro_models.data import Split, check_float32_suffices, weights_checksum
+from pyro_models.device import device_of
 
 __all__ = ["latents_as_data"]
 

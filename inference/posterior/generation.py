@@ -7,12 +7,12 @@ from numbers import Integral
 from pyro import poutine
 from torch import Tensor
 
-from inference.learning.settings import check_seed
+from inference.isolated import isolated
 from inference.posterior.reconstruction import Draw, check_draw
-from inference.undisturbed import undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.labels import labels_for
+from pyro_models.seeds import check_seed
 
 __all__ = ["generate"]
 
@@ -54,7 +54,7 @@ def generate(
     if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
         raise UsageError(f"n must be at least 1, a whole number; got {n}")
     check_seed(seed)
-    with undisturbed(pair, seed=seed) as device:
+    with isolated(pair, seed=seed) as device:
         labels = labels_for(y, n, device)
         trace = poutine.trace(pair.model).get_trace(n=n, y=labels)
         if pixels == "sample":

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
+from inference.isolated import isolated
 from inference.posterior.target import Target
 from inference.posterior.transition import Transition, transition
-from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
 from pyro_models.device import placed
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
+from pyro_models.seeds import stream
 
 __all__ = ["Draws", "DualAveraging", "hmc", "learned_scale", "r_hat"]
 
@@ -202,7 +203,7 @@ def hmc(
     chunk = max(1, max_elements // (target.numbers_per_chain * num_chains))
     start, scale = placed(start, target.x), placed(scale, target.x)
     parts = []
-    with undisturbed(target.pair, seed=stream(seed, "hmc")):
+    with isolated(target.pair, seed=stream(seed, "hmc")):
         for i in range(0, len(target), chunk):
             rows = slice(i, i + chunk)
             some = target.rows(rows)

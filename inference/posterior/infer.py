@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
-from inference.learning.settings import check_seed
+from inference.isolated import evaluating
 from inference.posterior.contained import at_least_the_contained, at_least_the_start
 from inference.posterior.given import Given, frozen, given
 from inference.posterior.guides import Family, guide_family
@@ -24,10 +24,11 @@ from inference.posterior.optimise import optimise
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Posterior
 from inference.posterior.start import begun
-from inference.undisturbed import device_of, evaluating, seeded, stream
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.device import device_of
 from pyro_models.masks import Mask
+from pyro_models.seeds import check_seed, seeded, stream
 
 __all__ = ["NOT_FITTED", "infer"]
 

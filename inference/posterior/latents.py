@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from inference.densities import log_density as density_of
 from inference.posterior.given import Given
-from inference.undisturbed import alone
 from pyro_models import UsageError
 from pyro_models.device import placed
+from pyro_models.seeds import alone
 
 __all__ = ["draw_latents", "log_density", "mean_of"]
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
+from inference.isolated import isolated
 from inference.mcmc.nuts_tree import State, Transition, transition
 from inference.posterior.hmc import Draws, DualAveraging, learned_scale
 from inference.posterior.target import Target
-from inference.undisturbed import stream, undisturbed
 from pyro_models import UsageError
+from pyro_models.seeds import stream
 
 __all__ = ["nuts"]
 
@@ -85,7 +86,7 @@ def nuts(
         raise UsageError(f"target_acceptance lies between 0 and 1; got {target_acceptance}")
     chunk = max(1, max_elements // (target.numbers_per_chain * num_chains))
     parts = []
-    with undisturbed(target.pair, seed=stream(seed, "nuts")):
+    with isolated(target.pair, seed=stream(seed, "nuts")):
         for i in range(0, len(target), chunk):
             some = target.rows(slice(i, i + chunk))
             random = np.random.default_rng(stream(seed, f"nuts {i}"))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from inference.posterior.batch_bound import bounds_of
 from inference.posterior.given import Given
 from inference.posterior.guides.rows import copy_rows, with_rows
-from inference.undisturbed import same_generators
+from pyro_models.seeds import same_generators
 
 __all__ = ["DRAWS", "FEW", "paired_bounds", "surely_higher"]
 

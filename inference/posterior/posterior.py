@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
+from inference.isolated import isolated
 from inference.pareto import pareto_k_hat
 from inference.particles import Particles, draw, effective_sample_size
 from inference.posterior.bound import Bound, elbo_of, importance_bound_of
@@ -20,9 +21,9 @@ from inference.posterior.guides.rows import with_rows
 from inference.posterior.latents import draw_latents, log_density, mean_of
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.posterior.resampling import resampled_latents
-from inference.undisturbed import stream, undisturbed
 from pyro_models import Pair, UsageError
 from pyro_models.data import Identity
+from pyro_models.seeds import stream
 
 __all__ = ["Posterior"]
 
@@ -149,7 +150,7 @@ class Posterior:
         """
         if n < 1:
             raise UsageError(f"n must be at least 1; got {n}")
-        with undisturbed(self.pair, seed=stream(seed, "posterior sample")):
+        with isolated(self.pair, seed=stream(seed, "posterior sample")):
             parts = [draw_latents(part.given, part.guide, n) for part in self._chunks(n)]
         return {name: torch.cat([p[name] for p in parts], 1) for name in parts[0]}
 
@@ -168,7 +169,7 @@ class Posterior:
         self._needs_density("an importance weight")
         if num_particles < 1:
             raise UsageError(f"resample (K) must be at least 1; got {num_particles}")
-        with undisturbed(self.pair, seed=stream(seed, "resampling")):
+        with isolated(self.pair, seed=stream(seed, "resampling")):
             parts = [resampled_latents(p._draw(num_particles)) for p in self._chunks(num_particles)]
         draws = {name: torch.cat([p[name] for p in parts], 1) for name in self.given.prior}
         return replace(
@@ -188,7 +189,7 @@ class Posterior:
             If q has no density, or a site is missing.
         """
         self._needs_density("log q")
-        with undisturbed(self.pair):
+        with isolated(self.pair):
             return log_density(self.given, self.guide, latents)
 
     @cached_property
@@ -199,7 +200,7 @@ class Posterior:
         average over 1,000 draws.
         """
         known = getattr(self.guide, "means", None)
-        with undisturbed(self.pair, seed=stream(0, "posterior mean")):
+        with isolated(self.pair, seed=stream(0, "posterior mean")):
             found = mean_of(self.given, self.guide, 1000) if known is None else dict(known())
         return {name: mean.detach() for name, mean in found.items()}
 
@@ -231,7 +232,7 @@ class Posterior:
         """
         total: Tensor | float = 0.0
         for z, _ in self._pieces(num_samples, seed):
-            with undisturbed(self.pair):
+            with isolated(self.pair):
                 total = total + self._decode_mean(z).sum(0)
         assert isinstance(total, Tensor)
         return self._with_seen(total / num_samples)
@@ -257,7 +258,7 @@ class Posterior:
         self._needs_density("an importance weight")
         if num_particles < 1:
             raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
-        with undisturbed(self.pair, seed=stream(seed, "particles")):
+        with isolated(self.pair, seed=stream(seed, "particles")):
             return torch.cat([p._log_weights(num_particles) for p in self._chunks(1)], 1)
 
     def elbo(self, *, num_particles: int = 100, seed: int = 0) -> Bound:
@@ -348,9 +349,9 @@ class Posterior:
 
     def _decode(self, latents: Mapping[str, Tensor], pixels: Draw, *, seed: int) -> Tensor:
         if pixels == "mean":
-            with undisturbed(self.pair):
+            with isolated(self.pair):
                 return self._decode_mean(latents)
-        with undisturbed(self.pair, seed=stream(seed, "pixels")):
+        with isolated(self.pair, seed=stream(seed, "pixels")):
             drawn: Tensor = self._decoded(latents).sample()
             return drawn
 

@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from inference.undisturbed import evaluating, undisturbed
+from inference.isolated import evaluating, isolated
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.masks import Mask
@@ -55,7 +55,7 @@ def posterior_sites(
     """
     check_pair(pair)
     data = observed(pair, x, mask=mask, y=y)
-    with undisturbed(pair):  # a guide samples where only its distributions are wanted
+    with isolated(pair):  # a guide samples where only its distributions are wanted
         trace = poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
     sites: dict[str, TorchDistribution] = {}
     for name in pair.latent_sites:

@@ -14,7 +14,7 @@ from inference.posterior.guides.rows import with_rows
 from inference.posterior.optimisation import NON_FINITE, REASONS, Optimisation, Outcome
 from inference.posterior.paired import DRAWS, surely_higher
 from inference.posterior.rising import rising
-from inference.undisturbed import same_generators
+from pyro_models.seeds import same_generators
 
 __all__ = ["SharedFit"]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from inference.chunks import chunk_size
 from inference.densities import weigh
 from inference.posterior.given import Given, Moments
-from inference.undisturbed import stream
 from pyro_models import UsageError
+from pyro_models.seeds import stream
 
 __all__ = ["begun"]
 

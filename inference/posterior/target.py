@@ -16,14 +16,15 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from inference.chunks import numbers_per_particle
 from inference.densities import log_density, weigh
+from inference.isolated import evaluating
 from inference.learning.capture import leave_out_what_does_nothing
-from inference.undisturbed import alone, evaluating
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.device import placed
 from pyro_models.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import Classifies, ConditionsOnPixels
+from pyro_models.seeds import alone
 
 __all__ = ["At", "Target", "condition", "log_label_prior"]
 

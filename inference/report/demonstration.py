@@ -10,14 +10,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from inference.evaluation import Comparison, Evaluation, compare, evaluate
-from inference.learning.files import write_atomically
-from inference.learning.locks import LOCK, holding_folder, is_free
 from inference.report.models import ENTRIES, learn, shown
 from inference.report.page import write_page, write_part
 from inference.report.part import MakePart, Part
 from inference.report.unseen import completions_part, guides_part
 from pyro_models import ImageData, Pair, UsageError, load_data
 from pyro_models.device import check_device
+from pyro_models.files import LOCK, holding_folder, is_free, write_atomically
 
 __all__ = ["demo"]
 

@@ -15,9 +15,9 @@ from inference import figures
 from inference.evaluation import Evaluation
 from inference.learning import Fit, fit
 from inference.report.part import Part
-from inference.undisturbed import seeded
 from pyro_models import ImageData, Pair, build
 from pyro_models.data import Split
+from pyro_models.seeds import seeded
 
 __all__ = ["ENTRIES", "Entry", "learn", "shown"]
 

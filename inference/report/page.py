@@ -10,8 +10,8 @@ from string import Template
 from matplotlib.figure import Figure
 
 from inference.evaluation import Comparison
-from inference.learning.files import write_atomically
 from inference.report.part import Part
+from pyro_models.files import write_atomically
 
 __all__ = ["write_page", "write_part"]
 

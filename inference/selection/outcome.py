@@ -14,11 +14,11 @@ import torch
 
 from inference.evaluation import Evaluation, evaluate
 from inference.learning import Run, fit
-from inference.learning.files import write_atomically
 from inference.learning.preparation import prepared_for
 from inference.selection.trial import FORMAT, Trial
-from inference.undisturbed import alone
 from pyro_models import ImageData, UsageError
+from pyro_models.files import write_atomically
+from pyro_models.seeds import alone
 
 __all__ = ["Outcome", "run_trial"]
 

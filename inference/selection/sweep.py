@@ -12,15 +12,15 @@ import torch
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
-from inference.learning.files import write_atomically
-from inference.learning.locks import holding_folder, is_free
 from inference.learning.optimisers import make_optimiser, make_schedule
-from inference.learning.settings import Settings, check_pair_fits_objective, check_seed
+from inference.learning.settings import Settings, check_pair_fits_objective
 from inference.selection.grid import check_grid, combinations, folder_names
 from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import QUANTITIES, Row, Sweep
 from inference.selection.trial import Judging, Trial
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.files import holding_folder, is_free, write_atomically
+from pyro_models.seeds import check_seed
 
 __all__ = ["sweep"]
 

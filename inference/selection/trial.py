@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from inference.learning.locks import holding
 from inference.learning.settings import Settings
 from inference.selection.grid import OPTION, PREPARATION
-from inference.undisturbed import seeded
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.contract import check_pair
 from pyro_models.data import Identity
+from pyro_models.files import holding
+from pyro_models.seeds import seeded
 
 __all__ = ["FORMAT", "Judging", "Trial"]
 

@@ -11,8 +11,8 @@ from inference.evaluation import diagnose, evaluate, evidence
 from inference.learning import fit
 from inference.particles import particles
 from inference.posterior import complete, generate, infer, reconstruct
-from inference.undisturbed import seeded
 from pyro_models import VAE, load_data
+from pyro_models.seeds import seeded
 
 SHAPE = (1, 8, 8)
 

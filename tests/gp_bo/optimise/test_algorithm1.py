@@ -9,8 +9,8 @@ from gp_bo.diagnostics import described_chains
 from gp_bo.exam import EXAM_NOISE, exam_data, exam_function, fit_exam
 from gp_bo.optimise.algorithm1 import _draw, algorithm1, exam_grid, shares, success
 from gp_bo.optimise.algorithm1_figure import algorithm1_figure
-from inference.undisturbed import stream
 from pyro_models import UsageError
+from pyro_models.seeds import stream
 
 QUICK = {"inference": "laplace", "num_draws": 30, "restarts": 2}
 

@@ -8,9 +8,9 @@ import torch
 
 from inference.evaluation import Evaluation, evaluate, log_weights
 from inference.posterior import reconstruct
-from inference.undisturbed import seeded, stream
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError, load_data
 from pyro_models.data import Split
+from pyro_models.seeds import seeded, stream
 
 SHAPE = (1, 8, 8)
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ from torch import Tensor
 from inference import compare
 from inference.evaluation import evaluate_completion, log_weights
 from inference.evaluation.completion import conditional_log_prob
+from inference.isolated import isolated
 from inference.posterior import condition
-from inference.undisturbed import stream, undisturbed
 from pyro_models import (
     CVAE,
     PPCA,
@@ -22,6 +22,7 @@ from pyro_models import (
     load_data,
 )
 from pyro_models.masks import seen_pixels
+from pyro_models.seeds import stream
 
 SHAPE = (1, 8, 8)
 LEFT = seen_pixels("left", SHAPE)
@@ -120,7 +121,7 @@ def test_a_conditional_pair_is_scored_by_its_own_bound(data: ImageData) -> None:
     assert (score.kind, score.num_particles, score.given) == ("lower bound", 20, "x_left")
     assert found.name == "CompletionCVAE, trained"
     alone, x = pair.conditioned_on(LEFT), data.prepared("test", limit=10).x
-    with undisturbed(alone, seed=stream(0, "particles")):
+    with isolated(alone, seed=stream(0, "particles")):
         bound = log_weights(alone, x, num_particles=20).bound
     assert score.value == pytest.approx(float(bound.mean()), rel=1e-5)
 
@@ -132,7 +133,7 @@ def test_annealing_starts_a_conditional_pair_from_its_own_prior(data: ImageData)
         x, n = data.prepared("test", limit=4).x, 4000
         x_seen, given, _ = pair.model.given(x, None, 4)
         prior = pair.model.prior.head(pair.model.features(x_seen, given))
-    with undisturbed(pair):
+    with isolated(pair):
         z = condition(pair, x).prior(n)
     off = (z.mean(0) - prior.mean) / (prior.stddev / math.sqrt(n))
     assert float(off.abs().max()) < 4.5

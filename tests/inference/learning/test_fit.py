@@ -20,9 +20,9 @@ from inference.evaluation import exact_log_prob
 from inference.figures import prior_samples
 from inference.learning import Run, Snapshots, fit, make_objective
 from inference.learning.bounds import BOUNDS
-from inference.undisturbed import seeded, stream
 from pyro_models import CVAE, GMM, PPCA, VAE, TwoLayerVAE, UsageError
 from pyro_models.data import Split
+from pyro_models.seeds import seeded, stream
 
 SHAPE = (1, 8, 8)
 CPU = torch.device("cpu")

@@ -13,8 +13,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from inference.learning import Run, fit
-from inference.learning.files import write_atomically
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
+from pyro_models.files.atomic import write_atomically
 
 SHAPE = (1, 8, 8)
 RUN_FILES = {"run.json", "weights.safetensors", "checkpoint.pt", "history.csv"}

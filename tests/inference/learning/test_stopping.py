@@ -11,8 +11,8 @@ from inference.learning import fit
 from inference.learning.history import Epoch
 from inference.learning.objectives import make_objective
 from inference.learning.stopping import EarlyStopping, paired_difference
-from inference.undisturbed import seeded
 from pyro_models import GMM, VAE, UsageError
+from pyro_models.seeds import seeded
 
 NOISE = 0.5  # of the difference between two epochs, per datum
 NUM_DATA = 400

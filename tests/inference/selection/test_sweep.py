@@ -13,10 +13,10 @@ import torch
 
 from inference import evaluate, fit, sweep
 from inference.learning import Run
-from inference.learning.locks import holding
 from inference.selection import outcome as running
-from inference.undisturbed import seeded
 from pyro_models import PPCA, VAE, UsageError, load_data
+from pyro_models.files.locks import holding
+from pyro_models.seeds import seeded
 
 QUICK = {"epochs": 1, "curve_size": 0, "num_particles": 2, "progress": False}
 SMALL = {"hidden": [4], "latent_dim": 1}

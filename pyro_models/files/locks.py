@@ -17,9 +17,9 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from inference.learning.files import WriteError, is_draft
-from inference.learning.processes import this_process
-from pyro_models import UsageError
+from pyro_models.errors import UsageError
+from pyro_models.files.atomic import WriteError, is_draft
+from pyro_models.files.processes import this_process
 
 __all__ = ["LOCK", "holding", "holding_folder", "is_free", "is_litter"]
 

@@ -1,27 +1,26 @@
-"""Stretches of computation that leave generators and modules as they were."""
+"""Seeds, and the random numbers of a stretch of computation: apart from those of all others."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 
-from pyro_models import Pair
+from pyro_models.errors import UsageError
 
 __all__ = [
     "alone",
-    "device_of",
-    "evaluating",
+    "check_seed",
     "generator_states",
     "restore_generators",
     "same_generators",
     "seeded",
     "stream",
-    "undisturbed",
 ]
 
 # torch's global generators, its default type and Pyro's handlers belong to the whole process
@@ -39,16 +38,22 @@ def alone() -> Iterator[None]:
         yield
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that NumPy and scikit-learn would not take.
+
+    Raises
+    ------
+    UsageError
+        If it is not in 0…2³² − 1.
+    """
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+
+
 def stream(seed: int, purpose: str) -> int:
     """A seed for one purpose, so that two uses of one seed do not share their random numbers."""
     sequence = np.random.SeedSequence([seed, *purpose.encode()])
     return int(sequence.generate_state(1)[0])
-
-
-def device_of(pair: Pair) -> torch.device:
-    """Where the pair's parameters are."""
-    device: torch.device = next(iter(pair.parameters())).device
-    return device
 
 
 def generator_states(device: torch.device) -> dict[str, Any]:
@@ -99,25 +104,3 @@ def _current(device: torch.device) -> Iterator[Any]:
     several = device.index is not None and hasattr(module, "device")
     with module.device(device) if several else nullcontext():
         yield module
-
-
-@contextmanager
-def evaluating(pair: Pair) -> Iterator[None]:
-    """Evaluation mode inside, each module's own mode again afterwards; one thread at a time."""
-    with alone():
-        modes = {m: m.training for part in (pair.model, pair.guide) for m in part.modules()}
-        for module in modes:
-            module.training = False
-        try:
-            yield
-        finally:
-            for module, training in modes.items():
-                module.training = training
-
-
-@contextmanager
-def undisturbed(pair: Pair, *, seed: int = 0) -> Iterator[torch.device]:
-    """Evaluation mode, no gradients and seeded generators inside; all as before afterwards."""
-    device = device_of(pair)
-    with evaluating(pair), torch.no_grad(), seeded(seed, device):
-        yield device

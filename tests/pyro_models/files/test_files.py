@@ -13,11 +13,11 @@ import torch
 from filelock import SoftFileLock
 
 from inference.command_line import exit_code
-from inference.learning import locks
-from inference.learning.files import WriteError, write_atomically
-from inference.learning.locks import LOCK, holding, holding_folder
-from inference.learning.processes import has_ended, this_process
 from pyro_models import UsageError
+from pyro_models.files import locks
+from pyro_models.files.atomic import WriteError, write_atomically
+from pyro_models.files.locks import LOCK, holding, holding_folder
+from pyro_models.files.processes import has_ended, this_process
 
 
 @pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.open", "pathlib.Path.replace"])
@@ -153,7 +153,7 @@ from pathlib import Path
 def flock(*_):
     raise OSError(int(sys.argv[2]), "no locks here")
 fcntl.flock = flock
-from inference.learning.locks import holding_folder
+from pyro_models.files.locks import holding_folder
 with holding_folder(Path(sys.argv[1]), refusal="busy"):
     print("held", flush=True)
     sys.stdin.read()

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from inference.learning.processes import has_ended, this_process
-from pyro_models import UsageError
+from pyro_models.errors import UsageError
+from pyro_models.files.processes import has_ended, this_process
 
 __all__ = ["WriteError", "is_draft", "write_atomically"]
 

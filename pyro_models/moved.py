@@ -1,0 +1,101 @@
+"""Old places of what has moved: they work for one release, with a ``DeprecationWarning``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["install", "renamed"]
+
+MODULES = {
+    "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
+    "inference.learning.files": ("pyro_models.files.atomic",),
+    "inference.learning.locks": ("pyro_models.files.locks",),
+    "inference.learning.processes": ("pyro_models.files.processes",),
+}
+"""Old module → where its names are now; a package's modules follow it."""
+
+NAMES = {"undisturbed": "isolated"}
+"""Old name → new name, in the modules that have moved."""
+
+
+def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """A module's ``__getattr__`` under which its old names are the new ones.
+
+    Parameters
+    ----------
+    module
+        ``__name__`` of the module.
+    names
+        Old name → new name, or ``"module:name"`` of another module.
+
+    Examples
+    --------
+    >>> getter = renamed("pyro_models", {"load_images": "load_data"})
+    >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
+    ...     getter("load_images").__name__, str(said[0].message)
+    ('load_data', 'pyro_models.load_images is now pyro_models.load_data')
+    """
+
+    def getter(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        where, _, new = names[name].rpartition(":")
+        where = where or module
+        _warn(f"{module}.{name}", f"{where}.{new}")
+        return getattr(import_module(where), new)
+
+    return getter
+
+
+def install() -> None:
+    """Let the old modules be imported."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds a module under its old name, after all others have not found it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not _places(fullname):
+            return None
+        return ModuleSpec(fullname, self, is_package=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        places = _places(module.__name__)
+        _warn(module.__name__, places[0])
+        found = [import_module(place) for place in places]
+
+        def getter(name: str) -> Any:
+            for where in found:
+                for known in (NAMES.get(name, name), name):
+                    if hasattr(where, known):
+                        return getattr(where, known)
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+
+        module.__getattr__ = getter  # type: ignore[method-assign]
+
+
+def _places(name: str) -> tuple[str, ...]:
+    """Where a module is now; empty if it has not moved."""
+    package, rest = name, ""
+    while package:
+        if package in MODULES:
+            return tuple(place + rest for place in MODULES[package])
+        package, _, last = package.rpartition(".")
+        rest = f".{last}{rest}"
+    return ()
+
+
+def _warn(old: str, new: str) -> None:
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
