@@ -34,7 +34,7 @@ from inference.sites import (
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.labels import labels_for
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.observed import checked
 from pyro_models.seeds import alone
 
@@ -251,7 +251,7 @@ def particles(
         x, mask = checked(pair_or_model, x, mask)
         y = labels_for(y, len(x), x.device)
     elif mask is not None and not isinstance(mask, Tensor):
-        raise UsageError("the mask of a bare model is a tensor: pyro_models.masks.seen_pixels")
+        raise UsageError("the mask of a bare model is a tensor: pyro_models.data.masks.seen_pixels")
     return draw(
         model,
         guide,

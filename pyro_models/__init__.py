@@ -8,7 +8,7 @@ and ``CompletionCVAE`` are pairs: a model, a guide, and the contract of
 from pyro_models.bernoulli_mixture import BernoulliMixture
 from pyro_models.completion import CompletionCVAE
 from pyro_models.conditional import CVAE
-from pyro_models.data import ImageData, load_data
+from pyro_models.data import ImageData, Observed, load_data
 from pyro_models.errors import UsageError
 from pyro_models.gmm import GMM
 from pyro_models.hierarchical import TwoLayerVAE
@@ -28,6 +28,7 @@ __all__ = [
     "BernoulliMixture",
     "CompletionCVAE",
     "ImageData",
+    "Observed",
     "Pair",
     "SemiSupervisedVAE",
     "TwoLayerVAE",

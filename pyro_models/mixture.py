@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.observed import checked
 from pyro_models.pair import LatentSite, fill_unseen, needed_mask, pixel_mask
 

@@ -14,6 +14,7 @@ from typing import Any
 __all__ = ["install", "renamed"]
 
 MODULES = {
+    "pyro_models.masks": ("pyro_models.data.masks",),
     "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
     "inference.learning.files": ("pyro_models.files.atomic",),
     "inference.learning.locks": ("pyro_models.files.locks",),

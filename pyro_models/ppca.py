@@ -24,7 +24,7 @@ from pyro_models.linear_gaussian import (
     normal_from_precision,
     principal_components,
 )
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.moments import directions, mean_of, spread_of
 from pyro_models.observed import checked, training_data
 from pyro_models.pair import (

@@ -21,7 +21,7 @@ from pyro_models.errors import UsageError
 from pyro_models.labels import KnownLabels, known_labels
 from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_classifier
 from pyro_models.observed import checked
 from pyro_models.pair import (

@@ -16,7 +16,7 @@ from inference.posterior import complete as complete_data
 from pyro_models import UsageError
 from pyro_models.contract import fulfills
 from pyro_models.files import write_atomically
-from pyro_models.masks import MASKS
+from pyro_models.data.masks import MASKS
 from pyro_models.pair import Classifies
 from pyro_models.seeds import check_seed
 

@@ -19,7 +19,7 @@ from inference.posterior.posterior import Posterior
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity, Split, checksum
-from pyro_models.masks import Mask, mask_name, seen_pixels
+from pyro_models.data.masks import Mask, mask_name, seen_pixels
 from pyro_models.pair import Classifies, ConditionsOnPixels, fill_unseen
 from pyro_models.seeds import check_seed
 
@@ -72,7 +72,7 @@ def conditional_log_prob(
     pair, x, y
         As for :func:`inference.evaluation.evidence.evidence`; x is whole.
     mask
-        True = seen, as :func:`pyro_models.pair.pixel_mask` takes it.
+        True = seen, as :func:`pyro_models.data.masks.pixel_mask` takes it.
     evidence_options
         Of :func:`inference.evaluation.evidence.evidence`, such as ``{"num_chains": 8}``.
     seed
@@ -148,7 +148,7 @@ def evaluate_completion(
     data
         Data; the split is prepared as they say, with the seed.
     mask
-        What is seen: a name, a ``.npy`` file or an array (:func:`pyro_models.masks.seen_pixels`;
+        What is seen: a name, a ``.npy`` file or an array (:func:`pyro_models.data.masks.seen_pixels`;
         the name ``random`` takes the seed).
     split, limit
         Which data; only the first ``limit``.

@@ -24,7 +24,7 @@ from inference.posterior.target import condition, log_label_prior
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import Exact
 from pyro_models.seeds import check_seed, stream
@@ -209,7 +209,7 @@ def evidence(
         A pair; nothing of it changes.
     x, mask
         Prepared data, (B, \\*data_shape), and what is seen of them: an array, True or 1, or a name
-        such as ``"left"`` (:func:`pyro_models.masks.seen_pixels`); all unless given.
+        such as ``"left"`` (:func:`pyro_models.data.masks.seen_pixels`); all unless given.
     y
         Labels (B,) for a pair that needs or takes them: p is then p(x_seen | y).
     method

@@ -33,7 +33,7 @@ from inference.posterior.posterior import Posterior
 from inference.posterior.target import log_label_prior
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.seeds import check_seed
 

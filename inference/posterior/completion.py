@@ -21,7 +21,7 @@ from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import CompletesExactly, ConditionsOnPixels
 from pyro_models.seeds import check_seed, stream
@@ -98,7 +98,7 @@ def complete(
         Prepared data (B, \\*data_shape). What stands in an unseen pixel, NaN included, is ignored.
     mask
         What is seen: a name such as ``"left"``, a ``.npy`` file, or an array (see
-        :func:`pyro_models.masks.seen_pixels`; the name ``random`` takes the seed).
+        :func:`pyro_models.data.masks.seen_pixels`; the name ``random`` takes the seed).
     y
         Labels (B,), or one for all, for a pair that needs or takes them.
     guide

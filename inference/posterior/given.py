@@ -18,7 +18,7 @@ from torch.distributions import constraints
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity, checksum, weights_checksum
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.observed import Observed, observed
 from pyro_models.pair import ConditionsOnPixels
 

@@ -27,7 +27,7 @@ from inference.posterior.start import begun
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.device import device_of
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.seeds import check_seed, seeded, stream
 
 __all__ = ["NOT_FITTED", "infer"]
@@ -72,7 +72,7 @@ def infer(
         Prepared data, (B, \\*data_shape).
     mask
         What is seen, True or 1: a name such as ``"left"`` (``"random"`` takes the seed), a ``.npy``
-        file, or an array of any shape that :func:`pyro_models.pair.pixel_mask` takes.
+        file, or an array of any shape that :func:`pyro_models.data.masks.pixel_mask` takes.
     y
         Labels (B,), or one for all; −1 where missing, for pairs that take missing labels.
     guide

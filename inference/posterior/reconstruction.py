@@ -13,7 +13,7 @@ from torch import Tensor
 from inference.isolated import evaluating, isolated
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import ConditionsOnPixels, Exact
 

@@ -21,7 +21,7 @@ from inference.learning.capture import leave_out_what_does_nothing
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.device import placed
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.observed import observed
 from pyro_models.pair import Classifies, ConditionsOnPixels
 from pyro_models.seeds import alone
@@ -272,7 +272,7 @@ def condition(
     x
         Prepared data, (B, \\*data_shape).
     mask
-        True = seen, see :func:`pyro_models.pair.pixel_mask`. What stands in an unseen pixel, NaN
+        True = seen, see :func:`pyro_models.data.masks.pixel_mask`. What stands in an unseen pixel, NaN
         included, reaches nothing.
     y
         Labels (B,), for a pair that uses them.

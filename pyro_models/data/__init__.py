@@ -2,6 +2,7 @@
 
 from pyro_models.data.identity import Identity, checksum, weights_checksum
 from pyro_models.data.images import ImageData, Split
+from pyro_models.data.observed import Observed
 from pyro_models.data.precision import check_float32_suffices, loses
 from pyro_models.data.preparation import PREPARATIONS, prepare, to_grey
 from pyro_models.data.sources import DATA_SETS, DATA_VARIABLE, PROVENANCE, load_data
@@ -13,6 +14,7 @@ __all__ = [
     "PROVENANCE",
     "Identity",
     "ImageData",
+    "Observed",
     "Split",
     "check_float32_suffices",
     "checksum",

@@ -11,19 +11,22 @@ from torch import Tensor
 
 from pyro_models.data.arrays import check_plain
 from pyro_models.data.identity import Identity, checksum
+from pyro_models.data.observed import Observed
 from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
 from pyro_models.errors import UsageError
 
 __all__ = ["ImageData", "Split"]
 
 
-@dataclass(frozen=True)
-class Split:
-    """Some data: ``x`` (N, \\*data_shape) and, where there are labels, ``y`` integers (N,)."""
+@dataclass(frozen=True, eq=False)
+class Split(Observed):
+    """Some data of a set, whose pixels are grey unless they were prepared.
 
-    x: Tensor
-    y: Tensor | None = None
-    _checksums: dict[Any, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    ``x`` is a tensor (N, \\*data_shape); ``y`` are integers (N,), −1 where missing; ``mask`` is True
+    where a pixel was seen, for data of which some never were.
+    """
+
+    _checksums: dict[Any, str] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         x, y = self.x, self.y
@@ -33,18 +36,13 @@ class Split:
             )
         if check_plain(x, "x of a split").dim() < 2:
             raise UsageError(f"x of a split is (N, *data_shape); got shape {tuple(x.shape)}")
-        if y is None:
-            return
-        if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool:
-            kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
-            raise UsageError(f"labels are a tensor of integers, −1 where missing; got {kind}")
-        if y.shape != (len(self.x),):
+        if y is not None and not isinstance(y, Tensor):
+            raise UsageError(f"labels are a tensor of integers; got {type(y).__name__}")
+        if y is not None and y.shape != (len(x),):
             raise UsageError(
-                f"labels are one per datum, ({len(self.x)},); got shape {tuple(y.shape)}"
+                f"labels are one per datum, ({len(x)},); got shape {tuple(y.shape)}"
             )
-
-    def __len__(self) -> int:
-        return len(self.x)
+        super().__post_init__()
 
     def check_grey(self, name: str) -> None:
         """Refuse what is to be prepared and is no grey pixels; looked at once.
@@ -105,6 +103,8 @@ class ImageData:
         Which training labels :meth:`with_labels` has kept, ``(count, seed)``; ``None``: all.
     split_seed
         Seed of the random split of data that came as one array; ``None`` where none was drawn.
+    test_fraction
+        The part of them that was asked for as a test split; ``None`` for a tenth.
     labelled_only
         Whether :meth:`labelled` has left the training data without a label out.
     scaling
@@ -123,6 +123,7 @@ class ImageData:
     num_classes: int | None = None
     labels_kept: tuple[int, int] | None = None
     split_seed: int | None = None
+    test_fraction: float | None = None
     labelled_only: bool = False
     scaling: str = ""
     source: str | None = None
@@ -222,8 +223,9 @@ class ImageData:
         split = self.split(name)
         if self.preparation != "grey":
             split.check_grey(f"the {name} split of {self.name}")
-        x = prepare(split.x[:limit], self.preparation, levels=self.levels, generator=generator)
-        return Split(x, None if split.y is None else split.y[:limit])
+        part = split[:limit]
+        x = prepare(part.x, self.preparation, levels=self.levels, generator=generator)
+        return Split(x, part.y, part.mask)
 
     @property
     def redraws(self) -> bool:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_models.data.arrays import holds_array, to_tensor
+from pyro_models.data.arrays import to_tensor
+from pyro_models.data.identity import checksum
 from pyro_models.data.images import ImageData, Split
+from pyro_models.data.observed import Observed, seen_of
 from pyro_models.data.pixels import read_pixels
+from pyro_models.data.reading import KINDS, holds_data, read_data
 from pyro_models.errors import UsageError
 from pyro_models.installation import import_torchvision
+from pyro_models.seeds import check_seed
 
-__all__ = ["DATA_SETS", "DATA_VARIABLE", "PROVENANCE", "load_data"]
+__all__ = ["DATA_SETS", "DATA_VARIABLE", "PROVENANCE", "as_data", "load_data"]
 
 DATA_SETS = ("digits", "mnist", "fashion-mnist")
 DATA_VARIABLE = "PYRO_MODELS_DATA"
 PROVENANCE = "latents_of"  # what an .npz file of latents says of the run that made them
 MNIST_COUNTS = (60_000, 10_000)
 MNIST_VALIDATION = 10_000
+TEST_FRACTION = 0.1  # of an array that comes as one
 _TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
 _IDX_FILES = tuple(
     f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
@@ -39,8 +45,10 @@ def load_data(
     source: str | Path | Any = "digits",
     *,
     labels: Any = None,
+    name: str | None = None,
     preparation: str = "grey",
     all_training: bool = False,
+    test_fraction: float | None = None,
     seed: int = 0,
     levels: int | None = None,
 ) -> ImageData:
@@ -51,19 +59,27 @@ def load_data(
     source
         ``"digits"`` (scikit-learn's 8×8 digits, bundled), ``"mnist"`` or ``"fashion-mnist"``
         (looked for in ``$PYRO_MODELS_DATA``, then ``./data``, downloaded there if absent), a path
-        to a ``.npy`` or ``.npz`` file, or an array (of NumPy, torch or pandas). Images are
-        (N, H, W) or (N, C, H, W): uint8, which are divided by 255 unless all are 0 or 1; booleans;
-        or float in [0, 1]. Vectors are (N, D), of any range; they stay in float64 where float32
-        would round their differences away. An ``.npz`` file holds ``x`` (and ``y``), or ``x_train``
-        and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to validate (and
-        ``y_train``, ``y_test``, ``y_validation``), and nothing else.
+        to a ``.npy`` or ``.npz`` file, or an array (of NumPy, torch or pandas), a torch ``Dataset``
+        or ``DataLoader``, or an ``Observed`` (:func:`pyro_models.data.reading.read_data`). Images
+        are (N, H, W) or (N, C, H, W): uint8, which are divided by 255 unless all are 0 or 1;
+        booleans; or float in [0, 1]. Vectors are (N, D), of any range; they stay in float64 where
+        float32 would round their differences away. An ``.npz`` file holds ``x`` (and ``y``), or
+        ``x_train`` and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to
+        validate (and ``y_train``, ``y_test``, ``y_validation``), and nothing else.
     labels
         Integer labels (N,) that go with an array: 0, 1, …, or −1 where missing.
+    name
+        Name of an array, for tables and runs. By default it says how many data of which shape there
+        are, and a checksum of them.
     preparation
         How pixels are prepared at each use; see ``pyro_models.data.preparation``.
     all_training
         Use all training data, leaving no validation split. By default MNIST's last 10,000 training
         images validate; other data keep a tenth.
+    test_fraction
+        Part of the data that is kept for the test split, of an array that comes as one: a tenth
+        unless given, rounded down and at least one datum; 0 leaves the test split out. A ninth of
+        the rest validates.
     seed
         Seed of the random split of arrays that come as one (80 / 10 / 10 per cent).
     levels
@@ -80,24 +96,28 @@ def load_data(
     >>> load_data("digits", preparation="threshold")
     ImageData(digits, (1, 8, 8), train 1,257, validation 180, test 360, threshold)
     """
-    if labels is not None and not holds_array(source):
-        raise UsageError(f"labels go with an array; {source} brings its own")
-    if levels is not None and isinstance(source, str) and source in DATA_SETS:
-        raise UsageError(f"the grey levels of {source} are known: leave levels out")
-    if holds_array(source):
-        x = to_tensor(source, f"array of shape {tuple(getattr(source, 'shape', ()))}")
-        arrays = {"x": x, "y": labels}
-        data = _from_arrays(_name_of(x, seed), arrays, seed=seed, levels=levels)
+    of_user = holds_data(source)
+    for what, value in (("labels go", labels), ("a name goes", name)):
+        if value is not None and not of_user:
+            raise UsageError(f"{what} with an array; {source} brings its own")
+    if isinstance(source, str) and source in DATA_SETS:
+        if levels is not None:
+            raise UsageError(f"the grey levels of {source} are known: leave levels out")
+        if test_fraction is not None:
+            raise UsageError(f"{source} brings its own test split: leave test_fraction out")
+    split = {"seed": seed, "test_fraction": test_fraction, "levels": levels}
+    if of_user:
+        data = _of_user(source, labels, name=name, **split)
     elif not isinstance(source, str | Path):
         raise UsageError(
-            f"data are a name, a path, an array or a tensor; got {type(source).__name__}"
+            f"data are a name, a path, {KINDS}; got {type(source).__name__}"
         )
     elif source == "digits":
         data = _digits()
     elif source in _TORCHVISION_NAMES:
         data = _mnist(str(source))
     elif Path(source).suffix in (".npy", ".npz"):
-        data = _from_file(Path(source), seed=seed, levels=levels)
+        data = _from_file(Path(source), **split)
     else:
         raise UsageError(
             f"unknown data set {str(source)!r}: choose from {', '.join(DATA_SETS)}, "
@@ -108,20 +128,67 @@ def load_data(
     return data if preparation == "grey" else data.with_preparation(preparation)
 
 
+def as_data(source: Any, *, split: str | None = None) -> ImageData:
+    """Data as a set of splits, for a function that is about one.
+
+    Parameters
+    ----------
+    source
+        A data set, which stays what it is, or anything that :func:`load_data` takes but for a name.
+    split
+        The split that all of it is, as it is the training data; ``None``: it is split as
+        :func:`load_data` does.
+
+    Examples
+    --------
+    >>> as_data(np.zeros((7, 3)), split="test")  # doctest: +ELLIPSIS
+    ImageData(array-7x3_..., (3,), train 7, test 7, grey)
+    """
+    if isinstance(source, ImageData):
+        return source
+    if isinstance(source, str | Path):
+        raise UsageError(f"data are read by load_data: give load_data({str(source)!r})")
+    if split is None:
+        return load_data(source)
+    return _of_user(source, None, whole=split)
+
+
+def _of_user(source: Any, labels: Any, *, name: str | None = None, **split: Any) -> ImageData:
+    """What a user hands in, with its labels and what is seen of it."""
+    given = read_data(source, what=f"array of shape {tuple(getattr(source, 'shape', ()))}")
+    if labels is not None and given.y is not None:
+        raise UsageError("labels are given twice, by labels and with the data: leave one out")
+    arrays = {"x": given.x, "y": given.y if labels is None else labels}
+    name = _checked_name(name) or _name_of(given.x, split.get("seed", 0))
+    return _from_arrays(name, arrays, mask=given.mask, **split)
+
+
+def _checked_name(name: str | None) -> str | None:
+    """A name that is none of a set or a file, where the data would be looked for later."""
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name.strip() or name in DATA_SETS:
+        raise UsageError(f"name of an array is a word of its own; got {name!r}")
+    if Path(name).suffix in (".npy", ".npz"):
+        raise UsageError(f"{name} would be the name of a file: leave its ending out")
+    return name
+
+
 def _name_of(x: Tensor, seed: int) -> str:
     """A name of its own for every array and split, so that two are not taken for one."""
-    plain = x.float() if x.dtype == torch.bfloat16 else x
-    content = plain.contiguous().numpy().tobytes()
-    return f"array-{zlib.crc32(content + bytes(str(seed), 'ascii')):08x}"
+    shape = "x".join(map(str, x.shape))
+    return f"array-{shape}_{zlib.crc32(f'{checksum(x)} {seed}'.encode()):08x}"
 
 
 def _with_all_training(data: ImageData) -> ImageData:
     train, validation = data.splits["train"], data.splits["validation"]
-    y = None
-    if train.y is not None and validation.y is not None:
-        y = torch.cat([train.y, validation.y])
-    splits = {"train": Split(torch.cat([train.x, validation.x]), y), "test": data.splits["test"]}
-    return replace(data, splits=splits)
+    labels, masks = (train.y, validation.y), (train.mask, validation.mask)
+    both = Split(
+        torch.cat([train.x, validation.x]),
+        *(None if a is None or b is None else torch.cat([a, b]) for a, b in (labels, masks)),
+    )
+    rest = {name: split for name, split in data.splits.items() if name == "test"}
+    return replace(data, splits={"train": both, **rest})
 
 
 def _digits() -> ImageData:
@@ -206,7 +273,7 @@ def _holds_files(folder: Path) -> bool:
     return all((folder / name).is_file() for name in _IDX_FILES)
 
 
-def _from_file(path: Path, *, seed: int, levels: int | None) -> ImageData:
+def _from_file(path: Path, **split: Any) -> ImageData:
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     try:
@@ -215,12 +282,13 @@ def _from_file(path: Path, *, seed: int, levels: int | None) -> ImageData:
             arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
     except Exception as error:  # a damaged file can fail in any way
         raise UsageError(f"{path} is not a readable {path.suffix} file of plain arrays") from error
-    data = _from_arrays(str(path), arrays, seed=seed, levels=levels)
+    data = _from_arrays(str(path), arrays, **split)
     return replace(data, source=os.path.abspath(path))
 
 
 _WHOLE_SET = ("x", "y")
-_SPLIT_SET = tuple(f"{kind}_{part}" for part in ("train", "validation", "test") for kind in "xy")
+_KINDS = ("train", "validation", "test")
+_SPLIT_SET = tuple(f"{kind}_{part}" for part in _KINDS for kind in "xy")
 _LIKELY = {
     "x": ("images", "image", "data", "inputs", "features", "arr_0"),
     "y": ("labels", "label", "targets", "target", "classes", "arr_1"),
@@ -265,45 +333,53 @@ def _meant(names: Iterable[str]) -> str:
 
 
 def _from_arrays(
-    name: str, arrays: Mapping[str, Any], *, seed: int, levels: int | None
+    name: str,
+    arrays: Mapping[str, Any],
+    *,
+    mask: Tensor | None = None,
+    seed: int = 0,
+    test_fraction: float | None = None,
+    levels: int | None = None,
+    whole: str | None = None,
 ) -> ImageData:
-    """One array, split at random, or a training and a test array, and maybe one for validation."""
+    """Arrays as splits: one split at random or taken as ``whole``, or one or more for each split."""
     _check_names(name, arrays)
     found = read_pixels({k: v for k, v in arrays.items() if k.startswith("x")}, name, levels=levels)
-    pixels, own, split_seed = found.arrays, None, None
-    if "x_train" in pixels:
-        train, test = pixels["x_train"], pixels["x_test"]
-        y_train = _labels(arrays.get("y_train"), len(train), name)
-        y_test = _labels(arrays.get("y_test"), len(test), name)
-        if "x_validation" in pixels:
-            x = pixels["x_validation"]
-            own = Split(x, _labels(arrays.get("y_validation"), len(x), name))
+    pixels = found.arrays
+
+    def part(key: str) -> Split:
+        x = pixels[key]
+        y = _labels(arrays.get(key.replace("x", "y", 1)), len(x), name)
+        seen = None if mask is None else seen_of(mask, tuple(x.shape[1:]), x)
+        return Split(x, y, None if seen is None else seen.expand(x.shape))
+
+    split_seed = None
+    if whole is not None:
+        every = part("x")
+        splits = {"train": every, whole: every}
+    elif "x_train" in pixels:
+        if test_fraction is not None:
+            raise UsageError(f"{name} brings its own test split: leave test_fraction out")
+        splits = {kind: part(f"x_{kind}") for kind in _KINDS if f"x_{kind}" in pixels}
     else:
-        x, split_seed = pixels["x"], seed
-        y = _labels(arrays.get("y"), len(x), name)
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-        cut = len(x) - max(1, len(x) // 10)
-        train, test = x[order[:cut]], x[order[cut:]]
-        y_train = None if y is None else y[order[:cut]]
-        y_test = None if y is None else y[order[cut:]]
-    others = {"test": test, **({"validation": own.x} if own else {})}
-    for kind, other in others.items():
-        if train.shape[1:] != other.shape[1:]:
+        splits, split_seed = _split_at_random(part("x"), seed, test_fraction), seed
+    train = splits["train"]
+    for kind, other in splits.items():
+        if train.x.shape[1:] != other.x.shape[1:]:
             raise UsageError(
-                f"{name}: training data of shape {tuple(train.shape[1:])} and {kind} data of shape "
-                f"{tuple(other.shape[1:])} do not go together"
+                f"{name}: training data of shape {tuple(train.x.shape[1:])} and {kind} data of "
+                f"shape {tuple(other.x.shape[1:])} do not go together"
             )
-    cut = len(train) if own else len(train) - max(1, len(train) // 9)
-    if cut < 1 or not len(test):
-        raise UsageError(
-            f"{name} has too few data to split: {len(train) + len(test)}; give 3 or more"
-        )
-    splits = {
-        "train": Split(train[:cut], None if y_train is None else y_train[:cut]),
-        "validation": own or Split(train[cut:], None if y_train is None else y_train[cut:]),
-        "test": Split(test, y_test),
-    }
-    known = [y for y in (y_train, y_test, splits["validation"].y) if y is not None and y.numel()]
+    if whole is None and "validation" not in splits:
+        cut = max(0, len(train) - max(1, len(train) // 9))
+        parts = {"train": train[:cut], "validation": train[cut:]}
+        splits = {k: Split(p.x, p.y, p.mask) for k, p in parts.items()} | {
+            k: split for k, split in splits.items() if k != "train"
+        }
+    if not all(map(len, splits.values())):
+        total = sum(map(len, splits.values()))
+        raise UsageError(f"{name} has too few data to split: {total}; give 3 or more")
+    known = [split.y for split in splits.values() if split.y is not None and split.y.numel()]
     num_classes = int(max(y.max() for y in known)) + 1 if known else 0
     return ImageData(
         name,
@@ -311,9 +387,23 @@ def _from_arrays(
         levels=found.levels,
         num_classes=num_classes or None,
         split_seed=split_seed,
+        test_fraction=test_fraction,
         scaling=found.scaling,
         latents_of=_provenance(arrays.get(PROVENANCE), name),
     )
+
+
+def _split_at_random(data: Observed, seed: int, test_fraction: float | None) -> dict[str, Split]:
+    """Training and test data, drawn by a seed."""
+    fraction = TEST_FRACTION if test_fraction is None else test_fraction
+    if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 <= fraction < 1:
+        raise UsageError(f"test_fraction is at least 0 and below 1; got {fraction!r}")
+    check_seed(seed)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    order = order.to(data.x.device)
+    cut = len(data) - (max(1, int(round(len(data) * fraction, 6))) if fraction else 0)
+    parts = {"train": data[order[:cut]]} | ({"test": data[order[cut:]]} if fraction else {})
+    return {kind: Split(part.x, part.y, part.mask) for kind, part in parts.items()}
 
 
 def _provenance(array: Any, name: str) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from pyro_models import (
     UsageError,
     load_data,
 )
-from pyro_models.masks import seen_pixels
+from pyro_models.data.masks import seen_pixels
 from pyro_models.seeds import stream
 
 SHAPE = (1, 8, 8)
