@@ -10,9 +10,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from pyro_models.data.masks import Mask
 from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
-from pyro_models.data.masks import Mask
 from pyro_models.observed import checked
 from pyro_models.pair import LatentSite, fill_unseen, needed_mask, pixel_mask
 

@@ -22,7 +22,7 @@ from pyro_models.pair import Classifies
 __all__ = ["Data", "Observed", "checked", "observed", "training_data"]
 
 Data = Any
-"""A tensor, an array, a data frame, a torch ``Dataset`` or ``DataLoader``, a split, ``Observed``."""
+"""A tensor, array, data frame, torch ``Dataset`` or ``DataLoader``, a split or ``Observed``."""
 
 Labels = Tensor | np.ndarray | int
 
@@ -48,6 +48,7 @@ def observed(
     fraction: float = 0.5,
     seed: int = 0,
     may_be_blind: bool = False,
+    differentiable: bool = False,
 ) -> Observed:
     """Check data against a pair and put them where it is, x in its float type.
 
@@ -71,6 +72,8 @@ def observed(
         Fraction of the pixels that the mask ``"random"`` sees of each datum, and its seed.
     may_be_blind
         Whether nothing may be seen of a datum.
+    differentiable
+        Whether a gradient flows back to x.
 
     Raises
     ------
@@ -97,7 +100,8 @@ def observed(
         raise UsageError("labels are given twice, by y and with x: leave one out")
     if y is None and (type(x) is Observed or not fulfills(pair, Classifies)):
         y = given.y
-    return Observed.unchecked(values.detach(), labels_for(y, len(values), values.device), seen)
+    values = values if differentiable else values.detach()
+    return Observed.unchecked(values, labels_for(y, len(values), values.device), seen)
 
 
 def checked(
@@ -136,9 +140,7 @@ def checked(
     return _checked(pair, read(x, with_labels=False), mask, fraction=fraction, seed=seed)
 
 
-def training_data(
-    x: Data, data_shape: tuple[int, ...] | None = None, *, least: int = 1
-) -> Tensor:
+def training_data(x: Data, data_shape: tuple[int, ...] | None = None, *, least: int = 1) -> Tensor:
     """Data that a pair is started from or learned from in closed form, in their own float type.
 
     Whole numbers and booleans become the default float type, or float64 where that would round
@@ -192,7 +194,9 @@ def _checked(
     _check_shape(pair, values)
     if mask is not None and given.mask is not None:
         raise UsageError("a mask is given twice, by mask and with x: leave one out")
-    seen = seen_of(given.mask if mask is None else mask, shape, values, fraction=fraction, seed=seed)
+    seen = seen_of(
+        given.mask if mask is None else mask, shape, values, fraction=fraction, seed=seed
+    )
     values = fill_unseen(values, seen)  # first, so that what stood there is no matter at all
     _check_pixels(values)
     like = next(iter(pair.parameters()))

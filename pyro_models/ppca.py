@@ -14,6 +14,7 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.data.masks import Mask
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.latents import latent_value
@@ -24,7 +25,6 @@ from pyro_models.linear_gaussian import (
     normal_from_precision,
     principal_components,
 )
-from pyro_models.data.masks import Mask
 from pyro_models.moments import directions, mean_of, spread_of
 from pyro_models.observed import checked, training_data
 from pyro_models.pair import (

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_models.autoencoder import Autoencoder
+from pyro_models.data.masks import Mask
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.labels import KnownLabels, known_labels
 from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
-from pyro_models.data.masks import Mask
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_classifier
 from pyro_models.observed import checked
 from pyro_models.pair import (

@@ -15,8 +15,8 @@ from inference.learning.settings import check_pair_fits_data
 from inference.posterior import complete as complete_data
 from pyro_models import UsageError
 from pyro_models.contract import fulfills
-from pyro_models.files import write_atomically
 from pyro_models.data.masks import MASKS
+from pyro_models.files import write_atomically
 from pyro_models.pair import Classifies
 from pyro_models.seeds import check_seed
 

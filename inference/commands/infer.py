@@ -22,8 +22,8 @@ from inference.posterior import Plateau, Posterior
 from inference.posterior import infer as infer_posterior
 from pyro_models import UsageError
 from pyro_models.contract import fulfills
-from pyro_models.files import write_atomically
 from pyro_models.data.masks import seen_pixels
+from pyro_models.files import write_atomically
 from pyro_models.pair import Classifies
 from pyro_models.seeds import check_seed
 

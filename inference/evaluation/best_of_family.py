@@ -65,7 +65,7 @@ class BestOfFamily:
             name: family_of_fitted(name) if name in self.fitted else family_of(p)[0]
             for name, p in dense.items()
         }
-        several = any(len(p.given.prior) > 1 for p in dense.values())
+        several = any(len(p.target.prior) > 1 for p in dense.values())
         self.contains = _CONTAINS_OF_SEVERAL_SITES if several else _CONTAINS
 
     def __call__(self, family: str, row: GuideScores) -> GuideScores:
@@ -107,9 +107,9 @@ def family_of(posterior: Posterior) -> tuple[str | None, str]:
     if posterior.name in _FAMILY_OF:
         return _FAMILY_OF[posterior.name], ""
     with torch.no_grad(), pyro.plate("_particles", 2, dim=-2):
-        trace = poutine.trace(posterior.guide).get_trace(posterior.x, **posterior.given.conditions)
+        trace = poutine.trace(posterior.guide).get_trace(posterior.x, **posterior.target.conditions)
     latents = posterior.pair.latent_sites
-    found = [trace.nodes[name]["fn"] for name in posterior.given.prior]
+    found = [trace.nodes[name]["fn"] for name in posterior.target.prior]
     means = [q.mean.expand(2, *q.mean.shape[-1 - len(q.event_shape) :]) for q in found]
     reason = "its family is not among those that are fitted to one datum"
     family = None

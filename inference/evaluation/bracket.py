@@ -22,8 +22,8 @@ from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative
 from inference.evaluation.contradictions import contradiction
 from inference.isolated import isolated
 from inference.particles import log_mean_exp
-from inference.posterior.given import conditions
-from inference.posterior.target import Target, condition
+from inference.posterior.identity import conditions
+from inference.posterior.log_density import LogDensity, condition
 from inference.posterior.transition import transition
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
@@ -158,7 +158,7 @@ def _simulate(
 
 
 def reversed_weights(
-    target: Target,
+    target: LogDensity,
     z: Tensor,
     forward: Annealed,
     *,
@@ -203,7 +203,7 @@ def reversed_weights(
 
 
 def _backward(
-    target: Target,
+    target: LogDensity,
     z: Tensor,
     *,
     betas: list[float],

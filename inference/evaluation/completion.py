@@ -148,8 +148,8 @@ def evaluate_completion(
     data
         Data; the split is prepared as they say, with the seed.
     mask
-        What is seen: a name, a ``.npy`` file or an array (:func:`pyro_models.data.masks.seen_pixels`;
-        the name ``random`` takes the seed).
+        What is seen: a name, a ``.npy`` file or an array
+        (:func:`pyro_models.data.masks.seen_pixels`; the name ``random`` takes the seed).
     split, limit
         Which data; only the first ``limit``.
     fraction

@@ -16,7 +16,7 @@ from inference.evaluation.latent_moments import LatentMoments, weighed_with_mome
 from inference.isolated import isolated
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
 from inference.particles import checked_count, effective_sample_size
-from inference.posterior.given import conditions, given_labels
+from inference.posterior.identity import conditions, given_labels
 from pyro_models import ImageData, Pair
 from pyro_models.data import Identity
 from pyro_models.seeds import stream

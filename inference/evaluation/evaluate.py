@@ -26,7 +26,7 @@ from inference.evaluation.scores import (
 )
 from inference.isolated import isolated
 from inference.particles import checked_count
-from inference.posterior.given import conditions, given_labels
+from inference.posterior.identity import conditions, given_labels
 from inference.posterior.reconstruction import Draw, reconstruct
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills

@@ -18,9 +18,9 @@ from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.scores import Kind
 from inference.evaluation.tightest import counted, filled, tightest
 from inference.isolated import isolated
-from inference.posterior.given import conditions, identity_of
+from inference.posterior.identity import conditions, identity_of
 from inference.posterior.infer import infer
-from inference.posterior.target import condition, log_label_prior
+from inference.posterior.log_density import condition, log_label_prior
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity

@@ -25,12 +25,12 @@ from inference.evaluation.guide_table import GuideComparison
 from inference.evaluation.tightest import tightest
 from inference.pareto import pareto_k_hat
 from inference.particles import checked_count, effective_sample_size, log_mean_exp
-from inference.posterior.given import identity_of
 from inference.posterior.guides import Family, guide_family
+from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
-from inference.posterior.optimisation import DIVERGED, NON_FINITE, STEP_LIMIT
+from inference.posterior.log_density import log_label_prior
+from inference.posterior.optimization import DIVERGED, NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
-from inference.posterior.target import log_label_prior
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.data.masks import Mask
@@ -184,7 +184,8 @@ class _Fit:
 
     def __call__(self, guide: str | Family | nn.Module | Posterior) -> Posterior:
         if isinstance(guide, Posterior):
-            why = guide.given.differs_from(self.pair, self.x, mask=self.mask, y=self.y)
+            own = identity_of(self.pair, self.x, mask=self.mask, y=self.y)
+            why = guide.identity.differs_from(own)
             if why is not None:
                 raise UsageError(
                     f"the posterior {guide.name} is of another pair or other data, or given other "

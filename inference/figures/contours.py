@@ -13,8 +13,8 @@ from torch import Tensor
 
 from inference.figures.decoding import check_images
 from inference.figures.palette import INK, PETROFF
+from inference.posterior.log_density import condition
 from inference.posterior.posterior import Posterior
-from inference.posterior.target import condition
 from pyro_models import Pair, UsageError
 
 __all__ = ["latent_contours"]

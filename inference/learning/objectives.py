@@ -24,6 +24,7 @@ from inference.learning.bounds import BOUNDS, Bound
 from inference.particles import Particles, checked_count, draw
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.observed import Observed
 
 __all__ = ["OBJECTIVES", "Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
 
@@ -228,9 +229,8 @@ class OfParticles(Objective):
         return draw(
             self.pair.model,
             self.pair.guide,
-            x,
+            Observed.unchecked(x, y),
             num_particles=self.num_particles,
-            y=y,
             reparameterised=self.bound.reparameterised,
         )
 
@@ -284,7 +284,7 @@ class OfPyro(Objective):
         """A KL of each site is a term of the bound only in the order of the model."""
         if not isinstance(self.elbo, TraceMeanField_ELBO):
             return
-        drawn = draw(self.pair.model, self.pair.guide, x, num_particles=1, y=y)
+        drawn = draw(self.pair.model, self.pair.guide, Observed.unchecked(x, y), num_particles=1)
         latent = [name for name in drawn.model_sites if name not in drawn.observed]
         if latent != list(drawn.guide_sites):
             raise UsageError(

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from inference.posterior.batch_bound import bound_of, bounds_of
-from inference.posterior.given import Given
 from inference.posterior.guides.rows import with_rows
-from inference.posterior.optimisation import NON_FINITE, REASONS, Optimisation, Outcome
+from inference.posterior.log_density import LogDensity
+from inference.posterior.optimization import NON_FINITE, REASONS, Optimisation, Outcome
 from inference.posterior.paired import DRAWS, surely_higher
 from inference.posterior.rising import rising
 from pyro_models.seeds import same_generators
@@ -23,15 +23,21 @@ class SharedFit:
     """All images, under weights that they share."""
 
     def __init__(
-        self, given: Given, guide: nn.Module, settings: Optimisation, *, objective: str, chunk: int
+        self,
+        target: LogDensity,
+        guide: nn.Module,
+        settings: Optimisation,
+        *,
+        objective: str,
+        chunk: int,
     ) -> None:
         self.guide, self.settings, self.objective = guide, settings, objective
         self.optimiser = settings.optimiser(guide)
-        self.size = len(given)
+        self.size = len(target)
         # weights that are shared see the images in parts; where some are of one image, all at once
         step = chunk if getattr(guide, "shared", False) else self.size
         rows = [slice(i, i + step) for i in range(0, self.size, step)]
-        self.parts = [(given.select(r), with_rows(guide, r, self.size)) for r in rows]
+        self.parts = [(target.select(r), with_rows(guide, r, self.size)) for r in rows]
 
     def run(self, outcome: Outcome) -> None:
         """Fit until the mean bound stops rising."""

@@ -22,8 +22,8 @@ __all__ = ["ImageData", "Split"]
 class Split(Observed):
     """Some data of a set, whose pixels are grey unless they were prepared.
 
-    ``x`` is a tensor (N, \\*data_shape); ``y`` are integers (N,), −1 where missing; ``mask`` is True
-    where a pixel was seen, for data of which some never were.
+    ``x`` is a tensor (N, \\*data_shape); ``y`` are integers (N,), −1 where missing; ``mask`` is
+    True where a pixel was seen, for data of which some never were.
     """
 
     _checksums: dict[Any, str] = field(default_factory=dict, init=False, repr=False)
@@ -39,9 +39,7 @@ class Split(Observed):
         if y is not None and not isinstance(y, Tensor):
             raise UsageError(f"labels are a tensor of integers; got {type(y).__name__}")
         if y is not None and y.shape != (len(x),):
-            raise UsageError(
-                f"labels are one per datum, ({len(x)},); got shape {tuple(y.shape)}"
-            )
+            raise UsageError(f"labels are one per datum, ({len(x)},); got shape {tuple(y.shape)}")
         super().__post_init__()
 
     def check_grey(self, name: str) -> None:

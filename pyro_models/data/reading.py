@@ -19,9 +19,7 @@ from pyro_models.seeds import alone, same_generators
 
 __all__ = ["holds_data", "read", "read_data"]
 
-KINDS = (
-    "a tensor, an array, a data frame, a torch Dataset or DataLoader, a split of data, or Observed"
-)
+KINDS = "a tensor or an array, a data frame, a torch Dataset or DataLoader, a split or an Observed"
 _PICTURES = ("1", "L", "RGB")  # what an image library calls black and white, grey and colours
 
 

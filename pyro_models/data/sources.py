@@ -109,9 +109,7 @@ def load_data(
     if of_user:
         data = _of_user(source, labels, name=name, **split)
     elif not isinstance(source, str | Path):
-        raise UsageError(
-            f"data are a name, a path, {KINDS}; got {type(source).__name__}"
-        )
+        raise UsageError(f"data are a name, a path, {KINDS}; got {type(source).__name__}")
     elif source == "digits":
         data = _digits()
     elif source in _TORCHVISION_NAMES:
@@ -342,7 +340,7 @@ def _from_arrays(
     levels: int | None = None,
     whole: str | None = None,
 ) -> ImageData:
-    """Arrays as splits: one split at random or taken as ``whole``, or one or more for each split."""
+    """Arrays as splits: one that is split at random or is ``whole``, or one for each split."""
     _check_names(name, arrays)
     found = read_pixels({k: v for k, v in arrays.items() if k.startswith("x")}, name, levels=levels)
     pixels = found.arrays

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import AffineTransform
 
-from inference.posterior.given import Given, Moments
 from inference.posterior.guides.encoder import encoder_moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.flow import flows_package
+from inference.posterior.log_density import LogDensity, Moments
 from pyro_models import UsageError
 from pyro_models.pair import data_plate
 
@@ -89,11 +89,11 @@ class AmortisedFlowGuide(nn.Module):
 
 
 def _make(
-    given: Given, *, transforms: int = 2, bins: int = 8, hidden: Sequence[int] = (64, 64)
+    target: LogDensity, *, transforms: int = 2, bins: int = 8, hidden: Sequence[int] = (64, 64)
 ) -> AmortisedFlowGuide:
     flows_package("flows")
     return AmortisedFlowGuide(
-        encoder_moments(given), transforms=transforms, bins=bins, hidden=hidden
+        encoder_moments(target), transforms=transforms, bins=bins, hidden=hidden
     )
 
 

@@ -13,9 +13,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.full_covariance import FULL_COVARIANCE, FullCovarianceGuide
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
 from pyro_models.pair import data_plate
 
@@ -172,7 +172,7 @@ class FlowGuide(nn.Module):
                 pyro.sample(name, SplineFlow(loc, T, lower, splines))
 
 
-def _make(given: Given, *, start: nn.Module, bins: int = 6) -> FlowGuide:
+def _make(target: LogDensity, *, start: nn.Module, bins: int = 6) -> FlowGuide:
     """Start as the fitted Normals: from afar the splines would take the part of μ."""
     flows_package("transforms")
     with torch.no_grad():

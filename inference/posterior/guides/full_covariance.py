@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torch.distributions.kl import register_kl
 
-from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NORMAL, NormalGuide, check_scale
+from inference.posterior.log_density import LogDensity
 from pyro_models.pair import data_plate
 
 __all__ = ["FULL_COVARIANCE", "FullCovarianceGuide", "TriangularNormal"]
@@ -128,11 +128,11 @@ def _event(q: TriangularNormal, shape: torch.Size) -> dist.TorchDistribution:
     return dist.TransformedDistribution(q, [reshaped])
 
 
-def _make(given: Given, *, scale: float = 0.1) -> FullCovarianceGuide:
+def _make(target: LogDensity, *, scale: float = 0.1) -> FullCovarianceGuide:
     """The prior's scales times ``scale``, uncorrelated, around where fits begin."""
-    scales = side_by_side({n: m.scale for n, m in given.start.items()}) * check_scale(scale)
-    loc = side_by_side({n: m.mean for n, m in given.start.items()})
-    shapes = {name: m.mean.shape[1:] for name, m in given.start.items()}
+    scales = side_by_side({n: m.scale for n, m in target.start.items()}) * check_scale(scale)
+    loc = side_by_side({n: m.mean for n, m in target.start.items()})
+    shapes = {name: m.mean.shape[1:] for name, m in target.start.items()}
     return FullCovarianceGuide(shapes, loc, torch.diag_embed(scales))
 
 
@@ -141,7 +141,7 @@ def side_by_side(values: dict[str, Tensor]) -> Tensor:
     return torch.cat([value.flatten(1) for value in values.values()], -1)
 
 
-def _within(given: Given, guide: nn.Module, member: nn.Module) -> FullCovarianceGuide:
+def _within(target: LogDensity, guide: nn.Module, member: nn.Module) -> FullCovarianceGuide:
     """Independent Normals as Normals of diagonal covariance."""
     normal, own = cast(NormalGuide, member), cast(FullCovarianceGuide, guide)
     with torch.no_grad():

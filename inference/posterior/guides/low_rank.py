@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torch.distributions.kl import register_kl
 
-from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NORMAL, NormalGuide, start_of
 from inference.posterior.guides.rows import with_rows
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
 from pyro_models.pair import data_plate
 
@@ -74,11 +74,11 @@ class LowRankGuide(nn.Module):
         Of the start, times the prior's scales.
     """
 
-    def __init__(self, given: Given, *, rank: int = 2, scale: float = 0.1) -> None:
+    def __init__(self, target: LogDensity, *, rank: int = 2, scale: float = 0.1) -> None:
         super().__init__()
         if rank < 1:
             raise UsageError(f"rank must be at least 1; got {rank}")
-        start = start_of(given, scale)
+        start = start_of(target, scale)
         several = [name for name, m in start.items() if m.mean.dim() != 2]
         if several:
             raise UsageError(f"the guide low_rank is of vectors, and {several[0]} is none")
@@ -119,11 +119,11 @@ def _noise(like: Tensor, rank: int) -> Tensor:
     return torch.randn(*like.shape, rank, dtype=like.dtype, device=like.device)
 
 
-def _within(given: Given, guide: nn.Module, member: nn.Module) -> LowRankGuide:
+def _within(target: LogDensity, guide: nn.Module, member: nn.Module) -> LowRankGuide:
     """Independent Normals, with a hundredth of their scales in the further directions."""
     normal, own = (
         cast(NormalGuide, member),
-        with_rows(cast(LowRankGuide, guide), slice(None), len(given)),
+        with_rows(cast(LowRankGuide, guide), slice(None), len(target)),
     )
     with torch.no_grad():
         for name, loc in normal.loc.items():

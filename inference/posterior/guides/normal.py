@@ -9,8 +9,8 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from inference.posterior.given import Given, Moments
 from inference.posterior.guides.family import Family
+from inference.posterior.log_density import LogDensity, Moments
 from pyro_models import UsageError
 from pyro_models.pair import data_plate
 
@@ -65,15 +65,15 @@ def check_scale(scale: float) -> float:
     return scale
 
 
-def start_of(given: Given, scale: float) -> dict[str, Moments]:
+def start_of(target: LogDensity, scale: float) -> dict[str, Moments]:
     """Where fits begin, and the prior's scales times ``scale``."""
     share = check_scale(scale)
-    return {name: Moments(m.mean, m.scale * share) for name, m in given.start.items()}
+    return {name: Moments(m.mean, m.scale * share) for name, m in target.start.items()}
 
 
-def _make(given: Given, *, scale: float = 0.1) -> NormalGuide:
+def _make(target: LogDensity, *, scale: float = 0.1) -> NormalGuide:
     """The prior's scales times ``scale``, around where fits begin."""
-    return NormalGuide(start_of(given, scale))
+    return NormalGuide(start_of(target, scale))
 
 
 NORMAL = Family(_make)

@@ -8,8 +8,8 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
+from inference.posterior.log_density import LogDensity
 from pyro_models.pair import data_plate
 
 __all__ = ["POINT", "PointGuide", "make_point"]
@@ -48,9 +48,9 @@ class PointGuide(nn.Module):
         return dict(self.loc.items())
 
 
-def make_point(given: Given) -> PointGuide:
+def make_point(target: LogDensity) -> PointGuide:
     """A point where fits begin."""
-    return PointGuide({name: m.mean for name, m in given.start.items()})
+    return PointGuide({name: m.mean for name, m in target.start.items()})
 
 
 POINT = Family(make_point, density=False, objective="log_joint")
