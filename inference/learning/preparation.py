@@ -1,11 +1,16 @@
-"""Which pixels a pair learns from, unless told."""
+"""Which pixels a pair learns from, and begins with, unless told."""
 
 from __future__ import annotations
 
-from pyro_models import ImageData, Pair
+import torch
+from torch import Tensor
+
+from pyro_models import ImageData, Observed, Pair
 from pyro_models.contract import check_pair
 
-__all__ = ["prepared_for"]
+__all__ = ["for_start", "prepared_for"]
+
+_PIXELS = 64  # sorted at a time, which bounds memory
 
 
 def prepared_for(pair: Pair, data: ImageData, *, preparation: str | None = None) -> ImageData:
@@ -31,3 +36,29 @@ def prepared_for(pair: Pair, data: ImageData, *, preparation: str | None = None)
         if preparation == "dequantised" and data.levels is None:
             preparation = "grey"
     return data if preparation == data.preparation else data.with_preparation(preparation)
+
+
+def for_start(data: Observed) -> Tensor:
+    """Whole data (N, \\*data_shape) to start a pair from, which may be half-seen.
+
+    An unseen pixel takes the value that another datum was seen to have there, each seen one in
+    turn; it is 0 where no datum was seen. Every pixel so keeps its own distribution.
+
+    Examples
+    --------
+    >>> seen = Observed(torch.tensor([[1.0, 9.0], [2.0, 9.0]]), mask=[[1, 0], [0, 0]])
+    >>> for_start(seen)
+    tensor([[1., 0.],
+            [1., 0.]])
+    """
+    if data.mask is None:
+        return data.x
+    turns = torch.arange(len(data), device=data.x.device).unsqueeze(1)
+    parts = []
+    for x, seen in zip(
+        data.x.flatten(1).split(_PIXELS, 1), data.mask.flatten(1).split(_PIXELS, 1), strict=True
+    ):
+        seen_first = (~seen).to(torch.uint8).argsort(dim=0, stable=True)
+        which = seen_first.gather(0, turns % seen.sum(0).clamp_min(1))
+        parts.append(torch.where(seen, x, x.gather(0, which)))
+    return torch.cat(parts, 1).reshape(data.x.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ __all__ = [
     "recall",
 ]
 
-PLAIN = ("preparation", "levels", "num_classes", "labels_kept", "splits")
+PLAIN = ("preparation", "levels", "labels_kept", "splits", "seen")
 UNKNOWN = "the identity of the data is not on record, only their name and sizes were compared"
 
 
@@ -36,6 +36,7 @@ def describe_data(data: ImageData) -> dict[str, Any]:
         "labelled_only": data.labelled_only,
         "splits": {name: len(split) for name, split in data.splits.items()},
         "split_seed": data.split_seed,
+        "test_fraction": data.test_fraction,
         "scaling": data.scaling,
         "identity": data.identity.to_dict(),
     }
@@ -44,10 +45,16 @@ def describe_data(data: ImageData) -> dict[str, Any]:
 def plain_fields(record: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """What of a record, beside another one, is compared as it stands; its content is not in it.
 
-    The name of a file is none of it: the same content may lie in another place.
+    A name is none of it where the content is known: the same may lie in another place, or come as
+    another kind of array, and may bring labels besides.
     """
+    known = all(of.get("identity") for of in (record, other))
     from_files = any(of.get("source") for of in (record, other))
-    names = [*PLAIN, *(() if from_files else ("name",))]
+    names = [
+        *PLAIN,
+        *(() if known or from_files else ("name",)),
+        *(() if known else ("num_classes",)),
+    ]
     return {f"data {name}": record[name] for name in names if name in record}
 
 
@@ -58,7 +65,11 @@ def differs_from_record(now: Mapping[str, Any], record: Mapping[str, Any]) -> st
     """
     was = Identity.from_dict(record.get("identity"))
     own = Identity.from_dict(now.get("identity"))
-    return None if was is None or own is None else own.differs_from(was)
+    if was is None or own is None:
+        return None
+    if not was.labels or not own.labels:  # the same pixels, with labels or without
+        was, own = replace(was, labels={}), replace(own, labels={})
+    return own.differs_from(was)
 
 
 @dataclass(frozen=True)
@@ -174,6 +185,7 @@ def _reading(place: str, record: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {"all_training": "validation" not in record["splits"]}
     if place not in DATA_SETS:
         options |= {"seed": record.get("split_seed") or 0, "levels": record.get("levels")}
+        options["test_fraction"] = record.get("test_fraction")
     return options
 
 

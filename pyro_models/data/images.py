@@ -11,9 +11,11 @@ from torch import Tensor
 
 from pyro_models.data.arrays import check_plain
 from pyro_models.data.identity import Identity, checksum
+from pyro_models.data.masks import Mask, seen_pixels
 from pyro_models.data.observed import Observed
 from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
 from pyro_models.errors import UsageError
+from pyro_models.seeds import stream
 
 __all__ = ["ImageData", "Split"]
 
@@ -166,7 +168,9 @@ class ImageData:
         self, parts: Mapping[str, tuple[Split, int | None]], *, labels: bool, **fields: Any
     ) -> Identity:
         found = {name: split.checksums(limit) for name, (split, limit) in parts.items()}
+        masks = [split.mask[:limit] for split, limit in parts.values() if split.mask is not None]
         return Identity(
+            mask=checksum(torch.cat([seen.flatten() for seen in masks])) if masks else None,
             pixels={name: pixels for name, (pixels, _) in found.items()},
             labels={name: y for name, (_, y) in found.items() if labels and y is not None},
             num_data={name: len(split.x[:limit]) for name, (split, limit) in parts.items()},
@@ -246,6 +250,33 @@ class ImageData:
             raise UsageError(f"{self.name} holds vectors, not pixels: leave its preparation out")
         return replace(self, preparation=preparation)
 
+    def with_mask(self, mask: Mask, *, fraction: float = 0.5, seed: int = 0) -> ImageData:
+        """The same data, of which only some pixels are seen, in every split.
+
+        Parameters
+        ----------
+        mask
+            A name such as ``"left"``, a ``.npy`` file, or an array for one datum
+            (:func:`pyro_models.data.masks.seen_pixels`).
+        fraction, seed
+            Fraction of the pixels that the mask ``random`` sees of each datum, and its seed.
+
+        Raises
+        ------
+        UsageError
+            If the mask is unknown, does not fit, or sees nothing, or the data have one already.
+        """
+        if any(split.mask is not None for split in self.splits.values()):
+            raise UsageError(f"{self.name} says itself what is seen: leave the mask out")
+        splits = {}
+        for name, split in self.splits.items():
+            own = stream(seed, f"mask of {name}")
+            seen = seen_pixels(
+                mask, self.data_shape, num_data=len(split), fraction=fraction, seed=own
+            )
+            splits[name] = Split(split.x, split.y, seen)
+        return replace(self, splits=splits)
+
     def with_labels(self, labels: int | float, *, seed: int = 0) -> ImageData:
         """The same data with some training labels kept and the others missing (−1).
 
@@ -281,7 +312,7 @@ class ImageData:
         kept = _draw_labels(split.y, labels, self.num_classes, seed=seed, name=self.name)
         y = torch.full_like(split.y, -1)
         y[kept] = split.y[kept]
-        splits = {**self.splits, "train": Split(split.x, y)}
+        splits = {**self.splits, "train": Split(split.x, y, split.mask)}
         return replace(self, splits=splits, labels_kept=(len(kept), seed))
 
     def labelled(self) -> ImageData:
@@ -295,8 +326,8 @@ class ImageData:
         split = self.split("train")
         if split.y is None or not bool((split.y >= 0).any()):
             raise UsageError(f"no training data of {self.name} have a label")
-        rows = split.y >= 0
-        train = Split(split.x[rows], split.y[rows])
+        kept = split[split.y >= 0]
+        train = Split(kept.x, kept.y, kept.mask)
         return replace(self, splits={**self.splits, "train": train}, labelled_only=True)
 
     def __repr__(self) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor
 from pyro_models.data.arrays import to_tensor
 from pyro_models.data.identity import checksum
 from pyro_models.data.images import ImageData, Split
+from pyro_models.data.masks import Mask, seen_pixels
 from pyro_models.data.observed import Observed, seen_of
 from pyro_models.data.pixels import read_pixels
 from pyro_models.data.reading import KINDS, holds_data, read_data
@@ -27,7 +28,7 @@ from pyro_models.errors import UsageError
 from pyro_models.installation import import_torchvision
 from pyro_models.seeds import check_seed
 
-__all__ = ["DATA_SETS", "DATA_VARIABLE", "PROVENANCE", "as_data", "load_data"]
+__all__ = ["DATA_SETS", "DATA_VARIABLE", "PROVENANCE", "as_data", "half_seen", "load_data"]
 
 DATA_SETS = ("digits", "mnist", "fashion-mnist")
 DATA_VARIABLE = "PYRO_MODELS_DATA"
@@ -142,13 +143,41 @@ def as_data(source: Any, *, split: str | None = None) -> ImageData:
     >>> as_data(np.zeros((7, 3)), split="test")  # doctest: +ELLIPSIS
     ImageData(array-7x3_..., (3,), train 7, test 7, grey)
     """
-    if isinstance(source, ImageData):
-        return source
     if isinstance(source, str | Path):
         raise UsageError(f"data are read by load_data: give load_data({str(source)!r})")
-    if split is None:
-        return load_data(source)
-    return _of_user(source, None, whole=split)
+    if not isinstance(source, ImageData):
+        source = load_data(source) if split is None else _of_user(source, None, whole=split)
+    if split is not None and source.split(split).mask is not None:
+        raise UsageError(
+            f"some pixels of {source.name} are unseen, and scores are of whole data: see evidence, "
+            "and evaluate_completion with a mask"
+        )
+    return source
+
+
+def half_seen(source: Any, mask: Mask, *, fraction: float = 0.5, seed: int = 0) -> ImageData:
+    """Data as a set of splits, of which some pixels are unseen.
+
+    Parameters
+    ----------
+    source
+        As for :func:`as_data`; a mask for each datum is in the order of an array's data.
+    mask, fraction, seed
+        As :func:`pyro_models.data.masks.seen_pixels` takes them.
+
+    Raises
+    ------
+    UsageError
+        If the mask does not fit, sees nothing of a datum, or the data have one already.
+    """
+    if isinstance(source, ImageData):
+        return source.with_mask(mask, fraction=fraction, seed=seed)
+    given = read_data(source)
+    if given.mask is not None:
+        raise UsageError("a mask is given twice, by mask and with the data: leave one out")
+    x = given.x.unsqueeze(1) if given.x.dim() == 3 else given.x
+    seen = seen_pixels(mask, x.shape[1:], num_data=len(x), fraction=fraction, seed=seed)
+    return as_data(Observed(x, given.y, seen))
 
 
 def _of_user(source: Any, labels: Any, *, name: str | None = None, **split: Any) -> ImageData:
