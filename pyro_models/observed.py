@@ -144,7 +144,7 @@ def training_data(x: Data, data_shape: tuple[int, ...] | None = None, *, least: 
     """Data that a pair is started from or learned from in closed form, in their own float type.
 
     Whole numbers and booleans become the default float type, or float64 where that would round
-    their differences away.
+    their differences away; floats of 16 bits become those of 32.
 
     Parameters
     ----------
@@ -180,6 +180,8 @@ def training_data(x: Data, data_shape: tuple[int, ...] | None = None, *, least: 
     if not values.is_floating_point():
         default = torch.get_default_dtype()
         values = values.to(torch.float64 if loses(values, default) is not None else default)
+    elif torch.finfo(values.dtype).bits < 32:
+        values = values.float()
     if not bool(values.isfinite().all()):
         row = int((~values.isfinite()).flatten(1).any(1).nonzero()[0])
         raise UsageError(f"x holds NaN or infinite values, the first in row {row}: leave them out")

@@ -13,7 +13,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from inference.evaluation.guide_scores import GuideScores
 from inference.posterior.infer import NOT_FITTED
 from inference.posterior.posterior import Posterior
-from pyro_models.seeds import alone
+from pyro_models.seeds import alone, same_generators
 
 __all__ = ["BestOfFamily", "family_of", "family_of_fitted", "is_better", "is_fitted"]
 
@@ -106,7 +106,8 @@ def family_of(posterior: Posterior) -> tuple[str | None, str]:
         return None, "the prior has nothing that could be fitted"
     if posterior.name in _FAMILY_OF:
         return _FAMILY_OF[posterior.name], ""
-    with torch.no_grad(), pyro.plate("_particles", 2, dim=-2):
+    apart = same_generators(posterior.x.device)
+    with torch.no_grad(), apart, pyro.plate("_particles", 2, dim=-2):
         trace = poutine.trace(posterior.guide).get_trace(posterior.x, **posterior.target.conditions)
     latents = posterior.pair.latent_sites
     found = [trace.nodes[name]["fn"] for name in posterior.target.prior]

@@ -30,8 +30,9 @@ from inference.posterior.identity import conditions, given_labels
 from inference.posterior.reconstruction import Draw, reconstruct
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills
-from pyro_models.data import Identity, checksum
+from pyro_models.data import Identity, as_data, checksum
 from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
+from pyro_models.observed import Data
 from pyro_models.pair import Classifies, ConditionsOnPixels, Exact
 from pyro_models.seeds import stream
 
@@ -105,7 +106,7 @@ def _or_nan(value: float | None) -> float:
 
 def evaluate(
     pair: Pair,
-    data: ImageData,
+    data: ImageData | Data,
     *,
     split: str = "test",
     num_particles: int = 100,
@@ -129,7 +130,8 @@ def evaluate(
     pair
         The pair; nothing of it changes.
     data
-        Data; the split is prepared as they say, with the seed.
+        Data; the split is prepared as they say, with the seed. Of what is no data set with splits
+        (:func:`pyro_models.data.as_data`) all is scored, as it is.
     split
         ``"test"``, ``"validation"`` or ``"train"``.
     num_particles
@@ -157,6 +159,7 @@ def evaluate(
     'exact'
     """
     num_particles = checked_count(num_particles)
+    data = as_data(data, pair, split=split)
     judged = judged_split(pair, data, split=split, limit=limit, seed=seed)
     x, y = judged.x, judged.y
     infers = fulfills(pair, Classifies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numbers import Integral
 
+from inference.learning.recorded_data import check_held_out
 from inference.learning.settings import check_pair_fits_data
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import Split
@@ -55,6 +56,7 @@ def judged_split(pair: Pair, data: ImageData, *, split: str, limit: int | None, 
     check_seed(seed)
     check_limit(limit)
     check_pair_fits_data(pair, data, splits=[split], seed=seed)
+    check_held_out(pair, data, split)
     prepared = data.prepared(split, seed=seed, limit=limit)
     if not len(prepared):
         raise UsageError(f"the {split} split of {data.name} is empty")

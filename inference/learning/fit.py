@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from inference.learning.callbacks import Callback
 from inference.learning.history import History
-from inference.learning.recorded_data import describe_data
+from inference.learning.recorded_data import describe_data, remember
 from inference.learning.runs import Run
 from inference.learning.settings import Settings, check_pair_fits
 from inference.learning.training import Training
@@ -194,13 +194,12 @@ def fit(
         precision=precision,
         capture=capture,
     )
-    described = None if mask is None or not isinstance(data, ImageData) else describe_data(data)
-    if mask is not None:
-        data = half_seen(data, mask, fraction=fraction, seed=seed)
-    data = as_data(data)
-    described = described or describe_data(data)
-    if described["identity"].get("mask") is None and data.identity.mask is not None:
-        described["seen"] = data.identity.mask
+    if mask is None or isinstance(data, ImageData):
+        whole = as_data(data, pair)
+        data = whole if mask is None else half_seen(whole, mask, fraction=fraction, seed=seed)
+    else:
+        data = whole = half_seen(data, mask, pair, fraction=fraction, seed=seed)
+    described = describe_data(whole) | ({} if data is whole else {"seen": data.identity.mask})
     check_pair_fits(pair, data, settings)
     run = None if out is None else Run(out)
     if resume and (run is None or not run.exists):
@@ -223,5 +222,6 @@ def fit(
         if run is not None and not resume:
             run.clear()
             run.create(pair, {"data": described, "settings": settings.plain()})
+        remember(pair, whole)
         history = training.run_epochs(callbacks, progress=progress)
     return Fit(pair, history, None if run is None else run.folder)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from pyro_models import ImageData, UsageError, load_data
-from pyro_models.data import DATA_SETS, Identity
+from pyro_models import ImageData, Pair, UsageError, load_data
+from pyro_models.contract import module_of
+from pyro_models.data import DATA_SETS, Identity, Split
 
 __all__ = [
     "UNKNOWN",
     "Recalled",
+    "check_held_out",
     "describe_data",
     "differs_from_record",
     "is_labelled_only",
     "plain_fields",
     "recall",
+    "remember",
 ]
 
 PLAIN = ("preparation", "levels", "labels_kept", "splits", "seen")
@@ -221,3 +226,42 @@ def _recall_given(record: Mapping[str, Any], *, run: str, given: str) -> Recalle
         "scores of other data"
     )
     return Recalled(data, given, note)
+
+
+_LEARNED: WeakKeyDictionary[Any, tuple[tuple[Split, int | None], ...]] = WeakKeyDictionary()
+"""What each pair of this process was trained on, and by which seed it was split from the rest."""
+
+
+def remember(pair: Pair, data: ImageData) -> None:
+    """Note that a pair was trained on the training data of a set."""
+    key = module_of(pair)
+    _LEARNED[key] = (*_LEARNED.get(key, ()), (data.split("train"), data.split_seed))
+
+
+def check_held_out(pair: Pair, data: ImageData, split: str) -> None:
+    """Refuse, or warn of, data that are to be scored as unseen and were trained on.
+
+    Data that were split by another seed than those that the pair was trained on are refused; of
+    others that have some in common, equal images perhaps, it is said how many.
+
+    Raises
+    ------
+    UsageError
+        One line that says how many there are, and which seed to give.
+    """
+    held_out, train = data.split(split), data.split("train")
+    for learned, seed in _LEARNED.get(pair, ()):
+        other_shape = learned.x.shape[1:] != held_out.x.shape[1:]
+        if split == "train" or other_shape or learned is train or learned.same_as(train):
+            continue
+        known = set(learned.each_checksum())
+        count = sum(one in known for one in held_out.each_checksum())
+        if not count:
+            continue
+        found = f"{count:,} of the {len(held_out):,} {split} data were trained on"
+        if None not in (seed, data.split_seed) and seed != data.split_seed:
+            raise UsageError(
+                f"{found}: these data are split by the seed {data.split_seed}, and those that the "
+                f"pair learned from by the seed {seed}: give load_data(…, seed={seed})"
+            )
+        warnings.warn(f"{found}: their scores are not those of unseen data", stacklevel=4)

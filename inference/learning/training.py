@@ -320,10 +320,10 @@ class Training:
             try:
                 with self._autocast():
                     if name == "validation" and self.settings.noise_multiple:
-                        self._values = self.objective.values(data.x, **data.conditions)
+                        self._values = self.objective.values(data.x, y=data.y, mask=data.mask)
                         value = float(self._values.mean())
                     else:
-                        value = self.objective.value(data.x, **data.conditions)
+                        value = self.objective.value(data.x, y=data.y, mask=data.mask)
             except (ValueError, RuntimeError) as error:  # as in a step
                 raised = error
             if value - value == 0:

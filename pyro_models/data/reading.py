@@ -40,7 +40,7 @@ def read(source: Any, *, with_labels: bool = True) -> Observed:
     source
         As for :func:`read_data`, or data of one split.
     with_labels
-        Whether labels that come along are wanted; those that are not may be anything.
+        Whether labels that come along are wanted; where not, they may be anything.
 
     Raises
     ------
@@ -115,9 +115,14 @@ def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Obse
     if any(m is not None for m in masks):
         mask = _joined(_all(masks, "a mask", what), f"masks of {what}", stacked=whole)
     y = None
-    if with_labels and any(label is not None for label in labels):
-        tensors = [_label(label, what, one=whole) for label in _all(labels, "a label", what)]
-        y = labels_for(_joined(tensors, f"labels of {what}", stacked=whole), len(x), x.device)
+    if any(label is not None for label in labels):
+        try:
+            tensors = [_label(label, what, one=whole) for label in _all(labels, "a label", what)]
+            together = _joined(tensors, f"labels of {what}", stacked=whole)
+            y = labels_for(together, len(x), x.device)
+        except UsageError:
+            if with_labels:
+                raise
     return Observed(x, y, mask) if mask is not None else Observed.unchecked(x, y)
 
 

@@ -106,7 +106,7 @@ def load_data(
             raise UsageError(f"the grey levels of {source} are known: leave levels out")
         if test_fraction is not None:
             raise UsageError(f"{source} brings its own test split: leave test_fraction out")
-    split = {"seed": seed, "test_fraction": test_fraction, "levels": levels}
+    split: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "levels": levels}
     if of_user:
         data = _of_user(source, labels, name=name, **split)
     elif not isinstance(source, str | Path):
@@ -127,13 +127,15 @@ def load_data(
     return data if preparation == "grey" else data.with_preparation(preparation)
 
 
-def as_data(source: Any, *, split: str | None = None) -> ImageData:
+def as_data(source: Any, pair: Any = None, *, split: str | None = None) -> ImageData:
     """Data as a set of splits, for a function that is about one.
 
     Parameters
     ----------
     source
         A data set, which stays what it is, or anything that :func:`load_data` takes but for a name.
+    pair
+        Whom they are for: labels that come along may be anything for one that uses none.
     split
         The split that all of it is, as it is the training data; ``None``: it is split as
         :func:`load_data` does.
@@ -146,7 +148,7 @@ def as_data(source: Any, *, split: str | None = None) -> ImageData:
     if isinstance(source, str | Path):
         raise UsageError(f"data are read by load_data: give load_data({str(source)!r})")
     if not isinstance(source, ImageData):
-        source = load_data(source) if split is None else _of_user(source, None, whole=split)
+        source = _of_user(source, with_labels=_uses_labels(pair), whole=split)
     if split is not None and source.split(split).mask is not None:
         raise UsageError(
             f"some pixels of {source.name} are unseen, and scores are of whole data: see evidence, "
@@ -155,12 +157,14 @@ def as_data(source: Any, *, split: str | None = None) -> ImageData:
     return source
 
 
-def half_seen(source: Any, mask: Mask, *, fraction: float = 0.5, seed: int = 0) -> ImageData:
+def half_seen(
+    source: Any, mask: Mask, pair: Any = None, *, fraction: float = 0.5, seed: int = 0
+) -> ImageData:
     """Data as a set of splits, of which some pixels are unseen.
 
     Parameters
     ----------
-    source
+    source, pair
         As for :func:`as_data`; a mask for each datum is in the order of an array's data.
     mask, fraction, seed
         As :func:`pyro_models.data.masks.seen_pixels` takes them.
@@ -172,7 +176,7 @@ def half_seen(source: Any, mask: Mask, *, fraction: float = 0.5, seed: int = 0) 
     """
     if isinstance(source, ImageData):
         return source.with_mask(mask, fraction=fraction, seed=seed)
-    given = read_data(source)
+    given = read_data(source, with_labels=_uses_labels(pair))
     if given.mask is not None:
         raise UsageError("a mask is given twice, by mask and with the data: leave one out")
     x = given.x.unsqueeze(1) if given.x.dim() == 3 else given.x
@@ -180,9 +184,24 @@ def half_seen(source: Any, mask: Mask, *, fraction: float = 0.5, seed: int = 0) 
     return as_data(Observed(x, given.y, seen))
 
 
-def _of_user(source: Any, labels: Any, *, name: str | None = None, **split: Any) -> ImageData:
+def _uses_labels(pair: Any) -> bool:
+    return pair is None or getattr(pair, "num_classes", None) is not None
+
+
+def _of_user(
+    source: Any,
+    labels: Any = None,
+    *,
+    name: str | None = None,
+    with_labels: bool = True,
+    **split: Any,
+) -> ImageData:
     """What a user hands in, with its labels and what is seen of it."""
-    given = read_data(source, what=f"array of shape {tuple(getattr(source, 'shape', ()))}")
+    given = read_data(
+        source,
+        with_labels=with_labels,
+        what=f"array of shape {tuple(getattr(source, 'shape', ()))}",
+    )
     if labels is not None and given.y is not None:
         raise UsageError("labels are given twice, by labels and with the data: leave one out")
     arrays = {"x": given.x, "y": given.y if labels is None else labels}
