@@ -19,6 +19,7 @@ MODULES = {
     "inference.posterior.given": (
         "inference.posterior.identity",
         "inference.posterior.log_density",
+        "inference.posterior.infer",
     ),
     "inference.posterior.optimise": ("inference.posterior.optimize",),
     "inference.posterior.optimisation": ("inference.posterior.optimization",),

@@ -199,9 +199,11 @@ def fit(
         data = whole if mask is None else half_seen(whole, mask, fraction=fraction, seed=seed)
     else:
         data = whole = half_seen(data, mask, pair, fraction=fraction, seed=seed)
-    described = describe_data(whole) | ({} if data is whole else {"seen": data.identity.mask})
     check_pair_fits(pair, data, settings)
-    run = None if out is None else Run(out)
+    run, described = None if out is None else Run(out), {}
+    if run is not None:
+        seen = {} if data is whole else {"seen": data.identity.mask}
+        described = {**describe_data(whole), **seen}
     if resume and (run is None or not run.exists):
         raise UsageError(f"there is no run to resume in {out}" if out else "resume needs out")
     held = nullcontext() if run is None else run.held()  # until the last file is written

@@ -7,13 +7,17 @@ from torch import Tensor
 
 from pyro_models import ImageData, Observed, Pair
 from pyro_models.contract import check_pair
+from pyro_models.data import as_data
+from pyro_models.observed import Data
 
 __all__ = ["for_start", "prepared_for"]
 
 _PIXELS = 64  # sorted at a time, which bounds memory
 
 
-def prepared_for(pair: Pair, data: ImageData, *, preparation: str | None = None) -> ImageData:
+def prepared_for(
+    pair: Pair, data: ImageData | Data, *, preparation: str | None = None
+) -> ImageData:
     """The data prepared as asked, or as suits the pair's likelihood.
 
     Vectors stay as they are, and so do pixels that the likelihood would have dequantised but whose
@@ -31,6 +35,7 @@ def prepared_for(pair: Pair, data: ImageData, *, preparation: str | None = None)
     'dequantised'
     """
     check_pair(pair)
+    data = as_data(data, pair)
     if preparation is None:
         preparation = pair.likelihood.preparation if data.is_images else "grey"
         if preparation == "dequantised" and data.levels is None:

@@ -40,7 +40,8 @@ def at_least_the_contained(
     target, guide, outcome
         The images, the guide that was fitted to them (it is changed in place), and how that ended.
     family
-        Of the guide; its ``within`` makes a guide of it of one of the family that it contains.
+        Family of the guide; its ``within`` makes a guide of it of one of the family that it
+        contains.
     contained
         Fits a guide of the contained family.
     fit

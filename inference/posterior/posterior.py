@@ -45,7 +45,7 @@ class Posterior:
     guide
         The module that samples.
     name
-        Of the guide.
+        Name of the guide.
     density
         Whether q has a density: without one (a point, draws) there is no bound and no log q.
     stopped
@@ -58,7 +58,7 @@ class Posterior:
     num_parameters
         Numbers kept for each image; those that images share count by their share.
     seed
-        Of the inference.
+        Random seed of the inference.
     proposal
         What was resampled, if it was.
     max_elements
@@ -224,7 +224,7 @@ class Posterior:
         pixels
             ``"mean"``: E[x | z]. ``"sample"``: x ~ p(x | z).
         seed
-            Of the draws.
+            Random seed of the draws.
         """
         check_draw("latents", latents)
         check_draw("pixels", pixels)

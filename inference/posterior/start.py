@@ -70,7 +70,7 @@ def with_initial_values(
     starts
         Draws for each datum; 0: all begin at the prior's mean.
     seed
-        Of the draws.
+        Random seed of the draws.
     max_elements
         Numbers that the reconstructions in memory at once may hold.
 

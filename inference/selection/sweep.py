@@ -19,7 +19,9 @@ from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import QUANTITIES, Row, Sweep
 from inference.selection.trial import Judging, Trial
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.data import as_data
 from pyro_models.files import holding_folder, is_free, write_atomically
+from pyro_models.observed import Data
 from pyro_models.seeds import check_seed
 
 __all__ = ["sweep"]
@@ -29,7 +31,7 @@ MARKER = ".pyro-models-sweep"
 
 def sweep(
     model: str | Callable[..., Pair],
-    data: ImageData | str,
+    data: ImageData | Data | str,
     *,
     grid: Mapping[str, Sequence[Any]],
     seeds: Sequence[int] = (0, 1, 2),
@@ -66,7 +68,8 @@ def sweep(
         A registered name, or a function of ``data_shape`` and options (and ``num_classes``, where
         it takes them) that builds a pair.
     data
-        In memory, which every worker is sent, or a name or file that every worker loads itself.
+        In memory, which every worker is sent, or a name or file that every worker loads itself. A
+        tensor, an array or a data set of torch is split as :func:`pyro_models.load_data` does.
     grid
         Values of each setting: ``"options.NAME"`` (of the model), ``"preparation"``, or an option
         of :func:`inference.learning.fit`.
@@ -126,6 +129,7 @@ def sweep(
     >>> result.best.setting
     {'options.latent_dim': 8}
     """
+    data = data if isinstance(data, str) else as_data(data)
     values = check_grid(grid)
     settings = {name: value for name, value in settings.items() if value is not None}
     _check_seeds(seeds)

@@ -166,7 +166,7 @@ class ImageData:
         Parameters
         ----------
         name
-            Of the split.
+            Name of the split.
         limit
             ``None`` for all.
         labels
@@ -299,7 +299,7 @@ class ImageData:
             How many: a whole number, or a fraction of the training data (a float in 0…1), rounded
             down to equally many of each class.
         seed
-            Of the draw.
+            Random seed of the draw.
 
         Examples
         --------

@@ -70,9 +70,10 @@ def seen_pixels(
     num_data
         Number of data N: ``random`` then draws pixels for each. ``None``: one mask for all.
     fraction
-        Of pixels that ``random`` sees; of P pixels, the nearest whole number to fraction · P.
+        Fraction of the pixels that ``random`` sees; of P pixels, the nearest whole number to
+        fraction · P.
     seed
-        Of the draw of ``random``.
+        Random seed of the draw of ``random``.
     may_be_blind
         Whether it may see nothing of a datum.
 

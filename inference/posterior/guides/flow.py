@@ -129,7 +129,7 @@ class FlowGuide(nn.Module):
     normals
         m (B, d) and C (B, d, d), by site.
     bins
-        Of each spline.
+        Number of bins of each spline.
     """
 
     def __init__(self, normals: Mapping[str, tuple[Tensor, Tensor]], *, bins: int = 6) -> None:

@@ -71,7 +71,7 @@ class LowRankGuide(nn.Module):
     rank
         Columns of W; no more than a site has dimensions are used.
     scale
-        Of the start, times the prior's scales.
+        Standard deviations to begin with, as a share of the prior's.
     """
 
     def __init__(self, target: LogDensity, *, rank: int = 2, scale: float = 0.1) -> None:
