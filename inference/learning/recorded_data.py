@@ -50,16 +50,14 @@ def describe_data(data: ImageData) -> dict[str, Any]:
 def plain_fields(record: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """What of a record, beside another one, is compared as it stands; its content is not in it.
 
-    A name is none of it where the content is known: the same may lie in another place, or come as
-    another kind of array, and may bring labels besides.
+    The name of a file is none of it: the same content may lie in another place, or come as an array
+    of another kind, and may bring labels besides.
     """
-    known = all(of.get("identity") for of in (record, other))
-    from_files = any(of.get("source") for of in (record, other))
-    names = [
-        *PLAIN,
-        *(() if known or from_files else ("name",)),
-        *(() if known else ("num_classes",)),
-    ]
+    both = (record, other)
+    known = all(of.get("identity") for of in both)
+    by_content = known and all(str(of.get("name")).startswith("array-") for of in both)
+    named = not by_content and not any(of.get("source") for of in both)
+    names = [*PLAIN, *(("name",) if named else ()), *(() if known else ("num_classes",))]
     return {f"data {name}": record[name] for name in names if name in record}
 
 
