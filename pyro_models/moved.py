@@ -21,6 +21,7 @@ MODULES = {
         "inference.posterior.log_density",
         "inference.posterior.infer",
     ),
+    "inference.posterior.guides.rows": ("inference.posterior.guides.per_datum",),
     "inference.posterior.optimise": ("inference.posterior.optimize",),
     "inference.posterior.optimisation": ("inference.posterior.optimization",),
     "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
@@ -35,6 +36,10 @@ NAMES = {
     "Target": "LogDensity",
     "Given": "LogDensity",
     "optimise": "optimize",
+    "Optimisation": "Optimization",
+    "with_rows": "for_data",
+    "rows_of": "parameters_of",
+    "copy_rows": "copy_parameters",
 }
 """Old name → new name, in the modules that have moved."""
 

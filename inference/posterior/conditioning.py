@@ -14,12 +14,12 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from inference.posterior.guides.rows import with_rows
+from inference.posterior.guides.per_datum import for_data
 from inference.posterior.log_density import LogDensity
 from inference.sites import density_sites, joint_of, log_prob_of, particle_plate
 from pyro_models.seeds import same_generators
 
-__all__ = ["ILL_CONDITIONED", "impossible_rows", "rounding_of_log_q", "without_density"]
+__all__ = ["ILL_CONDITIONED", "impossible_data", "rounding_of_log_q", "without_density"]
 
 ILL_CONDITIONED = 0.1
 """Nats by which rounding may change log q(z). Sound fits are at 1e-6 to 1e-3, lost ones above 1."""
@@ -64,10 +64,10 @@ def without_density(target: LogDensity, guide: nn.Module) -> Tensor:
     try:
         return ~(rounding_of_log_q(target, guide) <= ILL_CONDITIONED)
     except torch.linalg.LinAlgError:
-        return impossible_rows(target, guide, rounding_of_log_q)
+        return impossible_data(target, guide, rounding_of_log_q)
 
 
-def impossible_rows(
+def impossible_data(
     target: LogDensity, guide: nn.Module, call: Callable[[LogDensity, nn.Module], object]
 ) -> Tensor:
     """Rows for which a call of data and guide ends in a matrix that cannot be factorised, (B,).
@@ -78,7 +78,7 @@ def impossible_rows(
 
     def broken(rows: Tensor) -> list[int]:
         try:
-            call(target.select(rows), with_rows(guide, rows, len(target)))
+            call(target.select(rows), for_data(guide, rows, len(target)))
         except torch.linalg.LinAlgError:
             if len(rows) == 1:
                 return rows.tolist()

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from inference.posterior.guides.family import Family
-from inference.posterior.guides.rows import copy_rows, is_per_datum, rows_of, with_rows
+from inference.posterior.guides.per_datum import (
+    copy_parameters,
+    for_data,
+    is_per_datum,
+    parameters_of,
+)
 from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import NON_FINITE, REASONS, Outcome
 from inference.posterior.paired import paired_bounds
@@ -58,17 +63,17 @@ def at_least_the_contained(
         rows = _better(target, guide, embedded, rows, at_once=at_once, tolerance=tolerance)
         if not len(rows):
             return outcome
-        part, again = target.select(rows), with_rows(embedded, rows, len(target))
+        part, again = target.select(rows), for_data(embedded, rows, len(target))
         found = fit(part, again)
         at_least_the_start(
             part,
             again,
-            with_rows(embedded, rows, len(target)),
+            for_data(embedded, rows, len(target)),
             found,
             at_once=at_once,
             tolerance=tolerance,
         )
-    copy_rows(rows_of(again, slice(None)), guide, rows)
+    copy_parameters(parameters_of(again, slice(None)), guide, rows)
     reason, steps = outcome.reason.clone(), outcome.steps.clone()
     reason[rows.cpu()], steps[rows.cpu()] = found.reason, found.steps  # of the fit that is kept
     return Outcome(reason, steps)
@@ -93,7 +98,7 @@ def at_least_the_start(
     rows = finite.nonzero().flatten()
     rows = _better(target, guide, start, rows, at_once=at_once, tolerance=tolerance)
     if len(rows):
-        copy_rows(rows_of(start, rows), guide, rows)
+        copy_parameters(parameters_of(start, rows), guide, rows)
 
 
 def _better(
@@ -107,9 +112,12 @@ def _better(
 ) -> Tensor:
     """Those of some images whose bound is higher at another guide's, in more and more draws."""
     for draws in MORE if len(rows) else ():
-        part, own = target.select(rows), with_rows(guide, rows, len(target))
+        part, own = target.select(rows), for_data(guide, rows, len(target))
         bounds = paired_bounds(part, own, objective="path", at_once=at_once, draws=draws)
-        gain = bounds(rows_of(other, rows)).double() - bounds(rows_of(guide, rows)).double()
+        gain = (
+            bounds(parameters_of(other, rows)).double()
+            - bounds(parameters_of(guide, rows)).double()
+        )
         rows = rows[gain.mean(0) > tolerance]
         if not len(rows):
             break

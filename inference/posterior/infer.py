@@ -18,9 +18,9 @@ from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.isolated import evaluating
 from inference.posterior.contained import at_least_the_contained, at_least_the_start
 from inference.posterior.guides import Family, guide_family
-from inference.posterior.guides.rows import detached, is_per_datum, per_datum_size, with_rows
+from inference.posterior.guides.per_datum import detached, for_data, is_per_datum, per_datum_size
 from inference.posterior.log_density import LogDensity, needs_continuous
-from inference.posterior.optimization import Optimisation, Outcome
+from inference.posterior.optimization import Optimization, Outcome
 from inference.posterior.optimize import optimize
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Posterior
@@ -130,7 +130,7 @@ def infer(
     """
     check_pair(pair)
     name, family = guide_family(guide)
-    settings = Optimisation(
+    settings = Optimization(
         num_particles=num_particles,
         optimizer=optimizer,
         lr=lr,
@@ -178,7 +178,7 @@ def infer(
 def _fitted(
     images: LogDensity,
     family: Family,
-    settings: Optimisation,
+    settings: Optimization,
     *,
     name: str,
     options: Mapping[str, Any],
@@ -197,7 +197,7 @@ def _fitted(
     outcome = None
     if family.fitted:
         own = settings.of_rate(family.lr)
-        began = with_rows(guide, slice(None), len(images))
+        began = for_data(guide, slice(None), len(images))
 
         def fit(images: LogDensity, guide: nn.Module) -> Outcome:
             objective = _objective(family, estimator)
@@ -259,7 +259,7 @@ def _check_sites(target: LogDensity, guide: nn.Module, name: str) -> None:
     """
     own_rows = is_per_datum(guide, len(target)) or getattr(guide, "shared", False)
     first = target.select(slice(0, 1)) if own_rows else target  # some weights shared, some not
-    part = with_rows(guide, slice(0, 1), len(target)) if own_rows else guide
+    part = for_data(guide, slice(0, 1), len(target)) if own_rows else guide
     with pyro.plate("_particles", 2, dim=-2):
         trace = poutine.trace(part).get_trace(first.x, **first.conditions)
     missing = [site for site in target.prior if site not in trace.nodes]

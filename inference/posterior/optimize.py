@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from inference.posterior.guides.rows import is_per_datum, with_rows
+from inference.posterior.guides.per_datum import for_data, is_per_datum
 from inference.posterior.log_density import LogDensity
-from inference.posterior.optimization import Optimisation, Outcome
+from inference.posterior.optimization import Optimization, Outcome
 from inference.posterior.separate_fits import Record, SeparateFits
 from inference.posterior.shared_fit import SharedFit
 
@@ -19,7 +19,7 @@ __all__ = ["optimize"]
 def optimize(
     target: LogDensity,
     guide: nn.Module,
-    settings: Optimisation,
+    settings: Optimization,
     *,
     objective: str,
     chunk: int,
@@ -38,7 +38,7 @@ def optimize(
     guide
         For all of the data.
     settings
-        See :class:`~inference.posterior.optimization.Optimisation`.
+        See :class:`~inference.posterior.optimization.Optimization`.
     objective
         One of :data:`inference.posterior.optimization.OBJECTIVES`.
     chunk
@@ -57,7 +57,7 @@ def optimize(
             return outcome
         for i in range(0, size, chunk):
             rows = torch.arange(i, min(i + chunk, size), device=target.x.device)
-            part = with_rows(guide, rows, size)
+            part = for_data(guide, rows, size)
             record = Record(guide, outcome, rows, bar)
             SeparateFits(
                 target.select(rows), part, settings, record=record, objective=objective

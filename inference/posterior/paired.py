@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.posterior.batch_bound import bounds_of
-from inference.posterior.guides.rows import copy_rows, with_rows
+from inference.posterior.guides.per_datum import copy_parameters, for_data
 from inference.posterior.log_density import LogDensity
 from pyro_models.seeds import same_generators
 
@@ -42,14 +42,14 @@ def paired_bounds(
     draws
         K; 1 for a guide without noise.
     """
-    copy = with_rows(guide, slice(None), len(target))
+    copy = for_data(guide, slice(None), len(target))
     draws = 1 if objective == "log_joint" else draws
     piece = max(1, min(draws, at_once // len(target)))
     device = target.x.device
 
     @torch.no_grad()
     def bounds(values: Values) -> Tensor:
-        copy_rows(values, copy, slice(None))
+        copy_parameters(values, copy, slice(None))
         with same_generators(device), pyro.validation_enabled(False):
             torch.manual_seed(0)
             counts = [min(piece, draws - i) for i in range(0, draws, piece)]

@@ -17,7 +17,7 @@ from inference.pareto import pareto_k_hat
 from inference.particles import Particles, draw, effective_sample_size
 from inference.posterior.bound import Bound, elbo_of, importance_bound_of
 from inference.posterior.guides.draws import DrawsGuide
-from inference.posterior.guides.rows import with_rows
+from inference.posterior.guides.per_datum import for_data
 from inference.posterior.identity import conditions
 from inference.posterior.latents import draw_latents, log_density, mean_of
 from inference.posterior.log_density import LogDensity
@@ -140,7 +140,7 @@ class Posterior:
         return replace(
             self,
             target=self.target.select(chosen),
-            guide=with_rows(self.guide, chosen, len(self)),
+            guide=for_data(self.guide, chosen, len(self)),
             stopped=tuple(self.stopped[i] for i in chosen.tolist()),
             steps=self.steps[chosen.cpu()],
             proposal=None if self.proposal is None else self.proposal.select(chosen),

@@ -92,8 +92,10 @@ def check_plain(x: Tensor, name: str) -> Tensor:
     Raises
     ------
     UsageError
-        If it is sparse, quantized, complex, or of the device meta.
+        If it is sparse, quantized, nested, complex, or of the device meta.
     """
+    if x.is_nested:
+        raise UsageError(f"{name} is a nested tensor, of data of several shapes: make them one")
     if x.layout != torch.strided or x.is_quantized:
         raise UsageError(f"{name} is a sparse or quantized tensor: give x.to_dense()")
     if x.is_complex():

@@ -14,7 +14,7 @@ from torch.distributions.kl import register_kl
 
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NORMAL, NormalGuide, start_of
-from inference.posterior.guides.rows import with_rows
+from inference.posterior.guides.per_datum import for_data
 from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
 from pyro_models.pair import data_plate
@@ -123,7 +123,7 @@ def _within(target: LogDensity, guide: nn.Module, member: nn.Module) -> LowRankG
     """Independent Normals, with a hundredth of their scales in the further directions."""
     normal, own = (
         cast(NormalGuide, member),
-        with_rows(cast(LowRankGuide, guide), slice(None), len(target)),
+        for_data(cast(LowRankGuide, guide), slice(None), len(target)),
     )
     with torch.no_grad():
         for name, loc in normal.loc.items():
