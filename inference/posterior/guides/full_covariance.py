@@ -14,8 +14,8 @@ from torch.distributions.kl import register_kl
 
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NORMAL, NormalGuide, check_scale
+from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity
-from pyro_models.pair import data_plate
 
 __all__ = ["FULL_COVARIANCE", "FullCovarianceGuide", "TriangularNormal"]
 
@@ -38,7 +38,7 @@ def _kl_from_independent(q: TriangularNormal, p: Independent) -> Tensor:
     return kl
 
 
-class FullCovarianceGuide(nn.Module):
+class FullCovarianceGuide(PerDatumGuide):
     """q(z) = Π_b N(z_b; μ_b, L_b L_bᵀ), z_b all continuous sites of a datum side by side.
 
     L = D (I + Λ/√d) for d latents, D diagonal and positive, Λ strictly lower. A step moves every
@@ -74,31 +74,23 @@ class FullCovarianceGuide(nn.Module):
         rows = diagonal.unsqueeze(-1) / math.sqrt(self.loc.shape[-1])
         return self.lower.tril(-1) * rows + torch.diag_embed(diagonal)
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def sample(self, index: Tensor) -> None:
         """Sample the sites in turn; what x is does not matter."""
         tril = self.scale_tril()
         noise: list[Tensor] = []  # ε of the sites before
         start = 0
-        with data_plate(x, n, x):
-            for i, (name, shape) in enumerate(self.shapes.items()):
-                stop = start + math.prod(shape)
-                own = tril[:, start:stop, start:stop]
-                loc = self.loc[:, start:stop]
-                if noise:
-                    before = torch.cat(noise, -1).unsqueeze(-1)
-                    loc = loc + (tril[:, start:stop, :start] @ before).squeeze(-1)
-                z = pyro.sample(name, _event(TriangularNormal(loc, scale_tril=own), shape))
-                if i + 1 < len(self.shapes):
-                    rest = (z.flatten(-len(shape)) - loc).unsqueeze(-1)
-                    noise.append(torch.linalg.solve_triangular(own, rest, upper=False).squeeze(-1))
-                start = stop
+        for i, (name, shape) in enumerate(self.shapes.items()):
+            stop = start + math.prod(shape)
+            own = tril[:, start:stop, start:stop]
+            loc = self.loc[:, start:stop]
+            if noise:
+                before = torch.cat(noise, -1).unsqueeze(-1)
+                loc = loc + (tril[:, start:stop, :start] @ before).squeeze(-1)
+            z = pyro.sample(name, _event(TriangularNormal(loc, scale_tril=own), shape))
+            if i + 1 < len(self.shapes):
+                rest = (z.flatten(-len(shape)) - loc).unsqueeze(-1)
+                noise.append(torch.linalg.solve_triangular(own, rest, upper=False).squeeze(-1))
+            start = stop
 
     def marginals(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean (B, d) and triangular scale (B, d, d) of every site on its own."""

@@ -14,10 +14,9 @@ from torch.distributions.kl import register_kl
 
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NORMAL, NormalGuide, start_of
-from inference.posterior.guides.per_datum import for_data
+from inference.posterior.guides.per_datum import PerDatumGuide, for_data
 from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
-from pyro_models.pair import data_plate
 
 __all__ = ["LOW_RANK", "LowRankGuide", "LowRankNormal"]
 
@@ -61,7 +60,7 @@ def _kl_from_independent(q: LowRankNormal, p: Independent) -> Tensor:
     return kl
 
 
-class LowRankGuide(nn.Module):
+class LowRankGuide(PerDatumGuide):
     """q(z) = Π_b N(z_b; μ_b, W_b W_bᵀ + diag v_b), W_b of ``rank`` columns, every site on its own.
 
     Parameters
@@ -96,19 +95,11 @@ class LowRankGuide(nn.Module):
             }
         )
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def sample(self, index: Tensor) -> None:
         """Sample every site; what x is does not matter."""
-        with data_plate(x, n, x):
-            for name, loc in self.loc.items():
-                variance = (2 * self.log_scale[name]).exp()
-                pyro.sample(name, LowRankNormal(loc, self.factor[name], variance))
+        for name, loc in self.loc.items():
+            variance = (2 * self.log_scale[name]).exp()
+            pyro.sample(name, LowRankNormal(loc, self.factor[name], variance))
 
     def means(self) -> dict[str, Tensor]:
         """E[z] of every site, (B, \\*event_shape)."""

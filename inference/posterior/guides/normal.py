@@ -10,14 +10,14 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from inference.posterior.guides.family import Family
+from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity, Moments
 from pyro_models import UsageError
-from pyro_models.pair import data_plate
 
 __all__ = ["NORMAL", "NormalGuide", "check_scale", "start_of"]
 
 
-class NormalGuide(nn.Module):
+class NormalGuide(PerDatumGuide):
     """q(z) = Π_b Π_d N(z_bd; μ_bd, σ_bd²), every site on its own.
 
     Parameters
@@ -33,19 +33,11 @@ class NormalGuide(nn.Module):
             {name: nn.Parameter(m.scale.log()) for name, m in start.items()}
         )
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def sample(self, index: Tensor) -> None:
         """Sample every site; what x is does not matter, its parameters were fitted to it."""
-        with data_plate(x, n, x):
-            for name, loc in self.loc.items():
-                q = dist.Normal(loc, self.log_scale[name].exp())
-                pyro.sample(name, q.to_event(loc.dim() - 1))
+        for name, loc in self.loc.items():
+            q = dist.Normal(loc, self.log_scale[name].exp())
+            pyro.sample(name, q.to_event(loc.dim() - 1))
 
     def means(self) -> dict[str, Tensor]:
         """E[z] of every site, (B, \\*event_shape)."""

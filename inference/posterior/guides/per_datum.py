@@ -8,7 +8,10 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from pyro_models.pair import data_plate
+
 __all__ = [
+    "PerDatumGuide",
     "copy_parameters",
     "detached",
     "for_data",
@@ -18,6 +21,29 @@ __all__ = [
 ]
 
 Module = TypeVar("Module", bound=nn.Module)
+
+
+class PerDatumGuide(nn.Module):
+    """A guide that samples every site inside the plate over the data it was made for.
+
+    What x is does not matter: its parameters were fitted to it. A family gives ``sample``.
+    """
+
+    def sample(self, index: Tensor) -> None:
+        """Sample every site; ``index`` numbers the data of the plate."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample every site of the data."""
+        with data_plate(x, n, x) as index:
+            self.sample(index)
 
 
 def is_per_datum(guide: nn.Module, size: int) -> bool:

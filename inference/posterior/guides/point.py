@@ -9,13 +9,13 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from inference.posterior.guides.family import Family
+from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity
-from pyro_models.pair import data_plate
 
 __all__ = ["POINT", "PointGuide", "make_point"]
 
 
-class PointGuide(nn.Module):
+class PointGuide(PerDatumGuide):
     """All mass at one z_b for each datum, at argmax log p(x_seen, z_b) once it is fitted.
 
     A point has no density relative to that of the prior: its ELBO would be −∞, and none is given.
@@ -30,18 +30,10 @@ class PointGuide(nn.Module):
         super().__init__()
         self.loc = nn.ParameterDict({n: nn.Parameter(z.clone()) for n, z in start.items()})
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def sample(self, index: Tensor) -> None:
         """Every site is at its point; what x is does not matter."""
-        with data_plate(x, n, x):
-            for name, loc in self.loc.items():
-                pyro.sample(name, dist.Delta(loc, event_dim=loc.dim() - 1))
+        for name, loc in self.loc.items():
+            pyro.sample(name, dist.Delta(loc, event_dim=loc.dim() - 1))
 
     def means(self) -> dict[str, Tensor]:
         """The points, (B, \\*event_shape)."""
