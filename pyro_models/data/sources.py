@@ -6,9 +6,10 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,11 @@ from pyro_models.seeds import check_seed
 
 __all__ = ["DATA_SETS", "DATA_VARIABLE", "PROVENANCE", "as_data", "half_seen", "load_data"]
 
-DATA_SETS = ("digits", "mnist", "fashion-mnist")
 DATA_VARIABLE = "PYRO_MODELS_DATA"
 PROVENANCE = "latents_of"  # what an .npz file of latents says of the run that made them
 MNIST_COUNTS = (60_000, 10_000)
 MNIST_VALIDATION = 10_000
 TEST_FRACTION = 0.1  # of an array that comes as one
-_TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
 _IDX_FILES = tuple(
     f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
 )
@@ -111,10 +110,8 @@ def load_data(
         data = _of_user(source, labels, name=name, **split)
     elif not isinstance(source, str | Path):
         raise UsageError(f"data are a name, a path, {KINDS}; got {type(source).__name__}")
-    elif source == "digits":
-        data = _digits()
-    elif source in _TORCHVISION_NAMES:
-        data = _mnist(str(source))
+    elif source in DATA_SETS:
+        data = DATA_SETS[str(source)]()
     elif Path(source).suffix in (".npy", ".npz"):
         data = _from_file(Path(source), **split)
     else:
@@ -253,9 +250,8 @@ def _digits() -> ImageData:
     return ImageData("digits", splits, levels=17, num_classes=10)
 
 
-def _mnist(name: str) -> ImageData:
+def _mnist(name: str, folder_name: str) -> ImageData:
     """MNIST or Fashion-MNIST through torchvision, counts verified."""
-    folder_name = _TORCHVISION_NAMES[name]
     datasets = import_torchvision().datasets
     dataset = getattr(datasets, folder_name)
     root = _find_root(folder_name)
@@ -291,6 +287,14 @@ def _mnist(name: str) -> ImageData:
         "test": Split(*test),
     }
     return ImageData(name, splits, levels=256, num_classes=10)
+
+
+DATA_SETS: Mapping[str, Callable[[], ImageData]] = {
+    "digits": _digits,
+    "mnist": partial(_mnist, "mnist", "MNIST"),
+    "fashion-mnist": partial(_mnist, "fashion-mnist", "FashionMNIST"),
+}
+"""What is loaded by name, and how."""
 
 
 def _download(dataset: Any, root: Path, folder_name: str) -> None:
