@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inference.figures.decoding import check_images
 from inference.figures.grid import mosaic, mosaic_figure
+from inference.figures.registry import register_figure
 from inference.isolated import isolated
 from inference.posterior.completion import Completion
 from inference.posterior.posterior import Posterior
@@ -26,6 +27,7 @@ _BY = {
 }
 
 
+@register_figure(needs="a completion: draw it with pyro-models complete")
 def completions(
     completed: Completion | Mapping[str, Completion],
     x: Tensor,
@@ -119,6 +121,7 @@ def _check_originals(completed: Completion, x: Tensor) -> None:
         raise UsageError("these are not the originals of what was completed: seen pixels differ")
 
 
+@register_figure(needs="a posterior: draw it with pyro-models infer --figure")
 def encoder_free(
     posterior: Posterior, *, rows: int = 8, latents: Draw = "mean", blocks: int = 2, seed: int = 0
 ) -> Figure:

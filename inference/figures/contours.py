@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inference.figures.decoding import check_images
 from inference.figures.palette import INK, PETROFF
+from inference.figures.registry import register_figure
 from inference.posterior.posterior import Posterior
 from inference.posterior.target import condition
 from pyro_models import Pair, UsageError
@@ -25,6 +26,7 @@ _GRID = 201  # nodes along each latent
 _REACH = 5.0  # standard deviations of the prior, to begin with
 
 
+@register_figure(needs="posteriors of one datum over two latents: draw it in Python")
 def latent_contours(
     pair: Pair,
     x: Tensor,

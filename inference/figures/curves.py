@@ -13,7 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from inference.evaluation.quantity import NATS
 from inference.figures.palette import INK, PETROFF
+from inference.figures.registry import register_figure
 from pyro_models import UsageError
 
 __all__ = ["EpochRecord", "LearningHistory", "learning_curves"]
@@ -85,6 +87,7 @@ _LABEL_GAP = 0.055
 _TITLE_WIDTH = 70
 
 
+@register_figure()
 def learning_curves(history: LearningHistory, *, title: str | None = None) -> Figure:
     """Bounds by epoch, each line named at its end, the best epoch marked; higher is better.
 
@@ -134,7 +137,7 @@ def learning_curves(history: LearningHistory, *, title: str | None = None) -> Fi
     _name_lines(axes, bounds)
     axes.set_xlabel("epoch")
     remark = getattr(history, "remark", "")
-    unit = getattr(history, "unit", None) or "nats per datum"
+    unit = getattr(history, "unit", None) or NATS
     axes.set_ylabel(f"{'objective' if remark else 'bound'} ({unit})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.spines[["top", "right"]].set_visible(False)

@@ -9,7 +9,9 @@ from typing import Protocol
 import numpy as np
 from matplotlib.figure import Figure
 
+from inference.evaluation import QUANTITIES
 from inference.figures.palette import INK, MISSING, PETROFF
+from inference.figures.registry import register_figure
 from pyro_models import UsageError
 
 __all__ = ["GuideGaps", "GuideRow", "guide_gaps"]
@@ -59,9 +61,11 @@ class GuideEvidence(Protocol):
 
 
 NO_DENSITY = "no density"
+_GAP = QUANTITIES["gap"]
 PARTS = {"approximation_gap": PETROFF[0], "amortisation_gap": PETROFF[1]}
 
 
+@register_figure(needs="a comparison of guides: draw it with pyro-models guides --out")
 def guide_gaps(comparison: GuideGaps, *, log: bool = False, title: str | None = None) -> Figure:
     """One bar per guide: log p(x) − ELBO, split into approximation and amortisation gap.
 
@@ -157,13 +161,13 @@ def guide_gaps(comparison: GuideGaps, *, log: bool = False, title: str | None = 
                 axes.barh([0], [0.0], color=colour, label=name)
         figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
     axes.margins(x=0.12)
-    given = getattr(comparison.evidence, "given", None)
-    evidence = f"log p(x | {given})" if given else "log p(x)"
-    axes.set_xlabel(f"{evidence} − ELBO, nats per datum")
+    found = comparison.evidence
+    given = getattr(found, "given", None)
+    evidence = QUANTITIES["log_likelihood"].heading(given)
+    axes.set_xlabel(f"{_GAP.heading(given)}, {_GAP.unit}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#e6e6e6", lw=0.6)
     axes.set_axisbelow(True)
-    found = comparison.evidence
     by = found.method if found.kind == "exact" else f"{found.kind}, by {found.method}"
     heading = f"{len(found):,} data, {evidence}: {by}"
     figure.suptitle(title or heading, fontsize=10)

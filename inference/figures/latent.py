@@ -21,6 +21,7 @@ from inference.figures.decoding import (
 )
 from inference.figures.grid import mosaic, mosaic_figure
 from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area
+from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.reconstruction import latent_means
 from pyro_models import Pair, UsageError
@@ -35,6 +36,7 @@ _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25}
 
 
+@register_figure(needs="a continuous latent")
 def latent_scatter(
     pair: Pair, x: Tensor, y: Tensor | None = None, *, title: str | None = None
 ) -> Figure:
@@ -89,7 +91,10 @@ def latent_scatter(
 
 
 def _latent_names(pair: Pair) -> list[str]:
-    """A name for each column of ``latent_means``: z, or z₁, z₂, …; z1[1], … where z1 is a site."""
+    """A name for each column of ``latent_means``, counted from 1 as in every figure.
+
+    That is z, or z₁, z₂, …, or z1[1], z1[2], … where a site itself is called z1.
+    """
     names = []
     for name, site in pair.latent_sites.items():
         if site.discrete:
@@ -201,6 +206,12 @@ def _plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _of_shown(shown: Shown) -> Figure:
+    y = None if shown.pair.num_classes is None else shown.label or 0
+    return latent_grid(shown.pair, size=shown.size, span=shown.span, y=y)
+
+
+@register_figure(needs="two latents", of_shown=_of_shown)
 def latent_grid(
     pair: Pair,
     *,

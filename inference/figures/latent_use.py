@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from inference.evaluation import QUANTITIES
 from inference.figures.palette import INK, MISSING, PETROFF
+from inference.figures.registry import register_figure
 from pyro_models import UsageError
 
 __all__ = ["LatentUse", "latent_use"]
@@ -42,13 +44,14 @@ class LatentUse(Protocol):
         ...
 
 
+@register_figure(needs="a diagnosis: draw it with pyro-models diagnose --figure")
 def latent_use(diagnostics: LatentUse, *, title: str | None = None) -> Figure:
     """KL and variances of every latent dimension, the most used one first.
 
     The two variances stand on each other, for they add up to the variance of z_d when x and z are
     both drawn, z from the guide: Var(z_d) = Var_x(E[z_d | x]) + E_x(Var[z_d | x]). A dotted line
-    marks 1, the variance of a standard normal prior. A dimension that is not active, because its
-    posterior is the same whatever x is, is grey.
+    marks 1, the variance of a standard normal prior. Dimensions are counted from 1, as in z₁, z₂,
+    …; one that is not active, because its posterior is the same whatever x is, is grey.
 
     Parameters
     ----------
@@ -90,8 +93,9 @@ def latent_use(diagnostics: LatentUse, *, title: str | None = None) -> Figure:
     if kl is not None:
         grid[0].bar(at, kl[order], color=np.where(active, PETROFF[0], MISSING))
         q, p = (f"q(z | x, {given})", f"p(z | {given})") if given else ("q(z | x)", "p(z)")
-        grid[0].set_ylabel(f"KL({q} ‖ {p}), nats")
-        grid[0].set_title(f"in all {kl.sum():.2f} nats", fontsize=9, color=INK, loc="right")
+        of = QUANTITIES["kl"]
+        grid[0].set_ylabel(f"{of.title}({q} ‖ {p}), {of.unit}")
+        grid[0].set_title(f"in all {kl.sum():.2f} {of.unit}", fontsize=9, color=INK, loc="right")
     _stack(grid[-1], at, of_means[order], within[order], active)
     _name_dimensions(grid[-1], order)
     for axes in grid:
@@ -130,7 +134,7 @@ def _name_dimensions(axes: Axes, order: np.ndarray) -> None:
     crowded = len(order) > _NAMED_UPRIGHT
     axes.set_xticks(
         np.arange(len(order)),
-        [str(d) for d in order],
+        [str(d + 1) for d in order],
         rotation=90 if crowded else 0,
         fontsize=6 if crowded else 9,
     )

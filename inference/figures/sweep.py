@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from inference.figures.palette import INK, class_colour, class_marker
+from inference.figures.registry import register_figure
 from pyro_models import UsageError
 
 __all__ = ["SweepRow", "SweepTable", "setting_curves"]
@@ -64,6 +65,7 @@ class SweepTable(Protocol):
         ...
 
 
+@register_figure(needs="a sweep: draw it with pyro-models sweep")
 def setting_curves(
     sweep: SweepTable,
     *,
@@ -93,11 +95,11 @@ def setting_curves(
     Raises
     ------
     UsageError
-        If a setting is unknown or left open, or there are no scores on one footing.
+        If a setting is unknown or left open, or there are no scores that may be compared.
     """
     x, lines, at = _axes(sweep.grid, x, lines, dict(at or {}))
     rows = [row for row in sweep.rows if all(row.setting[k] == v for k, v in at.items())]
-    label = sweep.label  # refuses what is not on one footing
+    label = sweep.label  # refuses what may not be compared
     if not any(math.isfinite(row.mean) for row in rows):
         raise UsageError("no setting with a score to draw")
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
