@@ -157,7 +157,7 @@ def register_quantity(quantity: Quantity) -> Quantity:
     --------
     >>> brightness = Quantity(
     ...     name="brightness", title="mean pixel", unit="grey value", digits=2,
-    ...     compute=lambda of: of.score("brightness", of.grey.flatten(1).mean(1), preparation="grey"),
+    ...     compute=lambda of: of.score("brightness", of.grey.flatten(1).mean(1)),
     ... )
     >>> register_quantity(brightness).title
     'mean pixel'
@@ -166,7 +166,7 @@ def register_quantity(quantity: Quantity) -> Quantity:
     >>> data = load_data("digits", preparation="dequantised")
     >>> found = evaluate(PPCA(data.data_shape, latent_dim=2), data, num_particles=1, limit=5)
     >>> print(found.scores["brightness"])
-    brightness 0.31 ± 0.02 grey value (estimate; grey pixels)
+    brightness 0.31 ± 0.02 grey value (estimate; dequantised (seed 0) pixels)
     >>> del QUANTITIES["brightness"]
     """
     if quantity.name in QUANTITIES and QUANTITIES[quantity.name] != quantity:

@@ -83,7 +83,7 @@ def test_mistakes_are_one_line(own, shown):
         register_figure(name="latent_grid")(lambda pair: Figure())
     with pytest.raises(UsageError, match="has the argument colour, which is neither one of"):
         register_figure(name="mine")(lambda pair, colour: Figure())
-    with pytest.raises(UsageError, match="unknown figure 'pie': choose from .*latent_scatter"):
+    with pytest.raises(UsageError, match=r"unknown figure 'pie': choose from .*latent_scatter"):
         draw_figure("pie", shown)
     with pytest.raises(UsageError, match="latent_use is no figure of a pair alone: it needs"):
         draw_figure("latent-use", shown)
