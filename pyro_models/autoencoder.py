@@ -10,24 +10,44 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.device import device_of
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood, likelihood_named
 from pyro_models.moments import mean_of, spread_of
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_decoder, make_encoder
 from pyro_models.observed import training_data
 from pyro_models.pair import LatentSite
+from pyro_models.units import set_units
 
-__all__ = ["Autoencoder", "start_outputs"]
+__all__ = ["Autoencoder", "start_networks", "starts_from_data"]
 
 OUTPUT_BIASES = ("default", "data")
 
 
-def start_outputs(decoder: DenseDecoder | ConvDecoder, p_x: Likelihood, x: Tensor) -> None:
-    """Start a decoder at the mean of x, (N, \\*data_shape), and its likelihood at their spread."""
-    x = training_data(x, p_x.data_shape).to(next(decoder.parameters()).device)
-    if type(p_x).start_at is not Likelihood.start_at:  # of many images a spread takes seconds
-        p_x.start_at(spread_of(x))
-    decoder.set_output_bias(mean_of(x), p_x.outputs_for)
+def starts_from_data(pair: Any) -> bool:
+    """Whether options say so, or data may be in any units; images are of pixels in [0, 1]."""
+    any_units = pair.likelihood.of_any_scale and len(pair.data_shape) == 1
+    return pair.output_bias == "data" or any_units
+
+
+def start_networks(pair: Any, x: Tensor) -> str:
+    """Start the networks of a pair from x, (N, \\*data_shape); returns what was started.
+
+    A likelihood of data of any scale gives all networks the units of x. The output bias ``"data"``
+    starts the decoder at the mean of x, and a learned scale of the likelihood at their spread.
+    """
+    p_x: Likelihood = pair.likelihood
+    x = training_data(x, p_x.data_shape).to(device_of(pair))
+    done = []
+    if p_x.of_any_scale and set_units(pair, x):
+        done.append("units of the data")
+    if pair.output_bias == "data":
+        if type(p_x).start_at is not Likelihood.start_at:  # of many images a spread takes seconds
+            p_x.start_at(spread_of(x))
+        pair.model.decoder.set_output_bias(mean_of(x), p_x.outputs_for)
+        done.append("output bias from the mean of the data")
+    pair.bias_set.fill_(True)
+    return ", ".join(done)
 
 
 class Autoencoder(nn.Module):
@@ -103,18 +123,18 @@ class Autoencoder(nn.Module):
     @property
     def started(self) -> bool:
         """Whether nothing is to be started from data (any more)."""
-        return self.output_bias == "default" or bool(self.bias_set)
+        return bool(self.bias_set) or not starts_from_data(self)
 
     @torch.no_grad()
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
-        """Start the decoder's outputs at the mean of x; returns a name for the record.
+        """Start from x as the options say; returns a name for the record.
 
-        A decoder that starts at the mean image need not learn it first (as in Burda et al. 2016).
-        A learned σ of the likelihood starts at the spread of x.
+        With the output bias ``"data"`` the decoder starts at the mean of x and need not learn it
+        first (as in Burda et al. 2016), and a learned σ of the likelihood at their spread. Under a
+        Gaussian likelihood, all networks see and make data that lie far from 0 or are large or tiny
+        in units of their own (:func:`pyro_models.units.units_of`).
         """
-        start_outputs(self.model.decoder, self.likelihood, x)
-        self.bias_set.fill_(True)
-        return "output bias from the mean of the data"
+        return start_networks(self, x)
 
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair."""

@@ -19,6 +19,7 @@ from pyro_models.likelihoods import Likelihood
 from pyro_models.masks import MASKS, mask_name, seen_pixels
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_decoder, make_encoder
 from pyro_models.pair import data_plate, fill_unseen, needed_mask, pixel_mask, register_with_svi
+from pyro_models.units import Units
 
 __all__ = ["CompletionCVAE"]
 
@@ -105,6 +106,7 @@ class CompletionModel(nn.Module):
         self.decoder = decoder
         self.likelihood = likelihood
         self.conditioning = conditioning
+        self.units = Units(likelihood.data_shape)
 
     def given(
         self, x: Tensor | None, mask: Tensor | None, size: int
@@ -122,7 +124,7 @@ class CompletionModel(nn.Module):
 
     def features(self, x: Tensor, given: Tensor) -> Tensor:
         """What networks see of x_C, (B, features)."""
-        features: Tensor = self.prior.features(_stacked(fill_unseen(x, given), given))
+        features: Tensor = self.prior.features(_stacked(self.units(x, given), given))
         return features
 
     def rest(
@@ -153,12 +155,13 @@ class CompletionModel(nn.Module):
 
 
 class CompletionGuide(nn.Module):
-    """q(z | x, C) from the encoder; unseen pixels are fed to it as 0."""
+    """q(z | x, C) from the encoder; unseen pixels are fed to it as 0, in units of the data."""
 
     def __init__(self, encoder: Encoder, conditioning: Conditioning) -> None:
         super().__init__()
         self.encoder = encoder
         self.conditioning = conditioning
+        self.units = Units(tuple(conditioning.sets.shape[1:]))
 
     def forward(
         self,
@@ -173,8 +176,7 @@ class CompletionGuide(nn.Module):
         x = placed(x, next(self.parameters()))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x):
-            filled = fill_unseen(x, seen)
-            pyro.sample("z", self.encoder(_stacked(filled, self.conditioning(x))))
+            pyro.sample("z", self.encoder(_stacked(self.units(x, seen), self.conditioning(x))))
 
 
 class CompletionCVAE(Autoencoder):

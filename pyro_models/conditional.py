@@ -19,6 +19,7 @@ from pyro_models.likelihoods import Likelihood
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, NormalHead
 from pyro_models.pair import data_plate, fill_unseen, one_hot, pixel_mask, register_with_svi
 from pyro_models.standard_normal import StandardNormal
+from pyro_models.units import Units
 
 __all__ = ["CVAE"]
 
@@ -114,12 +115,13 @@ class CVAEModel(nn.Module):
 
 
 class CVAEGuide(nn.Module):
-    """q(z | x, y) from the encoder; unseen pixels are fed to it as 0."""
+    """q(z | x, y) from the encoder; unseen pixels are fed to it as 0, in units of the data."""
 
-    def __init__(self, encoder: nn.Module, code: LabelCode) -> None:
+    def __init__(self, encoder: nn.Module, code: LabelCode, data_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.encoder = encoder
         self.code = code
+        self.units = Units(data_shape)
 
     def forward(
         self,
@@ -135,7 +137,7 @@ class CVAEGuide(nn.Module):
         label = self.code.per_datum(y, len(x))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x):
-            pyro.sample("z", self.encoder(fill_unseen(x, seen), label))
+            pyro.sample("z", self.encoder(self.units(x, seen), label))
 
 
 class CVAE(Autoencoder):
@@ -216,7 +218,8 @@ class CVAE(Autoencoder):
         )
 
     def _make_guide(self, encoder: Encoder) -> CVAEGuide:
-        return CVAEGuide(encoder, LabelCode(self.num_classes, self.missing_label))
+        code = LabelCode(self.num_classes, self.missing_label)
+        return CVAEGuide(encoder, code, self.data_shape)
 
     @property
     def takes_missing_labels(self) -> bool:

@@ -12,7 +12,7 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
-from pyro_models.autoencoder import start_outputs
+from pyro_models.autoencoder import start_networks, starts_from_data
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.latents import latent_value
@@ -26,6 +26,7 @@ from pyro_models.networks import (
 )
 from pyro_models.pair import LatentSite, data_plate, fill_unseen, pixel_mask, register_with_svi
 from pyro_models.standard_normal import StandardNormal
+from pyro_models.units import Units
 
 __all__ = ["TwoLayerVAE"]
 
@@ -68,12 +69,13 @@ class TwoLayerModel(nn.Module):
 
 
 class TwoLayerGuide(nn.Module):
-    """q(z1 | x) q(z2 | z1), from the bottom; unseen pixels are fed as 0."""
+    """q(z1 | x) q(z2 | z1), from the bottom; unseen pixels are fed as 0, in units of the data."""
 
-    def __init__(self, encoder: Encoder, top_encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, top_encoder: Encoder, data_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.encoder = encoder
         self.top_encoder = top_encoder
+        self.units = Units(data_shape)
 
     def forward(
         self,
@@ -88,7 +90,7 @@ class TwoLayerGuide(nn.Module):
         x = placed(x, next(self.parameters()))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x):
-            z1 = pyro.sample("z1", self.encoder(fill_unseen(x, seen)))
+            z1 = pyro.sample("z1", self.encoder(self.units(x, seen)))
             pyro.sample("z2", self.top_encoder(z1))
 
 
@@ -171,7 +173,7 @@ class TwoLayerVAE(nn.Module):
         encoder = make_encoder(network, self.data_shape, hidden, z1, **shared)
         top_encoder = make_encoder("dense", (z1,), self.top_hidden, z2, **shared)
         self.model = TwoLayerModel(prior, decoder, p_x, z2)
-        self.guide = TwoLayerGuide(encoder, top_encoder)
+        self.guide = TwoLayerGuide(encoder, top_encoder, self.data_shape)
 
     @property
     def likelihood(self) -> Likelihood:
@@ -203,14 +205,12 @@ class TwoLayerVAE(nn.Module):
     @property
     def started(self) -> bool:
         """Whether nothing is to be started from data (any more)."""
-        return self.output_bias == "default" or bool(self.bias_set)
+        return bool(self.bias_set) or not starts_from_data(self)
 
     @torch.no_grad()
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
-        """Start the decoder's outputs at the mean of x; returns a name for the record."""
-        start_outputs(self.model.decoder, self.likelihood, x)
-        self.bias_set.fill_(True)
-        return "output bias from the mean of the data"
+        """Start from x as :meth:`pyro_models.vae.VAE.start_from` does."""
+        return start_networks(self, x)
 
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair."""

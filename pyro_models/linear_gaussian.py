@@ -22,7 +22,12 @@ __all__ = ["PPCAModel", "no_noise_left", "normal_from_precision", "principal_com
 
 
 class PPCAModel(nn.Module):
-    """p(x, z) = N(x; W z + μ, σ² I) N(z; 0, I_q)."""
+    """p(x, z) = N(x; W z + μ, σ² I) N(z; 0, I_q).
+
+    The parameters ``W``, ``mu`` and s are in the units of the likelihood, so that one learning rate
+    serves data of any scale; ``loadings``, ``loc`` and ``sigma`` are W, μ and σ in those of the
+    data. Both are the same until a start from data that are far from 0, large or tiny.
+    """
 
     started: Tensor
 
@@ -39,16 +44,28 @@ class PPCAModel(nn.Module):
     @property
     def sigma(self) -> Tensor:
         """Noise standard deviation σ, a scalar, in units of the data."""
-        return F.softplus(self.likelihood.raw_scale)
+        return self.likelihood.units.overall * F.softplus(self.likelihood.raw_scale)
+
+    @property
+    def loadings(self) -> Tensor:
+        """W in units of the data, (D, q)."""
+        units = self.likelihood.units
+        return self.W if units.as_they_are else units.scale.reshape(-1, 1) * self.W
+
+    @property
+    def loc(self) -> Tensor:
+        """μ in units of the data, (D,)."""
+        return self.likelihood.units.restored(self.mu.reshape(self.data_shape)).reshape(-1)
 
     @torch.no_grad()
     def set_sigma(self, sigma: float) -> None:
-        """Let σ be this value."""
+        """Let σ be this value, in units of the data."""
+        sigma /= float(self.likelihood.units.overall)
         # log(expm1(σ)), written so that neither a tiny nor a large σ overflows
         self.likelihood.raw_scale.fill_(sigma + math.log(-math.expm1(-sigma)))
 
     def decoder(self, z: Tensor) -> Tensor:
-        """W z + μ, (\\*batch, latent_dim) to (\\*batch, 1, \\*data_shape)."""
+        """W z + μ in the likelihood's units, (\\*batch, q) to (\\*batch, 1, \\*data_shape)."""
         with torch.autocast(z.device.type, enabled=False):
             return (F.linear(z, self.W) + self.mu).unflatten(-1, (1, *self.data_shape))
 
@@ -96,7 +113,7 @@ class PPCAModel(nn.Module):
         """W, μ and σ, then what :meth:`posterior` gives, in float64 where the device has it."""
         x = x.to(self.W.device)
         kind = widened(x.new_zeros(())).dtype
-        W, mu, sigma = (t.to(kind) for t in (self.W, self.mu, self.sigma))
+        W, mu, sigma = (t.to(kind) for t in (self.loadings, self.loc, self.sigma))
         seen = pixel_mask(mask, self.data_shape, x)
         return (W, mu, sigma, *self.posterior(x.to(kind), seen, W, mu, sigma))
 

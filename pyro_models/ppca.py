@@ -30,11 +30,11 @@ from pyro_models.observed import checked, training_data
 from pyro_models.pair import (
     LatentSite,
     data_plate,
-    fill_unseen,
     needed_mask,
     pixel_mask,
     register_with_svi,
 )
+from pyro_models.units import Units, set_units
 
 __all__ = ["PPCA"]
 
@@ -76,9 +76,10 @@ class ExactGuide(nn.Module):
 class LinearGuide(nn.Module):
     """q(z | x) = N(A x + b, L Lᵀ): the family that holds the exact posterior of fully seen data."""
 
-    def __init__(self, dim: int, latent_dim: int) -> None:
+    def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
-        self.mean = nn.Linear(dim, latent_dim)
+        self.units = Units(data_shape)
+        self.mean = nn.Linear(math.prod(data_shape), latent_dim)
         self.raw_tril = nn.Parameter(torch.zeros(latent_dim, latent_dim))
 
     def scale_tril(self) -> Tensor:
@@ -94,6 +95,9 @@ class LinearGuide(nn.Module):
         W, mu, noise
             (D, q), (D,) and σ², of the model.
         """
+        overall = float(self.units.overall)
+        W, noise = W / overall, noise / overall**2
+        mu = (mu - self.units.centre.flatten().to(mu)) / overall
         M = W.T @ W + noise * torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
         A = torch.linalg.solve(M, W.T)
         tril = torch.linalg.cholesky(noise * torch.linalg.inv(M))
@@ -109,12 +113,12 @@ class LinearGuide(nn.Module):
         n: int | None = None,
         mask: Tensor | None = None,
     ) -> None:
-        """Sample z given x; unseen pixels are fed as 0."""
+        """Sample z given x; unseen pixels are fed as 0, in units of the data."""
         register_with_svi(self)
         x = placed(x, next(self.parameters()))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x), torch.autocast(x.device.type, enabled=False):
-            mean = self.mean(fill_unseen(x, seen).flatten(1))
+            mean = self.mean(self.units(x, seen).flatten(1))
             pyro.sample("z", dist.MultivariateNormal(mean, scale_tril=self.scale_tril()))
 
 
@@ -160,7 +164,9 @@ class PPCA(nn.Module):
             raise UsageError(f"unknown PPCA guide {guide!r}: choose from {', '.join(GUIDES)}")
         self.guide_name = guide
         self.model = PPCAModel(self.data_shape, latent_dim)
-        self.guide = ExactGuide(self.model) if guide == "exact" else LinearGuide(dim, latent_dim)
+        self.guide = (
+            ExactGuide(self.model) if guide == "exact" else LinearGuide(self.data_shape, latent_dim)
+        )
 
     @classmethod
     def maximum_likelihood(
@@ -210,6 +216,7 @@ class PPCA(nn.Module):
             pair.model.set_sigma(math.sqrt(noise))
             pair.model.started.fill_(True)
         if isinstance(pair.guide, LinearGuide):
+            set_units(pair.guide, x, one_scale=True)
             pair.guide.set_exact(W, mu, noise)
         return pair
 
@@ -239,9 +246,11 @@ class PPCA(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         mu = mean_of(x).flatten().cpu()
         scale = float(spread_of(x).square().mean().sqrt()) or 1e-6 * (float(x.abs().max()) or 1.0)
+        set_units(self, x, one_scale=True)
         W = torch.randn(self.model.W.shape, generator=generator, dtype=torch.float64) * 0.1 * scale
-        self.model.mu.copy_(mu)
-        self.model.W.copy_(W)
+        units = self.likelihood.units
+        self.model.mu.copy_(units(mu.to(units.centre).reshape(self.data_shape)).flatten())
+        self.model.W.copy_(W / float(units.overall))
         self.model.set_sigma(scale)
         self.model.started.fill_(True)
         if isinstance(self.guide, LinearGuide):

@@ -32,6 +32,7 @@ from pyro_models.pair import (
     register_with_svi,
 )
 from pyro_models.standard_normal import StandardNormal
+from pyro_models.units import Units
 
 __all__ = ["SemiSupervisedVAE"]
 
@@ -87,12 +88,22 @@ class SemiSupervisedModel(nn.Module):
 
 
 class SemiSupervisedGuide(nn.Module):
-    """q(y | x) q(z | x, y); a known label has probability 1. Unseen pixels are fed as 0."""
+    """q(y | x) q(z | x, y); a known label has probability 1.
 
-    def __init__(self, encoder: nn.Module, classifier: nn.Module, num_classes: int) -> None:
+    Unseen pixels are fed as 0, in units of the data.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        classifier: nn.Module,
+        num_classes: int,
+        data_shape: tuple[int, ...],
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.classifier = classifier
+        self.units = Units(data_shape)
         self.num_classes = num_classes
 
     def forward(
@@ -107,21 +118,21 @@ class SemiSupervisedGuide(nn.Module):
         register_with_svi(self)
         x = placed(x, next(self.parameters()))
         known = known_labels(y, self.num_classes, len(x), device=x.device, who=WHO).expand(len(x))
-        x = fill_unseen(x, pixel_mask(mask, tuple(x.shape[1:]), x))
+        u = self.units(x, pixel_mask(mask, tuple(x.shape[1:]), x))
         missing = known < 0
         logits = _IMPOSSIBLE * (1 - F.one_hot(known.clamp(min=0), self.num_classes).to(x.dtype))
         infer = {}
         if bool(missing.any()):
-            logits = torch.where(missing.unsqueeze(-1), self.class_logits(x), logits)
+            logits = torch.where(missing.unsqueeze(-1), self.class_logits(u), logits)
             infer = {"enumerate": "parallel"}
         with data_plate(x, n, x):
             label = pyro.sample("y", dist.Categorical(logits=logits), infer=infer)
-            pyro.sample("z", self.encoder(x, F.one_hot(label, self.num_classes)))
+            pyro.sample("z", self.encoder(u, F.one_hot(label, self.num_classes)))
 
-    def class_logits(self, x: Tensor) -> Tensor:
-        """log q(y | x), (B, C), up to a constant; unseen pixels already filled."""
-        logits: Tensor = self.classifier(x)
-        return logits.to(x.dtype)
+    def class_logits(self, u: Tensor) -> Tensor:
+        """log q(y | x), (B, C), up to a constant, of what the units make of x."""
+        logits: Tensor = self.classifier(u)
+        return logits.to(u.dtype)
 
 
 class LabelsApart(TraceEnum_ELBO):
@@ -277,7 +288,7 @@ class SemiSupervisedVAE(Autoencoder):
             self.num_classes,
             activation=self.activation,
         )
-        return SemiSupervisedGuide(encoder, classifier, self.num_classes)
+        return SemiSupervisedGuide(encoder, classifier, self.num_classes, self.data_shape)
 
     @property
     def latent_sites(self) -> dict[str, LatentSite]:
@@ -312,8 +323,8 @@ class SemiSupervisedVAE(Autoencoder):
 
     def classify(self, x: Tensor, mask: Mask | None = None) -> Tensor:
         """q(y | x), (B, C)."""
-        x, _ = checked(self, x, mask)
-        return self.guide.class_logits(x).softmax(-1)
+        x, seen = checked(self, x, mask)
+        return self.guide.class_logits(self.guide.units(x, seen)).softmax(-1)
 
     def log_label_prob(self, x: Tensor, y: Tensor) -> Tensor:
         """log q(y | x) of the labels, (B,), nats; 0 where a label is missing."""
@@ -321,7 +332,7 @@ class SemiSupervisedVAE(Autoencoder):
         pixel_mask(None, self.data_shape, x)  # a step of training does not wait for more of it
         known = known_labels(y, self.num_classes, len(x), device=x.device, who=WHO).expand(len(x))
         rows = known >= 0
-        log_q = self.guide.class_logits(x[rows]).log_softmax(-1)
+        log_q = self.guide.class_logits(self.guide.units(x[rows])).log_softmax(-1)
         found = log_q.gather(-1, known[rows].unsqueeze(-1)).squeeze(-1)
         return x.new_zeros(len(x)).masked_scatter(rows, found)
 

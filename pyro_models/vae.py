@@ -16,6 +16,7 @@ from pyro_models.likelihoods import Likelihood
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
 from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
 from pyro_models.standard_normal import StandardNormal
+from pyro_models.units import Units
 
 __all__ = ["VAE"]
 
@@ -50,11 +51,12 @@ class VAEModel(nn.Module):
 
 
 class VAEGuide(nn.Module):
-    """q(z | x) from the encoder; unseen pixels are fed to it as 0."""
+    """q(z | x) from the encoder, which sees x in its units; unseen pixels are fed to it as 0."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, data_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.encoder = encoder
+        self.units = Units(data_shape)
 
     def forward(
         self,
@@ -69,7 +71,7 @@ class VAEGuide(nn.Module):
         x = placed(x, next(self.parameters()))
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         with data_plate(x, n, x):
-            pyro.sample("z", self.encoder(fill_unseen(x, seen)))
+            pyro.sample("z", self.encoder(self.units(x, seen)))
 
 
 class VAE(Autoencoder):
@@ -95,7 +97,8 @@ class VAE(Autoencoder):
         Its options, e.g. ``{"scale": "decoder"}``.
     output_bias
         Where the decoder's outputs start: ``"default"``, as PyTorch makes them, or ``"data"``, at
-        the mean of the data, once ``fit`` or :meth:`start_from` has seen them.
+        the mean of the data, once ``fit`` or :meth:`start_from` has seen them. Then, too, networks
+        get the units of data that are far from 0, large or tiny, if the likelihood is Gaussian.
 
     Examples
     --------
@@ -135,7 +138,7 @@ class VAE(Autoencoder):
         return VAEModel(decoder, likelihood, self.latent_dim)
 
     def _make_guide(self, encoder: Encoder) -> VAEGuide:
-        return VAEGuide(encoder)
+        return VAEGuide(encoder, self.data_shape)
 
     def decode(
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
