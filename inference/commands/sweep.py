@@ -51,7 +51,7 @@ def sweep(
         data: digits (bundled), mnist, fashion-mnist, or a .npy or .npz file.
         preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood
             unless given.
-        labels: How many training labels are kept, as for train; all of them unless given.
+        labels: Number of training labels that are kept, as for train; all of them unless given.
         labels_seed: Random seed of the draw of these labels.
         split_seed: Random seed of the split of a file that holds one array.
         levels: Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).

@@ -41,9 +41,9 @@ class Bracket:
     Attributes
     ----------
     lower, lower_error
-        From chains from q, and the standard error.
+        Bound from chains that start at q, and its standard error.
     upper, upper_error
-        From chains from the exact draw, and the standard error given that draw.
+        Bound from chains that start at the exact draw, and its standard error given that draw.
     x
         The data, (B, \\*data_shape).
     forward

@@ -40,7 +40,7 @@ class Conditional:
         ``"estimate"``: a difference of two lower bounds is no bound. ``"objective only"`` where the
         likelihood is no probability.
     num_particles
-        K of importance sampling, if that is behind it.
+        Number of particles K of importance sampling, if that is behind it.
     method
         What else decides how tight it is: chains and temperatures of annealing.
     """
@@ -64,7 +64,7 @@ def conditional_log_prob(
 ) -> Conditional:
     """log p(x_unseen | x_seen) = log p(x) − log p(x_seen) of every datum, both by evidence.
 
-    Of a pair that conditions on pixels it is its own evidence, log p(x_R | x_C).
+    For a pair that conditions on pixels it is its own evidence, log p(x_R | x_C).
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def evaluate_completion(
         What is seen: a name, a ``.npy`` file or an array (:func:`pyro_models.masks.seen_pixels`;
         the name ``random`` takes the seed).
     split, limit
-        Which data; only the first ``limit``.
+        Split of the data, of which only the first ``limit`` are used.
     fraction
         Fraction of the pixels that the mask ``random`` sees, drawn for each datum.
     log_prob
@@ -169,7 +169,7 @@ def evaluate_completion(
     Returns
     -------
     Evaluation
-        With the values of every datum in ``per_datum``.
+        The scores, with the values of every datum in ``per_datum``.
 
     Raises
     ------

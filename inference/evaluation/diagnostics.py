@@ -161,7 +161,7 @@ def diagnose(
     data, split, limit
         The first ``limit`` data of a split; ``None`` for all.
     num_particles
-        K weights per datum; k̂ needs some hundreds to mean much.
+        Number K of weights per datum; k̂ needs some hundreds to mean much.
     seed
         Random seed of the preparation and the particles; the caller's generators do not move.
     max_elements

@@ -27,7 +27,7 @@ class Evaluation(Tabular):
     name
         Name of the row it makes in a comparison.
     scores
-        By quantity.
+        Its scores, by the name of their quantity.
     absent
         Quantities it has no score of, and why.
     per_datum

@@ -56,7 +56,7 @@ COMPARED_BY = (
 Compute = Callable[["Evaluated"], "Score | str | None"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Quantity:
     """What a number is of, and all that is said of it wherever it is shown.
 
@@ -101,39 +101,23 @@ class Quantity:
     shown: tuple[str, ...] = ("comparison", "sweep")
     compute: Compute | None = None
 
-    @property
-    def is_bound(self) -> bool:
-        """Whether its values lie, in expectation, on one side of what they bound."""
-        return self.kind in ("lower bound", "upper bound")
-
     def heading(self, given: str | None = None) -> str:
         """The title with what is given, such as ``log p(x | y)`` for ``log p(x)``.
 
         Examples
         --------
-        >>> gap = Quantity(name="gap", title="log p(x) − ELBO", unit=NATS)
-        >>> gap.heading(), gap.heading("y")
-        ('log p(x) − ELBO', 'log p(x | y) − ELBO')
+        >>> [Quantity("q", title, NATS).heading("y") for title in ("log p(x) − ELBO", "L_K")]
+        ['log p(x | y) − ELBO', 'L_K | y']
         """
-        return conditional(self.title, given)
+        if given is None:
+            return self.title
+        whole = self.title.replace("(x)", f"(x | {given})")
+        return whole if "(x)" in self.title else f"{self.title} | {given}"
 
     def text(self, value: float, error: float | None = None, *, column: bool = False) -> str:
         """A value of it, with its standard error where there is one."""
         in_column = self.digits if self.column_digits is None else self.column_digits
         return with_error(value, error, digits=in_column if column else self.digits)
-
-
-def conditional(title: str, given: str | None) -> str:
-    """A heading with what is given.
-
-    Examples
-    --------
-    >>> conditional("log p(x) − ELBO", "y"), conditional("L_K", "y"), conditional("L_K", None)
-    ('log p(x | y) − ELBO', 'L_K | y', 'L_K')
-    """
-    if given is None:
-        return title
-    return title.replace("(x)", f"(x | {given})") if "(x)" in title else f"{title} | {given}"
 
 
 QUANTITIES: dict[str, Quantity] = {}
@@ -155,11 +139,10 @@ def register_quantity(quantity: Quantity) -> Quantity:
 
     Examples
     --------
-    >>> brightness = Quantity(
-    ...     name="brightness", title="mean pixel", unit="grey value", digits=2,
-    ...     compute=lambda of: of.score("brightness", of.grey.flatten(1).mean(1)),
-    ... )
-    >>> register_quantity(brightness).title
+    >>> def brightness(of):
+    ...     return of.score("brightness", of.grey.flatten(1).mean(1))
+    >>> own = Quantity("brightness", "mean pixel", "grey value", digits=2, compute=brightness)
+    >>> register_quantity(own).title
     'mean pixel'
     >>> from inference.evaluation import evaluate
     >>> from pyro_models import PPCA, load_data
@@ -183,4 +166,4 @@ def quantities_of(table: str) -> dict[str, Quantity]:
 def quantity_named(name: str, unit: str = "") -> Quantity:
     """A quantity by its name; of one that nobody registered, such as in an old file, the name."""
     known = QUANTITIES.get(name)
-    return known or Quantity(name=name, title=name.replace("_", " "), unit=unit)
+    return known or Quantity(name, name.replace("_", " "), unit)

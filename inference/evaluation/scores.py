@@ -72,15 +72,15 @@ class Score:
     kind
         Exact, estimate, lower or upper bound (in expectation), or an objective that is no bound.
     data, split, preparation, num_data, dimensions
-        On which data, how prepared (for random preparations with the seed), how many, of how many
-        dimensions each.
+        The data, their split and preparation (with the seed where it is random), how many they
+        are, and of how many dimensions each.
     measure
         What densities are relative to, and what else they hang on (ε of clamped pixels); ``None``
         for no probability.
     given
         What is conditioned on, e.g. ``y`` or ``x_left``; ``None`` for nothing.
     num_particles
-        K of an importance-sampled bound.
+        Number of particles K of an importance-sampled bound.
     monte_carlo_error
         The part of the standard error that comes from sampling latents; more particles lower it.
     seed

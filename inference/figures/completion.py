@@ -43,8 +43,8 @@ def completions(
     Parameters
     ----------
     completed
-        From :func:`inference.posterior.complete`; or several by name, of the same data and mask:
-        then the columns of each stand beside those of the one before.
+        Result of :func:`inference.posterior.complete`; or several by name, of the same data and
+        mask: then the columns of each stand beside those of the one before.
     x
         The originals, (B, \\*data_shape), prepared.
     rows
@@ -130,7 +130,7 @@ def encoder_free(
     Parameters
     ----------
     posterior
-        From :func:`inference.posterior.infer` on whole images.
+        Result of :func:`inference.posterior.infer` on whole images.
     rows
         At most so many rows.
     latents
@@ -138,7 +138,7 @@ def encoder_free(
     blocks
         Images side by side in a row.
     seed
-        Of the samples.
+        Random seed of the samples.
 
     Raises
     ------

@@ -194,7 +194,7 @@ def class_grid(pair: Pair, *, per_class: int = 10, pixels: Draw = "mean", seed: 
 
 def _between_classes(shown: Shown) -> Figure:
     """Rows between the first test images of the classes 0–1, 2–3, …, or, given labels, of one."""
-    pair, x, y = shown.pair, shown.x, shown.y
+    pair, x, y = shown.pair, shown.test.x, shown.test.y
     if y is None:
         return interpolation(pair, x[0:10:2], x[1:10:2])
     of_class = [(y == c).nonzero().flatten().tolist() for c in range(int(y.max()) + 1)]

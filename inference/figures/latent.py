@@ -20,7 +20,7 @@ from inference.figures.decoding import (
     decoded_means,
 )
 from inference.figures.grid import mosaic, mosaic_figure
-from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area
+from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area, plain
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.reconstruction import latent_means
@@ -79,7 +79,7 @@ def latent_scatter(
         axes = figure.add_subplot()
         axes.set_aspect("equal", adjustable="datalim")
         _points(axes, means, names, classes)
-        _plain(axes)
+        plain(axes)
     else:
         axes = figure.add_subplot(projection="3d")
         _points(axes, means, names, classes)
@@ -180,7 +180,7 @@ def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None
     if classes is None:
         axes.hist(means, bins=max(5, min(40, math.isqrt(len(means)))), color=PETROFF[0])
         axes.set_ylabel("number of data")
-        _plain(axes)
+        plain(axes)
         return
     present = np.unique(classes)
     jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(means))
@@ -198,12 +198,7 @@ def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None
         axes.plot([np.median(means[inside])] * 2, [row - 0.38, row + 0.38], color=INK, lw=2)
     axes.set_yticks(range(len(present)), ["missing" if c < 0 else str(c) for c in present])
     axes.set_ylabel("class (bar: median)")
-    _plain(axes)
-
-
-def _plain(axes: Axes) -> None:
-    """No box around the data."""
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
 
 
 def _of_shown(shown: Shown) -> Figure:

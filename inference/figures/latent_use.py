@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from inference.evaluation import QUANTITIES
-from inference.figures.palette import INK, MISSING, PETROFF
+from inference.evaluation import QUANTITIES, Diagnostics
+from inference.figures.palette import INK, MISSING, PETROFF, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
 
-__all__ = ["LatentUse", "latent_use"]
+__all__ = ["latent_use"]
 
 _NAMED_UPRIGHT = 25  # dimensions up to which their numbers stand upright
 _NAMED = 100  # and up to which there is room for them at all
 
 
-class LatentUse(Protocol):
-    """What the figure asks of diagnostics; one number for each latent dimension."""
-
-    @property
-    def kl(self) -> Tensor | None:
-        """Mean over data of KL(q(z_d | x) ‖ p(z_d)), nats, if it splits by dimension."""
-        ...
-
-    @property
-    def posterior_mean_variance(self) -> Tensor:
-        """Variance over data of E[z_d | x]."""
-        ...
-
-    @property
-    def posterior_variance(self) -> Tensor:
-        """Mean over data of Var[z_d | x]."""
-        ...
-
-    @property
-    def active_units(self) -> int:
-        """How many dimensions are active: those of the largest variance of E[z_d | x]."""
-        ...
-
-
 @register_figure(needs="a diagnosis: draw it with pyro-models diagnose --figure")
-def latent_use(diagnostics: LatentUse, *, title: str | None = None) -> Figure:
+def latent_use(diagnostics: Diagnostics, *, title: str | None = None) -> Figure:
     """KL and variances of every latent dimension, the most used one first.
 
     The two variances stand on each other, for they add up to the variance of z_d when x and z are
@@ -56,7 +29,7 @@ def latent_use(diagnostics: LatentUse, *, title: str | None = None) -> Figure:
     Parameters
     ----------
     diagnostics
-        From :func:`inference.evaluation.diagnose`; its ``given`` is named where it has one.
+        Result of :func:`inference.evaluation.diagnose`; its ``given`` is named where it has one.
     title
         Drawn above; by default how many dimensions are active.
 
@@ -99,9 +72,7 @@ def latent_use(diagnostics: LatentUse, *, title: str | None = None) -> Figure:
     _stack(grid[-1], at, of_means[order], within[order], active)
     _name_dimensions(grid[-1], order)
     for axes in grid:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e6e6e6", lw=0.6)
-        axes.set_axisbelow(True)
+        plain(axes, lines="y")
     heading = f"{diagnostics.active_units} of {len(order)} latent dimensions active"
     heading += f", given {given}" if given else ""
     figure.suptitle(title or heading, fontsize=10)

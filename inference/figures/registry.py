@@ -6,10 +6,9 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from inference.learning.history import History
 from inference.posterior.reconstruction import Draw
@@ -38,10 +37,9 @@ class Shown:
     pair
         The pair.
     load_test, load_history
-        Functions that give the test data, prepared, and the record of the training; they are
-        called where a figure needs them.
+        Give the test data, prepared, and the record of the training, where a figure needs them.
     n
-        Number of test data that are loaded.
+        Number of test data.
     label
         Label of what is decoded or generated, for a pair that needs labels; ``None`` for label 0
         of one image, and all labels in turn of several.
@@ -69,32 +67,21 @@ class Shown:
         """The test data, prepared as in training."""
         return self.load_test()
 
-    @property
-    def x(self) -> Tensor:
-        """The test data, (n, \\*data_shape)."""
-        return self.test.x
-
-    @property
-    def y(self) -> Tensor | None:
-        """Their labels, (n,), if they have any."""
-        return self.test.y
-
-    @property
-    def history(self) -> History:
-        """The record of the training."""
-        return self.load_history()
+    def value(self, name: str) -> Any:
+        """What an argument of a figure of this name is to be, such as ``x`` the test data."""
+        if name in ("x", "y"):
+            return getattr(self.test, name)
+        return self.load_history() if name == "history" else getattr(self, name)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RegisteredFigure:
     """A figure that is drawn by its name.
 
     Attributes
     ----------
-    name
-        Its name.
-    function
-        Returns the figure.
+    name, function
+        Its name, and the function that returns it.
     needs
         What it needs beside a pair, in a few words; empty for nothing.
     of_shown
@@ -107,23 +94,15 @@ class RegisteredFigure:
     of_shown: Callable[[Shown], Figure] | None = None
 
     @property
-    def is_of_pair(self) -> bool:
-        """Whether a trained pair and its data are all that it needs."""
-        return self.of_shown is not None or not self._missing()
-
-    def _missing(self) -> list[str]:
+    def missing(self) -> list[str]:
         """Arguments that no trained pair gives a value to."""
+        if self.of_shown is not None:
+            return []
         arguments = inspect.signature(self.function).parameters.values()
-        return [
-            a.name
-            for a in arguments
-            if a.default is a.empty
-            and a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)
-            and a.name not in _GIVEN
-        ]
+        return [a.name for a in arguments if a.default is a.empty and a.name not in _GIVEN]
 
     def draw(self, shown: Shown) -> Figure:
-        """Draw it of a trained pair: arguments get what ``shown`` has under their names.
+        """Draw it of a trained pair.
 
         Raises
         ------
@@ -132,13 +111,13 @@ class RegisteredFigure:
         """
         if self.of_shown is not None:
             return self.of_shown(shown)
-        if self._missing():
+        if self.missing:
             raise UsageError(f"{self.name} is no figure of a pair alone: it needs {self.needs}")
         arguments = inspect.signature(self.function).parameters
-        return self.function(**{name: getattr(shown, name) for name in _GIVEN & {*arguments}})
+        return self.function(**{name: shown.value(name) for name in arguments if name in _GIVEN})
 
 
-_GIVEN = {"pair", "x", "y", "history", "n", "label", "latents", "pixels", "size", "span", "seed"}
+_GIVEN = ("pair", "x", "y", "history", "n", "label", "latents", "pixels", "size", "span", "seed")
 
 FIGURES: dict[str, RegisteredFigure] = {}
 """Every figure by its name."""
@@ -151,22 +130,20 @@ def register_figure(
 ) -> Callable[[F], F]:
     """Let a function that returns a figure be drawn by name, ``pyro-models plot`` included.
 
-    Arguments of the function that are called as an attribute of :class:`Shown` (``pair``, ``x``,
-    ``y``, ``history``, ``seed``, …) are filled with it; all others need a default.
+    Its arguments named ``pair``, ``x`` and ``y`` (of the test data), ``history``, or as an
+    attribute of :class:`Shown`, are filled; all others need a default.
 
     Parameters
     ----------
     name
         The figure's name; that of the function unless given.
-    needs
-        What it needs beside a pair, in a few words for the help.
-    of_shown
-        Draws it of a :class:`Shown`, where the names of its arguments do not say how.
+    needs, of_shown
+        As of :class:`RegisteredFigure`.
 
     Raises
     ------
     UsageError
-        If another figure has that name, or an argument is neither known nor has a default.
+        If another figure has that name, or an argument is neither filled nor has a default.
 
     Examples
     --------
@@ -181,15 +158,13 @@ def register_figure(
     """
 
     def register(function: F) -> F:
-        figure = RegisteredFigure(
-            name=name or function.__name__, function=function, needs=needs, of_shown=of_shown
-        )
-        if figure.name in FIGURES and FIGURES[figure.name].function is not function:
+        figure = RegisteredFigure(name or function.__name__, function, needs, of_shown)
+        if figure.name in FIGURES:
             raise UsageError(f"there is a figure {figure.name!r} already: choose another name")
-        if not figure.is_of_pair and not needs:
+        if figure.missing and not needs:
             raise UsageError(
-                f"{figure.name} has the argument {figure._missing()[0]}, which is neither one of "
-                f"{', '.join(sorted(_GIVEN))} nor has a default"
+                f"{figure.name} has the argument {figure.missing[0]}, which is neither one of "
+                f"{', '.join(_GIVEN)} nor has a default"
             )
         FIGURES[figure.name] = figure
         return function
@@ -199,7 +174,7 @@ def register_figure(
 
 def figures_of_pairs() -> dict[str, RegisteredFigure]:
     """The figures that can be drawn of any trained pair that has what they need."""
-    return {name: figure for name, figure in FIGURES.items() if figure.is_of_pair}
+    return {name: figure for name, figure in FIGURES.items() if not figure.missing}
 
 
 def figure_named(name: str) -> RegisteredFigure:
@@ -213,8 +188,7 @@ def figure_named(name: str) -> RegisteredFigure:
     plain = name.replace("-", "_")
     found = FIGURES.get(name) or FIGURES.get(OLD_NAMES.get(plain, plain))
     if found is None:
-        known = ", ".join(figures_of_pairs())
-        raise UsageError(f"unknown figure {name!r}: choose from {known}")
+        raise UsageError(f"unknown figure {name!r}: choose from {', '.join(figures_of_pairs())}")
     return found
 
 

@@ -66,7 +66,7 @@ def sweep(
         A registered name, or a function of ``data_shape`` and options (and ``num_classes``, where
         it takes them) that builds a pair.
     data
-        In memory, which every worker is sent, or a name or file that every worker loads itself.
+        Data in memory, which every worker is sent, or a name or file that every worker loads.
     grid
         Values of each setting: ``"options.NAME"`` (of the model), ``"preparation"``, or an option
         of :func:`inference.learning.fit`.
@@ -81,7 +81,7 @@ def sweep(
         Preparation of the pixels; unless given, as in ``data``, or what suits the likelihood if
         ``data`` is a name.
     labels, labels_seed
-        How many training labels are kept, and the seed of their draw, as for
+        Number of training labels that are kept, and the seed of their draw, as for
         :meth:`pyro_models.ImageData.with_labels`; all that there are unless given.
     split_seed, levels
         Options of :func:`pyro_models.load_data`, where ``data`` is a file.

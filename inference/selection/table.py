@@ -170,8 +170,8 @@ class Sweep(Tabular):
     def near_best(self) -> tuple[Row, ...]:
         """Other settings whose mean is within two standard errors of the best's.
 
-        Of the difference, √(s₁²/n₁ + s₂²/n₂), over seeds. Where a setting has one seed nothing is
-        known of its error, and it is left out.
+        The standard error of the difference is √(s₁²/n₁ + s₂²/n₂), over seeds. Where a setting has
+        one seed nothing is known of its error, and it is left out.
         """
         best = self.best
         return tuple(

@@ -57,7 +57,7 @@ class Trial:
         A registered name, or a function of ``data_shape`` and options (and ``num_classes``, where
         it takes them) that builds a pair.
     data
-        In memory, or what ``load_data`` takes.
+        Data in memory, or what ``load_data`` takes.
     options
         Options of the model.
     settings
@@ -65,7 +65,7 @@ class Trial:
     preparation
         Preparation of the pixels; ``None`` for what the data, or else the likelihood, says.
     labels
-        How many training labels are kept, and the seed of their draw; ``None`` for all.
+        Number of training labels that are kept, and the seed of their draw; ``None`` for all.
     evaluation
         How it is evaluated.
     seed
