@@ -99,7 +99,8 @@ class RegisteredFigure:
         if self.of_shown is not None:
             return []
         arguments = inspect.signature(self.function).parameters.values()
-        return [a.name for a in arguments if a.default is a.empty and a.name not in _GIVEN]
+        needed = (a for a in arguments if a.default is a.empty and a.kind not in _SEVERAL)
+        return [a.name for a in needed if a.name not in _GIVEN]
 
     def draw(self, shown: Shown) -> Figure:
         """Draw it of a trained pair.
@@ -118,6 +119,8 @@ class RegisteredFigure:
 
 
 _GIVEN = ("pair", "x", "y", "history", "n", "label", "latents", "pixels", "size", "span", "seed")
+
+_SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 FIGURES: dict[str, RegisteredFigure] = {}
 """Every figure by its name."""
@@ -158,7 +161,8 @@ def register_figure(
     """
 
     def register(function: F) -> F:
-        figure = RegisteredFigure(name or function.__name__, function, needs, of_shown)
+        own = (name or function.__name__).replace("-", "_")
+        figure = RegisteredFigure(own, function, needs, of_shown)
         if figure.name in FIGURES:
             raise UsageError(f"there is a figure {figure.name!r} already: choose another name")
         if figure.missing and not needs:
@@ -186,7 +190,7 @@ def figure_named(name: str) -> RegisteredFigure:
         If there is none of that name.
     """
     plain = name.replace("-", "_")
-    found = FIGURES.get(name) or FIGURES.get(OLD_NAMES.get(plain, plain))
+    found = FIGURES.get(OLD_NAMES.get(plain, plain))
     if found is None:
         raise UsageError(f"unknown figure {name!r}: choose from {', '.join(figures_of_pairs())}")
     return found
