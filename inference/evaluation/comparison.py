@@ -15,13 +15,7 @@ from inference.evaluation.quantity import (
     quantities_of,
     quantity_named,
 )
-from inference.evaluation.scores import (
-    LEBESGUE_255,
-    Score,
-    from_sum,
-    old_footing,
-    on_unit_pixels,
-)
+from inference.evaluation.scores import LEBESGUE_255, Score, from_sum, old_footing, on_unit_pixels
 from inference.evaluation.table import Absent, Table, Tabular
 from pyro_models import UsageError
 

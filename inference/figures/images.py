@@ -9,11 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from inference.figures.decoding import (
-    check_images,
-    condition,
-    decoded_means,
-)
+from inference.figures.decoding import check_images, condition, decoded_means
 from inference.figures.grid import mosaic, mosaic_figure
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated

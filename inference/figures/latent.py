@@ -13,12 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from inference.figures.decoding import (
-    check_data,
-    check_images,
-    condition,
-    decoded_means,
-)
+from inference.figures.decoding import check_data, check_images, condition, decoded_means
 from inference.figures.grid import mosaic, mosaic_figure
 from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area, plain
 from inference.figures.registry import Shown, register_figure
