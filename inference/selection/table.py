@@ -187,10 +187,10 @@ class Sweep(Tabular):
         """Quantity and unit, for an axis or a heading."""
         shared = self.comparability
         of = quantity_named(shared["quantity"])
-        if shared["kind"] == "objective only":
+        if shared.get("kind") == "objective only":
             of = replace(of, title=f"objective ({of.title})")
-        k = f", K = {shared['K']}" if shared["K"] else ""
-        return f"{of.heading(shared['given'])}{k} ({shared['unit']})"
+        k = f", K = {shared['K']}" if shared.get("K") else ""
+        return f"{of.heading(shared.get('given'))}{k} ({shared.get('unit', of.unit)})"
 
     def _notes(self) -> list[str]:
         """What the numbers are, which is best, and what failed."""
@@ -199,14 +199,15 @@ class Sweep(Tabular):
             "validation data, with the same draws)."
         ]
         try:
-            shared = self.comparability
-            kinds = {score.kind for row in self.rows for score in row.scores}
+            label, scores = self.label, [score for row in self.rows for score in row.scores]
+            kinds = {score.kind for score in scores}
             kind = "" if kinds == {"objective only"} else f", {' or '.join(sorted(kinds))}"
+            one = scores[0]
             lines.append(
-                f"Score: {self.label}{kind}, {shared['preparation']} pixels; "
-                f"{shared['data']} {shared['split']}, {shared['number of data']:,} data."
+                f"Score: {label}{kind}, {one.preparation} pixels; {one.data} {one.split}, "
+                f"{one.num_data:,} data."
             )
-            known = [s.identity is not None for row in self.rows for s in row.scores]
+            known = [score.identity is not None for score in scores]
             if any(known) and not all(known):
                 lines.append(
                     f"The data of {known.count(False)} runs, of an earlier version, are known by "
