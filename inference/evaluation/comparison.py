@@ -157,9 +157,8 @@ def compare(
         raise UsageError("there is nothing to compare: give at least one evaluation")
     known = quantities_of("comparison")
     quantities = list(known) if quantities is None else quantities
-    unknown = [name for name in quantities if name not in known]
-    if unknown:
-        raise UsageError(f"unknown quantity {unknown[0]!r}: choose from {', '.join(known)}")
+    for name in quantities:
+        known.check(name)
     rows = [{q: _converted(s) for q, s in e.scores.items()} for e in evaluations]
     both = list(zip(evaluations, rows, strict=True))
     columns: list[Column] = []

@@ -183,8 +183,8 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 
 
 def _check_settings(settings: Mapping[str, Any], quantity: str | None) -> None:
-    if quantity is not None and quantity not in choices():
-        raise UsageError(f"unknown quantity {quantity!r}: choose from {', '.join(choices())}")
+    if quantity is not None:
+        choices().check(quantity)
     for name in settings:
         if name == "seed":
             raise UsageError("a sweep has several seeds: give them as seeds")

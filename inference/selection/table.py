@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from inference.evaluation import Score
-from inference.evaluation.quantity import quantities_of, quantity_named
+from inference.evaluation.quantity import Quantity, quantities_of, quantity_named
 from inference.evaluation.scores import old_footing
 from inference.evaluation.table import Table, Tabular, csv_text
 from inference.selection.grid import short_name
 from inference.selection.outcome import Outcome
 from inference.standard_error import with_error
 from pyro_models import UsageError
+from pyro_models.registry import Registry
 
 __all__ = ["Row", "Sweep", "choices", "score_of"]
 
@@ -24,10 +25,10 @@ __all__ = ["Row", "Sweep", "choices", "score_of"]
 TIGHTEST = ("log_likelihood", "importance_bound", "elbo")
 
 
-def choices() -> tuple[str, ...]:
-    """Names of the quantities that may decide, the tightest first."""
-    known = (name for name, of in quantities_of("sweep").items() if of.direction)
-    return (*TIGHTEST, *(name for name in known if name not in TIGHTEST))
+def choices() -> Registry[Quantity]:
+    """The quantities that may decide, the tightest first."""
+    known = {name: of for name, of in quantities_of("sweep").items() if of.direction}
+    return Registry("quantity", {name: known[name] for name in (*TIGHTEST, *known)})
 
 
 def score_of(outcome: Outcome, quantity: str | None = None) -> Score | str:
