@@ -146,7 +146,8 @@ def as_data(source: Any, pair: Any = None, *, split: str | None = None) -> Image
         raise UsageError(f"data are read by load_data: give load_data({str(source)!r})")
     if not isinstance(source, ImageData):
         source = _of_user(source, with_labels=_uses_labels(pair), whole=split)
-    if split is not None and source.split(split).mask is not None:
+    seen = None if split is None else source.split(split).mask
+    if seen is not None and not bool(seen.all()):
         raise UsageError(
             f"some pixels of {source.name} are unseen, and scores are of whole data: see evidence, "
             "and evaluate_completion with a mask"
