@@ -19,6 +19,7 @@ MODULES = {
     "inference.posterior.given": (
         "inference.posterior.identity",
         "inference.posterior.log_density",
+        "inference.posterior.continuous",
         "inference.posterior.infer",
     ),
     "inference.posterior.guides.rows": ("inference.posterior.guides.per_datum",),

@@ -17,9 +17,10 @@ from torch.optim import Optimizer
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.isolated import evaluating
 from inference.posterior.contained import at_least_the_contained, at_least_the_start
+from inference.posterior.continuous import needs_continuous
 from inference.posterior.guides import Family, guide_family
 from inference.posterior.guides.per_datum import detached, for_data, is_per_datum, per_datum_size
-from inference.posterior.log_density import LogDensity, needs_continuous
+from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import Optimization, Outcome
 from inference.posterior.optimize import optimize
 from inference.posterior.plateau import Plateau

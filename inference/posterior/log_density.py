@@ -12,7 +12,6 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -20,9 +19,10 @@ from inference.chunks import numbers_per_particle
 from inference.densities import log_density, weigh
 from inference.isolated import evaluating
 from inference.learning.capture import leave_out_what_does_nothing
+from inference.posterior.continuous import Moments, check_real, needs_continuous
 from inference.posterior.identity import identity_of_observed, model_checksum
 from pyro_models import Pair, UsageError
-from pyro_models.contract import check_pair, fulfills
+from pyro_models.contract import fulfills
 from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
 from pyro_models.device import placed
@@ -30,19 +30,7 @@ from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.pair import Classifies, ConditionsOnPixels
 from pyro_models.seeds import alone
 
-__all__ = ["At", "LogDensity", "Moments", "condition", "log_label_prior", "needs_continuous"]
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Mean and standard deviation of one latent site, each (B, \\*event_shape)."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def __getitem__(self, index: Tensor | slice) -> Moments:
-        """Those of some of the data."""
-        return Moments(self.mean[index], self.scale[index])
+__all__ = ["At", "LogDensity", "condition", "log_label_prior"]
 
 
 @dataclass(frozen=True)
@@ -307,22 +295,6 @@ def log_label_prior(pair: Pair, x: Tensor, y: Tensor | None) -> Tensor:
     return pair.log_label_prior(y).to(x)
 
 
-def needs_continuous(pair: Pair) -> None:
-    """Refuse what is no pair, or has no continuous latent.
-
-    Raises
-    ------
-    UsageError
-        One line that says so.
-    """
-    check_pair(pair)
-    if all(site.discrete for site in pair.latent_sites.values()):
-        raise UsageError(
-            f"{type(pair).__name__} has no continuous latent to infer; its discrete ones are "
-            "summed out exactly (exact_posterior)"
-        )
-
-
 def condition(
     pair: Pair,
     x: Data,
@@ -370,15 +342,3 @@ def condition(
     for name in target.sites:
         check_real(name, found.model_sites[name]["fn"])
     return target
-
-
-def check_real(name: str, distribution: Any) -> None:
-    """Refuse a latent site whose values are not free on the real line."""
-    support = distribution.support
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    if support is not constraints.real:
-        raise UsageError(
-            f"the latent {name!r} is constrained, not a real vector; transform it in the model to "
-            "the real line"
-        )

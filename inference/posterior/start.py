@@ -14,8 +14,9 @@ from torch import Tensor
 
 from inference.chunks import chunk_size
 from inference.densities import weigh
+from inference.posterior.continuous import Moments, check_real
 from inference.posterior.identity import model_checksum
-from inference.posterior.log_density import LogDensity, Moments, check_real
+from inference.posterior.log_density import LogDensity
 from pyro_models import Pair, UsageError
 from pyro_models.observed import Observed
 from pyro_models.seeds import stream

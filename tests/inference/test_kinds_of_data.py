@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from inference import (
     bracket,
+    compare,
     compare_guides,
     complete,
     condition,
@@ -315,6 +316,7 @@ def test_a_mask_or_a_label_is_said_once() -> None:
         infer(pair_of("cvae"), half, y=1)
     with pytest.raises(UsageError, match=r"some pixels of .* are unseen, and scores are of whole"):
         evaluate(pair_of("vae"), half)
+    evaluate(pair_of("vae"), Observed(X, mask="everything"), num_particles=2)
     with pytest.raises(UsageError, match="closed forms are of whole data"):
         BernoulliMixture.maximum_likelihood(half, num_components=2)
     wanted = infer(pair_of("vae"), X, mask="left", guide="encoder").mean["z"]
@@ -396,3 +398,19 @@ def test_images_that_were_trained_on_are_not_scored_as_unseen() -> None:
     evaluate(pair, load_data(x, seed=0), split="train", num_particles=2)
     with pytest.warns(UserWarning, match="48 of the 60 test data were trained on"):
         evaluate(pair, DataLoader(TensorDataset(x)), num_particles=2)
+
+
+def test_scores_of_the_same_pixels_share_their_columns() -> None:
+    data = load_data(X)
+    test = data.split("test").x
+    whole, loader, others = (
+        evaluate(pair_of("vae"), source, num_particles=2, name=name)
+        for name, source in (
+            ("set", data),
+            ("loader", DataLoader(TensorDataset(test))),
+            ("others", 1 - test),
+        )
+    )
+    alike, apart = compare([whole, loader]), compare([whole, others])
+    assert all(cell.score for row in alike.cells for cell in row)
+    assert any(not cell.score for row in apart.cells for cell in row)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import AffineTransform
 
+from inference.posterior.continuous import Moments
 from inference.posterior.guides.encoder import encoder_moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.flow import flows_package
 from inference.posterior.guides.per_datum import PerDatumGuide
-from inference.posterior.log_density import LogDensity, Moments
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
 
 __all__ = ["AMORTISED_FLOW", "AmortisedFlowGuide"]

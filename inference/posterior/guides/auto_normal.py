@@ -11,9 +11,10 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoNormal, init_to_value
 from torch import Tensor, nn
 
+from inference.posterior.continuous import Moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NormalGuide, check_scale
-from inference.posterior.log_density import LogDensity, Moments
+from inference.posterior.log_density import LogDensity
 from pyro_models.pair import data_plate
 
 __all__ = ["AUTO_NORMAL", "AutoNormalGuide"]

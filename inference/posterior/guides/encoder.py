@@ -7,9 +7,10 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from inference.posterior.continuous import Moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NormalGuide
-from inference.posterior.log_density import LogDensity, Moments
+from inference.posterior.log_density import LogDensity
 from pyro_models import Pair, UsageError
 
 __all__ = ["ENCODER", "REFINED", "EncoderGuide", "encoder_moments"]

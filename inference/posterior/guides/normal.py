@@ -9,9 +9,10 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from inference.posterior.continuous import Moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.per_datum import PerDatumGuide
-from inference.posterior.log_density import LogDensity, Moments
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
 
 __all__ = ["NORMAL", "NormalGuide", "check_scale", "start_of"]
