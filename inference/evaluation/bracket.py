@@ -20,13 +20,19 @@ from torch import Tensor
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
 from inference.evaluation.contradictions import contradiction
+from inference.evaluation.quantity import quantity_named
 from inference.isolated import isolated
 from inference.particles import log_mean_exp
-from inference.posterior.given import conditions
-from inference.posterior.target import Target, condition
+from inference.posterior.identity import conditions
+from inference.posterior.log_density import LogDensity, condition
 from inference.posterior.transition import transition
+from inference.standard_error import mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.data.masks import Mask
+from pyro_models.data.observed import labels_for
+from pyro_models.device import device_of
+from pyro_models.observed import Labels
 from pyro_models.seeds import stream
 
 __all__ = ["Bracket", "bracket", "reversed_weights"]
@@ -39,9 +45,9 @@ class Bracket:
     Attributes
     ----------
     lower, lower_error
-        From chains from q, and the standard error.
+        Bound from chains that start at q, and its standard error.
     upper, upper_error
-        From chains from the exact draw, and the standard error given that draw.
+        Bound from chains that start at the exact draw, and its standard error given that draw.
     x
         The data, (B, \\*data_shape).
     forward
@@ -64,21 +70,18 @@ class Bracket:
         return self.upper - self.lower
 
     def __str__(self) -> str:
-        gap, n = self.gap.double(), len(self.x)
-        error = f" ± {float(gap.std()) / n**0.5:.3f}" if n > 1 else ""
+        of, n = quantity_named("log_likelihood"), len(self.x)
         lower, upper = float(self.lower.double().mean()), float(self.upper.double().mean())
-        found = (
-            f"between {lower:.3f} and {upper:.3f} nats per datum, gap {upper - lower:.3f}{error}"
-        )
+        gap = of.text(upper - lower, mean_and_error(self.gap)[1])
+        found = f"between {of.text(lower)} and {of.text(upper)} {of.unit}, gap {gap}"
         noise = (self.lower_error.double().square() + self.upper_error.double().square()).sum()
         wrong = contradiction(
             ("the lower bound", lower), ("the upper", upper), error=float(noise.sqrt()) / n
         )
         if wrong is not None:
             found = f"not bracketed, {wrong}; anneal longer"
-        given = f" | {self.given}" if self.given else ""
         return (
-            f"log p(x{given}) of {n} simulated data: {found} "
+            f"{of.heading(self.given)} of {n} simulated data: {found} "
             f"(bounds in expectation, C = {len(self.forward.log_weights)}, "
             f"T = {len(self.forward.betas) - 1}, seed {self.forward.seed})"
         )
@@ -88,8 +91,9 @@ def bracket(
     pair: Pair,
     *,
     num_data: int = 100,
-    mask: Tensor | None = None,
-    y: Tensor | None = None,
+    mask: Mask | None = None,
+    y: Labels | None = None,
+    fraction: float = 0.5,
     guide: Callable[..., Any] | None = None,
     num_leapfrog: int = 10,
     seed: int = 0,
@@ -104,9 +108,11 @@ def bracket(
     num_data
         B, the number of data to simulate.
     mask
-        Pixels that count as seen; both bounds are then on log p(x_seen).
+        Pixels that count as seen, as an array or by name; both bounds are then on log p(x_seen).
     y
         Labels (B,) for a pair that needs them.
+    fraction
+        Fraction of the pixels that the mask ``random`` sees, drawn for each datum by the seed.
     guide
         Start the path at a guide instead of the prior.
     num_leapfrog, seed, options
@@ -129,8 +135,9 @@ def bracket(
     check_pair(pair)
     if pair.likelihood.measure is None:
         raise UsageError(f"no data can be simulated: {pair.likelihood.no_probability}")
-    x, z = _simulate(pair, num_data, y=y, seed=seed)
-    target = condition(pair, x, mask=mask, y=y, guide=guide)
+    labels = labels_for(y, num_data, device_of(pair))
+    x, z = _simulate(pair, num_data, y=labels, seed=seed)
+    target = condition(pair, x, mask=mask, y=labels, guide=guide, fraction=fraction, seed=seed)
     forward = anneal(target, num_leapfrog=num_leapfrog, seed=seed, **options)
     limit = {k: v for k, v in options.items() if k == "max_elements"}
     inverse = -reversed_weights(
@@ -143,7 +150,7 @@ def bracket(
         upper_error=relative_error(inverse),
         x=x,
         forward=forward,
-        given=conditions(pair, y),
+        given=conditions(pair, labels),
     )
 
 
@@ -158,7 +165,7 @@ def _simulate(
 
 
 def reversed_weights(
-    target: Target,
+    target: LogDensity,
     z: Tensor,
     forward: Annealed,
     *,
@@ -203,7 +210,7 @@ def reversed_weights(
 
 
 def _backward(
-    target: Target,
+    target: LogDensity,
     z: Tensor,
     *,
     betas: list[float],

@@ -13,19 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from inference.figures.decoding import (
-    check_data,
-    check_images,
-    condition,
-    decoded_means,
-)
+from inference.figures.decoding import check_images, condition, decoded_means
 from inference.figures.grid import mosaic, mosaic_figure
-from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area
+from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area, plain
+from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.reconstruction import latent_means
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
-from pyro_models.labels import labels_for
+from pyro_models.data.observed import labels_for
+from pyro_models.data.reading import read
+from pyro_models.observed import Data, Labels, observed
 
 __all__ = ["latent_grid", "latent_scatter"]
 
@@ -35,8 +33,9 @@ _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25}
 
 
+@register_figure(needs="a continuous latent")
 def latent_scatter(
-    pair: Pair, x: Tensor, y: Tensor | None = None, *, title: str | None = None
+    pair: Pair, x: Data, y: Labels | None = None, *, title: str | None = None
 ) -> Figure:
     """Posterior means E[z | x] of data, by class.
 
@@ -48,7 +47,8 @@ def latent_scatter(
     pair
         Whose guide infers.
     x
-        Prepared data (B, \\*data_shape).
+        Prepared data (B, \\*data_shape), of any kind that :func:`pyro_models.observed.observed`
+        takes.
     y
         Labels (B,), −1 where missing; they colour the points, and go to the guide. Classes are told
         apart by colour, by marker and by a numeral at the class median.
@@ -60,14 +60,14 @@ def latent_scatter(
     UsageError
         If the pair has no continuous latent, or the data do not fit it.
     """
-    check_data(pair, x)
-    with isolated(pair) as device:
-        labels = labels_for(y, len(x), device)
-        means = latent_means(pair, x.to(device), y=labels).cpu().double().numpy()
-    names = [f"E[{name} | x{condition(pair, y)}]" for name in _latent_names(pair)]
+    check_pair(pair)
+    data = observed(pair, read(x), y=y)
+    with isolated(pair):
+        means = latent_means(pair, data).cpu().double().numpy()
+    names = [f"E[{name} | x{condition(pair, data.y)}]" for name in _latent_names(pair)]
     if means.shape[1] > 3:
         means, names = _principal(means, names)
-    classes = None if labels is None else labels.cpu().numpy()
+    classes = None if data.y is None else data.y.cpu().numpy()
     figure = Figure(figsize=(6.2, 5.2), layout="constrained")
     axes: Any
     if means.shape[1] == 1:
@@ -77,19 +77,22 @@ def latent_scatter(
         axes = figure.add_subplot()
         axes.set_aspect("equal", adjustable="datalim")
         _points(axes, means, names, classes)
-        _plain(axes)
+        plain(axes)
     else:
         axes = figure.add_subplot(projection="3d")
         _points(axes, means, names, classes)
         axes.set_zlabel(names[2])
         axes.locator_params(nbins=5)
         axes.set_box_aspect(None, zoom=0.9)
-    axes.set_title(title or f"{type(pair).__name__}: {len(x):,} posterior means", fontsize=10)
+    axes.set_title(title or f"{type(pair).__name__}: {len(data):,} posterior means", fontsize=10)
     return figure
 
 
 def _latent_names(pair: Pair) -> list[str]:
-    """A name for each column of ``latent_means``: z, or z₁, z₂, …; z1[1], … where z1 is a site."""
+    """A name for each column of ``latent_means``, counted from 1 as in every figure.
+
+    That is z, or z₁, z₂, …, or z1[1], z1[2], … where a site itself is called z1.
+    """
     names = []
     for name, site in pair.latent_sites.items():
         if site.discrete:
@@ -175,7 +178,7 @@ def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None
     if classes is None:
         axes.hist(means, bins=max(5, min(40, math.isqrt(len(means)))), color=PETROFF[0])
         axes.set_ylabel("number of data")
-        _plain(axes)
+        plain(axes)
         return
     present = np.unique(classes)
     jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(means))
@@ -193,14 +196,15 @@ def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None
         axes.plot([np.median(means[inside])] * 2, [row - 0.38, row + 0.38], color=INK, lw=2)
     axes.set_yticks(range(len(present)), ["missing" if c < 0 else str(c) for c in present])
     axes.set_ylabel("class (bar: median)")
-    _plain(axes)
+    plain(axes)
 
 
-def _plain(axes: Axes) -> None:
-    """No box around the data."""
-    axes.spines[["top", "right"]].set_visible(False)
+def _of_shown(shown: Shown) -> Figure:
+    y = None if shown.pair.num_classes is None else shown.label or 0
+    return latent_grid(shown.pair, size=shown.size, span=shown.span, y=y)
 
 
+@register_figure(needs="two latents", of_shown=_of_shown)
 def latent_grid(
     pair: Pair,
     *,

@@ -26,9 +26,9 @@ def judged(few, likelihood, *, num_particles=3, **options):
 @every_likelihood
 def test_squared_errors_of_every_likelihood_are_on_the_grey_scale(name, few):
     """A decoder that says the mean of the prepared data whatever z is, and so the grey mean."""
-    pair = vae(
-        name, **{"logistic_mixture": {"levels": 17}, "categorical": {"bins": 17}}.get(name, {})
-    )
+    options = {"logistic_mixture": {"levels": 17}, "categorical": {"bins": 17}}.get(name, {})
+    network = {"latent_dim": 2, "hidden": [8], "output_bias": "data"}
+    pair = VAE(SHAPE, likelihood=name, likelihood_options=options, **network)
     data = few.with_preparation(pair.likelihood.preparation)
     x = torch.stack([data.prepared("train", seed=seed).x for seed in range(50)]).mean(0)
     last = pair.model.decoder.body[-1]
@@ -104,7 +104,7 @@ def test_a_probability_of_the_datas_levels_is_in_bits_beside_densities(name, opt
     (column,) = [i for i, c in enumerate(table.columns) if c.quantity == "bits_per_dimension"]
     assert all(row[column].score is not None for row in table.cells)
     of_log_p = [c for c in table.columns if c.quantity == "log_likelihood"]
-    assert {c.footing["measure"] for c in of_log_p} == {
+    assert {c.comparability["measure"] for c in of_log_p} == {
         "counting on 17 levels",
         "Lebesgue on [0,1]",
     }
