@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gp_bo import commands
+from gp_bo.examination.command import exam
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
 
 __all__ = ["main"]
@@ -19,7 +20,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ask": commands.ask,
     "tell": commands.tell,
     "forget": commands.forget,
-    "exam": commands.exam,
+    "exam": exam,
 }
 
 

@@ -24,6 +24,7 @@ from gp_bo.prediction import (
     mixture_moments,
     score_mixture,
 )
+from gp_bo.saving import save_gp
 from gp_bo.scaling import Scaling
 from pyro_models import UsageError
 from pyro_models.seeds import check_seed
@@ -225,8 +226,6 @@ class FittedGP:
 
     def save(self, folder: str | Path) -> None:
         """Write a folder from which :func:`gp_bo.load_gp` makes the same object again."""
-        from gp_bo.storing import save_gp
-
         save_gp(self, Path(folder))
 
     def _scaled_marginals(self, Xs: Array, *, include_noise: bool) -> tuple[Tensor, Tensor]:

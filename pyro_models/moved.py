@@ -14,6 +14,14 @@ from typing import Any
 __all__ = ["install", "renamed"]
 
 MODULES = {
+    "gp_bo.diagnostics": ("inference.mcmc.diagnostics", "gp_bo.examination.chains"),
+    "gp_bo.exam": ("gp_bo.examination.sheet",),
+    "gp_bo.exam_part": ("gp_bo.examination.section",),
+    "gp_bo.commands.examination": ("gp_bo.examination.command",),
+    "gp_bo.optimise.algorithm1": ("gp_bo.examination.algorithm1",),
+    "gp_bo.optimise.algorithm1_figure": ("gp_bo.examination.algorithm1_figure",),
+    "gp_bo.optimise": ("gp_bo.optimize",),
+    "inference.posterior.transition": ("inference.mcmc.hmc",),
     "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
     "inference.learning.files": ("pyro_models.files.atomic",),
     "inference.learning.locks": ("pyro_models.files.locks",),
@@ -21,7 +29,7 @@ MODULES = {
 }
 """Old module → where its names are now; a package's modules follow it."""
 
-NAMES = {"undisturbed": "isolated"}
+NAMES = {"undisturbed": "isolated", "rhat": "r_hat"}
 """Old name → new name, in the modules that have moved."""
 
 

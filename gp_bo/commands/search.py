@@ -12,9 +12,9 @@ import yaml
 from gp_bo.commands.tables import write_table
 from gp_bo.commands.told import cells_of, measured_value, pending_point, read_results
 from gp_bo.functions import function_named
-from gp_bo.optimise import Optimizer
-from gp_bo.optimise import minimize as minimise_function
-from gp_bo.optimise.figures import progress_figure
+from gp_bo.optimize import Optimizer
+from gp_bo.optimize import minimize as minimise_function
+from gp_bo.optimize.figures import progress_figure
 from inference.commands.files import free_figure_path, printed_after, save_figure
 from pyro_models import UsageError
 

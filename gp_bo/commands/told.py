@@ -6,9 +6,9 @@ import csv
 import math
 
 from gp_bo.commands.tables import read_table
-from gp_bo.optimise import Optimizer
-from gp_bo.optimise.matching import point_told
-from gp_bo.optimise.space import Point
+from gp_bo.optimize import Optimizer
+from gp_bo.optimize.matching import point_told
+from gp_bo.optimize.space import Point
 from pyro_models import UsageError
 
 __all__ = ["cells_of", "measured_value", "pending_point", "read_results"]

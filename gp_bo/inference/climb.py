@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -146,9 +145,8 @@ def starting_points(gp: GPModel, count: int, *, generator: torch.Generator) -> T
         shape = (count, site.stop - site.start)
         uniform = torch.rand(shape, generator=generator, dtype=torch.float64).to(gp.device)
         if site.kind == "exp":
-            unit = h.input_power * (width.log() if h.shape else width.log().mean())
             low, high = _RANGES.get((h.name.rpartition(".")[2]), (-1.0, 1.0))
-            own = low + (high - low) * uniform + unit + h.output_power * math.log(spread)
+            own = low + (high - low) * uniform + h.log_unit(width, spread).reshape(-1)
         elif site.kind == "identity" and not h.positive:
             centre = float(gp.y.mean()) if h.output_power and not h.input_power else 0.0
             own = centre + spread * (uniform - 0.5)
@@ -159,4 +157,9 @@ def starting_points(gp: GPModel, count: int, *, generator: torch.Generator) -> T
 
 
 # of log hyper-parameters, in units of the data
-_RANGES = {"lengthscale": (-3.0, 0.7), "period": (-2.5, 0.0), "noise": (-9.0, -1.0)}
+_RANGES = {
+    "lengthscale": (-3.0, 0.7),
+    "period": (-2.5, 0.0),
+    "period_length": (-2.5, 0.0),
+    "noise": (-9.0, -1.0),
+}

@@ -28,15 +28,14 @@ class _Walled:
 
     def __init__(self, gp: GPModel) -> None:
         self.evidence = HyperPosterior(gp, prior=False)
-        width = widths(gp.X)[1].log()
-        spread = math.log(float(location_and_spread(gp.y)[1]))
-        centre = []
-        for site in gp.hyperparameters.sites:
-            h, count = site.parameter, site.stop - site.start
-            unit = h.input_power * (width if h.shape else width.mean()) + h.output_power * spread
-            unit = width.new_zeros(()) + (unit if site.kind == "exp" else 0.0)
-            centre.append(unit.expand(count))
-        self.centre = torch.cat(centre)
+        width, spread = widths(gp.X)[1], location_and_spread(gp.y)[1]
+        center = [
+            (site.parameter.log_unit(width, spread) if site.kind == "exp" else width.new_zeros(()))
+            .reshape(-1)
+            .expand(site.stop - site.start)
+            for site in gp.hyperparameters.sites
+        ]
+        self.center = torch.cat(center)
         self.held = torch.cat(
             [
                 torch.full((s.stop - s.start,), s.kind != "identity", device=gp.device)
@@ -46,7 +45,7 @@ class _Walled:
 
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         value, gradient = self.evidence(u)
-        offset = u - self.centre
+        offset = u - self.center
         beyond = torch.where(self.held, (offset.abs() - _WALL).clamp_min(0.0), 0.0)
         return value - 0.5 * beyond.square().sum(-1), gradient - beyond * offset.sign()
 

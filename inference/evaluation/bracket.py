@@ -21,13 +21,15 @@ from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
 from inference.evaluation.contradictions import contradiction
 from inference.isolated import isolated
+from inference.mcmc.hmc import transition
 from inference.particles import log_mean_exp
+from inference.posterior.chains import in_chunks
 from inference.posterior.given import conditions
 from inference.posterior.target import Target, condition
-from inference.posterior.transition import transition
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
-from pyro_models.seeds import stream
+from pyro_models.counts import check_counts
+from pyro_models.seeds import check_seed, stream
 
 __all__ = ["Bracket", "bracket", "reversed_weights"]
 
@@ -127,6 +129,8 @@ def bracket(
     True
     """
     check_pair(pair)
+    check_counts(num_data=num_data)
+    check_seed(seed)
     if pair.likelihood.measure is None:
         raise UsageError(f"no data can be simulated: {pair.likelihood.no_probability}")
     x, z = _simulate(pair, num_data, y=y, seed=seed)
@@ -183,22 +187,21 @@ def reversed_weights(
     num_leapfrog, seed, max_elements
         As for :func:`anneal`.
     """
+    check_counts(num_leapfrog=num_leapfrog, max_elements=max_elements)
+    check_seed(seed)
     num_chains = len(forward.log_weights)
-    chunk = max(1, max_elements // (target.numbers_per_chain * num_chains))
-    parts = []
     with isolated(target.pair, seed=stream(seed, "annealing in reverse")):
-        for i in range(0, len(target), chunk):
-            rows = slice(i, i + chunk)
-            parts.append(
-                _backward(
-                    target.rows(rows),
-                    z[rows].expand(num_chains, -1, -1),
-                    betas=forward.betas.tolist(),
-                    steps=forward.step_sizes[:, rows],
-                    scale=forward.scale[rows],
-                    num_leapfrog=num_leapfrog,
-                )
+        parts = [
+            _backward(
+                some,
+                z[index].expand(num_chains, -1, -1),
+                betas=forward.betas.tolist(),
+                steps=forward.step_sizes[:, index],
+                scale=forward.scale[index],
+                num_leapfrog=num_leapfrog,
             )
+            for index, some in in_chunks(target, num_chains, max_elements=max_elements)
+        ]
     return torch.cat(parts, 1)
 
 

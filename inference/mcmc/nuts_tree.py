@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["State", "Transition", "leapfrog", "transition"]
+from inference.mcmc.leapfrog import leapfrog
+
+__all__ = ["State", "Transition", "transition"]
 
 LogDensity = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Positions (C', p) and which chains these are, (C',), to log densities and gradients."""
@@ -75,17 +77,6 @@ class Transition:
     leapfrogs: np.ndarray
     energy: np.ndarray
     depth: np.ndarray
-
-
-def leapfrog(
-    density: LogDensity, state: State, r: np.ndarray, step: np.ndarray, chains: np.ndarray
-) -> tuple[State, np.ndarray]:
-    """One leapfrog step of signed length ``step``, (C',), with unit masses."""
-    half = (0.5 * step)[:, None]
-    r = r + half * state.gradient
-    q = state.q + step[:, None] * r
-    value, gradient = density(q, chains)
-    return State(q, value, gradient), r + half * gradient
 
 
 @np.errstate(invalid="ignore", over="ignore")  # a diverging chain leaves the numbers
@@ -190,8 +181,15 @@ class _Subtree:
         """Take the leaves one after the other; a chain stops when it turns or diverges."""
         rows = np.arange(len(self.r_end))
         for leaf in range(self.leaves):
-            start, r = self.end.rows(rows), self.r_end[rows]
-            state, r = leapfrog(density, start, r, self.step[rows], self.chains[rows])
+            start, chains = self.end.rows(rows), self.chains[rows]
+            q, r, value, gradient = leapfrog(
+                lambda q, chains=chains: density(q, chains),
+                start.q,
+                self.r_end[rows],
+                start.gradient,
+                size=self.step[rows][:, None],
+            )
+            state = State(q, value, gradient)
             self.end.put(rows, state)
             self.r_end[rows] = r
             self._weigh(rows, state, r)

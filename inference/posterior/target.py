@@ -18,6 +18,7 @@ from inference.chunks import numbers_per_particle
 from inference.densities import log_density, weigh
 from inference.isolated import evaluating
 from inference.learning.capture import leave_out_what_does_nothing
+from inference.mcmc.hmc import At
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.device import placed
@@ -27,26 +28,6 @@ from pyro_models.pair import Classifies, ConditionsOnPixels
 from pyro_models.seeds import alone
 
 __all__ = ["At", "Target", "condition", "log_label_prior"]
-
-
-@dataclass(frozen=True)
-class At:
-    """What a target is at some values of z; log densities in nats, (C, B) each.
-
-    Attributes
-    ----------
-    start
-        log q(z | x) of the target's guide, or log p(z) where it has none.
-    joint
-        log p(x_seen, z) = log p(z) + log p(x_seen | z).
-    start_gradient, joint_gradient
-        Their gradients with respect to z, (C, B, D).
-    """
-
-    start: Tensor
-    joint: Tensor
-    start_gradient: Tensor
-    joint_gradient: Tensor
 
 
 @dataclass(frozen=True, eq=False)

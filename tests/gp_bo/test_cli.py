@@ -11,10 +11,10 @@ import pytest
 
 from gp_bo import SparseGP, load_gp
 from gp_bo.cli import COMMANDS
-from gp_bo.exam import exam_function
-from gp_bo.optimise import load_state
-from gp_bo.optimise.algorithm1 import _FEW as ALGORITHM_1
-from gp_bo.optimise.algorithm1 import exam_grid
+from gp_bo.examination.algorithm1 import _FEW as ALGORITHM_1
+from gp_bo.examination.algorithm1 import exam_grid
+from gp_bo.examination.sheet import exam_function
+from gp_bo.optimize import load_state
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -320,7 +320,7 @@ def test_a_fit_that_did_not_converge_says_so_whenever_it_is_used(call, capsys, t
 
 
 def test_a_search_says_what_its_fits_did_not_reach(call, capsys, monkeypatch):
-    from gp_bo.optimise import ask_tell
+    from gp_bo.optimize import ask_tell
 
     fit = ask_tell.fit_surrogate
 

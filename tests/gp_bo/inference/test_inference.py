@@ -13,7 +13,7 @@ from pyro.infer import autoguide
 from torch import Tensor
 
 from gp_bo import InferenceWarning, fit_gp
-from gp_bo.exam import exam_priors, fit_exam
+from gp_bo.examination.sheet import exam_priors, fit_exam
 from gp_bo.fitted import FittedGP
 from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference import INFERENCES, laplace, quadrature, svi
