@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 from pyro_models.errors import UsageError
 
 __all__ = ["check_counts"]
 
 
-def check_counts(*, least: int = 1, **counts: object) -> None:
+def check_counts(*, least: int = 1, **counts: Any) -> None:
     """Refuse what is no whole number, or is too small.
 
     Parameters

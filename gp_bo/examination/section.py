@@ -13,12 +13,12 @@ from gp_bo.examination.sheet import exam_function, fit_exam
 from gp_bo.figures import bands, hyper_scatter
 from gp_bo.fit import InferenceWarning
 from gp_bo.fitted import FittedGP
-from inference.report import Part
+from inference.report import Section
 
-__all__ = ["exam_part"]
+__all__ = ["exam_section"]
 
 
-def exam_part(*, turns: int = 5, draws: int = 500, seed: int = 0) -> Part:
+def exam_section(*, turns: int = 5, draws: int = 500, seed: int = 0) -> Section:
     """The function-fitting task with one seed: NUTS on p(θ | D), m ± 2√v, and Algorithm 1.
 
     Parameters
@@ -44,7 +44,7 @@ def exam_part(*, turns: int = 5, draws: int = 500, seed: int = 0) -> Part:
         ),
         f"Algorithm 1 at its last turn, k = {turns}": algorithm1_figure(run, turns=(turns,)),
     }
-    return Part(
+    return Section(
         key="functions",
         title="Functions: a fully Bayesian Gaussian process",
         words=(

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gp_bo.hyper_posterior import HyperPosterior
-from gp_bo.inference.climb import Climb
 from gp_bo.inference.draws import HyperDraws
+from gp_bo.inference.maximize import Maximum
 from gp_bo.inference.point import modes
 from gp_bo.model import GPModel
 from pyro_models import UsageError
@@ -55,7 +55,7 @@ def laplace(gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int =
     )
 
 
-def log_evidence(found: Climb, factor: Tensor) -> float:
+def log_evidence(found: Maximum, factor: Tensor) -> float:
     """Laplace's approximation of log p(y), nats: log p(û, y) + (p/2) log 2π − ½ log |H|."""
     size = len(factor)
     half_log_det = float(torch.linalg.slogdet(factor).logabsdet) if size else 0.0
@@ -71,7 +71,7 @@ def curvature(density: HyperPosterior, u: Tensor) -> Tensor:
     return 0.5 * (H + H.mT)
 
 
-def laplace_factor(density: HyperPosterior, found: Climb) -> tuple[Tensor, bool]:
+def laplace_factor(density: HyperPosterior, found: Maximum) -> tuple[Tensor, bool]:
     """A square root R of H⁻¹ = R Rᵀ, (p, p), and whether a deviation had to be held back.
 
     Along eigenvectors where the density does not fall, or hardly does, the standard deviation is

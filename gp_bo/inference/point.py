@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gp_bo.hyper_posterior import HyperPosterior
-from gp_bo.inference.climb import Climb, climb, starting_points
 from gp_bo.inference.draws import HyperDraws
+from gp_bo.inference.maximize import Maximum, maximize, starting_points
 from gp_bo.model import GPModel
 from gp_bo.scaling import location_and_spread, widths
 from pyro_models import UsageError
@@ -72,9 +72,9 @@ def maximum_likelihood(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> Hype
     """
     _check(restarts)
     if not gp.hyperparameters.size:
-        return _single(_nothing_to_climb(gp))
+        return _single(_nothing_to_maximize(gp))
     starts = starting_points(gp, restarts, generator=torch.Generator().manual_seed(seed))
-    return _single(climb(_Walled(gp), starts))
+    return _single(maximize(_Walled(gp), starts))
 
 
 def map_estimate(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> HyperDraws:
@@ -85,7 +85,7 @@ def map_estimate(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> HyperDraws
     return _single(modes(gp, seed=seed, restarts=restarts, jacobian=False))
 
 
-def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Climb:
+def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Maximum:
     """Ends of climbs on the hyper-posterior: half from the data's own scale, half from the prior.
 
     Parameters
@@ -98,17 +98,17 @@ def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Climb:
     _check(restarts)
     hyper = gp.hyperparameters
     if not hyper.size:
-        return _nothing_to_climb(gp)
+        return _nothing_to_maximize(gp)
     generator = torch.Generator().manual_seed(seed)
     starts = starting_points(gp, restarts, generator=generator)
     with seeded(seed, gp.device):
         drawn = hyper.unconstrain(hyper.sample(restarts // 2))
     starts[: len(drawn)] = drawn.clamp(-_WALL, _WALL)
-    return climb(HyperPosterior(gp, jacobian=jacobian), starts)
+    return maximize(HyperPosterior(gp, jacobian=jacobian), starts)
 
 
-def _nothing_to_climb(gp: GPModel) -> Climb:
-    return Climb(gp.y.new_zeros(1, 0), gp.y.new_zeros(1), 0, 0.0)
+def _nothing_to_maximize(gp: GPModel) -> Maximum:
+    return Maximum(gp.y.new_zeros(1, 0), gp.y.new_zeros(1), 0, 0.0)
 
 
 def _check(restarts: int) -> None:
@@ -116,7 +116,7 @@ def _check(restarts: int) -> None:
         raise UsageError(f"restarts must be at least 1; got {restarts}")
 
 
-def _single(found: Climb) -> HyperDraws:
+def _single(found: Maximum) -> HyperDraws:
     if not bool(found.values[0].isfinite()):
         raise UsageError(
             "the covariance has no Cholesky factor at any starting point: allow some noise"

@@ -143,16 +143,16 @@ def _learn(gp: GPModel, guide: Any, *, steps: int, lr: float, num_particles: int
     parameters = list(loss_of.parameters())
     if not parameters:
         raise UsageError("the guide has no parameters to learn")
-    optimiser = torch.optim.Adam(parameters, lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    optimizer = torch.optim.Adam(parameters, lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     losses = []
     for _ in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = loss_of()
         losses.append(loss.detach())
         if bool(loss.isfinite()):
             loss.backward()
-            optimiser.step()
+            optimizer.step()
         schedule.step()
     return torch.stack(losses)
 

@@ -79,7 +79,7 @@ def _structure(kernel: Any) -> dict[str, Any]:
     signature = dict(inspect.signature(type(kernel).__init__).parameters)
     if any(p.kind is p.VAR_KEYWORD for p in signature.values()):
         signature = {**inspect.signature(Kernel.__init__).parameters, **signature}
-    options = {}
+    options: dict[str, Any] = {}
     for name, parameter in signature.items():
         held = vars(kernel).get(name, getattr(kernel, name, None))
         if parameter.kind is parameter.VAR_POSITIONAL and name == "kernels":

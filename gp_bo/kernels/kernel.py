@@ -37,7 +37,7 @@ class Above(AffineTransform):
     """x ↦ loc + scale x of positive x, whose values are known to lie above loc."""
 
     @property
-    def codomain(self) -> Any:
+    def codomain(self) -> Any:  # type: ignore[override]
         """All numbers above loc."""
         return constraints.greater_than(self.loc)
 

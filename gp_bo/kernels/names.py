@@ -81,6 +81,8 @@ def make_kernel(kernel: Any) -> Kernel:
         kernel = kernel()
     if isinstance(kernel, Kernel):
         return kernel
+    if isinstance(kernel, list):  # as a file holds it
+        return kernel_from_config(kernel)
     if is_gpytorch(kernel):
         return GPyTorchKernel(kernel)
     if not isinstance(kernel, str):
@@ -115,7 +117,10 @@ def kernel_from_config(config: Any) -> Kernel:
     UsageError
         If it is of a class that is not registered here.
     """
-    name, rest = config
+    try:
+        name, rest = config
+    except (TypeError, ValueError):
+        raise UsageError(f"a kernel is a name or a Kernel; got {config!r}") from None
     if name in ("+", "*"):
         return (Sum if name == "+" else Product)(*map(kernel_from_config, rest))
     if name == GPyTorchKernel.name:

@@ -285,7 +285,8 @@ def _default(constraint: Any, known: Any) -> Any:
 
 def _of_pyro(prior: Any, parameter: _Parameter) -> Any:
     """A prior of GPyTorch as the distribution of Pyro that it extends, or what to do if none is."""
-    own, names = None, ()
+    own: Any = None
+    names: tuple[str, ...] = ()
     for kind in type(prior).__mro__:
         found, known = getattr(dist, kind.__name__, None), getattr(kind, "arg_constraints", None)
         if kind.__module__.startswith("torch.distributions") and found and isinstance(known, dict):

@@ -1,6 +1,13 @@
 """Bayesian optimisation: ask for points and tell their values, or minimise in one call."""
 
-from gp_bo.optimize.acquisition import ACQUISITIONS, acquisition_named, botorch_model
+from gp_bo.optimize.acquisition import (
+    ACQUISITIONS,
+    Acquisition,
+    acquisition_named,
+    botorch_model,
+    make_acquisition,
+    register_acquisition,
+)
 from gp_bo.optimize.ask_tell import Optimizer
 from gp_bo.optimize.designs import design_points
 from gp_bo.optimize.inputs import Categorical, Continuous, Integer
@@ -13,6 +20,7 @@ from gp_bo.optimize.surrogate import Surrogate
 
 __all__ = [
     "ACQUISITIONS",
+    "Acquisition",
     "Categorical",
     "Continuous",
     "Evaluation",
@@ -29,7 +37,9 @@ __all__ = [
     "botorch_model",
     "design_points",
     "load_state",
+    "make_acquisition",
     "minimize",
+    "register_acquisition",
     "save_state",
     "space_from",
 ]

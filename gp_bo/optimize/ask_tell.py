@@ -14,7 +14,7 @@ import torch
 
 from gp_bo.device import gp_device
 from gp_bo.optimize.fitting import fit_surrogate
-from gp_bo.optimize.matching import told_before
+from gp_bo.optimize.matching import observed_before
 from gp_bo.optimize.proposal import by_acquisition, from_design
 from gp_bo.optimize.recommendation import Recommendation, recommended
 from gp_bo.optimize.settings import checked_settings
@@ -24,6 +24,7 @@ from gp_bo.optimize.state import Evaluation, State, load_state
 from gp_bo.optimize.surrogate import Surrogate
 from gp_bo.optimize.values import is_single, value_of
 from pyro_models import UsageError
+from pyro_models.moved import renamed_arguments
 from pyro_models.options import check_types
 from pyro_models.seeds import alone, stream
 
@@ -32,7 +33,7 @@ __all__ = ["Optimizer"]
 _PROBLEM = (
     "space",
     "candidates",
-    "maximise",
+    "maximize",
     "problem",
     "seed",
     "state",
@@ -45,9 +46,9 @@ _PATIENCE = 20  # times that others may be faster before they are made to wait
 class Optimizer:
     """Bayesian optimisation by hand: :meth:`ask` for points, :meth:`tell` what they gave.
 
-    A Gaussian process is fitted to what was told, its hyper-parameters θ inferred by any method of
-    :func:`gp_bo.fit_gp`; the next point is the best under an acquisition function averaged over the
-    draws of θ. Before that, the points of a design are asked for.
+    A Gaussian process is fitted to what was observed, its hyper-parameters θ inferred by any method
+    of :func:`gp_bo.fit_gp`; the next point is the best under an acquisition function averaged over
+    the draws of θ. Before that, the points of a design are asked for.
 
     Parameters
     ----------
@@ -56,16 +57,18 @@ class Optimizer:
     candidates
         (M, d): the only points there are.
     acquisition
-        By name: ``"log_ei"``, ``"pi"``, ``"ucb"``, ``"thompson"``,
-        ``"knowledge_gradient"``, ``"max_value_entropy"``; through BoTorch ``"noisy_ei"``.
+        A name of ``gp_bo.optimize.ACQUISITIONS``, an object of one of these classes, or a function
+        of your own: see :func:`gp_bo.optimize.make_acquisition`.
     acquisition_options
-        Of that acquisition, as its own page says.
+        Options of an acquisition that is given by name, as its own page says.
+    kernel
+        The kernel of the GP, as :func:`gp_bo.fit_gp` takes it; Matérn 5/2 unless given.
     inference
         Of the hyper-parameters: ``"map"``, ``"maximum_likelihood"``, ``"laplace"``, ``"svi"``,
         ``"nuts"``.
     gp
-        Further options of :func:`gp_bo.fit_gp`: kernel, noise, priors …
-    maximise
+        Further options of :func:`gp_bo.fit_gp`: noise, priors …
+    maximize
         Whether large values are wanted.
     initial
         Number of values in the design; 2 D + 2 of them, and at least 5, unless given.
@@ -101,16 +104,18 @@ class Optimizer:
     (3, ())
     """
 
+    @renamed_arguments(maximise="maximize")
     def __init__(
         self,
         space: Any = None,
         *,
         candidates: Any = None,
-        acquisition: str = "log_ei",
+        acquisition: Any = "log_ei",
         acquisition_options: Mapping[str, Any] | None = None,
+        kernel: Any = None,
         inference: str = "map",
         gp: Mapping[str, Any] | None = None,
-        maximise: bool = False,
+        maximize: bool = False,
         initial: int | None = None,
         design: str = "sobol",
         repeats: bool = False,
@@ -121,8 +126,10 @@ class Optimizer:
     ) -> None:
         self.device = gp_device(device)
         where = space_from(space, candidates=candidates)
-        self._acquire, settings = checked_settings(
+        self._acquire, self._kernel, settings = checked_settings(
             acquisition=acquisition,
+            kernel=kernel,
+            stored=state is not None,
             acquisition_options=acquisition_options,
             inference=inference,
             gp=gp,
@@ -133,7 +140,7 @@ class Optimizer:
             columns=where.columns,
         )
         self.messages: list[str] = []  # what inferences did not reach; points nobody asked for
-        self._shared = SharedState(State(where, maximise, problem, seed, settings), state)
+        self._shared = SharedState(State(where, maximize, problem, seed, settings), state)
         self._shared.refresh()
 
     @classmethod
@@ -147,7 +154,7 @@ class Optimizer:
         check_types(cls, found.settings, who=str(path), skip={*_PROBLEM})
         return cls(
             found.space,
-            maximise=found.maximise,
+            maximize=found.maximize,
             problem=found.problem,
             seed=found.seed,
             state=path,
@@ -256,8 +263,8 @@ class Optimizer:
         """Say what evaluations gave, asked for or not.
 
         A point that was asked for may have fewer digits, as in float32 or written by hand: see
-        :func:`gp_bo.optimize.matching.point_told`. What is a new point while others are pending is
-        said in ``messages``.
+        :func:`gp_bo.optimize.matching.observed_point`. What is a new point while others are pending
+        is said in ``messages``.
 
         Parameters
         ----------
@@ -288,14 +295,14 @@ class Optimizer:
     def tell_table(self, points: Sequence[Any], values: Sequence[Any]) -> int:
         """Tell the rows of a table that may have been told before; returns how many were.
 
-        These are left out (see :func:`gp_bo.optimize.matching.told_before`), but where points may
-        be repeated all rows count.
+        These are left out (see :func:`gp_bo.optimize.matching.observed_before`), but where points
+        may be repeated all rows count.
         """
         results = [value_of(value) for value in values]
         with self._shared.held():
             before = [False] * len(results)
             if not self._state.settings["repeats"]:
-                before = told_before(self._state, points, [value for value, _ in results])
+                before = observed_before(self._state, points, [value for value, _ in results])
             new = [i for i, known in enumerate(before) if not known]
             self.messages += self._shared.record(
                 [points[i] for i in new], [results[i] for i in new]
@@ -327,7 +334,7 @@ class Optimizer:
         """
         failed = [e.point for e in self.evaluations if e.value is None]
         points = self.space.encode([*(e.point for e in self._state.successes), *failed])
-        shift, scale = self.standardisation
+        shift, scale = self.standardization
         values = torch.tensor([e.value for e in self._state.successes], dtype=torch.float64)
         y = (values - shift) / scale
         y = torch.cat([y, y.max().expand(len(failed))])
@@ -340,7 +347,7 @@ class Optimizer:
             seed=seed,
             device=self.device,
             noisy=settings["repeats"],
-            **settings["gp"],
+            **{**settings["gp"], **self._kernel},
         )
         self.messages += [f"after {len(self.evaluations)}: {m}" for m in fitted.messages]
         return fitted
@@ -351,12 +358,12 @@ class Optimizer:
         Where values are noisy, the best of them is the luckiest; this is not. It needs two values.
         """
         with alone():
-            return recommended(self._state, self.surrogate(), *self.standardisation)
+            return recommended(self._state, self.surrogate(), *self.standardization)
 
     @property
-    def standardisation(self) -> tuple[float, float]:
+    def standardization(self) -> tuple[float, float]:
         """(a, b) of value = a + b y, y standardised; see :class:`gp_bo.optimize.State`."""
-        return self._state.standardisation
+        return self._state.standardization
 
     def _batch(self, n: int) -> list[Point]:
         """``n`` points, each chosen with those before it pending."""

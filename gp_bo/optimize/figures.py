@@ -116,8 +116,8 @@ def progress_figure(optimizer: Optimizer, *, optimum: float | None = None) -> Fi
     failed = [i for i, v in told if v is None]
     if not len(good):
         raise UsageError("no value to draw: tell one first")
-    maximise = optimizer.state.maximise
-    best = (np.maximum if maximise else np.minimum).accumulate(good[:, 1])
+    maximize = optimizer.state.maximize
+    best = (np.maximum if maximize else np.minimum).accumulate(good[:, 1])
     known = optimum is not None
     figure = Figure(figsize=(6.0, 4.8 if known else 3.4), layout="constrained")
     ratios = (3, 2) if known else (1,)
@@ -192,7 +192,7 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
     improvement = LogExpectedImprovement().value(surrogate, unit).detach().cpu()
     m = mean.mean(0)
     v = (variance + mean.square()).mean(0) - m.square()
-    shift, scale = optimizer.standardisation
+    shift, scale = optimizer.standardization
     centre, width = (shift + scale * m).detach(), (abs(scale) * v.clamp_min(0).sqrt()).detach()
     at = [space.inputs[name].back([u]) for u in line.tolist()]
     figure = Figure(figsize=(6.0, 4.6), layout="constrained")
@@ -214,7 +214,7 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
         top.plot(*zip(*told, strict=True), "o", color=INK, markersize=4, label="told")
         failed = [e.point[index] for e in optimizer.evaluations if e.value is None]
         if failed:
-            worst = (min if optimizer.state.maximise else max)(value for _, value in told)
+            worst = (min if optimizer.state.maximize else max)(value for _, value in told)
             label = "failed, taken for the worst"
             top.plot(failed, [worst] * len(failed), "x", color=INK, label=label)
     else:

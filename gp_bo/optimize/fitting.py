@@ -14,7 +14,7 @@ from torch import Tensor
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
 from gp_bo.inference import INFERENCES, check_options
-from gp_bo.kernels import Pairs, log_normal
+from gp_bo.kernels import Kernel, Pairs, log_normal
 from gp_bo.means import mean_values
 from gp_bo.optimize.surrogate import Surrogate
 from gp_bo.problem import regression_problem
@@ -137,7 +137,9 @@ def fit_surrogate(
     return surrogate_of(fitted, draws=kept_draws)
 
 
-def check_gp_options(inference: str, gp: Mapping[str, Any], *, columns: int) -> None:
+def check_gp_options(
+    inference: str, gp: Mapping[str, Any], *, columns: int, kernel: Kernel | None = None
+) -> None:
     """Refuse what :func:`fit_surrogate` would refuse, or a state file cannot hold.
 
     It would refuse it only after a whole design was evaluated, so the model is made once, of two
@@ -151,6 +153,8 @@ def check_gp_options(inference: str, gp: Mapping[str, Any], *, columns: int) -> 
         Options of :func:`fit_surrogate`.
     columns
         D, of the unit cube.
+    kernel
+        The kernel, where it is an object that ``gp`` describes.
 
     Raises
     ------
@@ -177,7 +181,7 @@ def check_gp_options(inference: str, gp: Mapping[str, Any], *, columns: int) -> 
         raise UsageError(
             "options of the GP are kept in JSON: give names and numbers, no objects"
         ) from None
-    _check_values(inference, gp, columns)
+    _check_values(inference, {**gp, "kernel": kernel} if kernel is not None else gp, columns)
 
 
 def _check_values(inference: str, gp: Mapping[str, Any], columns: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from gp_bo.optimize.space import Point
 from gp_bo.optimize.state import State
 
-__all__ = ["ROUNDED", "nearest_known", "point_told", "told_before"]
+__all__ = ["ROUNDED", "nearest_known", "observed_before", "observed_point"]
 
 ROUNDED = 1e-3
 """Of the width of a continuous input: how far a point may be rounded and still be a known one."""
@@ -16,7 +16,7 @@ ROUNDED = 1e-3
 _CLEARLY = 2.0  # times as far as the nearest is every other point, or which one is meant is open
 
 
-def point_told(state: State, given: Any) -> Point:
+def observed_point(state: State, given: Any) -> Point:
     """The point that a result counts for.
 
     A point that is equal to a pending one is that one; so is one that was evaluated, or is a
@@ -40,7 +40,7 @@ def point_told(state: State, given: Any) -> Point:
     --------
     >>> from gp_bo.optimize.space import space_from
     >>> state = State(space_from([(0, 10_000)]), pending=((4876.0,), (4879.0,), (17.25,)))
-    >>> [point_told(state, x) for x in (4879, 17.3, 4877.5)]
+    >>> [observed_point(state, x) for x in (4879, 17.3, 4877.5)]
     [(4879.0,), (17.25,), (4877.5,)]
     """
     space = state.space
@@ -72,7 +72,9 @@ def nearest_known(apart: Sequence[float]) -> int | None:
     return apart.index(least) if all(d >= _CLEARLY * least for d in others) else None
 
 
-def told_before(state: State, given: Sequence[Any], values: Sequence[float | None]) -> list[bool]:
+def observed_before(
+    state: State, given: Sequence[Any], values: Sequence[float | None]
+) -> list[bool]:
     """Which rows of a table that may be told again are evaluations already.
 
     A row is one if the value is equal and the point is, or is within a thousandth of it. Each

@@ -22,6 +22,7 @@ from gp_bo.optimize.space import Point, Space
 from gp_bo.optimize.state import Evaluation
 from gp_bo.optimize.values import number_of
 from pyro_models import UsageError
+from pyro_models.moved import renamed_arguments
 
 __all__ = ["NoNumberError", "Result", "minimize"]
 
@@ -52,7 +53,7 @@ class Result:
         Why it ended.
     space
         The inputs.
-    maximise
+    maximize
         Whether large values were wanted.
     messages
         What the inferences of θ did not reach, fit by fit, in this call.
@@ -63,7 +64,7 @@ class Result:
     evaluations: tuple[Evaluation, ...]
     stopped: str
     space: Space
-    maximise: bool
+    maximize: bool
     messages: tuple[str, ...] = ()
     _optimizer: Optimizer | None = field(default=None, repr=False, compare=False)
 
@@ -80,9 +81,9 @@ class Result:
     @property
     def trace(self) -> np.ndarray:
         """(n,): the best value after each evaluation; NaN before the first that has one."""
-        worst = -math.inf if self.maximise else math.inf
+        worst = -math.inf if self.maximize else math.inf
         values = [worst if e.value is None else e.value for e in self.evaluations]
-        best = (np.maximum if self.maximise else np.minimum).accumulate(np.array(values))
+        best = (np.maximum if self.maximize else np.minimum).accumulate(np.array(values))
         return np.where(np.isfinite(best), best, np.nan)
 
     def regret(self, optimum: float) -> np.ndarray:
@@ -90,7 +91,7 @@ class Result:
         return np.abs(self.trace - optimum)
 
     def __str__(self) -> str:
-        kind = "largest" if self.maximise else "least"
+        kind = "largest" if self.maximize else "least"
         failed = sum(e.value is None for e in self.evaluations)
         tail = f", {failed} failed" if failed else ""
         found = self.recommended
@@ -108,17 +109,19 @@ class Result:
         )
 
 
+@renamed_arguments(maximise="maximize")
 def minimize(
     f: Callable[[Any], float],
     bounds: Any = None,
     *,
     budget: int,
     candidates: Any = None,
-    acquisition: str = "log_ei",
+    acquisition: Any = "log_ei",
     acquisition_options: Mapping[str, Any] | None = None,
+    kernel: Any = None,
     inference: str = "map",
     gp: Mapping[str, Any] | None = None,
-    maximise: bool = False,
+    maximize: bool = False,
     initial: int | None = None,
     design: str = "sobol",
     repeats: bool = False,
@@ -143,8 +146,10 @@ def minimize(
     budget
         Number of evaluations in all, failed ones, those in the state file, and those that other
         processes are at among them.
-    acquisition, acquisition_options, inference, gp, maximise, initial, design, repeats, problem
-        As in :class:`gp_bo.optimize.Optimizer`.
+    acquisition, acquisition_options, kernel, inference, gp, maximize, initial, design, repeats
+        As for :class:`gp_bo.optimize.Optimizer`.
+    problem
+        As for :class:`gp_bo.optimize.Optimizer`.
     target
         Stop as soon as a value is at least as good.
     seed
@@ -187,9 +192,10 @@ def minimize(
         candidates=candidates,
         acquisition=acquisition,
         acquisition_options=acquisition_options,
+        kernel=kernel,
         inference=inference,
         gp=gp,
-        maximise=maximise,
+        maximize=maximize,
         initial=initial,
         design=design,
         repeats=repeats,
@@ -209,16 +215,16 @@ def minimize(
         if not optimizer.evaluations:
             raise UsageError(f"nothing was evaluated: {stopped}")
         first = optimizer.evaluations[0].failure
-        begun = f"; mend f and begin anew, without {state}" if state is not None else ""
+        remedy = f"; mend f and begin anew, without {state}" if state is not None else ""
         count = len(optimizer.evaluations)
-        raise UsageError(f"all {count} evaluations failed; the first: {first}{begun}")
+        raise UsageError(f"all {count} evaluations failed; the first: {first}{remedy}")
     return Result(
         best.point,
         best.value,
         optimizer.evaluations,
         stopped,
         optimizer.space,
-        maximise,
+        maximize,
         tuple(optimizer.messages),
         optimizer._at(optimizer.state),
     )
@@ -237,7 +243,7 @@ def _search(
     while len(optimizer.evaluations) < budget:
         best = optimizer.best
         if target is not None and best is not None and best.value is not None:
-            sign = -1.0 if optimizer.state.maximise else 1.0
+            sign = -1.0 if optimizer.state.maximize else 1.0
             if sign * best.value <= sign * target:
                 return f"the target {target:g} is reached"
         if optimizer.exhausted:

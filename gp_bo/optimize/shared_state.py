@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gp_bo.optimize.matching import point_told
+from gp_bo.optimize.matching import observed_point
 from gp_bo.optimize.space import Point
 from gp_bo.optimize.state import Claim, State
 from gp_bo.optimize.state_file import StateFile
@@ -136,7 +136,7 @@ class SharedState:
         Parameters
         ----------
         points
-            As they are written (see :func:`gp_bo.optimize.matching.point_told`).
+            As they are written (see :func:`gp_bo.optimize.matching.observed_point`).
         results
             Value, or ``None``, and why there is none.
 
@@ -150,10 +150,10 @@ class SharedState:
 
         def told(state: State) -> State:
             for given, (value, failure) in zip(points, results, strict=True):
-                kept.append(point_told(state, given))
+                kept.append(observed_point(state, given))
                 if state.pending and kept[-1] not in state.pending:
                     new.append(kept[-1])
-                state = state.with_told(kept[-1], value, failure)
+                state = state.with_observed(kept[-1], value, failure)
             return state
 
         describe = self.state.space.describe_point
@@ -176,7 +176,7 @@ class SharedState:
             state = self.state
             places = list(range(len(state.pending)))
             if points is not None:
-                wanted = [point_told(state, point) for point in points]
+                wanted = [observed_point(state, point) for point in points]
                 missing = [p for p in wanted if p not in state.pending]
                 if missing:
                     raise UsageError(f"{state.space.describe_point(missing[0])} is not pending")

@@ -66,7 +66,7 @@ class State:
     ----------
     space
         What may be varied.
-    maximise
+    maximize
         Whether large values are wanted.
     problem
         Its name, if it was given one.
@@ -85,7 +85,7 @@ class State:
     """
 
     space: Space
-    maximise: bool = False
+    maximize: bool = False
     problem: str = ""
     seed: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -111,11 +111,11 @@ class State:
     @property
     def best(self) -> Evaluation | None:
         """The evaluation with the best value; the first of equals; ``None`` before any."""
-        sign = -1.0 if self.maximise else 1.0
+        sign = -1.0 if self.maximize else 1.0
         return min(self.successes, key=lambda e: sign * (e.value or 0.0), default=None)
 
     @property
-    def standardisation(self) -> tuple[float, float]:
+    def standardization(self) -> tuple[float, float]:
         """(a, b) of value = a + b y, y standardised; b is negative where large values are wanted.
 
         Raises
@@ -127,7 +127,7 @@ class State:
         if len(values) < 2:
             raise UsageError("two values or more are needed for a model; tell more")
         mean, spread = (float(each) for each in location_and_spread(values))
-        return mean, -spread if self.maximise else spread
+        return mean, -spread if self.maximize else spread
 
     def with_asked(self, point: Point, claim: Claim | None = None) -> State:
         """With one more point pending."""
@@ -153,7 +153,7 @@ class State:
             claims=tuple(self.claims[i] for i in left),
         )
 
-    def with_told(self, point: Point, value: float | None, failure: str = "") -> State:
+    def with_observed(self, point: Point, value: float | None, failure: str = "") -> State:
         """With one more evaluation; the point is pending no more (once, if it was asked twice)."""
         told = Evaluation(point, value, failure)
         asked = [self.pending.index(point)] if point in self.pending else []
@@ -164,8 +164,8 @@ class State:
         """What makes these two different problems, in words; empty if they are one."""
         if self.space.config() != other.space.config():
             return "its inputs, bounds or candidates differ"
-        if self.maximise != other.maximise:
-            return f"it is to be {'maximised' if other.maximise else 'minimised'}"
+        if self.maximize != other.maximize:
+            return f"it is to be {'maximised' if other.maximize else 'minimised'}"
         if self.problem != other.problem:
             return f"it is of {other.problem or 'a problem without a name'}"
         if self.seed != other.seed:
@@ -177,7 +177,7 @@ class State:
         record = {
             "format": FORMAT,
             "space": self.space.config(),
-            "maximise": self.maximise,
+            "maximize": self.maximize,
             "problem": self.problem,
             "seed": self.seed,
             "settings": dict(self.settings),
@@ -235,14 +235,15 @@ def _from_record(record: Mapping[str, Any]) -> State:
     asked = int(record["asked"])
     if not 0 <= asked < 2**31:
         raise UsageError(f"asked is a number of points; got {asked}")
-    if not isinstance(record["maximise"], bool):
-        raise UsageError(f"maximise is true or false; got {record['maximise']!r}")
+    maximize = record["maximize"] if "maximize" in record else record["maximise"]  # of before
+    if not isinstance(maximize, bool):
+        raise UsageError(f"maximize is true or false; got {maximize!r}")
     settings = dict(record["settings"])
     if not all(isinstance(name, str) for name in settings):
         raise UsageError("settings are values by name")
     return State(
         space=space,
-        maximise=record["maximise"],
+        maximize=maximize,
         problem=str(record["problem"]),
         seed=int(record["seed"]),
         settings=settings,

@@ -19,7 +19,7 @@ __all__ = [
     "bulk_ess",
     "effective_sample_size",
     "r_hat",
-    "rank_normalised",
+    "rank_normalized",
     "tail_ess",
 ]
 
@@ -51,7 +51,7 @@ def r_hat(draws: Draws) -> np.ndarray:
 
 def bulk_ess(draws: Draws) -> np.ndarray:
     """Effective number of draws for the middle of the distribution: of rank-normalised draws."""
-    return _of_each(draws, lambda each: _ess(rank_normalised(_split(each))))
+    return _of_each(draws, lambda each: _ess(rank_normalized(_split(each))))
 
 
 def tail_ess(draws: Draws) -> np.ndarray:
@@ -75,7 +75,7 @@ def effective_sample_size(draws: Draws) -> np.ndarray:
     return _of_each(draws, _ess)
 
 
-def rank_normalised(draws: np.ndarray) -> np.ndarray:
+def rank_normalized(draws: np.ndarray) -> np.ndarray:
     """Φ⁻¹((r − 3/8) / (N + 1/4)), r the average rank among all N = C S draws (Blom 1958).
 
     Parameters
@@ -115,7 +115,7 @@ def _of_each(draws: Draws, measure: Callable[[np.ndarray], np.ndarray]) -> np.nd
 def _r_hat(draws: np.ndarray) -> np.ndarray:
     halves = _split(draws)
     folded = np.abs(halves - np.median(halves, axis=(-2, -1), keepdims=True))
-    return np.fmax(*(_split_r_hat(rank_normalised(each)) for each in (halves, folded)))
+    return np.fmax(*(_split_r_hat(rank_normalized(each)) for each in (halves, folded)))
 
 
 def _split_r_hat(halves: np.ndarray) -> np.ndarray:

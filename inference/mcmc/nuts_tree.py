@@ -7,8 +7,9 @@ still grows are evaluated. Arrays are NumPy's: they are small, and its calls cos
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -16,8 +17,14 @@ from inference.mcmc.leapfrog import leapfrog
 
 __all__ = ["State", "Transition", "transition"]
 
-LogDensity = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Positions (C', p) and which chains these are, (C',), to log densities and gradients."""
+
+class LogDensity(Protocol):
+    """What chains draw from."""
+
+    def __call__(self, q: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log densities, (C',), and gradients, (C', p), of chains (C',) at positions (C', p)."""
+        ...
+
 
 _DIVERGENCE = 1000.0  # nats by which the energy may be wrong
 
@@ -181,9 +188,9 @@ class _Subtree:
         """Take the leaves one after the other; a chain stops when it turns or diverges."""
         rows = np.arange(len(self.r_end))
         for leaf in range(self.leaves):
-            start, chains = self.end.rows(rows), self.chains[rows]
+            start = self.end.rows(rows)
             q, r, value, gradient = leapfrog(
-                lambda q, chains=chains: density(q, chains),
+                partial(density, chains=self.chains[rows]),
                 start.q,
                 self.r_end[rows],
                 start.gradient,

@@ -23,9 +23,7 @@ Step = Any
 """One number, or a tensor of one for each datum."""
 
 
-def check_sampling(
-    *, warmup: int, target_acceptance: float, seed: int = 0, **counts: object
-) -> None:
+def check_sampling(*, warmup: int, target_acceptance: float, seed: int = 0, **counts: Any) -> None:
     """Refuse arguments of a sampler that are out of range.
 
     Parameters

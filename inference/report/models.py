@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from inference import figures
 from inference.evaluation import Evaluation
 from inference.learning import Fit, fit
-from inference.report.part import Part
+from inference.report.section import Section
 from pyro_models import ImageData, Pair, build
 from pyro_models.data import Split
 from pyro_models.seeds import seeded
@@ -131,13 +131,13 @@ def learn(
     return fit(pair, data, seed=seed, device=device, out=kept, progress=progress, **entry.training)
 
 
-def shown(entry: Entry, trained: Fit, data: ImageData, evaluation: Evaluation) -> Part:
+def shown(entry: Entry, trained: Fit, data: ImageData, evaluation: Evaluation) -> Section:
     """The part of the page about one model."""
     test = data.prepared("test")
     drawn = {"learning curves": figures.learning_curves(trained.history)}
     drawn |= {title: draw(trained.pair, test) for title, draw in entry.draw.items()}
     options = ", ".join(f"{k} = {v}" for k, v in {**entry.options, **entry.training}.items())
-    return Part(
+    return Section(
         entry.key,
         entry.title,
         f"<code>{html.escape(options)}</code>; {entry.preparation} pixels; "

@@ -34,7 +34,7 @@ def table(tmp_path):
 
 
 def test_a_laboratory_asks_and_tells_by_hand(call, capsys, tmp_path):
-    assert call("ask", "tea.json", "--space", TEA, "--maximise", "--n", 2) == 0
+    assert call("ask", "tea.json", "--space", TEA, "--maximize", "--n", 2) == 0
     first, second = printed_rows(capsys)
     assert first.keys() == {"heat", "cups", "solvent"}
     rounded = f"{float(first['heat']):.2f},{first['cups']},{first['solvent']}"
@@ -42,7 +42,7 @@ def test_a_laboratory_asks_and_tells_by_hand(call, capsys, tmp_path):
     assert call("tell", "tea.json", "--failed", "spilt") == 0
     state = load_state("tea.json")
     assert not state.pending
-    assert state.maximise
+    assert state.maximize
     assert [e.value for e in state.evaluations] == [1.5, None]
     assert state.evaluations[0].point[0] == float(first["heat"])
     assert state.evaluations[1].point[0] == float(second["heat"])

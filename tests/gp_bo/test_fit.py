@@ -211,7 +211,7 @@ def test_a_warning_says_what_was_not_reached(surface: Data) -> None:
     from gp_bo.inference import point
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(point, "climb", lambda f, u: climb_file.climb(f, u, max_steps=1))
+        patch.setattr(point, "climb", lambda f, u: climb_file.maximize(f, u, max_steps=1))
         with pytest.warns(InferenceWarning, match="not reached"):
             fit_gp(*surface, inference="maximum_likelihood")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from gp_bo.optimize.acquisition.bridge import NoisyImprovement, botorch_model
 from gp_bo.optimize.acquisition.closed_form import (
     LogExpectedImprovement,
+    Maximized,
     ProbabilityOfImprovement,
     UpperConfidenceBound,
     log_h,
@@ -29,6 +30,7 @@ __all__ = [
     "KnowledgeGradient",
     "LogExpectedImprovement",
     "MaxValueEntropy",
+    "Maximized",
     "NoisyImprovement",
     "ProbabilityOfImprovement",
     "ThompsonSampling",
@@ -37,6 +39,9 @@ __all__ = [
     "botorch_model",
     "joint_draw",
     "log_h",
+    "make_acquisition",
+    "register_acquisition",
+    "stored_acquisition",
 ]
 
 
@@ -48,7 +53,7 @@ class Acquisition(Protocol):
         ...
 
 
-ACQUISITIONS: dict[str, Callable[..., Acquisition]] = {
+ACQUISITIONS: dict[str, Callable[..., Any]] = {
     "log_ei": LogExpectedImprovement,
     "pi": ProbabilityOfImprovement,
     "ucb": UpperConfidenceBound,
@@ -57,25 +62,120 @@ ACQUISITIONS: dict[str, Callable[..., Acquisition]] = {
     "knowledge_gradient": KnowledgeGradient,
     "max_value_entropy": MaxValueEntropy,
 }
+"""What makes an acquisition function, by name; :func:`register_acquisition` adds to it."""
 
 
-def acquisition_named(name: str, **options: Any) -> Acquisition:
-    """An acquisition function by its name.
+def register_acquisition(name: str, make: Callable[..., Any]) -> None:
+    """Let an acquisition function be asked for by name, at the command line too.
+
+    Parameters
+    ----------
+    name
+        Not one of :data:`ACQUISITIONS`.
+    make
+        A class of acquisition functions, whose constructor's arguments are the options; or the
+        function itself, as :func:`make_acquisition` takes it.
 
     Raises
     ------
     UsageError
-        If there is none of that name, it does not take an option, or it needs BoTorch, which is
-        not installed.
+        If the name is taken, or nothing can be called.
     """
-    if name not in ACQUISITIONS:
-        raise UsageError(f"acquisition is one of {', '.join(ACQUISITIONS)}; got {name!r}")
-    made = ACQUISITIONS[name]
-    known = inspect.signature(made).parameters
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        takes = f"it takes {', '.join(known)}" if known else "it takes no options"
-        raise UsageError(f"{name} does not take {', '.join(unknown)}; {takes}")
+    if ACQUISITIONS.get(name, make) is not make:
+        raise UsageError(f"there is an acquisition {name!r} already: take another name")
+    if not callable(make):
+        raise UsageError(f"an acquisition is registered by its class or function; got {make!r}")
+    ACQUISITIONS[name] = make
+
+
+def make_acquisition(acquisition: Any, options: Mapping[str, Any] | None = None) -> Acquisition:
+    """An acquisition function by its name, its class, or as it is.
+
+    Parameters
+    ----------
+    acquisition
+        A name; a class; an :class:`Acquisition`, called with (surrogate, region, \\*, seed); or a
+        function of (surrogate, z), with z (M, D) in the unit cube, whose values, (M,), are
+        differentiable and largest at the next point.
+    options
+        Options by name, of a name or a class.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name, it does not take an option, it needs BoTorch, which is not
+        installed, or it cannot be called like this.
+
+    Examples
+    --------
+    >>> least_mean = make_acquisition(lambda surrogate, z: -surrogate.moments(z)[0].mean(0))
+    >>> callable(least_mean), make_acquisition("ucb", {"beta": 1.0}).beta
+    (True, 1.0)
+    """
+    options = dict(options or {})
+    if isinstance(acquisition, str):
+        if acquisition not in ACQUISITIONS:
+            every = ", ".join(ACQUISITIONS)
+            raise UsageError(f"acquisition is one of {every}; got {acquisition!r}")
+        name, made = acquisition, ACQUISITIONS[acquisition]
+    else:
+        name, made = getattr(acquisition, "__name__", type(acquisition).__name__), acquisition
+    if isinstance(made, type):
+        known = inspect.signature(made).parameters
+        unknown = [option for option in options if option not in known]
+        if unknown:
+            takes = f"it takes {', '.join(known)}" if known else "it takes no options"
+            raise UsageError(f"{name} does not take {', '.join(unknown)}; {takes}")
+        if options:
+            check_types(made, options, who=name, skip=set())
+        return cast(Acquisition, made(**options))
     if options:
-        check_types(cast(type, made), options, who=name, skip=set())
-    return made(**options)
+        raise UsageError(
+            f"{name} is a function, and has no options: leave {', '.join(options)} out"
+        )
+    return _callable(made)
+
+
+def _callable(made: Any) -> Acquisition:
+    try:
+        parameters = dict(inspect.signature(made).parameters)
+    except (TypeError, ValueError):
+        parameters = {}
+    needed = [p for p in parameters.values() if p.kind <= 1 and p.default is p.empty]
+    if len(needed) == 2 and "seed" in parameters:
+        return cast(Acquisition, made)
+    if len(needed) == 2:
+        return Maximized(made)
+    raise UsageError(
+        "an acquisition is a name, or is called with (surrogate, region, *, seed) and gives a "
+        f"point, or with (surrogate, z) and gives values; got {made!r}"
+    )
+
+
+def stored_acquisition(
+    acquisition: Any, options: Mapping[str, Any] | None
+) -> tuple[str, dict[str, Any]]:
+    """The name and the options under which a file keeps it.
+
+    Raises
+    ------
+    UsageError
+        If it has no name.
+    """
+    if isinstance(acquisition, str):
+        return acquisition, dict(options or {})
+    for name, made in ACQUISITIONS.items():
+        if acquisition is made:
+            return name, dict(options or {})
+        if type(acquisition) is made:
+            known = inspect.signature(made).parameters
+            return name, {each: getattr(acquisition, each) for each in known}
+    raise UsageError(
+        "an acquisition without a name is kept in no file: register it, with "
+        "gp_bo.optimize.register_acquisition(name, it), and give the name, or leave out the state"
+    )
+
+
+def acquisition_named(name: str, **options: Any) -> Acquisition:
+    """An acquisition function by its name, as :func:`make_acquisition` makes it."""
+    return make_acquisition(name, options)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gp_bo.optimize.acquisition.multistart import maximise_by_multistart
+from gp_bo.optimize.acquisition.multistart import maximize_by_multistart
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
@@ -127,6 +127,6 @@ class NoisyImprovement:
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
         """The point of the region where it is largest, (D,)."""
         function = self.function(surrogate, seed=seed)
-        return maximise_by_multistart(
+        return maximize_by_multistart(
             lambda z: function(z[:, None]), region, seed=seed, raw=128, starts=4, steps=50
         )

@@ -7,16 +7,24 @@ the draws of the hyper-parameters θ: E_θ[a_θ(z)].
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from gp_bo.optimize.acquisition.multistart import maximise_by_multistart
+from gp_bo.optimize.acquisition.multistart import maximize_by_multistart
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
 
-__all__ = ["LogExpectedImprovement", "ProbabilityOfImprovement", "UpperConfidenceBound", "log_h"]
+__all__ = [
+    "LogExpectedImprovement",
+    "Maximized",
+    "ProbabilityOfImprovement",
+    "UpperConfidenceBound",
+    "log_h",
+]
 
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _LOG_SQRT_PI_2 = 0.5 * math.log(math.pi / 2)
@@ -51,16 +59,49 @@ def log_h(u: Tensor) -> Tensor:
     return torch.where(u > -1, direct.log(), torch.where(u < _FAR, far, middle))
 
 
-class _ClosedForm:
-    """An acquisition function of the posterior's mean and variance at one point."""
+class Maximized:
+    """An acquisition function that has a value at each point: the largest is taken.
+
+    Parameters
+    ----------
+    function
+        (surrogate, z) → (M,), differentiable, for points z (M, D) in the unit cube.
+    """
+
+    def __init__(self, function: Callable[[Surrogate, Tensor], Tensor]) -> None:
+        self.function = function
 
     def value(self, surrogate: Surrogate, z: Tensor) -> Tensor:
-        """(M, D) → (M,)."""
-        raise NotImplementedError
+        """(M, D) → (M,).
+
+        Raises
+        ------
+        UsageError
+            If the function gives something else.
+        """
+        values = self.function(surrogate, z)
+        if not isinstance(values, Tensor) or values.shape != (len(z),):
+            shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise UsageError(
+                f"an acquisition function gives a value for each of {len(z)} points, a tensor of "
+                f"shape ({len(z)},); got {shape}"
+            )
+        return values
 
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
         """The point of the region where the function is largest, (D,)."""
-        return maximise_by_multistart(lambda z: self.value(surrogate, z), region, seed=seed)
+        return maximize_by_multistart(lambda z: self.value(surrogate, z), region, seed=seed)
+
+
+class _ClosedForm(Maximized):
+    """An acquisition function of the posterior's mean and variance at one point."""
+
+    def __init__(self) -> None:
+        pass
+
+    @abstractmethod
+    def value(self, surrogate: Surrogate, z: Tensor) -> Tensor:
+        """(M, D) → (M,)."""
 
 
 class LogExpectedImprovement(_ClosedForm):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gp_bo.optimize.acquisition.multistart import maximise_by_multistart
+from gp_bo.optimize.acquisition.multistart import maximize_by_multistart
 from gp_bo.optimize.acquisition.thompson import MOST, joint_draw
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
@@ -68,6 +68,6 @@ class MaxValueEntropy:
         """The point of the region that tells most of f*, (D,)."""
         with torch.no_grad():
             minima = self.drawn_minima(surrogate, region, seed=seed)
-        return maximise_by_multistart(
+        return maximize_by_multistart(
             lambda z: self.value(surrogate, z, minima=minima), region, seed=seed
         )

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gp_bo.optimize.acquisition.multistart import maximise_by_multistart
+from gp_bo.optimize.acquisition.multistart import maximize_by_multistart
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
@@ -59,6 +59,6 @@ class KnowledgeGradient:
             most = None if region.allowed is None else self.points
             extra = region.candidates(self.points, seed=seed, most=most)[: self.points]
             among = torch.cat([among, extra.to(among)])
-        return maximise_by_multistart(
+        return maximize_by_multistart(
             lambda z: self.value(surrogate, z, among=among), region, seed=seed, raw=128, starts=4
         )

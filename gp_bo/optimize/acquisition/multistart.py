@@ -11,12 +11,12 @@ from torch import Tensor
 
 from gp_bo.optimize.region import Region
 
-__all__ = ["maximise_by_multistart"]
+__all__ = ["maximize_by_multistart"]
 
 CHUNK = 512
 
 
-def maximise_by_multistart(
+def maximize_by_multistart(
     value: Callable[[Tensor], Tensor],
     region: Region,
     *,
@@ -55,7 +55,7 @@ def maximise_by_multistart(
     found, found_values = points[chosen], values[chosen]
     free = region.space.free.to(found.device)
     if bool(free.any()):
-        climbed = region.space.snap(_climb(value, found, free, steps))
+        climbed = region.space.snap(_maximize(value, found, free, steps))
         climbed_values = _in_chunks(value, climbed)
         # where rounding let a climb end lower than it began, its start is kept
         climbed_values[region.is_tried(climbed)] = -torch.inf
@@ -87,7 +87,9 @@ def _spread_best(points: Tensor, values: Tensor, count: int) -> Tensor:
     return torch.tensor(chosen or [int(values.argmax())]).to(points.device)
 
 
-def _climb(value: Callable[[Tensor], Tensor], starts: Tensor, free: Tensor, steps: int) -> Tensor:
+def _maximize(
+    value: Callable[[Tensor], Tensor], starts: Tensor, free: Tensor, steps: int
+) -> Tensor:
     """L-BFGS-B on the sum over starts: they do not interact, so each climbs its own hill."""
     shape = (len(starts), int(free.sum()))
 

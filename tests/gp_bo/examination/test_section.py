@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from gp_bo.examination.algorithm1 import _FEW as ALGORITHM_1
-from gp_bo.examination.section import exam_part
+from gp_bo.examination.section import exam_section
 from pyro_models import console
 
 
@@ -15,7 +15,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_part_has_figures_and_numbers_that_say_what_they_are() -> None:
-    part = exam_part(turns=0, draws=60, seed=1)
+    part = exam_section(turns=0, draws=60, seed=1)
     assert len(part.figures) == 3
     assert all(isinstance(figure, Figure) for figure in part.figures.values())
     text = "\n".join(part.numbers)
@@ -29,5 +29,5 @@ def test_the_part_has_figures_and_numbers_that_say_what_they_are() -> None:
 
 
 def test_the_command_composes_it_without_inference_knowing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gp_bo.examination.section.exam_part", lambda *, seed: seed)
+    monkeypatch.setattr("gp_bo.examination.section.exam_section", lambda *, seed: seed)
     assert console._functions(seed=7) == 7

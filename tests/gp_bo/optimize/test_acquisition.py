@@ -21,7 +21,7 @@ from gp_bo.optimize.acquisition import (
     log_h,
 )
 from gp_bo.optimize.acquisition.entropy import entropy_reduction
-from gp_bo.optimize.acquisition.multistart import maximise_by_multistart
+from gp_bo.optimize.acquisition.multistart import maximize_by_multistart
 from gp_bo.optimize.acquisition.thompson import MOST
 from gp_bo.optimize.inputs import Integer
 from pyro_models import UsageError
@@ -276,7 +276,7 @@ def test_multistart_finds_the_highest_of_many_hills():
     def hills(z):
         return torch.cos(12 * z[:, 0]) + torch.cos(9 * z[:, 1]) - (z - 0.52).square().sum(1)
 
-    found = maximise_by_multistart(hills, region(), seed=0)
+    found = maximize_by_multistart(hills, region(), seed=0)
     axis = torch.linspace(0, 1, 1001, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
     assert hills(found[None]) >= hills(grid).max() - 1e-12
@@ -290,7 +290,7 @@ def test_multistart_over_whole_numbers_and_categories_finds_the_best():
         kinds = z[:, 2:] @ torch.tensor([0.0, 0.3, 0.1], dtype=torch.float64)
         return kinds - (z[:, 0] - 0.25) ** 2 - (z[:, 1] - 0.62) ** 2
 
-    found = maximise_by_multistart(height, region(space), seed=1)
+    found = maximize_by_multistart(height, region(space), seed=1)
     [point] = space.decode(found[None])
     assert point[1:] == (31, "b")
     assert point[0] == pytest.approx(0.25, abs=1e-5)
@@ -302,7 +302,7 @@ def test_a_point_that_was_tried_is_not_proposed_again():
     def height(z):
         return -(z - 0.5).square().sum(1)
 
-    found = maximise_by_multistart(height, region(tried=top, best=top), seed=0)
+    found = maximize_by_multistart(height, region(tried=top, best=top), seed=0)
     assert (found - 0.5).abs().max() > 1e-7
 
 

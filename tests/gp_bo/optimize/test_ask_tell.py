@@ -81,7 +81,7 @@ def test_what_is_told_without_being_asked_counts():
 
 def test_maximising_is_minimising_the_negative():
     down = filled(10)
-    up = made(maximise=True)
+    up = made(maximize=True)
     for _ in range(10):
         [point] = up.ask()
         up.tell(point, -bowl(point))
@@ -241,7 +241,7 @@ def test_an_optimisation_interrupted_anywhere_asks_for_the_same_points(tmp_path)
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"maximise": True}, {"problem": "tea"}, {"space": [(0.0, 1.0)]}],
+    [{"seed": 1}, {"maximize": True}, {"problem": "tea"}, {"space": [(0.0, 1.0)]}],
     ids=["seed", "direction", "problem", "space"],
 )
 def test_the_state_of_another_problem_is_refused_and_left_alone(tmp_path, change):
@@ -427,7 +427,7 @@ def test_the_recommended_point_is_not_the_luckiest():
     assert optimizer.best.value < -2.5
     assert abs(found.mean + 2) < 3 * found.standard_deviation
     assert abs(found.x[0] - 0.5) < 0.11
-    up = Optimizer([(0.0, 1.0)], gp={**QUICK, "noise": 0.3}, repeats=True, maximise=True)
+    up = Optimizer([(0.0, 1.0)], gp={**QUICK, "noise": 0.3}, repeats=True, maximize=True)
     up.tell(x[:, None], -values)
     assert up.recommend().x == found.x
     assert up.recommend().mean == pytest.approx(-found.mean)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gp_bo.optimize import Integer, Optimizer, State, load_state, space_from
-from gp_bo.optimize.matching import point_told, told_before
+from gp_bo.optimize.matching import observed_before, observed_point
 from pyro_models import UsageError
 
 WIDE = space_from([(0, 10_000)])
@@ -31,45 +31,45 @@ def pending(*values, space=WIDE):
     ids=str,
 )
 def test_the_equal_point_comes_first_then_the_nearest_that_is_clear(told, counts_for):
-    assert point_told(pending(4876.0, 4879.0, 17.26), told) == (counts_for,)
+    assert observed_point(pending(4876.0, 4879.0, 17.26), told) == (counts_for,)
 
 
 def test_a_point_that_is_pending_twice_is_no_riddle():
-    assert point_told(pending(17.26, 17.26), 17.3) == (17.26,)
+    assert observed_point(pending(17.26, 17.26), 17.3) == (17.26,)
 
 
 def test_whole_numbers_and_categories_count_only_if_they_are_equal():
     space = space_from({"cups": Integer(1, 100_000), "kind": ["a", "b"]})
     state = State(space, pending=((50_000, "a"),))
-    assert point_told(state, (50_000.0, "a")) == (50_000, "a")
+    assert observed_point(state, (50_000.0, "a")) == (50_000, "a")
     for other in ((50_001, "a"), (50_000, "b")):
-        assert point_told(state, other) == other
+        assert observed_point(state, other) == other
 
 
 def test_a_rounded_point_may_lie_just_outside_the_bounds_if_it_is_pending():
     low = np.float64(0.1) + 1e-12
     space = space_from([(low, 0.7)])
     state = pending(low, space=space)
-    assert point_told(state, [0.1]) == (low,)
+    assert observed_point(state, [0.1]) == (low,)
     with pytest.raises(UsageError, match="outside"):
-        point_told(state, [0.05])
+        observed_point(state, [0.05])
 
 
 def test_a_logarithmic_input_is_compared_by_its_logarithm():
     space = space_from({"acid": {"low": 1e-6, "high": 1.0, "log": True}})
     state = pending(2.345e-6, 2.4e-4, space=space)
-    assert point_told(state, 2.35e-6) == (2.345e-6,)
-    assert point_told(state, 3e-6) == (3e-6,)
-    assert point_told(State(space, pending=((1e-6,),)), 1.0) == (1.0,)
+    assert observed_point(state, 2.35e-6) == (2.345e-6,)
+    assert observed_point(state, 3e-6) == (3e-6,)
+    assert observed_point(State(space, pending=((1e-6,),)), 1.0) == (1.0,)
 
 
 def test_what_was_evaluated_or_is_a_candidate_is_that_point_and_no_other():
-    evaluated = pending(0.5).with_told((0.5001,), 1.0)
-    assert point_told(evaluated, 0.5001) == (0.5001,)
-    assert point_told(evaluated, 0.5002) == (0.5,)
+    evaluated = pending(0.5).with_observed((0.5001,), 1.0)
+    assert observed_point(evaluated, 0.5001) == (0.5001,)
+    assert observed_point(evaluated, 0.5002) == (0.5,)
     near = space_from(None, candidates=[0.0, 0.5, 0.5001, 1.0])
-    assert point_told(pending(0.5, space=near), 0.5001) == (0.5001,)
-    assert point_told(pending(0.5, space=near), 0.49999) == (0.5,)
+    assert observed_point(pending(0.5, space=near), 0.5001) == (0.5001,)
+    assert observed_point(pending(0.5, space=near), 0.49999) == (0.5,)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,16 @@ def test_a_new_point_while_others_are_pending_is_said():
 
 
 def test_a_row_told_before_is_known_though_its_point_has_more_digits():
-    state = State(WIDE).with_told((4876.0,), 1.0).with_told((4885.0,), 1.0)
+    state = State(WIDE).with_observed((4876.0,), 1.0).with_observed((4885.0,), 1.0)
     # both are within a thousandth of the first row; each evaluation is one row
-    assert told_before(state, [(4880.0,), (4884.0,), (4888.0,)], [1.0] * 3) == [True, True, False]
-    assert told_before(state, [(4876.0,)], [2.0]) == [False]
-    again = State(WIDE, pending=((4880.0,),)).with_told((4876.0,), 1.0)
-    assert told_before(again, [(4880,)], [1.0]) == [False]
+    assert observed_before(state, [(4880.0,), (4884.0,), (4888.0,)], [1.0] * 3) == [
+        True,
+        True,
+        False,
+    ]
+    assert observed_before(state, [(4876.0,)], [2.0]) == [False]
+    again = State(WIDE, pending=((4880.0,),)).with_observed((4876.0,), 1.0)
+    assert observed_before(again, [(4880,)], [1.0]) == [False]
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -62,7 +62,7 @@ def test_it_stops_at_a_target_and_when_all_was_tried():
     second = minimize(lambda x: x[0], candidates=[1.0, 2.0, 3.0], budget=20, gp=QUICK)
     assert second.stopped == "every point was tried"
     assert second.y == 1.0
-    top = minimize(lambda x: x[0], [(0.0, 1.0)], budget=20, target=0.9, maximise=True, gp=QUICK)
+    top = minimize(lambda x: x[0], [(0.0, 1.0)], budget=20, target=0.9, maximize=True, gp=QUICK)
     assert top.y >= 0.9
 
 

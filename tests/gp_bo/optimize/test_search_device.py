@@ -58,7 +58,7 @@ def test_values_that_are_all_equal_have_no_spread_of_rounding(value):
     optimizer = Optimizer([(0.0, 1.0)], seed=0)
     for i in range(6):
         optimizer.tell([i / 5], value * (1 + 2e-16 * (i % 2)))
-    mean, spread = optimizer.standardisation
+    mean, spread = optimizer.standardization
     assert mean == pytest.approx(value)
     assert spread >= 1
     assert optimizer.surrogate().y.abs().max() < 1e-6

@@ -13,11 +13,11 @@ SPACE = space_from({"heat": (0.0, 1.0), "kind": ["a", "b"]})
 
 
 def filled():
-    state = State(SPACE, maximise=True, problem="tea", seed=4, settings={"acquisition": "ucb"})
+    state = State(SPACE, maximize=True, problem="tea", seed=4, settings={"acquisition": "ucb"})
     for i in range(3):
         state = state.with_asked((math.pi / (i + 4), "a"))
-    state = state.with_told((math.pi / 4, "a"), 0.1 + 0.2)
-    return state.with_told((math.pi / 5, "a"), None, "the pot broke")
+    state = state.with_observed((math.pi / 4, "a"), 0.1 + 0.2)
+    return state.with_observed((math.pi / 5, "a"), None, "the pot broke")
 
 
 def test_a_state_comes_back_with_every_digit(tmp_path):
@@ -33,14 +33,16 @@ def test_what_was_asked_is_pending_until_it_is_told():
 
 
 def test_a_point_asked_twice_is_pending_once_more_after_one_value():
-    state = State(SPACE).with_asked((0.5, "a")).with_asked((0.5, "a")).with_told((0.5, "a"), 1.0)
+    state = (
+        State(SPACE).with_asked((0.5, "a")).with_asked((0.5, "a")).with_observed((0.5, "a"), 1.0)
+    )
     assert state.pending == ((0.5, "a"),)
 
 
 def test_the_best_follows_the_direction_and_ignores_failures():
-    state = filled().with_told((0.2, "b"), 7.0).with_told((0.3, "b"), -7.0)
+    state = filled().with_observed((0.2, "b"), 7.0).with_observed((0.3, "b"), -7.0)
     assert state.best.value == 7.0
-    assert dataclasses.replace(state, maximise=False).best.value == -7.0
+    assert dataclasses.replace(state, maximize=False).best.value == -7.0
     assert State(SPACE).best is None
 
 
@@ -48,7 +50,7 @@ def test_the_best_follows_the_direction_and_ignores_failures():
     ("change", "words"),
     [
         ({"space": space_from([(0, 1)])}, "inputs, bounds"),
-        ({"maximise": False}, "maximised"),
+        ({"maximize": False}, "maximised"),
         ({"problem": "coffee"}, "tea"),
         ({"seed": 5}, "seed is 4"),
     ],
@@ -81,7 +83,7 @@ def test_a_state_spoilt_by_hand_is_refused_in_one_line(tmp_path):
         {"seed": math.inf},
         {"evaluations": [{}]},
         {"claims": [[]]},
-        {"maximise": "no"},  # a text is no false
+        {"maximize": "no"},  # a text is no false
     ):
         text = json.dumps({**record, **spoil}).replace("Infinity", "1e400")
         (tmp_path / "file.json").write_text(text)

@@ -12,7 +12,7 @@ from inference.mcmc.diagnostics import (
     bulk_ess,
     effective_sample_size,
     r_hat,
-    rank_normalised,
+    rank_normalized,
     tail_ess,
 )
 
@@ -47,7 +47,7 @@ def test_numbers_are_those_of_arviz(kind: str) -> None:
 
 
 def test_rank_normalised_draws_are_normal_scores() -> None:
-    scores = rank_normalised(np.array([[3.0, 1.0], [2.0, 2.0]]))
+    scores = rank_normalized(np.array([[3.0, 1.0], [2.0, 2.0]]))
     middle = (2.5 - 0.375) / 4.25
     assert scores[1, 0] == scores[1, 1]
     assert 0.5 * math.erfc(-scores[1, 0] / math.sqrt(2)) == pytest.approx(middle)

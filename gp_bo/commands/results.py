@@ -7,7 +7,7 @@ import math
 
 from gp_bo.commands.tables import read_table
 from gp_bo.optimize import Optimizer
-from gp_bo.optimize.matching import point_told
+from gp_bo.optimize.matching import observed_point
 from gp_bo.optimize.space import Point
 from pyro_models import UsageError
 
@@ -91,7 +91,7 @@ def read_results(
     values: list[float] = []
     for line, cell, *row in zip(table.lines, results, *inputs, strict=True):
         try:
-            point_told(optimizer.state, row)  # it fits the space
+            observed_point(optimizer.state, row)  # it fits the space
             points.append(row)
             values.append(_value_of(cell))
         except UsageError as error:

@@ -8,11 +8,11 @@ from typing import Protocol
 
 from matplotlib.figure import Figure
 
-__all__ = ["MakePart", "Part"]
+__all__ = ["MakeSection", "Section"]
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """A section of the page.
 
     Attributes
@@ -39,9 +39,9 @@ class Part:
     table: str = ""
 
 
-class MakePart(Protocol):
+class MakeSection(Protocol):
     """Does the work and says what is to be shown; for packages that build on this one."""
 
-    def __call__(self, *, seed: int) -> Part:
+    def __call__(self, *, seed: int) -> Section:
         """Make the part."""
         ...

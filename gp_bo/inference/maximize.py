@@ -11,7 +11,7 @@ from torch import Tensor
 from gp_bo.model import GPModel
 from gp_bo.scaling import location_and_spread, widths
 
-__all__ = ["Climb", "climb", "starting_points"]
+__all__ = ["Maximum", "maximize", "starting_points"]
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -20,13 +20,13 @@ _LONGEST_STEP = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class Climb:
-    """The best of several climbs.
+class Maximum:
+    """The best that was found from several starts.
 
     Attributes
     ----------
     points, values
-        Where each climb ended, (R, p), and the objective there, (R,); best first.
+        Where each start led, (R, p), and the objective there, (R,); best first.
     steps
         Iterations.
     gradient
@@ -39,9 +39,9 @@ class Climb:
     gradient: float
 
 
-def climb(
+def maximize(
     objective: Objective, starts: Tensor, *, max_steps: int = 200, tolerance: float = 1e-6
-) -> Climb:
+) -> Maximum:
     """Maximise a function by BFGS from every row of ``starts``; Nocedal & Wright (2006), ch. 6.
 
     Parameters
@@ -53,7 +53,7 @@ def climb(
     max_steps
         Iterations at most.
     tolerance
-        Stop when no gradient has an entry above it, or no climb can go on.
+        Stop when no gradient has an entry above it, or none can go on.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def climb(
     >>> peak = torch.tensor([1.0, -2.0], dtype=torch.float64)
     >>> def hill(u):
     ...     return -(u - peak).pow(4).sum(-1), -4 * (u - peak).pow(3)
-    >>> bool((climb(hill, peak[None] + 1).points[0] - peak).abs().max() < 0.02)
+    >>> bool((maximize(hill, peak[None] + 1).points[0] - peak).abs().max() < 0.02)
     True
     """
     u = starts.clone()
@@ -94,7 +94,7 @@ def climb(
         alive[rows_now] = gain > 1e-12 * (1 + new_value.abs())
     order = value.argsort(descending=True)
     best = order[0]
-    return Climb(u[order], value[order], step, float(gradient[best].abs().max()))
+    return Maximum(u[order], value[order], step, float(gradient[best].abs().max()))
 
 
 def _line_search(
