@@ -30,7 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
-OLD_OPTIONS = {"--maximise": "--maximize"}
+OLD_OPTIONS = {"--maximise": "--maximize", "--draws": "--num_draws"}
 """Options by the names that they had before, which still work."""
 
 
@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    arguments = [OLD_OPTIONS.get(argument, argument) for argument in arguments]
+    split = [argument.partition("=") for argument in arguments]
+    arguments = [OLD_OPTIONS.get(name, name) + equals + value for name, equals, value in split]
     given = with_flags(arguments, *(COMMANDS[name] for name in arguments[:1] if name in COMMANDS))
     parser = parser_of(
         {name: _documented(command) for name, command in COMMANDS.items()},

@@ -26,6 +26,7 @@ from gp_bo.inference.maximize import maximize, starting_points
 from gp_bo.model import GPModel
 from gp_bo.problem import Problem
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["SPARSE", "Ascent", "SparseGP", "centers", "first_guess", "sparse_gp"]
 
@@ -40,7 +41,7 @@ class SparseGP(FittedGP):
     Attributes
     ----------
     inducing
-        Their inputs and q(v); None only while it is made.
+        The inducing inputs and q(v); None only while it is made.
     """
 
     inducing: InducingPoints | None = None
@@ -74,7 +75,7 @@ def sparse_gp(
     problem
         Data and model.
     seed
-        Of everything random.
+        Random seed of the starting points, the batches and k-means.
     num_inducing
         M; they start at the centres of k-means. Work per step grows as M² · batch + M³.
     batch_size
@@ -93,11 +94,9 @@ def sparse_gp(
     UsageError
         If a number is out of range, or there is no noise.
     """
-    for name, value in (("num_inducing", num_inducing), ("batch_size", batch_size)):
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1; got {value}")
-    if epochs < 1 or not 0 < lr < math.inf or not 0 < forgetting <= 1:
-        raise UsageError("epochs is at least 1, lr above 0 and forgetting in (0, 1]")
+    check_counts(num_inducing=num_inducing, batch_size=batch_size, epochs=epochs)
+    if not 0 < lr < math.inf or not 0 < forgetting <= 1:
+        raise UsageError(f"lr is above 0, forgetting in (0, 1]; got {lr} and {forgetting}")
     gp, rows = problem.gp, len(problem.y)
     fixed = gp.hyperparameters.fixed.get("noise")
     if fixed is not None and float(fixed) == 0:

@@ -73,7 +73,7 @@ def read_results(
     optimizer
         Whose inputs they are.
     path
-        Of the file.
+        Path of the file.
     column
         Name of its column of values.
 

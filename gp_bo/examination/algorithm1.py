@@ -157,13 +157,13 @@ def algorithm1(
     prior_on
         How the sheet's prior is read, as in :func:`gp_bo.examination.sheet.fit_exam`.
     seed
-        Of everything random: each k has its own.
+        Random seed of all draws; each k has a stream of its own.
     progress
         Whether to show a progress bar.
     device
         Where the Gaussian processes are computed; what is returned is on the CPU.
     options
-        Of the inference; for NUTS 500 draws after 150 of warm-up for each k, unless given.
+        Options of the inference; for NUTS 500 draws after 150 of warm-up for each k, unless given.
 
     Returns
     -------
@@ -274,7 +274,7 @@ def success(runs: Sequence[Algorithm1]) -> dict[str, float]:
 
 
 def shares(runs: Sequence[Algorithm1]) -> tuple[Share, Share]:
-    """Of several seeds: those that found the minimum of the grid; those that found it or beside it.
+    """Count the seeds that found the minimum of the grid, and those that found it or beside it.
 
     Raises
     ------

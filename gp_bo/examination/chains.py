@@ -25,7 +25,7 @@ class ChainSummary:
     divergences
         Transitions that diverged.
     num_draws, num_chains
-        Of all chains together, and their number.
+        Draws of all chains together, and the number of chains.
     """
 
     rhat: float

@@ -39,7 +39,7 @@ def exam(
     out: str,
     turns: int = 10,
     seeds: int = 5,
-    draws: int = 500,
+    num_draws: int = 500,
     prior_on: str = "lengthscale",
     remedies: bool = True,
     seed: int = 0,
@@ -59,10 +59,10 @@ def exam(
         out: Folder to write.
         turns: T of Algorithm 1; there are T + 1 turns.
         seeds: Runs of Algorithm 1.
-        draws: Of the hyper-posterior, each time.
+        num_draws: Draws of the hyper-posterior, each time.
         prior_on: lengthscale, or squared_lengthscale: how the sheet's prior is read.
         remedies: Also run the remedies under the same seeds.
-        seed: The first.
+        seed: Random seed of the first run.
         device: Where to compute: cpu, cuda, cuda:1 …
         force: Write into a folder that is not empty.
         progress: Show progress bars.
@@ -80,7 +80,7 @@ def exam(
                 lines,
                 turns=turns,
                 seeds=seeds,
-                draws=draws,
+                num_draws=num_draws,
                 prior_on=prior_on,
                 choices=CHOICES if remedies else CHOICES[:1],
                 seed=seed,
@@ -96,7 +96,7 @@ def _examine(
     *,
     turns: int,
     seeds: int,
-    draws: int,
+    num_draws: int,
     prior_on: str,
     choices: Sequence[str],
     seed: int,
@@ -104,7 +104,7 @@ def _examine(
     progress: bool,
 ) -> None:
     """Both parts; the lines are there as far as it comes."""
-    lines += _part_a(folder, prior_on=prior_on, draws=draws, seed=seed, device=device)
+    lines += _part_a(folder, prior_on=prior_on, num_draws=num_draws, seed=seed, device=device)
     rows: list[list[Any]] = []
     taken: list[list[Any]] = []
     for choose in choices:
@@ -116,7 +116,7 @@ def _examine(
                 seed=seed + i,
                 progress=progress,
                 device=device,
-                num_draws=draws,
+                num_draws=num_draws,
             )
             for i in range(seeds)
         ]
@@ -133,16 +133,16 @@ def _examine(
 
 
 def _part_a(
-    folder: Path, *, prior_on: str, draws: int, seed: int, device: torch.device
+    folder: Path, *, prior_on: str, num_draws: int, seed: int, device: torch.device
 ) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # told in the lines
-        fitted = fit_exam(prior_on=prior_on, seed=seed, device=device, num_draws=draws)
+        fitted = fit_exam(prior_on=prior_on, seed=seed, device=device, num_draws=num_draws)
     exact = fit_exam(prior_on=prior_on, inference="quadrature", device=device)
     save_figure(hyper_scatter(fitted, reference=exact), folder / "hyper_posterior.png")
     save_figure(traces(fitted), folder / "traces.png")
     save_figure(bands(fitted, exam_grid(), truth=exam_function), folder / "fit.png")
-    return [f"p(θ | D), {draws} draws by NUTS:", *_told(fitted)]
+    return [f"p(θ | D), {num_draws} draws by NUTS:", *_told(fitted)]
 
 
 def _told(fitted: FittedGP) -> list[str]:

@@ -18,25 +18,25 @@ from inference.report import Section
 __all__ = ["exam_section"]
 
 
-def exam_section(*, turns: int = 5, draws: int = 500, seed: int = 0) -> Section:
-    """The function-fitting task with one seed: NUTS on p(θ | D), m ± 2√v, and Algorithm 1.
+def exam_section(*, turns: int = 5, num_draws: int = 500, seed: int = 0) -> Section:
+    """Do the function-fitting task with one seed: NUTS on p(θ | D), m ± 2√v, and Algorithm 1.
 
     Parameters
     ----------
     turns
         T of Algorithm 1.
-    draws
-        Of the hyper-posterior.
+    num_draws
+        Number of draws of the hyper-posterior.
     seed
-        Of everything random.
+        Random seed of all draws.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # told in the lines
-        fitted = fit_exam(num_draws=draws, seed=seed)
+        fitted = fit_exam(num_draws=num_draws, seed=seed)
     exact = fit_exam(inference="quadrature")
     run = algorithm1(turns, seed=seed)
     figures = {
-        f"{draws} draws of p(θ | D) by NUTS, over quadrature": hyper_scatter(
+        f"{num_draws} draws of p(θ | D) by NUTS, over quadrature": hyper_scatter(
             fitted, reference=exact
         ),
         "f, D and m ± 2√v, hyper-parameters integrated out": bands(

@@ -85,11 +85,11 @@ def fit_exam(
     prior_on
         How the sheet's prior is read, as in :func:`exam_priors`.
     seed
-        Of everything random.
+        Random seed of the starts and all draws.
     device
         Where to compute; where x is unless given.
     options
-        Of the inference; for NUTS ``num_draws=500`` unless given.
+        Options of the inference; for NUTS ``num_draws=500`` unless given.
     """
     if x is None or y is None:
         x, y = exam_data()

@@ -44,7 +44,7 @@ def bands(
     include_noise
         The band of outputs rather than of the function.
     seed
-        Of the functions.
+        Random seed of the functions.
     title
         Drawn above.
 

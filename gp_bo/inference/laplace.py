@@ -12,7 +12,7 @@ from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.maximize import Maximum
 from gp_bo.inference.point import modes
 from gp_bo.model import GPModel
-from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["curvature", "laplace", "laplace_factor"]
 
@@ -28,14 +28,13 @@ def laplace(gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int =
     gp
         The model.
     seed
-        Of the starts and of the draws.
+        Random seed of the starts and the draws.
     num_draws
-        S.
+        S, the number of draws.
     restarts
-        Climbs from which the best mode is taken.
+        Number of starts, from which the best mode is taken.
     """
-    if num_draws < 1:
-        raise UsageError(f"num_draws must be at least 1; got {num_draws}")
+    check_counts(num_draws=num_draws)
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
     factor, clipped = laplace_factor(HyperPosterior(gp), found)
     generator = torch.Generator().manual_seed(seed)

@@ -51,20 +51,20 @@ def nuts(
     gp
         The model.
     seed
-        Of everything random.
+        Random seed of the starts and all draws.
     num_draws
-        S, of all chains together. Shorter chains of ordinary data often fail the check of R̂ by
-        chance: its own noise is then as large as what it is held to.
+        S, the draws of all chains together. Shorter chains of ordinary data often fail the check of
+        R̂ by chance: its own noise is then as large as what it is held to.
     num_chains
-        Chains; they must share ``num_draws`` evenly.
+        Number of chains; they must share ``num_draws`` evenly.
     warmup
         Transitions of each chain that are thrown away, at least 20.
     target_acceptance
-        To which the step size is adapted.
+        The acceptance to which the step size is adapted.
     max_depth
-        Doublings of a trajectory at most.
+        The most doublings of a trajectory.
     restarts
-        Climbs from which the mode is taken.
+        Number of starts, from which the mode is taken.
 
     Raises
     ------

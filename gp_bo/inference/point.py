@@ -13,6 +13,7 @@ from gp_bo.inference.maximize import Maximum, maximize, starting_points
 from gp_bo.model import GPModel
 from gp_bo.scaling import location_and_spread, widths
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 from pyro_models.seeds import seeded
 
 __all__ = ["map_estimate", "maximum_likelihood", "modes"]
@@ -61,16 +62,16 @@ def maximum_likelihood(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> Hype
     gp
         The model.
     seed
-        Of the starts.
+        Random seed of the starts.
     restarts
-        How many.
+        Number of starts.
 
     Raises
     ------
     UsageError
         If no start has a finite evidence.
     """
-    _check(restarts)
+    check_counts(restarts=restarts)
     if not gp.hyperparameters.size:
         return _single(_nothing_to_maximize(gp))
     starts = starting_points(gp, restarts, generator=torch.Generator().manual_seed(seed))
@@ -95,7 +96,7 @@ def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Maximum:
     jacobian
         Whether the density is that of u or that of θ.
     """
-    _check(restarts)
+    check_counts(restarts=restarts)
     hyper = gp.hyperparameters
     if not hyper.size:
         return _nothing_to_maximize(gp)
@@ -109,11 +110,6 @@ def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Maximum:
 
 def _nothing_to_maximize(gp: GPModel) -> Maximum:
     return Maximum(gp.y.new_zeros(1, 0), gp.y.new_zeros(1), 0, 0.0)
-
-
-def _check(restarts: int) -> None:
-    if restarts < 1:
-        raise UsageError(f"restarts must be at least 1; got {restarts}")
 
 
 def _single(found: Maximum) -> HyperDraws:

@@ -49,14 +49,14 @@ class HyperParameter:
     Attributes
     ----------
     name
-        Its name.
+        The hyper-parameter's name.
     shape
         (d,) for one value per input, () for a single one.
     prior
-        Its default prior, made for inputs in the unit box and outputs of unit variance; a
+        The default prior, made for inputs in the unit box and outputs of unit variance; a
         ``UsageError`` where it has none and one must be given.
     input_power, output_power
-        Its unit: (unit of the input)^input_power · (unit of the output)^output_power.
+        They give the unit: (unit of the input)^input_power · (unit of the output)^output_power.
     positive
         Whether it must be above 0.
     columns
@@ -81,9 +81,9 @@ class HyperParameter:
         Parameters
         ----------
         width
-            Of each input, (d,).
+            The width of each input, (d,).
         spread
-            Of the output.
+            The spread of the output.
         """
         own = self.of_inputs(width.log())
         along = self.input_power * (own if self.shape else own.mean()) if self.input_power else 0.0

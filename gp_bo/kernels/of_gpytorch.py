@@ -36,13 +36,13 @@ class _Parameter:
     Attributes
     ----------
     path
-        Its place in the module: ``base_kernel.raw_lengthscale``.
+        The parameter's place in the module: ``base_kernel.raw_lengthscale``.
     owner
         The module that it belongs to.
     constraint
         GPyTorch's constraint, which maps it to the hyper-parameter; None for none.
     shape
-        Of the hyper-parameter: leading dimensions of one are left out.
+        The hyper-parameter's shape: leading dimensions of one are left out.
     """
 
     path: str

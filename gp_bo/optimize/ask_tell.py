@@ -64,8 +64,7 @@ class Optimizer:
     kernel
         The kernel of the GP, as :func:`gp_bo.fit_gp` takes it; Matérn 5/2 unless given.
     inference
-        Of the hyper-parameters: ``"map"``, ``"maximum_likelihood"``, ``"laplace"``, ``"svi"``,
-        ``"nuts"``.
+        How hyper-parameters are inferred, by a name of ``gp_bo.inference.INFERENCES``.
     gp
         Further options of :func:`gp_bo.fit_gp`: noise, priors …
     maximize
@@ -80,7 +79,7 @@ class Optimizer:
     problem
         A name; a state file of another name is refused.
     seed
-        Of everything random.
+        Random seed of the design and all draws.
     state
         A file. If it is there, the optimisation goes on from it; it is written after every ask and
         every tell, in one step. Several processes, and several threads, may ask and tell at once:
@@ -178,17 +177,17 @@ class Optimizer:
 
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
-        """What was told, in order."""
+        """What was observed, in order."""
         return self._state.evaluations
 
     @property
     def pending(self) -> tuple[Point, ...]:
-        """Points that were asked for and not yet told."""
+        """Points that were asked for and not yet observed."""
         return self._state.pending
 
     @property
     def best(self) -> Evaluation | None:
-        """The best that was told."""
+        """The best that was observed."""
         return self._state.best
 
     @property
@@ -271,9 +270,9 @@ class Optimizer:
         x
             A point, or a list of points: sequences of values, or mappings by name.
         y
-            Its value, or a list of values; an array of one element is a value. ``None``, NaN, an
-            infinity, or a number beyond 10¹⁵⁰, whose square is none: the evaluation failed. The
-            point is not asked for again, and counts as bad as the worst value there is.
+            The point's value, or a list of values; an array of one element is a value. ``None``,
+            NaN, an infinity, or a number beyond 10¹⁵⁰, whose square is none: the evaluation failed.
+            The point is not asked for again, and counts as bad as the worst value there is.
 
         Raises
         ------
@@ -328,7 +327,7 @@ class Optimizer:
         return self._shared.forget(points, older_than=older_than)
 
     def surrogate(self) -> Surrogate:
-        """The GP for what was told, in the unit cube and of standardised, minimised values.
+        """The GP for what was observed, in the unit cube and of standardised, minimised values.
 
         Failed evaluations take the worst value there is.
         """

@@ -29,7 +29,7 @@ def unit_points(count: int, columns: int, *, seed: int, design: str = "sobol") -
     columns
         D, dimension of the cube.
     seed
-        Of the scrambling or the draws; a longer design begins with the shorter one.
+        Random seed of the scrambling or the draws; a longer design begins with the shorter one.
     design
         ``"sobol"`` or ``"random"``.
 

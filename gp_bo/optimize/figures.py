@@ -30,14 +30,14 @@ class RegretCurves:
     ----------
     title
         Name of the function.
-    start
+    design_size
         Size of the design that all methods share.
     regrets
         Method → (runs, evaluations).
     """
 
     title: str
-    start: int
+    design_size: int
     regrets: Mapping[str, Sequence[Sequence[float]] | np.ndarray]
 
 
@@ -74,7 +74,7 @@ def regret_curves(panels: Sequence[RegretCurves]) -> Figure:
             axes.fill_between(at, low, high, color=colour, alpha=band, linewidth=0)
             axes.plot(at, middle, color=colour, linestyle=DASHES[i % len(DASHES)], label=method)
         axes.axvline(
-            panel.start, color=INK, linewidth=0.6, alpha=0.5, label="end of the shared design"
+            panel.design_size, color=INK, linewidth=0.6, alpha=0.5, label="end of the shared design"
         )
         axes.set_yscale("log")
         axes.set_title(panel.title, fontsize=10)

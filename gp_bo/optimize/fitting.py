@@ -20,6 +20,7 @@ from gp_bo.optimize.surrogate import Surrogate
 from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, SparseGP
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 from pyro_models.seeds import alone
 
 __all__ = ["DEFAULTS", "check_gp_options", "fit_surrogate", "surrogate_of"]
@@ -39,14 +40,14 @@ OWN = (
 )  # options of fit_gp that the optimiser decides itself
 
 
-def surrogate_of(fitted: FittedGP, *, draws: int | None = None) -> Surrogate:
+def surrogate_of(fitted: FittedGP, *, num_draws: int | None = None) -> Surrogate:
     """The draws of a fitted GP, in its scaled units, as acquisition functions use them.
 
     Parameters
     ----------
     fitted
         From :func:`gp_bo.fit_gp`.
-    draws
+    num_draws
         At most so many of them: evenly spaced in their order, or, where they have weights, as
         often as their weight says (systematic resampling).
 
@@ -58,7 +59,7 @@ def surrogate_of(fitted: FittedGP, *, draws: int | None = None) -> Surrogate:
     if isinstance(fitted, SparseGP):
         raise UsageError(f"a surrogate conditions on every row: fit with another than {SPARSE!r}")
     theta = fitted.scaled_hyperparameters
-    keep = _evenly(fitted.weights, draws)
+    keep = _evenly(fitted.weights, num_draws)
     theta = {name: value[keep].detach() for name, value in theta.items()}
     S, kernel = len(keep), fitted.gp.kernel
 
@@ -77,9 +78,9 @@ def surrogate_of(fitted: FittedGP, *, draws: int | None = None) -> Surrogate:
     )
 
 
-def _evenly(weights: Tensor, draws: int | None) -> Tensor:
+def _evenly(weights: Tensor, num_draws: int | None) -> Tensor:
     """Indices at equal steps of the cumulated weight."""
-    count = len(weights) if draws is None else min(draws, len(weights))
+    count = len(weights) if num_draws is None else min(num_draws, len(weights))
     equal = bool((weights - weights[0]).abs().max() < 1e-12)
     if equal and count == len(weights):
         return torch.arange(count, device=weights.device)
@@ -107,9 +108,9 @@ def fit_surrogate(
     y
         (n,), standardised, to be minimised.
     inference
-        Of the hyper-parameters, as :func:`gp_bo.fit_gp` knows it.
+        How hyper-parameters are inferred, as :func:`gp_bo.fit_gp` knows it.
     seed
-        Of the inference.
+        Random seed of the inference.
     kept_draws
         At most so many draws of the hyper-parameters are kept.
     device
@@ -134,7 +135,7 @@ def fit_surrogate(
     with alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # kept as messages
         fitted = fit_gp(x, y, inference=inference, scale=False, seed=seed, device=device, **options)
-    return surrogate_of(fitted, draws=kept_draws)
+    return surrogate_of(fitted, num_draws=kept_draws)
 
 
 def check_gp_options(
@@ -148,7 +149,7 @@ def check_gp_options(
     Parameters
     ----------
     inference
-        Of the hyper-parameters.
+        How hyper-parameters are inferred.
     gp
         Options of :func:`fit_surrogate`.
     columns
@@ -186,8 +187,7 @@ def check_gp_options(
 
 def _check_values(inference: str, gp: Mapping[str, Any], columns: int) -> None:
     kept = gp.get("kept_draws", 1)
-    if not isinstance(kept, int) or kept < 1:
-        raise UsageError(f"kept_draws is 1 or more; got {kept!r}")
+    check_counts(kept_draws=kept)
     others = {name: v for name, v in gp.items() if name not in (*_MODEL, "kept_draws")}
     check_options(INFERENCES[inference], inference, others)
     model = {name: gp.get(name, value) for name, value in _MODEL.items()}

@@ -153,7 +153,7 @@ def minimize(
     target
         Stop as soon as a value is at least as good.
     seed
-        Of everything random: the same call gives the same points.
+        Random seed of the design and all draws: the same call gives the same points.
     state
         A file, written after every evaluation; if it is there, the search goes on from it. Points
         that were being evaluated when a process died are evaluated first. Several processes may

@@ -95,7 +95,7 @@ def _avoided(state: State) -> tuple[Point, ...]:
 
 
 def _allowed(state: State) -> Tensor | None:
-    """Of a small finite space, the points that may still be asked for; else ``None``."""
+    """Points of a small finite space that may still be asked for; else ``None``."""
     space = state.space
     if space.candidates is None and space.size > LISTED:
         return None

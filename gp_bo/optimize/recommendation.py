@@ -20,7 +20,8 @@ class Recommendation:
     x
         Values of the inputs, in order.
     mean, standard_deviation
-        Of the function without noise, in the unit of the values: the mixture over the draws of θ.
+        Moments of the function without noise, in the unit of the values: the mixture over the draws
+        of θ.
     """
 
     x: Point
@@ -34,7 +35,7 @@ def recommended(state: State, surrogate: Surrogate, shift: float, scale: float) 
     Parameters
     ----------
     state
-        What was told.
+        What was observed.
     surrogate
         The GP for it, of standardised values that are to be minimised.
     shift, scale

@@ -52,7 +52,7 @@ class Region:
         count
             Number of Sobol points; half as many lie around the best.
         seed
-            Of what is random.
+            Random seed of the points.
         most
             If there are more points than that, so many of them, drawn at random.
 

@@ -22,7 +22,7 @@ def slice_figure(
     target: str,
     *,
     column: int = 0,
-    functions: int = 3,
+    num_functions: int = 3,
     seed: int = 0,
 ) -> Figure:
     """m ± 2 √v of the function and of a new measurement, and some functions, along one input.
@@ -37,10 +37,10 @@ def slice_figure(
         Names for the axes.
     column
         The input that varies; the others stand at the median of the data.
-    functions
+    num_functions
         Number of joint draws of f.
     seed
-        Of these.
+        Random seed of these draws.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def slice_figure(
                 linewidth=0,
                 label=label,
             )
-        drawn = list(fitted.sample(line, functions, seed=seed).cpu()) if functions else []
+        drawn = list(fitted.sample(line, num_functions, seed=seed).cpu()) if num_functions else []
     axes.plot(at, mean, color=PETROFF[0], label="m")
     for i, values in enumerate(drawn):
         word = "functions drawn" if i == 0 else None

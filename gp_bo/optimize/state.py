@@ -31,7 +31,7 @@ class Evaluation:
     point
         Values of the inputs.
     value
-        Of the function, as the user told it; ``None`` if the evaluation failed.
+        The function's value, as the user told it; ``None`` if the evaluation failed.
     failure
         Why it failed; empty if it did not.
     """
@@ -69,19 +69,19 @@ class State:
     maximize
         Whether large values are wanted.
     problem
-        Its name, if it was given one.
+        The name of the problem, if it was given one.
     seed
-        Of the design, the inference and the acquisition.
+        Random seed of the design, the inference and the acquisition.
     settings
         How the next point is chosen: options of :class:`gp_bo.optimize.Optimizer` by name.
     evaluations
-        In the order in which they were told.
+        What was observed, in the order in which it was told.
     pending
         Points that were asked for and not yet told.
     asked
         Number of points asked for so far; with the seed it decides the next random numbers.
     claims
-        Of the pending points, in their order, as far as known.
+        The claims of the pending points, in their order, as far as known.
     """
 
     space: Space

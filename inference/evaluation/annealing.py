@@ -149,7 +149,7 @@ def anneal(
     target
         From :func:`inference.posterior.target.condition`; its guide, or else the prior, is q.
     num_chains
-        C.
+        C, the number of weighted chains of each datum.
     num_temperatures
         T; twice as many halve the bias, more or less.
     schedule

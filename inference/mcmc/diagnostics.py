@@ -150,7 +150,7 @@ def _ess(chains: np.ndarray) -> np.ndarray:
 
 
 def _autocovariance(chains: np.ndarray) -> np.ndarray:
-    """Of each chain at lags 0…S − 1, divided by S."""
+    """The autocovariance of each chain at lags 0…S − 1, divided by S."""
     length = chains.shape[-1]
     size = 1 << (2 * length - 1).bit_length()
     spectrum = np.fft.rfft(chains - chains.mean(-1, keepdims=True), size)

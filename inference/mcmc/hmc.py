@@ -29,7 +29,7 @@ class At:
     joint
         log p(x_seen, z) = log p(z) + log p(x_seen | z).
     start_gradient, joint_gradient
-        Their gradients with respect to z, (C, B, D).
+        The gradients of both with respect to z, (C, B, D).
     """
 
     start: Tensor

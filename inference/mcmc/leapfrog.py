@@ -31,7 +31,7 @@ def leapfrog(
     size
         ε, broadcast to the positions; its sign is the direction in time.
     num_steps
-        L.
+        L, the number of steps.
 
     Returns
     -------

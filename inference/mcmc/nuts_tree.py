@@ -107,7 +107,7 @@ def transition(
     step
         Length of a leapfrog step, of all chains or of each, (C,).
     random
-        Of the momenta, directions and choices.
+        Generator of the momenta, directions and choices.
     max_depth
         Doublings at most.
     """

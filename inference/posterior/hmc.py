@@ -13,10 +13,12 @@ from inference.mcmc.warm_up import check_sampling
 from inference.posterior.chains import Draws, LatentChains, Moved, draw
 from inference.posterior.target import Target
 from pyro_models.device import placed
+from pyro_models.moved import renamed_arguments
 
 __all__ = ["Draws", "hmc"]
 
 
+@renamed_arguments(start="initial_state")
 def hmc(
     target: Target,
     *,
@@ -26,7 +28,7 @@ def hmc(
     num_leapfrog: int = 10,
     target_acceptance: float = 0.75,
     scale: Tensor | None = None,
-    start: Tensor | None = None,
+    initial_state: Tensor | None = None,
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
     progress: Callable[[int], object] | None = None,
@@ -52,7 +54,7 @@ def hmc(
         Between 0 and 1; 0.65 to 0.8 is best.
     scale
         Rough posterior standard deviations, (B, D), such as those of a guide.
-    start
+    initial_state
         Where the chains start, (C, B, D); from the guide of the target, or the prior, unless given.
     seed
         Seed of all draws; the caller's generators do not move.
@@ -86,10 +88,11 @@ def hmc(
         seed=seed,
         max_elements=max_elements,
     )
-    start, scale = placed(start, target.x), placed(scale, target.x)
+    initial_state, scale = placed(initial_state, target.x), placed(scale, target.x)
 
     def make(index: slice, some: Target) -> LatentChains:
-        z = some.sample_start(num_chains) if start is None else start[:, index]
+        given = initial_state
+        z = some.sample_start(num_chains) if given is None else given[:, index]
         return _HMCChains(some, z, num_leapfrog, None if scale is None else scale[index])
 
     return draw(

@@ -1,4 +1,4 @@
-"""Where an acquisition function is largest: many points compared, the best of them climbed from."""
+"""Where an acquisition function is largest: many points compared, the best of them improved."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def maximize_by_multistart(
     """The point of a region where a function is largest.
 
     ``raw`` Sobol points, and half as many around the best evaluations, are compared; from the best
-    of them, spread over distinct neighbourhoods, L-BFGS-B climbs over the continuous inputs, all
+    of them, spread over distinct neighbourhoods, L-BFGS-B goes uphill in the continuous inputs, all
     starts at once. Whole numbers and categories then change one at a time while that helps.
 
     Parameters
@@ -38,9 +38,9 @@ def maximize_by_multistart(
     region
         Where to search.
     seed
-        Of the points compared.
+        Random seed of the points compared.
     raw, starts, steps
-        Points compared, climbs, and the most iterations of a climb.
+        Numbers of points compared and of starts, and the most iterations of each.
 
     Returns
     -------

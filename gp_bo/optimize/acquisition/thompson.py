@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gp_bo.cholesky import cholesky
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["MOST", "ThompsonSampling", "joint_draw"]
 
@@ -31,11 +33,10 @@ def joint_draw(mean: Tensor, covariance: Tensor, *, generator: torch.Generator) 
     scale = covariance.diagonal().mean().clamp_min(1e-300)
     eye = torch.eye(len(mean), dtype=covariance.dtype, device=mean.device)
     normal = torch.randn(len(mean), generator=generator, dtype=covariance.dtype).to(mean.device)
-    for jitter in (1e-10, 1e-8, 1e-6, 1e-4):
-        factor, info = torch.linalg.cholesky_ex(covariance + jitter * scale * eye)
-        if not info:
-            return mean + factor @ normal
-    raise UsageError("the covariance of the candidates is not positive semi-definite")
+    factor, failed = cholesky(covariance + 1e-10 * scale * eye, jitters=(1e-8, 1e-6, 1e-4))
+    if failed is not None:
+        raise UsageError("the covariance of the candidates is not positive semi-definite")
+    return mean + factor @ normal
 
 
 class ThompsonSampling:
@@ -52,8 +53,7 @@ class ThompsonSampling:
     """
 
     def __init__(self, *, candidates: int = 1000) -> None:
-        if candidates < 1:
-            raise UsageError(f"Thompson sampling needs candidates; got {candidates}")
+        check_counts(candidates=candidates)
         self.candidates = candidates
 
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:

@@ -15,7 +15,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_part_has_figures_and_numbers_that_say_what_they_are() -> None:
-    part = exam_section(turns=0, draws=60, seed=1)
+    part = exam_section(turns=0, num_draws=60, seed=1)
     assert len(part.figures) == 3
     assert all(isinstance(figure, Figure) for figure in part.figures.values())
     text = "\n".join(part.numbers)
