@@ -66,32 +66,32 @@ def maximize(
     """
     u = starts.clone()
     value, gradient = objective(u)
-    rows, size = u.shape
+    count, size = u.shape
     eye = torch.eye(size, dtype=u.dtype, device=u.device)
-    H = eye.repeat(rows, 1, 1)
-    fresh = torch.ones(rows, dtype=torch.bool, device=u.device)
+    H = eye.repeat(count, 1, 1)
+    fresh = torch.ones(count, dtype=torch.bool, device=u.device)
     alive = value.isfinite()
     step = 0
     while step < max_steps:
         alive = alive & (gradient.abs().amax(-1) > tolerance)
-        rows_now = alive.nonzero()[:, 0]
-        if not len(rows_now):
+        active = alive.nonzero()[:, 0]
+        if not len(active):
             break
         step += 1
-        at, slope = u[rows_now], gradient[rows_now]
-        direction = (H[rows_now] @ slope[..., None])[..., 0]
+        at, slope = u[active], gradient[active]
+        direction = (H[active] @ slope[..., None])[..., 0]
         ascent = (direction * slope).sum(-1)
         direction = torch.where((ascent > 0)[:, None], direction, slope)
         direction = direction * (_LONGEST_STEP / direction.norm(dim=-1)).clamp_max(1.0)[:, None]
         moved, new_value, new_gradient = _line_search(
-            objective, at, value[rows_now], slope, direction
+            objective, at, value[active], slope, direction
         )
         s, d = new_gradient - slope, moved - at
-        H[rows_now] = _update(H[rows_now], d, -s, fresh[rows_now], eye)
-        fresh[rows_now] = False
-        gain = new_value - value[rows_now]
-        u[rows_now], value[rows_now], gradient[rows_now] = moved, new_value, new_gradient
-        alive[rows_now] = gain > 1e-12 * (1 + new_value.abs())
+        H[active] = _update(H[active], d, -s, fresh[active], eye)
+        fresh[active] = False
+        gain = new_value - value[active]
+        u[active], value[active], gradient[active] = moved, new_value, new_gradient
+        alive[active] = gain > 1e-12 * (1 + new_value.abs())
     order = value.argsort(descending=True)
     best = order[0]
     return Maximum(u[order], value[order], step, float(gradient[best].abs().max()))
@@ -103,19 +103,19 @@ def _line_search(
     """Halve each row's step until it gains enough; a row that never gains stays."""
     length = at.new_ones(len(at))
     best = (at.clone(), value.clone(), slope.clone())
-    open_rows = torch.arange(len(at), device=at.device)
+    unsettled = torch.arange(len(at), device=at.device)
     promised = (slope * direction).sum(-1)
     for _ in range(25):
-        trial = at[open_rows] + length[open_rows, None] * direction[open_rows]
+        trial = at[unsettled] + length[unsettled, None] * direction[unsettled]
         new_value, new_gradient = objective(trial)
-        enough = new_value >= value[open_rows] + _ARMIJO * length[open_rows] * promised[open_rows]
-        done = open_rows[enough]
+        enough = new_value >= value[unsettled] + _ARMIJO * length[unsettled] * promised[unsettled]
+        done = unsettled[enough]
         for stored, found in zip(best, (trial, new_value, new_gradient), strict=True):
             stored[done] = found[enough]
-        open_rows = open_rows[~enough]
-        if not len(open_rows):
+        unsettled = unsettled[~enough]
+        if not len(unsettled):
             break
-        length[open_rows] *= 0.4
+        length[unsettled] *= 0.4
     return best
 
 

@@ -113,11 +113,15 @@ class Surrogate:
             (S, M) each.
         """
         z = z.to(self.x)
-        cross = self.covariance(self.x, z)
-        mean = self.prior_mean(z) + (cross * self.alpha[..., None]).sum(1)
-        half = torch.linalg.solve_triangular(self.cholesky, cross, upper=False)
+        mean, half = self.from_data(z)
         variance = self.prior_variance(z) - half.square().sum(1)
         return mean, variance.clamp_min(VARIANCE_FLOOR)
+
+    def from_data(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """m_s(z), (S, M), and L⁻¹ k(X, z), (S, n, M), whose products the data take off k(z, z)."""
+        cross = self.covariance(self.x, z)
+        mean = self.prior_mean(z) + (cross * self.alpha[..., None]).sum(1)
+        return mean, torch.linalg.solve_triangular(self.cholesky, cross, upper=False)
 
     def joint(self, z: Tensor, draw: int) -> tuple[Tensor, Tensor]:
         """Mean (M,) and covariance (M, M) of f at all points together, under one draw of θ."""
@@ -128,19 +132,19 @@ class Surrogate:
     def cross_covariance(self, a: Tensor, z: Tensor) -> Tensor:
         """Posterior covariance of f at the rows of a (A, D) and of z (M, D): (S, A, M)."""
         a, z = a.to(self.x), z.to(self.x)
-        left, right = (self._half(each) for each in (a, z))
+        left, right = (self.from_data(each)[1] for each in (a, z))
         return self.covariance(a, z) - left.mT @ right
 
     def under(self, draw: int) -> Surrogate:
         """The GP under one draw of θ alone."""
-        rows = slice(draw, draw + 1)
+        only = slice(draw, draw + 1)
         return dataclasses.replace(
             self,
-            covariance=lambda a, b: self.covariance(a, b)[rows],
-            prior_variance=lambda a: self.prior_variance(a)[rows],
-            prior_mean=lambda a: self.prior_mean(a)[rows],
-            noise=self.noise[rows],
-            y=self.y[rows] if self.y.dim() == 2 else self.y,
+            covariance=lambda a, b: self.covariance(a, b)[only],
+            prior_variance=lambda a: self.prior_variance(a)[only],
+            prior_mean=lambda a: self.prior_mean(a)[only],
+            noise=self.noise[only],
+            y=self.y[only] if self.y.dim() == 2 else self.y,
         )
 
     def believing(self, z: Tensor) -> Surrogate:
@@ -156,8 +160,3 @@ class Surrogate:
         """(≤ count, D): points that were told, least mean first."""
         order = self.means_at_data[:, : self.real].mean(0).argsort()
         return self.x[order[:count]]
-
-    def _half(self, z: Tensor) -> Tensor:
-        """L⁻¹ k(X, z), (S, n, M)."""
-        cross = self.covariance(self.x, z)
-        return torch.linalg.solve_triangular(self.cholesky, cross, upper=False)

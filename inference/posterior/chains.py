@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inference.isolated import isolated
 from inference.mcmc import diagnostics
-from inference.mcmc.warm_up import Chains
+from inference.mcmc.warm_up import Chains, check_sampling
 from inference.posterior.target import Target
 from pyro_models.moments import spread_of
 from pyro_models.seeds import stream
@@ -193,6 +193,7 @@ def draw(
     seed: int,
     max_elements: int,
     progress: Callable[[int], object] | None,
+    **counts: int,
 ) -> Draws:
     """Warm chains up and draw with them, chunk by chunk.
 
@@ -205,8 +206,24 @@ def draw(
     name
         Name of the sampler, which has a stream of random numbers of its own.
     num_samples, num_chains, warmup, target_acceptance, seed, max_elements, progress
-        As for :func:`inference.posterior.hmc.hmc`, which checks them.
+        As for :func:`inference.posterior.hmc.hmc`.
+    counts
+        Whole numbers of this sampler alone, which are checked like the others.
+
+    Raises
+    ------
+    UsageError
+        If a number is out of range.
     """
+    check_sampling(
+        num_samples=num_samples,
+        num_chains=num_chains,
+        warmup=warmup,
+        target_acceptance=target_acceptance,
+        seed=seed,
+        max_elements=max_elements,
+        **counts,
+    )
     parts = []
     with isolated(target.pair, seed=stream(seed, name)):
         for index, some in in_chunks(

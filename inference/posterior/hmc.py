@@ -9,7 +9,6 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
 from inference.mcmc.hmc import transition
-from inference.mcmc.warm_up import check_sampling
 from inference.posterior.chains import Draws, LatentChains, Moved, draw
 from inference.posterior.target import Target
 from pyro_models.device import placed
@@ -79,15 +78,6 @@ def hmc(
     >>> bool(((draws.mean - exact).abs() < 5 * draws.mean_error).all())
     True
     """
-    check_sampling(
-        num_samples=num_samples,
-        num_chains=num_chains,
-        warmup=warmup,
-        num_leapfrog=num_leapfrog,
-        target_acceptance=target_acceptance,
-        seed=seed,
-        max_elements=max_elements,
-    )
     initial_state, scale = placed(initial_state, target.x), placed(scale, target.x)
 
     def make(index: slice, some: Target) -> LatentChains:
@@ -106,6 +96,7 @@ def hmc(
         seed=seed,
         max_elements=max_elements,
         progress=progress,
+        num_leapfrog=num_leapfrog,
     )
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
 from inference.mcmc.nuts_tree import State, transition
-from inference.mcmc.warm_up import check_sampling
 from inference.posterior.chains import Draws, LatentChains, Moved, draw
 from inference.posterior.target import Target
 from pyro_models.seeds import stream
@@ -72,15 +71,6 @@ def nuts(
     >>> bool(draws.r_hat.max() < 1.1)
     True
     """
-    check_sampling(
-        num_samples=num_samples,
-        num_chains=num_chains,
-        warmup=warmup,
-        max_depth=max_depth,
-        target_acceptance=target_acceptance,
-        seed=seed,
-        max_elements=max_elements,
-    )
 
     def make(index: slice, some: Target) -> LatentChains:
         random = np.random.default_rng(stream(seed, f"nuts {index.start}"))
@@ -97,6 +87,7 @@ def nuts(
         seed=seed,
         max_elements=max_elements,
         progress=progress,
+        max_depth=max_depth,
     )
 
 

@@ -75,9 +75,7 @@ def _blocks(surrogate: Surrogate, X: Tensor) -> tuple[Tensor, Tensor]:
     batch, (q, columns) = X.shape[:-2], X.shape[-2:]
     z = X.reshape(-1, columns)
     count, S = len(z) // q, surrogate.draws
-    cross = surrogate.covariance(surrogate.x, z)
-    half = torch.linalg.solve_triangular(surrogate.cholesky, cross, upper=False)
-    mean = surrogate.prior_mean(z) + (cross * surrogate.alpha[..., None]).sum(1)
+    mean, half = surrogate.from_data(z)
     # (S, n, count, q): only pairs within a block are multiplied
     half = half.reshape(S, -1, count, q)
     explained = torch.einsum("snbq,snbr->bsqr", half, half)

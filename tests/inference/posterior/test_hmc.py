@@ -143,3 +143,22 @@ def test_mistakes_are_said(options, why):
     target = condition(rotated_ppca(), torch.randn(2, 8, dtype=torch.float64))
     with pytest.raises(UsageError, match=why):
         hmc(target, **options)
+
+
+def test_chains_go_on_from_a_state_and_take_its_old_name():
+    target = condition(rotated_ppca(), torch.randn(2, 8, dtype=torch.float64))
+    few = {"num_samples": 4, "num_chains": 2, "warmup": 20, "num_leapfrog": 2}
+    state = torch.randn(2, 2, 3, dtype=torch.float64)
+    found = hmc(target, initial_state=state, **few)
+    with pytest.warns(DeprecationWarning, match="start of hmc is now initial_state"):
+        assert torch.equal(hmc(target, start=state, **few).z, found.z)
+    assert not torch.equal(hmc(target, **few).z, found.z)
+
+
+def test_effective_draws_are_measured_for_every_latent():
+    target = condition(rotated_ppca(), torch.randn(2, 8, dtype=torch.float64))
+    draws = hmc(target, num_samples=60, num_chains=4, warmup=40, num_leapfrog=5)
+    for measured in (draws.r_hat, draws.bulk_ess, draws.tail_ess):
+        assert measured.shape == (2, 3)
+    assert float(draws.bulk_ess.min()) > 20
+    assert float(draws.tail_ess.min()) > 20
