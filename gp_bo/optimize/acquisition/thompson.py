@@ -9,7 +9,6 @@ from gp_bo.cholesky import cholesky
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
-from pyro_models.counts import check_counts
 
 __all__ = ["MOST", "ThompsonSampling", "joint_draw"]
 
@@ -53,7 +52,8 @@ class ThompsonSampling:
     """
 
     def __init__(self, *, candidates: int = 1000) -> None:
-        check_counts(candidates=candidates)
+        if candidates < 1:
+            raise UsageError(f"Thompson sampling needs candidates; got {candidates}")
         self.candidates = candidates
 
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
