@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 import pyro
@@ -21,7 +21,9 @@ from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
 from pyro_models.errors import UsageError
-from pyro_models.likelihoods import Likelihood
+
+if TYPE_CHECKING:  # likelihoods are of data, and so use what is here
+    from pyro_models.likelihoods import Likelihood
 
 __all__ = [
     "Classifies",
@@ -119,7 +121,7 @@ class StartsFromData(Pair, Protocol):
         ...
 
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
-        """Start from prepared data (N, \\*data_shape); returns the start's name, for the record."""
+        """Start from prepared data (N, \\*data_shape); returns its name, or nothing."""
         ...
 
 

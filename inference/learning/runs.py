@@ -31,7 +31,8 @@ from pyro_models.contract import check_pair, module_of
 from pyro_models.device import check_device
 from pyro_models.files import holding_folder, is_free, write_atomically
 from pyro_models.installation import version_of
-from pyro_models.registry import PAIRS
+from pyro_models.models import PAIRS
+from pyro_models.units import names_of_units
 
 __all__ = ["Run"]
 
@@ -266,10 +267,10 @@ def load_weights(pair: Pair, weights: Mapping[str, Tensor], source: object) -> N
         If they are of another architecture.
     """
     own = pair.state_dict()
-    wrong = sorted(set(own) ^ set(weights)) or [
-        name for name in own if own[name].shape != weights[name].shape
+    later = names_of_units(module_of(pair))  # weights of an older release have none
+    wrong = sorted((set(own) - later) ^ (set(weights) - later)) or [
+        name for name in own if name in weights and own[name].shape != weights[name].shape
     ]
     if wrong:
         raise UsageError(f"{source} holds the weights of another pair ({wrong[0]} does not fit)")
-    for name, tensor in weights.items():
-        own[name].copy_(tensor)
+    module_of(pair).load_state_dict(dict(weights))

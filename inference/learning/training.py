@@ -160,7 +160,7 @@ class Training:
         pair = self.pair
         if fulfills(pair, StartsFromData) and not pair.started:
             x, _ = self._training_data()
-            self.start = pair.start_from(x, seed=self.settings.seed)
+            self.start = pair.start_from(x, seed=self.settings.seed) or None
             # pixels that are drawn anew in every epoch are noise enough
             if self._fixed is not None and fulfills(pair, MayHaveNoMaximum):
                 self._warn_of(pair.no_maximum(x))

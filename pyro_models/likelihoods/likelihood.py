@@ -73,6 +73,11 @@ class Likelihood(nn.Module):
         """Decoder outputs (num_parameters, \\*data_shape) that make ``mean`` the mean image."""
         raise NotImplementedError
 
+    @property
+    def of_any_scale(self) -> bool:
+        """Whether it is of real numbers in any units, rather than of pixels."""
+        return self.measure == LEBESGUE
+
     def start_at(self, spread: Tensor) -> None:
         """Start a scale that is learned at the data's spread, (\\*data_shape); most have none.
 

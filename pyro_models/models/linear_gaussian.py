@@ -10,64 +10,67 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_models.device import placed
 from pyro_models.errors import NotPositiveDefiniteError, UsageError
 from pyro_models.likelihoods import Gaussian
 from pyro_models.likelihoods.likelihood import widened
+from pyro_models.models.model import Model
 from pyro_models.moments import directions
-from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
+from pyro_models.pair import fill_unseen, pixel_mask
 from pyro_models.standard_normal import StandardNormal
 
 __all__ = ["PPCAModel", "no_noise_left", "normal_from_precision", "principal_components"]
 
 
-class PPCAModel(nn.Module):
-    """p(x, z) = N(x; W z + μ, σ² I) N(z; 0, I_q)."""
+class PPCAModel(Model):
+    """p(x, z) = N(x; W z + μ, σ² I) N(z; 0, I_q).
 
+    The parameters ``W``, ``mu`` and s are in the units of the likelihood, so that one learning rate
+    serves data of any scale; ``loadings``, ``loc`` and ``sigma`` are W, μ and σ in those of the
+    data. Both are the same until a start from data that are far from 0, large or tiny.
+    """
+
+    likelihood: Gaussian
     started: Tensor
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
-        super().__init__()
+        super().__init__(Gaussian(data_shape, scale="global", floor=0.0))
         dim = math.prod(data_shape)
-        self.data_shape = data_shape
         self.W = nn.Parameter(torch.randn(dim, latent_dim) * 0.1)
         self.mu = nn.Parameter(torch.zeros(dim))
-        self.likelihood = Gaussian(data_shape, scale="global", floor=0.0)
         self.prior = StandardNormal(latent_dim)
         self.register_buffer("started", torch.tensor(False))
 
     @property
     def sigma(self) -> Tensor:
         """Noise standard deviation σ, a scalar, in units of the data."""
-        return F.softplus(self.likelihood.raw_scale)
+        return self.likelihood.units.overall * F.softplus(self.likelihood.raw_scale)
+
+    @property
+    def loadings(self) -> Tensor:
+        """W in units of the data, (D, q)."""
+        units = self.likelihood.units
+        return self.W if units.as_they_are else units.scale.reshape(-1, 1) * self.W
+
+    @property
+    def loc(self) -> Tensor:
+        """μ in units of the data, (D,)."""
+        return self.likelihood.units.restored(self.mu.reshape(self.data_shape)).reshape(-1)
 
     @torch.no_grad()
     def set_sigma(self, sigma: float) -> None:
-        """Let σ be this value."""
+        """Let σ be this value, in units of the data."""
+        sigma /= float(self.likelihood.units.overall)
         # log(expm1(σ)), written so that neither a tiny nor a large σ overflows
         self.likelihood.raw_scale.fill_(sigma + math.log(-math.expm1(-sigma)))
 
     def decoder(self, z: Tensor) -> Tensor:
-        """W z + μ, (\\*batch, latent_dim) to (\\*batch, 1, \\*data_shape)."""
+        """W z + μ in the likelihood's units, (\\*batch, q) to (\\*batch, 1, \\*data_shape)."""
         with torch.autocast(z.device.type, enabled=False):
             return (F.linear(z, self.W) + self.mu).unflatten(-1, (1, *self.data_shape))
 
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The generative story; labels are ignored."""
-        register_with_svi(self)
-        x = placed(x, self.mu)
-        mask = pixel_mask(mask, self.data_shape, x)
-        with data_plate(x, n, self.mu):
-            z = pyro.sample("z", self.prior())
-            p_x = self.likelihood(self.decoder(z), mask)
-            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
+    def story(self, y: Tensor | None) -> Tensor:
+        """z from the prior, and W z + μ."""
+        return self.decoder(pyro.sample("z", self.prior()))
 
     def posterior(
         self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor
@@ -96,7 +99,7 @@ class PPCAModel(nn.Module):
         """W, μ and σ, then what :meth:`posterior` gives, in float64 where the device has it."""
         x = x.to(self.W.device)
         kind = widened(x.new_zeros(())).dtype
-        W, mu, sigma = (t.to(kind) for t in (self.W, self.mu, self.sigma))
+        W, mu, sigma = (t.to(kind) for t in (self.loadings, self.loc, self.sigma))
         seen = pixel_mask(mask, self.data_shape, x)
         return (W, mu, sigma, *self.posterior(x.to(kind), seen, W, mu, sigma))
 
