@@ -256,8 +256,8 @@ class Leaf(Kernel):
         return gradient if self.ard else gradient.sum(-1)
 
     def config(self) -> Any:
-        """``[name, options]``."""
-        return [self.name, dataclasses.asdict(self)]
+        """``[name, options]``; of a class in a file of its own, the file's name and the class's."""
+        return [getattr(type(self), "__found_as__", self.name), dataclasses.asdict(self)]
 
 
 class _Composite(Kernel):

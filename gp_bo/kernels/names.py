@@ -13,13 +13,17 @@ from gp_bo.kernels.of_gpytorch import GPyTorchKernel, is_gpytorch
 from gp_bo.kernels.periodic import Periodic
 from gp_bo.kernels.stationary import RBF, Matern12, Matern32, Matern52, RationalQuadratic
 from pyro_models import UsageError
+from pyro_models.registry import Registry, UnknownNameError
 
 __all__ = ["KERNELS", "kernel_from_config", "make_kernel", "register_kernel"]
 
-KERNELS: dict[str, Callable[[], Any]] = {
-    kind.name: kind
-    for kind in (RBF, Matern12, Matern32, Matern52, Periodic, RationalQuadratic, Linear)
-}
+KERNELS: Registry[Callable[..., Any]] = Registry(
+    "kernel",
+    {
+        kind.name: kind
+        for kind in (RBF, Matern12, Matern32, Matern52, Periodic, RationalQuadratic, Linear)
+    },
+)
 """What makes a kernel, by name; :func:`register_kernel` adds to it."""
 
 
@@ -49,11 +53,9 @@ Periodic(ard=True, scaled=False))
     """
     if not (isinstance(name, str) and name.isidentifier()):
         raise UsageError(f"a kernel's name is one word of letters, digits and _; got {name!r}")
-    if KERNELS.get(name, make) is not make:
-        raise UsageError(f"there is a kernel {name!r} already: take another name")
     if not callable(make):
         raise UsageError(f"a kernel is registered by its class, or what makes it; got {make!r}")
-    KERNELS[name] = make
+    KERNELS.register(name, make)
 
 
 def make_kernel(kernel: Any) -> Kernel:
@@ -62,8 +64,8 @@ def make_kernel(kernel: Any) -> Kernel:
     Parameters
     ----------
     kernel
-        Text, a :class:`Kernel`, a ``gpytorch.kernels.Kernel``, or a class of either that takes no
-        arguments.
+        Text, or ``"mine.py:Name"`` of a class in a file; a :class:`Kernel`, a
+        ``gpytorch.kernels.Kernel``, or a class of either that takes no arguments.
 
     Raises
     ------
@@ -89,6 +91,8 @@ def make_kernel(kernel: Any) -> Kernel:
         raise UsageError(
             f"a kernel is a name or a Kernel, ours or GPyTorch's; got {type(kernel).__name__}"
         )
+    if ".py:" in kernel:
+        return make_kernel(KERNELS[kernel.strip()])
     try:
         tree = ast.parse(kernel.strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:
@@ -100,8 +104,6 @@ def make_kernel(kernel: Any) -> Kernel:
 
 def _from_tree(tree: ast.expr, text: str) -> Kernel:
     if isinstance(tree, ast.Name):
-        if tree.id not in KERNELS:
-            raise UsageError(f"unknown kernel {tree.id!r}: choose from {', '.join(KERNELS)}")
         return make_kernel(KERNELS[tree.id]())
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Mult):
         left, right = _from_tree(tree.left, text), _from_tree(tree.right, text)
@@ -126,10 +128,12 @@ def kernel_from_config(config: Any) -> Kernel:
     if name == GPyTorchKernel.name:
         registered = {getattr(m, "__name__", n): m for n, m in KERNELS.items() if is_gpytorch(m)}
         return GPyTorchKernel(rebuilt(rest, registered))
-    if name not in KERNELS:
+    try:
+        kind = KERNELS[name]
+    except UnknownNameError:
         raise UsageError(
             f"the kernel {name!r} is unknown here: register it first, with "
             f"gp_bo.kernels.register_kernel({name!r}, its class)"
-        )
-    made: Kernel = KERNELS[name](**rest)
+        ) from None
+    made: Kernel = kind(**rest)
     return made

@@ -166,8 +166,7 @@ def check_gp_options(
     refused = [name for name in OWN if name in gp]
     if refused:
         raise UsageError(f"the optimiser sets {', '.join(refused)} itself; leave it out of gp")
-    if inference not in INFERENCES:
-        raise UsageError(f"unknown inference {inference!r}: choose from {', '.join(INFERENCES)}")
+    INFERENCES.check(inference)
     own = set(inspect.signature(fit_gp).parameters) | set(
         inspect.signature(fit_surrogate).parameters
     )

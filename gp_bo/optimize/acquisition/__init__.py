@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any, Protocol, cast
 
 from torch import Tensor
@@ -23,6 +24,7 @@ from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
 from pyro_models.options import check_types
+from pyro_models.registry import Registry
 
 __all__ = [
     "ACQUISITIONS",
@@ -53,15 +55,18 @@ class Acquisition(Protocol):
         ...
 
 
-ACQUISITIONS: dict[str, Callable[..., Any]] = {
-    "log_ei": LogExpectedImprovement,
-    "pi": ProbabilityOfImprovement,
-    "ucb": UpperConfidenceBound,
-    "thompson": ThompsonSampling,
-    "noisy_ei": NoisyImprovement,
-    "knowledge_gradient": KnowledgeGradient,
-    "max_value_entropy": MaxValueEntropy,
-}
+ACQUISITIONS: Registry[Callable[..., Any]] = Registry(
+    "acquisition",
+    {
+        "log_ei": LogExpectedImprovement,
+        "pi": ProbabilityOfImprovement,
+        "ucb": UpperConfidenceBound,
+        "thompson": ThompsonSampling,
+        "noisy_ei": NoisyImprovement,
+        "knowledge_gradient": KnowledgeGradient,
+        "max_value_entropy": MaxValueEntropy,
+    },
+)
 """What makes an acquisition function, by name; :func:`register_acquisition` adds to it."""
 
 
@@ -81,11 +86,9 @@ def register_acquisition(name: str, make: Callable[..., Any]) -> None:
     UsageError
         If the name is taken, or nothing can be called.
     """
-    if ACQUISITIONS.get(name, make) is not make:
-        raise UsageError(f"there is an acquisition {name!r} already: take another name")
     if not callable(make):
         raise UsageError(f"an acquisition is registered by its class or function; got {make!r}")
-    ACQUISITIONS[name] = make
+    ACQUISITIONS.register(name, make)
 
 
 def make_acquisition(acquisition: Any, options: Mapping[str, Any] | None = None) -> Acquisition:
@@ -94,9 +97,9 @@ def make_acquisition(acquisition: Any, options: Mapping[str, Any] | None = None)
     Parameters
     ----------
     acquisition
-        A name; a class; an :class:`Acquisition`, called with (surrogate, region, \\*, seed); or a
-        function of (surrogate, z), with z (M, D) in the unit cube, whose values, (M,), are
-        differentiable and largest at the next point.
+        A name, or ``"mine.py:name"`` of what a file holds; a class; an :class:`Acquisition`, called
+        with (surrogate, region, \\*, seed); or a function of (surrogate, z), with z (M, D) in the
+        unit cube, whose values, (M,), are differentiable and largest at the next point.
     options
         Options by name, of a name or a class.
 
@@ -114,7 +117,7 @@ def make_acquisition(acquisition: Any, options: Mapping[str, Any] | None = None)
     """
     options = dict(options or {})
     if isinstance(acquisition, str):
-        if acquisition not in ACQUISITIONS:
+        if acquisition not in ACQUISITIONS and ".py:" not in acquisition:
             every = ", ".join(ACQUISITIONS)
             raise UsageError(f"acquisition is one of {every}; got {acquisition!r}")
         name, made = acquisition, ACQUISITIONS[acquisition]
@@ -164,12 +167,12 @@ def stored_acquisition(
     """
     if isinstance(acquisition, str):
         return acquisition, dict(options or {})
-    for name, made in ACQUISITIONS.items():
-        if acquisition is made:
-            return name, dict(options or {})
-        if type(acquisition) is made:
-            known = inspect.signature(made).parameters
-            return name, {each: getattr(acquisition, each) for each in known}
+    instance = not isinstance(acquisition, type | FunctionType)
+    kind = type(acquisition) if instance else acquisition
+    name = ACQUISITIONS.name_of(kind)
+    if name is not None:
+        known = inspect.signature(kind).parameters if instance else ()
+        return name, {each: getattr(acquisition, each) for each in known} or dict(options or {})
     raise UsageError(
         "an acquisition without a name is kept in no file: register it, with "
         "gp_bo.optimize.register_acquisition(name, it), and give the name, or leave out the state"

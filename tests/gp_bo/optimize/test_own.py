@@ -197,6 +197,46 @@ def test_mistakes_with_a_kernel_are_one_line(name: str, make: Any, why: str) -> 
         Optimizer(BOUNDS, kernel="rbf", gp={"kernel": "rbf"})
 
 
+OWN = """
+from dataclasses import dataclass
+from gp_bo.kernels import Leaf
+
+@dataclass(frozen=True)
+class Laplacian(Leaf):
+    name = "laplacian"
+
+    def own_hyperparameters(self, dim):
+        return [self._lengthscale(dim)]
+
+    def value(self, theta, pairs):
+        lengthscale = self._per_input(theta["lengthscale"], pairs.dim)
+        return (-(pairs.differences.abs() / lengthscale[..., None, None]).sum(1)).exp()
+
+def mean(surrogate, z):
+    return -surrogate.moments(z)[0].mean(0)
+"""
+
+
+def test_what_stands_in_a_file_of_ones_own_works_at_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    table = tmp_path / "data.csv"
+    table.write_text("x,y\n" + "".join(f"{i / 7},{(i / 7) ** 2}\n" for i in range(8)))
+    out, kernel = str(tmp_path / "gp"), f"{tmp_path / 'mine.py'}:Laplacian"
+    command = ["fit", str(table), "y", out, "--kernel", kernel, "--inference", "map"]
+    assert main(command) == 0
+    assert main(["predict", out, str(table)]) == 0
+    state = tmp_path / "search.json"
+    command = ["--acquisition", f"{tmp_path / 'mine.py'}:mean", "--kernel", kernel]
+    for _ in range(2):  # the second goes on from the file
+        options = ["--budget", "7", "--state", str(state), *command]
+        assert main(["minimize", "exam", *options]) == 0
+    assert Optimizer.resume(state).ask()
+    assert main(["minimize", "exam", "--acquisition", f"{tmp_path / 'mine.py'}:median"]) == 2
+    assert "has no 'median'" in capsys.readouterr().err
+
+
 def test_old_spellings_still_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.warns(DeprecationWarning, match="maximise of .* is now maximize"):
         optimizer = Optimizer(BOUNDS, maximise=True)  # type: ignore[call-arg]
