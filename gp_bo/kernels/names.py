@@ -80,7 +80,7 @@ def make_kernel(kernel: Any) -> Kernel:
     ['rbf.lengthscale', 'rbf.variance', 'periodic.lengthscale']
     """
     if isinstance(kernel, type) and (issubclass(kernel, Kernel) or is_gpytorch(kernel)):
-        kernel = kernel()
+        kernel = _made(kernel)
     if isinstance(kernel, Kernel):
         return kernel
     if isinstance(kernel, list):  # as a file holds it
@@ -102,9 +102,17 @@ def make_kernel(kernel: Any) -> Kernel:
     return _from_tree(tree, kernel)
 
 
+def _made(kind: Callable[[], Any]) -> Any:
+    try:
+        return kind()
+    except TypeError as error:
+        name = getattr(kind, "__name__", kind)
+        raise UsageError(f"{name} cannot be made without arguments ({error}): give one") from error
+
+
 def _from_tree(tree: ast.expr, text: str) -> Kernel:
     if isinstance(tree, ast.Name):
-        return make_kernel(KERNELS[tree.id]())
+        return make_kernel(_made(KERNELS[tree.id]))
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Mult):
         left, right = _from_tree(tree.left, text), _from_tree(tree.right, text)
         return left + right if isinstance(tree.op, ast.Add) else left * right

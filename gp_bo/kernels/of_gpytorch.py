@@ -83,7 +83,8 @@ class GPyTorchKernel(Leaf):
     that is registered with the kernel is its prior; else it has the default prior that the same
     hyper-parameter has in a kernel of ours, for inputs in the unit box and outputs of unit
     variance. Length-scales, periods, and the variances of scale and linear kernels are given in
-    the units of the data; other hyper-parameters stay in those that the model computes in.
+    the units of the data; other hyper-parameters stay in those that the model computes in. The
+    values that they have now are not used.
 
     Parameters
     ----------
@@ -155,10 +156,10 @@ class GPyTorchKernel(Leaf):
         from linear_operator.settings import fast_computations, trace_mode
 
         count = len(next(iter(theta.values()))) if theta else 1
-        dense = _Dense(self.module).to(X.device)  # where it is already, but for a first time
         rows = []
         # plain operations, without roots that a sum would keep; parameters are put in and out
         with alone(), trace_mode(), fast_computations(covar_root_decomposition=False):
+            dense = _Dense(self.module).to(X.device)  # where it is already, but for a first time
             for c in range(count):
                 raw = {
                     f"kernel.{each.path}": each.raw(theta[each.name][c])
@@ -210,7 +211,14 @@ class _Dense(nn.Module):
 
     def forward(self, X: Tensor, Xs: Tensor, diagonal: bool) -> Tensor:
         found = self.kernel(X, diag=True) if diagonal else self.kernel(X, Xs)
-        return found if isinstance(found, Tensor) else found.to_dense()
+        values: Tensor = found if isinstance(found, Tensor) else found.to_dense()
+        shape = (len(X),) if diagonal else (len(X), len(Xs))
+        if values.shape != shape:
+            raise UsageError(
+                f"a kernel of one output is needed: {type(self.kernel).__name__} gives "
+                f"{tuple(values.shape)} in place of {shape}"
+            )
+        return values
 
 
 _Unit = tuple[Any, tuple[int, int], tuple[int, ...] | None]
@@ -233,6 +241,11 @@ def _walk(
                 f"{len(columns)} inputs that there are"
             )
         columns = tuple(columns[i] for i in kernel.active_dims.tolist())
+    if kernel.ard_num_dims not in (None, len(columns)):
+        raise UsageError(
+            f"{type(kernel).__name__} has ard_num_dims={kernel.ard_num_dims}, and is of "
+            f"{len(columns)} input{'s' if len(columns) > 1 else ''}"
+        )
     output = 2 if owns_output else 0
     wide = log_normal(math.sqrt(2) + math.log(len(columns)) / 2, math.sqrt(3))
     one, period = log_normal(0.0, 1.0), log_normal(math.log(0.5), 0.7)

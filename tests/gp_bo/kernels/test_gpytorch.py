@@ -19,6 +19,7 @@ from gpytorch.kernels import (
     PeriodicKernel,
     PolynomialKernel,
     RBFKernel,
+    RBFKernelGrad,
     RQKernel,
     ScaleKernel,
 )
@@ -258,7 +259,7 @@ class Secret(Sausage):
 def test_a_kernel_class_of_ones_own_is_given_registered_and_stored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("gp_bo.kernels.names.KERNELS", dict(KERNELS))
+    monkeypatch.setattr(KERNELS, "_things", dict(KERNELS))
     options = {"inference": "map", "noise": 0.01, "restarts": 2}
     by_class, by_object = (fit_gp(X2, Y2, kernel=k, **options) for k in (Sausage, Sausage()))
     by_object.save(tmp_path)
@@ -288,6 +289,24 @@ def test_a_batch_of_kernels_and_a_name_that_is_taken_are_refused() -> None:
 
     with pytest.raises(UsageError, match="noise is a hyper-parameter of the kernel, and of"):
         fit_gp(X2, Y2, kernel=Noisy(), inference="map")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "why"),
+    [
+        (ScaleKernel, "ScaleKernel cannot be made without arguments"),
+        (RBFKernel(ard_num_dims=3), "RBFKernel has ard_num_dims=3, and is of 2 inputs"),
+        (
+            ScaleKernel(RBFKernel(active_dims=(2,))),
+            r"active_dims \(2,\) are more than the 2",
+        ),
+        (RBFKernelGrad(), "a kernel of one output is needed: RBFKernelGrad gives"),
+        (gpytorch.priors.GammaPrior(1.0, 1.0), "a kernel is a name or a Kernel"),
+    ],
+)
+def test_a_kernel_that_does_not_fit_is_one_line(kernel: Any, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        fit_gp(X2, Y2, kernel=kernel, inference="map", restarts=1)
 
 
 def test_its_variances_are_the_diagonal_of_its_covariance() -> None:
