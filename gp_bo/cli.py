@@ -18,17 +18,7 @@ from inference.command_line import OneLineParser, exit_code, parser_of, with_fla
 
 __all__ = ["main"]
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "fit": commands.fit,
-    "predict": commands.predict,
-    "plot": commands.plot,
-    "minimize": commands.minimize,
-    "ask": commands.ask,
-    "tell": commands.tell,
-    "forget": commands.forget,
-    "exam": exam,
-}
-
+COMMANDS: dict[str, Callable[..., None]] = {**commands.COMMANDS, "exam": exam}
 
 OLD_OPTIONS = {"--maximise": "--maximize", "--draws": "--num_draws"}
 """Options by the names that they had before, which still work."""

@@ -96,7 +96,7 @@ def sparse_gp(
     """
     check_counts(num_inducing=num_inducing, batch_size=batch_size, epochs=epochs)
     if not 0 < lr < math.inf or not 0 < forgetting <= 1:
-        raise UsageError(f"lr is above 0, forgetting in (0, 1]; got {lr} and {forgetting}")
+        raise UsageError("epochs is at least 1, lr above 0 and forgetting in (0, 1]")
     gp, rows = problem.gp, len(problem.y)
     fixed = gp.hyperparameters.fixed.get("noise")
     if fixed is not None and float(fixed) == 0:

@@ -84,7 +84,12 @@ def make_kernel(kernel: Any) -> Kernel:
     if isinstance(kernel, Kernel):
         return kernel
     if isinstance(kernel, list):  # as a file holds it
-        return kernel_from_config(kernel)
+        try:
+            return kernel_from_config(kernel)
+        except (TypeError, ValueError, KeyError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"a kernel is a name or a Kernel; got {kernel!r}") from error
     if is_gpytorch(kernel):
         return GPyTorchKernel(kernel)
     if not isinstance(kernel, str):
@@ -127,10 +132,7 @@ def kernel_from_config(config: Any) -> Kernel:
     UsageError
         If it is of a class that is not registered here.
     """
-    try:
-        name, rest = config
-    except (TypeError, ValueError):
-        raise UsageError(f"a kernel is a name or a Kernel; got {config!r}") from None
+    name, rest = config
     if name in ("+", "*"):
         return (Sum if name == "+" else Product)(*map(kernel_from_config, rest))
     if name == GPyTorchKernel.name:
