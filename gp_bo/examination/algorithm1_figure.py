@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from gp_bo.examination.algorithm1 import Algorithm1
+from gp_bo.figures.bands import draw_band
 from inference.figures.palette import INK, PETROFF
 from pyro_models import UsageError
 
@@ -35,16 +36,7 @@ def algorithm1_figure(run: Algorithm1, *, turns: Sequence[int] = (0, 5, 10)) -> 
     panels = figure.subplots(len(turns), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, k in zip(panels, turns, strict=True):
         step = run.steps[k]
-        width = 2 * step.variance.clamp_min(0.0).sqrt()
-        axes.fill_between(
-            run.grid,
-            step.mean - width,
-            step.mean + width,
-            color=PETROFF[0],
-            alpha=0.2,
-            linewidth=0,
-            label="m ± 2√v",
-        )
+        draw_band(axes, run.grid, step.mean, step.variance.clamp_min(0.0).sqrt(), alpha=0.2)
         axes.plot(run.grid, step.mean, color=PETROFF[0], label="m")
         axes.plot(run.grid, run.truth, color=INK, linestyle="--", linewidth=1, label="f")
         if len(step.f_star):

@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gp_bo.figures.bands import draw_band
 from gp_bo.optimize.acquisition.closed_form import LogExpectedImprovement
 from gp_bo.optimize.ask_tell import Optimizer
 from gp_bo.optimize.inputs import Continuous
@@ -193,20 +194,12 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
     m = mean.mean(0)
     v = (variance + mean.square()).mean(0) - m.square()
     shift, scale = optimizer.standardization
-    centre, width = (shift + scale * m).detach(), (abs(scale) * v.clamp_min(0).sqrt()).detach()
+    center, width = (shift + scale * m).detach(), (abs(scale) * v.clamp_min(0).sqrt()).detach()
     at = [space.inputs[name].back([u]) for u in line.tolist()]
     figure = Figure(figsize=(6.0, 4.6), layout="constrained")
     top, low = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    top.fill_between(
-        at,
-        centre - 2 * width,
-        centre + 2 * width,
-        color=PETROFF[0],
-        alpha=0.2,
-        linewidth=0,
-        label="m ± 2√v",
-    )
-    top.plot(at, centre, color=PETROFF[0], label="m")
+    draw_band(top, at, center, width, alpha=0.2)
+    top.plot(at, center, color=PETROFF[0], label="m")
     index = space.names.index(name)
     told = [(e.point[index], e.value) for e in optimizer.evaluations if e.value is not None]
     one = len(space.inputs) == 1

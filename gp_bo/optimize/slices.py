@@ -8,6 +8,7 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from gp_bo.figures.bands import draw_band
 from gp_bo.fitted import FittedGP
 from gp_bo.scaling import margin
 from inference.figures.palette import INK, PETROFF
@@ -61,16 +62,8 @@ def slice_figure(
     with torch.no_grad():
         for noisy, share, label in bands:
             prediction = fitted.predict(line, include_noise=noisy)
-            mean = prediction.mean.cpu()
-            width = 2 * prediction.variance.clamp_min(0).sqrt().cpu()
-            axes.fill_between(
-                at,
-                mean - width,
-                mean + width,
-                color=_tint(PETROFF[0], share),
-                linewidth=0,
-                label=label,
-            )
+            mean, deviation = prediction.mean.cpu(), prediction.variance.clamp_min(0).sqrt().cpu()
+            draw_band(axes, at, mean, deviation, label=label, color=_tint(PETROFF[0], share))
         drawn = list(fitted.sample(line, num_functions, seed=seed).cpu()) if num_functions else []
     axes.plot(at, mean, color=PETROFF[0], label="m")
     for i, values in enumerate(drawn):
