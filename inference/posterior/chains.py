@@ -16,6 +16,7 @@ from inference.isolated import isolated
 from inference.mcmc import diagnostics
 from inference.mcmc.warm_up import Chains, check_sampling
 from inference.posterior.target import Target
+from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
 from pyro_models.seeds import stream
 
@@ -91,7 +92,8 @@ class Draws:
         return torch.einsum("nbi,nbj->bij", centred, centred) / (len(centred) - 1)
 
     def _measured(self, measure: Callable[[Tensor], Any]) -> Tensor:
-        return torch.as_tensor(measure(self.z.transpose(0, 1))).to(self.z.device)
+        wide = widened(self.z[:0]).dtype  # a device may have no float64
+        return torch.as_tensor(measure(self.z.transpose(0, 1)), dtype=wide).to(self.z.device)
 
 
 class Moved(NamedTuple):
