@@ -63,12 +63,12 @@ def fit_gp(
         returned is in original units again. By default on, unless ``priors`` are given: these are
         taken to be stated in original units. With ``scale=True`` they are of the scaled ones.
     seed
-        Of everything random.
+        Random seed of the starts and all draws.
     device
         Where to compute: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …; where X is unless given. Priors are
         moved there, and what is predicted is returned there.
     options
-        Of the inference.
+        Options of the inference, by the names of its keyword arguments.
 
     Returns
     -------
