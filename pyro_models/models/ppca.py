@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyro
 import pyro.distributions as dist
@@ -26,10 +26,7 @@ from pyro_models.models.linear_gaussian import (
 from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.moments import directions, mean_of, spread_of
 from pyro_models.observed import checked, training_data
-from pyro_models.pair import (
-    data_plate,
-    needed_mask,
-)
+from pyro_models.pair import LatentSite, data_plate, needed_mask
 from pyro_models.registry import check_choice
 from pyro_models.units import set_units
 
@@ -202,6 +199,11 @@ class PPCA(ModelAndGuide):
             set_units(pair.guide, x, one_scale=True)
             pair.guide.set_exact(W, mu, noise)
         return pair
+
+    @property
+    def latent_sites(self) -> Mapping[str, LatentSite]:
+        """One continuous site, z."""
+        return {"z": LatentSite((self.latent_dim,))}
 
     @property
     def started(self) -> bool:
