@@ -30,6 +30,7 @@ from inference.learning.stopping import EarlyStopping
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills, module_of
 from pyro_models.data import Split
+from pyro_models.device import device_of
 from pyro_models.errors import NotPositiveDefiniteError
 from pyro_models.files import write_atomically
 from pyro_models.pair import Classifies, MayHaveNoMaximum, StartsFromData
@@ -55,7 +56,7 @@ class Training:
 
     def __init__(self, pair: Pair, data: ImageData, settings: Settings, run: Run | None) -> None:
         self.pair, self.data, self.settings, self.run = pair, data, settings, run
-        self.device = torch.device(settings.device)
+        self.device = torch.device(settings.device or device_of(pair))
         module_of(pair).to(self.device)
         self.dtype = next(pair.parameters()).dtype
         self.objective = make_objective(pair, settings.objective, settings.objective_options)
