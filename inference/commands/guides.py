@@ -8,7 +8,7 @@ from typing import Literal
 from inference import figures
 from inference.commands.files import free_path, open_run, printed_after, save_figure
 from inference.evaluation import GuideComparison, compare_guides
-from inference.evaluation.judged import check_limit, judged_split
+from inference.evaluation.evaluated import check_limit, evaluated_split
 from inference.posterior.guides import guide_family
 from pyro_models.contract import fulfills
 from pyro_models.files import holding_folder, write_atomically
@@ -46,19 +46,19 @@ def guides(
         run: Run folder.
         guides: Names of guides, e.g. [encoder, normal, full_covariance].
         data: Other data than those it was trained on.
-        split: Which split.
-        limit: The first so many data.
-        num_particles: K, importance weights per datum.
+        split: Split of the data that is used.
+        limit: Use only the first so many data.
+        num_particles: Number K of importance weights per datum.
         method: How log p(x) is found; best: exact, or a grid for two latents, or annealing.
-        num_temperatures: Of annealing.
-        num_chains: Of annealing, per datum.
+        num_temperatures: Number of temperatures of annealing.
+        num_chains: Number of chains of annealing, per datum.
         start: Guide that annealing starts at, such as encoder (the prior unless given), or that
             importance sampling draws from (the pair's own unless given).
         max_steps: Steps after which the fit of a datum stops in any case.
         mask: What is seen: left, right, top, bottom, top_left (and so on), random, or a .npy file;
             everything unless given.
-        fraction: Part of the pixels that the mask random sees.
-        seed: Of preparation and all draws.
+        fraction: Fraction of the pixels that the mask random sees.
+        seed: Random seed of the preparation and all draws.
         out: Folder for guides.csv, guides.md and guides.png.
         force: Replace those files.
         device: Where to compute: cpu, cuda, cuda:1 or mps.
@@ -70,7 +70,7 @@ def guides(
     for name in (*guides, *([] if start is None else [start])):
         guide_family(name)
     pair, images, _ = open_run(run, data, device=device)
-    prepared = judged_split(pair, images, split=split, limit=limit, seed=seed)
+    prepared = evaluated_split(pair, images, split=split, limit=limit, seed=seed)
     needs_labels = pair.num_classes is not None and not fulfills(pair, Classifies)
     seen = None
     if mask is not None:

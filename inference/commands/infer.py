@@ -16,7 +16,7 @@ from inference.commands.files import (
     printed_after,
     save_figure,
 )
-from inference.evaluation.judged import check_limit
+from inference.evaluation.evaluated import check_limit
 from inference.learning.settings import check_pair_fits_data
 from inference.posterior import Plateau, Posterior
 from inference.posterior import infer as infer_posterior

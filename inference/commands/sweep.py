@@ -45,21 +45,21 @@ def sweep(
     Args:
         grid: Values of each setting, e.g. --grid.lr "[1e-3, 1e-2]" --grid.options.latent_dim
             "[2, 10]"; any option of the training, preparation, or options of the model.
-        seeds: Of each setting, e.g. "[0, 1, 2]", which it is unless given.
+        seeds: Random seeds of each setting; "[0, 1, 2]" unless given.
         model: vae, cvae, m2, two_layer_vae, completion_cvae, ppca, gmm or bernoulli_mixture.
         options: Options of the model that all runs share.
         data: digits (bundled), mnist, fashion-mnist, or a .npy or .npz file.
         preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood
             unless given.
-        labels: How many training labels are kept, as for train; all of them unless given.
-        labels_seed: Of the draw of these labels.
-        split_seed: Of the random split of a file that holds one array.
+        labels: Number of training labels that are kept, as for train; all of them unless given.
+        labels_seed: Random seed of the draw of these labels.
+        split_seed: Random seed of the split of a file that holds one array.
         levels: Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).
         quantity: The score that decides: log_likelihood, importance_bound, elbo,
             bits_per_dimension, mse_sampled, mse_mean or accuracy; the first of these that there is
             unless given.
-        num_particles: K of the importance-sampled bound, for all runs.
-        limit: Judge on the first so many validation data only.
+        num_particles: Number of particles K of the importance-sampled bound, for all runs.
+        limit: Evaluate on the first so many validation data only.
         x: Setting along the axis of the figure; the first that varies unless given.
         lines: Setting that makes a line for each of its values; the second unless given.
         out: Folder of runs, tables and figure; sweeps/MODEL-DATA unless given.
@@ -98,7 +98,7 @@ def sweep(
             at = {k: v for k, v in best.setting.items() if k in result.varied and k not in shown}
             figure = figures.setting_curves(result, x=x, lines=lines, at=at)
             save_figure(figure, folder / "sweep.png")
-    print(f"kept in {folder}; judge the best on test data with: pyro-models evaluate ", end="")
+    print(f"kept in {folder}; evaluate the best on test data with: pyro-models evaluate ", end="")
     print(best.outcomes[0].folder)
     return result
 

@@ -7,15 +7,19 @@ from inference.evaluation.comparison import Comparison, compare
 from inference.evaluation.completion import evaluate_completion
 from inference.evaluation.diagnostics import Diagnostics, diagnose, pareto_k_hat
 from inference.evaluation.estimates import LogWeights, exact_log_prob, log_weights
-from inference.evaluation.evaluate import Evaluation, evaluate
+from inference.evaluation.evaluate import evaluate
+from inference.evaluation.evaluation import Evaluation
 from inference.evaluation.evidence import Evidence, evidence
 from inference.evaluation.guide_scores import GuideScores
 from inference.evaluation.guide_table import GuideComparison
 from inference.evaluation.guides import compare_guides
 from inference.evaluation.quadrature import Quadrature, quadrature, quadrature_kl
+from inference.evaluation.quantity import QUANTITIES, Quantity, register_quantity
 from inference.evaluation.scores import Score, from_sum, on_unit_pixels, to_bits_per_dimension
+from inference.evaluation.table import Table
 
 __all__ = [
+    "QUANTITIES",
     "Annealed",
     "Bracket",
     "Comparison",
@@ -26,7 +30,9 @@ __all__ = [
     "GuideScores",
     "LogWeights",
     "Quadrature",
+    "Quantity",
     "Score",
+    "Table",
     "accuracy",
     "anneal",
     "bracket",
@@ -43,5 +49,6 @@ __all__ = [
     "pareto_k_hat",
     "quadrature",
     "quadrature_kl",
+    "register_quantity",
     "to_bits_per_dimension",
 ]

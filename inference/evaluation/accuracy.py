@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from inference.evaluation.scores import FRACTION, Score
+from inference.evaluation.evaluated import ScoredData, preparation_of
+from inference.evaluation.scores import Score
 from inference.isolated import isolated
 from inference.learning.settings import check_pair_fits_data
 from pyro_models import ImageData, Pair, UsageError
@@ -40,7 +41,7 @@ def accuracy(
     limit
         Only the first ``limit`` data.
     seed
-        Of the preparation.
+        Random seed of the preparation.
     chunk
         Data at a time; bounds memory.
 
@@ -64,29 +65,27 @@ def accuracy(
     """
     check_pair(pair)
     if not fulfills(pair, Classifies):
-        raise UsageError(f"{type(pair).__name__} has no classifier q(y | x) to judge")
+        raise UsageError(f"{type(pair).__name__} has no classifier q(y | x) to evaluate")
     check_pair_fits_data(pair, data, splits=[split], seed=seed)
     check_seed(seed)
     prepared = data.prepared(split, seed=seed, limit=limit)
     y = prepared.y
     if y is None or not bool((y >= 0).any()):
-        raise UsageError(f"the {split} split of {data.name} has no labels to judge by")
+        raise UsageError(f"the {split} split of {data.name} has no labels to compare with")
     right = _right(pair, prepared.x, y, seed=seed, chunk=chunk)[y >= 0]
     value = float(right.double().mean())
-    preparation = f"{data.preparation} (seed {seed})" if data.redraws else data.preparation
-    return Score(
-        quantity="accuracy",
-        value=value,
-        standard_error=math.sqrt(value * (1 - value) / len(right)),
-        unit=FRACTION,
-        kind="estimate",
-        data=data.name,
-        split=split,
-        preparation=preparation if data.is_images else "as given",
-        num_data=len(right),
+    scored = ScoredData(
+        data,
+        split,
+        seed,
         dimensions=math.prod(data.data_shape),
-        seed=seed,
         identity=data.identity_of(split, limit=limit, labels=True),
+    )
+    return scored.score(
+        "accuracy",
+        right,
+        standard_error=math.sqrt(value * (1 - value) / len(right)),
+        preparation=preparation_of(data, seed) if data.is_images else "as given",
     )
 
 

@@ -20,11 +20,13 @@ from torch import Tensor
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
 from inference.evaluation.contradictions import contradiction
+from inference.evaluation.quantity import quantity_named
 from inference.isolated import isolated
 from inference.particles import log_mean_exp
 from inference.posterior.given import conditions
 from inference.posterior.target import Target, condition
 from inference.posterior.transition import transition
+from inference.standard_error import mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.seeds import stream
@@ -39,9 +41,9 @@ class Bracket:
     Attributes
     ----------
     lower, lower_error
-        From chains from q, and the standard error.
+        Bound from chains that start at q, and its standard error.
     upper, upper_error
-        From chains from the exact draw, and the standard error given that draw.
+        Bound from chains that start at the exact draw, and its standard error given that draw.
     x
         The data, (B, \\*data_shape).
     forward
@@ -64,21 +66,18 @@ class Bracket:
         return self.upper - self.lower
 
     def __str__(self) -> str:
-        gap, n = self.gap.double(), len(self.x)
-        error = f" ± {float(gap.std()) / n**0.5:.3f}" if n > 1 else ""
+        of, n = quantity_named("log_likelihood"), len(self.x)
         lower, upper = float(self.lower.double().mean()), float(self.upper.double().mean())
-        found = (
-            f"between {lower:.3f} and {upper:.3f} nats per datum, gap {upper - lower:.3f}{error}"
-        )
+        gap = of.text(upper - lower, mean_and_error(self.gap)[1])
+        found = f"between {of.text(lower)} and {of.text(upper)} {of.unit}, gap {gap}"
         noise = (self.lower_error.double().square() + self.upper_error.double().square()).sum()
         wrong = contradiction(
             ("the lower bound", lower), ("the upper", upper), error=float(noise.sqrt()) / n
         )
         if wrong is not None:
             found = f"not bracketed, {wrong}; anneal longer"
-        given = f" | {self.given}" if self.given else ""
         return (
-            f"log p(x{given}) of {n} simulated data: {found} "
+            f"{of.heading(self.given)} of {n} simulated data: {found} "
             f"(bounds in expectation, C = {len(self.forward.log_weights)}, "
             f"T = {len(self.forward.betas) - 1}, seed {self.forward.seed})"
         )

@@ -2,69 +2,70 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from inference.evaluation.contradictions import without_contradictions
-from inference.evaluation.evaluate import Evaluation
-from inference.evaluation.layout import Absent, aligned, html_table, lettered, markdown_table
-from inference.evaluation.scores import (
+from inference.evaluation.evaluation import Evaluation
+from inference.evaluation.quantity import (
     FRACTION,
-    LEBESGUE_255,
     NATS_SUM,
     SQUARED_ERROR,
+    quantities_of,
+    quantity_named,
+)
+from inference.evaluation.scores import (
+    LEBESGUE_255,
     Score,
-    conditional,
     from_sum,
+    old_footing,
     on_unit_pixels,
 )
+from inference.evaluation.table import Absent, Table, Tabular
 from pyro_models import UsageError
 
 __all__ = ["Cell", "Column", "Comparison", "compare"]
 
-QUANTITIES = {
-    "elbo": "ELBO",
-    "log_likelihood": "log p(x)",
-    "conditional_log_likelihood": "log p(x)",
-    "bits_per_dimension": "bits per dimension",
-    "mse_sampled": "MSE, z sampled",
-    "mse_mean": "MSE, z mean",
-    "mse_unseen": "MSE of unseen pixels",
-    "accuracy": "accuracy",
-}
-
 
 @dataclass(frozen=True)
 class Column:
-    """One quantity on one footing."""
+    """The scores of one quantity that may be compared.
+
+    Attributes
+    ----------
+    quantity
+        Its name.
+    comparability
+        What all scores of the column agree on.
+    """
 
     quantity: str
-    footing: dict[str, Any]
+    comparability: dict[str, Any]
+
+    footing = old_footing()
 
     @property
     def title(self) -> str:
         """Heading: the quantity, given what."""
-        title = QUANTITIES[self.quantity]
-        if self.footing["kind"] == "objective only":
-            title = "objective"
-        return conditional(title, self.footing["given"])
+        quantity = quantity_named(self.quantity)
+        if self.comparability["kind"] == "objective only":
+            quantity = replace(quantity, title="objective")
+        return quantity.heading(self.comparability["given"])
 
     @property
     def subtitle(self) -> str:
-        """The footing in a line: unit, kind, measure, preparation."""
-        f = self.footing
-        parts = [f["unit"]]
-        if f["unit"] not in (SQUARED_ERROR, FRACTION):
-            if f["kind"] == "objective only":
+        """What may be compared in a line: unit, kind, measure, preparation."""
+        c = self.comparability
+        parts = [c["unit"]]
+        if c["unit"] not in (SQUARED_ERROR, FRACTION):
+            if c["kind"] == "objective only":
                 parts.append("objective only")
             else:
-                k = f" L_{f['K']}" if f["K"] else ""
-                by = f" by {f['method']}" if f["method"] else ""
-                parts.append(f"{f['kind']}{k}{by}; {f['measure']}")
-        parts.append(f"{f['preparation']} pixels")
+                k = f" L_{c['K']}" if c["K"] else ""
+                by = f" by {c['method']}" if c["method"] else ""
+                parts.append(f"{c['kind']}{k}{by}; {c['measure']}")
+        parts.append(f"{c['preparation']} pixels")
         return "; ".join(parts)
 
 
@@ -77,15 +78,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A table of rows (pairs) and columns (quantity and footing).
+class Comparison(Tabular):
+    """A table of pairs by quantities, with in one column only what may be compared.
 
     Attributes
     ----------
     rows
         Names.
     columns
-        One for each quantity on each footing that occurs.
+        One for each quantity and each comparability that occurs.
     cells
         ``cells[i][j]`` of row i and column j.
     """
@@ -94,13 +95,21 @@ class Comparison:
     columns: tuple[Column, ...]
     cells: tuple[tuple[Cell, ...], ...]
 
-    def _texts(self) -> tuple[list[list[str]], list[str]]:
-        """Rows of text, and the reasons of the empty cells."""
-        rows = zip(self.rows, self.cells, strict=True)
-        return lettered([[name, *map(_text, cells)] for name, cells in rows])
+    def __str__(self) -> str:
+        return self.to_markdown()
 
-    def _heads(self) -> list[list[str]]:
-        return [[""], *([c.title, c.subtitle] for c in self.columns)]
+    @property
+    def table(self) -> Table:
+        """A row for each pair; its file has every field of every score."""
+        return Table(
+            heads=[[""], *([column.title, column.subtitle] for column in self.columns)],
+            rows=[
+                [name, *map(_cell_text, cells)]
+                for name, cells in zip(self.rows, self.cells, strict=True)
+            ],
+            caption=self._caption(),
+            records=self._records(),
+        )
 
     def _caption(self) -> str:
         scores = [cell.score for row in self.cells for cell in row if cell.score]
@@ -111,61 +120,30 @@ class Comparison:
         by_name = by_name if unknown else ""
         return f"{'; '.join(sets)}. Value ± standard error over data.{by_name}"
 
-    def __str__(self) -> str:
-        return self.to_markdown()
-
-    def to_markdown(self) -> str:
-        """The table for people, with the reason of every empty cell below."""
-        rows, notes = self._texts()
-        lines = [*markdown_table(self._heads(), rows), "", self._caption()]
-        lines += ["", *(f"- {note}" for note in notes)] if notes else []
-        return "\n".join(lines) + "\n"
-
-    def to_text(self) -> str:
-        """The table for a terminal."""
-        rows, notes = self._texts()
-        numbers = [f"({i + 1})" for i in range(len(self.columns))]
-        lines = aligned([["", *numbers], *rows])
-        legend = [
-            f"{n} {c.title}: {c.subtitle}" for n, c in zip(numbers, self.columns, strict=True)
-        ]
-        return "\n".join([*lines, "", *legend, "", self._caption(), *notes]) + "\n"
-
-    def to_html(self) -> str:
-        """The table as an HTML fragment."""
-        rows, notes = self._texts()
-        return html_table(self._heads(), rows, notes=notes, caption=self._caption())
-
-    def _repr_html_(self) -> str:
-        """The table in a notebook."""
-        return self.to_html()
-
-    def to_csv(self) -> str:
-        """One line per score with every field, and one per empty cell with its reason."""
-        fields = ["name", "column", "reason", *Score.__dataclass_fields__]
-        out = io.StringIO()
-        writer = csv.DictWriter(out, fields, lineterminator="\n")
-        writer.writeheader()
+    def _records(self) -> list[list[object]]:
+        """A line per score with every field, and one per empty cell with its reason."""
+        fields = list(Score.__dataclass_fields__)
+        lines: list[list[object]] = [["name", "column", "reason", *fields]]
         for name, row in zip(self.rows, self.cells, strict=True):
             for column, cell in zip(self.columns, row, strict=True):
-                line = {"name": name, "column": f"{column.title} ({column.subtitle})"}
-                if cell.score is None:
-                    writer.writerow({**line, "quantity": column.quantity, "reason": cell.reason})
-                else:
+                values: dict[str, object] = {"quantity": column.quantity}
+                if cell.score is not None:
                     known = cell.score.identity
                     content = {"identity": None if known is None else known.checksum}
-                    writer.writerow({**line, **cell.score.to_dict(), **content})
-        return out.getvalue()
+                    values = {**cell.score.to_dict(), **content}
+                title = f"{column.title} ({column.subtitle})"
+                lines.append([name, title, cell.reason, *(values.get(f) for f in fields)])
+        return lines
 
 
 def compare(
-    evaluations: Sequence[Evaluation], *, quantities: Sequence[str] = tuple(QUANTITIES)
+    evaluations: Sequence[Evaluation], *, quantities: Sequence[str] | None = None
 ) -> Comparison:
     """Put evaluations into one table.
 
     Sums over data and pixels in [0, 255] are converted first, which is exact. Then each quantity
-    gets a column for every footing (unit, kind, K, measure, condition, preparation, data, split)
-    that occurs, and a score stands in its own only; elsewhere the cell names the field that
+    gets a column for every comparability (unit, kind, K, measure, condition, preparation, data,
+    split) that occurs, and a score stands in its own only; elsewhere the cell names the field that
     differs. Data, masks and pixels conditioned on are the same if their content is, whatever they
     are called; where a score does not know it, names have to do, and the table says so. A lower
     bound that is above an exact log p(x) of the same row by more than its error is said, and
@@ -176,7 +154,8 @@ def compare(
     evaluations
         One row each.
     quantities
-        Which, in which order.
+        Names of the quantities that are shown, in their order; all that a comparison has a column
+        of unless given.
 
     Raises
     ------
@@ -185,9 +164,11 @@ def compare(
     """
     if not evaluations:
         raise UsageError("there is nothing to compare: give at least one evaluation")
-    unknown = [q for q in quantities if q not in QUANTITIES]
+    known = quantities_of("comparison")
+    quantities = list(known) if quantities is None else quantities
+    unknown = [name for name in quantities if name not in known]
     if unknown:
-        raise UsageError(f"unknown quantity {unknown[0]!r}: choose from {', '.join(QUANTITIES)}")
+        raise UsageError(f"unknown quantity {unknown[0]!r}: choose from {', '.join(known)}")
     rows = [{q: _converted(s) for q, s in e.scores.items()} for e in evaluations]
     both = list(zip(evaluations, rows, strict=True))
     columns: list[Column] = []
@@ -196,17 +177,17 @@ def compare(
             score = row.get(quantity)
             if score is None:
                 continue
-            fits = [i for i, c in enumerate(columns) if not score.differs_from(c.footing)]
+            fits = [i for i, c in enumerate(columns) if not score.differs_from(c.comparability)]
             if not fits:
-                columns.append(Column(quantity, score.footing))
-            elif score.num_particles or score.method:  # begun by an exact value: take these
-                own = columns[fits[0]].footing
-                how = {"K": score.num_particles, "method": score.method}
-                columns[fits[0]] = Column(quantity, {**own, **{k: v for k, v in how.items() if v}})
-            for i in fits[:1]:  # begun by data of which the name alone is known
-                if columns[i].footing["identity"] is None and score.identity is not None:
-                    own = columns[i].footing
-                    columns[i] = Column(quantity, {**own, "identity": score.identity})
+                columns.append(Column(quantity, score.comparability))
+                continue
+            own = columns[fits[0]].comparability
+            how = {"K": score.num_particles, "method": score.method}
+            if any(how.values()):  # begun by an exact value: take these
+                own = {**own, **{k: v for k, v in how.items() if v}}
+            if own.get("identity") is None and score.identity is not None:
+                own = {**own, "identity": score.identity}  # begun by data known by name alone
+            columns[fits[0]] = Column(quantity, own)
     cells = tuple(
         tuple(_cell(*_consistent(e, row), column, columns) for column in columns) for e, row in both
     )
@@ -226,7 +207,7 @@ def _cell(
     score = row.get(column.quantity)
     if score is None:
         return Cell(None, absent.get(column.quantity, "not computed"))
-    difference = score.differs_from(column.footing)
+    difference = score.differs_from(column.comparability)
     if not difference and score.identity is None and _of_several_data(score, columns):
         difference = f"it is of {score.data}, which is the name of two data sets here"
     return Cell(None, difference) if difference else Cell(score)
@@ -234,8 +215,8 @@ def _cell(
 
 def _of_several_data(score: Score, columns: Sequence[Column]) -> bool:
     """Whether a score whose data are known by name alone fits data that are known to differ."""
-    fits = [c.footing for c in columns if not score.differs_from(c.footing)]
-    known = [f["identity"] for f in fits if f["identity"] is not None]
+    fits = [c.comparability for c in columns if not score.differs_from(c.comparability)]
+    known = [c["identity"] for c in fits if c.get("identity") is not None]
     return any(identity.differs_from(known[0]) for identity in known[1:])
 
 
@@ -245,16 +226,8 @@ def _converted(score: Score) -> Score:
     return on_unit_pixels(score) if score.measure == LEBESGUE_255 else score
 
 
-def _text(cell: Cell) -> str | Absent:
-    return Absent(cell.reason) if cell.score is None else _number(cell.score)
-
-
-def _number(score: Score) -> str:
-    digits = 4 if score.unit in (SQUARED_ERROR, FRACTION, "bits per dimension") else 2
-    error = (
-        ""
-        if score.standard_error != score.standard_error
-        else (f" ± {score.standard_error:.{digits}f}")
-    )
-    exact = " (exact)" if score.kind == "exact" else ""
-    return f"{score.value:.{digits}f}{error}{exact}"
+def _cell_text(cell: Cell) -> str | Absent:
+    if cell.score is None:
+        return Absent(cell.reason)
+    exact = " (exact)" if cell.score.kind == "exact" else ""
+    return f"{cell.score.column_number}{exact}"

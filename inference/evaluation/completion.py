@@ -1,24 +1,23 @@
-"""How well unseen pixels are told from seen ones: log p(x_unseen | x_seen), and squared errors."""
+"""How well unseen pixels follow from seen ones: log p(x_unseen | x_seen), and squared errors."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from inference.evaluation.evaluate import Evaluation, measure_of, preparation_of
+from inference.evaluation.evaluated import ScoredData, check_limit
+from inference.evaluation.evaluation import Evaluation
 from inference.evaluation.evidence import Evidence, evidence
-from inference.evaluation.judged import check_limit
-from inference.evaluation.scores import NATS, SQUARED_ERROR, Kind, Score
+from inference.evaluation.quantity import Kind
 from inference.learning.settings import check_pair_fits_data
 from inference.posterior.completion import Completion, complete
 from inference.posterior.posterior import Posterior
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
-from pyro_models.data import Identity, Split, checksum
+from pyro_models.data import Split, checksum
 from pyro_models.masks import Mask, mask_name, seen_pixels
 from pyro_models.pair import Classifies, ConditionsOnPixels, fill_unseen
 from pyro_models.seeds import check_seed
@@ -41,7 +40,7 @@ class Conditional:
         ``"estimate"``: a difference of two lower bounds is no bound. ``"objective only"`` where the
         likelihood is no probability.
     num_particles
-        K of importance sampling, if that is behind it.
+        Number of particles K of importance sampling, if that is behind it.
     method
         What else decides how tight it is: chains and temperatures of annealing.
     """
@@ -65,7 +64,7 @@ def conditional_log_prob(
 ) -> Conditional:
     """log p(x_unseen | x_seen) = log p(x) − log p(x_seen) of every datum, both by evidence.
 
-    Of a pair that conditions on pixels it is its own evidence, log p(x_R | x_C).
+    For a pair that conditions on pixels it is its own evidence, log p(x_R | x_C).
 
     Parameters
     ----------
@@ -74,9 +73,9 @@ def conditional_log_prob(
     mask
         True = seen, as :func:`pyro_models.pair.pixel_mask` takes it.
     evidence_options
-        Of :func:`inference.evaluation.evidence.evidence`, such as ``{"num_chains": 8}``.
+        Options of :func:`inference.evaluation.evidence.evidence`, such as ``{"num_chains": 8}``.
     seed
-        Of all draws.
+        Random seed of all draws.
     progress
         Show progress bars.
 
@@ -151,26 +150,26 @@ def evaluate_completion(
         What is seen: a name, a ``.npy`` file or an array (:func:`pyro_models.masks.seen_pixels`;
         the name ``random`` takes the seed).
     split, limit
-        Which data; only the first ``limit``.
+        Split of the data, of which only the first ``limit`` are used.
     fraction
-        Of pixels that the mask ``random`` sees, drawn for each datum.
+        Fraction of the pixels that the mask ``random`` sees, drawn for each datum.
     log_prob
         False: the squared error alone, which takes no evidence.
     guide, complete_options
-        Of :func:`inference.posterior.complete`.
+        Guide and further options of :func:`inference.posterior.complete`.
     evidence_options
-        Of :func:`inference.evaluation.evidence.evidence`.
+        Options of :func:`inference.evaluation.evidence.evidence`.
     name
-        Of the row; the pair's class and the guide unless given.
+        Name of the row; the pair's class and the guide unless given.
     seed
-        Of preparation, mask and all draws.
+        Random seed of the preparation, the mask and all draws.
     progress
         Show progress bars.
 
     Returns
     -------
     Evaluation
-        With the values of every datum in ``per_datum``.
+        The scores, with the values of every datum in ``per_datum``.
 
     Raises
     ------
@@ -201,19 +200,21 @@ def evaluate_completion(
         data.identity_of(split, limit=limit), mask=checksum(seen), levels=data.levels_of_noise
     )
     given = f"x_{mask_name(mask, fraction=fraction)}"
-    describe = _Describe(data, split, seed, seen, given, identity)
+    unseen = (~seen).flatten(1).sum(1).double().mean()
+    scored = ScoredData(data, split, seed, round(float(unseen)), identity, given)
     if isinstance(pair, Tensor):
         error = _squared_error(pair.expand(prepared.x.shape), prepared.x, seen)
         return Evaluation(
             name or "one image",
-            {"mse_unseen": describe.score("mse_unseen", error, SQUARED_ERROR, "estimate")},
+            {"mse_unseen": scored.score("mse_unseen", error)},
             {"conditional_log_likelihood": "an image is no distribution"},
             {"mse_unseen": error},
         )
     return _evaluate_pair(
         pair,
         prepared,
-        describe,
+        seen,
+        scored,
         name=name,
         log_prob=log_prob,
         evidence_options={"progress": progress, **(evidence_options or {})},
@@ -224,7 +225,8 @@ def evaluate_completion(
 def _evaluate_pair(
     pair: Pair,
     prepared: Split,
-    describe: _Describe,
+    seen: Tensor,
+    scored: ScoredData,
     *,
     name: str | None,
     log_prob: bool,
@@ -232,15 +234,16 @@ def _evaluate_pair(
     complete_options: Mapping[str, Any],
 ) -> Evaluation:
     first = next(iter(pair.parameters()))
-    x, seen, seed = prepared.x.to(first.device, first.dtype), describe.seen, describe.seed
+    x, seed = prepared.x.to(first.device, first.dtype), scored.seed
     y = None if prepared.y is None or fulfills(pair, Classifies) else prepared.y.to(x.device)
     if pair.num_classes is not None and y is not None:
-        describe = describe.also_given("y", labels={describe.split: checksum(y)})
+        identity = replace(scored.identity, labels={scored.split: checksum(y)})
+        scored = replace(scored, given=f"{scored.given}, y", identity=identity)
     mask = seen.to(x.device)
     options: dict[str, Any] = {"num_samples": 1, "seed": seed, **complete_options}
     completed: Completion = complete(pair, x, mask, y=y, **options)
     error = _squared_error(completed.mean.to(x), x, mask)
-    scores = {"mse_unseen": describe.score("mse_unseen", error, SQUARED_ERROR, "estimate")}
+    scores = {"mse_unseen": scored.score("mse_unseen", error)}
     absent: dict[str, str] = {}
     per_datum = {"mse_unseen": error.cpu()}
     quantity = "conditional_log_likelihood"
@@ -253,15 +256,14 @@ def _evaluate_pair(
             pair, x, mask, y=y, evidence_options=evidence_options, seed=seed
         )
         per_datum[quantity] = found.value.cpu()
-        scores[quantity] = describe.score(
+        scores[quantity] = scored.log_probability(
+            pair,
             quantity,
             found.value,
-            NATS,
-            found.kind,
-            measure=measure_of(pair, describe.data),
+            error=found.standard_error,
+            kind=found.kind,
             num_particles=found.num_particles,
             method=found.method,
-            monte_carlo_error=_error_of_mean(found.standard_error),
         )
     label = name or f"{type(pair).__name__}, {completed.guide}"
     return Evaluation(label, scores, absent, per_datum)
@@ -271,46 +273,3 @@ def _squared_error(image: Tensor, x: Tensor, seen: Tensor) -> Tensor:
     """Mean over unseen pixels of (image − x)², (B,)."""
     error = fill_unseen((image - x).double().square(), ~seen)
     return error.flatten(1).sum(1) / (~seen).flatten(1).sum(1)
-
-
-def _error_of_mean(errors: Tensor) -> float | None:
-    if bool(errors.isnan().any()):
-        return None
-    return float(errors.double().square().sum().sqrt()) / len(errors)
-
-
-@dataclass(frozen=True)
-class _Describe:
-    """Makes scores that share everything but the numbers."""
-
-    data: ImageData
-    split: str
-    seed: int
-    seen: Tensor
-    given: str
-    identity: Identity
-
-    def also_given(self, what: str, **content: Any) -> _Describe:
-        identity = replace(self.identity, **content)
-        return replace(self, given=f"{self.given}, {what}", identity=identity)
-
-    def score(self, quantity: str, values: Tensor, unit: str, kind: Kind, **fields: Any) -> Score:
-        values = values.double()
-        spread = float(values.std()) if len(values) > 1 else math.nan
-        unseen = (~self.seen).flatten(1).sum(1).double().mean()
-        return Score(
-            quantity=quantity,
-            value=float(values.mean()),
-            standard_error=spread / math.sqrt(len(values)),
-            unit=unit,
-            kind=kind,
-            data=self.data.name,
-            split=self.split,
-            preparation=preparation_of(self.data, self.seed),
-            num_data=len(values),
-            dimensions=round(float(unseen)),
-            given=self.given,
-            seed=self.seed,
-            identity=self.identity,
-            **fields,
-        )

@@ -1,4 +1,4 @@
-"""Numbers that cannot both be right: a lower bound above what it bounds is said, not printed."""
+"""Numbers that cannot both be right: a lower bound above what it bounds is said to be wrong."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 
 from inference.evaluation.scores import Score
+from inference.standard_error import with_error
 
 __all__ = ["beyond", "contradiction", "without_contradictions"]
 
+_DIGITS = 3
 _ERRORS = 3.0
 _ROUNDING = 1e-5  # of the numbers themselves: some hundred times that of float32
 
@@ -44,9 +46,10 @@ def contradiction(
     excess = lower[1] - upper[1]
     if not beyond(excess, error=error, of=upper[1]):
         return None
+    by = with_error(excess, 0.0 if math.isnan(error) else error, digits=_DIGITS)
     return (
-        f"{lower[0]} {_number(lower[1])} is above {upper[0]} {_number(upper[1])} by {excess:.3f} ± "
-        f"{0.0 if math.isnan(error) else error:.3f}, more than its error: one is wrong"
+        f"{lower[0]} {_number(lower[1])} is above {upper[0]} {_number(upper[1])} by {by}, "
+        "more than its error: one is wrong"
     )
 
 
@@ -79,4 +82,4 @@ def _differ(one: Score, other: Score) -> bool:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−")
+    return with_error(value, digits=_DIGITS).replace("-", "−")

@@ -11,8 +11,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
-from inference.evaluation.judged import judged_split
+from inference.evaluation.evaluated import evaluated_split
 from inference.evaluation.latent_moments import LatentMoments, weighed_with_moments
+from inference.evaluation.quantity import quantities_of, quantity_named
+from inference.evaluation.table import Table, Tabular
 from inference.isolated import isolated
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
 from inference.particles import checked_count, effective_sample_size
@@ -28,8 +30,11 @@ ACTIVE = 0.01
 
 
 @dataclass(frozen=True)
-class Diagnostics:
+class Diagnostics(Tabular):
     """What a guide's importance weights and latent dimensions say of it.
+
+    Latent dimensions are counted from 1 where they are named, as in z₁, z₂, …, here as in every
+    figure; ``kl[0]`` is that of z₁.
 
     Attributes
     ----------
@@ -47,9 +52,9 @@ class Diagnostics:
     posterior_variance
         Mean over data of Var_q[z_d | x], for each latent dimension.
     num_particles
-        K.
+        Number of particles K.
     data, split, seed
-        On which data, and the seed of their preparation and of the particles.
+        The data, which of their splits, and the random seed of preparation and particles.
     identity
         What these data are by content.
     given
@@ -80,9 +85,6 @@ class Diagnostics:
             return math.nan
         return float((self.k_hat > RELIABLE).double().mean())
 
-    def __str__(self) -> str:
-        return self.to_text()
-
     def to_json(self) -> str:
         """All figures, those of every datum among them; ``null`` for what is not finite."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -91,36 +93,51 @@ class Diagnostics:
         plain = {**plain, "active_units": self.active_units}
         return json.dumps(plain, indent=2, allow_nan=False) + "\n"
 
-    def to_text(self) -> str:
-        """The figures for a terminal."""
-        ess, k_hat = self.effective_sample_size, self.k_hat
+    @property
+    def table(self) -> Table:
+        """A row for each latent dimension, counted from 1, the most used one first."""
+        known = quantities_of("diagnostics")
+        columns = {name: getattr(self, name) for name in known}
+        order = self.posterior_mean_variance.argsort(descending=True).tolist()
+        heads = [f"{of.title} ({of.unit})" if of.unit else of.title for of in known.values()]
+        return Table(
+            heads=[["dimension"], *([head] for head in heads)],
+            rows=[
+                [
+                    str(d + 1),
+                    *(
+                        None if values is None else known[name].text(float(values[d]))
+                        for name, values in columns.items()
+                    ),
+                ]
+                for d in order
+            ],
+            above=self._summary(),
+            named_rows=False,
+        )
+
+    def _summary(self) -> list[str]:
+        """What the weights say, and how many dimensions are active."""
+        ess, k_hat, k = self.effective_sample_size, self.k_hat, self.num_particles
+        size, shape = quantity_named("effective_sample_size"), quantity_named("k_hat")
+        given = f", given {self.given}" if self.given else ""
         lines = [
-            f"{self.data} {self.split}, {len(ess):,} data, K = {self.num_particles}, "
-            f"seed {self.seed}{f', given {self.given}' if self.given else ''}",
-            f"effective sample size: median {float(ess.median()):.1f}, "
-            f"lowest {float(ess.min()):.1f} of {self.num_particles}",
+            f"{self.data} {self.split}, {len(ess):,} data, K = {k}, seed {self.seed}{given}",
+            f"effective sample size: median {size.text(float(ess.median()))}, "
+            f"lowest {size.text(float(ess.min()))} of {k}",
         ]
-        if self.num_particles < FEWEST:
-            lines.append(f"Pareto k̂: not estimated (it needs at least {FEWEST} particles)")
+        if k < FEWEST:
+            lines.append(f"{shape.title}: not estimated (it needs at least {FEWEST} particles)")
         else:
             lines.append(
-                f"Pareto k̂: median {float(k_hat.median()):.2f}, above {RELIABLE} for "
+                f"{shape.title}: median {shape.text(float(k_hat.median()))}, above {RELIABLE} for "
                 f"{self.share_unreliable:.1%} of the data"
             )
-        total = len(self.posterior_mean_variance)
         lines.append(
-            f"active units: {self.active_units} of {total} (variance over data of E[z | x] above "
-            f"{ACTIVE})"
+            f"active units: {self.active_units} of {len(self.posterior_mean_variance)} (variance "
+            f"over data of E[z | x] above {ACTIVE})"
         )
-        lines += ["", "dimension   KL (nats)   Var over x of E[z | x]   mean of Var[z | x]"]
-        order = self.posterior_mean_variance.argsort(descending=True)
-        for d in order.tolist():
-            kl = "        –" if self.kl is None else f"{float(self.kl[d]):9.3f}"
-            lines.append(
-                f"{d:9d}   {kl}   {float(self.posterior_mean_variance[d]):22.4f}   "
-                f"{float(self.posterior_variance[d]):18.4f}"
-            )
-        return "\n".join(lines) + "\n"
+        return lines
 
 
 def diagnose(
@@ -144,9 +161,9 @@ def diagnose(
     data, split, limit
         The first ``limit`` data of a split; ``None`` for all.
     num_particles
-        K weights per datum; k̂ needs some hundreds to mean much.
+        Number K of weights per datum; k̂ needs some hundreds to mean much.
     seed
-        Of preparation and particles; the caller's generators do not move.
+        Random seed of the preparation and the particles; the caller's generators do not move.
     max_elements
         Numbers that one chunk's reconstructions may hold; bounds memory whatever K is.
     progress
@@ -166,8 +183,8 @@ def diagnose(
     5
     """
     num_particles = checked_count(num_particles)
-    judged = judged_split(pair, data, split=split, limit=limit, seed=seed)
-    x, y = judged.x, judged.y
+    found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
+    x, y = found.x, found.y
     chunk = chunk_size(pair, each=num_particles, max_elements=max_elements)
     sizes: list[Tensor] = []
     k_hats: list[Tensor] = []

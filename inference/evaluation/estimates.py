@@ -36,7 +36,7 @@ class LogWeights:
     elbo
         Mean of log w: an unbiased estimate of the ELBO.
     elbo_error
-        Its standard error; NaN for K = 1.
+        Standard error of the ELBO; NaN for K = 1.
     bound
         L_K = log (1/K) Σ w: a lower bound on log p(x) in expectation.
     bound_error
@@ -45,7 +45,7 @@ class LogWeights:
     effective_sample_size
         (Σ w)² / Σ w²; 0 where every weight is 0.
     num_particles
-        K.
+        Number of particles K.
     """
 
     elbo: Tensor

@@ -15,12 +15,13 @@ from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import anneal
 from inference.evaluation.estimates import exact_log_prob, log_weights
 from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
-from inference.evaluation.scores import Kind
+from inference.evaluation.quantity import Kind, quantity_named
 from inference.evaluation.tightest import counted, filled, tightest
 from inference.isolated import isolated
 from inference.posterior.given import conditions, identity_of
 from inference.posterior.infer import infer
 from inference.posterior.target import condition, log_label_prior
+from inference.standard_error import error_of_mean, mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity
@@ -53,8 +54,9 @@ class Evidence:
         below 1 the value may be too high or too low; and a sample that has missed the bulk of the
         posterior does not know.
     effective_sample_size
-        Of the weights behind each value, (B,), between 1 and their number (``num_particles``,
-        where ``sources`` says nothing else); NaN for a datum, ``None`` where there are none.
+        Effective sample size of the weights behind each value, (B,), between 1 and their number
+        (``num_particles``, where ``sources`` says nothing else); NaN for a datum, ``None`` where
+        there are none.
     kind
         ``"exact"``; ``"estimate"`` (quadrature); ``"lower bound"`` in expectation (importance
         sampling, annealing); ``"objective only"`` where the likelihood is no probability.
@@ -70,7 +72,7 @@ class Evidence:
         What p is given: ``"y"`` if labels were given to a pair that uses them, the pixels of a
         pair that conditions on pixels.
     seed
-        Of all draws.
+        Random seed of all draws.
     identity
         What it is of, by content: data, mask, labels, the model's weights. ``None`` where it is the
         caller's own, of which this is unknown.
@@ -117,9 +119,7 @@ class Evidence:
     @property
     def mean(self) -> tuple[float, float]:
         """Mean over data, and its standard error over data; NaN for one datum."""
-        value = self.value.double()
-        spread = float(value.std()) if len(value) > 1 else math.nan
-        return float(value.mean()), spread / math.sqrt(len(value))
+        return mean_and_error(self.value)
 
     @property
     def sampled_rows(self) -> Tensor:
@@ -154,7 +154,7 @@ class Evidence:
     @property
     def monte_carlo_error(self) -> float:
         """The part of the mean's standard error that more samples would lower."""
-        return float(self.standard_error.double().square().sum().sqrt()) / len(self)
+        return error_of_mean(self.standard_error)
 
     def __str__(self) -> str:
         mean, error = self.mean
@@ -167,8 +167,7 @@ class Evidence:
             details.append(f"lowest ESS {float(sizes[~sizes.isnan()].min()):.1f}")
         if self.sources:
             details.append(f"data by source: {counted(self.sources)}")
-        what = "log p(x)" if self.given is None else f"log p(x | {self.given})"
-        spread = "" if math.isnan(error) else f" ± {error:.3f}"
+        of = quantity_named("log_likelihood")
         bound = " in expectation" if self.kind == "lower bound" else ""
         by = ""
         if self.method == CALLERS:
@@ -179,7 +178,7 @@ class Evidence:
             by = f", by {', '.join([self.method, *details])}; {error_of} "
             by += f"{self.monte_carlo_error:.4f}{self._warning()}"
         return (
-            f"{what} {mean:.3f}{spread} nats per datum over {len(self):,} data "
+            f"{of.heading(self.given)} {of.text(mean, error)} {of.unit} over {len(self):,} data "
             f"({self.kind}{bound}{by})"
         )
 
@@ -222,11 +221,11 @@ def evidence(
         knows. For importance sampling the proposal, the pair's own unless given; for annealing
         where the path starts, the prior unless given.
     num_particles
-        K of importance sampling.
+        Number of particles K of importance sampling.
     num_chains, num_temperatures, num_leapfrog, schedule
-        Of :func:`inference.evaluation.annealing.anneal`.
+        Options of :func:`inference.evaluation.annealing.anneal`.
     seed
-        Of all draws; the caller's generators do not move.
+        Random seed of all draws; the caller's generators do not move.
     max_elements
         Numbers that one chunk's reconstructions may hold; bounds memory.
     progress

@@ -8,32 +8,13 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from inference.evaluation.diagnostics import RELIABLE
+from inference.evaluation.quantity import NATS, quantity_named
+from inference.pareto import RELIABLE
+from inference.standard_error import error_of_mean, mean_and_error, with_error
 
-__all__ = ["COLUMNS", "PER_DATUM", "Difference", "GuideScores", "mean_and_error"]
+__all__ = ["Difference", "GuideScores"]
 
-COLUMNS = {
-    "elbo": "ELBO",
-    "importance_bound": "L_K",
-    "gap": "log p(x) − ELBO",
-    "approximation_gap": "approximation gap",
-    "amortisation_gap": "amortisation gap",
-    "share_unreliable": f"share k̂ > {RELIABLE}",
-    "effective_sample_size": "ESS",
-    "milliseconds": "ms per image",
-    "num_parameters": "numbers per image",
-}
-"""Quantities of a row, and their headings."""
-
-PER_DATUM = ("elbo", "importance_bound", "gap", "approximation_gap", "amortisation_gap")
-"""Those of which every datum has a value, in nats."""
-
-
-def mean_and_error(values: Tensor) -> tuple[float, float]:
-    """Mean over data and its standard error; NaN for one datum."""
-    values = values.double()
-    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return float(values.mean()), error
+_DIGITS = 4  # of a paired difference, in which what both guides owe to a datum cancels
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +24,17 @@ class GuideScores:
     Attributes
     ----------
     name
-        Of the guide.
+        Name of the guide.
     milliseconds
-        Wall-clock time of the inference per image, in this run on this machine.
+        Wall-clock time of the inference per datum, in this run on this machine.
     num_parameters
-        Numbers that the guide keeps per image; those that images share count by their share.
+        Parameters that the guide keeps per datum; those that data share count by their share.
     elbo, elbo_error
         E_q[log p(x, z) − log q(z)], (B,), estimated from K draws, and its Monte-Carlo error.
     importance_bound, importance_error
         L_K, (B,), with the same K for all guides, and its Monte-Carlo error.
     effective_sample_size, k_hat
-        Of the K weights, (B,).
+        Effective sample size and Pareto k̂ of the K weights, (B,).
     gap
         log p(x) − ELBO, (B,): KL(q(z | x) ‖ p(z | x)) where the evidence is exact.
     unfinished
@@ -66,10 +47,10 @@ class GuideScores:
     amortisation_gap
         The best ELBO within the family − this guide's, (B,).
     optimisation_gap
-        The same of a guide that was fitted to each datum, where another of its family is better:
-        what its optimisation lost.
+        What the optimisation of a guide that was fitted to each datum lost, (B,), where another
+        guide of its family is better.
     absent
-        Quantities there are none of, and why.
+        Quantities that the guide has none of, and why.
     """
 
     name: str
@@ -95,11 +76,10 @@ class GuideScores:
         """Mean ELBO over data, and its Monte-Carlo error; −∞ where there is no density."""
         if self.elbo is None or self.elbo_error is None:
             return -math.inf, math.nan
-        noise = float(self.elbo_error.double().square().sum().sqrt()) / len(self.elbo)
-        return float(self.elbo.double().mean()), noise
+        return float(self.elbo.double().mean()), error_of_mean(self.elbo_error)
 
     def value(self, quantity: str) -> tuple[float, float] | None:
-        """Number of a column of :data:`COLUMNS` and its standard error over data, if there is one.
+        """A quantity of the guides' table and its standard error over data, if there is one.
 
         The error is NaN where there is none: for one datum, and for numbers that are no mean.
         """
@@ -124,15 +104,15 @@ class Difference:
     Attributes
     ----------
     quantity
-        Of which.
+        Name of the quantity.
     first, second
         Names of the guides.
     value
         first − second, nats per datum.
     standard_error
-        Over data, of the paired differences: what both guides owe to an image cancels.
+        Standard error over data of the paired differences: what both guides owe to a datum cancels.
     num_data
-        How many.
+        Number of data.
     """
 
     quantity: str
@@ -143,9 +123,8 @@ class Difference:
     num_data: int
 
     def __str__(self) -> str:
-        error = self.standard_error
-        spread = "" if math.isnan(error) else f" ± {error:.4f}"  # of one datum there is none
+        number = with_error(self.value, self.standard_error, digits=_DIGITS, signed=True)
         return (
-            f"{COLUMNS[self.quantity]}, {self.first} − {self.second}: {self.value:+.4f}{spread} "
-            f"nats per datum (paired over {self.num_data:,} data)"
+            f"{quantity_named(self.quantity).title}, {self.first} − {self.second}: {number} {NATS} "
+            f"(paired over {self.num_data:,} data)"
         )

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 
 import torch
 
 from inference.evaluation.evidence import Evidence
-from inference.evaluation.guide_scores import (
-    COLUMNS,
-    PER_DATUM,
-    Difference,
-    GuideScores,
-    mean_and_error,
-)
-from inference.evaluation.layout import Absent, aligned, html_table, lettered, markdown_table
-from inference.evaluation.scores import conditional
+from inference.evaluation.guide_scores import Difference, GuideScores
+from inference.evaluation.quantity import NATS, Kind, Quantity, quantities_of
+from inference.evaluation.table import Absent, Table, Tabular
+from inference.standard_error import mean_and_error, with_error
 from pyro_models import UsageError
 
 __all__ = ["GuideComparison"]
 
-_SCORES = ("elbo", "importance_bound", "gap", "approximation_gap", "amortisation_gap")
+TOO_LOW = 1.0
+"""Nats by which an L_K may exceed evidence that is a lower bound before the table says so."""
 
 
 @dataclass(frozen=True, eq=False)
-class GuideComparison:
+class GuideComparison(Tabular):
     """Guides of one pair on the same data.
 
     Attributes
@@ -37,9 +31,9 @@ class GuideComparison:
     evidence
         log p(x) of every datum, that all gaps are measured from: the better of all estimates.
     num_particles
-        K of every row.
+        Number of particles K of every row.
     seed
-        Of all draws.
+        Random seed of all draws.
     first_evidence
         log p(x) before the guides' L_K were looked at; ``evidence`` if not given.
     """
@@ -64,13 +58,15 @@ class GuideComparison:
         UsageError
             If a guide has no such number, with the reason, or is not there.
         """
-        if quantity not in PER_DATUM:
-            raise UsageError(f"no {quantity!r} of every datum: choose from {', '.join(PER_DATUM)}")
+        known = quantities_of("guides")
+        per_datum = [name for name, of in known.items() if of.unit == NATS]
+        if quantity not in per_datum:
+            raise UsageError(f"no {quantity!r} of every datum: choose from {', '.join(per_datum)}")
         values = []
         for name in (first, second):
             row = self[name]
             if quantity in row.absent:
-                raise UsageError(f"{name} has no {COLUMNS[quantity]}: {row.absent[quantity]}")
+                raise UsageError(f"{name} has no {known[quantity].title}: {row.absent[quantity]}")
             values.append(getattr(row, quantity).double())
         value, error = mean_and_error(values[0] - values[1])
         return Difference(quantity, first, second, value, error, len(values[0]))
@@ -82,28 +78,27 @@ class GuideComparison:
         means = {name: value[0] for name, value in found.items() if value is not None}
         return max(means, key=lambda name: means[name]) if means else None
 
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def _repr_html_(self) -> str:
-        """The table in a notebook."""
-        return self.to_html()
-
-    def _heads(self) -> list[list[str]]:
+    @property
+    def table(self) -> Table:
+        """A row for each guide; its file has a line for each guide and quantity."""
+        known = quantities_of("guides")
         given = self.evidence.given
-        titles = [
-            conditional(title, given) if quantity in _SCORES else title
-            for quantity, title in COLUMNS.items()
-        ]
-        return [["guide"], *([title] for title in titles)]
+        return Table(
+            heads=[
+                ["guide"],
+                *([of.heading(given) if of.unit == NATS else of.title] for of in known.values()),
+            ],
+            rows=[
+                [row.name, *(_cell(row, name, of) for name, of in known.items())]
+                for row in self.rows
+            ],
+            notes=self._notes(),
+            conclusions=self._conclusions(),
+            records=self._records(),
+        )
 
-    def _texts(self) -> tuple[list[list[str]], list[str]]:
-        """Rows of text, and what stands below: what the numbers are, and every reason."""
-        cells = [[row.name, *(_text(row, quantity) for quantity in COLUMNS)] for row in self.rows]
-        rows, reasons = lettered(cells)
-        return rows, self._below(reasons)
-
-    def _below(self, notes: list[str]) -> list[str]:
+    def _notes(self) -> list[str]:
+        """What the numbers are, and what is wrong with them."""
         below = [
             f"{self.evidence}.",
             "Nats per datum, mean ± standard error over data; "
@@ -133,7 +128,7 @@ class GuideComparison:
             if row.optimisation_gap is not None:
                 lost, error = mean_and_error(row.optimisation_gap)
                 below.append(
-                    f"{row.name}: {lost:.3f}{_spread(error, 3)} nats of its gap are its "
+                    f"{row.name}: {with_error(lost, error, digits=3)} nats of its gap are its "
                     f"optimisation's, not its family's: {row.best_of_family}, which {row.family} "
                     "contains, is better. More steps or another rate may close them."
                 )
@@ -147,12 +142,15 @@ class GuideComparison:
                     f"{row.name}: its family is {row.family}, the best of it {row.best_of_family}, "
                     "fitted to each datum."
                 )
-        below += notes
-        best = self.best
-        if best is not None:
-            others = [r.name for r in self.rows if r.name != best and "elbo" not in r.absent]
-            below += [f"{self.difference(name, best)}." for name in others]
         return below
+
+    def _conclusions(self) -> list[str]:
+        """By how much the best guide is better than each of the others."""
+        best = self.best
+        if best is None:
+            return []
+        others = [row.name for row in self.rows if row.name != best and "elbo" not in row.absent]
+        return [f"{self.difference(name, best)}." for name in others]
 
     def _too_low(self) -> list[str]:
         """Where the L_K of a guide shows that sampled evidence was too low."""
@@ -179,92 +177,44 @@ class GuideComparison:
             "Anneal longer, or from that guide."
         ]
 
-    def to_text(self) -> str:
-        """The table for a terminal."""
-        rows, below = self._texts()
-        lines = aligned([[text for (text,) in self._heads()], *rows])
-        return "\n".join([*lines, "", *below]) + "\n"
-
-    def to_markdown(self) -> str:
-        """The table for people, with what its numbers are and every reason below."""
-        rows, below = self._texts()
-        notes = [f"- {text}".replace("|", "\\|") for text in below]
-        return "\n".join([*markdown_table(self._heads(), rows), "", *notes]) + "\n"
-
-    def to_html(self) -> str:
-        """The table as an HTML fragment."""
-        rows, below = self._texts()
-        return html_table(self._heads(), rows, notes=below)
-
-    def to_csv(self) -> str:
-        """One line per guide and quantity: value and standard error, or why there is none."""
-        fields = ["guide", "quantity", "value", "standard_error", "unit", "kind", "K", "num_data"]
-        fields += ["family", "best_of_family", "evidence", "given", "seed", "reason", "identity"]
-        known = self.evidence.identity
-        out = io.StringIO()
-        writer = csv.DictWriter(out, fields, lineterminator="\n")
-        writer.writeheader()
+    def _records(self) -> list[list[object]]:
+        """A line per guide and quantity: value and standard error, or why there is none."""
+        found, lines = self.evidence, []
+        against = f"{found.method} ({found.kind})"
         for row in self.rows:
-            for quantity in COLUMNS:
+            for name, of in quantities_of("guides").items():
+                numbers = row.value(name)
+                there = numbers is not None
+                value, error = numbers or (None, None)
+                sampled = there and name not in ("milliseconds", "num_parameters")
+                split = there and name in ("approximation_gap", "amortisation_gap")
                 line: dict[str, object] = {
                     "guide": row.name,
-                    "quantity": quantity,
-                    "unit": UNITS.get(quantity, "nats per datum"),
-                    "num_data": len(self.evidence),
+                    "quantity": name,
+                    "value": value,
+                    "standard_error": error,
+                    "unit": of.unit,
+                    "kind": self._kind(of) if there else None,
+                    "K": self.num_particles if sampled else None,
+                    "num_data": len(found),
                     "family": row.family,
-                    "given": self.evidence.given,
+                    "best_of_family": row.best_of_family if split else None,
+                    "evidence": against if there and "gap" in name else None,
+                    "given": found.given,
                     "seed": self.seed,
-                    "identity": None if known is None else known.checksum,
+                    "reason": None if there else row.absent[name],
+                    "identity": None if found.identity is None else found.identity.checksum,
                 }
-                found = row.value(quantity)
-                if found is None:
-                    writer.writerow({**line, "reason": row.absent[quantity]})
-                    continue
-                value, error = found
-                line |= {"value": value, "kind": self._kind(quantity)}
-                if not math.isnan(error):
-                    line["standard_error"] = error
-                if quantity not in ("milliseconds", "num_parameters"):
-                    line["K"] = self.num_particles
-                if "gap" in quantity:
-                    line["evidence"] = f"{self.evidence.method} ({self.evidence.kind})"
-                if quantity in ("approximation_gap", "amortisation_gap"):
-                    line["best_of_family"] = row.best_of_family
-                writer.writerow(line)
-        return out.getvalue()
+                lines.append(line)
+        return [list(lines[0]), *(list(line.values()) for line in lines)]
 
-    def _kind(self, quantity: str) -> str:
-        if self.evidence.kind == "objective only" and quantity in PER_DATUM:
+    def _kind(self, of: Quantity) -> Kind:
+        if of.unit == NATS and self.evidence.kind == "objective only":
             return "objective only"
-        if quantity in ("elbo", "importance_bound"):
-            return "lower bound"
-        if quantity in ("gap", "approximation_gap") and self.evidence.kind == "lower bound":
-            return "lower bound"
-        return "estimate"
+        below = of.name in ("gap", "approximation_gap") and self.evidence.kind == "lower bound"
+        return "lower bound" if below else of.kind
 
 
-TOO_LOW = 1.0
-"""Nats by which an L_K may exceed evidence that is a lower bound before the table says so."""
-
-UNITS = {
-    "share_unreliable": "share of the data",
-    "effective_sample_size": "particles, median over data",
-    "milliseconds": "ms per datum",
-    "num_parameters": "numbers per datum",
-}
-
-
-def _text(row: GuideScores, quantity: str) -> str | Absent:
-    found = row.value(quantity)
-    return Absent(row.absent[quantity]) if found is None else _number(quantity, *found)
-
-
-def _number(quantity: str, value: float, error: float) -> str:
-    digits = {"effective_sample_size": 1, "milliseconds": 2, "num_parameters": 0}.get(quantity, 3)
-    digits = 2 if quantity == "share_unreliable" else digits
-    spread = _spread(error, digits)
-    return f"{round(value, digits) + 0.0:.{digits}f}{spread}"  # + 0.0: no minus before a zero
-
-
-def _spread(error: float, digits: int) -> str:
-    return "" if math.isnan(error) else f" ± {error:.{digits}f}"
+def _cell(row: GuideScores, name: str, of: Quantity) -> str | Absent:
+    found = row.value(name)
+    return Absent(row.absent[name]) if found is None else of.text(*found)

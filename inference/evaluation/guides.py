@@ -20,8 +20,9 @@ from inference.evaluation.best_of_family import (
 )
 from inference.evaluation.contradictions import contradiction
 from inference.evaluation.evidence import Evidence, evidence
-from inference.evaluation.guide_scores import COLUMNS, GuideScores
+from inference.evaluation.guide_scores import GuideScores
 from inference.evaluation.guide_table import GuideComparison
+from inference.evaluation.quantity import quantities_of
 from inference.evaluation.tightest import tightest
 from inference.pareto import pareto_k_hat
 from inference.particles import checked_count, effective_sample_size, log_mean_exp
@@ -31,6 +32,7 @@ from inference.posterior.infer import infer
 from inference.posterior.optimisation import DIVERGED, NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
 from inference.posterior.target import log_label_prior
+from inference.standard_error import error_of_mean
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.masks import Mask
@@ -88,15 +90,15 @@ def compare_guides(
         Names or families for :func:`inference.posterior.infer`, or posteriors of these data from
         it, one row each.
     num_particles
-        K of every row; k̂ needs some hundreds.
+        Number of particles K of every row; k̂ needs some hundreds.
     log_evidence
         log p(x) of the same data, mask, labels and weights, if it is known already, from
         :func:`inference.evaluation.evidence`, which says what it is of; found so otherwise. A
         tensor (B,) of your own is taken at your word, and the table says so.
     infer_options, evidence_options
-        For these two functions.
+        Further options of these two functions.
     seed
-        Of all draws; the caller's generators do not move.
+        Random seed of all draws; the caller's generators do not move.
     progress
         Show progress bars.
 
@@ -202,7 +204,7 @@ def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:
     row = GuideScores(posterior.name, milliseconds, posterior.num_parameters, unfinished=unfinished)
     if not posterior.density:
         reason = "no density: there is no log q, so no bound and no weight"
-        without = set(COLUMNS) - {"milliseconds", "num_parameters"}
+        without = set(quantities_of("guides")) - {"milliseconds", "num_parameters"}
         return replace(row, absent=dict.fromkeys(sorted(without), reason))
     log_w = posterior.log_weights(num_particles, seed=seed)
     k_hat = pareto_k_hat(log_w)  # in their own precision, whose rounding is no tail
@@ -282,11 +284,10 @@ def _consistent(row: GuideScores, found: Evidence) -> GuideScores:
     if found.kind in ("exact", "estimate"):
         if above is not None:
             wrong["elbo"] = above
-        error = float(row.importance_error.double().square().sum().sqrt()) / len(row.gap)
         bound = contradiction(
             (f"the L_K of {row.name}", float(row.importance_bound.double().mean())),
             (f"log p(x) by {found.method}", log_p),
-            error=math.hypot(error, noise),
+            error=math.hypot(error_of_mean(row.importance_error), noise),
         )
         if bound is not None:
             wrong["importance_bound"] = bound

@@ -18,7 +18,7 @@ __all__ = ["LatentMoments", "weighed_with_moments"]
 
 @dataclass(frozen=True)
 class LatentMoments:
-    """Of q(z | x) over the d dimensions of all continuous sites, (B, d).
+    """Moments of q(z | x) over the d dimensions of all continuous sites, (B, d).
 
     Attributes
     ----------

@@ -34,12 +34,12 @@ class Quadrature:
     log_evidence
         log p(x_seen), (B,), nats; NaN where the datum could not be resolved.
     error
-        Of ``log_evidence``, (B,), nats: the difference to the grid with every other node, the mass
-        that is found around the boxes and on the prior outside of them, and the rounding of
+        Error of ``log_evidence``, (B,), nats: the difference to the grid of every other node, the
+        mass that is found around the boxes and on the prior outside of them, and the rounding of
         log p(x_seen, z), added up. The first is far above the error of the finer grid where the
         decoder is smooth. ∞ where the datum could not be resolved.
     mean, covariance
-        Of p(z | x_seen), (B, D) and (B, D, D).
+        Mean and covariance of p(z | x_seen), (B, D) and (B, D, D).
     nodes
         Along each dimension, (B,).
     unresolved
@@ -92,7 +92,7 @@ def quadrature(
     max_elements
         Numbers that one chunk's reconstructions may hold; bounds memory.
     seed
-        Of the draws from prior and guide that say where to look first.
+        Random seed of the draws from prior and guide that say where to look first.
     progress
         Called with the number of data after each chunk.
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
+from inference.evaluation.quantity import (
+    BITS,
+    FRACTION,
+    NATS,
+    NATS_SUM,
+    SQUARED_ERROR,
+    Kind,
+    Quantity,
+    quantity_named,
+)
 from pyro_models import UsageError
 from pyro_models.data import Identity
 from pyro_models.likelihoods.likelihood import LEBESGUE_UNIT
 
 __all__ = [
+    "BITS",
     "FRACTION",
     "LEBESGUE_255",
     "LEBESGUE_UNIT",
@@ -20,28 +32,26 @@ __all__ = [
     "SQUARED_ERROR",
     "Kind",
     "Score",
-    "conditional",
     "from_sum",
+    "old_footing",
     "on_unit_pixels",
     "to_bits_per_dimension",
 ]
 
-Kind = Literal["exact", "estimate", "lower bound", "upper bound", "objective only"]
-
-NATS = "nats per datum"
-NATS_SUM = "nats, summed over data"
-BITS = "bits per dimension"
-FRACTION = "fraction of labels"
-SQUARED_ERROR = "squared error per pixel"
 LEBESGUE_255 = "Lebesgue on [0,255]"
 
-# what may stand beside an exact value of the quantity
-_BOUNDS: dict[str, Kind] = {
-    "log_likelihood": "lower bound",
-    "bits_per_dimension": "upper bound",
-    "conditional_log_likelihood": "estimate",
-}
 _OPPOSITE: dict[str, Kind] = {"lower bound": "upper bound", "upper bound": "lower bound"}
+
+
+def old_footing() -> Any:
+    """The property ``comparability`` under its name of before, which goes with the next release."""
+
+    def footing(self: Any) -> dict[str, Any]:
+        warnings.warn("footing is now comparability", DeprecationWarning, stacklevel=2)
+        found: dict[str, Any] = self.comparability
+        return found
+
+    return property(footing)
 
 
 @dataclass(frozen=True)
@@ -51,39 +61,37 @@ class Score:
     Attributes
     ----------
     quantity
-        What it is of: ``elbo``, ``log_likelihood``, ``importance_bound`` (L_K where
-        log_likelihood is exact, or there is none), ``bits_per_dimension``, ``mse_sampled``,
-        ``mse_mean``, ``mse_unseen``, ``conditional_log_likelihood`` (of unseen pixels given seen
-        ones), ``accuracy``.
+        Name of what it is of, from :data:`inference.evaluation.QUANTITIES`.
     value
         The number, averaged over the data.
     standard_error
-        Of ``value`` over the data (sampling of data and of estimates together); NaN for one datum.
+        Standard error of ``value`` over the data, from the sampling of data and of estimates
+        together; NaN for one datum.
     unit
         Nats per datum, bits per dimension, squared error per pixel, fraction of labels.
     kind
         Exact, estimate, lower or upper bound (in expectation), or an objective that is no bound.
     data, split, preparation, num_data, dimensions
-        On which data, how prepared (for random preparations with the seed), how many, of how many
-        dimensions each.
+        The data, their split and preparation (with the seed where it is random), how many they
+        are, and of how many dimensions each.
     measure
         What densities are relative to, and what else they hang on (ε of clamped pixels); ``None``
         for no probability.
     given
         What is conditioned on, e.g. ``y`` or ``x_left``; ``None`` for nothing.
     num_particles
-        K of an importance-sampled bound.
+        Number of particles K of an importance-sampled bound.
     monte_carlo_error
         The part of the standard error that comes from sampling latents; more particles lower it.
     seed
-        Of the estimate's draws.
+        Random seed of the estimate's draws.
     method
         How it was estimated, where that decides how tight it is: ``annealing, 16 chains, 1000
         temperatures``; ``None`` where the other fields say it.
     identity
-        What the data are by their content: pixels, labels where they are conditioned on or judged
-        by, what is seen, what is conditioned on. It decides in place of the names in ``data`` and
-        ``given``; ``None`` where it is unknown, and then names have to do.
+        What the data are by their content: pixels, labels where they are conditioned on or
+        compared with, what is seen, what is conditioned on. It decides in place of the names in
+        ``data`` and ``given``; ``None`` where it is unknown, and then names have to do.
     """
 
     quantity: str
@@ -114,15 +122,19 @@ class Score:
             )
 
     @property
-    def footing(self) -> dict[str, Any]:
+    def of(self) -> Quantity:
+        """What the number is of: title, unit, direction, digits."""
+        return quantity_named(self.quantity, self.unit)
+
+    @property
+    def comparability(self) -> dict[str, Any]:
         """The fields on which two scores must agree to stand in one column.
 
         An exact value is also the tightest bound, so it may stand beside bounds; and where others
         are estimates, it is what they estimate.
         """
-        bound = _BOUNDS.get(self.quantity)
-        exact_or_bound = bound is not None and self.kind in ("exact", bound)
-        return {
+        beside = self.of.may_be_exact and self.kind in ("exact", self.of.kind)
+        fields = {
             "quantity": self.quantity,
             "unit": self.unit,
             "measure": self.measure,
@@ -131,24 +143,27 @@ class Score:
             "data": self.data,
             "split": self.split,
             "number of data": self.num_data,
-            "kind": f"exact or {bound}" if exact_or_bound else self.kind,
+            "kind": f"exact or {self.of.kind}" if beside else self.kind,
             "K": self.num_particles,
             "method": self.method,
             "identity": self.identity,
         }
+        return {name: value for name, value in fields.items() if name in self.of.compared_by}
 
-    def differs_from(self, footing: dict[str, Any]) -> str:
-        """The fields that differ from a column's footing, in words; empty if none does."""
-        own = self.footing
-        wrong = [name for name, wanted in footing.items() if own[name] != wanted]
-        content = _difference(own["identity"], footing.get("identity"))
+    footing = old_footing()
+
+    def differs_from(self, wanted: Mapping[str, Any]) -> str:
+        """The fields that differ from the comparability of a column, in words; empty if none."""
+        own = self.comparability
+        wrong = [name for name, value in wanted.items() if own.get(name) != value]
+        content = _difference(own.get("identity"), wanted.get("identity"))
         wrong = _by_content(wrong, content)
         for how in ("K", "method"):
-            if how in wrong and None in (own[how], footing[how]):
+            if how in wrong and None in (own.get(how), wanted[how]):
                 wrong.remove(how)  # one of the two is exact, or not sampled
         if len(wrong) > 1 and "kind" in wrong:
             wrong.remove("kind")  # follows from the others
-        found = [f"{f}: {_word(own[f])}, not {_word(footing[f])}" for f in wrong]
+        found = [f"{f}: {_word(own.get(f))}, not {_word(wanted[f])}" for f in wrong]
         return "; ".join([*found, *_unless_said(content, wrong)])
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,15 +171,26 @@ class Score:
         values = {**asdict(self), "identity": None}
         return values if self.identity is None else {**values, "identity": self.identity.to_dict()}
 
-    def __str__(self) -> str:
-        digits = {SQUARED_ERROR: 5, FRACTION: 4}.get(self.unit, 3)
+    @property
+    def number(self) -> str:
+        """The value with its standard error, where it has one."""
+        return self.of.text(self.value, self.standard_error)
+
+    @property
+    def column_number(self) -> str:
+        """The same, with the digits that it has in a column of a comparison."""
+        return self.of.text(self.value, self.standard_error, column=True)
+
+    @property
+    def meaning(self) -> str:
+        """What the number is, in words: its kind, what it is given, its measure, the pixels."""
         k = f", K = {self.num_particles}" if self.num_particles else ""
-        one = math.isnan(self.standard_error)  # a single datum has none
-        error = "" if one else f" ± {self.standard_error:.{digits}f}"
         given = f"given {self.given}" if self.given else ""
         words = [f"{self.kind}{k}", given, self.measure or "", f"{self.preparation} pixels"]
-        meaning = "; ".join(word for word in words if word)
-        return f"{self.quantity} {self.value:.{digits}f}{error} {self.unit} ({meaning})"
+        return "; ".join(word for word in words if word)
+
+    def __str__(self) -> str:
+        return f"{self.quantity} {self.number} {self.unit} ({self.meaning})"
 
 
 def _difference(own: Identity | None, other: Identity | None) -> str | None:
@@ -191,19 +217,6 @@ def _unless_said(content: str | None, wrong: list[str]) -> list[str]:
     }
     begins = tuple(word for name in wrong for word in said.get(name, ()))
     return [content] if content and not content.startswith(begins) else []
-
-
-def conditional(title: str, given: str | None) -> str:
-    """A heading with what is given: ``log p(x)`` becomes ``log p(x | y)``, ``ELBO`` ``ELBO | y``.
-
-    Examples
-    --------
-    >>> conditional("log p(x) − ELBO", "y"), conditional("L_K", "y"), conditional("L_K", None)
-    ('log p(x | y) − ELBO', 'L_K | y', 'L_K')
-    """
-    if given is None:
-        return title
-    return title.replace("(x)", f"(x | {given})") if "(x)" in title else f"{title} | {given}"
 
 
 def _word(value: object) -> str:

@@ -32,7 +32,7 @@ def tightest(found: Evidence, bounds: list[LowerBound]) -> Evidence:
     Parameters
     ----------
     found
-        By annealing, importance sampling, or a grid with annealing for some data.
+        Evidence by annealing, importance sampling, or a grid with annealing for some data.
     bounds
         Others, such as the L_K of guides.
     """

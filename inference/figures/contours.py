@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from inference.figures.decoding import check_images
-from inference.figures.palette import INK, PETROFF
+from inference.figures.palette import INK, PETROFF, plain
+from inference.figures.registry import register_figure
 from inference.posterior.posterior import Posterior
 from inference.posterior.target import condition
 from pyro_models import Pair, UsageError
@@ -25,6 +26,7 @@ _GRID = 201  # nodes along each latent
 _REACH = 5.0  # standard deviations of the prior, to begin with
 
 
+@register_figure(needs="posteriors of one datum over two latents: draw it in Python")
 def latent_contours(
     pair: Pair,
     x: Tensor,
@@ -48,7 +50,8 @@ def latent_contours(
     mask
         True = seen; ``None`` for all.
     posteriors
-        Of that one datum, from :func:`inference.posterior.infer`; one, several, or several by name.
+        Posteriors of that one datum from :func:`inference.posterior.infer`: one, several, or
+        several by name.
     y
         Its label, for a pair that needs one.
 
@@ -99,7 +102,7 @@ def latent_contours(
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel("$z_1$")
     axes.set_ylabel("$z_2$")
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     axes.legend(frameon=False, fontsize=9, loc="best")
     axes.set_title("Contours that hold 50, 90 and 99 % of the mass", fontsize=10)
     pixels = next(iter(named.values())).x[0].detach().float().cpu().clamp(0, 1).numpy()

@@ -4,55 +4,21 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from inference.figures.palette import INK, PETROFF
+from inference.evaluation.quantity import NATS
+from inference.figures.palette import INK, PETROFF, plain
+from inference.figures.registry import register_figure
+from inference.learning.history import History
 from pyro_models import UsageError
 
-__all__ = ["EpochRecord", "LearningHistory", "learning_curves"]
-
-
-class EpochRecord(Protocol):
-    """What a figure asks of one epoch; ``None`` where a bound was not computed."""
-
-    @property
-    def epoch(self) -> int:
-        """1, 2, …"""
-        ...
-
-    @property
-    def running(self) -> float:
-        """Mean of the objective over the epoch's steps, while the parameters moved."""
-        ...
-
-    @property
-    def train(self) -> float | None:
-        """Bound on training data after the epoch."""
-        ...
-
-    @property
-    def validation(self) -> float | None:
-        """Bound on validation data after the epoch."""
-        ...
-
-
-class LearningHistory(Protocol):
-    """What a figure asks of a run.
-
-    ``objective``, ``unit``, ``best_epoch`` and ``remark`` may be absent.
-    """
-
-    @property
-    def epochs(self) -> Sequence[EpochRecord]:
-        """One record per epoch."""
-        ...
+__all__ = ["learning_curves"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +51,8 @@ _LABEL_GAP = 0.055
 _TITLE_WIDTH = 70
 
 
-def learning_curves(history: LearningHistory, *, title: str | None = None) -> Figure:
+@register_figure()
+def learning_curves(history: History, *, title: str | None = None) -> Figure:
     """Bounds by epoch, each line named at its end, the best epoch marked; higher is better.
 
     The axis is made for the later epochs. A bound too deep for it is a triangle on the lower edge,
@@ -134,12 +101,10 @@ def learning_curves(history: LearningHistory, *, title: str | None = None) -> Fi
     _name_lines(axes, bounds)
     axes.set_xlabel("epoch")
     remark = getattr(history, "remark", "")
-    unit = getattr(history, "unit", None) or "nats per datum"
+    unit = getattr(history, "unit", None) or NATS
     axes.set_ylabel(f"{'objective' if remark else 'bound'} ({unit})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e6e6e6", lw=0.6)
-    axes.set_axisbelow(True)
+    plain(axes, lines="y")
     objective = getattr(history, "objective", None)
     lines = [title or (f"objective: {objective}" if objective else "")]
     lines += textwrap.wrap(remark, _TITLE_WIDTH)
@@ -149,7 +114,7 @@ def learning_curves(history: LearningHistory, *, title: str | None = None) -> Fi
     return figure
 
 
-def _bounds(history: LearningHistory) -> list[_Bound]:
+def _bounds(history: History) -> list[_Bound]:
     """The bounds that were computed, those of no epoch left out."""
     bounds = []
     for line in _LINES:

@@ -3,66 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from inference.figures.palette import INK, MISSING, PETROFF
+from inference.evaluation import QUANTITIES, GuideComparison, GuideScores
+from inference.figures.palette import INK, MISSING, PETROFF, plain
+from inference.figures.registry import register_figure
 from pyro_models import UsageError
 
-__all__ = ["GuideGaps", "GuideRow", "guide_gaps"]
-
-
-class GuideRow(Protocol):
-    """What the figure asks of one guide."""
-
-    @property
-    def name(self) -> str:
-        """Of the guide."""
-        ...
-
-    def value(self, quantity: str) -> tuple[float, float] | None:
-        """Mean over data and its standard error of a gap; ``None`` if there is none."""
-        ...
-
-
-class GuideGaps(Protocol):
-    """What the figure asks of a comparison."""
-
-    @property
-    def rows(self) -> Sequence[GuideRow]:
-        """One for each guide."""
-        ...
-
-    @property
-    def evidence(self) -> GuideEvidence:
-        """What the gaps are measured from."""
-        ...
-
-
-class GuideEvidence(Protocol):
-    """What the figure asks of the evidence."""
-
-    @property
-    def kind(self) -> str:
-        """Exact, estimate, lower bound, or an objective only."""
-        ...
-
-    @property
-    def method(self) -> str:
-        """How it was found."""
-        ...
-
-    def __len__(self) -> int: ...
+__all__ = ["guide_gaps"]
 
 
 NO_DENSITY = "no density"
+_GAP = QUANTITIES["gap"]
 PARTS = {"approximation_gap": PETROFF[0], "amortisation_gap": PETROFF[1]}
 
 
-def guide_gaps(comparison: GuideGaps, *, log: bool = False, title: str | None = None) -> Figure:
+@register_figure(needs="a comparison of guides: draw it with pyro-models guides --out")
+def guide_gaps(
+    comparison: GuideComparison, *, log: bool = False, title: str | None = None
+) -> Figure:
     """One bar per guide: log p(x) − ELBO, split into approximation and amortisation gap.
 
     The error bar is the standard error of the whole gap over data. A gap that cannot be split is
@@ -72,7 +33,7 @@ def guide_gaps(comparison: GuideGaps, *, log: bool = False, title: str | None = 
     Parameters
     ----------
     comparison
-        From :func:`inference.evaluation.compare_guides`.
+        Result of :func:`inference.evaluation.compare_guides`.
     log
         Whole gaps on a logarithmic axis, not split: parts do not add up there. A gap that is not
         positive has no bar.
@@ -157,20 +118,18 @@ def guide_gaps(comparison: GuideGaps, *, log: bool = False, title: str | None = 
                 axes.barh([0], [0.0], color=colour, label=name)
         figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
     axes.margins(x=0.12)
-    given = getattr(comparison.evidence, "given", None)
-    evidence = f"log p(x | {given})" if given else "log p(x)"
-    axes.set_xlabel(f"{evidence} − ELBO, nats per datum")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", color="#e6e6e6", lw=0.6)
-    axes.set_axisbelow(True)
     found = comparison.evidence
+    given = getattr(found, "given", None)
+    evidence = QUANTITIES["log_likelihood"].heading(given)
+    axes.set_xlabel(f"{_GAP.heading(given)}, {_GAP.unit}")
+    plain(axes, lines="x")
     by = found.method if found.kind == "exact" else f"{found.kind}, by {found.method}"
     heading = f"{len(found):,} data, {evidence}: {by}"
     figure.suptitle(title or heading, fontsize=10)
     return figure
 
 
-def _why(row: GuideRow) -> str:
+def _why(row: GuideScores) -> str:
     """Why a guide has no gap, in a few words."""
     reason = getattr(row, "absent", {}).get("gap", NO_DENSITY)
     return NO_DENSITY if reason.startswith(NO_DENSITY) else "bound above log p(x)"

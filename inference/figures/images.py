@@ -15,6 +15,7 @@ from inference.figures.decoding import (
     decoded_means,
 )
 from inference.figures.grid import mosaic, mosaic_figure
+from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.generation import generate
 from inference.posterior.reconstruction import Draw, check_draw, posterior_sites, reconstruct
@@ -24,8 +25,10 @@ from pyro_models.labels import labels_for
 __all__ = ["class_grid", "interpolation", "mixture_means", "prior_samples", "reconstructions"]
 
 _THIN, _WIDE = 0.04, 0.18
+_SHOWN = 64  # samples of the prior
 
 
+@register_figure(needs="images")
 def reconstructions(
     pair: Pair,
     x: Tensor,
@@ -93,6 +96,16 @@ def reconstructions(
     return figure
 
 
+def _samples(shown: Shown) -> Figure:
+    """Samples of one label, or of all labels in turn."""
+    pair, y = shown.pair, None
+    if pair.num_classes is not None:
+        in_turn = torch.arange(_SHOWN) % pair.num_classes
+        y = in_turn if shown.label is None else torch.full((_SHOWN,), shown.label)
+    return prior_samples(pair, n=_SHOWN, y=y, pixels=shown.pixels, seed=shown.seed)
+
+
+@register_figure(needs="images", of_shown=_samples)
 def prior_samples(
     pair: Pair,
     *,
@@ -124,7 +137,7 @@ def prior_samples(
     check_images(pair)
     check_draw("pixels", pixels)
     if n is None:
-        n = len(y) if isinstance(y, Tensor) and y.dim() else 64
+        n = len(y) if isinstance(y, Tensor) and y.dim() else _SHOWN
     if n < 1:
         raise UsageError(f"give the number of images n, at least 1; got {n}")
     images = generate(pair, n=n, y=y, pixels=pixels, seed=seed)
@@ -136,6 +149,7 @@ def prior_samples(
     )[0]
 
 
+@register_figure(needs="labels")
 def class_grid(pair: Pair, *, per_class: int = 10, pixels: Draw = "mean", seed: int = 0) -> Figure:
     """Prior samples of every class: one column per class, one row per sample.
 
@@ -178,6 +192,25 @@ def class_grid(pair: Pair, *, per_class: int = 10, pixels: Draw = "mean", seed: 
     return figure
 
 
+def _between_classes(shown: Shown) -> Figure:
+    """Rows between the first test images of the classes 0–1, 2–3, …, or, given labels, of one."""
+    pair, x, y = shown.pair, shown.test.x, shown.test.y
+    if y is None:
+        return interpolation(pair, x[0:10:2], x[1:10:2])
+    of_class = [(y == c).nonzero().flatten().tolist() for c in range(int(y.max()) + 1)]
+    if pair.num_classes is not None:
+        ends = [(rows[0], rows[1]) for rows in of_class if len(rows) > 1][:5]
+    else:
+        firsts = [rows[0] for rows in of_class if rows]
+        ends = list(zip(firsts[0::2], firsts[1::2], strict=False))
+    if not ends:
+        raise UsageError("an interpolation needs two test images; give more data")
+    a, b = (torch.tensor(side) for side in zip(*ends, strict=True))
+    y_starts, y_ends = (None, None) if pair.num_classes is None else (y[a], y[b])
+    return interpolation(pair, x[a], x[b], y_starts=y_starts, y_ends=y_ends)
+
+
+@register_figure(needs="continuous latents", of_shown=_between_classes)
 def interpolation(
     pair: Pair,
     starts: Tensor,
@@ -270,6 +303,7 @@ def _check_path(
         )
 
 
+@register_figure(needs="a mixture")
 def mixture_means(pair: Pair) -> Figure:
     """The mean image E[x | k] of every component k, with its weight π_k where the model has it.
 

@@ -20,7 +20,8 @@ from inference.figures.decoding import (
     decoded_means,
 )
 from inference.figures.grid import mosaic, mosaic_figure
-from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area
+from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area, plain
+from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.reconstruction import latent_means
 from pyro_models import Pair, UsageError
@@ -35,6 +36,7 @@ _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25}
 
 
+@register_figure(needs="a continuous latent")
 def latent_scatter(
     pair: Pair, x: Tensor, y: Tensor | None = None, *, title: str | None = None
 ) -> Figure:
@@ -77,7 +79,7 @@ def latent_scatter(
         axes = figure.add_subplot()
         axes.set_aspect("equal", adjustable="datalim")
         _points(axes, means, names, classes)
-        _plain(axes)
+        plain(axes)
     else:
         axes = figure.add_subplot(projection="3d")
         _points(axes, means, names, classes)
@@ -89,7 +91,10 @@ def latent_scatter(
 
 
 def _latent_names(pair: Pair) -> list[str]:
-    """A name for each column of ``latent_means``: z, or z₁, z₂, …; z1[1], … where z1 is a site."""
+    """A name for each column of ``latent_means``, counted from 1 as in every figure.
+
+    That is z, or z₁, z₂, …, or z1[1], z1[2], … where a site itself is called z1.
+    """
     names = []
     for name, site in pair.latent_sites.items():
         if site.discrete:
@@ -175,7 +180,7 @@ def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None
     if classes is None:
         axes.hist(means, bins=max(5, min(40, math.isqrt(len(means)))), color=PETROFF[0])
         axes.set_ylabel("number of data")
-        _plain(axes)
+        plain(axes)
         return
     present = np.unique(classes)
     jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(means))
@@ -193,14 +198,15 @@ def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None
         axes.plot([np.median(means[inside])] * 2, [row - 0.38, row + 0.38], color=INK, lw=2)
     axes.set_yticks(range(len(present)), ["missing" if c < 0 else str(c) for c in present])
     axes.set_ylabel("class (bar: median)")
-    _plain(axes)
+    plain(axes)
 
 
-def _plain(axes: Axes) -> None:
-    """No box around the data."""
-    axes.spines[["top", "right"]].set_visible(False)
+def _of_shown(shown: Shown) -> Figure:
+    y = None if shown.pair.num_classes is None else shown.label or 0
+    return latent_grid(shown.pair, size=shown.size, span=shown.span, y=y)
 
 
+@register_figure(needs="two latents", of_shown=_of_shown)
 def latent_grid(
     pair: Pair,
     *,

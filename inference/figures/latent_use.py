@@ -2,58 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from inference.figures.palette import INK, MISSING, PETROFF
+from inference.evaluation import QUANTITIES, Diagnostics
+from inference.figures.palette import INK, MISSING, PETROFF, plain
+from inference.figures.registry import register_figure
 from pyro_models import UsageError
 
-__all__ = ["LatentUse", "latent_use"]
+__all__ = ["latent_use"]
 
 _NAMED_UPRIGHT = 25  # dimensions up to which their numbers stand upright
 _NAMED = 100  # and up to which there is room for them at all
 
 
-class LatentUse(Protocol):
-    """What the figure asks of diagnostics; one number for each latent dimension."""
-
-    @property
-    def kl(self) -> Tensor | None:
-        """Mean over data of KL(q(z_d | x) ‖ p(z_d)), nats, if it splits by dimension."""
-        ...
-
-    @property
-    def posterior_mean_variance(self) -> Tensor:
-        """Variance over data of E[z_d | x]."""
-        ...
-
-    @property
-    def posterior_variance(self) -> Tensor:
-        """Mean over data of Var[z_d | x]."""
-        ...
-
-    @property
-    def active_units(self) -> int:
-        """How many dimensions are active: those of the largest variance of E[z_d | x]."""
-        ...
-
-
-def latent_use(diagnostics: LatentUse, *, title: str | None = None) -> Figure:
+@register_figure(needs="a diagnosis: draw it with pyro-models diagnose --figure")
+def latent_use(diagnostics: Diagnostics, *, title: str | None = None) -> Figure:
     """KL and variances of every latent dimension, the most used one first.
 
     The two variances stand on each other, for they add up to the variance of z_d when x and z are
     both drawn, z from the guide: Var(z_d) = Var_x(E[z_d | x]) + E_x(Var[z_d | x]). A dotted line
-    marks 1, the variance of a standard normal prior. A dimension that is not active, because its
-    posterior is the same whatever x is, is grey.
+    marks 1, the variance of a standard normal prior. Dimensions are counted from 1, as in z₁, z₂,
+    …; one that is not active, because its posterior is the same whatever x is, is grey.
 
     Parameters
     ----------
     diagnostics
-        From :func:`inference.evaluation.diagnose`; its ``given`` is named where it has one.
+        Result of :func:`inference.evaluation.diagnose`; its ``given`` is named where it has one.
     title
         Drawn above; by default how many dimensions are active.
 
@@ -90,14 +66,13 @@ def latent_use(diagnostics: LatentUse, *, title: str | None = None) -> Figure:
     if kl is not None:
         grid[0].bar(at, kl[order], color=np.where(active, PETROFF[0], MISSING))
         q, p = (f"q(z | x, {given})", f"p(z | {given})") if given else ("q(z | x)", "p(z)")
-        grid[0].set_ylabel(f"KL({q} ‖ {p}), nats")
-        grid[0].set_title(f"in all {kl.sum():.2f} nats", fontsize=9, color=INK, loc="right")
+        of = QUANTITIES["kl"]
+        grid[0].set_ylabel(f"{of.title}({q} ‖ {p}), {of.unit}")
+        grid[0].set_title(f"in all {kl.sum():.2f} {of.unit}", fontsize=9, color=INK, loc="right")
     _stack(grid[-1], at, of_means[order], within[order], active)
     _name_dimensions(grid[-1], order)
     for axes in grid:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e6e6e6", lw=0.6)
-        axes.set_axisbelow(True)
+        plain(axes, lines="y")
     heading = f"{diagnostics.active_units} of {len(order)} latent dimensions active"
     heading += f", given {given}" if given else ""
     figure.suptitle(title or heading, fontsize=10)
@@ -130,7 +105,7 @@ def _name_dimensions(axes: Axes, order: np.ndarray) -> None:
     crowded = len(order) > _NAMED_UPRIGHT
     axes.set_xticks(
         np.arange(len(order)),
-        [str(d) for d in order],
+        [str(d + 1) for d in order],
         rotation=90 if crowded else 0,
         fontsize=6 if crowded else 9,
     )

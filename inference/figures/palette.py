@@ -1,8 +1,12 @@
-"""Colours and markers that the colour-blind can tell apart."""
+"""Colours and markers that the colour-blind can tell apart, and axes that show only the data."""
 
 from __future__ import annotations
 
-__all__ = ["INK", "MISSING", "PETROFF", "class_colour", "class_marker", "marker_area"]
+from typing import Literal
+
+from matplotlib.axes import Axes
+
+__all__ = ["INK", "MISSING", "PETROFF", "class_colour", "class_marker", "marker_area", "plain"]
 
 # Ten colours for scatter plots, optimised under simulated colour-vision deficiency
 # (Petroff 2021, arXiv:2107.02270).
@@ -36,3 +40,11 @@ def class_marker(label: int) -> str:
 def marker_area(label: int) -> float:
     """Area in square points that makes the class's marker look as big as the others."""
     return {"*": 34.0, "P": 24.0, "X": 24.0, ".": 30.0}.get(class_marker(label), 16.0)
+
+
+def plain(axes: Axes, *, lines: Literal["x", "y"] | None = None) -> None:
+    """Take the box from around the data, and draw faint lines at the values of one axis."""
+    axes.spines[["top", "right"]].set_visible(False)
+    if lines is not None:
+        axes.grid(axis=lines, color="#e6e6e6", lw=0.6)
+        axes.set_axisbelow(True)

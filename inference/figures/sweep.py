@@ -4,68 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from inference.figures.palette import INK, class_colour, class_marker
+from inference.figures.palette import INK, class_colour, class_marker, plain
+from inference.figures.registry import register_figure
+from inference.selection import Row, Sweep
 from pyro_models import UsageError
 
-__all__ = ["SweepRow", "SweepTable", "setting_curves"]
+__all__ = ["setting_curves"]
 
 MOST_LINES = 10
 DECADE = 10.0
 LONG_LABEL = 40
 
 
-class SweepRow(Protocol):
-    """What the figure asks of one setting; NaN where there is no number."""
-
-    @property
-    def setting(self) -> Mapping[str, Any]:
-        """Value of each setting."""
-        ...
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        """Score of each seed."""
-        ...
-
-    @property
-    def mean(self) -> float:
-        """Mean over seeds."""
-        ...
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error over seeds."""
-        ...
-
-
-class SweepTable(Protocol):
-    """What the figure asks of a sweep."""
-
-    @property
-    def rows(self) -> Sequence[SweepRow]:
-        """The settings."""
-        ...
-
-    @property
-    def grid(self) -> Mapping[str, Sequence[Any]]:
-        """Values of each setting."""
-        ...
-
-    @property
-    def label(self) -> str:
-        """What the score is, with its unit."""
-        ...
-
-
+@register_figure(needs="a sweep: draw it with pyro-models sweep")
 def setting_curves(
-    sweep: SweepTable,
+    sweep: Sweep,
     *,
     x: str | None = None,
     lines: str | None = None,
@@ -93,11 +53,11 @@ def setting_curves(
     Raises
     ------
     UsageError
-        If a setting is unknown or left open, or there are no scores on one footing.
+        If a setting is unknown or left open, or there are no scores that may be compared.
     """
     x, lines, at = _axes(sweep.grid, x, lines, dict(at or {}))
     rows = [row for row in sweep.rows if all(row.setting[k] == v for k, v in at.items())]
-    label = sweep.label  # refuses what is not on one footing
+    label = sweep.label  # refuses what may not be compared
     if not any(math.isfinite(row.mean) for row in rows):
         raise UsageError("no setting with a score to draw")
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
@@ -118,9 +78,7 @@ def setting_curves(
     _name_axis(axes, values, places, numeric=numeric)
     axes.set_xlabel(_short(x))
     axes.set_ylabel("\n(".join(label.rsplit(" (", 1)) if len(label) > LONG_LABEL else label)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e6e6e6", lw=0.6)
-    axes.set_axisbelow(True)
+    plain(axes, lines="y")
     fixed = ", ".join(f"{_short(name)} = {value}" for name, value in at.items())
     error = any(math.isfinite(row.standard_error) for row in rows)
     what = "± one standard error over seeds" if error else "one seed each: no error bars"
@@ -168,9 +126,7 @@ def _shifted(
     return at * (high / low) ** shift if log else at + shift * ((high - low) or 1.0)
 
 
-def _draw(
-    axes: Axes, at: np.ndarray, rows: Sequence[SweepRow], *, index: int, name: str | None
-) -> None:
+def _draw(axes: Axes, at: np.ndarray, rows: Sequence[Row], *, index: int, name: str | None) -> None:
     colour, marker = class_colour(index), class_marker(index)
     means = np.array([row.mean for row in rows])
     errors = np.array([row.standard_error for row in rows])

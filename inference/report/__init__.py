@@ -1,4 +1,4 @@
-"""The report of ``pyro-models demo``: models learned, latents inferred, both judged, one page."""
+"""The report of ``pyro-models demo``: models learned, latents inferred, both evaluated."""
 
 from inference.report.demonstration import demo
 from inference.report.part import MakePart, Part

@@ -1,4 +1,4 @@
-"""``pyro-models demo``: learn models of the bundled digits, infer with them, judge and report."""
+"""``pyro-models demo``: models of the bundled digits are learned, used, evaluated and shown."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def demo(
     *,
     parts: Sequence[MakePart] = (),
 ) -> Comparison:
-    """Learn six models of the bundled digits, infer with them, judge both, and write a page.
+    """Learn six models of the bundled digits, infer with them, evaluate both, and write a page.
 
     Args:
         out: Folder for index.html, tables, figures and run folders.
-        num_particles: K of the importance-sampled bounds.
-        seed: Of everything.
+        num_particles: Number of particles K of the importance-sampled bounds.
+        seed: Random seed of everything.
         force: Replace a report that is there.
         device: Where to compute: cpu, cuda, cuda:1 or mps.
         progress: Show progress bars.

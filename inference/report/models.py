@@ -1,32 +1,30 @@
-"""Six models of the bundled digits: how each is learned, judged, and shown."""
+"""Six models of the bundled digits: how each is learned, evaluated, and shown."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 
-from inference import figures
 from inference.evaluation import Evaluation
+from inference.figures import Shown, draw_figure
 from inference.learning import Fit, fit
 from inference.report.part import Part
-from pyro_models import ImageData, Pair, build
-from pyro_models.data import Split
+from pyro_models import ImageData, build
 from pyro_models.seeds import seeded
 
 __all__ = ["ENTRIES", "Entry", "learn", "shown"]
 
-Draw = Callable[[Pair, Split], Figure]
-
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of the demonstration, how it is trained, and what is drawn of it."""
+    """One model of the demonstration, how it is trained, and what is drawn of it.
+
+    ``draw`` has the names of figures by what is written below them.
+    """
 
     key: str
     title: str
@@ -34,25 +32,7 @@ class Entry:
     options: dict[str, Any]
     preparation: str
     training: dict[str, Any]
-    draw: dict[str, Draw] = field(default_factory=dict)
-
-
-def _samples(pair: Pair, test: Split) -> Figure:
-    return figures.prior_samples(pair, n=64)
-
-
-def _reconstructions(pair: Pair, test: Split) -> Figure:
-    return figures.reconstructions(pair, test.x, y=test.y)
-
-
-def _scatter(pair: Pair, test: Split) -> Figure:
-    return figures.latent_scatter(pair, test.x, test.y)
-
-
-def _interpolations(pair: Pair, test: Split) -> Figure:
-    assert test.y is not None
-    firsts = [int((test.y == c).nonzero()[0]) for c in range(10)]
-    return figures.interpolation(pair, test.x[firsts[0::2]], test.x[firsts[1::2]])
+    draw: dict[str, str] = field(default_factory=dict)
 
 
 ENTRIES = (
@@ -64,10 +44,10 @@ ENTRIES = (
         "grey",
         {"epochs": 150},
         {
-            "latent means of the test images": _scatter,
-            "decoded grid of z": lambda pair, test: figures.latent_grid(pair),
-            "test images beside reconstructions": _reconstructions,
-            "between two test images": _interpolations,
+            "latent means of the test images": "latent_scatter",
+            "decoded grid of z": "latent_grid",
+            "test images beside reconstructions": "reconstructions",
+            "between two test images": "interpolation",
         },
     ),
     Entry(
@@ -78,8 +58,8 @@ ENTRIES = (
         "grey",
         {"epochs": 150},
         {
-            "latent means of the test images": _scatter,
-            "test images beside reconstructions": _reconstructions,
+            "latent means of the test images": "latent_scatter",
+            "test images beside reconstructions": "reconstructions",
         },
     ),
     Entry(
@@ -89,7 +69,7 @@ ENTRIES = (
         {"hidden": [256], "latent_dim": 10, "likelihood": "cross_entropy"},
         "grey",
         {"epochs": 100},
-        {"ten samples of each class": lambda pair, test: figures.class_grid(pair)},
+        {"ten samples of each class": "class_grid"},
     ),
     Entry(
         "gaussian-vae",
@@ -98,7 +78,7 @@ ENTRIES = (
         {"hidden": [400, 100], "latent_dim": 10, "likelihood": "gaussian"},
         "dequantised",
         {"epochs": 150},
-        {"samples from the prior, means": _samples},
+        {"samples from the prior, means": "prior_samples"},
     ),
     Entry(
         "ppca",
@@ -107,7 +87,7 @@ ENTRIES = (
         {"latent_dim": 10},
         "dequantised",
         {"epochs": 60, "lr": 1e-2, "schedule": "CosineAnnealingLR"},
-        {"samples from the prior, means": _samples},
+        {"samples from the prior, means": "prior_samples"},
     ),
     Entry(
         "gmm",
@@ -116,7 +96,7 @@ ENTRIES = (
         {"num_components": 20, "covariance": "diagonal"},
         "dequantised",
         {"epochs": 60, "lr": 1e-2, "schedule": "CosineAnnealingLR"},
-        {"means of the components": lambda pair, test: figures.mixture_means(pair)},
+        {"means of the components": "mixture_means"},
     ),
 )
 
@@ -133,9 +113,13 @@ def learn(
 
 def shown(entry: Entry, trained: Fit, data: ImageData, evaluation: Evaluation) -> Part:
     """The part of the page about one model."""
-    test = data.prepared("test")
-    drawn = {"learning curves": figures.learning_curves(trained.history)}
-    drawn |= {title: draw(trained.pair, test) for title, draw in entry.draw.items()}
+    seen = Shown(
+        pair=trained.pair,
+        load_test=lambda: data.prepared("test"),
+        load_history=lambda: trained.history,
+    )
+    named = {"learning curves": "learning_curves", **entry.draw}
+    drawn = {title: draw_figure(name, seen) for title, name in named.items()}
     options = ", ".join(f"{k} = {v}" for k, v in {**entry.options, **entry.training}.items())
     return Part(
         entry.key,

@@ -26,7 +26,7 @@ class Part:
     numbers
         A line each, plain text: what it is, its kind and its error.
     figures
-        By title.
+        Its figures, by what is written below them.
     table
         An HTML table, or nothing.
     """

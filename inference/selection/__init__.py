@@ -1,4 +1,4 @@
-"""Which setting is best? Every combination under several seeds, judged on validation data."""
+"""Which setting is best? Every combination under several seeds, evaluated on validation data."""
 
 from inference.selection.outcome import Outcome
 from inference.selection.sweep import sweep

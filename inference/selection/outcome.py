@@ -1,4 +1,4 @@
-"""How one run of a sweep ends: trained, judged on validation data and recorded, or failed."""
+"""How one run of a sweep ends: trained, evaluated on validation data and recorded, or failed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Outcome:
     folder
         Where it is.
     seed
-        Of weights, shuffling, preparation and sampling.
+        Random seed of weights, shuffling, preparation and sampling.
     evaluation
         Its scores on validation data; ``None`` if it failed.
     failure
@@ -40,7 +40,8 @@ class Outcome:
     epochs, seconds, stopped
         Epochs trained, wall time of their steps, and why training ended.
     threads
-        Threads it was trained with; a run is the same bit for bit for the same number only.
+        Number of threads it was trained with; a run is the same bit for bit for the same number
+        only.
     repeated
         Whether it was found finished, and not trained now.
     """
@@ -57,10 +58,10 @@ class Outcome:
 
 
 def run_trial(trial: Trial) -> Outcome:
-    """Train and judge one run, or go on with it, or take it from its record if it is finished.
+    """Train and evaluate one run, or go on with it, or take it from its record if it is finished.
 
-    Whatever goes wrong is told in the outcome, so that the other runs go on. A run that was begun
-    keeps the number of threads it was begun with.
+    Whatever goes wrong is reported in the outcome, so that the other runs go on. A run that was
+    begun keeps the number of threads it was begun with.
 
     Returns
     -------
@@ -77,22 +78,22 @@ def run_trial(trial: Trial) -> Outcome:
             if found is not None:
                 return found
             with _threads(threads):
-                return _train_and_judge(trial, threads)
+                return _train_and_evaluate(trial, threads)
     except Exception as error:  # any failure of one run leaves the others alone
         return _failed(trial, error, threads)
 
 
 def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
-    """The outcome on record, if the run was finished and judged as it is to be judged now."""
+    """The outcome on record, if the run was finished and evaluated as it is to be evaluated now."""
     outcome = record["outcome"] if record else None
-    if not outcome or outcome["failure"] or outcome["judging"] != asdict(trial.judging):
+    if not outcome or outcome["failure"] or outcome["judging"] != asdict(trial.evaluation):
         return None
     evaluation = Evaluation.from_json(json.dumps(outcome["evaluation"]))
-    told = {k: outcome[k] for k in ("epochs", "seconds", "stopped", "threads")}
-    return Outcome(trial.folder, trial.seed, evaluation, repeated=True, **told)
+    recorded = {k: outcome[k] for k in ("epochs", "seconds", "stopped", "threads")}
+    return Outcome(trial.folder, trial.seed, evaluation, repeated=True, **recorded)
 
 
-def _train_and_judge(trial: Trial, threads: int) -> Outcome:
+def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
     _write(trial, threads, None)
     data = trial.load()
     pair = trial.build(data)
@@ -108,19 +109,19 @@ def _train_and_judge(trial: Trial, threads: int) -> Outcome:
         progress=False,
     )
     epochs = result.history.epochs
-    judged = evaluate(
+    evaluation = evaluate(
         result.pair,
         data,
         split="validation",
-        num_particles=trial.judging.num_particles,
-        limit=trial.judging.limit,
-        seed=trial.judging.seed,
+        num_particles=trial.evaluation.num_particles,
+        limit=trial.evaluation.limit,
+        seed=trial.evaluation.seed,
         name=f"{trial.folder.parent.name}/{trial.folder.name}",
     )
     outcome = Outcome(
         trial.folder,
         trial.seed,
-        judged,
+        evaluation,
         epochs=len(epochs),
         seconds=sum(epoch.seconds for epoch in epochs),
         stopped=result.history.stopped,
@@ -144,16 +145,16 @@ def _failed(trial: Trial, error: Exception, threads: int) -> Outcome:
 
 
 def _write(trial: Trial, threads: int, outcome: Outcome | None, *, details: str = "") -> None:
-    told: dict[str, Any] | None = None
+    found: dict[str, Any] | None = None
     if outcome is not None:
         names = ("failure", "epochs", "seconds", "stopped", "threads")
-        told = {name: getattr(outcome, name) for name in names}
-        told["judging"] = asdict(trial.judging)
+        found = {name: getattr(outcome, name) for name in names}
+        found["judging"] = asdict(trial.evaluation)  # the word of every record so far
         if outcome.evaluation is not None:
-            told["evaluation"] = json.loads(outcome.evaluation.to_json())
+            found["evaluation"] = json.loads(outcome.evaluation.to_json())
         if details:
-            told["traceback"] = details.splitlines()
-    content = {"format": FORMAT, "trial": trial.describe(), "threads": threads, "outcome": told}
+            found["traceback"] = details.splitlines()
+    content = {"format": FORMAT, "trial": trial.describe(), "threads": threads, "outcome": found}
     write_atomically(
         trial.record_path, json.dumps(content, indent=2, ensure_ascii=False, default=repr) + "\n"
     )

@@ -16,8 +16,8 @@ from inference.learning.optimisers import make_optimiser, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective
 from inference.selection.grid import check_grid, combinations, folder_names
 from inference.selection.outcome import Outcome, run_trial
-from inference.selection.table import QUANTITIES, Row, Sweep
-from inference.selection.trial import Judging, Trial
+from inference.selection.table import Row, Sweep, choices
+from inference.selection.trial import EvaluationOptions, Trial
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.files import holding_folder, is_free, write_atomically
 from pyro_models.seeds import check_seed
@@ -48,14 +48,14 @@ def sweep(
     progress: bool = True,
     **settings: Any,
 ) -> Sweep:
-    """Train every combination of settings under every seed; judge all on validation data alike.
+    """Train every combination of settings under every seed; evaluate all on validation data alike.
 
     Each combination and seed is one :func:`inference.learning.fit` in a run folder of its own,
-    ``out/lr=0.001,latent_dim=2/seed=0``, judged by :func:`inference.evaluation.evaluate` on the
+    ``out/lr=0.001,latent_dim=2/seed=0``, evaluated by :func:`inference.evaluation.evaluate` on the
     validation split with one K, however it was trained. Called again with the same ``out``, it
     takes finished runs from there, goes on with unfinished ones from their checkpoints, and trains
-    what is new in the grid; a run that fails leaves the others alone, is told in the table, and is
-    tried again next time. Test data are never looked at.
+    what is new in the grid; a run that fails leaves the others alone, is reported in the table, and
+    is tried again next time. Test data are never looked at.
 
     Runs go through ``joblib.Parallel``: inside ``joblib.parallel_config(backend="dask")`` (or
     ``"ray"``) they go to that cluster, where ``out`` must be a folder that all workers see.
@@ -66,37 +66,38 @@ def sweep(
         A registered name, or a function of ``data_shape`` and options (and ``num_classes``, where
         it takes them) that builds a pair.
     data
-        In memory, which every worker is sent, or a name or file that every worker loads itself.
+        Data in memory, which every worker is sent, or a name or file that every worker loads.
     grid
         Values of each setting: ``"options.NAME"`` (of the model), ``"preparation"``, or an option
         of :func:`inference.learning.fit`.
     seeds
-        Of weights, shuffling, preparation and sampling; the error bars are over them.
+        Random seeds of weights, shuffling, preparation and sampling; the error bars are over them.
     out
         Folder of the runs, of ``sweep.csv`` and ``sweep.md`` (one row for each setting), and
         ``runs.csv`` (one row for each run).
     options
         Options of the model that all runs share.
     preparation
-        Of the pixels; unless given, as in ``data``, or what suits the likelihood if ``data`` is a
-        name.
+        Preparation of the pixels; unless given, as in ``data``, or what suits the likelihood if
+        ``data`` is a name.
     labels, labels_seed
-        How many training labels are kept, and the seed of their draw, as for
+        Number of training labels that are kept, and the seed of their draw, as for
         :meth:`pyro_models.ImageData.with_labels`; all that there are unless given.
     split_seed, levels
-        Of :func:`pyro_models.load_data`, where ``data`` is a file.
+        Options of :func:`pyro_models.load_data`, where ``data`` is a file.
     quantity
-        The score that decides: ``"log_likelihood"``, ``"importance_bound"``, ``"elbo"``,
-        ``"bits_per_dimension"``, ``"mse_sampled"``, ``"mse_mean"`` or ``"accuracy"``; the first of
-        these that a pair has unless given.
+        The score that decides: any of :data:`inference.evaluation.QUANTITIES` with a direction that
+        is shown in a sweep; the first that a pair has of ``"log_likelihood"``,
+        ``"importance_bound"`` and ``"elbo"`` unless given.
     num_particles, limit
-        K, and how many validation data (all unless given), of the judging.
+        Number of particles K, and of validation data (all unless given), of the evaluation.
     jobs
         Runs at a time, in processes of their own; 1 unless given or set by
         ``joblib.parallel_config``.
     threads
-        Threads of each run: its share of torch's here unless given. A run is the same bit for bit
-        for the same number only, so it is recorded, and kept when a run is gone on with.
+        Number of threads of each run: its share of torch's here unless given. A run is the same
+        bit for bit for the same number only, so it is recorded, and kept when a run is gone on
+        with.
     progress
         Show a progress bar over runs.
     settings
@@ -149,7 +150,7 @@ def sweep(
             model=model,
             data=data,
             labels=None if labels is None else (labels, labels_seed),
-            judging=Judging(num_particles=num_particles, limit=limit),
+            evaluation=EvaluationOptions(num_particles=num_particles, limit=limit),
             seed=seed,
             folder=folder / name / f"seed={seed}",
             threads=threads or _share(parallel),
@@ -182,8 +183,8 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 
 
 def _check_settings(settings: Mapping[str, Any], quantity: str | None) -> None:
-    if quantity is not None and quantity not in QUANTITIES:
-        raise UsageError(f"unknown quantity {quantity!r}: choose from {', '.join(QUANTITIES)}")
+    if quantity is not None and quantity not in choices():
+        raise UsageError(f"unknown quantity {quantity!r}: choose from {', '.join(choices())}")
     for name in settings:
         if name == "seed":
             raise UsageError("a sweep has several seeds: give them as seeds")

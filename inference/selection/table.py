@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from inference.evaluation import Score
-from inference.evaluation.scores import conditional
+from inference.evaluation.quantity import quantities_of, quantity_named
+from inference.evaluation.scores import old_footing
+from inference.evaluation.table import Table, Tabular, csv_text
 from inference.selection.grid import short_name
 from inference.selection.outcome import Outcome
+from inference.standard_error import with_error
 from pyro_models import UsageError
 
-__all__ = ["LOWER_IS_BETTER", "QUANTITIES", "Row", "Sweep", "score_of"]
+__all__ = ["Row", "Sweep", "choices", "score_of"]
 
 # the first that a pair has decides, unless another is asked for
 TIGHTEST = ("log_likelihood", "importance_bound", "elbo")
-LOWER_IS_BETTER = ("bits_per_dimension", "mse_sampled", "mse_mean")
-QUANTITIES = (*TIGHTEST, *LOWER_IS_BETTER, "accuracy")
+
+
+def choices() -> tuple[str, ...]:
+    """Names of the quantities that may decide, the tightest first."""
+    known = (name for name, of in quantities_of("sweep").items() if of.direction)
+    return (*TIGHTEST, *(name for name in known if name not in TIGHTEST))
 
 
 def score_of(outcome: Outcome, quantity: str | None = None) -> Score | str:
@@ -40,12 +45,12 @@ def score_of(outcome: Outcome, quantity: str | None = None) -> Score | str:
 
 @dataclass(frozen=True)
 class Row:
-    """One setting.
+    """One setting of a sweep, with all its runs.
 
     Attributes
     ----------
     setting
-        By name, as in the grid.
+        Its values by name, as in the grid.
     outcomes
         Its runs, one for each seed.
     quantity
@@ -58,7 +63,7 @@ class Row:
 
     @property
     def scores(self) -> tuple[Score, ...]:
-        """Of the runs that have one, on validation data."""
+        """The scores on validation data of the runs that have one."""
         found = (score_of(outcome, self.quantity) for outcome in self.outcomes)
         return tuple(score for score in found if isinstance(score, Score))
 
@@ -72,7 +77,7 @@ class Row:
         """Standard error of that mean over seeds, s / √n; NaN for fewer than two seeds.
 
         It tells how much another set of seeds would change the mean. The error over validation data
-        is not in it: all runs are judged on the same data.
+        is not in it: all runs are evaluated on the same data.
         """
         if len(self.scores) < 2:
             return math.nan
@@ -97,7 +102,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Tabular):
     """All settings of a sweep; printed, it is its table.
 
     Attributes
@@ -107,7 +112,7 @@ class Sweep:
     grid
         The values of each setting.
     seeds
-        The seeds of each setting.
+        The random seeds under which each setting was trained.
     out
         Folder of the runs and tables.
     """
@@ -123,8 +128,8 @@ class Sweep:
         return tuple(name for name, values in self.grid.items() if len(values) > 1)
 
     @property
-    def footing(self) -> dict[str, Any]:
-        """What all scores share (unit, kind, measure, preparation, data …).
+    def comparability(self) -> dict[str, Any]:
+        """What all scores agree on (unit, kind, measure, preparation, data …).
 
         Raises
         ------
@@ -136,13 +141,15 @@ class Sweep:
             reasons = [reason for row in self.rows for _, reason in row.failures]
             raise UsageError(f"no run of this sweep has a score; the first: {reasons[0]}")
         for score in scores:
-            differing = score.differs_from(scores[0].footing)
+            differing = score.differs_from(scores[0].comparability)
             if differing:
                 raise UsageError(
-                    "these settings are not judged on one footing, so none of them is best "
+                    "the scores of these settings may not be compared, so none of them is best "
                     f"({differing}); sweep them apart, or name a quantity that they share"
                 )
-        return scores[0].footing
+        return scores[0].comparability
+
+    footing = old_footing()
 
     @property
     def best(self) -> Row:
@@ -153,7 +160,7 @@ class Sweep:
         UsageError
             If two settings may not be compared, or each has a seed that failed.
         """
-        lower = self.footing["quantity"] in LOWER_IS_BETTER
+        lower = quantity_named(self.comparability["quantity"]).direction == "lower"
         whole = [row for row in self.rows if not row.failures]
         if not whole:
             raise UsageError("each setting has a seed that failed, so none of them is best")
@@ -163,8 +170,8 @@ class Sweep:
     def near_best(self) -> tuple[Row, ...]:
         """Other settings whose mean is within two standard errors of the best's.
 
-        Of the difference, √(s₁²/n₁ + s₂²/n₂), over seeds. Where a setting has one seed nothing is
-        known of its error, and it is left out.
+        The standard error of the difference is √(s₁²/n₁ + s₂²/n₂), over seeds. Where a setting has
+        one seed nothing is known of its error, and it is left out.
         """
         best = self.best
         return tuple(
@@ -178,31 +185,26 @@ class Sweep:
     @property
     def label(self) -> str:
         """Quantity and unit, for an axis or a heading."""
-        footing = self.footing
-        name = footing["quantity"].replace("_", " ")
-        if footing["quantity"] == "log_likelihood":
-            name = "log p(x)"
-        if footing["quantity"] == "importance_bound":
-            name = "importance-sampled bound"
-        if footing["kind"] == "objective only":
-            name = f"objective ({name})"
-        name = conditional(name, footing["given"])
-        k = f", K = {footing['K']}" if footing["K"] else ""
-        return f"{name}{k} ({footing['unit']})"
+        shared = self.comparability
+        of = quantity_named(shared["quantity"])
+        if shared["kind"] == "objective only":
+            of = replace(of, title=f"objective ({of.title})")
+        k = f", K = {shared['K']}" if shared["K"] else ""
+        return f"{of.heading(shared['given'])}{k} ({shared['unit']})"
 
-    def _caption(self) -> list[str]:
+    def _notes(self) -> list[str]:
         """What the numbers are, which is best, and what failed."""
         lines = [
-            "Mean ± standard error over seeds (of training; every run is judged on the same "
+            "Mean ± standard error over seeds (of training; every run is evaluated on the same "
             "validation data, with the same draws)."
         ]
         try:
-            footing = self.footing
+            shared = self.comparability
             kinds = {score.kind for row in self.rows for score in row.scores}
             kind = "" if kinds == {"objective only"} else f", {' or '.join(sorted(kinds))}"
             lines.append(
-                f"Score: {self.label}{kind}, {footing['preparation']} pixels; "
-                f"{footing['data']} {footing['split']}, {footing['number of data']:,} data."
+                f"Score: {self.label}{kind}, {shared['preparation']} pixels; "
+                f"{shared['data']} {shared['split']}, {shared['number of data']:,} data."
             )
             known = [s.identity is not None for row in self.rows for s in row.scores]
             if any(known) and not all(known):
@@ -220,104 +222,73 @@ class Sweep:
                 lines.append(f"Failed: {describe(row.setting)}, seed {seed}: {reason}")
         return lines
 
-    def _cells(self) -> tuple[list[str], list[list[str]]]:
-        names = [short_name(name, self.grid) for name in self.grid]
-        head = [*names, "score", "seeds", "seconds"]
-        lines = []
-        for row in self.rows:
-            failed = f", {len(row.failures)} failed" if row.failures else ""
-            lines.append(
+    @property
+    def table(self) -> Table:
+        """A row for each setting."""
+        return Table(
+            heads=[
+                *([short_name(name, self.grid)] for name in self.grid),
+                *(["score"], ["seeds"], ["seconds"]),
+            ],
+            rows=[
                 [
                     *(str(value) for value in row.setting.values()),
-                    _with_error(row.mean, row.standard_error),
-                    f"{len(row.scores)}{failed}",
-                    "–" if math.isnan(row.seconds) else f"{row.seconds:.1f}",
+                    with_error(row.mean, row.standard_error) if row.scores else None,
+                    f"{len(row.scores)}"
+                    + (f", {len(row.failures)} failed" if row.failures else ""),
+                    None if math.isnan(row.seconds) else f"{row.seconds:.1f}",
                 ]
-            )
-        return head, lines
+                for row in self.rows
+            ],
+            notes=self._notes(),
+            named_rows=False,
+            records=self._records(),
+        )
 
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def to_text(self) -> str:
-        """The table for a terminal."""
-        head, lines = self._cells()
-        widths = [max(len(line[j]) for line in (head, *lines)) for j in range(len(head))]
-        table = [
-            "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
-            for line in (head, *lines)
+    def _records(self) -> list[list[object]]:
+        """A line for each setting."""
+        lines: list[list[object]] = [
+            [
+                *self.grid,
+                *("quantity", "unit", "given", "mean", "standard_error_over_seeds"),
+                *("seeds", "failed", "seconds", "failures"),
+            ]
         ]
-        return "\n".join([*table, "", *self._caption()]) + "\n"
-
-    def to_markdown(self) -> str:
-        """The table for people."""
-        head, lines = self._cells()
-        table = [f"| {' | '.join(_plain(cell) for cell in line)} |" for line in (head, *lines)]
-        table.insert(1, "|" + "---|" * len(head))
-        return "\n".join([*table, "", *(f"- {_plain(line)}" for line in self._caption())]) + "\n"
-
-    def to_csv(self) -> str:
-        """One line for each setting."""
-        fields = [*self.grid, "quantity", "unit", "given", "mean", "standard_error_over_seeds"]
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([*fields, "seeds", "failed", "seconds", "failures"])
         for row in self.rows:
             first = row.scores[0] if row.scores else None
+            of = (None,) * 3 if first is None else (first.quantity, first.unit, first.given)
             reasons = "; ".join(f"seed {seed}: {reason}" for seed, reason in row.failures)
-            writer.writerow(
+            lines.append(
                 [
-                    *row.setting.values(),
-                    *(("",) * 3 if first is None else (first.quantity, first.unit, first.given)),
-                    _blank(row.mean),
-                    _blank(row.standard_error),
-                    len(row.scores),
-                    len(row.failures),
-                    _blank(row.seconds),
-                    reasons,
+                    *(*row.setting.values(), *of, row.mean, row.standard_error),
+                    *(len(row.scores), len(row.failures), row.seconds, reasons),
                 ]
             )
-        return out.getvalue()
+        return lines
 
     def runs_to_csv(self) -> str:
         """One line for each run, with the standard error over its validation data."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        told = ("seed", "epochs", "seconds", "threads", "stopped", "failure")
-        scored = ("quantity", "unit", "given", "value", "standard_error_over_data")
-        writer.writerow([*self.grid, *told, *scored, "folder"])
+        recorded = ("seed", "epochs", "seconds", "threads", "stopped", "failure")
+        scored = ("quantity", "unit", "given", "value", "standard_error")
+        lines: list[list[object]] = [
+            [*self.grid, *recorded, *scored[:-1], "standard_error_over_data", "folder"]
+        ]
         for row in self.rows:
             for outcome in row.outcomes:
                 score = score_of(outcome, row.quantity)
-                numbers: tuple[Any, ...] = ("",) * 5
-                if isinstance(score, Score):
-                    error = _blank(score.standard_error)
-                    numbers = (score.quantity, score.unit, score.given, score.value, error)
-                folder = outcome.folder.relative_to(self.out).as_posix()
-                own = [getattr(outcome, name) for name in told]
-                writer.writerow([*row.setting.values(), *own, *numbers, folder])
-        return out.getvalue()
+                scored_run = isinstance(score, Score)
+                lines.append(
+                    [
+                        *row.setting.values(),
+                        *(getattr(outcome, name) for name in recorded),
+                        *(getattr(score, name) if scored_run else None for name in scored),
+                        outcome.folder.relative_to(self.out).as_posix(),
+                    ]
+                )
+        return csv_text(lines)
 
 
 def describe(setting: Mapping[str, Any]) -> str:
     """A setting in a line."""
     words = [f"{short_name(name, setting)} = {value}" for name, value in setting.items()]
     return ", ".join(words) or "the settings as given"
-
-
-def _with_error(mean: float, error: float) -> str:
-    """A mean with as many digits as its error has meaning for."""
-    if math.isnan(mean):
-        return "–"
-    if math.isnan(error) or error == 0:
-        return f"{mean:.3f}"
-    digits = max(0, min(6, 1 - math.floor(math.log10(error))))
-    return f"{mean:.{digits}f} ± {error:.{digits}f}"
-
-
-def _blank(value: float) -> float | str:
-    return "" if math.isnan(value) else value
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -23,23 +23,23 @@ from pyro_models.data import Identity
 from pyro_models.files import holding
 from pyro_models.seeds import seeded
 
-__all__ = ["FORMAT", "Judging", "Trial"]
+__all__ = ["FORMAT", "EvaluationOptions", "Trial"]
 
 FORMAT = "pyro-models trial 1"
 
 
 @dataclass(frozen=True)
-class Judging:
-    """How every run of a sweep is judged, however it was trained.
+class EvaluationOptions:
+    """How every run of a sweep is evaluated, however it was trained.
 
     Attributes
     ----------
     num_particles
-        K of the importance-sampled bound.
+        Number of particles K of the importance-sampled bound.
     limit
-        Only the first so many validation data.
+        Only the first so many validation data are used.
     seed
-        Of preparation and particles: the same draws for every run.
+        Random seed of preparation and particles: the same draws for every run.
     """
 
     num_particles: int = 100
@@ -57,23 +57,23 @@ class Trial:
         A registered name, or a function of ``data_shape`` and options (and ``num_classes``, where
         it takes them) that builds a pair.
     data
-        In memory, or what ``load_data`` takes.
+        Data in memory, or what ``load_data`` takes.
     options
-        Of the model.
+        Options of the model.
     settings
-        Of the training, but for the seed.
+        Settings of the training, but for the seed.
     preparation
-        Of the pixels; ``None`` for what the data, or else the likelihood, says.
+        Preparation of the pixels; ``None`` for what the data, or else the likelihood, says.
     labels
-        How many training labels are kept, and the seed of their draw; ``None`` for all.
-    judging
-        How it is judged.
+        Number of training labels that are kept, and the seed of their draw; ``None`` for all.
+    evaluation
+        How it is evaluated.
     seed
-        Of weights, shuffling, preparation and sampling.
+        Random seed of weights, shuffling, preparation and sampling.
     folder
         Its run folder.
     threads
-        Threads to train with; ``None`` for as many as there are now.
+        Number of threads to train with; ``None`` for as many as there are now.
     setting
         The combination of the grid that it is of.
     loading
@@ -87,7 +87,7 @@ class Trial:
     options: Mapping[str, Any]
     settings: Mapping[str, Any]
     preparation: str | None
-    judging: Judging
+    evaluation: EvaluationOptions
     seed: int
     folder: Path
     threads: int | None = None

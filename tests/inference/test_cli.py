@@ -18,7 +18,7 @@ import yaml
 
 from inference import commands
 from inference.cli import COMMANDS
-from inference.commands import FIGURES
+from inference.figures.registry import figures_of_pairs
 from inference.learning import Run
 from inference.learning.settings import Settings
 from pyro_models import load_data, preset_names
@@ -161,13 +161,14 @@ def test_samples_may_be_a_picture(call, runs):
 
 
 SHOWN = [
-    *(("vae", f) for f in FIGURES if f not in ("components", "class-grid")),
+    *(("vae", f) for f in figures_of_pairs() if f not in ("mixture_means", "class_grid")),
     *(("cvae", f) for f in ("class-grid", "samples", "reconstructions", "interpolation", "curves")),
-    *(("m2", f) for f in ("class-grid", "samples", "reconstructions", "latent-scatter", "curves")),
+    *(("m2", f) for f in ("class_grid", "prior_samples", "reconstructions", "latent_scatter")),
     *(("two_layer_vae", f) for f in ("samples", "reconstructions", "latent-scatter")),
-    ("gmm", "components"),
-    ("gmm", "samples"),
-    ("ppca", "latent-scatter"),
+    ("gmm", "components"),  # as it was called before
+    ("gmm", "mixture_means"),
+    ("gmm", "prior_samples"),
+    ("ppca", "latent_scatter"),
 ]
 
 
@@ -178,7 +179,7 @@ def test_figures_are_written(call, model, figure, runs):
 
 
 def test_a_figure_goes_into_the_run_folder_and_is_not_replaced_unasked(call, refused, runs):
-    target = runs / "vae" / "figures" / "samples.png"
+    target = runs / "vae" / "figures" / "prior_samples.png"
     target.unlink(missing_ok=True)
     assert call("plot", runs / "vae") == 0
     assert target.is_file()
@@ -429,9 +430,14 @@ def test_a_mistake_costs_one_line_and_code_2(refused, mistake):
 
 RUN_MISTAKES = {
     "unknown figure": ("vae", ["plot", "--figure", "pie"], "unknown figure 'pie'"),
-    "figure without classes": ("vae", ["plot", "--figure", "class-grid"], "labels"),
+    "figure without classes": ("vae", ["plot", "--figure", "class_grid"], "labels"),
     "figure without components": ("vae", ["plot", "--figure", "components"], "mixture"),
-    "figure without latents": ("gmm", ["plot", "--figure", "latent-scatter"], "no continuous"),
+    "figure without latents": ("gmm", ["plot", "--figure", "latent_scatter"], "no continuous"),
+    "figure of a diagnosis": (
+        "vae",
+        ["plot", "--figure", "latent_use"],
+        "needs a diagnosis: draw it with pyro-models diagnose --figure",
+    ),
     "figure of a kind": ("vae", ["plot", "--out", "figure.txt"], "must end in .png"),
     "diagnosis of a kind": ("vae", ["diagnose", "--figure", "f.txt"], "figure must end in .png"),
     "nothing to diagnose": ("gmm", ["diagnose", "--limit", "5"], "nothing to diagnose"),
@@ -440,7 +446,7 @@ RUN_MISTAKES = {
     "a label for nothing": ("vae", ["sample", "--label", "3"], "does not use labels"),
     "a label for no grid": (
         "vae",
-        ["plot", "--figure", "latent-grid", "--label", "3"],
+        ["plot", "--figure", "latent_grid", "--label", "3"],
         "does not use labels",
     ),
     "no images": ("vae", ["plot", "--n", "-1", "--out", "a.png"], "n must be at least 1"),
@@ -491,7 +497,7 @@ def test_a_mistake_is_found_before_anything_is_judged(refused, arguments, says, 
 def test_a_damaged_run_costs_one_line(refused, name, content, command, runs):
     shutil.copytree(runs / "vae", "run")
     Path("run", name).write_bytes(content)
-    Path("run/figures/samples.png").unlink(missing_ok=True)
+    Path("run/figures/prior_samples.png").unlink(missing_ok=True)
     assert name in refused(command, "run")
 
 
@@ -606,7 +612,7 @@ def test_a_file_that_cannot_be_written_is_named(refused, runs, monkeypatch):
     def full(*args, **options):
         raise OSError(28, "No space left on device", "scores.json")
 
-    monkeypatch.setattr("inference.commands.judge.write_atomically", full)
+    monkeypatch.setattr("inference.commands.evaluation.write_atomically", full)
     few = ["--num_particles", "2", "--limit", "5", "--progress", "false"]
     message = refused("evaluate", runs / "vae", *few, "--out", "scores.json")
     assert "No space left on device: scores.json" in message

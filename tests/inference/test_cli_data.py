@@ -140,10 +140,11 @@ def test_a_worker_that_finds_other_data_fails_in_one_line(tmp_path):
     from dataclasses import replace
 
     from inference.selection.outcome import run_trial
-    from inference.selection.trial import Judging, Trial
+    from inference.selection.trial import EvaluationOptions, Trial
 
     np.save("mine.npy", X)
-    trial = Trial("ppca", "mine.npy", {"latent_dim": 1}, {}, None, Judging(), 0, Path("s/seed=0"))
+    options = EvaluationOptions()
+    trial = Trial("ppca", "mine.npy", {"latent_dim": 1}, {}, None, options, 0, Path("s/seed=0"))
     trial = replace(trial, identity=trial.load().identity.to_dict())
     np.save("mine.npy", X + 1)
     assert "mine.npy is not what the sweep began with (other pixels" in run_trial(trial).failure

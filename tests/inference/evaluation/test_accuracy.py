@@ -38,7 +38,7 @@ def test_accuracy_is_a_count_with_its_binomial_error(few):
 def test_data_without_a_label_are_left_out(few):
     data = binary(few).with_labels(20)
     assert accuracy(m2(), data, split="train").num_data == 20
-    with pytest.raises(UsageError, match="the train split of digits has no labels to judge by"):
+    with pytest.raises(UsageError, match="the train split of digits has no labels to compare with"):
         accuracy(m2(), binary(few).with_labels(0), split="train")
 
 

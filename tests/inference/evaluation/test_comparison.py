@@ -83,13 +83,13 @@ def test_an_exact_value_joins_every_bound_and_no_bound_is_lost(order):
         row("L_10", value=-85.0, num_particles=10),
     ]
     table = compare([rows[i] for i in order])
-    assert {c.footing["K"] for c in table.columns} == {5, 10}
+    assert {c.comparability["K"] for c in table.columns} == {5, 10}
     values = dict(zip(table.rows, shown(table), strict=True))
     assert values["exact"] == [-80.0, -80.0]
     assert sorted(v for v in values["L_5"] if v) == [-90.0]
     assert sorted(v for v in values["L_10"] if v) == [-85.0]
     for column in table.columns:
-        assert f"exact or lower bound L_{column.footing['K']}" in column.subtitle
+        assert f"exact or lower bound L_{column.comparability['K']}" in column.subtitle
 
 
 def test_exact_values_alone_have_a_column_without_particles():

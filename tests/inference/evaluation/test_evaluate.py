@@ -1,4 +1,4 @@
-"""Judging a pair: every number with its meaning, and the pair as it was."""
+"""Evaluation of a pair: every number with its meaning, and the pair as it was."""
 
 import math
 from dataclasses import replace

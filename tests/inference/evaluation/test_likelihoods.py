@@ -104,7 +104,7 @@ def test_a_probability_of_the_datas_levels_is_in_bits_beside_densities(name, opt
     (column,) = [i for i, c in enumerate(table.columns) if c.quantity == "bits_per_dimension"]
     assert all(row[column].score is not None for row in table.cells)
     of_log_p = [c for c in table.columns if c.quantity == "log_likelihood"]
-    assert {c.footing["measure"] for c in of_log_p} == {
+    assert {c.comparability["measure"] for c in of_log_p} == {
         "counting on 17 levels",
         "Lebesgue on [0,1]",
     }

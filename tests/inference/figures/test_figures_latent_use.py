@@ -34,7 +34,7 @@ def bars(axes):
 def test_the_most_used_dimension_stands_first_with_its_own_numbers():
     kl, variance = latent_use(use()).axes
     assert [height for _, _, height, _ in bars(kl)] == pytest.approx([2.0, 0.5])
-    assert [label.get_text() for label in variance.get_xticklabels()] == ["2", "0", "1"]
+    assert [label.get_text() for label in variance.get_xticklabels()] == ["3", "1", "2"]
     found = bars(variance)
     assert [b[2] for b in found] == pytest.approx([0.9, 0.4, 0.001, 0.2, 0.5, 0.998])
     assert [b[1] for b in found[3:]] == pytest.approx([0.9, 0.4, 0.001])  # one on the other

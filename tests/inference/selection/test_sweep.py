@@ -1,4 +1,4 @@
-"""Sweeps: every setting and seed once, gone on from where they stopped, judged alike."""
+"""Sweeps: every setting and seed once, gone on from where they stopped, evaluated alike."""
 
 import json
 import math
@@ -256,7 +256,7 @@ def test_data_given_by_name_are_prepared_as_suits(tmp_path):
 def test_two_threads_of_one_process_do_not_disturb_each_other(few, tmp_path, monkeypatch):
     alone = run(few, tmp_path / "alone", epochs=2)
     inside, most = [], []
-    trains = running._train_and_judge
+    trains = running._train_and_evaluate
 
     def counted(*arguments):
         inside.append(threading.get_ident())
@@ -266,7 +266,7 @@ def test_two_threads_of_one_process_do_not_disturb_each_other(few, tmp_path, mon
         finally:
             inside.pop()
 
-    monkeypatch.setattr(running, "_train_and_judge", counted)
+    monkeypatch.setattr(running, "_train_and_evaluate", counted)
     with joblib.parallel_config(backend="threading", n_jobs=3):
         together = run(few, tmp_path / "together", epochs=2)
     assert max(most) == 1
@@ -285,7 +285,7 @@ def test_threads_are_shared_recorded_kept_and_put_back(few, tmp_path, monkeypatc
     run(few, tmp_path / "out", grid={}, seeds=[0], threads=before + 1)
     assert used == [before + 1]
     assert torch.get_num_threads() == before
-    found = run(few, tmp_path / "out", grid={}, seeds=[0], num_particles=3)  # judged anew
+    found = run(few, tmp_path / "out", grid={}, seeds=[0], num_particles=3)  # evaluated anew
     assert used == [before + 1] * 2
     assert found.rows[0].outcomes[0].threads == before + 1
     with joblib.parallel_config(backend="threading", n_jobs=2):

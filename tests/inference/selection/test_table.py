@@ -101,12 +101,12 @@ def test_a_failed_seed_is_told_and_its_setting_is_not_best():
     assert lines[2]["mean"] == ""
 
 
-def test_scores_on_two_footings_have_no_best():
+def test_scores_that_may_not_be_compared_have_no_best():
     other = score(5.0, preparation="grey")
     found = table(row({"lr": 0.1}, 1.0), row({"lr": 0.2}, other))
     with pytest.raises(UsageError, match="preparation: grey, not dequantised") as caught:
         _ = found.best
-    assert "No best: these settings are not judged on one footing" in str(found)
+    assert "No best: the scores of these settings may not be compared" in str(found)
     assert "\n" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""``pyro-models evaluate`` and ``compare``: scores of trained pairs."""
+"""``pyro-models evaluate``, ``diagnose`` and ``compare``: scores of trained pairs."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def evaluate(
     Args:
         run: Run folder.
         data: Other data than those it was trained on.
-        split: Which split.
-        num_particles: K of the importance-sampled bound.
-        limit: Only the first so many data.
+        split: Split of the data that is used.
+        num_particles: Number of particles K of the importance-sampled bound.
+        limit: Use only the first so many data.
         with_labels: Give a pair that infers labels those of the data; scores are then of p(x | y).
-        seed: Of preparation and particles.
+        seed: Random seed of the preparation and the particles.
         out: JSON file for the scores.
         force: Replace that file.
         device: Where to compute: cpu, cuda, cuda:1 or mps.
@@ -93,10 +93,10 @@ def diagnose(
     Args:
         run: Run folder.
         data: Other data than those it was trained on.
-        split: Which split.
-        num_particles: K, importance weights per datum.
-        limit: Only the first so many data.
-        seed: Of preparation and particles.
+        split: Split of the data that is used.
+        num_particles: Number K of importance weights per datum.
+        limit: Use only the first so many data.
+        seed: Random seed of the preparation and the particles.
         out: JSON file for the figures, those of every datum among them.
         figure: PNG, PDF or SVG file for KL and variances of each latent dimension.
         force: Replace those files.
@@ -121,15 +121,6 @@ def diagnose(
         if picture is not None:
             save_figure(figures.latent_use(result), picture)
     return result
-
-
-def _page(table: Comparison) -> str:
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Comparison</title>'
-        "<style>body { font-family: sans-serif } th, td { padding: .3rem .6rem; text-align: right }"
-        " small { display: block; font-weight: normal }</style></head>"
-        f"<body>{table.to_html()}</body></html>\n"
-    )
 
 
 def _evaluate(
@@ -164,12 +155,12 @@ def compare(
     Args:
         runs: Run folders.
         data: Other data than those they were trained on.
-        split: Which split.
-        num_particles: K of the importance-sampled bound.
-        limit: Only the first so many data.
+        split: Split of the data that is used.
+        num_particles: Number of particles K of the importance-sampled bound.
+        limit: Use only the first so many data.
         with_labels: Give pairs that infer labels those of the data; their scores are then of
             p(x | y), as those of pairs that need labels are.
-        seed: Of preparation and particles.
+        seed: Random seed of the preparation and the particles.
         out: Folder for comparison.csv, comparison.md and comparison.html.
         force: Replace those files.
         device: Where to compute: cpu, cuda, cuda:1 or mps.
@@ -178,7 +169,7 @@ def compare(
     names = ("comparison.csv", "comparison.md", "comparison.html")
     targets = [free_path(f"{out}/{name}", force=force) for name in names] if out else []
     check_device(device)
-    for run in runs:  # before any is judged for long
+    for run in runs:  # before any is evaluated for long
         Run(run).load_pair()
     rows = [
         _evaluate(
@@ -198,7 +189,9 @@ def compare(
     table = compare_evaluations(rows)
     with printed_after(table.to_text), holding_folder(Path(out)) if out else nullcontext():
         for path, text in zip(
-            targets, (table.to_csv(), table.to_markdown(), _page(table)), strict=bool(targets)
+            targets,
+            (table.to_csv(), table.to_markdown(), table.table.to_page("Comparison")),
+            strict=bool(targets),
         ):
             write_atomically(path, text)
     return table

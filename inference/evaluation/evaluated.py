@@ -1,0 +1,229 @@
+"""What is evaluated: a pair, and some data as they say they are prepared, which scores share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from numbers import Integral
+from typing import Any
+
+from torch import Tensor
+
+from inference.evaluation.estimates import LogWeights
+from inference.evaluation.quantity import quantity_named
+from inference.evaluation.scores import Score
+from inference.learning.settings import check_pair_fits_data
+from inference.standard_error import error_of_mean, mean_and_error
+from pyro_models import ImageData, Pair, UsageError
+from pyro_models.data import Identity, Split
+from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
+from pyro_models.seeds import check_seed
+
+__all__ = [
+    "Evaluated",
+    "ScoredData",
+    "check_limit",
+    "evaluated_split",
+    "measure_of",
+    "preparation_of",
+]
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse to evaluate less than one datum; ``None`` is all of them.
+
+    Raises
+    ------
+    UsageError
+        If it is below 1, or no whole number.
+    """
+    if limit is None:
+        return
+    if not isinstance(limit, Integral) or isinstance(limit, bool) or limit < 1:
+        raise UsageError(f"limit must be at least 1, a whole number; got {limit}")
+
+
+def evaluated_split(
+    pair: Pair, data: ImageData, *, split: str, limit: int | None, seed: int
+) -> Split:
+    """The first ``limit`` data of a split, prepared, on the pair's device and in its float type.
+
+    Parameters
+    ----------
+    pair
+        The pair that is evaluated.
+    data, split
+        The data, and which of their splits.
+    limit
+        Number of data; ``None`` for all.
+    seed
+        Random seed of the preparation.
+
+    Raises
+    ------
+    UsageError
+        If data or seed do not fit, the limit is below 1, or the split is empty.
+
+    Examples
+    --------
+    >>> from pyro_models import PPCA, load_data
+    >>> ppca, data = PPCA((1, 8, 8), latent_dim=2), load_data("digits")
+    >>> evaluated_split(ppca, data, split="test", limit=20, seed=0).x.shape
+    torch.Size([20, 1, 8, 8])
+    """
+    check_seed(seed)
+    check_limit(limit)
+    check_pair_fits_data(pair, data, splits=[split], seed=seed)
+    prepared = data.prepared(split, seed=seed, limit=limit)
+    if not len(prepared):
+        raise UsageError(f"the {split} split of {data.name} is empty")
+    first = next(pair.parameters())
+    y = None if prepared.y is None else prepared.y.to(first.device)
+    return Split(prepared.x.to(first.device, first.dtype), y)
+
+
+def measure_of(pair: Pair, data: ImageData) -> str | None:
+    """What log-probabilities of the pair on these data are relative to."""
+    measure = pair.likelihood.measure
+    if measure != LEBESGUE:
+        return measure
+    return LEBESGUE_UNIT if data.is_images else "Lebesgue in the data's own units"
+
+
+def preparation_of(data: ImageData, seed: int) -> str:
+    """How the pixels were prepared, with the seed where each use draws anew."""
+    return f"{data.preparation} (seed {seed})" if data.redraws else data.preparation
+
+
+@dataclass(frozen=True)
+class ScoredData:
+    """The data that several scores are of, and what they are given.
+
+    Attributes
+    ----------
+    data, split, seed
+        The data, which of their splits, and the random seed of their preparation.
+    dimensions
+        Number of dimensions of each datum that the scores are of.
+    identity
+        What the data are by their content.
+    given
+        What is conditioned on, in words; ``None`` for nothing.
+    """
+
+    data: ImageData
+    split: str
+    seed: int
+    dimensions: int
+    identity: Identity
+    given: str | None = None
+
+    def score(self, quantity: str, values: Tensor, **fields: Any) -> Score:
+        """The score whose value and standard error are those of N values, (N,).
+
+        Parameters
+        ----------
+        quantity
+            Name of what the values are of; it says their unit and their kind.
+        values
+            One value for each datum, (N,).
+        fields
+            Further fields of the score, or other values for those that the data say.
+        """
+        of = quantity_named(quantity)
+        value, error = mean_and_error(values)
+        shared = {
+            "value": value,
+            "standard_error": error,
+            "unit": of.unit,
+            "kind": of.kind,
+            "data": self.data.name,
+            "split": self.split,
+            "preparation": preparation_of(self.data, self.seed),
+            "num_data": len(values),
+            "dimensions": self.dimensions,
+            "given": self.given,
+            "seed": self.seed,
+            "identity": self.identity,
+        }
+        return Score(quantity=quantity, **{**shared, **fields})
+
+    def log_probability(
+        self,
+        pair: Pair,
+        quantity: str,
+        values: Tensor,
+        *,
+        error: Tensor | None = None,
+        **fields: Any,
+    ) -> Score:
+        """The score of a pair's log-probabilities or of bounds on them, in nats.
+
+        Parameters
+        ----------
+        pair
+            The pair, whose likelihood says what the values are relative to.
+        quantity, values, fields
+            As for :meth:`score`.
+        error
+            The Monte-Carlo standard error of each value, (N,).
+        """
+        noise = math.nan if error is None else error_of_mean(error)
+        measure = measure_of(pair, self.data)
+        shared = {
+            "measure": measure,
+            "monte_carlo_error": None if math.isnan(noise) else noise,
+            "identity": replace(self.identity, levels=self.data.levels_of_noise),
+        }
+        objective = {"kind": "objective only"} if measure is None else {}
+        return self.score(quantity, values, **{**shared, **fields, **objective})
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A pair and the data that it is evaluated on, for the functions that compute quantities.
+
+    Attributes
+    ----------
+    pair
+        The pair, in evaluation mode and without gradients while a function is called.
+    scored
+        The data, and what the scores of them share.
+    x, y
+        Prepared data (N, \\*data_shape), and the labels that the pair is given, (N,) or ``None``.
+    labels
+        The labels that the data have, (N,), −1 where missing, whether the pair is given them or
+        not.
+    grey
+        The data before their preparation, (N, \\*data_shape).
+    weights
+        Bounds from the log-weights of K particles, given y where there is one.
+    limit, max_elements
+        As :func:`inference.evaluation.evaluate` was asked for.
+    scores
+        The scores of the quantities before this one.
+    per_datum
+        The numbers behind the scores, (N,) each.
+    """
+
+    pair: Pair
+    scored: ScoredData
+    x: Tensor
+    y: Tensor | None
+    labels: Tensor | None
+    grey: Tensor
+    weights: LogWeights
+    limit: int | None
+    max_elements: int
+    scores: dict[str, Score] = field(default_factory=dict)
+    per_datum: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def data(self) -> ImageData:
+        """The data that the split is of."""
+        return self.scored.data
+
+    def score(self, quantity: str, values: Tensor, **fields: Any) -> Score:
+        """The score of one value for each datum, (N,), which is kept in ``per_datum``."""
+        self.per_datum[quantity] = values
+        return self.scored.score(quantity, values, **fields)

@@ -1,0 +1,141 @@
+"""Every quantity that is computed and shown here: one entry each, and the function behind it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from inference.evaluation.accuracy import accuracy
+from inference.evaluation.estimates import exact_log_prob
+from inference.evaluation.evaluated import Evaluated
+from inference.evaluation.quantity import (
+    BITS,
+    FRACTION,
+    NATS,
+    SQUARED_ERROR,
+    Compute,
+    Kind,
+    Quantity,
+    register_quantity,
+)
+from inference.evaluation.scores import Score, to_bits_per_dimension
+from inference.pareto import RELIABLE
+from inference.posterior.reconstruction import Draw, reconstruct
+from pyro_models.contract import fulfills
+from pyro_models.pair import Classifies, ConditionsOnPixels, Exact
+
+__all__: list[str] = []
+
+_AT_ONCE = 250  # data that are reconstructed in one call
+
+
+def _elbo(of: Evaluated) -> Score:
+    return of.scored.log_probability(of.pair, "elbo", of.weights.elbo, error=of.weights.elbo_error)
+
+
+def _log_likelihood(of: Evaluated) -> Score | str:
+    if fulfills(of.pair, Exact):
+        values = exact_log_prob(of.pair, of.x, max_elements=of.max_elements)
+        of.per_datum["exact_log_prob"] = values
+        return of.scored.log_probability(of.pair, "log_likelihood", values, kind="exact")
+    if of.pair.likelihood.measure is None:
+        return of.pair.likelihood.no_probability
+    return _from_particles(of, "log_likelihood")
+
+
+def _importance_bound(of: Evaluated) -> Score | None:
+    """L_K, where log p(x) is not L_K itself."""
+    known = of.scores.get("log_likelihood")
+    return None if known and known.kind != "exact" else _from_particles(of, "importance_bound")
+
+
+def _from_particles(of: Evaluated, quantity: str) -> Score:
+    weights = of.weights
+    k = weights.num_particles
+    return of.scored.log_probability(
+        of.pair, quantity, weights.bound, error=weights.bound_error, num_particles=k
+    )
+
+
+def _bits_per_dimension(of: Evaluated) -> Score | str:
+    pair, data = of.pair, of.data
+    if not data.is_images:
+        return "vectors are no pixels"
+    if fulfills(pair, ConditionsOnPixels):
+        return "of unseen pixels given seen ones, not of whole images"
+    why_not = pair.likelihood.why_no_bits(preparation=data.preparation, levels=data.levels)
+    if why_not or data.levels is None:
+        return why_not or "the number of grey levels is not known"
+    return to_bits_per_dimension(of.scores["log_likelihood"], levels=data.levels)
+
+
+def _squared_error(quantity: str, latents: Draw) -> Compute:
+    """Mean over pixels of (reconstruction − grey pixel)², in chunks over data."""
+
+    def compute(of: Evaluated) -> Score:
+        pair, data, errors = of.pair, of.data, []
+        for i in range(0, len(of.x), _AT_ONCE):
+            rows = slice(i, i + _AT_ONCE)
+            y = None if of.y is None else of.y[rows]
+            decoded: Tensor = pair.likelihood.grey_mean(
+                reconstruct(pair, of.x[rows], y=y, latents=latents),
+                preparation=data.preparation,
+                levels=data.levels,
+            )
+            errors.append((decoded - of.grey[rows]).square().flatten(1).mean(1))
+        against = "grey" if data.is_images else "as given"
+        return of.score(quantity, torch.cat(errors), preparation=against)
+
+    return compute
+
+
+def _accuracy(of: Evaluated) -> Score | None:
+    if not fulfills(of.pair, Classifies) or of.labels is None or not bool((of.labels >= 0).any()):
+        return None
+    scored = of.scored
+    return accuracy(of.pair, of.data, split=scored.split, limit=of.limit, seed=scored.seed)
+
+
+_LOWER: Kind = "lower bound"
+_UPPER: Kind = "upper bound"
+_BOTH = ("comparison", "sweep")
+_GUIDES = ("guides",)
+_DIAGNOSTICS = ("diagnostics",)
+_SHARE = f"share k̂ > {RELIABLE}"
+_OF_PARTICLES = "particles, median over data"
+
+# fmt: off
+# name, title, unit, better, digits, those in a column of a comparison; and what is not as usual
+for entry in (
+    Quantity("elbo", "ELBO", NATS, "higher", 3, 2,
+             kind=_LOWER, shown=(*_BOTH, *_GUIDES), compute=_elbo),
+    Quantity("log_likelihood", "log p(x)", NATS, "higher", 3, 2,
+             kind=_LOWER, may_be_exact=True, compute=_log_likelihood),
+    Quantity("conditional_log_likelihood", "log p(x)", NATS, "higher", 3, 2,
+             may_be_exact=True, shown=("comparison",)),
+    Quantity("importance_bound", "L_K", NATS, "higher", 3, 2,
+             kind=_LOWER, shown=("sweep", *_GUIDES), compute=_importance_bound),
+    Quantity("bits_per_dimension", BITS, BITS, "lower", 3, 4,
+             kind=_UPPER, may_be_exact=True, compute=_bits_per_dimension),
+    Quantity("mse_sampled", "MSE, z sampled", SQUARED_ERROR, "lower", 5, 4,
+             compute=_squared_error("mse_sampled", "sample")),
+    Quantity("mse_mean", "MSE, z mean", SQUARED_ERROR, "lower", 5, 4,
+             compute=_squared_error("mse_mean", "mean")),
+    Quantity("mse_unseen", "MSE of unseen pixels", SQUARED_ERROR, "lower", 5, 4,
+             shown=("comparison",)),
+    Quantity("accuracy", "accuracy", FRACTION, "higher", 4, compute=_accuracy),
+    Quantity("gap", "log p(x) − ELBO", NATS, "lower", shown=_GUIDES),
+    Quantity("approximation_gap", "approximation gap", NATS, "lower", shown=_GUIDES),
+    Quantity("amortisation_gap", "amortisation gap", NATS, "lower", shown=_GUIDES),
+    Quantity("share_unreliable", _SHARE, "share of the data", "lower", 2, shown=_GUIDES),
+    Quantity("effective_sample_size", "ESS", _OF_PARTICLES, "higher", 1, shown=_GUIDES),
+    Quantity("milliseconds", "ms per datum", "ms per datum", "lower", 2, shown=_GUIDES),
+    Quantity("num_parameters", "parameters per datum", "parameters per datum", None, 0,
+             shown=_GUIDES),
+    Quantity("k_hat", "Pareto k̂", "median over data", "lower", 2, shown=()),
+    Quantity("kl", "KL", "nats", shown=_DIAGNOSTICS),
+    Quantity("posterior_mean_variance", "Var over x of E[z | x]", "", None, 4, shown=_DIAGNOSTICS),
+    Quantity("posterior_variance", "mean of Var[z | x]", "", None, 4, shown=_DIAGNOSTICS),
+):
+    register_quantity(entry)
+# fmt: on

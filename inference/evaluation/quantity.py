@@ -1,0 +1,169 @@
+"""What a number is of: described once, for every table, figure and comparison that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from inference.standard_error import with_error
+from pyro_models import UsageError
+
+if TYPE_CHECKING:
+    from inference.evaluation.evaluated import Evaluated
+    from inference.evaluation.scores import Score
+
+__all__ = [
+    "BITS",
+    "COMPARED_BY",
+    "FRACTION",
+    "NATS",
+    "NATS_SUM",
+    "QUANTITIES",
+    "SQUARED_ERROR",
+    "Compute",
+    "Kind",
+    "Quantity",
+    "quantities_of",
+    "quantity_named",
+    "register_quantity",
+]
+
+Kind = Literal["exact", "estimate", "lower bound", "upper bound", "objective only"]
+
+NATS = "nats per datum"
+NATS_SUM = "nats, summed over data"
+BITS = "bits per dimension"
+FRACTION = "fraction of labels"
+SQUARED_ERROR = "squared error per pixel"
+
+COMPARED_BY = (
+    "quantity",
+    "unit",
+    "measure",
+    "given",
+    "preparation",
+    "data",
+    "split",
+    "number of data",
+    "kind",
+    "K",
+    "method",
+    "identity",
+)
+"""What two scores must agree on to stand in one column; of a score, in this order."""
+
+Compute = Callable[["Evaluated"], "Score | str | None"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a number is of, and all that is said of it wherever it is shown.
+
+    Attributes
+    ----------
+    name
+        Its name in Python, in files and at the command line, such as ``elbo``.
+    title
+        Its heading, such as ``ELBO``.
+    unit
+        Its unit, such as ``nats per datum``.
+    direction
+        ``"higher"`` or ``"lower"``, whichever is better; ``None`` where neither is.
+    digits
+        Digits after the point where it is read by itself.
+    column_digits
+        The same in a column of a comparison; as many as ``digits`` unless given.
+    kind
+        What a value that is not exact is: an estimate, or a bound on the side that it names.
+    may_be_exact
+        Whether exact values exist, which then stand in one column with those of ``kind``.
+    compared_by
+        What two of its values must agree on to be compared.
+    shown
+        The tables it is a column of: ``"comparison"``, ``"sweep"``, ``"guides"``,
+        ``"diagnostics"``.
+    compute
+        Makes its score of a pair that is evaluated, as :func:`inference.evaluation.evaluate` does
+        with every quantity: a :class:`inference.evaluation.Score`, the reason why there is none,
+        or ``None`` where the quantity does not apply. Quantities without it come from elsewhere.
+    """
+
+    name: str
+    title: str
+    unit: str
+    direction: Literal["higher", "lower"] | None = None
+    digits: int = 3
+    column_digits: int | None = None
+    kind: Kind = "estimate"
+    may_be_exact: bool = False
+    compared_by: tuple[str, ...] = COMPARED_BY
+    shown: tuple[str, ...] = ("comparison", "sweep")
+    compute: Compute | None = None
+
+    def heading(self, given: str | None = None) -> str:
+        """The title with what is given, such as ``log p(x | y)`` for ``log p(x)``.
+
+        Examples
+        --------
+        >>> [Quantity("q", title, NATS).heading("y") for title in ("log p(x) − ELBO", "L_K")]
+        ['log p(x | y) − ELBO', 'L_K | y']
+        """
+        if given is None:
+            return self.title
+        whole = self.title.replace("(x)", f"(x | {given})")
+        return whole if "(x)" in self.title else f"{self.title} | {given}"
+
+    def text(self, value: float, error: float | None = None, *, column: bool = False) -> str:
+        """A value of it, with its standard error where there is one."""
+        in_column = self.digits if self.column_digits is None else self.column_digits
+        return with_error(value, error, digits=in_column if column else self.digits)
+
+
+QUANTITIES: dict[str, Quantity] = {}
+"""Every quantity by its name, in the order of the columns."""
+
+
+def register_quantity(quantity: Quantity) -> Quantity:
+    """Let a quantity be computed by ``evaluate`` and shown by every table, figure and sweep.
+
+    Parameters
+    ----------
+    quantity
+        What it is, with the function that computes it.
+
+    Raises
+    ------
+    UsageError
+        If another quantity has its name.
+
+    Examples
+    --------
+    >>> def brightness(of):
+    ...     return of.score("brightness", of.grey.flatten(1).mean(1))
+    >>> own = Quantity("brightness", "mean pixel", "grey value", digits=2, compute=brightness)
+    >>> register_quantity(own).title
+    'mean pixel'
+    >>> from inference.evaluation import evaluate
+    >>> from pyro_models import PPCA, load_data
+    >>> data = load_data("digits", preparation="dequantised")
+    >>> found = evaluate(PPCA(data.data_shape, latent_dim=2), data, num_particles=1, limit=5)
+    >>> print(found.scores["brightness"])
+    brightness 0.31 ± 0.02 grey value (estimate; dequantised (seed 0) pixels)
+    >>> del QUANTITIES["brightness"]
+    """
+    if quantity.name in QUANTITIES and QUANTITIES[quantity.name] != quantity:
+        raise UsageError(f"there is a quantity {quantity.name!r} already: choose another name")
+    QUANTITIES[quantity.name] = quantity
+    return quantity
+
+
+def quantities_of(table: str) -> dict[str, Quantity]:
+    """The quantities that a table has columns of, by name, in their order."""
+    return {name: quantity for name, quantity in QUANTITIES.items() if table in quantity.shown}
+
+
+def quantity_named(name: str, unit: str = "") -> Quantity:
+    """A quantity by its name; of one that nobody registered, such as in an old file, the name."""
+    known = QUANTITIES.get(name)
+    return known or Quantity(name, name.replace("_", " "), unit)

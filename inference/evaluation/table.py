@@ -1,0 +1,203 @@
+"""One table: rows under headings as text, Markdown, HTML and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from inference.templates import render
+
+__all__ = ["Absent", "Table", "Tabular", "csv_text"]
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A cell without a number, and the reason why there is none."""
+
+    reason: str
+
+
+Cell = str | Absent | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows under headings, and what is to be said of them.
+
+    Attributes
+    ----------
+    heads
+        For each column its heading, and the lines of small print below that.
+    rows
+        For each row its cells: a text, the reason why there is none, or ``None`` for a dash.
+    above
+        Lines above the table.
+    caption
+        What the numbers are, in a line.
+    notes, conclusions
+        Lines below, before and after the reasons of empty cells.
+    named_rows
+        Whether the first column holds the names of the rows.
+    records
+        The lines of the CSV file, headings first, where it says more than the cells.
+
+    Examples
+    --------
+    >>> table = Table(heads=[["pair"], ["ELBO"]], rows=[["a", "-1.0"], ["b", Absent("it is none")]])
+    >>> print(table.to_text(), end="")
+    pair   ELBO
+    a      -1.0
+    b     – [a]
+    <BLANKLINE>
+    [a] it is none
+    >>> print(table.to_markdown(), end="")
+    | pair | ELBO |
+    |---|---|
+    | a | -1.0 |
+    | b | – [a] |
+    <BLANKLINE>
+    - [a] it is none
+    """
+
+    heads: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Cell]]
+    above: Sequence[str] = ()
+    caption: str = ""
+    notes: Sequence[str] = ()
+    conclusions: Sequence[str] = ()
+    named_rows: bool = True
+    records: Sequence[Sequence[object]] = ()
+
+    def _texts(self) -> tuple[list[list[str]], list[str]]:
+        """The texts of the cells, a letter where there is a reason, and all lines below."""
+        letters: dict[str, str] = {}
+        for row in self.rows:
+            for cell in row:
+                if isinstance(cell, Absent):
+                    letters.setdefault(cell.reason, _letter(len(letters)))
+
+        def text(cell: Cell) -> str:
+            return f"– [{letters[cell.reason]}]" if isinstance(cell, Absent) else cell or "–"
+
+        reasons = [f"[{letter}] {reason}" for reason, letter in letters.items()]
+        rows = [[cell if isinstance(cell, str) else text(cell) for cell in r] for r in self.rows]
+        return rows, [*self.notes, *reasons, *self.conclusions]
+
+    def to_text(self) -> str:
+        """The table for a terminal; columns with small print are numbered, and explained below."""
+        rows, below = self._texts()
+        heads, legend = [head[0] for head in self.heads], []
+        if any(len(head) > 1 for head in self.heads):
+            numbered = list(enumerate(self.heads[1:], start=1))
+            heads = [heads[0], *(f"({i})" for i, _ in numbered)]
+            legend = [f"({i}) {': '.join(head)}" for i, head in numbered]
+        above = [*self.above, ""] if self.above else []
+        below = [*([self.caption] if self.caption else []), *below]
+        blocks = [block for block in (legend, below) if block]
+        lines = [*above, *self._aligned([heads, *rows])]
+        for block in blocks:
+            lines += ["", *block]
+        return "\n".join(lines) + "\n"
+
+    def _aligned(self, rows: Sequence[Sequence[str]]) -> list[str]:
+        """Names of rows to the left, all else to the right."""
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return [
+            "  ".join(
+                text.ljust(width) if j == 0 and self.named_rows else text.rjust(width)
+                for j, (text, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+
+    def to_markdown(self) -> str:
+        """The table for people, with every reason below."""
+        rows, below = self._texts()
+        heads = ["<br>".join(map(_plain, head)) for head in self.heads]
+        above = [*map(_plain, self.above), ""] if self.above else []
+        lines = [*above, _piped(heads), "|---" * len(heads) + "|"]
+        lines += [_piped([_plain(text) for text in row]) for row in rows]
+        lines += ["", _plain(self.caption)] if self.caption else []
+        lines += ["", *(f"- {_plain(line)}" for line in below)] if below else []
+        return "\n".join(lines) + "\n"
+
+    def to_html(self) -> str:
+        """The table as an HTML fragment, in which every text is escaped."""
+        rows, below = self._texts()
+        return render("table.html", table=self, rows=rows, below=[*self.above, *below])
+
+    def to_page(self, title: str) -> str:
+        """The table as an HTML page of its own."""
+        return render("table_page.html", table=self.to_html(), title=title)
+
+    def to_csv(self) -> str:
+        """The table for other programs."""
+        if self.records:
+            return csv_text(self.records)
+        heads = [" ".join(head) for head in self.heads]
+        rows = [[cell if isinstance(cell, str) else "" for cell in row] for row in self.rows]
+        return csv_text([heads, *rows])
+
+
+class Tabular:
+    """A result that is shown as a table, in a notebook too."""
+
+    @property
+    def table(self) -> Table:
+        """The table."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def to_text(self) -> str:
+        """The table for a terminal."""
+        return self.table.to_text()
+
+    def to_markdown(self) -> str:
+        """The table for people, with the reason of every empty cell below."""
+        return self.table.to_markdown()
+
+    def to_html(self) -> str:
+        """The table as an HTML fragment."""
+        return self.table.to_html()
+
+    def to_csv(self) -> str:
+        """The table for other programs, with more fields than people are shown."""
+        return self.table.to_csv()
+
+
+def csv_text(lines: Iterable[Sequence[object]]) -> str:
+    """Lines of CSV; what is ``None`` or NaN is left blank.
+
+    Examples
+    --------
+    >>> csv_text([["name", "value"], ["a, b", 1.5], ["c", float("nan")]])
+    'name,value\\n"a, b",1.5\\nc,\\n'
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for line in lines:
+        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in line])
+    return out.getvalue()
+
+
+def _letter(i: int) -> str:
+    return chr(ord("a") + i) if i < 26 else f"a{i - 25}"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, in a cell of a table or a line of a list."""
+    for mark in ("\\", "|", "<"):
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())
+
+
+def _piped(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,197 @@
+"""Figures by name: the same name in Python, at the command line and in files."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from matplotlib.figure import Figure
+
+from inference.learning.history import History
+from inference.posterior.reconstruction import Draw
+from pyro_models import Pair, UsageError
+from pyro_models.data import Split
+
+__all__ = [
+    "FIGURES",
+    "RegisteredFigure",
+    "Shown",
+    "draw_figure",
+    "figure_named",
+    "figures_of_pairs",
+    "register_figure",
+]
+
+OLD_NAMES = {"samples": "prior_samples", "components": "mixture_means", "curves": "learning_curves"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A trained pair, and how a figure is to show it.
+
+    Attributes
+    ----------
+    pair
+        The pair.
+    load_test, load_history
+        Give the test data, prepared, and the record of the training, where a figure needs them.
+    n
+        Number of test data.
+    label
+        Label of what is decoded or generated, for a pair that needs labels; ``None`` for label 0
+        of one image, and all labels in turn of several.
+    latents, pixels
+        Whether latents and pixels are drawn or averaged: ``"sample"`` or ``"mean"``.
+    size, span
+        Images along a side of a grid of latents, and from which z to which it goes.
+    seed
+        Random seed of all draws.
+    """
+
+    pair: Pair
+    load_test: Callable[[], Split]
+    load_history: Callable[[], History]
+    n: int = 1000
+    label: int | None = None
+    latents: Draw = "sample"
+    pixels: Draw = "mean"
+    size: int = 20
+    span: tuple[float, float] | None = None
+    seed: int = 0
+
+    @cached_property
+    def test(self) -> Split:
+        """The test data, prepared as in training."""
+        return self.load_test()
+
+    def value(self, name: str) -> Any:
+        """What an argument of a figure of this name is to be, such as ``x`` the test data."""
+        if name in ("x", "y"):
+            return getattr(self.test, name)
+        return self.load_history() if name == "history" else getattr(self, name)
+
+
+@dataclass(frozen=True)
+class RegisteredFigure:
+    """A figure that is drawn by its name.
+
+    Attributes
+    ----------
+    name, function
+        Its name, and the function that returns it.
+    needs
+        What it needs beside a pair, in a few words; empty for nothing.
+    of_shown
+        Draws it of a trained pair, where the names of the function's arguments do not say how.
+    """
+
+    name: str
+    function: Callable[..., Figure]
+    needs: str = ""
+    of_shown: Callable[[Shown], Figure] | None = None
+
+    @property
+    def missing(self) -> list[str]:
+        """Arguments that no trained pair gives a value to."""
+        if self.of_shown is not None:
+            return []
+        arguments = inspect.signature(self.function).parameters.values()
+        return [a.name for a in arguments if a.default is a.empty and a.name not in _GIVEN]
+
+    def draw(self, shown: Shown) -> Figure:
+        """Draw it of a trained pair.
+
+        Raises
+        ------
+        UsageError
+            If it needs more than that.
+        """
+        if self.of_shown is not None:
+            return self.of_shown(shown)
+        if self.missing:
+            raise UsageError(f"{self.name} is no figure of a pair alone: it needs {self.needs}")
+        arguments = inspect.signature(self.function).parameters
+        return self.function(**{name: shown.value(name) for name in arguments if name in _GIVEN})
+
+
+_GIVEN = ("pair", "x", "y", "history", "n", "label", "latents", "pixels", "size", "span", "seed")
+
+FIGURES: dict[str, RegisteredFigure] = {}
+"""Every figure by its name."""
+
+F = TypeVar("F", bound=Callable[..., Figure])
+
+
+def register_figure(
+    *, name: str | None = None, needs: str = "", of_shown: Callable[[Shown], Figure] | None = None
+) -> Callable[[F], F]:
+    """Let a function that returns a figure be drawn by name, ``pyro-models plot`` included.
+
+    Its arguments named ``pair``, ``x`` and ``y`` (of the test data), ``history``, or as an
+    attribute of :class:`Shown`, are filled; all others need a default.
+
+    Parameters
+    ----------
+    name
+        The figure's name; that of the function unless given.
+    needs, of_shown
+        As of :class:`RegisteredFigure`.
+
+    Raises
+    ------
+    UsageError
+        If another figure has that name, or an argument is neither filled nor has a default.
+
+    Examples
+    --------
+    >>> @register_figure()
+    ... def mean_image(x):
+    ...     figure = Figure()
+    ...     _ = figure.add_subplot().imshow(x.mean((0, 1)))
+    ...     return figure
+    >>> figure_named("mean-image").name
+    'mean_image'
+    >>> del FIGURES["mean_image"]
+    """
+
+    def register(function: F) -> F:
+        figure = RegisteredFigure(name or function.__name__, function, needs, of_shown)
+        if figure.name in FIGURES:
+            raise UsageError(f"there is a figure {figure.name!r} already: choose another name")
+        if figure.missing and not needs:
+            raise UsageError(
+                f"{figure.name} has the argument {figure.missing[0]}, which is neither one of "
+                f"{', '.join(_GIVEN)} nor has a default"
+            )
+        FIGURES[figure.name] = figure
+        return function
+
+    return register
+
+
+def figures_of_pairs() -> dict[str, RegisteredFigure]:
+    """The figures that can be drawn of any trained pair that has what they need."""
+    return {name: figure for name, figure in FIGURES.items() if not figure.missing}
+
+
+def figure_named(name: str) -> RegisteredFigure:
+    """A figure by its name, or by one that it had before, such as ``latent-grid`` or ``curves``.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name.
+    """
+    plain = name.replace("-", "_")
+    found = FIGURES.get(name) or FIGURES.get(OLD_NAMES.get(plain, plain))
+    if found is None:
+        raise UsageError(f"unknown figure {name!r}: choose from {', '.join(figures_of_pairs())}")
+    return found
+
+
+def draw_figure(name: str, shown: Shown) -> Figure:
+    """Draw a figure of a trained pair by its name."""
+    return figure_named(name).draw(shown)
