@@ -19,7 +19,8 @@ from inference.evaluation import (
     evaluate_completion,
     evidence,
 )
-from inference.learning import Fit, History, Run, Snapshots, fit
+from inference.experiment import Experiment
+from inference.learning import Fit, History, Run, Settings, Snapshots, fit
 from inference.particles import Particles, particles
 from inference.posterior import (
     Completion,
@@ -40,6 +41,7 @@ __all__ = [
     "Comparison",
     "Completion",
     "Evaluation",
+    "Experiment",
     "Fit",
     "GuideComparison",
     "History",
@@ -47,6 +49,7 @@ __all__ = [
     "Posterior",
     "Run",
     "Score",
+    "Settings",
     "Snapshots",
     "Sweep",
     "bracket",

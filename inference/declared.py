@@ -11,16 +11,19 @@ import dataclasses
 import inspect
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import cache, partial
+from functools import cache, partial, reduce
 from numbers import Integral, Real
+from operator import or_
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pyro_models import UsageError
+from pyro_models.seeds import check_seed
 
 __all__ = [
     "NOT_NEGATIVE",
     "POSITIVE",
+    "SEED",
     "at_least",
     "check_declared",
     "declared",
@@ -39,7 +42,7 @@ Rule = Callable[[str, Any], None]
 WIDTH = 96
 
 
-def declared(default: T, text: str, *rules: Rule, init: bool = True) -> T:
+def declared(default: T, text: str | Callable[[], str], *rules: Rule) -> T:
     """One option of a dataclass.
 
     Parameters
@@ -47,18 +50,17 @@ def declared(default: T, text: str, *rules: Rule, init: bool = True) -> T:
     default
         Its value unless given; of a mapping ``{}``, in whose place ``None`` may be given.
     text
-        What it is, in whole sentences.
+        What it is, in whole sentences; a function that says so, where that depends on what is
+        registered.
     rules
         What its value is checked by where it is not ``None``.
-    init
-        False: every instance has the default, and nobody is asked.
     """
-    metadata = {"text": " ".join(text.split()), "rules": rules}
+    metadata = {"text": text, "rules": rules}
     made: Any
     if isinstance(default, dict):
         made = dataclasses.field(default_factory=dict, metadata=metadata)
     else:
-        made = dataclasses.field(default=default, metadata=metadata, init=init)
+        made = dataclasses.field(default=default, metadata=metadata)
     found: T = made
     return found
 
@@ -70,6 +72,11 @@ def _must(name: str, value: Any, *, hold: Callable[[Any], bool], words: str) -> 
 
 POSITIVE: Rule = partial(_must, hold=lambda value: value > 0, words="must be positive")
 NOT_NEGATIVE: Rule = partial(_must, hold=lambda value: value >= 0, words="cannot be negative")
+
+
+def SEED(_: str, value: Any) -> None:  # noqa: N802  (a rule, as those above)
+    """The rule that a value is a seed, of whatever type it is."""
+    check_seed(value)
 
 
 def at_least(least: float, *, why: str = "") -> Rule:
@@ -104,11 +111,12 @@ def check_declared(options: Any, *, who: str = "") -> None:
             if field.default_factory is not dataclasses.MISSING:
                 object.__setattr__(options, field.name, field.default_factory())
             continue
-        if kinds <= {int, float, NoneType}:
+        rules = field.metadata.get("rules", ())
+        if kinds <= {int, float, NoneType} and SEED not in rules:
             number, word = (Real, "number") if float in kinds else (Integral, "whole number")
             if not isinstance(value, number):
                 raise UsageError(f"{field.name}{who} is a {word}; got {value!r}")
-        for rule in field.metadata.get("rules", ()):
+        for rule in rules:
             rule(field.name, value)
 
 
@@ -120,12 +128,10 @@ def replaced(options: T, changes: Mapping[str, Any], *, who: str) -> T:
     UsageError
         If it has no option of that name, or a value is not one that it may have.
     """
-    known = [field.name for field in dataclasses.fields(options) if field.init]  # type: ignore[arg-type]
+    known = [field.name for field in dataclasses.fields(options)]  # type: ignore[arg-type]
     unknown = [name for name in changes if name not in known]
     if unknown:
-        raise UsageError(
-            f"{who} has no option {', '.join(unknown)}; it has {', '.join(known)}"
-        )
+        raise UsageError(f"{who} has no option {', '.join(unknown)}; it has {', '.join(known)}")
     changed: T = dataclasses.replace(options, **changes)  # type: ignore[type-var]
     return changed
 
@@ -139,7 +145,9 @@ def kinds_of(cls: type, name: str) -> tuple[Any, ...]:
     """The types that an option may have; a mapping is a ``dict``."""
     hint = _hints(cls)[name]
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    return tuple(dict if get_origin(kind) is not None and _is_mapping(kind) else kind for kind in kinds)
+    return tuple(
+        dict if get_origin(kind) is not None and _is_mapping(kind) else kind for kind in kinds
+    )
 
 
 def _is_mapping(kind: Any) -> bool:
@@ -156,32 +164,27 @@ def _options(
 ) -> Iterator[tuple[type, dataclasses.Field[Any]]]:
     for cls in classes:
         for field in dataclasses.fields(cls):
-            if field.init and field.metadata.get("text") and field.name not in without:
+            if "text" in field.metadata and field.name not in without:
                 yield cls, field
 
 
-def _plain(cls: type, name: str) -> Any:
-    """The type of an option as a configuration file has it: an object is there by its name."""
-    kept = [
-        dict[str, Any] | None if kind is dict else kind
-        for kind in kinds_of(cls, name)
-        if kind in (str, int, float, bool, dict, NoneType)
-        or get_origin(kind) is list
-    ]
-    found = kept[0]
-    for kind in kept[1:]:
-        found = found | kind
-    return found
+def _annotation(cls: type, field: dataclasses.Field[Any], *, plain: bool) -> Any:
+    """The type of an option; if plain, as a configuration file has it: an object by its name."""
+    hint = _hints(cls)[field.name]
+    if plain:
+        kept = (str, int, float, bool, dict, NoneType)
+        kinds = [k for k in kinds_of(cls, field.name) if k in kept or get_origin(k) is list]
+        hint = reduce(or_, [dict[str, Any] if kind is dict else kind for kind in kinds])
+    return hint if field.default_factory is dataclasses.MISSING else hint | None
 
 
 def _entries(classes: Collection[type], without: Collection[str] = ()) -> str:
     """The options as entries of a docstring."""
     lines = []
     for _, field in _options(classes, without):
-        lines.append(field.name)
-        lines += textwrap.wrap(
-            field.metadata["text"], WIDTH - 8, initial_indent=" " * 4, subsequent_indent=" " * 4
-        )
+        text = field.metadata["text"]
+        text = inspect.cleandoc(text() if callable(text) else text)
+        lines += [field.name, *(f"    {line}" for line in textwrap.wrap(text, WIDTH - 4))]
     return "\n".join(lines)
 
 
@@ -189,28 +192,27 @@ def described(cls: type[T]) -> type[T]:
     """A dataclass with its options, as they are declared, in its docstring."""
     heading = f"Parameters\n----------\n{_entries([cls])}"
     summary, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
-    before, mark, after = rest.partition("Raises\n------") if "Raises\n---" in rest else (
-        rest.partition("Examples\n--------")
+    before, mark, after = (
+        rest.partition("Raises\n------")
+        if "Raises\n---" in rest
+        else (rest.partition("Examples\n--------"))
     )
     parts = [summary, before.strip(), heading, f"{mark}{after}".strip()]
     cls.__doc__ = "\n\n".join(part for part in parts if part)
     return cls
 
 
-def takes(
-    *classes: type, entry: str, without: Collection[str] = (), plain: bool = False
-) -> Callable[[F], F]:
+def takes(*classes: type, without: Collection[str] = (), plain: bool = False) -> Callable[[F], F]:
     """A decorator that spells out ``**options`` of a function as the options of dataclasses.
 
     ``inspect.signature``, ``help`` and the command line then see each of them, with its default and
-    its description, in place of the entry of the docstring.
+    its description, in place of the entry of the docstring. ``function.spell()`` describes anew
+    what depends on what is registered.
 
     Parameters
     ----------
     classes
         The dataclasses.
-    entry
-        Name of the function's ``**options``, and of their entry in its docstring.
     without
         Options that the function does not take.
     plain
@@ -219,23 +221,20 @@ def takes(
 
     def decorate(function: F) -> F:
         own = inspect.signature(function, eval_str=True)
-        taken = {*without, *own.parameters}
         kind = inspect.Parameter.KEYWORD_ONLY
+        *named, rest = own.parameters.values()
+        taken = {*without, *(p.name for p in named)}
         spelled = [
             inspect.Parameter(
                 field.name,
                 kind,
                 default=_default(field),
-                annotation=_plain(cls, field.name) if plain else _hints(cls)[field.name],
+                annotation=_annotation(cls, field, plain=plain),
             )
             for cls, field in _options(classes, taken)
         ]
-        first = [p for p in own.parameters.values() if p.default is p.empty and p.name != entry]
-        last = [
-            p.replace(kind=kind)
-            for p in own.parameters.values()
-            if p.default is not p.empty
-        ]
+        first = [p for p in named if p.default is p.empty]
+        last = [p.replace(kind=kind) for p in named if p.default is not p.empty]
         parameters = [*first, *spelled, *last]
         function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             parameters, return_annotation=own.return_annotation
@@ -243,7 +242,13 @@ def takes(
         function.__annotations__ = {p.name: p.annotation for p in parameters} | {
             "return": own.return_annotation
         }
-        function.__doc__ = _with_entries(function.__doc__ or "", entry, _entries(classes, taken))
+        doc = function.__doc__ or ""
+
+        def spell() -> None:
+            function.__doc__ = _with_entries(doc, rest.name, _entries(classes, taken))
+
+        spell()
+        function.spell = spell  # type: ignore[attr-defined]
         return function
 
     return decorate
@@ -253,7 +258,5 @@ def _with_entries(doc: str, entry: str, entries: str) -> str:
     """The docstring with entries in the place of the one of that name."""
     lines = inspect.cleandoc(doc).split("\n")
     at = lines.index(entry)
-    end = next(
-        (i for i in range(at + 1, len(lines)) if not lines[i].startswith(" ")), len(lines)
-    )
+    end = next((i for i in range(at + 1, len(lines)) if not lines[i].startswith(" ")), len(lines))
     return "\n".join([*lines[:at], *entries.split("\n"), *lines[end:]])

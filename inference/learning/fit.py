@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from inference.declared import takes
 from inference.learning.callbacks import Callback
 from inference.learning.history import History
@@ -20,7 +18,7 @@ from inference.learning.settings import Settings, check_pair_fits
 from inference.learning.training import Training
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
-from pyro_models.device import device_of
+from pyro_models.device import check_device, device_of
 from pyro_models.seeds import seeded
 
 __all__ = ["Fit", "fit"]
@@ -35,7 +33,7 @@ class Fit:
     out: Path | None
 
 
-@takes(Settings, entry="options")
+@takes(Settings)
 def fit(
     pair: Pair,
     data: ImageData,
@@ -105,13 +103,13 @@ def fit(
         warnings.warn("start is now init_from", DeprecationWarning, stacklevel=2)
         init_from = options.pop("start")
     settings = (settings or Settings()).replace(**options)
-    settings = settings.replace(device=str(settings.device or device_of(pair)))
+    device = check_device(settings.device or device_of(pair))
+    settings = settings.replace(device=str(device))
     check_pair_fits(pair, data, settings)
     run = None if out is None else Run(out)
     if resume and (run is None or not run.exists):
         raise UsageError(f"there is no run to resume in {out}" if out else "resume needs out")
     held = nullcontext() if run is None else run.held()  # until the last file is written
-    device = torch.device(settings.device or "cpu")
     with held, seeded(settings.seed, device), warnings.catch_warnings():
         if run is not None and resume:
             run.check_same(pair, describe_data(data))

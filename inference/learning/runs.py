@@ -150,18 +150,16 @@ class Run:
         }
         write_atomically(self.folder / "run.json", json.dumps(description, indent=2) + "\n")
 
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add to ``run.json``, or replace what it says."""
+        description = {**self.describe(), **record}
+        write_atomically(self.folder / "run.json", json.dumps(description, indent=2) + "\n")
+
     def record_end(self, history: History) -> None:
         """Add to ``run.json`` how training ended."""
-        description = self.describe()
-        description["training"] = {
-            "epochs": len(history.epochs),
-            "objective": history.objective,
-            "start": history.start,
-            "best_epoch": history.best_epoch,
-            "stopped": history.stopped,
-            "remark": history.remark,
-        }
-        write_atomically(self.folder / "run.json", json.dumps(description, indent=2) + "\n")
+        names = ("objective", "start", "best_epoch", "stopped", "remark")
+        ended = {name: getattr(history, name) for name in names}
+        self.add({"training": {"epochs": len(history.epochs), **ended}})
 
     def describe(self) -> dict[str, Any]:
         """The content of ``run.json``.

@@ -13,6 +13,7 @@ from pyro.infer.elbo import ELBO
 from inference.declared import (
     NOT_NEGATIVE,
     POSITIVE,
+    SEED,
     at_least,
     check_declared,
     declared,
@@ -25,7 +26,6 @@ from inference.learning.objectives import check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.data import check_float32_suffices
-from pyro_models.device import check_device
 from pyro_models.seeds import check_seed
 
 __all__ = [
@@ -123,12 +123,11 @@ class Settings:
         0,
         """Random seed of shuffling, pixel preparation, sampling and the start; of the weights, too,
         where the pair is built from its name.""",
-        lambda _, seed: check_seed(seed),
+        SEED,
     )
     device: str | torch.device | None = declared(
         None,
         "Device to train on: cpu, cuda, cuda:1 or mps; where the pair is unless given.",
-        lambda _, device: check_device(device),
     )
     precision: str = declared(
         "float32",

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from inference.isolated import evaluating
 from inference.learning.batches import batches
-from inference.learning.callbacks import Callback, Moment
+from inference.learning.callbacks import Callback, CallbackState
 from inference.learning.capture import Captured
 from inference.learning.classification import backward_classification
 from inference.learning.denormals import EVERY, flush_denormals
@@ -334,7 +334,7 @@ class Training:
     def _call(self, callbacks: Sequence[Callback]) -> None:
         """Callbacks see the pair in evaluation mode and cannot move the generators."""
         for callback in callbacks:
-            moment = Moment(
+            state = CallbackState(
                 pair=self.pair,
                 epoch=len(self.epochs),
                 epochs=self.settings.epochs,
@@ -343,7 +343,7 @@ class Training:
                 last=bool(self.stopping.reason) or len(self.epochs) == self.settings.epochs,
             )
             with seeded(self.settings.seed, self.device), evaluating(self.pair):
-                reason = callback(moment)
+                reason = callback(state)
             if reason:
                 self.stopping.stop(reason)
 
