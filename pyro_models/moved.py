@@ -17,11 +17,14 @@ MODULES = {
     "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
     "inference.learning.files": ("pyro_models.files.atomic",),
     "inference.learning.locks": ("pyro_models.files.locks",),
+    "inference.learning.objectives": ("inference.objectives",),
+    "inference.learning.bounds": ("inference.objectives",),
+    "inference.learning.optimisers": ("inference.learning.optimizers",),
     "inference.learning.processes": ("pyro_models.files.processes",),
 }
 """Old module → where its names are now; a package's modules follow it."""
 
-NAMES = {"undisturbed": "isolated"}
+NAMES = {"undisturbed": "isolated", "make_optimiser": "make_optimizer"}
 """Old name → new name, in the modules that have moved."""
 
 

@@ -25,8 +25,8 @@ from torch.func import functional_call
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from inference.learning.objectives import Objective, OfParticles
-from inference.learning.optimisers import laid_out_as
+from inference.objectives import Objective, OfParticles
+from inference.learning.optimizers import laid_out_as
 from pyro_models import UsageError
 from pyro_models.contract import module_of
 
@@ -39,7 +39,7 @@ class Captured:
     Parameters
     ----------
     objective
-        One of :data:`inference.learning.bounds.BOUNDS`, for a pair.
+        One of :data:`inference.objectives.OBJECTIVES`, for a pair.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class Captured:
 
     Examples
     --------
-    >>> from inference.learning.objectives import make_objective
+    >>> from inference.objectives import make_objective
     >>> from pyro_models import VAE
     >>> vae = VAE((1, 8, 8), hidden=[16])
     >>> captured = Captured(make_objective(vae, "iwae"))

@@ -22,7 +22,7 @@ from inference.declared import (
 )
 from inference.learning.batches import check_labelled_per_batch
 from inference.learning.capture import Captured
-from inference.learning.objectives import check_objective, make_objective
+from inference.objectives import check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.data import check_float32_suffices

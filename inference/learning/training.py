@@ -22,8 +22,8 @@ from inference.learning.classification import backward_classification
 from inference.learning.denormals import EVERY, flush_denormals
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError, culprit, finite_parameters
-from inference.learning.objectives import make_objective
-from inference.learning.optimisers import make_optimiser, make_schedule, step_schedule
+from inference.objectives import make_objective
+from inference.learning.optimizers import make_optimizer, make_schedule, step_schedule
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.stopping import EarlyStopping
@@ -65,12 +65,12 @@ class Training:
         self.parameters = [p for p in pair.parameters() if p.requires_grad]
         self.num_train = len(data.split("train"))
         self.steps_per_epoch = -(-self.num_train // settings.batch_size)
-        self.optimiser = make_optimiser(
+        self.optimizer = make_optimizer(
             settings.optimizer, self.parameters, lr=settings.lr, options=settings.optimizer_options
         )
         self.schedule = make_schedule(
             settings.schedule,
-            self.optimiser,
+            self.optimizer,
             total_steps=max(1, settings.epochs * self.steps_per_epoch),
             options=settings.schedule_options,
         )
@@ -117,7 +117,7 @@ class Training:
         if state is None:
             return
         load_weights(self.pair, state["weights"], run.folder / "checkpoint.pt")
-        self.optimiser.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.shuffling.set_state(state["shuffling"])
@@ -134,7 +134,7 @@ class Training:
         self.run.save_checkpoint(
             {
                 "weights": self.pair.state_dict(),
-                "optimizer": self.optimiser.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
                 "schedule": None if self.schedule is None else self.schedule.state_dict(),
                 "generators": generator_states(self.device),
                 "shuffling": self.shuffling.get_state(),
@@ -236,7 +236,7 @@ class Training:
         """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""
         before = generator_states(self.device)
         first = not self.epochs and step == 0
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         try:
             with pyro.validation_enabled(first), self._autocast():
                 if self.classifies:  # beside the bound, not in its value
@@ -260,9 +260,9 @@ class Training:
             restore_generators(before, self.device)
             what = culprit(self.pair, x, y) or "the gradient (every site is finite)"
             raise self._failure(step, what)
-        self.optimiser.step()
+        self.optimizer.step()
         if (len(self.epochs) * self.steps_per_epoch + step + 1) % EVERY == 0:
-            flush_denormals(self.optimiser)
+            flush_denormals(self.optimizer)
         step_schedule(self.schedule)
         return bound
 
@@ -295,7 +295,7 @@ class Training:
             running=running,
             train=self._curve("train", limit=self.settings.curve_size),
             validation=self._curve("validation", limit=None),
-            learning_rate=float(self.optimiser.param_groups[0]["lr"]),
+            learning_rate=float(self.optimizer.param_groups[0]["lr"]),
             beta=self._beta(self.steps_per_epoch - 1),
             seconds=seconds,
         )

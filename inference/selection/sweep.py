@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from inference.declared import takes
 from inference.experiment import Experiment
-from inference.learning.optimisers import make_optimiser, make_schedule
+from inference.learning.optimizers import make_optimizer, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective
 from inference.selection.grid import check_grid, combinations, folder_names
 from inference.selection.outcome import Outcome, run_trial
@@ -183,14 +183,14 @@ def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
             images.with_preparation(trial.experiment.preparation)
         settings, pair = trial.experiment.settings, trial.experiment.build(images)
         check_pair_fits_objective(pair, settings)
-        optimiser = make_optimiser(
+        optimizer = make_optimizer(
             settings.optimizer,
             list(pair.parameters()),
             lr=settings.lr,
             options=settings.optimizer_options,
         )
         make_schedule(
-            settings.schedule, optimiser, total_steps=1, options=settings.schedule_options
+            settings.schedule, optimizer, total_steps=1, options=settings.schedule_options
         )
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from inference.learning import fit, make_objective
-from inference.learning.bounds import BOUNDS
+from inference.objectives import BOUNDS
 from inference.learning.capture import Captured
 from pyro_models import CVAE, GMM, PPCA, VAE, CompletionCVAE, UsageError
 

@@ -19,7 +19,7 @@ from pyro.poutine.messenger import Messenger
 from inference.evaluation import exact_log_prob
 from inference.figures import prior_samples
 from inference.learning import Run, Snapshots, fit, make_objective
-from inference.learning.bounds import BOUNDS
+from inference.objectives import BOUNDS
 from pyro_models import CVAE, GMM, PPCA, VAE, TwoLayerVAE, UsageError
 from pyro_models.data import Split
 from pyro_models.seeds import seeded, stream

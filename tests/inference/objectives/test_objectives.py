@@ -14,7 +14,7 @@ from pyro.infer import (
 from torch.distributions import kl_divergence
 
 from inference.learning import OBJECTIVES, make_objective
-from inference.learning.bounds import BOUNDS
+from inference.objectives import BOUNDS
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
 
 SHAPE = (1, 8, 8)

@@ -1,4 +1,4 @@
-"""Optimisers and schedules of ``torch.optim``, by name, class or function."""
+"""Optimizers and schedules of ``torch.optim``, by name, class or function."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch.optim import Optimizer, lr_scheduler
 
 from pyro_models import UsageError
 
-__all__ = ["laid_out_as", "make_optimiser", "make_schedule", "step_schedule"]
+__all__ = ["laid_out_as", "make_optimizer", "make_schedule", "step_schedule"]
 
 Schedule = lr_scheduler.LRScheduler | lr_scheduler.ReduceLROnPlateau
 
 
-def make_optimiser(
+def make_optimizer(
     optimizer: str | Callable[..., Optimizer],
     parameters: Iterable[nn.Parameter],
     *,
     lr: float,
     options: Mapping[str, Any] | None = None,
 ) -> Optimizer:
-    """Any optimiser of ``torch.optim``, fused where it can be.
+    """Any optimizer of ``torch.optim``, fused where it can be.
 
     Raises
     ------
@@ -54,9 +54,9 @@ def make_optimiser(
 
 
 def laid_out_as(value: Tensor, parameter: Tensor) -> Tensor:
-    """A gradient, or an optimiser's state, with the strides of its parameter.
+    """A gradient, or an optimizer's state, with the strides of its parameter.
 
-    Fused optimisers take no others on an accelerator; ``Tensor.backward`` sees to that itself, and
+    Fused optimizers take no others on an accelerator; ``Tensor.backward`` sees to that itself, and
     ``torch.autograd.grad`` does not.
     """
     if value.stride() == parameter.stride():
@@ -66,14 +66,14 @@ def laid_out_as(value: Tensor, parameter: Tensor) -> Tensor:
 
 def make_schedule(
     schedule: str | Callable[[Optimizer], Schedule] | None,
-    optimiser: Optimizer,
+    optimizer: Optimizer,
     *,
     total_steps: int,
     options: Mapping[str, Any] | None = None,
 ) -> Schedule | None:
     """A learning-rate schedule from ``torch.optim.lr_scheduler``, stepped once per batch.
 
-    ``T_max`` and ``total_steps`` default to the whole run, and ``max_lr`` to the optimiser's rate.
+    ``T_max`` and ``total_steps`` default to the whole run, and ``max_lr`` to the optimizer's rate.
     ``ReduceLROnPlateau`` is stepped once per epoch with the validation bound.
 
     Raises
@@ -89,7 +89,7 @@ def make_schedule(
                 "a schedule is a name of torch.optim.lr_scheduler, or a function of the optimizer; "
                 f"got {schedule!r}"
             )
-        return schedule(optimiser)
+        return schedule(optimizer)
     found = getattr(lr_scheduler, schedule, None)
     if not (inspect.isclass(found) and issubclass(found, lr_scheduler.LRScheduler)):
         raise UsageError(
@@ -100,7 +100,7 @@ def make_schedule(
         "T_max": total_steps,
         "total_steps": total_steps,
         "total_iters": total_steps,
-        "max_lr": optimiser.param_groups[0]["lr"],
+        "max_lr": optimizer.param_groups[0]["lr"],
     }
     for name, value in defaults.items():
         spread = name == "total_steps" and {"epochs", "steps_per_epoch"} & settings.keys()
@@ -109,7 +109,7 @@ def make_schedule(
     if found is lr_scheduler.ReduceLROnPlateau:
         settings.setdefault("mode", "max")
     try:
-        return found(optimiser, **settings)
+        return found(optimizer, **settings)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UsageError(f"schedule {schedule}: {error}") from error
 

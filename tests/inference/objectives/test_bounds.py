@@ -14,7 +14,7 @@ from pyro.infer import RenyiELBO
 from torch import Tensor
 
 from inference.learning import make_objective
-from inference.learning.bounds import BOUNDS, geometric_jensen_shannon, jensen_shannon
+from inference.objectives import BOUNDS, geometric_jensen_shannon, jensen_shannon
 from inference.particles import log_mean_exp, particles
 from pyro_models import GMM, PPCA, VAE, UsageError
 
