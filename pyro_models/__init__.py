@@ -5,20 +5,23 @@ and ``CompletionCVAE`` are pairs: a model, a guide, and the contract of
 :class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
 """
 
-from pyro_models.bernoulli_mixture import BernoulliMixture
-from pyro_models.completion import CompletionCVAE
-from pyro_models.conditional import CVAE
 from pyro_models.data import ImageData, load_data
 from pyro_models.errors import UsageError
-from pyro_models.gmm import GMM
-from pyro_models.hierarchical import TwoLayerVAE
+from pyro_models.models import (
+    CVAE,
+    GMM,
+    PPCA,
+    VAE,
+    BernoulliMixture,
+    CompletionCVAE,
+    ModelAndGuide,
+    SemiSupervisedVAE,
+    TwoLayerVAE,
+    build,
+)
 from pyro_models.moved import install
 from pyro_models.pair import Pair
-from pyro_models.ppca import PPCA
 from pyro_models.presets import load_preset, preset_names
-from pyro_models.registry import build
-from pyro_models.semi_supervised import SemiSupervisedVAE
-from pyro_models.vae import VAE
 
 __all__ = [
     "CVAE",
@@ -28,6 +31,7 @@ __all__ = [
     "BernoulliMixture",
     "CompletionCVAE",
     "ImageData",
+    "ModelAndGuide",
     "Pair",
     "SemiSupervisedVAE",
     "TwoLayerVAE",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_models.errors import UsageError
 
-__all__ = ["check_device", "device_of", "placed"]
+__all__ = ["check_device", "device_of", "like_of", "placed"]
 
 
 def check_device(device: str | torch.device) -> torch.device:
@@ -51,10 +51,30 @@ def check_device(device: str | torch.device) -> torch.device:
     return found
 
 
+def like_of(module: Any) -> Tensor:
+    """A parameter, or else a buffer, of a module: its device and its float type.
+
+    Raises
+    ------
+    UsageError
+        If it has neither.
+    """
+    first: Tensor | None = next(iter(module.parameters()), None)
+    if first is not None:
+        return first
+    for buffer in module.buffers():
+        if buffer.is_floating_point():
+            found: Tensor = buffer
+            return found
+    raise UsageError(
+        f"{type(module).__name__} has no parameter and no buffer, so nothing says on which device "
+        "it is: register a buffer"
+    )
+
+
 def device_of(module: Any) -> torch.device:
     """Where the parameters of a pair, a model or a guide are."""
-    device: torch.device = next(iter(module.parameters())).device
-    return device
+    return like_of(module).device
 
 
 def _count(kind: str) -> int:

@@ -21,6 +21,19 @@ MODULES = {
     "inference.learning.bounds": ("inference.objectives",),
     "inference.learning.optimisers": ("inference.learning.optimizers",),
     "inference.learning.processes": ("pyro_models.files.processes",),
+    "pyro_models.autoencoder": ("pyro_models.models.autoencoder",),
+    "pyro_models.bernoulli_mixture": ("pyro_models.models.bernoulli_mixture",),
+    "pyro_models.clusters": ("pyro_models.models.clusters",),
+    "pyro_models.completion": ("pyro_models.models.completion",),
+    "pyro_models.conditional": ("pyro_models.models.conditional",),
+    "pyro_models.gmm": ("pyro_models.models.gmm",),
+    "pyro_models.hierarchical": ("pyro_models.models.hierarchical",),
+    "pyro_models.mixture": ("pyro_models.models.mixture",),
+    "pyro_models.ppca": ("pyro_models.models.ppca",),
+    "pyro_models.semi_supervised": ("pyro_models.models.semi_supervised",),
+    "pyro_models.vae": ("pyro_models.models.vae",),
+    "pyro_models.linear_gaussian": ("pyro_models.models.linear_gaussian",),
+    "pyro_models.multivariate_normal": ("pyro_models.models.multivariate_normal",),
 }
 """Old module → where its names are now; a package's modules follow it."""
 

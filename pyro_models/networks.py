@@ -10,6 +10,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -18,34 +20,50 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_models.errors import UsageError
+from pyro_models.registry import Registry
 
-__all__ = ["NormalHead", "dense", "make_classifier", "make_decoder", "make_encoder"]
+__all__ = [
+    "NETWORKS",
+    "Architecture",
+    "NormalHead",
+    "dense",
+    "make_classifier",
+    "make_decoder",
+    "make_encoder",
+]
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "softplus": nn.Softplus,
-    "silu": nn.SiLU,
-    "gelu": nn.GELU,
-    "leaky_relu": nn.LeakyReLU,
-}
-NETWORKS = ("dense", "conv")
+ACTIVATIONS: Registry[type[nn.Module]] = Registry(
+    "activation",
+    {
+        "relu": nn.ReLU,
+        "tanh": nn.Tanh,
+        "softplus": nn.Softplus,
+        "silu": nn.SiLU,
+        "gelu": nn.GELU,
+        "leaky_relu": nn.LeakyReLU,
+    },
+)
+Activation = str | type[nn.Module]
 _SCALE_FLOOR = 1e-5
 
 
-def dense(sizes: Sequence[int], activation: str = "relu") -> nn.Sequential:
+def activation_for(activation: str | type[nn.Module]) -> type[nn.Module]:
+    """A class of activations by its name, or as it is."""
+    return ACTIVATIONS[activation] if isinstance(activation, str) else activation
+
+
+def dense(sizes: Sequence[int], activation: str | type[nn.Module] = "relu") -> nn.Sequential:
     """Linear layers of the given sizes with the activation after each but the last.
 
     >>> dense([784, 400, 2], "tanh")[0].out_features
     400
     """
-    if activation not in ACTIVATIONS:
-        raise UsageError(f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}")
+    between = activation_for(activation)
     if any(size < 1 for size in sizes):
         raise UsageError(f"layer sizes must be positive; got {list(sizes)}")
     layers: list[nn.Module] = []
     for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
-        layers += [ACTIVATIONS[activation]()] if i else []
+        layers += [between()] if i else []
         layers += [nn.Linear(n_in, n_out)]
     return nn.Sequential(*layers)
 
@@ -77,14 +95,18 @@ class DenseFeatures(nn.Module):
     """A datum, flattened, with its context beside it, through dense layers."""
 
     def __init__(
-        self, data_shape: tuple[int, ...], hidden: Sequence[int], context: int, activation: str
+        self,
+        data_shape: tuple[int, ...],
+        hidden: Sequence[int],
+        context: int,
+        activation: Activation,
     ) -> None:
         super().__init__()
         self.data_dims = len(data_shape)
         self.out_features = hidden[-1]
         self.body = nn.Sequential(
             *dense([math.prod(data_shape) + context, *hidden], activation),
-            ACTIVATIONS[activation](),
+            activation_for(activation)(),
         )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -104,12 +126,16 @@ class ConvFeatures(nn.Module):
     """3×3 convolutions of stride 2 and padding 1, flattened, with the context beside them."""
 
     def __init__(
-        self, data_shape: tuple[int, ...], hidden: Sequence[int], context: int, activation: str
+        self,
+        data_shape: tuple[int, ...],
+        hidden: Sequence[int],
+        context: int,
+        activation: Activation,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for n_in, n_out in zip([data_shape[0], *hidden[:-1]], hidden, strict=True):
-            layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), ACTIVATIONS[activation]()]
+            layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), activation_for(activation)()]
         self.body = nn.Sequential(*layers)
         self.out_features = math.prod(_conv_shapes(data_shape, hidden)[-1]) + context
 
@@ -150,11 +176,15 @@ class DenseDecoder(nn.Module):
     """Latents, with context beside them, through dense layers to outputs per pixel."""
 
     def __init__(
-        self, in_features: int, hidden: Sequence[int], out_shape: tuple[int, ...], activation: str
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        out_shape: tuple[int, ...],
+        activation: Activation,
     ) -> None:
         super().__init__()
         self.out_shape = out_shape
-        self.body = dense([in_features, *hidden, math.prod(out_shape)], activation)
+        self.body = dense([in_features, *hidden[::-1], math.prod(out_shape)], activation)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """(\\*batch, latent_dim) to (\\*batch, \\*out_shape)."""
@@ -175,7 +205,11 @@ class ConvDecoder(nn.Module):
     """
 
     def __init__(
-        self, in_features: int, hidden: Sequence[int], out_shape: tuple[int, ...], activation: str
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        out_shape: tuple[int, ...],
+        activation: Activation,
     ) -> None:
         super().__init__()
         self.out_shape = out_shape
@@ -183,11 +217,11 @@ class ConvDecoder(nn.Module):
         shapes = _conv_shapes((channels, height, width), hidden)[::-1]
         outputs = [*(s[0] for s in shapes[1:-1]), parameters * channels]
         self.start_shape = shapes[0]
-        layers: list[nn.Module] = [ACTIVATIONS[activation]()]
+        layers: list[nn.Module] = [activation_for(activation)()]
         for i, n_out in enumerate(outputs):
             small, large = shapes[i], shapes[i + 1]
             padding = (large[1] - (2 * small[1] - 1), large[2] - (2 * small[2] - 1))
-            layers += [] if i == 0 else [ACTIVATIONS[activation]()]
+            layers += [] if i == 0 else [activation_for(activation)()]
             layers += [
                 nn.ConvTranspose2d(small[0], n_out, 3, stride=2, padding=1, output_padding=padding)
             ]
@@ -219,35 +253,62 @@ def _conv_shapes(data_shape: tuple[int, ...], channels: Sequence[int]) -> list[t
     return shapes
 
 
-def _check(
-    network: str,
+@dataclass(frozen=True)
+class Architecture:
+    """What the networks of a pair are made of, from data to features and from latents to outputs.
+
+    Attributes
+    ----------
+    features
+        ``features(data_shape, hidden, context, activation)``: a module of (x, context) with
+        ``out_features``.
+    decoder
+        ``decoder(in_features, hidden, out_shape, activation)``: a module of (z, context) to
+        (\\*batch, \\*out_shape), ``in_features`` long with the context.
+    """
+
+    features: Callable[..., Any]
+    decoder: Callable[..., Any]
+
+
+NETWORKS: Registry[Architecture] = Registry(
+    "network",
+    {
+        "dense": Architecture(DenseFeatures, DenseDecoder),
+        "conv": Architecture(ConvFeatures, ConvDecoder),
+    },
+)
+
+
+def _architecture(
+    network: str | Architecture,
     data_shape: tuple[int, ...],
     hidden: Sequence[int],
     latent_dim: int,
-    activation: str,
-) -> None:
-    if network not in NETWORKS:
-        raise UsageError(f"unknown network {network!r}: choose from {', '.join(NETWORKS)}")
+    activation: Activation,
+) -> Architecture:
+    """What makes the networks, and whether it can."""
+    found = NETWORKS[network] if isinstance(network, str) else network
     if network == "conv" and len(data_shape) != 3:
         raise UsageError(
             f"a convolutional network needs images of shape (C, H, W); got {tuple(data_shape)}"
         )
     if latent_dim < 1:
         raise UsageError(f"the latent dimension must be at least 1; got {latent_dim}")
-    if activation not in ACTIVATIONS:
-        raise UsageError(f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}")
+    activation_for(activation)
     if not hidden or any(size < 1 for size in hidden):
         raise UsageError(f"hidden needs at least one positive layer size; got {list(hidden)}")
+    return found
 
 
 def make_encoder(
-    network: str,
+    network: str | Architecture,
     data_shape: tuple[int, ...],
     hidden: Sequence[int],
     latent_dim: int,
     *,
     context: int = 0,
-    activation: str = "relu",
+    activation: Activation = "relu",
 ) -> Encoder:
     """Network for q(z | x, context).
 
@@ -255,7 +316,7 @@ def make_encoder(
     ----------
     network
         ``"dense"``: layers of the sizes ``hidden``. ``"conv"``: convolutions with the channels
-        ``hidden``, each halving height and width.
+        ``hidden``, each halving height and width. Or an architecture of one's own.
     data_shape
         (C, H, W) or (D,).
     latent_dim
@@ -263,40 +324,36 @@ def make_encoder(
     context
         Length of the context vector given beside x; 0 for none.
     """
-    _check(network, data_shape, hidden, latent_dim, activation)
-    body = DenseFeatures if network == "dense" else ConvFeatures
-    return Encoder(body(data_shape, hidden, context, activation), latent_dim)
+    parts = _architecture(network, data_shape, hidden, latent_dim, activation)
+    return Encoder(parts.features(data_shape, hidden, context, activation), latent_dim)
 
 
 def make_classifier(
-    network: str,
+    network: str | Architecture,
     data_shape: tuple[int, ...],
     hidden: Sequence[int],
     num_classes: int,
     *,
-    activation: str = "relu",
+    activation: Activation = "relu",
 ) -> Classifier:
     """Network for q(y | x): the encoder's body, with one output per class."""
-    _check(network, data_shape, hidden, num_classes, activation)
-    body = DenseFeatures if network == "dense" else ConvFeatures
-    return Classifier(body(data_shape, hidden, 0, activation), num_classes)
+    parts = _architecture(network, data_shape, hidden, num_classes, activation)
+    return Classifier(parts.features(data_shape, hidden, 0, activation), num_classes)
 
 
 def make_decoder(
-    network: str,
+    network: str | Architecture,
     latent_dim: int,
     hidden: Sequence[int],
     out_shape: tuple[int, ...],
     *,
     context: int = 0,
-    activation: str = "relu",
-) -> DenseDecoder | ConvDecoder:
+    activation: Activation = "relu",
+) -> Any:
     """Network from z (and context) to the outputs a likelihood needs.
 
     ``hidden`` is given in the order of the encoder (from data to latents) and run backwards;
     ``out_shape`` is (num_parameters, \\*data_shape).
     """
-    _check(network, out_shape[1:], hidden, latent_dim, activation)
-    if network == "dense":
-        return DenseDecoder(latent_dim + context, hidden[::-1], out_shape, activation)
-    return ConvDecoder(latent_dim + context, hidden, out_shape, activation)
+    parts = _architecture(network, out_shape[1:], hidden, latent_dim, activation)
+    return parts.decoder(latent_dim + context, hidden, out_shape, activation)

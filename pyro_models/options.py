@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -46,12 +47,21 @@ def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[st
         try:
             parser.parse_object({name: value})
         except ArgumentError as error:
-            kind = kinds[name].annotation
+            kind = _in_words(kinds[name].annotation)
             raise UsageError(f"{who}: {name} must be {kind}; got {options[name]!r}") from error
 
 
 @cache  # to read a constructor's annotations takes longer than to build what it constructs
 def _parser(cls: type, skip: frozenset[str]) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, skip=set(skip))
+    for name, parameter in inspect.signature(cls, eval_str=True).parameters.items():
+        if name not in skip and parameter.kind != parameter.VAR_KEYWORD:
+            kind = parameter.annotation
+            parser.add_argument(f"--{name}", type=Any if kind is parameter.empty else kind)
     return parser
+
+
+def _in_words(annotation: Any) -> str:
+    """A type as one writes it: Sequence[int], without the modules."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)

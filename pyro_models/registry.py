@@ -1,99 +1,172 @@
-"""The pairs by name, for configuration files, the command line and the contract test."""
+"""What can be asked for by name: one registry for each kind of thing that can be swapped."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
-from typing import Any
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
-from torch import nn
-
-from pyro_models.bernoulli_mixture import BernoulliMixture
-from pyro_models.completion import CompletionCVAE
-from pyro_models.conditional import CVAE
-from pyro_models.contract import check_pair
 from pyro_models.errors import UsageError
-from pyro_models.gmm import GMM
-from pyro_models.hierarchical import TwoLayerVAE
-from pyro_models.options import check_types
-from pyro_models.pair import Pair
-from pyro_models.ppca import PPCA
-from pyro_models.semi_supervised import SemiSupervisedVAE
-from pyro_models.vae import VAE
+from pyro_models.moved import renamed
 
-__all__ = ["PAIRS", "build", "name_of"]
+__all__ = ["Registry", "UnknownNameError"]
 
-PAIRS: dict[str, type[nn.Module]] = {
-    "vae": VAE,
-    "cvae": CVAE,
-    "m2": SemiSupervisedVAE,
-    "two_layer_vae": TwoLayerVAE,
-    "ppca": PPCA,
-    "gmm": GMM,
-    "bernoulli_mixture": BernoulliMixture,
-    "completion_cvae": CompletionCVAE,
-}
+T = TypeVar("T")
+
+__getattr__ = renamed(
+    __name__, {name: f"pyro_models.models:{name}" for name in ("PAIRS", "build", "name_of")}
+)
 
 
-def build(
-    name: str, data_shape: Sequence[int], *, num_classes: int | None = None, **options: Any
-) -> Pair:
-    """Build a pair by its name.
+class UnknownNameError(UsageError, KeyError):
+    """Nothing of that name is registered."""
+
+    __str__ = Exception.__str__  # a KeyError's is the repr of its message
+
+
+class Registry(MutableMapping[str, T], Generic[T]):
+    """Names of one kind of thing, and what they stand for.
+
+    A name may be that of a class in a Python file, ``"mine.py:Factors"``; the file is then read.
 
     Parameters
     ----------
-    name
-        One of ``PAIRS``.
-    data_shape
-        Shape of one datum.
-    num_classes
-        Number of labels in the data; needed by pairs that use them, else ignored.
-    options
-        The pair's own options.
+    kind
+        What the things are, for messages: ``"model"``.
+    things
+        Name → thing.
+    hint
+        What else may be given, for the message about an unknown name.
 
     Examples
     --------
-    >>> build("gmm", (1, 8, 8), num_components=5).num_components
-    5
-
-    Raises
-    ------
-    UsageError
-        If the name or an option is unknown, labels are needed and there are none, or the class
-        makes no pair.
+    >>> shapes = Registry("shape", {"square": 4})
+    >>> shapes.register("triangle")(3)
+    3
+    >>> shapes["triangle"], list(shapes)
+    (3, ['square', 'triangle'])
+    >>> shapes["circle"]
+    Traceback (most recent call last):
+    ...
+    pyro_models.registry.UnknownNameError: unknown shape 'circle': choose from square, triangle
     """
-    if name not in PAIRS:
-        raise UsageError(f"unknown model {name!r}: choose from {', '.join(PAIRS)}")
-    cls = PAIRS[name]
-    known = [p for p in inspect.signature(cls).parameters if p != "data_shape"]
-    if "num_classes" in known:
-        known.remove("num_classes")
-        if num_classes is None:
-            raise UsageError(f"the model {name} needs labels, and these data have none")
-        options = {"num_classes": num_classes, **options}
-    unknown = [o for o in options if o not in known and o != "num_classes"]
-    if unknown:
-        raise UsageError(
-            f"the model {name} has no option {', '.join(unknown)}; it has {', '.join(known)}"
-        )
-    given = {key: value for key, value in options.items() if key != "num_classes"}
-    check_types(cls, given, who=f"the model {name}", skip={"data_shape", "num_classes"})
-    pair: Any = cls(data_shape, **options)
-    check_pair(pair)
-    return pair
+
+    def __init__(self, kind: str, things: Mapping[str, T] | None = None, *, hint: str = "") -> None:
+        self.kind, self.hint = kind, hint
+        self._things: dict[str, T] = dict(things or {})
+
+    def __getitem__(self, name: str) -> T:
+        if name in self._things:
+            return self._things[name]
+        if isinstance(name, str) and ".py:" in name:
+            return self._of_file(name)
+        raise UnknownNameError(self.unknown(name))
+
+    def __setitem__(self, name: str, thing: T) -> None:
+        self._things[name] = thing
+
+    def __delitem__(self, name: str) -> None:
+        del self._things[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._things)
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._things
+
+    def register(self, name: str, thing: T | None = None) -> Any:
+        """Let a thing be asked for by name; without the thing, a decorator of it.
+
+        Raises
+        ------
+        UsageError
+            If the name is taken by another thing.
+        """
+
+        def keep(it: T) -> T:
+            if self._things.get(name, it) is not it:
+                article = "an" if self.kind[0] in "aeiou" else "a"
+                raise UsageError(
+                    f"there is {article} {self.kind} {name!r} already: choose another name"
+                )
+            self._things[name] = it
+            return it
+
+        return keep if thing is None else keep(thing)
+
+    def unknown(self, name: object) -> str:
+        """What is said of a name that is not registered."""
+        hint = f", or {self.hint}" if self.hint else ""
+        return f"unknown {self.kind} {name!r}: choose from {', '.join(self)}{hint}"
+
+    def check(self, name: object) -> None:
+        """Refuse a name that is not registered.
+
+        Raises
+        ------
+        UnknownNameError
+            With the names that are.
+        """
+        if not isinstance(name, str) or name not in self:
+            raise UnknownNameError(self.unknown(name))
+
+    def name_of(self, thing: object) -> str | None:
+        """The name that a thing is registered by, or was found by in a file."""
+        names = (name for name, it in self._things.items() if it is thing)
+        return next(names, None) or getattr(thing, "__found_as__", None)
+
+    def help(self, *, also: str = "") -> str:
+        """The names, for the help of an option."""
+        *most, last = [*self, *([also] if also else [])]
+        return f"{', '.join(most)} or {last}" if most else last
+
+    def _of_file(self, name: str) -> T:
+        """A class of a Python file, by its path and name."""
+        path, _, attribute = name.rpartition(":")
+        module = _module_of(Path(path), who=f"{self.kind} {name!r}")
+        thing: Any = getattr(module, attribute, None)
+        if thing is None:
+            names = ", ".join(n for n, v in vars(module).items() if _is_own(v, module))
+            raise UnknownNameError(f"{path} has no {attribute!r}; it has {names or 'no class'}")
+        if callable(thing):
+            thing.__found_as__ = f"{Path(path).resolve()}:{attribute}"
+        found: T = thing
+        return found
 
 
-def name_of(pair: Pair) -> str:
-    """The registered name of a pair's class.
+def _is_own(value: object, module: ModuleType) -> bool:
+    return isinstance(value, type) and value.__module__ == module.__name__
 
-    Raises
-    ------
-    UsageError
-        If its class is not registered.
-    """
-    for name, cls in PAIRS.items():
-        if type(pair) is cls:
-            return name
-    raise UsageError(
-        f"{type(pair).__name__} is not registered: add it to pyro_models.registry.PAIRS"
-    )
+
+def _module_of(path: Path, *, who: str) -> ModuleType:
+    """A Python file as a module, read once as long as it does not change."""
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{who}: {path} cannot be read ({error.strerror or error})") from error
+    place = path.resolve()
+    digest = hashlib.sha256(str(place).encode() + source).hexdigest()[:12]
+    name = f"_pyro_models_{path.stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, place)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{who}: {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if not isinstance(error, Exception) or isinstance(error, UsageError):
+            raise
+        what = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise UsageError(f"{who}: {path} cannot be run ({what})") from error
+    return module

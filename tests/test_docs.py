@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inference.posterior import GUIDES
-from pyro_models import registry
+from pyro_models import models as registry
 from pyro_models.contract import fulfills
 from pyro_models.pair import Pair
 

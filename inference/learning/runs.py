@@ -31,7 +31,7 @@ from pyro_models.contract import check_pair, module_of
 from pyro_models.device import check_device
 from pyro_models.files import holding_folder, is_free, write_atomically
 from pyro_models.installation import version_of
-from pyro_models.registry import PAIRS
+from pyro_models.models import PAIRS
 from pyro_models.units import names_of_units
 
 __all__ = ["Run"]

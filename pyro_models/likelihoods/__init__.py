@@ -8,6 +8,7 @@ its densities are, so that two numbers are never compared that may not be.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from pyro_models.errors import UsageError
@@ -19,6 +20,7 @@ from pyro_models.likelihoods.gaussian import Gaussian
 from pyro_models.likelihoods.likelihood import Likelihood
 from pyro_models.likelihoods.logistic_mixture import LogisticMixture
 from pyro_models.options import check_types
+from pyro_models.registry import Registry
 
 __all__ = [
     "LIKELIHOODS",
@@ -30,47 +32,87 @@ __all__ = [
     "Gaussian",
     "Likelihood",
     "LogisticMixture",
+    "likelihood_for",
     "likelihood_named",
 ]
 
-LIKELIHOODS: dict[str, type[Likelihood]] = {
-    cls.name: cls
-    for cls in (
-        Bernoulli,
-        CrossEntropy,
-        Gaussian,
-        ContinuousBernoulli,
-        Beta,
-        Categorical,
-        LogisticMixture,
-    )
-}
+LIKELIHOODS: Registry[type[Likelihood]] = Registry(
+    "likelihood",
+    {
+        cls.name: cls
+        for cls in (
+            Bernoulli,
+            CrossEntropy,
+            Gaussian,
+            ContinuousBernoulli,
+            Beta,
+            Categorical,
+            LogisticMixture,
+        )
+    },
+)
+
+
+def likelihood_for(
+    likelihood: str | type[Likelihood] | Likelihood,
+    data_shape: tuple[int, ...],
+    options: Mapping[str, Any] | None = None,
+) -> Likelihood:
+    """A likelihood by its name, its class, or as it is.
+
+    Parameters
+    ----------
+    likelihood
+        A name of ``LIKELIHOODS``, a class of a Python file (``"mine.py:Poisson"``), a class, or an
+        instance for data of this shape.
+    data_shape
+        Shape of one datum.
+    options
+        Options of a class or a name; an instance has its own.
+
+    Examples
+    --------
+    >>> likelihood_for("gaussian", (1, 8, 8), {"scale": 0.1}).measure
+    'Lebesgue'
+    >>> likelihood_for(Beta((4,)), (4,)).name
+    'beta'
+
+    Raises
+    ------
+    UsageError
+        If the name or an option is unknown; the message lists the known ones. If an instance is for
+        data of another shape.
+    """
+    given = dict(options or {})
+    if isinstance(likelihood, Likelihood):
+        if given:
+            raise UsageError(
+                f"the likelihood {likelihood.name} is given with its options: leave out "
+                f"{', '.join(given)}"
+            )
+        if likelihood.data_shape != tuple(data_shape):
+            raise UsageError(
+                f"the likelihood {likelihood.name} is for data of shape {likelihood.data_shape}, "
+                f"not {tuple(data_shape)}"
+            )
+        return likelihood
+    cls = LIKELIHOODS[likelihood] if isinstance(likelihood, str) else likelihood
+    if not (isinstance(cls, type) and issubclass(cls, Likelihood)):
+        raise UsageError(f"a likelihood is a name, a class or an instance; got {likelihood!r}")
+    known = [p for p in inspect.signature(cls).parameters if p != "data_shape"]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise UsageError(
+            f"the likelihood {cls.name} has no option {', '.join(unknown)}; it has "
+            f"{', '.join(known) or 'none'}"
+        )
+    if given:
+        check_types(cls, given, who=f"the likelihood {cls.name}", skip={"data_shape"})
+    return cls(data_shape, **given)
 
 
 def likelihood_named(
     name: str, data_shape: tuple[int, ...], options: dict[str, Any] | None = None
 ) -> Likelihood:
-    """Build a likelihood by its name.
-
-    >>> likelihood_named("gaussian", (1, 8, 8), {"scale": 0.1}).measure
-    'Lebesgue'
-
-    Raises
-    ------
-    UsageError
-        If the name or an option is unknown; the message lists the known ones.
-    """
-    if name not in LIKELIHOODS:
-        raise UsageError(f"unknown likelihood {name!r}: choose from {', '.join(LIKELIHOODS)}")
-    cls = LIKELIHOODS[name]
-    given = dict(options or {})
-    known = [p for p in inspect.signature(cls).parameters if p != "data_shape"]
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise UsageError(
-            f"the likelihood {name} has no option {', '.join(unknown)}; it has "
-            f"{', '.join(known) or 'none'}"
-        )
-    if given:
-        check_types(cls, given, who=f"the likelihood {name}", skip={"data_shape"})
-    return cls(data_shape, **given)
+    """As :func:`likelihood_for`, of a name."""
+    return likelihood_for(name, data_shape, options)

@@ -34,7 +34,8 @@ from inference import (
 from inference.evaluation import accuracy, exact_log_prob, log_weights
 from inference.objectives import make_objective
 from inference.posterior import latents_as_data, posterior_sites
-from pyro_models import PPCA, VAE, SemiSupervisedVAE, UsageError, load_data, registry
+from pyro_models import PPCA, VAE, SemiSupervisedVAE, UsageError, load_data
+from pyro_models import models as registry
 from pyro_models.contract import check_pair, fulfills, missing_members
 from pyro_models.pair import (
     Classifies,

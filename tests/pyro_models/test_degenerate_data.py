@@ -15,7 +15,7 @@ from torch import Tensor
 from inference import fit
 from pyro_models import GMM, PPCA, BernoulliMixture, ImageData, UsageError
 from pyro_models.data import Split
-from pyro_models.gmm import COVARIANCES
+from pyro_models.models.gmm import COVARIANCES
 from pyro_models.moments import directions, spread_of
 
 every_covariance = pytest.mark.parametrize("covariance", COVARIANCES)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from inference.particles import particles
 from pyro_models import GMM, PPCA, VAE
-from pyro_models.gmm import COVARIANCES
 from pyro_models.likelihoods import likelihood_named
+from pyro_models.models.gmm import COVARIANCES
 from pyro_models.pair import Exact, Pair
 
 D, N, K = 5, 60, 3

@@ -14,7 +14,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 
 from inference.particles import particles
 from pyro_models import GMM, UsageError, load_data
-from pyro_models.gmm import COVARIANCES
+from pyro_models.models.gmm import COVARIANCES
 
 SHAPE, D, N = (1, 2, 2), 4, 60
 SKLEARN_NAMES = {"diagonal": "diag", "spherical": "spherical", "tied": "tied", "full": "full"}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_models import GMM, BernoulliMixture
-from pyro_models.gmm import COVARIANCES
+from pyro_models.models.gmm import COVARIANCES
 
 SHAPE, D, N, K = (1, 2, 2), 4, 6, 3
 

@@ -22,8 +22,8 @@ from pyro_models import CVAE, UsageError, load_data
 from pyro_models.contract import fulfills
 from pyro_models.data import Split
 from pyro_models.likelihoods import LIKELIHOODS
+from pyro_models.models import PAIRS, build, name_of
 from pyro_models.pair import ConditionsOnPixels, Pair, pixel_mask
-from pyro_models.registry import PAIRS, build, name_of
 
 B = 4
 CLASSES = 10

@@ -7,7 +7,7 @@ import torch
 
 from inference.evaluation import evidence
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
-from pyro_models.semi_supervised import SemiSupervisedVAE
+from pyro_models.models.semi_supervised import SemiSupervisedVAE
 
 
 def rotated_ppca():

@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from inference.evaluation import Evidence, GuideComparison, compare_guides, evidence
 from inference.posterior import Family, infer
 from pyro_models import CVAE, PPCA, VAE, UsageError
-from pyro_models.hierarchical import TwoLayerVAE
+from pyro_models.models.hierarchical import TwoLayerVAE
 
 K = 400
 SHORT = {"max_steps": 300}

@@ -15,8 +15,8 @@ from inference.densities import log_density
 from inference.particles import particles
 from inference.posterior import condition
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
-from pyro_models.hierarchical import TwoLayerVAE
-from pyro_models.semi_supervised import SemiSupervisedVAE
+from pyro_models.models.hierarchical import TwoLayerVAE
+from pyro_models.models.semi_supervised import SemiSupervisedVAE
 
 B, C = 4, 3
 LABELS = torch.tensor([0, 2, -1, 1])

@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyro_models.latents import latent_value
-from pyro_models.likelihoods import Likelihood
 from pyro_models.masks import Mask
+from pyro_models.models.model import Model
+from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.observed import checked
 from pyro_models.pair import LatentSite, fill_unseen, needed_mask, pixel_mask
 
-__all__ = ["EmptyGuide", "Mixture"]
+__all__ = ["Mixture", "MixtureModel"]
 
 
-class EmptyGuide(nn.Module):
-    """No guide: every latent site is enumerated in the model."""
+class MixtureModel(Model):
+    """p(x, k) = π_k p(x | k), k summed out wherever sites are enumerated.
 
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
-        """Sample nothing."""
-
-
-class Mixture(nn.Module):
-    """log p(x) = logsumexp_k [log π_k + log p(x | k)], and all that follows from it exactly.
-
-    A subclass gives ``model`` (with ``logits``, log π up to a constant, and ``component(k, mask)``,
-    p(x | k)), ``likelihood``, ``data_shape`` and ``num_components``.
+    A subclass gives ``logits``, log π up to a constant, and :meth:`component`.
     """
 
-    num_classes = None
+    logits: Tensor
+
+    def component(self, k: Tensor, mask: Tensor | None = None) -> TorchDistribution:
+        """p(x_seen | k) for k of any batch shape."""
+        raise NotImplementedError
+
+    def story(self, y: Tensor | None) -> Tensor:
+        """Draw the component."""
+        p_k = dist.Categorical(logits=self.logits)
+        k: Tensor = pyro.sample("k", p_k, infer={"enumerate": "parallel"})
+        return k
+
+    def decoded(self, outputs: Tensor, mask: Tensor | None = None) -> TorchDistribution:
+        """p(x_seen | k)."""
+        return self.component(outputs, mask)
+
+
+class Mixture(ModelAndGuide):
+    """log p(x) = logsumexp_k [log π_k + log p(x | k)], and all that follows from it exactly.
+
+    The model is a :class:`MixtureModel`, with a flag ``started``.
+    """
+
     model: Any
     data_shape: tuple[int, ...]
     num_components: int
-
-    @property
-    def likelihood(self) -> Likelihood:
-        """The kind of p(x | k): its measure and the data it may have."""
-        raise NotImplementedError
 
     @property
     def latent_sites(self) -> dict[str, LatentSite]:
@@ -59,13 +61,6 @@ class Mixture(nn.Module):
     def started(self) -> bool:
         """Whether the parameters come from data already."""
         return bool(self.model.started)
-
-    def decode(
-        self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
-    ) -> dict[str, TorchDistribution]:
-        """p(x | k) for integer ``latents["k"]`` of any shape."""
-        k = latent_value(latents, "k", self.latent_sites["k"], self.model.logits)
-        return {"x": self.model.component(k)}
 
     def _log_joint(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """log π_k + log p(x_seen | k), (B, K)."""

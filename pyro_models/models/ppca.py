@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pyro
 import pyro.distributions as dist
@@ -16,25 +15,22 @@ from torch import Tensor, nn
 
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
-from pyro_models.latents import latent_value
-from pyro_models.likelihoods import Gaussian
-from pyro_models.linear_gaussian import (
+from pyro_models.masks import Mask
+from pyro_models.models.guide import Guide
+from pyro_models.models.linear_gaussian import (
     PPCAModel,
     no_noise_left,
     normal_from_precision,
     principal_components,
 )
-from pyro_models.masks import Mask
+from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.moments import directions, mean_of, spread_of
 from pyro_models.observed import checked, training_data
 from pyro_models.pair import (
-    LatentSite,
     data_plate,
     needed_mask,
-    pixel_mask,
-    register_with_svi,
 )
-from pyro_models.units import Units, set_units
+from pyro_models.units import set_units
 
 __all__ = ["PPCA"]
 
@@ -73,12 +69,11 @@ class ExactGuide(nn.Module):
             pyro.sample("z", q_z)
 
 
-class LinearGuide(nn.Module):
+class LinearGuide(Guide):
     """q(z | x) = N(A x + b, L Lᵀ): the family that holds the exact posterior of fully seen data."""
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
-        super().__init__()
-        self.units = Units(data_shape)
+        super().__init__(data_shape)
         self.mean = nn.Linear(math.prod(data_shape), latent_dim)
         self.raw_tril = nn.Parameter(torch.zeros(latent_dim, latent_dim))
 
@@ -105,24 +100,14 @@ class LinearGuide(nn.Module):
         self.mean.bias.copy_(-A @ mu)
         self.raw_tril.copy_(tril.tril(-1) + torch.diag(tril.diagonal().log()))
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
-        """Sample z given x; unseen pixels are fed as 0, in units of the data."""
-        register_with_svi(self)
-        x = placed(x, next(self.parameters()))
-        seen = pixel_mask(mask, tuple(x.shape[1:]), x)
-        with data_plate(x, n, x), torch.autocast(x.device.type, enabled=False):
-            mean = self.mean(self.units(x, seen).flatten(1))
+    def story(self, x: Tensor, y: Tensor | None) -> None:
+        """Sample z given x."""
+        with torch.autocast(x.device.type, enabled=False):
+            mean = self.mean(x.flatten(1))
             pyro.sample("z", dist.MultivariateNormal(mean, scale_tril=self.scale_tril()))
 
 
-class PPCA(nn.Module):
+class PPCA(ModelAndGuide):
     """Probabilistic principal component analysis (Tipping & Bishop 1999).
 
     x = W z + μ + ε, z ~ N(0, I_q), ε ~ N(0, σ² I), hence p(x) = N(μ, W Wᵀ + σ² I).
@@ -146,27 +131,25 @@ class PPCA(nn.Module):
     torch.Size([200])
     """
 
-    num_classes = None
     options_of_guide = ("guide",)
+    model: PPCAModel
+    latent_dim: int
 
     def __init__(
         self, data_shape: Sequence[int], *, latent_dim: int = 2, guide: str = "exact"
     ) -> None:
-        super().__init__()
-        self.data_shape = tuple(data_shape)
-        self.latent_dim = latent_dim
-        dim = math.prod(self.data_shape)
+        shape = tuple(data_shape)
+        dim = math.prod(shape)
         if latent_dim >= dim:
             raise UsageError(
                 f"PPCA needs fewer components than the {dim} values of a datum; got {latent_dim}"
             )
         if guide not in GUIDES:
             raise UsageError(f"unknown PPCA guide {guide!r}: choose from {', '.join(GUIDES)}")
+        model = PPCAModel(shape, latent_dim)
+        exact = guide == "exact"
+        super().__init__(model, ExactGuide(model) if exact else LinearGuide(shape, latent_dim))
         self.guide_name = guide
-        self.model = PPCAModel(self.data_shape, latent_dim)
-        self.guide = (
-            ExactGuide(self.model) if guide == "exact" else LinearGuide(self.data_shape, latent_dim)
-        )
 
     @classmethod
     def maximum_likelihood(
@@ -180,7 +163,7 @@ class PPCA(nn.Module):
     ) -> PPCA:
         """The global maximum of the likelihood in closed form (Tipping & Bishop 1999, eq. 7–8).
 
-        W and σ² as :func:`pyro_models.linear_gaussian.principal_components` has them.
+        W and σ² as :func:`pyro_models.models.linear_gaussian.principal_components` has them.
 
         Parameters
         ----------
@@ -221,16 +204,6 @@ class PPCA(nn.Module):
         return pair
 
     @property
-    def likelihood(self) -> Gaussian:
-        """p(x | z), one σ."""
-        return self.model.likelihood
-
-    @property
-    def latent_sites(self) -> dict[str, LatentSite]:
-        """One continuous site, z."""
-        return {"z": LatentSite((self.latent_dim,))}
-
-    @property
     def started(self) -> bool:
         """Whether the parameters come from data already."""
         return bool(self.model.started)
@@ -248,7 +221,7 @@ class PPCA(nn.Module):
         scale = float(spread_of(x).square().mean().sqrt()) or 1e-6 * (float(x.abs().max()) or 1.0)
         set_units(self, x, one_scale=True)
         W = torch.randn(self.model.W.shape, generator=generator, dtype=torch.float64) * 0.1 * scale
-        units = self.likelihood.units
+        units = self.model.likelihood.units
         self.model.mu.copy_(units(mu.to(units.centre).reshape(self.data_shape)).flatten())
         self.model.W.copy_(W / float(units.overall))
         self.model.set_sigma(scale)
@@ -266,13 +239,6 @@ class PPCA(nn.Module):
             if rank > self.latent_dim:
                 return ""
         return no_noise_left(len(x), rank, self.latent_dim)
-
-    def decode(
-        self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
-    ) -> dict[str, TorchDistribution]:
-        """p(x | z) for ``latents["z"]`` of shape (\\*batch, latent_dim)."""
-        z = latent_value(latents, "z", self.latent_sites["z"], self.model.W)
-        return {"x": self.likelihood(self.model.decoder(z))}
 
     def elbo(self) -> ELBO:
         """Trace_ELBO: one sample of z; with the exact guide its log-weights have no variance."""
@@ -342,11 +308,3 @@ class PPCA(nn.Module):
     def _with_seen(self, x: Tensor, seen: Tensor | None, pixels: Tensor) -> Tensor:
         seen = needed_mask(seen, self.data_shape, x)
         return torch.where(seen, x, pixels.to(x.dtype).unflatten(-1, self.data_shape))
-
-    def config(self) -> dict[str, Any]:
-        """Plain values that rebuild the pair."""
-        return {
-            "data_shape": list(self.data_shape),
-            "latent_dim": self.latent_dim,
-            "guide": self.guide_name,
-        }

@@ -25,7 +25,7 @@ SHARES = (1e-6, 1e-1)  # of the largest variance, between which the floor is lef
 
 @dataclass(frozen=True)
 class ClusterStart:
-    """Parameters of :class:`pyro_models.gmm.GMMModel`, by its names for them, in float64."""
+    """Parameters of :class:`pyro_models.models.gmm.GMMModel`, by its names for them, in float64."""
 
     logits: Tensor
     centre: Tensor

@@ -10,20 +10,21 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_models.autoencoder import Autoencoder
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.labels import known_labels
-from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
-from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, NormalHead
-from pyro_models.pair import data_plate, fill_unseen, one_hot, pixel_mask, register_with_svi
+from pyro_models.models.autoencoder import Autoencoder
+from pyro_models.models.guide import Guide
+from pyro_models.models.model import Model
+from pyro_models.networks import NormalHead
+from pyro_models.pair import one_hot
+from pyro_models.registry import Registry
 from pyro_models.standard_normal import StandardNormal
-from pyro_models.units import Units
 
 __all__ = ["CVAE"]
 
-MISSING_LABELS = ("refuse", "zeros")
+MISSING_LABELS = Registry("missing_label", {"refuse": False, "zeros": True})
 
 
 class LabelPrior(nn.Module):
@@ -72,21 +73,20 @@ class LabelCode(nn.Module):
         return code
 
 
-class CVAEModel(nn.Module):
+class CVAEModel(Model):
     """p(x, z | y) = p(x | z, y) p(z | y)."""
 
     def __init__(
         self,
-        decoder: DenseDecoder | ConvDecoder,
+        decoder: nn.Module,
         likelihood: Likelihood,
         *,
         latent_dim: int,
         code: LabelCode,
         learned_prior: bool,
     ) -> None:
-        super().__init__()
+        super().__init__(likelihood, num_classes=code.num_classes)
         self.decoder = decoder
-        self.likelihood = likelihood
         self.code = code
         self.standard = StandardNormal(latent_dim)
         self.label_prior = LabelPrior(code.num_classes, latent_dim) if learned_prior else None
@@ -95,49 +95,32 @@ class CVAEModel(nn.Module):
         """p(z | y) for one-hot labels."""
         return self.standard() if self.label_prior is None else self.label_prior(label)
 
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The generative story for given labels."""
-        register_with_svi(self)
-        x = placed(x, self.standard.zeros)
-        label = self.code.per_datum(y, n if x is None else len(x))
-        mask = pixel_mask(mask, self.likelihood.data_shape, x)
-        with data_plate(x, len(label) if n is None else n, self.standard.zeros):
-            z = pyro.sample("z", self.prior(label))
-            p_x = self.likelihood(self.decoder(z, label), mask)
-            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
+    def labels(self, y: Tensor | None, size: int | None) -> Tensor:
+        """One-hot labels, (size, C), or (1, C) for one shared by all."""
+        return self.code.per_datum(y, size)
+
+    def story(self, y: Tensor | None) -> Tensor:
+        """z given the label, and what the decoder makes of both."""
+        assert y is not None
+        outputs: Tensor = self.decoder(pyro.sample("z", self.prior(y)), y)
+        return outputs
 
 
-class CVAEGuide(nn.Module):
-    """q(z | x, y) from the encoder; unseen pixels are fed to it as 0, in units of the data."""
+class CVAEGuide(Guide):
+    """q(z | x, y) from the encoder."""
 
     def __init__(self, encoder: nn.Module, code: LabelCode, data_shape: tuple[int, ...]) -> None:
-        super().__init__()
+        super().__init__(data_shape)
         self.encoder = encoder
         self.code = code
-        self.units = Units(data_shape)
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def labels(self, y: Tensor | None, size: int) -> Tensor:
+        """One-hot labels, (size, C), or (1, C) for one shared by all."""
+        return self.code.per_datum(y, size)
+
+    def story(self, x: Tensor, y: Tensor | None) -> None:
         """Sample z given x and its label."""
-        register_with_svi(self)
-        x = placed(x, next(self.parameters()))
-        label = self.code.per_datum(y, len(x))
-        seen = pixel_mask(mask, tuple(x.shape[1:]), x)
-        with data_plate(x, n, x):
-            pyro.sample("z", self.encoder(self.units(x, seen), label))
+        pyro.sample("z", self.encoder(x, y))
 
 
 class CVAE(Autoencoder):
@@ -160,9 +143,11 @@ class CVAE(Autoencoder):
         common mistake, kept to be compared with: "missing" is then one more class with data of its
         own, the unlabelled ones teach p(x | y) of no label, and the bound is one on log p(x | y)
         for some data and on log p(x | missing) for others. Use
-        :class:`pyro_models.semi_supervised.SemiSupervisedVAE` instead, which sums y out.
-    latent_dim, network, hidden, activation, likelihood, likelihood_options, output_bias
-        As for :class:`pyro_models.vae.VAE`.
+        :class:`pyro_models.models.semi_supervised.SemiSupervisedVAE` instead, which sums y out.
+    latent_dim
+        Dimension of z.
+    shared
+        Options of :class:`pyro_models.models.autoencoder.Networks`.
 
     Examples
     --------
@@ -172,6 +157,8 @@ class CVAE(Autoencoder):
     torch.Size([10, 1, 8, 8])
     """
 
+    defaults = {"hidden": (256,)}  # noqa: RUF012
+
     def __init__(
         self,
         data_shape: Sequence[int],
@@ -180,65 +167,27 @@ class CVAE(Autoencoder):
         latent_dim: int = 40,
         learned_prior: bool = False,
         missing_label: str = "refuse",
-        network: str = "dense",
-        hidden: Sequence[int] = (256,),
-        activation: str = "relu",
-        likelihood: str = "cross_entropy",
-        likelihood_options: Mapping[str, Any] | None = None,
-        output_bias: str = "default",
+        **shared: Any,
     ) -> None:
         if num_classes < 1:
             raise UsageError(f"a CVAE needs at least one class; got {num_classes}")
-        if missing_label not in MISSING_LABELS:
-            raise UsageError(
-                f"unknown missing_label {missing_label!r}: choose from {', '.join(MISSING_LABELS)}"
-            )
-        self.num_classes = num_classes
-        self.learned_prior = learned_prior
-        self.missing_label = missing_label
-        super().__init__(
-            data_shape,
-            context=num_classes,
-            latent_dim=latent_dim,
-            network=network,
-            hidden=hidden,
-            activation=activation,
-            likelihood=likelihood,
-            likelihood_options=likelihood_options,
-            output_bias=output_bias,
-        )
-
-    def _make_model(self, decoder: DenseDecoder | ConvDecoder, likelihood: Likelihood) -> CVAEModel:
-        return CVAEModel(
+        MISSING_LABELS.check(missing_label)
+        networks = self.networks(data_shape, shared)
+        decoder = networks.decoder(latent_dim, context=num_classes)
+        encoder = networks.encoder(latent_dim, context=num_classes)
+        model = CVAEModel(
             decoder,
-            likelihood,
-            latent_dim=self.latent_dim,
-            code=LabelCode(self.num_classes, self.missing_label),
-            learned_prior=self.learned_prior,
+            networks.likelihood,
+            latent_dim=latent_dim,
+            code=LabelCode(num_classes, missing_label),
+            learned_prior=learned_prior,
         )
-
-    def _make_guide(self, encoder: Encoder) -> CVAEGuide:
-        code = LabelCode(self.num_classes, self.missing_label)
-        return CVAEGuide(encoder, code, self.data_shape)
-
-    @property
-    def takes_missing_labels(self) -> bool:
-        """Whether a label may be −1."""
-        return self.missing_label == "zeros"
+        code = LabelCode(num_classes, missing_label)
+        super().__init__(model, CVAEGuide(encoder, code, networks.data_shape))
+        self.takes_missing_labels = MISSING_LABELS[missing_label]
 
     def decode(
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
     ) -> dict[str, TorchDistribution]:
         """p(x | z, y) for ``latents["z"]`` (\\*batch, latent_dim) and labels that broadcast."""
-        label = self.model.code(y)
-        z = latent_value(latents, "z", self.latent_sites["z"], self.model.standard.zeros)
-        return {"x": self.likelihood(self.model.decoder(z, label))}
-
-    def config(self) -> dict[str, Any]:
-        """Plain values that rebuild the pair."""
-        return {
-            **super().config(),
-            "num_classes": self.num_classes,
-            "learned_prior": self.learned_prior,
-            "missing_label": self.missing_label,
-        }
+        return super().decode(latents, y=self.model.code(y))

@@ -11,13 +11,14 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_models.autoencoder import Autoencoder
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
 from pyro_models.masks import MASKS, mask_name, seen_pixels
-from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_decoder, make_encoder
+from pyro_models.models.autoencoder import Autoencoder
+from pyro_models.models.guide import Guide
+from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
 from pyro_models.pair import data_plate, fill_unseen, needed_mask, pixel_mask, register_with_svi
 from pyro_models.units import Units
 
@@ -154,29 +155,17 @@ class CompletionModel(nn.Module):
             return pyro.sample("x", p_x, obs=None if x is None else x_seen)
 
 
-class CompletionGuide(nn.Module):
-    """q(z | x, C) from the encoder; unseen pixels are fed to it as 0, in units of the data."""
+class CompletionGuide(Guide):
+    """q(z | x, C) from the encoder."""
 
     def __init__(self, encoder: Encoder, conditioning: Conditioning) -> None:
-        super().__init__()
+        super().__init__(tuple(conditioning.sets.shape[1:]))
         self.encoder = encoder
         self.conditioning = conditioning
-        self.units = Units(tuple(conditioning.sets.shape[1:]))
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
-        """Sample z given all of x; labels are ignored."""
-        register_with_svi(self)
-        x = placed(x, next(self.parameters()))
-        seen = pixel_mask(mask, tuple(x.shape[1:]), x)
-        with data_plate(x, n, x):
-            pyro.sample("z", self.encoder(_stacked(self.units(x, seen), self.conditioning(x))))
+    def story(self, x: Tensor, y: Tensor | None) -> None:
+        """Sample z given all of x."""
+        pyro.sample("z", self.encoder(_stacked(x, self.conditioning(x))))
 
 
 class CompletionCVAE(Autoencoder):
@@ -197,8 +186,11 @@ class CompletionCVAE(Autoencoder):
         each in turn, and :meth:`conditioned_on` gives the pair for one of them, to be judged.
     fraction, mask_seed
         Of the set ``random``: part of the pixels in it, and the seed of their one draw.
-    latent_dim, network, hidden, activation, likelihood, likelihood_options, output_bias
-        As for :class:`pyro_models.vae.VAE`. Prior, decoder and encoder have layers of these sizes.
+    latent_dim
+        Dimension of z.
+    shared
+        Options of :class:`pyro_models.models.autoencoder.Networks`.
+        Prior, decoder and encoder have layers of the sizes ``hidden``.
 
     Notes
     -----
@@ -214,7 +206,13 @@ class CompletionCVAE(Autoencoder):
     (True, True)
     """
 
-    num_classes = None
+    defaults = {  # noqa: RUF012
+        "hidden": (500,),
+        "likelihood": "bernoulli",
+        "output_bias": "data",
+    }
+    masks: tuple[str, ...]
+    fraction: float
 
     def __init__(
         self,
@@ -224,60 +222,22 @@ class CompletionCVAE(Autoencoder):
         fraction: float = 0.5,
         mask_seed: int = 0,
         latent_dim: int = 50,
-        network: str = "dense",
-        hidden: Sequence[int] = (500,),
-        activation: str = "relu",
-        likelihood: str = "bernoulli",
-        likelihood_options: Mapping[str, Any] | None = None,
-        output_bias: str = "data",
+        **shared: Any,
     ) -> None:
-        self.masks = tuple(masks)
-        self.fraction = fraction
-        self.mask_seed = mask_seed
-        names = [name for name in MASKS if name != "everything"]
-        if not self.masks or len(set(self.masks)) < len(self.masks):
-            raise UsageError(f"masks needs one or more names, each once; got {list(masks)}")
-        for name in self.masks:
-            if name not in names:
-                raise UsageError(f"unknown mask {name!r}: choose from {', '.join(names)}")
-        super().__init__(
-            data_shape,
-            context=0,
-            latent_dim=latent_dim,
-            network=network,
-            hidden=hidden,
-            activation=activation,
-            likelihood=likelihood,
-            likelihood_options=likelihood_options,
-            output_bias=output_bias,
-        )
-
-    def _build(self, p_x: Likelihood, context: int) -> tuple[CompletionModel, CompletionGuide]:
-        shape = self.data_shape
-        sets = [
-            seen_pixels(name, shape, fraction=self.fraction, seed=self.mask_seed)
-            for name in self.masks
-        ]
+        _check_masks(masks)
+        networks = self.networks(data_shape, shared)
+        shape = networks.data_shape
+        sets = [seen_pixels(name, shape, fraction=fraction, seed=mask_seed) for name in masks]
         conditioning = Conditioning(torch.cat([one.expand(1, *shape) for one in sets]))
         if bool(conditioning.sets.flatten(1).all(1).any()):
             raise UsageError("a mask that sees every pixel leaves nothing to complete")
         stacked = (2 * shape[0], *shape[1:])
-        prior, encoder = (
-            make_encoder(
-                self.network, stacked, self.hidden, self.latent_dim, activation=self.activation
-            )
-            for _ in range(2)
+        prior, encoder = (networks.encoder(latent_dim, data_shape=stacked) for _ in range(2))
+        decoder = networks.decoder(latent_dim, context=prior.features.out_features)
+        super().__init__(
+            CompletionModel(prior, decoder, networks.likelihood, conditioning),
+            CompletionGuide(encoder, conditioning),
         )
-        decoder = make_decoder(
-            self.network,
-            self.latent_dim,
-            self.hidden,
-            (p_x.num_parameters, *shape),
-            context=prior.features.out_features,
-            activation=self.activation,
-        )
-        model = CompletionModel(prior, decoder, p_x, conditioning)
-        return model, CompletionGuide(encoder, conditioning)
 
     @property
     def given(self) -> str:
@@ -338,11 +298,11 @@ class CompletionCVAE(Autoencoder):
         z = latent_value(latents, "z", self.latent_sites["z"], like)
         return {"x": self.model.rest(z, features, x_seen, given, rest)}
 
-    def config(self) -> dict[str, Any]:
-        """Plain values that rebuild the pair."""
-        return {
-            **super().config(),
-            "masks": list(self.masks),
-            "fraction": self.fraction,
-            "mask_seed": self.mask_seed,
-        }
+
+def _check_masks(masks: Sequence[str]) -> None:
+    names = [name for name in MASKS if name != "everything"]
+    if not masks or len(set(masks)) < len(masks):
+        raise UsageError(f"masks needs one or more names, each once; got {list(masks)}")
+    for name in masks:
+        if name not in names:
+            raise UsageError(f"unknown mask {name!r}: choose from {', '.join(names)}")

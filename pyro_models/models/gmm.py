@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -15,12 +14,13 @@ from pyro.infer import TraceEnum_ELBO, TraceGraph_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
-from pyro_models.clusters import FLOOR, floor_for, start_from_clusters
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
-from pyro_models.mixture import EmptyGuide, Mixture
-from pyro_models.multivariate_normal import ImageMultivariateNormal
+from pyro_models.models.clusters import FLOOR, floor_for, start_from_clusters
+from pyro_models.models.guide import EmptyGuide
+from pyro_models.models.mixture import Mixture, MixtureModel
+from pyro_models.models.multivariate_normal import ImageMultivariateNormal
 from pyro_models.networks import dense
 from pyro_models.observed import training_data
 from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
@@ -31,7 +31,7 @@ COVARIANCES = ("diagonal", "spherical", "tied", "full")
 GUIDES = ("enumerate", "amortised")
 
 
-class GMMModel(nn.Module):
+class GMMModel(MixtureModel):
     """p(x, k) = π_k N(x; μ_k, Σ_k + ε I).
 
     Parameters are kept on the scale of the data, so that one learning rate serves all: with the
@@ -51,9 +51,8 @@ class GMMModel(nn.Module):
         covariance: str,
         floor: float | None,
     ) -> None:
-        super().__init__()
+        super().__init__(Gaussian(data_shape, scale=1.0))  # its kind: the measure and the data
         dim = math.prod(data_shape)
-        self.data_shape = data_shape
         self.covariance = covariance
         if floor is None:
             self.register_buffer("floor", torch.tensor(FLOOR))
@@ -105,25 +104,6 @@ class GMMModel(nn.Module):
             tril = self.scale_tril()
             tril = tril[k] if self.covariance == "full" else tril.squeeze(0)
             return ImageMultivariateNormal(loc, tril, self.data_shape, mask=mask)
-
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The generative story; labels are ignored."""
-        register_with_svi(self)
-        x = placed(x, self.logits)
-        mask = pixel_mask(mask, self.data_shape, x)
-        with data_plate(x, n, self.logits):
-            k = pyro.sample(
-                "k", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"}
-            )
-            p_x = self.component(k, mask)
-            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
 
 
 class Baseline(nn.Module):
@@ -189,7 +169,7 @@ class GMM(Mixture):
     floor
         ε, added to the diagonal of every covariance, in squared units of the data; scikit-learn's
         ``reg_covar``. ``None``: 1e-3, or what suits data of another scale than pixels in [0, 1],
-        as :func:`pyro_models.clusters.floor_for` has it at the start.
+        as :func:`pyro_models.models.clusters.floor_for` has it at the start.
     guide
         ``"enumerate"``: k is summed out exactly (TraceEnum_ELBO, empty guide). ``"amortised"``: k
         is sampled from a learned q(k | x) (TraceGraph_ELBO with a learned baseline).
@@ -208,6 +188,7 @@ class GMM(Mixture):
     """
 
     options_of_guide = ("guide", "hidden")
+    covariance: str
 
     def __init__(
         self,
@@ -219,7 +200,6 @@ class GMM(Mixture):
         guide: str = "enumerate",
         hidden: Sequence[int] = (64,),
     ) -> None:
-        super().__init__()
         if num_components < 1:
             raise UsageError(f"a mixture needs at least one component; got {num_components}")
         if covariance not in COVARIANCES:
@@ -230,29 +210,21 @@ class GMM(Mixture):
             raise UsageError(f"the covariance floor must be positive; got {floor}")
         if guide not in GUIDES:
             raise UsageError(f"unknown GMM guide {guide!r}: choose from {', '.join(GUIDES)}")
-        self.data_shape = tuple(data_shape)
-        self.num_components = num_components
-        self.covariance = covariance
+        shape = tuple(data_shape)
+        model = GMMModel(shape, num_components, covariance, floor)
+        dim = math.prod(shape)
+        amortised = guide == "amortised"
+        super().__init__(
+            model, AssignmentGuide(dim, num_components, hidden) if amortised else EmptyGuide()
+        )
         self.floor = floor
         self.guide_name = guide
-        self.hidden = tuple(hidden)
-        dim = math.prod(self.data_shape)
-        self.model = GMMModel(self.data_shape, num_components, covariance, floor)
-        self.guide = (
-            EmptyGuide() if guide == "enumerate" else AssignmentGuide(dim, num_components, hidden)
-        )
-        self._likelihood = Gaussian(self.data_shape, scale=1.0)
-
-    @property
-    def likelihood(self) -> Gaussian:
-        """The kind of p(x | k): its measure and the data it may have."""
-        return self._likelihood
 
     @torch.no_grad()
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start at a k-means clustering (k-means++ seeding, one run), as scikit-learn's EM does.
 
-        Returns a name for the record; see :func:`pyro_models.clusters.start_from_clusters`.
+        Returns a name for the record; see :func:`pyro_models.models.clusters.start_from_clusters`.
 
         Raises
         ------
@@ -287,14 +259,3 @@ class GMM(Mixture):
         if not isinstance(p_x, ImageMultivariateNormal):
             return super()._unseen(k, x, seen, draw=draw)
         return p_x.completed(fill_unseen(x, seen), draw=draw)
-
-    def config(self) -> dict[str, Any]:
-        """Plain values that rebuild the pair."""
-        return {
-            "data_shape": list(self.data_shape),
-            "num_components": self.num_components,
-            "covariance": self.covariance,
-            "floor": self.floor,
-            "guide": self.guide_name,
-            "hidden": list(self.hidden),
-        }

@@ -15,24 +15,18 @@ from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_models.autoencoder import Autoencoder
-from pyro_models.device import placed
+from pyro_models.device import device_of, placed
 from pyro_models.errors import UsageError
 from pyro_models.labels import KnownLabels, known_labels
 from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
 from pyro_models.masks import Mask
-from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder, make_classifier
+from pyro_models.models.autoencoder import Autoencoder
+from pyro_models.models.guide import Guide
+from pyro_models.models.model import Model
 from pyro_models.observed import checked
-from pyro_models.pair import (
-    LatentSite,
-    data_plate,
-    fill_unseen,
-    pixel_mask,
-    register_with_svi,
-)
+from pyro_models.pair import LatentSite, pixel_mask
 from pyro_models.standard_normal import StandardNormal
-from pyro_models.units import Units
 
 __all__ = ["SemiSupervisedVAE"]
 
@@ -40,58 +34,37 @@ WHO = "a semi-supervised VAE"
 _IMPOSSIBLE = -1e4  # its exponential is 0 in every float type, and 0 times it is no NaN
 
 
-class SemiSupervisedModel(nn.Module):
-    """p(x, y, z) = p(x | y, z) N(z; 0, I) / C."""
+class SemiSupervisedModel(Model):
+    """p(x, y, z) = p(x | y, z) N(z; 0, I) / C; known labels are what they are."""
 
     label_logits: Tensor
+    num_classes: int
 
     def __init__(
-        self,
-        decoder: DenseDecoder | ConvDecoder,
-        likelihood: Likelihood,
-        *,
-        latent_dim: int,
-        num_classes: int,
+        self, decoder: nn.Module, likelihood: Likelihood, *, latent_dim: int, num_classes: int
     ) -> None:
-        super().__init__()
+        super().__init__(likelihood, num_classes=num_classes)
         self.decoder = decoder
-        self.likelihood = likelihood
-        self.num_classes = num_classes
         self.prior = StandardNormal(latent_dim)
         self.register_buffer("label_logits", torch.zeros(num_classes), persistent=False)
 
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The generative story; known labels are what they are, the others are drawn."""
-        register_with_svi(self)
-        size = n if x is None else len(x)
-        x = placed(x, self.label_logits)
-        device = self.label_logits.device
-        known = known_labels(y, self.num_classes, size, device=device, who=WHO)
-        if y is not None and size is None:
-            size = len(known)
-        mask = pixel_mask(mask, self.likelihood.data_shape, x)
-        with data_plate(x, size, self.label_logits) as rows:
-            p_y = KnownLabels(
-                logits=self.label_logits.expand(len(rows), -1), known=known.expand(len(rows))
-            )
-            label = pyro.sample("y", p_y, infer={"enumerate": "parallel"})
-            z = pyro.sample("z", self.prior())
-            p_x = self.likelihood(self.decoder(z, F.one_hot(label, self.num_classes)), mask)
-            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
+    def labels(self, y: Tensor | None, size: int | None) -> Tensor:
+        """Known labels, (size,), −1 where missing."""
+        known = known_labels(y, self.num_classes, size, device=device_of(self), who=WHO)
+        return known if size is None else known.expand(size)
+
+    def story(self, y: Tensor | None) -> Tensor:
+        """The labels that are missing, z, and what the decoder makes of both."""
+        assert y is not None
+        p_y = KnownLabels(logits=self.label_logits.expand(len(y), -1), known=y)
+        label = pyro.sample("y", p_y, infer={"enumerate": "parallel"})
+        z = pyro.sample("z", self.prior())
+        outputs: Tensor = self.decoder(z, F.one_hot(label, self.num_classes))
+        return outputs
 
 
-class SemiSupervisedGuide(nn.Module):
-    """q(y | x) q(z | x, y); a known label has probability 1.
-
-    Unseen pixels are fed as 0, in units of the data.
-    """
+class SemiSupervisedGuide(Guide):
+    """q(y | x) q(z | x, y); a known label has probability 1."""
 
     def __init__(
         self,
@@ -100,39 +73,32 @@ class SemiSupervisedGuide(nn.Module):
         num_classes: int,
         data_shape: tuple[int, ...],
     ) -> None:
-        super().__init__()
+        super().__init__(data_shape)
         self.encoder = encoder
         self.classifier = classifier
-        self.units = Units(data_shape)
         self.num_classes = num_classes
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def labels(self, y: Tensor | None, size: int) -> Tensor:
+        """Known labels, (size,), −1 where missing."""
+        device = device_of(self)
+        return known_labels(y, self.num_classes, size, device=device, who=WHO).expand(size)
+
+    def story(self, x: Tensor, y: Tensor | None) -> None:
         """Infer the missing labels, then z."""
-        register_with_svi(self)
-        x = placed(x, next(self.parameters()))
-        known = known_labels(y, self.num_classes, len(x), device=x.device, who=WHO).expand(len(x))
-        u = self.units(x, pixel_mask(mask, tuple(x.shape[1:]), x))
-        missing = known < 0
-        logits = _IMPOSSIBLE * (1 - F.one_hot(known.clamp(min=0), self.num_classes).to(x.dtype))
+        assert y is not None
+        missing = y < 0
+        logits = _IMPOSSIBLE * (1 - F.one_hot(y.clamp(min=0), self.num_classes).to(x.dtype))
         infer = {}
         if bool(missing.any()):
-            logits = torch.where(missing.unsqueeze(-1), self.class_logits(u), logits)
+            logits = torch.where(missing.unsqueeze(-1), self.class_logits(x), logits)
             infer = {"enumerate": "parallel"}
-        with data_plate(x, n, x):
-            label = pyro.sample("y", dist.Categorical(logits=logits), infer=infer)
-            pyro.sample("z", self.encoder(u, F.one_hot(label, self.num_classes)))
+        label = pyro.sample("y", dist.Categorical(logits=logits), infer=infer)
+        pyro.sample("z", self.encoder(x, F.one_hot(label, self.num_classes)))
 
-    def class_logits(self, u: Tensor) -> Tensor:
-        """log q(y | x), (B, C), up to a constant, of what the units make of x."""
-        logits: Tensor = self.classifier(u)
-        return logits.to(u.dtype)
+    def class_logits(self, x: Tensor) -> Tensor:
+        """log q(y | x), (B, C), up to a constant, of x in units of the data."""
+        logits: Tensor = self.classifier(x)
+        return logits.to(x.dtype)
 
 
 class LabelsApart(TraceEnum_ELBO):
@@ -216,8 +182,10 @@ class SemiSupervisedVAE(Autoencoder):
         α ≥ 0. Choose it by the accuracy on validation data.
     classifier_hidden
         Layer sizes or channels of the classifier; as ``hidden`` unless given.
-    latent_dim, network, hidden, activation, likelihood, likelihood_options, output_bias
-        As for :class:`pyro_models.vae.VAE`.
+    latent_dim
+        Dimension of z.
+    shared
+        Options of :class:`pyro_models.models.autoencoder.Networks`.
 
     Raises
     ------
@@ -234,8 +202,11 @@ class SemiSupervisedVAE(Autoencoder):
     torch.Size([5, 10])
     """
 
+    num_classes: int
+    latent_dim: int
     takes_missing_labels = True
     options_of_guide = ("classifier_hidden", "classification_weight")
+    defaults = {"hidden": (500,), "likelihood": "bernoulli"}  # noqa: RUF012
 
     def __init__(
         self,
@@ -245,12 +216,7 @@ class SemiSupervisedVAE(Autoencoder):
         classification_weight: float = 1.0,
         classifier_hidden: Sequence[int] | None = None,
         latent_dim: int = 50,
-        network: str = "dense",
-        hidden: Sequence[int] = (500,),
-        activation: str = "relu",
-        likelihood: str = "bernoulli",
-        likelihood_options: Mapping[str, Any] | None = None,
-        output_bias: str = "default",
+        **shared: Any,
     ) -> None:
         if num_classes < 2:
             raise UsageError(f"{WHO} needs at least two classes; got {num_classes}")
@@ -258,37 +224,16 @@ class SemiSupervisedVAE(Autoencoder):
             raise UsageError(
                 f"the classification weight α cannot be negative; got {classification_weight}"
             )
-        self.num_classes = num_classes
-        self.classification_weight = classification_weight
-        self.classifier_hidden = None if classifier_hidden is None else tuple(classifier_hidden)
+        networks = self.networks(data_shape, shared)
+        decoder = networks.decoder(latent_dim, context=num_classes)
+        encoder = networks.encoder(latent_dim, context=num_classes)
+        classifier = networks.classifier(num_classes, classifier_hidden)
         super().__init__(
-            data_shape,
-            context=num_classes,
-            latent_dim=latent_dim,
-            network=network,
-            hidden=hidden,
-            activation=activation,
-            likelihood=likelihood,
-            likelihood_options=likelihood_options,
-            output_bias=output_bias,
+            SemiSupervisedModel(
+                decoder, networks.likelihood, latent_dim=latent_dim, num_classes=num_classes
+            ),
+            SemiSupervisedGuide(encoder, classifier, num_classes, networks.data_shape),
         )
-
-    def _make_model(
-        self, decoder: DenseDecoder | ConvDecoder, likelihood: Likelihood
-    ) -> SemiSupervisedModel:
-        return SemiSupervisedModel(
-            decoder, likelihood, latent_dim=self.latent_dim, num_classes=self.num_classes
-        )
-
-    def _make_guide(self, encoder: Encoder) -> SemiSupervisedGuide:
-        classifier = make_classifier(
-            self.network,
-            self.data_shape,
-            self.classifier_hidden or self.hidden,
-            self.num_classes,
-            activation=self.activation,
-        )
-        return SemiSupervisedGuide(encoder, classifier, self.num_classes, self.data_shape)
 
     @property
     def latent_sites(self) -> dict[str, LatentSite]:
@@ -340,13 +285,3 @@ class SemiSupervisedVAE(Autoencoder):
         """log p(y) = −log C of the labels, (B,), nats; 0 where a label is missing."""
         y = placed(y, self.model.label_logits)
         return torch.where(y < 0, 0.0, -math.log(self.num_classes))
-
-    def config(self) -> dict[str, Any]:
-        """Plain values that rebuild the pair."""
-        hidden = self.classifier_hidden
-        return {
-            **super().config(),
-            "num_classes": self.num_classes,
-            "classification_weight": self.classification_weight,
-            "classifier_hidden": None if hidden is None else list(hidden),
-        }

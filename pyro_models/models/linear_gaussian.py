@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_models.device import placed
 from pyro_models.errors import NotPositiveDefiniteError, UsageError
 from pyro_models.likelihoods import Gaussian
 from pyro_models.likelihoods.likelihood import widened
+from pyro_models.models.model import Model
 from pyro_models.moments import directions
-from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
+from pyro_models.pair import fill_unseen, pixel_mask
 from pyro_models.standard_normal import StandardNormal
 
 __all__ = ["PPCAModel", "no_noise_left", "normal_from_precision", "principal_components"]
 
 
-class PPCAModel(nn.Module):
+class PPCAModel(Model):
     """p(x, z) = N(x; W z + μ, σ² I) N(z; 0, I_q).
 
     The parameters ``W``, ``mu`` and s are in the units of the likelihood, so that one learning rate
@@ -29,15 +29,14 @@ class PPCAModel(nn.Module):
     data. Both are the same until a start from data that are far from 0, large or tiny.
     """
 
+    likelihood: Gaussian
     started: Tensor
 
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
-        super().__init__()
+        super().__init__(Gaussian(data_shape, scale="global", floor=0.0))
         dim = math.prod(data_shape)
-        self.data_shape = data_shape
         self.W = nn.Parameter(torch.randn(dim, latent_dim) * 0.1)
         self.mu = nn.Parameter(torch.zeros(dim))
-        self.likelihood = Gaussian(data_shape, scale="global", floor=0.0)
         self.prior = StandardNormal(latent_dim)
         self.register_buffer("started", torch.tensor(False))
 
@@ -69,22 +68,9 @@ class PPCAModel(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             return (F.linear(z, self.W) + self.mu).unflatten(-1, (1, *self.data_shape))
 
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The generative story; labels are ignored."""
-        register_with_svi(self)
-        x = placed(x, self.mu)
-        mask = pixel_mask(mask, self.data_shape, x)
-        with data_plate(x, n, self.mu):
-            z = pyro.sample("z", self.prior())
-            p_x = self.likelihood(self.decoder(z), mask)
-            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
+    def story(self, y: Tensor | None) -> Tensor:
+        """z from the prior, and W z + μ."""
+        return self.decoder(pyro.sample("z", self.prior()))
 
     def posterior(
         self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor

@@ -6,36 +6,31 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import pyro
-import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from pyro.infer import TraceEnum_ELBO
-from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Bernoulli
-from pyro_models.mixture import EmptyGuide, Mixture
+from pyro_models.models.guide import EmptyGuide
+from pyro_models.models.mixture import Mixture, MixtureModel
 from pyro_models.observed import training_data
-from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
+from pyro_models.pair import fill_unseen, pixel_mask
 
 __all__ = ["BernoulliMixture"]
 
 _EMPTY = 1e-2  # data: a component of fewer is nobody's
 
 
-class BernoulliMixtureModel(nn.Module):
+class BernoulliMixtureModel(MixtureModel):
     """p(x, k) = π_k Π_d Bernoulli(x_d; σ(l_kd))."""
 
     started: Tensor
 
     def __init__(self, data_shape: tuple[int, ...], num_components: int) -> None:
-        super().__init__()
-        self.data_shape = data_shape
-        self.likelihood = Bernoulli(data_shape)
+        super().__init__(Bernoulli(data_shape))
         self.logits = nn.Parameter(torch.zeros(num_components))
         self.pixel_logits = nn.Parameter(torch.randn(num_components, math.prod(data_shape)))
         self.register_buffer("started", torch.tensor(False))
@@ -44,25 +39,6 @@ class BernoulliMixtureModel(nn.Module):
         """p(x | k) for k of any batch shape; unseen pixels are summed out exactly."""
         logits = self.pixel_logits[placed(k, self.logits)].unflatten(-1, (1, *self.data_shape))
         return self.likelihood(logits, mask)
-
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The generative story; labels are ignored."""
-        register_with_svi(self)
-        x = placed(x, self.logits)
-        mask = pixel_mask(mask, self.data_shape, x)
-        with data_plate(x, n, self.logits):
-            k = pyro.sample(
-                "k", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"}
-            )
-            p_x = self.component(k, mask)
-            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
 
 
 def _different_rows(flat: Tensor, count: int) -> Tensor:
@@ -101,13 +77,9 @@ class BernoulliMixture(Mixture):
     """
 
     def __init__(self, data_shape: Sequence[int], *, num_components: int = 200) -> None:
-        super().__init__()
         if num_components < 1:
             raise UsageError(f"a mixture needs at least one component; got {num_components}")
-        self.data_shape = tuple(data_shape)
-        self.num_components = num_components
-        self.model = BernoulliMixtureModel(self.data_shape, num_components)
-        self.guide = EmptyGuide()
+        super().__init__(BernoulliMixtureModel(tuple(data_shape), num_components), EmptyGuide())
 
     @classmethod
     def maximum_likelihood(
@@ -268,10 +240,6 @@ class BernoulliMixture(Mixture):
         self.model.started.fill_(True)
         return "random data points"
 
-    def elbo(self) -> ELBO:
-        """TraceEnum_ELBO: k is summed out, the loss is −log p(x)."""
-        return TraceEnum_ELBO(max_plate_nesting=1)
-
     def _log_joint(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """log π_k + Σ_seen x_d l_kd − softplus(l_kd), (B, K): two products of matrices."""
         logits = self.model.pixel_logits
@@ -284,7 +252,3 @@ class BernoulliMixture(Mixture):
             else:
                 normaliser = seen.flatten(1).to(x.dtype) @ F.softplus(logits).T
             return self.model.logits.log_softmax(-1) + of_pixels - normaliser
-
-    def config(self) -> dict[str, Any]:
-        """Plain values that rebuild the pair."""
-        return {"data_shape": list(self.data_shape), "num_components": self.num_components}

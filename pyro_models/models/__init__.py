@@ -1,0 +1,130 @@
+"""The pairs: one family of models with its guides in each file, and all of them by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from pyro_models.contract import check_pair
+from pyro_models.errors import UsageError
+from pyro_models.models.bernoulli_mixture import BernoulliMixture
+from pyro_models.models.completion import CompletionCVAE
+from pyro_models.models.conditional import CVAE
+from pyro_models.models.gmm import GMM
+from pyro_models.models.guide import EmptyGuide, Guide
+from pyro_models.models.hierarchical import TwoLayerVAE
+from pyro_models.models.model import Model
+from pyro_models.models.model_and_guide import ModelAndGuide
+from pyro_models.models.ppca import PPCA
+from pyro_models.models.semi_supervised import SemiSupervisedVAE
+from pyro_models.models.vae import VAE
+from pyro_models.options import check_types
+from pyro_models.pair import Pair
+from pyro_models.registry import Registry
+
+__all__ = [
+    "CVAE",
+    "GMM",
+    "PAIRS",
+    "PPCA",
+    "VAE",
+    "BernoulliMixture",
+    "CompletionCVAE",
+    "EmptyGuide",
+    "Guide",
+    "Model",
+    "ModelAndGuide",
+    "SemiSupervisedVAE",
+    "TwoLayerVAE",
+    "build",
+    "name_of",
+]
+
+PAIRS: Registry[type[nn.Module]] = Registry(
+    "model",
+    {
+        "vae": VAE,
+        "cvae": CVAE,
+        "m2": SemiSupervisedVAE,
+        "two_layer_vae": TwoLayerVAE,
+        "ppca": PPCA,
+        "gmm": GMM,
+        "bernoulli_mixture": BernoulliMixture,
+        "completion_cvae": CompletionCVAE,
+    },
+    hint="name a class of a file, my_file.py:MyClass",
+)
+
+
+def build(
+    model: str | type[nn.Module],
+    data_shape: Sequence[int],
+    *,
+    num_classes: int | None = None,
+    **options: Any,
+) -> Pair:
+    """Build a pair by its name.
+
+    Parameters
+    ----------
+    model
+        One of ``PAIRS``, a class of a Python file (``"mine.py:Factors"``), or a class.
+    data_shape
+        Shape of one datum.
+    num_classes
+        Number of labels in the data; needed by pairs that use them, else ignored.
+    options
+        Options of the pair.
+
+    Examples
+    --------
+    >>> build("gmm", (1, 8, 8), num_components=5).num_components
+    5
+
+    Raises
+    ------
+    UsageError
+        If the name or an option is unknown, labels are needed and there are none, or the class
+        makes no pair.
+    """
+    cls = PAIRS[model] if isinstance(model, str) else model
+    name = model if isinstance(model, str) else PAIRS.name_of(cls) or cls.__name__
+    if not isinstance(cls, type):
+        raise UsageError(f"a model is a name or a class; got {cls!r}")
+    known = [p for p in inspect.signature(cls).parameters if p != "data_shape"]
+    if "num_classes" in known:
+        known.remove("num_classes")
+        if num_classes is None:
+            raise UsageError(f"the model {name} needs labels, and these data have none")
+        options = {"num_classes": num_classes, **options}
+    unknown = [o for o in options if o not in known and o != "num_classes"]
+    if unknown:
+        raise UsageError(
+            f"the model {name} has no option {', '.join(unknown)}; it has {', '.join(known)}"
+        )
+    given = {key: value for key, value in options.items() if key != "num_classes"}
+    check_types(cls, given, who=f"the model {name}", skip={"data_shape", "num_classes"})
+    make: Any = cls
+    pair: Any = make(data_shape, **options)
+    check_pair(pair)
+    return pair
+
+
+def name_of(pair: Pair) -> str:
+    """The name of a pair's class: as it is registered, or its file's with the class.
+
+    Raises
+    ------
+    UsageError
+        If its class is not registered.
+    """
+    name = PAIRS.name_of(type(pair))
+    if name is None:
+        raise UsageError(
+            f"{type(pair).__name__} is not registered: PAIRS.register(name, "
+            f"{type(pair).__name__}) of pyro_models.models does"
+        )
+    return name

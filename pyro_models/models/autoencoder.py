@@ -1,0 +1,213 @@
+"""What the autoencoders share: networks between data and latents, their options and their start."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from pyro.infer import TraceMeanField_ELBO
+from pyro.infer.elbo import ELBO
+from torch import Tensor, nn
+
+from pyro_models.device import device_of
+from pyro_models.errors import UsageError
+from pyro_models.likelihoods import LIKELIHOODS, Likelihood, likelihood_for
+from pyro_models.models.model_and_guide import ModelAndGuide
+from pyro_models.moments import mean_of, spread_of
+from pyro_models.networks import (
+    Architecture,
+    Classifier,
+    Encoder,
+    make_classifier,
+    make_decoder,
+    make_encoder,
+)
+from pyro_models.observed import training_data
+from pyro_models.registry import Registry
+from pyro_models.units import set_units
+
+__all__ = ["Autoencoder", "Networks"]
+
+OUTPUT_BIASES = Registry("output_bias", {"default": False, "data": True})
+
+
+class Networks:
+    """The options that all autoencoders have, and what is made of them.
+
+    Parameters
+    ----------
+    data_shape
+        Shape of one datum, (C, H, W) or (D,).
+    network
+        ``"dense"``, ``"conv"``, or an architecture of one's own.
+    hidden
+        Layer sizes (dense) or channels (conv) from data to latents; the decoder mirrors them.
+    activation
+        relu, tanh, softplus, silu, gelu, leaky_relu, or a class of ``torch.nn``.
+    likelihood
+        p(x | z): a name of ``pyro_models.likelihoods.LIKELIHOODS``, a class, or an instance.
+    likelihood_options
+        Options of a likelihood that is named, e.g. ``{"scale": "decoder"}``.
+    output_bias
+        Where the decoder's outputs start: ``"default"``, as PyTorch makes them, or ``"data"``, at
+        the mean of the data, once ``fit`` or ``start_from`` has seen them. Then, too, networks get
+        the units of data that are far from 0, large or tiny, if the likelihood is Gaussian.
+    encoder, decoder
+        Modules to use instead. The encoder takes x (B, \\*data_shape), and a context (B, C) if
+        there is one, and returns a distribution over z; the decoder takes z, and the context, with
+        any leading dimensions, and returns (\\*batch, num_parameters, \\*data_shape).
+    """
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        *,
+        network: str | Architecture = "dense",
+        hidden: Sequence[int] = (400, 100),
+        activation: str | type[nn.Module] = "relu",
+        likelihood: str | type[Likelihood] | Likelihood = "cross_entropy",
+        likelihood_options: Mapping[str, Any] | None = None,
+        output_bias: str = "default",
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+    ) -> None:
+        OUTPUT_BIASES.check(output_bias)
+        self.data_shape = tuple(data_shape)
+        self.network = network
+        self.hidden = tuple(hidden)
+        self.activation = activation
+        self.likelihood = likelihood_for(likelihood, self.data_shape, likelihood_options)
+        self._encoder, self._decoder = encoder, decoder
+
+    def decoder(self, latent_dim: int, *, context: int = 0) -> Any:
+        """From z (and a context) to the outputs of the likelihood."""
+        out_shape = (self.likelihood.num_parameters, *self.data_shape)
+        return self._decoder or make_decoder(
+            self.network,
+            latent_dim,
+            self.hidden,
+            out_shape,
+            context=context,
+            activation=self.activation,
+        )
+
+    def encoder(
+        self, latent_dim: int, *, context: int = 0, data_shape: tuple[int, ...] | None = None
+    ) -> Any:
+        """From x (and a context) to a distribution over z."""
+        return self._encoder or make_encoder(
+            self.network,
+            data_shape or self.data_shape,
+            self.hidden,
+            latent_dim,
+            context=context,
+            activation=self.activation,
+        )
+
+    def between(self, wide: int, narrow: int, hidden: Sequence[int]) -> Encoder:
+        """Dense layers from one vector of latents to a Normal over another."""
+        return make_encoder("dense", (wide,), hidden, narrow, activation=self.activation)
+
+    def classifier(self, num_classes: int, hidden: Sequence[int] | None) -> Classifier:
+        """From x to logits of its label."""
+        return make_classifier(
+            self.network,
+            self.data_shape,
+            hidden or self.hidden,
+            num_classes,
+            activation=self.activation,
+        )
+
+
+class Autoencoder(ModelAndGuide):
+    """A pair with p(x | z, …) by a decoder and q(z | x, …) by an encoder.
+
+    A family names the options of its own in its constructor and takes those of :class:`Networks`
+    as ``**shared``; ``defaults`` holds its defaults for them where they are others. Model and guide
+    have ``decoder`` and ``encoder``.
+    """
+
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    bias_set: Tensor
+    output_bias: str
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the signature list the shared options too."""
+        super().__init_subclass__(**options)
+        own = [p for p in _parameters(cls) if p.name != "self" and p.kind != p.VAR_KEYWORD]
+        names = {p.name for p in own}
+        shared = [
+            p.replace(default=cls.defaults.get(p.name, p.default))
+            for p in _parameters(Networks)
+            if p.name not in {"self", *names}
+        ]
+        cls.__signature__ = inspect.Signature(own + shared)  # type: ignore[attr-defined]
+
+    @classmethod
+    def networks(cls, data_shape: Sequence[int], shared: Mapping[str, Any]) -> Networks:
+        """What makes the networks of this family."""
+        return Networks(data_shape, **{**cls.defaults, **shared})
+
+    def __init__(self, model: nn.Module, guide: nn.Module) -> None:
+        super().__init__(model, guide)
+        self.register_buffer("bias_set", torch.tensor(False))
+
+    def elbo(self) -> ELBO:
+        """TraceMeanField_ELBO: the KL term in closed form."""
+        return TraceMeanField_ELBO(max_plate_nesting=1)
+
+    @property
+    def started(self) -> bool:
+        """Whether nothing is to be started from data (any more).
+
+        Images are of pixels in [0, 1]; vectors under a Gaussian likelihood may be in any units.
+        """
+        any_units = self.likelihood.of_any_scale and len(self.data_shape) == 1
+        return bool(self.bias_set) or not (OUTPUT_BIASES[self.output_bias] or any_units)
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor, *, seed: int = 0) -> str:
+        """Start from x as the options say; returns a name for the record, empty if nothing changed.
+
+        With the output bias ``"data"`` the decoder starts at the mean of x and need not learn it
+        first (as in Burda et al. 2016), and a learned σ of the likelihood at their spread. Under a
+        Gaussian likelihood, all networks see and make data that lie far from 0 or are large or tiny
+        in units of their own (:func:`pyro_models.units.units_of`).
+        """
+        p_x = self.likelihood
+        x = training_data(x, p_x.data_shape).to(device_of(self))
+        done = []
+        if p_x.of_any_scale and set_units(self, x):
+            done.append("units of the data")
+        if OUTPUT_BIASES[self.output_bias]:
+            decoder = self.model.decoder
+            if not hasattr(decoder, "set_output_bias"):
+                raise UsageError(
+                    f"the decoder {type(decoder).__name__} cannot start at the mean of the data: "
+                    "give output_bias default, or it a method set_output_bias(mean, outputs_for)"
+                )
+            if type(p_x).start_at is not Likelihood.start_at:  # a spread of many takes seconds
+                p_x.start_at(spread_of(x))
+            decoder.set_output_bias(mean_of(x), p_x.outputs_for)
+            done.append("output bias from the mean of the data")
+        self.bias_set.fill_(True)
+        return ", ".join(done)
+
+    def config(self) -> dict[str, Any]:
+        """Plain values that rebuild the pair; encoder, decoder and the like as they were given."""
+        named = LIKELIHOODS.name_of(type(self.likelihood)) or self.likelihood.name
+        options = {k: v for k, v in super().config().items() if k not in ("encoder", "decoder")}
+        given = {k: v for k, v in self._options.items() if k in ("encoder", "decoder") and v}
+        return {
+            **options,
+            **given,
+            "likelihood": named,
+            "likelihood_options": self.likelihood.config(),
+        }
+
+
+def _parameters(cls: type) -> list[inspect.Parameter]:
+    function: Any = vars(cls).get("__init__", cls)
+    return list(inspect.signature(function, eval_str=True).parameters.values())

@@ -1,0 +1,116 @@
+"""p(x, latents) as a Pyro model, of which a family writes the story alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyro_models.device import device_of, like_of, placed
+from pyro_models.labels import known_labels
+from pyro_models.likelihoods import Likelihood
+from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
+
+__all__ = ["Model"]
+
+
+class Model(nn.Module):
+    """p(x, latents) = p(x | latents) p(latents), one independent copy for each datum.
+
+    A family writes :meth:`story`. The rest is done here: the plate over data, placing what is given
+    where the parameters are, masks, what stands in unseen pixels, labels, and showing the
+    parameters to ``pyro.infer.SVI``.
+
+    Parameters
+    ----------
+    likelihood
+        p(x | latents), of which the story returns the outputs.
+    num_classes
+        Number of labels that the story is told; ``None`` if it is told none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pyro_models.likelihoods import Bernoulli
+    >>> class Coins(Model):
+    ...     def __init__(self):
+    ...         super().__init__(Bernoulli((3,)))
+    ...         self.logits = nn.Parameter(torch.zeros(1, 3))
+    ...     def story(self, y):
+    ...         return self.logits
+    >>> Coins()(n=5).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(self, likelihood: Likelihood, *, num_classes: int | None = None) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+        self.num_classes = num_classes
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        """Shape of one datum."""
+        return self.likelihood.data_shape
+
+    def story(self, y: Tensor | None) -> Any:
+        """Sample the latents, and return what :meth:`decoded` makes of them.
+
+        Parameters
+        ----------
+        y
+            Labels as :meth:`labels` gives them.
+
+        Returns
+        -------
+        Tensor
+            Outputs (\\*batch, num_parameters, \\*data_shape) of the likelihood.
+        """
+        raise NotImplementedError
+
+    def decoded(self, outputs: Any, mask: Tensor | None = None) -> TorchDistribution:
+        """p(x_seen | latents), of what the story returned."""
+        p_x: TorchDistribution = self.likelihood(outputs, mask)
+        return p_x
+
+    def labels(self, y: Tensor | None, size: int | None) -> Tensor | None:
+        """What the story is told of labels: integers (size,), −1 where missing."""
+        if self.num_classes is None:
+            return None
+        device, who = device_of(self), type(self).__name__
+        known = known_labels(y, self.num_classes, size, device=device, who=who)
+        return known if size is None else known.expand(size)
+
+    def forward(
+        self,
+        x: Tensor | None = None,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Tell the story of each datum of x, or of n new ones.
+
+        Parameters
+        ----------
+        x
+            Data to condition on, (B, \\*data_shape); ``None`` to generate.
+        y
+            Labels (B,).
+        n
+            Number of data to generate.
+        mask
+            True = seen, as :func:`pyro_models.pair.pixel_mask` takes it.
+        """
+        register_with_svi(self)
+        like = like_of(self)
+        x = placed(x, like)
+        mask = pixel_mask(mask, self.data_shape, x)
+        size = n if x is None else len(x)
+        label = self.labels(y, size)
+        if size is None and y is not None and label is not None:
+            size = len(label)
+        with data_plate(x, size, like):
+            p_x = self.decoded(self.story(label), mask)
+            return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))

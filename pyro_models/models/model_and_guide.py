@@ -1,0 +1,129 @@
+"""A pair: a model with its guide, and what follows from these two and the constructor's options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+from pyro.infer.elbo import ELBO
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor, nn
+
+from pyro_models.device import device_of, like_of
+from pyro_models.latents import latent_value
+from pyro_models.likelihoods import Likelihood
+from pyro_models.pair import LatentSite
+from pyro_models.seeds import seeded
+
+__all__ = ["ModelAndGuide"]
+
+
+class ModelAndGuide(nn.Module):
+    """A pair of a model p(x, latents) and its guide q(latents | x).
+
+    A family makes both in its constructor; what else a pair promises
+    (:class:`pyro_models.pair.Pair`) follows here: its sites and what decodes them from the model's
+    story, an ELBO that is right for any model, and the options that rebuild it from the
+    constructor's signature. Each option is an attribute by its name, unless there is one already.
+
+    Parameters
+    ----------
+    model
+        Such as a :class:`pyro_models.models.model.Model`.
+    guide
+        Such as a :class:`pyro_models.models.guide.Guide`.
+    """
+
+    num_classes: int | None = None
+    data_shape: tuple[int, ...]
+    model: Any
+    guide: Any
+    _options: dict[str, Any]
+
+    def __new__(cls, *args: Any, **options: Any) -> ModelAndGuide:
+        """Keep the options that it is made with."""
+        pair = super().__new__(cls)
+        try:
+            bound = inspect.signature(cls).bind(*args, **options)
+        except TypeError as error:
+            if args or options:
+                raise TypeError(f"{cls.__name__}: {error}") from None
+            return pair  # a copy, which is given them afterwards
+        bound.apply_defaults()
+        pair.__dict__["_options"] = dict(bound.arguments)
+        return pair
+
+    def __init__(self, model: nn.Module, guide: nn.Module) -> None:
+        super().__init__()
+        for name, value in self._options.items():
+            there = getattr(type(self), name, None)
+            taken = name in ("model", "guide") or isinstance(there, property) or callable(there)
+            if value is not None and not taken:
+                _keep(self, name, value)
+        self.model, self.guide = model, guide
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x | latents): its measure, the data it may have, and its mean."""
+        p_x: Likelihood = self.model.likelihood
+        return p_x
+
+    @property
+    def latent_sites(self) -> Mapping[str, LatentSite]:
+        """The unobserved sites of the model's story."""
+        if "_sites" not in self.__dict__:
+            self.__dict__["_sites"] = _sites_of(self)
+        sites: dict[str, LatentSite] = self.__dict__["_sites"]
+        return sites
+
+    def decode(
+        self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
+    ) -> dict[str, TorchDistribution]:
+        """p(x | latents) for values (\\*batch, \\*event_shape) of every site."""
+        like = like_of(self)
+        values = {
+            name: latent_value(latents, name, site, like)
+            for name, site in self.latent_sites.items()
+        }
+        with poutine.block(), poutine.condition(data=values):
+            outputs = self.model.story(y)
+        return {"x": self.model.decoded(outputs)}
+
+    def elbo(self) -> ELBO:
+        """TraceEnum_ELBO if a site is discrete and the guide is without it, else Trace_ELBO."""
+        if any(site.discrete for site in self.latent_sites.values()):
+            return TraceEnum_ELBO(max_plate_nesting=1)
+        return Trace_ELBO(max_plate_nesting=1)
+
+    def config(self) -> dict[str, Any]:
+        """Plain values that rebuild the pair, ``type(pair)(**pair.config())``; objects as such."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in self._options.items()
+        }
+
+
+def _keep(pair: nn.Module, name: str, value: Any) -> None:
+    """Keep an option as an attribute: sequences as tuples, and no module twice."""
+    if not isinstance(value, nn.Module):
+        setattr(pair, name, tuple(value) if isinstance(value, list | tuple) else value)
+
+
+def _sites_of(pair: Any) -> dict[str, LatentSite]:
+    """The unobserved sites of a pair, found by telling the model's story once."""
+    y = None if pair.num_classes is None else torch.zeros(1, dtype=torch.long)
+    with torch.no_grad(), seeded(0, device_of(pair)):
+        trace = poutine.trace(pair.model).get_trace(n=1, y=y)
+    sites = {}
+    for name, site in trace.nodes.items():
+        if site["type"] != "sample" or name == "x" or site_is_subsample(site):
+            continue
+        p, event = site["fn"], tuple(site["fn"].event_shape)
+        count = len(p.enumerate_support(expand=False)) if p.has_enumerate_support else None
+        sites[name] = LatentSite(event, num_values=count)
+    return sites

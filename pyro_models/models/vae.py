@@ -1,0 +1,86 @@
+"""VAE: p(x | z) p(z) with an amortised Gaussian guide q(z | x)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+from torch import Tensor, nn
+
+from pyro_models.likelihoods import Likelihood
+from pyro_models.models.autoencoder import Autoencoder
+from pyro_models.models.guide import Guide
+from pyro_models.models.model import Model
+from pyro_models.standard_normal import StandardNormal
+
+__all__ = ["VAE"]
+
+
+class VAEModel(Model):
+    """p(x, z) = p(x | z) p(z)."""
+
+    def __init__(self, decoder: nn.Module, likelihood: Likelihood, prior: nn.Module) -> None:
+        super().__init__(likelihood)
+        self.decoder = decoder
+        self.prior = prior
+
+    def story(self, y: Tensor | None) -> Tensor:
+        """z from the prior, and what the decoder makes of it."""
+        outputs: Tensor = self.decoder(pyro.sample("z", self.prior()))
+        return outputs
+
+
+class VAEGuide(Guide):
+    """q(z | x) from the encoder."""
+
+    def __init__(self, encoder: nn.Module, data_shape: tuple[int, ...]) -> None:
+        super().__init__(data_shape)
+        self.encoder = encoder
+
+    def story(self, x: Tensor, y: Tensor | None) -> None:
+        """Sample z given x."""
+        pyro.sample("z", self.encoder(x))
+
+
+class VAE(Autoencoder):
+    """Variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014).
+
+    log p(x) ≥ E_{q(z|x)}[log p(x | z)] − KL(q(z | x) ‖ N(0, I)), per datum, in nats.
+
+    Parameters
+    ----------
+    data_shape
+        Shape of one datum, (C, H, W) or (D,).
+    latent_dim
+        Dimension of z.
+    prior
+        p(z): a module whose call returns a distribution over z of event shape (latent_dim,); the
+        standard Normal unless given.
+    shared
+        Options of :class:`pyro_models.models.autoencoder.Networks`: ``network``, ``hidden``,
+        ``activation``, ``likelihood`` with ``likelihood_options``, ``output_bias``, ``encoder`` and
+        ``decoder``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> vae = VAE((1, 8, 8), latent_dim=2, hidden=[32])
+    >>> vae.decode({"z": torch.zeros(5, 3, 2)})["x"].mean.shape
+    torch.Size([5, 3, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        *,
+        latent_dim: int = 2,
+        prior: nn.Module | None = None,
+        **shared: Any,
+    ) -> None:
+        networks = self.networks(data_shape, shared)
+        prior = prior or StandardNormal(latent_dim)
+        decoder, encoder = networks.decoder(latent_dim), networks.encoder(latent_dim)
+        super().__init__(
+            VAEModel(decoder, networks.likelihood, prior), VAEGuide(encoder, networks.data_shape)
+        )
