@@ -21,6 +21,7 @@ from inference.evaluation import (
 )
 from inference.experiment import Experiment
 from inference.learning import Fit, History, Run, Settings, Snapshots, fit
+from inference.objectives import register_objective
 from inference.particles import Particles, particles
 from inference.posterior import (
     Completion,
@@ -71,5 +72,6 @@ __all__ = [
     "particles",
     "reconstruct",
     "register_guide",
+    "register_objective",
     "sweep",
 ]

@@ -18,11 +18,12 @@ from inference.declared import SEED, check_declared, declared, described
 from inference.learning import Callback, CallbackState, Fit, Run, Settings, Snapshots, fit
 from inference.learning.preparation import prepared_for
 from inference.learning.recorded_data import is_labelled_only
+from inference.learning.settings import SWAPPED
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import DATA_SETS
+from pyro_models.models import PAIRS
 from pyro_models.presets import load_preset
-from pyro_models.registry import PAIRS
 from pyro_models.seeds import seeded
 
 __all__ = ["Experiment"]
@@ -107,8 +108,7 @@ class Experiment:
                 "an experiment builds its pair itself: give its model as a name or class, with its "
                 "options"
             )
-        names = [name for name, cls in PAIRS.items() if cls is self.model]
-        object.__setattr__(self, "model", names[0] if names else self.model)
+        object.__setattr__(self, "model", PAIRS.name_of(self.model) or self.model)
         object.__setattr__(
             self, "data", str(self.data) if isinstance(self.data, Path) else self.data
         )
@@ -182,12 +182,12 @@ class Experiment:
         UsageError
             If the model has no name, or the data are in memory.
         """
-        for name, what in (
-            ("model", "has no name"),
-            ("data", "are in memory: save them, and name"),
-        ):
-            if not isinstance(getattr(self, name), str):
-                raise UsageError(f"the {name} of this experiment {what}: a file holds names alone")
+        settings = {name: getattr(self.settings, name) for name in SWAPPED}
+        for name, value in {"model": self.model, "data": self.data, **settings}.items():
+            if value is not None and not isinstance(value, str):
+                unnamed = "an object without a name: register it, or name it"
+                which = "in memory: save them, and name their file" if name == "data" else unnamed
+                raise UsageError(f"the {name} of this experiment cannot be written, being {which}")
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
         usual = Experiment()
         kept = {k: v for k, v in own.items() if k in ("model", "data") or v != getattr(usual, k)}
@@ -208,7 +208,7 @@ class Experiment:
             If there is no option of a name, or a value is not one that it may have.
         """
         own = {f.name for f in fields(self)}
-        for name, value in list(changes.items()):
+        for name in list(changes):
             if name.startswith(OPTION):
                 options = changes.get("options", self.options)
                 changes["options"] = {**options, name.removeprefix(OPTION): changes.pop(name)}

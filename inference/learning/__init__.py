@@ -4,9 +4,9 @@ from inference.learning.callbacks import Callback, CallbackState, Snapshots
 from inference.learning.fit import Fit, fit
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError
-from inference.objectives import OBJECTIVES, Objective, make_objective
 from inference.learning.runs import Run
 from inference.learning.settings import Settings
+from inference.objectives import OBJECTIVES, Objective, make_objective
 from pyro_models.moved import renamed
 
 __all__ = [

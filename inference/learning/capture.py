@@ -25,8 +25,8 @@ from torch.func import functional_call
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from inference.objectives import Objective, OfParticles
 from inference.learning.optimizers import laid_out_as
+from inference.objectives import Objective, OfParticles
 from pyro_models import UsageError
 from pyro_models.contract import module_of
 

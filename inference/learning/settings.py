@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from pyro.infer.elbo import ELBO
+from torch.optim import Optimizer
 
 from inference.declared import (
     NOT_NEGATIVE,
@@ -22,7 +23,8 @@ from inference.declared import (
 )
 from inference.learning.batches import check_labelled_per_batch
 from inference.learning.capture import Captured
-from inference.objectives import check_objective, make_objective
+from inference.learning.optimizers import named_optimizer, named_schedule
+from inference.objectives import OBJECTIVES, canonical, check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.data import check_float32_suffices
@@ -35,6 +37,9 @@ __all__ = [
     "check_pair_fits_objective",
     "check_seed",
 ]
+
+SWAPPED = ("objective", "optimizer", "schedule")
+"""Settings that are a name or an object; each has options by name beside it."""
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -60,22 +65,29 @@ class Settings:
     0.01
     """
 
-    objective: str | ELBO = declared(
+    objective: str | Callable[..., Any] | ELBO = declared(
         "elbo",
-        """What is maximised: elbo, the one that is right for the pair; a bound over particles
-        (mean_field, monte_carlo, stl, iwae, dreg, renyi, rws, js, geometric_js); or a Pyro ELBO
-        (trace, trace_mean_field, trace_graph, trace_enum).""",
+        lambda: (
+            f"""What is maximised: {OBJECTIVES.help()}; elbo is the one that is right for the
+        pair, and those that begin with trace are Pyro's. In Python also an instance or class, such
+        as IWAE(num_particles=5), any Pyro ELBO, or a function over particles."""
+        ),
     )
     objective_options: Mapping[str, Any] = declared(
         {}, "Options of an objective by name, such as num_particles, beta and alpha."
     )
     optimizer: str | Callable[..., Any] = declared(
-        "Adam", "Optimizer of torch.optim, which is fused where it can be."
+        "Adam",
+        """Optimizer of torch.optim, which is fused where it can be. In Python also a class or
+        function of parameters and lr, a functools.partial, or an instance for the pair's
+        parameters, whose own lr counts.""",
     )
     optimizer_options: Mapping[str, Any] = declared({}, "Further options of the optimizer.")
     lr: float = declared(1e-3, "Learning rate, for the bound per datum.", POSITIVE)
     schedule: str | Callable[..., Any] | None = declared(
-        None, "Schedule of torch.optim.lr_scheduler, which is stepped once per batch."
+        None,
+        """Schedule of torch.optim.lr_scheduler, which is stepped once per batch. In Python also a
+        class or function of the optimizer, or a functools.partial.""",
     )
     schedule_options: Mapping[str, Any] = declared({}, "Options of the schedule.")
     epochs: int = declared(25, "Number of passes over the training data.", at_least(0))
@@ -144,6 +156,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_declared(self)
+        naming = (canonical, named_optimizer, named_schedule)
+        for name, named in zip(SWAPPED, naming, strict=True):
+            found = named(getattr(self, name), getattr(self, f"{name}_options"))
+            object.__setattr__(self, name, found[0])
+            object.__setattr__(self, f"{name}_options", found[1])
+        if isinstance(self.optimizer, Optimizer):
+            object.__setattr__(self, "lr", self.optimizer.param_groups[0]["lr"])
         if self.noise_multiple and self.patience is None:
             raise UsageError("noise_multiple says what patience waits for: give patience too")
 
@@ -160,11 +179,11 @@ class Settings:
     def plain(self) -> dict[str, Any]:
         """The settings as plain values, for the record; functions and instances by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in ("objective", "optimizer", "schedule"):
+        for name in SWAPPED:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 values[name] = getattr(value, "__name__", type(value).__name__)
-        for name in ("objective_options", "optimizer_options", "schedule_options"):
+        for name in (f"{swapped}_options" for swapped in SWAPPED):
             values[name] = {k: v if _is_plain(v) else repr(v) for k, v in values[name].items()}
         return values
 

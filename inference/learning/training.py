@@ -22,11 +22,11 @@ from inference.learning.classification import backward_classification
 from inference.learning.denormals import EVERY, flush_denormals
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError, culprit, finite_parameters
-from inference.objectives import make_objective
 from inference.learning.optimizers import make_optimizer, make_schedule, step_schedule
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.stopping import EarlyStopping
+from inference.objectives import make_objective
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills, module_of
 from pyro_models.data import Split

@@ -13,7 +13,7 @@
 ``geometric_js``        ``GeometricJensenShannon``  the same with JS_G, closed for Gaussians
 ======================  ========================  =================================================
 
-``trace``, ``trace_mean_field``, ``trace_graph`` and ``trace_enum`` are Pyro's own. Each bound returns
+``trace``, ``trace_mean_field``, ``trace_graph`` and ``trace_enum`` are Pyro's own. Each bound gives
 (B,) nats per datum: its value is the bound, its gradient the one to ascend. β, the weight of the
 latent terms, stays outside the average over particles.
 """

@@ -189,8 +189,19 @@ class OfParticles(Objective):
         if self.tempers:
             # one product in the float type of the data, whether β comes as a number or a tensor
             weight = beta * x.new_full((), self.beta) if self.beta != 1 else beta
-            return self.bound(drawn, beta=weight).mean()
-        return self.bound(drawn).mean()
+            return self._each(drawn, beta=weight).mean()
+        return self._each(drawn).mean()
+
+    def _each(self, drawn: Particles, **weight: Any) -> Tensor:
+        """The bound of every datum, (B,)."""
+        found = self.bound(drawn, **weight)
+        if not isinstance(found, Tensor) or found.shape != drawn.shape[1:]:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UsageError(
+                f"an objective over particles returns one number for each datum, {drawn.shape[1:]};"
+                f" {self.name} returned {shape}"
+            )
+        return found
 
     @torch.no_grad()
     def check(self, x: Tensor, *, y: Tensor | None = None) -> None:
@@ -206,7 +217,7 @@ class OfParticles(Objective):
         for i in range(0, len(x), chunk):
             rows = slice(i, i + chunk)
             drawn = self._draw(x[rows], None if y is None else y[rows])
-            parts.append(self.bound(drawn).double())
+            parts.append(self._each(drawn).double())
         return torch.cat(parts)
 
     def _draw(self, x: Tensor, y: Tensor | None) -> Particles:

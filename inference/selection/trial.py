@@ -17,7 +17,7 @@ from inference.selection.grid import PREPARATION
 from pyro_models import ImageData, UsageError
 from pyro_models.data import Identity
 from pyro_models.files import holding
-from pyro_models.registry import PAIRS
+from pyro_models.models import PAIRS
 
 __all__ = ["FORMAT", "NOT_SHARED", "EvaluationOptions", "Trial"]
 

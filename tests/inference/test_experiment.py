@@ -63,7 +63,9 @@ def test_a_class_is_its_name_and_data_may_be_in_memory(few, tmp_path):
     result = own.run(out=tmp_path / "run", progress=False)
     assert Run(result.out).describe()["data"]["preparation"] == "threshold"
     assert Experiment.load(result.out).options["hidden"] == [4]
-    with pytest.raises(UsageError, match="data of this experiment are in memory"):
+    with pytest.raises(
+        UsageError, match="the data of this experiment cannot be written"
+    ):
         own.to_dict()
 
 
