@@ -59,10 +59,9 @@ class Experiment:
 
     model: str | Callable[..., Pair] = declared(
         "vae",
-        lambda: (
-            f"""Model to learn: {", ".join(PAIRS)}. In Python also a class, or a function of
-        data_shape and options (and num_classes, where it takes them) that builds a pair."""
-        ),
+        lambda: f"""Model to learn: {PAIRS.help(also="a class of a file, my_file.py:MyClass")}. In
+        Python also a class, or a function of data_shape and options (and num_classes, where it
+        takes them) that builds a pair.""",
     )
     data: str | Path | ImageData | Any = declared(
         "digits",

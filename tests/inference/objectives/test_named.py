@@ -137,8 +137,8 @@ def test_optimizers_and_schedules_are_names_classes_partials_or_instances(few):
     for given in (partial(torch.optim.AdamW, weight_decay=0.1, lr=0.01), None):
         torch.manual_seed(0)
         pair = VAE(SHAPE, hidden=[8])
-        if optimizer == "instance":
-            optimizer = torch.optim.AdamW(pair.parameters(), lr=0.01, weight_decay=0.1, fused=True)
+        how = {"lr": 0.01, "weight_decay": 0.1, "fused": True}
+        optimizer = given or torch.optim.AdamW(pair.parameters(), **how)
         schedule = partial(lr_scheduler.StepLR, step_size=2)
         options = {"epochs": 2, "batch_size": 64, "progress": False}
         found = fit(pair, few, optimizer=optimizer, schedule=schedule, **options)
