@@ -21,6 +21,7 @@ MODULES = {
     "inference.learning.bounds": ("inference.objectives",),
     "inference.learning.optimisers": ("inference.learning.optimizers",),
     "inference.learning.processes": ("pyro_models.files.processes",),
+    "pyro_models.standard_normal": ("pyro_models.priors",),
     "pyro_models.autoencoder": ("pyro_models.models.autoencoder",),
     "pyro_models.bernoulli_mixture": ("pyro_models.models.bernoulli_mixture",),
     "pyro_models.clusters": ("pyro_models.models.clusters",),

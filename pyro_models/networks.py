@@ -25,6 +25,7 @@ from pyro_models.registry import Registry
 __all__ = [
     "NETWORKS",
     "Architecture",
+    "DenseDecoder",
     "NormalHead",
     "dense",
     "make_classifier",
@@ -180,7 +181,7 @@ class DenseDecoder(nn.Module):
         in_features: int,
         hidden: Sequence[int],
         out_shape: tuple[int, ...],
-        activation: Activation,
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
         self.out_shape = out_shape

@@ -7,23 +7,25 @@ import pytest
 import torch
 
 from inference.posterior import GUIDES
-from pyro_models import models as registry
 from pyro_models.contract import fulfills
+from pyro_models.models import PAIRS
 from pyro_models.pair import Pair
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def test_the_pair_of_my_own_model_is_fitted_judged_inferred_and_completed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(registry, "PAIRS", dict(registry.PAIRS))
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "my-own-model.md").read_text(), re.S)
     assert len(blocks) == 3
     found: dict[str, object] = {"__name__": "my_own_model"}
     torch.manual_seed(0)
-    for block in blocks:
-        exec(compile(block, "my-own-model.md", "exec"), found)
+    try:
+        for block in blocks:
+            exec(compile(block, "my-own-model.md", "exec"), found)
+    finally:
+        PAIRS.pop("factors", None)
     pair, completed = found["pair"], found["completed"]
     assert fulfills(pair, Pair)
     assert type(found["again"]) is found["Factors"]

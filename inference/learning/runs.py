@@ -22,7 +22,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inference.learning.history import History
 from inference.learning.recorded_data import UNKNOWN, differs_from_record, plain_fields
@@ -139,12 +139,11 @@ class Run:
     def create(self, pair: Pair, record: Mapping[str, Any]) -> None:
         """Write ``run.json``: the pair's configuration and what goes with it."""
         check_pair(pair)
-        names = [name for name, cls in PAIRS.items() if type(pair) is cls]
         description = {
             "format": FORMAT,
-            "model": names[0] if names else None,
+            "model": PAIRS.name_of(type(pair)),
             "class": type(pair).__name__,
-            "config": pair.config(),
+            "config": _plain(pair),
             **record,
             "versions": {name: version_of(name) for name in ("pyro-models", "pyro-ppl", "torch")},
         }
@@ -191,24 +190,29 @@ class Run:
         tensors = {k: v.detach().cpu().contiguous() for k, v in pair.state_dict().items()}
         write_atomically(self.folder / "weights.safetensors", safetensors.torch.save(tensors))
 
-    def load_pair(self, *, device: str | torch.device = "cpu") -> Pair:
+    def load_pair(
+        self, *, device: str | torch.device = "cpu", model: type[nn.Module] | None = None
+    ) -> Pair:
         """Rebuild the pair with its trained weights, on a device, wherever it was trained.
+
+        Parameters
+        ----------
+        device
+            Where it is to be.
+        model
+            Its class, where that is neither registered nor of a file that is still there.
 
         Raises
         ------
         UsageError
-            If there is no such device, the run is of a class that is not registered, or its
-            weights are missing, damaged or another pair's.
+            If there is no such device, its class is not to be found, or its weights are missing,
+            damaged or another pair's.
         """
         where = check_device(device)
         description = self.describe()
-        if description["model"] is None:
-            raise UsageError(
-                f"{self.folder} holds a {description['class']}, which is not in "
-                "pyro_models.registry.PAIRS: rebuild it yourself and load its weights"
-            )
+        cls = model or self._class_of(description)
         try:
-            pair = build(description["model"], **description["config"])
+            pair = build(cls, **description["config"])
         except (UsageError, TypeError) as error:
             raise UsageError(f"{self.folder / 'run.json'} is damaged ({error})") from error
         path = self.folder / "weights.safetensors"
@@ -223,6 +227,26 @@ class Run:
         load_weights(pair, weights, path)
         module_of(pair).to(where)
         return pair
+
+    def _class_of(self, description: Mapping[str, Any]) -> str | type[nn.Module]:
+        """The class of its pair: registered, or of a file outside of this folder."""
+        name, kind = description["model"], description["class"]
+        if name in PAIRS:
+            return str(name)
+        alike = [cls for cls in PAIRS.values() if cls.__name__ == kind]
+        if alike:
+            return alike[-1]
+        file, _, _ = (name or "").rpartition(":")
+        if not file or not Path(file).is_file():
+            where = f" of {file}, which is not there" if file else ", which is not registered"
+            raise UsageError(
+                f"{self.folder} holds a {kind}{where}: register it with "
+                "pyro_models.models.PAIRS.register, or give load_pair the class (model=)"
+            )
+        # a folder from elsewhere brings no code with it
+        if self.folder.resolve() in Path(file).resolve().parents:
+            raise UsageError(f"{name} lies in the run folder, and code from there is never run")
+        return str(name)
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write all that is needed to resume."""
@@ -254,6 +278,27 @@ class Run:
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise UsageError(f"{path} is not a checkpoint of pyro-models")
         return state
+
+
+def _plain(pair: Pair) -> dict[str, Any]:
+    """The options that rebuild a pair, which a file must be able to hold.
+
+    Raises
+    ------
+    UsageError
+        If one is an object.
+    """
+    config = pair.config()
+    for name, value in config.items():
+        try:
+            json.dumps(value)
+        except TypeError:
+            who, what = type(pair).__name__, type(value).__name__
+            raise UsageError(
+                f"{name} of this {who} is an object ({what}) that no run folder can hold: train "
+                "without out, or write a class of pairs that makes it"
+            ) from None
+    return config
 
 
 def load_weights(pair: Pair, weights: Mapping[str, Tensor], source: object) -> None:

@@ -19,8 +19,8 @@ from pyro_models.models.guide import Guide
 from pyro_models.models.model import Model
 from pyro_models.networks import NormalHead
 from pyro_models.pair import one_hot
+from pyro_models.priors import StandardNormal
 from pyro_models.registry import Registry
-from pyro_models.standard_normal import StandardNormal
 
 __all__ = ["CVAE"]
 

@@ -20,7 +20,7 @@ from pyro_models.models.guide import Guide
 from pyro_models.models.model import Model
 from pyro_models.networks import Encoder
 from pyro_models.pair import LatentSite
-from pyro_models.standard_normal import StandardNormal
+from pyro_models.priors import StandardNormal
 
 __all__ = ["TwoLayerVAE"]
 

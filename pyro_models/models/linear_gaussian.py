@@ -16,7 +16,7 @@ from pyro_models.likelihoods.likelihood import widened
 from pyro_models.models.model import Model
 from pyro_models.moments import directions
 from pyro_models.pair import fill_unseen, pixel_mask
-from pyro_models.standard_normal import StandardNormal
+from pyro_models.priors import StandardNormal
 
 __all__ = ["PPCAModel", "no_noise_left", "normal_from_precision", "principal_components"]
 

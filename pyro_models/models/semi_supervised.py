@@ -26,7 +26,7 @@ from pyro_models.models.guide import Guide
 from pyro_models.models.model import Model
 from pyro_models.observed import checked
 from pyro_models.pair import LatentSite, pixel_mask
-from pyro_models.standard_normal import StandardNormal
+from pyro_models.priors import StandardNormal
 
 __all__ = ["SemiSupervisedVAE"]
 

@@ -12,7 +12,7 @@ from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import Guide
 from pyro_models.models.model import Model
-from pyro_models.standard_normal import StandardNormal
+from pyro_models.priors import StandardNormal
 
 __all__ = ["VAE"]
 

@@ -1,4 +1,4 @@
-"""The prior N(0, I) on whatever device and float type the rest of the model is on."""
+"""p(z): priors of latents, each a module whose call returns a distribution."""
 
 from __future__ import annotations
 
