@@ -59,9 +59,11 @@ class Experiment:
 
     model: str | Callable[..., Pair] = declared(
         "vae",
-        lambda: f"""Model to learn: {PAIRS.help(also="a class of a file, my_file.py:MyClass")}. In
+        lambda: (
+            f"""Model to learn: {PAIRS.help(also="a class of a file, my_file.py:MyClass")}. In
         Python also a class, or a function of data_shape and options (and num_classes, where it
-        takes them) that builds a pair.""",
+        takes them) that builds a pair."""
+        ),
     )
     data: str | Path | ImageData | Any = declared(
         "digits",
@@ -149,8 +151,12 @@ class Experiment:
             If the folder is not a run folder, or its pair has no name.
         """
         record = Run(run).describe()
-        if "experiment" in record:
-            return cls.from_dict(record["experiment"])
+        own = record.get("experiment", {})
+        for name in (record["model"], record["settings"].get("objective"), *own.values()):
+            if isinstance(name, str):
+                Run(run).refuse_own_code(name)
+        if own:
+            return cls.from_dict(own)
         if record["model"] is None:
             raise UsageError(
                 f"{run} holds a {record['class']}, which has no name: build it yourself, and load "

@@ -69,7 +69,7 @@ def train(
 def folder_name(experiment: Experiment) -> str:
     """MODEL-DATA, for a folder."""
     name = str(experiment.model).rpartition(":")[2]  # of a class of a file, the class
-    return f"{name}-{Path(experiment.data).stem}"
+    return f"{name}-{Path(str(experiment.data)).stem}"
 
 
 def recorded_options(out: str, *, elsewhere: bool = False) -> dict[str, Any]:

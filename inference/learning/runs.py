@@ -243,10 +243,20 @@ class Run:
                 f"{self.folder} holds a {kind}{where}: register it with "
                 "pyro_models.models.PAIRS.register, or give load_pair the class (model=)"
             )
-        # a folder from elsewhere brings no code with it
-        if self.folder.resolve() in Path(file).resolve().parents:
-            raise UsageError(f"{name} lies in the run folder, and code from there is never run")
+        self.refuse_own_code(name)
         return str(name)
+
+    def refuse_own_code(self, name: str) -> None:
+        """Refuse a name of a Python file in this folder: one from elsewhere brings no code with it.
+
+        Raises
+        ------
+        UsageError
+            If the name is one.
+        """
+        file, _, _ = name.rpartition(":")
+        if file.endswith(".py") and self.folder.resolve() in Path(file).resolve().parents:
+            raise UsageError(f"{name} lies in the run folder, and code from there is never run")
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write all that is needed to resume."""

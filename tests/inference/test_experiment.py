@@ -63,10 +63,20 @@ def test_a_class_is_its_name_and_data_may_be_in_memory(few, tmp_path):
     result = own.run(out=tmp_path / "run", progress=False)
     assert Run(result.out).describe()["data"]["preparation"] == "threshold"
     assert Experiment.load(result.out).options["hidden"] == [4]
-    with pytest.raises(
-        UsageError, match="the data of this experiment cannot be written"
-    ):
+    with pytest.raises(UsageError, match="the data of this experiment cannot be written"):
         own.to_dict()
+
+
+@pytest.mark.parametrize("name", ["model", "objective"])
+def test_a_run_folder_brings_no_code_with_it(name, few, tmp_path):
+    folder = SMALL.replace(data=few).run(out=tmp_path / "run", progress=False).out
+    (folder / "evil.py").write_text("raise SystemExit")
+    record = json.loads((folder / "run.json").read_text())
+    part = record if name == "model" else record["settings"]
+    part[name] = f"{folder / 'evil.py'}:Evil"
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match="code from there is never run"):
+        Experiment.load(folder)
 
 
 def test_what_is_changed_leaves_the_rest_and_the_first(tmp_path):

@@ -143,10 +143,11 @@ def test_a_changed_module_is_recorded_anew(few):
 class Branching(VAE):
     """A pair whose Python depends on the data."""
 
-    def _make_guide(self, encoder):
-        guide = super()._make_guide(encoder)
-        encoder.register_forward_pre_hook(lambda _, given: given if given[0].sum() > 0 else None)
-        return guide
+    def __init__(self, data_shape, **options):
+        super().__init__(data_shape, **options)
+        self.guide.encoder.register_forward_pre_hook(
+            lambda _, given: given if given[0].sum() > 0 else None
+        )
 
 
 def test_what_cannot_be_recorded_is_refused(few):
