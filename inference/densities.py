@@ -21,26 +21,20 @@ from inference.sites import (
     particle_plate,
     summed_out,
 )
+from pyro_models.observed import Observed
 from pyro_models.pair import DATA_PLATE
 from pyro_models.seeds import alone
 
 __all__ = ["log_density", "weigh"]
 
 
-def weigh(
-    model: Callable[..., Any],
-    x: Tensor,
-    latents: Mapping[str, Tensor],
-    *,
-    mask: Tensor | None = None,
-    y: Tensor | None = None,
-) -> Particles:
+def weigh(model: Callable[..., Any], data: Observed, latents: Mapping[str, Tensor]) -> Particles:
     """The particles of given values of the continuous latents; log q is 0.
 
     Parameters
     ----------
-    model, x, mask, y
-        As for :func:`inference.particles.particles`.
+    model, data
+        As for :func:`inference.particles.draw`.
     latents
         Values by site, (K, B, \\*event_shape). Discrete sites that are not among them are summed
         out. Gradients flow to the values.
@@ -49,30 +43,23 @@ def weigh(
     --------
     >>> import torch
     >>> from pyro_models import PPCA
-    >>> at = weigh(PPCA((5,), latent_dim=2).model, torch.zeros(3, 5), {"z": torch.zeros(4, 3, 2)})
+    >>> model, data = PPCA((5,), latent_dim=2).model, Observed(torch.zeros(3, 5))
+    >>> at = weigh(model, data, {"z": torch.zeros(4, 3, 2)})
     >>> at.log_prior.shape, float(at.log_q.abs().max())
     (torch.Size([4, 3]), 0.0)
     """
     (first, *_) = latents.values()
-    given = _Given(latents)
-    return draw(model, given, x, num_particles=len(first), mask=mask, y=y)
+    return draw(model, _AtValues(latents), data, num_particles=len(first))
 
 
-def log_density(
-    guide: Callable[..., Any],
-    x: Tensor,
-    latents: Mapping[str, Tensor],
-    *,
-    mask: Tensor | None = None,
-    y: Tensor | None = None,
-) -> Tensor:
+def log_density(guide: Callable[..., Any], data: Observed, latents: Mapping[str, Tensor]) -> Tensor:
     """log q(z | x) of a guide at given values, (K, B), its enumerated sites summed out.
 
     Parameters
     ----------
     guide
         A guide with a density, called like the model.
-    x, latents, mask, y
+    data, latents
         As for :func:`weigh`.
 
     Examples
@@ -80,24 +67,25 @@ def log_density(
     >>> import torch
     >>> from pyro_models import PPCA
     >>> ppca = PPCA((5,), latent_dim=2)
-    >>> log_density(ppca.guide, torch.zeros(3, 5), {"z": torch.zeros(4, 3, 2)}).shape
+    >>> log_density(ppca.guide, Observed(torch.zeros(3, 5)), {"z": torch.zeros(4, 3, 2)}).shape
     torch.Size([4, 3])
     """
     (first, *_) = latents.values()
-    plate = particle_plate(len(first), device=x.device)
+    plate = particle_plate(len(first), device=data.x.device)
     # where Pyro's AutoNormal has its density: the real line is transformed to itself
     unconstrained = {f"{name}_unconstrained": value for name, value in latents.items()}
     with alone(), plate:
-        given = poutine.trace(_Given({**unconstrained, **latents})).get_trace(x)
+        values = poutine.trace(_AtValues({**unconstrained, **latents})).get_trace(data.x)
     with alone(), plate, enumeration():
-        replayed = poutine.trace(poutine.replay(guide, trace=given)).get_trace(x, y=y, mask=mask)
+        replayed = poutine.trace(poutine.replay(guide, trace=values))
+        replayed = replayed.get_trace(data.x, **data.conditions)
     terms = [log_prob_of(site) for site in density_sites(replayed).values()]
     plain = [term for term in terms if not is_enumerated(term)]
-    return joint_of(plain + summed_out(terms), first.new_zeros(()), (len(first), len(x)))
+    return joint_of(plain + summed_out(terms), first.new_zeros(()), (len(first), len(data)))
 
 
 @dataclass(frozen=True)
-class _Given:
+class _AtValues:
     """A guide that is certain of the latents."""
 
     latents: Mapping[str, Tensor]

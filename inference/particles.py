@@ -33,9 +33,10 @@ from inference.sites import (
 )
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
-from pyro_models.labels import labels_for
-from pyro_models.masks import Mask
-from pyro_models.observed import checked
+from pyro_models.data.masks import Mask
+from pyro_models.data.observed import labels_for
+from pyro_models.data.reading import read
+from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.seeds import alone
 
 __all__ = [
@@ -194,11 +195,13 @@ def relative_weights(log_weights: Tensor) -> Tensor:
 def particles(
     pair_or_model: Pair | Callable[..., Any],
     guide: Callable[..., Any] | None,
-    x: Tensor,
+    x: Data,
     *,
     num_particles: int,
     mask: Mask | None = None,
-    y: Tensor | None = None,
+    y: Labels | None = None,
+    fraction: float = 0.5,
+    seed: int = 0,
     reparameterised: bool = True,
 ) -> Particles:
     """Draw K particles per datum from a guide and weigh them, in one vectorised pass.
@@ -215,13 +218,13 @@ def particles(
     guide
         Called like the model; ``None`` for the pair's own.
     x
-        Prepared data, (B, \\*data_shape).
+        Prepared data, (B, \\*data_shape), of any kind that :func:`pyro_models.observed.observed`
+        takes.
     num_particles
         K.
-    mask
-        True = seen; for a pair also the name of a mask.
-    y
-        Labels (B,).
+    mask, y, fraction, seed
+        What is seen of x, and labels, as :func:`pyro_models.observed.observed` takes them; a bare
+        model gets tensors as they are.
     reparameterised
         False: the samples are constants, and no gradient reaches the guide through them.
 
@@ -243,40 +246,38 @@ def particles(
     """
     model, guide = _model_and_guide(pair_or_model, guide)
     if fulfills(pair_or_model, Pair):
-        if isinstance(x, Tensor) and tuple(x.shape[1:]) != tuple(pair_or_model.data_shape):
-            raise UsageError(
-                f"the pair is made for data of shape {tuple(pair_or_model.data_shape)}; got x of "
-                f"shape {tuple(x.shape)}, whose first dimension is the number of data"
-            )
-        x, mask = checked(pair_or_model, x, mask)
-        y = labels_for(y, len(x), x.device)
-    elif mask is not None and not isinstance(mask, Tensor):
-        raise UsageError("the mask of a bare model is a tensor: pyro_models.masks.seen_pixels")
-    return draw(
-        model,
-        guide,
-        x,
-        num_particles=num_particles,
-        mask=mask,
-        y=y,
-        reparameterised=reparameterised,
-    )
+        data = observed(
+            pair_or_model,
+            x,
+            mask=mask,
+            y=y,
+            fraction=fraction,
+            seed=seed,
+            may_be_blind=True,
+            differentiable=True,
+        )
+    else:  # of which nobody knows what it may be asked
+        given = read(x)
+        mask = given.mask if mask is None else mask
+        if mask is not None and not isinstance(mask, Tensor):
+            raise UsageError("the mask of a bare model is a tensor: see seen_pixels")
+        y = labels_for(given.y if y is None else y, len(given), given.x.device)
+        data = Observed.unchecked(given.x, y, mask)
+    return draw(model, guide, data, num_particles=num_particles, reparameterised=reparameterised)
 
 
 @alone()
 def draw(
     model: Callable[..., Any],
     guide: Callable[..., Any],
-    x: Tensor,
+    data: Observed,
     *,
     num_particles: int,
-    mask: Tensor | None = None,
-    y: Tensor | None = None,
     reparameterised: bool = True,
 ) -> Particles:
-    """:func:`particles` of a model and a guide."""
+    """:func:`particles` of a model and a guide, called with data as they are."""
     num_particles = checked_count(num_particles)
-    conditions = {"y": y, "mask": mask}
+    x, conditions = data.x, data.conditions
     plate = particle_plate(num_particles, device=x.device)
     with plate, nullcontext() if reparameterised else _Constant():
         drawn = poutine.trace(guide).get_trace(x, **conditions)

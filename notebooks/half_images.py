@@ -31,7 +31,7 @@ from inference import compare, figures, fit
 from inference.evaluation import evaluate_completion
 from inference.posterior import complete, infer
 from pyro_models import PPCA, VAE, BernoulliMixture, CompletionCVAE, load_data
-from pyro_models.masks import seen_pixels
+from pyro_models.data.masks import seen_pixels
 
 matplotlib.rcParams["figure.dpi"] = 60
 torch.set_num_threads(1)  # small images: more threads only wait for each other

@@ -5,7 +5,7 @@ and ``CompletionCVAE`` are pairs: a model, a guide, and the contract of
 :class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
 """
 
-from pyro_models.data import ImageData, load_data
+from pyro_models.data import ImageData, Observed, load_data
 from pyro_models.errors import UsageError
 from pyro_models.models import (
     CVAE,
@@ -36,6 +36,7 @@ __all__ = [
     "ImageData",
     "Model",
     "ModelAndGuide",
+    "Observed",
     "Pair",
     "SemiSupervisedVAE",
     "TwoLayerVAE",

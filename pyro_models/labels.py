@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyro_models.data.arrays import check_plain, to_tensor
+from pyro_models.data.observed import labels_for
 from pyro_models.errors import UsageError
 
 __all__ = ["KnownLabels", "known_labels", "labels_for"]
@@ -53,36 +52,6 @@ def known_labels(
             f"{int(y.min())} to {int(y.max())}"
         )
     return y.long().to(device)
-
-
-def labels_for(
-    y: Tensor | np.ndarray | int | None, count: int, device: torch.device
-) -> Tensor | None:
-    """Labels (count,) on the device, from one label for all or one for each.
-
-    Raises
-    ------
-    UsageError
-        If there are labels, but not ``count``, or they are no integers.
-    """
-    if y is None:
-        return None
-    try:
-        labels = check_plain(y, "y") if isinstance(y, Tensor) else to_tensor(y, "y")
-    except UsageError as error:
-        raise UsageError(f"labels are integers, −1 where missing ({error})") from error
-    labels = labels.to(device)
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise UsageError(
-            f"labels are integers, −1 where missing; got {labels.dtype}: give integer labels"
-        )
-    if labels.numel() == 1:
-        return labels.reshape(()).expand(count)
-    if labels.shape != (count,):
-        raise UsageError(
-            f"give {count} labels, one label per datum; got shape {tuple(labels.shape)}"
-        )
-    return labels
 
 
 class KnownLabels(dist.Categorical):

@@ -14,6 +14,17 @@ from typing import Any
 __all__ = ["install", "renamed"]
 
 MODULES = {
+    "pyro_models.masks": ("pyro_models.data.masks",),
+    "inference.posterior.target": ("inference.posterior.log_density",),
+    "inference.posterior.given": (
+        "inference.posterior.identity",
+        "inference.posterior.log_density",
+        "inference.posterior.continuous",
+        "inference.posterior.infer",
+    ),
+    "inference.posterior.guides.rows": ("inference.posterior.guides.per_datum",),
+    "inference.posterior.optimise": ("inference.posterior.optimize",),
+    "inference.posterior.optimisation": ("inference.posterior.optimization",),
     "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
     "inference.learning.files": ("pyro_models.files.atomic",),
     "inference.learning.locks": ("pyro_models.files.locks",),
@@ -38,7 +49,17 @@ MODULES = {
 }
 """Old module → where its names are now; a package's modules follow it."""
 
-NAMES = {"undisturbed": "isolated", "make_optimiser": "make_optimizer"}
+NAMES = {
+    "undisturbed": "isolated",
+    "make_optimiser": "make_optimizer",
+    "Target": "LogDensity",
+    "Given": "LogDensity",
+    "optimise": "optimize",
+    "Optimisation": "Optimization",
+    "with_rows": "for_data",
+    "rows_of": "parameters_of",
+    "copy_rows": "copy_parameters",
+}
 """Old name → new name, in the modules that have moved."""
 
 

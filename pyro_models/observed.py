@@ -1,25 +1,30 @@
-"""What is seen of some data: x, which of its pixels, and labels, checked against a pair once."""
+"""The door for data: whatever they are handed in as, they are checked and moved to a pair once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_models.data import check_float32_suffices, loses
-from pyro_models.data.arrays import check_plain, holds_array, to_tensor
+from pyro_models.contract import fulfills
+from pyro_models.data import ImageData, Observed
+from pyro_models.data.masks import Mask, fill_unseen
+from pyro_models.data.observed import labels_for, seen_of
+from pyro_models.data.precision import check_float32_suffices, loses
+from pyro_models.data.reading import read
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
-from pyro_models.labels import labels_for
 from pyro_models.likelihoods import Likelihood
-from pyro_models.masks import Mask, seen_pixels
-from pyro_models.pair import Pair, fill_unseen, needed_mask
+from pyro_models.pair import Classifies
 
-__all__ = ["Observed", "checked", "observed", "training_data"]
+__all__ = ["Data", "Observed", "checked", "observed", "training_data"]
+
+Data = Any
+"""A tensor, array, data frame, torch ``Dataset`` or ``DataLoader``, a split or ``Observed``."""
+
+Labels = Tensor | np.ndarray | int
 
 
 class _OfData(Protocol):
@@ -34,68 +39,41 @@ class _OfData(Protocol):
     def parameters(self, recurse: bool = True) -> Any: ...
 
 
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """Data as a model is asked about them: on its device and, x, in its float type.
-
-    Attributes
-    ----------
-    x
-        (B, \\*data_shape); 0 where unseen.
-    mask
-        True = seen, (B, \\*data_shape); ``None`` if all is seen.
-    y
-        Labels (B,), −1 where missing; ``None`` if there are none.
-    """
-
-    x: Tensor
-    mask: Tensor | None = None
-    y: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, rows: Tensor | slice) -> Observed:
-        """Some of the data."""
-        mask = None if self.mask is None else self.mask[rows]
-        y = None if self.y is None else self.y[rows]
-        return replace(self, x=self.x[rows], mask=mask, y=y)
-
-    def chunks(self, size: int) -> Iterator[Observed]:
-        """The data in their order, at most ``size`` at a time."""
-        for i in range(0, len(self), size):
-            yield self[i : i + size]
-
-    @property
-    def conditions(self) -> dict[str, Tensor | None]:
-        """What model and guide are called with beside x."""
-        return {"y": self.y, "mask": self.mask}
-
-
 def observed(
-    pair: Pair,
-    x: Tensor | np.ndarray,
+    pair: _OfData,
+    x: Data,
     *,
     mask: Mask | None = None,
-    y: Tensor | np.ndarray | int | None = None,
+    y: Labels | None = None,
     fraction: float = 0.5,
     seed: int = 0,
+    may_be_blind: bool = False,
+    differentiable: bool = False,
 ) -> Observed:
-    """Check data against a pair and put them where it is.
+    """Check data against a pair and put them where it is, x in its float type.
 
     Parameters
     ----------
     pair
         Whose data they are.
     x
-        Prepared data, (B, \\*data_shape), on any device and of any float type.
+        Prepared data, (B, \\*data_shape), on any device and of any float type: a tensor, an array,
+        a data frame, a torch ``Dataset`` or ``DataLoader``, a split, or an ``Observed`` (see
+        :func:`pyro_models.data.reading.read`).
     mask
         What is seen, True or 1: a name such as ``"left"``, a ``.npy`` file, or an array of any
-        shape that :func:`pyro_models.pair.pixel_mask` takes. All is seen unless given.
+        shape that :func:`pyro_models.data.masks.pixel_mask` takes. Everything is seen unless given,
+        here or with x.
     y
-        Labels (B,), or one for all; −1 where missing, for pairs that take missing labels.
+        Labels (B,), or one for all; −1 where missing, for pairs that take missing labels. Labels
+        that come with x go to a pair that needs them. One that infers them is given those alone
+        that are said here or by an ``Observed``.
     fraction, seed
         Fraction of the pixels that the mask ``"random"`` sees of each datum, and its seed.
+    may_be_blind
+        Whether nothing may be seen of a datum.
+    differentiable
+        Whether a gradient flows back to x.
 
     Raises
     ------
@@ -111,22 +89,30 @@ def observed(
     >>> seen.x.dtype, seen.mask[0, 0].sum(-1)
     (torch.float32, tensor([2, 2]))
     """
-    values, seen = checked(pair, x, mask, fraction=fraction, seed=seed)
+    num_classes = getattr(pair, "num_classes", None)
+    given = read(x, with_labels=num_classes is not None)
+    values, seen = _checked(pair, given, mask, fraction=fraction, seed=seed)
     if seen is not None:
-        _check_sees(seen)
+        if not may_be_blind:
+            _check_sees(seen)
         seen = seen.expand(values.shape)
-    return Observed(values.detach(), seen, labels_for(y, len(values), values.device))
+    if given.y is not None and y is not None and type(x) is Observed:
+        raise UsageError("labels are given twice, by y and with x: leave one out")
+    if y is None and (type(x) is Observed or not fulfills(pair, Classifies)):
+        y = given.y
+    values = values if differentiable else values.detach()
+    return Observed.unchecked(values, labels_for(y, len(values), values.device), seen)
 
 
 def checked(
     pair: _OfData,
-    x: Tensor | np.ndarray,
+    x: Data,
     mask: Mask | None = None,
     *,
     fraction: float = 0.5,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor | None]:
-    """Data as a pair is asked about them, where nothing may be seen of a datum.
+    """Data as a pair itself is asked about them, where nothing may be seen of a datum.
 
     Parameters
     ----------
@@ -151,11 +137,68 @@ def checked(
     >>> x.dtype, seen
     (torch.float32, tensor([[ True,  True, False, False]]))
     """
-    values = _tensor(x)
+    return _checked(pair, read(x, with_labels=False), mask, fraction=fraction, seed=seed)
+
+
+def training_data(x: Data, data_shape: tuple[int, ...] | None = None, *, least: int = 1) -> Tensor:
+    """Data that a pair is started from or learned from in closed form, in their own float type.
+
+    Whole numbers and booleans become the default float type, or float64 where that would round
+    their differences away; floats of 16 bits become those of 32.
+
+    Parameters
+    ----------
+    x
+        Prepared data (N, \\*data_shape) of any kind, on any device; of a whole data set the
+        training split.
+    data_shape
+        Shape of one datum, if it is known.
+    least
+        Least number of data.
+
+    Raises
+    ------
+    UsageError
+        If it does not hold finite real numbers, has another shape, too few data, or pixels that
+        are not seen.
+
+    Examples
+    --------
+    >>> training_data(np.array([[0, 1], [1, 0]])).dtype
+    torch.float32
+    """
+    given = read(x.prepared("train") if isinstance(x, ImageData) else x, with_labels=False)
+    if given.mask is not None and not bool(given.mask.all()):
+        raise UsageError("closed forms are of whole data, and some pixels are unseen: use fit")
+    values = given.x.detach()
+    shape = "*data_shape" if data_shape is None else ", ".join(map(str, data_shape))
+    if values.dim() < 2 or (data_shape is not None and tuple(values.shape[1:]) != data_shape):
+        raise UsageError(f"give data of shape (N, {shape}); got {tuple(values.shape)}")
+    if len(values) < least:
+        raise UsageError(f"give {least} data or more; got {len(values)}")
+    _check_pixels(values)
+    if not values.is_floating_point():
+        default = torch.get_default_dtype()
+        values = values.to(torch.float64 if loses(values, default) is not None else default)
+    elif torch.finfo(values.dtype).bits < 32:
+        values = values.float()
+    if not bool(values.isfinite().all()):
+        row = int((~values.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise UsageError(f"x holds NaN or infinite values, the first in row {row}: leave them out")
+    return values
+
+
+def _checked(
+    pair: _OfData, given: Observed, mask: Mask | None, *, fraction: float, seed: int
+) -> tuple[Tensor, Tensor | None]:
+    """x, and what is seen of it, where the pair is."""
+    values, shape = given.x, tuple(pair.data_shape)
     _check_shape(pair, values)
-    seen = None
-    if mask is not None:
-        seen = _seen(mask, pair.data_shape, values, fraction=fraction, seed=seed)
+    if mask is not None and given.mask is not None:
+        raise UsageError("a mask is given twice, by mask and with x: leave one out")
+    seen = seen_of(
+        given.mask if mask is None else mask, shape, values, fraction=fraction, seed=seed
+    )
     values = fill_unseen(values, seen)  # first, so that what stood there is no matter at all
     _check_pixels(values)
     like = next(iter(pair.parameters()))
@@ -166,74 +209,11 @@ def checked(
     return values, seen
 
 
-def training_data(
-    x: Tensor | np.ndarray, data_shape: tuple[int, ...] | None = None, *, least: int = 1
-) -> Tensor:
-    """Data that a pair is started from or learned from in closed form, in their own float type.
-
-    Whole numbers and booleans become the default float type, or float64 where that would round
-    their differences away.
-
-    Parameters
-    ----------
-    x
-        Prepared data (N, \\*data_shape), on any device.
-    data_shape
-        Shape of one datum, if it is known.
-    least
-        Least number of data.
-
-    Raises
-    ------
-    UsageError
-        If it does not hold finite real numbers, has another shape, or too few data.
-
-    Examples
-    --------
-    >>> training_data(np.array([[0, 1], [1, 0]])).dtype
-    torch.float32
-    """
-    values = _tensor(x).detach()
-    shape = "*data_shape" if data_shape is None else ", ".join(map(str, data_shape))
-    if values.dim() < 2 or (data_shape is not None and tuple(values.shape[1:]) != data_shape):
-        raise UsageError(f"give data of shape (N, {shape}); got {tuple(values.shape)}")
-    if len(values) < least:
-        raise UsageError(f"give {least} data or more; got {len(values)}")
-    _check_pixels(values)
-    if not values.is_floating_point():
-        default = torch.get_default_dtype()
-        values = values.to(torch.float64 if loses(values, default) is not None else default)
-    if not bool(values.isfinite().all()):
-        row = int((~values.isfinite()).flatten(1).any(1).nonzero()[0])
-        raise UsageError(f"x holds NaN or infinite values, the first in row {row}: leave them out")
-    return values
-
-
-def _seen(
-    mask: Mask, data_shape: tuple[int, ...], x: Tensor, *, fraction: float, seed: int
-) -> Tensor:
-    """A mask by name, of a file or as an array: (B or 1, \\*data_shape), where x is."""
-    if not isinstance(mask, Tensor):
-        mask = seen_pixels(
-            mask, data_shape, num_data=len(x), fraction=fraction, seed=seed, may_be_blind=True
-        )
-    return needed_mask(mask, data_shape, num_data=len(x)).to(x.device)
-
-
 def _check_sees(seen: Tensor) -> None:
     blind = (~seen.flatten(1).any(1)).nonzero().flatten().tolist()
     if blind:
         what = "the mask sees nothing" if len(seen) == 1 else f"nothing is seen of image {blind[0]}"
         raise UsageError(f"{what}: a mask is True where a pixel is seen")
-
-
-def _tensor(x: Any) -> Tensor:
-    """Data of whatever kind as a tensor of real numbers, where they are."""
-    if isinstance(x, Tensor):
-        return check_plain(x, "x")
-    if not holds_array(x):
-        raise UsageError(f"x is a tensor or an array of prepared data; got a {type(x).__name__}")
-    return to_tensor(x, "x")
 
 
 def _check_pixels(x: Tensor) -> None:

@@ -223,7 +223,7 @@ PLAIN = {  # functions whose tensors are the CPU's on purpose: plans, records an
     "latent._grid_values",
     "masks._named",
     "objectives._block_sums",
-    "optimise.optimise",
+    "optimize.optimize",
     "posterior.to_text",
     "images._of_each_class",
     "shared_fit.run",

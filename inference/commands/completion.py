@@ -14,10 +14,8 @@ from inference.evaluation import Comparison, compare, evaluate_completion
 from inference.learning.settings import check_pair_fits_data
 from inference.posterior import complete as complete_data
 from pyro_models import UsageError
-from pyro_models.contract import fulfills
+from pyro_models.data.masks import MASKS
 from pyro_models.files import write_atomically
-from pyro_models.masks import MASKS
-from pyro_models.pair import Classifies
 from pyro_models.seeds import check_seed
 
 __all__ = ["complete"]
@@ -49,7 +47,7 @@ def complete(
     Args:
         run: Run folder.
         mask: What is seen: left, right, top, bottom, top_left (and so on), random, or a .npy file.
-        fraction: Part of the pixels that the mask random sees.
+        fraction: Fraction of the pixels that the mask random sees.
         guide: exact, trained, a guide that is fitted to each image (normal, ...), encoder_zeros
             (wrong, to compare with), or best, the first of these that there is.
         data: Other data than those it was trained on.
@@ -61,7 +59,7 @@ def complete(
         log_prob: Also estimate log p(unseen | seen), in nats per image; that may take long.
         num_chains: Chains of annealed importance sampling for it, where it is not exact.
         num_temperatures: Temperatures of the same.
-        seed: Of preparation, the mask random, and all draws.
+        seed: Random seed of the preparation, the mask random, and all draws.
         out: Figure (.png, .pdf, .svg), or .npz with the arrays mean, samples, x and mask.
         table: Markdown or CSV file (.md, .csv) for the table.
         force: Replace these files.
@@ -86,9 +84,8 @@ def complete(
     prepared = images.prepared(split, seed=seed, limit=limit)
     completed = complete_data(
         pair,
-        prepared.x,
+        prepared,
         mask,
-        y=None if fulfills(pair, Classifies) or pair.num_classes is None else prepared.y,
         guide=guide,
         num_samples=num_samples,
         num_latents=num_latents,

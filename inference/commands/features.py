@@ -29,7 +29,7 @@ def features(
     Args:
         run: Run folder of a pair with a continuous latent.
         data: Other data than it was trained on.
-        seed: Of the pixel preparation.
+        seed: Random seed of the pixel preparation.
         out: File, .npz, with the splits and labels of the data.
         device: Where to compute: cpu, cuda, cuda:1 or mps.
         force: Replace a file that is there.

@@ -11,8 +11,8 @@ from inference.evaluation import GuideComparison, compare_guides
 from inference.evaluation.evaluated import check_limit, evaluated_split
 from inference.posterior.guides import guide_family
 from pyro_models.contract import fulfills
+from pyro_models.data.masks import mask_name, seen_pixels
 from pyro_models.files import holding_folder, write_atomically
-from pyro_models.masks import mask_name, seen_pixels
 from pyro_models.pair import Classifies
 
 __all__ = ["guides"]

@@ -21,10 +21,7 @@ from inference.learning.settings import check_pair_fits_data
 from inference.posterior import Plateau, Posterior
 from inference.posterior import infer as infer_posterior
 from pyro_models import UsageError
-from pyro_models.contract import fulfills
 from pyro_models.files import write_atomically
-from pyro_models.masks import seen_pixels
-from pyro_models.pair import Classifies
 from pyro_models.seeds import check_seed
 
 __all__ = ["infer"]
@@ -65,12 +62,12 @@ def infer(
         tolerance: Rise of the bound, in nats, below which an image counts as finished.
         max_steps: Steps after which an image stops in any case.
         starts: A fit begins at the best of the prior's mean and so many draws from the prior.
-        seed: Of preparation and all draws.
+        seed: Random seed of the preparation and of all draws.
         out: .npz file for the latents' means, the bounds, steps and reasons of every image.
         figure: PNG, PDF or SVG file: whole images, decoded by this guide and by the encoder.
         mask: What is seen: left, right, top, bottom, top_left (and so on), random, or a .npy file;
             everything unless given.
-        fraction: Part of the pixels that the mask random sees.
+        fraction: Fraction of the pixels that the mask random sees.
         force: Replace those files.
         device: Where to compute: cpu, cuda, cuda:1 or mps.
         progress: Show a progress bar.
@@ -88,13 +85,9 @@ def infer(
     prepared = images.prepared(split, seed=seed, limit=limit)
     posterior = infer_posterior(
         pair,
-        prepared.x,
-        mask=None
-        if mask is None
-        else seen_pixels(
-            mask, pair.data_shape, num_data=len(prepared), fraction=fraction, seed=seed
-        ),
-        y=None if fulfills(pair, Classifies) or pair.num_classes is None else prepared.y,
+        prepared,
+        mask=mask,
+        fraction=fraction,
         guide=guide,
         guide_options=guide_options,
         resample=resample,

@@ -89,7 +89,8 @@ def plot(
 
     Args:
         run: Run folder.
-        figure: Name of the figure, with what it needs: FIGURES.
+        figure: Name of the figure, with what it needs: FIGURES; or mine.py:FUNCTION, which returns
+            a figure, and whose arguments are named as in Shown.
         n: Number of test data shown, where a figure shows as many as one likes.
         label: Label of samples and of the latent grid, for a pair that needs labels.
         latents: Reconstructions from sampled or from mean z.
@@ -102,7 +103,8 @@ def plot(
         device: Where to compute: cpu, cuda, cuda:1 or mps.
     """
     drawn = figure_named(figure)
-    target = free_figure_path(out or f"{run}/figures/{figure}.png", option="out", force=force)
+    name = drawn.name if ".py:" in figure else figure
+    target = free_figure_path(out or f"{run}/figures/{name}.png", option="out", force=force)
     check_seed(seed)
     if n < 1:
         raise UsageError(f"n must be at least 1; got {n}")
@@ -121,7 +123,7 @@ def plot(
         seed=seed,
     )
     save_figure(drawn.draw(shown), target)
-    print(f"{figure} of {Path(run).name} in {target}")
+    print(f"{name} of {Path(run).name} in {target}")
 
 
 plot.__doc__ = (plot.__doc__ or "").replace(

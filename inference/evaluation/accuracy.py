@@ -13,6 +13,8 @@ from inference.isolated import isolated
 from inference.learning.settings import check_pair_fits_data
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
+from pyro_models.data import as_data
+from pyro_models.observed import Data
 from pyro_models.pair import Classifies
 from pyro_models.seeds import check_seed
 
@@ -21,7 +23,7 @@ __all__ = ["accuracy"]
 
 def accuracy(
     pair: Pair,
-    data: ImageData,
+    data: ImageData | Data,
     *,
     split: str = "test",
     limit: int | None = None,
@@ -66,6 +68,7 @@ def accuracy(
     check_pair(pair)
     if not fulfills(pair, Classifies):
         raise UsageError(f"{type(pair).__name__} has no classifier q(y | x) to evaluate")
+    data = as_data(data, pair, split=split)
     check_pair_fits_data(pair, data, splits=[split], seed=seed)
     check_seed(seed)
     prepared = data.prepared(split, seed=seed, limit=limit)

@@ -20,7 +20,7 @@ from torch import Tensor
 from inference.chunks import MAX_ELEMENTS
 from inference.isolated import isolated
 from inference.particles import effective_sample_size, log_mean_exp, relative_weights
-from inference.posterior.target import At, Target
+from inference.posterior.log_density import At, LogDensity
 from inference.posterior.transition import transition
 from pyro_models import UsageError
 from pyro_models.moments import spread_of
@@ -122,7 +122,7 @@ def schedule_of(name: str, num_temperatures: int) -> Tensor:
 
 
 def anneal(
-    target: Target,
+    target: LogDensity,
     *,
     num_chains: int = 16,
     num_temperatures: int = 1000,
@@ -145,7 +145,7 @@ def anneal(
     Parameters
     ----------
     target
-        From :func:`inference.posterior.target.condition`; its guide, or else the prior, is q.
+        From :func:`inference.posterior.log_density.condition`; its guide, or else the prior, is q.
     num_chains
         C.
     num_temperatures
@@ -172,7 +172,7 @@ def anneal(
 
     Examples
     --------
-    >>> from inference.posterior.target import condition
+    >>> from inference.posterior.log_density import condition
     >>> from pyro_models import PPCA
     >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
     >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)
@@ -220,7 +220,7 @@ def anneal(
 
 
 def _forward(
-    target: Target,
+    target: LogDensity,
     betas: Tensor,
     *,
     num_chains: int,
@@ -258,7 +258,7 @@ def log_ratio(at: At) -> Tensor:
     return (at.joint - at.start).nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=math.inf)
 
 
-def _scale_of_start(target: Target) -> Tensor:
+def _scale_of_start(target: LogDensity) -> Tensor:
     """Standard deviations of q, (B, D), from draws that no chain starts at."""
     drawn = target.sample_start(64)
     scale = drawn.std(0)

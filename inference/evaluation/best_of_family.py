@@ -13,7 +13,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from inference.evaluation.guide_scores import GuideScores
 from inference.posterior.infer import NOT_FITTED
 from inference.posterior.posterior import Posterior
-from pyro_models.seeds import alone
+from pyro_models.seeds import alone, same_generators
 
 __all__ = ["BestOfFamily", "family_of", "family_of_fitted", "is_better", "is_fitted"]
 
@@ -65,7 +65,7 @@ class BestOfFamily:
             name: family_of_fitted(name) if name in self.fitted else family_of(p)[0]
             for name, p in dense.items()
         }
-        several = any(len(p.given.prior) > 1 for p in dense.values())
+        several = any(len(p.target.prior) > 1 for p in dense.values())
         self.contains = _CONTAINS_OF_SEVERAL_SITES if several else _CONTAINS
 
     def __call__(self, family: str, row: GuideScores) -> GuideScores:
@@ -106,10 +106,11 @@ def family_of(posterior: Posterior) -> tuple[str | None, str]:
         return None, "the prior has nothing that could be fitted"
     if posterior.name in _FAMILY_OF:
         return _FAMILY_OF[posterior.name], ""
-    with torch.no_grad(), pyro.plate("_particles", 2, dim=-2):
-        trace = poutine.trace(posterior.guide).get_trace(posterior.x, **posterior.given.conditions)
+    apart = same_generators(posterior.x.device)
+    with torch.no_grad(), apart, pyro.plate("_particles", 2, dim=-2):
+        trace = poutine.trace(posterior.guide).get_trace(posterior.x, **posterior.target.conditions)
     latents = posterior.pair.latent_sites
-    found = [trace.nodes[name]["fn"] for name in posterior.given.prior]
+    found = [trace.nodes[name]["fn"] for name in posterior.target.prior]
     means = [q.mean.expand(2, *q.mean.shape[-1 - len(q.event_shape) :]) for q in found]
     reason = "its family is not among those that are fitted to one datum"
     family = None

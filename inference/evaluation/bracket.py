@@ -23,12 +23,16 @@ from inference.evaluation.contradictions import contradiction
 from inference.evaluation.quantity import quantity_named
 from inference.isolated import isolated
 from inference.particles import log_mean_exp
-from inference.posterior.given import conditions
-from inference.posterior.target import Target, condition
+from inference.posterior.identity import conditions
+from inference.posterior.log_density import LogDensity, condition
 from inference.posterior.transition import transition
 from inference.standard_error import mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.data.masks import Mask
+from pyro_models.data.observed import labels_for
+from pyro_models.device import device_of
+from pyro_models.observed import Labels
 from pyro_models.seeds import stream
 
 __all__ = ["Bracket", "bracket", "reversed_weights"]
@@ -87,8 +91,9 @@ def bracket(
     pair: Pair,
     *,
     num_data: int = 100,
-    mask: Tensor | None = None,
-    y: Tensor | None = None,
+    mask: Mask | None = None,
+    y: Labels | None = None,
+    fraction: float = 0.5,
     guide: Callable[..., Any] | None = None,
     num_leapfrog: int = 10,
     seed: int = 0,
@@ -103,9 +108,11 @@ def bracket(
     num_data
         B, the number of data to simulate.
     mask
-        Pixels that count as seen; both bounds are then on log p(x_seen).
+        Pixels that count as seen, as an array or by name; both bounds are then on log p(x_seen).
     y
         Labels (B,) for a pair that needs them.
+    fraction
+        Fraction of the pixels that the mask ``random`` sees, drawn for each datum by the seed.
     guide
         Start the path at a guide instead of the prior.
     num_leapfrog, seed, options
@@ -128,8 +135,9 @@ def bracket(
     check_pair(pair)
     if pair.likelihood.measure is None:
         raise UsageError(f"no data can be simulated: {pair.likelihood.no_probability}")
-    x, z = _simulate(pair, num_data, y=y, seed=seed)
-    target = condition(pair, x, mask=mask, y=y, guide=guide)
+    labels = labels_for(y, num_data, device_of(pair))
+    x, z = _simulate(pair, num_data, y=labels, seed=seed)
+    target = condition(pair, x, mask=mask, y=labels, guide=guide, fraction=fraction, seed=seed)
     forward = anneal(target, num_leapfrog=num_leapfrog, seed=seed, **options)
     limit = {k: v for k, v in options.items() if k == "max_elements"}
     inverse = -reversed_weights(
@@ -142,7 +150,7 @@ def bracket(
         upper_error=relative_error(inverse),
         x=x,
         forward=forward,
-        given=conditions(pair, y),
+        given=conditions(pair, labels),
     )
 
 
@@ -157,7 +165,7 @@ def _simulate(
 
 
 def reversed_weights(
-    target: Target,
+    target: LogDensity,
     z: Tensor,
     forward: Annealed,
     *,
@@ -202,7 +210,7 @@ def reversed_weights(
 
 
 def _backward(
-    target: Target,
+    target: LogDensity,
     z: Tensor,
     *,
     betas: list[float],

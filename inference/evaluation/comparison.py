@@ -9,19 +9,11 @@ from typing import Any
 from inference.evaluation.contradictions import without_contradictions
 from inference.evaluation.evaluation import Evaluation
 from inference.evaluation.quantity import (
-    FRACTION,
     NATS_SUM,
-    SQUARED_ERROR,
     quantities_of,
     quantity_named,
 )
-from inference.evaluation.scores import (
-    LEBESGUE_255,
-    Score,
-    from_sum,
-    old_footing,
-    on_unit_pixels,
-)
+from inference.evaluation.scores import LEBESGUE_255, Score, from_sum, old_footing, on_unit_pixels
 from inference.evaluation.table import Absent, Table, Tabular
 from pyro_models import UsageError
 
@@ -49,24 +41,23 @@ class Column:
     def title(self) -> str:
         """Heading: the quantity, given what."""
         quantity = quantity_named(self.quantity)
-        if self.comparability["kind"] == "objective only":
+        if self.comparability.get("kind") == "objective only":
             quantity = replace(quantity, title="objective")
-        return quantity.heading(self.comparability["given"])
+        return quantity.heading(self.comparability.get("given"))
 
     @property
     def subtitle(self) -> str:
         """What may be compared in a line: unit, kind, measure, preparation."""
         c = self.comparability
-        parts = [c["unit"]]
-        if c["unit"] not in (SQUARED_ERROR, FRACTION):
-            if c["kind"] == "objective only":
-                parts.append("objective only")
-            else:
-                k = f" L_{c['K']}" if c["K"] else ""
-                by = f" by {c['method']}" if c["method"] else ""
-                parts.append(f"{c['kind']}{k}{by}; {c['measure']}")
-        parts.append(f"{c['preparation']} pixels")
-        return "; ".join(parts)
+        kind, measure, preparation = (c.get(name) for name in ("kind", "measure", "preparation"))
+        parts = [quantity_named(self.quantity).unit if "unit" not in c else c["unit"]]
+        if kind == "objective only":
+            parts.append(kind)
+        elif kind is not None and (measure or kind != "estimate"):
+            k = f" L_{c['K']}" if c.get("K") else ""
+            by = f" by {c['method']}" if c.get("method") else ""
+            parts += [f"{kind}{k}{by}", *([measure] if measure else [])]
+        return "; ".join([*parts, *([f"{preparation} pixels"] if preparation else [])])
 
 
 @dataclass(frozen=True)
@@ -166,9 +157,8 @@ def compare(
         raise UsageError("there is nothing to compare: give at least one evaluation")
     known = quantities_of("comparison")
     quantities = list(known) if quantities is None else quantities
-    unknown = [name for name in quantities if name not in known]
-    if unknown:
-        raise UsageError(f"unknown quantity {unknown[0]!r}: choose from {', '.join(known)}")
+    for name in quantities:
+        known.check(name)
     rows = [{q: _converted(s) for q, s in e.scores.items()} for e in evaluations]
     both = list(zip(evaluations, rows, strict=True))
     columns: list[Column] = []
@@ -182,11 +172,10 @@ def compare(
                 columns.append(Column(quantity, score.comparability))
                 continue
             own = columns[fits[0]].comparability
-            how = {"K": score.num_particles, "method": score.method}
-            if any(how.values()):  # begun by an exact value: take these
-                own = {**own, **{k: v for k, v in how.items() if v}}
-            if own.get("identity") is None and score.identity is not None:
-                own = {**own, "identity": score.identity}  # begun by data known by name alone
+            for field in ("K", "method", "identity"):  # begun by an exact value, or known by name
+                value = score.comparability.get(field)
+                if value is not None and (field != "identity" or own[field] is None):
+                    own = {**own, field: value}
             columns[fits[0]] = Column(quantity, own)
     cells = tuple(
         tuple(_cell(*_consistent(e, row), column, columns) for column in columns) for e, row in both

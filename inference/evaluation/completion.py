@@ -12,13 +12,15 @@ from inference.evaluation.evaluated import ScoredData, check_limit
 from inference.evaluation.evaluation import Evaluation
 from inference.evaluation.evidence import Evidence, evidence
 from inference.evaluation.quantity import Kind
+from inference.learning.recorded_data import check_held_out
 from inference.learning.settings import check_pair_fits_data
 from inference.posterior.completion import Completion, complete
 from inference.posterior.posterior import Posterior
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
-from pyro_models.data import Split, checksum
-from pyro_models.masks import Mask, mask_name, seen_pixels
+from pyro_models.data import Split, as_data, checksum
+from pyro_models.data.masks import Mask, mask_name, needed_mask, seen_pixels
+from pyro_models.observed import Data, Labels, observed
 from pyro_models.pair import Classifies, ConditionsOnPixels, fill_unseen
 from pyro_models.seeds import check_seed
 
@@ -54,10 +56,11 @@ class Conditional:
 
 def conditional_log_prob(
     pair: Pair,
-    x: Tensor,
-    mask: Tensor,
+    x: Data,
+    mask: Mask,
     *,
-    y: Tensor | None = None,
+    y: Labels | None = None,
+    fraction: float = 0.5,
     evidence_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -71,7 +74,7 @@ def conditional_log_prob(
     pair, x, y
         As for :func:`inference.evaluation.evidence.evidence`; x is whole.
     mask
-        True = seen, as :func:`pyro_models.pair.pixel_mask` takes it.
+        True = seen, as :func:`pyro_models.data.masks.pixel_mask` takes it.
     evidence_options
         Options of :func:`inference.evaluation.evidence.evidence`, such as ``{"num_chains": 8}``.
     seed
@@ -95,11 +98,15 @@ def conditional_log_prob(
     """
     check_pair(pair)
     options = {"seed": seed, "progress": progress, **(evidence_options or {})}
+    complete_data = observed(pair, x, y=y)
+    half = observed(pair, complete_data, mask=mask, fraction=fraction, seed=seed)
     if fulfills(pair, ConditionsOnPixels):
-        own = evidence(pair.conditioned_on(mask), x, y=y, **options)
+        own = evidence(
+            pair.conditioned_on(needed_mask(half.mask, pair.data_shape)), complete_data, **options
+        )
         return Conditional(own.value, own.standard_error, own.kind, *_how(own))
-    whole = evidence(pair, x, y=y, **options)
-    seen = evidence(pair, x, mask=mask, y=y, **options)
+    whole = evidence(pair, complete_data, **options)
+    seen = evidence(pair, half, **options)
     kind: Kind = "exact" if whole.kind == seen.kind == "exact" else "estimate"
     if whole.kind == "objective only":
         kind = "objective only"
@@ -118,7 +125,7 @@ def _how(found: Evidence) -> tuple[int | None, str | None]:
 
 def evaluate_completion(
     pair: Pair | Tensor,
-    data: ImageData,
+    data: ImageData | Data,
     mask: Mask,
     *,
     split: str = "test",
@@ -147,8 +154,8 @@ def evaluate_completion(
     data
         Data; the split is prepared as they say, with the seed.
     mask
-        What is seen: a name, a ``.npy`` file or an array (:func:`pyro_models.masks.seen_pixels`;
-        the name ``random`` takes the seed).
+        What is seen: a name, a ``.npy`` file or an array
+        (:func:`pyro_models.data.masks.seen_pixels`; the name ``random`` takes the seed).
     split, limit
         Split of the data, of which only the first ``limit`` are used.
     fraction
@@ -187,10 +194,12 @@ def evaluate_completion(
     """
     check_seed(seed)
     check_limit(limit)
+    data = as_data(data, pair, split=split)
     if isinstance(pair, Tensor) and tuple(pair.shape) != data.data_shape:
         raise UsageError(f"an image of shape {tuple(pair.shape)} does not fit {data.data_shape}")
     if not isinstance(pair, Tensor):
         check_pair_fits_data(pair, data, splits=[split], seed=seed)
+        check_held_out(pair, data, split)
     prepared = data.prepared(split, seed=seed, limit=limit)
     seen = seen_pixels(mask, data.data_shape, num_data=len(prepared), fraction=fraction, seed=seed)
     seen = seen.expand(prepared.x.shape)

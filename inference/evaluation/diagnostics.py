@@ -18,9 +18,10 @@ from inference.evaluation.table import Table, Tabular
 from inference.isolated import isolated
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
 from inference.particles import checked_count, effective_sample_size
-from inference.posterior.given import conditions, given_labels
+from inference.posterior.identity import conditions, given_labels
 from pyro_models import ImageData, Pair
-from pyro_models.data import Identity
+from pyro_models.data import Identity, as_data
+from pyro_models.observed import Data
 from pyro_models.seeds import stream
 
 __all__ = ["ACTIVE", "RELIABLE", "Diagnostics", "diagnose", "pareto_k_hat"]
@@ -142,7 +143,7 @@ class Diagnostics(Tabular):
 
 def diagnose(
     pair: Pair,
-    data: ImageData,
+    data: ImageData | Data,
     *,
     split: str = "test",
     num_particles: int = 1000,
@@ -159,7 +160,8 @@ def diagnose(
         A pair with a continuous latent that its guide samples; nothing of it changes. One that uses
         labels is given those of the data, so the diagnosis is of q(z | x, y).
     data, split, limit
-        The first ``limit`` data of a split; ``None`` for all.
+        The first ``limit`` data of a split; ``None`` for all. Of what is no data set with splits
+        (:func:`pyro_models.data.as_data`) all is taken, as it is.
     num_particles
         Number K of weights per datum; k̂ needs some hundreds to mean much.
     seed
@@ -183,6 +185,7 @@ def diagnose(
     5
     """
     num_particles = checked_count(num_particles)
+    data = as_data(data, pair, split=split)
     found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
     x, y = found.x, found.y
     chunk = chunk_size(pair, each=num_particles, max_elements=max_elements)

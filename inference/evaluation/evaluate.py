@@ -16,10 +16,11 @@ from inference.evaluation.evaluation import Evaluation
 from inference.evaluation.quantity import QUANTITIES
 from inference.isolated import isolated
 from inference.particles import checked_count
-from inference.posterior.given import conditions, given_labels
+from inference.posterior.identity import conditions, given_labels
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills
-from pyro_models.data import checksum
+from pyro_models.data import as_data, checksum
+from pyro_models.observed import Data
 from pyro_models.pair import Classifies, ConditionsOnPixels
 from pyro_models.seeds import stream
 
@@ -28,7 +29,7 @@ __all__ = ["evaluate"]
 
 def evaluate(
     pair: Pair,
-    data: ImageData,
+    data: ImageData | Data,
     *,
     split: str = "test",
     num_particles: int = 100,
@@ -53,7 +54,8 @@ def evaluate(
     pair
         The pair; nothing of it changes.
     data
-        Data; the split is prepared as they say, with the seed.
+        Data; the split is prepared as they say, with the seed. Of what is no data set with splits
+        (:func:`pyro_models.data.as_data`) all is scored, as it is.
     split
         ``"test"``, ``"validation"`` or ``"train"``.
     num_particles
@@ -81,6 +83,7 @@ def evaluate(
     'exact'
     """
     num_particles = checked_count(num_particles)
+    data = as_data(data, pair, split=split)
     found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
     x, y = found.x, found.y
     infers = fulfills(pair, Classifies)

@@ -12,6 +12,7 @@ from torch import Tensor
 from inference.evaluation.estimates import LogWeights
 from inference.evaluation.quantity import quantity_named
 from inference.evaluation.scores import Score
+from inference.learning.recorded_data import check_held_out
 from inference.learning.settings import check_pair_fits_data
 from inference.standard_error import error_of_mean, mean_and_error
 from pyro_models import ImageData, Pair, UsageError
@@ -30,13 +31,7 @@ __all__ = [
 
 
 def check_limit(limit: int | None) -> None:
-    """Refuse to evaluate less than one datum; ``None`` is all of them.
-
-    Raises
-    ------
-    UsageError
-        If it is below 1, or no whole number.
-    """
+    """Refuse to evaluate less than one datum; ``None`` is all of them."""
     if limit is None:
         return
     if not isinstance(limit, Integral) or isinstance(limit, bool) or limit < 1:
@@ -48,32 +43,15 @@ def evaluated_split(
 ) -> Split:
     """The first ``limit`` data of a split, prepared, on the pair's device and in its float type.
 
-    Parameters
-    ----------
-    pair
-        The pair that is evaluated.
-    data, split
-        The data, and which of their splits.
-    limit
-        Number of data; ``None`` for all.
-    seed
-        Random seed of the preparation.
-
     Raises
     ------
     UsageError
         If data or seed do not fit, the limit is below 1, or the split is empty.
-
-    Examples
-    --------
-    >>> from pyro_models import PPCA, load_data
-    >>> ppca, data = PPCA((1, 8, 8), latent_dim=2), load_data("digits")
-    >>> evaluated_split(ppca, data, split="test", limit=20, seed=0).x.shape
-    torch.Size([20, 1, 8, 8])
     """
     check_seed(seed)
     check_limit(limit)
     check_pair_fits_data(pair, data, splits=[split], seed=seed)
+    check_held_out(pair, data, split)
     prepared = data.prepared(split, seed=seed, limit=limit)
     if not len(prepared):
         raise UsageError(f"the {split} split of {data.name} is empty")
@@ -119,16 +97,10 @@ class ScoredData:
     given: str | None = None
 
     def score(self, quantity: str, values: Tensor, **fields: Any) -> Score:
-        """The score whose value and standard error are those of N values, (N,).
+        """The score of N values, (N,): their mean and its standard error.
 
-        Parameters
-        ----------
-        quantity
-            Name of what the values are of; it says their unit and their kind.
-        values
-            One value for each datum, (N,).
-        fields
-            Further fields of the score, or other values for those that the data say.
+        The quantity, by its name, says unit and kind, and the data most of the rest; further
+        ``fields`` of the score are given, or given in place of these.
         """
         of = quantity_named(quantity)
         value, error = mean_and_error(values)
@@ -149,24 +121,12 @@ class ScoredData:
         return Score(quantity=quantity, **{**shared, **fields})
 
     def log_probability(
-        self,
-        pair: Pair,
-        quantity: str,
-        values: Tensor,
-        *,
-        error: Tensor | None = None,
-        **fields: Any,
+        self, pair: Pair, quantity: str, values: Tensor, error: Tensor | None = None, **fields: Any
     ) -> Score:
-        """The score of a pair's log-probabilities or of bounds on them, in nats.
+        """The score of a pair's log-probabilities, or of bounds on them, in nats.
 
-        Parameters
-        ----------
-        pair
-            The pair, whose likelihood says what the values are relative to.
-        quantity, values, fields
-            As for :meth:`score`.
-        error
-            The Monte-Carlo standard error of each value, (N,).
+        The likelihood says what they are relative to; ``error`` is the Monte-Carlo standard error
+        of each value, (N,). All else is as for :meth:`score`.
         """
         noise = math.nan if error is None else error_of_mean(error)
         measure = measure_of(pair, self.data)

@@ -18,15 +18,15 @@ from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.quantity import Kind, quantity_named
 from inference.evaluation.tightest import counted, filled, tightest
 from inference.isolated import isolated
-from inference.posterior.given import conditions, identity_of
+from inference.posterior.identity import conditions, identity_of
 from inference.posterior.infer import infer
-from inference.posterior.target import condition, log_label_prior
+from inference.posterior.log_density import condition, log_label_prior
 from inference.standard_error import error_of_mean, mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity
-from pyro_models.masks import Mask
-from pyro_models.observed import observed
+from pyro_models.data.masks import Mask
+from pyro_models.observed import Data, Labels, observed
 from pyro_models.pair import Exact
 from pyro_models.seeds import check_seed, stream
 
@@ -185,10 +185,11 @@ class Evidence:
 
 def evidence(
     pair: Pair,
-    x: Tensor,
+    x: Data,
     *,
     mask: Mask | None = None,
-    y: Tensor | None = None,
+    y: Labels | None = None,
+    fraction: float = 0.5,
     method: str = "best",
     guide: str | Callable[..., Any] | None = None,
     num_particles: int = 1000,
@@ -207,10 +208,13 @@ def evidence(
     pair
         A pair; nothing of it changes.
     x, mask
-        Prepared data, (B, \\*data_shape), and what is seen of them: an array, True or 1, or a name
-        such as ``"left"`` (:func:`pyro_models.masks.seen_pixels`); all unless given.
+        Prepared data, (B, \\*data_shape), of any kind that :func:`pyro_models.observed.observed`
+        takes, and what is seen of them: an array, True or 1, or a name such as ``"left"``
+        (:func:`pyro_models.data.masks.seen_pixels`); all unless given.
     y
         Labels (B,) for a pair that needs or takes them: p is then p(x_seen | y).
+    fraction
+        Fraction of the pixels that the mask ``random`` sees, drawn for each datum by the seed.
     method
         ``"exact"`` where the pair knows it; ``"quadrature"`` for one or two latents;
         ``"annealing"``: annealed importance sampling; ``"importance"``: L_K. ``"best"``: the first
@@ -249,14 +253,14 @@ def evidence(
     if method not in METHODS:
         raise UsageError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
     check_seed(seed)
-    data = observed(pair, x, mask=mask, y=y, seed=seed)
+    data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
     x, mask, y = data.x, data.mask, data.y
     used = _best(pair) if method == "best" else method
     if isinstance(guide, str):
-        guide = infer(pair, x, mask=mask, y=y, guide=guide, seed=seed, progress=progress)
+        guide = infer(pair, data, guide=guide, seed=seed, progress=progress)
 
     def annealed(rows: slice | Tensor, progress: Callable[[int], object] | None = None) -> _Found:
-        target = condition(pair, x, mask=mask, y=y, guide=guide).rows(rows)
+        target = condition(pair, data, guide=guide).select(rows)
         chains = anneal(
             target,
             num_chains=num_chains,
@@ -294,9 +298,7 @@ def evidence(
         elif used == "importance":
             found = _importance(pair, x, y, **sampling, progress=bar.update)
         elif used == "quadrature":
-            grid = quadrature(
-                condition(pair, x, mask=mask, y=y), max_elements=max_elements, progress=bar.update
-            )
+            grid = quadrature(condition(pair, data), max_elements=max_elements, progress=bar.update)
             if grid.unresolved and method == "quadrature":
                 row, why = next(iter(grid.unresolved.items()))
                 raise UsageError(
@@ -320,7 +322,7 @@ def evidence(
         measure=measure,
         given=conditions(pair, y),
         seed=seed,
-        identity=identity_of(pair, x, mask=mask, y=y),
+        identity=identity_of(pair, data),
     )
     if unresolved:
         rows = torch.tensor(unresolved, device=result.value.device)

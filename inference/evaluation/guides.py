@@ -26,17 +26,17 @@ from inference.evaluation.quantity import quantities_of
 from inference.evaluation.tightest import tightest
 from inference.pareto import pareto_k_hat
 from inference.particles import checked_count, effective_sample_size, log_mean_exp
-from inference.posterior.given import identity_of
 from inference.posterior.guides import Family, guide_family
+from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
-from inference.posterior.optimisation import DIVERGED, NON_FINITE, STEP_LIMIT
+from inference.posterior.log_density import log_label_prior
+from inference.posterior.optimization import DIVERGED, NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
-from inference.posterior.target import log_label_prior
 from inference.standard_error import error_of_mean
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
-from pyro_models.masks import Mask
-from pyro_models.observed import observed
+from pyro_models.data.masks import Mask
+from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.seeds import check_seed
 
 __all__ = ["compare_guides"]
@@ -44,7 +44,7 @@ __all__ = ["compare_guides"]
 
 def compare_guides(
     pair: Pair,
-    x: Tensor,
+    x: Data,
     *,
     guides: Sequence[str | Family | nn.Module | Posterior] = (
         "encoder",
@@ -52,7 +52,8 @@ def compare_guides(
         "full_covariance",
     ),
     mask: Mask | None = None,
-    y: Tensor | None = None,
+    y: Labels | None = None,
+    fraction: float = 0.5,
     num_particles: int = 1000,
     log_evidence: Evidence | Tensor | None = None,
     infer_options: Mapping[str, Any] | None = None,
@@ -89,6 +90,8 @@ def compare_guides(
     guides
         Names or families for :func:`inference.posterior.infer`, or posteriors of these data from
         it, one row each.
+    fraction
+        Fraction of the pixels that the mask ``random`` sees, drawn for each datum by the seed.
     num_particles
         Number of particles K of every row; k̂ needs some hundreds.
     log_evidence
@@ -126,9 +129,8 @@ def compare_guides(
         raise UsageError("there is nothing to compare: give at least one guide")
     if checked_count(num_particles) < 2:
         raise UsageError(f"num_particles (K) must be at least 2; got {num_particles}")
-    data = observed(pair, x, mask=mask, y=y, seed=seed)
-    x, mask, y = data.x, data.mask, data.y
-    fit = _Fit(pair, x, mask, y, {"seed": seed, "progress": progress, **(infer_options or {})})
+    data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
+    fit = _Fit(pair, data, {"seed": seed, "progress": progress, **(infer_options or {})})
     names = [g.name if isinstance(g, Posterior) else guide_family(g)[0] for g in guides]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -137,9 +139,9 @@ def compare_guides(
     posteriors = {name: fit(guide) for name, guide in zip(names, bar, strict=True)}
     if log_evidence is None:
         options = {"seed": seed, "progress": progress, **(evidence_options or {})}
-        log_evidence = evidence(pair, x, mask=mask, y=y, **options)
+        log_evidence = evidence(pair, data, **options)
     else:
-        log_evidence = _checked(log_evidence, pair, x, mask=mask, y=y)
+        log_evidence = _checked(log_evidence, pair, data)
 
     rows = {name: _bounds(p, num_particles, seed) for name, p in posteriors.items()}
     sampled = log_evidence
@@ -161,14 +163,14 @@ def compare_guides(
     return GuideComparison(scored, log_evidence, num_particles, seed, sampled)
 
 
-def _checked(known: Evidence | Tensor, pair: Pair, x: Tensor, **given: Tensor | None) -> Evidence:
+def _checked(known: Evidence | Tensor, pair: Pair, data: Observed) -> Evidence:
     """Evidence that is there already, if it is of this pair's model and these data."""
     found = known if isinstance(known, Evidence) else Evidence.of_caller(known)
-    if len(found) != len(x):
-        raise UsageError(f"an evidence of {len(found)} data does not fit {len(x)} data")
+    if len(found) != len(data):
+        raise UsageError(f"an evidence of {len(found)} data does not fit {len(data)} data")
     if found.identity is None:
         return found
-    why = found.identity.differs_from(identity_of(pair, x, **given))
+    why = found.identity.differs_from(identity_of(pair, data))
     if why is not None:
         raise UsageError(f"log_evidence is not of this pair's model and these data ({why})")
     return found
@@ -179,22 +181,20 @@ class _Fit:
     """Posteriors of the same data."""
 
     pair: Pair
-    x: Tensor
-    mask: Tensor | None
-    y: Tensor | None
+    data: Observed
     options: Mapping[str, Any]
 
     def __call__(self, guide: str | Family | nn.Module | Posterior) -> Posterior:
         if isinstance(guide, Posterior):
-            why = guide.given.differs_from(self.pair, self.x, mask=self.mask, y=self.y)
+            own = identity_of(self.pair, self.data)
+            why = guide.identity.differs_from(own)
             if why is not None:
                 raise UsageError(
                     f"the posterior {guide.name} is of another pair or other data, or given other "
                     f"pixels or labels ({why})"
                 )
             return guide
-        options = {"mask": self.mask, "y": self.y, **self.options}
-        return infer(self.pair, self.x, guide=guide, **options)
+        return infer(self.pair, self.data, guide=guide, **self.options)
 
 
 def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from inference.evaluation.modes import Modes, Survey, find_modes, regular_grid, survey
-from inference.posterior.target import Target
+from inference.posterior.log_density import LogDensity
 
 __all__ = ["Integral", "Integrated", "every_other", "values_at"]
 
@@ -38,7 +38,7 @@ class Integrated:
 class Integral:
     """Some data, their modes, and a box around each mode in units of Laplace's Normal there."""
 
-    def __init__(self, target: Target, tolerance: float, max_elements: int) -> None:
+    def __init__(self, target: LogDensity, tolerance: float, max_elements: int) -> None:
         self.target, self.tolerance, self.max_elements = target, tolerance, max_elements
         self.seen: Survey = survey(target, self._log_joint)
         self.modes: Modes = find_modes(target, self.seen)
@@ -111,7 +111,7 @@ class Integral:
             why,
         )
 
-    def _log_joint(self, target: Target, z: Tensor) -> Tensor:
+    def _log_joint(self, target: LogDensity, z: Tensor) -> Tensor:
         """log p(x_seen, z) at every node, (G, B), in chunks over nodes; −∞ where it is not one."""
         found = values_at(target.log_joint, z, target.numbers_per_chain, self.max_elements)
         return found.nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=math.inf)

@@ -12,6 +12,7 @@ from torch.distributions import Independent, kl_divergence
 from inference.chunks import chunk_size
 from inference.particles import Particles, draw
 from pyro_models import Pair, UsageError
+from pyro_models.observed import Observed
 
 __all__ = ["LatentMoments", "weighed_with_moments"]
 
@@ -71,7 +72,7 @@ def weighed_with_moments(
     near: Tensor | None = None  # of the means: squares far from it would cancel
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
-        drawn = draw(pair.model, pair.guide, x, num_particles=count, y=y)
+        drawn = draw(pair.model, pair.guide, Observed.unchecked(x, y), num_particles=count)
         log_w.append(drawn.log_weight)
         of_chunk = _means(drawn)
         near = of_chunk[0] if near is None else near

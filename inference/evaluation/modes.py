@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d, max_pool2d
 
-from inference.posterior.target import Target
+from inference.posterior.log_density import LogDensity
 
 __all__ = ["Modes", "Survey", "find_modes", "regular_grid", "survey"]
 
@@ -68,9 +68,9 @@ def regular_grid(low: Tensor, high: Tensor, count: int) -> Tensor:
     return low + grid.reshape(-1, 1, low.shape[-1]) * (high - low)
 
 
-def survey(target: Target, log_joint: Callable[[Target, Tensor], Tensor]) -> Survey:
+def survey(target: LogDensity, log_joint: Callable[[LogDensity, Tensor], Tensor]) -> Survey:
     """Look over seven standard deviations of the prior to both sides of its mean."""
-    drawn = target.prior(512)
+    drawn = target.sample_prior(512)
     centre, spread = drawn.mean(0), drawn.std(0)
     spread = torch.where(spread > 0, spread, torch.ones_like(spread))
     low, high = centre - _DEVIATIONS * spread, centre + _DEVIATIONS * spread
@@ -80,7 +80,7 @@ def survey(target: Target, log_joint: Callable[[Target, Tensor], Tensor]) -> Sur
     return Survey(z, log_joint(target, z), spread, log_cell)
 
 
-def find_modes(target: Target, seen: Survey) -> Modes:
+def find_modes(target: LogDensity, seen: Survey) -> Modes:
     """Climb from the survey's highest local maxima, the prior's mean and the pair's own guide.
 
     Levenberg and Marquardt's damped Newton steps, with the absolute values of the eigenvalues of
@@ -95,7 +95,7 @@ def find_modes(target: Target, seen: Survey) -> Modes:
     return _without_repeats(z, height, factor)
 
 
-def _peaks(target: Target, seen: Survey) -> Tensor:
+def _peaks(target: LogDensity, seen: Survey) -> Tensor:
     """The highest local maxima of the survey, (S, B, D)."""
     count, dim = _SURVEYED[target.dim], target.dim
     shaped = seen.height.T.reshape(-1, 1, *[count] * dim)
@@ -109,7 +109,7 @@ def _peaks(target: Target, seen: Survey) -> Tensor:
     return seen.z.gather(0, order.indices.unsqueeze(-1).expand(-1, -1, dim))
 
 
-def _guessed(target: Target, seen: Survey) -> list[Tensor]:
+def _guessed(target: LogDensity, seen: Survey) -> list[Tensor]:
     """The prior's mean, and mean and one draw of the pair's own guide if it has these sites."""
     middle = seen.z[len(seen.z) // 2].unsqueeze(0)
     try:
@@ -120,7 +120,7 @@ def _guessed(target: Target, seen: Survey) -> list[Tensor]:
     return [middle, torch.where(guesses.isfinite(), guesses, middle)]
 
 
-def _climb(target: Target, z: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _climb(target: LogDensity, z: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Where each climb ends, (S, B, D), its height, (S, B), and curvature, (S, B, D, D)."""
     prior = torch.diag_embed(spread.square().reciprocal()).expand(*z.shape, z.shape[-1])
     height, gradient, H = _curvature(target, z, prior, spread)
@@ -147,7 +147,7 @@ def _climb(target: Target, z: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, T
 
 
 def _curvature(
-    target: Target, z: Tensor, near: Tensor, spread: Tensor
+    target: LogDensity, z: Tensor, near: Tensor, spread: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Height, gradient and curvature at z; differences over a twentieth of the scale of ``near``.
 

@@ -12,7 +12,7 @@ from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.integral import Integral, every_other, values_at
 from inference.evaluation.modes import regular_grid
 from inference.isolated import isolated
-from inference.posterior.target import Target
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
 from pyro_models.seeds import stream
 
@@ -55,7 +55,7 @@ class Quadrature:
 
 
 def quadrature(
-    target: Target,
+    target: LogDensity,
     *,
     nodes: int | None = None,
     max_nodes: int | None = None,
@@ -83,7 +83,7 @@ def quadrature(
     Parameters
     ----------
     target
-        From :func:`inference.posterior.target.condition`, with one or two latents.
+        From :func:`inference.posterior.log_density.condition`, with one or two latents.
     nodes, max_nodes
         Along each dimension to begin with, and at most; odd. By default 129 and 32769 for one
         latent, 65 and 513 for two.
@@ -103,7 +103,7 @@ def quadrature(
 
     Examples
     --------
-    >>> from inference.posterior.target import condition
+    >>> from inference.posterior.log_density import condition
     >>> from pyro_models import PPCA
     >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)
@@ -140,7 +140,7 @@ def quadrature(
 
 
 def quadrature_kl(
-    target: Target,
+    target: LogDensity,
     log_evidence: Tensor,
     *,
     nodes: int = 129,
@@ -186,7 +186,7 @@ def quadrature_kl(
 
 
 def _kl_on_grid(
-    target: Target, log_evidence: Tensor, nodes: int, max_elements: int
+    target: LogDensity, log_evidence: Tensor, nodes: int, max_elements: int
 ) -> tuple[Tensor, Tensor]:
     drawn = target.sample_start(1000)
     centre, spread = drawn.mean(0), drawn.std(0)

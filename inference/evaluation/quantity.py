@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from inference.standard_error import with_error
-from pyro_models import UsageError
+from pyro_models.registry import Registry
 
 if TYPE_CHECKING:
     from inference.evaluation.evaluated import Evaluated
@@ -120,7 +120,7 @@ class Quantity:
         return with_error(value, error, digits=in_column if column else self.digits)
 
 
-QUANTITIES: dict[str, Quantity] = {}
+QUANTITIES: Registry[Quantity] = Registry("quantity")
 """Every quantity by its name, in the order of the columns."""
 
 
@@ -152,15 +152,14 @@ def register_quantity(quantity: Quantity) -> Quantity:
     brightness 0.31 ± 0.02 grey value (estimate; dequantised (seed 0) pixels)
     >>> del QUANTITIES["brightness"]
     """
-    if quantity.name in QUANTITIES and QUANTITIES[quantity.name] != quantity:
-        raise UsageError(f"there is a quantity {quantity.name!r} already: choose another name")
-    QUANTITIES[quantity.name] = quantity
+    QUANTITIES.register(quantity.name, quantity)
     return quantity
 
 
-def quantities_of(table: str) -> dict[str, Quantity]:
+def quantities_of(table: str) -> Registry[Quantity]:
     """The quantities that a table has columns of, by name, in their order."""
-    return {name: quantity for name, quantity in QUANTITIES.items() if table in quantity.shown}
+    shown = {name: quantity for name, quantity in QUANTITIES.items() if table in quantity.shown}
+    return Registry("quantity", shown)
 
 
 def quantity_named(name: str, unit: str = "") -> Quantity:

@@ -148,7 +148,8 @@ class Score:
             "method": self.method,
             "identity": self.identity,
         }
-        return {name: value for name, value in fields.items() if name in self.of.compared_by}
+        agreed = ("quantity", *self.of.compared_by)
+        return {name: value for name, value in fields.items() if name in agreed}
 
     footing = old_footing()
 

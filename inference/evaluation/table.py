@@ -117,7 +117,7 @@ class Table:
         """The table for people, with every reason below."""
         rows, below = self._texts()
         heads = ["<br>".join(map(_plain, head)) for head in self.heads]
-        above = [*map(_plain, self.above), ""] if self.above else []
+        above = [text for line in self.above for text in (_plain(line), "")]
         lines = [*above, _piped(heads), "|---" * len(heads) + "|"]
         lines += [_piped([_plain(text) for text in row]) for row in rows]
         lines += ["", _plain(self.caption)] if self.caption else []

@@ -16,6 +16,8 @@ from inference.posterior.completion import Completion
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, reconstruct
 from pyro_models import UsageError
+from pyro_models.data.reading import read
+from pyro_models.observed import Data
 
 __all__ = ["completions", "encoder_free"]
 
@@ -30,7 +32,7 @@ _BY = {
 @register_figure(needs="a completion: draw it with pyro-models complete")
 def completions(
     completed: Completion | Mapping[str, Completion],
-    x: Tensor,
+    x: Data,
     *,
     rows: int = 8,
     samples: int | None = None,
@@ -61,6 +63,7 @@ def completions(
     if not several:
         raise UsageError("there is nothing to show: give at least one completion")
     first = next(iter(several.values()))
+    x = read(x).x.to(first.x)
     _check_originals(first, x)
     for name, other in several.items():
         if other.x.shape != first.x.shape or not bool((other.mask == first.mask).all()):
@@ -102,9 +105,6 @@ def _of_samples(completed: Completion) -> str:
 
 
 def _check_originals(completed: Completion, x: Tensor) -> None:
-    if not isinstance(x, Tensor) or x.is_complex():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise UsageError(f"the originals are a tensor of real numbers; got {kind}")
     shape = tuple(completed.x.shape[1:])
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise UsageError(
@@ -146,7 +146,7 @@ def encoder_free(
         If the data are no images, or were half-seen.
     """
     pair = posterior.pair
-    check_images(pair, posterior.x)
+    check_images(pair)
     if posterior.mask is not None and not bool(posterior.mask.all()):
         raise UsageError("this figure is of whole images: use completions for half-seen ones")
     if rows < 1 or blocks < 1:

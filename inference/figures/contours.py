@@ -14,9 +14,12 @@ from torch import Tensor
 from inference.figures.decoding import check_images
 from inference.figures.palette import INK, PETROFF, plain
 from inference.figures.registry import register_figure
+from inference.posterior.log_density import condition
 from inference.posterior.posterior import Posterior
-from inference.posterior.target import condition
 from pyro_models import Pair, UsageError
+from pyro_models.data.masks import Mask
+from pyro_models.data.reading import read
+from pyro_models.observed import Data, Labels
 
 __all__ = ["latent_contours"]
 
@@ -29,11 +32,11 @@ _REACH = 5.0  # standard deviations of the prior, to begin with
 @register_figure(needs="posteriors of one datum over two latents: draw it in Python")
 def latent_contours(
     pair: Pair,
-    x: Tensor,
-    mask: Tensor | None,
+    x: Data,
+    mask: Mask | None,
     posteriors: Mapping[str, Posterior] | Posterior | Sequence[Posterior],
     *,
-    y: Tensor | None = None,
+    y: Labels | None = None,
 ) -> Figure:
     """Isocontours of p(z, x_seen) and of one or more q(z) over two latents, in one plot.
 
@@ -46,9 +49,10 @@ def latent_contours(
     pair
         A pair with exactly two continuous latents.
     x
-        One datum, (\\*data_shape) or (1, \\*data_shape), prepared.
+        One datum, (\\*data_shape) or (1, \\*data_shape), prepared, of any kind that
+        :func:`pyro_models.observed.observed` takes.
     mask
-        True = seen; ``None`` for all.
+        True = seen, or a name; ``None`` for all.
     posteriors
         Posteriors of that one datum from :func:`inference.posterior.infer`: one, several, or
         several by name.
@@ -63,14 +67,13 @@ def latent_contours(
     """
     named = _named(posteriors)
     check_images(pair)
+    x = read(x).x
     x = x if x.dim() == len(pair.data_shape) + 1 else x.unsqueeze(0)
-    check_images(pair, x)
     like = next(iter(pair.parameters()))
     for name, posterior in named.items():
         if len(posterior) != 1 or len(x) != 1:
             raise UsageError(f"contours are of one datum; {name} is of {len(posterior)}")
-    label = None if y is None else torch.as_tensor(y, device=like.device).reshape(1)
-    target = condition(pair, x.to(like), mask=mask, y=label)
+    target = condition(pair, x, mask=mask, y=y)
     if target.dim != 2:
         raise UsageError(f"contours need exactly two continuous latents; there are {target.dim}")
 

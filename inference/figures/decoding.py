@@ -10,31 +10,14 @@ from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 
 __all__ = [
-    "check_data",
     "check_images",
     "condition",
     "decoded_means",
 ]
 
 
-def check_data(pair: Pair, x: Tensor) -> None:
-    """Refuse data that do not fit the pair, or none at all.
-
-    Raises
-    ------
-    UsageError
-        One line that says which shape was met and which is needed.
-    """
-    check_pair(pair)
-    if not isinstance(x, Tensor):
-        raise UsageError(f"figures are of tensors; got a {type(x).__name__}: give torch.as_tensor")
-    if tuple(x.shape[1:]) != tuple(pair.data_shape) or not len(x):
-        expected = ", ".join(["B", *map(str, pair.data_shape)])
-        raise UsageError(f"give data of shape ({expected}), B ≥ 1; got {tuple(x.shape)}")
-
-
-def check_images(pair: Pair, *data: Tensor) -> None:
-    """Refuse pairs whose data are no images, and images that do not fit the pair.
+def check_images(pair: Pair) -> None:
+    """Refuse pairs whose data are no images.
 
     Raises
     ------
@@ -48,8 +31,6 @@ def check_images(pair: Pair, *data: Tensor) -> None:
             f"figures of images need images of 1 or 3 channels, (C, H, W); this "
             f"{type(pair).__name__} is of data of shape {shape}"
         )
-    for x in data:
-        check_data(pair, x)
 
 
 def condition(pair: Pair, y: Tensor | int | None) -> str:

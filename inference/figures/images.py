@@ -9,18 +9,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from inference.figures.decoding import (
-    check_images,
-    condition,
-    decoded_means,
-)
+from inference.figures.decoding import check_images, condition, decoded_means
 from inference.figures.grid import mosaic, mosaic_figure
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.generation import generate
 from inference.posterior.reconstruction import Draw, check_draw, posterior_sites, reconstruct
 from pyro_models import Pair, UsageError
-from pyro_models.labels import labels_for
+from pyro_models.observed import Data, Labels, Observed, observed
 
 __all__ = ["class_grid", "interpolation", "mixture_means", "prior_samples", "reconstructions"]
 
@@ -31,9 +27,9 @@ _SHOWN = 64  # samples of the prior
 @register_figure(needs="images")
 def reconstructions(
     pair: Pair,
-    x: Tensor,
+    x: Data,
     *,
-    y: Tensor | None = None,
+    y: Labels | None = None,
     latents: Draw = "sample",
     pixels: Draw = "mean",
     columns: int = 8,
@@ -47,7 +43,8 @@ def reconstructions(
     pair
         Whose guide infers and whose model decodes.
     x
-        Prepared images (B, C, H, W); the first ``rows · columns / 2`` are shown.
+        Prepared images (B, C, H, W), of any kind that :func:`pyro_models.observed.observed` takes;
+        the first ``rows · columns / 2`` are shown.
     y
         Labels (B,), for pairs that need them.
     latents
@@ -64,7 +61,8 @@ def reconstructions(
     UsageError
         If x are no images, or ``columns`` is odd.
     """
-    check_images(pair, x)
+    check_images(pair)
+    data = observed(pair, x, y=y)
     check_draw("latents", latents)
     check_draw("pixels", pixels)
     if columns < 2 or columns % 2 or rows < 1:
@@ -72,18 +70,14 @@ def reconstructions(
             f"originals stand beside reconstructions: give an even number of columns; got {columns}"
             f" columns, {rows} rows"
         )
-    count = len(x)
-    x = x[: rows * columns // 2]
-    with isolated(pair, seed=seed) as device:
-        labels = labels_for(y, count, device)
-        labels = None if labels is None else labels[: len(x)]
-        shown = x.to(device)
-        again = reconstruct(pair, shown, y=labels, latents=latents, pixels=pixels).cpu()
-    beside = torch.stack([x.cpu(), again], dim=1).flatten(0, 1)
+    data = data[: rows * columns // 2]
+    with isolated(pair, seed=seed):
+        again = reconstruct(pair, data, latents=latents, pixels=pixels).cpu()
+    beside = torch.stack([data.x.cpu(), again], dim=1).flatten(0, 1)
     columns = min(columns, len(beside))
     gaps = [_THIN if i % 2 == 0 else _WIDE for i in range(columns - 1)]
     tiles = mosaic(beside, columns=columns, gaps_across=gaps, gaps_down=_WIDE / 2)
-    z, under = ", ".join(pair.latent_sites), condition(pair, y)
+    z, under = ", ".join(pair.latent_sites), condition(pair, data.y)
     averaged = latents == "mean" and any(site.discrete for site in pair.latent_sites.values())
     how = "averaged over" if averaged else f"{latents} of"
     figure, axes = mosaic_figure(
@@ -213,11 +207,11 @@ def _between_classes(shown: Shown) -> Figure:
 @register_figure(needs="continuous latents", of_shown=_between_classes)
 def interpolation(
     pair: Pair,
-    starts: Tensor,
-    ends: Tensor,
+    starts: Data,
+    ends: Data,
     *,
-    y_starts: Tensor | None = None,
-    y_ends: Tensor | None = None,
+    y_starts: Data | None = None,
+    y_ends: Data | None = None,
     steps: int = 10,
 ) -> Figure:
     """Rows of images decoded on the straight way from one datum's mean code to another's.
@@ -241,14 +235,13 @@ def interpolation(
     UsageError
         If a latent is discrete, shapes or labels do not go together, or data are no images.
     """
-    check_images(pair, starts, ends)
-    _check_path(pair, starts, ends, labels=(y_starts, y_ends), steps=steps)
-    rows = len(starts)
-    with isolated(pair) as device:
-        y = labels_for(y_starts, rows, device)
-        first = posterior_sites(pair, starts.to(device), y=y)
-        last = posterior_sites(pair, ends.to(device), y=y)
-        weights = torch.linspace(0, 1, steps, dtype=starts.dtype)
+    check_images(pair)
+    start, end = observed(pair, starts, y=y_starts), observed(pair, ends, y=y_ends)
+    _check_path(pair, start, end, steps=steps)
+    rows, y = len(start), start.y
+    with isolated(pair):
+        first, last = posterior_sites(pair, start), posterior_sites(pair, end)
+        weights = torch.linspace(0, 1, steps, dtype=start.x.dtype)
         latents = {}
         for name in pair.latent_sites:
             z = first[name].mean.unsqueeze(1)
@@ -257,7 +250,7 @@ def interpolation(
         path = decoded_means(
             pair, latents, None if y is None else y.unsqueeze(1).expand(rows, steps)
         )
-    images = torch.cat([starts.cpu().unsqueeze(1), path, ends.cpu().unsqueeze(1)], dim=1)
+    images = torch.cat([start.x.cpu().unsqueeze(1), path, end.x.cpu().unsqueeze(1)], dim=1)
     gaps = [_WIDE, *[_THIN] * (steps - 1), _WIDE]
     tiles = mosaic(images.flatten(0, 1), columns=steps + 2, gaps_across=gaps)
     figure, axes = mosaic_figure(
@@ -274,16 +267,9 @@ def interpolation(
     return figure
 
 
-def _check_path(
-    pair: Pair,
-    starts: Tensor,
-    ends: Tensor,
-    *,
-    labels: tuple[Tensor | None, Tensor | None],
-    steps: int,
-) -> None:
+def _check_path(pair: Pair, starts: Observed, ends: Observed, *, steps: int) -> None:
     """Refuse ends between which there is no straight way."""
-    y_starts, y_ends = labels
+    y_starts, y_ends = starts.y, ends.y
     discrete = [name for name, site in pair.latent_sites.items() if site.discrete]
     if discrete:
         raise UsageError(

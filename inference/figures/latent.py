@@ -13,12 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from inference.figures.decoding import (
-    check_data,
-    check_images,
-    condition,
-    decoded_means,
-)
+from inference.figures.decoding import check_images, condition, decoded_means
 from inference.figures.grid import mosaic, mosaic_figure
 from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area, plain
 from inference.figures.registry import Shown, register_figure
@@ -26,7 +21,9 @@ from inference.isolated import isolated
 from inference.posterior.reconstruction import latent_means
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
-from pyro_models.labels import labels_for
+from pyro_models.data.observed import labels_for
+from pyro_models.data.reading import read
+from pyro_models.observed import Data, Labels, observed
 
 __all__ = ["latent_grid", "latent_scatter"]
 
@@ -38,7 +35,7 @@ _EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25}
 
 @register_figure(needs="a continuous latent")
 def latent_scatter(
-    pair: Pair, x: Tensor, y: Tensor | None = None, *, title: str | None = None
+    pair: Pair, x: Data, y: Labels | None = None, *, title: str | None = None
 ) -> Figure:
     """Posterior means E[z | x] of data, by class.
 
@@ -50,7 +47,8 @@ def latent_scatter(
     pair
         Whose guide infers.
     x
-        Prepared data (B, \\*data_shape).
+        Prepared data (B, \\*data_shape), of any kind that :func:`pyro_models.observed.observed`
+        takes.
     y
         Labels (B,), −1 where missing; they colour the points, and go to the guide. Classes are told
         apart by colour, by marker and by a numeral at the class median.
@@ -62,14 +60,14 @@ def latent_scatter(
     UsageError
         If the pair has no continuous latent, or the data do not fit it.
     """
-    check_data(pair, x)
-    with isolated(pair) as device:
-        labels = labels_for(y, len(x), device)
-        means = latent_means(pair, x.to(device), y=labels).cpu().double().numpy()
-    names = [f"E[{name} | x{condition(pair, y)}]" for name in _latent_names(pair)]
+    check_pair(pair)
+    data = observed(pair, read(x), y=y)
+    with isolated(pair):
+        means = latent_means(pair, data).cpu().double().numpy()
+    names = [f"E[{name} | x{condition(pair, data.y)}]" for name in _latent_names(pair)]
     if means.shape[1] > 3:
         means, names = _principal(means, names)
-    classes = None if labels is None else labels.cpu().numpy()
+    classes = None if data.y is None else data.y.cpu().numpy()
     figure = Figure(figsize=(6.2, 5.2), layout="constrained")
     axes: Any
     if means.shape[1] == 1:
@@ -86,7 +84,7 @@ def latent_scatter(
         axes.set_zlabel(names[2])
         axes.locator_params(nbins=5)
         axes.set_box_aspect(None, zoom=0.9)
-    axes.set_title(title or f"{type(pair).__name__}: {len(x):,} posterior means", fontsize=10)
+    axes.set_title(title or f"{type(pair).__name__}: {len(data):,} posterior means", fontsize=10)
     return figure
 
 

@@ -14,6 +14,7 @@ from inference.learning.history import History
 from inference.posterior.reconstruction import Draw
 from pyro_models import Pair, UsageError
 from pyro_models.data import Split
+from pyro_models.registry import Registry
 
 __all__ = [
     "FIGURES",
@@ -99,7 +100,8 @@ class RegisteredFigure:
         if self.of_shown is not None:
             return []
         arguments = inspect.signature(self.function).parameters.values()
-        return [a.name for a in arguments if a.default is a.empty and a.name not in _GIVEN]
+        needed = (a for a in arguments if a.default is a.empty and a.kind not in _SEVERAL)
+        return [a.name for a in needed if a.name not in _GIVEN]
 
     def draw(self, shown: Shown) -> Figure:
         """Draw it of a trained pair.
@@ -112,14 +114,17 @@ class RegisteredFigure:
         if self.of_shown is not None:
             return self.of_shown(shown)
         if self.missing:
-            raise UsageError(f"{self.name} is no figure of a pair alone: it needs {self.needs}")
+            needs = self.needs or f"a value for {self.missing[0]}"
+            raise UsageError(f"{self.name} is no figure of a pair alone: it needs {needs}")
         arguments = inspect.signature(self.function).parameters
         return self.function(**{name: shown.value(name) for name in arguments if name in _GIVEN})
 
 
 _GIVEN = ("pair", "x", "y", "history", "n", "label", "latents", "pixels", "size", "span", "seed")
 
-FIGURES: dict[str, RegisteredFigure] = {}
+_SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+FIGURES: Registry[RegisteredFigure] = Registry("figure", hint="FILE.py:FUNCTION of your own")
 """Every figure by its name."""
 
 F = TypeVar("F", bound=Callable[..., Figure])
@@ -158,15 +163,14 @@ def register_figure(
     """
 
     def register(function: F) -> F:
-        figure = RegisteredFigure(name or function.__name__, function, needs, of_shown)
-        if figure.name in FIGURES:
-            raise UsageError(f"there is a figure {figure.name!r} already: choose another name")
+        own = (name or function.__name__).replace("-", "_")
+        figure = RegisteredFigure(own, function, needs, of_shown)
         if figure.missing and not needs:
             raise UsageError(
                 f"{figure.name} has the argument {figure.missing[0]}, which is neither one of "
                 f"{', '.join(_GIVEN)} nor has a default"
             )
-        FIGURES[figure.name] = figure
+        FIGURES.register(figure.name, figure)
         return function
 
     return register
@@ -178,7 +182,10 @@ def figures_of_pairs() -> dict[str, RegisteredFigure]:
 
 
 def figure_named(name: str) -> RegisteredFigure:
-    """A figure by its name, or by one that it had before, such as ``latent-grid`` or ``curves``.
+    """A figure by its name, by one that it had before, or by that of a function in a Python file.
+
+    Names of before are those with hyphens, such as ``latent-grid``, and ``curves``, ``samples`` and
+    ``components``; a file is given as ``mine.py:my_figure``.
 
     Raises
     ------
@@ -186,10 +193,12 @@ def figure_named(name: str) -> RegisteredFigure:
         If there is none of that name.
     """
     plain = name.replace("-", "_")
-    found = FIGURES.get(name) or FIGURES.get(OLD_NAMES.get(plain, plain))
-    if found is None:
-        raise UsageError(f"unknown figure {name!r}: choose from {', '.join(figures_of_pairs())}")
-    return found
+    found: Any = FIGURES[name if ".py:" in name else OLD_NAMES.get(plain, plain)]
+    if isinstance(found, RegisteredFigure):
+        return found
+    if not callable(found):
+        raise UsageError(f"{name} is no function that returns a figure")
+    return RegisteredFigure(found.__name__, found)
 
 
 def draw_figure(name: str, shown: Shown) -> Figure:

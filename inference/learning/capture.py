@@ -64,15 +64,29 @@ class Captured:
         self.module = module_of(objective.pair)
         self.recordings: dict[tuple[Any, ...], _Recording] = {}
 
-    def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
+    def backward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        mask: Tensor | None = None,
+        beta: float = 1.0,
+    ) -> float:
         """As :meth:`Objective.backward`."""
-        weight = None if beta == 1 else x.new_full((), beta)
-        recording = self._recording(x, y, weight)
-        mean, *gradients = recording.run(recording.leaves, recording.others, x, y, weight)
+        inputs = x, y, mask, None if beta == 1 else x.new_full((), beta)
+        recording = self._recording(*inputs)
+        mean, *gradients = recording.run(recording.leaves, recording.others, *inputs)
         _add_gradients(recording.moved, gradients)
         return float(mean)
 
-    def prepare(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> None:
+    def prepare(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        mask: Tensor | None = None,
+        beta: float = 1.0,
+    ) -> None:
         """Record a batch like this one before the first step.
 
         Raises
@@ -80,16 +94,17 @@ class Captured:
         UsageError
             If it cannot be recorded.
         """
-        self._recording(x, y, None if beta == 1 else x.new_full((), beta))
+        self._recording(x, y, mask, None if beta == 1 else x.new_full((), beta))
 
-    def _recording(self, x: Tensor, y: Tensor | None, beta: Tensor | None) -> _Recording:
+    def _recording(self, x: Tensor, *others: Tensor | None) -> _Recording:
+        """The recording for x, and for labels, mask and β, each of which may be ``None``."""
         autocast = torch.is_autocast_enabled(x.device.type)
-        key = (x.shape, x.dtype, x.device, y is None, beta is None, autocast)
+        key = (x.shape, x.dtype, x.device, *(other is None for other in others), autocast)
         if key not in self.recordings or not self.recordings[key].module.is_same():
-            self.recordings[key] = self._record(x, y, beta)
+            self.recordings[key] = self._record(x, *others)
         return self.recordings[key]
 
-    def _record(self, x: Tensor, y: Tensor | None, beta: Tensor | None) -> _Recording:
+    def _record(self, x: Tensor, *given_with_x: Tensor | None) -> _Recording:
         learned = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         fixed = {n: p for n, p in self.module.named_parameters() if not p.requires_grad}
         others: dict[str, Tensor] = {**fixed, **dict(self.module.named_buffers())}
@@ -97,20 +112,21 @@ class Captured:
         held = places_of(holder, [*learned.values(), *others.values()])
 
         def step(
-            values: list[Tensor], rest: list[Tensor], x: Tensor, y: Tensor | None, beta: Any
+            values: list[Tensor], rest: list[Tensor], x: Tensor, *given_with_x: Any
         ) -> tuple[Tensor, ...]:
+            y, mask, beta = given_with_x
             leaves = [value.detach().requires_grad_() for value in values]
             given = [*leaves, *rest]
             state = {place: given[i] for place, i in held.items()}
             with torch.enable_grad(), pyro.validation_enabled(False):
                 mean = functional_call(
-                    holder, state, (x, y, 1.0 if beta is None else beta), tie_weights=False
+                    holder, state, (x, y, mask, 1.0 if beta is None else beta), tie_weights=False
                 )
                 gradients = torch.autograd.grad(-mean, leaves, allow_unused=True)
             unmoved[:] = [i for i, gradient in enumerate(gradients) if gradient is None]
             return mean.detach(), *(g for g in gradients if g is not None)
 
-        inputs = [p.detach() for p in learned.values()], list(others.values()), x, y, beta
+        inputs = [p.detach() for p in learned.values()], list(others.values()), x, *given_with_x
         unmoved: list[int] = []
         try:
             run = Recorded(step, inputs)
@@ -170,9 +186,11 @@ class _Holder(nn.Module):
         self.module = module
         self.mean = objective.mean
 
-    def forward(self, x: Tensor, y: Tensor | None, beta: float | Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, y: Tensor | None, mask: Tensor | None, beta: float | Tensor
+    ) -> Tensor:
         """The objective's mean over the batch."""
-        return self.mean(x, y=y, beta=beta)
+        return self.mean(x, y=y, mask=mask, beta=beta)
 
 
 def _add_gradients(parameters: list[nn.Parameter], gradients: list[Tensor]) -> None:

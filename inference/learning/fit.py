@@ -12,13 +12,16 @@ from typing import Any
 from inference.declared import takes
 from inference.learning.callbacks import Callback
 from inference.learning.history import History
-from inference.learning.recorded_data import describe_data
+from inference.learning.recorded_data import describe_data, remember
 from inference.learning.runs import Run
 from inference.learning.settings import Settings, check_pair_fits
 from inference.learning.training import Training
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.data import as_data, half_seen
+from pyro_models.data.masks import Mask
 from pyro_models.device import check_device, device_of
+from pyro_models.observed import Data
 from pyro_models.seeds import seeded
 
 __all__ = ["Fit", "fit"]
@@ -36,8 +39,10 @@ class Fit:
 @takes(Settings)
 def fit(
     pair: Pair,
-    data: ImageData,
+    data: ImageData | Data,
     *,
+    mask: Mask | None = None,
+    fraction: float = 0.5,
     settings: Settings | None = None,
     callbacks: Sequence[Callback] = (),
     init_from: str | Path | None = None,
@@ -57,9 +62,17 @@ def fit(
     pair
         The pair; if it knows how to start from data and has not yet, it does so first.
     data
-        Training data, prepared anew each epoch where the preparation is random.
+        Training data, prepared anew each epoch where the preparation is random. A tensor, an array,
+        a data frame, a torch ``Dataset`` or ``DataLoader`` or an ``Observed`` is read and split as
+        :func:`pyro_models.load_data` does; batches are drawn here, whatever a loader's are.
     options
         One of :class:`Settings`, over those in ``settings``.
+    mask
+        What is seen of the data, as :func:`inference.posterior.infer` takes it: the bound is then
+        on log p(x_seen). A pair that starts from data does so from seen values of other data in
+        the place of unseen ones. Everything is seen unless given, here or with the data.
+    fraction
+        Fraction of the pixels that the mask ``random`` sees, drawn for each datum by the seed.
     settings
         All settings in one value, in the place of or below those that are given by name.
     callbacks
@@ -105,14 +118,23 @@ def fit(
     settings = (settings or Settings()).replace(**options)
     device = check_device(settings.device or device_of(pair))
     settings = settings.replace(device=str(device))
+    seed = settings.seed
+    if mask is None or isinstance(data, ImageData):
+        whole = as_data(data, pair)
+        data = whole if mask is None else half_seen(whole, mask, fraction=fraction, seed=seed)
+    else:
+        data = whole = half_seen(data, mask, pair, fraction=fraction, seed=seed)
     check_pair_fits(pair, data, settings)
-    run = None if out is None else Run(out)
+    run, described = None if out is None else Run(out), {}
+    if run is not None:
+        seen = {} if data is whole else {"seen": data.identity.mask}
+        described = {**describe_data(whole), **seen}
     if resume and (run is None or not run.exists):
         raise UsageError(f"there is no run to resume in {out}" if out else "resume needs out")
     held = nullcontext() if run is None else run.held()  # until the last file is written
     with held, seeded(settings.seed, device), warnings.catch_warnings():
         if run is not None and resume:
-            run.check_same(pair, describe_data(data))
+            run.check_same(pair, described)
         elif run is not None:
             run.refuse_to_overwrite(force=force)
         # Pyro's own word for what raises NonFiniteError
@@ -126,6 +148,7 @@ def fit(
         training.try_a_step()
         if run is not None and not resume:
             run.clear()
-            run.create(pair, {"data": describe_data(data), "settings": settings.plain()})
+            run.create(pair, {"data": described, "settings": settings.plain()})
+        remember(pair, whole)
         history = training.run_epochs(callbacks, progress=progress)
     return Fit(pair, history, None if run is None else run.folder)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_models import Pair, UsageError
 from pyro_models.errors import NotPositiveDefiniteError
+from pyro_models.observed import Observed
 
 __all__ = ["NonFiniteError", "culprit", "finite_parameters"]
 
@@ -53,7 +54,7 @@ def finite_parameters(pair: Pair) -> bool:
 
 
 @torch.no_grad()
-def culprit(pair: Pair, x: Tensor, y: Tensor | None) -> str | None:
+def culprit(pair: Pair, data: Observed) -> str | None:
     """The first parameter or site that is not finite, running guide and model once more on a batch.
 
     ``None`` if there is none. Call it with the generators in the state they had before the step.
@@ -64,8 +65,10 @@ def culprit(pair: Pair, x: Tensor, y: Tensor | None) -> str | None:
                 return f"parameter {name} of the {part}"
     try:
         with pyro.validation_enabled(False):
-            guide_trace = poutine.trace(_FirstNotFinite("guide")(pair.guide)).get_trace(x, y=y)
-            _FirstNotFinite("model")(poutine.replay(pair.model, trace=guide_trace))(x, y=y)
+            guide = poutine.trace(_FirstNotFinite("guide")(pair.guide))
+            guide_trace = guide.get_trace(data.x, **data.conditions)
+            model = _FirstNotFinite("model")(poutine.replay(pair.model, trace=guide_trace))
+            model(data.x, **data.conditions)
     except _Found as found:
         return str(found)
     except (torch.linalg.LinAlgError, NotPositiveDefiniteError) as error:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from pyro_models import ImageData, UsageError, load_data
-from pyro_models.data import DATA_SETS, Identity
+from pyro_models import ImageData, Pair, UsageError, load_data
+from pyro_models.contract import module_of
+from pyro_models.data import DATA_SETS, Identity, Split
 
 __all__ = [
     "UNKNOWN",
     "Recalled",
+    "check_held_out",
     "describe_data",
     "differs_from_record",
     "is_labelled_only",
     "plain_fields",
     "recall",
+    "remember",
 ]
 
-PLAIN = ("preparation", "levels", "num_classes", "labels_kept", "splits")
+PLAIN = ("preparation", "levels", "labels_kept", "splits", "seen")
 UNKNOWN = "the identity of the data is not on record, only their name and sizes were compared"
 
 
@@ -36,6 +41,7 @@ def describe_data(data: ImageData) -> dict[str, Any]:
         "labelled_only": data.labelled_only,
         "splits": {name: len(split) for name, split in data.splits.items()},
         "split_seed": data.split_seed,
+        "test_fraction": data.test_fraction,
         "scaling": data.scaling,
         "identity": data.identity.to_dict(),
     }
@@ -44,10 +50,14 @@ def describe_data(data: ImageData) -> dict[str, Any]:
 def plain_fields(record: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """What of a record, beside another one, is compared as it stands; its content is not in it.
 
-    The name of a file is none of it: the same content may lie in another place.
+    The name of a file is none of it: the same content may lie in another place, or come as an array
+    of another kind, and may bring labels besides.
     """
-    from_files = any(of.get("source") for of in (record, other))
-    names = [*PLAIN, *(() if from_files else ("name",))]
+    both = (record, other)
+    known = all(of.get("identity") for of in both)
+    by_content = known and all(str(of.get("name")).startswith("array-") for of in both)
+    named = not by_content and not any(of.get("source") for of in both)
+    names = [*PLAIN, *(("name",) if named else ()), *(() if known else ("num_classes",))]
     return {f"data {name}": record[name] for name in names if name in record}
 
 
@@ -58,7 +68,11 @@ def differs_from_record(now: Mapping[str, Any], record: Mapping[str, Any]) -> st
     """
     was = Identity.from_dict(record.get("identity"))
     own = Identity.from_dict(now.get("identity"))
-    return None if was is None or own is None else own.differs_from(was)
+    if was is None or own is None:
+        return None
+    if not was.labels or not own.labels:  # the same pixels, with labels or without
+        was, own = replace(was, labels={}), replace(own, labels={})
+    return own.differs_from(was)
 
 
 @dataclass(frozen=True)
@@ -174,6 +188,7 @@ def _reading(place: str, record: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {"all_training": "validation" not in record["splits"]}
     if place not in DATA_SETS:
         options |= {"seed": record.get("split_seed") or 0, "levels": record.get("levels")}
+        options["test_fraction"] = record.get("test_fraction")
     return options
 
 
@@ -209,3 +224,42 @@ def _recall_given(record: Mapping[str, Any], *, run: str, given: str) -> Recalle
         "scores of other data"
     )
     return Recalled(data, given, note)
+
+
+_LEARNED: WeakKeyDictionary[Any, tuple[tuple[Split, int | None], ...]] = WeakKeyDictionary()
+"""What each pair of this process was trained on, and by which seed it was split from the rest."""
+
+
+def remember(pair: Pair, data: ImageData) -> None:
+    """Note that a pair was trained on the training data of a set."""
+    key = module_of(pair)
+    _LEARNED[key] = (*_LEARNED.get(key, ()), (data.split("train"), data.split_seed))
+
+
+def check_held_out(pair: Pair, data: ImageData, split: str) -> None:
+    """Refuse, or warn of, data that are to be scored as unseen and were trained on.
+
+    Data that were split by another seed than those that the pair was trained on are refused; of
+    others that have some in common, equal images perhaps, it is said how many.
+
+    Raises
+    ------
+    UsageError
+        One line that says how many there are, and which seed to give.
+    """
+    held_out, train = data.split(split), data.split("train")
+    for learned, seed in _LEARNED.get(pair, ()):
+        other_shape = learned.x.shape[1:] != held_out.x.shape[1:]
+        if split == "train" or other_shape or learned is train or learned.same_as(train):
+            continue
+        known = set(learned.each_checksum())
+        count = sum(one in known for one in held_out.each_checksum())
+        if not count:
+            continue
+        found = f"{count:,} of the {len(held_out):,} {split} data were trained on"
+        if None not in (seed, data.split_seed) and seed != data.split_seed:
+            raise UsageError(
+                f"{found}: these data are split by the seed {data.split_seed}, and those that the "
+                f"pair learned from by the seed {seed}: give load_data(…, seed={seed})"
+            )
+        warnings.warn(f"{found}: their scores are not those of unseen data", stacklevel=4)

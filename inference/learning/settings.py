@@ -286,5 +286,6 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
                     f"labels of {data.name} must lie in 0…{pair.num_classes - 1}, and its {name} "
                     f"split has {int(split.y.min())} to {int(split.y.max())}"
                 )
-        check_float32_suffices(split.x, next(iter(pair.parameters())).dtype, name=data.name)
-        pair.likelihood.check(data.prepared(name, seed=seed).x)
+        dtype = next(iter(pair.parameters())).dtype
+        check_float32_suffices(split.x, dtype, name=data.name, seen=split.mask)
+        pair.likelihood.check(data.prepared(name, seed=seed).x, split.mask)

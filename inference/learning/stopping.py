@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor
 
 from inference.learning.history import Epoch
+from inference.standard_error import mean_and_error
 from pyro_models import Pair, UsageError
 
 __all__ = ["EarlyStopping", "paired_difference"]
@@ -47,8 +47,7 @@ def paired_difference(now: Tensor, before: Tensor) -> tuple[float, float]:
             f"the noise of a bound needs at least two validation data; there is {len(now)}: leave "
             "noise_multiple out, or give more"
         )
-    difference = now.double() - before.double()
-    return float(difference.mean()), float(difference.std()) / math.sqrt(len(difference))
+    return mean_and_error(now.double() - before.double())
 
 
 class EarlyStopping:

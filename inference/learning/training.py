@@ -23,16 +23,17 @@ from inference.learning.denormals import EVERY, flush_denormals
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError, culprit, finite_parameters
 from inference.learning.optimizers import make_optimizer, make_schedule, step_schedule
+from inference.learning.preparation import for_start
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.stopping import EarlyStopping
 from inference.objectives import make_objective
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills, module_of
-from pyro_models.data import Split
 from pyro_models.device import device_of
 from pyro_models.errors import NotPositiveDefiniteError
 from pyro_models.files import write_atomically
+from pyro_models.observed import Observed
 from pyro_models.pair import Classifies, MayHaveNoMaximum, StartsFromData
 from pyro_models.seeds import generator_states, restore_generators, seeded, stream
 
@@ -160,7 +161,7 @@ class Training:
         """Let a pair that starts from data do so, once."""
         pair = self.pair
         if fulfills(pair, StartsFromData) and not pair.started:
-            x, _ = self._training_data()
+            x = for_start(self._training_data())
             self.start = pair.start_from(x, seed=self.settings.seed) or None
             # pixels that are drawn anew in every epoch are noise enough
             if self._fixed is not None and fulfills(pair, MayHaveNoMaximum):
@@ -175,23 +176,25 @@ class Training:
 
     def try_a_step(self) -> None:
         """Refuse, before anything is written, an objective or a record the pair cannot have."""
-        few = self.data.prepared("train", seed=self.settings.seed, limit=self.settings.batch_size)
-        x, y = self._on_device(few)
+        few: Observed = self.data.prepared(
+            "train", seed=self.settings.seed, limit=self.settings.batch_size
+        )
+        few = self._on_device(few)
+        two = few[:2]
         with seeded(self.settings.seed, self.device), self._autocast():
             try:
-                self.objective.check(x[:2], y=None if y is None else y[:2])
+                self.objective.check(two.x, **two.conditions)
                 if isinstance(self.step, Captured):
-                    self.step.prepare(x, y=y, beta=self._beta(0))
+                    self.step.prepare(few.x, **few.conditions, beta=self._beta(0))
             except UsageError:
                 raise
             except (ValueError, RuntimeError):
                 pass  # of NaN: the first step says where it comes from
 
-    def _on_device(self, split: Split) -> tuple[Tensor, Tensor | None]:
-        y = None if split.y is None else split.y.to(self.device)
-        return split.x.to(self.device, self.dtype), y
+    def _on_device(self, data: Observed) -> Observed:
+        return data.to(self.device, self.dtype)
 
-    def _training_data(self) -> tuple[Tensor, Tensor | None]:
+    def _training_data(self) -> Observed:
         """Pixels of one epoch: fresh draws where the preparation is random."""
         if self._fixed is not None:
             return self._fixed
@@ -205,19 +208,19 @@ class Training:
     def train_epoch(self, bar: Any = None) -> tuple[float, float]:
         """All batches once; returns the running mean of the objective, and seconds."""
         began = time.perf_counter()
-        x, y = self._training_data()
+        data = self._training_data()
         order = self.permutation.to(self.device)
         total, count = 0.0, 0
         for step, rows in enumerate(
             batches(
                 order,
                 batch_size=self.settings.batch_size,
-                y=y,
+                y=data.y,
                 labelled_per_batch=self.settings.labelled_per_batch,
             )
         ):
-            labels = None if y is None else y[rows]
-            bound = self.step_on(step, x[rows], labels)
+            batch = data[rows]
+            bound = self.step_on(step, batch.x, batch.y, batch.mask)
             total += bound * len(rows)
             count += len(rows)
             if bar is not None:
@@ -232,8 +235,9 @@ class Training:
             what = "objective" if self.objective.remark else "bound"
             bar.set_postfix_str(f"{what} {bound:.2f} nats per datum", refresh=False)
 
-    def step_on(self, step: int, x: Tensor, y: Tensor | None) -> float:
+    def step_on(self, step: int, x: Tensor, y: Tensor | None, mask: Tensor | None = None) -> float:
         """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""
+        batch = Observed.unchecked(x, y, mask)
         before = generator_states(self.device)
         first = not self.epochs and step == 0
         self.optimizer.zero_grad()
@@ -242,13 +246,13 @@ class Training:
                 if self.classifies:  # beside the bound, not in its value
                     backward_classification(self.pair, x, y)
                 bound = (self.objective if first else self.step).backward(
-                    x, y=y, beta=self._beta(step)
+                    x, y=y, mask=mask, beta=self._beta(step)
                 )
         except (ValueError, RuntimeError) as error:  # a distribution of NaN, or a Cholesky factor
             restore_generators(before, self.device)
             mistake = isinstance(error, UsageError)
             mistake = mistake and not isinstance(error, NotPositiveDefiniteError)
-            what = None if mistake else culprit(self.pair, x, y)
+            what = None if mistake else culprit(self.pair, batch)
             if what is None:
                 raise
             raise self._failure(step, what) from error
@@ -258,7 +262,7 @@ class Training:
             finite = bool(torch.isfinite(norm))
         if not finite:
             restore_generators(before, self.device)
-            what = culprit(self.pair, x, y) or "the gradient (every site is finite)"
+            what = culprit(self.pair, batch) or "the gradient (every site is finite)"
             raise self._failure(step, what)
         self.optimizer.step()
         if (len(self.epochs) * self.steps_per_epoch + step + 1) % EVERY == 0:
@@ -310,22 +314,22 @@ class Training:
         needed = name == "validation" and self.stopping.needs_validation
         if name not in self.data.splits or not (self.settings.curve_size or needed):
             return None
-        x, y = self._on_device(self.data.prepared(name, seed=self.settings.seed, limit=limit))
+        data = self._on_device(self.data.prepared(name, seed=self.settings.seed, limit=limit))
         value, raised = float("nan"), None
         noise = stream(self.settings.seed, "curves")  # not the pixels' own draws again
         with seeded(noise, self.device), evaluating(self.pair):
             try:
                 with self._autocast():
                     if name == "validation" and self.settings.noise_multiple:
-                        self._values = self.objective.values(x, y=y)
+                        self._values = self.objective.values(data.x, y=data.y, mask=data.mask)
                         value = float(self._values.mean())
                     else:
-                        value = self.objective.value(x, y=y)
+                        value = self.objective.value(data.x, y=data.y, mask=data.mask)
             except (ValueError, RuntimeError) as error:  # as in a step
                 raised = error
             if value - value == 0:
                 return value
-            what = culprit(self.pair, x, y)
+            what = culprit(self.pair, data)
         if what is None and raised is not None:
             raise raised
         what = f"{what or 'the bound'} on the {name} split"

@@ -21,9 +21,11 @@ from inference.objectives.named import Options, chosen, instance_of, name_of, re
 from inference.particles import Particles, checked_count, draw
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.observed import Observed
 
 __all__ = ["Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
 
+Seen = Tensor | None
 _BLOCKS = 20
 
 
@@ -119,13 +121,13 @@ class Objective:
         self.pair = pair
         self.remark = "; ".join(r for r in (remark, pair.likelihood.no_probability) if r)
 
-    def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
+    def backward(self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float = 1.0) -> float:
         """Add the gradient of the negative objective per datum to the parameters; return it.
 
         Parameters
         ----------
-        x, y
-            A prepared batch (B, \\*data_shape) and its labels (B,).
+        x, y, mask
+            A prepared batch (B, \\*data_shape), its labels (B,), and which of its pixels are seen.
         beta
             Weight of the latent terms (KL annealing), positive.
 
@@ -136,7 +138,7 @@ class Objective:
         """
         raise NotImplementedError
 
-    def check(self, x: Tensor, *, y: Tensor | None = None) -> None:
+    def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
         """Refuse what only the sites of model and guide show that the pair cannot have.
 
         Raises
@@ -146,7 +148,9 @@ class Objective:
         """
 
     @torch.no_grad()
-    def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
+    def values(
+        self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
+    ) -> Tensor:
         """The objective at β = 1, nats per datum, of every datum or of blocks of equal weight.
 
         Their mean is the mean over x, and their spread its noise. It draws from the global
@@ -155,9 +159,11 @@ class Objective:
         raise NotImplementedError
 
     @torch.no_grad()
-    def value(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> float:
+    def value(
+        self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
+    ) -> float:
         """The objective at β = 1, nats per datum, averaged over all of x; no gradient."""
-        return float(self.values(x, y=y, batch_size=batch_size).mean())
+        return float(self.values(x, y=y, mask=mask, batch_size=batch_size).mean())
 
 
 class OfParticles(Objective):
@@ -175,15 +181,17 @@ class OfParticles(Objective):
         shown.pop("num_particles", None)
         self.name = ", ".join([name, *(f"{k} = {v}" for k, v in shown.items())])
 
-    def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
+    def backward(self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float = 1.0) -> float:
         """The gradient of the mean over data of the bound."""
-        mean = self.mean(x, y=y, beta=beta)
+        mean = self.mean(x, y=y, mask=mask, beta=beta)
         (-mean).backward()
         return float(mean.detach())
 
-    def mean(self, x: Tensor, *, y: Tensor | None = None, beta: float | Tensor = 1.0) -> Tensor:
+    def mean(
+        self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float | Tensor = 1.0
+    ) -> Tensor:
         """The bound, nats per datum, averaged over a batch; differentiable."""
-        drawn = self._draw(x, y)
+        drawn = self._draw(Observed.unchecked(x, y, mask))
         if self.reparameterised:
             _check_reparameterised(drawn, self.name)
         if self.tempers:
@@ -204,29 +212,26 @@ class OfParticles(Objective):
         return found
 
     @torch.no_grad()
-    def check(self, x: Tensor, *, y: Tensor | None = None) -> None:
+    def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
         """Whether the bound is defined, and its gradient is."""
-        self.mean(x, y=y)
+        self.mean(x, y=y, mask=mask)
 
     @torch.no_grad()
-    def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
+    def values(
+        self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
+    ) -> Tensor:
         """Of every datum."""
         most = chunk_size(self.pair, each=self.num_particles)
         chunk = max(1, min(batch_size // self.num_particles, most))
-        parts = []
-        for i in range(0, len(x), chunk):
-            rows = slice(i, i + chunk)
-            drawn = self._draw(x[rows], None if y is None else y[rows])
-            parts.append(self._each(drawn).double())
-        return torch.cat(parts)
+        parts = [self._draw(part) for part in Observed.unchecked(x, y, mask).chunks(chunk)]
+        return torch.cat([self._each(part).double() for part in parts])
 
-    def _draw(self, x: Tensor, y: Tensor | None) -> Particles:
+    def _draw(self, data: Observed) -> Particles:
         return draw(
             self.pair.model,
             self.pair.guide,
-            x,
+            data,
             num_particles=self.num_particles,
-            y=y,
             reparameterised=self.reparameterised,
         )
 
@@ -252,11 +257,12 @@ class OfPyro(Objective):
             return self.pair.model, self.pair.guide
         return _Tempered(beta)(self.pair.model), _Tempered(beta)(self.pair.guide)
 
-    def backward(self, x: Tensor, *, y: Tensor | None = None, beta: float = 1.0) -> float:
+    def backward(self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float = 1.0) -> float:
         """The gradient of the ELBO, divided by the number of data."""
         model, guide = self._conditioned(beta)
+        conditions = {"y": y, "mask": mask}
         if hasattr(self.elbo, "differentiable_loss"):
-            loss = self.elbo.differentiable_loss(model, guide, x, y=y) / len(x)
+            loss = self.elbo.differentiable_loss(model, guide, x, **conditions) / len(x)
             value = float(loss.detach())
             loss.backward()
             return -value
@@ -265,7 +271,7 @@ class OfPyro(Objective):
             parameter.grad = None
         # some differentiate only where they see parameters, which pairs show to such a trace
         with pyro.get_param_store().scope(), poutine.trace(param_only=True):
-            total = self.elbo.loss_and_grads(model, guide, x, y=y)
+            total = self.elbo.loss_and_grads(model, guide, x, **conditions)
         for parameter, grad in earlier:
             if parameter.grad is not None:
                 parameter.grad.div_(len(x))
@@ -274,11 +280,13 @@ class OfPyro(Objective):
         return -float(total) / len(x)
 
     @torch.no_grad()
-    def check(self, x: Tensor, *, y: Tensor | None = None) -> None:
+    def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
         """A KL of each site is a term of the bound only in the order of the model."""
         if not isinstance(self.elbo, TraceMeanField_ELBO):
             return
-        drawn = draw(self.pair.model, self.pair.guide, x, num_particles=1, y=y)
+        drawn = draw(
+            self.pair.model, self.pair.guide, Observed.unchecked(x, y, mask), num_particles=1
+        )
         latent = [name for name in drawn.model_sites if name not in drawn.observed]
         if latent != list(drawn.guide_sites):
             raise UsageError(
@@ -288,22 +296,28 @@ class OfPyro(Objective):
             )
 
     @torch.no_grad()
-    def values(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> Tensor:
+    def values(
+        self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
+    ) -> Tensor:
         """Of at least 20 blocks: a Pyro ELBO is a sum over data."""
-        blocks = self._block_sums(x, y, count=max(_BLOCKS, math.ceil(len(x) / batch_size)))
+        data = Observed.unchecked(x, y, mask)
+        blocks = self._block_sums(data, count=max(_BLOCKS, math.ceil(len(x) / batch_size)))
         return blocks * (len(blocks) / len(x))
 
     @torch.no_grad()
-    def value(self, x: Tensor, *, y: Tensor | None = None, batch_size: int = 1000) -> float:
+    def value(
+        self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
+    ) -> float:
         """In batches as large as they may be."""
-        return float(self._block_sums(x, y, count=math.ceil(len(x) / batch_size)).sum()) / len(x)
+        data = Observed.unchecked(x, y, mask)
+        return float(self._block_sums(data, count=math.ceil(len(x) / batch_size)).sum()) / len(x)
 
-    def _block_sums(self, x: Tensor, y: Tensor | None, *, count: int) -> Tensor:
-        count = min(count, len(x))
-        labels = [None] * count if y is None else y.tensor_split(count)
+    def _block_sums(self, data: Observed, *, count: int) -> Tensor:
+        rows = torch.arange(len(data), device=data.x.device).tensor_split(min(count, len(data)))
+        parts = [data[int(r[0]) : int(r[-1]) + 1] for r in rows]
         sums = [
-            -float(self.elbo.loss(self.pair.model, self.pair.guide, part, y=part_y))
-            for part, part_y in zip(x.tensor_split(count), labels, strict=True)
+            -float(self.elbo.loss(self.pair.model, self.pair.guide, part.x, **part.conditions))
+            for part in parts
         ]
         return torch.tensor(sums, dtype=torch.float64)
 

@@ -8,11 +8,12 @@ from inference.posterior.generation import generate
 from inference.posterior.guides import GUIDES, Family, register_guide
 from inference.posterior.hmc import Draws, hmc
 from inference.posterior.infer import infer
+from inference.posterior.log_density import LogDensity, condition
 from inference.posterior.nuts import nuts
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import latent_means, posterior_sites, reconstruct
-from inference.posterior.target import Target, condition
+from pyro_models.moved import renamed
 
 __all__ = [
     "GUIDES",
@@ -20,9 +21,9 @@ __all__ = [
     "Completion",
     "Draws",
     "Family",
+    "LogDensity",
     "Plateau",
     "Posterior",
-    "Target",
     "complete",
     "condition",
     "generate",
@@ -36,3 +37,5 @@ __all__ = [
     "register_guide",
     "to_arviz",
 ]
+
+__getattr__ = renamed(__name__, {"Target": "LogDensity"})

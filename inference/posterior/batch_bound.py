@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from inference.particles import draw
-from inference.posterior.given import Given
+from inference.posterior.log_density import LogDensity
 from inference.record import Recorded, places_of
+from pyro_models.observed import Observed
 from pyro_models.seeds import same_generators
 
 __all__ = ["BatchBound", "bound_of", "bounds_of"]
@@ -22,16 +23,16 @@ STEADY = 50
 Step = Callable[[list[Tensor], Tensor, Tensor | None, Tensor | None], tuple[Tensor, ...]]
 
 
-def bound_of(given: Given, guide: nn.Module, num_particles: int, *, objective: str) -> Tensor:
-    """Estimate of one of ``inference.posterior.optimisation.OBJECTIVES``, (B,), nats."""
-    return bounds_of(given, guide, num_particles, objective=objective).mean(0)
+def bound_of(target: LogDensity, guide: nn.Module, num_particles: int, *, objective: str) -> Tensor:
+    """Estimate of one of ``inference.posterior.optimization.OBJECTIVES``, (B,), nats."""
+    return bounds_of(target, guide, num_particles, objective=objective).mean(0)
 
 
-def bounds_of(given: Given, guide: nn.Module, num_particles: int, *, objective: str) -> Tensor:
+def bounds_of(
+    target: LogDensity, guide: nn.Module, num_particles: int, *, objective: str
+) -> Tensor:
     """What :func:`bound_of` is the mean of, (K, B), nats."""
-    drawn = draw(
-        given.pair.model, guide, given.x, num_particles=num_particles, y=given.y, mask=given.mask
-    )
+    drawn = draw(target.pair.model, guide, target.data, num_particles=num_particles)
     if objective == "path":
         rest = drawn.log_prior - drawn.log_q_stopped
     elif objective == "kl":
@@ -50,7 +51,7 @@ class BatchBound:
 
     Parameters
     ----------
-    given, guide
+    target, guide
         The batch; its guide's parameters may change, its shapes may not.
     num_particles, objective
         As for :func:`bound_of`.
@@ -60,14 +61,14 @@ class BatchBound:
 
     def __init__(
         self,
-        given: Given,
+        target: LogDensity,
         guide: nn.Module,
         num_particles: int,
         objective: str,
         *,
         steady: int = STEADY,
     ) -> None:
-        self.given, self.holder = given, _Holder(guide, num_particles, objective)
+        self.target, self.holder = target, _Holder(guide, num_particles, objective)
         self.parameters = list(self.holder.parameters())
         self.places = places_of(self.holder, self.parameters)
         self.run: Step = self._step
@@ -82,16 +83,16 @@ class BatchBound:
         return bound, tuple(gradients)
 
     def _inputs(self) -> tuple[list[Tensor], Tensor, Tensor | None, Tensor | None]:
-        return [p.detach() for p in self.parameters], self.given.x, self.given.y, self.given.mask
+        return [p.detach() for p in self.parameters], self.target.x, self.target.y, self.target.mask
 
     def _step(
         self, values: list[Tensor], x: Tensor, y: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, ...]:
         leaves = [value.requires_grad_() for value in values]
         with torch.enable_grad():
-            given = replace(self.given, x=x, y=y, mask=mask)
+            target = replace(self.target, data=Observed.unchecked(x, y, mask))
             state = {place: leaves[i] for place, i in self.places.items()}
-            bound: Tensor = functional_call(self.holder, state, (given,), tie_weights=False)
+            bound: Tensor = functional_call(self.holder, state, (target,), tie_weights=False)
             gradients = torch.autograd.grad(
                 -bound.sum(), leaves, allow_unused=True, materialize_grads=True
             )
@@ -103,7 +104,7 @@ class BatchBound:
         ) -> tuple[Tensor, ...]:
             return self._step([value.detach() for value in values], x, y, mask)
 
-        device = self.given.x.device
+        device = self.target.x.device
         with same_generators(device):
             try:
                 run = Recorded(step, self._inputs())
@@ -124,6 +125,6 @@ class _Holder(nn.Module):
         super().__init__()
         self.guide, self.num_particles, self.objective = guide, num_particles, objective
 
-    def forward(self, given: Given) -> Tensor:
+    def forward(self, target: LogDensity) -> Tensor:
         """The bound of every datum, (B,)."""
-        return bound_of(given, self.guide, self.num_particles, objective=self.objective)
+        return bound_of(target, self.guide, self.num_particles, objective=self.objective)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from inference.particles import effective_sample_size, log_mean_exp
+from inference.standard_error import mean_and_error
 
 __all__ = ["Bound", "elbo_of", "importance_bound_of"]
 
@@ -31,9 +32,7 @@ class Bound:
     @property
     def mean(self) -> tuple[float, float]:
         """Mean over images, and its standard error over images (NaN for one image)."""
-        value = self.value.double()
-        spread = float(value.std()) if len(value) > 1 else math.nan
-        return float(value.mean()), spread / math.sqrt(len(value))
+        return mean_and_error(self.value)
 
 
 def elbo_of(log_weights: Tensor) -> Bound:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
@@ -14,15 +13,16 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.isolated import isolated
-from inference.posterior.given import identity_of
+from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
+from inference.sites import particle_plate
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity
-from pyro_models.masks import Mask
-from pyro_models.observed import observed
+from pyro_models.data.masks import Mask
+from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.pair import CompletesExactly, ConditionsOnPixels
 from pyro_models.seeds import check_seed, stream
 
@@ -53,7 +53,7 @@ class Completion:
     posterior
         What was inferred, where a guide was fitted.
     seed
-        Of all draws.
+        Random seed of all draws.
     identity
         What was completed, by content: data, what is seen, labels, the model's weights.
     """
@@ -74,10 +74,10 @@ class Completion:
 
 def complete(
     pair: Pair,
-    x: Tensor,
-    mask: Mask,
+    x: Data,
+    mask: Mask | None = None,
     *,
-    y: Tensor | None = None,
+    y: Labels | None = None,
     guide: str | Posterior | Callable[..., Any] = "best",
     num_samples: int = 8,
     num_latents: int = 100,
@@ -95,10 +95,11 @@ def complete(
     pair
         Any pair; nothing of it changes.
     x
-        Prepared data (B, \\*data_shape). What stands in an unseen pixel, NaN included, is ignored.
+        Prepared data (B, \\*data_shape), of any kind that :func:`pyro_models.observed.observed`
+        takes. What stands in an unseen pixel, NaN included, is ignored.
     mask
-        What is seen: a name such as ``"left"``, a ``.npy`` file, or an array (see
-        :func:`pyro_models.masks.seen_pixels`; the name ``random`` takes the seed).
+        What is seen, unless x says it: a name such as ``"left"``, a ``.npy`` file, or an array (see
+        :func:`pyro_models.data.masks.seen_pixels`; the name ``random`` takes the seed).
     y
         Labels (B,), or one for all, for a pair that needs or takes them.
     guide
@@ -115,11 +116,11 @@ def complete(
     pixels
         ``"sample"``: x_unseen ~ p(x | z). ``"mean"``: E[x | z] of the sampled z.
     fraction
-        Of pixels that the mask ``random`` sees, drawn for each datum.
+        Fraction of the pixels that the mask ``random`` sees, drawn for each datum.
     infer_options
         Options of :func:`inference.posterior.infer`, such as ``{"max_steps": 500}``.
     seed
-        Of all draws; the caller's generators do not move.
+        Random seed of all draws; the caller's generators do not move.
     max_elements
         Numbers that the reconstructions in memory at once may hold.
     progress
@@ -150,59 +151,50 @@ def complete(
             f"num_samples and num_latents must be at least 1; got {num_samples}, {num_latents}"
         )
     data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
-    x, seen, labels = data.x, data.mask, data.y
-    if seen is None:
+    if data.mask is None:
         raise UsageError("complete needs a mask of what is seen: a name such as left, or an array")
     if guide == "best":
         guide = _best(pair)
     if not isinstance(guide, str) or guide not in ("exact", "trained", ENCODER_ZEROS):
-        return _by_inference(
-            pair,
-            x,
-            seen,
-            labels,
-            guide=guide,
-            options={
-                "seed": seed,
-                "max_elements": max_elements,
-                "progress": progress,
-                **(infer_options or {}),
-            },
-            num_samples=num_samples,
-            num_latents=num_latents,
+        options = {"seed": seed, "max_elements": max_elements, "progress": progress}
+        posterior = _posterior(pair, data, guide, {**options, **(infer_options or {})})
+        return Completion(
+            mean=posterior.complete(num_samples=num_latents, seed=seed),
+            samples=posterior.completions(num_samples, pixels=pixels, seed=seed),
+            x=data.x,
+            mask=data.mask,
+            guide=posterior.name,
             pixels=pixels,
+            posterior=posterior,
             seed=seed,
+            identity=posterior.identity,
         )
     if infer_options:
         raise UsageError(f"infer_options are for a guide that is fitted, not for {guide}")
     if guide == "trained":
-        pair = _for_mask(pair, seen)
+        pair = _for_mask(pair, data.mask)
     at_once = max(num_samples, num_latents)
     chunk = chunk_size(pair, each=at_once, max_elements=max_elements)
     parts = []
     with isolated(pair, seed=stream(seed, "completion")):
-        for i in range(0, len(x), chunk):
-            rows = slice(i, i + chunk)
-            y_rows = None if labels is None else labels[rows]
-            given = (pair, x[rows], seen[rows])
+        for part in data.chunks(chunk):
             if guide == "exact":
-                parts.append(_exactly(*given, num_samples=num_samples, pixels=pixels))
+                parts.append(_exactly(pair, part, num_samples=num_samples, pixels=pixels))
                 continue
-            draw = _trained if guide == "trained" else _encoder_zeros
-            mean = draw(*given, y_rows, num_latents).mean.mean(0)
-            p_x = draw(*given, y_rows, num_samples)
+            decoded = _trained if guide == "trained" else _encoder_zeros
+            mean = decoded(pair, part, num_latents).mean.mean(0)
+            p_x = decoded(pair, part, num_samples)
             parts.append((mean, p_x.sample() if pixels == "sample" else p_x.mean))
-    mean, samples = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts], 1)
     return Completion(
-        mean=torch.where(seen, x, mean),
-        samples=torch.where(seen, x, samples),
-        x=x,
-        mask=seen,
+        mean=data.with_seen(torch.cat([mean for mean, _ in parts])),
+        samples=data.with_seen(torch.cat([samples for _, samples in parts], 1)),
+        x=data.x,
+        mask=data.mask,
         guide=guide,
         pixels=pixels,
         posterior=None,
         seed=seed,
-        identity=identity_of(pair, x, mask=seen, y=labels),
+        identity=identity_of(pair, data),
     )
 
 
@@ -227,76 +219,59 @@ def _for_mask(pair: Pair, seen: Tensor) -> Pair:
     return pair.conditioned_on(seen)
 
 
-def _by_inference(
+def _posterior(
     pair: Pair,
-    x: Tensor,
-    seen: Tensor,
-    y: Tensor | None,
-    *,
+    data: Observed,
     guide: str | Posterior | Callable[..., Any],
     options: Mapping[str, Any],
-    num_samples: int,
-    num_latents: int,
-    pixels: Draw,
-    seed: int,
-) -> Completion:
+) -> Posterior:
+    """q(z | x_seen) of a guide, or one that was inferred already, of the same data."""
     if fulfills(pair, ConditionsOnPixels):
         raise UsageError(f"{type(pair).__name__} completes by its own p(z | x_C): guide trained")
-    if isinstance(guide, Posterior):
-        posterior = guide
-        labels = posterior.y if y is None else y
-        why = posterior.given.differs_from(pair, x, mask=seen, y=labels)
-        if posterior.mask is None or why is not None:
-            raise UsageError(
-                f"{why or 'mask: everything is seen'}: this posterior was inferred from other "
-                "data, or from other pixels"
-            )
-    else:
-        posterior = infer(pair, x, mask=seen, y=y, guide=guide, **options)
-    assert posterior.mask is not None
-    return Completion(
-        mean=posterior.complete(num_samples=num_latents, seed=seed),
-        samples=posterior.completions(num_samples, pixels=pixels, seed=seed),
-        x=posterior.x,
-        mask=posterior.mask,
-        guide=posterior.name,
-        pixels=pixels,
-        posterior=posterior,
-        seed=seed,
-        identity=posterior.identity,
+    if not isinstance(guide, Posterior):
+        return infer(pair, data, guide=guide, **options)
+    labels = guide.y if data.y is None else data.y
+    why = guide.identity.differs_from(
+        identity_of(pair, Observed.unchecked(data.x, labels, data.mask))
     )
+    if guide.mask is None or why is not None:
+        raise UsageError(
+            f"{why or 'mask: everything is seen'}: this posterior was inferred from other "
+            "data, or from other pixels"
+        )
+    return guide
 
 
 def _exactly(
-    pair: Pair, x: Tensor, seen: Tensor, *, num_samples: int, pixels: Draw
+    pair: Pair, data: Observed, *, num_samples: int, pixels: Draw
 ) -> tuple[Tensor, Tensor]:
     """The exact conditional's mean and draws."""
     if not fulfills(pair, CompletesExactly):
         raise UsageError(f"{type(pair).__name__} does not know p(x_unseen | x_seen) exactly")
     if pixels == "mean":
         raise UsageError("exact completions are drawn: leave pixels at sample, or infer a guide")
-    samples = pair.conditional_sample(x, seen, n=num_samples)
-    return pair.conditional_mean(x, seen), samples
+    assert data.mask is not None
+    samples = pair.conditional_sample(data.x, data.mask, n=num_samples)
+    return pair.conditional_mean(data.x, data.mask), samples
 
 
-def _trained(pair: Pair, x: Tensor, seen: Tensor, y: Tensor | None, n: int) -> TorchDistribution:
+def _trained(pair: Pair, data: Observed, n: int) -> TorchDistribution:
     """p(x | z_i, x_C) at n draws z_i ~ p(z | x_C) for each datum, batch shape (n, B)."""
-    with pyro.plate("_particles", n, dim=-2, device=x.device):
-        trace = poutine.trace(pair.model).get_trace(x, y=y, mask=seen)
+    with particle_plate(n, device=data.x.device):
+        trace = poutine.trace(pair.model).get_trace(data.x, **data.conditions)
     p_x: TorchDistribution = trace.nodes["x"]["fn"]
     return p_x
 
 
-def _encoder_zeros(
-    pair: Pair, x: Tensor, seen: Tensor, y: Tensor | None, n: int
-) -> TorchDistribution:
+def _encoder_zeros(pair: Pair, data: Observed, n: int) -> TorchDistribution:
     """p(x | z_i) at n draws z_i ~ q(z | x with zeros) for each datum, batch shape (n, B)."""
-    with pyro.plate("_particles", n, dim=-2, device=x.device):
-        trace = poutine.trace(pair.guide).get_trace(x, y=y)
+    data = Observed.unchecked(data.x, data.y)
+    with particle_plate(n, device=data.x.device):
+        trace = poutine.trace(pair.guide).get_trace(data.x, **data.conditions)
     missing = [name for name in pair.latent_sites if name not in trace.nodes]
     if missing:
         raise UsageError(
             f"{type(pair).__name__} has no encoder of {', '.join(missing)} to feed zeros to"
         )
     latents = {name: trace.nodes[name]["value"] for name in pair.latent_sites}
-    return decoded_from(pair, latents, x=x, y=y)
+    return decoded_from(pair, latents, data)

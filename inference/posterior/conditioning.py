@@ -14,12 +14,12 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from inference.posterior.given import Given
-from inference.posterior.guides.rows import with_rows
+from inference.posterior.guides.per_datum import for_data
+from inference.posterior.log_density import LogDensity
 from inference.sites import density_sites, joint_of, log_prob_of, particle_plate
 from pyro_models.seeds import same_generators
 
-__all__ = ["ILL_CONDITIONED", "impossible_rows", "rounding_of_log_q", "without_density"]
+__all__ = ["ILL_CONDITIONED", "impossible_data", "rounding_of_log_q", "without_density"]
 
 ILL_CONDITIONED = 0.1
 """Nats by which rounding may change log q(z). Sound fits are at 1e-6 to 1e-3, lost ones above 1."""
@@ -27,17 +27,17 @@ ILL_CONDITIONED = 0.1
 _DRAWS = 8
 
 
-def rounding_of_log_q(given: Given, guide: nn.Module) -> Tensor:
+def rounding_of_log_q(target: LogDensity, guide: nn.Module) -> Tensor:
     """ε √Σ_d (z_d ∂ log q(z) / ∂z_d)² on average over draws z ~ q, (B,), nats.
 
     ε is the rounding of the float type. It is first order in the rounding of each z_d, and grows
     with the narrowest direction of q, however wide the others are.
     """
-    device = given.x.device
+    device = target.x.device
     with same_generators(device), torch.enable_grad(), pyro.validation_enabled(False):
         torch.manual_seed(0)
         with torch.no_grad(), particle_plate(_DRAWS, device=device):
-            drawn = poutine.trace(guide).get_trace(given.x, **given.conditions)
+            drawn = poutine.trace(guide).get_trace(target.x, **target.conditions)
         latents = []
         for site in density_sites(drawn).values():
             if site["value"].is_floating_point():
@@ -45,9 +45,9 @@ def rounding_of_log_q(given: Given, guide: nn.Module) -> Tensor:
                 latents.append(site["value"])
         with particle_plate(_DRAWS, device=device):
             again = poutine.trace(poutine.replay(guide, trace=drawn))
-            sites = density_sites(again.get_trace(given.x, **given.conditions))
+            sites = density_sites(again.get_trace(target.x, **target.conditions))
         terms = [log_prob_of(site) for site in sites.values()]
-        log_q = joint_of(terms, given.x.new_zeros(()), (_DRAWS, len(given)))
+        log_q = joint_of(terms, target.x.new_zeros(()), (_DRAWS, len(target)))
         size = torch.zeros_like(log_q)
         if latents and log_q.requires_grad:
             slopes = torch.autograd.grad(log_q.sum(), latents, allow_unused=True)
@@ -59,16 +59,16 @@ def rounding_of_log_q(given: Given, guide: nn.Module) -> Tensor:
     return size.sqrt().mean(0).detach()
 
 
-def without_density(given: Given, guide: nn.Module) -> Tensor:
+def without_density(target: LogDensity, guide: nn.Module) -> Tensor:
     """Rows of a guide at which log q cannot be computed in its float type, (B,) booleans."""
     try:
-        return ~(rounding_of_log_q(given, guide) <= ILL_CONDITIONED)
+        return ~(rounding_of_log_q(target, guide) <= ILL_CONDITIONED)
     except torch.linalg.LinAlgError:
-        return impossible_rows(given, guide, rounding_of_log_q)
+        return impossible_data(target, guide, rounding_of_log_q)
 
 
-def impossible_rows(
-    given: Given, guide: nn.Module, call: Callable[[Given, nn.Module], object]
+def impossible_data(
+    target: LogDensity, guide: nn.Module, call: Callable[[LogDensity, nn.Module], object]
 ) -> Tensor:
     """Rows for which a call of data and guide ends in a matrix that cannot be factorised, (B,).
 
@@ -78,7 +78,7 @@ def impossible_rows(
 
     def broken(rows: Tensor) -> list[int]:
         try:
-            call(given.select(rows), with_rows(guide, rows, len(given)))
+            call(target.select(rows), for_data(guide, rows, len(target)))
         except torch.linalg.LinAlgError:
             if len(rows) == 1:
                 return rows.tolist()
@@ -86,7 +86,7 @@ def impossible_rows(
             return broken(rows[:half]) + broken(rows[half:])
         return []
 
-    found = broken(torch.arange(len(given), device=given.x.device))
-    those = torch.zeros(len(given), dtype=torch.bool, device=given.x.device)
+    found = broken(torch.arange(len(target), device=target.x.device))
+    those = torch.zeros(len(target), dtype=torch.bool, device=target.x.device)
     those[found] = True
     return those if found else torch.ones_like(those)

@@ -7,20 +7,25 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
-from inference.posterior.guides.rows import copy_rows, is_per_datum, rows_of, with_rows
-from inference.posterior.optimisation import NON_FINITE, REASONS, Outcome
+from inference.posterior.guides.per_datum import (
+    copy_parameters,
+    for_data,
+    is_per_datum,
+    parameters_of,
+)
+from inference.posterior.log_density import LogDensity
+from inference.posterior.optimization import NON_FINITE, REASONS, Outcome
 from inference.posterior.paired import paired_bounds
 from pyro_models.seeds import same_generators
 
 __all__ = ["at_least_the_contained", "at_least_the_start"]
 
-Fit = Callable[[Given, nn.Module], Outcome]
+Fit = Callable[[LogDensity, nn.Module], Outcome]
 
 
 def at_least_the_contained(
-    given: Given,
+    target: LogDensity,
     guide: nn.Module,
     outcome: Outcome,
     *,
@@ -37,10 +42,11 @@ def at_least_the_contained(
 
     Parameters
     ----------
-    given, guide, outcome
+    target, guide, outcome
         The images, the guide that was fitted to them (it is changed in place), and how that ended.
     family
-        Of the guide; its ``within`` makes a guide of it of one of the family that it contains.
+        Family of the guide; its ``within`` makes a guide of it of one of the family that it
+        contains.
     contained
         Fits a guide of the contained family.
     fit
@@ -48,33 +54,33 @@ def at_least_the_contained(
     at_once, tolerance
         Images times samples in memory, and nats.
     """
-    if not is_per_datum(guide, len(given)):
+    if not is_per_datum(guide, len(target)):
         return outcome
     assert family.within is not None
-    with same_generators(given.x.device):
-        embedded = family.within(given, guide, contained())
-        rows = torch.arange(len(given), device=given.x.device)
-        rows = _better(given, guide, embedded, rows, at_once=at_once, tolerance=tolerance)
+    with same_generators(target.x.device):
+        embedded = family.within(target, guide, contained())
+        rows = torch.arange(len(target), device=target.x.device)
+        rows = _better(target, guide, embedded, rows, at_once=at_once, tolerance=tolerance)
         if not len(rows):
             return outcome
-        part, again = given.select(rows), with_rows(embedded, rows, len(given))
+        part, again = target.select(rows), for_data(embedded, rows, len(target))
         found = fit(part, again)
         at_least_the_start(
             part,
             again,
-            with_rows(embedded, rows, len(given)),
+            for_data(embedded, rows, len(target)),
             found,
             at_once=at_once,
             tolerance=tolerance,
         )
-    copy_rows(rows_of(again, slice(None)), guide, rows)
+    copy_parameters(parameters_of(again, slice(None)), guide, rows)
     reason, steps = outcome.reason.clone(), outcome.steps.clone()
     reason[rows.cpu()], steps[rows.cpu()] = found.reason, found.steps  # of the fit that is kept
     return Outcome(reason, steps)
 
 
 def at_least_the_start(
-    given: Given,
+    target: LogDensity,
     guide: nn.Module,
     start: nn.Module,
     outcome: Outcome,
@@ -86,17 +92,17 @@ def at_least_the_start(
 
     Those that left the numbers stay where they were last finite.
     """
-    if not is_per_datum(guide, len(given)):
+    if not is_per_datum(guide, len(target)):
         return
-    finite = (outcome.reason != REASONS.index(NON_FINITE)).to(given.x.device)
+    finite = (outcome.reason != REASONS.index(NON_FINITE)).to(target.x.device)
     rows = finite.nonzero().flatten()
-    rows = _better(given, guide, start, rows, at_once=at_once, tolerance=tolerance)
+    rows = _better(target, guide, start, rows, at_once=at_once, tolerance=tolerance)
     if len(rows):
-        copy_rows(rows_of(start, rows), guide, rows)
+        copy_parameters(parameters_of(start, rows), guide, rows)
 
 
 def _better(
-    given: Given,
+    target: LogDensity,
     guide: nn.Module,
     other: nn.Module,
     rows: Tensor,
@@ -106,9 +112,12 @@ def _better(
 ) -> Tensor:
     """Those of some images whose bound is higher at another guide's, in more and more draws."""
     for draws in MORE if len(rows) else ():
-        part, own = given.select(rows), with_rows(guide, rows, len(given))
+        part, own = target.select(rows), for_data(guide, rows, len(target))
         bounds = paired_bounds(part, own, objective="path", at_once=at_once, draws=draws)
-        gain = bounds(rows_of(other, rows)).double() - bounds(rows_of(guide, rows)).double()
+        gain = (
+            bounds(parameters_of(other, rows)).double()
+            - bounds(parameters_of(guide, rows)).double()
+        )
         rows = rows[gain.mean(0) > tolerance]
         if not len(rows):
             break

@@ -9,13 +9,13 @@ import torch
 from inference.posterior.reconstruction import latent_means
 from pyro_models import ImageData, Pair
 from pyro_models.contract import check_pair
-from pyro_models.data import Split, check_float32_suffices, weights_checksum
-from pyro_models.device import device_of
+from pyro_models.data import Split, as_data, check_float32_suffices, weights_checksum
+from pyro_models.observed import Data
 
 __all__ = ["latents_as_data"]
 
 
-def latents_as_data(pair: Pair, data: ImageData, *, seed: int = 0) -> ImageData:
+def latents_as_data(pair: Pair, data: ImageData | Data, *, seed: int = 0) -> ImageData:
     """E_q[z | x] of every datum, as vectors with the labels of the data.
 
     A second pair can then be learned on them, as M2 on the latents of a VAE (M1) by Kingma et al.
@@ -27,9 +27,10 @@ def latents_as_data(pair: Pair, data: ImageData, *, seed: int = 0) -> ImageData:
     pair
         A pair with continuous latents; nothing of it changes.
     data
-        Its data; the pixels are prepared once, with the seed.
+        Its data, or anything that :func:`pyro_models.load_data` splits; the pixels are prepared
+        once, with the seed.
     seed
-        Of the preparation.
+        Random seed of the preparation.
 
     Raises
     ------
@@ -44,16 +45,13 @@ def latents_as_data(pair: Pair, data: ImageData, *, seed: int = 0) -> ImageData:
     ImageData(digits latents, (5,), train 1,257, validation 180, test 360, grey)
     """
     check_pair(pair)
-    device, dtype = device_of(pair), next(pair.parameters()).dtype
+    data = as_data(data, pair)
+    dtype = next(pair.parameters()).dtype
     splits = {}
     for name in data.splits:
         split = data.prepared(name, seed=seed)
-        check_float32_suffices(split.x, dtype, name=data.name)
-        parts = []
-        for i in range(0, len(split), 1000):
-            rows = slice(i, i + 1000)
-            y = None if split.y is None else split.y[rows].to(device)
-            parts.append(latent_means(pair, split.x[rows].to(device, dtype), y=y).cpu())
+        check_float32_suffices(split.x, dtype, name=data.name, seen=split.mask)
+        parts = [latent_means(pair, part).cpu() for part in split.chunks(1000)]
         splits[name] = Split(torch.cat(parts), split.y)
     of = replace(data.identity, preparation=data.preparation_with_seed(seed))
     return replace(

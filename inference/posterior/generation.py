@@ -36,7 +36,7 @@ def generate(
     pixels
         ``"mean"``: E[x | z]. ``"sample"``: x ~ p(x | z).
     seed
-        Of the draws.
+        Random seed of the draws.
 
     Examples
     --------

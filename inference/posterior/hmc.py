@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
 from inference.isolated import isolated
-from inference.posterior.target import Target
+from inference.posterior.log_density import LogDensity
 from inference.posterior.transition import Transition, transition
 from pyro_models import UsageError
 from pyro_models.device import placed
@@ -65,7 +65,7 @@ class Draws:
         Of every draw, (S, C, B): ``acceptance_rate``, and whether it is ``diverging``.
     """
 
-    target: Target
+    target: LogDensity
     z: Tensor
     acceptance: Tensor
     divergences: Tensor
@@ -130,7 +130,7 @@ def r_hat(z: Tensor) -> Tensor:
 
 
 def hmc(
-    target: Target,
+    target: LogDensity,
     *,
     num_samples: int = 500,
     num_chains: int = 4,
@@ -153,7 +153,7 @@ def hmc(
     Parameters
     ----------
     target
-        From :func:`inference.posterior.target.condition`.
+        From :func:`inference.posterior.log_density.condition`.
     num_samples, num_chains
         S draws of each of C chains are kept.
     warmup
@@ -180,7 +180,7 @@ def hmc(
 
     Examples
     --------
-    >>> from inference.posterior.target import condition
+    >>> from inference.posterior.log_density import condition
     >>> from pyro_models import PPCA
     >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
     >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)
@@ -237,7 +237,7 @@ class _Sampler:
     """Chains of some data, with what they have learned of their posterior."""
 
     def __init__(
-        self, target: Target, z: Tensor, num_leapfrog: int, wanted: float, scale: Tensor | None
+        self, target: LogDensity, z: Tensor, num_leapfrog: int, wanted: float, scale: Tensor | None
     ) -> None:
         self.target, self.z, self.at = target, z.clone(), target.at(z)
         self.num_leapfrog, self.wanted = num_leapfrog, wanted

@@ -3,44 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.isolated import evaluating
 from inference.posterior.contained import at_least_the_contained, at_least_the_start
-from inference.posterior.given import Given, frozen, given
+from inference.posterior.continuous import needs_continuous
 from inference.posterior.guides import Family, guide_family
-from inference.posterior.guides.rows import detached, is_per_datum, per_datum_size, with_rows
-from inference.posterior.optimisation import Optimisation, Outcome
-from inference.posterior.optimise import optimise
+from inference.posterior.guides.per_datum import detached, for_data, is_per_datum, per_datum_size
+from inference.posterior.log_density import LogDensity
+from inference.posterior.optimization import Optimization, Outcome
+from inference.posterior.optimize import optimize
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Posterior
-from inference.posterior.start import begun
+from inference.posterior.start import with_initial_values, with_prior
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.data.masks import Mask
 from pyro_models.device import device_of
-from pyro_models.masks import Mask
+from pyro_models.observed import Data, Labels, observed
 from pyro_models.seeds import check_seed, seeded, stream
 
-__all__ = ["NOT_FITTED", "infer"]
+__all__ = ["NOT_FITTED", "frozen", "infer"]
 
 NOT_FITTED = "not fitted"
 
 
 def infer(
     pair: Pair,
-    x: Tensor,
+    x: Data,
     *,
     mask: Mask | None = None,
-    y: Tensor | None = None,
+    y: Labels | None = None,
+    fraction: float = 0.5,
     guide: str | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
     guide_options: Mapping[str, Any] | None = None,
     resample: int | None = None,
@@ -69,24 +73,27 @@ def infer(
     pair
         A pair with a continuous latent. Discrete ones are summed out.
     x
-        Prepared data, (B, \\*data_shape).
+        Prepared data, (B, \\*data_shape), of any kind that :func:`pyro_models.observed.observed`
+        takes.
     mask
         What is seen, True or 1: a name such as ``"left"`` (``"random"`` takes the seed), a ``.npy``
-        file, or an array of any shape that :func:`pyro_models.pair.pixel_mask` takes.
+        file, or an array of any shape that :func:`pyro_models.data.masks.pixel_mask` takes.
     y
         Labels (B,), or one for all; −1 where missing, for pairs that take missing labels.
+    fraction
+        Fraction of the pixels that the mask ``random`` sees, drawn for each datum.
     guide
-        A name of :data:`inference.posterior.guides.GUIDES`, a function ``make(given)`` that returns
-        a guide, a guide, or a :class:`inference.posterior.guides.Family`.
+        A name of :data:`inference.posterior.guides.GUIDES`, a function ``make(target)`` that
+        returns a guide, a guide, or a :class:`inference.posterior.guides.Family`.
     guide_options
-        Of the guide, such as ``{"rank": 3}``.
+        Options of the guide, such as ``{"rank": 3}``.
     resample
         Draw so many values from the guide and resample them by their importance weights: see
         :meth:`Posterior.resampled`.
     num_particles
         Samples of z per step and image.
     estimator
-        ``"path"`` or ``"kl"``, see :data:`inference.posterior.optimisation.OBJECTIVES`; that of the
+        ``"path"`` or ``"kl"``, see :data:`inference.posterior.optimization.OBJECTIVES`; that of the
         guide's family unless given.
     starts
         A fit begins where log p(x_seen, z) is highest among the prior's mean and so many draws
@@ -100,7 +107,7 @@ def infer(
     max_steps
         Steps after which an image stops in any case.
     seed
-        Of all that is drawn; the caller's generators do not move.
+        Random seed of all that is drawn; the caller's generators do not move.
     max_elements
         Numbers that the reconstructions in memory at once may hold; more images are done in turn.
     progress
@@ -124,7 +131,7 @@ def infer(
     """
     check_pair(pair)
     name, family = guide_family(guide)
-    settings = Optimisation(
+    settings = Optimization(
         num_particles=num_particles,
         optimizer=optimizer,
         lr=lr,
@@ -136,9 +143,13 @@ def infer(
     began = time.perf_counter()
     chunk = chunk_size(pair, each=num_particles, max_elements=max_elements)
     with evaluating(pair), frozen(pair), seeded(stream(seed, "infer"), device_of(pair)):
-        images = given(pair, x, mask=mask, y=y, seed=seed)
+        needs_continuous(pair)
+        data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
+        images = with_prior(pair, data)
         if family.fitted:
-            images = begun(images, starts=starts, seed=seed, max_elements=max_elements)
+            images = with_initial_values(
+                images, starts=starts, seed=seed, max_elements=max_elements
+            )
         module, outcome = _fitted(
             images,
             family,
@@ -151,7 +162,7 @@ def infer(
         )
         module = detached(module)
     posterior = Posterior(
-        given=images,
+        target=images,
         guide=module,
         name=name,
         density=family.density,
@@ -166,9 +177,9 @@ def infer(
 
 
 def _fitted(
-    images: Given,
+    images: LogDensity,
     family: Family,
-    settings: Optimisation,
+    settings: Optimization,
     *,
     name: str,
     options: Mapping[str, Any],
@@ -187,11 +198,11 @@ def _fitted(
     outcome = None
     if family.fitted:
         own = settings.of_rate(family.lr)
-        began = with_rows(guide, slice(None), len(images))
+        began = for_data(guide, slice(None), len(images))
 
-        def fit(images: Given, guide: nn.Module) -> Outcome:
+        def fit(images: LogDensity, guide: nn.Module) -> Outcome:
             objective = _objective(family, estimator)
-            return optimise(images, guide, own, objective=objective, chunk=chunk, progress=progress)
+            return optimize(images, guide, own, objective=objective, chunk=chunk, progress=progress)
 
         outcome = fit(images, guide)
         outcome = outcome if before is None else outcome.after(before)
@@ -225,8 +236,21 @@ def _objective(family: Family, estimator: str | None) -> str:
     return estimator
 
 
+@contextmanager
+def frozen(pair: Pair) -> Iterator[None]:
+    """No gradient to any parameter of the pair inside; as before afterwards."""
+    learned = [p for p in pair.parameters() if p.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
+
+
 @torch.no_grad()
-def _check_sites(given: Given, guide: nn.Module, name: str) -> None:
+def _check_sites(target: LogDensity, guide: nn.Module, name: str) -> None:
     """Run a guide on the first image.
 
     Raises
@@ -234,11 +258,11 @@ def _check_sites(given: Given, guide: nn.Module, name: str) -> None:
     UsageError
         If it leaves out a continuous site.
     """
-    own_rows = is_per_datum(guide, len(given)) or getattr(guide, "shared", False)
-    first = given.select(slice(0, 1)) if own_rows else given  # some weights shared, some not
-    part = with_rows(guide, slice(0, 1), len(given)) if own_rows else guide
+    own_rows = is_per_datum(guide, len(target)) or getattr(guide, "shared", False)
+    first = target.select(slice(0, 1)) if own_rows else target  # some weights shared, some not
+    part = for_data(guide, slice(0, 1), len(target)) if own_rows else guide
     with pyro.plate("_particles", 2, dim=-2):
         trace = poutine.trace(part).get_trace(first.x, **first.conditions)
-    missing = [site for site in given.prior if site not in trace.nodes]
+    missing = [site for site in target.prior if site not in trace.nodes]
     if missing:
         raise UsageError(f"the guide {name} does not sample the latent {', '.join(missing)}")

@@ -12,7 +12,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 
 from inference.densities import log_density as density_of
-from inference.posterior.given import Given
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
 from pyro_models.device import placed
 from pyro_models.seeds import alone
@@ -24,7 +24,7 @@ _ENUMERATION_DIM = -3
 
 
 @alone()
-def draw_latents(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
+def draw_latents(target: LogDensity, guide: nn.Module, n: int) -> dict[str, Tensor]:
     """site → (n, B, \\*event_shape); a discrete site from p(k | z, x_seen) if the guide has none.
 
     Raises
@@ -32,28 +32,28 @@ def draw_latents(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
     UsageError
         If several discrete sites are left out.
     """
-    sites = given.pair.latent_sites
-    with pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=given.x.device):
-        drawn = poutine.trace(guide).get_trace(given.x, **given.conditions)
+    sites = target.pair.latent_sites
+    with pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=target.x.device):
+        drawn = poutine.trace(guide).get_trace(target.x, **target.conditions)
     values = {name: drawn.nodes[name]["value"] for name in sites if name in drawn.nodes}
     left_out = [name for name in sites if name not in values]
     if len(left_out) > 1:
         raise UsageError(f"several discrete sites are left out by the guide: {left_out}")
     if left_out:
-        values[left_out[0]] = _draw_discrete(given, values, left_out[0], n)
+        values[left_out[0]] = _draw_discrete(target, values, left_out[0], n)
     return {
-        name: value.expand(n, len(given), *sites[name].event_shape)
+        name: value.expand(n, len(target), *sites[name].event_shape)
         for name, value in values.items()
     }
 
 
 @alone()
-def mean_of(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
+def mean_of(target: LogDensity, guide: nn.Module, n: int) -> dict[str, Tensor]:
     """E_q of the continuous sites, (B, \\*event_shape): n draws of what each is conditioned on."""
-    with pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=given.x.device):
-        drawn = poutine.trace(guide).get_trace(given.x, **given.conditions)
+    with pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=target.x.device):
+        drawn = poutine.trace(guide).get_trace(target.x, **target.conditions)
     means = {}
-    for name, prior in given.prior.items():
+    for name, prior in target.prior.items():
         site = drawn.nodes[name]
         try:
             mean = site["fn"].mean
@@ -63,12 +63,12 @@ def mean_of(given: Given, guide: nn.Module, n: int) -> dict[str, Tensor]:
     return means
 
 
-def _draw_discrete(given: Given, values: Mapping[str, Tensor], name: str, n: int) -> Tensor:
+def _draw_discrete(target: LogDensity, values: Mapping[str, Tensor], name: str, n: int) -> Tensor:
     """k ~ p(k | z, x_seen) ∝ p(k) p(z | k) p(x_seen | z, k)."""
-    model = poutine.condition(given.pair.model, data=dict(values))
-    plate = pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=given.x.device)
+    model = poutine.condition(target.pair.model, data=dict(values))
+    plate = pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=target.x.device)
     with plate, poutine.enum(first_available_dim=_ENUMERATION_DIM):
-        trace = poutine.trace(model).get_trace(given.x, **given.conditions)
+        trace = poutine.trace(model).get_trace(target.x, **target.conditions)
     site = trace.nodes[name]
     if site["value"].dim() < 3:  # it was not enumerated, so it was drawn as it should be
         drawn: Tensor = site["value"]
@@ -79,11 +79,11 @@ def _draw_discrete(given: Given, values: Mapping[str, Tensor], name: str, n: int
             log_prob = other["fn"].log_prob(other["value"])
             joint = joint + scale_and_mask(log_prob, 1.0, other["mask"])
     support = site["value"].flatten()
-    log_probs = joint.expand(len(support), n, len(given)).movedim(0, -1)
+    log_probs = joint.expand(len(support), n, len(target)).movedim(0, -1)
     return support[torch.distributions.Categorical(logits=log_probs).sample()]
 
 
-def log_density(given: Given, guide: nn.Module, latents: Mapping[str, Tensor]) -> Tensor:
+def log_density(target: LogDensity, guide: nn.Module, latents: Mapping[str, Tensor]) -> Tensor:
     """log q of continuous latents (\\*batch, B, \\*event_shape): (\\*batch, B), nats.
 
     Raises
@@ -93,14 +93,14 @@ def log_density(given: Given, guide: nn.Module, latents: Mapping[str, Tensor]) -
     """
     flat: dict[str, Tensor] = {}
     batch: torch.Size | None = None
-    for name in given.prior:
-        event = given.pair.latent_sites[name].event_shape
-        value = placed(latents.get(name), given.x)
-        if value is None or value.shape[value.dim() - 1 - len(event) :] != (len(given), *event):
-            shape = ", ".join(map(str, ("…", len(given), *event)))
+    for name in target.prior:
+        event = target.pair.latent_sites[name].event_shape
+        value = placed(latents.get(name), target.x)
+        if value is None or value.shape[value.dim() - 1 - len(event) :] != (len(target), *event):
+            shape = ", ".join(map(str, ("…", len(target), *event)))
             raise UsageError(f"log_prob needs the site {name!r} of shape ({shape})")
         batch = value.shape[: value.dim() - 1 - len(event)]
-        flat[name] = value.reshape(-1, len(given), *event)
+        flat[name] = value.reshape(-1, len(target), *event)
     assert batch is not None
-    total = density_of(guide, given.x, flat, y=given.y, mask=given.mask)
-    return total.reshape(*batch, len(given))
+    total = density_of(guide, target.data, flat)
+    return total.reshape(*batch, len(target))

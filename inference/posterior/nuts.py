@@ -13,7 +13,7 @@ from inference.chunks import MAX_ELEMENTS
 from inference.isolated import isolated
 from inference.mcmc.nuts_tree import State, Transition, transition
 from inference.posterior.hmc import Draws, DualAveraging, learned_scale
-from inference.posterior.target import Target
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
 from pyro_models.seeds import stream
 
@@ -21,7 +21,7 @@ __all__ = ["nuts"]
 
 
 def nuts(
-    target: Target,
+    target: LogDensity,
     *,
     num_samples: int = 250,
     num_chains: int = 4,
@@ -42,7 +42,7 @@ def nuts(
     Parameters
     ----------
     target
-        From :func:`inference.posterior.target.condition`.
+        From :func:`inference.posterior.log_density.condition`.
     num_samples, num_chains
         S draws of each of C chains are kept.
     warmup
@@ -65,7 +65,7 @@ def nuts(
 
     Examples
     --------
-    >>> from inference.posterior.target import condition
+    >>> from inference.posterior.log_density import condition
     >>> from pyro_models import PPCA
     >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
     >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)
@@ -105,7 +105,7 @@ class _Chains:
     """Chains of some data; positions are z / scale, all chains of all data in one array."""
 
     def __init__(
-        self, target: Target, z: Tensor, random: np.random.Generator, max_depth: int
+        self, target: LogDensity, z: Tensor, random: np.random.Generator, max_depth: int
     ) -> None:
         self.target, self.random, self.max_depth = target, random, max_depth
         self.like, self.shape = z, tuple(z.shape)  # (C, B, D)

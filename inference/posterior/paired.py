@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from inference.posterior.batch_bound import bounds_of
-from inference.posterior.given import Given
-from inference.posterior.guides.rows import copy_rows, with_rows
+from inference.posterior.guides.per_datum import copy_parameters, for_data
+from inference.posterior.log_density import LogDensity
 from pyro_models.seeds import same_generators
 
 __all__ = ["DRAWS", "FEW", "paired_bounds", "surely_higher"]
@@ -27,13 +27,13 @@ Values = Mapping[str, Tensor]
 
 
 def paired_bounds(
-    given: Given, guide: nn.Module, *, objective: str, at_once: int, draws: int = DRAWS
+    target: LogDensity, guide: nn.Module, *, objective: str, at_once: int, draws: int = DRAWS
 ) -> Callable[[Values], Tensor]:
     """A function of a guide's parameters: samples of each image's bound, (K, B), nats.
 
     Parameters
     ----------
-    given, guide
+    target, guide
         The images, and a guide with a row of parameters for each; it stays as it is.
     objective
         As for :func:`inference.posterior.batch_bound.bounds_of`.
@@ -42,18 +42,18 @@ def paired_bounds(
     draws
         K; 1 for a guide without noise.
     """
-    copy = with_rows(guide, slice(None), len(given))
+    copy = for_data(guide, slice(None), len(target))
     draws = 1 if objective == "log_joint" else draws
-    piece = max(1, min(draws, at_once // len(given)))
-    device = given.x.device
+    piece = max(1, min(draws, at_once // len(target)))
+    device = target.x.device
 
     @torch.no_grad()
     def bounds(values: Values) -> Tensor:
-        copy_rows(values, copy, slice(None))
+        copy_parameters(values, copy, slice(None))
         with same_generators(device), pyro.validation_enabled(False):
             torch.manual_seed(0)
             counts = [min(piece, draws - i) for i in range(0, draws, piece)]
-            parts = [bounds_of(given, copy, count, objective=objective) for count in counts]
+            parts = [bounds_of(target, copy, count, objective=objective) for count in counts]
         return torch.cat(parts)
 
     return bounds

@@ -82,7 +82,7 @@ class PlateauWatch:
     Attributes
     ----------
     factor
-        Of the learning rate of each image, (B,).
+        Factor of the learning rate of each image, (B,).
     """
 
     def __init__(self, rule: Plateau, size: int, like: Tensor) -> None:

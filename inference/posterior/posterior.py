@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,10 +16,11 @@ from inference.isolated import isolated
 from inference.pareto import pareto_k_hat
 from inference.particles import Particles, draw, effective_sample_size
 from inference.posterior.bound import Bound, elbo_of, importance_bound_of
-from inference.posterior.given import Given, conditions
 from inference.posterior.guides.draws import DrawsGuide
-from inference.posterior.guides.rows import with_rows
+from inference.posterior.guides.per_datum import for_data
+from inference.posterior.identity import conditions
 from inference.posterior.latents import draw_latents, log_density, mean_of
+from inference.posterior.log_density import LogDensity
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.posterior.resampling import resampled_latents
 from pyro_models import Pair, UsageError
@@ -38,12 +40,12 @@ class Posterior:
 
     Attributes
     ----------
-    given
-        The pair, and the data with what is seen of them.
+    target
+        log p(x_seen, z): the pair, and the data with what is seen of them.
     guide
         The module that samples.
     name
-        Of the guide.
+        Name of the guide.
     density
         Whether q has a density: without one (a point, draws) there is no bound and no log q.
     stopped
@@ -56,14 +58,14 @@ class Posterior:
     num_parameters
         Numbers kept for each image; those that images share count by their share.
     seed
-        Of the inference.
+        Random seed of the inference.
     proposal
         What was resampled, if it was.
     max_elements
         Numbers that one chunk's reconstructions may hold.
     """
 
-    given: Given = field(repr=False)
+    target: LogDensity = field(repr=False)
     guide: nn.Module = field(repr=False)
     name: str
     density: bool
@@ -76,7 +78,7 @@ class Posterior:
     max_elements: int = field(default=MAX_ELEMENTS, repr=False)
 
     def __len__(self) -> int:
-        return len(self.given)
+        return len(self.target)
 
     def __call__(
         self,
@@ -97,32 +99,38 @@ class Posterior:
             raise UsageError(
                 f"this posterior is of {len(self)} data, and {len(x)} are given: select its rows"
             )
-        self.guide(self.given.x, **self.given.conditions)
+        self.guide(self.target.x, **self.target.conditions)
 
     @property
     def pair(self) -> Pair:
         """Whose model was conditioned."""
-        return self.given.pair
+        return self.target.pair
 
     @property
     def x(self) -> Tensor:
         """The data, 0 where unseen."""
-        return self.given.x
+        return self.target.x
 
     @property
     def mask(self) -> Tensor | None:
         """True = seen, (B, \\*data_shape), or ``None``."""
-        return self.given.mask
+        return self.target.mask
 
     @property
     def y(self) -> Tensor | None:
         """Labels, or ``None``."""
-        return self.given.y
+        return self.target.y
+
+    @property
+    def given(self) -> LogDensity:
+        """The former name of ``target``."""
+        warnings.warn("Posterior.given is now Posterior.target", DeprecationWarning, stacklevel=2)
+        return self.target
 
     @property
     def identity(self) -> Identity:
         """What it was inferred from, by content: data, mask, labels, the model's weights."""
-        return self.given.identity
+        return self.target.identity
 
     def select(self, rows: Tensor | slice | Sequence[int]) -> Posterior:
         """The posterior of some of the images, in the order of ``rows`` (numbers or booleans)."""
@@ -131,8 +139,8 @@ class Posterior:
         chosen = torch.arange(len(self), device=self.x.device)[rows]
         return replace(
             self,
-            given=self.given.select(chosen),
-            guide=with_rows(self.guide, chosen, len(self)),
+            target=self.target.select(chosen),
+            guide=for_data(self.guide, chosen, len(self)),
             stopped=tuple(self.stopped[i] for i in chosen.tolist()),
             steps=self.steps[chosen.cpu()],
             proposal=None if self.proposal is None else self.proposal.select(chosen),
@@ -151,7 +159,7 @@ class Posterior:
         if n < 1:
             raise UsageError(f"n must be at least 1; got {n}")
         with isolated(self.pair, seed=stream(seed, "posterior sample")):
-            parts = [draw_latents(part.given, part.guide, n) for part in self._chunks(n)]
+            parts = [draw_latents(part.target, part.guide, n) for part in self._chunks(n)]
         return {name: torch.cat([p[name] for p in parts], 1) for name in parts[0]}
 
     def resampled(self, num_particles: int, *, seed: int = 0) -> Posterior:
@@ -171,7 +179,7 @@ class Posterior:
             raise UsageError(f"resample (K) must be at least 1; got {num_particles}")
         with isolated(self.pair, seed=stream(seed, "resampling")):
             parts = [resampled_latents(p._draw(num_particles)) for p in self._chunks(num_particles)]
-        draws = {name: torch.cat([p[name] for p in parts], 1) for name in self.given.prior}
+        draws = {name: torch.cat([p[name] for p in parts], 1) for name in self.target.prior}
         return replace(
             self,
             guide=DrawsGuide(draws),
@@ -190,7 +198,7 @@ class Posterior:
         """
         self._needs_density("log q")
         with isolated(self.pair):
-            return log_density(self.given, self.guide, latents)
+            return log_density(self.target, self.guide, latents)
 
     @cached_property
     def mean(self) -> dict[str, Tensor]:
@@ -201,7 +209,7 @@ class Posterior:
         """
         known = getattr(self.guide, "means", None)
         with isolated(self.pair, seed=stream(0, "posterior mean")):
-            found = mean_of(self.given, self.guide, 1000) if known is None else dict(known())
+            found = mean_of(self.target, self.guide, 1000) if known is None else dict(known())
         return {name: mean.detach() for name, mean in found.items()}
 
     def reconstruct(
@@ -216,7 +224,7 @@ class Posterior:
         pixels
             ``"mean"``: E[x | z]. ``"sample"``: x ~ p(x | z).
         seed
-            Of the draws.
+            Random seed of the draws.
         """
         check_draw("latents", latents)
         check_draw("pixels", pixels)
@@ -235,7 +243,7 @@ class Posterior:
             with isolated(self.pair):
                 total = total + self._decode_mean(z).sum(0)
         assert isinstance(total, Tensor)
-        return self._with_seen(total / num_samples)
+        return self.target.data.with_seen(total / num_samples)
 
     def completions(self, n: int, *, pixels: Draw = "sample", seed: int = 0) -> Tensor:
         """Draws of the whole image given what is seen, (n, B, \\*data_shape).
@@ -245,7 +253,7 @@ class Posterior:
         """
         check_draw("pixels", pixels)
         parts = [self._decode(z, pixels, seed=seed + i) for z, i in self._pieces(n, seed)]
-        return self._with_seen(torch.cat(parts))
+        return self.target.data.with_seen(torch.cat(parts))
 
     def log_weights(self, num_particles: int, *, seed: int = 0) -> Tensor:
         """log w_k = log p(x_seen, z_k) − log q(z_k), (K, B), in nats; memory is bounded.
@@ -331,14 +339,7 @@ class Posterior:
         return torch.cat([self._draw(count).log_weight for count in counts])
 
     def _draw(self, num_particles: int) -> Particles:
-        return draw(
-            self.pair.model,
-            self.guide,
-            self.x,
-            num_particles=num_particles,
-            y=self.y,
-            mask=self.mask,
-        )
+        return draw(self.pair.model, self.guide, self.target.data, num_particles=num_particles)
 
     def _pieces(self, n: int, seed: int) -> Iterator[tuple[dict[str, Tensor], int]]:
         """n draws of the latents, a few at a time, and the number of the piece."""
@@ -360,7 +361,4 @@ class Posterior:
         return mean
 
     def _decoded(self, latents: Mapping[str, Tensor]) -> TorchDistribution:
-        return decoded_from(self.pair, latents, x=self.x, y=self.y, mask=self.mask)
-
-    def _with_seen(self, images: Tensor) -> Tensor:
-        return images if self.mask is None else torch.where(self.mask, self.x, images)
+        return decoded_from(self.pair, latents, self.target.data)

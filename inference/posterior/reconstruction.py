@@ -13,8 +13,8 @@ from torch import Tensor
 from inference.isolated import evaluating, isolated
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
-from pyro_models.masks import Mask
-from pyro_models.observed import observed
+from pyro_models.data.masks import Mask
+from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.pair import ConditionsOnPixels, Exact
 
 __all__ = ["Draw", "check_draw", "decoded_from", "latent_means", "posterior_sites", "reconstruct"]
@@ -37,10 +37,10 @@ def check_draw(name: str, draw: str) -> None:
 @torch.no_grad()
 def posterior_sites(
     pair: Pair,
-    x: Tensor,
+    x: Data,
     *,
-    y: Tensor | None = None,
-    mask: Tensor | None = None,
+    y: Labels | None = None,
+    mask: Mask | None = None,
     guide: Callable[..., Any] | None = None,
 ) -> dict[str, TorchDistribution]:
     """q(site | x) of every latent site, batch shape (B,).
@@ -70,7 +70,13 @@ def posterior_sites(
 
 @torch.no_grad()
 def latent_means(
-    pair: Pair, x: Tensor, *, y: Tensor | None = None, mask: Tensor | None = None
+    pair: Pair,
+    x: Data,
+    *,
+    y: Labels | None = None,
+    mask: Mask | None = None,
+    fraction: float = 0.5,
+    seed: int = 0,
 ) -> Tensor:
     """E_q[z | x] of all continuous sites side by side, (B, total latent dimension).
 
@@ -83,14 +89,13 @@ def latent_means(
     continuous = [name for name, site in pair.latent_sites.items() if not site.discrete]
     if not continuous:
         raise UsageError(f"{type(pair).__name__} has no continuous latent to show")
-    data = observed(pair, x, mask=mask, y=y)
-    x, mask, y = data.x, data.mask, data.y
+    data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
     if len(continuous) < len(pair.latent_sites):  # E[z | x] = Σ_k q(k | x) E[z | x, k]
-        _, probs, of_k = _sites_of_values(pair, x, y=y, mask=mask, guide=None)
+        _, probs, of_k = _sites_of_values(pair, data, guide=None)
         of_k = {name: mean.expand(probs.shape[-1], *mean.shape[-2:]) for name, mean in of_k.items()}
         means = {name: torch.einsum("bk,kbd->bd", probs, mean) for name, mean in of_k.items()}
     else:
-        sites = posterior_sites(pair, x, y=y, mask=mask)
+        sites = posterior_sites(pair, data)
         means = {name: site.mean for name, site in sites.items()}
     return torch.cat([means[name].flatten(1) for name in continuous], dim=1)
 
@@ -98,10 +103,12 @@ def latent_means(
 @torch.no_grad()
 def reconstruct(
     pair: Pair,
-    x: Tensor,
+    x: Data,
     *,
-    y: Tensor | None = None,
+    y: Labels | None = None,
     mask: Mask | None = None,
+    fraction: float = 0.5,
+    seed: int = 0,
     latents: Draw = "sample",
     pixels: Draw = "mean",
     guide: Callable[..., Any] | None = None,
@@ -113,9 +120,11 @@ def reconstruct(
     pair
         Whose model decodes.
     x
-        Prepared data, (B, \\*data_shape).
-    y, mask
-        Labels (B,); what is seen, True or 1, or the name of a mask.
+        Prepared data, (B, \\*data_shape), of any kind that :func:`pyro_models.observed.observed`
+        takes.
+    y, mask, fraction, seed
+        Labels (B,); what is seen, True or 1, or the name of a mask, and for the mask ``random`` the
+        fraction of the pixels that it sees, and its seed.
     latents
         ``"sample"``: z ~ q(z | x). ``"mean"``: E_q[z | x]; for a discrete site the mean image is
         averaged under q.
@@ -136,55 +145,43 @@ def reconstruct(
     check_pair(pair)
     check_draw("latents", latents)
     check_draw("pixels", pixels)
-    data = observed(pair, x, mask=mask, y=y)
-    x, mask, y = data.x, data.mask, data.y
+    data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
     discrete = [name for name, site in pair.latent_sites.items() if site.discrete]
     if latents == "mean" and pixels == "mean" and discrete:
-        k, probs, means = _sites_of_values(pair, x, y=y, mask=mask, guide=guide)
-        decoded = decoded_from(pair, {**means, discrete[0]: k}, x=x, y=y, mask=mask).mean
-        decoded = decoded.flatten(2).expand(-1, len(x), -1)
+        k, probs, means = _sites_of_values(pair, data, guide=guide)
+        decoded = decoded_from(pair, {**means, discrete[0]: k}, data).mean
+        decoded = decoded.flatten(2).expand(-1, len(data), -1)
         return torch.einsum("bk,kbd->bd", probs, decoded).unflatten(-1, pair.data_shape)
     if latents == "mean" and not discrete:
-        sites = posterior_sites(pair, x, y=y, mask=mask, guide=guide)
+        sites = posterior_sites(pair, data, guide=guide)
         values = {name: site.mean for name, site in sites.items()}
     else:  # of a mixture: a component, then its pixels
-        values = _draw(pair, x, y=y, mask=mask, guide=guide)
-    p_x = decoded_from(pair, values, x=x, y=y, mask=mask)
+        values = _draw(pair, data, guide=guide)
+    p_x = decoded_from(pair, values, data)
     return p_x.mean if pixels == "mean" else p_x.sample()
 
 
-def decoded_from(
-    pair: Pair,
-    latents: Mapping[str, Tensor],
-    *,
-    x: Tensor | None,
-    y: Tensor | None = None,
-    mask: Tensor | None = None,
-) -> TorchDistribution:
+def decoded_from(pair: Pair, latents: Mapping[str, Tensor], data: Observed) -> TorchDistribution:
     """p(x | latents), (\\*batch, B), also of a pair that conditions on pixels of x."""
     check_pair(pair)
-    if fulfills(pair, ConditionsOnPixels):
-        given: TorchDistribution = pair.decode(latents, y=y, x=x, mask=mask)["x"]
-        return given
-    decoded: TorchDistribution = pair.decode(latents, y=y)["x"]
+    of_pixels = {"x": data.x, "mask": data.mask} if fulfills(pair, ConditionsOnPixels) else {}
+    decoded: TorchDistribution = pair.decode(latents, y=data.y, **of_pixels)["x"]
     return decoded
 
 
-def _draw(
-    pair: Pair, x: Tensor, *, guide: Callable[..., Any] | None, **conditions: Any
-) -> dict[str, Tensor]:
+def _draw(pair: Pair, data: Observed, *, guide: Callable[..., Any] | None) -> dict[str, Tensor]:
     """One joint draw of the latents: each site given those that were drawn before it."""
     with evaluating(pair):
-        trace = poutine.trace(guide or pair.guide).get_trace(x, **conditions)
+        trace = poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
     drawn = {name: trace.nodes[name]["value"] for name in pair.latent_sites if name in trace.nodes}
     if len(drawn) < len(pair.latent_sites):
-        sites = posterior_sites(pair, x, guide=guide, **conditions)
+        sites = posterior_sites(pair, data, guide=guide)
         drawn = {name: drawn.get(name, site.sample()) for name, site in sites.items()}
     return drawn
 
 
 def _sites_of_values(
-    pair: Pair, x: Tensor, *, guide: Callable[..., Any] | None, **conditions: Any
+    pair: Pair, data: Observed, *, guide: Callable[..., Any] | None
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Of the one discrete site k: its values (K, 1), and q(k | x), (B, K); and of the others means.
 
@@ -194,11 +191,11 @@ def _sites_of_values(
     if len(discrete) > 1:
         raise UsageError("the mean over several discrete sites is not defined; sample them instead")
     (name,) = discrete
-    sites = posterior_sites(pair, x, guide=guide, **conditions)
+    sites = posterior_sites(pair, data, guide=guide)
     probs: Tensor = sites[name].probs
     k = torch.arange(probs.shape[-1], device=probs.device).unsqueeze(-1)
     if len(sites) == 1:
         return k, probs, {}
     at_k = poutine.condition(guide or pair.guide, data={name: k})
-    sites = posterior_sites(pair, x, guide=at_k, **conditions)
+    sites = posterior_sites(pair, data, guide=at_k)
     return k, probs, {n: site.mean for n, site in sites.items() if n != name}

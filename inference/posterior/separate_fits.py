@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from inference.learning.optimizers import laid_out_as
 from inference.posterior.batch_bound import STEADY, BatchBound, bound_of
-from inference.posterior.conditioning import impossible_rows, without_density
-from inference.posterior.given import Given
-from inference.posterior.guides.rows import copy_rows, rows_of, with_rows
-from inference.posterior.optimisation import (
+from inference.posterior.conditioning import impossible_data, without_density
+from inference.posterior.guides.per_datum import copy_parameters, for_data, parameters_of
+from inference.posterior.log_density import LogDensity
+from inference.posterior.optimization import (
     CONVERGED,
     DIVERGED,
     NON_FINITE,
     REASONS,
     STEP_LIMIT,
-    Optimisation,
+    Optimization,
     Outcome,
 )
 from inference.posterior.paired import FEW, paired_bounds, surely_higher
@@ -50,7 +50,7 @@ class Record:
     def leave(self, who: Tensor, values: Mapping[str, Tensor], *, reason: int, steps: int) -> None:
         """Images ``who``, (B,) booleans of those that are left, stop with these parameters."""
         gone = self.rows[who]
-        copy_rows({name: value[who] for name, value in values.items()}, self.full, gone)
+        copy_parameters({name: value[who] for name, value in values.items()}, self.full, gone)
         self.outcome.reason[gone.cpu()] = reason
         self.outcome.steps[gone.cpu()] = steps
         self.bar.update(len(gone))
@@ -65,25 +65,25 @@ class SeparateFits:
 
     def __init__(
         self,
-        given: Given,
+        target: LogDensity,
         guide: nn.Module,
-        settings: Optimisation,
+        settings: Optimization,
         *,
         record: Record,
         objective: str,
     ) -> None:
-        self.given, self.guide, self.record = given, guide, record
+        self.target, self.guide, self.record = target, guide, record
         self.settings, self.objective = settings, objective
-        self.optimiser = settings.optimiser(guide)
-        self.watch = settings.stopping.watch(len(given), given.x)
-        self.kept = rows_of(guide, slice(None))  # where an image goes back to if it fails
+        self.optimizer = settings.new_optimizer(guide)
+        self.watch = settings.stopping.watch(len(target), target.x)
+        self.kept = parameters_of(guide, slice(None))  # where an image goes back to if it fails
         self.way = [self.kept]  # of the last windows
-        self.at_once = len(given) * settings.num_particles
+        self.at_once = len(target) * settings.num_particles
         self._open_window()
         self.bound = self._new_bound(steady=_FIRST)
 
     def _new_bound(self, *, steady: int = STEADY) -> BatchBound:
-        of = self.given, self.guide, self.settings.num_particles, self.objective
+        of = self.target, self.guide, self.settings.num_particles, self.objective
         return BatchBound(*of, steady=steady)
 
     def run(self) -> None:
@@ -92,9 +92,9 @@ class SeparateFits:
             finite = self._step(step)
             if not bool(finite.all()):
                 self._leave(~finite, NON_FINITE, step)
-            if self.seen == self.settings.stopping.window and len(self.given):
+            if self.seen == self.settings.stopping.window and len(self.target):
                 self._leave_without_density(self._averages(), step)
-            if self.seen == self.settings.stopping.window and len(self.given):
+            if self.seen == self.settings.stopping.window and len(self.target):
                 mean, error = self._window()
                 worse = self.watch.is_worse(mean, error)
                 done = self.watch.look(mean, error)
@@ -104,13 +104,13 @@ class SeparateFits:
                 if bool(done.any()):
                     self._leave(done, CONVERGED, step)
                 self._open_window()
-            if not len(self.given):
+            if not len(self.target):
                 return
-        self._leave_without_density(rows_of(self.guide, slice(None)), step)
-        if not len(self.given):
+        self._leave_without_density(parameters_of(self.guide, slice(None)), step)
+        if not len(self.target):
             return
-        self.kept = rows_of(self.guide, slice(None))
-        everything = torch.ones(len(self.given), dtype=torch.bool, device=self.given.x.device)
+        self.kept = parameters_of(self.guide, slice(None))
+        everything = torch.ones(len(self.target), dtype=torch.bool, device=self.target.x.device)
         self._leave(everything, STEP_LIMIT, self.settings.max_steps)
 
     def _step(self, step: int) -> Tensor:
@@ -120,8 +120,8 @@ class SeparateFits:
                 bound, gradients = self.bound()
                 break
             except torch.linalg.LinAlgError:  # some covariance is none any more
-                self._leave(impossible_rows(self.given, self.guide, self._call), NON_FINITE, step)
-                if not len(self.given):
+                self._leave(impossible_data(self.target, self.guide, self._call), NON_FINITE, step)
+                if not len(self.target):
                     return torch.ones_like(self.mean, dtype=torch.bool)
         parameters = dict(self.guide.named_parameters())
         finite = bound.isfinite()
@@ -130,7 +130,7 @@ class SeparateFits:
             parameter.grad = laid_out_as(gradient, parameter)
         slowed = bool((self.watch.factor != 1).any())
         before = [p.detach().clone() for p in parameters.values()] if slowed else []
-        self.optimiser.step()
+        self.optimizer.step()
         with torch.no_grad():
             for parameter, old in zip(parameters.values(), before, strict=bool(before)):
                 factor = self.watch.factor.reshape(-1, *(1,) * (parameter.dim() - 1))
@@ -144,8 +144,8 @@ class SeparateFits:
         self.squares = self.squares + deviation * (bound.double() - self.mean)
         return finite
 
-    def _call(self, given: Given, guide: nn.Module) -> Tensor:
-        return bound_of(given, guide, self.settings.num_particles, objective=self.objective)
+    def _call(self, target: LogDensity, guide: nn.Module) -> Tensor:
+        return bound_of(target, guide, self.settings.num_particles, objective=self.objective)
 
     def _averages(self) -> dict[str, Tensor]:
         """The parameters over the window so far."""
@@ -155,9 +155,9 @@ class SeparateFits:
         """Images leave if log q could not be computed at parameters that they would keep."""
         if self.objective == "log_joint":
             return
-        there = with_rows(self.guide, slice(None), len(self.given))
-        copy_rows(values, there, slice(None))
-        lost = without_density(self.given, there)
+        there = for_data(self.guide, slice(None), len(self.target))
+        copy_parameters(values, there, slice(None))
+        lost = without_density(self.target, there)
         if bool(lost.any()):
             self._leave(lost, DIVERGED, step)
 
@@ -169,20 +169,22 @@ class SeparateFits:
         where they were heading, or far higher at the averages than where the fit is. Images that
         only move a little to and fro are in no doubt.
         """
-        given, guide = self.given.select(rows), with_rows(self.guide, rows, len(self.given))
+        target, guide = self.target.select(rows), for_data(self.guide, rows, len(self.target))
         tables = self.way[0], self.way[len(self.way) // 2], self.kept
         first, middle, last = ({n: v[rows] for n, v in table.items()} for table in tables)
         ahead = sum(
             ((last[n] - middle[n]) * (middle[n] - first[n])).flatten(1).double().sum(1)
             for n in last
         )
-        few = paired_bounds(given, guide, objective=self.objective, at_once=self.at_once, draws=FEW)
+        few = paired_bounds(
+            target, guide, objective=self.objective, at_once=self.at_once, draws=FEW
+        )
         here = few(last)
         try:
             gain = few({n: v + (v - first[n]) for n, v in last.items()}) - here
         except torch.linalg.LinAlgError:
             gain = torch.zeros_like(here)
-        lost = here - few(rows_of(self.guide, rows))
+        lost = here - few(parameters_of(self.guide, rows))
         return rows[(torch.as_tensor(ahead) > 0) | (gain.mean(0) > 0) | (lost.mean(0) > JITTER)]
 
     @torch.no_grad()
@@ -195,8 +197,8 @@ class SeparateFits:
         rows = self._in_doubt(done.nonzero().flatten())
         if not len(rows):
             return torch.zeros_like(done)
-        given, guide = self.given.select(rows), with_rows(self.guide, rows, len(self.given))
-        bounds = paired_bounds(given, guide, objective=self.objective, at_once=self.at_once)
+        target, guide = self.target.select(rows), for_data(self.guide, rows, len(self.target))
+        bounds = paired_bounds(target, guide, objective=self.objective, at_once=self.at_once)
         now, before = (
             {name: values[rows] for name, values in table.items()}
             for table in (self.kept, self.way[0])
@@ -204,7 +206,7 @@ class SeparateFits:
         tolerance = self.settings.stopping.tolerance
         still, values = rising(bounds, now, before, tolerance=tolerance)
         _, lost = surely_higher(
-            bounds(now), bounds(rows_of(self.guide, rows)), tolerance=tolerance + JITTER
+            bounds(now), bounds(parameters_of(self.guide, rows)), tolerance=tolerance + JITTER
         )
         jumping = (lost > 0) & (self.settings.stopping.decay < 1)
         going = torch.zeros_like(done)
@@ -212,7 +214,7 @@ class SeparateFits:
         self.watch.go_on(going)
         moved = rows[still | jumping]
         on = {name: value[still | jumping] for name, value in values.items()}
-        copy_rows(on, self.guide, moved)
+        copy_parameters(on, self.guide, moved)
         for name, value in on.items():
             self.kept[name][moved] = value
         going[moved] = True
@@ -231,7 +233,7 @@ class SeparateFits:
     def _open_window(self) -> None:
         self.seen = 0
         self.total = {name: torch.zeros_like(p) for name, p in self.guide.named_parameters()}
-        zeros = torch.zeros(len(self.given), dtype=torch.float64, device=self.given.x.device)
+        zeros = torch.zeros(len(self.target), dtype=torch.float64, device=self.target.x.device)
         self.mean, self.squares = zeros, zeros.clone()
 
     def _window(self) -> tuple[Tensor, Tensor]:
@@ -242,10 +244,10 @@ class SeparateFits:
         """Images stop: their parameters are kept, and the batch is made smaller."""
         self.record.leave(who, self.kept, reason=REASONS.index(reason), steps=steps)
         stay = (~who).nonzero().flatten()
-        size, state = len(self.given), self.optimiser.state
+        size, state = len(self.target), self.optimizer.state
         old = list(self.guide.parameters())
-        self.given = self.given.select(stay)
-        self.guide = with_rows(self.guide, stay, size)
+        self.target = self.target.select(stay)
+        self.guide = for_data(self.guide, stay, size)
         self.watch.keep(stay)
         self.kept, self.total = (
             {name: values[stay] for name, values in table.items()}
@@ -255,9 +257,9 @@ class SeparateFits:
         self.mean, self.squares = self.mean[stay], self.squares[stay]
         if len(stay):
             self.bound = self._new_bound()
-            self.optimiser = self.settings.optimiser(self.guide)
+            self.optimizer = self.settings.new_optimizer(self.guide)
             for before, parameter in zip(old, self.guide.parameters(), strict=True):
-                self.optimiser.state[parameter] = {
+                self.optimizer.state[parameter] = {
                     name: _rows_of_state(value, stay, before, parameter)
                     for name, value in state[before].items()
                 }

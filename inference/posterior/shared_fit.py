@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from inference.posterior.batch_bound import bound_of, bounds_of
-from inference.posterior.given import Given
-from inference.posterior.guides.rows import with_rows
-from inference.posterior.optimisation import NON_FINITE, REASONS, Optimisation, Outcome
+from inference.posterior.guides.per_datum import for_data
+from inference.posterior.log_density import LogDensity
+from inference.posterior.optimization import NON_FINITE, REASONS, Optimization, Outcome
 from inference.posterior.paired import DRAWS, surely_higher
 from inference.posterior.rising import rising
 from pyro_models.seeds import same_generators
@@ -23,15 +23,21 @@ class SharedFit:
     """All images, under weights that they share."""
 
     def __init__(
-        self, given: Given, guide: nn.Module, settings: Optimisation, *, objective: str, chunk: int
+        self,
+        target: LogDensity,
+        guide: nn.Module,
+        settings: Optimization,
+        *,
+        objective: str,
+        chunk: int,
     ) -> None:
         self.guide, self.settings, self.objective = guide, settings, objective
-        self.optimiser = settings.optimiser(guide)
-        self.size = len(given)
+        self.optimizer = settings.new_optimizer(guide)
+        self.size = len(target)
         # weights that are shared see the images in parts; where some are of one image, all at once
         step = chunk if getattr(guide, "shared", False) else self.size
         rows = [slice(i, i + step) for i in range(0, self.size, step)]
-        self.parts = [(given.select(r), with_rows(guide, r, self.size)) for r in rows]
+        self.parts = [(target.select(r), for_data(guide, r, self.size)) for r in rows]
 
     def run(self, outcome: Outcome) -> None:
         """Fit until the mean bound stops rising."""
@@ -53,7 +59,7 @@ class SharedFit:
             if not math.isfinite(mean):
                 reason = REASONS.index(NON_FINITE)
                 break
-            for group in self.optimiser.param_groups:
+            for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.rate * float(watch.factor)
             bounds.append(mean)
             for name, parameter in parameters.items():
@@ -128,12 +134,12 @@ class SharedFit:
             self._go_to(start)
 
     def _step(self) -> float:
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         total = 0.0
         for part, guide in self.parts:
             bound = bound_of(part, guide, self.settings.num_particles, objective=self.objective)
             (-bound.sum() / self.size).backward()
             total += float(bound.detach().sum())
         if math.isfinite(total):
-            self.optimiser.step()
+            self.optimizer.step()
         return total / self.size

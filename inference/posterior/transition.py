@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inference.posterior.target import At, Target
+from inference.posterior.log_density import At, LogDensity
 
 __all__ = ["Transition", "transition"]
 
@@ -40,7 +40,7 @@ class Transition:
 
 
 def transition(
-    target: Target,
+    target: LogDensity,
     z: Tensor,
     at: At,
     *,

@@ -21,7 +21,9 @@ from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import Row, Sweep, choices
 from inference.selection.trial import NOT_SHARED, EvaluationOptions, Trial
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.data import as_data
 from pyro_models.files import holding_folder, is_free, write_atomically
+from pyro_models.observed import Data
 from pyro_models.seeds import check_seed
 
 __all__ = ["sweep"]
@@ -32,7 +34,7 @@ MARKER = ".pyro-models-sweep"
 @takes(Experiment, Settings, without=NOT_SHARED)
 def sweep(
     model: str | Callable[..., Pair],
-    data: ImageData | str,
+    data: ImageData | Data | str,
     *,
     grid: Mapping[str, Sequence[Any]],
     seeds: Sequence[int] = (0, 1, 2),
@@ -63,7 +65,8 @@ def sweep(
         A registered name, or a function of ``data_shape`` and options (and ``num_classes``, where
         it takes them) that builds a pair.
     data
-        Data in memory, which every worker is sent, or a name or file that every worker loads.
+        In memory, which every worker is sent, or a name or file that every worker loads itself. A
+        tensor, an array or a data set of torch is split as :func:`pyro_models.load_data` does.
     grid
         Values of each setting: ``"options.NAME"`` (of the model), ``"preparation"``, or an option
         of :func:`inference.learning.fit`.
@@ -114,10 +117,11 @@ def sweep(
     >>> result.best.setting
     {'options.latent_dim': 8}
     """
+    data = data if isinstance(data, str) else as_data(data)
     values = check_grid(grid)
     _check_seeds(seeds)
-    if quantity is not None and quantity not in choices():
-        raise UsageError(f"unknown quantity {quantity!r}: choose from {', '.join(choices())}")
+    if quantity is not None:
+        choices().check(quantity)
     if "seed" in shared:
         raise UsageError("a sweep has several seeds: give them as seeds")
     experiment = Experiment(model, data).replace(

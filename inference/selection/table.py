@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from inference.evaluation import Score
-from inference.evaluation.quantity import quantities_of, quantity_named
+from inference.evaluation.quantity import Quantity, quantities_of, quantity_named
 from inference.evaluation.scores import old_footing
 from inference.evaluation.table import Table, Tabular, csv_text
 from inference.selection.grid import short_name
 from inference.selection.outcome import Outcome
 from inference.standard_error import with_error
 from pyro_models import UsageError
+from pyro_models.registry import Registry
 
 __all__ = ["Row", "Sweep", "choices", "score_of"]
 
@@ -24,10 +25,10 @@ __all__ = ["Row", "Sweep", "choices", "score_of"]
 TIGHTEST = ("log_likelihood", "importance_bound", "elbo")
 
 
-def choices() -> tuple[str, ...]:
-    """Names of the quantities that may decide, the tightest first."""
-    known = (name for name, of in quantities_of("sweep").items() if of.direction)
-    return (*TIGHTEST, *(name for name in known if name not in TIGHTEST))
+def choices() -> Registry[Quantity]:
+    """The quantities that may decide, the tightest first."""
+    known = {name: of for name, of in quantities_of("sweep").items() if of.direction}
+    return Registry("quantity", {name: known[name] for name in (*TIGHTEST, *known)})
 
 
 def score_of(outcome: Outcome, quantity: str | None = None) -> Score | str:
@@ -187,10 +188,10 @@ class Sweep(Tabular):
         """Quantity and unit, for an axis or a heading."""
         shared = self.comparability
         of = quantity_named(shared["quantity"])
-        if shared["kind"] == "objective only":
+        if shared.get("kind") == "objective only":
             of = replace(of, title=f"objective ({of.title})")
-        k = f", K = {shared['K']}" if shared["K"] else ""
-        return f"{of.heading(shared['given'])}{k} ({shared['unit']})"
+        k = f", K = {shared['K']}" if shared.get("K") else ""
+        return f"{of.heading(shared.get('given'))}{k} ({shared.get('unit', of.unit)})"
 
     def _notes(self) -> list[str]:
         """What the numbers are, which is best, and what failed."""
@@ -199,14 +200,15 @@ class Sweep(Tabular):
             "validation data, with the same draws)."
         ]
         try:
-            shared = self.comparability
-            kinds = {score.kind for row in self.rows for score in row.scores}
+            label, scores = self.label, [score for row in self.rows for score in row.scores]
+            kinds = {score.kind for score in scores}
             kind = "" if kinds == {"objective only"} else f", {' or '.join(sorted(kinds))}"
+            one = scores[0]
             lines.append(
-                f"Score: {self.label}{kind}, {shared['preparation']} pixels; "
-                f"{shared['data']} {shared['split']}, {shared['number of data']:,} data."
+                f"Score: {label}{kind}, {one.preparation} pixels; {one.data} {one.split}, "
+                f"{one.num_data:,} data."
             )
-            known = [s.identity is not None for row in self.rows for s in row.scores]
+            known = [score.identity is not None for score in scores]
             if any(known) and not all(known):
                 lines.append(
                     f"The data of {known.count(False)} runs, of an earlier version, are known by "

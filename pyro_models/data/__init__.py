@@ -2,9 +2,17 @@
 
 from pyro_models.data.identity import Identity, checksum, weights_checksum
 from pyro_models.data.images import ImageData, Split
+from pyro_models.data.observed import Observed
 from pyro_models.data.precision import check_float32_suffices, loses
 from pyro_models.data.preparation import PREPARATIONS, prepare, to_grey
-from pyro_models.data.sources import DATA_SETS, DATA_VARIABLE, PROVENANCE, load_data
+from pyro_models.data.sources import (
+    DATA_SETS,
+    DATA_VARIABLE,
+    PROVENANCE,
+    as_data,
+    half_seen,
+    load_data,
+)
 
 __all__ = [
     "DATA_SETS",
@@ -13,9 +21,12 @@ __all__ = [
     "PROVENANCE",
     "Identity",
     "ImageData",
+    "Observed",
     "Split",
+    "as_data",
     "check_float32_suffices",
     "checksum",
+    "half_seen",
     "load_data",
     "loses",
     "prepare",

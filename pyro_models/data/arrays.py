@@ -52,7 +52,7 @@ def to_tensor(array: Any, name: str) -> Tensor:
     if isinstance(array, Tensor):
         return _plain_tensor(array, name)
     if hasattr(array, "to_numpy"):
-        array = array.to_numpy()
+        array = _values_of(array, name)
     elif not isinstance(array, np.ndarray):
         try:
             array = np.asarray(array)
@@ -92,8 +92,10 @@ def check_plain(x: Tensor, name: str) -> Tensor:
     Raises
     ------
     UsageError
-        If it is sparse, quantized, complex, or of the device meta.
+        If it is sparse, quantized, nested, complex, or of the device meta.
     """
+    if x.is_nested:
+        raise UsageError(f"{name} is a nested tensor, of data of several shapes: make them one")
     if x.layout != torch.strided or x.is_quantized:
         raise UsageError(f"{name} is a sparse or quantized tensor: give x.to_dense()")
     if x.is_complex():
@@ -107,3 +109,25 @@ def check_plain(x: Tensor, name: str) -> Tensor:
 
 def _plain_tensor(x: Tensor, name: str) -> Tensor:
     return check_plain(x, name).detach().cpu()
+
+
+def _values_of(frame: Any, name: str) -> np.ndarray:
+    """The values of a data frame, or of one column; a column that holds no numbers is named."""
+    values = np.asarray(frame.to_numpy())
+    columns = getattr(frame, "columns", None)
+    if columns is None or values.dtype.kind in "biuf":
+        return values
+    found = []
+    for column in columns:
+        of = frame[column]
+        part = np.asarray(of.to_numpy())
+        if part.dtype.kind == "O" and getattr(of.dtype, "kind", "O") in "biuf":
+            part = of.to_numpy(dtype=float, na_value=np.nan)  # with missing values
+        if part.dtype.kind not in "biuf":
+            kind = _NOT_NUMBERS.get(part.dtype.kind, str(part.dtype))
+            raise UsageError(
+                f"{name} does not hold numbers but {kind} in the column {column!r}: leave it out, "
+                "or give it as numbers"
+            )
+        found.append(part)
+    return np.stack(found, 1)

@@ -27,16 +27,16 @@ class Identity:
     Attributes
     ----------
     pixels
-        Of each split: a checksum of type, shape and values. Of numbers on one split: of the data
+        Checksum of type, shape and values of each split. Of numbers on one split: of the data
         they are of, by the name of the split.
     labels
-        Of each split that has labels that matter: a checksum of them.
+        Checksum of the labels of each split whose labels matter.
     num_data
-        Of each split: the number of data.
+        Number of data of each split.
     split_seed
-        Of the random split, for data that came as one array.
+        Random seed of the split, for data that came as one array.
     preparation
-        Of the pixels, with its seed where one is drawn.
+        Name of the pixels' preparation, with its seed where one is drawn.
     levels
         Number of grey levels.
     labels_kept

@@ -3,86 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_models.data.arrays import check_plain
 from pyro_models.data.identity import Identity, checksum
+from pyro_models.data.masks import Mask, seen_pixels
 from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
+from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
+from pyro_models.seeds import stream
 
 __all__ = ["ImageData", "Split"]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Some data: ``x`` (N, \\*data_shape) and, where there are labels, ``y`` integers (N,)."""
-
-    x: Tensor
-    y: Tensor | None = None
-    _checksums: dict[Any, str] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        x, y = self.x, self.y
-        if not isinstance(x, Tensor):
-            raise UsageError(
-                f"a split is of a tensor x; got a {type(x).__name__}: load_data takes arrays"
-            )
-        if check_plain(x, "x of a split").dim() < 2:
-            raise UsageError(f"x of a split is (N, *data_shape); got shape {tuple(x.shape)}")
-        if y is None:
-            return
-        if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool:
-            kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
-            raise UsageError(f"labels are a tensor of integers, −1 where missing; got {kind}")
-        if y.shape != (len(self.x),):
-            raise UsageError(
-                f"labels are one per datum, ({len(self.x)},); got shape {tuple(y.shape)}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def check_grey(self, name: str) -> None:
-        """Refuse what is to be prepared and is no grey pixels; looked at once.
-
-        Raises
-        ------
-        UsageError
-            If it is of whole numbers, or a value is outside [0, 1].
-        """
-        version = None if self.x.is_inference() else self.x._version
-        if self._checksums.get("grey", "") == str(version) or not self.x.numel():
-            return
-        low, high = float(self.x.min()), float(self.x.max())
-        if not self.x.is_floating_point() or not (low >= 0 and high <= 1):
-            raise UsageError(
-                f"{name} holds {self.x.dtype} from {low:g} to {high:g}, and only grey pixels in "
-                "[0, 1] can be prepared: load_data makes them, or divide 0…255 by 255"
-            )
-        self._checksums["grey"] = str(version)
-
-    def checksums(self, limit: int | None = None) -> tuple[str, str | None]:
-        """Checksums of pixels and labels of the first ``limit`` data, computed once.
-
-        Anew where a tensor was changed in place since.
-        """
-        found: list[str | None] = []
-        for values in (self.x, self.y):
-            if values is None:
-                found.append(None)
-                continue
-            part = values[:limit]
-            version = None if values.is_inference() else values._version
-            key = (values is self.x, len(part), version)
-            if key not in self._checksums:
-                self._checksums[key] = checksum(part)
-            found.append(self._checksums[key])
-        assert found[0] is not None
-        return found[0], found[1]
 
 
 @dataclass(frozen=True)
@@ -105,6 +39,8 @@ class ImageData:
         Which training labels :meth:`with_labels` has kept, ``(count, seed)``; ``None``: all.
     split_seed
         Seed of the random split of data that came as one array; ``None`` where none was drawn.
+    test_fraction
+        The part of them that was asked for as a test split; ``None`` for a tenth.
     labelled_only
         Whether :meth:`labelled` has left the training data without a label out.
     scaling
@@ -123,6 +59,7 @@ class ImageData:
     num_classes: int | None = None
     labels_kept: tuple[int, int] | None = None
     split_seed: int | None = None
+    test_fraction: float | None = None
     labelled_only: bool = False
     scaling: str = ""
     source: str | None = None
@@ -155,7 +92,7 @@ class ImageData:
         Parameters
         ----------
         name
-            Of the split.
+            Name of the split.
         limit
             ``None`` for all.
         labels
@@ -167,7 +104,9 @@ class ImageData:
         self, parts: Mapping[str, tuple[Split, int | None]], *, labels: bool, **fields: Any
     ) -> Identity:
         found = {name: split.checksums(limit) for name, (split, limit) in parts.items()}
+        masks = [split.mask[:limit] for split, limit in parts.values() if split.mask is not None]
         return Identity(
+            mask=checksum(torch.cat([seen.flatten() for seen in masks])) if masks else None,
             pixels={name: pixels for name, (pixels, _) in found.items()},
             labels={name: y for name, (_, y) in found.items() if labels and y is not None},
             num_data={name: len(split.x[:limit]) for name, (split, limit) in parts.items()},
@@ -222,8 +161,9 @@ class ImageData:
         split = self.split(name)
         if self.preparation != "grey":
             split.check_grey(f"the {name} split of {self.name}")
-        x = prepare(split.x[:limit], self.preparation, levels=self.levels, generator=generator)
-        return Split(x, None if split.y is None else split.y[:limit])
+        part = split[:limit]
+        x = prepare(part.x, self.preparation, levels=self.levels, generator=generator)
+        return Split(x, part.y, part.mask)
 
     @property
     def redraws(self) -> bool:
@@ -246,6 +186,33 @@ class ImageData:
             raise UsageError(f"{self.name} holds vectors, not pixels: leave its preparation out")
         return replace(self, preparation=preparation)
 
+    def with_mask(self, mask: Mask, *, fraction: float = 0.5, seed: int = 0) -> ImageData:
+        """The same data, of which only some pixels are seen, in every split.
+
+        Parameters
+        ----------
+        mask
+            A name such as ``"left"``, a ``.npy`` file, or an array for one datum
+            (:func:`pyro_models.data.masks.seen_pixels`).
+        fraction, seed
+            Fraction of the pixels that the mask ``random`` sees of each datum, and its seed.
+
+        Raises
+        ------
+        UsageError
+            If the mask is unknown, does not fit, or sees nothing, or the data have one already.
+        """
+        if any(split.mask is not None for split in self.splits.values()):
+            raise UsageError(f"{self.name} says itself what is seen: leave the mask out")
+        splits = {}
+        for name, split in self.splits.items():
+            own = stream(seed, f"mask of {name}")
+            seen = seen_pixels(
+                mask, self.data_shape, num_data=len(split), fraction=fraction, seed=own
+            )
+            splits[name] = Split(split.x, split.y, seen)
+        return replace(self, splits=splits)
+
     def with_labels(self, labels: int | float, *, seed: int = 0) -> ImageData:
         """The same data with some training labels kept and the others missing (−1).
 
@@ -258,7 +225,7 @@ class ImageData:
             How many: a whole number, or a fraction of the training data (a float in 0…1), rounded
             down to equally many of each class.
         seed
-            Of the draw.
+            Random seed of the draw.
 
         Examples
         --------
@@ -281,7 +248,7 @@ class ImageData:
         kept = _draw_labels(split.y, labels, self.num_classes, seed=seed, name=self.name)
         y = torch.full_like(split.y, -1)
         y[kept] = split.y[kept]
-        splits = {**self.splits, "train": Split(split.x, y)}
+        splits = {**self.splits, "train": Split(split.x, y, split.mask)}
         return replace(self, splits=splits, labels_kept=(len(kept), seed))
 
     def labelled(self) -> ImageData:
@@ -295,8 +262,8 @@ class ImageData:
         split = self.split("train")
         if split.y is None or not bool((split.y >= 0).any()):
             raise UsageError(f"no training data of {self.name} have a label")
-        rows = split.y >= 0
-        train = Split(split.x[rows], split.y[rows])
+        kept = split[split.y >= 0]
+        train = Split(kept.x, kept.y, kept.mask)
         return replace(self, splits={**self.splits, "train": train}, labelled_only=True)
 
     def __repr__(self) -> str:

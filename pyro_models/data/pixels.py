@@ -59,7 +59,7 @@ def read_pixels(arrays: Mapping[str, Any], name: str, *, levels: int | None = No
     arrays
         Images (N, H, W) or (N, C, H, W), or vectors (N, D), by name.
     name
-        Of the data, for errors.
+        Name of the data, for errors.
     levels
         Number of grey levels L, for images of which it cannot be told.
 

@@ -76,7 +76,7 @@ def check_float32_suffices(
     dtype
         Float type of the pair that they are for.
     name
-        Of the data.
+        Name of the data.
     seen
         True where a value counts, (N or 1, \\*data_shape); all do unless given.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_models.data.arrays import holds_array, to_tensor
-from pyro_models.data.images import ImageData, Split
-from pyro_models.data.pixels import read_pixels
+from pyro_models.data.from_arrays import PROVENANCE, from_arrays
+from pyro_models.data.identity import checksum
+from pyro_models.data.images import ImageData
+from pyro_models.data.masks import Mask, seen_pixels
+from pyro_models.data.observed import Observed
+from pyro_models.data.reading import KINDS, holds_data, read_data
+from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
 from pyro_models.installation import import_torchvision
 
-__all__ = ["DATA_SETS", "DATA_VARIABLE", "PROVENANCE", "load_data"]
+__all__ = ["DATA_SETS", "DATA_VARIABLE", "PROVENANCE", "as_data", "half_seen", "load_data"]
 
-DATA_SETS = ("digits", "mnist", "fashion-mnist")
 DATA_VARIABLE = "PYRO_MODELS_DATA"
-PROVENANCE = "latents_of"  # what an .npz file of latents says of the run that made them
 MNIST_COUNTS = (60_000, 10_000)
 MNIST_VALIDATION = 10_000
-_TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
 _IDX_FILES = tuple(
     f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
 )
@@ -39,8 +39,10 @@ def load_data(
     source: str | Path | Any = "digits",
     *,
     labels: Any = None,
+    name: str | None = None,
     preparation: str = "grey",
     all_training: bool = False,
+    test_fraction: float | None = None,
     seed: int = 0,
     levels: int | None = None,
 ) -> ImageData:
@@ -51,19 +53,27 @@ def load_data(
     source
         ``"digits"`` (scikit-learn's 8×8 digits, bundled), ``"mnist"`` or ``"fashion-mnist"``
         (looked for in ``$PYRO_MODELS_DATA``, then ``./data``, downloaded there if absent), a path
-        to a ``.npy`` or ``.npz`` file, or an array (of NumPy, torch or pandas). Images are
-        (N, H, W) or (N, C, H, W): uint8, which are divided by 255 unless all are 0 or 1; booleans;
-        or float in [0, 1]. Vectors are (N, D), of any range; they stay in float64 where float32
-        would round their differences away. An ``.npz`` file holds ``x`` (and ``y``), or ``x_train``
-        and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to validate (and
-        ``y_train``, ``y_test``, ``y_validation``), and nothing else.
+        to a ``.npy`` or ``.npz`` file, or an array (of NumPy, torch or pandas), a torch ``Dataset``
+        or ``DataLoader``, or an ``Observed`` (:func:`pyro_models.data.reading.read_data`). Images
+        are (N, H, W) or (N, C, H, W): uint8, which are divided by 255 unless all are 0 or 1;
+        booleans; or float in [0, 1]. Vectors are (N, D), of any range; they stay in float64 where
+        float32 would round their differences away. An ``.npz`` file holds ``x`` (and ``y``), or
+        ``x_train`` and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to
+        validate (and ``y_train``, ``y_test``, ``y_validation``), and nothing else.
     labels
         Integer labels (N,) that go with an array: 0, 1, …, or −1 where missing.
+    name
+        Name of an array, for tables and runs. By default it says how many data of which shape there
+        are, and a checksum of them.
     preparation
         How pixels are prepared at each use; see ``pyro_models.data.preparation``.
     all_training
         Use all training data, leaving no validation split. By default MNIST's last 10,000 training
         images validate; other data keep a tenth.
+    test_fraction
+        Part of the data that is kept for the test split, of an array that comes as one: a tenth
+        unless given, rounded down and at least one datum; 0 leaves the test split out. A ninth of
+        the rest validates.
     seed
         Seed of the random split of arrays that come as one (80 / 10 / 10 per cent).
     levels
@@ -80,24 +90,24 @@ def load_data(
     >>> load_data("digits", preparation="threshold")
     ImageData(digits, (1, 8, 8), train 1,257, validation 180, test 360, threshold)
     """
-    if labels is not None and not holds_array(source):
-        raise UsageError(f"labels go with an array; {source} brings its own")
-    if levels is not None and isinstance(source, str) and source in DATA_SETS:
-        raise UsageError(f"the grey levels of {source} are known: leave levels out")
-    if holds_array(source):
-        x = to_tensor(source, f"array of shape {tuple(getattr(source, 'shape', ()))}")
-        arrays = {"x": x, "y": labels}
-        data = _from_arrays(_name_of(x, seed), arrays, seed=seed, levels=levels)
+    of_user = holds_data(source)
+    for what, value in (("labels go", labels), ("a name goes", name)):
+        if value is not None and not of_user:
+            raise UsageError(f"{what} with an array; {source} brings its own")
+    if isinstance(source, str) and source in DATA_SETS:
+        if levels is not None:
+            raise UsageError(f"the grey levels of {source} are known: leave levels out")
+        if test_fraction is not None:
+            raise UsageError(f"{source} brings its own test split: leave test_fraction out")
+    split: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "levels": levels}
+    if of_user:
+        data = _of_user(source, labels, name=name, **split)
     elif not isinstance(source, str | Path):
-        raise UsageError(
-            f"data are a name, a path, an array or a tensor; got {type(source).__name__}"
-        )
-    elif source == "digits":
-        data = _digits()
-    elif source in _TORCHVISION_NAMES:
-        data = _mnist(str(source))
+        raise UsageError(f"data are a name, a path, {KINDS}; got {type(source).__name__}")
+    elif source in DATA_SETS:
+        data = DATA_SETS[str(source)]()
     elif Path(source).suffix in (".npy", ".npz"):
-        data = _from_file(Path(source), seed=seed, levels=levels)
+        data = _from_file(Path(source), **split)
     else:
         raise UsageError(
             f"unknown data set {str(source)!r}: choose from {', '.join(DATA_SETS)}, "
@@ -108,20 +118,115 @@ def load_data(
     return data if preparation == "grey" else data.with_preparation(preparation)
 
 
+def as_data(source: Any, pair: Any = None, *, split: str | None = None) -> ImageData:
+    """Data as a set of splits, for a function that is about one.
+
+    Parameters
+    ----------
+    source
+        A data set, which stays what it is, or anything that :func:`load_data` takes but for a name.
+    pair
+        Whom they are for: labels that come along may be anything for one that uses none.
+    split
+        The split that all of it is, as it is the training data; ``None``: it is split as
+        :func:`load_data` does.
+
+    Examples
+    --------
+    >>> as_data(np.zeros((7, 3)), split="test")  # doctest: +ELLIPSIS
+    ImageData(array-7x3_..., (3,), train 7, test 7, grey)
+    """
+    if isinstance(source, str | Path):
+        raise UsageError(f"data are read by load_data: give load_data({str(source)!r})")
+    if not isinstance(source, ImageData):
+        source = _of_user(source, with_labels=_uses_labels(pair), whole=split)
+    seen = None if split is None else source.split(split).mask
+    if seen is not None and not bool(seen.all()):
+        raise UsageError(
+            f"some pixels of {source.name} are unseen, and scores are of whole data: see evidence, "
+            "and evaluate_completion with a mask"
+        )
+    return source
+
+
+def half_seen(
+    source: Any, mask: Mask, pair: Any = None, *, fraction: float = 0.5, seed: int = 0
+) -> ImageData:
+    """Data as a set of splits, of which some pixels are unseen.
+
+    Parameters
+    ----------
+    source, pair
+        As for :func:`as_data`; a mask for each datum is in the order of an array's data.
+    mask, fraction, seed
+        As :func:`pyro_models.data.masks.seen_pixels` takes them.
+
+    Raises
+    ------
+    UsageError
+        If the mask does not fit, sees nothing of a datum, or the data have one already.
+    """
+    if isinstance(source, ImageData):
+        return source.with_mask(mask, fraction=fraction, seed=seed)
+    given = read_data(source, with_labels=_uses_labels(pair))
+    if given.mask is not None:
+        raise UsageError("a mask is given twice, by mask and with the data: leave one out")
+    x = given.x.unsqueeze(1) if given.x.dim() == 3 else given.x
+    seen = seen_pixels(mask, x.shape[1:], num_data=len(x), fraction=fraction, seed=seed)
+    return as_data(Observed(x, given.y, seen))
+
+
+def _uses_labels(pair: Any) -> bool:
+    return pair is None or getattr(pair, "num_classes", None) is not None
+
+
+def _of_user(
+    source: Any,
+    labels: Any = None,
+    *,
+    name: str | None = None,
+    with_labels: bool = True,
+    **split: Any,
+) -> ImageData:
+    """What a user hands in, with its labels and what is seen of it."""
+    given = read_data(
+        source,
+        with_labels=with_labels,
+        what=f"array of shape {tuple(getattr(source, 'shape', ()))}",
+    )
+    if labels is not None and given.y is not None:
+        raise UsageError("labels are given twice, by labels and with the data: leave one out")
+    arrays = {"x": given.x, "y": given.y if labels is None else labels}
+    name = _checked_name(name) or _name_of(given.x, split.get("seed", 0))
+    return from_arrays(name, arrays, mask=given.mask, **split)
+
+
+def _checked_name(name: str | None) -> str | None:
+    """A name that is none of a set or a file, where the data would be looked for later."""
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name.strip() or name in DATA_SETS:
+        raise UsageError(f"name of an array is a word of its own; got {name!r}")
+    if Path(name).suffix in (".npy", ".npz"):
+        raise UsageError(f"{name} would be the name of a file: leave its ending out")
+    return name
+
+
 def _name_of(x: Tensor, seed: int) -> str:
     """A name of its own for every array and split, so that two are not taken for one."""
-    plain = x.float() if x.dtype == torch.bfloat16 else x
-    content = plain.contiguous().numpy().tobytes()
-    return f"array-{zlib.crc32(content + bytes(str(seed), 'ascii')):08x}"
+    shape = "x".join(map(str, x.shape))
+    return f"array-{shape}_{zlib.crc32(f'{checksum(x)} {seed}'.encode()):08x}"
 
 
 def _with_all_training(data: ImageData) -> ImageData:
     train, validation = data.splits["train"], data.splits["validation"]
-    y = None
-    if train.y is not None and validation.y is not None:
-        y = torch.cat([train.y, validation.y])
-    splits = {"train": Split(torch.cat([train.x, validation.x]), y), "test": data.splits["test"]}
-    return replace(data, splits=splits)
+    labels, masks = (train.y, validation.y), (train.mask, validation.mask)
+    both = Split(
+        torch.cat([train.x, validation.x]),
+        *(None if a is None or b is None else torch.cat([a, b]) for a, b in (labels, masks)),
+    )
+    rest = {name: split for name, split in data.splits.items() if name == "test"}
+    return replace(data, splits={"train": both, **rest})
 
 
 def _digits() -> ImageData:
@@ -140,9 +245,8 @@ def _digits() -> ImageData:
     return ImageData("digits", splits, levels=17, num_classes=10)
 
 
-def _mnist(name: str) -> ImageData:
+def _mnist(name: str, folder_name: str) -> ImageData:
     """MNIST or Fashion-MNIST through torchvision, counts verified."""
-    folder_name = _TORCHVISION_NAMES[name]
     datasets = import_torchvision().datasets
     dataset = getattr(datasets, folder_name)
     root = _find_root(folder_name)
@@ -180,6 +284,14 @@ def _mnist(name: str) -> ImageData:
     return ImageData(name, splits, levels=256, num_classes=10)
 
 
+DATA_SETS: Mapping[str, Callable[[], ImageData]] = {
+    "digits": _digits,
+    "mnist": partial(_mnist, "mnist", "MNIST"),
+    "fashion-mnist": partial(_mnist, "fashion-mnist", "FashionMNIST"),
+}
+"""What is loaded by name, and how."""
+
+
 def _download(dataset: Any, root: Path, folder_name: str) -> None:
     """Fetch the files into a folder of this process's own, then move each into place in one step.
 
@@ -206,7 +318,7 @@ def _holds_files(folder: Path) -> bool:
     return all((folder / name).is_file() for name in _IDX_FILES)
 
 
-def _from_file(path: Path, *, seed: int, levels: int | None) -> ImageData:
+def _from_file(path: Path, **split: Any) -> ImageData:
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     try:
@@ -215,132 +327,5 @@ def _from_file(path: Path, *, seed: int, levels: int | None) -> ImageData:
             arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
     except Exception as error:  # a damaged file can fail in any way
         raise UsageError(f"{path} is not a readable {path.suffix} file of plain arrays") from error
-    data = _from_arrays(str(path), arrays, seed=seed, levels=levels)
+    data = from_arrays(str(path), arrays, **split)
     return replace(data, source=os.path.abspath(path))
-
-
-_WHOLE_SET = ("x", "y")
-_SPLIT_SET = tuple(f"{kind}_{part}" for part in ("train", "validation", "test") for kind in "xy")
-_LIKELY = {
-    "x": ("images", "image", "data", "inputs", "features", "arr_0"),
-    "y": ("labels", "label", "targets", "target", "classes", "arr_1"),
-    "x_validation": ("x_val", "x_valid", "x_dev"),
-    "y_validation": ("y_val", "y_valid", "y_dev"),
-}
-_MEANT = {alias: name for name, aliases in _LIKELY.items() for alias in aliases}
-
-
-def _check_names(name: str, arrays: Mapping[str, Any]) -> None:
-    """Refuse an array that would be left out, and one that needs another beside it."""
-    split = "x_train" in arrays and "x_test" in arrays
-    known = _SPLIT_SET if split else _WHOLE_SET
-    if not split and "x" not in arrays:
-        raise UsageError(
-            f"{name} holds {', '.join(arrays) or 'nothing'}: expected x (and y), or x_train and "
-            f"x_test (and y_train, y_test){_meant(arrays)}"
-        )
-    unknown = [key for key in arrays if key not in (*known, PROVENANCE)]
-    if unknown:
-        raise UsageError(
-            f"{name} holds {', '.join(arrays)}, and nothing is left out unsaid: {unknown[0]} is "
-            f"none of {', '.join(known)}, which stand beside "
-            f"{'x_train and x_test' if split else 'x'}{_meant(unknown)}"
-        )
-    if "y_validation" in arrays and "x_validation" not in arrays:
-        raise UsageError(f"{name} holds y_validation without x_validation")
-
-
-def _meant(names: Iterable[str]) -> str:
-    """What a name that is none of ours may stand for."""
-    known = (*_WHOLE_SET, *_SPLIT_SET)
-    for key in names:
-        if key in known:
-            continue
-        lower = key.lower()
-        close = get_close_matches(lower, _SPLIT_SET, n=1, cutoff=0.8)
-        likely = _MEANT.get(lower) or (lower if lower in known else None)
-        if likely or close:
-            return f" (did you mean {likely or close[0]} by {key}?)"
-    return ""
-
-
-def _from_arrays(
-    name: str, arrays: Mapping[str, Any], *, seed: int, levels: int | None
-) -> ImageData:
-    """One array, split at random, or a training and a test array, and maybe one for validation."""
-    _check_names(name, arrays)
-    found = read_pixels({k: v for k, v in arrays.items() if k.startswith("x")}, name, levels=levels)
-    pixels, own, split_seed = found.arrays, None, None
-    if "x_train" in pixels:
-        train, test = pixels["x_train"], pixels["x_test"]
-        y_train = _labels(arrays.get("y_train"), len(train), name)
-        y_test = _labels(arrays.get("y_test"), len(test), name)
-        if "x_validation" in pixels:
-            x = pixels["x_validation"]
-            own = Split(x, _labels(arrays.get("y_validation"), len(x), name))
-    else:
-        x, split_seed = pixels["x"], seed
-        y = _labels(arrays.get("y"), len(x), name)
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-        cut = len(x) - max(1, len(x) // 10)
-        train, test = x[order[:cut]], x[order[cut:]]
-        y_train = None if y is None else y[order[:cut]]
-        y_test = None if y is None else y[order[cut:]]
-    others = {"test": test, **({"validation": own.x} if own else {})}
-    for kind, other in others.items():
-        if train.shape[1:] != other.shape[1:]:
-            raise UsageError(
-                f"{name}: training data of shape {tuple(train.shape[1:])} and {kind} data of shape "
-                f"{tuple(other.shape[1:])} do not go together"
-            )
-    cut = len(train) if own else len(train) - max(1, len(train) // 9)
-    if cut < 1 or not len(test):
-        raise UsageError(
-            f"{name} has too few data to split: {len(train) + len(test)}; give 3 or more"
-        )
-    splits = {
-        "train": Split(train[:cut], None if y_train is None else y_train[:cut]),
-        "validation": own or Split(train[cut:], None if y_train is None else y_train[cut:]),
-        "test": Split(test, y_test),
-    }
-    known = [y for y in (y_train, y_test, splits["validation"].y) if y is not None and y.numel()]
-    num_classes = int(max(y.max() for y in known)) + 1 if known else 0
-    return ImageData(
-        name,
-        splits,
-        levels=found.levels,
-        num_classes=num_classes or None,
-        split_seed=split_seed,
-        scaling=found.scaling,
-        latents_of=_provenance(arrays.get(PROVENANCE), name),
-    )
-
-
-def _provenance(array: Any, name: str) -> dict[str, Any] | None:
-    """What latents say of the run that made them."""
-    if array is None:
-        return None
-    try:
-        found = json.loads(str(array))
-    except ValueError as error:
-        raise UsageError(f"{name}: its {PROVENANCE} is no text that pyro-models wrote") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"{name}: its {PROVENANCE} is no text that pyro-models wrote")
-    return found
-
-
-def _labels(array: Any, count: int, name: str) -> Tensor | None:
-    if array is None:
-        return None
-    try:
-        y = to_tensor(array, "an array of labels")
-    except UsageError as error:
-        raise UsageError(f"{name}: labels must be integers ({error})") from error
-    if y.is_floating_point() or y.dtype == torch.bool or y.shape != (count,):
-        raise UsageError(
-            f"{name}: labels must be integers of shape ({count},); got {y.dtype} of shape "
-            f"{tuple(y.shape)}"
-        )
-    if y.numel() and int(y.min()) < -1:
-        raise UsageError(f"{name}: labels are 0, 1, …, or −1 where missing; got {int(y.min())}")
-    return y.long()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pyro_models.device import device_of
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import LIKELIHOODS, Likelihood, likelihood_for
-from pyro_models.models.model_and_guide import ModelAndGuide
+from pyro_models.models.model_and_guide import ModelAndGuide, parameters_of
 from pyro_models.moments import mean_of, spread_of
 from pyro_models.networks import (
     Architecture,
@@ -133,17 +133,13 @@ class Autoencoder(ModelAndGuide):
     bias_set: Tensor
     output_bias: str
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Let the signature list the shared options too."""
-        super().__init_subclass__(**options)
-        own = [p for p in _parameters(cls) if p.name != "self" and p.kind != p.VAR_KEYWORD]
-        names = {p.name for p in own}
-        shared = [
-            p.replace(default=cls.defaults.get(p.name, p.default))
-            for p in _parameters(Networks)
-            if p.name not in {"self", *names}
-        ]
-        cls.__signature__ = inspect.Signature(own + shared)  # type: ignore[attr-defined]
+    @classmethod
+    def _handed_on(cls) -> list[inspect.Parameter]:
+        """The shared options, with the defaults of this family."""
+        if cls.__mro__[1] is not Autoencoder:
+            return super()._handed_on()
+        defaults = cls.defaults
+        return [p.replace(default=defaults.get(p.name, p.default)) for p in parameters_of(Networks)]
 
     @classmethod
     def networks(cls, data_shape: Sequence[int], shared: Mapping[str, Any]) -> Networks:
@@ -206,8 +202,3 @@ class Autoencoder(ModelAndGuide):
             "likelihood": named,
             "likelihood_options": self.likelihood.config(),
         }
-
-
-def _parameters(cls: type) -> list[inspect.Parameter]:
-    function: Any = vars(cls).get("__init__", cls)
-    return list(inspect.signature(function, eval_str=True).parameters.values())

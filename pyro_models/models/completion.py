@@ -11,11 +11,11 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_models.data.masks import MASKS, mask_name, seen_pixels
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
-from pyro_models.masks import MASKS, mask_name, seen_pixels
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import Guide
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
@@ -182,8 +182,8 @@ class CompletionCVAE(Autoencoder):
     data_shape
         Shape of one datum, (C, H, W) or (D,).
     masks
-        The sets C by name (``pyro_models.masks.MASKS``). Of several the data of a batch take one
-        each in turn, and :meth:`conditioned_on` gives the pair for one of them, to be judged.
+        The sets C by name (``pyro_models.data.masks.MASKS``). Of several the data of a batch take
+        one each in turn, and :meth:`conditioned_on` gives the pair for one of them, to be judged.
     fraction, mask_seed
         Of the set ``random``: part of the pixels in it, and the seed of their one draw.
     latent_dim

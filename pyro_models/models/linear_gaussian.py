@@ -82,7 +82,7 @@ class PPCAModel(Model):
         x
             Data, (B, \\*data_shape).
         mask
-            As :func:`pyro_models.pair.pixel_mask` gives it.
+            As :func:`pyro_models.data.masks.pixel_mask` gives it.
         W, mu, sigma
             (D, q), (D,) and a scalar: the parameters, detached or in another float type if wanted.
 

@@ -10,7 +10,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_models.masks import Mask
+from pyro_models.data.masks import Mask
 from pyro_models.models.model import Model
 from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.observed import checked

@@ -45,6 +45,23 @@ class ModelAndGuide(nn.Module):
     guide: Any
     _options: dict[str, Any]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the signature list what a family hands on as ``**options`` too."""
+        super().__init_subclass__(**options)
+        own = parameters_of(cls)
+        named = [p for p in own if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        if len(named) < len(own):
+            names = {p.name for p in named}
+            named += [p for p in cls._handed_on() if p.name not in names]
+        cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            sorted(named, key=lambda p: p.kind)
+        )
+
+    @classmethod
+    def _handed_on(cls) -> list[inspect.Parameter]:
+        """Parameters of the family that this one builds on."""
+        return list(inspect.signature(cls.__mro__[1]).parameters.values())
+
     def __new__(cls, *args: Any, **options: Any) -> ModelAndGuide:
         """Keep the options that it is made with."""
         pair = super().__new__(cls)
@@ -108,6 +125,13 @@ class ModelAndGuide(nn.Module):
         }
 
 
+def parameters_of(cls: type) -> list[inspect.Parameter]:
+    """Parameters of a class's own constructor, or of the one that it inherits."""
+    function: Any = vars(cls).get("__init__", cls)
+    found = inspect.signature(function, eval_str=True).parameters.values()
+    return [p for p in found if p.name != "self"]
+
+
 def _keep(pair: nn.Module, name: str, value: Any) -> None:
     """Keep an option as an attribute: sequences as tuples, and no module twice."""
     if not isinstance(value, nn.Module):
@@ -116,9 +140,16 @@ def _keep(pair: nn.Module, name: str, value: Any) -> None:
 
 def _sites_of(pair: Any) -> dict[str, LatentSite]:
     """The unobserved sites of a pair, found by telling the model's story once."""
-    y = None if pair.num_classes is None else torch.zeros(1, dtype=torch.long)
-    with torch.no_grad(), seeded(0, device_of(pair)):
-        trace = poutine.trace(pair.model).get_trace(n=1, y=y)
+    device = device_of(pair)
+    y = None if pair.num_classes is None else torch.zeros(1, dtype=torch.long, device=device)
+    modes = {part: part.training for part in pair.model.modules()}
+    with torch.no_grad(), seeded(0, device):
+        pair.model.eval()
+        try:
+            trace = poutine.trace(pair.model).get_trace(n=1, y=y)
+        finally:
+            for part, training in modes.items():
+                part.training = training
     sites = {}
     for name, site in trace.nodes.items():
         if site["type"] != "sample" or name == "x" or site_is_subsample(site):

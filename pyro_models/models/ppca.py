@@ -13,9 +13,9 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.data.masks import Mask
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
-from pyro_models.masks import Mask
 from pyro_models.models.guide import Guide
 from pyro_models.models.linear_gaussian import (
     PPCAModel,

@@ -15,12 +15,12 @@ from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_models.data.masks import Mask
 from pyro_models.device import device_of, placed
 from pyro_models.errors import UsageError
 from pyro_models.labels import KnownLabels, known_labels
 from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
-from pyro_models.masks import Mask
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import Guide
 from pyro_models.models.model import Model

@@ -9,7 +9,7 @@ from torch import Tensor
 from inference import evaluate, fit, reconstruct
 from pyro_models import CompletionCVAE, ImageData, UsageError
 from pyro_models.data import Split
-from pyro_models.masks import seen_pixels
+from pyro_models.data.masks import seen_pixels
 
 SHAPE = (1, 2, 2)
 SMALL = {"latent_dim": 2, "hidden": [8]}

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_models import VAE, ImageData, UsageError, load_data
+from pyro_models import VAE, ImageData, Observed, UsageError, load_data
 from pyro_models.data import DATA_VARIABLE, PREPARATIONS, Split, prepare, to_grey
 from pyro_models.data.sources import _IDX_FILES
 
@@ -567,3 +568,67 @@ def test_a_download_is_seen_whole_or_not_at_all(
     with pytest.raises(UsageError, match="1 images where 60,000 belong"):
         load_data("mnist")
     assert sorted(path.name for path in place.iterdir()) == sorted(_IDX_FILES)
+
+
+def test_an_array_has_a_name_that_says_what_it_is_or_the_one_it_is_given() -> None:
+    x = images()
+    assert re.fullmatch(rf"array-{'x'.join(map(str, x.shape))}_[0-9a-f]{{8}}", load_data(x).name)
+    assert load_data(x).name == load_data(torch.from_numpy(x).double()).name
+    assert load_data(x).name != load_data(x, seed=1).name
+    assert load_data(x, name="leaves").name == "leaves"
+    assert load_data(x, name="leaves").identity == load_data(x).identity
+    for name in ("mnist", "leaves.npz", "", " ", 3):
+        with pytest.raises(UsageError, match="name"):
+            load_data(x, name=name)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"^a name goes with an array; digits brings its own\Z"):
+        load_data("digits", name="mine")
+
+
+@pytest.mark.parametrize(
+    ("fraction", "sizes"),
+    [
+        (None, {"train": 160, "validation": 20, "test": 20}),
+        (0.1, {"train": 160, "validation": 20, "test": 20}),
+        (0.25, {"train": 134, "validation": 16, "test": 50}),
+        (1e-9, {"train": 177, "validation": 22, "test": 1}),
+        (0, {"train": 178, "validation": 22}),
+    ],
+)
+def test_the_test_split_is_as_large_as_asked(fraction: Any, sizes: Any, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((200, 3))
+    np.save(tmp_path / "x.npy", x)
+    for source in (x, tmp_path / "x.npy", tmp_path / "x.npz"):
+        np.savez(tmp_path / "x.npz", x=x)
+        data = load_data(source, test_fraction=fraction, seed=2)
+        assert {name: len(split) for name, split in data.splits.items()} == sizes
+        rows = torch.cat([split.x for split in data.splits.values()])
+        assert torch.equal(rows.sort(0).values, torch.from_numpy(x).float().sort(0).values)
+    assert load_data(x, test_fraction=0, all_training=True).splits.keys() == {"train"}
+    assert len(load_data(x, test_fraction=0.25, all_training=True).split("train")) == 150
+
+
+@pytest.mark.parametrize("fraction", [1, 1.5, -0.1, True, "a", float("nan")])
+def test_a_test_split_that_will_not_do_is_one_line(fraction: Any) -> None:
+    with pytest.raises(UsageError, match=r"^test_fraction is at least 0 and below 1; got"):
+        load_data(np.zeros((20, 3)), test_fraction=fraction)
+    with pytest.raises(UsageError, match="brings its own test split"):
+        load_data("digits", test_fraction=0.2)
+
+
+def test_data_that_come_in_splits_have_their_own_test_split(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x_train=np.zeros((20, 3)), x_test=np.ones((5, 3)))
+    with pytest.raises(UsageError, match="brings its own test split"):
+        load_data(tmp_path / "x.npz", test_fraction=0.2)
+
+
+def test_masks_go_with_their_data_through_the_split() -> None:
+    x = np.arange(40.0).reshape(20, 2)
+    data = load_data(Observed(x, mask=x % 4 < 3), seed=3)
+    for split in data.splits.values():
+        assert split.mask is not None
+        assert torch.equal(split.x == 0, ~split.mask | (split.x == 0))
+        assert bool((split.x[split.mask] % 4 < 3).all())
+    assert data.identity.mask is not None
+    assert data.identity.differs_from(load_data(x, seed=3).identity) is not None
+    both = load_data(Observed(x, mask=x % 4 < 3), seed=3, all_training=True)
+    assert both.split("train").mask.shape == (18, 2)

@@ -19,7 +19,7 @@ from pyro_models import (
     load_data,
 )
 from pyro_models.data import Split
-from pyro_models.masks import seen_pixels
+from pyro_models.data.masks import seen_pixels
 
 SHAPE = (1, 2, 4)
 X = torch.rand(30, *SHAPE, generator=torch.Generator().manual_seed(0))

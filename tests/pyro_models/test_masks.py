@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pyro_models import UsageError
-from pyro_models.masks import MASKS, mask_name, seen_pixels
+from pyro_models.data.masks import MASKS, mask_name, seen_pixels
 from pyro_models.pair import pixel_mask
 
 HALVES = [name for name in MASKS if name not in ("random", "everything")]

@@ -63,12 +63,12 @@ def test_labels_are_for_all_or_for_each() -> None:
 
 def test_some_of_the_data_have_their_own_mask_and_labels() -> None:
     y = torch.tensor([0, 1, 2])
-    whole = Observed(X, X > 0.5, y)
+    whole = Observed(X, y, X > 0.5)
     part = whole[torch.tensor([2, 0])]
     assert part.y.tolist() == [2, 0]
     assert torch.equal(part.mask, X[[2, 0]] > 0.5)
     assert [len(chunk) for chunk in whole.chunks(2)] == [2, 1]
-    assert torch.equal(torch.cat([chunk.x for chunk in whole.chunks(2)]), X)
+    assert torch.equal(torch.cat([chunk.x for chunk in whole.chunks(2)]), X.where(X > 0.5, 0))
 
 
 def test_float64_that_float32_cannot_tell_apart_is_refused() -> None:

@@ -245,3 +245,34 @@ def test_a_likelihood_of_ones_own_is_registered_and_asked_for_by_name():
         assert likelihood_for(Unit, SHAPE).name == "unit"
     finally:
         del LIKELIHOODS["unit"]
+
+
+def test_a_family_built_on_another_hands_its_options_on():
+    class Loud(VAE):
+        def __init__(self, *args, volume: int = 11, **options):
+            super().__init__(*args, **options)
+
+    class Louder(Loud):
+        """Has no constructor of its own."""
+
+    for family in (Loud, Louder):
+        pair = family(SHAPE, hidden=[8], latent_dim=3, volume=12)
+        assert (pair.volume, pair.latent_dim, pair.hidden) == (12, 3, (8,))
+        again = family(**pair.config())
+        assert again.config() == pair.config()
+        again.load_state_dict(pair.state_dict())
+    with pytest.raises(TypeError, match="Loud: got an unexpected keyword argument 'colour'"):
+        Loud(SHAPE, colour=1)
+    with pytest.raises(UsageError, match=r"has no option colour; it has .*volume.*latent_dim"):
+        build(Loud, SHAPE, colour=1)
+
+
+def test_sites_are_found_without_a_trace_of_it(x):
+    decoder = nn.Sequential(nn.Linear(2, 64), nn.BatchNorm1d(64), nn.Unflatten(1, (1, *SHAPE)))
+    pair = VAE(SHAPE, latent_dim=2, hidden=[8], decoder=decoder)
+    before = copy.deepcopy(pair.state_dict())
+    state = torch.get_rng_state()
+    assert list(pair.latent_sites) == ["z"]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(v, before[k]) for k, v in pair.state_dict().items())
+    assert all(part.training for part in pair.modules())

@@ -48,7 +48,7 @@ def register_guide(name: str, make: Callable[..., nn.Module] | Family) -> None:
     name
         Not one of :data:`GUIDES`.
     make
-        ``make(given, **options)``, see :class:`Family`; or a family that is not fitted, or has no
+        ``make(target, **options)``, see :class:`Family`; or a family that is not fitted, or has no
         density.
 
     Raises

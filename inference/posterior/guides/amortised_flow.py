@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import AffineTransform
 
-from inference.posterior.given import Given, Moments
+from inference.posterior.continuous import Moments
 from inference.posterior.guides.encoder import encoder_moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.flow import flows_package
+from inference.posterior.guides.per_datum import PerDatumGuide
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
-from pyro_models.pair import data_plate
 
 __all__ = ["AMORTISED_FLOW", "AmortisedFlowGuide"]
 
 
-class AmortisedFlowGuide(nn.Module):
+class AmortisedFlowGuide(PerDatumGuide):
     """z = μ_b + σ_b f⁻¹(ε; c_b), ε ~ N(0, I), f a neural spline flow of coupling layers.
 
     μ_b, σ_b are the encoder's mean and scale, and c_b = (μ_b, log σ_b) is the context of f, whose
@@ -67,33 +68,25 @@ class AmortisedFlowGuide(nn.Module):
             )
             self.flows.append(flow.to(m.mean.device, m.mean.dtype))
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def sample(self, index: Tensor) -> None:
         """Sample every site; what x is does not matter."""
         zuko, wrapped = flows_package("distributions"), flows_package("transforms")
         from pyro.contrib.zuko import ZukoToPyro
 
-        with data_plate(x, n, x):
-            for i, (name, flow) in enumerate(zip(self.sites, self.flows, strict=True)):
-                mean, scale = self.get_buffer(f"mean_{i}"), self.get_buffer(f"scale_{i}")
-                q = flow(torch.cat([mean, scale.log()], -1))
-                standardise = AffineTransform(-mean / scale, 1 / scale, event_dim=1)
-                f = wrapped.ComposedTransform(standardise, q.transform)
-                pyro.sample(name, ZukoToPyro(zuko.NormalizingFlow(f, q.base)))
+        for i, (name, flow) in enumerate(zip(self.sites, self.flows, strict=True)):
+            mean, scale = self.get_buffer(f"mean_{i}"), self.get_buffer(f"scale_{i}")
+            q = flow(torch.cat([mean, scale.log()], -1))
+            standardise = AffineTransform(-mean / scale, 1 / scale, event_dim=1)
+            f = wrapped.ComposedTransform(standardise, q.transform)
+            pyro.sample(name, ZukoToPyro(zuko.NormalizingFlow(f, q.base)))
 
 
 def _make(
-    given: Given, *, transforms: int = 2, bins: int = 8, hidden: Sequence[int] = (64, 64)
+    target: LogDensity, *, transforms: int = 2, bins: int = 8, hidden: Sequence[int] = (64, 64)
 ) -> AmortisedFlowGuide:
     flows_package("flows")
     return AmortisedFlowGuide(
-        encoder_moments(given), transforms=transforms, bins=bins, hidden=hidden
+        encoder_moments(target), transforms=transforms, bins=bins, hidden=hidden
     )
 
 

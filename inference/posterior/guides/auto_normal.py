@@ -11,9 +11,10 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoNormal, init_to_value
 from torch import Tensor, nn
 
-from inference.posterior.given import Given, Moments
+from inference.posterior.continuous import Moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NormalGuide, check_scale
+from inference.posterior.log_density import LogDensity
 from pyro_models.pair import data_plate
 
 __all__ = ["AUTO_NORMAL", "AutoNormalGuide"]
@@ -36,19 +37,19 @@ class AutoNormalGuide(nn.Module):
         Standard deviations to begin with; the means are where fits begin.
     """
 
-    def __init__(self, given: Given, *, scale: float = 0.1) -> None:
+    def __init__(self, target: LogDensity, *, scale: float = 0.1) -> None:
         super().__init__()
-        discrete = [n for n, site in given.pair.latent_sites.items() if site.discrete]
-        model = poutine.block(given.pair.model, hide=discrete)
-        start = init_to_value(values={n: m.mean for n, m in given.start.items()})
+        discrete = [n for n, site in target.pair.latent_sites.items() if site.discrete]
+        model = poutine.block(target.pair.model, hide=discrete)
+        start = init_to_value(values={n: m.mean for n, m in target.start.items()})
         auto = AutoNormal(
             model, init_loc_fn=start, init_scale=float(check_scale(scale)), create_plates=_plate
         )
         auto._pyro_name = f"AutoNormal_{next(_counter)}"
         with torch.no_grad(), poutine.block(), pyro.get_param_store().scope():
-            auto(given.x, **given.conditions)
+            auto(target.x, **target.conditions)
         self.auto = auto
-        self.sites = tuple(given.prior)
+        self.sites = tuple(target.prior)
 
     def forward(
         self,
@@ -76,7 +77,7 @@ def _plate(
     return data_plate(x, n, x)
 
 
-def _as_normal(given: Given, guide: nn.Module) -> NormalGuide:
+def _as_normal(target: LogDensity, guide: nn.Module) -> NormalGuide:
     """The fitted Normals without Pyro's detour by auxiliary sites; the latents are real."""
     return NormalGuide(cast(AutoNormalGuide, guide).moments())
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import pyro
 import pyro.distributions as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyro_models.pair import data_plate
+from inference.posterior.guides.per_datum import PerDatumGuide
 
 __all__ = ["DrawsGuide"]
 
 
-class DrawsGuide(nn.Module):
+class DrawsGuide(PerDatumGuide):
     """Each sample is one of S stored draws of the datum's latents, all sites of the same draw.
 
     Parameters
@@ -63,25 +63,17 @@ class DrawsGuide(nn.Module):
             {name: apart(values) for name, values in stats.items()},
         )
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def sample(self, index: Tensor) -> None:
         """Sample every site; what x is does not matter."""
         draws = self.draws
         first = next(iter(draws.values()))
         equal = first.new_zeros(first.shape[:2])
-        with data_plate(x, n, x) as rows:
-            which = pyro.sample(
-                "_which_draw", dist.Categorical(logits=equal), infer={"is_auxiliary": True}
-            )
-            for name, values in draws.items():
-                value = values[rows.to(which.device), which]
-                pyro.sample(name, dist.Delta(value, event_dim=values.dim() - 2))
+        which = pyro.sample(
+            "_which_draw", dist.Categorical(logits=equal), infer={"is_auxiliary": True}
+        )
+        for name, values in draws.items():
+            value = values[index.to(which.device), which]
+            pyro.sample(name, dist.Delta(value, event_dim=values.dim() - 2))
 
     def means(self) -> dict[str, Tensor]:
         """Averages of the draws, (B, \\*event_shape)."""

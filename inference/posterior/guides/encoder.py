@@ -7,9 +7,10 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from inference.posterior.given import Given, Moments
+from inference.posterior.continuous import Moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NormalGuide
+from inference.posterior.log_density import LogDensity
 from pyro_models import Pair, UsageError
 
 __all__ = ["ENCODER", "REFINED", "EncoderGuide", "encoder_moments"]
@@ -46,7 +47,7 @@ class EncoderGuide(nn.Module):
 
 
 @torch.no_grad()
-def encoder_moments(given: Given) -> dict[str, Moments]:
+def encoder_moments(target: LogDensity) -> dict[str, Moments]:
     """Means and scales of the pair's own guide, by continuous site, each (B, \\*event_shape).
 
     Over 64 draws of whatever a site is conditioned on (another site, a label): exact where it is
@@ -58,29 +59,29 @@ def encoder_moments(given: Given) -> dict[str, Moments]:
         If the guide leaves a continuous site out.
     """
     with pyro.plate("_particles", _DRAWS, dim=-2):
-        trace = poutine.trace(given.pair.guide).get_trace(given.x, **given.conditions)
+        trace = poutine.trace(target.pair.guide).get_trace(target.x, **target.conditions)
     moments = {}
-    for name in given.prior:
+    for name in target.prior:
         if name not in trace.nodes:
             raise UsageError(
-                f"the guide of {type(given.pair).__name__} does not sample {name!r}, so there is "
+                f"the guide of {type(target.pair).__name__} does not sample {name!r}, so there is "
                 "nothing to start from: choose the guide normal"
             )
         q = trace.nodes[name]["fn"]
-        shape = (_DRAWS, *given.prior[name].mean.shape)
+        shape = (_DRAWS, *target.prior[name].mean.shape)
         mean, variance = q.mean.expand(shape), q.variance.expand(shape)
         total = variance.mean(0) + mean.var(0, unbiased=False)
         moments[name] = Moments(mean.mean(0), total.sqrt())
     return moments
 
 
-def _make_encoder(given: Given) -> EncoderGuide:
-    return EncoderGuide(given.pair)
+def _make_encoder(target: LogDensity) -> EncoderGuide:
+    return EncoderGuide(target.pair)
 
 
-def _make_refined(given: Given) -> NormalGuide:
+def _make_refined(target: LogDensity) -> NormalGuide:
     """Start at the encoder's means and scales (semi-amortised; Kim et al. 2018)."""
-    return NormalGuide(encoder_moments(given))
+    return NormalGuide(encoder_moments(target))
 
 
 ENCODER = Family(_make_encoder, fitted=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from inference.posterior.given import Given
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
 
 __all__ = ["Family"]
@@ -22,7 +22,7 @@ class Family:
     Attributes
     ----------
     make
-        ``make(given, **options)``: a guide for the data of ``given``, an ``nn.Module`` called as
+        ``make(target, **options)``: a guide for the data of ``target``, an ``nn.Module`` called as
         ``(x, *, y=None, n=None, mask=None)`` that samples every continuous site inside
         ``data_plate(x, n, x)``. Each of its parameters has one row for each datum; weights that
         the data share are announced by an attribute ``shared = True``.
@@ -31,7 +31,7 @@ class Family:
     density
         Whether q has a density; without one there is no bound.
     objective
-        What is maximised, of :data:`inference.posterior.optimisation.OBJECTIVES`.
+        What is maximised, of :data:`inference.posterior.optimization.OBJECTIVES`.
     lr
         Learning rate that suits its parameters.
     begins_with
@@ -40,9 +40,10 @@ class Family:
         A family whose members are among this one's: the fit is never below the best of it (see
         :mod:`inference.posterior.contained`).
     within
-        ``within(given, guide, member)``: a guide like ``guide`` at a fitted member of ``contains``.
+        ``within(target, guide, member)``: a guide like ``guide`` at a fitted member of
+        ``contains``.
     finish
-        What is made of the fitted guide: ``finish(given, guide)``.
+        What is made of the fitted guide: ``finish(target, guide)``.
     """
 
     make: Callable[..., nn.Module]
@@ -52,12 +53,12 @@ class Family:
     lr: float = 0.1
     begins_with: Family | None = None
     contains: Family | None = None
-    within: Callable[[Given, nn.Module, nn.Module], nn.Module] | None = None
-    finish: Callable[[Given, nn.Module], nn.Module] | None = None
+    within: Callable[[LogDensity, nn.Module, nn.Module], nn.Module] | None = None
+    finish: Callable[[LogDensity, nn.Module], nn.Module] | None = None
 
     def __call__(
         self,
-        given: Given,
+        target: LogDensity,
         options: Mapping[str, Any],
         *,
         name: str,
@@ -83,7 +84,7 @@ class Family:
         for option, value in options.items():
             if option in names:
                 _check_number(name, known[option], value)
-        guide = self.make(given, **({} if start is None else {"start": start}), **options)
+        guide = self.make(target, **({} if start is None else {"start": start}), **options)
         if not isinstance(guide, nn.Module):
             raise UsageError(f"the guide {name} is made as {guide!r}: return an nn.Module")
         return guide

@@ -13,11 +13,11 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.full_covariance import FULL_COVARIANCE, FullCovarianceGuide
+from inference.posterior.guides.per_datum import PerDatumGuide
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
-from pyro_models.pair import data_plate
 
 __all__ = ["FLOW", "FlowGuide", "SplineFlow", "flows_package"]
 
@@ -118,7 +118,7 @@ def _solve(lower: Tensor, value: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(matrix, vector, upper=False).squeeze(-1)
 
 
-class FlowGuide(nn.Module):
+class FlowGuide(PerDatumGuide):
     """q(z) = Π_b of :class:`SplineFlow`, every site on its own.
 
     All is relative to the Normal N(m, C Cᵀ) that it starts as, so that one learning rate suits wide
@@ -129,7 +129,7 @@ class FlowGuide(nn.Module):
     normals
         m (B, d) and C (B, d, d), by site.
     bins
-        Of each spline.
+        Number of bins of each spline.
     """
 
     def __init__(self, normals: Mapping[str, tuple[Tensor, Tensor]], *, bins: int = 6) -> None:
@@ -150,29 +150,21 @@ class FlowGuide(nn.Module):
             # equal bins of slope 1: the identity
             self.splines[name] = nn.Parameter(m.new_zeros(size, 2, dim, 3 * bins - 1))
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def sample(self, index: Tensor) -> None:
         """Sample every site; what x is does not matter."""
-        with data_plate(x, n, x):
-            for i, name in enumerate(self.sites):
-                m, C = self.get_buffer(f"m_{i}"), self.get_buffer(f"C_{i}")
-                lower, turn = (self.lower[name] / math.sqrt(m.shape[1])).unbind(1)
-                eye = torch.eye(m.shape[1], dtype=m.dtype, device=m.device)
-                scale = self.log_scale[name].exp().unsqueeze(-1)
-                T = C @ (scale * (turn.tril(-1) + eye))
-                loc = m + (C @ self.shift[name].unsqueeze(-1)).squeeze(-1)
-                slower = _SLOWER / math.sqrt(m.shape[1])
-                splines = slower * self.splines[name].transpose(0, 1)
-                pyro.sample(name, SplineFlow(loc, T, lower, splines))
+        for i, name in enumerate(self.sites):
+            m, C = self.get_buffer(f"m_{i}"), self.get_buffer(f"C_{i}")
+            lower, turn = (self.lower[name] / math.sqrt(m.shape[1])).unbind(1)
+            eye = torch.eye(m.shape[1], dtype=m.dtype, device=m.device)
+            scale = self.log_scale[name].exp().unsqueeze(-1)
+            T = C @ (scale * (turn.tril(-1) + eye))
+            loc = m + (C @ self.shift[name].unsqueeze(-1)).squeeze(-1)
+            slower = _SLOWER / math.sqrt(m.shape[1])
+            splines = slower * self.splines[name].transpose(0, 1)
+            pyro.sample(name, SplineFlow(loc, T, lower, splines))
 
 
-def _make(given: Given, *, start: nn.Module, bins: int = 6) -> FlowGuide:
+def _make(target: LogDensity, *, start: nn.Module, bins: int = 6) -> FlowGuide:
     """Start as the fitted Normals: from afar the splines would take the part of μ."""
     flows_package("transforms")
     with torch.no_grad():

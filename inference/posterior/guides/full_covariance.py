@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torch.distributions.kl import register_kl
 
-from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NORMAL, NormalGuide, check_scale
-from pyro_models.pair import data_plate
+from inference.posterior.guides.per_datum import PerDatumGuide
+from inference.posterior.log_density import LogDensity
 
 __all__ = ["FULL_COVARIANCE", "FullCovarianceGuide", "TriangularNormal"]
 
@@ -38,7 +38,7 @@ def _kl_from_independent(q: TriangularNormal, p: Independent) -> Tensor:
     return kl
 
 
-class FullCovarianceGuide(nn.Module):
+class FullCovarianceGuide(PerDatumGuide):
     """q(z) = Π_b N(z_b; μ_b, L_b L_bᵀ), z_b all continuous sites of a datum side by side.
 
     L = D (I + Λ/√d) for d latents, D diagonal and positive, Λ strictly lower. A step moves every
@@ -74,31 +74,23 @@ class FullCovarianceGuide(nn.Module):
         rows = diagonal.unsqueeze(-1) / math.sqrt(self.loc.shape[-1])
         return self.lower.tril(-1) * rows + torch.diag_embed(diagonal)
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def sample(self, index: Tensor) -> None:
         """Sample the sites in turn; what x is does not matter."""
         tril = self.scale_tril()
         noise: list[Tensor] = []  # ε of the sites before
         start = 0
-        with data_plate(x, n, x):
-            for i, (name, shape) in enumerate(self.shapes.items()):
-                stop = start + math.prod(shape)
-                own = tril[:, start:stop, start:stop]
-                loc = self.loc[:, start:stop]
-                if noise:
-                    before = torch.cat(noise, -1).unsqueeze(-1)
-                    loc = loc + (tril[:, start:stop, :start] @ before).squeeze(-1)
-                z = pyro.sample(name, _event(TriangularNormal(loc, scale_tril=own), shape))
-                if i + 1 < len(self.shapes):
-                    rest = (z.flatten(-len(shape)) - loc).unsqueeze(-1)
-                    noise.append(torch.linalg.solve_triangular(own, rest, upper=False).squeeze(-1))
-                start = stop
+        for i, (name, shape) in enumerate(self.shapes.items()):
+            stop = start + math.prod(shape)
+            own = tril[:, start:stop, start:stop]
+            loc = self.loc[:, start:stop]
+            if noise:
+                before = torch.cat(noise, -1).unsqueeze(-1)
+                loc = loc + (tril[:, start:stop, :start] @ before).squeeze(-1)
+            z = pyro.sample(name, _event(TriangularNormal(loc, scale_tril=own), shape))
+            if i + 1 < len(self.shapes):
+                rest = (z.flatten(-len(shape)) - loc).unsqueeze(-1)
+                noise.append(torch.linalg.solve_triangular(own, rest, upper=False).squeeze(-1))
+            start = stop
 
     def marginals(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean (B, d) and triangular scale (B, d, d) of every site on its own."""
@@ -128,11 +120,11 @@ def _event(q: TriangularNormal, shape: torch.Size) -> dist.TorchDistribution:
     return dist.TransformedDistribution(q, [reshaped])
 
 
-def _make(given: Given, *, scale: float = 0.1) -> FullCovarianceGuide:
+def _make(target: LogDensity, *, scale: float = 0.1) -> FullCovarianceGuide:
     """The prior's scales times ``scale``, uncorrelated, around where fits begin."""
-    scales = side_by_side({n: m.scale for n, m in given.start.items()}) * check_scale(scale)
-    loc = side_by_side({n: m.mean for n, m in given.start.items()})
-    shapes = {name: m.mean.shape[1:] for name, m in given.start.items()}
+    scales = side_by_side({n: m.scale for n, m in target.start.items()}) * check_scale(scale)
+    loc = side_by_side({n: m.mean for n, m in target.start.items()})
+    shapes = {name: m.mean.shape[1:] for name, m in target.start.items()}
     return FullCovarianceGuide(shapes, loc, torch.diag_embed(scales))
 
 
@@ -141,7 +133,7 @@ def side_by_side(values: dict[str, Tensor]) -> Tensor:
     return torch.cat([value.flatten(1) for value in values.values()], -1)
 
 
-def _within(given: Given, guide: nn.Module, member: nn.Module) -> FullCovarianceGuide:
+def _within(target: LogDensity, guide: nn.Module, member: nn.Module) -> FullCovarianceGuide:
     """Independent Normals as Normals of diagonal covariance."""
     normal, own = cast(NormalGuide, member), cast(FullCovarianceGuide, guide)
     with torch.no_grad():

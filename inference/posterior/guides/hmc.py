@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inference.posterior.given import Given
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.family import Family
 from inference.posterior.hmc import Draws, hmc
-from inference.posterior.target import condition
+from inference.posterior.log_density import LogDensity, condition
 
 __all__ = ["HMC", "HMCGuide"]
 
@@ -51,7 +50,7 @@ class HMCGuide(DrawsGuide):
 
 
 def _make(
-    given: Given,
+    target: LogDensity,
     *,
     num_samples: int = 250,
     num_chains: int = 4,
@@ -59,10 +58,10 @@ def _make(
     num_leapfrog: int = 10,
 ) -> nn.Module:
     """All images and chains at once, each image with its own step size."""
-    target = condition(given.pair, given.x, mask=given.mask, y=given.y)
+    density = condition(target.pair, target.data)
     options: dict[str, Any] = {"seed": int(torch.randint(2**31, ()))}
     draws = hmc(
-        target,
+        density,
         num_samples=num_samples,
         num_chains=num_chains,
         warmup=warmup,

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from inference.densities import weigh
-from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.full_covariance import FullCovarianceGuide, side_by_side
 from inference.posterior.guides.point import PointGuide, make_point
+from inference.posterior.log_density import LogDensity
 
 __all__ = ["LAPLACE", "LaplaceGuide", "covariance_factor", "hessian"]
 
@@ -41,7 +41,7 @@ class LaplaceGuide(FullCovarianceGuide):
         self.register_buffer("damped", damped)
 
 
-def hessian(given: Given, points: dict[str, Tensor]) -> Tensor:
+def hessian(target: LogDensity, points: dict[str, Tensor]) -> Tensor:
     """−∇² log p(x_seen, z) over all continuous sites side by side, (B, D, D).
 
     One pass backwards per latent dimension, for all data at once.
@@ -54,7 +54,7 @@ def hessian(given: Given, points: dict[str, Tensor]) -> Tensor:
         parts = zip(shapes.items(), z.split(sizes, -1), strict=True)
         sites = {name: part.unflatten(-1, shape) for (name, shape), part in parts}
         latents = {name: value.unsqueeze(0) for name, value in sites.items()}
-        drawn = weigh(given.pair.model, given.x, latents, y=given.y, mask=given.mask)
+        drawn = weigh(target.pair.model, target.data, latents)
         log_joint = (drawn.log_prior + drawn.log_likelihood).sum()
         (gradient,) = torch.autograd.grad(log_joint, z, create_graph=True)
         rows = [
@@ -80,14 +80,14 @@ def covariance_factor(precision: Tensor) -> tuple[Tensor, Tensor]:
     return (R * sign).mT, damped
 
 
-def _make(given: Given) -> PointGuide:
+def _make(target: LogDensity) -> PointGuide:
     """The search for the mode begins at the start."""
-    return make_point(given)
+    return make_point(target)
 
 
-def _at_the_mode(given: Given, guide: nn.Module) -> LaplaceGuide:
+def _at_the_mode(target: LogDensity, guide: nn.Module) -> LaplaceGuide:
     points = cast(PointGuide, guide).means()
-    tril, damped = covariance_factor(hessian(given, points))
+    tril, damped = covariance_factor(hessian(target, points))
     shapes = {name: z.shape[1:] for name, z in points.items()}
     loc = side_by_side({name: z.detach() for name, z in points.items()})
     return LaplaceGuide(shapes, loc, tril, damped)

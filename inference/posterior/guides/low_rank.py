@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torch.distributions.kl import register_kl
 
-from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NORMAL, NormalGuide, start_of
-from inference.posterior.guides.rows import with_rows
+from inference.posterior.guides.per_datum import PerDatumGuide, for_data
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
-from pyro_models.pair import data_plate
 
 __all__ = ["LOW_RANK", "LowRankGuide", "LowRankNormal"]
 
@@ -61,7 +60,7 @@ def _kl_from_independent(q: LowRankNormal, p: Independent) -> Tensor:
     return kl
 
 
-class LowRankGuide(nn.Module):
+class LowRankGuide(PerDatumGuide):
     """q(z) = Π_b N(z_b; μ_b, W_b W_bᵀ + diag v_b), W_b of ``rank`` columns, every site on its own.
 
     Parameters
@@ -71,14 +70,14 @@ class LowRankGuide(nn.Module):
     rank
         Columns of W; no more than a site has dimensions are used.
     scale
-        Of the start, times the prior's scales.
+        Standard deviations to begin with, as a share of the prior's.
     """
 
-    def __init__(self, given: Given, *, rank: int = 2, scale: float = 0.1) -> None:
+    def __init__(self, target: LogDensity, *, rank: int = 2, scale: float = 0.1) -> None:
         super().__init__()
         if rank < 1:
             raise UsageError(f"rank must be at least 1; got {rank}")
-        start = start_of(given, scale)
+        start = start_of(target, scale)
         several = [name for name, m in start.items() if m.mean.dim() != 2]
         if several:
             raise UsageError(f"the guide low_rank is of vectors, and {several[0]} is none")
@@ -96,19 +95,11 @@ class LowRankGuide(nn.Module):
             }
         )
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def sample(self, index: Tensor) -> None:
         """Sample every site; what x is does not matter."""
-        with data_plate(x, n, x):
-            for name, loc in self.loc.items():
-                variance = (2 * self.log_scale[name]).exp()
-                pyro.sample(name, LowRankNormal(loc, self.factor[name], variance))
+        for name, loc in self.loc.items():
+            variance = (2 * self.log_scale[name]).exp()
+            pyro.sample(name, LowRankNormal(loc, self.factor[name], variance))
 
     def means(self) -> dict[str, Tensor]:
         """E[z] of every site, (B, \\*event_shape)."""
@@ -119,11 +110,11 @@ def _noise(like: Tensor, rank: int) -> Tensor:
     return torch.randn(*like.shape, rank, dtype=like.dtype, device=like.device)
 
 
-def _within(given: Given, guide: nn.Module, member: nn.Module) -> LowRankGuide:
+def _within(target: LogDensity, guide: nn.Module, member: nn.Module) -> LowRankGuide:
     """Independent Normals, with a hundredth of their scales in the further directions."""
     normal, own = (
         cast(NormalGuide, member),
-        with_rows(cast(LowRankGuide, guide), slice(None), len(given)),
+        for_data(cast(LowRankGuide, guide), slice(None), len(target)),
     )
     with torch.no_grad():
         for name, loc in normal.loc.items():

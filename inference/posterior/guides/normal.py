@@ -9,15 +9,16 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from inference.posterior.given import Given, Moments
+from inference.posterior.continuous import Moments
 from inference.posterior.guides.family import Family
+from inference.posterior.guides.per_datum import PerDatumGuide
+from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
-from pyro_models.pair import data_plate
 
 __all__ = ["NORMAL", "NormalGuide", "check_scale", "start_of"]
 
 
-class NormalGuide(nn.Module):
+class NormalGuide(PerDatumGuide):
     """q(z) = Π_b Π_d N(z_bd; μ_bd, σ_bd²), every site on its own.
 
     Parameters
@@ -33,19 +34,11 @@ class NormalGuide(nn.Module):
             {name: nn.Parameter(m.scale.log()) for name, m in start.items()}
         )
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def sample(self, index: Tensor) -> None:
         """Sample every site; what x is does not matter, its parameters were fitted to it."""
-        with data_plate(x, n, x):
-            for name, loc in self.loc.items():
-                q = dist.Normal(loc, self.log_scale[name].exp())
-                pyro.sample(name, q.to_event(loc.dim() - 1))
+        for name, loc in self.loc.items():
+            q = dist.Normal(loc, self.log_scale[name].exp())
+            pyro.sample(name, q.to_event(loc.dim() - 1))
 
     def means(self) -> dict[str, Tensor]:
         """E[z] of every site, (B, \\*event_shape)."""
@@ -65,15 +58,15 @@ def check_scale(scale: float) -> float:
     return scale
 
 
-def start_of(given: Given, scale: float) -> dict[str, Moments]:
+def start_of(target: LogDensity, scale: float) -> dict[str, Moments]:
     """Where fits begin, and the prior's scales times ``scale``."""
     share = check_scale(scale)
-    return {name: Moments(m.mean, m.scale * share) for name, m in given.start.items()}
+    return {name: Moments(m.mean, m.scale * share) for name, m in target.start.items()}
 
 
-def _make(given: Given, *, scale: float = 0.1) -> NormalGuide:
+def _make(target: LogDensity, *, scale: float = 0.1) -> NormalGuide:
     """The prior's scales times ``scale``, around where fits begin."""
-    return NormalGuide(start_of(given, scale))
+    return NormalGuide(start_of(target, scale))
 
 
 NORMAL = Family(_make)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.hmc import HMCGuide
+from inference.posterior.log_density import LogDensity, condition
 from inference.posterior.nuts import nuts
-from inference.posterior.target import condition
 
 __all__ = ["NUTS_GUIDE"]
 
 
 def _make(
-    given: Given,
+    target: LogDensity,
     *,
     num_samples: int = 250,
     num_chains: int = 4,
@@ -24,7 +23,7 @@ def _make(
 ) -> nn.Module:
     """All images and chains at once, each image with its own step size."""
     draws = nuts(
-        condition(given.pair, given.x, mask=given.mask, y=given.y),
+        condition(target.pair, target.data),
         num_samples=num_samples,
         num_chains=num_chains,
         warmup=warmup,

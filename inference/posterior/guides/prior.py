@@ -5,8 +5,8 @@ from __future__ import annotations
 from pyro import poutine
 from torch import Tensor, nn
 
-from inference.posterior.given import Given
 from inference.posterior.guides.family import Family
+from inference.posterior.log_density import LogDensity
 from pyro_models import Pair
 
 __all__ = ["PRIOR", "PriorGuide"]
@@ -42,8 +42,8 @@ class PriorGuide(nn.Module):
         self._prior(x, y=y, n=n, mask=mask)
 
 
-def _make(given: Given) -> PriorGuide:
-    return PriorGuide(given.pair)
+def _make(target: LogDensity) -> PriorGuide:
+    return PriorGuide(target.pair)
 
 
 PRIOR = Family(_make, fitted=False)

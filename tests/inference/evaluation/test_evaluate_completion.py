@@ -21,7 +21,7 @@ from pyro_models import (
     UsageError,
     load_data,
 )
-from pyro_models.masks import seen_pixels
+from pyro_models.data.masks import seen_pixels
 from pyro_models.seeds import stream
 
 SHAPE = (1, 8, 8)
@@ -134,7 +134,7 @@ def test_annealing_starts_a_conditional_pair_from_its_own_prior(data: ImageData)
         x_seen, given, _ = pair.model.given(x, None, 4)
         prior = pair.model.prior.head(pair.model.features(x_seen, given))
     with isolated(pair):
-        z = condition(pair, x).prior(n)
+        z = condition(pair, x).sample_prior(n)
     off = (z.mean(0) - prior.mean) / (prior.stddev / math.sqrt(n))
     assert float(off.abs().max()) < 4.5
     assert float((z.std(0) / prior.stddev - 1).abs().max()) < 4.5 / math.sqrt(2 * n)

@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from inference.evaluation import QUANTITIES, Quantity, compare, evaluate, register_quantity
+from inference.evaluation import (
+    QUANTITIES,
+    Evaluation,
+    Quantity,
+    compare,
+    evaluate,
+    register_quantity,
+)
 from inference.evaluation.quantity import quantities_of
 from inference.selection import Sweep
 from inference.selection.outcome import Outcome
@@ -46,7 +53,7 @@ def test_a_new_quantity_is_computed_compared_and_chosen_by(contrast, digits, tmp
     assert (score.unit, score.kind) == ("grey levels", "estimate")
     assert str(score).startswith(f"contrast {score.value:.1f} ± {score.standard_error:.1f} grey")
     table = compare([found])
-    assert "contrast of (x)" in table.to_text()
+    assert "contrast of (x): grey levels; dequantised (seed 0) pixels\n" in table.to_text()
     assert f"{score.value:.3f} ± {score.standard_error:.3f}" in table.to_html()
     assert "contrast" in choices()
     worse = replace(found, scores={"contrast": replace(score, value=score.value + 1)})
@@ -80,13 +87,22 @@ def test_two_quantities_cannot_have_one_name():
         register_quantity(Quantity(name="elbo", title="other", unit="grey levels"))
 
 
-def test_what_may_be_compared_is_the_quantitys_to_say(contrast, digits):
+def test_what_may_be_compared_is_the_quantitys_to_say(contrast, digits, tmp_path):
     first = evaluated(digits).scores["contrast"]
     other = replace(first, data="others", identity=None)
     assert first.differs_from(other.comparability)
-    QUANTITIES["contrast"] = replace(contrast, compared_by=("quantity", "unit"))
+    QUANTITIES["contrast"] = replace(contrast, compared_by=("unit",))
     assert first.comparability == {"quantity": "contrast", "unit": "grey levels"}
     assert not first.differs_from(other.comparability)
+    table = compare([Evaluation(str(i), {"contrast": s}) for i, s in enumerate((first, other))])
+    assert [column.subtitle for column in table.columns] == ["grey levels"]
+    assert all(cell.score is not None for (cell,) in table.cells)
+    rows = [
+        Row({"lr": lr}, (Outcome(tmp_path, 0, Evaluation("", {"contrast": score})),), "contrast")
+        for lr, score in ((0.1, first), (0.2, replace(other, value=other.value + 1)))
+    ]
+    swept = Sweep(tuple(rows), {"lr": [0.1, 0.2]}, (0,), tmp_path)
+    assert "Best: lr = 0.1" in swept.to_text()
 
 
 def test_every_quantity_says_what_its_tables_need():

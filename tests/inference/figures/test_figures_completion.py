@@ -9,7 +9,7 @@ import torch
 from inference.figures import completions, encoder_free, latent_contours
 from inference.posterior import complete, infer, reconstruct
 from pyro_models import PPCA, VAE, BernoulliMixture, UsageError, load_data
-from pyro_models.masks import seen_pixels
+from pyro_models.data.masks import seen_pixels
 
 TOP = seen_pixels("top", (1, 8, 8))
 

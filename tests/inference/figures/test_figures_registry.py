@@ -27,10 +27,10 @@ def shown():
 @pytest.fixture
 def own():
     """The registry as it was, afterwards."""
-    before = dict(FIGURES)
+    before = set(FIGURES)
     yield
-    FIGURES.clear()
-    FIGURES.update(before)
+    for name in set(FIGURES) - before:
+        del FIGURES[name]
 
 
 def test_every_figure_has_the_name_of_its_function():
@@ -76,6 +76,24 @@ def test_data_are_loaded_for_figures_of_data_alone(own, shown):
     of_pair = Shown(pair=shown.pair, load_test=never, load_history=never, size=3)
     assert len(draw_figure("latent_grid", of_pair).axes) == 1
     assert len(draw_figure("prior_samples", of_pair).axes) == 1
+
+
+def test_a_function_in_a_file_is_drawn_by_the_name_of_both(own, shown, tmp_path):
+    lines = "from matplotlib.figure import Figure\nodd = 3\ndef mine(pair, seed, dots=2):\n"
+    lines += (
+        "    return Figure(figsize=(seed, dots))\ndef needy(pair, colour):\n    return Figure()\n"
+    )
+    (tmp_path / "own-figures.py").write_text(lines)
+    figure = draw_figure(f"{tmp_path}/own-figures.py:mine", shown)
+    assert figure.get_size_inches().tolist() == [4, 2]
+    with pytest.raises(UsageError, match=r"needy is no figure of a pair alone: .* colour"):
+        draw_figure(f"{tmp_path}/own-figures.py:needy", shown)
+    with pytest.raises(UsageError, match="is no function that returns a figure"):
+        draw_figure(f"{tmp_path}/own-figures.py:odd", shown)
+    with pytest.raises(UsageError, match="has no 'other'"):
+        draw_figure(f"{tmp_path}/own-figures.py:other", shown)
+    with pytest.raises(UsageError, match="cannot be read"):
+        draw_figure(f"{tmp_path}/none.py:mine", shown)
 
 
 def test_mistakes_are_one_line(own, shown):

@@ -167,3 +167,24 @@ def test_a_run_on_labelled_data_alone_finds_them_again(tmp_path, monkeypatch):
     kept = load_data("some.npz").with_labels(6)
     trained("kept", kept)  # six labels, and all the data
     assert len(recall(recorded("kept"), run="kept").data.split("train")) == len(kept.split("train"))
+
+
+def test_labels_beside_the_same_pixels_make_no_other_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("bare.npy", X)
+    np.savez("labelled.npz", x=X, y=np.arange(len(X)) % 2)
+    np.savez("relabelled.npz", x=X, y=np.arange(len(X)) % 3)
+    trained("run", load_data("bare.npy", seed=1))
+    assert recall(recorded("run"), run="run", given="labelled.npz").note == ""
+    trained("with labels", load_data("labelled.npz", seed=1))
+    assert recall(recorded("with labels"), run="run", given="bare.npy").note == ""
+    assert "other labels" in recall(recorded("with labels"), run="r", given="relabelled.npz").note
+    trained("run", load_data(X, labels=np.arange(len(X)) % 2, seed=1), resume=True)
+
+
+def test_a_run_finds_its_data_again_as_large_as_they_were_split(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("mine.npy", X)
+    data = load_data("mine.npy", test_fraction=0.5, seed=2)
+    trained("run", data)
+    assert recall(recorded("run"), run="run").data.identity == data.identity

@@ -17,7 +17,7 @@ from pyro_models import (
     UsageError,
     load_data,
 )
-from pyro_models.masks import seen_pixels
+from pyro_models.data.masks import seen_pixels
 
 SHAPE = (1, 8, 8)
 LEFT = seen_pixels("left", SHAPE)

@@ -8,12 +8,13 @@ from pyro.distributions import Normal
 from torch.distributions import Independent, MultivariateNormal, kl_divergence
 
 from inference.posterior import Plateau, infer
-from inference.posterior.given import given
 from inference.posterior.guides.flow import SplineFlow
 from inference.posterior.guides.full_covariance import FullCovarianceGuide, TriangularNormal
 from inference.posterior.guides.laplace import covariance_factor, hessian
 from inference.posterior.guides.low_rank import LowRankNormal
+from inference.posterior.start import with_prior
 from pyro_models import PPCA, TwoLayerVAE, load_data
+from pyro_models.observed import observed
 
 torch_normal = torch.distributions.Normal
 
@@ -121,7 +122,7 @@ def test_the_hessian_of_ppca_is_its_posterior_precision():
     ppca = PPCA((1, 8, 8), latent_dim=3).double()
     x = load_data("digits").prepared("test").x[:2].double()
     mask = torch.rand(2, 1, 8, 8) < 0.5
-    images = given(ppca, x, mask=mask)
+    images = with_prior(ppca, observed(ppca, x, mask=mask))
     H = hessian(images, {"z": torch.randn(2, 3, dtype=torch.float64)})
     wanted = ppca.exact_posterior(x, mask).precision_matrix.detach()
     torch.testing.assert_close(H, wanted)

@@ -5,7 +5,7 @@ import torch
 
 from inference.posterior import condition, hmc
 from inference.posterior.hmc import r_hat
-from inference.posterior.target import At
+from inference.posterior.log_density import At
 from inference.posterior.transition import transition
 from pyro_models import PPCA, UsageError
 

@@ -124,7 +124,7 @@ def test_a_guide_of_ones_own_is_registered_in_one_line():
 def test_a_guide_that_is_given_is_fitted_where_it_is():
     pair = PPCA(SHAPE, latent_dim=2)
     start = infer(pair, X, guide="normal", max_steps=1)
-    guide = NormalGuide(start.given.prior)
+    guide = NormalGuide(start.target.prior)
     posterior = infer(pair, X, guide=guide, max_steps=20)
     assert guide.loc["z"].requires_grad
     assert torch.equal(guide.loc["z"], posterior.guide.loc["z"])

@@ -7,19 +7,19 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from inference.posterior.given import Given
-from inference.posterior.guides.rows import is_per_datum, with_rows
-from inference.posterior.optimisation import Optimisation, Outcome
+from inference.posterior.guides.per_datum import for_data, is_per_datum
+from inference.posterior.log_density import LogDensity
+from inference.posterior.optimization import Optimization, Outcome
 from inference.posterior.separate_fits import Record, SeparateFits
 from inference.posterior.shared_fit import SharedFit
 
-__all__ = ["optimise"]
+__all__ = ["optimize"]
 
 
-def optimise(
-    given: Given,
+def optimize(
+    target: LogDensity,
     guide: nn.Module,
-    settings: Optimisation,
+    settings: Optimization,
     *,
     objective: str,
     chunk: int,
@@ -38,28 +38,28 @@ def optimise(
     guide
         For all of the data.
     settings
-        See :class:`~inference.posterior.optimisation.Optimisation`.
+        See :class:`~inference.posterior.optimization.Optimization`.
     objective
-        One of :data:`inference.posterior.optimisation.OBJECTIVES`.
+        One of :data:`inference.posterior.optimization.OBJECTIVES`.
     chunk
         How many images are in memory at once.
     progress
         Show a progress bar of images.
     """
-    size = len(given)
+    size = len(target)
     outcome = Outcome(torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long))
     separate = is_per_datum(guide, size)
     bar = tqdm(total=size, disable=not progress, unit="image", leave=False)
     with bar, torch.enable_grad(), pyro.validation_enabled(False):
         if not separate:
-            SharedFit(given, guide, settings, objective=objective, chunk=chunk).run(outcome)
+            SharedFit(target, guide, settings, objective=objective, chunk=chunk).run(outcome)
             bar.update(size)
             return outcome
         for i in range(0, size, chunk):
-            rows = torch.arange(i, min(i + chunk, size), device=given.x.device)
-            part = with_rows(guide, rows, size)
+            rows = torch.arange(i, min(i + chunk, size), device=target.x.device)
+            part = for_data(guide, rows, size)
             record = Record(guide, outcome, rows, bar)
             SeparateFits(
-                given.select(rows), part, settings, record=record, objective=objective
+                target.select(rows), part, settings, record=record, objective=objective
             ).run()
     return outcome

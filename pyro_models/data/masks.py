@@ -22,9 +22,16 @@ from torch import Tensor
 
 from pyro_models.data.arrays import holds_array, to_tensor
 from pyro_models.errors import UsageError
-from pyro_models.pair import needed_mask
 
-__all__ = ["MASKS", "Mask", "mask_name", "seen_pixels"]
+__all__ = [
+    "MASKS",
+    "Mask",
+    "fill_unseen",
+    "mask_name",
+    "needed_mask",
+    "pixel_mask",
+    "seen_pixels",
+]
 
 Mask = str | Path | np.ndarray | Tensor
 
@@ -57,15 +64,16 @@ def seen_pixels(
     ----------
     mask
         One of ``MASKS``, the path of a ``.npy`` file, or an array of zeros and ones in any shape
-        that :func:`pyro_models.pair.pixel_mask` takes.
+        that :func:`pixel_mask` takes.
     data_shape
         Shape of one datum, (C, H, W) or (D,). Vectors have no halves.
     num_data
         Number of data N: ``random`` then draws pixels for each. ``None``: one mask for all.
     fraction
-        Of pixels that ``random`` sees; of P pixels, the nearest whole number to fraction · P.
+        Fraction of the pixels that ``random`` sees; of P pixels, the nearest whole number to
+        fraction · P.
     seed
-        Of the draw of ``random``.
+        Random seed of the draw of ``random``.
     may_be_blind
         Whether it may see nothing of a datum.
 
@@ -114,6 +122,125 @@ def mask_name(mask: Mask, *, fraction: float = 0.5) -> str:
         return Path(mask).stem if str(mask).endswith(".npy") else str(mask)
     seen = _values(mask).bool().numpy()
     return f"mask_{zlib.crc32(np.packbits(seen).tobytes() + str(seen.shape).encode()):08x}"
+
+
+def pixel_mask(
+    mask: Tensor | None,
+    data_shape: tuple[int, ...],
+    x: Tensor | None = None,
+    *,
+    num_data: int | None = None,
+) -> Tensor | None:
+    """A user's mask as booleans of shape (B, \\*data_shape), or (1, \\*data_shape) if shared.
+
+    Parameters
+    ----------
+    mask
+        True = seen. For images (H, W), (C, H, W), (B, H, W) or (B, C, H, W), where C may be 1; for
+        vectors (D,) or (B, D). One value per pixel covers all its channels.
+    data_shape
+        Shape of one datum.
+    x
+        The data it goes with, if any: then their number and shape must fit too, and they must be
+        numbers with a point, since nothing else has a density.
+    num_data
+        The number of data it goes with, where these are not at hand.
+
+    Raises
+    ------
+    UsageError
+        If it is no tensor, a value is none of 0 and 1, or its shape fits none of these, or fits
+        two: (3, H, W) beside three data of three channels. Or if x does not fit.
+    """
+    if x is not None:
+        _check_data(x, data_shape)
+        num_data = len(x)
+    if mask is None:
+        return None
+    if not isinstance(mask, Tensor):
+        what = repr(mask) if isinstance(mask, str) else f"a {type(mask).__name__}"
+        raise UsageError(
+            f"a mask is a tensor, True where a pixel is seen; got {what}: "
+            "pyro_models.data.masks.seen_pixels makes one of a name, a file or an array"
+        )
+    mask = _as_booleans(mask)
+    if len(data_shape) == 3 and mask.shape[-2:] == data_shape[1:]:
+        if mask.dim() == 2:
+            mask = mask[None, None]
+        elif mask.dim() == 3:
+            per_channel = mask.shape[0] == data_shape[0]
+            if per_channel and num_data == mask.shape[0] > 1:
+                raise UsageError(
+                    f"a mask of shape {tuple(mask.shape)} may be one per datum or one per channel: "
+                    f"give {(num_data, 1, *data_shape[1:])} or {(1, *data_shape)}"
+                )
+            mask = mask[None] if per_channel else mask[:, None]
+    elif mask.dim() == 1 and len(data_shape) == 1:
+        mask = mask[None]
+    try:
+        mask = mask.expand(mask.shape[0], *data_shape)
+    except (RuntimeError, IndexError) as error:
+        raise UsageError(
+            f"a mask of shape {tuple(mask.shape)} does not fit data of shape {data_shape}: give "
+            "one value per pixel, or one per datum and pixel"
+        ) from error
+    if x is not None:
+        mask = mask.to(x.device)
+    if num_data is not None and len(mask) not in (1, num_data):
+        raise UsageError(f"a mask for {len(mask)} data does not fit {num_data} data")
+    return mask
+
+
+def _check_data(x: Tensor, data_shape: tuple[int, ...]) -> None:
+    """Refuse what would be stretched to the shape of the data, or computed in whole numbers."""
+    if tuple(x.shape[1:]) != tuple(data_shape):
+        wanted = ", ".join(map(str, ("B", *data_shape)))
+        raise UsageError(f"x of shape {tuple(x.shape)} is no data of shape ({wanted})")
+    if not x.is_floating_point():
+        raise UsageError(f"x is of numbers with a point; got {x.dtype}: give x.float()")
+
+
+def needed_mask(
+    mask: Tensor | None,
+    data_shape: tuple[int, ...],
+    x: Tensor | None = None,
+    *,
+    num_data: int | None = None,
+) -> Tensor:
+    """:func:`pixel_mask` where nothing can be done without one.
+
+    Raises
+    ------
+    UsageError
+        As :func:`pixel_mask`, or if there is none.
+    """
+    seen = pixel_mask(mask, data_shape, x, num_data=num_data)
+    if seen is None:
+        raise UsageError("a mask is needed, True where a pixel is seen; got None")
+    return seen
+
+
+def _as_booleans(mask: Tensor) -> Tensor:
+    """A mask of zeros and ones as booleans; booleans are not looked at, which would cost a wait."""
+    if mask.dtype == torch.bool:
+        return mask
+    if mask.is_complex():
+        raise UsageError("a mask is 1 (or True) where a pixel is seen and 0 elsewhere; got complex")
+    values = mask if mask.is_floating_point() else mask.long()
+    seen = values == 1
+    wrong = ~(seen | (values == 0))
+    if bool(wrong.any()):
+        found = float(values[wrong][0])
+        hint = " (of a mask of 0 and 255 give mask > 0)" if found == 255 else ""
+        raise UsageError(
+            f"a mask is 1 (or True) where a pixel is seen and 0 elsewhere; got {found:g}{hint}"
+        )
+    return seen
+
+
+def fill_unseen(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Put 0 where ``mask`` is False, so that what stood there, NaN included, reaches nothing."""
+    return x if mask is None else torch.where(mask, x, x.new_zeros(()))
 
 
 def _named(

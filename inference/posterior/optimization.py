@@ -21,7 +21,7 @@ __all__ = [
     "OBJECTIVES",
     "REASONS",
     "STEP_LIMIT",
-    "Optimisation",
+    "Optimization",
     "Outcome",
 ]
 
@@ -48,7 +48,7 @@ _MIX_ROWS = ("LBFGS", "SparseAdam", "Adafactor", "Muon")
 
 
 @dataclass(frozen=True)
-class Optimisation:
+class Optimization:
     """How guides are fitted: Ψ* = argmax E_q[log p(x_seen | z)] − KL(q ‖ p), image by image.
 
     Attributes
@@ -94,7 +94,7 @@ class Optimisation:
         """The learning rate, 0.1 unless given."""
         return 0.1 if self.lr is None else self.lr
 
-    def of_rate(self, usual: float) -> Optimisation:
+    def of_rate(self, usual: float) -> Optimization:
         """These settings for a family whose usual rate is given.
 
         It is the rate unless another was asked for. A faster one is slowed down as many times more
@@ -108,7 +108,7 @@ class Optimisation:
         more = math.ceil(math.log(self.lr / usual) / -math.log(rule.decay) - 1e-9)
         return replace(self, stopping=replace(rule, decays=rule.decays + more))
 
-    def optimiser(self, guide: nn.Module) -> Optimizer:
+    def new_optimizer(self, guide: nn.Module) -> Optimizer:
         """A new optimiser of the guide's parameters."""
         return make_optimizer(
             self.optimizer, guide.parameters(), lr=self.rate, options=self.optimizer_options

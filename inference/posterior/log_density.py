@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import pyro
@@ -14,16 +15,19 @@ from torch import Tensor
 from inference.chunks import numbers_per_particle
 from inference.densities import log_density, weigh
 from inference.isolated import evaluating
+from inference.posterior.continuous import Moments, check_real, needs_continuous
+from inference.posterior.identity import identity_of_observed, model_checksum
 from inference.record import Recorded
 from pyro_models import Pair, UsageError
-from pyro_models.contract import check_pair, fulfills
+from pyro_models.contract import fulfills
+from pyro_models.data import Identity
+from pyro_models.data.masks import Mask
 from pyro_models.device import placed
-from pyro_models.masks import Mask
-from pyro_models.observed import observed
+from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.pair import Classifies, ConditionsOnPixels
 from pyro_models.seeds import alone
 
-__all__ = ["At", "Target", "condition", "log_label_prior"]
+__all__ = ["At", "LogDensity", "condition", "log_label_prior"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ class At:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
-    """A frozen pair with x, mask and y conditioned on; make it with :func:`condition`.
+class LogDensity:
+    """A frozen pair and the data that its latents are asked of; make it with :func:`condition`.
 
     All continuous sites together are one vector z of D values, in the order of
     ``pair.latent_sites``; discrete sites are summed out. With labels of a pair that infers them,
@@ -57,24 +61,59 @@ class Target:
     Attributes
     ----------
     pair
-        The pair, in evaluation mode and frozen as long as the target is used.
-    x, mask, y
-        What is conditioned on: data (B, \\*data_shape), what of them is seen, labels.
+        The pair, in evaluation mode and frozen as long as the density is used.
+    data
+        What is conditioned on: data, labels, and which pixels are seen.
     guide
         A guide with a density to start from; ``None`` for the prior.
+    prior
+        For a guide that is made for the data, of every continuous site, in the order of the model:
+        mean and scale of its prior, where the sites above it are at their means.
+    start
+        Where fits begin, and the prior's scales: see
+        :func:`inference.posterior.start.with_initial_values`.
+    weights
+        A checksum of the model as it was then.
     """
 
     pair: Pair
-    x: Tensor
-    mask: Tensor | None = None
-    y: Tensor | None = None
+    data: Observed
     guide: Callable[..., Any] | None = None
+    prior: Mapping[str, Moments] = field(default_factory=dict)
+    start: Mapping[str, Moments] = field(default_factory=dict)
+    weights: str | None = None
     _recordings: dict[tuple[Any, ...], int | Callable[..., tuple[Tensor, ...]]] = field(
         default_factory=dict, repr=False
     )
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.data)
+
+    @property
+    def x(self) -> Tensor:
+        """The data, (B, \\*data_shape), 0 where unseen."""
+        return self.data.x
+
+    @property
+    def y(self) -> Tensor | None:
+        """Labels (B,), or ``None``."""
+        return self.data.y
+
+    @property
+    def mask(self) -> Tensor | None:
+        """True = seen, (B, \\*data_shape); ``None`` if everything is."""
+        return self.data.mask
+
+    @property
+    def conditions(self) -> dict[str, Tensor | None]:
+        """What model and guide are called with beside x."""
+        return self.data.conditions
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What is conditioned, by content: data, what is seen, labels, the model's weights."""
+        weights = model_checksum(self.pair) if self.weights is None else self.weights
+        return identity_of_observed(self.pair, self.data, weights=weights)
 
     @property
     def sites(self) -> dict[str, tuple[int, ...]]:
@@ -108,24 +147,25 @@ class Target:
         parts = zip(self.sites.items(), z.split(sizes, -1), strict=True)
         return {name: part.reshape(*part.shape[:-1], *shape) for (name, shape), part in parts}
 
-    def rows(self, rows: slice | Tensor) -> Target:
-        """The target of some of the data; recordings are shared.
+    def select(self, index: slice | Tensor) -> LogDensity:
+        """That of some of the data; recordings are shared.
 
-        A guide with parameters of each datum is asked for its part by ``guide.select(rows)``.
+        A guide with parameters of each datum is asked for its part by ``guide.select(index)``.
         """
-        mask, y, guide = self.mask, self.y, self.guide
-        selected = getattr(guide, "select", None)
-        recordings = self._recordings if selected is None else {}
+        selected = getattr(self.guide, "select", None)
+        prior, start = ({n: m[index] for n, m in of.items()} for of in (self.prior, self.start))
         return replace(
             self,
-            x=self.x[rows],
-            mask=mask if mask is None or len(mask) == 1 else mask[rows],
-            y=None if y is None else y[rows],
-            guide=guide if selected is None else selected(rows),
-            _recordings=recordings,
+            data=self.data[index],
+            guide=self.guide if selected is None else selected(index),
+            prior=prior,
+            start=start,
+            _recordings=self._recordings if selected is None else {},
         )
 
-    def prior(self, num_chains: int) -> Tensor:
+    rows = select  # as the samplers call it
+
+    def sample_prior(self, num_chains: int) -> Tensor:
         """z ~ p(z), (C, B, D), from the global generator."""
         return self._drawn(self.pair.model, num_chains)
 
@@ -169,14 +209,14 @@ class Target:
         z = placed(z, self.x)
         latents = self.unpack(z.reshape(-1, *z.shape[-2:]))
         with evaluating(self.pair), pyro.validation_enabled(False):
-            found = log_density(self.guide, self.x, latents, mask=self.mask, y=self.y)
+            found = log_density(self.guide, self.data, latents)
         return found.reshape(z.shape[:-1])
 
     def _of(self, z: Tensor, wanted: Callable[[Any], Tensor]) -> Tensor:
         z = placed(z, self.x)
         latents = self.unpack(z.reshape(-1, *z.shape[-2:]))
         with evaluating(self.pair), pyro.validation_enabled(False):
-            drawn = weigh(self.pair.model, self.x, latents, mask=self.mask, y=self.y)
+            drawn = weigh(self.pair.model, self.data, latents)
             return wanted(drawn).reshape(z.shape[:-1])
 
     def at(self, z: Tensor) -> At:
@@ -201,12 +241,12 @@ class Target:
     def _evaluate(
         self, z: Tensor, x: Tensor, mask: Tensor | None, y: Tensor | None
     ) -> tuple[Tensor, ...]:
-        given = replace(self, x=x, mask=mask, y=y)
+        given = replace(self, data=Observed.unchecked(x, y, mask))
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
             latents = given.unpack(leaf)
             with pyro.validation_enabled(False):
-                drawn = weigh(given.pair.model, x, latents, mask=mask, y=y)
+                drawn = weigh(given.pair.model, given.data, latents)
                 prior, likelihood = drawn.log_prior, drawn.log_likelihood
                 likelihood = likelihood - log_label_prior(given.pair, x, y)
                 start = prior if given.guide is None else given.log_start(leaf)
@@ -250,12 +290,14 @@ def log_label_prior(pair: Pair, x: Tensor, y: Tensor | None) -> Tensor:
 
 def condition(
     pair: Pair,
-    x: Tensor,
+    x: Data,
     *,
     mask: Mask | None = None,
-    y: Tensor | None = None,
+    y: Labels | None = None,
     guide: Callable[..., Any] | None = None,
-) -> Target:
+    fraction: float = 0.5,
+    seed: int = 0,
+) -> LogDensity:
     """Condition a pair on data.
 
     Parameters
@@ -263,12 +305,10 @@ def condition(
     pair
         A pair with a continuous latent; nothing of it changes.
     x
-        Prepared data, (B, \\*data_shape).
-    mask
-        True = seen, see :func:`pyro_models.pair.pixel_mask`. What stands in an unseen pixel, NaN
-        included, reaches nothing.
-    y
-        Labels (B,), for a pair that uses them.
+        Prepared data, (B, \\*data_shape), of any kind that :func:`pyro_models.observed.observed`
+        takes. What stands in an unseen pixel, NaN included, reaches nothing.
+    mask, y, fraction, seed
+        What is seen of x, and labels, as :func:`pyro_models.observed.observed` takes them.
     guide
         A guide with a density, to start from instead of the prior.
 
@@ -286,19 +326,12 @@ def condition(
     >>> target.at(torch.zeros(4, 3, 2)).joint.shape
     torch.Size([4, 3])
     """
-    check_pair(pair)
-    if all(site.discrete for site in pair.latent_sites.values()):
-        raise UsageError(
-            f"{type(pair).__name__} has no continuous latent: its posterior is exact, see "
-            "exact_posterior"
-        )
-    data = observed(pair, x, mask=mask, y=y)
-    target = Target(pair, data.x, data.mask, data.y, guide)
+    needs_continuous(pair)
+    data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
+    target = LogDensity(pair, data, guide)
     with evaluating(pair), torch.no_grad():  # with Pyro's checks, once
         z = target.x.new_zeros(1, len(target), target.dim)
-        found = weigh(pair.model, target.x, target.unpack(z), mask=target.mask, y=target.y)
+        found = weigh(pair.model, data, target.unpack(z))
     for name in target.sites:
-        support = found.model_sites[name]["fn"].support
-        if getattr(support, "base_constraint", support) is not torch.distributions.constraints.real:
-            raise UsageError(f"the latent {name!r} is constrained: transform it to the real line")
+        check_real(name, found.model_sites[name]["fn"])
     return target

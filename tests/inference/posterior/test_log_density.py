@@ -14,7 +14,7 @@ from inference.densities import log_density
 from inference.particles import particles
 from inference.posterior import condition
 from inference.record import Recorded
-from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
+from pyro_models import CVAE, GMM, PPCA, VAE, Observed, UsageError
 from pyro_models.models.hierarchical import TwoLayerVAE
 from pyro_models.models.semi_supervised import SemiSupervisedVAE
 
@@ -102,7 +102,7 @@ def test_gradients_are_those_of_autograd_and_no_parameter_has_one(make, y, x, ma
 def test_what_stands_in_unseen_pixels_changes_nothing(make, y, x, mask):
     pair = make().double()
     with_nan = torch.where(mask, x, math.nan)
-    z = condition(pair, x).prior(C) if y is None else condition(pair, x, y=y).prior(C)
+    z = condition(pair, x).sample_prior(C) if y is None else condition(pair, x, y=y).sample_prior(C)
     one, other = (condition(pair, data, mask=mask, y=y).at(z) for data in (x, with_nan))
     assert torch.equal(one.joint, other.joint)
     assert torch.equal(one.joint_gradient, other.joint_gradient)
@@ -111,7 +111,7 @@ def test_what_stands_in_unseen_pixels_changes_nothing(make, y, x, mask):
 @each_pair
 def test_rows_are_the_same_data_alone(make, y, x, mask):
     target = condition(make().double(), x, mask=mask, y=y)
-    z = target.prior(C)
+    z = target.sample_prior(C)
     whole = target.at(z)
     for rows in (slice(1, 3), torch.tensor([3, 0])):
         part = target.rows(rows).at(z[:, rows])
@@ -132,7 +132,7 @@ def test_labels_are_summed_out_or_conditioned_on(x):
 def test_a_guide_that_draws_labels_has_them_summed_out_too(x):
     pair = m2().double()
     z = torch.randn(C, B, 2, dtype=torch.float64)
-    found = log_density(pair.guide, x, {"z": z})
+    found = log_density(pair.guide, Observed(x), {"z": z})
     log_q_y = pair.guide.class_logits(x).log_softmax(-1)
     of_label = [
         log_q_y[:, k]
@@ -162,7 +162,7 @@ def test_what_cannot_be_recorded_is_run_as_it_is(x):
                 pyro.sample("z", dist.Normal(x.new_zeros(2), 2.0).to_event(1))
 
     target = condition(vae().double(), x, guide=Fussy())
-    z = target.prior(C)
+    z = target.sample_prior(C)
     wanted = torch.distributions.Normal(0, 2).log_prob(z).sum(-1)
     for _ in range(4):
         torch.testing.assert_close(target.at(z).start, wanted)

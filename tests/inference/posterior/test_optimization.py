@@ -8,7 +8,7 @@ from torch import nn
 
 from inference.posterior import Plateau, infer
 from inference.posterior.guides.normal import NormalGuide
-from inference.posterior.guides.rows import is_per_datum, with_rows
+from inference.posterior.guides.per_datum import for_data, is_per_datum
 from pyro_models import PPCA, VAE
 
 SHAPE = (1, 8, 8)
@@ -210,7 +210,7 @@ def test_a_window_below_the_best_is_known_as_worse():
 def test_rows_of_a_guide_leave_the_guide_as_it_is():
     start = {"z": type("M", (), {"mean": torch.arange(8.0).view(4, 2), "scale": torch.ones(4, 2)})}
     guide = NormalGuide(start)
-    part = with_rows(guide, torch.tensor([3, 1]), 4)
+    part = for_data(guide, torch.tensor([3, 1]), 4)
     assert part.loc["z"].tolist() == [[6, 7], [2, 3]]
     with torch.no_grad():
         part.loc["z"].zero_()

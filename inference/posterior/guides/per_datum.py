@@ -1,4 +1,4 @@
-"""Guides with parameters of their own for each datum, and the rows of their tensors."""
+"""Guides with parameters of their own for each datum, and those of some of the data."""
 
 from __future__ import annotations
 
@@ -8,9 +8,42 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["copy_rows", "detached", "is_per_datum", "per_datum_size", "rows_of", "with_rows"]
+from pyro_models.pair import data_plate
+
+__all__ = [
+    "PerDatumGuide",
+    "copy_parameters",
+    "detached",
+    "for_data",
+    "is_per_datum",
+    "parameters_of",
+    "per_datum_size",
+]
 
 Module = TypeVar("Module", bound=nn.Module)
+
+
+class PerDatumGuide(nn.Module):
+    """A guide that samples every site inside the plate over the data it was made for.
+
+    What x is does not matter: its parameters were fitted to it. A family gives ``sample``.
+    """
+
+    def sample(self, index: Tensor) -> None:
+        """Sample every site; ``index`` numbers the data of the plate."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        y: Tensor | None = None,
+        n: int | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Sample every site of the data."""
+        with data_plate(x, n, x) as index:
+            self.sample(index)
 
 
 def is_per_datum(guide: nn.Module, size: int) -> bool:
@@ -24,18 +57,18 @@ def is_per_datum(guide: nn.Module, size: int) -> bool:
     return all(p.dim() and len(p) == size for p in guide.parameters())
 
 
-def with_rows(guide: Module, rows: Tensor | slice, size: int) -> Module:
+def for_data(guide: Module, index: Tensor | slice, size: int) -> Module:
     """A guide for some of the ``size`` data of another; the other stays as it is.
 
     Parameters are indexed, unless they are shared by the data (see :func:`is_per_datum`), and so
     are the buffers that their module names in an attribute ``per_datum``; everything else is
     common to the two.
     """
-    return _indexed(guide, rows, parameters=is_per_datum(guide, size))
+    return _indexed(guide, index, parameters=is_per_datum(guide, size))
 
 
 def _indexed(
-    module: Module, rows: Tensor | slice, *, parameters: bool, made: dict[int, Any] | None = None
+    module: Module, index: Tensor | slice, *, parameters: bool, made: dict[int, Any] | None = None
 ) -> Module:
     """A module of the same class with rows of its tensors; neither pickled nor built again.
 
@@ -48,17 +81,17 @@ def _indexed(
     new = made[id(module)] = module.__new__(type(module))
     new.__dict__ = dict(module.__dict__)
     new.__dict__["_parameters"] = {
-        name: made.setdefault(id(p), nn.Parameter(p.detach()[rows].clone(), p.requires_grad))
+        name: made.setdefault(id(p), nn.Parameter(p.detach()[index].clone(), p.requires_grad))
         if parameters and p is not None
         else p
         for name, p in module._parameters.items()
     }
     new.__dict__["_buffers"] = {
-        name: b[rows].clone() if name in named and b is not None else b
+        name: b[index].clone() if name in named and b is not None else b
         for name, b in module._buffers.items()
     }
     new.__dict__["_modules"] = {
-        name: None if m is None else _indexed(m, rows, parameters=parameters, made=made)
+        name: None if m is None else _indexed(m, index, parameters=parameters, made=made)
         for name, m in module._modules.items()
     }
     return new
@@ -70,16 +103,16 @@ def detached(guide: Module) -> Module:
     return copy.requires_grad_(False)
 
 
-def rows_of(guide: nn.Module, rows: Tensor | slice) -> dict[str, Tensor]:
+def parameters_of(guide: nn.Module, index: Tensor | slice) -> dict[str, Tensor]:
     """Copies of some rows of all parameters, by name."""
-    return {name: p.detach()[rows].clone() for name, p in guide.named_parameters()}
+    return {name: p.detach()[index].clone() for name, p in guide.named_parameters()}
 
 
 @torch.no_grad()
-def copy_rows(values: Mapping[str, Tensor], guide: nn.Module, rows: Tensor | slice) -> None:
-    """Write rows by name into a guide's parameters."""
+def copy_parameters(values: Mapping[str, Tensor], guide: nn.Module, index: Tensor | slice) -> None:
+    """Write values by name into some rows of a guide's parameters."""
     for name, parameter in guide.named_parameters():
-        parameter[rows] = values[name]
+        parameter[index] = values[name]
 
 
 def per_datum_size(guide: nn.Module, size: int) -> float:

@@ -1,0 +1,211 @@
+"""Whatever holds data, read into memory once: tensors, arrays, data frames, torch's data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
+
+from pyro_models.data.arrays import check_plain, holds_array, to_tensor
+from pyro_models.data.images import ImageData
+from pyro_models.data.observed import Observed, labels_for
+from pyro_models.data.pixels import read_pixels
+from pyro_models.errors import UsageError
+from pyro_models.seeds import alone, same_generators
+
+__all__ = ["holds_data", "read", "read_data"]
+
+KINDS = "a tensor or an array, a data frame, a torch Dataset or DataLoader, a split or an Observed"
+_PICTURES = ("1", "L", "RGB")  # what an image library calls black and white, grey and colours
+
+
+def holds_data(source: object) -> bool:
+    """Whether it is of a kind that :func:`read_data` reads."""
+    return holds_array(source) or isinstance(source, Observed | Dataset | DataLoader)
+
+
+def read(source: Any, *, with_labels: bool = True) -> Observed:
+    """Prepared data of any kind as one value, where they are and in their own type.
+
+    Images of whole numbers in a data set of torch (torchvision's MNIST, say) are made grey as
+    :func:`pyro_models.load_data` makes them. Of :class:`pyro_models.ImageData` there must be one
+    split alone.
+
+    Parameters
+    ----------
+    source
+        As for :func:`read_data`, or data of one split.
+    with_labels
+        Whether labels that come along are wanted; where not, they may be anything.
+
+    Raises
+    ------
+    UsageError
+        In one line: of no such kind, no numbers, of several shapes, or none at all.
+
+    Examples
+    --------
+    >>> from torch.utils.data import TensorDataset
+    >>> of_torch = TensorDataset(torch.rand(5, 3), torch.arange(5))
+    >>> read(DataLoader(of_torch, batch_size=2, shuffle=True)).y  # in the order of the data set
+    tensor([0, 1, 2, 3, 4])
+    """
+    if isinstance(source, ImageData):
+        if len(source.splits) > 1:
+            raise UsageError(
+                f"{source.name} has the splits {', '.join(source.splits)}: give one, such as "
+                f"data.prepared({list(source.splits)[-1]!r})"
+            )
+        return source.prepared(*source.splits)
+    found = read_data(source, with_labels=with_labels)
+    if isinstance(source, Dataset | DataLoader) and found.x.dim() in (3, 4):
+        x = found.x
+        if not x.is_floating_point():
+            x = read_pixels({"x": x}, f"the {type(source).__name__}").arrays["x"]
+        x = x.unsqueeze(1) if x.dim() == 3 else x
+        mask = found.mask
+        mask = mask.unsqueeze(1) if mask is not None and mask.dim() == 3 else mask
+        return Observed.unchecked(x, found.y, mask)
+    return found
+
+
+def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Observed:
+    """Data of any kind as one value, as they are.
+
+    Parameters
+    ----------
+    source
+        A tensor, an array, a data frame (columns are the values of a vector), a torch ``Dataset``
+        or ``DataLoader``, a split or an ``Observed``. The items of a data set, or the batches of a
+        loader, are x, (x, y), or mappings with ``x`` and maybe ``y`` and ``mask``; pictures count
+        as arrays. They are read once, all of them, in their order: a loader that shuffles in the
+        order of its data set, and one with another sampler or with ``drop_last`` as it yields. The
+        global generator stays as it is.
+    what
+        What to call it in an error.
+    with_labels
+        Whether labels that come along are wanted.
+
+    Raises
+    ------
+    UsageError
+        In one line, as :func:`read`.
+    """
+    if isinstance(source, Observed):
+        return source
+    if isinstance(source, Tensor):
+        return Observed.unchecked(check_plain(source, what))
+    if holds_array(source):
+        return Observed.unchecked(to_tensor(source, what))
+    if not isinstance(source, Dataset | DataLoader):
+        raise UsageError(f"{what} is {KINDS}; got a {type(source).__name__}{_hint(source)}")
+    what = f"the {type(source).__name__}"
+    with alone(), same_generators(torch.device("cpu")):
+        parts = [_parts(item, f"{kind} {i} of {what}") for i, kind, item in _items(source)]
+    if not parts or not any(len(x) for x, _, _ in parts):
+        raise UsageError(f"{what} holds no data")
+    whole = not isinstance(source, DataLoader)
+    x = _joined([x for x, _, _ in parts], f"items of {what}", stacked=whole)
+    masks, labels = [m for *_, m in parts], [y for _, y, _ in parts]
+    mask = None
+    if any(m is not None for m in masks):
+        mask = _joined(_all(masks, "a mask", what), f"masks of {what}", stacked=whole)
+    y = None
+    if any(label is not None for label in labels):
+        try:
+            tensors = [_label(label, what, one=whole) for label in _all(labels, "a label", what)]
+            together = _joined(tensors, f"labels of {what}", stacked=whole)
+            y = labels_for(together, len(x), x.device)
+        except UsageError:
+            if with_labels:
+                raise
+    return Observed(x, y, mask) if mask is not None else Observed.unchecked(x, y)
+
+
+def _hint(source: object) -> str:
+    if isinstance(source, ImageData):
+        return ": give one of its splits"
+    if isinstance(source, Mapping):
+        return ": give Observed(x, y, mask)"
+    if isinstance(source, list | tuple):
+        return ": give torch.stack of tensors, or numpy.array of numbers"
+    return ": make a list of it, and of that a tensor" if isinstance(source, Iterator) else ""
+
+
+def _items(source: Dataset[Any] | DataLoader[Any]) -> Iterator[tuple[int, str, Any]]:
+    """What there is to read, with its number and the word for it."""
+    if isinstance(source, DataLoader):
+        yield from ((i, "batch", batch) for i, batch in enumerate(_in_order(source)))
+    elif isinstance(source, IterableDataset):
+        yield from ((i, "item", item) for i, item in enumerate(source))
+    elif hasattr(source, "__len__"):
+        yield from ((i, "item", source[i]) for i in range(len(source)))
+    else:
+        raise UsageError(f"the {type(source).__name__} has no length: give it __len__")
+
+
+def _in_order(loader: DataLoader[Any]) -> Iterable[Any]:
+    """The batches of a loader; of one that only shuffles, in the order of its data set."""
+    sampler = getattr(loader, "sampler", None)
+    if not isinstance(sampler, RandomSampler) or sampler.replacement or loader.batch_size is None:
+        return loader
+    if sampler.num_samples != len(loader.dataset):  # type: ignore[arg-type]
+        return loader
+    return DataLoader(
+        loader.dataset,
+        batch_size=loader.batch_size,
+        collate_fn=loader.collate_fn,
+        drop_last=loader.drop_last,
+    )
+
+
+def _parts(item: Any, what: str) -> tuple[Tensor, Any, Tensor | None]:
+    """x, y and mask of an item or a batch."""
+    if isinstance(item, Mapping):
+        unknown = [key for key in item if key not in ("x", "y", "mask")]
+        if unknown or "x" not in item:
+            raise UsageError(f"{what} is a mapping with x, and maybe y and mask; got {[*item]}")
+        mask = item.get("mask")
+        y = item.get("y")
+        return _numbers(item["x"], what), y, None if mask is None else _numbers(mask, what)
+    if isinstance(item, list | tuple):
+        if len(item) not in (1, 2):
+            raise UsageError(f"{what} is x, (x, y), or a mapping; got {len(item)} parts")
+        return _numbers(item[0], what), item[1] if len(item) == 2 else None, None
+    return _numbers(item, what), None, None
+
+
+def _numbers(value: Any, what: str) -> Tensor:
+    if holds_array(value):
+        found = to_tensor(value, what)
+    elif hasattr(value, "getbands"):  # a picture
+        if value.mode not in _PICTURES:
+            raise UsageError(f"{what} is a picture of mode {value.mode}: convert it to L or RGB")
+        found = to_tensor(np.asarray(value), what)
+        found = found.permute(2, 0, 1) if found.dim() == 3 else found
+    else:
+        raise UsageError(f"{what} is a {type(value).__name__}: give tensors or arrays")
+    return found
+
+
+def _label(label: Any, what: str, *, one: bool) -> Tensor:
+    found = to_tensor(label, f"a label of {what}")
+    return found.reshape(()) if one and found.numel() == 1 else found
+
+
+def _all(values: list[Any], what: str, of: str) -> list[Any]:
+    if any(value is None for value in values):
+        raise UsageError(f"some items of {of} have {what} and others have none: give all of them")
+    return values
+
+
+def _joined(tensors: list[Tensor], what: str, *, stacked: bool) -> Tensor:
+    shapes = {tuple(t.shape if stacked else t.shape[1:]) for t in tensors}
+    if len(shapes) > 1:
+        one, other, *_ = sorted(shapes)
+        raise UsageError(f"{what} are of several shapes, such as {one} and {other}: make them one")
+    return torch.stack(tensors) if stacked else torch.cat(tensors)
