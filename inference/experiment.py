@@ -86,6 +86,11 @@ class Experiment:
         False, "Use all training data, so that no validation split is left."
     )
     split_seed: int = declared(0, "Random seed of the split of a file that holds one array.", SEED)
+    test_fraction: float | None = declared(
+        None,
+        """Fraction of the data that are kept for the test split, of a file that holds one array; a
+        tenth unless given.""",
+    )
     levels: int | None = declared(
         None,
         "Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).",
@@ -173,6 +178,7 @@ class Experiment:
             preparation=data.get("preparation"),
             all_training="validation" not in data.get("splits", {}),
             split_seed=data.get("split_seed") or 0,
+            test_fraction=data.get("test_fraction"),
             levels=None if data.get("name") in DATA_SETS else data.get("levels"),
             labels=labels,
             labels_seed=labels_seed,
@@ -233,7 +239,11 @@ class Experiment:
         data = self.data
         if not isinstance(data, ImageData):
             data = load_data(
-                data, all_training=self.all_training, seed=self.split_seed, levels=self.levels
+                data,
+                all_training=self.all_training,
+                test_fraction=self.test_fraction,
+                seed=self.split_seed,
+                levels=self.levels,
             )
         if self.labels is not None:
             data = data.with_labels(self.labels, seed=self.labels_seed)
