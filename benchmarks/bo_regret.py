@@ -35,9 +35,9 @@ from scipy.stats import norm
 
 from gp_bo.commands.tables import write_table
 from gp_bo.functions import FUNCTIONS, TestFunction, function_named
-from gp_bo.optimise import Optimizer, design_points, space_from
-from gp_bo.optimise.designs import unit_points
-from gp_bo.optimise.figures import RegretCurves, regret_curves
+from gp_bo.optimize import Optimizer, design_points, space_from
+from gp_bo.optimize.designs import unit_points
+from gp_bo.optimize.figures import RegretCurves, regret_curves
 from pyro_models.files import write_atomically
 from pyro_models.seeds import seeded, stream
 

@@ -27,8 +27,8 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
 from gp_bo import fit_gp
-from gp_bo.diagnostics import bulk_ess
-from gp_bo.exam import EXAM_NOISE, exam_data
+from gp_bo.examination.sheet import EXAM_NOISE, exam_data
+from inference.mcmc.diagnostics import bulk_ess
 
 NAMES = ("lengthscale", "variance", "noise")
 

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from gp_bo import SparseGP, fit_gp
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.problem import regression_problem
-from gp_bo.sparse import SPARSE, Ascent, centres, first_guess
+from gp_bo.sparse import SPARSE, Ascent, centers, first_guess
 
 Moments = tuple[Tensor, Tensor]  # means of f and variances of y at the test rows
 
@@ -71,11 +71,11 @@ class PeerSVGP:
         if natural:
             q = [*self.model.variational_parameters()]
             own += [*self.model.hyperparameters()]
-            self.optimisers = [gpytorch.optim.NGD(q, num_data=len(y), lr=0.1)]
+            self.optimizers = [gpytorch.optim.NGD(q, num_data=len(y), lr=0.1)]
         else:
             own += [*self.model.parameters()]
-            self.optimisers = []
-        self.optimisers.append(torch.optim.Adam(own, lr=0.01))
+            self.optimizers = []
+        self.optimizers.append(torch.optim.Adam(own, lr=0.01))
         self.model.train()
 
     def start_at(self, theta: dict[str, Tensor]) -> PeerSVGP:
@@ -87,12 +87,12 @@ class PeerSVGP:
         return self
 
     def step(self, batch: Tensor) -> None:
-        for optimiser in self.optimisers:
-            optimiser.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         loss = -self.bound(self.model(self.X[batch]), self.y[batch])
         loss.backward()
-        for optimiser in self.optimisers:
-            optimiser.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     @torch.no_grad()
     def predict(self, Xs: Tensor) -> Moments:
@@ -131,7 +131,7 @@ def main() -> None:
     problem = regression_problem(X, y, priors=None, scale=None, **options)
     generator = torch.Generator().manual_seed(given.seed)
     start = time.process_time()
-    inducing = centres(problem.gp, given.inducing, given.seed)
+    inducing = centers(problem.gp, given.inducing, given.seed)
     between = time.process_time()
     gp, Z = problem.gp, inducing.Z.clone()
     u = first_guess(gp, generator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,11 +13,18 @@ JITTERS = (1e-12, 1e-10, 1e-8, 1e-6)
 """What is added to the diagonal, relative to its mean, one after the other until it works."""
 
 
-def cholesky(K: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Lower factors of matrices (…, n, n), each with the least of ``JITTERS`` that it needs.
+def cholesky(K: Tensor, *, jitters: Sequence[float] = JITTERS) -> tuple[Tensor, Tensor | None]:
+    """Lower factors of matrices (…, n, n), each with the least jitter that it needs.
 
     Most need none. A matrix that is not finite, or that the largest jitter does not mend, has a
     factor of NaN.
+
+    Parameters
+    ----------
+    K
+        Covariances.
+    jitters
+        Relative to the mean of the diagonal, the least first.
 
     Returns
     -------
@@ -28,7 +37,7 @@ def cholesky(K: Tensor) -> tuple[Tensor, Tensor | None]:
     eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
     with torch.no_grad():
         added, info = torch.zeros_like(K[..., 0, 0]), info.clone()
-        for jitter in JITTERS:
+        for jitter in jitters:
             bad = info > 0
             held = K[bad]
             added[bad] = jitter * held.diagonal(dim1=-2, dim2=-1).mean(-1)

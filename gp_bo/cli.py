@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 from gp_bo import commands
+from gp_bo.examination.command import exam
+from gp_bo.functions import FUNCTIONS
+from gp_bo.inference import INFERENCES
+from gp_bo.kernels import KERNELS
+from gp_bo.means import MEANS
+from gp_bo.optimize import ACQUISITIONS
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
 
 __all__ = ["main"]
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "fit": commands.fit,
-    "predict": commands.predict,
-    "plot": commands.plot,
-    "minimize": commands.minimize,
-    "ask": commands.ask,
-    "tell": commands.tell,
-    "forget": commands.forget,
-    "exam": commands.exam,
-}
+COMMANDS: dict[str, Callable[..., None]] = {**commands.COMMANDS, "exam": exam}
+
+OLD_OPTIONS = {"--maximise": "--maximize", "--draws": "--num_draws"}
+"""Options by the names that they had before, which still work."""
+
+
+def _lists() -> dict[str, str]:
+    """What a help text calls {kernels}, and so on: all that are registered now."""
+    every = {
+        "kernels": KERNELS,
+        "acquisitions": ACQUISITIONS,
+        "inferences": INFERENCES,
+        "means": MEANS,
+        "functions": FUNCTIONS,
+    }
+    return {f"{{{name}}}": ", ".join(known) for name, known in every.items()}
+
+
+def _documented(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with these lists in its docstring, from which its help is made."""
+    text = command.__doc__ or ""
+    for name, known in _lists().items():
+        text = text.replace(name, known)
+    copy = FunctionType(command.__code__, command.__globals__, argdefs=command.__defaults__)
+    copy.__doc__, copy.__annotations__ = text, command.__annotations__
+    copy.__module__, copy.__qualname__ = command.__module__, command.__qualname__
+    return copy
 
 
 def _add_options(parser: OneLineParser, name: str) -> None:
@@ -29,7 +53,7 @@ def _add_options(parser: OneLineParser, name: str) -> None:
         parser.add_argument("state", type=str, help='JSON file that "gp-bo ask" made.')
         parser.add_argument("value", type=str, nargs="?", help="What was measured.")
         skip = {"state", "value"}
-    parser.add_function_arguments(COMMANDS[name], as_positional=True, skip=skip)
+    parser.add_function_arguments(_documented(COMMANDS[name]), as_positional=True, skip=skip)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,9 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> None:
+    split = [argument.partition("=") for argument in arguments]
+    arguments = [OLD_OPTIONS.get(name, name) + equals + value for name, equals, value in split]
     given = with_flags(arguments, *(COMMANDS[name] for name in arguments[:1] if name in COMMANDS))
     parser = parser_of(
-        COMMANDS,
+        {name: _documented(command) for name, command in COMMANDS.items()},
         _add_options,
         prog="gp-bo",
         description="Gaussian processes, and Bayesian optimisation with them.",

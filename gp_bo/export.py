@@ -11,6 +11,8 @@ from torch import Tensor
 from gp_bo.fitted import FittedGP
 from inference.posterior.export import inference_data
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
+from pyro_models.seeds import check_seed
 
 __all__ = ["to_arviz"]
 
@@ -83,8 +85,8 @@ def _rows(fitted: FittedGP, num_draws: int, seed: int) -> tuple[Tensor, int]:
         )
     if bool((fitted.weights == fitted.weights[0]).all()):
         return torch.arange(fitted.num_draws), max(1, fitted.draws.num_chains)
-    if num_draws < 1:
-        raise UsageError(f"num_draws must be at least 1; got {num_draws}")
+    check_counts(num_draws=num_draws)
+    check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     return fitted.weights.cpu().multinomial(num_draws, replacement=True, generator=generator), 1
 

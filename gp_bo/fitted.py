@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ from gp_bo.prediction import (
     mixture_moments,
     score_mixture,
 )
+from gp_bo.saving import save_gp
 from gp_bo.scaling import Scaling
-from pyro_models import UsageError
+from pyro_models.counts import check_counts
 from pyro_models.seeds import check_seed
 
 __all__ = ["FittedGP"]
@@ -169,22 +169,21 @@ class FittedGP:
         Xs
             Inputs, (M, d), or (M,) when d = 1.
         n
-            How many.
+            Number of functions.
         joint
             One draw of the joint distribution at all inputs, as a function has it. Without it each
             input is drawn alone: no function, but enough for intervals.
         include_noise
             Σ_s + σ_s² I in place of Σ_s.
         seed
-            Of the draws; the same on every device.
+            Random seed of the draws; they are the same on every device.
 
         Raises
         ------
         UsageError
             If n < 1.
         """
-        if not isinstance(n, Integral) or n < 1:
-            raise UsageError(f"n, the number of functions to draw, must be at least 1; got {n!r}")
+        check_counts(n=n)
         check_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         weights = self.weights.cpu()
@@ -216,7 +215,7 @@ class FittedGP:
         Xs, ys
             Inputs (M, d) and outputs (M,).
         levels
-            Of the central intervals whose coverage is counted.
+            The levels of the central intervals whose coverage is counted.
         """
         means, variances = self._scaled_marginals(Xs, include_noise=True)
         ys = self.scaling.outputs(as_outputs(ys, len(means[0]), device=self.device))
@@ -225,8 +224,6 @@ class FittedGP:
 
     def save(self, folder: str | Path) -> None:
         """Write a folder from which :func:`gp_bo.load_gp` makes the same object again."""
-        from gp_bo.storing import save_gp
-
         save_gp(self, Path(folder))
 
     def _scaled_marginals(self, Xs: Array, *, include_noise: bool) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ class TestFunction:
         (lower, upper) of each input.
     minimum
         The least value inside the bounds.
-    minimisers
+    minimizers
         Every point where it is taken.
     values
         (n, d) → (n,).
@@ -42,7 +42,7 @@ class TestFunction:
     name: str
     bounds: tuple[tuple[float, float], ...]
     minimum: float
-    minimisers: tuple[tuple[float, ...], ...]
+    minimizers: tuple[tuple[float, ...], ...]
     values: Callable[[np.ndarray], np.ndarray]
     __test__ = False  # not a test, whatever its name begins with
 

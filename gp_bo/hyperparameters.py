@@ -66,6 +66,8 @@ class HyperParameters:
         sites, start = [], 0
         for name, h in self.declared.items():
             prior = priors.get(name, h.prior)
+            if isinstance(prior, UsageError):
+                raise prior
             if isinstance(prior, numbers.Real | Tensor):
                 self.fixed[name] = fixed_value(h, prior, device=device)
                 continue

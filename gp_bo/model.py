@@ -16,6 +16,7 @@ from gp_bo.hyperparameters import HyperParameters
 from gp_bo.kernels import HyperParameter, Kernel, log_normal
 from gp_bo.means import mean_hyperparameters
 from gp_bo.scaling import far_origin
+from pyro_models import UsageError
 
 __all__ = ["GPModel"]
 
@@ -56,6 +57,13 @@ class GPModel(nn.Module):
         dim = X.shape[1]
         noise = HyperParameter("noise", (), log_normal(-4.0, 1.0), 0, 2)
         declared = [*kernel.hyperparameters(dim), *mean_hyperparameters(mean, dim), noise]
+        names = [h.name for h in declared]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UsageError(
+                f"{', '.join(twice)} is a hyper-parameter of the kernel, and of mean or noise as "
+                "well: give it another name in the kernel"
+            )
         self.hyperparameters = HyperParameters(declared, priors, device=X.device)
 
     def with_data(self, X: Tensor, y: Tensor) -> GPModel:

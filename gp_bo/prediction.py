@@ -127,7 +127,8 @@ def score_mixture(
     weights
         (S,).
     levels
-        Of central intervals, in (0, 1). y lies inside one when its quantile under the mixture does.
+        The levels of central intervals, in (0, 1). y lies inside one when its quantile under the
+        mixture does.
 
     Raises
     ------
@@ -159,5 +160,5 @@ def score_mixture(
 
 
 def _standard_error(values: Tensor) -> float:
-    """Of the mean; NaN for a single value."""
+    """The standard error of the mean; NaN for a single value."""
     return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan

@@ -83,7 +83,7 @@ def log_density(site: Site, u: Tensor, theta: Tensor, *, jacobian: bool) -> tupl
     site
         The unknown and its prior.
     u
-        Its columns, (C, k).
+        The unknown's columns, (C, k).
     theta
         θ = t(u), (C, \\*shape).
     jacobian

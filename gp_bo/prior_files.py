@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.distributions import transforms
 
+from gp_bo.kernels.kernel import Above
 from pyro_models import UsageError
 
 __all__ = ["describe_prior", "rebuild_prior"]
 
 # what a transform is made from
 _TRANSFORMS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "Above": (Above, ("loc", "scale")),
     "AffineTransform": (transforms.AffineTransform, ("loc", "scale")),
     "ExpTransform": (transforms.ExpTransform, ()),
     "PowerTransform": (transforms.PowerTransform, ("exponent",)),

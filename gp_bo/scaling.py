@@ -107,7 +107,7 @@ class Scaling:
         for h in declared:
             value = theta[h.name]
             if h.input_power:
-                factor = self.width**h.input_power
+                factor = h.of_inputs(self.width) ** h.input_power
                 value = value[:, None] if not h.shape and len(factor) > 1 else value
                 value = value * (factor if value.dim() > 1 else factor[0])
             value = value * self.spread**h.output_power

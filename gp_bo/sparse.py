@@ -21,13 +21,14 @@ from tqdm import tqdm
 from gp_bo.fitted import FittedGP
 from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inducing import CHUNK, InducingPoints, SparseConditional, prior_mean
-from gp_bo.inference.climb import climb, starting_points
 from gp_bo.inference.draws import HyperDraws
+from gp_bo.inference.maximize import maximize, starting_points
 from gp_bo.model import GPModel
 from gp_bo.problem import Problem
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
-__all__ = ["SPARSE", "Ascent", "SparseGP", "centres", "first_guess", "sparse_gp"]
+__all__ = ["SPARSE", "Ascent", "SparseGP", "centers", "first_guess", "sparse_gp"]
 
 SPARSE = "sparse_variational"
 _FIRST_ROWS = 256
@@ -40,7 +41,7 @@ class SparseGP(FittedGP):
     Attributes
     ----------
     inducing
-        Their inputs and q(v); None only while it is made.
+        The inducing inputs and q(v); None only while it is made.
     """
 
     inducing: InducingPoints | None = None
@@ -74,7 +75,7 @@ def sparse_gp(
     problem
         Data and model.
     seed
-        Of everything random.
+        Random seed of the starting points, the batches and k-means.
     num_inducing
         M; they start at the centres of k-means. Work per step grows as M² · batch + M³.
     batch_size
@@ -93,10 +94,8 @@ def sparse_gp(
     UsageError
         If a number is out of range, or there is no noise.
     """
-    for name, value in (("num_inducing", num_inducing), ("batch_size", batch_size)):
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1; got {value}")
-    if epochs < 1 or not 0 < lr < math.inf or not 0 < forgetting <= 1:
+    check_counts(num_inducing=num_inducing, batch_size=batch_size, epochs=epochs)
+    if not 0 < lr < math.inf or not 0 < forgetting <= 1:
         raise UsageError("epochs is at least 1, lr above 0 and forgetting in (0, 1]")
     gp, rows = problem.gp, len(problem.y)
     fixed = gp.hyperparameters.fixed.get("noise")
@@ -105,7 +104,7 @@ def sparse_gp(
     generator = torch.Generator().manual_seed(seed)
     batch_size = min(batch_size, rows)
     steps = epochs * math.ceil(rows / batch_size)
-    inducing = centres(gp, min(num_inducing, rows), seed)
+    inducing = centers(gp, min(num_inducing, rows), seed)
     u = first_guess(gp, generator)
     ascent = Ascent(gp, inducing, u, steps=steps, lr=lr, forgetting=forgetting)
     history = []
@@ -143,10 +142,10 @@ def first_guess(gp: GPModel, generator: torch.Generator) -> Tensor:
     rows = torch.randperm(len(gp.y), generator=generator)[:_FIRST_ROWS].to(gp.device)
     part = gp.with_data(gp.X[rows], gp.y[rows])
     starts = starting_points(part, 2, generator=generator)
-    return climb(HyperPosterior(part, jacobian=False), starts, max_steps=50).points[:1]
+    return maximize(HyperPosterior(part, jacobian=False), starts, max_steps=50).points[:1]
 
 
-def centres(gp: GPModel, count: int, seed: int) -> InducingPoints:
+def centers(gp: GPModel, count: int, seed: int) -> InducingPoints:
     """Centres of k-means, and q(v) = p(v)."""
     distinct = torch.unique(gp.X, dim=0)
     if len(distinct) <= count:
@@ -190,13 +189,13 @@ class Ascent:
         self.refresh()
         self.u.requires_grad_()
         inducing.Z.requires_grad_()
-        self._optimiser = torch.optim.Adam([p for p in (self.u, inducing.Z) if p.numel()], lr=lr)
-        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimiser, steps)
+        self._optimizer = torch.optim.Adam([p for p in (self.u, inducing.Z) if p.numel()], lr=lr)
+        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, steps)
 
     def step(self, batch: Tensor) -> float:
         """One step with some rows, (B,) integers; the bound of all rows, estimated, nats."""
         gp, hyper, rows = self.gp, self.gp.hyperparameters, len(self.gp.y)
-        self._optimiser.zero_grad()
+        self._optimizer.zero_grad()
         X, y = gp.X[batch], gp.y[batch]
         theta = hyper.constrain(self.u)
         bound = _bound(gp, theta, self.inducing, X, y, forgetting=self.forgetting)
@@ -205,7 +204,7 @@ class Ascent:
             own = self.u.detach()
             slope = hyper.log_prior(own, hyper.constrain(own), jacobian=False)[1]
             self.u.grad -= slope / rows
-        self._optimiser.step()
+        self._optimizer.step()
         self._schedule.step()
         return float(bound.detach())
 

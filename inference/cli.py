@@ -10,7 +10,7 @@ from typing import Any
 
 from inference import commands, report
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
-from inference.report import MakePart
+from inference.report import MakeSection
 from pyro_models import UsageError
 from pyro_models.presets import preset_config, preset_names
 
@@ -74,7 +74,7 @@ def _names(arguments: Sequence[str], option: str) -> bool:
     return any(a == f"--{option}" or a.startswith(starts) for a in arguments)
 
 
-def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakePart] = ()) -> int:
+def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection] = ()) -> int:
     """Run the command line.
 
     Parameters
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakePart] = 
     )
 
 
-def _run(arguments: Sequence[str], parts: Sequence[MakePart]) -> None:
+def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
     given = _with_preset(arguments)
     given = with_flags(given, *[COMMANDS[name] for name in given[:1] if name in COMMANDS])
     parser = parser_of(

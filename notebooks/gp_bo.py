@@ -24,13 +24,13 @@ import matplotlib
 import torch
 from IPython.display import Markdown, display
 
-from gp_bo.exam import exam_function, fit_exam
+from gp_bo.examination.algorithm1 import CHOICES, algorithm1, exam_grid
+from gp_bo.examination.algorithm1_figure import algorithm1_figure
+from gp_bo.examination.sheet import exam_function, fit_exam
 from gp_bo.figures import bands, hyper_scatter, traces
 from gp_bo.functions import function_named
-from gp_bo.optimise import Optimizer, minimize
-from gp_bo.optimise.algorithm1 import CHOICES, algorithm1, exam_grid
-from gp_bo.optimise.algorithm1_figure import algorithm1_figure
-from gp_bo.optimise.figures import search_figure
+from gp_bo.optimize import Optimizer, minimize
+from gp_bo.optimize.figures import search_figure
 
 matplotlib.rcParams["figure.dpi"] = 60
 torch.set_num_threads(1)  # small matrices: more threads only wait for each other

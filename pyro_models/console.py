@@ -30,7 +30,7 @@ def main() -> int:
 
 def _functions(*, seed: int) -> Any:
     """The part on Gaussian processes, imported when it is made."""
-    return import_module("gp_bo.exam_part").exam_part(seed=seed)
+    return import_module("gp_bo.examination.section").exam_section(seed=seed)
 
 
 if __name__ == "__main__":

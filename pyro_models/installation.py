@@ -52,9 +52,11 @@ def check_inference_package() -> None:
     home = Path(__file__).parent.parent
     if found == home and not claimants:
         return
-    culprit = ", ".join(sorted(claimants)) or (f"the one at {found}" if found else "none found")
+    first_nonfinite = ", ".join(sorted(claimants)) or (
+        f"the one at {found}" if found else "none found"
+    )
     raise UsageError(
-        f"the package 'inference' is also provided by another distribution ({culprit}); "
+        f"the package 'inference' is also provided by another distribution ({first_nonfinite}); "
         f"{_OURS} needs its own: install it into an environment without that distribution"
     )
 

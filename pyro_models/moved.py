@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
 
-__all__ = ["install", "renamed"]
+__all__ = ["install", "renamed", "renamed_arguments"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 MODULES = {
     "pyro_models.masks": ("pyro_models.data.masks",),
@@ -25,6 +28,17 @@ MODULES = {
     "inference.posterior.guides.rows": ("inference.posterior.guides.per_datum",),
     "inference.posterior.optimise": ("inference.posterior.optimize",),
     "inference.posterior.optimisation": ("inference.posterior.optimization",),
+    "gp_bo.commands.told": ("gp_bo.commands.results",),
+    "gp_bo.diagnostics": ("inference.mcmc.diagnostics", "gp_bo.examination.chains"),
+    "gp_bo.exam": ("gp_bo.examination.sheet",),
+    "gp_bo.exam_part": ("gp_bo.examination.section",),
+    "gp_bo.commands.examination": ("gp_bo.examination.command",),
+    "gp_bo.inference.climb": ("gp_bo.inference.maximize",),
+    "gp_bo.optimise.algorithm1": ("gp_bo.examination.algorithm1",),
+    "gp_bo.optimise.algorithm1_figure": ("gp_bo.examination.algorithm1_figure",),
+    "gp_bo.optimise": ("gp_bo.optimize",),
+    "inference.report.part": ("inference.report.section",),
+    "inference.posterior.transition": ("inference.mcmc.hmc",),
     "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
     "inference.learning.files": ("pyro_models.files.atomic",),
     "inference.learning.locks": ("pyro_models.files.locks",),
@@ -59,6 +73,13 @@ NAMES = {
     "with_rows": "for_data",
     "rows_of": "parameters_of",
     "copy_rows": "copy_parameters",
+    "rhat": "r_hat",
+    "rank_normalised": "rank_normalized",
+    "exam_part": "exam_section",
+    "climb": "maximize",
+    "Climb": "Maximum",
+    "Part": "Section",
+    "MakePart": "MakeSection",
 }
 """Old name → new name, in the modules that have moved."""
 
@@ -91,6 +112,38 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(import_module(where), new)
 
     return getter
+
+
+def renamed_arguments(**names: str) -> Callable[[Function], Function]:
+    """Let a function take keyword arguments under their old names as well.
+
+    Parameters
+    ----------
+    names
+        Old name → new name.
+
+    Examples
+    --------
+    >>> @renamed_arguments(colour="color")
+    ... def paint(*, color): return color
+    >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
+    ...     paint(colour="red"), str(said[0].message)
+    ('red', 'colour of paint is now color')
+    """
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def taking_both(*args: Any, **options: Any) -> Any:
+            for old, new in names.items():
+                if old in options:
+                    _warn(f"{old} of {function.__qualname__}", new)
+                    options.setdefault(new, options.pop(old))
+            return function(*args, **options)
+
+        return cast(Function, taking_both)
+
+    return decorate
 
 
 def install() -> None:

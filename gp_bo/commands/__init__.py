@@ -1,7 +1,12 @@
 """Subcommands of ``gp-bo``: one function each, its parameters are the command's options."""
 
-from gp_bo.commands.examination import exam
+from collections.abc import Callable
+
 from gp_bo.commands.regression import fit, plot, predict
 from gp_bo.commands.search import ask, forget, minimize, tell
 
-__all__ = ["ask", "exam", "fit", "forget", "minimize", "plot", "predict", "tell"]
+__all__ = ["COMMANDS", "ask", "fit", "forget", "minimize", "plot", "predict", "tell"]
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    each.__name__: each for each in (fit, predict, plot, minimize, ask, tell, forget)
+}

@@ -17,9 +17,9 @@ from gp_bo.commands.tables import Table, numbers, read_table, write_table
 from gp_bo.device import gp_device
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
-from gp_bo.optimise import Optimizer
-from gp_bo.optimise.figures import search_figure
-from gp_bo.optimise.slices import slice_figure
+from gp_bo.optimize import Optimizer
+from gp_bo.optimize.figures import search_figure
+from gp_bo.optimize.slices import slice_figure
 from gp_bo.storing import load_gp
 from inference.commands.files import (
     free_figure_path,
@@ -58,14 +58,14 @@ def fit(
         target: Column to predict.
         out: Folder to write.
         inputs: Columns to predict from; all others unless given.
-        kernel: Name, or a formula such as "rbf + periodic".
-        inference: Of the hyper-parameters: nuts, map, maximum_likelihood, laplace, svi, quadrature,
-            or, for ten thousand rows and more, sparse_variational.
+        kernel: One of {kernels}, or a formula such as "rbf + periodic".
+        inference: How hyper-parameters are inferred: {inferences}, or, for ten thousand rows and
+            more, sparse_variational.
         noise: "learned", or a variance in the target's unit squared.
-        mean: zero, constant or linear.
-        seed: Of everything random.
+        mean: One of {means}.
+        seed: Random seed of all draws.
         device: cpu, cuda, or cuda:1 and so on; float64 is needed, which mps does not have.
-        options: Of the inference, e.g. --options.num_draws 2000 or --options.num_inducing 300.
+        options: Options of the inference: --options.num_draws 2000, --options.num_inducing 300.
         force: Replace what is in the folder.
     """
     folder = free_folder(out, force=force)
@@ -143,7 +143,7 @@ def plot(
         gp: Folder that "gp-bo fit" wrote, or state file of "gp-bo ask".
         out: Figure to write: .png, .pdf or .svg.
         input_name: Input to vary; the first unless given.
-        seed: Of the functions that are drawn.
+        seed: Random seed of the functions that are drawn.
         device: Where to compute: cpu, cuda, cuda:1 …
         force: Replace the figure.
     """

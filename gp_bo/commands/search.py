@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
+from gp_bo.commands.results import cells_of, measured_value, pending_point, read_results
 from gp_bo.commands.tables import write_table
-from gp_bo.commands.told import cells_of, measured_value, pending_point, read_results
 from gp_bo.functions import function_named
-from gp_bo.optimise import Optimizer
-from gp_bo.optimise import minimize as minimise_function
-from gp_bo.optimise.figures import progress_figure
+from gp_bo.optimize import Optimizer
+from gp_bo.optimize import minimize as minimize_function
+from gp_bo.optimize.figures import progress_figure
 from inference.commands.files import free_figure_path, printed_after, save_figure
 from pyro_models import UsageError
 
@@ -25,6 +25,7 @@ def minimize(
     function: str,
     budget: int = 30,
     acquisition: str = "log_ei",
+    kernel: str | None = None,
     inference: str = "map",
     seed: int = 0,
     state: str | None = None,
@@ -33,14 +34,15 @@ def minimize(
     progress: bool = True,
     force: bool = False,
 ) -> None:
-    """Minimise a function whose minimum is known: branin, hartmann6, ackley, exam, gramacy-lee.
+    """Minimise a function whose minimum is known: {functions}.
 
     Args:
         function: Its name.
         budget: Evaluations in all.
-        acquisition: log_ei, pi, ucb, thompson, knowledge_gradient, max_value_entropy, noisy_ei.
-        inference: Of the hyper-parameters: map, maximum_likelihood, laplace, nuts.
-        seed: Of everything random.
+        acquisition: One of {acquisitions}.
+        kernel: One of {kernels}, or a formula such as "rbf + periodic".
+        inference: How hyper-parameters are inferred: {inferences}.
+        seed: Random seed of the design and all draws.
         state: JSON file; if it is there, the search goes on from it.
         device: Where the GP is computed: cpu, cuda, cuda:1 …
         figure: Figure of the values in order and of the simple regret: .png, .pdf or .svg.
@@ -49,11 +51,12 @@ def minimize(
     """
     chosen = function_named(function)
     path = free_figure_path(figure, option="--figure", force=force)
-    result = minimise_function(
+    result = minimize_function(
         chosen,
         list(chosen.bounds),
         budget=budget,
         acquisition=acquisition,
+        kernel=kernel,
         inference=inference,
         seed=seed,
         state=state,
@@ -80,8 +83,9 @@ def ask(
     n: int = 1,
     space: str | None = None,
     acquisition: str | None = None,
+    kernel: str | None = None,
     inference: str | None = None,
-    maximise: bool = False,
+    maximize: bool = False,
     initial: int | None = None,
     repeats: bool = False,
     problem: str = "",
@@ -94,21 +98,22 @@ def ask(
         state: JSON file; made by the first ask, which needs --space.
         n: Number of points.
         space: First time: a YAML file or text, e.g. "{heat: [20, 80], solvent: [water, oil]}".
-        acquisition: log_ei unless given, then or before.
-        inference: Of the hyper-parameters; map unless given, then or before.
-        maximise: First time: large values are wanted.
+        acquisition: One of {acquisitions}; log_ei unless given, then or before.
+        kernel: One of {kernels}, or a formula; matern52 unless given, then or before.
+        inference: One of {inferences}; map unless given, then or before.
+        maximize: First time: large values are wanted.
         initial: First time: values in the design.
         repeats: First time: a point may be tried twice, as values are noisy.
         problem: First time: a name for what is measured.
-        seed: First time: of everything random.
+        seed: First time: random seed of the design and all draws.
         device: Where the GP is computed, each time: cpu, cuda, cuda:1 …
     """
     if Path(state).exists():
-        firsts = (space, maximise, initial, repeats, problem, seed)
+        firsts = (space, maximize, initial, repeats, problem, seed)
         if firsts != (None, False, None, False, "", 0):
             raise UsageError(
                 f"{state} is there already, and says what the problem is: leave out --space, "
-                "--maximise, --initial, --repeats, --problem and --seed, or name another file"
+                "--maximize, --initial, --repeats, --problem and --seed, or name another file"
             )
         optimizer = Optimizer.resume(state, device=device)
     elif space is None:
@@ -116,7 +121,7 @@ def ask(
     else:
         optimizer = Optimizer(
             _space(space),
-            maximise=maximise,
+            maximize=maximize,
             initial=initial,
             repeats=repeats,
             problem=problem,
@@ -129,11 +134,13 @@ def ask(
         **({} if acquisition is None else {"acquisition": acquisition, "acquisition_options": {}}),
         **({} if inference is None else {"inference": inference, "gp": {}}),
     }
+    if kernel is not None:
+        changed["gp"] = {**changed["gp"], "kernel": kernel}
     if changed != optimizer.state.settings:
         held = optimizer.state
         optimizer = Optimizer(
             held.space,
-            maximise=held.maximise,
+            maximize=held.maximize,
             problem=held.problem,
             seed=held.seed,
             state=state,

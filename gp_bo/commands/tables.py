@@ -25,7 +25,7 @@ class Table:
     Attributes
     ----------
     path
-        Of the file.
+        The file's path.
     columns
         Name → cells.
     lines

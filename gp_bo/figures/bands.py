@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from gp_bo.scaling import margin
 from inference.figures.palette import INK, PETROFF
 from pyro_models import UsageError
 
-__all__ = ["bands", "draw_bands"]
+__all__ = ["bands", "draw_band", "draw_bands"]
 
 
 def bands(
@@ -44,7 +45,7 @@ def bands(
     include_noise
         The band of outputs rather than of the function.
     seed
-        Of the functions.
+        Random seed of the functions.
     title
         Drawn above.
 
@@ -70,6 +71,20 @@ def bands(
     return figure
 
 
+def draw_band(
+    axes: Axes,
+    x: Any,
+    mean: Tensor,
+    deviation: Tensor,
+    *,
+    label: str | None = "m ± 2√v",
+    **style: Any,
+) -> None:
+    """m ± 2√v alone, at inputs x, from m and √v."""
+    low, high = mean - 2 * deviation, mean + 2 * deviation
+    axes.fill_between(x, low, high, linewidth=0, label=label, **{"color": PETROFF[0], **style})
+
+
 def draw_bands(
     axes: Axes,
     fitted: FittedGP,
@@ -92,9 +107,7 @@ def draw_bands(
         prediction = fitted.predict(grid, include_noise=include_noise)
     mean, deviation = prediction.mean.cpu(), prediction.standard_deviation.cpu()
     label = "m ± 2√v" + (", with noise" if include_noise else "")
-    axes.fill_between(
-        grid, mean - 2 * deviation, mean + 2 * deviation, color=PETROFF[0], alpha=0.25, lw=0
-    )
+    draw_band(axes, grid, mean, deviation, alpha=0.25, label=None)
     axes.plot([], [], color=PETROFF[0], alpha=0.25, lw=8, label=label)
     axes.plot(grid, mean, color=PETROFF[0], lw=1.8, label="m", zorder=3)
     if num_functions:

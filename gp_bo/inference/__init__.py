@@ -15,17 +15,21 @@ from gp_bo.inference.quadrature import quadrature
 from gp_bo.inference.svi import svi
 from gp_bo.model import GPModel
 from pyro_models import UsageError
+from pyro_models.registry import Registry
 
 __all__ = ["INFERENCES", "HyperDraws", "check_options", "infer_hyperparameters"]
 
-INFERENCES: dict[str, Callable[..., HyperDraws]] = {
-    "maximum_likelihood": maximum_likelihood,
-    "map": map_estimate,
-    "laplace": laplace,
-    "svi": svi,
-    "nuts": nuts,
-    "quadrature": quadrature,
-}
+INFERENCES: Registry[Callable[..., HyperDraws]] = Registry(
+    "inference",
+    {
+        "maximum_likelihood": maximum_likelihood,
+        "map": map_estimate,
+        "laplace": laplace,
+        "svi": svi,
+        "nuts": nuts,
+        "quadrature": quadrature,
+    },
+)
 
 
 def infer_hyperparameters(gp: GPModel, inference: str, *, seed: int, **options: Any) -> HyperDraws:
@@ -36,8 +40,6 @@ def infer_hyperparameters(gp: GPModel, inference: str, *, seed: int, **options: 
     UsageError
         If the name or an option is unknown.
     """
-    if inference not in INFERENCES:
-        raise UsageError(f"unknown inference {inference!r}: choose from {', '.join(INFERENCES)}")
     infer = INFERENCES[inference]
     check_options(infer, inference, options)
     return infer(gp, seed=seed, **options)

@@ -22,13 +22,13 @@ class HyperDraws:
     weights
         (S,), summing to 1; equal for draws, the masses of its cells for a quadrature.
     num_chains
-        Of a Markov chain sampler; 0 for anything else.
+        Number of Markov chains; 0 where the draws are of none.
     messages
         What a reader of the results must know: a chain that has not converged, say.
     details
         Numbers of the method by name, for :attr:`gp_bo.fitted.FittedGP.diagnostics`.
     statistics
-        Of a Markov chain sampler: a number for each draw by ArviZ's name, (S,); ``lp`` is
+        What Markov chains say of each draw, by ArviZ's name, (S,); ``lp`` is
         log p(y | θ) p(θ) |dθ/du| in scaled units, up to the evidence the log density of u.
     """
 

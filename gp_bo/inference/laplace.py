@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from gp_bo.hyper_posterior import HyperPosterior
-from gp_bo.inference.climb import Climb
 from gp_bo.inference.draws import HyperDraws
+from gp_bo.inference.maximize import Maximum
 from gp_bo.inference.point import modes
 from gp_bo.model import GPModel
-from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["curvature", "laplace", "laplace_factor"]
 
@@ -28,14 +28,13 @@ def laplace(gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int =
     gp
         The model.
     seed
-        Of the starts and of the draws.
+        Random seed of the starts and the draws.
     num_draws
-        S.
+        S, the number of draws.
     restarts
-        Climbs from which the best mode is taken.
+        Number of starts, from which the best mode is taken.
     """
-    if num_draws < 1:
-        raise UsageError(f"num_draws must be at least 1; got {num_draws}")
+    check_counts(num_draws=num_draws)
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
     factor, clipped = laplace_factor(HyperPosterior(gp), found)
     generator = torch.Generator().manual_seed(seed)
@@ -55,7 +54,7 @@ def laplace(gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int =
     )
 
 
-def log_evidence(found: Climb, factor: Tensor) -> float:
+def log_evidence(found: Maximum, factor: Tensor) -> float:
     """Laplace's approximation of log p(y), nats: log p(û, y) + (p/2) log 2π − ½ log |H|."""
     size = len(factor)
     half_log_det = float(torch.linalg.slogdet(factor).logabsdet) if size else 0.0
@@ -71,7 +70,7 @@ def curvature(density: HyperPosterior, u: Tensor) -> Tensor:
     return 0.5 * (H + H.mT)
 
 
-def laplace_factor(density: HyperPosterior, found: Climb) -> tuple[Tensor, bool]:
+def laplace_factor(density: HyperPosterior, found: Maximum) -> tuple[Tensor, bool]:
     """A square root R of H⁻¹ = R Rᵀ, (p, p), and whether a deviation had to be held back.
 
     Along eigenvectors where the density does not fall, or hardly does, the standard deviation is

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from gp_bo.diagnostics import ESS_PER_CHAIN, RHAT, bulk_ess, rhat, tail_ess
 from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.laplace import laplace_factor
 from gp_bo.inference.point import modes
 from gp_bo.model import GPModel
-from inference.mcmc.nuts_tree import LogDensity, State, Transition, transition
+from inference.mcmc.diagnostics import ESS_PER_CHAIN, RHAT, bulk_ess, r_hat, tail_ess
+from inference.mcmc.nuts_tree import State, Transition, transition
+from inference.mcmc.warm_up import Chains, check_sampling
 from pyro_models import UsageError
 
 __all__ = ["chain_diagnostics", "nuts"]
@@ -52,49 +51,65 @@ def nuts(
     gp
         The model.
     seed
-        Of everything random.
+        Random seed of the starts and all draws.
     num_draws
-        S, of all chains together. Shorter chains of ordinary data often fail the check of R̂ by
-        chance: its own noise is then as large as what it is held to.
+        S, the draws of all chains together. Shorter chains of ordinary data often fail the check of
+        R̂ by chance: its own noise is then as large as what it is held to.
     num_chains
-        Chains; they must share ``num_draws`` evenly.
+        Number of chains; they must share ``num_draws`` evenly.
     warmup
         Transitions of each chain that are thrown away, at least 20.
     target_acceptance
-        To which the step size is adapted.
+        The acceptance to which the step size is adapted.
     max_depth
-        Doublings of a trajectory at most.
+        The most doublings of a trajectory.
     restarts
-        Climbs from which the mode is taken.
+        Number of starts, from which the mode is taken.
 
     Raises
     ------
     UsageError
         If a number is out of range.
     """
-    _check(num_draws, num_chains, warmup, target_acceptance, max_depth)
+    check_sampling(
+        num_draws=num_draws,
+        num_chains=num_chains,
+        warmup=warmup,
+        target_acceptance=target_acceptance,
+        max_depth=max_depth,
+        restarts=restarts,
+        seed=seed,
+    )
+    if num_draws < 4 * num_chains or num_draws % num_chains:
+        raise UsageError(
+            "num_draws is of all chains together, a multiple of num_chains and at least four for "
+            f"each; got {num_draws} for {num_chains} chains"
+        )
     density = HyperPosterior(gp)
     if not density.size:
         raise UsageError("every hyper-parameter is fixed: nothing is left to sample; use map")
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
     factor, _ = laplace_factor(density, found)
     random = np.random.default_rng(seed)
-    retries = -1
+    retries, windows = -1, _windows(warmup)
     for target in (target_acceptance, *_stricter(target_acceptance)):
         retries += 1
         start = _spread_out(density, found.points, factor, num_chains, random)
         metric = (found.points[0].cpu().numpy(), factor.cpu().numpy())
-        run = _Run(density, metric, start, random, max_depth)
-        run.warm_up(warmup, target)
-        if run.step > _COLLAPSED and run.divergent < _TOO_MANY:
+        chains = _HyperChains(density, metric, start, random, max_depth)
+        chains.warm_up(windows, target)
+        divergent = sum(chains.diverged[windows[0][0] :]) / (num_chains * warmup)
+        if chains.step > _COLLAPSED and divergent < _TOO_MANY:
             break
-    draws, statistics = run.sample(num_draws // num_chains)
+    step = chains.step
+    statistics = [chains.move(chains.step) for _ in range(num_draws // num_chains)]
+    draws = np.stack([chains.unconstrained(t.state.q) for t in statistics], axis=1)
     names = gp.hyperparameters.column_names()
     details, messages = chain_diagnostics(draws, names)
     divergences = sum(int(t.diverged.sum()) for t in statistics)
     details |= {
         "divergences": divergences,
-        "step_size": run.step,
+        "step_size": step,
         "retries": retries,
         "acceptance": float(np.mean([t.acceptance for t in statistics])),
         "gradients": int(sum(t.leapfrogs.sum() for t in statistics)),
@@ -106,9 +121,9 @@ def nuts(
             f"{divergences} of {num_draws} transitions diverged: parts of the posterior may be "
             "missing; raise target_acceptance or take tighter priors"
         )
-    if run.step <= _COLLAPSED:
+    if step <= _COLLAPSED:
         messages.append(
-            f"the step size collapsed to {run.step:.1e} in spite of {retries} restarts: data are "
+            f"the step size collapsed to {step:.1e} in spite of {retries} restarts: data are "
             "near-duplicates, or the noise is too small for them"
         )
     return HyperDraws(
@@ -117,7 +132,7 @@ def nuts(
         num_chains,
         tuple(messages),
         details,
-        {n: v.to(gp.device) for n, v in _by_draw(statistics, run.step).items()},
+        {n: v.to(gp.device) for n, v in _by_draw(statistics, step).items()},
     )
 
 
@@ -137,10 +152,9 @@ def _by_draw(done: Sequence[Transition], step: float) -> dict[str, torch.Tensor]
 
 def chain_diagnostics(draws: np.ndarray, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """R̂, bulk and tail ESS per hyper-parameter of draws (chains, N, p), and what they warn of."""
-    by_column = np.moveaxis(draws, -1, 0)
     table = {
-        kind: {name: measure(column) for name, column in zip(names, by_column, strict=True)}
-        for kind, measure in (("rhat", rhat), ("bulk_ess", bulk_ess), ("tail_ess", tail_ess))
+        kind: dict(zip(names, measure(draws).tolist(), strict=True))
+        for kind, measure in (("rhat", r_hat), ("bulk_ess", bulk_ess), ("tail_ess", tail_ess))
     }
     messages = []
     # a hyper-parameter that never moved has NaN, which is worse than any number
@@ -165,35 +179,8 @@ def chain_diagnostics(draws: np.ndarray, names: Sequence[str]) -> tuple[dict[str
     return table, messages
 
 
-@dataclass
-class _DualAveraging:
-    """Step size by dual averaging (Nesterov 2009; Hoffman & Gelman 2014, sec. 3.2)."""
-
-    step: float
-    target: float
-    count: int = 0
-    error: float = 0.0
-    mean_log: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.centre = math.log(10 * self.step)
-
-    def update(self, acceptance: float) -> None:
-        self.count += 1
-        weight = 1 / (self.count + 10)
-        self.error += weight * (self.target - acceptance - self.error)
-        log_step = self.centre - math.sqrt(self.count) / 0.05 * self.error
-        decay = self.count**-0.75
-        self.mean_log += decay * (log_step - self.mean_log)
-        self.step = math.exp(log_step)
-
-    @property
-    def averaged(self) -> float:
-        return math.exp(self.mean_log)
-
-
-class _Run:
-    """Chains with their metric and step size; positions are q, u = centre + R q."""
+class _HyperChains(Chains[Transition]):
+    """Chains with their dense metric; positions are q, u = center + R q."""
 
     def __init__(
         self,
@@ -204,70 +191,55 @@ class _Run:
         max_depth: int,
     ) -> None:
         self.density, self.random, self.max_depth = density, random, max_depth
-        self.centre, self.factor = metric
-        self.state = self._state(start)
-        self.step = 1.0 / start.shape[1] ** 0.25
-        self.divergent = 0.0
+        self.center, self.factor = metric
+        self.diverged: list[int] = []  # transition by transition
+        self._stand_at(start)
 
-    def _in_q(self) -> LogDensity:
-        device = self.density.gp.device
+    def _stand_at(self, u: np.ndarray) -> None:
+        """Start anew from u, (C, p), with a step that suits the metric as it is."""
+        q = np.linalg.solve(self.factor, (u - self.center).T).T
+        self.state = State(q, *self._log_density(q, np.arange(len(q))))
+        self.step = 1.0 / u.shape[1] ** 0.25
 
-        def density(q: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            u = torch.from_numpy(self.centre + q @ self.factor.T).to(device)
-            value, gradient = self.density(u)
-            return value.cpu().numpy(), gradient.cpu().numpy() @ self.factor
+    def _log_density(self, q: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        u = torch.from_numpy(self.unconstrained(q)).to(self.density.gp.device)
+        value, gradient = self.density(u)
+        return value.cpu().numpy(), gradient.cpu().numpy() @ self.factor
 
-        return density
+    def unconstrained(self, q: np.ndarray) -> np.ndarray:
+        """u, (C, p), of q."""
+        u: np.ndarray = q @ self.factor.T + self.center
+        return u
 
-    def _state(self, u: np.ndarray) -> State:
-        q = np.linalg.solve(self.factor, (u - self.centre).T).T
-        return State(q, *self._in_q()(q, np.arange(len(q))))
+    def move(self, step: float) -> Transition:
+        """One tree of each chain."""
+        done = transition(
+            self._log_density, self.state, step, self.random, max_depth=self.max_depth
+        )
+        self.state = done.state
+        self.diverged.append(int(done.diverged.sum()))
+        return done
 
-    def warm_up(self, count: int, target: float) -> None:
-        """Find metric and step size."""
-        diverged = 0
-        for i, length in enumerate(_lengths(count)):
-            tuner = _DualAveraging(self.step, target)
-            seen = []
-            for t in self._walk(length, tuner):
-                seen.append(t.state.q @ self.factor.T + self.centre)
-                diverged = diverged + int(t.diverged.sum()) if i else diverged
-            self.step = tuner.averaged
-            if i in (1, 2):
-                self._learn_metric(np.concatenate(seen))
-        self.divergent = diverged / (len(self.state.q) * count)
+    def mean_acceptance(self, moved: Transition) -> float:
+        """Mean over all chains."""
+        return float(moved.acceptance.mean())
 
-    def sample(self, count: int) -> tuple[np.ndarray, list[Transition]]:
-        """u, (chains, count, p), and what each transition did."""
-        done = list(self._walk(count, None))
-        draws = np.stack([t.state.q @ self.factor.T + self.centre for t in done], axis=1)
-        return draws, done
-
-    def _walk(self, count: int, tuner: _DualAveraging | None) -> Iterator[Transition]:
-        density = self._in_q()
-        for _ in range(count):
-            step = self.step if tuner is None else tuner.step
-            done = transition(density, self.state, step, self.random, max_depth=self.max_depth)
-            if tuner is not None:
-                tuner.update(float(done.acceptance.mean()))
-            self.state = done.state
-            yield done
-
-    def _learn_metric(self, u: np.ndarray) -> None:
+    def learn_scale(self, moves: Sequence[Transition]) -> None:
         """R from the covariance of all chains, drawn a little towards the one before."""
+        u = np.concatenate([self.unconstrained(moved.state.q) for moved in moves])
         count, size = u.shape
         held = (size + 5) / (count + size + 5)
         covariance = (1 - held) * np.cov(u.T).reshape(size, size)
         covariance += held * self.factor @ self.factor.T
-        now = self.state.q @ self.factor.T + self.centre
-        self.centre, self.factor = u.mean(0), np.linalg.cholesky(covariance)
-        self.state = self._state(now)
-        self.step = 1.0 / size**0.25
+        now = self.unconstrained(self.state.q)
+        self.center, self.factor = u.mean(0), np.linalg.cholesky(covariance)
+        self._stand_at(now)
 
 
-def _lengths(count: int) -> list[int]:
+def _windows(count: int) -> list[tuple[int, bool]]:
+    """The metric is learned at the ends of the two windows in the middle."""
     ends = np.rint(np.cumsum(_WINDOWS) * count).astype(int)
-    return [int(n) for n in np.diff(ends, prepend=0)]
+    return [(int(n), i in (1, 2)) for i, n in enumerate(np.diff(ends, prepend=0))]
 
 
 def _stricter(target: float) -> tuple[float, float]:
@@ -294,19 +266,3 @@ def _spread_out(
     good = (value >= value.max() - 3 - size).nonzero()[:, 0].cpu().numpy()
     picked = random.choice(good, size=chains, replace=len(good) < chains)
     return candidates.cpu()[torch.from_numpy(picked)].numpy()
-
-
-def _check(
-    num_draws: int, num_chains: int, warmup: int, target_acceptance: float, max_depth: int
-) -> None:
-    if num_chains < 1 or num_draws < 4 * num_chains or num_draws % num_chains:
-        raise UsageError(
-            f"num_draws is of all chains together, a multiple of num_chains and at least four for "
-            f"each; got {num_draws} for {num_chains} chains"
-        )
-    if warmup < 20:
-        raise UsageError(f"warmup must be at least 20 transitions; got {warmup}")
-    if not 0 < target_acceptance < 1:
-        raise UsageError(f"target_acceptance lies between 0 and 1; got {target_acceptance}")
-    if max_depth < 1:
-        raise UsageError(f"max_depth must be at least 1; got {max_depth}")

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from gp_bo.hyper_posterior import HyperPosterior
-from gp_bo.inference.climb import Climb, climb, starting_points
 from gp_bo.inference.draws import HyperDraws
+from gp_bo.inference.maximize import Maximum, maximize, starting_points
 from gp_bo.model import GPModel
 from gp_bo.scaling import location_and_spread, widths
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 from pyro_models.seeds import seeded
 
 __all__ = ["map_estimate", "maximum_likelihood", "modes"]
@@ -28,15 +29,14 @@ class _Walled:
 
     def __init__(self, gp: GPModel) -> None:
         self.evidence = HyperPosterior(gp, prior=False)
-        width = widths(gp.X)[1].log()
-        spread = math.log(float(location_and_spread(gp.y)[1]))
-        centre = []
-        for site in gp.hyperparameters.sites:
-            h, count = site.parameter, site.stop - site.start
-            unit = h.input_power * (width if h.shape else width.mean()) + h.output_power * spread
-            unit = width.new_zeros(()) + (unit if site.kind == "exp" else 0.0)
-            centre.append(unit.expand(count))
-        self.centre = torch.cat(centre)
+        width, spread = widths(gp.X)[1], location_and_spread(gp.y)[1]
+        center = [
+            (site.parameter.log_unit(width, spread) if site.kind == "exp" else width.new_zeros(()))
+            .reshape(-1)
+            .expand(site.stop - site.start)
+            for site in gp.hyperparameters.sites
+        ]
+        self.center = torch.cat(center)
         self.held = torch.cat(
             [
                 torch.full((s.stop - s.start,), s.kind != "identity", device=gp.device)
@@ -46,7 +46,7 @@ class _Walled:
 
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         value, gradient = self.evidence(u)
-        offset = u - self.centre
+        offset = u - self.center
         beyond = torch.where(self.held, (offset.abs() - _WALL).clamp_min(0.0), 0.0)
         return value - 0.5 * beyond.square().sum(-1), gradient - beyond * offset.sign()
 
@@ -62,20 +62,20 @@ def maximum_likelihood(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> Hype
     gp
         The model.
     seed
-        Of the starts.
+        Random seed of the starts.
     restarts
-        How many.
+        Number of starts.
 
     Raises
     ------
     UsageError
         If no start has a finite evidence.
     """
-    _check(restarts)
+    check_counts(restarts=restarts)
     if not gp.hyperparameters.size:
-        return _single(_nothing_to_climb(gp))
+        return _single(_nothing_to_maximize(gp))
     starts = starting_points(gp, restarts, generator=torch.Generator().manual_seed(seed))
-    return _single(climb(_Walled(gp), starts))
+    return _single(maximize(_Walled(gp), starts))
 
 
 def map_estimate(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> HyperDraws:
@@ -86,7 +86,7 @@ def map_estimate(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> HyperDraws
     return _single(modes(gp, seed=seed, restarts=restarts, jacobian=False))
 
 
-def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Climb:
+def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Maximum:
     """Ends of climbs on the hyper-posterior: half from the data's own scale, half from the prior.
 
     Parameters
@@ -96,28 +96,23 @@ def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Climb:
     jacobian
         Whether the density is that of u or that of θ.
     """
-    _check(restarts)
+    check_counts(restarts=restarts)
     hyper = gp.hyperparameters
     if not hyper.size:
-        return _nothing_to_climb(gp)
+        return _nothing_to_maximize(gp)
     generator = torch.Generator().manual_seed(seed)
     starts = starting_points(gp, restarts, generator=generator)
     with seeded(seed, gp.device):
         drawn = hyper.unconstrain(hyper.sample(restarts // 2))
     starts[: len(drawn)] = drawn.clamp(-_WALL, _WALL)
-    return climb(HyperPosterior(gp, jacobian=jacobian), starts)
+    return maximize(HyperPosterior(gp, jacobian=jacobian), starts)
 
 
-def _nothing_to_climb(gp: GPModel) -> Climb:
-    return Climb(gp.y.new_zeros(1, 0), gp.y.new_zeros(1), 0, 0.0)
+def _nothing_to_maximize(gp: GPModel) -> Maximum:
+    return Maximum(gp.y.new_zeros(1, 0), gp.y.new_zeros(1), 0, 0.0)
 
 
-def _check(restarts: int) -> None:
-    if restarts < 1:
-        raise UsageError(f"restarts must be at least 1; got {restarts}")
-
-
-def _single(found: Climb) -> HyperDraws:
+def _single(found: Maximum) -> HyperDraws:
     if not bool(found.values[0].isfinite()):
         raise UsageError(
             "the covariance has no Cholesky factor at any starting point: allow some noise"

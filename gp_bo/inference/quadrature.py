@@ -11,6 +11,7 @@ from gp_bo.inference.laplace import laplace_factor
 from gp_bo.inference.point import modes
 from gp_bo.model import GPModel
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["quadrature"]
 
@@ -32,11 +33,11 @@ def quadrature(
     gp
         A model with one or two hyper-parameters that are not fixed.
     seed
-        Of the climbs to the mode.
+        Random seed of the starts towards the mode.
     num_points
-        Per axis; by default 801 on one axis, 101 on each of two.
+        Number of points on each axis; by default 801 on one axis, 101 on each of two.
     restarts
-        Climbs from which the mode is taken.
+        Number of starts, from which the mode is taken.
 
     Raises
     ------
@@ -50,8 +51,7 @@ def quadrature(
             "priors={name: number}, or use nuts"
         )
     num_points = (801 if density.size == 1 else 101) if num_points is None else num_points
-    if num_points < 5:
-        raise UsageError(f"num_points must be at least 5; got {num_points}")
+    check_counts(least=5, num_points=num_points)
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
     factor, _ = laplace_factor(density, found)
     width = factor.square().sum(1).sqrt()

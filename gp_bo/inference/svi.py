@@ -20,6 +20,8 @@ from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.point import modes
 from gp_bo.model import GPModel
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
+from pyro_models.registry import check_choice
 from pyro_models.seeds import seeded
 
 __all__ = ["svi"]
@@ -55,29 +57,27 @@ def svi(
     gp
         The model.
     seed
-        Of everything random.
+        Random seed of the starts, the steps and the draws.
     guide
         A class of ``pyro.infer.autoguide`` by name, or a function that makes a guide from the
         model: ``lambda model: AutoLowRankMultivariateNormal(model, rank=1)``.
     num_draws
-        S.
+        S, the number of draws.
     steps
-        Of Adam; the rate falls to 0 along a cosine.
+        Number of steps of Adam; the rate falls to 0 along a cosine.
     lr
-        Its first rate, above 0.
+        The first rate of Adam, above 0.
     num_particles
         Draws of θ per step, vectorised.
     restarts
-        Climbs to the mode, at which the guide starts where it can.
+        Number of starts towards the mode, at which the guide starts where it can.
 
     Raises
     ------
     UsageError
         If the guide is unknown, or a number is out of range.
     """
-    for name, number in (("num_draws", num_draws), ("steps", steps), ("particles", num_particles)):
-        if number < 1:
-            raise UsageError(f"{name} must be at least 1; got {number}")
+    check_counts(num_draws=num_draws, steps=steps, num_particles=num_particles)
     if not 0 < lr < math.inf:
         raise UsageError(f"lr must be above 0 and finite; got {lr}")
     if not (isinstance(guide, str) or callable(guide)):
@@ -115,8 +115,7 @@ def _make_guide(guide: Guide, gp: GPModel, start: dict[str, Tensor]) -> Any:
     if not isinstance(guide, str):
         return guide(gp)
     names = [n for n in autoguide.__all__ if n.startswith("Auto") and n not in _NO_GUIDES]
-    if guide not in names:
-        raise UsageError(f"unknown guide {guide!r}: choose from {', '.join(names)}")
+    check_choice("guide", guide, names)
     kind = getattr(autoguide, guide)
     options: dict[str, Any] = {}
     if guide == "AutoNormalizingFlow":  # the one that must be told which flow
@@ -143,16 +142,16 @@ def _learn(gp: GPModel, guide: Any, *, steps: int, lr: float, num_particles: int
     parameters = list(loss_of.parameters())
     if not parameters:
         raise UsageError("the guide has no parameters to learn")
-    optimiser = torch.optim.Adam(parameters, lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    optimizer = torch.optim.Adam(parameters, lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     losses = []
     for _ in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = loss_of()
         losses.append(loss.detach())
         if bool(loss.isfinite()):
             loss.backward()
-            optimiser.step()
+            optimizer.step()
         schedule.step()
     return torch.stack(losses)
 

@@ -13,20 +13,33 @@ from typing import Any, ClassVar
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.transforms import AffineTransform
 
 from gp_bo.kernels.pairs import Pairs
 from pyro_models import UsageError
 
-__all__ = ["HyperParameter", "Kernel", "Leaf", "Product", "Sum", "log_normal"]
+__all__ = ["Above", "HyperParameter", "Kernel", "Leaf", "Product", "Sum", "log_normal"]
 
 Theta = Mapping[str, Tensor]
 Pullback = Callable[[Tensor], dict[str, Tensor]]
 _Pullbacks = Callable[[Tensor], list[dict[str, Tensor]]]
 
+_BLOCK = 64  # inputs whose variances are read off one matrix
+
 
 def log_normal(loc: float, scale: float) -> dist.LogNormal:
     """LogNormal(loc, scale) in float64."""
     return dist.LogNormal(*(torch.tensor(v, dtype=torch.float64) for v in (loc, scale)))
+
+
+class Above(AffineTransform):
+    """x ↦ loc + scale x of positive x, whose values are known to lie above loc."""
+
+    @property
+    def codomain(self) -> Any:  # type: ignore[override]
+        """All numbers above loc."""
+        return constraints.greater_than(self.loc)
 
 
 @dataclass(frozen=True)
@@ -36,23 +49,45 @@ class HyperParameter:
     Attributes
     ----------
     name
-        Its name.
+        The hyper-parameter's name.
     shape
         (d,) for one value per input, () for a single one.
     prior
-        Its default prior, made for inputs in the unit box and outputs of unit variance.
+        The default prior, made for inputs in the unit box and outputs of unit variance; a
+        ``UsageError`` where it has none and one must be given.
     input_power, output_power
-        Its unit: (unit of the input)^input_power · (unit of the output)^output_power.
+        They give the unit: (unit of the input)^input_power · (unit of the output)^output_power.
     positive
         Whether it must be above 0.
+    columns
+        The inputs that it is of, where these are not all.
     """
 
     name: str
     shape: tuple[int, ...]
-    prior: dist.Distribution
+    prior: dist.Distribution | UsageError
     input_power: int = 0
     output_power: int = 0
     positive: bool = True
+    columns: tuple[int, ...] | None = None
+
+    def of_inputs(self, values: Tensor) -> Tensor:
+        """Of one value for each input, (d,), those of its own inputs."""
+        return values if self.columns is None else values[list(self.columns)]
+
+    def log_unit(self, width: Tensor, spread: Tensor | float) -> Tensor:
+        """The logarithm of its unit, in the shape of the hyper-parameter or ().
+
+        Parameters
+        ----------
+        width
+            The width of each input, (d,).
+        spread
+            The spread of the output.
+        """
+        own = self.of_inputs(width.log())
+        along = self.input_power * (own if self.shape else own.mean()) if self.input_power else 0.0
+        return own.new_zeros(()) + along + self.output_power * math.log(float(spread))
 
 
 class Kernel(ABC):
@@ -72,10 +107,10 @@ class Kernel(ABC):
         """k and its pullback, for one θ per leaf."""
 
     def __add__(self, other: Kernel) -> Sum:
-        return Sum(self, other)
+        return Sum(self, other) if isinstance(other, Kernel) else NotImplemented
 
     def __mul__(self, other: Kernel) -> Product:
-        return Product(self, other)
+        return Product(self, other) if isinstance(other, Kernel) else NotImplemented
 
     def labels(self) -> list[str]:
         """One prefix per leaf: empty for a single leaf."""
@@ -140,7 +175,7 @@ class Kernel(ABC):
 
 @dataclass(frozen=True)
 class Leaf(Kernel):
-    """An elementary kernel.
+    """An elementary kernel. One of your own says its name, its hyper-parameters and its value.
 
     Parameters
     ----------
@@ -148,6 +183,21 @@ class Leaf(Kernel):
         One length-scale per input; else one for all.
     scaled
         Whether it has a variance of its own; a product takes it from all factors but one.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class Laplacian(Leaf):
+    ...     name = "laplacian"
+    ...
+    ...     def own_hyperparameters(self, dim):
+    ...         return [self._lengthscale(dim)]
+    ...
+    ...     def value(self, theta, pairs):
+    ...         lengthscale = self._per_input(theta["lengthscale"], pairs.dim)
+    ...         return (-(pairs.differences.abs() / lengthscale[..., None, None]).sum(1)).exp()
+    >>> [h.name for h in (Laplacian() + Laplacian()).hyperparameters(dim=1)]
+    ['laplacian_1.lengthscale', 'laplacian_2.lengthscale']
     """
 
     ard: bool = dataclasses.field(default=True, kw_only=True)
@@ -162,6 +212,31 @@ class Leaf(Kernel):
     @abstractmethod
     def own_hyperparameters(self, dim: int) -> list[HyperParameter]:
         """Hyper-parameters, without prefix."""
+
+    def value(self, theta: Theta, pairs: Pairs) -> Tensor:
+        """k_θ(x_i, x'_j), (C, n, m), differentiable, for hyper-parameters (C, \\*shape) by name.
+
+        Kernels whose gradient is written in closed form leave it out.
+        """
+        raise NotImplementedError(f"the kernel {self.name} does not say its value")
+
+    def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
+        (theta,) = thetas
+
+        def pullbacks(G: Tensor) -> list[dict[str, Tensor]]:
+            with torch.enable_grad():
+                own = {name: v.detach().requires_grad_() for name, v in theta.items()}
+                K = self.value(own, pairs)
+                if not K.requires_grad:
+                    return [{}]
+                found = torch.autograd.grad(K, list(own.values()), G, allow_unused=True)
+            return [{n: g for n, g in zip(own, found, strict=True) if g is not None}]
+
+        return self.value(theta, pairs), pullbacks
+
+    def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor:
+        blocks = (self.value(thetas[0], Pairs(part, part)) for part in X.split(_BLOCK))
+        return torch.cat([block.diagonal(dim1=-2, dim2=-1) for block in blocks], -1)
 
     def _lengthscale(self, dim: int, *, input_power: int = 1) -> HyperParameter:
         # the distance between two random points of the unit box grows as √d (Hvarfner et al. 2024)
@@ -181,8 +256,8 @@ class Leaf(Kernel):
         return gradient if self.ard else gradient.sum(-1)
 
     def config(self) -> Any:
-        """``[name, options]``."""
-        return [self.name, dataclasses.asdict(self)]
+        """``[name, options]``; of a class in a file of its own, the file's name and the class's."""
+        return [getattr(type(self), "__found_as__", self.name), dataclasses.asdict(self)]
 
 
 class _Composite(Kernel):

@@ -53,7 +53,7 @@ class Pairs:
             return (weights @ self._squares).reshape(-1, *self.shape)
         root = weights.sqrt()[:, None]
         if self._expanded:
-            a, b = (each * root for each in self._centred)
+            a, b = (each * root for each in self._centered)
             norms = a.square().sum(-1)[..., None] + b.square().sum(-1)[..., None, :]
             squared = torch.baddbmm(norms, a, b.mT, alpha=-2).clamp_min(0.0)
             if self.Xs is self.X:  # where rounding would show
@@ -69,13 +69,13 @@ class Pairs:
         """Σ_ij H_ij (x_id − x'_jd)², (C, d), for H (C, n, m)."""
         if self._stored:
             return H.reshape(len(H), -1) @ self._squares.mT
-        X, Xs = self._centred
+        X, Xs = self._centered
         own = H.sum(-1) @ X.square()
         other = H.sum(-2) @ Xs.square()
         return own + other - 2 * ((H @ Xs) * X).sum(-2)
 
     @cached_property
-    def _centred(self) -> tuple[Tensor, Tensor]:
+    def _centered(self) -> tuple[Tensor, Tensor]:
         """Both sets as seen from the origin, which differences do not depend on."""
         if self._origin is None:
             return self.X, self.Xs

@@ -19,12 +19,15 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
 from inference.isolated import isolated
+from inference.mcmc.hmc import At, transition
+from inference.mcmc.warm_up import check_acceptance
 from inference.particles import effective_sample_size, log_mean_exp, relative_weights
-from inference.posterior.log_density import At, LogDensity
-from inference.posterior.transition import transition
-from pyro_models import UsageError
+from inference.posterior.chains import in_chunks
+from inference.posterior.log_density import LogDensity
+from pyro_models.counts import check_counts
 from pyro_models.moments import spread_of
-from pyro_models.seeds import stream
+from pyro_models.registry import check_choice
+from pyro_models.seeds import check_seed, stream
 
 __all__ = ["SCHEDULES", "Annealed", "anneal", "log_ratio", "relative_error", "schedule_of"]
 
@@ -50,7 +53,7 @@ class Annealed:
     scale
         Standard deviations that the step sizes are in units of, (B, D).
     seed
-        Of all draws.
+        Seed of all draws.
     """
 
     log_weights: Tensor
@@ -110,10 +113,8 @@ def schedule_of(name: str, num_temperatures: int) -> Tensor:
     >>> [round(b, 3) for b in schedule_of("sigmoidal", 4).tolist()]
     [0.0, 0.105, 0.5, 0.895, 1.0]
     """
-    if num_temperatures < 1:
-        raise UsageError(f"num_temperatures (T) must be at least 1; got {num_temperatures}")
-    if name not in SCHEDULES:
-        raise UsageError(f"unknown schedule {name!r}: choose from {', '.join(SCHEDULES)}")
+    check_counts(num_temperatures=num_temperatures)
+    check_choice("schedule", name, SCHEDULES)
     t = torch.linspace(0, 1, num_temperatures + 1, dtype=torch.float64)
     if name == "linear":
         return t
@@ -147,7 +148,7 @@ def anneal(
     target
         From :func:`inference.posterior.log_density.condition`; its guide, or else the prior, is q.
     num_chains
-        C.
+        C, the number of weighted chains of each datum.
     num_temperatures
         T; twice as many halve the bias, more or less.
     schedule
@@ -159,7 +160,7 @@ def anneal(
     target_acceptance
         a*.
     seed
-        Of all draws; the caller's generators do not move.
+        Seed of all draws; the caller's generators do not move.
     max_elements
         Numbers that one chunk's reconstructions may hold; bounds memory.
     progress
@@ -181,32 +182,27 @@ def anneal(
     True
     """
     betas = schedule_of(schedule, num_temperatures)
-    for name, count in (
-        ("num_chains", num_chains),
-        ("num_leapfrog", num_leapfrog),
-        ("num_pilots", num_pilots),
-    ):
-        if count < 1:
-            raise UsageError(f"{name} must be at least 1; got {count}")
-    if not 0 < target_acceptance < 1:
-        raise UsageError(f"target_acceptance lies between 0 and 1; got {target_acceptance}")
-    chunk = max(1, max_elements // (target.numbers_per_chain * (num_chains + num_pilots)))
-    parts = []
+    check_counts(
+        num_chains=num_chains,
+        num_leapfrog=num_leapfrog,
+        num_pilots=num_pilots,
+        max_elements=max_elements,
+    )
+    check_acceptance(target_acceptance)
+    check_seed(seed)
+    together = num_chains + num_pilots
     with isolated(target.pair, seed=stream(seed, "annealing")):
-        for i in range(0, len(target), chunk):
-            some = target.rows(slice(i, i + chunk))
-            parts.append(
-                _forward(
-                    some,
-                    betas,
-                    num_chains=num_chains,
-                    num_pilots=num_pilots,
-                    num_leapfrog=num_leapfrog,
-                    wanted=target_acceptance,
-                )
+        parts = [
+            _forward(
+                some,
+                betas,
+                num_chains=num_chains,
+                num_pilots=num_pilots,
+                num_leapfrog=num_leapfrog,
+                wanted=target_acceptance,
             )
-            if progress is not None:
-                progress(len(some))
+            for _, some in in_chunks(target, together, max_elements=max_elements, progress=progress)
+        ]
     log_weights, z, acceptance, steps, scale = zip(*parts, strict=True)
     return Annealed(
         log_weights=torch.cat(log_weights, 1),

@@ -22,18 +22,20 @@ from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative
 from inference.evaluation.contradictions import contradiction
 from inference.evaluation.quantity import quantity_named
 from inference.isolated import isolated
+from inference.mcmc.hmc import transition
 from inference.particles import log_mean_exp
+from inference.posterior.chains import in_chunks
 from inference.posterior.identity import conditions
 from inference.posterior.log_density import LogDensity, condition
-from inference.posterior.transition import transition
 from inference.standard_error import mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.counts import check_counts
 from pyro_models.data.masks import Mask
 from pyro_models.data.observed import labels_for
 from pyro_models.device import device_of
 from pyro_models.observed import Labels
-from pyro_models.seeds import stream
+from pyro_models.seeds import check_seed, stream
 
 __all__ = ["Bracket", "bracket", "reversed_weights"]
 
@@ -133,6 +135,8 @@ def bracket(
     True
     """
     check_pair(pair)
+    check_counts(num_data=num_data)
+    check_seed(seed)
     if pair.likelihood.measure is None:
         raise UsageError(f"no data can be simulated: {pair.likelihood.no_probability}")
     labels = labels_for(y, num_data, device_of(pair))
@@ -190,22 +194,21 @@ def reversed_weights(
     num_leapfrog, seed, max_elements
         As for :func:`anneal`.
     """
+    check_counts(num_leapfrog=num_leapfrog, max_elements=max_elements)
+    check_seed(seed)
     num_chains = len(forward.log_weights)
-    chunk = max(1, max_elements // (target.numbers_per_chain * num_chains))
-    parts = []
     with isolated(target.pair, seed=stream(seed, "annealing in reverse")):
-        for i in range(0, len(target), chunk):
-            rows = slice(i, i + chunk)
-            parts.append(
-                _backward(
-                    target.rows(rows),
-                    z[rows].expand(num_chains, -1, -1),
-                    betas=forward.betas.tolist(),
-                    steps=forward.step_sizes[:, rows],
-                    scale=forward.scale[rows],
-                    num_leapfrog=num_leapfrog,
-                )
+        parts = [
+            _backward(
+                some,
+                z[index].expand(num_chains, -1, -1),
+                betas=forward.betas.tolist(),
+                steps=forward.step_sizes[:, index],
+                scale=forward.scale[index],
+                num_leapfrog=num_leapfrog,
             )
+            for index, some in in_chunks(target, num_chains, max_elements=max_elements)
+        ]
     return torch.cat(parts, 1)
 
 

@@ -121,7 +121,7 @@ class Integral:
         mode, datum = self.mode[boxes], self.datum[boxes]
         factor = self.modes.factor[mode, datum]
         z = self.modes.z[mode, datum] + (factor @ u.unsqueeze(-1)).squeeze(-1)
-        density = self._log_joint(self.target.rows(datum), z)
+        density = self._log_joint(self.target.select(datum), z)
         density = density + torch.linalg.slogdet(factor).logabsdet
         return density + self._responsibility(boxes, z) if self.several else density
 

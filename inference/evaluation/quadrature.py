@@ -123,7 +123,7 @@ def quadrature(
     parts, unresolved = [], {}
     with isolated(target.pair, seed=stream(seed, "quadrature")):
         for i in range(0, len(target), 100):
-            some = target.rows(slice(i, i + 100))
+            some = target.select(slice(i, i + 100))
             found = Integral(some, tolerance, max_elements).run(nodes, max_nodes)
             parts.append(found)
             unresolved.update({i + row: why for row, why in found.unresolved.items()})
@@ -179,7 +179,7 @@ def quadrature_kl(
     with isolated(target.pair, seed=stream(seed, "quadrature")):
         for i in range(0, len(target), 100):
             rows = slice(i, i + 100)
-            kl, error = _kl_on_grid(target.rows(rows), log_evidence[rows], nodes, max_elements)
+            kl, error = _kl_on_grid(target.select(rows), log_evidence[rows], nodes, max_elements)
             kls.append(kl)
             errors.append(error)
     return torch.cat(kls), torch.cat(errors)

@@ -7,15 +7,24 @@ still grows are evaluated. Arrays are NumPy's: they are small, and its calls cos
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
-__all__ = ["State", "Transition", "leapfrog", "transition"]
+from inference.mcmc.leapfrog import leapfrog
 
-LogDensity = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Positions (C', p) and which chains these are, (C',), to log densities and gradients."""
+__all__ = ["State", "Transition", "transition"]
+
+
+class LogDensity(Protocol):
+    """What chains draw from."""
+
+    def __call__(self, q: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log densities, (C',), and gradients, (C', p), of chains (C',) at positions (C', p)."""
+        ...
+
 
 _DIVERGENCE = 1000.0  # nats by which the energy may be wrong
 
@@ -36,13 +45,17 @@ class State:
     value: np.ndarray
     gradient: np.ndarray
 
-    def rows(self, rows: np.ndarray) -> State:
+    def select(self, index: np.ndarray) -> State:
         """Some of the chains."""
-        return State(self.q[rows], self.value[rows], self.gradient[rows])
+        return State(self.q[index], self.value[index], self.gradient[index])
 
-    def put(self, rows: np.ndarray, other: State) -> None:
+    def put(self, index: np.ndarray, other: State) -> None:
         """Overwrite some of the chains."""
-        self.q[rows], self.value[rows], self.gradient[rows] = other.q, other.value, other.gradient
+        self.q[index], self.value[index], self.gradient[index] = (
+            other.q,
+            other.value,
+            other.gradient,
+        )
 
     def copy(self) -> State:
         """A state of its own."""
@@ -77,17 +90,6 @@ class Transition:
     depth: np.ndarray
 
 
-def leapfrog(
-    density: LogDensity, state: State, r: np.ndarray, step: np.ndarray, chains: np.ndarray
-) -> tuple[State, np.ndarray]:
-    """One leapfrog step of signed length ``step``, (C',), with unit masses."""
-    half = (0.5 * step)[:, None]
-    r = r + half * state.gradient
-    q = state.q + step[:, None] * r
-    value, gradient = density(q, chains)
-    return State(q, value, gradient), r + half * gradient
-
-
 @np.errstate(invalid="ignore", over="ignore")  # a diverging chain leaves the numbers
 def transition(
     density: LogDensity,
@@ -109,7 +111,7 @@ def transition(
     step
         Length of a leapfrog step, of all chains or of each, (C,).
     random
-        Of the momenta, directions and choices.
+        Generator of the momenta, directions and choices.
     max_depth
         Doublings at most.
     """
@@ -123,36 +125,36 @@ def transition(
     accepted, count = np.zeros(chains), np.zeros(chains)
     diverged = np.zeros(chains, dtype=bool)
     steps = np.broadcast_to(np.asarray(step, dtype=float), (chains,))
-    rows = np.arange(chains)
+    index = np.arange(chains)
     for depth in range(max_depth):
-        forward = random.random(len(rows)) < 0.5
-        start = ends[1][0].rows(rows)
-        start.put(~forward, ends[0][0].rows(rows[~forward]))
-        r_start = np.where(forward[:, None], ends[1][1][rows], ends[0][1][rows])
-        signed = np.where(forward, steps[rows], -steps[rows])
+        forward = random.random(len(index)) < 0.5
+        start = ends[1][0].select(index)
+        start.put(~forward, ends[0][0].select(index[~forward]))
+        r_start = np.where(forward[:, None], ends[1][1][index], ends[0][1][index])
+        signed = np.where(forward, steps[index], -steps[index])
         tree = _Subtree(
-            start, r_start, signed, energy[rows], leaves=2**depth, random=random, chains=rows
+            start, r_start, signed, energy[index], leaves=2**depth, random=random, chains=index
         )
         tree.grow(density)
-        accepted[rows] += tree.accepted
-        count[rows] += tree.count
-        diverged[rows] |= tree.diverged
+        accepted[index] += tree.accepted
+        count[index] += tree.count
+        diverged[index] |= tree.diverged
         good = ~(tree.turned | tree.diverged)
-        rows, kept = rows[good], good.nonzero()[0]
-        if not len(rows):
+        index, kept = index[good], good.nonzero()[0]
+        if not len(index):
             break
         # biased progressive sampling: the new half is preferred when it weighs more
-        take = random.random(len(rows)) < np.exp(tree.log_weight[kept] - log_weight[rows])
-        proposal.put(rows[take], tree.proposal.rows(kept[take]))
-        energy_there[rows[take]] = tree.energy_there[kept[take]]
-        doublings[rows] += 1
-        log_weight[rows] = np.logaddexp(log_weight[rows], tree.log_weight[kept])
-        r_sum[rows] += tree.r_sum[kept]
+        take = random.random(len(index)) < np.exp(tree.log_weight[kept] - log_weight[index])
+        proposal.put(index[take], tree.proposal.select(kept[take]))
+        energy_there[index[take]] = tree.energy_there[kept[take]]
+        doublings[index] += 1
+        log_weight[index] = np.logaddexp(log_weight[index], tree.log_weight[kept])
+        r_sum[index] += tree.r_sum[kept]
         for side, chosen in ((1, forward[kept]), (0, ~forward[kept])):
-            ends[side][0].put(rows[chosen], tree.end.rows(kept[chosen]))
-            ends[side][1][rows[chosen]] = tree.r_end[kept[chosen]]
-        rows = rows[~_turns(ends[0][1][rows], ends[1][1][rows], r_sum[rows])]
-        if not len(rows):
+            ends[side][0].put(index[chosen], tree.end.select(kept[chosen]))
+            ends[side][1][index[chosen]] = tree.r_end[kept[chosen]]
+        index = index[~_turns(ends[0][1][index], ends[1][1][index], r_sum[index])]
+        if not len(index):
             break
     acceptance = accepted / np.maximum(count, 1)
     return Transition(proposal, acceptance, diverged, count, energy_there, doublings)
@@ -188,43 +190,50 @@ class _Subtree:
 
     def grow(self, density: LogDensity) -> None:
         """Take the leaves one after the other; a chain stops when it turns or diverges."""
-        rows = np.arange(len(self.r_end))
+        index = np.arange(len(self.r_end))
         for leaf in range(self.leaves):
-            start, r = self.end.rows(rows), self.r_end[rows]
-            state, r = leapfrog(density, start, r, self.step[rows], self.chains[rows])
-            self.end.put(rows, state)
-            self.r_end[rows] = r
-            self._weigh(rows, state, r)
-            self._check_turns(rows, leaf, r)
-            rows = rows[~(self.turned[rows] | self.diverged[rows])]
-            if not len(rows):
+            start = self.end.select(index)
+            q, r, value, gradient = leapfrog(
+                partial(density, chains=self.chains[index]),
+                start.q,
+                self.r_end[index],
+                start.gradient,
+                size=self.step[index][:, None],
+            )
+            state = State(q, value, gradient)
+            self.end.put(index, state)
+            self.r_end[index] = r
+            self._weigh(index, state, r)
+            self._check_turns(index, leaf, r)
+            index = index[~(self.turned[index] | self.diverged[index])]
+            if not len(index):
                 break
 
-    def _weigh(self, rows: np.ndarray, state: State, r: np.ndarray) -> None:
-        weight = self.energy[rows] - 0.5 * (r * r).sum(1) + state.value  # −ΔH
+    def _weigh(self, index: np.ndarray, state: State, r: np.ndarray) -> None:
+        weight = self.energy[index] - 0.5 * (r * r).sum(1) + state.value  # −ΔH
         weight = np.where(np.isfinite(weight), weight, -np.inf)
-        self.diverged[rows] = weight < -_DIVERGENCE
-        self.accepted[rows] += np.exp(np.minimum(weight, 0.0))
-        self.count[rows] += 1
-        total = np.logaddexp(self.log_weight[rows], weight)
-        take = np.log(self.random.random(len(rows))) < weight - total
-        self.proposal.put(rows[take], state.rows(take))
-        self.energy_there[rows[take]] = (self.energy[rows] - weight)[take]
-        self.log_weight[rows] = total
-        self.r_sum[rows] += r
+        self.diverged[index] = weight < -_DIVERGENCE
+        self.accepted[index] += np.exp(np.minimum(weight, 0.0))
+        self.count[index] += 1
+        total = np.logaddexp(self.log_weight[index], weight)
+        take = np.log(self.random.random(len(index))) < weight - total
+        self.proposal.put(index[take], state.select(take))
+        self.energy_there[index[take]] = (self.energy[index] - weight)[take]
+        self.log_weight[index] = total
+        self.r_sum[index] += r
 
-    def _check_turns(self, rows: np.ndarray, leaf: int, r: np.ndarray) -> None:
+    def _check_turns(self, index: np.ndarray, leaf: int, r: np.ndarray) -> None:
         """Every balanced subtree that ends in this leaf is checked (Phan et al. 2019, alg. 2)."""
         last = (leaf >> 1).bit_count()
         if leaf % 2 == 0:
-            self._r_kept[last, rows] = r
-            self._sum_kept[last, rows] = self.r_sum[rows]
+            self._r_kept[last, index] = r
+            self._sum_kept[last, index] = self.r_sum[index]
             return
         closed = (~leaf & (leaf + 1)).bit_length() - 1  # trailing ones: subtrees closed here
         for i in range(last, last - closed, -1):
-            first = self._r_kept[i, rows]
-            between = self.r_sum[rows] - self._sum_kept[i, rows] + first
-            self.turned[rows] |= _turns(first, r, between)
+            first = self._r_kept[i, index]
+            between = self.r_sum[index] - self._sum_kept[i, index] + first
+            self.turned[index] |= _turns(first, r, between)
 
 
 def _turns(first: np.ndarray, last: np.ndarray, r_sum: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from torch import Tensor
 from inference.chunks import numbers_per_particle
 from inference.densities import log_density, weigh
 from inference.isolated import evaluating
+from inference.mcmc.hmc import At
 from inference.posterior.continuous import Moments, check_real, needs_continuous
 from inference.posterior.identity import identity_of_observed, model_checksum
 from inference.record import Recorded
@@ -28,26 +29,6 @@ from pyro_models.pair import Classifies, ConditionsOnPixels
 from pyro_models.seeds import alone
 
 __all__ = ["At", "LogDensity", "condition", "log_label_prior"]
-
-
-@dataclass(frozen=True)
-class At:
-    """What a target is at some values of z; log densities in nats, (C, B) each.
-
-    Attributes
-    ----------
-    start
-        log q(z | x) of the target's guide, or log p(z) where it has none.
-    joint
-        log p(x_seen, z) = log p(z) + log p(x_seen | z).
-    start_gradient, joint_gradient
-        Their gradients with respect to z, (C, B, D).
-    """
-
-    start: Tensor
-    joint: Tensor
-    start_gradient: Tensor
-    joint_gradient: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,8 +143,6 @@ class LogDensity:
             start=start,
             _recordings=self._recordings if selected is None else {},
         )
-
-    rows = select  # as the samplers call it
 
     def sample_prior(self, num_chains: int) -> Tensor:
         """z ~ p(z), (C, B, D), from the global generator."""

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
-from inference.isolated import isolated
-from inference.mcmc.nuts_tree import State, Transition, transition
-from inference.posterior.hmc import Draws, DualAveraging, learned_scale
+from inference.mcmc.nuts_tree import State, transition
+from inference.posterior.chains import Draws, LatentChains, Moved, draw
 from inference.posterior.log_density import LogDensity
-from pyro_models import UsageError
 from pyro_models.seeds import stream
 
 __all__ = ["nuts"]
@@ -73,35 +71,27 @@ def nuts(
     >>> bool(draws.r_hat.max() < 1.1)
     True
     """
-    for name, count in (
-        ("num_samples", num_samples),
-        ("num_chains", num_chains),
-        ("max_depth", max_depth),
-    ):
-        if count < 1:
-            raise UsageError(f"{name} must be at least 1; got {count}")
-    if warmup < 20:
-        raise UsageError(f"warmup must be at least 20, to find a step size; got {warmup}")
-    if not 0 < target_acceptance < 1:
-        raise UsageError(f"target_acceptance lies between 0 and 1; got {target_acceptance}")
-    chunk = max(1, max_elements // (target.numbers_per_chain * num_chains))
-    parts = []
-    with isolated(target.pair, seed=stream(seed, "nuts")):
-        for i in range(0, len(target), chunk):
-            some = target.rows(slice(i, i + chunk))
-            random = np.random.default_rng(stream(seed, f"nuts {i}"))
-            chains = _Chains(some, some.sample_start(num_chains), random, max_depth)
-            chains.warm_up(warmup, target_acceptance)
-            parts.append(chains.sample(num_samples))
-            if progress is not None:
-                progress(len(some))
-    draws, rates, diverging, *others = zip(*parts, strict=True)
-    acceptance, divergences, steps, scales = (torch.cat(part) for part in others)
-    stats = {"acceptance_rate": torch.cat(rates, 2), "diverging": torch.cat(diverging, 2)}
-    return Draws(target, torch.cat(draws, 2), acceptance, divergences, steps, scales, seed, stats)
+
+    def make(index: slice, some: LogDensity) -> LatentChains:
+        random = np.random.default_rng(stream(seed, f"nuts {index.start}"))
+        return _NUTSChains(some, some.sample_start(num_chains), random, max_depth)
+
+    return draw(
+        target,
+        make,
+        name="nuts",
+        num_samples=num_samples,
+        num_chains=num_chains,
+        warmup=warmup,
+        target_acceptance=target_acceptance,
+        seed=seed,
+        max_elements=max_elements,
+        progress=progress,
+        max_depth=max_depth,
+    )
 
 
-class _Chains:
+class _NUTSChains(LatentChains):
     """Chains of some data; positions are z / scale, all chains of all data in one array."""
 
     def __init__(
@@ -111,9 +101,10 @@ class _Chains:
         self.like, self.shape = z, tuple(z.shape)  # (C, B, D)
         self.scale = torch.ones_like(z[0])
         self.step = torch.full_like(z[0, :, 0], 0.1)
-        self._stand_at(z)
+        self.rescaled(z)
 
-    def _stand_at(self, z: Tensor) -> None:
+    def rescaled(self, z: Tensor) -> None:
+        """Stand at z, (C, B, D), in units of the scale as it is."""
         self.places = _flat(z / self.scale)
         everyone = np.arange(len(self.places))
         self.state = State(self.places.copy(), *self._density(self.places, everyone))
@@ -132,43 +123,13 @@ class _Chains:
         """One number for each chain, (C, B)."""
         return torch.from_numpy(values).to(self.like).reshape(self.shape[:2])
 
-    def _move(self, step: Tensor) -> tuple[Transition, Tensor]:
+    def move(self, step: Tensor) -> Moved:
+        """One tree of each chain."""
         steps = step.double().cpu().expand(self.shape[:2]).reshape(-1).numpy()
         done = transition(self._density, self.state, steps, self.random, max_depth=self.max_depth)
         self.state = done.state
-        return done, self._z(done.state.q)
-
-    def warm_up(self, count: int, wanted: float) -> None:
-        """Find step sizes and scales."""
-        self._adapt(count // 4, wanted)
-        seen, z = self._adapt(count // 4, wanted)
-        found = learned_scale(seen, self.scale)
-        self.step = self.step * (self.scale / found).log().mean(-1).exp()
-        self.scale = found
-        self._stand_at(z)
-        self._adapt(count - 2 * (count // 4), wanted)
-
-    def _adapt(self, count: int, wanted: float) -> tuple[Tensor, Tensor]:
-        averaging = DualAveraging(self.step, wanted)
-        seen = []
-        for _ in range(count):
-            done, z = self._move(averaging.now.exp())
-            averaging.update(self._of_chains(done.acceptance).mean(0))
-            seen.append(z)
-        self.step = averaging.average.exp()
-        return torch.cat(seen), seen[-1]
-
-    def sample(self, count: int) -> tuple[Tensor, ...]:
-        """Draws, acceptance and divergence of each, their means, step sizes and scales."""
-        draws = torch.empty(count, *self.shape, dtype=self.like.dtype, device=self.like.device)
-        rates, diverging = [], []
-        for i in range(count):
-            done, draws[i] = self._move(self.step)
-            rates.append(self._of_chains(done.acceptance))
-            diverging.append(self._of_chains(done.diverged.astype(float)))
-        accepted, diverged = torch.stack(rates), torch.stack(diverging)
-        means = accepted.mean((0, 1)), diverged.mean((0, 1))
-        return draws, accepted, diverged > 0, *means, self.step, self.scale
+        diverged = self._of_chains(done.diverged.astype(float)) > 0
+        return Moved(self._z(done.state.q), self._of_chains(done.acceptance), diverged)
 
 
 def _flat(values: Tensor) -> np.ndarray:

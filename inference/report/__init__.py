@@ -1,6 +1,9 @@
 """The report of ``pyro-models demo``: models learned, latents inferred, both evaluated."""
 
 from inference.report.demonstration import demo
-from inference.report.part import MakePart, Part
+from inference.report.section import MakeSection, Section
+from pyro_models.moved import renamed
 
-__all__ = ["MakePart", "Part", "demo"]
+__all__ = ["MakeSection", "Section", "demo"]
+
+__getattr__ = renamed(__name__, {"MakePart": "MakeSection", "Part": "Section"})

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from inference.evaluation import Comparison, Evaluation, compare, evaluate
 from inference.report.models import ENTRIES, learn, shown
-from inference.report.page import write_page, write_part
-from inference.report.part import MakePart, Part
-from inference.report.unseen import completions_part, guides_part
+from inference.report.page import write_page, write_section
+from inference.report.section import MakeSection, Section
+from inference.report.unseen import completions_section, guides_section
 from pyro_models import ImageData, Pair, UsageError, load_data
 from pyro_models.device import check_device
 from pyro_models.files import LOCK, holding_folder, is_free, write_atomically
@@ -33,7 +33,7 @@ def demo(
     device: str = "cpu",
     progress: bool = True,
     *,
-    parts: Sequence[MakePart] = (),
+    parts: Sequence[MakeSection] = (),
 ) -> Comparison:
     """Learn six models of the bundled digits, infer with them, evaluate both, and write a page.
 
@@ -68,7 +68,7 @@ def _report(
     seed: int,
     device: str,
     progress: bool,
-    parts: Sequence[MakePart],
+    parts: Sequence[MakeSection],
 ) -> Comparison:
     """Train, evaluate, infer and draw; the page is written last."""
     digits = load_data("digits")
@@ -82,13 +82,13 @@ def _report(
             evaluate(trained.pair, data, num_particles=num_particles, name=entry.title, seed=seed)
         )
         pairs[entry.key] = trained.pair
-        sections.append(write_part(shown(entry, trained, data, rows[-1]), folder))
-    further: list[Callable[[], Part]] = [
+        sections.append(write_section(shown(entry, trained, data, rows[-1]), folder))
+    further: list[Callable[[], Section]] = [
         *_unseen(pairs, digits, num_particles=num_particles, seed=seed),
         *(partial(make, seed=seed) for make in parts),
     ]
     for work in tqdm(further, desc="inference", unit="part", disable=not progress):
-        sections.append(write_part(work(), folder))
+        sections.append(write_section(work(), folder))
     table = compare(rows)
     write_atomically(folder / "comparison.csv", table.to_csv())
     write_atomically(folder / "comparison.md", table.to_markdown())
@@ -100,13 +100,13 @@ def _report(
 
 def _unseen(
     pairs: Mapping[str, Pair], digits: ImageData, *, num_particles: int, seed: int
-) -> list[Callable[[], Part]]:
+) -> list[Callable[[], Section]]:
     """What is inferred with the models that were learned."""
     densities = digits.with_preparation("dequantised")
     several = {name: pairs[key] for name, key in OF_DENSITIES.items()}
     return [
-        lambda: guides_part(pairs[VAE], densities, num_particles=num_particles, seed=seed),
-        lambda: completions_part(several, densities, seed=seed),
+        lambda: guides_section(pairs[VAE], densities, num_particles=num_particles, seed=seed),
+        lambda: completions_section(several, densities, seed=seed),
     ]
 
 

@@ -12,7 +12,7 @@ import torch
 from inference.evaluation import Evaluation
 from inference.figures import Shown, draw_figure
 from inference.learning import Fit, fit
-from inference.report.part import Part
+from inference.report.section import Section
 from pyro_models import ImageData, build
 from pyro_models.seeds import seeded
 
@@ -111,7 +111,7 @@ def learn(
     return fit(pair, data, seed=seed, device=device, out=kept, progress=progress, **entry.training)
 
 
-def shown(entry: Entry, trained: Fit, data: ImageData, evaluation: Evaluation) -> Part:
+def shown(entry: Entry, trained: Fit, data: ImageData, evaluation: Evaluation) -> Section:
     """The part of the page about one model."""
     seen = Shown(
         pair=trained.pair,
@@ -121,7 +121,7 @@ def shown(entry: Entry, trained: Fit, data: ImageData, evaluation: Evaluation) -
     named = {"learning curves": "learning_curves", **entry.draw}
     drawn = {title: draw_figure(name, seen) for title, name in named.items()}
     options = ", ".join(f"{k} = {v}" for k, v in {**entry.options, **entry.training}.items())
-    return Part(
+    return Section(
         entry.key,
         entry.title,
         f"<code>{html.escape(options)}</code>; {entry.preparation} pixels; "

@@ -8,14 +8,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from inference.evaluation import Comparison
-from inference.report.part import Part
+from inference.report.section import Section
 from inference.templates import render
 from pyro_models.files import write_atomically
 
-__all__ = ["write_page", "write_part"]
+__all__ = ["write_page", "write_section"]
 
 
-def write_part(part: Part, folder: Path) -> str:
+def write_section(part: Section, folder: Path) -> str:
     """The section's HTML; its figures are written to ``folder/figures``."""
     files = {title: f"{part.key}-{_plain(title)}.png" for title in part.figures}
     for title, figure in part.figures.items():

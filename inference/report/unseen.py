@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from inference import figures
 from inference.evaluation import compare, compare_guides, evaluate_completion
 from inference.posterior import complete, infer
-from inference.report.part import Part
+from inference.report.section import Section
 from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills
 from pyro_models.pair import Exact
 
-__all__ = ["completions_part", "guides_part"]
+__all__ = ["completions_section", "guides_section"]
 
 IMAGES = 100
 HALF_SEEN = 50
 ANNEALING = {"method": "annealing", "num_chains": 8, "num_temperatures": 100}
 
 
-def guides_part(pair: Pair, data: ImageData, *, num_particles: int, seed: int) -> Part:
+def guides_section(pair: Pair, data: ImageData, *, num_particles: int, seed: int) -> Section:
     """Three guides of one model: the encoder's, and two fitted to each image by itself."""
     x = data.prepared("test", seed=seed, limit=IMAGES).x
     fitted = [infer(pair, x, guide=guide, seed=seed) for guide in ("normal", "full_covariance")]
@@ -31,7 +31,7 @@ def guides_part(pair: Pair, data: ImageData, *, num_particles: int, seed: int) -
         evidence_options={**ANNEALING, "guide": fitted[1]},
         seed=seed,
     )
-    return Part(
+    return Section(
         "guides",
         "Without the encoder",
         f"The VAE with the Gaussian likelihood, frozen. Its latents for {len(x)} test images are "
@@ -50,7 +50,7 @@ def guides_part(pair: Pair, data: ImageData, *, num_particles: int, seed: int) -
     )
 
 
-def completions_part(pairs: Mapping[str, Pair], data: ImageData, *, seed: int) -> Part:
+def completions_section(pairs: Mapping[str, Pair], data: ImageData, *, seed: int) -> Section:
     """The right half of test images from the left, by models of the same pixels."""
     x = data.prepared("test", seed=seed, limit=HALF_SEEN).x
     completed = {name: complete(pair, x[:8], "left", seed=seed) for name, pair in pairs.items()}
@@ -66,7 +66,7 @@ def completions_part(pairs: Mapping[str, Pair], data: ImageData, *, seed: int) -
         )
         for name, pair in pairs.items()
     ]
-    return Part(
+    return Section(
         "completions",
         "Half of an image",
         f"The left half of {len(x)} test images is seen. PPCA and the mixture know the "

@@ -30,6 +30,7 @@ from pyro_models.pair import (
     data_plate,
     needed_mask,
 )
+from pyro_models.registry import check_choice
 from pyro_models.units import set_units
 
 __all__ = ["PPCA"]
@@ -144,8 +145,7 @@ class PPCA(ModelAndGuide):
             raise UsageError(
                 f"PPCA needs fewer components than the {dim} values of a datum; got {latent_dim}"
             )
-        if guide not in GUIDES:
-            raise UsageError(f"unknown PPCA guide {guide!r}: choose from {', '.join(GUIDES)}")
+        check_choice("PPCA guide", guide, GUIDES)
         model = PPCAModel(shape, latent_dim)
         exact = guide == "exact"
         super().__init__(model, ExactGuide(model) if exact else LinearGuide(shape, latent_dim))

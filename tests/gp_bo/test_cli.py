@@ -11,10 +11,10 @@ import pytest
 
 from gp_bo import SparseGP, load_gp
 from gp_bo.cli import COMMANDS
-from gp_bo.exam import exam_function
-from gp_bo.optimise import load_state
-from gp_bo.optimise.algorithm1 import _FEW as ALGORITHM_1
-from gp_bo.optimise.algorithm1 import exam_grid
+from gp_bo.examination.algorithm1 import _FEW as ALGORITHM_1
+from gp_bo.examination.algorithm1 import exam_grid
+from gp_bo.examination.sheet import exam_function
+from gp_bo.optimize import load_state
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -34,7 +34,7 @@ def table(tmp_path):
 
 
 def test_a_laboratory_asks_and_tells_by_hand(call, capsys, tmp_path):
-    assert call("ask", "tea.json", "--space", TEA, "--maximise", "--n", 2) == 0
+    assert call("ask", "tea.json", "--space", TEA, "--maximize", "--n", 2) == 0
     first, second = printed_rows(capsys)
     assert first.keys() == {"heat", "cups", "solvent"}
     rounded = f"{float(first['heat']):.2f},{first['cups']},{first['solvent']}"
@@ -42,7 +42,7 @@ def test_a_laboratory_asks_and_tells_by_hand(call, capsys, tmp_path):
     assert call("tell", "tea.json", "--failed", "spilt") == 0
     state = load_state("tea.json")
     assert not state.pending
-    assert state.maximise
+    assert state.maximize
     assert [e.value for e in state.evaluations] == [1.5, None]
     assert state.evaluations[0].point[0] == float(first["heat"])
     assert state.evaluations[1].point[0] == float(second["heat"])
@@ -320,7 +320,7 @@ def test_a_fit_that_did_not_converge_says_so_whenever_it_is_used(call, capsys, t
 
 
 def test_a_search_says_what_its_fits_did_not_reach(call, capsys, monkeypatch):
-    from gp_bo.optimise import ask_tell
+    from gp_bo.optimize import ask_tell
 
     fit = ask_tell.fit_surrogate
 

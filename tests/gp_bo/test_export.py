@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from gp_bo import FittedGP, fit_gp, load_gp, to_arviz
-from gp_bo.diagnostics import rhat
-from gp_bo.exam import fit_exam
+from gp_bo.examination.sheet import fit_exam
 from gp_bo.hyper_posterior import HyperPosterior
+from inference.mcmc.diagnostics import r_hat
 from pyro_models import UsageError
 
 
@@ -55,7 +55,7 @@ def test_chains_stay_chains_in_original_units_without_warm_up(chains: FittedGP) 
     assert posterior["lengthscale"].shape == (3, 12, 1)
     second = chains.hyperparameters["variance"][12:24].numpy()
     np.testing.assert_array_equal(posterior["variance"][1], second)
-    assert rhat(posterior["variance"]) == pytest.approx(chains.diagnostics["rhat"]["variance"])
+    assert r_hat(posterior["variance"]) == pytest.approx(chains.diagnostics["rhat"]["variance"])
     assert dims["lengthscale"] == ["input"]
     assert coords == {"input": ["x"], "row": [0, 1, 2, 3, 4]}
     np.testing.assert_array_equal(groups["observed_data"]["y"], chains.y)

@@ -9,7 +9,7 @@ from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from gp_bo import FittedGP, fit_gp
-from gp_bo.exam import exam_function, fit_exam
+from gp_bo.examination.sheet import exam_function, fit_exam
 from gp_bo.figures import bands, hyper_scatter, traces
 from pyro_models import UsageError
 

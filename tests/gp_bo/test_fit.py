@@ -207,11 +207,11 @@ def test_inputs_of_another_width_are_refused(surface: Data) -> None:
 
 
 def test_a_warning_says_what_was_not_reached(surface: Data) -> None:
-    from gp_bo.inference import climb as climb_file
+    from gp_bo.inference import maximize as maximize_file
     from gp_bo.inference import point
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(point, "climb", lambda f, u: climb_file.climb(f, u, max_steps=1))
+        patch.setattr(point, "maximize", lambda f, u: maximize_file.maximize(f, u, max_steps=1))
         with pytest.warns(InferenceWarning, match="not reached"):
             fit_gp(*surface, inference="maximum_likelihood")
 

@@ -13,7 +13,7 @@ EACH = pytest.mark.parametrize("name", list(FUNCTIONS))
 @EACH
 def test_the_minimum_is_taken_at_every_minimiser(name):
     function = FUNCTIONS[name]
-    for point in function.minimisers:
+    for point in function.minimizers:
         assert function(point) == pytest.approx(
             function.minimum, abs=2e-10 if name != "ackley" else 1e-14
         )
@@ -35,7 +35,7 @@ def test_no_point_of_the_box_is_lower(name):
 @pytest.mark.parametrize("name", ["branin", "hartmann6", "exam", "gramacy-lee"])
 def test_the_gradient_vanishes_at_every_minimiser(name):
     function = FUNCTIONS[name]
-    for point in np.array(function.minimisers):
+    for point in np.array(function.minimizers):
         for step in 1e-4 * np.eye(function.dimension):
             slope = (function(point + step) - function(point - step)) / 2e-4
             curvature = (

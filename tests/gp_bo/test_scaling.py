@@ -9,7 +9,7 @@ from torch import Tensor
 from gp_bo import fit_gp
 from gp_bo.arrays import resolution
 from gp_bo.kernels import Pairs, make_kernel
-from gp_bo.optimise.fitting import fit_surrogate
+from gp_bo.optimize.fitting import fit_surrogate
 from gp_bo.scaling import EPSILON, Scaling, far_origin, location_and_spread, margin, widths
 from gp_bo.sparse import SPARSE
 from pyro_models import UsageError

@@ -16,7 +16,6 @@ from inference.objectives import renyi
 from inference.pareto import pareto_k_hat
 from inference.particles import effective_sample_size, log_mean_exp
 from inference.posterior.bound import elbo_of, importance_bound_of
-from inference.posterior.hmc import r_hat
 from inference.posterior.resampling import resampled_latents
 from inference.posterior.separate_fits import SeparateFits
 from pyro_models import PPCA, UsageError
@@ -87,33 +86,6 @@ def test_nothing_to_redraw_is_one_line() -> None:
         resampled_latents(SimpleNamespace(log_weight=log_w, latents={"z": z}))
     found = resampled_latents(SimpleNamespace(log_weight=log_w[:, 1:], latents={"z": z[:, 1:]}))
     assert torch.equal(found["z"], z[7:8, 1:].expand(K, 1, 3))
-
-
-@pytest.mark.parametrize(
-    ("offset", "dtype"),
-    [
-        (0.0, torch.float32),
-        (-1e3, torch.float32),
-        (0.0, torch.float64),
-        (1e9, torch.float64),
-    ],
-)
-def test_r_hat_does_not_depend_on_where_the_chains_are(offset: float, dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(500, 4, 3, dtype=torch.float64, generator=generator)
-    z[:, 0] += 1.0
-    spacing = torch.finfo(dtype).eps * max(1.0, abs(offset))
-    moved = (z + offset).to(dtype)
-    torch.testing.assert_close(r_hat(moved), r_hat(z), rtol=10 * spacing + 1e-6, atol=0)
-    assert float(r_hat(moved).min()) > 1.1
-
-
-def test_r_hat_of_chains_that_do_not_move_is_not_known() -> None:
-    for value, dtype in ((0.1, torch.float32), (0.1, torch.float64), (1e9 + 0.3, torch.float64)):
-        still = torch.full((100, 4, 2), value, dtype=dtype)
-        assert r_hat(still).isnan().all()
-        stuck = still + torch.arange(4)[:, None].to(dtype)
-        assert bool((r_hat(stuck) > 1e3).all())  # each at a place of its own
 
 
 @pytest.mark.parametrize("offset", [0.0, -1e9])

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from inference import cli, report
-from inference.report import Part, demonstration, models
-from inference.report.page import write_part
+from inference.report import Section, demonstration, models
+from inference.report.page import write_section
 from pyro_models import console
 
 
@@ -30,9 +30,9 @@ class _Page(HTMLParser):
 
 def test_a_part_links_its_figures_from_the_page_and_escapes_its_words(tmp_path: Path) -> None:
     figures = {"a < θ": Figure()}
-    part = Part("key", "f & g", "x &gt; 0", numbers=("R-hat < 1.05",), figures=figures)
+    part = Section("key", "f & g", "x &gt; 0", numbers=("R-hat < 1.05",), figures=figures)
     page = _Page()
-    page.feed(write_part(part, tmp_path))
+    page.feed(write_section(part, tmp_path))
     assert page.images == ["figures/key-a.png"]
     assert (tmp_path / "figures" / "key-a.png").read_bytes().startswith(b"\x89PNG")
     assert page.text == ["f & g", "x > 0", "R-hat < 1.05", "a < θ"]
@@ -46,8 +46,8 @@ def test_the_demonstration_ends_with_the_parts_it_is_given(
     monkeypatch.setattr(demonstration, "ENTRIES", short)
     monkeypatch.setattr(demonstration, "_unseen", lambda *_, **__: [])
 
-    def make(*, seed: int) -> Part:
-        return Part("extra", "Extra", f"with seed {seed}")
+    def make(*, seed: int) -> Section:
+        return Section("extra", "Extra", f"with seed {seed}")
 
     report.demo(str(tmp_path / "r"), num_particles=1, seed=3, progress=False, parts=[make])
     page = (tmp_path / "r" / "index.html").read_text()

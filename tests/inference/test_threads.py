@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gp_bo import fit_gp
-from gp_bo.optimise import Optimizer, minimize
+from gp_bo.optimize import Optimizer, minimize
 from inference.evaluation import diagnose, evaluate, evidence
 from inference.learning import fit
 from inference.particles import particles

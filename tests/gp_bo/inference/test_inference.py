@@ -13,11 +13,11 @@ from pyro.infer import autoguide
 from torch import Tensor
 
 from gp_bo import InferenceWarning, fit_gp
-from gp_bo.exam import exam_priors, fit_exam
+from gp_bo.examination.sheet import exam_priors, fit_exam
 from gp_bo.fitted import FittedGP
 from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference import INFERENCES, laplace, quadrature, svi
-from gp_bo.inference.climb import climb, starting_points
+from gp_bo.inference.maximize import maximize, starting_points
 from gp_bo.inference.nuts import chain_diagnostics
 from gp_bo.inference.point import map_estimate, maximum_likelihood
 from gp_bo.inference.svi import _NO_GUIDES
@@ -218,8 +218,8 @@ def test_climbs_do_not_depend_on_the_batch(
     x = torch.linspace(0, 1, 8, dtype=torch.float64)[:, None]
     gp = GPModel(x, (6 * x[:, 0]).sin(), kernel=make_kernel("rbf"), mean="zero", priors={})
     starts = starting_points(gp, 5, generator=torch.Generator().manual_seed(0))
-    together = climb(HyperPosterior(gp), starts)
-    alone = climb(HyperPosterior(gp), starts[count - 1 : count])
+    together = maximize(HyperPosterior(gp), starts)
+    alone = maximize(HyperPosterior(gp), starts[count - 1 : count])
     distance = (together.points - alone.points[0]).abs().amax(-1)
     assert float(distance.min()) < 1e-4
 

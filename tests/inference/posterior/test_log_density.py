@@ -114,7 +114,7 @@ def test_rows_are_the_same_data_alone(make, y, x, mask):
     z = target.sample_prior(C)
     whole = target.at(z)
     for rows in (slice(1, 3), torch.tensor([3, 0])):
-        part = target.rows(rows).at(z[:, rows])
+        part = target.select(rows).at(z[:, rows])
         torch.testing.assert_close(part.joint, whole.joint[:, rows])
         torch.testing.assert_close(part.joint_gradient, whole.joint_gradient[:, rows])
 

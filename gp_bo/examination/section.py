@@ -1,0 +1,101 @@
+"""Copenhagen's examination in short, as a part of the report."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from gp_bo.examination.algorithm1 import Algorithm1, algorithm1, exam_grid
+from gp_bo.examination.algorithm1_figure import algorithm1_figure
+from gp_bo.examination.chains import described_chains
+from gp_bo.examination.sheet import exam_function, fit_exam
+from gp_bo.figures import bands, hyper_scatter
+from gp_bo.fit import InferenceWarning
+from gp_bo.fitted import FittedGP
+from inference.report import Section
+
+__all__ = ["exam_section"]
+
+
+def exam_section(*, turns: int = 5, num_draws: int = 500, seed: int = 0) -> Section:
+    """Do the function-fitting task with one seed: NUTS on p(θ | D), m ± 2√v, and Algorithm 1.
+
+    Parameters
+    ----------
+    turns
+        T of Algorithm 1.
+    num_draws
+        Number of draws of the hyper-posterior.
+    seed
+        Random seed of all draws.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InferenceWarning)  # told in the lines
+        fitted = fit_exam(num_draws=num_draws, seed=seed)
+    exact = fit_exam(inference="quadrature")
+    run = algorithm1(turns, seed=seed)
+    figures = {
+        f"{num_draws} draws of p(θ | D) by NUTS, over quadrature": hyper_scatter(
+            fitted, reference=exact
+        ),
+        "f, D and m ± 2√v, hyper-parameters integrated out": bands(
+            fitted, exam_grid(), truth=exam_function
+        ),
+        f"Algorithm 1 at its last turn, k = {turns}": algorithm1_figure(run, turns=(turns,)),
+    }
+    return Section(
+        key="functions",
+        title="Functions: a fully Bayesian Gaussian process",
+        words=(
+            "Five noise-free values of f(x) = sin 20x + 2 cos 14x − 2 sin 6x, an RBF kernel whose "
+            "length-scale and variance have log-normal priors and are drawn by NUTS; then "
+            f"Algorithm 1, Thompson sampling on 200 points, for k = 0 … {turns}. Seed {seed}."
+        ),
+        numbers=(
+            *_quality(fitted, exact),
+            _held(fitted),
+            _search(run),
+            f"of Algorithm 1: {described_chains(step.chains for step in run.steps)}",
+        ),
+        figures=figures,
+    )
+
+
+def _quality(fitted: FittedGP, exact: FittedGP) -> list[str]:
+    """How good the draws are, by hyper-parameter."""
+    found, lines = fitted.diagnostics, []
+    chains, u = fitted.draws.num_chains, fitted.draws.unconstrained
+    truth = exact.weights @ exact.draws.unconstrained
+    for i, name in enumerate(fitted.gp.hyperparameters.column_names()):
+        rhat, bulk, tail = (found[kind][name] for kind in ("rhat", "bulk_ess", "tail_ess"))
+        error = float(u[:, i].std()) / bulk**0.5
+        lines.append(
+            f"{name}: R-hat {rhat:.3f}; effective draws {bulk:.0f} (bulk) and {tail:.0f} (tail) of "
+            f"{len(u)} in {chains} chains; mean of its logarithm {float(u[:, i].mean()):.3f} ± "
+            f"{error:.3f} (estimate, Monte-Carlo standard error), {float(truth[i]):.3f} by "
+            "quadrature"
+        )
+    divergent = found["divergences"]
+    return [*lines, f"{divergent} of {len(u)} transitions diverged", *found["messages"]]
+
+
+def _held(fitted: FittedGP) -> str:
+    grid = exam_grid()
+    with torch.no_grad():
+        prediction = fitted.predict(grid)
+    inside = (exam_function(grid) - prediction.mean).abs() <= 2 * prediction.standard_deviation
+    share = float(inside.double().mean())
+    return f"m ± 2√v holds f at {share:.0%} of the {len(grid)} points of the grid (exact count)"
+
+
+def _search(run: Algorithm1) -> str:
+    found = (
+        f"the least value of the grid was found at k = {run.found_at}"
+        if run.found_at is not None
+        else "the least value of the grid was not found"
+    )
+    return (
+        f"Algorithm 1: {found}; simple regret {float(run.regret[-1]):.3g} after "
+        f"{len(run.steps)} turns (exact on the grid, one seed)"
+    )

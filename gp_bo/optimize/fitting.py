@@ -1,0 +1,200 @@
+"""From evaluations to a surrogate: fit a GP, take its draws."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gp_bo.fit import InferenceWarning, fit_gp
+from gp_bo.fitted import FittedGP
+from gp_bo.inference import INFERENCES, check_options
+from gp_bo.kernels import Kernel, Pairs, log_normal
+from gp_bo.means import mean_values
+from gp_bo.optimize.surrogate import Surrogate
+from gp_bo.problem import regression_problem
+from gp_bo.sparse import SPARSE, SparseGP
+from pyro_models import UsageError
+from pyro_models.counts import check_counts
+from pyro_models.seeds import alone
+
+__all__ = ["DEFAULTS", "check_gp_options", "fit_surrogate", "surrogate_of"]
+
+DEFAULTS: dict[str, Any] = {"kernel": "matern52"}
+# Values of simulations have no noise, those of laboratories some: the data say which.
+NOISE_PRIOR = log_normal(-9.0, 3.0)
+NOISY_PRIOR = log_normal(-2.0, 1.5)  # where the user says that there is noise
+# options that are not of the inference
+_MODEL: dict[str, Any] = {**DEFAULTS, "noise": "learned", "mean": "constant", "priors": None}
+OWN = (
+    "scale",
+    "seed",
+    "inference",
+    "device",
+    "noisy",
+)  # options of fit_gp that the optimiser decides itself
+
+
+def surrogate_of(fitted: FittedGP, *, num_draws: int | None = None) -> Surrogate:
+    """The draws of a fitted GP, in its scaled units, as acquisition functions use them.
+
+    Parameters
+    ----------
+    fitted
+        From :func:`gp_bo.fit_gp`.
+    num_draws
+        At most so many of them: evenly spaced in their order, or, where they have weights, as
+        often as their weight says (systematic resampling).
+
+    Raises
+    ------
+    UsageError
+        If it is a sparse one, whose acquisition would cost as much as an exact one's.
+    """
+    if isinstance(fitted, SparseGP):
+        raise UsageError(f"a surrogate conditions on every row: fit with another than {SPARSE!r}")
+    theta = fitted.scaled_hyperparameters
+    keep = _evenly(fitted.weights, num_draws)
+    theta = {name: value[keep].detach() for name, value in theta.items()}
+    S, kernel = len(keep), fitted.gp.kernel
+
+    def prior_mean(z: Tensor) -> Tensor:
+        mean = mean_values(theta, z)
+        return z.new_zeros(S, len(z)) if mean is None else mean.expand(S, len(z))
+
+    return Surrogate(
+        covariance=lambda a, b: kernel.covariance(theta, Pairs(a, b)),
+        prior_variance=lambda a: kernel.variance(theta, a),
+        prior_mean=prior_mean,
+        noise=theta["noise"],
+        x=fitted.gp.X,
+        y=fitted.gp.y,
+        messages=tuple(fitted.diagnostics["messages"]),
+    )
+
+
+def _evenly(weights: Tensor, num_draws: int | None) -> Tensor:
+    """Indices at equal steps of the cumulated weight."""
+    count = len(weights) if num_draws is None else min(num_draws, len(weights))
+    equal = bool((weights - weights[0]).abs().max() < 1e-12)
+    if equal and count == len(weights):
+        return torch.arange(count, device=weights.device)
+    steps = (torch.arange(count, dtype=weights.dtype, device=weights.device) + 0.5) / count
+    return torch.searchsorted(weights.cumsum(0), steps).clamp_max(len(weights) - 1)
+
+
+def fit_surrogate(
+    x: Tensor,
+    y: Tensor,
+    *,
+    inference: str,
+    seed: int,
+    kept_draws: int = 32,
+    device: str | torch.device | None = None,
+    noisy: bool = False,
+    **gp: Any,
+) -> Surrogate:
+    """Fit a GP to points of the unit cube and standardised values.
+
+    Parameters
+    ----------
+    x
+        (n, D), in the unit cube.
+    y
+        (n,), standardised, to be minimised.
+    inference
+        How hyper-parameters are inferred, as :func:`gp_bo.fit_gp` knows it.
+    seed
+        Random seed of the inference.
+    kept_draws
+        At most so many draws of the hyper-parameters are kept.
+    device
+        Where the GP is computed; where x is unless given.
+    noisy
+        Whether values are known to be noisy, which the prior of the noise then says.
+    gp
+        Further options of :func:`gp_bo.fit_gp`; priors are of the unit cube and of standardised
+        values.
+
+    Returns
+    -------
+    Surrogate
+        Its ``messages`` say what the inference did not reach.
+    """
+    options = {**DEFAULTS, **gp}
+    if options.get("noise", "learned") == "learned":
+        options["priors"] = {
+            "noise": NOISY_PRIOR if noisy else NOISE_PRIOR,
+            **options.get("priors", {}),
+        }
+    with alone(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", InferenceWarning)  # kept as messages
+        fitted = fit_gp(x, y, inference=inference, scale=False, seed=seed, device=device, **options)
+    return surrogate_of(fitted, num_draws=kept_draws)
+
+
+def check_gp_options(
+    inference: str, gp: Mapping[str, Any], *, columns: int, kernel: Kernel | None = None
+) -> None:
+    """Refuse what :func:`fit_surrogate` would refuse, or a state file cannot hold.
+
+    It would refuse it only after a whole design was evaluated, so the model is made once, of two
+    points.
+
+    Parameters
+    ----------
+    inference
+        How hyper-parameters are inferred.
+    gp
+        Options of :func:`fit_surrogate`.
+    columns
+        D, of the unit cube.
+    kernel
+        The kernel, where it is an object that ``gp`` describes.
+
+    Raises
+    ------
+    UsageError
+        If inference, kernel or an option is unknown or has a value that it cannot have, or an
+        option is none that JSON can hold.
+    """
+    refused = [name for name in OWN if name in gp]
+    if refused:
+        raise UsageError(f"the optimiser sets {', '.join(refused)} itself; leave it out of gp")
+    INFERENCES.check(inference)
+    own = set(inspect.signature(fit_gp).parameters) | set(
+        inspect.signature(fit_surrogate).parameters
+    )
+    own |= set(inspect.signature(INFERENCES[inference]).parameters)
+    known = sorted(own - {"X", "x", "y", "gp", "options", *OWN})
+    unknown = [name for name in gp if name not in known]
+    if unknown:
+        raise UsageError(f"the GP has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    try:
+        json.dumps(dict(gp))
+    except (TypeError, ValueError):
+        raise UsageError(
+            "options of the GP are kept in JSON: give names and numbers, no objects"
+        ) from None
+    _check_values(inference, {**gp, "kernel": kernel} if kernel is not None else gp, columns)
+
+
+def _check_values(inference: str, gp: Mapping[str, Any], columns: int) -> None:
+    kept = gp.get("kept_draws", 1)
+    check_counts(kept_draws=kept)
+    others = {name: v for name, v in gp.items() if name not in (*_MODEL, "kept_draws")}
+    check_options(INFERENCES[inference], inference, others)
+    model = {name: gp.get(name, value) for name, value in _MODEL.items()}
+    corners = torch.stack([torch.zeros(columns), torch.ones(columns)])
+    problem = regression_problem(corners, torch.tensor([0.0, 1.0]), scale=False, **model)
+    size = problem.gp.hyperparameters.size
+    if inference == "quadrature" and size not in (1, 2):
+        raise UsageError(
+            f"quadrature is for one or two hyper-parameters; {size} are open: fix some by "
+            "gp={'priors': {name: number}}, or choose another inference"
+        )

@@ -1,0 +1,110 @@
+"""Where the next point may lie: starting points, neighbours, and points already tried."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gp_bo.optimize.designs import unit_points
+from gp_bo.optimize.inputs import Categorical, Integer
+from gp_bo.optimize.space import SAME, Space
+
+__all__ = ["Region"]
+
+SPREADS = (0.1, 0.01, 0.001)  # around the best points, of the width of the cube
+
+
+class Region:
+    """A space as an acquisition function searches it.
+
+    Parameters
+    ----------
+    space
+        What may be varied.
+    tried
+        (n, D): points that are not proposed again.
+    best
+        (b, D): points worth searching around.
+    allowed
+        (M, D): if given, the only points that may be proposed.
+
+    Points are on the device of ``best``; the same seed gives the same ones on every device.
+    """
+
+    def __init__(
+        self, space: Space, *, tried: Tensor, best: Tensor, allowed: Tensor | None = None
+    ) -> None:
+        self.space = space
+        self.tried = tried.to(best.device)
+        self.best = best
+        self.allowed = None if allowed is None else allowed.to(best.device)
+
+    @property
+    def columns(self) -> int:
+        """D."""
+        return self.space.columns
+
+    def candidates(self, count: int, *, seed: int, most: int | None = None) -> Tensor:
+        """Points to compare: all that are allowed, or Sobol points and some around the best.
+
+        Parameters
+        ----------
+        count
+            Number of Sobol points; half as many lie around the best.
+        seed
+            Random seed of the points.
+        most
+            If there are more points than that, so many of them, drawn at random.
+
+        Returns
+        -------
+        Tensor
+            (M, D), no point that was tried among them.
+        """
+        points = self._around(count, seed) if self.allowed is None else self.allowed
+        if most is None or len(points) <= most:
+            return points
+        generator = torch.Generator().manual_seed(seed)
+        some = torch.randperm(len(points), generator=generator)[:most]
+        return points[some.to(points.device)]
+
+    def _around(self, count: int, seed: int) -> Tensor:
+        device = self.best.device
+        wide = unit_points(count, self.columns, seed=seed).to(device)
+        generator = torch.Generator().manual_seed(seed)
+        near = self.best.repeat(max(1, count // (2 * max(1, len(self.best)))), 1)
+        spread = torch.tensor(SPREADS, dtype=torch.float64)
+        which = torch.randint(len(SPREADS), (len(near), 1), generator=generator)
+        noise = torch.randn(near.shape, generator=generator, dtype=torch.float64)
+        near = (near + (spread[which] * noise).to(device)).clamp(0.0, 1.0)
+        points = self.space.snap(torch.cat([wide, near]))
+        new = ~self.is_tried(points)
+        return points[new] if bool(new.any()) else points
+
+    def is_tried(self, points: Tensor) -> Tensor:
+        """(M,) bool: whether a point is one of those tried, to a millionth of the cube's width."""
+        if not len(self.tried):
+            return torch.zeros(len(points), dtype=torch.bool, device=points.device)
+        distance = torch.cdist(points, self.tried, p=float("inf"))
+        return distance.amin(1) < SAME
+
+    def neighbours(self, point: Tensor) -> Tensor:
+        """(M, D): the point with one integer a step away, or one category changed."""
+        moved = []
+        start = 0
+        for each in self.space.inputs.values():
+            stop = start + each.columns
+            if isinstance(each, Integer):
+                for step in (-1, 1):
+                    place = float(point[start]) + step / (each.high - each.low)
+                    if -SAME < place < 1 + SAME:
+                        moved.append(point.clone())
+                        moved[-1][start] = place
+            elif isinstance(each, Categorical):
+                for k in range(each.columns):
+                    if point[start + k] == 0:
+                        moved.append(point.clone())
+                        moved[-1][start:stop] = 0.0
+                        moved[-1][start + k] = 1.0
+            start = stop
+        return torch.stack(moved) if moved else point.new_empty(0, len(point))

@@ -1,0 +1,253 @@
+"""Chains over z of many data at once: their warm-up, and what they have drawn."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from inference.isolated import isolated
+from inference.mcmc import diagnostics
+from inference.mcmc.warm_up import Chains, check_sampling
+from inference.posterior.log_density import LogDensity
+from pyro_models.likelihoods.likelihood import widened
+from pyro_models.moments import spread_of
+from pyro_models.seeds import stream
+
+__all__ = ["Draws", "LatentChains", "Moved", "draw", "in_chunks"]
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Draws of z from p(z | x_seen) by Markov chains.
+
+    Attributes
+    ----------
+    target
+        What was drawn from.
+    z
+        (S, C, B, D): S draws of each of C chains, after warm-up.
+    acceptance
+        Mean acceptance probability after warm-up, (B,).
+    divergences
+        Share of transitions after warm-up whose energy error is above 1000, (B,).
+    step_size, scale
+        ε, (B,), and the standard deviations it is in units of, (B, D).
+    seed
+        Seed of all draws.
+    stats
+        What is known of every draw, (S, C, B): its ``acceptance_rate``, and whether it is
+        ``diverging``.
+    """
+
+    target: LogDensity
+    z: Tensor
+    acceptance: Tensor
+    divergences: Tensor
+    step_size: Tensor
+    scale: Tensor
+    seed: int
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def latents(self) -> dict[str, Tensor]:
+        """All draws by site, (S · C, B, \\*event_shape)."""
+        return self.target.unpack(self.z.flatten(0, 1))
+
+    @cached_property
+    def r_hat(self) -> Tensor:
+        """Rank-normalised split R̂ of every latent, (B, D): near 1 where chains agree."""
+        return self._measured(diagnostics.r_hat)
+
+    @cached_property
+    def bulk_ess(self) -> Tensor:
+        """Effective number of draws for the middle of every latent's posterior, (B, D)."""
+        return self._measured(diagnostics.bulk_ess)
+
+    @cached_property
+    def tail_ess(self) -> Tensor:
+        """Effective number of draws for the 5 % and 95 % quantiles, the smaller of them, (B, D)."""
+        return self._measured(diagnostics.tail_ess)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of z, (B, D)."""
+        return self.z.mean((0, 1))
+
+    @property
+    def mean_error(self) -> Tensor:
+        """Standard error of ``mean``, (B, D), from the means of the chains; NaN for one chain."""
+        return self.z.mean(0).std(0) / math.sqrt(self.z.shape[1])
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance of z, (B, D, D)."""
+        centred = (self.z - self.mean).flatten(0, 1)
+        return torch.einsum("nbi,nbj->bij", centred, centred) / (len(centred) - 1)
+
+    def _measured(self, measure: Callable[[Tensor], Any]) -> Tensor:
+        wide = widened(self.z[:0]).dtype  # a device may have no float64
+        return torch.as_tensor(measure(self.z.transpose(0, 1)), dtype=wide).to(self.z.device)
+
+
+class Moved(NamedTuple):
+    """One transition of every chain: z, (C, B, D), acceptance and divergence, (C, B)."""
+
+    z: Tensor
+    acceptance: Tensor
+    diverged: Tensor
+
+
+class LatentChains(Chains[Moved]):
+    """C chains of each of B data; a datum's chains share ε and scale.
+
+    Attributes
+    ----------
+    scale
+        Standard deviations that ε is in units of, (B, D).
+    learns_scale
+        Whether the warm-up is to find them.
+    """
+
+    scale: Tensor
+    learns_scale = True
+
+    @abstractmethod
+    def rescaled(self, z: Tensor) -> None:
+        """Go on from z, (C, B, D), in units of a new scale."""
+
+    def mean_acceptance(self, moved: Moved) -> Tensor:
+        """Mean over the chains of each datum, (B,)."""
+        return moved.acceptance.mean(0)
+
+    def learn_scale(self, moves: Sequence[Moved]) -> None:
+        """Take the standard deviations of each datum's draws, shrunk towards a common one."""
+        found = learned_scale(torch.cat([moved.z for moved in moves]), self.scale)
+        self.step = self.step * (self.scale / found).log().mean(-1).exp()
+        self.scale = found
+        self.rescaled(moves[-1].z)
+
+    def windows(self, warmup: int) -> list[tuple[int, bool]]:
+        """The scale is learned from the second quarter of the warm-up."""
+        quarter = warmup // 4
+        if not self.learns_scale:
+            return [(warmup, False)]
+        return [(quarter, False), (quarter, True), (warmup - 2 * quarter, False)]
+
+    def sample(self, count: int) -> tuple[Tensor, ...]:
+        """Draws, acceptance and divergence of each, (S, C, B); their means, ε and scales."""
+        draws, rates, diverging = self.scale.new_empty(0), [], []
+        for i in range(count):
+            moved = self.move(self.step)
+            if not i:
+                draws = moved.z.new_empty(count, *moved.z.shape)
+            draws[i] = moved.z
+            rates.append(moved.acceptance)
+            diverging.append(moved.diverged)
+        accepted, diverged = torch.stack(rates), torch.stack(diverging)
+        means = accepted.mean((0, 1)), diverged.to(accepted).mean((0, 1))
+        return draws, accepted, diverged, *means, self.step, self.scale
+
+
+def in_chunks(
+    target: LogDensity,
+    num_chains: int,
+    *,
+    max_elements: int,
+    progress: Callable[[int], object] | None = None,
+) -> Iterator[tuple[slice, LogDensity]]:
+    """The data part by part, so many at once that their chains' reconstructions fit.
+
+    Parameters
+    ----------
+    target
+        The target of all data.
+    num_chains
+        Chains of each datum.
+    max_elements
+        Numbers that one chunk's reconstructions may hold.
+    progress
+        Called with the number of data after each chunk.
+    """
+    size = max(1, max_elements // (target.numbers_per_chain * num_chains))
+    for i in range(0, len(target), size):
+        some = target.select(slice(i, i + size))
+        yield slice(i, i + size), some
+        if progress is not None:
+            progress(len(some))
+
+
+def draw(
+    target: LogDensity,
+    make: Callable[[slice, LogDensity], LatentChains],
+    *,
+    name: str,
+    num_samples: int,
+    num_chains: int,
+    warmup: int,
+    target_acceptance: float,
+    seed: int,
+    max_elements: int,
+    progress: Callable[[int], object] | None,
+    **counts: int,
+) -> Draws:
+    """Warm chains up and draw with them, chunk by chunk.
+
+    Parameters
+    ----------
+    target
+        From :func:`inference.posterior.log_density.condition`.
+    make
+        Makes the chains of some data, given their place among all.
+    name
+        Name of the sampler, which has a stream of random numbers of its own.
+    num_samples, num_chains, warmup, target_acceptance, seed, max_elements, progress
+        As for :func:`inference.posterior.hmc.hmc`.
+    counts
+        Whole numbers of this sampler alone, which are checked like the others.
+
+    Raises
+    ------
+    UsageError
+        If a number is out of range.
+    """
+    check_sampling(
+        num_samples=num_samples,
+        num_chains=num_chains,
+        warmup=warmup,
+        target_acceptance=target_acceptance,
+        seed=seed,
+        max_elements=max_elements,
+        **counts,
+    )
+    parts = []
+    with isolated(target.pair, seed=stream(seed, name)):
+        for index, some in in_chunks(
+            target, num_chains, max_elements=max_elements, progress=progress
+        ):
+            chains = make(index, some)
+            chains.warm_up(chains.windows(warmup), target_acceptance)
+            parts.append(chains.sample(num_samples))
+    draws, rates, diverging, *others = zip(*parts, strict=True)
+    acceptance, divergences, steps, scales = (torch.cat(part) for part in others)
+    stats = {"acceptance_rate": torch.cat(rates, 2), "diverging": torch.cat(diverging, 2)}
+    return Draws(target, torch.cat(draws, 2), acceptance, divergences, steps, scales, seed, stats)
+
+
+def learned_scale(seen: Tensor, before: Tensor) -> Tensor:
+    """Standard deviations of each datum's draws, (N, B, D), shrunk towards a common one, (B, D).
+
+    Where they are of no use, as of draws that all stand still, it is those from ``before``.
+    """
+    n = len(seen)
+    variance = seen.var(0)
+    pooled = variance.log().mean(-1, keepdim=True).exp()
+    learned = ((n * variance + 5 * pooled) / (n + 5)).sqrt()
+    usable = learned.isfinite() & (spread_of(seen) > 0)
+    return torch.where(usable.all(-1, keepdim=True), learned, before)
