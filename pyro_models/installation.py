@@ -52,11 +52,9 @@ def check_inference_package() -> None:
     home = Path(__file__).parent.parent
     if found == home and not claimants:
         return
-    first_nonfinite = ", ".join(sorted(claimants)) or (
-        f"the one at {found}" if found else "none found"
-    )
+    culprit = ", ".join(sorted(claimants)) or (f"the one at {found}" if found else "none found")
     raise UsageError(
-        f"the package 'inference' is also provided by another distribution ({first_nonfinite}); "
+        f"the package 'inference' is also provided by another distribution ({culprit}); "
         f"{_OURS} needs its own: install it into an environment without that distribution"
     )
 

@@ -1,6 +1,8 @@
 """An objective is a name, a class, a function or an instance, and so for optimizers."""
 
+import sys
 from functools import partial
+from importlib import import_module
 
 import pytest
 import torch
@@ -10,7 +12,15 @@ from torch.optim import lr_scheduler
 from inference import Experiment, Run, Settings, fit
 from inference.cli import main
 from inference.learning import make_objective
-from inference.objectives import IWAE, OBJECTIVES, DReG, Renyi, register_objective
+from inference.learning.optimizers import make_optimizer
+from inference.objectives import (
+    IWAE,
+    OBJECTIVES,
+    DReG,
+    Renyi,
+    jensen_shannon,
+    register_objective,
+)
 from pyro_models import VAE, UsageError
 
 SHAPE = (1, 8, 8)
@@ -147,3 +157,17 @@ def test_optimizers_and_schedules_are_names_classes_partials_or_instances(few):
     assert Settings(optimizer=torch.optim.SGD) == Settings(optimizer="SGD")
     cosine = train(few, schedule=lr_scheduler.CosineAnnealingLR)  # spans the run, as by name
     assert same(cosine, train(few, schedule="CosineAnnealingLR"))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "new"),
+    [
+        ("inference.learning.objectives", "make_objective", make_objective),
+        ("inference.learning.bounds", "jensen_shannon", jensen_shannon),
+        ("inference.learning.optimisers", "make_optimiser", make_optimizer),
+    ],
+)
+def test_old_places_still_work_and_say_where_things_are(module, name, new):
+    sys.modules.pop(module, None)
+    with pytest.warns(DeprecationWarning, match=f"{module} is now inference"):
+        assert getattr(import_module(module), name) is new
