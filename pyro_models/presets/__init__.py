@@ -1,7 +1,8 @@
 """The courses' architectures and recipes, as configuration files of ``pyro-models train``.
 
 Each file names a model, its options, the data preparation and how it is trained; the command line
-takes it with ``--preset NAME``, Python with :func:`load_preset`.
+takes it with ``--preset NAME``, Python with :func:`load_preset`, or as an experiment that can be
+run with ``inference.Experiment.preset(NAME)``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from inference.evaluation.annealing import relative_error
 from inference.evaluation.estimates import log_weights
 from inference.evaluation.latent_moments import weighed_with_moments
-from inference.learning.bounds import renyi
+from inference.objectives import renyi
 from inference.pareto import pareto_k_hat
 from inference.particles import effective_sample_size, log_mean_exp
 from inference.posterior.bound import elbo_of, importance_bound_of
