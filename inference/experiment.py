@@ -102,6 +102,14 @@ class Experiment:
     )
     labels_seed: int = declared(0, "Random seed of the draw of the labels that are kept.", SEED)
     labelled_only: bool = declared(False, "Train on the data with a label alone.")
+    mask: str | None = declared(
+        None,
+        """Pixels that are seen in training: left, top, … or a .npy file; the others are left out of
+        the bound. Everything is seen unless given.""",
+    )
+    fraction: float = declared(
+        0.5, "Fraction of the pixels that the mask random sees, drawn for each datum by the seed."
+    )
     snapshots: list[int | Literal["start", "half", "end"]] | None = declared(
         None,
         "Epochs after which samples are drawn into the run folder: numbers, start, half and end.",
@@ -168,6 +176,11 @@ class Experiment:
                 "its weights"
             )
         data, made_by_data = record["data"], ("data_shape", "num_classes")
+        if data.get("seen"):
+            raise UsageError(
+                f"{run} learned from half-seen data, and its mask is not in its record: build the "
+                "experiment yourself, with the mask"
+            )
         labels, labels_seed = data.get("labels_kept") or (None, 0)
         known = {f.name for f in fields(Settings)}
         return cls(
@@ -308,6 +321,8 @@ class Experiment:
             pair,
             data,
             settings=self.settings,
+            mask=self.mask,
+            fraction=self.fraction,
             callbacks=[self._record, *drawn, *callbacks],
             out=out,
             **options,

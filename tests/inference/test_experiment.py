@@ -127,3 +127,18 @@ def test_the_old_name_of_init_from_still_works(few, tmp_path):
         new = fit(VAE(few.data_shape, hidden=[4]), few, init_from=tmp_path / "run", **options).pair
     assert torch.equal(weights(first), weights(old))
     assert torch.equal(weights(first), weights(new))
+
+
+def test_half_seen_data_are_a_part_of_it(tmp_path):
+    experiment = SMALL.replace(mask="left", model="ppca", options={"latent_dim": 2})
+    found = experiment.run(out=tmp_path / "run", progress=False)
+    again = Experiment.load(tmp_path / "run")
+    assert again == experiment
+    assert torch.equal(weights(again.run(progress=False).pair), weights(found.pair))
+    whole = experiment.replace(mask=None).run(progress=False).pair
+    assert not torch.equal(weights(whole), weights(found.pair))
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    del record["experiment"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match="learned from half-seen data"):
+        Experiment.load(tmp_path / "run")
