@@ -115,8 +115,8 @@ def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
     if options.get("resume") and options.get("out"):
         recorded = commands.recorded_options(options["out"], elsewhere=_names(given, "data"))
         options |= {name: value for name, value in recorded.items() if not _names(given, name)}
-    if options.pop("start", None) is not None:
-        options["init_from"] = chosen[chosen.command].start
+    if chosen.command == "train" and (start := options.pop("start", None)) is not None:
+        options["init_from"] = start
     if chosen.command == "demo":
         options["parts"] = parts
     COMMANDS[chosen.command](**options)
