@@ -226,6 +226,7 @@ PLAIN = {  # functions whose tensors are the CPU's on purpose: plans, records an
     "optimize.optimize",
     "posterior.to_text",
     "images._between_classes",
+    "images._of_each_class",
     "images._samples",
     "shared_fit.run",
     "show._interpolation",
