@@ -117,7 +117,7 @@ def train(
     with seeded(seed, torch.device("cpu")):
         pair = build(model, images.data_shape, num_classes=images.num_classes, **(options or {}))
     images = prepared_for(pair, images, preparation=preparation)
-    folder = Path(out or f"runs/{model}-{Path(data).stem}")
+    folder = Path(out or f"runs/{model.rpartition(':')[2]}-{Path(data).stem}")
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in images.splits.items())
     scaling = f", {images.scaling}" if images.scaling else ""
     print(f"{model} of {images.name}: {sizes}; {images.preparation} pixels{scaling}", flush=True)
