@@ -195,7 +195,7 @@ class Autoencoder(ModelAndGuide):
         """Plain values that rebuild the pair; what has no name, as it was given."""
         p_x, options = self.likelihood, super().config()
         named = LIKELIHOODS.name_of(type(p_x))
-        now = {"likelihood": named, "likelihood_options": p_x.config()}
+        now: dict[str, Any] = {"likelihood": named, "likelihood_options": p_x.config()}
         if named is None:
             now = {"likelihood": p_x, "likelihood_options": None}
         kept = {k: v for k, v in options.items() if v or k not in ("encoder", "decoder")}

@@ -440,7 +440,7 @@ def test_a_pair_of_the_users_own_is_kept_and_says_that_it_is_not_registered(few,
         pass
 
     fit(Own(SHAPE, hidden=[8]), few, out=tmp_path, **SETTINGS)
-    with pytest.raises(UsageError, match="holds a Own, which is not in"):
+    with pytest.raises(UsageError, match="holds a Own, which is not registered"):
         Run(tmp_path).load_pair()
     fit(Own(SHAPE, hidden=[8]), few, out=tmp_path, resume=True, **SETTINGS)
 
