@@ -6,6 +6,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
 from pyro_models.data.observed import labels_for
@@ -46,7 +47,9 @@ def known_labels(
             f"{who} takes one label per datum; got labels of shape {tuple(y.shape)} for "
             f"{'as many' if size is None else size} data"
         )
-    if y.numel() and (int(y.min()) < -1 or int(y.max()) >= num_classes):
+    # reading values makes a step wait for them; training checks them before the first
+    checked = is_validation_enabled() and y.numel()
+    if checked and (int(y.min()) < -1 or int(y.max()) >= num_classes):
         raise UsageError(
             f"{who} takes labels in 0…{num_classes - 1}, or −1 where missing; got values from "
             f"{int(y.min())} to {int(y.max())}"

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from pyro_models.errors import UsageError
 
-__all__ = ["check_types"]
+__all__ = ["check_types", "typed_signature"]
 
 
 def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[str]) -> None:
@@ -54,11 +54,32 @@ def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[st
 @cache  # to read a constructor's annotations takes longer than to build what it constructs
 def _parser(cls: type, skip: frozenset[str]) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
-    for name, parameter in inspect.signature(cls, eval_str=True).parameters.items():
+    for name, parameter in typed_signature(cls).parameters.items():
         if name not in skip and parameter.kind != parameter.VAR_KEYWORD:
             kind = parameter.annotation
             parser.add_argument(f"--{name}", type=Any if kind is parameter.empty else kind)
     return parser
+
+
+def typed_signature(function: Any) -> inspect.Signature:
+    """The signature of a function or class, annotations that are text as the types they name.
+
+    A type that is unknown when the program runs, as an import for type checkers alone, is none.
+    """
+    found = inspect.signature(function)
+    inner = vars(function).get("__init__", function) if isinstance(function, type) else function
+    known = getattr(inspect.unwrap(inner), "__globals__", {})
+
+    def typed(parameter: inspect.Parameter) -> inspect.Parameter:
+        kind = parameter.annotation
+        if not isinstance(kind, str):
+            return parameter
+        try:
+            return parameter.replace(annotation=eval(kind, known))
+        except Exception:  # whatever stands there
+            return parameter.replace(annotation=parameter.empty)
+
+    return found.replace(parameters=[typed(p) for p in found.parameters.values()])
 
 
 def _in_words(annotation: Any) -> str:

@@ -139,7 +139,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def name_of(self, thing: object) -> str | None:
         """The name that a thing is registered by, or was found by in a file."""
         names = (name for name, it in self._things.items() if it is thing)
-        return next(names, None) or getattr(thing, "__found_as__", None)
+        return next(names, None) or getattr(thing, "__dict__", {}).get("__found_as__")
 
     def help(self, *, also: str = "") -> str:
         """The names, for the help of an option."""
@@ -154,7 +154,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         if thing is None:
             names = ", ".join(n for n, v in vars(module).items() if _is_own(v, module))
             raise UnknownNameError(f"{path} has no {attribute!r}; it has {names or 'no class'}")
-        if callable(thing):
+        if _is_own(thing, module):
             thing.__found_as__ = f"{Path(path).resolve()}:{attribute}"
         found: T = thing
         return found
@@ -180,12 +180,16 @@ def _module_of(path: Path, *, who: str) -> ModuleType:
         raise UsageError(f"{who}: {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    beside = str(place.parent)  # as for a script, what lies beside it can be imported
+    sys.path.insert(0, beside)
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        if not isinstance(error, Exception) or isinstance(error, UsageError):
+        if not isinstance(error, Exception | SystemExit) or isinstance(error, UsageError):
             raise
         what = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise UsageError(f"{who}: {path} cannot be run ({what})") from error
+    finally:
+        sys.path.remove(beside)
     return module

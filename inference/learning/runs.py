@@ -38,6 +38,7 @@ __all__ = ["Run"]
 
 FORMAT = "pyro-models run 1"
 OWN_FILES = ("run.json", "weights.safetensors", "checkpoint.pt", "history.csv", "history.png")
+_OURS = "pyro_models."
 OWN_RESULTS = ("scores.json", "figures")
 
 
@@ -228,23 +229,24 @@ class Run:
         module_of(pair).to(where)
         return pair
 
-    def _class_of(self, description: Mapping[str, Any]) -> str | type[nn.Module]:
+    def _class_of(self, description: Mapping[str, Any]) -> type[nn.Module]:
         """The class of its pair: registered, or of a file outside of this folder."""
         name, kind = description["model"], description["class"]
         if name in PAIRS:
-            return str(name)
-        alike = [cls for cls in PAIRS.values() if cls.__name__ == kind]
-        if alike:
-            return alike[-1]
+            return PAIRS[name]
         file, _, _ = (name or "").rpartition(":")
-        if not file or not Path(file).is_file():
+        if not Path(file or ".").is_file():
+            own = [cls for cls in PAIRS.values() if not (file and cls.__module__.startswith(_OURS))]
+            alike = [cls for cls in own if cls.__name__ == kind]
+            if alike:
+                return alike[-1]
             where = f" of {file}, which is not there" if file else ", which is not registered"
             raise UsageError(
                 f"{self.folder} holds a {kind}{where}: register it with "
                 "pyro_models.models.PAIRS.register, or give load_pair the class (model=)"
             )
         self.refuse_own_code(name)
-        return str(name)
+        return PAIRS[name]
 
     def refuse_own_code(self, name: str) -> None:
         """Refuse a name of a Python file in this folder: one from elsewhere brings no code with it.
@@ -326,4 +328,8 @@ def load_weights(pair: Pair, weights: Mapping[str, Tensor], source: object) -> N
     ]
     if wrong:
         raise UsageError(f"{source} holds the weights of another pair ({wrong[0]} does not fit)")
-    module_of(pair).load_state_dict(dict(weights))
+    neutral = {"centre": torch.zeros_like, "scale": torch.ones_like}
+    units = {name: neutral[name.rpartition(".")[2]](own[name]) for name in later}
+    module_of(pair).load_state_dict({**units, **weights})
+    if later - set(weights) and "bias_set" in own:  # trained, and so not to be started any more
+        own["bias_set"].fill_(True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
@@ -118,7 +118,7 @@ class Training:
         if state is None:
             return
         load_weights(self.pair, state["weights"], run.folder / "checkpoint.pt")
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(self._in_order(state["optimizer"], state["weights"]))
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.shuffling.set_state(state["shuffling"])
@@ -128,6 +128,16 @@ class Training:
         self.epochs = [Epoch(**record) for record in state["history"]]
         self.start = state["start"]
         restore_generators(state["generators"], self.device)
+
+    def _in_order(self, state: dict[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
+        """The state of the optimizer, which numbers parameters in the order of the weights beside it.
+
+        A release may order the parts of a pair in another way than the one that wrote them.
+        """
+        named = module_of(self.pair).named_parameters()
+        now = {name: i for i, name in enumerate(n for n, p in named if p.requires_grad)}
+        then = [name for name in weights if name in now]
+        return {**state, "state": {now[then[i]]: of for i, of in state["state"].items()}}
 
     def _save(self) -> None:
         if self.run is None:

@@ -17,7 +17,7 @@ from pyro_models import UsageError
 from pyro_models.device import placed
 from pyro_models.seeds import alone
 
-__all__ = ["draw_latents", "log_density", "mean_of"]
+__all__ = ["draw_latents", "given_continuous", "log_density", "mean_of"]
 
 _PARTICLE_DIM = -2
 _ENUMERATION_DIM = -3
@@ -63,24 +63,50 @@ def mean_of(target: LogDensity, guide: nn.Module, n: int) -> dict[str, Tensor]:
     return means
 
 
-def _draw_discrete(target: LogDensity, values: Mapping[str, Tensor], name: str, n: int) -> Tensor:
-    """k ~ p(k | z, x_seen) ∝ p(k) p(z | k) p(x_seen | z, k)."""
+@alone()
+def given_continuous(
+    target: LogDensity, values: Mapping[str, Tensor], name: str, n: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Values (K,) of a discrete site k, and p(k | z, x_seen) ∝ p(k) p(z | k) p(x_seen | z, k).
+
+    Parameters
+    ----------
+    target
+        The pair and its data.
+    values
+        z: values of all other sites, (n, B, \\*event_shape), or (B, \\*event_shape) if n is 1.
+    name
+        The site, which the model enumerates.
+    n
+        Number of values of z for each datum.
+
+    Returns
+    -------
+    values, logits
+        (K,), and (n, B, K); K = 1 if the model does not enumerate the site, but draws it.
+    """
     model = poutine.condition(target.pair.model, data=dict(values))
     plate = pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=target.x.device)
     with plate, poutine.enum(first_available_dim=_ENUMERATION_DIM):
         trace = poutine.trace(model).get_trace(target.x, **target.conditions)
-    site = trace.nodes[name]
-    if site["value"].dim() < 3:  # it was not enumerated, so it was drawn as it should be
-        drawn: Tensor = site["value"]
-        return drawn
+    value: Tensor = trace.nodes[name]["value"]
+    if value.dim() < 3:  # it was not enumerated, so it was drawn as it should be
+        return value, value.new_zeros((n, len(target), 1), dtype=target.x.dtype)
     joint: Any = 0.0
     for other in trace.nodes.values():
         if other["type"] == "sample" and other["name"] not in ("data", "_particles"):
             log_prob = other["fn"].log_prob(other["value"])
             joint = joint + scale_and_mask(log_prob, 1.0, other["mask"])
-    support = site["value"].flatten()
-    log_probs = joint.expand(len(support), n, len(target)).movedim(0, -1)
-    return support[torch.distributions.Categorical(logits=log_probs).sample()]
+    support = value.flatten()
+    return support, joint.expand(len(support), n, len(target)).movedim(0, -1)
+
+
+def _draw_discrete(target: LogDensity, values: Mapping[str, Tensor], name: str, n: int) -> Tensor:
+    """k ~ p(k | z, x_seen)."""
+    support, logits = given_continuous(target, values, name, n)
+    if logits.shape[-1] == 1:
+        return support
+    return support[torch.distributions.Categorical(logits=logits).sample()]
 
 
 def log_density(target: LogDensity, guide: nn.Module, latents: Mapping[str, Tensor]) -> Tensor:

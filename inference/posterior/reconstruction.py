@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 import torch
 from pyro import poutine
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Categorical, TorchDistribution
 from torch import Tensor
 
 from inference.isolated import evaluating, isolated
+from inference.posterior.latents import draw_latents, given_continuous
+from inference.posterior.log_density import LogDensity
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data.masks import Mask
@@ -45,13 +47,13 @@ def posterior_sites(
 ) -> dict[str, TorchDistribution]:
     """q(site | x) of every latent site, batch shape (B,).
 
-    From the guide (the pair's own unless given); sites that the guide leaves to enumeration come
-    from the pair's exact posterior.
+    From the guide (the pair's own unless given). A discrete site that is alone and left to
+    enumeration has its exact posterior.
 
     Raises
     ------
     UsageError
-        If a site is in neither.
+        If the guide leaves out a site beside others, so that it is known given these alone.
     """
     check_pair(pair)
     data = observed(pair, x, mask=mask, y=y)
@@ -61,8 +63,8 @@ def posterior_sites(
     for name in pair.latent_sites:
         if name in trace.nodes:
             sites[name] = trace.nodes[name]["fn"]
-        elif len(pair.latent_sites) == 1 and fulfills(pair, Exact):
-            sites[name] = pair.exact_posterior(data.x, data.mask)
+        elif len(pair.latent_sites) == 1:
+            sites[name] = _posterior_of(pair, data, name)
         else:
             raise UsageError(f"the guide has no site {name!r}, and no exact posterior is known")
     return sites
@@ -165,7 +167,8 @@ def decoded_from(pair: Pair, latents: Mapping[str, Tensor], data: Observed) -> T
     """p(x | latents), (\\*batch, B), also of a pair that conditions on pixels of x."""
     check_pair(pair)
     of_pixels = {"x": data.x, "mask": data.mask} if fulfills(pair, ConditionsOnPixels) else {}
-    decoded: TorchDistribution = pair.decode(latents, y=data.y, **of_pixels)["x"]
+    with evaluating(pair):
+        decoded: TorchDistribution = pair.decode(latents, y=data.y, **of_pixels)["x"]
     return decoded
 
 
@@ -173,11 +176,27 @@ def _draw(pair: Pair, data: Observed, *, guide: Callable[..., Any] | None) -> di
     """One joint draw of the latents: each site given those that were drawn before it."""
     with evaluating(pair):
         trace = poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
-    drawn = {name: trace.nodes[name]["value"] for name in pair.latent_sites if name in trace.nodes}
-    if len(drawn) < len(pair.latent_sites):
-        sites = posterior_sites(pair, data, guide=guide)
-        drawn = {name: drawn.get(name, site.sample()) for name, site in sites.items()}
-    return drawn
+        drawn = {name: trace.nodes[name]["value"] for name in pair.latent_sites if name in trace}
+        left_out = [name for name in pair.latent_sites if name not in drawn]
+        if not left_out:
+            return drawn
+        if len(pair.latent_sites) == 1:
+            return {name: _posterior_of(pair, data, name).sample() for name in left_out}
+        of_guide = guide or pair.guide
+        joint = draw_latents(LogDensity(pair, data), of_guide, 1)  # type: ignore[arg-type]
+    return {name: value[0] for name, value in joint.items()}
+
+
+def _posterior_of(
+    pair: Pair, data: Observed, name: str, values: Mapping[str, Tensor] | None = None
+) -> TorchDistribution:
+    """p(k | x_seen) of a discrete site, or p(k | z, x_seen) given values of all others."""
+    if not values and fulfills(pair, Exact):
+        exact: TorchDistribution = pair.exact_posterior(data.x, data.mask)
+        return exact
+    with isolated(pair):
+        _, logits = given_continuous(LogDensity(pair, data), values or {}, name)
+    return Categorical(logits=logits[0])
 
 
 def _sites_of_values(
@@ -191,8 +210,14 @@ def _sites_of_values(
     if len(discrete) > 1:
         raise UsageError("the mean over several discrete sites is not defined; sample them instead")
     (name,) = discrete
+    with isolated(pair):
+        trace = poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
+    if name not in trace and len(pair.latent_sites) > 1:  # it is drawn after the others: k | z̄
+        z = {n: trace.nodes[n]["fn"].mean for n in pair.latent_sites if n != name}
+        probs = _posterior_of(pair, data, name, z).probs
+        return torch.arange(probs.shape[-1], device=probs.device).unsqueeze(-1), probs, z
     sites = posterior_sites(pair, data, guide=guide)
-    probs: Tensor = sites[name].probs
+    probs = sites[name].probs
     k = torch.arange(probs.shape[-1], device=probs.device).unsqueeze(-1)
     if len(sites) == 1:
         return k, probs, {}

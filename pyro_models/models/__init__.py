@@ -107,8 +107,17 @@ def build(
         )
     given = {key: value for key, value in options.items() if key != "num_classes"}
     check_types(cls, given, who=f"the model {name}", skip={"data_shape", "num_classes"})
+    try:
+        inspect.signature(cls).bind(data_shape, **options)
+    except TypeError as error:
+        raise UsageError(f"{name} cannot be made of data_shape and options ({error})") from error
     make: Any = cls
-    pair: Any = make(data_shape, **options)
+    try:
+        pair: Any = make(data_shape, **options)
+    except TypeError as error:
+        if "got multiple values" in str(error):  # the class builds on another, and gives it itself
+            raise UsageError(f"the model {name} decides one of these itself ({error})") from error
+        raise
     check_pair(pair)
     return pair
 

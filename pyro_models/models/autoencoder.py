@@ -138,7 +138,7 @@ class Autoencoder(ModelAndGuide):
     @classmethod
     def _handed_on(cls) -> list[inspect.Parameter]:
         """The shared options, with the defaults of this family."""
-        if cls.__mro__[1] is not Autoencoder:
+        if cls._family() is not Autoencoder:
             return super()._handed_on()
         defaults = cls.defaults
         return [p.replace(default=defaults.get(p.name, p.default)) for p in parameters_of(Networks)]
@@ -199,13 +199,11 @@ class Autoencoder(ModelAndGuide):
         return ", ".join(done)
 
     def config(self) -> dict[str, Any]:
-        """Plain values that rebuild the pair; encoder, decoder and the like as they were given."""
-        named = LIKELIHOODS.name_of(type(self.likelihood)) or self.likelihood.name
-        options = {k: v for k, v in super().config().items() if k not in ("encoder", "decoder")}
-        given = {k: v for k, v in self._options.items() if k in ("encoder", "decoder") and v}
-        return {
-            **options,
-            **given,
-            "likelihood": named,
-            "likelihood_options": self.likelihood.config(),
-        }
+        """Plain values that rebuild the pair; what has no name, as it was given."""
+        p_x, options = self.likelihood, super().config()
+        named = LIKELIHOODS.name_of(type(p_x))
+        now: dict[str, Any] = {"likelihood": named, "likelihood_options": p_x.config()}
+        if named is None:
+            now = {"likelihood": p_x, "likelihood_options": None}
+        kept = {k: v for k, v in options.items() if v or k not in ("encoder", "decoder")}
+        return {name: now.get(name, value) for name, value in kept.items()}

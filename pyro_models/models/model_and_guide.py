@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from functools import wraps
+from itertools import takewhile
+from typing import Any, ClassVar
 
 import torch
 from pyro import poutine
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from pyro_models.device import device_of, like_of
 from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
+from pyro_models.options import typed_signature
 from pyro_models.pair import LatentSite
 from pyro_models.seeds import seeded
 
@@ -43,41 +46,41 @@ class ModelAndGuide(nn.Module):
     data_shape: tuple[int, ...]
     model: Any
     guide: Any
+    _own: ClassVar[frozenset[str]]
     _options: dict[str, Any]
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let the signature list what a family hands on as ``**options`` too."""
+        """Let the signature list what a family hands on as ``**options`` too, and keep options."""
         super().__init_subclass__(**options)
-        own = parameters_of(cls)
+        init: Any = cls.__init__
+        if not hasattr(init, "keeps_options"):
+            cls.__init__ = _keeping_options(cls, init)  # type: ignore[method-assign]
+        own = parameters_of(init)
         named = [p for p in own if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        cls._own = frozenset(p.name for p in named)
         if len(named) < len(own):
-            names = {p.name for p in named}
-            named += [p for p in cls._handed_on() if p.name not in names]
+            named += [p for p in cls._handed_on() if p.name not in cls._own]
         cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             sorted(named, key=lambda p: p.kind)
         )
 
     @classmethod
     def _handed_on(cls) -> list[inspect.Parameter]:
-        """Parameters of the family that this one builds on."""
-        return list(inspect.signature(cls.__mro__[1]).parameters.values())
+        """Parameters of the family that this one builds on, and of what is mixed in before it."""
+        mixed_in = takewhile(lambda base: not issubclass(base, ModelAndGuide), cls.__mro__[1:])
+        own = [p for base in mixed_in if "__init__" in vars(base) for p in parameters_of(base)]
+        named = [p for p in own if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        return named + list(inspect.signature(cls._family()).parameters.values())
 
-    def __new__(cls, *args: Any, **options: Any) -> ModelAndGuide:
-        """Keep the options that it is made with."""
-        pair = super().__new__(cls)
-        try:
-            bound = inspect.signature(cls).bind(*args, **options)
-        except TypeError as error:
-            if args or options:
-                raise TypeError(f"{cls.__name__}: {error}") from None
-            return pair  # a copy, which is given them afterwards
-        bound.apply_defaults()
-        pair.__dict__["_options"] = dict(bound.arguments)
-        return pair
+    @classmethod
+    def _family(cls) -> type[ModelAndGuide]:
+        """The family that this one builds on."""
+        return next(base for base in cls.__mro__[1:] if issubclass(base, ModelAndGuide))
 
     def __init__(self, model: nn.Module, guide: nn.Module) -> None:
         super().__init__()
-        for name, value in self._options.items():
+        self.__dict__.setdefault("_options", {"model": model, "guide": guide})
+        for name, value in self.__dict__.pop("_given", {}).items():
             there = getattr(type(self), name, None)
             taken = name in ("model", "guide") or isinstance(there, property) or callable(there)
             if value is not None and not taken:
@@ -125,11 +128,33 @@ class ModelAndGuide(nn.Module):
         }
 
 
-def parameters_of(cls: type) -> list[inspect.Parameter]:
-    """Parameters of a class's own constructor, or of the one that it inherits."""
-    function: Any = vars(cls).get("__init__", cls)
-    found = inspect.signature(function, eval_str=True).parameters.values()
-    return [p for p in found if p.name != "self"]
+def _keeping_options(cls: type[ModelAndGuide], init: Any) -> Any:
+    """A constructor that keeps its options, and those that it gives to what it builds on."""
+
+    @wraps(init)
+    def keeping(self: ModelAndGuide, *args: Any, **options: Any) -> None:
+        made = self.__dict__
+        try:
+            bound = inspect.signature(cls).bind(*args, **options)
+        except TypeError as error:
+            raise TypeError(f"{cls.__name__}: {error}") from None
+        said = set(bound.arguments)
+        bound.apply_defaults()
+        made.setdefault("_options", dict(bound.arguments))
+        for name in said - made.get("_known", said):  # decided by the family above: no option
+            made["_options"].pop(name, None)
+        made["_known"] = said | cls._own
+        made.setdefault("_given", {}).update(bound.arguments)
+        init(self, *args, **options)
+
+    keeping.keeps_options = True  # type: ignore[attr-defined]
+    return keeping
+
+
+def parameters_of(function: Any) -> list[inspect.Parameter]:
+    """Parameters of a constructor, or of a class."""
+    function = vars(function).get("__init__", function) if isinstance(function, type) else function
+    return [p for p in typed_signature(function).parameters.values() if p.name != "self"]
 
 
 def _keep(pair: nn.Module, name: str, value: Any) -> None:

@@ -502,3 +502,42 @@ def test_a_training_whose_disk_is_full_says_so_and_is_gone_on_with(few, tmp_path
     fit(vae(), data, out=tmp_path / "run", resume=True, **SETTINGS)
     fit(vae(), data, out=tmp_path / "whole", **SETTINGS)
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_a_checkpoint_of_a_release_that_ordered_the_parts_otherwise_is_gone_on_with(few, tmp_path):
+    def begun(folder):
+        torch.manual_seed(0)
+        pair = VAE(SHAPE, hidden=[8], likelihood="gaussian")
+        fit(pair, few, epochs=1, progress=False, out=folder)
+        return pair
+
+    def gone_on(pair, folder):
+        fit(pair, few, epochs=2, progress=False, out=folder, resume=True)
+        return pair.state_dict()
+
+    expected = gone_on(begun(tmp_path / "one"), tmp_path / "one")
+    pair, run = begun(tmp_path / "two"), Run(tmp_path / "two")
+    state = run.load_checkpoint()
+    now = [name for name, _ in pair.named_parameters()]
+    then = now[::-1]
+    weights = {name: state["weights"][name] for name in [*then, *set(state["weights"]) - set(now)]}
+    moments = state["optimizer"]["state"]
+    moved = {i: moments[now.index(name)] for i, name in enumerate(then)}
+    run.save_checkpoint(
+        {**state, "weights": weights, "optimizer": {**state["optimizer"], "state": moved}}
+    )
+    found = gone_on(pair, tmp_path / "two")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_run_of_before_there_were_units_goes_on_without(tmp_path):
+    x = 1e4 + 3 * torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    pair = VAE((4,), hidden=[8], likelihood="gaussian")
+    fit(pair, x, epochs=1, progress=False, out=tmp_path)
+    run = Run(tmp_path)
+    state = run.load_checkpoint()
+    weights = {k: v for k, v in state["weights"].items() if "units" not in k}
+    run.save_checkpoint({**state, "weights": {**weights, "bias_set": torch.tensor(False)}})
+    fit(pair, x, epochs=2, progress=False, out=tmp_path, resume=True)
+    assert float(pair.guide.units.scale.min()) == 1
+    assert not bool(pair.guide.units.centre.any())
