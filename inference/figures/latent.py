@@ -246,7 +246,7 @@ def latent_grid(
     spacing = "quantiles of N(0, 1)" if span is None else "evenly spaced"
     under = f", y = {y}" if condition(pair, y) else ""
     figure, axes = mosaic_figure(
-        tiles, title=f"Decoded means E[x | {name}{under}],  {name} {spacing}", tile_inches=0.5
+        tiles, title=f"Decoded means E[x | {name}{under}]\n{name} {spacing}", tile_inches=0.5
     )
     ticks = _tick_values(values, span)
     text = [f"{tick:{'.2f' if span is None else 'g'}}".replace("-", "−") for tick in ticks]

@@ -122,3 +122,16 @@ def test_the_name_of_before_still_says_what_may_be_compared(digits):
 def test_scores_of_a_quantity_that_is_gone_are_still_read_and_shown(digits):
     odd = replace(evaluated(digits).scores["mse_mean"], quantity="old_score", unit="old unit")
     assert str(odd).startswith(f"old_score {odd.value:.3f} ± {odd.standard_error:.3f} old unit")
+
+
+@pytest.mark.parametrize(
+    ("compute", "why"),
+    [(lambda of: 3.0, "gives a Score or a reason; got 3.0"), (lambda of: 1 / 0, "ZeroDivision")],
+)
+def test_a_quantity_of_ones_own_that_fails_is_one_line(digits, compute, why):
+    QUANTITIES["mine"] = Quantity("mine", "mine", "unit", compute=compute)
+    try:
+        with pytest.raises(UsageError, match=f"the quantity mine .*{why}"):
+            evaluate(PPCA(digits.data_shape, latent_dim=1), digits, num_particles=1, limit=3)
+    finally:
+        del QUANTITIES["mine"]
