@@ -69,11 +69,11 @@ def train(
         preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood
             unless given.
         all_training: Use all training data; no validation split is left.
-        split_seed: Of the random split of a file that holds one array.
+        split_seed: Random seed of the split of a file that holds one array.
         levels: Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).
         labels: How many training labels are kept, equally many of each class: a number, or a
             fraction such as 0.5; the others are missing (-1). All of them unless given.
-        labels_seed: Of the draw of these labels.
+        labels_seed: Random seed of the draw of these labels.
         labelled_only: Train on the data with a label alone.
         objective: elbo (the right one for the pair); mean_field, monte_carlo, stl, iwae, dreg,
             renyi, rws, js, geometric_js; or Pyro's trace, trace_mean_field, trace_graph,

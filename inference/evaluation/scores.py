@@ -267,10 +267,11 @@ def on_unit_pixels(score: Score) -> Score:
 def to_bits_per_dimension(score: Score, *, levels: int) -> Score:
     """A log-probability of pixels with L grey levels as bits per dimension.
 
-    Of a probability of the L levels themselves: −log P / (D ln 2), exact; a lower bound on log P is
-    an upper bound on the bits. Of a density of dequantised pixels: −log p / (D ln 2) + log₂ L. By
-    Jensen's inequality E_u[log p(((L − 1) x + u) / L)] − D ln L is at most the log-probability of
-    the discrete pixels (Theis et al. 2016): an upper bound. Either is of the grey pixels.
+    For a probability of the L levels themselves it is −log P / (D ln 2), exact; a lower bound on
+    log P is an upper bound on the bits. For a density of dequantised pixels it is
+    −log p / (D ln 2) + log₂ L. By Jensen's inequality E_u[log p(((L − 1) x + u) / L)] − D ln L is
+    at most the log-probability of the discrete pixels (Theis et al. 2016): an upper bound. Either
+    is of the grey pixels.
 
     Raises
     ------

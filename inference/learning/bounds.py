@@ -67,12 +67,12 @@ def dreg(p: Particles) -> Tensor:
     as that of ``iwae``, and its signal-to-noise ratio for the guide does not fall with K.
     """
     log_w = p.log_prior + p.log_likelihood - p.log_q_stopped
-    normalised = log_w.detach().softmax(0)
+    normalized = log_w.detach().softmax(0)
     for z in p.latents.values():
         if z.requires_grad:
-            weight = normalised.reshape(normalised.shape + (1,) * (z.dim() - 2))
+            weight = normalized.reshape(normalized.shape + (1,) * (z.dim() - 2))
             z.register_hook(lambda grad, weight=weight: grad * weight)
-    return _with_gradient_of((normalised * log_w).sum(0), value=log_mean_exp(log_w.detach()))
+    return _with_gradient_of((normalized * log_w).sum(0), value=log_mean_exp(log_w.detach()))
 
 
 def renyi(p: Particles, *, alpha: float = 0.5, beta: Weight = 1.0) -> Tensor:
@@ -100,8 +100,8 @@ def reweighted_wake_sleep(p: Particles) -> Tensor:
     KL(p(z | x) ‖ q), and may be discrete.
     """
     log_w = p.log_weight
-    normalised = log_w.detach().softmax(0)
-    surrogate = normalised * (p.log_prior + p.log_likelihood + p.log_q)
+    normalized = log_w.detach().softmax(0)
+    surrogate = normalized * (p.log_prior + p.log_likelihood + p.log_q)
     return _with_gradient_of(surrogate.sum(0), value=log_mean_exp(log_w.detach()))
 
 

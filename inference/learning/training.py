@@ -21,7 +21,7 @@ from inference.learning.capture import Captured
 from inference.learning.classification import backward_classification
 from inference.learning.denormals import EVERY, flush_denormals
 from inference.learning.history import Epoch, History
-from inference.learning.nonfinite import NonFiniteError, culprit, finite_parameters
+from inference.learning.nonfinite import NonFiniteError, finite_parameters, first_nonfinite
 from inference.learning.objectives import make_objective
 from inference.learning.optimisers import make_optimiser, make_schedule, step_schedule
 from inference.learning.preparation import for_start
@@ -251,7 +251,7 @@ class Training:
             restore_generators(before, self.device)
             mistake = isinstance(error, UsageError)
             mistake = mistake and not isinstance(error, NotPositiveDefiniteError)
-            what = None if mistake else culprit(self.pair, batch)
+            what = None if mistake else first_nonfinite(self.pair, batch)
             if what is None:
                 raise
             raise self._failure(step, what) from error
@@ -261,7 +261,7 @@ class Training:
             finite = bool(torch.isfinite(norm))
         if not finite:
             restore_generators(before, self.device)
-            what = culprit(self.pair, batch) or "the gradient (every site is finite)"
+            what = first_nonfinite(self.pair, batch) or "the gradient (every site is finite)"
             raise self._failure(step, what)
         self.optimiser.step()
         if (len(self.epochs) * self.steps_per_epoch + step + 1) % EVERY == 0:
@@ -328,7 +328,7 @@ class Training:
                 raised = error
             if value - value == 0:
                 return value
-            what = culprit(self.pair, data)
+            what = first_nonfinite(self.pair, data)
         if what is None and raised is not None:
             raise raised
         what = f"{what or 'the bound'} on the {name} split"

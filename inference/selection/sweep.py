@@ -12,6 +12,8 @@ import torch
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
+from inference.evaluation import quantities
+from inference.evaluation.quantity import QUANTITIES, Quantity
 from inference.learning.optimisers import make_optimiser, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective
 from inference.selection.grid import check_grid, combinations, folder_names
@@ -242,9 +244,10 @@ def _share(parallel: joblib.Parallel) -> int:
 def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) -> list[Outcome]:
     """The outcomes, in the order of the trials."""
     found: dict[Path, Outcome] = {}
+    own = [each for each in QUANTITIES.values() if not _is_ours(each)]  # unknown to workers
     with tqdm(total=len(trials), unit="run", disable=not progress, dynamic_ncols=True) as bar:
         try:
-            for outcome in parallel(joblib.delayed(run_trial)(trial) for trial in trials):
+            for outcome in parallel(joblib.delayed(run_trial)(trial, *own) for trial in trials):
                 found[outcome.folder] = outcome
                 bar.update(1)
                 bar.set_postfix_str(f"{sum(bool(o.failure) for o in found.values())} failed")
@@ -255,6 +258,11 @@ def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) 
                 f"({reason}); what was finished is kept: sweep again to go on"
             ) from error
     return [found[trial.folder] for trial in trials]
+
+
+def _is_ours(quantity: Quantity) -> bool:
+    """Whether every worker knows it."""
+    return quantity.compute is None or quantity.compute.__module__ == quantities.__name__
 
 
 def _save(result: Sweep) -> None:

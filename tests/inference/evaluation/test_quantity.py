@@ -1,5 +1,6 @@
 """A quantity is described once, and a new one is computed, shown and compared from its entry."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,8 +14,8 @@ from inference.evaluation import (
     register_quantity,
 )
 from inference.evaluation.quantity import quantities_of
-from inference.selection import Sweep
-from inference.selection.outcome import Outcome
+from inference.selection import Sweep, sweep
+from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import Row, choices
 from pyro_models import PPCA, UsageError, load_data
 
@@ -64,6 +65,18 @@ def test_a_new_quantity_is_computed_compared_and_chosen_by(contrast, digits, tmp
     swept = Sweep(tuple(rows), {"lr": [0.1, 0.2]}, (0,), tmp_path)
     assert swept.best.setting == {"lr": 0.2}  # lower is better
     assert swept.label == "contrast of (x) (grey levels)"
+
+
+def test_workers_of_a_sweep_know_a_quantity_of_ones_own(contrast, digits, tmp_path, monkeypatch):
+    def in_a_worker(trial, *own):
+        monkeypatch.delitem(QUANTITIES, "contrast")  # as in a process that has only our imports
+        return run_trial(trial, *own)
+
+    monkeypatch.setattr(sys.modules["inference.selection.sweep"], "run_trial", in_a_worker)
+    options = {"seeds": [0], "epochs": 1, "jobs": 1, "num_particles": 1, "progress": False}
+    grid = {"options.latent_dim": [1]}
+    swept = sweep("ppca", digits, grid=grid, quantity="contrast", out=tmp_path / "s", **options)
+    assert swept.best.scores[0].quantity == "contrast"
 
 
 def test_other_scores_are_the_same_with_a_new_quantity(digits, request):
