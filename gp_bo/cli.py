@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
@@ -54,6 +56,15 @@ def _add_options(parser: OneLineParser, name: str) -> None:
         parser.add_argument("value", type=str, nargs="?", help="What was measured.")
         skip = {"state", "value"}
     parser.add_function_arguments(_documented(COMMANDS[name]), as_positional=True, skip=skip)
+    for old, _, annotation in _old_names(name):  # in a file
+        parser.add_argument(f"--{old}", type=annotation | None, default=None, help=SUPPRESS)
+
+
+def _old_names(command: str) -> list[tuple[str, str, Any]]:
+    """Old and new name, and type, of the options of a command that were renamed."""
+    own = inspect.signature(COMMANDS[command], eval_str=True).parameters
+    names = [(old.lstrip("-"), new.lstrip("-")) for old, new in OLD_OPTIONS.items()]
+    return [(old, new, own[new].annotation) for old, new in names if new in own]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,6 +98,9 @@ def _run(arguments: Sequence[str]) -> None:
     chosen = parser.parse_args(given)
     options: dict[str, Any] = chosen[chosen.command].as_dict()
     options.pop("config", None)
+    for old, new, _ in _old_names(chosen.command):
+        given_as_before = options.pop(old, None)
+        options[new] = options[new] if given_as_before is None else given_as_before
     COMMANDS[chosen.command](**options)
 
 

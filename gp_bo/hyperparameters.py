@@ -110,11 +110,11 @@ class HyperParameters:
     def pull_back(
         self, u: Tensor, theta: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
     ) -> Tensor:
-        """∂L/∂u, (C, p), from ∂L/∂θ by name."""
+        """∂L/∂u, (C, p), from ∂L/∂θ by name; 0 for what L does not depend on."""
         columns = []
         for site in self.sites:
             name = site.parameter.name
-            gradient = gradients[name].reshape(len(u), -1)
+            gradient = gradients.get(name, torch.zeros_like(theta[name])).reshape(len(u), -1)
             if site.kind == "exp":
                 gradient = gradient * theta[name].reshape(len(u), -1)
             elif site.kind == "other":

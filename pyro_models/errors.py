@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["NotPositiveDefiniteError", "UsageError"]
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["NotPositiveDefiniteError", "UsageError", "in_one_line"]
 
 
 class UsageError(ValueError):
@@ -18,3 +21,37 @@ class UsageError(ValueError):
 
 class NotPositiveDefiniteError(UsageError):
     """A covariance could not be factorised: of parameters that are too extreme, or not finite."""
+
+
+@contextmanager
+def in_one_line(what: str) -> Iterator[None]:
+    """Say what code of the user's own raises in one line, with the error itself as the cause.
+
+    Parameters
+    ----------
+    what
+        What the code computes.
+
+    Raises
+    ------
+    UsageError
+        In place of an exception; an error of the user's, or of memory, is raised as it is.
+
+    Examples
+    --------
+    >>> with in_one_line("the kernel Mine"):
+    ...     1 / 0
+    Traceback (most recent call last):
+    pyro_models.errors.UsageError: the kernel Mine cannot be computed (ZeroDivisionError: \
+division by zero)
+    """
+    try:
+        yield
+    except (UsageError, MemoryError):
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        if kind == "OutOfMemoryError":  # of torch, which is slow to import
+            raise
+        why = " ".join(f"{kind}: {error}".split())
+        raise UsageError(f"{what} cannot be computed ({why})") from error

@@ -52,9 +52,9 @@ def check_inference_package() -> None:
     home = Path(__file__).parent.parent
     if found == home and not claimants:
         return
-    culprit = ", ".join(sorted(claimants)) or (f"the one at {found}" if found else "none found")
+    providers = ", ".join(sorted(claimants)) or (f"the one at {found}" if found else "none found")
     raise UsageError(
-        f"the package 'inference' is also provided by another distribution ({culprit}); "
+        f"the package 'inference' is also provided by another distribution ({providers}); "
         f"{_OURS} needs its own: install it into an environment without that distribution"
     )
 

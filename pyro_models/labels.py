@@ -66,7 +66,7 @@ class KnownLabels(dist.Categorical):
     Parameters
     ----------
     logits
-        Of p(y), (\\*batch, C).
+        Logits of p(y), (\\*batch, C).
     known
         Labels (\\*batch,), −1 where missing.
 

@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
-__all__ = ["install", "renamed", "renamed_arguments"]
+__all__ = ["install", "renamed", "renamed_arguments", "renamed_attribute"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -144,6 +144,38 @@ def renamed_arguments(**names: str) -> Callable[[Function], Function]:
         return cast(Function, taking_both)
 
     return decorate
+
+
+class renamed_attribute:  # noqa: N801
+    """An attribute of a class under its old name, which gives the new one.
+
+    Parameters
+    ----------
+    new
+        The new name.
+
+    Examples
+    --------
+    >>> class Wall:
+    ...     color = "red"
+    ...     colour = renamed_attribute("color")
+    >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
+    ...     Wall().colour, str(said[0].message)
+    ('red', 'colour is now color')
+    """
+
+    def __init__(self, new: str) -> None:
+        self._new = new
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._old = name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        _warn(self._old, self._new)
+        return getattr(instance, self._new)
 
 
 def install() -> None:

@@ -7,15 +7,17 @@ import importlib.util
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Generic, TypeVar
 
 from pyro_models.errors import UsageError
 from pyro_models.moved import renamed
 
-__all__ = ["Registry", "UnknownNameError", "check_choice"]
+__all__ = ["Registry", "UnknownNameError", "check_choice", "found_as"]
 
 T = TypeVar("T")
+
+_PREFIX = "_pyro_models_"  # of the modules that files become
 
 __getattr__ = renamed(
     __name__, {name: f"pyro_models.models:{name}" for name in ("PAIRS", "build", "name_of")}
@@ -139,7 +141,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def name_of(self, thing: object) -> str | None:
         """The name that a thing is registered by, or was found by in a file."""
         names = (name for name, it in self._things.items() if it is thing)
-        return next(names, None) or getattr(thing, "__dict__", {}).get("__found_as__")
+        return next(names, None) or found_as(thing)
 
     def help(self, *, also: str = "") -> str:
         """The names, for the help of an option."""
@@ -153,15 +155,25 @@ class Registry(MutableMapping[str, T], Generic[T]):
         thing: Any = getattr(module, attribute, None)
         if thing is None:
             names = ", ".join(n for n, v in vars(module).items() if _is_own(v, module))
-            raise UnknownNameError(f"{path} has no {attribute!r}; it has {names or 'no class'}")
+            names = names or "no class or function"
+            raise UnknownNameError(f"{path} has no {attribute!r}; it has {names}")
         if _is_own(thing, module):
             thing.__found_as__ = f"{Path(path).resolve()}:{attribute}"
         found: T = thing
         return found
 
 
+def found_as(thing: object) -> str | None:
+    """``"mine.py:Factors"`` of what a Python file holds; it is not handed on to subclasses."""
+    own: str | None = getattr(thing, "__dict__", {}).get("__found_as__")
+    module = sys.modules.get(thing.__module__) if isinstance(thing, type) else None
+    if own is None and module is not None and module.__name__.startswith(_PREFIX):
+        return f"{module.__file__}:{thing.__qualname__}"  # type: ignore[attr-defined]
+    return own
+
+
 def _is_own(value: object, module: ModuleType) -> bool:
-    return isinstance(value, type) and value.__module__ == module.__name__
+    return isinstance(value, type | FunctionType) and value.__module__ == module.__name__
 
 
 def _module_of(path: Path, *, who: str) -> ModuleType:
@@ -172,7 +184,7 @@ def _module_of(path: Path, *, who: str) -> ModuleType:
         raise UsageError(f"{who}: {path} cannot be read ({error.strerror or error})") from error
     place = path.resolve()
     digest = hashlib.sha256(str(place).encode() + source).hexdigest()[:12]
-    name = f"_pyro_models_{path.stem}_{digest}"
+    name = f"{_PREFIX}{path.stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, place)

@@ -22,7 +22,7 @@ def algorithm1_figure(run: Algorithm1, *, turns: Sequence[int] = (0, 5, 10)) -> 
     run
         From :func:`gp_bo.examination.algorithm1.algorithm1`.
     turns
-        Which k.
+        The turn k that is shown.
 
     Raises
     ------

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyro_models import UsageError
+from pyro_models.registry import Registry, found_as
 
 __all__ = ["described", "rebuilt"]
 
@@ -36,7 +37,7 @@ def described(kernel: Any) -> dict[str, Any]:
         "fixed": [path for path, p in kernel.named_parameters() if not p.requires_grad],
     }
     try:
-        again = rebuilt(found, {type(each).__name__: type(each) for each in _all(kernel)})
+        again = rebuilt(found, {_name_of(type(each)): type(each) for each in _all(kernel)})
         same = _same(kernel, again)
     except (TypeError, ValueError, AttributeError, RuntimeError, KeyError, IndexError):
         same = False
@@ -95,7 +96,11 @@ def _structure(kernel: Any) -> dict[str, Any]:
         for name, each in vars(kernel)["_modules"].items()
         if type(each).__name__ in _CONSTRAINTS
     }
-    return {"class": type(kernel).__name__, "options": options, "constraints": constraints}
+    return {"class": _name_of(type(kernel)), "options": options, "constraints": constraints}
+
+
+def _name_of(kind: type) -> str:
+    return found_as(kind) or kind.__name__
 
 
 def _made(structure: Mapping[str, Any], registered: Mapping[str, Any]) -> Any:
@@ -103,6 +108,8 @@ def _made(structure: Mapping[str, Any], registered: Mapping[str, Any]) -> Any:
 
     name = structure["class"]
     kind = registered.get(name) or (getattr(kernels, name) if name in kernels.__all__ else None)
+    if kind is None and ".py:" in name:
+        kind = Registry[Any]("kernel")[name]
     if kind is None:
         raise UsageError(
             f"the kernel is of class {name}, which is unknown here: register it first, with "

@@ -18,6 +18,7 @@ from torch.distributions.transforms import AffineTransform
 
 from gp_bo.kernels.pairs import Pairs
 from pyro_models import UsageError
+from pyro_models.registry import found_as
 
 __all__ = ["Above", "HyperParameter", "Kernel", "Leaf", "Product", "Sum", "log_normal"]
 
@@ -257,7 +258,7 @@ class Leaf(Kernel):
 
     def config(self) -> Any:
         """``[name, options]``; of a class in a file of its own, the file's name and the class's."""
-        return [getattr(type(self), "__found_as__", self.name), dataclasses.asdict(self)]
+        return [found_as(type(self)) or self.name, dataclasses.asdict(self)]
 
 
 class _Composite(Kernel):
@@ -307,12 +308,12 @@ class Sum(_Composite):
 
     def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
         done = [part._evaluate(own, pairs) for part, own in self._per_part(thetas)]
-        K = torch.stack([k for k, _ in done]).sum(0)
+        K = torch.stack(torch.broadcast_tensors(*(k for k, _ in done))).sum(0)
         return K, lambda G: [g for _, pullback in done for g in pullback(G)]
 
     def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor:
         own = [part._diagonal(theta, X) for part, theta in self._per_part(thetas)]
-        return torch.stack(own).sum(0)
+        return torch.stack(torch.broadcast_tensors(*own)).sum(0)
 
 
 class Product(_Composite):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from inspect import isfunction
 from typing import Any
 
 from gp_bo.kernels.gpytorch_files import rebuilt
@@ -65,7 +66,8 @@ def make_kernel(kernel: Any) -> Kernel:
     ----------
     kernel
         Text, or ``"mine.py:Name"`` of a class in a file; a :class:`Kernel`, a
-        ``gpytorch.kernels.Kernel``, or a class of either that takes no arguments.
+        ``gpytorch.kernels.Kernel``; a class of either that takes no arguments, or a function
+        without arguments that makes one.
 
     Raises
     ------
@@ -79,7 +81,8 @@ def make_kernel(kernel: Any) -> Kernel:
     >>> [h.name for h in make_kernel("rbf + periodic").hyperparameters(dim=1)][:3]
     ['rbf.lengthscale', 'rbf.variance', 'periodic.lengthscale']
     """
-    if isinstance(kernel, type) and (issubclass(kernel, Kernel) or is_gpytorch(kernel)):
+    is_class = isinstance(kernel, type) and (issubclass(kernel, Kernel) or is_gpytorch(kernel))
+    if is_class or isfunction(kernel):
         kernel = _made(kernel)
     if isinstance(kernel, Kernel):
         return kernel

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from gp_bo.kernels.gpytorch_files import described
+from gp_bo.kernels.gpytorch_priors import of_pyro
 from gp_bo.kernels.kernel import Above, HyperParameter, Leaf, Theta, log_normal
 from gp_bo.kernels.pairs import Pairs
-from pyro_models import UsageError
-from pyro_models.seeds import alone
+from pyro_models.errors import UsageError, in_one_line
+from pyro_models.seeds import seeded
 
 __all__ = ["GPyTorchKernel", "is_gpytorch"]
 
@@ -150,23 +152,26 @@ class GPyTorchKernel(Leaf):
         return self._evaluated(theta, pairs.X, pairs.Xs, diagonal=False)
 
     def _diagonal(self, thetas: Any, X: Tensor) -> Tensor:
-        return self._evaluated(thetas[0], X, X, diagonal=True)
+        try:
+            return self._evaluated(thetas[0], X, X, diagonal=True)
+        except UsageError:  # not every kernel gives its diagonal alone
+            return super()._diagonal(thetas, X)
 
     def _evaluated(self, theta: Theta, X: Tensor, Xs: Tensor, *, diagonal: bool) -> Tensor:
-        from linear_operator.settings import fast_computations, trace_mode
+        from linear_operator.settings import trace_mode
 
         count = len(next(iter(theta.values()))) if theta else 1
-        rows = []
-        # plain operations, without roots that a sum would keep; parameters are put in and out
-        with alone(), trace_mode(), fast_computations(covar_root_decomposition=False):
+        # plain operations; parameters are put in and out; a kernel that draws does so once for all
+        with seeded(0, X.device), trace_mode(), _dense_parts(self.module):
             dense = _Dense(self.module).to(X.device)  # where it is already, but for a first time
-            for c in range(count):
-                raw = {
-                    f"kernel.{each.path}": each.raw(theta[each.name][c])
-                    for each in self._parameters
-                }
-                rows.append(torch.func.functional_call(dense, raw, (X, Xs, diagonal)))
-        return torch.stack(rows)
+            rows = [
+                torch.func.functional_call(dense, self._raw(theta, c), (X, Xs, diagonal))
+                for c in range(count if self._parameters else 1)
+            ]
+        return torch.stack(rows) if self._parameters else rows[0].expand(count, *rows[0].shape)
+
+    def _raw(self, theta: Theta, c: int) -> dict[str, Tensor]:
+        return {f"kernel.{p.path}": p.raw(theta[p.name][c]) for p in self._parameters}
 
     def _registered_priors(self) -> dict[str, Any]:
         """Path of a parameter → the prior that the kernel's maker has registered for it."""
@@ -179,7 +184,7 @@ class GPyTorchKernel(Leaf):
                     own == each.own
                     or (own not in vars(owner) and value is getattr(owner, each.own))
                 ):
-                    found[each.path] = _of_pyro(prior, each)
+                    found[each.path] = of_pyro(prior, name=each.name, shape=each.shape)
                     break
             else:
                 raise UsageError(
@@ -210,15 +215,38 @@ class _Dense(nn.Module):
         self.kernel = kernel
 
     def forward(self, X: Tensor, Xs: Tensor, diagonal: bool) -> Tensor:
-        found = self.kernel(X, diag=True) if diagonal else self.kernel(X, Xs)
-        values: Tensor = found if isinstance(found, Tensor) else found.to_dense()
+        name = type(self.kernel).__name__
+        with in_one_line(f"the kernel {name}"):
+            values = _dense(self.kernel(X, diag=True) if diagonal else self.kernel(X, Xs))
         shape = (len(X),) if diagonal else (len(X), len(Xs))
         if values.shape != shape:
             raise UsageError(
-                f"a kernel of one output is needed: {type(self.kernel).__name__} gives "
-                f"{tuple(values.shape)} in place of {shape}"
+                f"a kernel of one output is needed: {name} gives {tuple(values.shape)} in place of "
+                f"{shape}"
             )
         return values
+
+
+def _dense(found: Any) -> Tensor:
+    values: Tensor = found if isinstance(found, Tensor) else found.to_dense()
+    return values
+
+
+@contextmanager
+def _dense_parts(kernel: Any) -> Iterator[None]:
+    """Each part gives its matrix: of a low-rank one, a sum would take roots that nobody needs."""
+    parts = [each for each in kernel.modules() if hasattr(each, "covar_dist")]
+
+    def dense(forward: Callable[..., Any]) -> Callable[..., Tensor]:
+        return lambda *points, **options: _dense(forward(*points, **options))
+
+    for part in parts:
+        vars(part)["forward"] = dense(part.forward)
+    try:
+        yield
+    finally:
+        for part in parts:
+            del vars(part)["forward"]
 
 
 _Unit = tuple[Any, tuple[int, int], tuple[int, ...] | None]
@@ -294,32 +322,3 @@ def _default(constraint: Any, known: Any) -> Any:
     if not bool((low > 0).any()):
         return known
     return dist.TransformedDistribution(known, [Above(low, torch.ones_like(low))])
-
-
-def _of_pyro(prior: Any, parameter: _Parameter) -> Any:
-    """A prior of GPyTorch as the distribution of Pyro that it extends, or what to do if none is."""
-    own: Any = None
-    names: tuple[str, ...] = ()
-    for kind in type(prior).__mro__:
-        found, known = getattr(dist, kind.__name__, None), getattr(kind, "arg_constraints", None)
-        whole = found and not getattr(found, "__abstractmethods__", None)
-        if kind.__module__.startswith("torch.distributions") and whole and isinstance(known, dict):
-            own, names = found, tuple(known)
-            break
-    if isinstance(prior, torch.distributions.MultivariateNormal):
-        names = ("loc", "scale_tril")
-    values: Mapping[str, Any] = {n: getattr(prior, n, None) for n in names}
-    if own is None or not all(isinstance(v, Tensor) for v in values.values()):
-        return UsageError(
-            f"the prior of {parameter.name}, a {type(prior).__name__}, is not known to Pyro: give "
-            f"priors={{{parameter.name!r}: a distribution of pyro.distributions}}"
-        )
-    made = own(**{name: value.detach().double() for name, value in values.items()})
-    shape = made.batch_shape + made.event_shape
-    return made if len(shape) <= len(parameter.shape) else _squeezed(made, parameter)
-
-
-def _squeezed(prior: Any, parameter: _Parameter) -> Any:
-    """A prior of a shape like (1, d) in the shape of the hyper-parameter."""
-    values = {name: getattr(prior, name).reshape(parameter.shape) for name in prior.arg_constraints}
-    return type(prior)(**values)

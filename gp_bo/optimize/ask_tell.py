@@ -24,7 +24,7 @@ from gp_bo.optimize.state import Evaluation, State, load_state
 from gp_bo.optimize.surrogate import Surrogate
 from gp_bo.optimize.values import is_single, value_of
 from pyro_models import UsageError
-from pyro_models.moved import renamed_arguments
+from pyro_models.moved import renamed_arguments, renamed_attribute
 from pyro_models.options import check_types
 from pyro_models.seeds import alone, stream
 
@@ -102,6 +102,8 @@ class Optimizer:
     >>> len(optimizer.evaluations), optimizer.pending
     (3, ())
     """
+
+    standardisation = renamed_attribute("standardization")
 
     @renamed_arguments(maximise="maximize")
     def __init__(

@@ -71,9 +71,9 @@ def regret_curves(panels: Sequence[RegretCurves]) -> Figure:
             values = np.maximum(np.asarray(runs, dtype=np.float64), FLOOR)
             low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
             at = np.arange(1, values.shape[1] + 1)
-            colour = PETROFF[i % len(PETROFF)]
-            axes.fill_between(at, low, high, color=colour, alpha=band, linewidth=0)
-            axes.plot(at, middle, color=colour, linestyle=DASHES[i % len(DASHES)], label=method)
+            color = PETROFF[i % len(PETROFF)]
+            axes.fill_between(at, low, high, color=color, alpha=band, linewidth=0)
+            axes.plot(at, middle, color=color, linestyle=DASHES[i % len(DASHES)], label=method)
         axes.axvline(
             panel.design_size, color=INK, linewidth=0.6, alpha=0.5, label="end of the shared design"
         )

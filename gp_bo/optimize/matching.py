@@ -11,7 +11,7 @@ from gp_bo.optimize.state import State
 __all__ = ["ROUNDED", "nearest_known", "observed_before", "observed_point"]
 
 ROUNDED = 1e-3
-"""Of the width of a continuous input: how far a point may be rounded and still be a known one."""
+"""How far a known point may be rounded, as a part of the width of a continuous input."""
 
 _CLEARLY = 2.0  # times as far as the nearest is every other point, or which one is meant is open
 

@@ -22,7 +22,7 @@ from gp_bo.optimize.space import Point, Space
 from gp_bo.optimize.state import Evaluation
 from gp_bo.optimize.values import number_of
 from pyro_models import UsageError
-from pyro_models.moved import renamed_arguments
+from pyro_models.moved import renamed_arguments, renamed_attribute
 
 __all__ = ["NoNumberError", "Result", "minimize"]
 
@@ -67,6 +67,8 @@ class Result:
     maximize: bool
     messages: tuple[str, ...] = ()
     _optimizer: Optimizer | None = field(default=None, repr=False, compare=False)
+
+    maximise = renamed_attribute("maximize")
 
     @cached_property
     def recommended(self) -> Recommendation | None:

@@ -88,7 +88,7 @@ class Region:
         distance = torch.cdist(points, self.tried, p=float("inf"))
         return distance.amin(1) < SAME
 
-    def neighbours(self, point: Tensor) -> Tensor:
+    def neighbors(self, point: Tensor) -> Tensor:
         """(M, D): the point with one integer a step away, or one category changed."""
         moved = []
         start = 0

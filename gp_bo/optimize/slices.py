@@ -86,6 +86,6 @@ def slice_figure(
     return figure
 
 
-def _tint(colour: str, share: float) -> tuple[float, ...]:
+def _tint(color: str, share: float) -> tuple[float, ...]:
     """A share of a colour on white: opaque, so that bands on top of each other keep their own."""
-    return tuple(1 - share * (1 - part) for part in to_rgb(colour))
+    return tuple(1 - share * (1 - part) for part in to_rgb(color))

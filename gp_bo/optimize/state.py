@@ -16,6 +16,7 @@ from gp_bo.optimize.space import Point, Space, space_from
 from gp_bo.scaling import location_and_spread
 from pyro_models import UsageError
 from pyro_models.files import write_atomically
+from pyro_models.moved import renamed_attribute
 
 __all__ = ["FORMAT", "Claim", "Evaluation", "State", "load_state", "save_state"]
 
@@ -93,6 +94,10 @@ class State:
     pending: tuple[Point, ...] = ()
     asked: int = 0
     claims: tuple[Claim | None, ...] = field(default=(), compare=False)
+
+    maximise = renamed_attribute("maximize")
+    standardisation = renamed_attribute("standardization")
+    with_told = renamed_attribute("with_observed")
 
     def __post_init__(self) -> None:
         if len(self.claims) != len(self.pending):  # those of a file changed by hand say nothing

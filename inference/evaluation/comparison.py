@@ -13,9 +13,10 @@ from inference.evaluation.quantity import (
     quantities_of,
     quantity_named,
 )
-from inference.evaluation.scores import LEBESGUE_255, Score, from_sum, old_footing, on_unit_pixels
+from inference.evaluation.scores import LEBESGUE_255, Score, from_sum, on_unit_pixels
 from inference.evaluation.table import Absent, Table, Tabular
 from pyro_models import UsageError
+from pyro_models.moved import renamed_attribute
 
 __all__ = ["Cell", "Column", "Comparison", "compare"]
 
@@ -35,7 +36,7 @@ class Column:
     quantity: str
     comparability: dict[str, Any]
 
-    footing = old_footing()
+    footing = renamed_attribute("comparability")
 
     @property
     def title(self) -> str:

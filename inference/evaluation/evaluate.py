@@ -14,12 +14,14 @@ from inference.evaluation.estimates import log_weights
 from inference.evaluation.evaluated import Evaluated, ScoredData, evaluated_split
 from inference.evaluation.evaluation import Evaluation
 from inference.evaluation.quantity import QUANTITIES
+from inference.evaluation.scores import Score
 from inference.isolated import isolated
 from inference.particles import checked_count
 from inference.posterior.identity import conditions, given_labels
-from pyro_models import ImageData, Pair, UsageError
+from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills
 from pyro_models.data import as_data, checksum
+from pyro_models.errors import UsageError, in_one_line
 from pyro_models.observed import Data
 from pyro_models.pair import Classifies, ConditionsOnPixels
 from pyro_models.seeds import stream
@@ -131,11 +133,16 @@ def evaluate(
         )
         absent: dict[str, str] = {}
         for key, quantity in QUANTITIES.items():
-            score = None if quantity.compute is None else quantity.compute(evaluated)
+            score = None
+            if quantity.compute is not None:
+                with in_one_line(f"the quantity {key}"):
+                    score = quantity.compute(evaluated)
             if isinstance(score, str):
                 absent[key] = score
-            elif score is not None:
+            elif isinstance(score, Score):
                 evaluated.scores[key] = score
+            elif score is not None:
+                raise UsageError(f"the quantity {key} gives a Score or a reason; got {score!r:.60}")
     per_datum = {key: values.cpu() for key, values in evaluated.per_datum.items()}
     return Evaluation(name or type(pair).__name__, evaluated.scores, absent, per_datum)
 

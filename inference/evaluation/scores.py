@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -21,6 +20,7 @@ from inference.evaluation.quantity import (
 from pyro_models import UsageError
 from pyro_models.data import Identity
 from pyro_models.likelihoods.likelihood import LEBESGUE_UNIT
+from pyro_models.moved import renamed_attribute
 
 __all__ = [
     "BITS",
@@ -33,7 +33,6 @@ __all__ = [
     "Kind",
     "Score",
     "from_sum",
-    "old_footing",
     "on_unit_pixels",
     "to_bits_per_dimension",
 ]
@@ -41,17 +40,6 @@ __all__ = [
 LEBESGUE_255 = "Lebesgue on [0,255]"
 
 _OPPOSITE: dict[str, Kind] = {"lower bound": "upper bound", "upper bound": "lower bound"}
-
-
-def old_footing() -> Any:
-    """The property ``comparability`` under its name of before, which goes with the next release."""
-
-    def footing(self: Any) -> dict[str, Any]:
-        warnings.warn("footing is now comparability", DeprecationWarning, stacklevel=2)
-        found: dict[str, Any] = self.comparability
-        return found
-
-    return property(footing)
 
 
 @dataclass(frozen=True)
@@ -151,7 +139,7 @@ class Score:
         agreed = ("quantity", *self.of.compared_by)
         return {name: value for name, value in fields.items() if name in agreed}
 
-    footing = old_footing()
+    footing = renamed_attribute("comparability")
 
     def differs_from(self, wanted: Mapping[str, Any]) -> str:
         """The fields that differ from the comparability of a column, in words; empty if none."""
@@ -279,10 +267,11 @@ def on_unit_pixels(score: Score) -> Score:
 def to_bits_per_dimension(score: Score, *, levels: int) -> Score:
     """A log-probability of pixels with L grey levels as bits per dimension.
 
-    Of a probability of the L levels themselves: −log P / (D ln 2), exact; a lower bound on log P is
-    an upper bound on the bits. Of a density of dequantised pixels: −log p / (D ln 2) + log₂ L. By
-    Jensen's inequality E_u[log p(((L − 1) x + u) / L)] − D ln L is at most the log-probability of
-    the discrete pixels (Theis et al. 2016): an upper bound. Either is of the grey pixels.
+    For a probability of the L levels themselves it is −log P / (D ln 2), exact; a lower bound on
+    log P is an upper bound on the bits. For a density of dequantised pixels it is
+    −log p / (D ln 2) + log₂ L. By Jensen's inequality E_u[log p(((L − 1) x + u) / L)] − D ln L is
+    at most the log-probability of the discrete pixels (Theis et al. 2016): an upper bound. Either
+    is of the grey pixels.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -89,6 +90,7 @@ class Table:
     def to_text(self) -> str:
         """The table for a terminal; columns with small print are numbered, and explained below."""
         rows, below = self._texts()
+        rows = [[" ".join(text.split()) for text in row] for row in rows]  # a line for each
         heads, legend = [head[0] for head in self.heads], []
         if any(len(head) > 1 for head in self.heads):
             numbered = list(enumerate(self.heads[1:], start=1))
@@ -194,8 +196,7 @@ def _letter(i: int) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is, in a cell of a table or a line of a list."""
-    for mark in ("\\", "|", "<"):
-        text = text.replace(mark, f"\\{mark}")
+    text = re.sub(r"[\\|<`*]|(?<=\])(?=\()|&(?=#?\w+;)|(?<!\w)_", r"\\\g<0>", text)
     return " ".join(text.split())
 
 

@@ -96,12 +96,12 @@ def latent_contours(
             axes.contourf(across, down, log_density, [*levels, np.inf], colors=fills)
             axes.fill([], [], color=PETROFF[0], alpha=0.5, label=r"$p(z, x_{\mathrm{seen}})$")
             continue
-        colour = INK if i == 1 else PETROFF[(2, 4, 6)[(i - 2) % 3]]
+        color = INK if i == 1 else PETROFF[(2, 4, 6)[(i - 2) % 3]]
         style = "solid" if i == 1 else _STYLES[(i - 2) % 3]
         axes.contour(
-            across, down, log_density, levels, colors=[colour], linewidths=1.2, linestyles=style
+            across, down, log_density, levels, colors=[color], linewidths=1.2, linestyles=style
         )
-        axes.plot([], [], color=colour, lw=1.2, ls=style, label=f"q: {name.replace('_', ' ')}")
+        axes.plot([], [], color=color, lw=1.2, ls=style, label=f"q: {name.replace('_', ' ')}")
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel("$z_1$")
     axes.set_ylabel("$z_2$")

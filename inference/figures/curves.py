@@ -27,7 +27,7 @@ class _Line:
 
     attribute: str
     label: str
-    colour: str
+    color: str
     marker: str
     dashes: str
 
@@ -87,7 +87,7 @@ def learning_curves(history: History, *, title: str | None = None) -> Figure:
         axes.plot(
             bound.epochs,
             np.where(np.isfinite(bound.values), bound.values, np.nan),
-            color=bound.line.colour,
+            color=bound.line.color,
             marker=bound.line.marker if few else "",
             ls=bound.line.dashes,
             lw=1.6,
@@ -156,7 +156,7 @@ def _mark_outside(axes: Axes, bounds: list[_Bound]) -> None:
         wrong = ~np.isfinite(bound.values)
         for inside, marker in ((hidden, "v"), (wrong, "x")):
             at = bound.epochs[inside]
-            axes.plot(at, np.zeros_like(at), marker, color=bound.line.colour, ms=7, mew=2, **style)
+            axes.plot(at, np.zeros_like(at), marker, color=bound.line.color, ms=7, mew=2, **style)
         broken = broken or bool(wrong.any())
         if hidden.any() and bound.values[hidden].min() < deepest:
             deepest = bound.values[hidden].min()
@@ -214,9 +214,9 @@ def _name_lines(axes: Axes, bounds: list[_Bound]) -> None:
             textcoords="axes fraction",
             va="center",
             fontsize=9,
-            color=line.colour,
+            color=line.color,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": line.colour, "lw": 0.6, "shrinkB": 4},
+            arrowprops={"arrowstyle": "-", "color": line.color, "lw": 0.6, "shrinkB": 4},
         )
 
 

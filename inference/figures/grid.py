@@ -68,15 +68,15 @@ def mosaic(
     values = images.detach().float().cpu().clamp(0, 1).numpy().transpose(0, 2, 3, 1)
     values = values.repeat(magnify, axis=1).repeat(magnify, axis=2)
 
-    colours = 1 if channels == 1 else 4
-    pixels = np.full((top[-1] + height, left[-1] + width, colours), np.nan, dtype=np.float32)
-    if colours == 4:
+    colors = 1 if channels == 1 else 4
+    pixels = np.full((top[-1] + height, left[-1] + width, colors), np.nan, dtype=np.float32)
+    if colors == 4:
         pixels[:] = (1, 1, 1, 0)
         values = np.concatenate([values, np.ones_like(values[..., :1])], axis=-1)
     for i, value in enumerate(values):
         row, column = divmod(i, columns)
         pixels[top[row] : top[row] + height, left[column] : left[column] + width] = value
-    shown = np.ma.masked_invalid(pixels[..., 0]) if colours == 1 else pixels
+    shown = np.ma.masked_invalid(pixels[..., 0]) if colors == 1 else pixels
     return Mosaic(shown, left + (width - 1) / 2, top + (height - 1) / 2, tile=(height, width))
 
 

@@ -113,9 +113,9 @@ def guide_gaps(
             "amortisation gap (to the best of the family)": (PARTS["amortisation_gap"], split),
             "not split": (MISSING, unsplit),
         }
-        for name, (colour, there) in named.items():
+        for name, (color, there) in named.items():
             if there:
-                axes.barh([0], [0.0], color=colour, label=name)
+                axes.barh([0], [0.0], color=color, label=name)
         figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
     axes.margins(x=0.12)
     found = comparison.evidence

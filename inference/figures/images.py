@@ -317,7 +317,7 @@ def mixture_means(pair: Pair) -> Figure:
     captions = [f"{name} = {k}" for k in range(count)]
     weights = _weights(pair.model, count)
     if weights is not None:
-        captions = [f"{c}, π = {w:.2g}" for c, w in zip(captions, weights, strict=True)]
+        captions = [f"{c}, π = {w:#.2g}" for c, w in zip(captions, weights, strict=True)]
     columns = min(count, max(5, math.ceil(math.sqrt(count))))
     tiles = mosaic(images, columns=columns, gaps_across=0.1, gaps_down=0.22)
     figure, axes = mosaic_figure(tiles, title=f"Component means E[x | {name}]", tile_inches=1.2)

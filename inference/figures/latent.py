@@ -15,7 +15,7 @@ from torch import Tensor
 
 from inference.figures.decoding import check_images, condition, decoded_means
 from inference.figures.grid import mosaic, mosaic_figure
-from inference.figures.palette import INK, PETROFF, class_colour, class_marker, marker_area, plain
+from inference.figures.palette import INK, PETROFF, class_color, class_marker, marker_area, plain
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.reconstruction import latent_means
@@ -85,6 +85,7 @@ def latent_scatter(
         axes.locator_params(nbins=5)
         axes.set_box_aspect(None, zoom=0.9)
     axes.set_title(title or f"{type(pair).__name__}: {len(data):,} posterior means", fontsize=10)
+    figure.draw_without_rendering()  # equal scales change the ticks, for which there is room then
     return figure
 
 
@@ -132,7 +133,7 @@ def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray 
     for label in present:
         axes.scatter(
             *means[classes == label].T,
-            color=class_colour(label),
+            color=class_color(label),
             marker=class_marker(label),
             s=marker_area(label) * crowd,
             alpha=0.75,
@@ -189,7 +190,7 @@ def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None
             row + jitter[inside],
             s=marker_area(label),
             alpha=0.75,
-            color=class_colour(label),
+            color=class_color(label),
             marker=class_marker(label),
             **_EDGE,
         )
@@ -246,7 +247,7 @@ def latent_grid(
     spacing = "quantiles of N(0, 1)" if span is None else "evenly spaced"
     under = f", y = {y}" if condition(pair, y) else ""
     figure, axes = mosaic_figure(
-        tiles, title=f"Decoded means E[x | {name}{under}],  {name} {spacing}", tile_inches=0.5
+        tiles, title=f"Decoded means E[x | {name}{under}]\n{name} {spacing}", tile_inches=0.5
     )
     ticks = _tick_values(values, span)
     text = [f"{tick:{'.2f' if span is None else 'g'}}".replace("-", "−") for tick in ticks]

@@ -83,11 +83,11 @@ def _stack(
     axes: Axes, at: np.ndarray, of_means: np.ndarray, within: np.ndarray, active: np.ndarray
 ) -> None:
     """Variance of posterior means, and on it the mean variance of posteriors."""
-    colours = {"of E[z | x] over x": PETROFF[2], "of q(z | x), mean over x": PETROFF[1]}
+    colors = {"of E[z | x] over x": PETROFF[2], "of q(z | x), mean over x": PETROFF[1]}
     bottom = np.zeros_like(of_means)
-    for (name, colour), height in zip(colours.items(), (of_means, within), strict=True):
-        axes.bar(at, height, bottom=bottom, color=np.where(active, colour, MISSING))
-        axes.bar(at[:1], [0.0], color=colour, label=name)  # in the legend, whatever is active
+    for (name, color), height in zip(colors.items(), (of_means, within), strict=True):
+        axes.bar(at, height, bottom=bottom, color=np.where(active, color, MISSING))
+        axes.bar(at[:1], [0.0], color=color, label=name)  # in the legend, whatever is active
         bottom = bottom + height
     if not active.all():
         axes.bar(at[:1], [0.0], color=MISSING, label="not active")

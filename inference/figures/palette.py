@@ -6,7 +6,7 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 
-__all__ = ["INK", "MISSING", "PETROFF", "class_colour", "class_marker", "marker_area", "plain"]
+__all__ = ["INK", "MISSING", "PETROFF", "class_color", "class_marker", "marker_area", "plain"]
 
 # Ten colours for scatter plots, optimised under simulated colour-vision deficiency
 # (Petroff 2021, arXiv:2107.02270).
@@ -27,7 +27,7 @@ MISSING = "#c8c8c8"
 _MARKERS = "os^vDP<X>*"
 
 
-def class_colour(label: int) -> str:
+def class_color(label: int) -> str:
     """Colour of a class; grey for a missing label (−1)."""
     return MISSING if label < 0 else PETROFF[label % len(PETROFF)]
 

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from inference.learning.history import History
 from inference.posterior.reconstruction import Draw
-from pyro_models import Pair, UsageError
+from pyro_models import Pair
 from pyro_models.data import Split
+from pyro_models.errors import UsageError, in_one_line
 from pyro_models.registry import Registry
 
 __all__ = [
@@ -117,7 +118,12 @@ class RegisteredFigure:
             needs = self.needs or f"a value for {self.missing[0]}"
             raise UsageError(f"{self.name} is no figure of a pair alone: it needs {needs}")
         arguments = inspect.signature(self.function).parameters
-        return self.function(**{name: shown.value(name) for name in arguments if name in _GIVEN})
+        given = {name: shown.value(name) for name in arguments if name in _GIVEN}
+        with in_one_line(f"the figure {self.name}"):
+            figure = self.function(**given)
+        if not isinstance(figure, Figure):
+            raise UsageError(f"{self.name} returns no matplotlib Figure; got {figure!r:.60}")
+        return figure
 
 
 _GIVEN = ("pair", "x", "y", "history", "n", "label", "latents", "pixels", "size", "span", "seed")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from inference.figures.palette import INK, class_colour, class_marker, plain
+from inference.figures.palette import INK, class_color, class_marker, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
 
@@ -129,16 +129,16 @@ def _shifted(
 
 
 def _draw(axes: Axes, at: np.ndarray, rows: Sequence[Row], *, index: int, name: str | None) -> None:
-    colour, marker = class_colour(index), class_marker(index)
+    color, marker = class_color(index), class_marker(index)
     means = np.array([row.mean for row in rows])
     errors = np.array([row.standard_error for row in rows])
     for place, row in zip(at, rows, strict=True):
-        axes.plot([place] * len(row.values), row.values, ".", color=colour, alpha=0.35, ms=5)
+        axes.plot([place] * len(row.values), row.values, ".", color=color, alpha=0.35, ms=5)
     axes.errorbar(
         at,
         means,
         yerr=np.where(np.isfinite(errors), errors, 0.0) if np.isfinite(errors).any() else None,
-        color=colour,
+        color=color,
         marker=marker,
         ms=5,
         lw=1.4,
@@ -153,7 +153,7 @@ def _draw(axes: Axes, at: np.ndarray, rows: Sequence[Row], *, index: int, name: 
             lost,
             np.zeros_like(lost),
             "x",
-            color=colour,
+            color=color,
             ms=7,
             mew=2,
             clip_on=False,

@@ -130,7 +130,7 @@ class Training:
         restore_generators(state["generators"], self.device)
 
     def _in_order(self, state: dict[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
-        """The state of the optimizer, which numbers parameters in the order of the weights beside it.
+        """The optimizer's state, which numbers parameters in the order of the weights beside it.
 
         A release may order the parts of a pair in another way than the one that wrote them.
         """

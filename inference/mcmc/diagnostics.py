@@ -11,7 +11,9 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, bfloat16
+
+from pyro_models.errors import UsageError
 
 __all__ = [
     "ESS_PER_CHAIN",
@@ -93,12 +95,16 @@ def rank_normalized(draws: np.ndarray) -> np.ndarray:
 
 def _of_each(draws: Draws, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """A measure of (Q, C, S) for every quantity; NaN where its draws are none, or stand still."""
-    array = draws.detach().cpu().numpy() if isinstance(draws, Tensor) else np.asarray(draws)
+    if isinstance(draws, Tensor):  # NumPy has no bfloat16
+        draws = (draws if draws.dtype != bfloat16 else draws.float()).detach().cpu().numpy()
+    array = np.asarray(draws, dtype=float if np.asarray(draws).dtype == bool else None)
+    if array.ndim < 2:
+        raise UsageError(f"draws are of several chains, (C, S, ...); got the shape {array.shape}")
     chains, length, *shape = array.shape
-    quantities = np.moveaxis(array.reshape(chains, length, -1), -1, 0)
+    quantities = np.moveaxis(array.reshape(chains, length, math.prod(shape)), -1, 0)
     found = np.full(len(quantities), math.nan)
-    size = max(1, _MAX_ELEMENTS // (chains * length))
-    for first in range(0, len(quantities) if length >= 4 else 0, size):
+    size = max(1, _MAX_ELEMENTS // max(1, chains * length))
+    for first in range(0, len(quantities) if length >= 4 and chains else 0, size):
         some = quantities[first : first + size]
         spacing = np.finfo(some.dtype).eps if some.dtype.kind == "f" else 0.0
         with np.errstate(invalid="ignore"):  # what is not finite is not moving either
@@ -107,8 +113,11 @@ def _of_each(draws: Draws, measure: Callable[[np.ndarray], np.ndarray]) -> np.nd
         moves &= np.isfinite(some).all((1, 2))
         if moves.any():
             with np.errstate(divide="ignore", invalid="ignore"):  # chains that each stand still
-                own = measure(some[moves].astype(np.float64))
-            found[first + np.flatnonzero(moves)] = own
+                size_of = np.frexp(width[moves].astype(np.float64))[
+                    1
+                ]  # a power of 2 rounds nothing
+                own = np.ldexp(some[moves].astype(np.float64), -size_of[:, None, None])
+                found[first + np.flatnonzero(moves)] = measure(own)
     return found.reshape(shape)[()]
 
 

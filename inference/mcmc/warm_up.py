@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor
@@ -50,8 +51,7 @@ def check_sampling(*, warmup: int, target_acceptance: float, seed: int = 0, **co
 
 def check_acceptance(target_acceptance: float) -> None:
     """Refuse a target acceptance that is no probability between 0 and 1."""
-    known = isinstance(target_acceptance, int | float)
-    if not known or not 0 < target_acceptance < 1:
+    if not isinstance(target_acceptance, Real) or not 0 < target_acceptance < 1:
         raise UsageError(f"target_acceptance lies between 0 and 1; got {target_acceptance}")
 
 

@@ -103,7 +103,7 @@ class Objective:
     Attributes
     ----------
     name
-        For the record.
+        Its name in the record of the training.
     remark
         What must be said beside its value, where it is no lower bound on log p(x) or has no p(x).
     tempers

@@ -36,7 +36,7 @@ def optimize(
     given
         The data, and the pair, frozen.
     guide
-        For all of the data.
+        The guide of all data.
     settings
         See :class:`~inference.posterior.optimization.Optimization`.
     objective

@@ -202,7 +202,7 @@ def _posterior_of(
 def _sites_of_values(
     pair: Pair, data: Observed, *, guide: Callable[..., Any] | None
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Of the one discrete site k: its values (K, 1), and q(k | x), (B, K); and of the others means.
+    """The values of the one discrete site k, (K, 1), q(k | x), (B, K), and means of the others.
 
     E[z | x, k] is of shape (K, B, \\*event_shape), or broadcasts to it.
     """

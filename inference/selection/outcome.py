@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from inference.evaluation import Evaluation, evaluate
+from inference.evaluation.quantity import QUANTITIES, Quantity
 from inference.learning import Run, fit
 from inference.selection.trial import FORMAT, Trial
 from pyro_models import UsageError
@@ -29,7 +30,7 @@ class Outcome:
     Attributes
     ----------
     folder
-        Where it is.
+        The folder of the run.
     seed
         Random seed of weights, shuffling, preparation and sampling.
     evaluation
@@ -56,17 +57,26 @@ class Outcome:
     repeated: bool = False
 
 
-def run_trial(trial: Trial) -> Outcome:
-    """Train and evaluate one run, or go on with it, or take it from its record if it is finished.
+def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
+    r"""Train and evaluate one run, or go on with it, or take it from its record if it is finished.
 
     Whatever goes wrong is reported in the outcome, so that the other runs go on. A run that was
     begun keeps the number of threads it was begun with.
+
+    Parameters
+    ----------
+    trial
+        The run.
+    \*quantities
+        What else is to be evaluated, for a worker in which nobody has registered it.
 
     Returns
     -------
     Outcome
         Its scores, or why there are none.
     """
+    for each in quantities:
+        QUANTITIES.setdefault(each.name, each)
     threads = trial.threads or torch.get_num_threads()
     try:
         # a worker of a sweep that died may still be at it: then its outcome is taken

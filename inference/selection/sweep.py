@@ -13,6 +13,8 @@ from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
 from inference.declared import takes
+from inference.evaluation import quantities
+from inference.evaluation.quantity import QUANTITIES, Quantity
 from inference.experiment import Experiment
 from inference.learning.optimizers import make_optimizer, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective
@@ -214,9 +216,10 @@ def _share(parallel: joblib.Parallel) -> int:
 def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) -> list[Outcome]:
     """The outcomes, in the order of the trials."""
     found: dict[Path, Outcome] = {}
+    own = [each for each in QUANTITIES.values() if not _is_ours(each)]  # unknown to workers
     with tqdm(total=len(trials), unit="run", disable=not progress, dynamic_ncols=True) as bar:
         try:
-            for outcome in parallel(joblib.delayed(run_trial)(trial) for trial in trials):
+            for outcome in parallel(joblib.delayed(run_trial)(trial, *own) for trial in trials):
                 found[outcome.folder] = outcome
                 bar.update(1)
                 bar.set_postfix_str(f"{sum(bool(o.failure) for o in found.values())} failed")
@@ -227,6 +230,11 @@ def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) 
                 f"({reason}); what was finished is kept: sweep again to go on"
             ) from error
     return [found[trial.folder] for trial in trials]
+
+
+def _is_ours(quantity: Quantity) -> bool:
+    """Whether every worker knows it."""
+    return quantity.compute is None or quantity.compute.__module__ == quantities.__name__
 
 
 def _save(result: Sweep) -> None:

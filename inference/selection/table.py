@@ -11,12 +11,12 @@ from typing import Any
 
 from inference.evaluation import Score
 from inference.evaluation.quantity import Quantity, quantities_of, quantity_named
-from inference.evaluation.scores import old_footing
 from inference.evaluation.table import Table, Tabular, csv_text
 from inference.selection.grid import short_name
 from inference.selection.outcome import Outcome
 from inference.standard_error import with_error
 from pyro_models import UsageError
+from pyro_models.moved import renamed_attribute
 from pyro_models.registry import Registry
 
 __all__ = ["Row", "Sweep", "choices", "score_of"]
@@ -150,7 +150,7 @@ class Sweep(Tabular):
                 )
         return scores[0].comparability
 
-    footing = old_footing()
+    footing = renamed_attribute("comparability")
 
     @property
     def best(self) -> Row:

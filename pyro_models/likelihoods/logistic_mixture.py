@@ -97,7 +97,7 @@ class LogisticMixturePixels(TorchDistribution):
     Parameters
     ----------
     logits, loc, scale
-        Of the weights π, and μ and s, (\\*batch, m) each.
+        Logits of the weights π, and μ and s, (\\*batch, m) each.
     num_levels
         k.
 

@@ -117,7 +117,7 @@ class BernoulliMixture(Mixture):
         tolerance
             Stop where an iteration raises the log of that product by less, in nats per datum.
         seed
-            Of the data points that it starts from.
+            Random seed of the draw of the data points that it starts from.
         chunk
             Data at a time; bounds memory.
 
@@ -163,7 +163,7 @@ class BernoulliMixture(Mixture):
             if reached - before < tolerance:
                 return reached, left
             before = reached
-            self._maximise(ones, counts, smoothing=smoothing)
+            self._maximize(ones, counts, smoothing=smoothing)
         return before, 0
 
     def _empty(self, x: Tensor, *, chunk: int) -> list[int]:
@@ -201,7 +201,7 @@ class BernoulliMixture(Mixture):
         pixels = F.logsigmoid(logits).sum() + F.logsigmoid(-logits).sum()
         return float(pixels + self.model.logits.double().log_softmax(-1).sum())
 
-    def _maximise(self, ones: Tensor, counts: Tensor, *, smoothing: float) -> None:
+    def _maximize(self, ones: Tensor, counts: Tensor, *, smoothing: float) -> None:
         """M-step: logits of μ_k and π_k."""
         zeros = (counts.unsqueeze(-1) - ones).clamp_min(0)
         self.model.pixel_logits.copy_((ones + smoothing).log() - (zeros + smoothing).log())
@@ -248,7 +248,7 @@ class BernoulliMixture(Mixture):
         with torch.autocast(x.device.type, enabled=False):
             of_pixels = fill_unseen(x, seen).flatten(1) @ logits.T
             if seen is None:
-                normaliser = F.softplus(logits).sum(-1)
+                normalizer = F.softplus(logits).sum(-1)
             else:
-                normaliser = seen.flatten(1).to(x.dtype) @ F.softplus(logits).T
-            return self.model.logits.log_softmax(-1) + of_pixels - normaliser
+                normalizer = seen.flatten(1).to(x.dtype) @ F.softplus(logits).T
+            return self.model.logits.log_softmax(-1) + of_pixels - normalizer

@@ -70,7 +70,7 @@ def start_from_clusters(
     floor
         ε, which the model adds to every covariance, in squared units of the data.
     seed
-        Of the seeding.
+        Random seed of the first centers.
 
     Raises
     ------

@@ -184,9 +184,9 @@ class CompletionCVAE(Autoencoder):
         Shape of one datum, (C, H, W) or (D,).
     masks
         The sets C by name (``pyro_models.data.masks.MASKS``). Of several the data of a batch take
-        one each in turn, and :meth:`conditioned_on` gives the pair for one of them, to be judged.
+        one each in turn, and :meth:`conditioned_on` gives the pair for one of them, for evaluation.
     fraction, mask_seed
-        Of the set ``random``: part of the pixels in it, and the seed of their one draw.
+        For the set ``random``, the part of the pixels in it, and the seed of their one draw.
     latent_dim
         Dimension of z.
     shared

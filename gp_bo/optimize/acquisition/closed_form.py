@@ -16,7 +16,7 @@ from torch import Tensor
 from gp_bo.optimize.acquisition.multistart import maximize_by_multistart
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
-from pyro_models import UsageError
+from pyro_models.errors import UsageError, in_one_line
 
 __all__ = [
     "LogExpectedImprovement",
@@ -79,12 +79,19 @@ class Maximized:
         UsageError
             If the function gives something else.
         """
-        values = self.function(surrogate, z)
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        with in_one_line(f"the acquisition function {name}"):
+            values = self.function(surrogate, z)
         if not isinstance(values, Tensor) or values.shape != (len(z),):
             shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise UsageError(
                 f"an acquisition function gives a value for each of {len(z)} points, a tensor of "
                 f"shape ({len(z)},); got {shape}"
+            )
+        if z.requires_grad and not values.requires_grad:
+            raise UsageError(
+                "the values of an acquisition function are differentiable in z: compute them by "
+                "torch, without detach()"
             )
         return values
 

@@ -122,7 +122,7 @@ def _improve_discrete(
 ) -> Tensor:
     """Take the best single change of a whole number or a category until none helps."""
     for _ in range(50):
-        around = region.neighbours(point)
+        around = region.neighbors(point)
         around = around[~region.is_tried(around)] if len(around) else around
         if not len(around):
             return point

@@ -76,8 +76,8 @@ class AmortisedFlowGuide(PerDatumGuide):
         for i, (name, flow) in enumerate(zip(self.sites, self.flows, strict=True)):
             mean, scale = self.get_buffer(f"mean_{i}"), self.get_buffer(f"scale_{i}")
             q = flow(torch.cat([mean, scale.log()], -1))
-            standardise = AffineTransform(-mean / scale, 1 / scale, event_dim=1)
-            f = wrapped.ComposedTransform(standardise, q.transform)
+            standardize = AffineTransform(-mean / scale, 1 / scale, event_dim=1)
+            f = wrapped.ComposedTransform(standardize, q.transform)
             pyro.sample(name, ZukoToPyro(zuko.NormalizingFlow(f, q.base)))
 
 

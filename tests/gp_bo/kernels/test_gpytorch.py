@@ -18,16 +18,24 @@ from gpytorch.kernels import (
     MaternKernel,
     PeriodicKernel,
     PolynomialKernel,
+    ProductStructureKernel,
     RBFKernel,
     RBFKernelGrad,
+    RFFKernel,
     RQKernel,
     ScaleKernel,
 )
-from gpytorch.priors import GammaPrior, LogNormalPrior, SmoothedBoxPrior
+from gpytorch.priors import (
+    GammaPrior,
+    LogNormalPrior,
+    NormalPrior,
+    SmoothedBoxPrior,
+    UniformPrior,
+)
 from torch import Tensor
 
 from gp_bo import fit_gp, load_gp
-from gp_bo.kernels import KERNELS, GPyTorchKernel, Pairs, make_kernel, register_kernel
+from gp_bo.kernels import KERNELS, RBF, GPyTorchKernel, Pairs, make_kernel, register_kernel
 from gp_bo.model import GPModel
 from pyro_models import UsageError
 from tests.gp_bo.kernels.reference import gpytorch_kernel
@@ -320,3 +328,81 @@ def test_its_variances_are_the_diagonal_of_its_covariance() -> None:
         K = kernel.covariance(theta, Pairs(X2, X2))
         diagonal = K.diagonal(dim1=-2, dim2=-1)
         torch.testing.assert_close(kernel.variance(theta, X2), diagonal)
+
+
+@pytest.mark.parametrize("make", [lambda rbf, line: rbf + line, lambda rbf, line: line + rbf])
+def test_a_sum_with_a_low_rank_kernel_takes_no_roots(make: Any) -> None:
+    """GPyTorch's sum takes the roots of what a linear kernel is added to, which may have none."""
+    kernel = make_kernel(make(RBFKernel(), ScaleKernel(LinearKernel())))
+    X = torch.rand(5, 2, dtype=torch.float64).repeat(3, 1)  # each input three times
+    theta = {
+        h.name: torch.full((1, *h.shape), 1e8, dtype=X.dtype) for h in kernel.hyperparameters(2)
+    }
+    K, pullback = kernel.covariance_and_pullback(theta, Pairs(X, X))
+    exact = 1.0 + 1e16 * X @ X.T  # so long a length-scale that the RBF is 1
+    torch.testing.assert_close(K[0], exact, rtol=1e-12, atol=0.0)
+    assert all(g.isfinite().all() for g in pullback(torch.ones_like(K)).values())
+    assert not any("forward" in vars(part) for part in kernel.module.modules())
+
+
+def test_a_prior_of_gpytorch_is_known_by_what_it_extends() -> None:
+    uniform = RBFKernel(lengthscale_prior=UniformPrior(0.1, 2.0))
+    (prior,) = (h.prior for h in make_kernel(uniform).hyperparameters(1))
+    assert (float(prior.low), float(prior.high)) == pytest.approx((0.1, 2.0))
+    of_a_function = RBFKernel(lengthscale_prior=NormalPrior(0.0, 1.0, transform=torch.log))
+    (prior,) = (h.prior for h in make_kernel(of_a_function).hyperparameters(1))
+    assert isinstance(prior, UsageError)
+
+
+class Unused(RBFKernel):
+    """Has a parameter that the covariance does not depend on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("spare", torch.nn.Parameter(torch.zeros(())))
+
+
+class Failing(RBFKernel):
+    """Cannot be computed."""
+
+    def forward(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("not here\nnor there")
+
+
+def test_what_the_covariance_does_not_depend_on_has_its_prior() -> None:
+    priors = {"spare": dist.Normal(torch.tensor(0.7).double(), torch.tensor(0.1).double())}
+    fitted = fit_gp(X2, Y2, kernel=Unused(), inference="map", priors=priors, restarts=1)
+    assert float(fitted.hyperparameters["spare"]) == pytest.approx(0.7, abs=1e-4)
+
+
+def test_what_a_kernel_raises_is_one_line() -> None:
+    with pytest.raises(
+        UsageError, match=r"kernel Failing cannot be computed \(RuntimeError: not here nor"
+    ):
+        fit_gp(X2, Y2, kernel=Failing(), inference="map")
+
+
+def test_a_kernel_that_draws_is_the_same_in_every_fit() -> None:
+    means = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        fitted = fit_gp(X2, Y2, kernel=RFFKernel(num_samples=20), inference="map", restarts=1)
+        means.append(fitted.predict(X2).mean)
+    assert torch.equal(*means)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_kernel_without_its_own_diagonal_predicts() -> None:
+    kernel = ProductStructureKernel(RBFKernel(), num_dims=2)  # raises for the diagonal alone
+    fitted = fit_gp(X2, Y2, kernel=kernel, inference="map", restarts=1)
+    assert bool((fitted.predict(X2).variance >= 0).all())
+
+
+def test_a_kernel_with_nothing_to_learn_is_a_term_of_a_sum() -> None:
+    still = RBFKernel()
+    still.raw_lengthscale.requires_grad_(False)
+    both = RBF() + GPyTorchKernel(still)
+    fitted = fit_gp(X2, Y2, kernel=both, inference="laplace", num_draws=8)
+    alone = fit_gp(X2, Y2, kernel=still, inference="laplace", num_draws=8)
+    for each in (fitted, alone):
+        assert each.predict(X2).mean.isfinite().all()

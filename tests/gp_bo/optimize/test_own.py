@@ -249,3 +249,77 @@ def test_old_spellings_still_work(tmp_path: Path, capsys: pytest.CaptureFixture[
     path.write_text(path.read_text().replace('"maximize"', '"maximise"'))
     assert Optimizer.resume(path).state.maximize
     capsys.readouterr()
+
+
+def test_old_names_of_attributes_and_in_files_still_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = minimize(valley, BOUNDS, budget=5)
+    optimizer = Optimizer(BOUNDS)
+    for tell in range(2):
+        optimizer.tell((tell, tell), float(tell))
+    state = optimizer.state
+    for thing, old, new in (
+        (found, "maximise", "maximize"),
+        (state, "maximise", "maximize"),
+        (state, "standardisation", "standardization"),
+        (state, "with_told", "with_observed"),
+        (optimizer, "standardisation", "standardization"),
+    ):
+        with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
+            assert getattr(thing, old) == getattr(thing, new)
+    options = tmp_path / "options.yaml"
+    options.write_text('maximise: true\nspace: "{heat: [20, 80]}"\n')
+    assert main(["ask", str(tmp_path / "s.json"), "--config", str(options)]) == 0
+    assert json.loads((tmp_path / "s.json").read_text())["maximize"] is True
+
+
+OWN_GPYTORCH = """
+from gpytorch.kernels import RBFKernel, ScaleKernel
+
+class Mine(RBFKernel):
+    pass
+
+def scaled():
+    return ScaleKernel(Mine())
+
+def fails(surrogate, z):
+    raise RuntimeError("not\\nhere")
+
+def detached(surrogate, z):
+    return surrogate.moments(z)[0].mean(0).detach()
+"""
+
+
+@pytest.mark.parametrize("name", ["Mine", "scaled"])
+def test_a_kernel_of_gpytorch_in_a_file_is_opened_again(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, table, folder = tmp_path / "mine.py", tmp_path / "d.csv", str(tmp_path / "gp")
+    file.write_text(OWN_GPYTORCH)
+    table.write_text("a,y\n" + "".join(f"{i / 8},{(i / 8) ** 2}\n" for i in range(8)))
+    given = ["--kernel", f"{file}:{name}", "--inference", "map"]
+    assert main(["fit", str(table), "y", folder, *given]) == 0
+    assert main(["predict", folder, str(table)]) == 0
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("fails", "RuntimeError: not here"), ("detached", "without detach()")]
+)
+def test_what_an_acquisition_of_ones_own_does_wrong_is_one_line(
+    name: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(OWN_GPYTORCH)
+    given = ["--acquisition", f"{tmp_path}/mine.py:{name}", "--progress", "false"]
+    assert main(["minimize", "branin", "--budget", "8", *given]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert why in line
+
+
+def test_a_class_is_not_stored_as_the_one_that_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from gp_bo.kernels import RBF\nclass K(RBF): ...\n")
+    found = KERNELS[f"{tmp_path}/mine.py:K"]
+    extended = type("Extended", (found,), {"name": "extended"})
+    assert found().config()[0].endswith("mine.py:K")
+    assert extended().config()[0] == "extended"

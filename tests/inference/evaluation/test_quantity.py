@@ -1,5 +1,6 @@
 """A quantity is described once, and a new one is computed, shown and compared from its entry."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,8 +14,8 @@ from inference.evaluation import (
     register_quantity,
 )
 from inference.evaluation.quantity import quantities_of
-from inference.selection import Sweep
-from inference.selection.outcome import Outcome
+from inference.selection import Sweep, sweep
+from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import Row, choices
 from pyro_models import PPCA, UsageError, load_data
 
@@ -64,6 +65,18 @@ def test_a_new_quantity_is_computed_compared_and_chosen_by(contrast, digits, tmp
     swept = Sweep(tuple(rows), {"lr": [0.1, 0.2]}, (0,), tmp_path)
     assert swept.best.setting == {"lr": 0.2}  # lower is better
     assert swept.label == "contrast of (x) (grey levels)"
+
+
+def test_workers_of_a_sweep_know_a_quantity_of_ones_own(contrast, digits, tmp_path, monkeypatch):
+    def in_a_worker(trial, *own):
+        monkeypatch.delitem(QUANTITIES, "contrast")  # as in a process that has only our imports
+        return run_trial(trial, *own)
+
+    monkeypatch.setattr(sys.modules["inference.selection.sweep"], "run_trial", in_a_worker)
+    options = {"seeds": [0], "epochs": 1, "jobs": 1, "num_particles": 1, "progress": False}
+    grid = {"options.latent_dim": [1]}
+    swept = sweep("ppca", digits, grid=grid, quantity="contrast", out=tmp_path / "s", **options)
+    assert swept.best.scores[0].quantity == "contrast"
 
 
 def test_other_scores_are_the_same_with_a_new_quantity(digits, request):
@@ -122,3 +135,16 @@ def test_the_name_of_before_still_says_what_may_be_compared(digits):
 def test_scores_of_a_quantity_that_is_gone_are_still_read_and_shown(digits):
     odd = replace(evaluated(digits).scores["mse_mean"], quantity="old_score", unit="old unit")
     assert str(odd).startswith(f"old_score {odd.value:.3f} ± {odd.standard_error:.3f} old unit")
+
+
+@pytest.mark.parametrize(
+    ("compute", "why"),
+    [(lambda of: 3.0, "gives a Score or a reason; got 3.0"), (lambda of: 1 / 0, "ZeroDivision")],
+)
+def test_a_quantity_of_ones_own_that_fails_is_one_line(digits, compute, why):
+    QUANTITIES["mine"] = Quantity("mine", "mine", "unit", compute=compute)
+    try:
+        with pytest.raises(UsageError, match=f"the quantity mine .*{why}"):
+            evaluate(PPCA(digits.data_shape, latent_dim=1), digits, num_particles=1, limit=3)
+    finally:
+        del QUANTITIES["mine"]

@@ -103,3 +103,12 @@ def test_every_result_is_a_table_in_a_notebook():
     assert "MSE of unseen pixels" in compare([completed]).to_html()
     rows = diagnosed.to_text().splitlines()[-2:]
     assert sorted(line.split()[0] for line in rows) == ["1", "2"]  # as in z₁, z₂
+
+
+def test_a_name_of_any_kind_is_one_line_of_every_face():
+    names = ["two\nlines", "*both*", "`code`", "_in_", "[a](b)", "a &lt; b", "in_word"]
+    table = Table(heads=[["name"], ["value"]], rows=[[name, "1"] for name in names])
+    assert len(table.to_text().splitlines()) == len(names) + 1
+    shown = [line.split(" | ")[0][2:] for line in table.to_markdown().splitlines()[2:]]
+    marked = [r"\*both\*", r"\`code\`", r"\_in_", r"[a]\(b)", r"a \&lt; b", "in_word"]
+    assert shown == ["two lines", *marked]

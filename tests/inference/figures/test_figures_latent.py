@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -43,9 +45,9 @@ def test_ten_classes_are_told_apart_by_numeral_marker_and_colour(digits):
     assert set(numerals(axes)) == {str(c) for c in range(10)}
     assert [t.get_text() for t in figure.legends[0].get_texts()] == [str(c) for c in range(10)]
     shapes = {c.get_paths()[0].vertices.tobytes() for c in axes.collections}
-    colours = {to_hex(c.get_facecolor()[0]) for c in axes.collections}
+    colors = {to_hex(c.get_facecolor()[0]) for c in axes.collections}
     assert len(shapes) == 10
-    assert len(colours) == 10
+    assert len(colors) == 10
 
 
 def test_a_numeral_stands_at_the_median_of_a_class_far_from_others():
@@ -194,3 +196,16 @@ def test_grid_refuses_what_it_cannot_show(pair, message):
 def test_grid_refuses_an_empty_span():
     with pytest.raises(UsageError, match="low to high"):
         latent_grid(VAE((1, 8, 8), hidden=(8,)), span=(1, 1))
+
+
+def test_names_of_the_axes_lie_on_the_figure(digits, monkeypatch):
+    """Equal scales change the ticks after the layout has made room for them."""
+    spread = np.array([[4.4, 0.0], [0.0, 1.0]])
+    corners = np.array([[-0.5, -1.9], [0.5, 1.9], [-0.5, 1.9], [0.5, -1.9]])
+    pair = PPCA.maximum_likelihood(digits.x, latent_dim=2)
+    for means in (corners, corners @ spread):
+        given = torch.as_tensor(means)
+        monkeypatch.setattr("inference.figures.latent.latent_means", lambda *_, g=given: g)
+        figure = latent_scatter(pair, digits.x[:4], y=digits.y[:4])
+        figure.savefig(io.BytesIO(), format="png")
+        assert figure.axes[0].yaxis.label.get_window_extent().x0 >= 0

@@ -92,6 +92,13 @@ def test_a_function_in_a_file_is_drawn_by_the_name_of_both(own, shown, tmp_path)
         draw_figure(f"{tmp_path}/own-figures.py:odd", shown)
     with pytest.raises(UsageError, match="has no 'other'"):
         draw_figure(f"{tmp_path}/own-figures.py:other", shown)
+    (tmp_path / "wrong.py").write_text("def odd(pair): return 3\ndef fails(pair): return 1 / 0\n")
+    with pytest.raises(UsageError, match="odd returns no matplotlib Figure; got 3"):
+        draw_figure(f"{tmp_path}/wrong.py:odd", shown)
+    with pytest.raises(UsageError, match=r"the figure fails cannot be computed \(ZeroDivision"):
+        draw_figure(f"{tmp_path}/wrong.py:fails", shown)
+    with pytest.raises(UsageError, match="it has odd, fails"):
+        draw_figure(f"{tmp_path}/wrong.py:other", shown)
     with pytest.raises(UsageError, match="cannot be read"):
         draw_figure(f"{tmp_path}/none.py:mine", shown)
 

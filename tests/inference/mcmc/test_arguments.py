@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from gp_bo.kernels import RBF
 from gp_bo.model import GPModel
 from inference.evaluation.annealing import anneal
 from inference.evaluation.bracket import bracket
+from inference.mcmc.warm_up import check_sampling
 from inference.posterior import condition, hmc, nuts
 from pyro_models import PPCA, UsageError
 
@@ -64,3 +66,7 @@ def test_an_acceptance_that_is_no_probability_is_refused(name: str) -> None:
     for value in (0.0, 1.0, 1.5, float("nan"), "high"):
         with pytest.raises(UsageError, match="target_acceptance lies between 0 and 1"):
             sampler(given(), target_acceptance=value)
+
+
+def test_an_acceptance_may_be_any_real_number() -> None:
+    check_sampling(warmup=20, target_acceptance=np.float32(0.8))  # type: ignore[arg-type]

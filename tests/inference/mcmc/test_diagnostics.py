@@ -15,6 +15,7 @@ from inference.mcmc.diagnostics import (
     rank_normalized,
     tail_ess,
 )
+from pyro_models import UsageError
 
 
 def _chains(kind: str) -> np.ndarray:
@@ -143,6 +144,25 @@ def test_independent_draws_agree_and_stuck_chains_do_not() -> None:
     stuck[0] = 2.0
     assert (r_hat(stuck) > 1.3).all()
     assert (bulk_ess(stuck) < 0.05 * bulk).all()
+
+
+@pytest.mark.parametrize("scale", [2.0**-1000, 2.0**-60, 2.0**1000])
+def test_the_unit_of_the_draws_does_not_matter(scale: float) -> None:
+    draws = _chains("slow")
+    for measure in (r_hat, bulk_ess, tail_ess, effective_sample_size):
+        assert measure(draws * scale) == measure(draws)
+
+
+def test_draws_of_any_type_are_measured() -> None:
+    draws = _chains("plain")
+    heads = draws > np.median(draws)
+    coarse = torch.from_numpy(draws).bfloat16()
+    for measure in (r_hat, bulk_ess, tail_ess, effective_sample_size):
+        assert measure(heads) == measure(heads.astype(float))
+        assert measure(coarse) == measure(coarse.double())
+        assert np.isnan([measure(np.zeros(shape)) for shape in ((4, 0), (0, 4))]).all()
+        with pytest.raises(UsageError, match=r"draws are of several chains.*the shape \(4,\)"):
+            measure(np.arange(4.0))
 
 
 def test_too_few_draws_have_no_diagnosis() -> None:
