@@ -14,7 +14,7 @@ from gp_bo.inference import INFERENCES, check_options, infer_hyperparameters
 from gp_bo.kernels import Kernel
 from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, sparse_gp
-from pyro_models import UsageError
+from pyro_models.registry import check_choice
 from pyro_models.seeds import alone, check_seed
 
 __all__ = ["InferenceWarning", "fit_gp"]
@@ -95,10 +95,7 @@ def fit_gp(
     >>> [round(float(m), 2) for m in prediction.mean]
     [1.0, -0.98]
     """
-    if inference not in (*INFERENCES, SPARSE):
-        raise UsageError(
-            f"unknown inference {inference!r}: choose from {', '.join(INFERENCES)}, {SPARSE}"
-        )
+    check_choice("inference", inference, (*INFERENCES, SPARSE))
     check_seed(seed)
     with alone():
         problem = regression_problem(

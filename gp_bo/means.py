@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gp_bo.kernels import HyperParameter
-from pyro_models import UsageError
+from pyro_models.registry import check_choice
 
 __all__ = ["MEANS", "mean_gradients", "mean_hyperparameters", "mean_values"]
 
@@ -24,8 +24,7 @@ def mean_hyperparameters(mean: str, dim: int) -> list[HyperParameter]:
     UsageError
         If the name is unknown.
     """
-    if mean not in MEANS:
-        raise UsageError(f"unknown mean {mean!r}: choose from {', '.join(MEANS)}")
+    check_choice("mean", mean, MEANS)
     zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
     normal = dist.Normal(zero, one)
     if mean == "zero":

@@ -19,7 +19,9 @@ from inference.evaluation import (
     evaluate_completion,
     evidence,
 )
-from inference.learning import Fit, History, Run, Snapshots, fit
+from inference.experiment import Experiment
+from inference.learning import Fit, History, Run, Settings, Snapshots, fit
+from inference.objectives import register_objective
 from inference.particles import Particles, particles
 from inference.posterior import (
     Completion,
@@ -40,6 +42,7 @@ __all__ = [
     "Comparison",
     "Completion",
     "Evaluation",
+    "Experiment",
     "Fit",
     "GuideComparison",
     "History",
@@ -47,6 +50,7 @@ __all__ = [
     "Posterior",
     "Run",
     "Score",
+    "Settings",
     "Snapshots",
     "Sweep",
     "bracket",
@@ -68,5 +72,6 @@ __all__ = [
     "particles",
     "reconstruct",
     "register_guide",
+    "register_objective",
     "sweep",
 ]

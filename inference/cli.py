@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,10 +32,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
-# options of train that a sweep has of its own, or has no use for
-NOT_SHARED = {"all_training", "labelled_only", "snapshots", "start", "seed", "resume", "force"}
-
-
 def _add_options(parser: OneLineParser, name: str) -> None:
     if name == "train":
         parser.add_argument(
@@ -43,18 +40,13 @@ def _add_options(parser: OneLineParser, name: str) -> None:
             help="A course's architecture and recipe, options given after it win: "
             f"{', '.join(preset_names())}.",
         )
+        parser.add_argument("--start", help=SUPPRESS)  # the old name of init_from
     if name == "compare":
         parser.add_argument("runs", nargs="+", help="Run folders.")
-    own = _names_of(name)
-    parser.add_function_arguments(
-        COMMANDS[name], as_positional=name != "sweep", skip={"runs", "training", "parts"} & own
-    )
-    if name == "sweep":
-        parser.add_function_arguments(commands.train, skip=NOT_SHARED | (own & _names_of("train")))
-
-
-def _names_of(command: str) -> set[str]:
-    return set(inspect.signature(COMMANDS[command]).parameters)
+    command = COMMANDS[name]
+    getattr(command, "spell", lambda: None)()
+    skip = {"runs", "parts"} & inspect.signature(command).parameters.keys()
+    parser.add_function_arguments(command, as_positional=name != "sweep", skip=skip)
 
 
 def _with_preset(arguments: Sequence[str]) -> list[str]:
@@ -74,12 +66,6 @@ def _stands_for(preset: str, given: Sequence[str]) -> list[str]:
     if given[0] != "train" or any(a == "--out" or a.startswith("--out=") for a in given):
         return file
     return [*file, "--out", f"runs/{preset}"]
-
-
-def _flagged(arguments: Sequence[str]) -> list[str]:
-    """With the flags of the command spelled out; a sweep has those of train too."""
-    named = [COMMANDS[name] for name in arguments[:1] if name in COMMANDS]
-    return with_flags(arguments, *named, *[commands.train] * (commands.sweep in named))
 
 
 def _names(arguments: Sequence[str], option: str) -> bool:
@@ -112,7 +98,8 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection]
 
 
 def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
-    given = _flagged(_with_preset(arguments))
+    given = _with_preset(arguments)
+    given = with_flags(given, *[COMMANDS[name] for name in given[:1] if name in COMMANDS])
     parser = parser_of(
         COMMANDS,
         _add_options,
@@ -128,6 +115,8 @@ def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
     if options.get("resume") and options.get("out"):
         recorded = commands.recorded_options(options["out"], elsewhere=_names(given, "data"))
         options |= {name: value for name, value in recorded.items() if not _names(given, name)}
+    if chosen.command == "train" and (start := options.pop("start", None)) is not None:
+        options["init_from"] = start
     if chosen.command == "demo":
         options["parts"] = parts
     COMMANDS[chosen.command](**options)

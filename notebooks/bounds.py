@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from inference import compare, evaluate, figures, fit, particles
 from inference.evaluation import diagnose
 from inference.learning import make_objective
-from inference.learning.bounds import jensen_shannon
+from inference.objectives import jensen_shannon
 from pyro_models import PPCA, VAE, load_data
 
 matplotlib.rcParams["figure.dpi"] = 60

@@ -42,6 +42,9 @@ MODULES = {
     "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
     "inference.learning.files": ("pyro_models.files.atomic",),
     "inference.learning.locks": ("pyro_models.files.locks",),
+    "inference.learning.objectives": ("inference.objectives",),
+    "inference.learning.bounds": ("inference.objectives",),
+    "inference.learning.optimisers": ("inference.learning.optimizers",),
     "inference.learning.processes": ("pyro_models.files.processes",),
     "pyro_models.standard_normal": ("pyro_models.priors",),
     "pyro_models.autoencoder": ("pyro_models.models.autoencoder",),
@@ -62,6 +65,7 @@ MODULES = {
 
 NAMES = {
     "undisturbed": "isolated",
+    "make_optimiser": "make_optimizer",
     "Target": "LogDensity",
     "Given": "LogDensity",
     "optimise": "optimize",

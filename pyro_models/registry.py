@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -13,13 +13,34 @@ from typing import Any, Generic, TypeVar
 from pyro_models.errors import UsageError
 from pyro_models.moved import renamed
 
-__all__ = ["Registry", "UnknownNameError"]
+__all__ = ["Registry", "UnknownNameError", "check_choice"]
 
 T = TypeVar("T")
 
 __getattr__ = renamed(
     __name__, {name: f"pyro_models.models:{name}" for name in ("PAIRS", "build", "name_of")}
 )
+
+
+def check_choice(kind: str, given: object, choices: Collection[str], *, hint: str = "") -> None:
+    """Refuse what is none of some names.
+
+    Raises
+    ------
+    UnknownNameError
+        With the names that there are.
+
+    Examples
+    --------
+    >>> check_choice("colour", "red", ["red", "blue"])
+    """
+    if not isinstance(given, str) or given not in choices:
+        raise UnknownNameError(_unknown(kind, given, choices, hint))
+
+
+def _unknown(kind: str, given: object, choices: Iterable[str], hint: str) -> str:
+    more = f", or {hint}" if hint else ""
+    return f"unknown {kind} {given!r}: choose from {', '.join(choices)}{more}"
 
 
 class UnknownNameError(UsageError, KeyError):
@@ -103,8 +124,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def unknown(self, name: object) -> str:
         """What is said of a name that is not registered."""
-        hint = f", or {self.hint}" if self.hint else ""
-        return f"unknown {self.kind} {name!r}: choose from {', '.join(self)}{hint}"
+        return _unknown(self.kind, name, self, self.hint)
 
     def check(self, name: object) -> None:
         """Refuse a name that is not registered.
@@ -114,8 +134,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         UnknownNameError
             With the names that are.
         """
-        if not isinstance(name, str) or name not in self:
-            raise UnknownNameError(self.unknown(name))
+        check_choice(self.kind, name, self._things, hint=self.hint)
 
     def name_of(self, thing: object) -> str | None:
         """The name that a thing is registered by, or was found by in a file."""

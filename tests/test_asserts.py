@@ -11,7 +11,7 @@ import torch
 import pyro_models
 from inference.evaluation.guide_scores import GuideScores
 from inference.learning.batches import batches
-from inference.learning.optimisers import make_optimiser, make_schedule
+from inference.learning.optimizers import make_optimizer, make_schedule
 from pyro_models import GMM, PPCA, BernoulliMixture, CompletionCVAE, UsageError
 from pyro_models.data.preparation import to_grey
 
@@ -20,7 +20,7 @@ X = torch.rand(2, 1, 4, 4).round()
 PARAMETERS = [torch.nn.Parameter(torch.zeros(2))]
 
 MISTAKES = {
-    "no optimizer": lambda: make_optimiser(3, PARAMETERS, lr=0.1),
+    "no optimizer": lambda: make_optimizer(3, PARAMETERS, lr=0.1),
     "no schedule": lambda: make_schedule(3, torch.optim.SGD(PARAMETERS), total_steps=1),
     "no labels": lambda: list(batches(torch.arange(4), batch_size=2, labelled_per_batch=1)),
     "no levels": lambda: to_grey(X, "dequantised", levels=None),

@@ -19,7 +19,7 @@ from torch import nn
 
 from inference import fit, generate, infer
 from inference.learning import Run
-from inference.learning.optimisers import make_optimiser
+from inference.learning.optimizers import make_optimizer
 from pyro_models import PPCA, VAE, UsageError, load_data
 from pyro_models.device import check_device, placed
 from pyro_models.seeds import generator_states, restore_generators, seeded
@@ -89,7 +89,7 @@ def test_the_simulated_device_refuses_what_an_accelerator_refuses() -> None:
     weights = nn.Parameter(torch.ones(2, 3, device=SIM))
     weights.grad = torch.ones(3, 2, device=SIM).T
     with pytest.raises(RuntimeError, match="layout"):
-        make_optimiser("Adam", [weights], lr=0.1).step()
+        make_optimizer("Adam", [weights], lr=0.1).step()
 
 
 @needs_simulation
@@ -222,10 +222,12 @@ PLAIN = {  # functions whose tensors are the CPU's on purpose: plans, records an
     "infer.infer",
     "latent._grid_values",
     "masks._named",
-    "objectives._block_sums",
+    "objective._block_sums",
     "optimize.optimize",
     "posterior.to_text",
+    "images._between_classes",
     "images._of_each_class",
+    "images._samples",
     "shared_fit.run",
     "show._interpolation",
     "show._labels",

@@ -21,6 +21,7 @@ from gp_bo.inference.point import modes
 from gp_bo.model import GPModel
 from pyro_models import UsageError
 from pyro_models.counts import check_counts
+from pyro_models.registry import check_choice
 from pyro_models.seeds import seeded
 
 __all__ = ["svi"]
@@ -114,8 +115,7 @@ def _make_guide(guide: Guide, gp: GPModel, start: dict[str, Tensor]) -> Any:
     if not isinstance(guide, str):
         return guide(gp)
     names = [n for n in autoguide.__all__ if n.startswith("Auto") and n not in _NO_GUIDES]
-    if guide not in names:
-        raise UsageError(f"unknown guide {guide!r}: choose from {', '.join(names)}")
+    check_choice("guide", guide, names)
     kind = getattr(autoguide, guide)
     options: dict[str, Any] = {}
     if guide == "AutoNormalizingFlow":  # the one that must be told which flow

@@ -302,7 +302,8 @@ def _of_pyro(prior: Any, parameter: _Parameter) -> Any:
     names: tuple[str, ...] = ()
     for kind in type(prior).__mro__:
         found, known = getattr(dist, kind.__name__, None), getattr(kind, "arg_constraints", None)
-        if kind.__module__.startswith("torch.distributions") and found and isinstance(known, dict):
+        whole = found and not getattr(found, "__abstractmethods__", None)
+        if kind.__module__.startswith("torch.distributions") and whole and isinstance(known, dict):
             own, names = found, tuple(known)
             break
     if isinstance(prior, torch.distributions.MultivariateNormal):

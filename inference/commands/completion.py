@@ -16,6 +16,7 @@ from inference.posterior import complete as complete_data
 from pyro_models import UsageError
 from pyro_models.data.masks import MASKS
 from pyro_models.files import write_atomically
+from pyro_models.registry import check_choice
 from pyro_models.seeds import check_seed
 
 __all__ = ["complete"]
@@ -75,10 +76,8 @@ def complete(
     if limit < 1:
         raise UsageError(f"limit must be at least 1; got {limit}")
     check_seed(seed)
-    if not mask.endswith(".npy") and mask not in MASKS:
-        raise UsageError(
-            f"unknown mask {mask!r}: choose from {', '.join(MASKS)}, or name a .npy file"
-        )
+    if not mask.endswith(".npy"):
+        check_choice("mask", mask, MASKS, hint="name a .npy file")
     pair, images, _ = open_run(run, data, device=device)
     check_pair_fits_data(pair, images, splits=[split], seed=seed)
     prepared = images.prepared(split, seed=seed, limit=limit)

@@ -8,24 +8,22 @@ from typing import Any
 
 from inference import figures
 from inference.commands.files import printed_after, save_figure
+from inference.commands.train import folder_name
+from inference.declared import takes
+from inference.experiment import Experiment
+from inference.learning import Settings
 from inference.selection import Sweep
 from inference.selection import sweep as run_sweep
+from inference.selection.trial import NOT_SHARED
 from pyro_models import UsageError
 
 __all__ = ["sweep"]
 
 
+@takes(Experiment, Settings, without=NOT_SHARED, plain=True)
 def sweep(
     grid: dict[str, Any],
     seeds: list[int] | None = None,
-    model: str = "vae",
-    options: dict[str, Any] | None = None,
-    data: str = "digits",
-    preparation: str | None = None,
-    labels: int | float | None = None,
-    labels_seed: int = 0,
-    split_seed: int = 0,
-    levels: int | None = None,
     quantity: str | None = None,
     num_particles: int = 100,
     limit: int | None = None,
@@ -35,60 +33,56 @@ def sweep(
     jobs: int | None = None,
     threads: int | None = None,
     progress: bool = True,
-    **training: Any,
+    **shared: Any,
 ) -> Sweep:
     """Train every combination of settings under several seeds; compare them on validation data.
 
     The same command again takes finished runs from the folder and goes on with the others. Options
-    of train that are in no grid are shared by all runs.
+    that are in no grid are shared by all runs.
 
-    Args:
-        grid: Values of each setting, e.g. --grid.lr "[1e-3, 1e-2]" --grid.options.latent_dim
-            "[2, 10]"; any option of the training, preparation, or options of the model.
-        seeds: Random seeds of each setting; "[0, 1, 2]" unless given.
-        model: vae, cvae, m2, two_layer_vae, completion_cvae, ppca, gmm or bernoulli_mixture.
-        options: Options of the model that all runs share.
-        data: digits (bundled), mnist, fashion-mnist, or a .npy or .npz file.
-        preparation: grey, threshold, dynamic, static or dequantised; what suits the likelihood
-            unless given.
-        labels: Number of training labels that are kept, as for train; all of them unless given.
-        labels_seed: Random seed of the draw of these labels.
-        split_seed: Random seed of the split of a file that holds one array.
-        levels: Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).
-        quantity: The score that decides: log_likelihood, importance_bound, elbo,
-            bits_per_dimension, mse_sampled, mse_mean or accuracy; the first of these that there is
-            unless given.
-        num_particles: Number of particles K of the importance-sampled bound, for all runs.
-        limit: Evaluate on the first so many validation data only.
-        x: Setting along the axis of the figure; the first that varies unless given.
-        lines: Setting that makes a line for each of its values; the second unless given.
-        out: Folder of runs, tables and figure; sweeps/MODEL-DATA unless given.
-        jobs: Runs at a time, in processes of their own; 1 unless given.
-        threads: Threads of each run; its share of the cores unless given.
-        progress: Show a progress bar over runs.
+    Parameters
+    ----------
+    grid
+        Values of each setting, e.g. --grid.lr "[1e-3, 1e-2]" --grid.options.latent_dim "[2, 10]";
+        any option of the training, preparation, or options of the model.
+    shared
+        One of :class:`inference.Experiment` and its settings.
+    seeds
+        Random seeds of each setting; "[0, 1, 2]" unless given.
+    quantity
+        The score that decides: log_likelihood, importance_bound, elbo, bits_per_dimension,
+        mse_sampled, mse_mean or accuracy; the first of these that there is unless given.
+    num_particles
+        Number of particles K of the importance-sampled bound, for all runs.
+    limit
+        Evaluate on the first so many validation data only.
+    x
+        Setting along the axis of the figure; the first that varies unless given.
+    lines
+        Setting that makes a line for each of its values; the second unless given.
+    out
+        Folder of runs, tables and figure; sweeps/MODEL-DATA unless given.
+    jobs
+        Runs at a time, in processes of their own; 1 unless given.
+    threads
+        Threads of each run; its share of the cores unless given.
+    progress
+        Show a progress bar over runs.
     """
     values = _flat(grid)
     x, lines = _full_name(x, values), _full_name(lines, values)
-    folder = Path(out or f"sweeps/{model}-{Path(data).stem}")
+    folder = Path(out or f"sweeps/{folder_name(Experiment.from_dict(shared))}")
     result = run_sweep(
-        model,
-        data,
         grid=values,
         seeds=(0, 1, 2) if seeds is None else seeds,
         out=folder,
-        options=options,
-        preparation=preparation,
-        labels=labels,
-        labels_seed=labels_seed,
-        split_seed=split_seed,
-        levels=levels,
         quantity=quantity,
         num_particles=num_particles,
         limit=limit,
         jobs=jobs,
         threads=threads,
         progress=progress,
-        **training,
+        **shared,
     )
     with printed_after(result.to_text):
         best = result.best  # a line of complaint and code 2 where there is none

@@ -24,9 +24,9 @@ from inference.mcmc.warm_up import check_acceptance
 from inference.particles import effective_sample_size, log_mean_exp, relative_weights
 from inference.posterior.chains import in_chunks
 from inference.posterior.log_density import LogDensity
-from pyro_models import UsageError
 from pyro_models.counts import check_counts
 from pyro_models.moments import spread_of
+from pyro_models.registry import check_choice
 from pyro_models.seeds import check_seed, stream
 
 __all__ = ["SCHEDULES", "Annealed", "anneal", "log_ratio", "relative_error", "schedule_of"]
@@ -114,8 +114,7 @@ def schedule_of(name: str, num_temperatures: int) -> Tensor:
     [0.0, 0.105, 0.5, 0.895, 1.0]
     """
     check_counts(num_temperatures=num_temperatures)
-    if name not in SCHEDULES:
-        raise UsageError(f"unknown schedule {name!r}: choose from {', '.join(SCHEDULES)}")
+    check_choice("schedule", name, SCHEDULES)
     t = torch.linspace(0, 1, num_temperatures + 1, dtype=torch.float64)
     if name == "linear":
         return t

@@ -28,6 +28,7 @@ from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
 from pyro_models.observed import Data, Labels, observed
 from pyro_models.pair import Exact
+from pyro_models.registry import check_choice
 from pyro_models.seeds import check_seed, stream
 
 __all__ = ["METHODS", "Evidence", "evidence"]
@@ -250,8 +251,7 @@ def evidence(
     ('quadrature', 'estimate')
     """
     check_pair(pair)
-    if method not in METHODS:
-        raise UsageError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
+    check_choice("method", method, METHODS)
     check_seed(seed)
     data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
     x, mask, y = data.x, data.mask, data.y

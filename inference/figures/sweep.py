@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,8 +13,10 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from inference.figures.palette import INK, class_colour, class_marker, plain
 from inference.figures.registry import register_figure
-from inference.selection import Row, Sweep
 from pyro_models import UsageError
+
+if TYPE_CHECKING:  # what is drawn rests on experiments, and these draw samples
+    from inference.selection import Row, Sweep
 
 __all__ = ["setting_curves"]
 

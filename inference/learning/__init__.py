@@ -1,23 +1,28 @@
 """Which parameters make the story fit the data?"""
 
-from inference.learning.callbacks import Callback, Moment, Snapshots
+from inference.learning.callbacks import Callback, CallbackState, Snapshots
 from inference.learning.fit import Fit, fit
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError
-from inference.learning.objectives import OBJECTIVES, Objective, make_objective
 from inference.learning.runs import Run
+from inference.learning.settings import Settings
+from inference.objectives import OBJECTIVES, Objective, make_objective
+from pyro_models.moved import renamed
 
 __all__ = [
     "OBJECTIVES",
     "Callback",
+    "CallbackState",
     "Epoch",
     "Fit",
     "History",
-    "Moment",
     "NonFiniteError",
     "Objective",
     "Run",
+    "Settings",
     "Snapshots",
     "fit",
     "make_objective",
 ]
+
+__getattr__ = renamed(__name__, {"Moment": "CallbackState"})

@@ -11,11 +11,11 @@ from inference.learning.history import Epoch
 from pyro_models import Pair, UsageError
 from pyro_models.files import write_atomically
 
-__all__ = ["Callback", "Moment", "Snapshots"]
+__all__ = ["Callback", "CallbackState", "Snapshots"]
 
 
 @dataclass(frozen=True)
-class Moment:
+class CallbackState:
     """The state that a callback sees: after ``epoch`` of ``epochs``, or before training at 0.
 
     ``last`` says that training stops here, early or not.
@@ -32,8 +32,8 @@ class Moment:
 class Callback(Protocol):
     """Called before the first epoch and after each; a string it returns stops training, as why."""
 
-    def __call__(self, moment: Moment) -> str | None:
-        """Look at the moment; leave the parameters alone."""
+    def __call__(self, state: CallbackState) -> str | None:
+        """Look at the state; leave the parameters alone."""
         ...
 
 
@@ -77,21 +77,21 @@ class Snapshots:
         self.folder = None if folder is None else Path(folder)
         self.figures: dict[int, Any] = {}
 
-    def __call__(self, moment: Moment) -> str | None:
+    def __call__(self, state: CallbackState) -> str | None:
         """Draw and save, if this is one of the moments."""
-        beyond = [at for at in self.at if isinstance(at, int) and not 0 <= at <= moment.epochs]
+        beyond = [at for at in self.at if isinstance(at, int) and not 0 <= at <= state.epochs]
         if beyond and len(beyond) == len(self.at):  # a shortened run draws those that are left
             raise UsageError(
-                f"there is no epoch {beyond[0]} to draw a snapshot at: the run has {moment.epochs}"
+                f"there is no epoch {beyond[0]} to draw a snapshot at: the run has {state.epochs}"
             )
-        end = moment.epoch if moment.last else moment.epochs
-        words = {"start": 0, "half": (moment.epochs + 1) // 2, "end": end}
-        if moment.epoch not in {words.get(m, m) if isinstance(m, str) else m for m in self.at}:
+        end = state.epoch if state.last else state.epochs
+        words = {"start": 0, "half": (state.epochs + 1) // 2, "end": end}
+        if state.epoch not in {words.get(m, m) if isinstance(m, str) else m for m in self.at}:
             return None
-        figure = self.draw(moment.pair)
-        self.figures[moment.epoch] = figure
-        folder = self.folder or (moment.out / "figures" if moment.out else None)
+        figure = self.draw(state.pair)
+        self.figures[state.epoch] = figure
+        folder = self.folder or (state.out / "figures" if state.out else None)
         if folder is not None:
-            path = folder / f"epoch-{moment.epoch:04d}.png"
+            path = folder / f"epoch-{state.epoch:04d}.png"
             write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
         return None

@@ -13,8 +13,7 @@ step (a counter) must not be: its first step would be repeated for ever.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +21,14 @@ import pyro
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from inference.learning.objectives import Objective, OfParticles
-from inference.learning.optimisers import laid_out_as
+from inference.learning.optimizers import laid_out_as
+from inference.objectives import Objective, OfParticles
+from inference.record import Recorded, places_of
 from pyro_models import UsageError
 from pyro_models.contract import module_of
 
-__all__ = ["Captured", "leave_out_what_does_nothing"]
+__all__ = ["Captured"]
 
 
 class Captured:
@@ -39,7 +37,7 @@ class Captured:
     Parameters
     ----------
     objective
-        One of :data:`inference.learning.bounds.BOUNDS`, for a pair.
+        One of :data:`inference.objectives.OBJECTIVES`, for a pair.
 
     Raises
     ------
@@ -48,7 +46,7 @@ class Captured:
 
     Examples
     --------
-    >>> from inference.learning.objectives import make_objective
+    >>> from inference.objectives import make_objective
     >>> from pyro_models import VAE
     >>> vae = VAE((1, 8, 8), hidden=[16])
     >>> captured = Captured(make_objective(vae, "iwae"))
@@ -77,8 +75,7 @@ class Captured:
         """As :meth:`Objective.backward`."""
         inputs = x, y, mask, None if beta == 1 else x.new_full((), beta)
         recording = self._recording(*inputs)
-        with torch.no_grad():
-            mean, *gradients = recording.graph(recording.leaves, recording.others, *inputs)
+        mean, *gradients = recording.run(recording.leaves, recording.others, *inputs)
         _add_gradients(recording.moved, gradients)
         return float(mean)
 
@@ -132,9 +129,7 @@ class Captured:
         inputs = [p.detach() for p in learned.values()], list(others.values()), x, *given_with_x
         unmoved: list[int] = []
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the recorder, about its own parts
-                graph = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+            run = Recorded(step, inputs)
         except UsageError:
             raise
         except Exception as error:  # whatever stops a recording
@@ -143,32 +138,16 @@ class Captured:
                 f"a step of {type(self.module).__name__} cannot be captured, since its Python "
                 f"depends on values of tensors ({reason}): leave capture out"
             ) from error
-        leave_out_what_does_nothing(graph)
         leaves = list(learned.values())
         moved = [leaf for i, leaf in enumerate(leaves) if i not in unmoved]
-        return _Recording(graph, leaves, list(others.values()), moved, _Snapshot(self.module))
-
-
-def places_of(module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, int]:
-    """Where a module holds some of its tensors: name of the place → index of the tensor.
-
-    For ``functional_call(..., tie_weights=False)``: a module that two others share is entered once,
-    or what it held would not be put back; a tensor that two modules hold is given to both.
-    """
-    index = {id(tensor): i for i, tensor in enumerate(tensors)}
-    return {
-        f"{prefix}.{name}" if prefix else name: index[id(tensor)]
-        for prefix, part in module.named_modules()
-        for name, tensor in (*part._parameters.items(), *part._buffers.items())
-        if id(tensor) in index
-    }
+        return _Recording(run, leaves, list(others.values()), moved, _Snapshot(self.module))
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """A graph, the module's tensors that it is run on, and those that its gradients are of."""
+    """A recorded step, the module's tensors that it is run on, and those its gradients are of."""
 
-    graph: Callable[..., tuple[Tensor, ...]]
+    run: Callable[..., tuple[Tensor, ...]]
     leaves: list[nn.Parameter]
     others: list[Tensor]
     moved: list[nn.Parameter]
@@ -197,26 +176,6 @@ class _Snapshot:
             and all(m.training is training for m, training in self.modes)
             and all(p.requires_grad is learned for p, learned in self.learned)
         )
-
-
-def leave_out_what_does_nothing(graph: GraphModule) -> None:
-    """Drop operations that return what they are given, under the same shape."""
-    aten = torch.ops.aten
-    same = (aten.alias.default, aten.detach.default)
-    reshaping = (aten.expand.default, aten.view.default, aten._unsafe_view.default)
-    for node in graph.graph.nodes:
-        if node.op != "call_function" or node.target not in (*same, *reshaping):
-            continue
-        given, result = node.args[0].meta.get("val"), node.meta.get("val")
-        if node.target in same or (
-            isinstance(given, Tensor)
-            and isinstance(result, Tensor)
-            and given.shape == result.shape
-            and given.stride() == result.stride()
-        ):
-            node.replace_all_uses_with(node.args[0])
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
 
 
 class _Holder(nn.Module):

@@ -1,4 +1,4 @@
-"""Optimiser states that have decayed to nothing, made exactly nothing.
+"""Optimizer states that have decayed to nothing, made exactly nothing.
 
 The running means of a momentum method decay by a constant factor per step where the gradient is 0:
 weights of pixels that are seldom on, of units that are dead. After some hundred steps they are
@@ -22,8 +22,8 @@ NOTHING = 1e-30
 
 
 @torch.no_grad()
-def flush_denormals(optimiser: Optimizer) -> None:
-    """Set the float32 elements of the optimiser's states that are smaller than ``NOTHING`` to 0.
+def flush_denormals(optimizer: Optimizer) -> None:
+    """Set the float32 elements of the optimizer's states that are smaller than ``NOTHING`` to 0.
 
     The smallest normal float32 is 1.2e-38. Weights move by what they did before: Adam divides by
     √v + ε with ε = 1e-8, beside which a v of 1e-30 is nothing either.
@@ -37,7 +37,7 @@ def flush_denormals(optimiser: Optimizer) -> None:
     >>> float(adam.state[weight]["exp_avg"])
     0.0
     """
-    for state in optimiser.state.values():
+    for state in optimizer.state.values():
         for value in state.values():
             if isinstance(value, Tensor) and value.dim() and value.dtype == torch.float32:
                 value.masked_fill_(value.abs() < NOTHING, 0.0)

@@ -14,7 +14,7 @@ from pyro_models import Pair, UsageError
 from pyro_models.errors import NotPositiveDefiniteError
 from pyro_models.observed import Observed
 
-__all__ = ["NonFiniteError", "culprit", "finite_parameters"]
+__all__ = ["NonFiniteError", "finite_parameters", "first_nonfinite"]
 
 
 class NonFiniteError(UsageError):
@@ -54,7 +54,7 @@ def finite_parameters(pair: Pair) -> bool:
 
 
 @torch.no_grad()
-def culprit(pair: Pair, data: Observed) -> str | None:
+def first_nonfinite(pair: Pair, data: Observed) -> str | None:
     """The first parameter or site that is not finite, running guide and model once more on a batch.
 
     ``None`` if there is none. Call it with the generators in the state they had before the step.

@@ -150,18 +150,16 @@ class Run:
         }
         write_atomically(self.folder / "run.json", json.dumps(description, indent=2) + "\n")
 
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add to ``run.json``, or replace what it says."""
+        description = {**self.describe(), **record}
+        write_atomically(self.folder / "run.json", json.dumps(description, indent=2) + "\n")
+
     def record_end(self, history: History) -> None:
         """Add to ``run.json`` how training ended."""
-        description = self.describe()
-        description["training"] = {
-            "epochs": len(history.epochs),
-            "objective": history.objective,
-            "start": history.start,
-            "best_epoch": history.best_epoch,
-            "stopped": history.stopped,
-            "remark": history.remark,
-        }
-        write_atomically(self.folder / "run.json", json.dumps(description, indent=2) + "\n")
+        names = ("objective", "start", "best_epoch", "stopped", "remark")
+        ended = {name: getattr(history, name) for name in names}
+        self.add({"training": {"epochs": len(history.epochs), **ended}})
 
     def describe(self) -> dict[str, Any]:
         """The content of ``run.json``.
@@ -247,10 +245,20 @@ class Run:
                 f"{self.folder} holds a {kind}{where}: register it with "
                 "pyro_models.models.PAIRS.register, or give load_pair the class (model=)"
             )
-        # a folder from elsewhere brings no code with it
-        if self.folder.resolve() in Path(file).resolve().parents:
-            raise UsageError(f"{name} lies in the run folder, and code from there is never run")
+        self.refuse_own_code(name)
         return PAIRS[name]
+
+    def refuse_own_code(self, name: str) -> None:
+        """Refuse a name of a Python file in this folder: one from elsewhere brings no code with it.
+
+        Raises
+        ------
+        UsageError
+            If the name is one.
+        """
+        file, _, _ = name.rpartition(":")
+        if file.endswith(".py") and self.folder.resolve() in Path(file).resolve().parents:
+            raise UsageError(f"{name} lies in the run folder, and code from there is never run")
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write all that is needed to resume."""

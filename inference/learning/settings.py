@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from numbers import Integral, Real
+from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from pyro.infer.elbo import ELBO
+from torch.optim import Optimizer
 
+from inference.declared import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    at_least,
+    check_declared,
+    declared,
+    described,
+    replaced,
+)
 from inference.learning.batches import check_labelled_per_batch
 from inference.learning.capture import Captured
-from inference.learning.objectives import check_objective, make_objective
+from inference.learning.optimizers import named_optimizer, named_schedule
+from inference.objectives import OBJECTIVES, canonical, check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.data import check_float32_suffices
-from pyro_models.device import check_device
 from pyro_models.seeds import check_seed
 
 __all__ = [
@@ -27,76 +38,152 @@ __all__ = [
     "check_seed",
 ]
 
+SWAPPED = ("objective", "optimizer", "schedule")
+"""Settings that are a name or an object; each has options by name beside it."""
+
 PRECISIONS = ("float32", "bfloat16")
-WHOLE = ("epochs", "batch_size", "labelled_per_batch", "beta_warmup", "curve_size", "patience")
-NUMBERS = ("lr", "clip_norm", "min_improvement", "noise_multiple")
 
 
+def _known_precision(_: str, precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}: choose from {', '.join(PRECISIONS)}")
+
+
+@described
 @dataclass(frozen=True)
 class Settings:
-    """Options of :func:`inference.learning.fit.fit`, which describes them."""
+    """How a pair is trained: the options of :func:`inference.learning.fit.fit` that go on record.
 
-    objective: str | ELBO = "elbo"
-    objective_options: Mapping[str, Any] = field(default_factory=dict)
-    optimizer: str | Callable[..., Any] = "Adam"
-    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
-    lr: float = 1e-3
-    schedule: str | Callable[..., Any] | None = None
-    schedule_options: Mapping[str, Any] = field(default_factory=dict)
-    epochs: int = 25
-    batch_size: int = 128
-    labelled_per_batch: int = 0
-    clip_norm: float | None = None
-    beta_warmup: int = 0
-    patience: int | None = None
-    min_improvement: float = 0.0
-    noise_multiple: float = 0.0
-    restore_best: bool = False
-    curve_size: int = 10_000
-    seed: int = 0
-    device: str = "cpu"
-    precision: str = "float32"
-    capture: bool = False
+    Raises
+    ------
+    UsageError
+        If one of them is not what it may be.
+
+    Examples
+    --------
+    >>> Settings(epochs=5).replace(lr=1e-2).lr
+    0.01
+    """
+
+    objective: str | Callable[..., Any] | ELBO = declared(
+        "elbo",
+        lambda: (
+            f"""What is maximised: {OBJECTIVES.help()}; elbo is the one that is right for the
+        pair, and those that begin with trace are Pyro's. In Python also an instance or class, such
+        as IWAE(num_particles=5), any Pyro ELBO, or a function over particles."""
+        ),
+    )
+    objective_options: Mapping[str, Any] = declared(
+        {}, "Options of an objective by name, such as num_particles, beta and alpha."
+    )
+    optimizer: str | Callable[..., Any] = declared(
+        "Adam",
+        """Optimizer of torch.optim, which is fused where it can be. In Python also a class or
+        function of parameters and lr, a functools.partial, or an instance for the pair's
+        parameters, whose own lr counts.""",
+    )
+    optimizer_options: Mapping[str, Any] = declared({}, "Further options of the optimizer.")
+    lr: float = declared(1e-3, "Learning rate, for the bound per datum.", POSITIVE)
+    schedule: str | Callable[..., Any] | None = declared(
+        None,
+        """Schedule of torch.optim.lr_scheduler, which is stepped once per batch. In Python also a
+        class or function of the optimizer, or a functools.partial.""",
+    )
+    schedule_options: Mapping[str, Any] = declared({}, "Options of the schedule.")
+    epochs: int = declared(25, "Number of passes over the training data.", at_least(0))
+    batch_size: int = declared(128, "Number of data in each step.", at_least(1))
+    labelled_per_batch: int = declared(
+        0,
+        """Number of data with a label that stand beside them in each step, taken in turn, where few
+        of the training data have labels.""",
+        at_least(0),
+    )
+    clip_norm: float | None = declared(
+        None, "Largest norm of the gradient of the bound per datum.", POSITIVE
+    )
+    beta_warmup: int = declared(
+        0,
+        """Number of epochs over which β, the weight of the latent terms, rises linearly to 1. The
+        curves, and what stops by them, are of the objective at β = 1 throughout.""",
+        at_least(0),
+    )
+    patience: int | None = declared(
+        None,
+        "Training stops after this many epochs without a better validation bound.",
+        at_least(1),
+    )
+    min_improvement: float = declared(
+        0.0,
+        """A validation bound is better that exceeds the last better one by more than this, in nats
+        per datum.""",
+        NOT_NEGATIVE,
+    )
+    noise_multiple: float = declared(
+        0.0,
+        """A validation bound is better that exceeds the last better one by more than this many
+        standard errors of their paired difference.""",
+        NOT_NEGATIVE,
+    )
+    restore_best: bool = declared(False, "End with the parameters of the best validation epoch.")
+    curve_size: int = declared(
+        10_000,
+        """Number of training data on which the training curve is computed. With 0 both curves are
+        left out, unless stopping needs the validation curve.""",
+        at_least(0),
+    )
+    seed: int = declared(
+        0,
+        """Random seed of shuffling, pixel preparation, sampling and the start; of the weights, too,
+        where the pair is built from its name.""",
+        SEED,
+    )
+    device: str | torch.device | None = declared(
+        None,
+        "Device to train on: cpu, cuda, cuda:1 or mps; where the pair is unless given.",
+    )
+    precision: str = declared(
+        "float32",
+        """float32 is no autocast (a pair in float64 trains in float64); bfloat16 is autocast for
+        the networks alone.""",
+        _known_precision,
+    )
+    capture: bool = declared(
+        False,
+        """Record one step and run the record from then on, which is faster for small networks and
+        changes no number. It is for objectives over particles, and models whose Python does the
+        same in every step.""",
+    )
 
     def __post_init__(self) -> None:
-        _check_numbers(self, WHOLE, kind=Integral, word="whole number")
-        _check_numbers(self, NUMBERS, kind=Real, word="number")
-        for name, least in (
-            ("epochs", 0),
-            ("beta_warmup", 0),
-            ("curve_size", 0),
-            ("labelled_per_batch", 0),
-            ("batch_size", 1),
-        ):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}; got {getattr(self, name)}")
-        if self.patience is not None and self.patience < 1:
-            raise UsageError(f"patience must be at least 1 epoch; got {self.patience}")
-        if not self.min_improvement >= 0:
-            raise UsageError(f"min_improvement cannot be negative; got {self.min_improvement}")
-        if not self.noise_multiple >= 0:
-            raise UsageError(f"noise_multiple cannot be negative; got {self.noise_multiple}")
+        check_declared(self)
+        naming = (canonical, named_optimizer, named_schedule)
+        for name, named in zip(SWAPPED, naming, strict=True):
+            found = named(getattr(self, name), getattr(self, f"{name}_options"))
+            object.__setattr__(self, name, found[0])
+            object.__setattr__(self, f"{name}_options", found[1])
+        if isinstance(self.optimizer, Optimizer):
+            object.__setattr__(self, "lr", self.optimizer.param_groups[0]["lr"])
         if self.noise_multiple and self.patience is None:
             raise UsageError("noise_multiple says what patience waits for: give patience too")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise UsageError(f"clip_norm must be positive; got {self.clip_norm}")
-        check_seed(self.seed)
-        if not self.lr > 0:
-            raise UsageError(f"lr must be positive; got {self.lr}")
-        if self.precision not in PRECISIONS:
-            raise UsageError(
-                f"unknown precision {self.precision!r}: choose from {', '.join(PRECISIONS)}"
-            )
-        check_device(self.device)
+
+    def replace(self, **changes: Any) -> Settings:
+        """These settings with some of them changed.
+
+        Raises
+        ------
+        UsageError
+            If there is no setting of that name, or it cannot have that value.
+        """
+        return replaced(self, changes, who="training")
 
     def plain(self) -> dict[str, Any]:
         """The settings as plain values, for the record; functions and instances by name."""
-        values = asdict(self)
-        for name in ("objective", "optimizer", "schedule"):
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in SWAPPED:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 values[name] = getattr(value, "__name__", type(value).__name__)
-        for name in ("objective_options", "optimizer_options", "schedule_options"):
+        for name in (f"{swapped}_options" for swapped in SWAPPED):
             values[name] = {k: v if _is_plain(v) else repr(v) for k, v in values[name].items()}
         return values
 
@@ -118,13 +205,6 @@ class Settings:
                     f"this run was begun with {name} {was!r}, not {value!r}: resume it with the "
                     "same settings, or start another"
                 )
-
-
-def _check_numbers(settings: Settings, names: Sequence[str], *, kind: type, word: str) -> None:
-    for name in names:
-        value, optional = getattr(settings, name), getattr(Settings, name) is None
-        if not isinstance(value, kind) and not (optional and value is None):
-            raise UsageError(f"{name} is a {word}; got {value!r}")
 
 
 def _is_plain(value: object) -> bool:

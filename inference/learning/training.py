@@ -16,20 +16,21 @@ from tqdm import tqdm
 
 from inference.isolated import evaluating
 from inference.learning.batches import batches
-from inference.learning.callbacks import Callback, Moment
+from inference.learning.callbacks import Callback, CallbackState
 from inference.learning.capture import Captured
 from inference.learning.classification import backward_classification
 from inference.learning.denormals import EVERY, flush_denormals
 from inference.learning.history import Epoch, History
-from inference.learning.nonfinite import NonFiniteError, culprit, finite_parameters
-from inference.learning.objectives import make_objective
-from inference.learning.optimisers import make_optimiser, make_schedule, step_schedule
+from inference.learning.nonfinite import NonFiniteError, finite_parameters, first_nonfinite
+from inference.learning.optimizers import make_optimizer, make_schedule, step_schedule
 from inference.learning.preparation import for_start
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.stopping import EarlyStopping
+from inference.objectives import make_objective
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills, module_of
+from pyro_models.device import device_of
 from pyro_models.errors import NotPositiveDefiniteError
 from pyro_models.files import write_atomically
 from pyro_models.observed import Observed
@@ -56,7 +57,7 @@ class Training:
 
     def __init__(self, pair: Pair, data: ImageData, settings: Settings, run: Run | None) -> None:
         self.pair, self.data, self.settings, self.run = pair, data, settings, run
-        self.device = torch.device(settings.device)
+        self.device = torch.device(settings.device or device_of(pair))
         module_of(pair).to(self.device)
         self.dtype = next(pair.parameters()).dtype
         self.objective = make_objective(pair, settings.objective, settings.objective_options)
@@ -65,12 +66,12 @@ class Training:
         self.parameters = [p for p in pair.parameters() if p.requires_grad]
         self.num_train = len(data.split("train"))
         self.steps_per_epoch = -(-self.num_train // settings.batch_size)
-        self.optimiser = make_optimiser(
+        self.optimizer = make_optimizer(
             settings.optimizer, self.parameters, lr=settings.lr, options=settings.optimizer_options
         )
         self.schedule = make_schedule(
             settings.schedule,
-            self.optimiser,
+            self.optimizer,
             total_steps=max(1, settings.epochs * self.steps_per_epoch),
             options=settings.schedule_options,
         )
@@ -117,7 +118,7 @@ class Training:
         if state is None:
             return
         load_weights(self.pair, state["weights"], run.folder / "checkpoint.pt")
-        self.optimiser.load_state_dict(self._in_order(state["optimizer"], state["weights"]))
+        self.optimizer.load_state_dict(self._in_order(state["optimizer"], state["weights"]))
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.shuffling.set_state(state["shuffling"])
@@ -144,7 +145,7 @@ class Training:
         self.run.save_checkpoint(
             {
                 "weights": self.pair.state_dict(),
-                "optimizer": self.optimiser.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
                 "schedule": None if self.schedule is None else self.schedule.state_dict(),
                 "generators": generator_states(self.device),
                 "shuffling": self.shuffling.get_state(),
@@ -249,7 +250,7 @@ class Training:
         batch = Observed.unchecked(x, y, mask)
         before = generator_states(self.device)
         first = not self.epochs and step == 0
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         try:
             with pyro.validation_enabled(first), self._autocast():
                 if self.classifies:  # beside the bound, not in its value
@@ -261,7 +262,7 @@ class Training:
             restore_generators(before, self.device)
             mistake = isinstance(error, UsageError)
             mistake = mistake and not isinstance(error, NotPositiveDefiniteError)
-            what = None if mistake else culprit(self.pair, batch)
+            what = None if mistake else first_nonfinite(self.pair, batch)
             if what is None:
                 raise
             raise self._failure(step, what) from error
@@ -271,11 +272,11 @@ class Training:
             finite = bool(torch.isfinite(norm))
         if not finite:
             restore_generators(before, self.device)
-            what = culprit(self.pair, batch) or "the gradient (every site is finite)"
+            what = first_nonfinite(self.pair, batch) or "the gradient (every site is finite)"
             raise self._failure(step, what)
-        self.optimiser.step()
+        self.optimizer.step()
         if (len(self.epochs) * self.steps_per_epoch + step + 1) % EVERY == 0:
-            flush_denormals(self.optimiser)
+            flush_denormals(self.optimizer)
         step_schedule(self.schedule)
         return bound
 
@@ -308,7 +309,7 @@ class Training:
             running=running,
             train=self._curve("train", limit=self.settings.curve_size),
             validation=self._curve("validation", limit=None),
-            learning_rate=float(self.optimiser.param_groups[0]["lr"]),
+            learning_rate=float(self.optimizer.param_groups[0]["lr"]),
             beta=self._beta(self.steps_per_epoch - 1),
             seconds=seconds,
         )
@@ -338,7 +339,7 @@ class Training:
                 raised = error
             if value - value == 0:
                 return value
-            what = culprit(self.pair, data)
+            what = first_nonfinite(self.pair, data)
         if what is None and raised is not None:
             raise raised
         what = f"{what or 'the bound'} on the {name} split"
@@ -347,7 +348,7 @@ class Training:
     def _call(self, callbacks: Sequence[Callback]) -> None:
         """Callbacks see the pair in evaluation mode and cannot move the generators."""
         for callback in callbacks:
-            moment = Moment(
+            state = CallbackState(
                 pair=self.pair,
                 epoch=len(self.epochs),
                 epochs=self.settings.epochs,
@@ -356,7 +357,7 @@ class Training:
                 last=bool(self.stopping.reason) or len(self.epochs) == self.settings.epochs,
             )
             with seeded(self.settings.seed, self.device), evaluating(self.pair):
-                reason = callback(moment)
+                reason = callback(state)
             if reason:
                 self.stopping.stop(reason)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from inference.learning.capture import leave_out_what_does_nothing, places_of
 from inference.particles import draw
 from inference.posterior.log_density import LogDensity
+from inference.record import Recorded, places_of
 from pyro_models.observed import Observed
 from pyro_models.seeds import same_generators
 
@@ -107,29 +105,17 @@ class BatchBound:
             return self._step([value.detach() for value in values], x, y, mask)
 
         device = self.target.x.device
-        with same_generators(device), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the recorder, about its own parts
+        with same_generators(device):
             try:
-                make = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)
-                graph = make(*self._inputs())
-                leave_out_what_does_nothing(graph)
+                run = Recorded(step, self._inputs())
             except Exception:  # whatever stops a recording: Pyro runs it every time
                 return self._step
-        run = _without_gradients(graph)
         found = []
         for step_by in (self._step, run):  # from the same state of the generators
             with same_generators(device):
                 found.append(step_by(*self._inputs()))
         same = all(torch.allclose(a, b, equal_nan=True) for a, b in zip(*found, strict=True))
         return run if same else self._step
-
-
-def _without_gradients(graph: Callable[..., tuple[Tensor, ...]]) -> Step:
-    def run(*inputs: object) -> tuple[Tensor, ...]:
-        with torch.no_grad():
-            return graph(*inputs)
-
-    return run
 
 
 class _Holder(nn.Module):

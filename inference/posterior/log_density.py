@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,16 +11,14 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from inference.chunks import numbers_per_particle
 from inference.densities import log_density, weigh
 from inference.isolated import evaluating
-from inference.learning.capture import leave_out_what_does_nothing
 from inference.mcmc.hmc import At
 from inference.posterior.continuous import Moments, check_real, needs_continuous
 from inference.posterior.identity import identity_of_observed, model_checksum
+from inference.record import Recorded
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.data import Identity
@@ -205,7 +202,7 @@ class LogDensity:
         """Values and gradients at z, (C, B, D), in one pass forward and one back.
 
         The third time that a shape is asked for, the operations are recorded, and run without Pyro
-        from then on (see :mod:`inference.learning.capture`); a model or guide that cannot be
+        from then on (see :mod:`inference.record`); a model or guide that cannot be
         recorded is run as it is. No parameter is given a gradient.
         """
         z = placed(z.detach(), self.x)
@@ -247,17 +244,13 @@ class LogDensity:
             return self._evaluate(z, x, mask, y)
 
         inputs = z, self.x, self.mask, self.y
-        make = make_fx(evaluate, tracing_mode="fake", _allow_non_fake_inputs=True)
-        with evaluating(self.pair), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the recorder, about its own parts
+        with evaluating(self.pair):
             try:
-                graph: GraphModule = make(*inputs)
+                return Recorded(evaluate, inputs)
             except UsageError:
                 raise
             except Exception:  # whatever stops a recording: Pyro runs it every time
                 return self._as_it_is
-        leave_out_what_does_nothing(graph)
-        return graph
 
     def _as_it_is(self, *inputs: Any) -> tuple[Tensor, ...]:
         with evaluating(self.pair):

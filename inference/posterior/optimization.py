@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from inference.learning.optimisers import make_optimiser
+from inference.learning.optimizers import make_optimizer
 from inference.posterior.plateau import Plateau
 from pyro_models import UsageError
 
@@ -110,7 +110,7 @@ class Optimization:
 
     def new_optimizer(self, guide: nn.Module) -> Optimizer:
         """A new optimiser of the guide's parameters."""
-        return make_optimiser(
+        return make_optimizer(
             self.optimizer, guide.parameters(), lr=self.rate, options=self.optimizer_options
         )
 

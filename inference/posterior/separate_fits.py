@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inference.learning.optimisers import laid_out_as
+from inference.learning.optimizers import laid_out_as
 from inference.posterior.batch_bound import STEADY, BatchBound, bound_of
 from inference.posterior.conditioning import impossible_data, without_density
 from inference.posterior.guides.per_datum import copy_parameters, for_data, parameters_of

@@ -77,7 +77,7 @@ def _report(
     sections: list[str] = []
     for entry in tqdm(ENTRIES, desc="models", unit="model", disable=not progress):
         data = digits.with_preparation(entry.preparation)
-        trained = learn(entry, data, folder, seed=seed, device=device, progress=progress)
+        trained = learn(entry, folder, seed=seed, device=device, progress=progress)
         rows.append(
             evaluate(trained.pair, data, num_particles=num_particles, name=entry.title, seed=seed)
         )

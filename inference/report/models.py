@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from inference.evaluation import Evaluation
+from inference.experiment import Experiment
 from inference.figures import Shown, draw_figure
-from inference.learning import Fit, fit
+from inference.learning import Fit
+from inference.learning.settings import Settings
 from inference.report.section import Section
-from pyro_models import ImageData, build
-from pyro_models.seeds import seeded
+from pyro_models import ImageData
 
 __all__ = ["ENTRIES", "Entry", "learn", "shown"]
 
@@ -101,14 +100,13 @@ ENTRIES = (
 )
 
 
-def learn(
-    entry: Entry, data: ImageData, folder: Path, *, seed: int, device: str, progress: bool
-) -> Fit:
+def learn(entry: Entry, folder: Path, *, seed: int, device: str, progress: bool) -> Fit:
     """Train one of the models; its run folder is ``folder/runs/key``."""
-    with seeded(seed, torch.device("cpu")):
-        pair = build(entry.model, data.data_shape, num_classes=data.num_classes, **entry.options)
-    kept = folder / "runs" / entry.key
-    return fit(pair, data, seed=seed, device=device, out=kept, progress=progress, **entry.training)
+    settings = Settings(seed=seed, device=device).replace(**entry.training)
+    experiment = Experiment(
+        entry.model, "digits", settings, options=entry.options, preparation=entry.preparation
+    )
+    return experiment.run(out=folder / "runs" / entry.key, progress=progress)
 
 
 def shown(entry: Entry, trained: Fit, data: ImageData, evaluation: Evaluation) -> Section:

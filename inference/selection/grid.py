@@ -11,12 +11,12 @@ from dataclasses import fields
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from inference.experiment import OPTION
 from inference.learning.settings import Settings
 from pyro_models import UsageError
 
 __all__ = ["OPTION", "check_grid", "combinations", "folder_names", "short_name"]
 
-OPTION = "options."  # what an option of the model begins with
 PREPARATION = "preparation"
 NOT_SWEPT = {"seed": "seeds are given apart (seeds)"}
 LONGEST = 120

@@ -14,9 +14,8 @@ import torch
 
 from inference.evaluation import Evaluation, evaluate
 from inference.learning import Run, fit
-from inference.learning.preparation import prepared_for
 from inference.selection.trial import FORMAT, Trial
-from pyro_models import ImageData, UsageError
+from pyro_models import UsageError
 from pyro_models.files import write_atomically
 from pyro_models.seeds import alone
 
@@ -96,14 +95,12 @@ def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
 def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
     _write(trial, threads, None)
     data = trial.load()
-    pair = trial.build(data)
-    if trial.preparation is not None or not isinstance(trial.data, ImageData):
-        data = prepared_for(pair, data, preparation=trial.preparation)
+    pair = trial.experiment.build(data)
+    data = trial.experiment.prepared(pair, data)
     result = fit(
         pair,
         data,
-        **trial.settings,
-        seed=trial.seed,
+        settings=trial.experiment.settings,
         out=trial.folder,
         resume=Run(trial.folder).exists,
         progress=False,

@@ -12,12 +12,14 @@ import torch
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
-from inference.learning.optimisers import make_optimiser, make_schedule
+from inference.declared import takes
+from inference.experiment import Experiment
+from inference.learning.optimizers import make_optimizer, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective
 from inference.selection.grid import check_grid, combinations, folder_names
 from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import Row, Sweep, choices
-from inference.selection.trial import EvaluationOptions, Trial
+from inference.selection.trial import NOT_SHARED, EvaluationOptions, Trial
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import as_data
 from pyro_models.files import holding_folder, is_free, write_atomically
@@ -29,6 +31,7 @@ __all__ = ["sweep"]
 MARKER = ".pyro-models-sweep"
 
 
+@takes(Experiment, Settings, without=NOT_SHARED)
 def sweep(
     model: str | Callable[..., Pair],
     data: ImageData | Data | str,
@@ -36,19 +39,13 @@ def sweep(
     grid: Mapping[str, Sequence[Any]],
     seeds: Sequence[int] = (0, 1, 2),
     out: str | Path,
-    options: Mapping[str, Any] | None = None,
-    preparation: str | None = None,
-    labels: int | float | None = None,
-    labels_seed: int = 0,
-    split_seed: int = 0,
-    levels: int | None = None,
     quantity: str | None = None,
     num_particles: int = 100,
     limit: int | None = None,
     jobs: int | None = None,
     threads: int | None = None,
     progress: bool = True,
-    **settings: Any,
+    **shared: Any,
 ) -> Sweep:
     """Train every combination of settings under every seed; evaluate all on validation data alike.
 
@@ -78,16 +75,6 @@ def sweep(
     out
         Folder of the runs, of ``sweep.csv`` and ``sweep.md`` (one row for each setting), and
         ``runs.csv`` (one row for each run).
-    options
-        Options of the model that all runs share.
-    preparation
-        Preparation of the pixels; unless given, as in ``data``, or what suits the likelihood if
-        ``data`` is a name.
-    labels, labels_seed
-        Number of training labels that are kept, and the seed of their draw, as for
-        :meth:`pyro_models.ImageData.with_labels`; all that there are unless given.
-    split_seed, levels
-        Options of :func:`pyro_models.load_data`, where ``data`` is a file.
     quantity
         The score that decides: any of :data:`inference.evaluation.QUANTITIES` with a direction that
         is shown in a sweep; the first that a pair has of ``"log_likelihood"``,
@@ -103,8 +90,8 @@ def sweep(
         with.
     progress
         Show a progress bar over runs.
-    settings
-        Options of :func:`inference.learning.fit` that all runs share.
+    shared
+        What all runs share: an option of :class:`inference.Experiment`, or one of its settings.
 
     Returns
     -------
@@ -132,9 +119,14 @@ def sweep(
     """
     data = data if isinstance(data, str) else as_data(data)
     values = check_grid(grid)
-    settings = {name: value for name, value in settings.items() if value is not None}
     _check_seeds(seeds)
-    _check_settings(settings, quantity)
+    if quantity is not None:
+        choices().check(quantity)
+    if "seed" in shared:
+        raise UsageError("a sweep has several seeds: give them as seeds")
+    experiment = Experiment(model, data).replace(
+        **{name: value for name, value in shared.items() if value is not None}
+    )
     for name, number in (("num_particles", num_particles), ("limit", limit), ("threads", threads)):
         if number is not None and number < 1:
             raise UsageError(f"{name} must be at least 1; got {number}")
@@ -146,19 +138,12 @@ def sweep(
     parallel = _parallel(jobs)
     combined = combinations(values)
     trials = [
-        Trial.of(
-            setting,
-            options=options or {},
-            settings=settings,
-            preparation=preparation,
-            model=model,
-            data=data,
-            labels=None if labels is None else (labels, labels_seed),
-            evaluation=EvaluationOptions(num_particles=num_particles, limit=limit),
-            seed=seed,
+        Trial(
+            experiment.replace(**setting, seed=seed),
+            EvaluationOptions(num_particles=num_particles, limit=limit),
             folder=folder / name / f"seed={seed}",
             threads=threads or _share(parallel),
-            loading={"seed": split_seed, "levels": levels},
+            setting=setting,
         )
         for setting, name in zip(combined, folder_names(combined), strict=True)
         for seed in seeds
@@ -186,17 +171,6 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         check_seed(seed)
 
 
-def _check_settings(settings: Mapping[str, Any], quantity: str | None) -> None:
-    if quantity is not None:
-        choices().check(quantity)
-    for name in settings:
-        if name == "seed":
-            raise UsageError("a sweep has several seeds: give them as seeds")
-        if name not in Settings.__dataclass_fields__:
-            known = ", ".join(f for f in Settings.__dataclass_fields__ if f != "seed")
-            raise UsageError(f"sweep has no option {name}; those of the training are {known}")
-
-
 def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
     """Refuse what no run could begin with; each setting is tried with its first seed."""
     if "validation" not in images.splits:
@@ -209,20 +183,18 @@ def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
     for trial in trials:
         if trial.seed != trials[0].seed:
             continue
-        if trial.preparation is not None:
-            images.with_preparation(trial.preparation)
-        # a worker may have a device that is not here
-        settings = Settings(**{**trial.settings, "device": "cpu"}, seed=trial.seed)
-        pair = trial.build(images)
+        if trial.experiment.preparation is not None:
+            images.with_preparation(trial.experiment.preparation)
+        settings, pair = trial.experiment.settings, trial.experiment.build(images)
         check_pair_fits_objective(pair, settings)
-        optimiser = make_optimiser(
+        optimizer = make_optimizer(
             settings.optimizer,
             list(pair.parameters()),
             lr=settings.lr,
             options=settings.optimizer_options,
         )
         make_schedule(
-            settings.schedule, optimiser, total_steps=1, options=settings.schedule_options
+            settings.schedule, optimizer, total_steps=1, options=settings.schedule_options
         )
 
 

@@ -5,27 +5,25 @@ The record lies beside the run folder, ``seed=0.json`` beside ``seed=0/``.
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from inference.learning.settings import Settings
-from inference.selection.grid import OPTION, PREPARATION
-from pyro_models import ImageData, Pair, UsageError, build, load_data
-from pyro_models.contract import check_pair
+from inference.experiment import OPTION, Experiment
+from inference.selection.grid import PREPARATION
+from pyro_models import ImageData, UsageError
 from pyro_models.data import Identity
 from pyro_models.files import holding
-from pyro_models.seeds import seeded
+from pyro_models.models import PAIRS
 
-__all__ = ["FORMAT", "EvaluationOptions", "Trial"]
+__all__ = ["FORMAT", "NOT_SHARED", "EvaluationOptions", "Trial"]
 
 FORMAT = "pyro-models trial 1"
+NOT_SHARED = ("seed", "all_training", "snapshots")
+"""Options of an experiment that a sweep does not take: it has several seeds, and validates."""
 
 
 @dataclass(frozen=True)
@@ -53,71 +51,31 @@ class Trial:
 
     Attributes
     ----------
-    model
-        A registered name, or a function of ``data_shape`` and options (and ``num_classes``, where
-        it takes them) that builds a pair.
-    data
-        Data in memory, or what ``load_data`` takes.
-    options
-        Options of the model.
-    settings
-        Settings of the training, but for the seed.
-    preparation
-        Preparation of the pixels; ``None`` for what the data, or else the likelihood, says.
-    labels
-        Number of training labels that are kept, and the seed of their draw; ``None`` for all.
+    experiment
+        What is trained, with the seed of this run.
     evaluation
         How it is evaluated.
-    seed
-        Random seed of weights, shuffling, preparation and sampling.
     folder
         Its run folder.
     threads
         Number of threads to train with; ``None`` for as many as there are now.
     setting
         The combination of the grid that it is of.
-    loading
-        Options of ``load_data`` where ``data`` is a name or file.
     identity
         What the data of the sweep are by content, as plain values: every worker must find the same.
     """
 
-    model: str | Callable[..., Pair]
-    data: ImageData | str
-    options: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    preparation: str | None
+    experiment: Experiment
     evaluation: EvaluationOptions
-    seed: int
     folder: Path
     threads: int | None = None
-    labels: tuple[int | float, int] | None = None
     setting: Mapping[str, Any] = field(default_factory=dict)
-    loading: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, Any] | None = None
 
-    @classmethod
-    def of(
-        cls,
-        setting: Mapping[str, Any],
-        *,
-        options: Mapping[str, Any],
-        settings: Mapping[str, Any],
-        preparation: str | None,
-        **rest: Any,
-    ) -> Trial:
-        """A combination of the grid on top of what all runs share."""
-        own = {k.removeprefix(OPTION): v for k, v in setting.items() if k.startswith(OPTION)}
-        training = {
-            k: v for k, v in setting.items() if not k.startswith(OPTION) and k != PREPARATION
-        }
-        return cls(
-            options={**options, **own},
-            settings={**settings, **training},
-            preparation=setting.get(PREPARATION, preparation),
-            setting=setting,
-            **rest,
-        )
+    @property
+    def seed(self) -> int:
+        """Random seed of weights, shuffling, preparation and sampling."""
+        return self.experiment.settings.seed
 
     @property
     def record_path(self) -> Path:
@@ -138,33 +96,16 @@ class Trial:
         UsageError
             If they are not those that the sweep began with.
         """
-        if isinstance(self.data, ImageData):
-            data = self.data
-        else:
-            data = load_data(self.data, **self.loading)
-        if self.labels is not None:
-            data = data.with_labels(self.labels[0], seed=self.labels[1])
+        data = self.experiment.load_data()
         why = _difference(data.identity.to_dict(), self.identity) if self.identity else None
         if why is not None:
             raise UsageError(f"{data.name} is not what the sweep began with ({why})")
         return data
 
-    def build(self, data: ImageData) -> Pair:
-        """The pair before training; its weights follow from the seed."""
-        with seeded(self.seed, torch.device("cpu")):
-            if isinstance(self.model, str):
-                return build(
-                    self.model, data.data_shape, num_classes=data.num_classes, **self.options
-                )
-            known = inspect.signature(self.model).parameters
-            labels = {"num_classes": data.num_classes} if "num_classes" in known else {}
-            pair = self.model(data.data_shape, **labels, **self.options)
-            check_pair(pair)
-            return pair
-
     def describe(self) -> dict[str, Any]:
         """What makes it this run and no other, in plain values."""
-        model, data = self.model, self.data
+        experiment, data = self.experiment, self.experiment.data
+        model = experiment.model
         if not isinstance(model, str):
             model = getattr(model, "__qualname__", type(model).__name__)
         if isinstance(data, ImageData):
@@ -175,17 +116,19 @@ class Trial:
                 data_name["labels_kept"] = list(data.labels_kept)
         else:
             data_name, preparation = {"name": str(data)}, None
-        settings = Settings(**{**self.settings, "device": "cpu"}, seed=self.seed).plain()
+        settings = experiment.settings.plain()
         del settings["device"]
         described = {
             "model": model,
-            **{f"{OPTION}{k}": v for k, v in self.options.items()},
+            **{f"{OPTION}{k}": v for k, v in experiment.options.items()},
             **settings,
             "data": data_name,
-            PREPARATION: self.preparation or preparation,
+            PREPARATION: experiment.preparation or preparation,
         }
-        if self.labels is not None:
-            described["labels"] = self.labels
+        if experiment.labels is not None:
+            described["labels"] = experiment.labels, experiment.labels_seed
+        if experiment.labelled_only:
+            described["labelled_only"] = True
         if self.identity is not None:
             described["identity"] = self.identity
         plain: dict[str, Any] = json.loads(json.dumps(described, default=repr))
@@ -222,8 +165,11 @@ class Trial:
                 f"{self.folder} holds another run: it was begun with other data ({why}); name "
                 "another folder (out)"
             )
-        if own is not None and others is not None and isinstance(self.data, str):
+        if own is not None and others is not None and isinstance(self.experiment.data, str):
             now.pop("data"), was.pop("data", None)  # the same content, perhaps from another place
+        cls = PAIRS.get(now["model"])
+        if cls is not None and was.get("model") == cls.__name__:
+            was["model"] = now["model"]  # a sweep of an older release that was given the class
         for name in [*now, *was]:
             if was.get(name) != now.get(name):
                 raise UsageError(

@@ -14,6 +14,7 @@ from pyro_models.data.masks import Mask, seen_pixels
 from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
 from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
+from pyro_models.registry import check_choice
 from pyro_models.seeds import stream
 
 __all__ = ["ImageData", "Split"]
@@ -178,10 +179,7 @@ class ImageData:
         UsageError
             If the name is unknown, or the data are vectors, which are used as they are.
         """
-        if preparation not in PREPARATIONS:
-            raise UsageError(
-                f"unknown preparation {preparation!r}: choose from {', '.join(PREPARATIONS)}"
-            )
+        check_choice("preparation", preparation, PREPARATIONS)
         if preparation != "grey" and not self.is_images:
             raise UsageError(f"{self.name} holds vectors, not pixels: leave its preparation out")
         return replace(self, preparation=preparation)

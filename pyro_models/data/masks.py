@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyro_models.data.arrays import holds_array, to_tensor
 from pyro_models.errors import UsageError
+from pyro_models.registry import check_choice
 
 __all__ = [
     "MASKS",
@@ -246,10 +247,7 @@ def fill_unseen(x: Tensor, mask: Tensor | None) -> Tensor:
 def _named(
     name: str, shape: tuple[int, ...], *, num_data: int | None, fraction: float, seed: int
 ) -> Tensor:
-    if name not in MASKS:
-        raise UsageError(
-            f"unknown mask {name!r}: choose from {', '.join(MASKS)}, or name a .npy file"
-        )
+    check_choice("mask", name, MASKS, hint="name a .npy file")
     spatial = (1, *shape[1:]) if len(shape) == 3 else shape
     if name == "everything":
         return torch.ones(1, *spatial, dtype=torch.bool)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pyro_models.errors import UsageError
+from pyro_models.registry import check_choice
 
 __all__ = ["PREPARATIONS", "is_random", "prepare", "to_grey"]
 
@@ -54,10 +55,7 @@ def prepare(
     >>> prepare(x, "threshold", levels=256, generator=torch.Generator())
     tensor([[0., 1.]])
     """
-    if preparation not in PREPARATIONS:
-        raise UsageError(
-            f"unknown preparation {preparation!r}: choose from {', '.join(PREPARATIONS)}"
-        )
+    check_choice("preparation", preparation, PREPARATIONS)
     if preparation == "grey":
         return x
     if preparation == "threshold":

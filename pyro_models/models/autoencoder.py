@@ -25,6 +25,7 @@ from pyro_models.networks import (
     make_encoder,
 )
 from pyro_models.observed import training_data
+from pyro_models.pair import LatentSite
 from pyro_models.registry import Registry
 from pyro_models.units import set_units
 
@@ -131,6 +132,7 @@ class Autoencoder(ModelAndGuide):
 
     defaults: ClassVar[Mapping[str, Any]] = {}
     bias_set: Tensor
+    latent_dim: int
     output_bias: str
 
     @classmethod
@@ -149,6 +151,11 @@ class Autoencoder(ModelAndGuide):
     def __init__(self, model: nn.Module, guide: nn.Module) -> None:
         super().__init__(model, guide)
         self.register_buffer("bias_set", torch.tensor(False))
+
+    @property
+    def latent_sites(self) -> Mapping[str, LatentSite]:
+        """One continuous site, z."""
+        return {"z": LatentSite((self.latent_dim,))}
 
     def elbo(self) -> ELBO:
         """TraceMeanField_ELBO: the KL term in closed form."""

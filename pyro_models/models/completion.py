@@ -20,6 +20,7 @@ from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import Guide
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
 from pyro_models.pair import data_plate, fill_unseen, needed_mask, pixel_mask, register_with_svi
+from pyro_models.registry import check_choice
 from pyro_models.units import Units
 
 __all__ = ["CompletionCVAE"]
@@ -304,5 +305,4 @@ def _check_masks(masks: Sequence[str]) -> None:
     if not masks or len(set(masks)) < len(masks):
         raise UsageError(f"masks needs one or more names, each once; got {list(masks)}")
     for name in masks:
-        if name not in names:
-            raise UsageError(f"unknown mask {name!r}: choose from {', '.join(names)}")
+        check_choice("mask", name, names)

@@ -24,6 +24,7 @@ from pyro_models.models.multivariate_normal import ImageMultivariateNormal
 from pyro_models.networks import dense
 from pyro_models.observed import training_data
 from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
+from pyro_models.registry import check_choice
 
 __all__ = ["GMM"]
 
@@ -202,14 +203,10 @@ class GMM(Mixture):
     ) -> None:
         if num_components < 1:
             raise UsageError(f"a mixture needs at least one component; got {num_components}")
-        if covariance not in COVARIANCES:
-            raise UsageError(
-                f"unknown covariance {covariance!r}: choose from {', '.join(COVARIANCES)}"
-            )
+        check_choice("covariance", covariance, COVARIANCES)
         if floor is not None and not 0 < floor < math.inf:
             raise UsageError(f"the covariance floor must be positive; got {floor}")
-        if guide not in GUIDES:
-            raise UsageError(f"unknown GMM guide {guide!r}: choose from {', '.join(GUIDES)}")
+        check_choice("GMM guide", guide, GUIDES)
         shape = tuple(data_shape)
         model = GMMModel(shape, num_components, covariance, floor)
         dim = math.prod(shape)

@@ -86,6 +86,8 @@ class ModelAndGuide(nn.Module):
             if value is not None and not taken:
                 _keep(self, name, value)
         self.model, self.guide = model, guide
+        if type(self).latent_sites is ModelAndGuide.latent_sites:
+            self.__dict__["_sites"] = _sites_of(self)
 
     @property
     def likelihood(self) -> Likelihood:
@@ -96,8 +98,6 @@ class ModelAndGuide(nn.Module):
     @property
     def latent_sites(self) -> Mapping[str, LatentSite]:
         """The unobserved sites of the model's story."""
-        if "_sites" not in self.__dict__:
-            self.__dict__["_sites"] = _sites_of(self)
         sites: dict[str, LatentSite] = self.__dict__["_sites"]
         return sites
 

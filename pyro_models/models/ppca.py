@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyro
 import pyro.distributions as dist
@@ -26,10 +26,8 @@ from pyro_models.models.linear_gaussian import (
 from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.moments import directions, mean_of, spread_of
 from pyro_models.observed import checked, training_data
-from pyro_models.pair import (
-    data_plate,
-    needed_mask,
-)
+from pyro_models.pair import LatentSite, data_plate, needed_mask
+from pyro_models.registry import check_choice
 from pyro_models.units import set_units
 
 __all__ = ["PPCA"]
@@ -144,8 +142,7 @@ class PPCA(ModelAndGuide):
             raise UsageError(
                 f"PPCA needs fewer components than the {dim} values of a datum; got {latent_dim}"
             )
-        if guide not in GUIDES:
-            raise UsageError(f"unknown PPCA guide {guide!r}: choose from {', '.join(GUIDES)}")
+        check_choice("PPCA guide", guide, GUIDES)
         model = PPCAModel(shape, latent_dim)
         exact = guide == "exact"
         super().__init__(model, ExactGuide(model) if exact else LinearGuide(shape, latent_dim))
@@ -202,6 +199,11 @@ class PPCA(ModelAndGuide):
             set_units(pair.guide, x, one_scale=True)
             pair.guide.set_exact(W, mu, noise)
         return pair
+
+    @property
+    def latent_sites(self) -> Mapping[str, LatentSite]:
+        """One continuous site, z."""
+        return {"z": LatentSite((self.latent_dim,))}
 
     @property
     def started(self) -> bool:

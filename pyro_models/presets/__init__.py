@@ -1,7 +1,8 @@
 """The courses' architectures and recipes, as configuration files of ``pyro-models train``.
 
 Each file names a model, its options, the data preparation and how it is trained; the command line
-takes it with ``--preset NAME``, Python with :func:`load_preset`.
+takes it with ``--preset NAME``, Python with :func:`load_preset`, or as an experiment that can be
+run with ``inference.Experiment.preset(NAME)``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from pyro_models.errors import UsageError
+from pyro_models.registry import check_choice
 
 __all__ = ["load_preset", "preset_config", "preset_names"]
 
@@ -53,6 +54,5 @@ def load_preset(name: str) -> dict[str, Any]:
 
 
 def _resource(name: str) -> Traversable:
-    if name not in preset_names():
-        raise UsageError(f"unknown preset {name!r}: choose from {', '.join(preset_names())}")
+    check_choice("preset", name, preset_names())
     return files(__name__).joinpath(f"{name}.yaml")

@@ -138,15 +138,14 @@ def test_a_sweep_is_of_one_data_set(tmp_path):
 
 
 def test_a_worker_that_finds_other_data_fails_in_one_line(tmp_path):
-    from dataclasses import replace
-
+    from inference import Experiment
     from inference.selection.outcome import run_trial
     from inference.selection.trial import EvaluationOptions, Trial
 
     np.save("mine.npy", X)
-    options = EvaluationOptions()
-    trial = Trial("ppca", "mine.npy", {"latent_dim": 1}, {}, None, options, 0, Path("s/seed=0"))
-    trial = replace(trial, identity=trial.load().identity.to_dict())
+    experiment = Experiment("ppca", "mine.npy", options={"latent_dim": 1})
+    identity = experiment.load_data().identity.to_dict()
+    trial = Trial(experiment, EvaluationOptions(), Path("s/seed=0"), identity=identity)
     np.save("mine.npy", X + 1)
     assert "mine.npy is not what the sweep began with (other pixels" in run_trial(trial).failure
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from inference import commands
-from inference.cli import NOT_SHARED
 from inference.learning import Run
+from inference.selection.trial import NOT_SHARED
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -79,12 +79,13 @@ def test_the_same_command_again_adds_what_is_new(call):
 def test_every_option_of_a_training_is_one_of_a_sweep(call, capsys):
     assert call("sweep", "--help") == 0
     text = capsys.readouterr().out
-    for name in inspect.signature(commands.train).parameters.keys() - NOT_SHARED:
+    alone = {*NOT_SHARED, "init_from", "resume", "force"}
+    for name in inspect.signature(commands.train).parameters.keys() - alone:
         assert f"--{name} " in text, name
-    for name in inspect.signature(commands.sweep).parameters.keys() - {"training"}:
+    for name in inspect.signature(commands.sweep).parameters:
         assert f"--{name} " in text, name
     assert "--seed " not in text
-    assert "--training" not in text
+    assert "--shared" not in text
 
 
 def test_every_option_of_the_model_in_the_grid_counts(call):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from inference.evaluation.annealing import relative_error
 from inference.evaluation.estimates import log_weights
 from inference.evaluation.latent_moments import weighed_with_moments
-from inference.learning.bounds import renyi
+from inference.objectives import Renyi
 from inference.pareto import pareto_k_hat
 from inference.particles import effective_sample_size, log_mean_exp
 from inference.posterior.bound import elbo_of, importance_bound_of
@@ -62,7 +62,7 @@ def test_weights_of_nothing_count_for_nothing(
     assert other == pytest.approx(wanted, rel=0.01, abs=1e-6, nan_ok=True)
     drawn = SimpleNamespace(log_weight=log_w)
     for alpha in (0.0, 0.5, 0.95, 2.0):
-        found = renyi(drawn, alpha=alpha).item()
+        found = Renyi(alpha=alpha)(drawn).item()
         power = 1 - alpha
         expected = mean if kind == "equal" else NOTHING
         if alpha < 1 and size:
@@ -98,7 +98,7 @@ def test_the_error_of_a_window_is_that_of_its_bounds(offset: float) -> None:
     fits.mean, fits.squares = torch.zeros(4).double(), torch.zeros(4).double()
     fits.guide, fits.total = nn.Module(), {}
     fits.watch = SimpleNamespace(factor=torch.ones(4))
-    fits.optimiser = SimpleNamespace(step=lambda: None)
+    fits.optimizer = SimpleNamespace(step=lambda: None)
     fits.seen = 0
     for row in bounds:
         fits.bound = lambda row=row: (row, [])

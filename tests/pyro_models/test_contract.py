@@ -32,7 +32,7 @@ from inference import (
     sweep,
 )
 from inference.evaluation import accuracy, exact_log_prob, log_weights
-from inference.learning.objectives import make_objective
+from inference.objectives import make_objective
 from inference.posterior import latents_as_data, posterior_sites
 from pyro_models import PPCA, VAE, SemiSupervisedVAE, UsageError, load_data
 from pyro_models import models as registry

@@ -20,24 +20,28 @@ from inference.posterior.guides.nuts import NUTS_GUIDE
 from inference.posterior.guides.point import POINT
 from inference.posterior.guides.prior import PRIOR
 from pyro_models import UsageError
+from pyro_models.registry import Registry
 
 __all__ = ["GUIDES", "Family", "guide_family", "register_guide"]
 
-GUIDES: dict[str, Family] = {
-    "prior": PRIOR,
-    "encoder": ENCODER,
-    "refined": REFINED,
-    "auto_normal": AUTO_NORMAL,
-    "normal": NORMAL,
-    "full_covariance": FULL_COVARIANCE,
-    "low_rank": LOW_RANK,
-    "laplace": LAPLACE,
-    "point": POINT,
-    "flow": FLOW,
-    "amortised_flow": AMORTISED_FLOW,
-    "hmc": HMC,
-    "nuts": NUTS_GUIDE,
-}
+GUIDES: Registry[Family] = Registry(
+    "guide",
+    {
+        "prior": PRIOR,
+        "encoder": ENCODER,
+        "refined": REFINED,
+        "auto_normal": AUTO_NORMAL,
+        "normal": NORMAL,
+        "full_covariance": FULL_COVARIANCE,
+        "low_rank": LOW_RANK,
+        "laplace": LAPLACE,
+        "point": POINT,
+        "flow": FLOW,
+        "amortised_flow": AMORTISED_FLOW,
+        "hmc": HMC,
+        "nuts": NUTS_GUIDE,
+    },
+)
 
 
 def register_guide(name: str, make: Callable[..., nn.Module] | Family) -> None:
@@ -56,13 +60,15 @@ def register_guide(name: str, make: Callable[..., nn.Module] | Family) -> None:
     UsageError
         If the name is taken.
     """
-    if name in GUIDES:
-        raise UsageError(f"there is a guide {name!r} already: choose another name")
-    GUIDES[name] = make if isinstance(make, Family) else Family(make)
+    GUIDES.register(name, _family_of(make))
+
+
+def _family_of(make: Callable[..., nn.Module] | Family) -> Family:
+    return make if isinstance(make, Family) else Family(make)
 
 
 def guide_family(guide: str | Family | nn.Module | Callable[..., nn.Module]) -> tuple[str, Family]:
-    """Name and family of whatever stands for a guide.
+    """Name and family of whatever stands for a guide: a name, ``"mine.py:make"``, or an object.
 
     Raises
     ------
@@ -70,9 +76,7 @@ def guide_family(guide: str | Family | nn.Module | Callable[..., nn.Module]) -> 
         If there is none of that name.
     """
     if isinstance(guide, str):
-        if guide not in GUIDES:
-            raise UsageError(f"unknown guide {guide!r}: choose from {', '.join(GUIDES)}")
-        return guide, GUIDES[guide]
+        return guide, _family_of(GUIDES[guide])  # that of a file may be a function
     if isinstance(guide, Family):
         return getattr(guide.make, "__name__", "own"), guide
     if isinstance(guide, nn.Module):

@@ -29,16 +29,16 @@ def test_training_leaves_none_behind_however_short_its_epochs(few):
     settings = Settings(batch_size=64, curve_size=0)
     training = Training(pair, few, settings, None)
     training.train_epoch()
-    for state in training.optimiser.state.values():
+    for state in training.optimizer.state.values():
         state["exp_avg"].fill_(1e-40)
     training.epochs = [None] * 32  # 96 steps of 3 an epoch are done
     x = few.split("train").x[:5]
     for step in range(3):
         training.step_on(step, x, None)
-    assert any(_denormal(s["exp_avg"]) for s in training.optimiser.state.values())
+    assert any(_denormal(s["exp_avg"]) for s in training.optimizer.state.values())
     training.epochs.append(None)
     training.step_on(0, x, None)  # the hundredth
-    assert not any(_denormal(s["exp_avg"]) for s in training.optimiser.state.values())
+    assert not any(_denormal(s["exp_avg"]) for s in training.optimizer.state.values())
 
 
 def _denormal(mean):

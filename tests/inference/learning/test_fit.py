@@ -19,7 +19,7 @@ from pyro.poutine.messenger import Messenger
 from inference.evaluation import exact_log_prob
 from inference.figures import prior_samples
 from inference.learning import Run, Snapshots, fit, make_objective
-from inference.learning.bounds import BOUNDS
+from inference.objectives import JensenShannon
 from pyro_models import CVAE, GMM, PPCA, VAE, TwoLayerVAE, UsageError
 from pyro_models.data import Split
 from pyro_models.seeds import seeded, stream
@@ -415,8 +415,8 @@ NO_EVIDENCE = "the cross-entropy is an objective: there is no p(x)"
 @pytest.mark.parametrize(
     ("objective", "likelihood", "remark"),
     [
-        ("js", "continuous_bernoulli", BOUNDS["js"].remark),
-        ("js", "cross_entropy", f"{BOUNDS['js'].remark}; {NO_EVIDENCE}"),
+        ("js", "continuous_bernoulli", JensenShannon.remark),
+        ("js", "cross_entropy", f"{JensenShannon.remark}; {NO_EVIDENCE}"),
         ("iwae", "continuous_bernoulli", ""),
         ("iwae", "cross_entropy", NO_EVIDENCE),
         ("trace", "cross_entropy", NO_EVIDENCE),

@@ -10,9 +10,9 @@ import torch
 from inference import evaluate, fit
 from inference.learning import Run
 from inference.learning.capture import Captured
-from inference.learning.objectives import make_objective
 from inference.learning.preparation import for_start
 from inference.learning.recorded_data import recall
+from inference.objectives import make_objective
 from pyro_models import (
     CVAE,
     GMM,
@@ -96,7 +96,7 @@ def test_what_is_unseen_is_not_learned_from_and_what_is_seen_is() -> None:
     for pair in pairs[1:]:
         for one, other in zip(pair.parameters(), pairs[0].parameters(), strict=True):
             assert torch.equal(one, other)
-    start = learned(junk, mask=SEEN, seed=0, start=None)
+    start = learned(junk, mask=SEEN, seed=0, init_from=None)
     start.start_from(for_start(Observed(X, mask=SEEN)))
     better = pairs[0].exact_log_prob(X, SEEN).mean() - start.exact_log_prob(X, SEEN).mean()
     assert float(better.detach()) > 0

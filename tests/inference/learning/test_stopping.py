@@ -9,8 +9,8 @@ from torch import nn
 
 from inference.learning import fit
 from inference.learning.history import Epoch
-from inference.learning.objectives import make_objective
 from inference.learning.stopping import EarlyStopping, paired_difference
+from inference.objectives import make_objective
 from pyro_models import GMM, VAE, UsageError
 from pyro_models.seeds import seeded
 

@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer import (
-    Trace_ELBO,
-    TraceEnum_ELBO,
-    TraceGraph_ELBO,
-    TraceMeanField_ELBO,
-)
+from pyro.infer import TraceEnum_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.chunks import chunk_size
-from inference.learning.bounds import BOUNDS, Bound
+from inference.objectives.elbo import PairELBO
+from inference.objectives.named import Options, chosen, instance_of, name_of, refuse_options
 from inference.particles import Particles, checked_count, draw
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.observed import Observed
 
-__all__ = ["OBJECTIVES", "Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
+__all__ = ["Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
 
-PYRO: dict[str, type[ELBO]] = {
-    "trace": Trace_ELBO,
-    "trace_mean_field": TraceMeanField_ELBO,
-    "trace_graph": TraceGraph_ELBO,
-    "trace_enum": TraceEnum_ELBO,
-}
 Seen = Tensor | None
-OBJECTIVES = ("elbo", *BOUNDS, *PYRO)
 _BLOCKS = 20
 
 
-def make_objective(
-    pair: Pair, objective: str | ELBO = "elbo", options: Mapping[str, Any] | None = None
-) -> Objective:
+def make_objective(pair: Pair, objective: Any = "elbo", options: Options = None) -> Objective:
     """What is to be maximised for a pair.
 
     Parameters
@@ -49,46 +37,44 @@ def make_objective(
     pair
         The pair it is about.
     objective
-        ``"elbo"`` (the one that is right for the pair), a name of
-        :data:`inference.learning.bounds.BOUNDS`, a Pyro ELBO by name (``"trace"``,
-        ``"trace_mean_field"``, ``"trace_graph"``, ``"trace_enum"``), or any instance of one.
+        A name of :data:`inference.objectives.OBJECTIVES`; an instance or class of what it stands
+        for; any Pyro ELBO; or an object of one's own that is called with
+        :class:`inference.particles.Particles` and returns (B,) nats per datum: a function, a
+        :class:`Bound`, or an instance of any other class.
     options
-        ``num_particles`` (K), ``beta``, ``alpha`` …, as the objective has them.
+        Options of an objective that is a name, class or function: ``num_particles`` (K), ``beta``,
+        ``alpha`` …
 
     Raises
     ------
     UsageError
         If the name or an option is unknown, or the objective is not defined for the pair.
+
+    Examples
+    --------
+    >>> from inference.objectives import IWAE
+    >>> from pyro_models import VAE
+    >>> vae = VAE((1, 8, 8), hidden=[8])
+    >>> make_objective(vae, IWAE(num_particles=3)).name
+    'iwae, K = 3'
+    >>> make_objective(vae, lambda p: p.log_weight.amax(0), {"num_particles": 3}).num_particles
+    3
     """
     check_pair(pair)
-    options = dict(options or {})
-    if not isinstance(objective, str):
-        _no_options(objective, options)
-        return OfPyro(pair, objective, name=type(objective).__name__)
-    if objective == "elbo":
+    made, name = instance_of(objective, options), name_of(objective)
+    if isinstance(made, PairELBO):
         own = pair.elbo()
-        if type(own) is TraceMeanField_ELBO:
-            return OfParticles(pair, "mean_field", options, name="elbo (mean_field)")
-        _no_options(own, options)
-        return OfPyro(pair, own, name=f"elbo ({type(own).__name__})")
-    if objective in BOUNDS:
-        return OfParticles(pair, objective, options)
-    if objective in PYRO:
-        count = checked_count(options.pop("num_particles", 1))
-        elbo = PYRO[objective](
-            max_plate_nesting=1, num_particles=count, vectorize_particles=count > 1
-        )
-        _no_options(elbo, options)
-        return OfPyro(pair, elbo, name=objective)
-    raise UsageError(
-        f"unknown objective {objective!r}: choose from {', '.join(OBJECTIVES)}, "
-        "or give an instance of a Pyro ELBO"
-    )
+        if type(own) is not TraceMeanField_ELBO:
+            refuse_options(own, made.options)
+            return OfPyro(pair, own, name=f"{name} ({type(own).__name__})")
+        bound = instance_of("mean_field", made.options)
+        return OfParticles(pair, bound, name=f"{name} (mean_field)")
+    if hasattr(made, "differentiable_loss") or hasattr(made, "loss_and_grads"):
+        return OfPyro(pair, made, name=name)
+    return OfParticles(pair, made, name=name)
 
 
-def check_objective(
-    pair: Pair, objective: str | ELBO, options: Mapping[str, Any] | None = None
-) -> None:
+def check_objective(pair: Pair, objective: Any, options: Options = None) -> None:
     """Refuse an objective that is wrong for the pair.
 
     A Pyro ELBO that does not enumerate samples, from the prior, a discrete site that the guide
@@ -181,20 +167,19 @@ class Objective:
 
 
 class OfParticles(Objective):
-    """One of :data:`inference.learning.bounds.BOUNDS`."""
+    """A bound over particles, for a pair."""
 
-    def __init__(
-        self, pair: Pair, bound: str, options: Mapping[str, Any], *, name: str = ""
-    ) -> None:
-        super().__init__(pair, remark=BOUNDS[bound].remark)
-        self.bound: Bound = BOUNDS[bound]
-        self.num_particles, self.options = self.bound.with_options(bound, options)
-        self.beta = self.options.pop("beta", 1.0)
-        self.tempers = self.bound.tempers
-        shown = {**self.options, **({} if self.beta == 1 else {"beta": self.beta})}
-        if self.num_particles > 1:
-            shown = {"K": self.num_particles, **shown}
-        self.name = ", ".join([name or bound, *(f"{k} = {v}" for k, v in shown.items())])
+    def __init__(self, pair: Pair, bound: Any, *, name: str) -> None:
+        super().__init__(pair, remark=getattr(bound, "remark", ""))
+        self.bound: Callable[..., Tensor] = bound
+        self.num_particles = checked_count(getattr(bound, "num_particles", 1))
+        self.reparameterised = bool(getattr(bound, "reparameterised", True))
+        self.beta = getattr(bound, "beta", 1.0)
+        self.tempers = "beta" in inspect.signature(bound).parameters
+        count = {"K": self.num_particles} if self.num_particles > 1 else {}
+        shown = {**count, **chosen(bound), **({} if self.beta == 1 else {"beta": self.beta})}
+        shown.pop("num_particles", None)
+        self.name = ", ".join([name, *(f"{k} = {v}" for k, v in shown.items())])
 
     def backward(self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float = 1.0) -> float:
         """The gradient of the mean over data of the bound."""
@@ -207,13 +192,24 @@ class OfParticles(Objective):
     ) -> Tensor:
         """The bound, nats per datum, averaged over a batch; differentiable."""
         drawn = self._draw(Observed.unchecked(x, y, mask))
-        if self.bound.reparameterised:
+        if self.reparameterised:
             _check_reparameterised(drawn, self.name)
         if self.tempers:
             # one product in the float type of the data, whether β comes as a number or a tensor
             weight = beta * x.new_full((), self.beta) if self.beta != 1 else beta
-            return self.bound.function(drawn, beta=weight, **self.options).mean()
-        return self.bound.function(drawn, **self.options).mean()
+            return self._each(drawn, beta=weight).mean()
+        return self._each(drawn).mean()
+
+    def _each(self, drawn: Particles, **weight: Any) -> Tensor:
+        """The bound of every datum, (B,)."""
+        found = self.bound(drawn, **weight)
+        if not isinstance(found, Tensor) or found.shape != drawn.shape[1:]:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UsageError(
+                f"an objective over particles returns one number for each datum, {drawn.shape[1:]};"
+                f" {self.name} returned {shape}"
+            )
+        return found
 
     @torch.no_grad()
     def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
@@ -228,7 +224,7 @@ class OfParticles(Objective):
         most = chunk_size(self.pair, each=self.num_particles)
         chunk = max(1, min(batch_size // self.num_particles, most))
         parts = [self._draw(part) for part in Observed.unchecked(x, y, mask).chunks(chunk)]
-        return torch.cat([self.bound.function(p, **self.options).double() for p in parts])
+        return torch.cat([self._each(part).double() for part in parts])
 
     def _draw(self, data: Observed) -> Particles:
         return draw(
@@ -236,7 +232,7 @@ class OfParticles(Objective):
             self.pair.guide,
             data,
             num_particles=self.num_particles,
-            reparameterised=self.bound.reparameterised,
+            reparameterised=self.reparameterised,
         )
 
 
@@ -254,8 +250,6 @@ class OfPyro(Objective):
 
     def __init__(self, pair: Pair, elbo: ELBO, *, name: str) -> None:
         super().__init__(pair)
-        if not hasattr(elbo, "differentiable_loss") and not hasattr(elbo, "loss_and_grads"):
-            raise UsageError(f"{elbo!r} is not a Pyro ELBO")
         self.elbo, self.name = elbo, name
 
     def _conditioned(self, beta: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -338,11 +332,3 @@ class _Tempered(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if not msg["is_observed"]:
             msg["scale"] = msg["scale"] * self.beta
-
-
-def _no_options(elbo: ELBO, options: Mapping[str, Any]) -> None:
-    if options:
-        raise UsageError(
-            f"{type(elbo).__name__} takes no option {', '.join(options)} here: choose an objective "
-            f"over particles ({', '.join(BOUNDS)}), or give an instance"
-        )

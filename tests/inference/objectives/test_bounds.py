@@ -14,7 +14,13 @@ from pyro.infer import RenyiELBO
 from torch import Tensor
 
 from inference.learning import make_objective
-from inference.learning.bounds import BOUNDS, geometric_jensen_shannon, jensen_shannon
+from inference.objectives import (
+    OBJECTIVES,
+    Renyi,
+    Tempered,
+    geometric_jensen_shannon,
+    jensen_shannon,
+)
 from inference.particles import log_mean_exp, particles
 from pyro_models import GMM, PPCA, VAE, UsageError
 
@@ -187,7 +193,7 @@ def test_renyi_tends_to_the_elbo_in_single_precision(gap: float) -> None:
         exact = draws.log_weight.double()
         scaled = gap * (exact - exact.mean(0))
         expected = exact.mean(0) + (scaled.expm1().mean(0)).log1p() / gap
-        found = BOUNDS["renyi"].function(draws, alpha=1 - gap)
+        found = Renyi(alpha=1 - gap)(draws)
         values.append(float((found - expected).detach().abs().max()))
     assert values[0] < 1e-3
     assert values[1] < 1e-9
@@ -196,7 +202,7 @@ def test_renyi_tends_to_the_elbo_in_single_precision(gap: float) -> None:
 @pytest.mark.parametrize("alpha", [0.9, 0.95, 1.0, 1.05, 1.1])
 def test_renyi_of_weights_thousands_of_nats_apart_is_finite(alpha: float) -> None:
     log_w = (3000 * torch.randn(5, 40) - 500).requires_grad_()
-    found = BOUNDS["renyi"].function(SimpleNamespace(log_weight=log_w), alpha=alpha)
+    found = Renyi(alpha=alpha)(SimpleNamespace(log_weight=log_w))
     exact = log_w.detach().double()
     expected = exact.mean(0) if alpha == 1 else log_mean_exp((1 - alpha) * exact) / (1 - alpha)
     torch.testing.assert_close(found.detach().double(), expected, rtol=1e-6, atol=1e-3)
@@ -204,7 +210,7 @@ def test_renyi_of_weights_thousands_of_nats_apart_is_finite(alpha: float) -> Non
     torch.testing.assert_close(gradient.sum(0), torch.ones(40))  # as of any mean of log w
 
 
-@pytest.mark.parametrize("name", [n for n in BOUNDS if BOUNDS[n].tempers])
+@pytest.mark.parametrize("name", [n for n, cls in OBJECTIVES.items() if issubclass(cls, Tempered)])
 def test_beta_weighs_the_latent_terms_outside_the_average(name: str) -> None:
     """Linear in β up to 1, with E_q[log p(x | z)] at 0; at K = 1 that minus β KL throughout."""
     vae = VAE((3,), hidden=[4], latent_dim=2, likelihood="gaussian").double()

@@ -7,7 +7,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from inference.learning import fit
-from inference.learning.optimisers import make_optimiser, make_schedule, step_schedule
+from inference.learning.optimizers import make_optimizer, make_schedule, step_schedule
 from pyro_models import VAE, UsageError
 
 
@@ -45,13 +45,13 @@ def test_an_optimiser_by_name_is_the_one_by_class_or_function(name, few):
     ],
 )
 def test_optimisers_are_fused_where_they_can_be(name, options, fused):
-    made = make_optimiser(name, [torch.nn.Parameter(torch.zeros(2))], lr=0.1, options=options)
+    made = make_optimizer(name, [torch.nn.Parameter(torch.zeros(2))], lr=0.1, options=options)
     assert made.defaults.get("fused") is fused
 
 
 def test_options_reach_the_optimiser():
     parameter = torch.nn.Parameter(torch.zeros(2))
-    made = make_optimiser("Adam", [parameter], lr=0.1, options={"betas": (0.5, 0.6), "eps": 1e-4})
+    made = make_optimizer("Adam", [parameter], lr=0.1, options={"betas": (0.5, 0.6), "eps": 1e-4})
     assert made.param_groups[0]["betas"] == (0.5, 0.6)
     assert made.param_groups[0]["eps"] == 1e-4
 

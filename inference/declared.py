@@ -1,0 +1,262 @@
+"""Options that are declared once: name, type, default, what they are, and what they may be.
+
+A frozen dataclass declares them, each by :func:`declared`; its docstring, the functions that take
+the same options (:func:`takes`), and the command line have their names, defaults and descriptions
+from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache, partial, reduce
+from numbers import Integral, Real
+from operator import or_
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from pyro_models import UsageError
+from pyro_models.seeds import check_seed
+
+__all__ = [
+    "NOT_NEGATIVE",
+    "POSITIVE",
+    "SEED",
+    "at_least",
+    "check_declared",
+    "declared",
+    "described",
+    "kinds_of",
+    "replaced",
+    "takes",
+    "within",
+]
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+Rule = Callable[[str, Any], None]
+"""Takes the name of an option and its value, and raises a ``UsageError`` if it cannot be so."""
+
+WIDTH = 96
+
+
+def declared(default: T, text: str | Callable[[], str], *rules: Rule) -> T:
+    """One option of a dataclass.
+
+    Parameters
+    ----------
+    default
+        Its value unless given; of a mapping ``{}``, in whose place ``None`` may be given.
+    text
+        What it is, in whole sentences; a function that says so, where that depends on what is
+        registered.
+    rules
+        What its value is checked by where it is not ``None``.
+    """
+    metadata = {"text": text, "rules": rules}
+    made: Any
+    if isinstance(default, dict):
+        made = dataclasses.field(default_factory=dict, metadata=metadata)
+    else:
+        made = dataclasses.field(default=default, metadata=metadata)
+    found: T = made
+    return found
+
+
+def _must(name: str, value: Any, *, hold: Callable[[Any], bool], words: str) -> None:
+    if not hold(value):
+        raise UsageError(f"{name} {words}; got {value}")
+
+
+POSITIVE: Rule = partial(_must, hold=lambda value: value > 0, words="must be positive")
+NOT_NEGATIVE: Rule = partial(_must, hold=lambda value: value >= 0, words="cannot be negative")
+
+
+def SEED(_: str, value: Any) -> None:  # noqa: N802  (a rule, as those above)
+    """The rule that a value is a seed, of whatever type it is."""
+    check_seed(value)
+
+
+def at_least(least: float, *, why: str = "") -> Rule:
+    """The rule that a number is not below another."""
+    words = f"must be at least {least}{why and ' '}{why}"
+    return partial(_must, hold=lambda value: value >= least, words=words)
+
+
+def within(least: float, most: float, *, what: str) -> Rule:
+    """The rule that a number, which is called ``what``, lies between two others."""
+
+    def rule(name: str, value: Any) -> None:
+        if not least <= value <= most:
+            raise UsageError(f"{what} lies in {least:g}…{most:g}; got {value}")
+
+    return rule
+
+
+def check_declared(options: Any, *, who: str = "") -> None:
+    """Check the numbers of a dataclass by their types, and every option by its rules.
+
+    For the ``__post_init__`` of the dataclass.
+
+    Raises
+    ------
+    UsageError
+        Naming the first option that is not what it must be.
+    """
+    for field in dataclasses.fields(options):
+        value, kinds = getattr(options, field.name), set(kinds_of(type(options), field.name))
+        if value is None and _default(field) is None:
+            if field.default_factory is not dataclasses.MISSING:
+                object.__setattr__(options, field.name, field.default_factory())
+            continue
+        rules = field.metadata.get("rules", ())
+        if kinds <= {int, float, NoneType} and SEED not in rules:
+            number, word = (Real, "number") if float in kinds else (Integral, "whole number")
+            if not isinstance(value, number):
+                raise UsageError(f"{field.name}{who} is a {word}; got {value!r}")
+        for rule in rules:
+            rule(field.name, value)
+
+
+def replaced(options: T, changes: Mapping[str, Any], *, who: str) -> T:
+    """A dataclass with some of its options changed.
+
+    Raises
+    ------
+    UsageError
+        If it has no option of that name, or a value is not one that it may have.
+    """
+    known = [field.name for field in dataclasses.fields(options)]  # type: ignore[arg-type]
+    unknown = [name for name in changes if name not in known]
+    if unknown:
+        raise UsageError(f"{who} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    changed: T = dataclasses.replace(options, **changes)  # type: ignore[type-var]
+    return changed
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def kinds_of(cls: type, name: str) -> tuple[Any, ...]:
+    """The types that an option may have; a mapping is a ``dict``."""
+    hint = _hints(cls)[name]
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return tuple(
+        dict if get_origin(kind) is not None and _is_mapping(kind) else kind for kind in kinds
+    )
+
+
+def _is_mapping(kind: Any) -> bool:
+    origin = get_origin(kind)
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return None if field.default is dataclasses.MISSING else field.default
+
+
+def _options(
+    classes: Collection[type], without: Collection[str]
+) -> Iterator[tuple[type, dataclasses.Field[Any]]]:
+    for cls in classes:
+        for field in dataclasses.fields(cls):
+            if "text" in field.metadata and field.name not in without:
+                yield cls, field
+
+
+def _annotation(cls: type, field: dataclasses.Field[Any], *, plain: bool) -> Any:
+    """The type of an option; if plain, as a configuration file has it: an object by its name."""
+    hint = _hints(cls)[field.name]
+    if plain:
+        kept = (str, int, float, bool, dict, NoneType)
+        kinds = [k for k in kinds_of(cls, field.name) if k in kept or get_origin(k) is list]
+        hint = reduce(or_, [dict[str, Any] if kind is dict else kind for kind in kinds])
+    return hint if field.default_factory is dataclasses.MISSING else hint | None
+
+
+def _entries(classes: Collection[type], without: Collection[str] = ()) -> str:
+    """The options as entries of a docstring."""
+    lines = []
+    for _, field in _options(classes, without):
+        text = field.metadata["text"]
+        text = inspect.cleandoc(text() if callable(text) else text)
+        lines += [field.name, *(f"    {line}" for line in textwrap.wrap(text, WIDTH - 4))]
+    return "\n".join(lines)
+
+
+def described(cls: type[T]) -> type[T]:
+    """A dataclass with its options, as they are declared, in its docstring."""
+    heading = f"Parameters\n----------\n{_entries([cls])}"
+    summary, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
+    before, mark, after = (
+        rest.partition("Raises\n------")
+        if "Raises\n---" in rest
+        else (rest.partition("Examples\n--------"))
+    )
+    parts = [summary, before.strip(), heading, f"{mark}{after}".strip()]
+    cls.__doc__ = "\n\n".join(part for part in parts if part)
+    return cls
+
+
+def takes(*classes: type, without: Collection[str] = (), plain: bool = False) -> Callable[[F], F]:
+    """A decorator that spells out ``**options`` of a function as the options of dataclasses.
+
+    ``inspect.signature``, ``help`` and the command line then see each of them, with its default and
+    its description, in place of the entry of the docstring. ``function.spell()`` describes anew
+    what depends on what is registered.
+
+    Parameters
+    ----------
+    classes
+        The dataclasses.
+    without
+        Options that the function does not take.
+    plain
+        With the types that a configuration file can hold.
+    """
+
+    def decorate(function: F) -> F:
+        own = inspect.signature(function, eval_str=True)
+        kind = inspect.Parameter.KEYWORD_ONLY
+        *named, rest = own.parameters.values()
+        taken = {*without, *(p.name for p in named)}
+        spelled = [
+            inspect.Parameter(
+                field.name,
+                kind,
+                default=_default(field),
+                annotation=_annotation(cls, field, plain=plain),
+            )
+            for cls, field in _options(classes, taken)
+        ]
+        first = [p for p in named if p.default is p.empty]
+        last = [p.replace(kind=kind) for p in named if p.default is not p.empty]
+        parameters = [*first, *spelled, *last]
+        function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            parameters, return_annotation=own.return_annotation
+        )
+        function.__annotations__ = {p.name: p.annotation for p in parameters} | {
+            "return": own.return_annotation
+        }
+        doc = function.__doc__ or ""
+
+        def spell() -> None:
+            function.__doc__ = _with_entries(doc, rest.name, _entries(classes, taken))
+
+        spell()
+        function.spell = spell  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def _with_entries(doc: str, entry: str, entries: str) -> str:
+    """The docstring with entries in the place of the one of that name."""
+    lines = inspect.cleandoc(doc).split("\n")
+    at = lines.index(entry)
+    end = next((i for i in range(at + 1, len(lines)) if not lines[i].startswith(" ")), len(lines))
+    return "\n".join([*lines[:at], *entries.split("\n"), *lines[end:]])

@@ -1,0 +1,340 @@
+"""What is learned, from which data, and how: one value that can be kept, changed and run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from matplotlib.figure import Figure
+
+from inference import figures
+from inference.declared import SEED, check_declared, declared, described
+from inference.learning import Callback, CallbackState, Fit, Run, Settings, Snapshots, fit
+from inference.learning.preparation import prepared_for
+from inference.learning.recorded_data import is_labelled_only
+from inference.learning.settings import SWAPPED
+from pyro_models import ImageData, Pair, UsageError, build, load_data
+from pyro_models.contract import check_pair, fulfills
+from pyro_models.data import DATA_SETS
+from pyro_models.models import PAIRS
+from pyro_models.presets import load_preset
+from pyro_models.seeds import seeded
+
+__all__ = ["Experiment"]
+
+OPTION = "options."
+"""What the name of an option of the model begins with, where it stands beside other settings."""
+
+
+@described
+@dataclass(frozen=True)
+class Experiment:
+    """A model, the data it is learned from, and how: all that a run follows from.
+
+    ``settings`` are the :class:`inference.learning.Settings` of the training. In plain values,
+    which a preset, a configuration file of ``pyro-models train`` and :meth:`to_dict` have, the
+    settings stand beside the rest.
+
+    Raises
+    ------
+    UsageError
+        If an option is not what it may be.
+
+    Examples
+    --------
+    >>> experiment = Experiment("ppca", "digits", Settings(lr=1e-2), options={"latent_dim": 3})
+    >>> experiment.to_dict()
+    {'model': 'ppca', 'data': 'digits', 'options': {'latent_dim': 3}, 'lr': 0.01}
+    >>> Experiment.from_dict(experiment.to_dict()) == experiment
+    True
+    >>> experiment.replace(epochs=1, curve_size=0).run(progress=False).pair.latent_dim
+    3
+    """
+
+    model: str | Callable[..., Pair] = declared(
+        "vae",
+        lambda: (
+            f"""Model to learn: {PAIRS.help(also="a class of a file, my_file.py:MyClass")}. In
+        Python also a class, or a function of data_shape and options (and num_classes, where it
+        takes them) that builds a pair."""
+        ),
+    )
+    data: str | Path | ImageData | Any = declared(
+        "digits",
+        lambda: (
+            f"""Data to learn from: {", ".join(DATA_SETS)} (digits are bundled), or a .npy or
+        .npz file. In Python also data in memory."""
+        ),
+    )
+    settings: Settings = field(default_factory=Settings)
+    _: KW_ONLY
+    options: Mapping[str, Any] = declared(
+        {}, 'Options of the model, e.g. --options.latent_dim 2 --options.hidden "[400, 100]".'
+    )
+    preparation: str | None = declared(
+        None,
+        """Preparation of the pixels: grey, threshold, dynamic, static or dequantised; what suits
+        the likelihood unless given.""",
+    )
+    all_training: bool = declared(
+        False, "Use all training data, so that no validation split is left."
+    )
+    split_seed: int = declared(0, "Random seed of the split of a file that holds one array.", SEED)
+    test_fraction: float | None = declared(
+        None,
+        """Fraction of the data that are kept for the test split, of a file that holds one array; a
+        tenth unless given.""",
+    )
+    levels: int | None = declared(
+        None,
+        "Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).",
+    )
+    labels: int | float | None = declared(
+        None,
+        """Number of training labels that are kept, equally many of each class, or their fraction,
+        such as 0.5; the others are missing (-1). All of them are kept unless given.""",
+    )
+    labels_seed: int = declared(0, "Random seed of the draw of the labels that are kept.", SEED)
+    labelled_only: bool = declared(False, "Train on the data with a label alone.")
+    mask: str | None = declared(
+        None,
+        """Pixels that are seen in training: left, top, … or a .npy file; the others are left out of
+        the bound. Everything is seen unless given.""",
+    )
+    fraction: float = declared(
+        0.5, "Fraction of the pixels that the mask random sees, drawn for each datum by the seed."
+    )
+    snapshots: list[int | Literal["start", "half", "end"]] | None = declared(
+        None,
+        "Epochs after which samples are drawn into the run folder: numbers, start, half and end.",
+    )
+
+    def __post_init__(self) -> None:
+        check_declared(self)
+        if fulfills(self.model, Pair) and not isinstance(self.model, type):
+            raise UsageError(
+                "an experiment builds its pair itself: give its model as a name or class, with its "
+                "options"
+            )
+        object.__setattr__(self, "model", PAIRS.name_of(self.model) or self.model)
+        object.__setattr__(
+            self, "data", str(self.data) if isinstance(self.data, Path) else self.data
+        )
+        object.__setattr__(self, "options", dict(self.options))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Experiment:
+        """The experiment of plain values by name, its settings among them.
+
+        Raises
+        ------
+        UsageError
+            If there is no option of a name, or a value is not one that it may have.
+        """
+        return cls().replace(**values)
+
+    @classmethod
+    def from_yaml(cls, text: str | Path) -> Experiment:
+        """The experiment of a configuration file of ``pyro-models train``, or of its text."""
+        read = text.read_text(encoding="utf-8") if isinstance(text, Path) else text
+        return cls.from_dict(yaml.safe_load(read) or {})
+
+    @classmethod
+    def preset(cls, name: str) -> Experiment:
+        """The experiment of a preset.
+
+        >>> Experiment.preset("burda").options["hidden"]
+        [200, 200]
+        """
+        return cls.from_dict(load_preset(name))
+
+    @classmethod
+    def load(cls, run: str | Path) -> Experiment:
+        """The experiment of a run, whichever release began it.
+
+        Raises
+        ------
+        UsageError
+            If the folder is not a run folder, or its pair has no name.
+        """
+        record = Run(run).describe()
+        own = record.get("experiment", {})
+        for name in (record["model"], record["settings"].get("objective"), *own.values()):
+            if isinstance(name, str):
+                Run(run).refuse_own_code(name)
+        if own:
+            return cls.from_dict(own)
+        if record["model"] is None:
+            raise UsageError(
+                f"{run} holds a {record['class']}, which has no name: build it yourself, and load "
+                "its weights"
+            )
+        data, made_by_data = record["data"], ("data_shape", "num_classes")
+        if data.get("seen"):
+            raise UsageError(
+                f"{run} learned from half-seen data, and its mask is not in its record: build the "
+                "experiment yourself, with the mask"
+            )
+        labels, labels_seed = data.get("labels_kept") or (None, 0)
+        known = {f.name for f in fields(Settings)}
+        return cls(
+            record["model"],
+            data.get("source") or data.get("name"),
+            Settings().replace(**{k: v for k, v in record["settings"].items() if k in known}),
+            options={k: v for k, v in record["config"].items() if k not in made_by_data},
+            preparation=data.get("preparation"),
+            all_training="validation" not in data.get("splits", {}),
+            split_seed=data.get("split_seed") or 0,
+            test_fraction=data.get("test_fraction"),
+            levels=None if data.get("name") in DATA_SETS else data.get("levels"),
+            labels=labels,
+            labels_seed=labels_seed,
+            labelled_only=is_labelled_only(data),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Model and data, and what differs from its default, in plain values by name.
+
+        Raises
+        ------
+        UsageError
+            If the model has no name, or the data are in memory.
+        """
+        settings = {name: getattr(self.settings, name) for name in SWAPPED}
+        for name, value in {"model": self.model, "data": self.data, **settings}.items():
+            if value is not None and not isinstance(value, str):
+                unnamed = "an object without a name: register it, or name it"
+                which = "in memory: save them, and name their file" if name == "data" else unnamed
+                raise UsageError(f"the {name} of this experiment cannot be written, being {which}")
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
+        usual = Experiment()
+        kept = {k: v for k, v in own.items() if k in ("model", "data") or v != getattr(usual, k)}
+        plain, default = self.settings.plain(), usual.settings.plain()
+        return kept | {name: value for name, value in plain.items() if value != default[name]}
+
+    def to_yaml(self) -> str:
+        """The text of a configuration file, which ``pyro-models train --config`` takes."""
+        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        return text
+
+    def replace(self, **changes: Any) -> Experiment:
+        """The experiment with some of it changed; ``"options.NAME"`` is one option of the model.
+
+        Raises
+        ------
+        UsageError
+            If there is no option of a name, or a value is not one that it may have.
+        """
+        own = {f.name for f in fields(self)}
+        for name in list(changes):
+            if name.startswith(OPTION):
+                options = changes.get("options", self.options)
+                changes["options"] = {**options, name.removeprefix(OPTION): changes.pop(name)}
+        of_settings = {name: changes.pop(name) for name in list(changes) if name not in own}
+        settings = changes.pop("settings", self.settings)
+        known = {f.name for f in fields(Settings)}
+        unknown = [name for name in of_settings if name not in known]
+        if unknown:
+            raise UsageError(
+                f"an experiment has no option {', '.join(unknown)}; it has "
+                f"{', '.join([*own - {'settings'}, *known])}"
+            )
+        return replace(self, **changes, settings=settings.replace(**of_settings))
+
+    def load_data(self) -> ImageData:
+        """The data, with the labels that are kept, before they are prepared for a pair."""
+        data = self.data
+        if not isinstance(data, ImageData):
+            data = load_data(
+                data,
+                all_training=self.all_training,
+                test_fraction=self.test_fraction,
+                seed=self.split_seed,
+                levels=self.levels,
+            )
+        if self.labels is not None:
+            data = data.with_labels(self.labels, seed=self.labels_seed)
+        return data.labelled() if self.labelled_only else data
+
+    def build(self, data: ImageData) -> Pair:
+        """The pair before it is trained; its weights follow from the seed."""
+        if "num_classes" in self.options:
+            raise UsageError("the number of classes comes from the data: leave num_classes out")
+        with seeded(self.settings.seed, torch.device("cpu")):
+            if isinstance(self.model, str):
+                return build(
+                    self.model, data.data_shape, num_classes=data.num_classes, **self.options
+                )
+            known = inspect.signature(self.model).parameters
+            labels = {"num_classes": data.num_classes} if "num_classes" in known else {}
+            pair = self.model(data.data_shape, **labels, **self.options)
+            check_pair(pair)
+            return pair
+
+    def prepared(self, pair: Pair, data: ImageData) -> ImageData:
+        """The data prepared as asked, or as suits the pair; those in memory stay as they are."""
+        if self.preparation is None and isinstance(self.data, ImageData):
+            return data
+        return prepared_for(pair, data, preparation=self.preparation)
+
+    def make(self) -> tuple[Pair, ImageData]:
+        """The pair before it is trained, and the data prepared for it."""
+        data = self.load_data()
+        pair = self.build(data)
+        return pair, self.prepared(pair, data)
+
+    def run(
+        self,
+        *,
+        out: str | Path | None = None,
+        made: tuple[Pair, ImageData] | None = None,
+        callbacks: Sequence[Callback] = (),
+        **options: Any,
+    ) -> Fit:
+        """Train the pair.
+
+        Parameters
+        ----------
+        out
+            Run folder, which keeps the experiment, too.
+        made
+            What :meth:`make` has made, where that is at hand.
+        callbacks
+            As for :func:`inference.learning.fit`.
+        options
+            ``init_from``, ``resume``, ``force`` and ``progress`` of :func:`inference.learning.fit`.
+
+        Returns
+        -------
+        Fit
+            The pair, the history, and the run folder.
+        """
+        pair, data = made or self.make()
+        drawn = [Snapshots(_samples_of, at=self.snapshots)] if self.snapshots else []
+        return fit(
+            pair,
+            data,
+            settings=self.settings,
+            mask=self.mask,
+            fraction=self.fraction,
+            callbacks=[self._record, *drawn, *callbacks],
+            out=out,
+            **options,
+        )
+
+    def _record(self, state: CallbackState) -> None:
+        """Keep the experiment with a run that begins, if a file can hold it."""
+        if state.out is not None and state.epoch == 0:
+            with suppress(UsageError):
+                values = self.to_dict()
+                Run(state.out).add({"experiment": values})
+
+
+def _samples_of(pair: Pair) -> Figure:
+    return figures.class_grid(pair) if pair.num_classes else figures.prior_samples(pair)

@@ -1,0 +1,91 @@
+"""One recording of a step, wherever steps repeat: its operations without the Python behind them.
+
+Pyro's handlers take about as long for one datum as for many. A step is run once on fake tensors,
+the operations it comes to are written down, and later steps run that list alone: the same
+operations on the same numbers in the same order, so values, gradients and random draws agree bit
+for bit (dropout alone, which the recording takes apart, draws others).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+__all__ = ["Recorded", "places_of"]
+
+
+class Recorded:
+    """The operations of a step, to be run on other inputs of the same shapes; no gradient is kept.
+
+    Parameters
+    ----------
+    step
+        A function of tensors, and of lists of tensors, to a tuple of tensors; no bound method.
+    inputs
+        What it is recorded on.
+
+    Raises
+    ------
+    Exception
+        Of any kind, where the Python of the step depends on values of tensors.
+
+    Examples
+    --------
+    >>> run = Recorded(lambda x: (x.square().sum(),), [torch.ones(2)])
+    >>> run(torch.tensor([1.0, 2.0]))
+    (tensor(5.),)
+    """
+
+    def __init__(self, step: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Any]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the recorder, about its own parts
+            make = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)
+            self.graph: GraphModule = make(*inputs)
+        _leave_out_what_does_nothing(self.graph)
+
+    @torch.no_grad()
+    def __call__(self, *inputs: Any) -> tuple[Tensor, ...]:
+        """What the step returns."""
+        found: tuple[Tensor, ...] = self.graph(*inputs)
+        return found
+
+
+def places_of(module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, int]:
+    """Where a module holds some of its tensors: name of the place → index of the tensor.
+
+    For ``functional_call(..., tie_weights=False)``: a module that two others share is entered once,
+    or what it held would not be put back; a tensor that two modules hold is given to both.
+    """
+    index = {id(tensor): i for i, tensor in enumerate(tensors)}
+    return {
+        f"{prefix}.{name}" if prefix else name: index[id(tensor)]
+        for prefix, part in module.named_modules()
+        for name, tensor in (*part._parameters.items(), *part._buffers.items())
+        if id(tensor) in index
+    }
+
+
+def _leave_out_what_does_nothing(graph: GraphModule) -> None:
+    """Drop operations that return what they are given, under the same shape."""
+    aten = torch.ops.aten
+    same = (aten.alias.default, aten.detach.default)
+    reshaping = (aten.expand.default, aten.view.default, aten._unsafe_view.default)
+    for node in graph.graph.nodes:
+        if node.op != "call_function" or node.target not in (*same, *reshaping):
+            continue
+        given, result = node.args[0].meta.get("val"), node.meta.get("val")
+        if node.target in same or (
+            isinstance(given, Tensor)
+            and isinstance(result, Tensor)
+            and given.shape == result.shape
+            and given.stride() == result.stride()
+        ):
+            node.replace_all_uses_with(node.args[0])
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
