@@ -182,6 +182,9 @@ def _draw(pair: Pair, data: Observed, *, guide: Callable[..., Any] | None) -> di
             return drawn
         if len(pair.latent_sites) == 1:
             return {name: _posterior_of(pair, data, name).sample() for name in left_out}
+        for name in left_out:
+            if not pair.latent_sites[name].discrete:
+                raise UsageError(f"the guide has no site {name!r}, and no exact posterior is known")
         of_guide = guide or pair.guide
         joint = draw_latents(LogDensity(pair, data), of_guide, 1)  # type: ignore[arg-type]
     return {name: value[0] for name, value in joint.items()}
@@ -194,6 +197,8 @@ def _posterior_of(
     if not values and fulfills(pair, Exact):
         exact: TorchDistribution = pair.exact_posterior(data.x, data.mask)
         return exact
+    if not pair.latent_sites[name].discrete:
+        raise UsageError(f"the guide has no site {name!r}, and no exact posterior is known")
     with isolated(pair):
         _, logits = given_continuous(LogDensity(pair, data), values or {}, name)
     return Categorical(logits=logits[0])
