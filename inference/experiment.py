@@ -19,9 +19,11 @@ from inference.learning import Callback, CallbackState, Fit, Run, Settings, Snap
 from inference.learning.preparation import prepared_for
 from inference.learning.recorded_data import is_labelled_only
 from inference.learning.settings import SWAPPED
+from inference.objectives import OBJECTIVES
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import DATA_SETS
+from pyro_models.likelihoods import LIKELIHOODS
 from pyro_models.models import PAIRS
 from pyro_models.presets import load_preset
 from pyro_models.seeds import seeded
@@ -126,7 +128,8 @@ class Experiment:
         object.__setattr__(
             self, "data", str(self.data) if isinstance(self.data, Path) else self.data
         )
-        object.__setattr__(self, "options", dict(self.options))
+        named = {k: _name_of(v) for k, v in self.options.items()}
+        object.__setattr__(self, "options", named)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Experiment:
@@ -183,6 +186,7 @@ class Experiment:
             )
         labels, labels_seed = data.get("labels_kept") or (None, 0)
         known = {f.name for f in fields(Settings)}
+        _check_by_name(record["settings"], run)
         return cls(
             record["model"],
             data.get("source") or data.get("name"),
@@ -212,6 +216,12 @@ class Experiment:
                 unnamed = "an object without a name: register it, or name it"
                 which = "in memory: save them, and name their file" if name == "data" else unnamed
                 raise UsageError(f"the {name} of this experiment cannot be written, being {which}")
+        for name, value in self.options.items():
+            if not _is_plain(value):
+                raise UsageError(
+                    f"the option {name} of this experiment is an object that no file can hold: "
+                    "register it, or name it"
+                )
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
         usual = Experiment()
         kept = {k: v for k, v in own.items() if k in ("model", "data") or v != getattr(usual, k)}
@@ -338,3 +348,25 @@ class Experiment:
 
 def _samples_of(pair: Pair) -> Figure:
     return figures.class_grid(pair) if pair.num_classes else figures.prior_samples(pair)
+
+
+def _name_of(value: Any) -> Any:
+    """A likelihood's class by its name; anything else as it is."""
+    return LIKELIHOODS.name_of(value) or value if isinstance(value, type) else value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _check_by_name(settings: Mapping[str, Any], run: str | Path) -> None:
+    """Refuse the record of an object that stood for a setting: its name alone makes none."""
+    name = settings.get("objective", "elbo")
+    if name not in OBJECTIVES and ".py:" not in str(name):
+        raise UsageError(
+            f"the objective of {run} was an object, {name}: build the experiment yourself, with it"
+        )

@@ -57,7 +57,8 @@ def _parser(cls: type, skip: frozenset[str]) -> ArgumentParser:
     for name, parameter in typed_signature(cls).parameters.items():
         if name not in skip and parameter.kind != parameter.VAR_KEYWORD:
             kind = parameter.annotation
-            parser.add_argument(f"--{name}", type=Any if kind is parameter.empty else kind)
+            typed = {} if kind in (parameter.empty, Any) else {"type": kind}
+            parser.add_argument(f"--{name}", **typed)
     return parser
 
 

@@ -31,7 +31,7 @@ from inference.objectives import make_objective
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills, module_of
 from pyro_models.device import device_of
-from pyro_models.errors import NotPositiveDefiniteError
+from pyro_models.errors import NotPositiveDefiniteError, in_one_line
 from pyro_models.files import write_atomically
 from pyro_models.observed import Observed
 from pyro_models.pair import Classifies, MayHaveNoMaximum, StartsFromData
@@ -194,12 +194,20 @@ class Training:
         with seeded(self.settings.seed, self.device), self._autocast():
             try:
                 self.objective.check(two.x, **two.conditions)
+                if not _is_ours(self.pair):
+                    with evaluating(self.pair):
+                        self.objective.value(two.x, y=two.y, mask=two.mask)
                 if isinstance(self.step, Captured):
                     self.step.prepare(few.x, **few.conditions, beta=self._beta(0))
             except UsageError:
                 raise
-            except (ValueError, RuntimeError):
-                pass  # of NaN: the first step says where it comes from
+            except Exception as error:
+                if finite_parameters(self.pair) and not _is_ours(self.pair):
+                    with in_one_line(f"a step of {type(self.pair).__name__}"):
+                        raise
+                if not isinstance(error, ValueError | RuntimeError):
+                    raise
+                # of NaN: the first step says where it comes from
 
     def _on_device(self, data: Observed) -> Observed:
         return data.to(self.device, self.dtype)
@@ -383,3 +391,9 @@ class Training:
             self._save_results(self.run)
             self.run.record_end(self._history())
         return self._history()
+
+
+def _is_ours(pair: Pair) -> bool:
+    """Whether a pair and its parts are of this library, whose mistakes are not the user's."""
+    parts = (pair, pair.model, pair.guide, pair.likelihood)
+    return all(type(part).__module__.startswith("pyro_models.") for part in parts)

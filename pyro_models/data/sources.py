@@ -93,7 +93,8 @@ def load_data(
     of_user = holds_data(source)
     for what, value in (("labels go", labels), ("a name goes", name)):
         if value is not None and not of_user:
-            raise UsageError(f"{what} with an array; {source} brings its own")
+            which = source if isinstance(source, str | Path) else f"a {type(source).__name__}"
+            raise UsageError(f"{what} with an array; {which} brings its own")
     if isinstance(source, str) and source in DATA_SETS:
         if levels is not None:
             raise UsageError(f"the grey levels of {source} are known: leave levels out")

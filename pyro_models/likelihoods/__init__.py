@@ -99,6 +99,12 @@ def likelihood_for(
     cls = LIKELIHOODS[likelihood] if isinstance(likelihood, str) else likelihood
     if not (isinstance(cls, type) and issubclass(cls, Likelihood)):
         raise UsageError(f"a likelihood is a name, a class or an instance; got {likelihood!r}")
+    lacking = [n for n in ("name", "preparation") if not hasattr(cls, n)]
+    if lacking:
+        raise UsageError(
+            f"the likelihood {cls.__name__} lacks {', '.join(lacking)}: what it is called, and "
+            "which pixels it is meant for"
+        )
     known = [p for p in inspect.signature(cls).parameters if p != "data_shape"]
     unknown = sorted(set(given) - set(known))
     if unknown:
@@ -108,7 +114,12 @@ def likelihood_for(
         )
     if given:
         check_types(cls, given, who=f"the likelihood {cls.name}", skip={"data_shape"})
-    return cls(data_shape, **given)
+    made = cls(data_shape, **given)
+    if not hasattr(made, "measure"):
+        raise UsageError(
+            f"the likelihood {cls.name} lacks a measure: what densities are relative to, or None"
+        )
+    return made
 
 
 def likelihood_named(

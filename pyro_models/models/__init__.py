@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from pyro_models.contract import check_pair
-from pyro_models.errors import UsageError
+from pyro_models.errors import UsageError, in_one_line
 from pyro_models.models.bernoulli_mixture import BernoulliMixture
 from pyro_models.models.completion import CompletionCVAE
 from pyro_models.models.conditional import CVAE
@@ -114,10 +114,13 @@ def build(
     make: Any = cls
     try:
         pair: Any = make(data_shape, **options)
-    except TypeError as error:
+    except Exception as error:
         if "got multiple values" in str(error):  # the class builds on another, and gives it itself
             raise UsageError(f"the model {name} decides one of these itself ({error})") from error
-        raise
+        if cls.__module__.startswith("pyro_models."):
+            raise
+        with in_one_line(f"the model {name}"):
+            raise
     check_pair(pair)
     return pair
 
