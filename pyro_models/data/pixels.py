@@ -190,7 +190,7 @@ def _real(tensors: Mapping[str, Tensor], name: str, levels: int | None) -> Pixel
             continue
         low, high = float(x.min()), float(x.max())
         hint = "divide 0…255 pixels by 255, or give them as uint8"
-        if low >= 0 and high < 255 and bool((x == x.round()).all()):
+        if low >= 0 and high < 64 and bool((x == x.round()).all()):  # of 4 bits, say
             hint = f"of whole numbers up to {high:g} give x / {high:g}, or uint8 with levels="
         if low < 0:
             hint = "of pixels in [-1, 1] give (x + 1) / 2"
