@@ -22,7 +22,11 @@ class NonFiniteError(UsageError):
 
 
 class NonFinite(Exception):  # noqa: N818  (what a step met; the training says where it was)
-    """What a step found that is not finite, in words."""
+    """What a step found that is not finite, in words; which one of the epoch, where many run."""
+
+    def __init__(self, what: str, *, step: int | None = None) -> None:
+        super().__init__(what)
+        self.step = step
 
 
 class _Found(Exception):  # noqa: N818  (a ValueError would be raised anew by poutine.trace)

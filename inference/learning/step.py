@@ -151,12 +151,17 @@ class Step:
         step_schedule(self.schedule)
         return bound
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether the next step is taken both ways; compiled, it is equal only up to rounding."""
+        if self.captured is None or self.settings.compile:
+            return False
+        return self._comparisons < _COMPARED or self.taken - self._compared_at >= self.between
+
     def _gradient(self, batch: Observed, beta: float) -> float:
         if self.captured is None:
             return self.objective.backward(batch.x, **batch.conditions, beta=beta)
-        # compiled, a step is equal up to rounding
-        due = self._comparisons < _COMPARED or self.taken - self._compared_at >= self.between
-        if due and not self.settings.compile:
+        if self.is_compared:
             return self._both_ways(batch, beta)
         return self.captured.backward(batch.x, **batch.conditions, beta=beta)
 

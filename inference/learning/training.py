@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from inference.isolated import evaluating
 from inference.learning.batches import batches
 from inference.learning.callbacks import Callback, CallbackState
+from inference.learning.graphed import GraphedSteps, Launcher, can_be_graphed, cuda_graph
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import (
     NonFinite,
@@ -30,6 +32,7 @@ from inference.learning.step import Step
 from inference.learning.stopping import EarlyStopping
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills, is_of_library, module_of
+from pyro_models.data import Split
 from pyro_models.device import device_of
 from pyro_models.errors import in_one_line
 from pyro_models.files import write_atomically
@@ -38,6 +41,9 @@ from pyro_models.pair import MayHaveNoMaximum, StartsFromData
 from pyro_models.seeds import generator_states, restore_generators, seeded, stream
 
 __all__ = ["Training"]
+
+REPORTED = 48
+"""Steps between two reports of the bound; on a device that nobody waits for, between two reads."""
 
 
 class Training:
@@ -69,8 +75,10 @@ class Training:
             steps_per_epoch=self.steps_per_epoch,
         )
         self.objective, self.optimizer = self.step.objective, self.step.optimizer
+        self.launcher: Launcher | None = cuda_graph if self.device.type == "cuda" else None
+        self.graphed: GraphedSteps | None = None
         self.shuffling = torch.Generator().manual_seed(settings.seed)
-        self.drawing = torch.Generator().manual_seed(settings.seed + 1)
+        self.drawing = self._drawing_generator().manual_seed(settings.seed + 1)
         self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
         self.stopping = EarlyStopping(
             patience=settings.patience,
@@ -82,6 +90,7 @@ class Training:
         self.start: str | None = None
         self._values: Tensor | None = None  # of the last validation bound
         self._fixed = None if data.redraws else self._on_device(data.prepared("train"))
+        self._drawn = data if self._fixed is not None else self._where_it_is_drawn(data)
 
     def run_epochs(self, callbacks: Sequence[Callback], *, progress: bool) -> History:
         """Train from the present epoch to the last one or to an early stop."""
@@ -116,11 +125,11 @@ class Training:
         if self.step.schedule is not None:
             self.step.schedule.load_state_dict(state["schedule"])
         self.shuffling.set_state(state["shuffling"])
-        self.drawing.set_state(state["drawing"])
         self.permutation = state["permutation"]
         self.stopping.load_state(state["stopping"])
         self.epochs = [Epoch(**record) for record in state["history"]]
         self.start = state["start"]
+        self._take_up_drawing(state["drawing"])
         self.step.taken = len(self.epochs) * self.steps_per_epoch
         restore_generators(state["generators"], self.device)
 
@@ -212,37 +221,88 @@ class Training:
         """Pixels of one epoch: fresh draws where the preparation is random."""
         if self._fixed is not None:
             return self._fixed
-        return self._on_device(self.data.draw("train", self.drawing))
+        return self._on_device(self._drawn.draw("train", self.drawing))
+
+    def _drawing_generator(self) -> torch.Generator:
+        """Pixels are drawn where the pair is, where another processor than this one does it."""
+        return torch.Generator(self.device if self.device.type == "cuda" else "cpu")
+
+    def _where_it_is_drawn(self, data: ImageData) -> ImageData:
+        """The grey training pixels beside their generator."""
+        if self.drawing.device.type == "cpu":
+            return data
+        grey = data.split("train")
+        y, mask = (None if v is None else v.to(self.device) for v in (grey.y, grey.mask))
+        return replace(data, splits={"train": Split(grey.x.to(self.device), y, mask)})
+
+    def _take_up_drawing(self, state: Tensor) -> None:
+        if len(state) == len(self.drawing.get_state()):
+            self.drawing.set_state(state)
+        else:  # the run was begun on another kind of device
+            seed = stream(self.settings.seed, f"pixels from epoch {len(self.epochs)} on")
+            self.drawing.manual_seed(seed)
 
     def train_epoch(self, bar: Any = None) -> tuple[float, float]:
         """All batches once; returns the running mean of the objective, and seconds."""
         began = time.perf_counter()
         data = self._training_data()
         order = self.permutation.to(self.device)
-        total, count = 0.0, 0
-        for step, rows in enumerate(
-            batches(
-                order,
-                batch_size=self.settings.batch_size,
-                y=data.y,
-                labelled_per_batch=self.settings.labelled_per_batch,
-            )
-        ):
-            batch = data[rows]
-            bound = self.step_on(step, batch)
-            total += bound * len(rows)
-            count += len(rows)
+        rows = batches(
+            order,
+            batch_size=self.settings.batch_size,
+            y=data.y,
+            labelled_per_batch=self.settings.labelled_per_batch,
+        )
+        total, count, step = 0.0, 0, 0
+        graphed = self._graphed_steps(data, order)
+        while step < self.steps_per_epoch:
+            last = min(step + REPORTED, self.steps_per_epoch)
+            if graphed is None or self.step.is_compared or self.step.captured is None:
+                batch = data[next(rows)]
+                total += self.step_on(step, batch) * len(batch)
+                count, last = count + len(batch), step + 1
+            else:
+                total += self._steps_on_device(graphed, step, last)
+                seen = list(islice(rows, last - step))
+                count += sum(len(each) for each in seen)
             if bar is not None:
-                self._report(bar, step, bound)
+                self._report(bar, step, last, total / count)
+            step = last
         self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
         return total / count, time.perf_counter() - began
 
-    def _report(self, bar: Any, step: int, bound: float) -> None:
-        bar.update(1)
-        if step % 50 == 0:
+    def _graphed_steps(self, data: Observed, order: Tensor) -> GraphedSteps | None:
+        """What takes whole steps on the device, where one is waited for and they can be so."""
+        if self.launcher is None:
+            return None
+        if self.graphed is None:
+            why_not = can_be_graphed(self.step, labelled_per_batch=self.settings.labelled_per_batch)
+            if why_not:
+                self.launcher = None
+                return None
+            self.graphed = GraphedSteps(
+                self.step,
+                data,
+                batch_size=self.settings.batch_size,
+                steps_per_epoch=self.steps_per_epoch,
+                launcher=self.launcher,
+            )
+        betas = [self._beta(step) for step in range(self.steps_per_epoch)]
+        self.graphed.start_epoch(data, order, betas)
+        return self.graphed
+
+    def _steps_on_device(self, graphed: GraphedSteps, first: int, last: int) -> float:
+        try:
+            return graphed.run(first, last)
+        except NonFinite as found:
+            raise self._failure(found.step or first, str(found)) from None
+
+    def _report(self, bar: Any, first: int, last: int, mean: float) -> None:
+        bar.update(last - first)
+        if first % REPORTED == 0:
             bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
             what = "objective" if self.objective.remark else "bound"
-            bar.set_postfix_str(f"{what} {bound:.2f} nats per datum", refresh=False)
+            bar.set_postfix_str(f"{what} {mean:.2f} nats per datum", refresh=False)
 
     def step_on(self, step: int, batch: Observed) -> float:
         """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""
