@@ -195,7 +195,7 @@ class GraphedSteps:
         rows = place.order.index_select(0, where)
         beta = place.betas.index_select(0, place.step.view(1)).squeeze(0) if self.tempered else 1.0
         step.optimizer.zero_grad()
-        bound = self._gradient(place.data[rows], beta)
+        bound = self._gradient(place.data.rows(rows), beta)
         finite = bound.isfinite()
         if step.settings.clip_norm is not None:
             norm = nn.utils.clip_grad_norm_(step.parameters, step.settings.clip_norm)
