@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["Plateau", "PlateauWatch"]
 
@@ -62,9 +63,9 @@ class Plateau:
     decays: int = 2
 
     def __post_init__(self) -> None:
-        for name, least in (("window", 2), ("patience", 1), ("decays", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        check_counts(least=2, window=self.window)
+        check_counts(patience=self.patience)
+        check_counts(least=0, decays=self.decays)
         for name in ("tolerance", "noise"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} cannot be negative; got {getattr(self, name)}")
