@@ -208,7 +208,7 @@ def _fitted(
         outcome = outcome if before is None else outcome.after(before)
         limits: dict[str, Any] = {
             "at_once": chunk * settings.num_particles,
-            "tolerance": settings.stopping.tolerance,
+            "tolerance": settings.stopping.min_improvement,
         }
         if family.density and family.objective != "log_joint":
             at_least_the_start(images, guide, began, outcome, **limits)
