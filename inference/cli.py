@@ -32,7 +32,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": report.demo,
 }
 
-OLD_OPTIONS = {
+OLD_OPTIONS: dict[str, dict[str, tuple[str, type]]] = {
     "train": {"start": ("init_from", str)},
     "infer": {"tolerance": ("min_improvement", float)},
 }

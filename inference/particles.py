@@ -21,6 +21,7 @@ from torch.func import functional_call
 
 from inference.sites import (
     Site,
+    check_same_sites,
     density_sites,
     enumeration,
     is_enumerated,
@@ -284,6 +285,7 @@ def draw(
         site["value"] = site["value"].view_as(site["value"])
     with plate, enumeration():
         weighed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(x, **conditions)
+    check_same_sites(drawn, weighed)
 
     def guide_again() -> dict[str, Site]:
         with plate:
