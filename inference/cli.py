@@ -74,10 +74,12 @@ def _split_presets(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _files_of(presets: Sequence[str], beside: Sequence[str]) -> list[str]:
-    """The configuration files of presets, and a run folder of its name."""
+    """The configuration files of presets, and for ``train`` a run folder of the last one's name."""
     files = [part for name in presets for part in ("--config", preset_config(name))]
     named = any(a.partition("=")[0] == "--out" for a in beside)
-    return files if named or not presets else [*files, "--out", f"runs/{presets[-1]}"]
+    if named or not presets or beside[:1] != ["train"]:
+        return files
+    return [*files, "--out", f"runs/{presets[-1]}"]
 
 
 def _without_others_options(

@@ -287,7 +287,7 @@ def _named(
 
 
 def _random(spatial: tuple[int, ...], count: int, *, fraction: float, seed: int) -> Tensor:
-    if not 0 < fraction <= 1:
+    if isinstance(fraction, bool) or not 0 < fraction <= 1:
         raise UsageError(f"the fraction of pixels seen lies in 0…1, above 0; got {fraction}")
     if not 0 <= seed < 2**32:
         raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")

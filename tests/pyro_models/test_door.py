@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
-from inference import evidence, fit, infer, latent_means, particles, reconstruct
+from inference import compare, evidence, fit, infer, latent_means, particles, reconstruct
 from pyro_models import (
     CVAE,
     GMM,
@@ -285,3 +286,26 @@ def test_training_sees_something_of_every_datum_however_the_mask_comes() -> None
 def test_what_has_no_shape_is_not_said_to_have_one(source: Any) -> None:
     with pytest.raises(UsageError, match=r"^x is a tensor or an array, a data frame.*\Z"):
         fit(VAE(SHAPE, hidden=[4]), source, progress=False)
+
+
+class Failing(Dataset[Any]):
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, i: int) -> Any:
+        raise KeyError("no such picture")
+
+
+def test_a_data_set_that_fails_is_one_line() -> None:
+    ppca = exact_pair("ppca")
+    line = r"^the items of the \w+ cannot be computed \(KeyError: 'no such picture'\)\Z"
+    for source in (Failing(), DataLoader(Failing(), batch_size=2)):
+        with pytest.raises(UsageError, match=line):
+            evidence(ppca, source)
+
+
+def test_what_was_not_evaluated_is_not_compared() -> None:
+    ppca = exact_pair("ppca")
+    for evaluations in ([ppca], [X], ppca, "run", None):
+        with pytest.raises(UsageError, match=r"^compare takes a list of what evaluate returns"):
+            compare(evaluations)  # type: ignore[arg-type]
