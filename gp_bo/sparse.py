@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from gp_bo.fitted import FittedGP
 from gp_bo.hyper_posterior import HyperPosterior
-from gp_bo.inducing import CHUNK, InducingPoints, SparseConditional, prior_mean
+from gp_bo.inducing import CHUNK, InducingPoints, SparseConditional
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.maximize import maximize, starting_points
+from gp_bo.means import mean_values
 from gp_bo.model import GPModel
 from gp_bo.problem import Problem
 from pyro_models import UsageError
@@ -221,7 +222,7 @@ class Ascent:
         for X, y in zip(gp.X.split(CHUNK), gp.y.split(CHUNK), strict=True):
             A = inducing.project(gp, theta, X)
             precision += A @ A.mT / theta["noise"][0]
-            weighted += A @ (y - prior_mean(theta, X)) / theta["noise"][0]
+            weighted += A @ (y - mean_values(theta, X)[0]) / theta["noise"][0]
         inducing.precision, inducing.weighted_mean = precision, weighted
 
     def end(self) -> Tensor:
@@ -244,7 +245,7 @@ def _bound(
     """The bound of all rows from one batch, after a natural-gradient step of q(v) on it."""
     A = inducing.project(gp, theta, X)
     noise = theta["noise"][0]
-    residual = y - prior_mean(theta, X)
+    residual = y - mean_values(theta, X)[0]
     weight = len(gp.y) / len(y)
     with torch.no_grad():
         eye = torch.eye(len(A), dtype=A.dtype, device=A.device)

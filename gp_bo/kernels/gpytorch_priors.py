@@ -17,20 +17,15 @@ __all__ = ["of_pyro"]
 def of_pyro(prior: Any, *, name: str, shape: tuple[int, ...]) -> Any:
     """A prior of GPyTorch as the distribution of Pyro that it extends, or what to do if none is.
 
-    Parameters
-    ----------
-    prior
-        The prior.
-    name, shape
-        Name and shape of the hyper-parameter.
+    ``name`` and ``shape`` are those of the hyper-parameter.
     """
     own: Any = None
-    names: tuple[str, ...] = ()
-    for kind in type(prior).__mro__:
-        if kind.__module__.startswith("torch.distributions"):  # the first is what it extends
-            if kind is not torch.distributions.Distribution and not _is_transformed(prior):
-                own, names = getattr(dist, kind.__name__, None), tuple(prior.arg_constraints)
-            break
+    of_torch = (k for k in type(prior).__mro__ if k.__module__.startswith("torch.distributions"))
+    kind = next(of_torch, torch.distributions.Distribution)  # the first is what it extends
+    of_a_function = getattr(prior, "_transform", None) is not None
+    if kind is not torch.distributions.Distribution and not of_a_function:
+        own = getattr(dist, kind.__name__, None)
+    names = () if own is None else tuple(prior.arg_constraints)
     if isinstance(prior, torch.distributions.MultivariateNormal):
         names = ("loc", "scale_tril")
     values: Mapping[str, Any] = {n: getattr(prior, n, None) for n in names}
@@ -41,15 +36,7 @@ def of_pyro(prior: Any, *, name: str, shape: tuple[int, ...]) -> Any:
         )
     made = own(**{each: value.detach().double() for each, value in values.items()})
     own_shape = made.batch_shape + made.event_shape
-    return made if len(own_shape) <= len(shape) else _squeezed(made, shape)
-
-
-def _is_transformed(prior: Any) -> bool:
-    """Whether it is a prior of a function of the hyper-parameter."""
-    return getattr(prior, "_transform", None) is not None
-
-
-def _squeezed(prior: Any, shape: tuple[int, ...]) -> Any:
-    """A prior of a shape like (1, d) in the shape of the hyper-parameter."""
-    values = {name: getattr(prior, name).reshape(shape) for name in prior.arg_constraints}
-    return type(prior)(**values)
+    if len(own_shape) <= len(shape):
+        return made
+    # a shape like (1, d) in the shape of the hyper-parameter
+    return own(**{each: getattr(made, each).reshape(shape) for each in made.arg_constraints})

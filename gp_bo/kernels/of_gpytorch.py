@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import dropwhile
 from typing import Any
 
 import pyro.distributions as dist
@@ -33,25 +34,17 @@ def is_gpytorch(kernel: object) -> bool:
 
 @dataclass(frozen=True)
 class _Parameter:
-    """A parameter that GPyTorch would learn, as a hyper-parameter.
+    """A parameter that GPyTorch would learn, as a hyper-parameter."""
 
-    Attributes
-    ----------
-    path
-        The parameter's place in the module: ``base_kernel.raw_lengthscale``.
-    owner
-        The module that it belongs to.
-    constraint
-        GPyTorch's constraint, which maps it to the hyper-parameter; None for none.
-    shape
-        The hyper-parameter's shape: leading dimensions of one are left out.
-    """
-
-    path: str
+    path: str  # base_kernel.raw_lengthscale
     owner: nn.Module
-    constraint: Any
-    shape: tuple[int, ...]
+    constraint: Any  # maps it to the hyper-parameter; None for none
     full_shape: torch.Size
+
+    @property
+    def own(self) -> str:
+        """The last part of the name."""
+        return self.path.rpartition(".")[2].removeprefix("raw_")
 
     @property
     def name(self) -> str:
@@ -60,15 +53,9 @@ class _Parameter:
         return owner + dot + self.own
 
     @property
-    def own(self) -> str:
-        """The last part of the name."""
-        return self.path.rpartition(".")[2].removeprefix("raw_")
-
-    @property
-    def is_bounded(self) -> bool:
-        """Whether it lies between two finite bounds."""
-        bound = self.constraint
-        return bound is not None and bool((bound.upper_bound - bound.lower_bound).isfinite().all())
+    def shape(self) -> tuple[int, ...]:
+        """The hyper-parameter's shape: leading dimensions of one are left out."""
+        return tuple(dropwhile(lambda size: size == 1, self.full_shape))
 
     def raw(self, value: Tensor) -> Tensor:
         """The parameter under which the hyper-parameter has this value."""
@@ -123,28 +110,22 @@ class GPyTorchKernel(Leaf):
         for path, raw in self.module.named_parameters():
             owner_path, _, own = path.rpartition(".")
             owner = self.module.get_submodule(owner_path)
-            constraint_of = getattr(owner, "constraint_for_parameter_name", None)
-            shape = list(raw.shape)
-            while shape and shape[0] == 1:
-                del shape[0]
+            constraint_of = getattr(owner, "constraint_for_parameter_name", lambda _: None)
             if raw.requires_grad:
-                constraint = None if constraint_of is None else constraint_of(own)
-                found.append(_Parameter(path, owner, constraint, tuple(shape), raw.shape))
+                found.append(_Parameter(path, owner, constraint_of(own), raw.shape))
         return tuple(found)
 
     def own_hyperparameters(self, dim: int) -> list[HyperParameter]:
         """One for each parameter that requires a gradient."""
         priors = self._registered_priors()
-        units = dict(_units(self.module, dim))
+        units = dict(_units(self.module, tuple(range(dim)), owns_output=True))
         declared = []
         for each in self._parameters:
             default, powers, columns = units.get((each.owner, each.own), (None, (0, 0), None))
             prior = priors.get(each.path) or _default(each.constraint, default)
-            low = None if each.constraint is None else each.constraint.lower_bound
-            positive = low is not None and bool((low >= 0).all())
-            declared.append(
-                HyperParameter(each.name, each.shape, prior, *powers, positive, columns)
-            )
+            bound = each.constraint
+            own = (*powers, bound is not None and bool((bound.lower_bound >= 0).all()), columns)
+            declared.append(HyperParameter(each.name, each.shape, prior, *own))
         return declared
 
     def value(self, theta: Theta, pairs: Pairs) -> Tensor:
@@ -194,13 +175,7 @@ class GPyTorchKernel(Leaf):
         return found
 
     def config(self) -> Any:
-        """``["gpytorch", description]``: classes, options, constraints and values, no code.
-
-        Raises
-        ------
-        UsageError
-            If the kernel cannot be made again from what it says of itself.
-        """
+        """``["gpytorch", description]``: classes, options, constraints and values, no code."""
         return [self.name, described(self.module)]
 
     def __repr__(self) -> str:
@@ -220,10 +195,8 @@ class _Dense(nn.Module):
             values = _dense(self.kernel(X, diag=True) if diagonal else self.kernel(X, Xs))
         shape = (len(X),) if diagonal else (len(X), len(Xs))
         if values.shape != shape:
-            raise UsageError(
-                f"a kernel of one output is needed: {name} gives {tuple(values.shape)} in place of "
-                f"{shape}"
-            )
+            got = f"{name} gives {tuple(values.shape)} in place of {shape}"
+            raise UsageError(f"a kernel of one output is needed: {got}")
         return values
 
 
@@ -252,14 +225,10 @@ def _dense_parts(kernel: Any) -> Iterator[None]:
 _Unit = tuple[Any, tuple[int, int], tuple[int, ...] | None]
 
 
-def _units(kernel: Any, dim: int) -> Iterator[tuple[tuple[nn.Module, str], _Unit]]:
-    """Module and name of a parameter → its default prior, its unit and the inputs that it is of."""
-    yield from _walk(kernel, tuple(range(dim)), owns_output=True)
-
-
-def _walk(
+def _units(
     kernel: Any, columns: tuple[int, ...], *, owns_output: bool, chosen: bool = False
 ) -> Iterator[tuple[tuple[nn.Module, str], _Unit]]:
+    """Module and name of a parameter → its default prior, its unit and the inputs that it is of."""
     from gpytorch import kernels
 
     if kernel.active_dims is not None and not chosen:
@@ -290,19 +259,13 @@ def _walk(
     elif isinstance(kernel, kernels.LinearKernel):
         yield (kernel, "variance"), (one, (-2, output), columns)
     scale = isinstance(kernel, kernels.ScaleKernel)  # it has taken the columns of its part
-    inner = owns_output and not scale
+    inner, scales = owns_output and not scale, (kernels.ScaleKernel, kernels.LinearKernel)
     children = getattr(kernel, "kernels", None) or kernel.children()
     for child in (each for each in children if isinstance(each, kernels.Kernel)):
-        yield from _walk(child, columns, owns_output=inner, chosen=scale)
-        if isinstance(kernel, kernels.ProductKernel) and _has_scale(child):
+        yield from _units(child, columns, owns_output=inner, chosen=scale)
+        has_scale = any(isinstance(each, scales) for each in child.modules())
+        if isinstance(kernel, kernels.ProductKernel) and has_scale:
             inner = False  # the unit of a product is that of one factor
-
-
-def _has_scale(kernel: Any) -> bool:
-    from gpytorch import kernels
-
-    scales = (kernels.ScaleKernel, kernels.LinearKernel)
-    return any(isinstance(each, scales) for each in kernel.modules())
 
 
 def _default(constraint: Any, known: Any) -> Any:

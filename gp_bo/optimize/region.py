@@ -15,20 +15,17 @@ SPREADS = (0.1, 0.01, 0.001)  # around the best points, of the width of the cube
 
 
 class Region:
-    """A space as an acquisition function searches it.
+    """A space as an acquisition function searches it, in the unit cube.
+
+    Points are on the device of ``best``; the same seed gives the same ones on every device.
 
     Parameters
     ----------
     space
         What may be varied.
-    tried
-        (n, D): points that are not proposed again.
-    best
-        (b, D): points worth searching around.
-    allowed
-        (M, D): if given, the only points that may be proposed.
-
-    Points are on the device of ``best``; the same seed gives the same ones on every device.
+    tried, best, allowed
+        (n, D): points that are not proposed again, points worth searching around and, if given, the
+        only ones that may be proposed.
     """
 
     def __init__(
@@ -49,10 +46,8 @@ class Region:
 
         Parameters
         ----------
-        count
-            Number of Sobol points; half as many lie around the best.
-        seed
-            Random seed of the points.
+        count, seed
+            Number of Sobol points, and their seed; half as many lie around the best.
         most
             If there are more points than that, so many of them, drawn at random.
 
@@ -90,21 +85,17 @@ class Region:
 
     def neighbors(self, point: Tensor) -> Tensor:
         """(M, D): the point with one integer a step away, or one category changed."""
-        moved = []
-        start = 0
+        moved, start = [point[None][:0]], 0
         for each in self.space.inputs.values():
             stop = start + each.columns
+            changes = point.new_empty(0, each.columns)
             if isinstance(each, Integer):
-                for step in (-1, 1):
-                    place = float(point[start]) + step / (each.high - each.low)
-                    if -SAME < place < 1 + SAME:
-                        moved.append(point.clone())
-                        moved[-1][start] = place
+                steps = point.new_tensor([[-1.0], [1.0]]) / (each.high - each.low)
+                changes = point[start] + steps
+                changes = changes[((changes > -SAME) & (changes < 1 + SAME))[:, 0]]
             elif isinstance(each, Categorical):
-                for k in range(each.columns):
-                    if point[start + k] == 0:
-                        moved.append(point.clone())
-                        moved[-1][start:stop] = 0.0
-                        moved[-1][start + k] = 1.0
+                changes = torch.eye(each.columns).to(point)[point[start:stop] == 0]
+            moved.append(point.repeat(len(changes), 1))
+            moved[-1][:, start:stop] = changes
             start = stop
-        return torch.stack(moved) if moved else point.new_empty(0, len(point))
+        return torch.cat(moved)

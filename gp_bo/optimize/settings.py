@@ -32,14 +32,8 @@ def checked_settings(
 ) -> tuple[Acquisition, dict[str, Kernel], dict[str, Any]]:
     """The acquisition function, the kernel where it is an object, and what a state holds of all.
 
-    Parameters
-    ----------
-    acquisition, acquisition_options, kernel, inference, gp, initial, design, repeats, seed
-        As for :class:`gp_bo.optimize.Optimizer`.
-    stored
-        Whether the state is kept in a file, which an object without a name is not.
-    columns
-        D, of the unit cube.
+    The options are those of :class:`gp_bo.optimize.Optimizer`. ``stored`` says whether the state is
+    kept in a file, which an object without a name is not; ``columns`` is D, of the unit cube.
 
     Raises
     ------
@@ -76,16 +70,13 @@ def checked_settings(
         raise UsageError(f"a design needs two points or more; got initial={initial!r}")
     check_seed(seed)
     check_gp_options(inference, gp, columns=columns, **made)
-    return (
-        acquire,
-        made,
-        {
-            "acquisition": acquisition,
-            "acquisition_options": dict(acquisition_options or {}),
-            "inference": inference,
-            "gp": gp,
-            "initial": None if initial is None else int(initial),
-            "design": design,
-            "repeats": repeats,
-        },
-    )
+    settings = {
+        "acquisition": acquisition,
+        "acquisition_options": dict(acquisition_options or {}),
+        "inference": inference,
+        "gp": gp,
+        "initial": None if initial is None else int(initial),
+        "design": design,
+        "repeats": repeats,
+    }
+    return acquire, made, settings

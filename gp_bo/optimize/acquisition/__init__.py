@@ -71,13 +71,11 @@ ACQUISITIONS: Registry[Callable[..., Any]] = Registry(
 
 
 def register_acquisition(name: str, make: Callable[..., Any]) -> None:
-    """Let an acquisition function be asked for by name, at the command line too.
+    """Let an acquisition function be asked for by a new name, at the command line too.
 
     Parameters
     ----------
-    name
-        Not one of :data:`ACQUISITIONS`.
-    make
+    name, make
         A class of acquisition functions, whose constructor's arguments are the options; or the
         function itself, as :func:`make_acquisition` takes it.
 
@@ -158,13 +156,7 @@ def _callable(made: Any) -> Acquisition:
 def stored_acquisition(
     acquisition: Any, options: Mapping[str, Any] | None
 ) -> tuple[str, dict[str, Any]]:
-    """The name and the options under which a file keeps it.
-
-    Raises
-    ------
-    UsageError
-        If it has no name.
-    """
+    """The name and the options under which a file keeps it; a ``UsageError`` without a name."""
     if isinstance(acquisition, str):
         return acquisition, dict(options or {})
     instance = not isinstance(acquisition, type | FunctionType)

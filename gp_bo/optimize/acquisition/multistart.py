@@ -35,10 +35,8 @@ def maximize_by_multistart(
     ----------
     value
         (M, D) → (M,), differentiable.
-    region
-        Where to search.
-    seed
-        Random seed of the points compared.
+    region, seed
+        Where to search, and the random seed of the points compared.
     raw, starts, steps
         Numbers of points compared and of starts, and the most iterations of each.
 
@@ -104,14 +102,8 @@ def _maximize(
         return float(total.detach()), gradient.nan_to_num().reshape(-1).cpu().numpy()
 
     begin = starts[:, free].reshape(-1).cpu().numpy()
-    ended = minimize(
-        negative,
-        begin,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0.0, 1.0)] * begin.size,
-        options={"maxiter": steps},
-    )
+    bounds, options = [(0.0, 1.0)] * begin.size, {"maxiter": steps}
+    ended = minimize(negative, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     points = starts.clone()
     points[:, free] = torch.as_tensor(ended.x).to(starts.device).reshape(shape)
     return points
