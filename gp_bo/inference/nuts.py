@@ -48,10 +48,6 @@ def nuts(
 
     Parameters
     ----------
-    gp
-        The model.
-    seed
-        Random seed of the starts and all draws.
     num_draws
         S, the draws of all chains together. Shorter chains of ordinary data often fail the check of
         R̂ by chance: its own noise is then as large as what it is held to.
@@ -63,8 +59,6 @@ def nuts(
         The acceptance to which the step size is adapted.
     max_depth
         The most doublings of a trajectory.
-    restarts
-        Number of starts, from which the mode is taken.
 
     Raises
     ------
@@ -91,9 +85,9 @@ def nuts(
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
     factor, _ = laplace_factor(density, found)
     random = np.random.default_rng(seed)
-    retries, windows = -1, _windows(warmup)
-    for target in (target_acceptance, *_stricter(target_acceptance)):
-        retries += 1
+    windows = _windows(warmup)
+    stricter = (1 - (1 - target_acceptance) / share for share in (2, 4))  # of the misses
+    for retries, target in enumerate((target_acceptance, *stricter)):
         start = _spread_out(density, found.points, factor, num_chains, random)
         metric = (found.points[0].cpu().numpy(), factor.cpu().numpy())
         chains = _HyperChains(density, metric, start, random, max_depth)
@@ -102,10 +96,9 @@ def nuts(
         if chains.step > _COLLAPSED and divergent < _TOO_MANY:
             break
     step = chains.step
-    statistics = [chains.move(chains.step) for _ in range(num_draws // num_chains)]
+    statistics = [chains.move(step) for _ in range(num_draws // num_chains)]
     draws = np.stack([chains.unconstrained(t.state.q) for t in statistics], axis=1)
-    names = gp.hyperparameters.column_names()
-    details, messages = chain_diagnostics(draws, names)
+    details, messages = chain_diagnostics(draws, gp.hyperparameters.column_names())
     divergences = sum(int(t.diverged.sum()) for t in statistics)
     details |= {
         "divergences": divergences,
@@ -126,13 +119,12 @@ def nuts(
             f"the step size collapsed to {step:.1e} in spite of {retries} restarts: data are "
             "near-duplicates, or the noise is too small for them"
         )
-    return HyperDraws(
+    return HyperDraws.equal(
         torch.from_numpy(draws.reshape(-1, density.size)).to(gp.device),
-        gp.y.new_full((num_draws,), 1 / num_draws),
-        num_chains,
-        tuple(messages),
-        details,
-        {n: v.to(gp.device) for n, v in _by_draw(statistics, step).items()},
+        num_chains=num_chains,
+        messages=tuple(messages),
+        details=details,
+        statistics={n: v.to(gp.device) for n, v in _by_draw(statistics, step).items()},
     )
 
 
@@ -213,9 +205,8 @@ class _HyperChains(Chains[Transition]):
 
     def move(self, step: float) -> Transition:
         """One tree of each chain."""
-        done = transition(
-            self._log_density, self.state, step, self.random, max_depth=self.max_depth
-        )
+        depth = self.max_depth
+        done = transition(self._log_density, self.state, step, self.random, max_depth=depth)
         self.state = done.state
         self.diverged.append(int(done.diverged.sum()))
         return done
@@ -240,11 +231,6 @@ def _windows(count: int) -> list[tuple[int, bool]]:
     """The metric is learned at the ends of the two windows in the middle."""
     ends = np.rint(np.cumsum(_WINDOWS) * count).astype(int)
     return [(int(n), i in (1, 2)) for i, n in enumerate(np.diff(ends, prepend=0))]
-
-
-def _stricter(target: float) -> tuple[float, float]:
-    """Acceptances of two retries: half and a quarter of the misses."""
-    return 1 - (1 - target) / 2, 1 - (1 - target) / 4
 
 
 def _spread_out(
