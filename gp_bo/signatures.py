@@ -22,7 +22,7 @@ def takes_options_of(other: Callable[..., Any]) -> Callable[[F], F]:
     >>> inspect.signature(draw_all)
     <Signature (*each, color='black')>
     """
-    theirs = inspect.signature(other).parameters.values()
+    theirs = inspect.signature(other, eval_str=True).parameters.values()
 
     def decorate(function: F) -> F:
         own = inspect.signature(function)

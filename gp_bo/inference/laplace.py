@@ -40,9 +40,8 @@ def laplace(gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int =
 
 def log_evidence(found: Maximum, factor: Tensor) -> float:
     """Laplace's approximation of log p(y), nats: log p(û, y) + (p/2) log 2π − ½ log |H|."""
-    size = len(factor)
-    half_log_det = float(torch.linalg.slogdet(factor).logabsdet) if size else 0.0
-    return float(found.values[0]) + 0.5 * size * math.log(2 * math.pi) + half_log_det
+    half_log_det = float(torch.linalg.slogdet(factor).logabsdet) if len(factor) else 0.0
+    return float(found.values[0]) + 0.5 * len(factor) * math.log(2 * math.pi) + half_log_det
 
 
 def curvature(density: HyperPosterior, u: Tensor) -> Tensor:

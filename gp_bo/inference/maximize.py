@@ -37,15 +37,8 @@ def maximize(
 ) -> Maximum:
     """Maximise a function by BFGS from every row of ``starts``; Nocedal & Wright (2006), ch. 6.
 
-    Parameters
-    ----------
-    objective
-        Points (R, p) to values (R,) and gradients (R, p); −inf is walked away from.
-    starts
-        (R, p).
-    max_steps, tolerance
-        Iterations at most; they end when no gradient has an entry above the tolerance, or none can
-        go on.
+    The objective maps points (R, p) to values (R,) and gradients (R, p); −inf is walked away from.
+    It ends when no gradient has an entry above the tolerance, or no start can go on.
 
     Examples
     --------

@@ -51,19 +51,11 @@ def nuts(
     num_draws
         S, the draws of all chains together. Shorter chains of ordinary data often fail the check of
         R̂ by chance: its own noise is then as large as what it is held to.
-    num_chains
-        Number of chains; they must share ``num_draws`` evenly.
-    warmup
-        Transitions of each chain that are thrown away, at least 20.
-    target_acceptance
-        The acceptance to which the step size is adapted.
-    max_depth
-        The most doublings of a trajectory.
-
-    Raises
-    ------
-    UsageError
-        If a number is out of range.
+    num_chains, warmup
+        Number of chains, which must share ``num_draws`` evenly, and transitions of each that are
+        thrown away, at least 20.
+    target_acceptance, max_depth
+        The acceptance to which the step size is adapted, and the most doublings of a trajectory.
     """
     check_sampling(
         num_draws=num_draws,
@@ -87,7 +79,9 @@ def nuts(
     random = np.random.default_rng(seed)
     windows = _windows(warmup)
     stricter = (1 - (1 - target_acceptance) / share for share in (2, 4))  # of the misses
-    for retries, target in enumerate((target_acceptance, *stricter)):
+    retries = -1
+    for target in (target_acceptance, *stricter):
+        retries += 1
         start = _spread_out(density, found.points, factor, num_chains, random)
         metric = (found.points[0].cpu().numpy(), factor.cpu().numpy())
         chains = _HyperChains(density, metric, start, random, max_depth)
@@ -212,7 +206,6 @@ class _HyperChains(Chains[Transition]):
         return done
 
     def mean_acceptance(self, moved: Transition) -> float:
-        """Mean over all chains."""
         return float(moved.acceptance.mean())
 
     def learn_scale(self, moves: Sequence[Transition]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,17 +28,13 @@ def quadrature(
 
     The grid starts around the mode and grows on each side until the border holds no mass. For a
     smooth density that falls off on all sides the rule's error falls faster than any power of the
-    spacing. The weights are kept: every later average is a quadrature too.
+    spacing. The weights are kept: every later average is a quadrature too. More than two open
+    hyper-parameters, or none, are refused.
 
     Parameters
     ----------
     num_points
         Number of points on each axis; by default 801 on one axis, 101 on each of two.
-
-    Raises
-    ------
-    UsageError
-        If more than two hyper-parameters are open, or none.
     """
     density = HyperPosterior(gp)
     if density.size not in (1, 2):
@@ -62,7 +60,7 @@ def quadrature(
     weights = (log_mass - total).exp().reshape(-1)
     kept = weights > _NEGLIGIBLE
     messages = () if grown is None else ("the posterior does not fall off: mass beyond the grid",)
-    details = {"log_evidence": log_evidence, "num_points": num_points}
+    details: dict[str, Any] = {"log_evidence": log_evidence, "num_points": num_points}
     details |= {"low": low.tolist(), "high": high.tolist()}
     weights = weights[kept] / weights[kept].sum()
     return HyperDraws(grid[kept], weights, messages=messages, details=details)

@@ -27,14 +27,8 @@ from pyro_models.seeds import seeded
 __all__ = ["svi"]
 
 # base classes, and guides that are made of others or are for discrete sites
-_NO_GUIDES = (
-    "AutoCallable",
-    "AutoContinuous",
-    "AutoDiscreteParallel",
-    "AutoGuide",
-    "AutoGuideList",
-    "AutoMessenger",
-)
+_OTHERS = ("Callable", "Continuous", "DiscreteParallel", "Guide", "GuideList", "Messenger")
+_NO_GUIDES = tuple(f"Auto{name}" for name in _OTHERS)
 
 Guide = str | Callable[[GPModel], Any]
 
@@ -65,20 +59,13 @@ def svi(
         Number of steps of Adam, and its first rate, above 0, which falls to 0 along a cosine.
     num_particles
         Draws of θ per step, vectorised.
-
-    Raises
-    ------
-    UsageError
-        If the guide is unknown, or a number is out of range.
     """
     check_counts(num_draws=num_draws, steps=steps, num_particles=num_particles)
     if not 0 < lr < math.inf:
         raise UsageError(f"lr must be above 0 and finite; got {lr}")
     if not (isinstance(guide, str) or callable(guide)):
-        raise UsageError(
-            "guide is a class of pyro.infer.autoguide by name, or a function that makes a guide "
-            f"from the model; got {guide!r}"
-        )
+        what = "a class of pyro.infer.autoguide by name, or a function that makes a guide"
+        raise UsageError(f"guide is {what} from the model; got {guide!r}")
     if not gp.hyperparameters.size:
         raise UsageError("every hyper-parameter is fixed: nothing is left to infer; use map")
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)

@@ -51,8 +51,6 @@ class HyperParameter:
 
     Attributes
     ----------
-    name
-        The hyper-parameter's name.
     shape
         (d,) for one value per input, () for a single one.
     prior

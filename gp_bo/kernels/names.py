@@ -26,18 +26,9 @@ KERNELS: Registry[Callable[..., Any]] = Registry("kernel", {kind.name: kind for 
 def register_kernel(name: str, make: Callable[[], Any]) -> None:
     """Let a kernel be asked for by name, in formulas and at the command line too.
 
-    Parameters
-    ----------
-    name
-        A word that Python would take for a name, not one of :data:`KERNELS`.
-    make
-        A subclass of :class:`gp_bo.kernels.Leaf` or of ``gpytorch.kernels.Kernel``, or a function
-        without arguments that makes a kernel.
-
-    Raises
-    ------
-    UsageError
-        If the name is taken or is none, or nothing can be called.
+    The name is a word that Python would take for one, and is not in :data:`KERNELS`. What makes it
+    is a subclass of :class:`gp_bo.kernels.Leaf` or of ``gpytorch.kernels.Kernel``, or a function
+    without arguments.
 
     Examples
     --------

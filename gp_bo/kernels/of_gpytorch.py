@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from gp_bo.kernels.gpytorch_files import described
-from gp_bo.kernels.gpytorch_priors import of_pyro
 from gp_bo.kernels.kernel import Above, HyperParameter, Leaf, Theta, log_normal
 from gp_bo.kernels.pairs import Pairs
 from pyro_models.errors import UsageError, in_one_line
@@ -43,7 +42,6 @@ class _Parameter:
 
     @property
     def own(self) -> str:
-        """The last part of the name."""
         return self.path.rpartition(".")[2].removeprefix("raw_")
 
     @property
@@ -53,8 +51,7 @@ class _Parameter:
         return owner + dot + self.own
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The hyper-parameter's shape: leading dimensions of one are left out."""
+    def shape(self) -> tuple[int, ...]:  # leading dimensions of one are left out
         return tuple(dropwhile(lambda size: size == 1, self.full_shape))
 
     def raw(self, value: Tensor) -> Tensor:
@@ -73,17 +70,7 @@ class GPyTorchKernel(Leaf):
     hyper-parameter has in a kernel of ours, for inputs in the unit box and outputs of unit
     variance. Length-scales, periods, and the variances of scale and linear kernels are given in
     the units of the data; other hyper-parameters stay in those that the model computes in. The
-    values that they have now are not used.
-
-    Parameters
-    ----------
-    module
-        The kernel, which is copied; one without batch dimensions.
-
-    Raises
-    ------
-    UsageError
-        If the kernel has batch dimensions.
+    values that they have now are not used. The kernel is copied, and has no batch dimensions.
 
     Examples
     --------
@@ -98,10 +85,8 @@ class GPyTorchKernel(Leaf):
 
     def __post_init__(self) -> None:
         if self.module.batch_shape:
-            raise UsageError(
-                f"a kernel is of one function; this one has the batch shape "
-                f"{tuple(self.module.batch_shape)}: make it without batch_shape"
-            )
+            shape = f"this one has the batch shape {tuple(self.module.batch_shape)}"
+            raise UsageError(f"a kernel is of one function; {shape}: make it without batch_shape")
         object.__setattr__(self, "module", copy.deepcopy(self.module).double())
 
     @cached_property
@@ -165,7 +150,7 @@ class GPyTorchKernel(Leaf):
                     own == each.own
                     or (own not in vars(owner) and value is getattr(owner, each.own))
                 ):
-                    found[each.path] = of_pyro(prior, name=each.name, shape=each.shape)
+                    found[each.path] = _of_pyro(prior, name=each.name, shape=each.shape)
                     break
             else:
                 raise UsageError(
@@ -285,3 +270,31 @@ def _default(constraint: Any, known: Any) -> Any:
     if not bool((low > 0).any()):
         return known
     return dist.TransformedDistribution(known, [Above(low, torch.ones_like(low))])
+
+
+def _of_pyro(prior: Any, *, name: str, shape: tuple[int, ...]) -> Any:
+    """A prior of GPyTorch as the distribution of Pyro that it extends, or what to do if none is.
+
+    ``name`` and ``shape`` are those of the hyper-parameter.
+    """
+    own: Any = None
+    of_torch = (k for k in type(prior).__mro__ if k.__module__.startswith("torch.distributions"))
+    kind = next(of_torch, torch.distributions.Distribution)  # the first is what it extends
+    of_a_function = getattr(prior, "_transform", None) is not None
+    if kind is not torch.distributions.Distribution and not of_a_function:
+        own = getattr(dist, kind.__name__, None)
+    names = () if own is None else tuple(prior.arg_constraints)
+    if isinstance(prior, torch.distributions.MultivariateNormal):
+        names = ("loc", "scale_tril")
+    values: dict[str, Any] = {n: getattr(prior, n, None) for n in names}
+    if own is None or not all(isinstance(v, Tensor) for v in values.values()):
+        return UsageError(
+            f"the prior of {name}, a {type(prior).__name__}, is not known to Pyro: give "
+            f"priors={{{name!r}: a distribution of pyro.distributions}}"
+        )
+    made = own(**{each: value.detach().double() for each, value in values.items()})
+    own_shape = made.batch_shape + made.event_shape
+    if len(own_shape) <= len(shape):
+        return made
+    # a shape like (1, d) in the shape of the hyper-parameter
+    return own(**{each: getattr(made, each).reshape(shape) for each in made.arg_constraints})

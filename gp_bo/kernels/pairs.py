@@ -13,12 +13,12 @@ _MAX_STORED = 2**23  # numbers of squared differences that are kept
 
 
 class Pairs:
-    """Every x_i of one set with every x'_j of another.
+    """Every x_i of one set, (n, d), with every x'_j of another, (m, d).
+
+    The second are moved to where the first are; gradients flow to both.
 
     Parameters
     ----------
-    X, Xs
-        Inputs, (n, d) and (m, d). Gradients flow to both. Xs are moved to where X are.
     expanded
         Squared distances as |a|² + |b|² − 2 aᵀb: a matrix product, several times faster where
         gradients flow to many inputs. Rounding is then that of the coordinates, not of differences.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from gp_bo.optimize.space import Point, Space, space_from
 from gp_bo.optimize.state import Evaluation, State, load_state
 from gp_bo.optimize.surrogate import Surrogate
 from gp_bo.optimize.values import is_single, value_of
+from gp_bo.signatures import takes_options_of
 from pyro_models import UsageError
 from pyro_models.moved import renamed_arguments, renamed_attribute
 from pyro_models.options import check_types
-from pyro_models.seeds import alone, stream
+from pyro_models.seeds import alone, check_seed, stream
 
 __all__ = ["Optimizer"]
 
@@ -99,42 +100,25 @@ class Optimizer:
     standardisation = renamed_attribute("standardization")
 
     @renamed_arguments(maximise="maximize")
+    @takes_options_of(checked_settings)
     def __init__(
         self,
         space: Any = None,
         *,
         candidates: Any = None,
-        acquisition: Any = "log_ei",
-        acquisition_options: Mapping[str, Any] | None = None,
-        kernel: Any = None,
-        inference: str = "map",
-        gp: Mapping[str, Any] | None = None,
         maximize: bool = False,
-        initial: int | None = None,
-        design: str = "sobol",
-        repeats: bool = False,
         problem: str = "",
         seed: int = 0,
         state: str | Path | None = None,
         device: str | torch.device = "cpu",
+        **settings: Any,
     ) -> None:
         self.device = gp_device(device)
         where = space_from(space, candidates=candidates)
-        self._acquire, self._kernel, settings = checked_settings(
-            acquisition=acquisition,
-            kernel=kernel,
-            stored=state is not None,
-            acquisition_options=acquisition_options,
-            inference=inference,
-            gp=gp,
-            initial=initial,
-            design=design,
-            repeats=repeats,
-            seed=seed,
-            columns=where.columns,
-        )
+        self._acquire, self._kernel, held = checked_settings(where.columns, state, **settings)
+        check_seed(seed)
         self.messages: list[str] = []  # what inferences did not reach; points nobody asked for
-        self._shared = SharedState(State(where, maximize, problem, seed, settings), state)
+        self._shared = SharedState(State(where, maximize, problem, seed, held), state)
         self._shared.refresh()
 
     @classmethod
@@ -198,12 +182,8 @@ class Optimizer:
         """The next ``n`` points to evaluate; they are pending until they are observed.
 
         A batch is chosen point by point: where a value is not yet there, each draw of the GP takes
-        its own mean for it (the "kriging believer" of Ginsbourger et al. 2010).
-
-        Returns
-        -------
-        list of tuple
-            Values of the inputs, in order.
+        its own mean for it (the "kriging believer" of Ginsbourger et al. 2010). A point is a tuple
+        of values of the inputs, in order.
 
         Raises
         ------
@@ -258,11 +238,6 @@ class Optimizer:
             The point's value, or a list of values; an array of one element is a value. ``None``,
             NaN, an infinity, or a number beyond 10¹⁵⁰, whose square is none: the evaluation failed.
             The point is not asked for again, and counts as bad as the worst value there is.
-
-        Raises
-        ------
-        UsageError
-            If a point does not fit the space, or there are more points than values.
         """
         single = is_single(x, y)
         try:
@@ -299,12 +274,8 @@ class Optimizer:
     ) -> tuple[Point, ...]:
         """Forget pending points that nobody evaluates any more, and return them.
 
-        Parameters
-        ----------
-        points
-            Which, perhaps with fewer digits; all unless given. What is not pending is refused.
-        older_than
-            Only those that were asked for longer ago, in seconds.
+        Those that are given, perhaps with fewer digits, or all; what is not pending is refused.
+        With ``older_than``, only those that were asked for longer ago, in seconds.
         """
         return self._shared.forget(points, older_than=older_than)
 

@@ -38,12 +38,8 @@ def surrogate_of(fitted: FittedGP, *, num_draws: int | None = None) -> Surrogate
     """The draws of a fitted GP, in its scaled units, as acquisition functions use them.
 
     At most ``num_draws`` of them: evenly spaced in their order, or, where they have weights, as
-    often as their weight says (systematic resampling).
-
-    Raises
-    ------
-    UsageError
-        If it is a sparse one, whose acquisition would cost as much as an exact one's.
+    often as their weight says (systematic resampling). A sparse one is refused: its acquisition
+    would cost as much as an exact one's.
     """
     if isinstance(fitted, SparseGP):
         raise UsageError(f"a surrogate conditions on every row: fit with another than {SPARSE!r}")
@@ -82,25 +78,15 @@ def fit_surrogate(
     noisy: bool = False,
     **gp: Any,
 ) -> Surrogate:
-    """Fit a GP to points of the unit cube and standardised values, which are to be minimised.
+    """Fit a GP to points of the unit cube, (n, D), and standardised values, (n,), to be minimised.
 
-    Parameters
-    ----------
-    x, y
-        (n, D) and (n,).
-    inference, seed, device, gp
-        As for :func:`gp_bo.fit_gp`; priors are of the unit cube and of standardised values.
-    kept_draws
-        At most so many draws of the hyper-parameters are kept.
-    noisy
-        Whether values are known to be noisy, which the prior of the noise then says.
+    Options are as for :func:`gp_bo.fit_gp`, priors of the unit cube and of standardised values. At
+    most ``kept_draws`` draws of θ are kept; that values are ``noisy`` is said by the noise's prior.
     """
     options = {**DEFAULTS, **gp}
     if options.get("noise", "learned") == "learned":
-        options["priors"] = {
-            "noise": NOISY_PRIOR if noisy else NOISE_PRIOR,
-            **options.get("priors", {}),
-        }
+        noise = NOISY_PRIOR if noisy else NOISE_PRIOR
+        options["priors"] = {"noise": noise, **options.get("priors", {})}
     with alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # kept as messages
         fitted = fit_gp(x, y, inference=inference, scale=False, seed=seed, device=device, **options)
@@ -114,12 +100,6 @@ def check_gp_options(
 
     It would refuse it only after a whole design was evaluated, so the model is made once, of two
     points of D = ``columns``; with ``kernel``, where that is an object that ``gp`` describes.
-
-    Raises
-    ------
-    UsageError
-        If inference, kernel or an option is unknown or has a value that it cannot have, or an
-        option is none that JSON can hold.
     """
     refused = [name for name in OWN if name in gp]
     if refused:

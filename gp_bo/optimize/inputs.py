@@ -28,14 +28,9 @@ class _Input:
 
 @dataclass(frozen=True)
 class Continuous(_Input):
-    """A real number in [low, high].
+    """A real number in [low, high], both allowed.
 
-    Attributes
-    ----------
-    low, high
-        Bounds, both allowed.
-    log
-        Scale the logarithm, for a positive input that spans orders of magnitude.
+    With ``log`` the logarithm is scaled, for a positive input that spans orders of magnitude.
     """
 
     low: float
@@ -174,13 +169,7 @@ Input: TypeAlias = Continuous | Integer | Categorical
 
 
 def input_from(given: Any, *, name: str) -> Input:
-    """An input from how people write one: an input, its ``config()``, bounds, or categories.
-
-    Raises
-    ------
-    UsageError
-        If it is none of these; the message names the input.
-    """
+    """An input from how people write one: an input, its ``config()``, bounds, or categories."""
     if isinstance(given, Input):
         return given
     try:

@@ -22,12 +22,7 @@ def observed_point(state: State, given: Any) -> Point:
     A point that is equal to a pending one is that one; so is one that was evaluated, or is a
     candidate, exactly as it is written. Else it is the nearest pending point, if all continuous
     inputs are within a thousandth of their widths, whole numbers and categories are equal, and
-    every other pending point is at least twice as far. Else it is a new point.
-
-    Raises
-    ------
-    UsageError
-        If it does not fit the space.
+    every other pending point is at least twice as far. Else it is a new point, and fits the space.
 
     Examples
     --------

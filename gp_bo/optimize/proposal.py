@@ -19,12 +19,8 @@ __all__ = ["by_acquisition", "from_design"]
 def from_design(state: State, *, initial: int) -> Point | None:
     """The next point of the design, or ``None`` once it has given enough values.
 
-    Enough are ``initial``, among which points that are pending count.
-
-    Raises
-    ------
-    UsageError
-        If every point of the space was tried, and fewer than two have a value.
+    Enough are ``initial``, among which points that are pending count. When every point of the space
+    was tried, and fewer than two have a value, there is no next one.
 
     Examples
     --------

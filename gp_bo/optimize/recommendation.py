@@ -13,15 +13,9 @@ __all__ = ["Recommendation", "recommended"]
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A point, and what the model believes of the function there.
+    """A point, values of the inputs in order, and what the model believes of the function there.
 
-    Attributes
-    ----------
-    x
-        Values of the inputs, in order.
-    mean, standard_deviation
-        Moments of the function without noise, in the unit of the values: the mixture over the draws
-        of θ.
+    Moments are of the function without noise, in the unit of the values, mixed over the draws of θ.
     """
 
     x: Point

@@ -17,23 +17,16 @@ SPREADS = (0.1, 0.01, 0.001)  # around the best points, of the width of the cube
 class Region:
     """A space as an acquisition function searches it, in the unit cube.
 
-    Points are on the device of ``best``; the same seed gives the same ones on every device.
-
-    Parameters
-    ----------
-    space
-        What may be varied.
-    tried, best, allowed
-        (n, D): points that are not proposed again, points worth searching around and, if given, the
-        only ones that may be proposed.
+    Points that were ``tried``, (n, D), are not proposed again; ``best`` are worth searching around;
+    ``allowed``, if given, are the only ones that may be proposed. All are where ``best`` is; the
+    same seed gives the same ones on every device.
     """
 
     def __init__(
         self, space: Space, *, tried: Tensor, best: Tensor, allowed: Tensor | None = None
     ) -> None:
-        self.space = space
+        self.space, self.best = space, best
         self.tried = tried.to(best.device)
-        self.best = best
         self.allowed = None if allowed is None else allowed.to(best.device)
 
     @property
@@ -42,19 +35,10 @@ class Region:
         return self.space.columns
 
     def candidates(self, count: int, *, seed: int, most: int | None = None) -> Tensor:
-        """Points to compare: all that are allowed, or Sobol points and some around the best.
+        """Points to compare, (M, D): all that are allowed, or ``count`` Sobol points and others.
 
-        Parameters
-        ----------
-        count, seed
-            Number of Sobol points, and their seed; half as many lie around the best.
-        most
-            If there are more points than that, so many of them, drawn at random.
-
-        Returns
-        -------
-        Tensor
-            (M, D), no point that was tried among them.
+        Half as many lie around the best; none was tried. If there are more points than ``most``, so
+        many of them are drawn at random.
         """
         points = self._around(count, seed) if self.allowed is None else self.allowed
         if most is None or len(points) <= most:

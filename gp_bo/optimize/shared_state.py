@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,13 @@ class SharedState:
     def refresh(self) -> State:
         """Take over what another process has written, if it has; the settings stay as they are.
 
-        Raises
-        ------
-        UsageError
-            If the file holds no state, or that of another problem.
+        What is no state of this problem is refused.
         """
         with self._lock:
-            if self._path is not None and self._path.exists() and not self._is_known(self._path):
+            if self._path is not None and self._path.exists():
+                with suppress(ValueError):  # no text: load_state says so
+                    if self._path.read_text(encoding="utf-8") == self._known:
+                        return self.state
                 found = load_state(self._path)
                 difference = self.state.differs_from(found)
                 if difference:
@@ -74,12 +74,6 @@ class SharedState:
                 self.state = replace(found, settings=self.state.settings)
             return self.state
 
-    def _is_known(self, path: Path) -> bool:
-        try:
-            return path.read_text(encoding="utf-8") == self._known
-        except ValueError:  # no text: load_state says so
-            return False
-
     @contextmanager
     def held(self) -> Iterator[None]:
         """No other thread and no other process changes it inside."""
@@ -90,13 +84,7 @@ class SharedState:
             yield
 
     def change(self, change: Callable[[State], State]) -> None:
-        """Change it, and write it before anybody else may; what cannot be written is not changed.
-
-        Raises
-        ------
-        WriteError
-            If the file cannot be written; nothing has changed then.
-        """
+        """Change it and write it before anybody else may; what cannot be written is not changed."""
         with self.held():
             changed = change(self.state)
             if self._path is not None:
@@ -110,12 +98,8 @@ class SharedState:
         """Make points pending, and say whether it was done.
 
         It is not if another was given one of them after ``since``, the state that they were chosen
-        for. ``by`` is the call of ``minimize`` that evaluates them.
-
-        Raises
-        ------
-        Full
-            If there are more than ``budget`` evaluations with them.
+        for. ``by`` is the call of ``minimize`` that evaluates them; beyond its budget they are
+        :class:`Full`.
         """
         with self.held():
             now = self.state

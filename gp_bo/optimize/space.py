@@ -95,10 +95,8 @@ class Space:
     def check(self, point: Any) -> Point:
         """A point as a tuple of plain values.
 
-        Parameters
-        ----------
-        point
-            A mapping of names to values, a sequence of values, or one number if there is one input.
+        It may be a mapping of names to values, a sequence of values, or one number if there is one
+        input.
 
         Raises
         ------

@@ -107,10 +107,7 @@ class State:
     def standardization(self) -> tuple[float, float]:
         """(a, b) of value = a + b y, y standardised; b is negative where large values are wanted.
 
-        Raises
-        ------
-        UsageError
-            If fewer than two values were observed.
+        It takes two values.
         """
         values = torch.tensor([e.value for e in self.successes], dtype=torch.float64)
         if len(values) < 2:
@@ -178,13 +175,7 @@ def save_state(state: State, path: str | Path) -> None:
 
 
 def load_state(path: str | Path) -> State:
-    """Read what :func:`save_state` wrote.
-
-    Raises
-    ------
-    UsageError
-        If the file is not there or holds no such state.
-    """
+    """Read what :func:`save_state` wrote; what is no such state is a ``UsageError``."""
     path = Path(path)
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)

@@ -73,16 +73,8 @@ ACQUISITIONS: Registry[Callable[..., Any]] = Registry(
 def register_acquisition(name: str, make: Callable[..., Any]) -> None:
     """Let an acquisition function be asked for by a new name, at the command line too.
 
-    Parameters
-    ----------
-    name, make
-        A class of acquisition functions, whose constructor's arguments are the options; or the
-        function itself, as :func:`make_acquisition` takes it.
-
-    Raises
-    ------
-    UsageError
-        If the name is taken, or nothing can be called.
+    It is made by a class, whose constructor's arguments are the options; or it is the function
+    itself, as :func:`make_acquisition` takes it.
     """
     if not callable(make):
         raise UsageError(f"an acquisition is registered by its class or function; got {make!r}")
@@ -131,9 +123,8 @@ def make_acquisition(acquisition: Any, options: Mapping[str, Any] | None = None)
             check_types(made, options, who=name, skip=set())
         return cast(Acquisition, made(**options))
     if options:
-        raise UsageError(
-            f"{name} is a function, and has no options: leave {', '.join(options)} out"
-        )
+        given = ", ".join(options)
+        raise UsageError(f"{name} is a function, and has no options: leave {given} out")
     return _callable(made)
 
 

@@ -31,19 +31,8 @@ def maximize_by_multistart(
     of them, spread over distinct neighbourhoods, L-BFGS-B goes uphill in the continuous inputs, all
     starts at once. Whole numbers and categories then change one at a time while that helps.
 
-    Parameters
-    ----------
-    value
-        (M, D) → (M,), differentiable.
-    region, seed
-        Where to search, and the random seed of the points compared.
-    raw, starts, steps
-        Numbers of points compared and of starts, and the most iterations of each.
-
-    Returns
-    -------
-    Tensor
-        (D,), a point that exists and was not tried, unless all were.
+    The function, (M, D) → (M,), is differentiable; ``steps`` are the most iterations of each start.
+    The point, (D,), exists and was not tried, unless all were.
     """
     points = region.candidates(raw, seed=seed)
     values = _in_chunks(value, points)
