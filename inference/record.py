@@ -16,6 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from inference.graph_passes import leave_out_what_does_nothing, reuse_memory, take_constants_out
+from pyro_models.errors import UsageError
 
 __all__ = ["Recorded", "places_of"]
 
@@ -26,12 +30,24 @@ class Recorded:
     Parameters
     ----------
     step
-        A function of tensors, and of lists of tensors, to a tuple of tensors; no bound method.
+        A function of tensors, ``None`` and lists of them to a tuple of tensors; no bound method.
     inputs
         What it is recorded on.
+    in_place
+        Whether memory that is read no more may be written to: not where the graph is vectorised.
+    compiled
+        Whether inductor makes fused kernels of the operations: faster, equal up to rounding, and
+        with the random numbers of the eager step.
+
+    Attributes
+    ----------
+    operations
+        What runs them, called with the tensors of the inputs alone, in their order.
 
     Raises
     ------
+    UsageError
+        If it is to be compiled and no compiler is found.
     Exception
         Of any kind, where the Python of the step depends on values of tensors.
 
@@ -42,18 +58,58 @@ class Recorded:
     (tensor(5.),)
     """
 
-    def __init__(self, step: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        step: Callable[..., tuple[Tensor, ...]],
+        inputs: Sequence[Any],
+        *,
+        in_place: bool = True,
+        compiled: bool = False,
+    ) -> None:
+        leaves, structure = tree_flatten(list(inputs))
+        there = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+
+        def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
+            given = dict(zip(there, tensors, strict=True))
+            filled = [given.get(i, leaf) for i, leaf in enumerate(leaves)]
+            return step(*tree_unflatten(filled, structure))
+
+        tensors = [leaves[i] for i in there]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the recorder, about its own parts
-            make = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)
-            self.graph: GraphModule = make(*inputs)
-        _leave_out_what_does_nothing(self.graph)
+            make = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)
+            self.graph: GraphModule = make(*tensors)
+        leave_out_what_does_nothing(self.graph)
+        take_constants_out(self.graph)
+        if in_place and not compiled:
+            reuse_memory(self.graph)
+        self.operations: Callable[..., Any] = self.graph.forward
+        if compiled:
+            self.operations = _compiled(self.graph, tensors)
 
     @torch.no_grad()
     def __call__(self, *inputs: Any) -> tuple[Tensor, ...]:
         """What the step returns."""
-        found: tuple[Tensor, ...] = self.graph(*inputs)
-        return found
+        return tuple(self.operations(*(t for t in tree_leaves(inputs) if isinstance(t, Tensor))))
+
+
+def _compiled(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+    """The operations in fused kernels, made once for such shapes and kept on disk by inductor."""
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            from torch import _inductor as inductor  # slow to import, and seldom asked for
+
+            made: Callable[..., Any] = inductor.compile(
+                graph, list(inputs), options={"fallback_random": True}
+            )
+    except Exception as error:  # of many kinds, as the compiler is missing or refuses
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise UsageError(
+            f"compile=True needs a compiler that works (g++ or clang on a CPU, triton on a GPU): "
+            f"{reason}; leave compile out"
+        ) from error
+    return made
 
 
 def places_of(module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, int]:
@@ -69,23 +125,3 @@ def places_of(module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, int]:
         for name, tensor in (*part._parameters.items(), *part._buffers.items())
         if id(tensor) in index
     }
-
-
-def _leave_out_what_does_nothing(graph: GraphModule) -> None:
-    """Drop operations that return what they are given, under the same shape."""
-    aten = torch.ops.aten
-    same = (aten.alias.default, aten.detach.default)
-    reshaping = (aten.expand.default, aten.view.default, aten._unsafe_view.default)
-    for node in graph.graph.nodes:
-        if node.op != "call_function" or node.target not in (*same, *reshaping):
-            continue
-        given, result = node.args[0].meta.get("val"), node.meta.get("val")
-        if node.target in same or (
-            isinstance(given, Tensor)
-            and isinstance(result, Tensor)
-            and given.shape == result.shape
-            and given.stride() == result.stride()
-        ):
-            node.replace_all_uses_with(node.args[0])
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
