@@ -100,16 +100,8 @@ def fit_gp(
     check_choice("inference", inference, (*INFERENCES, SPARSE))
     check_seed(seed)
     with alone():
-        problem = regression_problem(
-            X,
-            y,
-            kernel=kernel,
-            noise=noise,
-            mean=mean,
-            priors=priors,
-            scale=scale,
-            device=device,
-        )
+        model: dict[str, Any] = {"kernel": kernel, "noise": noise, "mean": mean, "priors": priors}
+        problem = regression_problem(X, y, scale=scale, device=device, **model)
         if inference == SPARSE:
             check_options(sparse_gp, inference, options)
             fitted: FittedGP = sparse_gp(problem, seed=seed, **options)

@@ -78,20 +78,14 @@ def fit(
     chosen = _chosen(table, target, inputs)
     y = numbers(table, [target])[:, 0]
     X = numbers(table, chosen)
+    for name in options or {}:
+        if name in inspect.signature(fit_gp).parameters:
+            raise UsageError(f"{name} is no option of the inference: give --{name} itself")
+    how: dict[str, Any] = {"kernel": kernel, "inference": inference, "noise": noise}
+    how |= {"mean": mean, "priors": priors}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InferenceWarning)
-        fitted = fit_gp(
-            X,
-            y,
-            kernel=kernel,
-            inference=inference,
-            noise=noise,
-            mean=mean,
-            priors=priors,
-            seed=seed,
-            device=place,
-            **_checked(options),
-        )
+        fitted = fit_gp(X, y, **how, seed=seed, device=place, **(options or {}))
     lines = [
         *(f"warning: {warning.message}" for warning in caught),
         f"{target} from {', '.join(chosen)}: {len(y)} rows, {kernel}, {inference}",
@@ -155,15 +149,15 @@ def plot(
     path = free_figure_path(out, option="--out", force=force)
     check_seed(seed)
     if Path(gp).is_file():
-        optimizer = Optimizer.resume(gp, device=device)
-        save_figure(search_figure(optimizer, input_name=input_name), path)
-        print(f"written to {path}")
-        return
-    fitted, inputs, target = _opened(gp, device)
-    if input_name is not None and input_name not in inputs:
-        raise UsageError(f"{input_name!r} is no input; choose from {', '.join(inputs)}")
-    column = 0 if input_name is None else inputs.index(input_name)
-    save_figure(slice_figure(fitted, inputs, target, column=column, seed=seed), path)
+        figure = search_figure(Optimizer.resume(gp, device=device), input_name=input_name)
+    else:
+        fitted, inputs, target = _opened(gp, device)
+        name = inputs[0] if input_name is None else input_name
+        if name not in inputs:
+            raise UsageError(f"{name!r} is no input; choose from {', '.join(inputs)}")
+        column = inputs.index(name)
+        figure = slice_figure(fitted, inputs, target, column=column, seed=seed)
+    save_figure(figure, path)
     print(f"written to {path}")
 
 
@@ -185,13 +179,6 @@ def _described(fitted: FittedGP, inputs: list[str]) -> Iterator[str]:
             low, middle, high = np.quantile(value.cpu().numpy(), (0.05, 0.5, 0.95))
             spread = f" (5 % – 95 %: {low:.3g} – {high:.3g})" if fitted.num_draws > 1 else ""
             yield f"  {name}{index} {middle:.4g}{spread}"
-
-
-def _checked(options: dict[str, Any] | None) -> dict[str, Any]:
-    taken = [name for name in inspect.signature(fit_gp).parameters if name in (options or {})]
-    if taken:
-        raise UsageError(f"{taken[0]} is no option of the inference: give --{taken[0]} itself")
-    return options or {}
 
 
 def _opened(folder: str, device: str) -> tuple[FittedGP, list[str], str]:

@@ -32,12 +32,7 @@ def botorch_model(surrogate: Surrogate) -> Any:
 
     BoTorch maximises, so it is the posterior of −f: values are standardised and sign-flipped,
     inputs are of the unit cube. The model is an ensemble of S: for X (…, q, D) the posterior has
-    batch shape (…, S), as in BoTorch's fully Bayesian models.
-
-    Raises
-    ------
-    UsageError
-        If BoTorch is not installed.
+    batch shape (…, S), as in BoTorch's fully Bayesian models. Without BoTorch, a ``UsageError``.
     """
     _need_botorch()
     with warnings.catch_warnings():
@@ -72,21 +67,15 @@ def botorch_model(surrogate: Surrogate) -> Any:
 
 def _blocks(surrogate: Surrogate, X: Tensor) -> tuple[Tensor, Tensor]:
     """Joint posteriors of q points each: X (…, q, D) → (…, S, q) and (…, S, q, q)."""
-    batch, (q, columns) = X.shape[:-2], X.shape[-2:]
-    z = X.reshape(-1, columns)
-    count, S = len(z) // q, surrogate.draws
-    mean, half = surrogate.from_data(z)
+    *batch, q, columns = X.shape
+    blocks, shape = X.reshape(-1, q, columns), (*batch, surrogate.draws, q)
+    mean, half = surrogate.from_data(blocks.reshape(-1, columns))
     # (S, n, count, q): only pairs within a block are multiplied
-    half = half.reshape(S, -1, count, q)
+    half = half.reshape(*half.shape[:2], len(blocks), q)
     explained = torch.einsum("snbq,snbr->bsqr", half, half)
-    prior = torch.func.vmap(lambda block: surrogate.covariance(block, block))(
-        z.reshape(count, q, columns)
-    )
-    shape = (*batch, S, q)
-    return (
-        mean.reshape(S, count, q).transpose(0, 1).reshape(shape),
-        (prior - explained).reshape(*shape, q),
-    )
+    prior = torch.func.vmap(lambda block: surrogate.covariance(block, block))(blocks)
+    mean = mean.reshape(-1, len(blocks), q).transpose(0, 1).reshape(shape)
+    return mean, (prior - explained).reshape(*shape, q)
 
 
 class NoisyImprovement:

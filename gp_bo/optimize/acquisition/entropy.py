@@ -42,8 +42,7 @@ class MaxValueEntropy:
 
     def __init__(self, *, minima: int = 32, candidates: int = 500) -> None:
         check_counts(minima=minima, candidates=candidates)
-        self.minima = minima
-        self.candidates = candidates
+        self.minima, self.candidates = minima, candidates
 
     def drawn_minima(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
         """(S, k): draws of f* under each θ, each a little below the best mean at the data."""

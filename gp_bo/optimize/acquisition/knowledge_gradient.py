@@ -32,8 +32,7 @@ class KnowledgeGradient:
     def __init__(self, *, points: int = 64, nodes: int = 32) -> None:
         check_counts(least=0, points=points)
         check_counts(least=2, nodes=nodes)
-        self.points = points
-        self.nodes = nodes
+        self.points, self.nodes = points, nodes
 
     def value(self, surrogate: Surrogate, z: Tensor, *, among: Tensor) -> Tensor:
         """(M, D) → (M,), in standard deviations of y; ``among`` (A, D) is the finite set."""
@@ -47,9 +46,8 @@ class KnowledgeGradient:
         intercept = torch.cat([mean_a[..., None].expand_as(slopes), mean_z[:, None]], 1)
         slopes = torch.cat([slopes, (variance / spread)[:, None]], 1)
         # one node at a time: (S, A + 1, M) numbers at once
-        least = sum(
-            w * (intercept + slopes * node).amin(1) for node, w in zip(at, weights, strict=True)
-        )
+        pairs = zip(at, weights, strict=True)
+        least = sum(w * (intercept + slopes * node).amin(1) for node, w in pairs)
         return (intercept.amin(1) - least).mean(0)
 
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
