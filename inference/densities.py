@@ -14,12 +14,11 @@ from torch import Tensor
 from inference.particles import Particles, draw
 from inference.sites import (
     density_sites,
-    enumeration,
     is_enumerated,
     joint_of,
     log_prob_of,
-    particle_plate,
     summed_out,
+    traced,
 )
 from pyro_models.observed import Observed
 from pyro_models.pair import DATA_PLATE
@@ -71,14 +70,11 @@ def log_density(guide: Callable[..., Any], data: Observed, latents: Mapping[str,
     torch.Size([4, 3])
     """
     (first, *_) = latents.values()
-    plate = particle_plate(len(first), device=data.x.device)
     # where Pyro's AutoNormal has its density: the real line is transformed to itself
     unconstrained = {f"{name}_unconstrained": value for name, value in latents.items()}
-    with alone(), plate:
-        values = poutine.trace(_AtValues({**unconstrained, **latents})).get_trace(data.x)
-    with alone(), plate, enumeration():
-        replayed = poutine.trace(poutine.replay(guide, trace=values))
-        replayed = replayed.get_trace(data.x, **data.conditions)
+    with alone():
+        values = traced(_AtValues({**unconstrained, **latents}), data, len(first))
+        replayed = traced(poutine.replay(guide, trace=values), data, len(first), enumerated=True)
     terms = [log_prob_of(site) for site in density_sites(replayed).values()]
     plain = [term for term in terms if not is_enumerated(term)]
     return joint_of(plain + summed_out(terms), first.new_zeros(()), (len(first), len(data)))

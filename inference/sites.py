@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pyro
-import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
-from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_models import UsageError
+from pyro_models.data import Observed
 from pyro_models.pair import DATA_PLATE
 
 __all__ = [
     "Site",
     "density_sites",
-    "enumeration",
     "is_enumerated",
     "joint_of",
     "log_prob_of",
     "may_be_enumerated",
-    "particle_plate",
     "summed_out",
+    "traced",
 ]
 
 _PARTICLE_DIM = -2
@@ -35,14 +35,17 @@ _ENUMERATION_DIM = -3
 Site = dict[str, Any]
 
 
-def particle_plate(num_particles: int, *, device: torch.device) -> pyro.plate:
-    """The plate over K particles, left of that over data."""
-    return pyro.plate("_particles", num_particles, dim=_PARTICLE_DIM, device=device)
+def traced(
+    program: Callable[..., Any], data: Observed, num_particles: int, *, enumerated: bool = False
+) -> poutine.Trace:
+    """A run of a model or guide on data, K times for each, in a plate left of that over data.
 
-
-def enumeration() -> EnumMessenger:
-    """Runs a model with its enumerated sites in dimensions left of the particles'."""
-    return poutine.enum(first_available_dim=_ENUMERATION_DIM)
+    Sites that are to be enumerated are so, where asked, in dimensions left of the particles'.
+    """
+    plate = pyro.plate("_particles", num_particles, dim=_PARTICLE_DIM, device=data.x.device)
+    every = poutine.enum(first_available_dim=_ENUMERATION_DIM) if enumerated else nullcontext()
+    with plate, every:
+        return poutine.trace(program).get_trace(data.x, **data.conditions)
 
 
 def density_sites(trace: poutine.Trace) -> dict[str, Site]:

@@ -16,50 +16,24 @@ from inference.posterior.shared_fit import SharedFit
 __all__ = ["optimize"]
 
 
-def optimize(
-    target: LogDensity,
-    guide: nn.Module,
-    settings: Optimization,
-    *,
-    objective: str,
-    chunk: int,
-    progress: bool = False,
-) -> Outcome:
-    """Fit a guide in place, at most ``chunk`` images at a time.
+def optimize(target: LogDensity, guide: nn.Module, settings: Optimization) -> Outcome:
+    """Fit a guide in place, at most ``settings.chunk`` images at a time.
 
     Images whose bound has stopped rising leave the batch; those that remain go on in a smaller one,
     with their rows of the optimiser's state. Where a guide's weights are shared by the images
     (amortised) no image can leave alone: all are fitted until their mean bound has stopped rising.
-
-    Parameters
-    ----------
-    given
-        The data, and the pair, frozen.
-    guide
-        The guide of all data.
-    settings
-        See :class:`~inference.posterior.optimization.Optimization`.
-    objective
-        One of :data:`inference.posterior.optimization.OBJECTIVES`.
-    chunk
-        How many images are in memory at once.
-    progress
-        Show a progress bar of images.
     """
-    size = len(target)
+    size, chunk = len(target), settings.chunk
     outcome = Outcome(torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long))
     separate = is_per_datum(guide, size)
-    bar = tqdm(total=size, disable=not progress, unit="image", leave=False)
+    bar = tqdm(total=size, disable=not settings.progress, unit="image", leave=False)
     with bar, torch.enable_grad(), pyro.validation_enabled(False):
         if not separate:
-            SharedFit(target, guide, settings, objective=objective, chunk=chunk).run(outcome)
+            SharedFit(target, guide, settings).run(outcome)
             bar.update(size)
             return outcome
         for i in range(0, size, chunk):
             rows = torch.arange(i, min(i + chunk, size), device=target.x.device)
-            part = for_data(guide, rows, size)
-            record = Record(guide, outcome, rows, bar)
-            SeparateFits(
-                target.select(rows), part, settings, record=record, objective=objective
-            ).run()
+            part, record = for_data(guide, rows, size), Record(guide, outcome, rows, bar)
+            SeparateFits(target.select(rows), part, settings, record=record).run()
     return outcome

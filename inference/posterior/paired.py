@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from inference.posterior.batch_bound import bounds_of
 from inference.posterior.guides.per_datum import copy_parameters, for_data
 from inference.posterior.log_density import LogDensity
-from pyro_models.seeds import same_generators
+from pyro_models.seeds import seeded
 
 __all__ = ["DRAWS", "FEW", "paired_bounds", "surely_higher"]
 
@@ -31,29 +31,19 @@ def paired_bounds(
 ) -> Callable[[Values], Tensor]:
     """A function of a guide's parameters: samples of each image's bound, (K, B), nats.
 
-    Parameters
-    ----------
-    target, guide
-        The images, and a guide with a row of parameters for each; it stays as it is.
-    objective
-        As for :func:`inference.posterior.batch_bound.bounds_of`.
-    at_once
-        How many images times samples may be in memory.
-    draws
-        K; 1 for a guide without noise.
+    The guide, with a row of parameters for each image, stays as it is. Of the K draws (1 for a
+    guide without noise) so many are in memory that images times samples are at most ``at_once``.
     """
-    copy = for_data(guide, slice(None), len(target))
+    copy = for_data(guide, ..., len(target))
     draws = 1 if objective == "log_joint" else draws
     piece = max(1, min(draws, at_once // len(target)))
-    device = target.x.device
 
     @torch.no_grad()
     def bounds(values: Values) -> Tensor:
-        copy_parameters(values, copy, slice(None))
-        with same_generators(device), pyro.validation_enabled(False):
-            torch.manual_seed(0)
+        copy_parameters(values, copy)
+        with seeded(0, target.x.device), pyro.validation_enabled(False):
             counts = [min(piece, draws - i) for i in range(0, draws, piece)]
-            parts = [bounds_of(target, copy, count, objective=objective) for count in counts]
+            parts = [bounds_of(target, copy, count, objective) for count in counts]
         return torch.cat(parts)
 
     return bounds

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from inference.posterior.guides.per_datum import where_rows
 from inference.posterior.paired import surely_higher
 
-__all__ = ["FARTHER", "rising"]
+__all__ = ["FARTHER", "Values", "rising"]
 
 FARTHER = (1.0, 4.0, 16.0, 64.0, 256.0)
 """How many times as far as it came a fit is moved on."""
@@ -27,25 +28,15 @@ def rising(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Try points beyond ``now`` on the line from ``before``.
 
-    Parameters
-    ----------
-    bounds
-        Samples of the bound of every row at parameters, (K, B), from the same noise each time.
-    now, before
-        Parameters by name, each with a row for each of the B fits.
-    tolerance
-        Nats.
-
-    Returns
-    -------
-    rows, parameters
-        Where a point's bound is higher than that of ``now`` by more than the tolerance and three
-        standard errors of the paired difference, (B,), and the best parameters, ``now`` elsewhere.
+    Of parameters by name, each with a row for each of the B fits, ``bounds`` are samples of every
+    row's bound, (K, B), from the same noise each time. Returned is where a point's bound is higher
+    than that of ``now`` by more than the tolerance and three standard errors of the paired
+    difference, (B,), and the best parameters, ``now`` elsewhere.
     """
     here = bounds(now)
     best, last = torch.zeros_like(here[0]).double(), torch.zeros_like(here[0]).double()
     climbing = torch.ones_like(best, dtype=torch.bool)
-    found = {name: value.clone() for name, value in now.items()}
+    found = {**now}
     for times in FARTHER:
         tried = {name: value + times * (value - before[name]) for name, value in now.items()}
         try:
@@ -59,7 +50,5 @@ def rising(
         last = mean
         better = climbing & (surely > best)
         best = torch.where(better, surely, best)
-        for name, value in tried.items():
-            rows = better.reshape(-1, *(1,) * (value.dim() - 1))
-            found[name] = torch.where(rows, value, found[name])
+        found = {name: where_rows(better, z, found[name]) for name, z in tried.items()}
     return best > 0, found

@@ -12,11 +12,10 @@ from inference.posterior.guides.encoder import ENCODER, REFINED
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.flow import FLOW
 from inference.posterior.guides.full_covariance import FULL_COVARIANCE
-from inference.posterior.guides.hmc import HMC
+from inference.posterior.guides.hmc import HMC, NUTS_GUIDE
 from inference.posterior.guides.laplace import LAPLACE
 from inference.posterior.guides.low_rank import LOW_RANK
 from inference.posterior.guides.normal import NORMAL
-from inference.posterior.guides.nuts import NUTS_GUIDE
 from inference.posterior.guides.point import POINT
 from inference.posterior.guides.prior import PRIOR
 from pyro_models import UsageError

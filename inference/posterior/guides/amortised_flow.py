@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import AffineTransform
 
-from inference.posterior.continuous import Moments
 from inference.posterior.guides.encoder import encoder_moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.flow import flows_package
@@ -28,8 +27,8 @@ class AmortisedFlowGuide(PerDatumGuide):
 
     Parameters
     ----------
-    moments
-        The encoder's, by site, each (B, d).
+    target
+        Whose latents it is for, vectors (B, d).
     transforms, bins, hidden
         Coupling layers, bins of their splines, and sizes of their hidden layers.
     """
@@ -38,13 +37,14 @@ class AmortisedFlowGuide(PerDatumGuide):
 
     def __init__(
         self,
-        moments: dict[str, Moments],
+        target: LogDensity,
         *,
         transforms: int = 2,
         bins: int = 8,
         hidden: Sequence[int] = (64, 64),
     ) -> None:
         super().__init__()
+        flows, moments = flows_package("flows"), encoder_moments(target)
         if transforms < 1 or bins < 2:
             raise UsageError(
                 f"a flow needs at least 1 transform and 2 bins; got {transforms} and {bins}"
@@ -52,7 +52,6 @@ class AmortisedFlowGuide(PerDatumGuide):
         self.sites = tuple(moments)
         numbers = range(len(moments))
         self.per_datum = tuple(f"{kind}_{i}" for i in numbers for kind in ("mean", "scale"))
-        flows = flows_package("flows")
         self.flows = nn.ModuleList()
         for i, m in enumerate(moments.values()):
             self.register_buffer(f"mean_{i}", m.mean)
@@ -69,7 +68,7 @@ class AmortisedFlowGuide(PerDatumGuide):
             self.flows.append(flow.to(m.mean.device, m.mean.dtype))
 
     def sample(self, index: Tensor) -> None:
-        """Sample every site; what x is does not matter."""
+        """Sample every site."""
         zuko, wrapped = flows_package("distributions"), flows_package("transforms")
         from pyro.contrib.zuko import ZukoToPyro
 
@@ -81,13 +80,4 @@ class AmortisedFlowGuide(PerDatumGuide):
             pyro.sample(name, ZukoToPyro(zuko.NormalizingFlow(f, q.base)))
 
 
-def _make(
-    target: LogDensity, *, transforms: int = 2, bins: int = 8, hidden: Sequence[int] = (64, 64)
-) -> AmortisedFlowGuide:
-    flows_package("flows")
-    return AmortisedFlowGuide(
-        encoder_moments(target), transforms=transforms, bins=bins, hidden=hidden
-    )
-
-
-AMORTISED_FLOW = Family(_make, lr=0.003)
+AMORTISED_FLOW = Family(AmortisedFlowGuide, lr=0.003)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import cast
+from typing import Any, cast
 
 import pyro
 import torch
@@ -31,7 +31,7 @@ class AutoNormalGuide(nn.Module):
 
     Parameters
     ----------
-    given
+    target
         Whose latents it is for.
     scale
         Standard deviations to begin with; the means are where fits begin.
@@ -51,17 +51,10 @@ class AutoNormalGuide(nn.Module):
         self.auto = auto
         self.sites = tuple(target.prior)
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def forward(self, x: Tensor, **conditions: Any) -> None:
         """Sample every continuous site."""
         with pyro.get_param_store().scope():
-            self.auto(x, y=y, n=n, mask=mask)
+            self.auto(x, **conditions)
 
     @torch.no_grad()
     def moments(self) -> dict[str, Moments]:
@@ -71,9 +64,7 @@ class AutoNormalGuide(nn.Module):
         return {name: Moments(loc, scale) for name, (loc, scale) in found.items()}
 
 
-def _plate(
-    x: Tensor, *, y: Tensor | None = None, n: int | None = None, mask: Tensor | None = None
-) -> pyro.plate:
+def _plate(x: Tensor, *, n: int | None = None, **_: Any) -> pyro.plate:
     return data_plate(x, n, x)
 
 

@@ -39,12 +39,11 @@ class DrawsGuide(PerDatumGuide):
         super().__init__()
         self.num_chains, self.stats = num_chains, tuple(stats or {})
         self.sites = tuple(draws)
-        self.per_datum = tuple(f"draws_{i}" for i in range(len(draws)))
-        for i, values in enumerate(draws.values()):
-            self.register_buffer(f"draws_{i}", values.detach().transpose(0, 1).contiguous())
-        for name, values in (stats or {}).items():
-            self.register_buffer(f"stat_{name}", values.detach().transpose(0, 1).contiguous())
-        self.per_datum = (*self.per_datum, *(f"stat_{name}" for name in self.stats))
+        buffers = {f"draws_{i}": values for i, values in enumerate(draws.values())}
+        buffers |= {f"stat_{name}": values for name, values in (stats or {}).items()}
+        for name, values in buffers.items():
+            self.register_buffer(name, values.detach().transpose(0, 1).contiguous())
+        self.per_datum = tuple(buffers)
 
     @property
     def draws(self) -> dict[str, Tensor]:
@@ -57,14 +56,11 @@ class DrawsGuide(PerDatumGuide):
         def apart(values: Tensor) -> Tensor:
             return values.transpose(0, 1).unflatten(0, (-1, self.num_chains)).transpose(0, 1)
 
-        stats = {name: self.get_buffer(f"stat_{name}") for name in self.stats}
-        return (
-            {name: apart(values) for name, values in self.draws.items()},
-            {name: apart(values) for name, values in stats.items()},
-        )
+        draws = {name: apart(values) for name, values in self.draws.items()}
+        return draws, {name: apart(self.get_buffer(f"stat_{name}")) for name in self.stats}
 
     def sample(self, index: Tensor) -> None:
-        """Sample every site; what x is does not matter."""
+        """Sample every site."""
         draws = self.draws
         first = next(iter(draws.values()))
         equal = first.new_zeros(first.shape[:2])

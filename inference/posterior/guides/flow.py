@@ -13,6 +13,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from inference.posterior.continuous import check_vectors
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.full_covariance import FULL_COVARIANCE, FullCovarianceGuide
 from inference.posterior.guides.per_datum import PerDatumGuide
@@ -151,7 +152,7 @@ class FlowGuide(PerDatumGuide):
             self.splines[name] = nn.Parameter(m.new_zeros(size, 2, dim, 3 * bins - 1))
 
     def sample(self, index: Tensor) -> None:
-        """Sample every site; what x is does not matter."""
+        """Sample every site."""
         for i, name in enumerate(self.sites):
             m, C = self.get_buffer(f"m_{i}"), self.get_buffer(f"C_{i}")
             lower, turn = (self.lower[name] / math.sqrt(m.shape[1])).unbind(1)
@@ -169,9 +170,7 @@ def _make(target: LogDensity, *, start: nn.Module, bins: int = 6) -> FlowGuide:
     flows_package("transforms")
     with torch.no_grad():
         normals = cast(FullCovarianceGuide, start).marginals()
-    several = [name for name, (mean, _) in normals.items() if mean.dim() != 2]
-    if several:
-        raise UsageError(f"the guide flow is of vectors, and {several[0]} is none")
+    check_vectors("flow", {name: mean for name, (mean, _) in normals.items()})
     return FlowGuide(normals, bins=bins)
 
 
