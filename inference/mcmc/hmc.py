@@ -53,7 +53,6 @@ class Density(Protocol):
 
     def at(self, z: Tensor) -> At:
         """The densities, and their gradients, at z, (C, B, D)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,8 @@ def transition(
 
     p = torch.randn_like(z)
     before = 0.5 * p.square().sum(-1) - at.log_density(beta)
-    there, p, end, _ = leapfrog(
-        evaluate, z, p, at.gradient(beta), size=size, num_steps=num_leapfrog
-    )
+    start = z, p, at.gradient(beta)
+    there, p, end, _ = leapfrog(evaluate, *start, size=size, num_steps=num_leapfrog)
     change = 0.5 * p.square().sum(-1) - end.log_density(beta) - before
     change = torch.where(change.isfinite(), change, math.inf)
     acceptance = (-change).exp().clamp_max(1.0)

@@ -7,9 +7,9 @@ still grows are evaluated. Arrays are NumPy's: they are small, and its calls cos
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
@@ -18,28 +18,15 @@ from inference.mcmc.leapfrog import leapfrog
 __all__ = ["State", "Transition", "transition"]
 
 
-class LogDensity(Protocol):
-    """What chains draw from."""
-
-    def __call__(self, q: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log densities, (C',), and gradients, (C', p), of chains (C',) at positions (C', p)."""
-        ...
-
+LogDensity = Callable[..., tuple[np.ndarray, np.ndarray]]
+"""Positions ``q``, (C', p), and numbers ``chains``, (C',), to log densities and gradients."""
 
 _DIVERGENCE = 1000.0  # nats by which the energy may be wrong
 
 
 @dataclass
 class State:
-    """Where C chains stand.
-
-    Attributes
-    ----------
-    q
-        Positions, (C, p).
-    value, gradient
-        Log density, (C,), and its gradient, (C, p).
-    """
+    """Where C chains stand: positions, (C, p), log density, (C,), and its gradient, (C, p)."""
 
     q: np.ndarray
     value: np.ndarray
@@ -51,11 +38,8 @@ class State:
 
     def put(self, index: np.ndarray, other: State) -> None:
         """Overwrite some of the chains."""
-        self.q[index], self.value[index], self.gradient[index] = (
-            other.q,
-            other.value,
-            other.gradient,
-        )
+        self.q[index], self.value[index] = other.q, other.value
+        self.gradient[index] = other.gradient
 
     def copy(self) -> State:
         """A state of its own."""

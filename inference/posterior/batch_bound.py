@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from inference.particles import draw
 from inference.posterior.log_density import LogDensity
-from inference.posterior.optimization import Optimization
+from inference.posterior.optimization import Fitting
 from inference.record import Recorded, places_of
 from pyro_models.observed import Observed
 from pyro_models.seeds import same_generators
@@ -25,7 +25,7 @@ STEADY = 50
 Step = Callable[[list[Tensor], Tensor, Tensor | None, Tensor | None], tuple[Tensor, ...]]
 
 
-def bound_of(target: LogDensity, guide: nn.Module, settings: Optimization) -> Tensor:
+def bound_of(target: LogDensity, guide: nn.Module, settings: Fitting) -> Tensor:
     """The mean of :func:`bounds_of` as the settings have it, (B,), nats."""
     return bounds_of(target, guide, settings.num_particles, settings.objective).mean(0)
 
@@ -57,7 +57,7 @@ class BatchBound:
         self,
         target: LogDensity,
         guide: nn.Module,
-        settings: Optimization,
+        settings: Fitting,
         *,
         steady: int = STEADY,
     ) -> None:
@@ -109,7 +109,7 @@ class BatchBound:
 class _Holder(nn.Module):
     """Calls the bound of a guide, so that the guide's parameters can be given from outside."""
 
-    def __init__(self, guide: nn.Module, settings: Optimization) -> None:
+    def __init__(self, guide: nn.Module, settings: Fitting) -> None:
         super().__init__()
         self.guide, self.settings = guide, settings
 

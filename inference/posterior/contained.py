@@ -15,7 +15,7 @@ from inference.posterior.guides.per_datum import (
     parameters_of,
 )
 from inference.posterior.log_density import LogDensity
-from inference.posterior.optimization import NON_FINITE, REASONS, Optimization, Outcome
+from inference.posterior.optimization import NON_FINITE, REASONS, Fitting, Outcome
 from inference.posterior.optimize import optimize
 from inference.posterior.paired import paired_bounds
 from pyro_models.seeds import same_generators
@@ -30,7 +30,7 @@ def at_least_the_contained(
     target: LogDensity,
     guide: nn.Module,
     outcome: Outcome,
-    settings: Optimization,
+    settings: Fitting,
     *,
     family: Family,
     contained: Callable[[], nn.Module],
@@ -63,7 +63,7 @@ def at_least_the_start(
     guide: nn.Module,
     start: nn.Module,
     outcome: Outcome,
-    settings: Optimization,
+    settings: Fitting,
 ) -> None:
     """Put images back to where their fit began if that was better than where it ended.
 
@@ -78,7 +78,7 @@ def at_least_the_start(
 
 
 def _better(
-    target: LogDensity, guide: nn.Module, other: nn.Module, rows: Tensor, settings: Optimization
+    target: LogDensity, guide: nn.Module, other: nn.Module, rows: Tensor, settings: Fitting
 ) -> Tensor:
     """Those of some images whose bound is higher at another guide's, in more and more draws."""
     at_once = settings.chunk * settings.num_particles

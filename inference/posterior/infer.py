@@ -19,7 +19,7 @@ from inference.posterior.continuous import needs_continuous
 from inference.posterior.guides import Family, guide_family
 from inference.posterior.guides.per_datum import detached, for_data, is_per_datum, per_datum_size
 from inference.posterior.log_density import LogDensity
-from inference.posterior.optimization import Optimization, Outcome
+from inference.posterior.optimization import Fitting, Optimization, Outcome
 from inference.posterior.optimize import optimize
 from inference.posterior.posterior import Posterior
 from inference.posterior.start import with_initial_values, with_prior
@@ -99,11 +99,11 @@ def infer(
     """
     check_pair(pair)
     name, family = guide_family(guide)
-    settings = replaced(Optimization(), options, who="infer")
-    seed, most = settings.seed, settings.max_elements
+    given = replaced(Optimization(), options, who="infer")
+    seed, most = given.seed, given.max_elements
     began = time.perf_counter()
-    chunk = chunk_size(pair, each=settings.num_particles, max_elements=most)
-    settings = replace(settings, chunk=chunk)
+    chunk = chunk_size(pair, each=given.num_particles, max_elements=most)
+    settings = Fitting(**vars(given), chunk=chunk)
     with evaluating(pair), frozen(pair), seeded(stream(seed, "infer"), device_of(pair)):
         needs_continuous(pair)
         data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
@@ -132,7 +132,7 @@ def infer(
 def _fitted(
     images: LogDensity,
     family: Family,
-    settings: Optimization,
+    settings: Fitting,
     *,
     name: str,
     options: Mapping[str, Any],

@@ -24,6 +24,7 @@ __all__ = [
     "OBJECTIVES",
     "REASONS",
     "STEP_LIMIT",
+    "Fitting",
     "Optimization",
     "Outcome",
 ]
@@ -115,11 +116,17 @@ class Optimization:
         turn.""",
     )
     progress: bool = declared(False, "Show a progress bar of images.")
-    chunk: int = 1  # images in memory at once
-    objective: str = "path"
 
     def __post_init__(self) -> None:
         check_declared(self)
+
+
+@dataclass(frozen=True)
+class Fitting(Optimization):
+    """The settings with the number of images in memory at once, and what is maximised."""
+
+    chunk: int = 1
+    objective: str = "path"
 
     @property
     def rule(self) -> Plateau:
@@ -131,7 +138,7 @@ class Optimization:
         """The learning rate, 0.1 unless given."""
         return 0.1 if self.lr is None else self.lr
 
-    def of_family(self, family: Family) -> Optimization:
+    def of_family(self, family: Family) -> Fitting:
         """These settings with the objective and, unless another was asked for, rate of a family.
 
         A faster rate is slowed down as many times more as lead from it to the usual one, so that

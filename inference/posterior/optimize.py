@@ -9,14 +9,14 @@ from tqdm import tqdm
 
 from inference.posterior.guides.per_datum import for_data, is_per_datum
 from inference.posterior.log_density import LogDensity
-from inference.posterior.optimization import Optimization, Outcome
+from inference.posterior.optimization import Fitting, Outcome
 from inference.posterior.separate_fits import Record, SeparateFits
 from inference.posterior.shared_fit import SharedFit
 
 __all__ = ["optimize"]
 
 
-def optimize(target: LogDensity, guide: nn.Module, settings: Optimization) -> Outcome:
+def optimize(target: LogDensity, guide: nn.Module, settings: Fitting) -> Outcome:
     """Fit a guide in place, at most ``settings.chunk`` images at a time.
 
     Images whose bound has stopped rising leave the batch; those that remain go on in a smaller one,

@@ -27,7 +27,7 @@ from inference.posterior.optimization import (
     NON_FINITE,
     REASONS,
     STEP_LIMIT,
-    Optimization,
+    Fitting,
     Outcome,
 )
 from inference.posterior.paired import FEW, paired_bounds, surely_higher
@@ -72,7 +72,7 @@ class SeparateFits:
     squares: Tensor
 
     def __init__(
-        self, target: LogDensity, guide: nn.Module, settings: Optimization, *, record: Record
+        self, target: LogDensity, guide: nn.Module, settings: Fitting, *, record: Record
     ) -> None:
         self.target, self.guide, self.settings, self.record = target, guide, settings, record
         self.optimizer = settings.new_optimizer(guide)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from inference.posterior.batch_bound import bound_of, bounds_of
 from inference.posterior.guides.per_datum import copy_parameters, for_data, parameters_of
 from inference.posterior.log_density import LogDensity
-from inference.posterior.optimization import NON_FINITE, REASONS, Optimization, Outcome
+from inference.posterior.optimization import NON_FINITE, REASONS, Fitting, Outcome
 from inference.posterior.paired import DRAWS, surely_higher
 from inference.posterior.plateau import PlateauWatch
 from inference.posterior.rising import Values, rising
@@ -22,7 +22,7 @@ __all__ = ["SharedFit"]
 class SharedFit:
     """All images, under weights that they share."""
 
-    def __init__(self, target: LogDensity, guide: nn.Module, settings: Optimization) -> None:
+    def __init__(self, target: LogDensity, guide: nn.Module, settings: Fitting) -> None:
         self.guide, self.settings = guide, settings
         self.tolerance = settings.rule.tolerance
         self.optimizer = settings.new_optimizer(guide)
