@@ -138,6 +138,7 @@ class Objective:
         """
         raise NotImplementedError
 
+    @torch.no_grad()
     def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
         """Refuse what only the sites of model and guide show that the pair cannot have.
 
@@ -146,6 +147,7 @@ class Objective:
         UsageError
             One line that says why, and what to use.
         """
+        self._check(Observed.unchecked(x, y, mask))
 
     @torch.no_grad()
     def values(
@@ -156,14 +158,23 @@ class Objective:
         Their mean is the mean over x, and their spread its noise. It draws from the global
         generator; wrap it where that must not move.
         """
-        raise NotImplementedError
+        return self._values(Observed.unchecked(x, y, mask), batch_size)
 
     @torch.no_grad()
     def value(
         self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
     ) -> float:
         """The objective at β = 1, nats per datum, averaged over all of x; no gradient."""
-        return float(self.values(x, y=y, mask=mask, batch_size=batch_size).mean())
+        return self._value(Observed.unchecked(x, y, mask), batch_size)
+
+    def _check(self, data: Observed) -> None:
+        """Nothing, unless a kind of objective has something to refuse."""
+
+    def _values(self, data: Observed, batch_size: int) -> Tensor:
+        raise NotImplementedError
+
+    def _value(self, data: Observed, batch_size: int) -> float:
+        return float(self._values(data, batch_size).mean())
 
 
 class OfParticles(Objective):
@@ -191,12 +202,15 @@ class OfParticles(Objective):
         self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float | Tensor = 1.0
     ) -> Tensor:
         """The bound, nats per datum, averaged over a batch; differentiable."""
-        drawn = self._draw(Observed.unchecked(x, y, mask))
+        return self._mean(Observed.unchecked(x, y, mask), beta)
+
+    def _mean(self, data: Observed, beta: float | Tensor = 1.0) -> Tensor:
+        drawn = self._draw(data)
         if self.reparameterised:
             _check_reparameterised(drawn, self.name)
         if self.tempers:
             # one product in the float type of the data, whether β comes as a number or a tensor
-            weight = beta * x.new_full((), self.beta) if self.beta != 1 else beta
+            weight = beta * data.x.new_full((), self.beta) if self.beta != 1 else beta
             return self._each(drawn, beta=weight).mean()
         return self._each(drawn).mean()
 
@@ -211,19 +225,15 @@ class OfParticles(Objective):
             )
         return found
 
-    @torch.no_grad()
-    def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
+    def _check(self, data: Observed) -> None:
         """Whether the bound is defined, and its gradient is."""
-        self.mean(x, y=y, mask=mask)
+        self._mean(data)
 
-    @torch.no_grad()
-    def values(
-        self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
-    ) -> Tensor:
+    def _values(self, data: Observed, batch_size: int) -> Tensor:
         """Of every datum."""
         most = chunk_size(self.pair, each=self.num_particles)
         chunk = max(1, min(batch_size // self.num_particles, most))
-        parts = [self._draw(part) for part in Observed.unchecked(x, y, mask).chunks(chunk)]
+        parts = [self._draw(part) for part in data.chunks(chunk)]
         return torch.cat([self._each(part).double() for part in parts])
 
     def _draw(self, data: Observed) -> Particles:
@@ -252,26 +262,23 @@ class OfPyro(Objective):
         super().__init__(pair)
         self.elbo, self.name = elbo, name
 
-    def _conditioned(self, beta: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        if beta == 1:
-            return self.pair.model, self.pair.guide
-        return _Tempered(beta)(self.pair.model), _Tempered(beta)(self.pair.guide)
-
     def backward(self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float = 1.0) -> float:
         """The gradient of the ELBO, divided by the number of data."""
-        model, guide = self._conditioned(beta)
-        conditions = {"y": y, "mask": mask}
+        pair, conditions = self.pair, {"y": y, "mask": mask}
+        of: list[Callable[..., Any]] = [pair.model, pair.guide]
+        if beta != 1:
+            of = [_Tempered(beta)(program) for program in of]
         if hasattr(self.elbo, "differentiable_loss"):
-            loss = self.elbo.differentiable_loss(model, guide, x, **conditions) / len(x)
+            loss = self.elbo.differentiable_loss(*of, x, **conditions) / len(x)
             value = float(loss.detach())
             loss.backward()
             return -value
-        earlier = [(p, p.grad) for p in self.pair.parameters()]
+        earlier = [(p, p.grad) for p in pair.parameters()]
         for parameter, _ in earlier:
             parameter.grad = None
         # some differentiate only where they see parameters, which pairs show to such a trace
         with pyro.get_param_store().scope(), poutine.trace(param_only=True):
-            total = self.elbo.loss_and_grads(model, guide, x, **conditions)
+            total = self.elbo.loss_and_grads(*of, x, **conditions)
         for parameter, grad in earlier:
             if parameter.grad is not None:
                 parameter.grad.div_(len(x))
@@ -279,14 +286,11 @@ class OfPyro(Objective):
                 parameter.grad = grad if parameter.grad is None else grad.add_(parameter.grad)
         return -float(total) / len(x)
 
-    @torch.no_grad()
-    def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
+    def _check(self, data: Observed) -> None:
         """A KL of each site is a term of the bound only in the order of the model."""
         if not isinstance(self.elbo, TraceMeanField_ELBO):
             return
-        drawn = draw(
-            self.pair.model, self.pair.guide, Observed.unchecked(x, y, mask), num_particles=1
-        )
+        drawn = draw(self.pair.model, self.pair.guide, data, num_particles=1)
         latent = [name for name in drawn.model_sites if name not in drawn.observed]
         if latent != list(drawn.guide_sites):
             raise UsageError(
@@ -295,30 +299,20 @@ class OfPyro(Objective):
                 "for them: use the objective elbo or mean_field"
             )
 
-    @torch.no_grad()
-    def values(
-        self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
-    ) -> Tensor:
+    def _values(self, data: Observed, batch_size: int) -> Tensor:
         """Of at least 20 blocks: a Pyro ELBO is a sum over data."""
-        data = Observed.unchecked(x, y, mask)
-        blocks = self._block_sums(data, count=max(_BLOCKS, math.ceil(len(x) / batch_size)))
-        return blocks * (len(blocks) / len(x))
+        blocks = self._block_sums(data, max(_BLOCKS, math.ceil(len(data) / batch_size)))
+        return blocks * (len(blocks) / len(data))
 
-    @torch.no_grad()
-    def value(
-        self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
-    ) -> float:
+    def _value(self, data: Observed, batch_size: int) -> float:
         """In batches as large as they may be."""
-        data = Observed.unchecked(x, y, mask)
-        return float(self._block_sums(data, count=math.ceil(len(x) / batch_size)).sum()) / len(x)
+        return float(self._block_sums(data, math.ceil(len(data) / batch_size)).sum()) / len(data)
 
-    def _block_sums(self, data: Observed, *, count: int) -> Tensor:
+    def _block_sums(self, data: Observed, count: int) -> Tensor:
         rows = torch.arange(len(data), device=data.x.device).tensor_split(min(count, len(data)))
         parts = [data[int(r[0]) : int(r[-1]) + 1] for r in rows]
-        sums = [
-            -float(self.elbo.loss(self.pair.model, self.pair.guide, part.x, **part.conditions))
-            for part in parts
-        ]
+        pair = self.pair
+        sums = [-float(self.elbo.loss(pair.model, pair.guide, p.x, **p.conditions)) for p in parts]
         return torch.tensor(sums, dtype=torch.float64)
 
 
