@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pyro
@@ -48,7 +47,7 @@ def weigh(model: Callable[..., Any], data: Observed, latents: Mapping[str, Tenso
     (torch.Size([4, 3]), 0.0)
     """
     (first, *_) = latents.values()
-    return draw(model, _AtValues(latents), data, num_particles=len(first))
+    return draw(model, _certain_of(latents), data, num_particles=len(first))
 
 
 def log_density(guide: Callable[..., Any], data: Observed, latents: Mapping[str, Tensor]) -> Tensor:
@@ -73,20 +72,19 @@ def log_density(guide: Callable[..., Any], data: Observed, latents: Mapping[str,
     # where Pyro's AutoNormal has its density: the real line is transformed to itself
     unconstrained = {f"{name}_unconstrained": value for name, value in latents.items()}
     with alone():
-        values = traced(_AtValues({**unconstrained, **latents}), data, len(first))
+        values = traced(_certain_of({**unconstrained, **latents}), data, len(first))
         replayed = traced(poutine.replay(guide, trace=values), data, len(first), enumerated=True)
     terms = [log_prob_of(site) for site in density_sites(replayed).values()]
     plain = [term for term in terms if not is_enumerated(term)]
     return joint_of(plain + summed_out(terms), first.new_zeros(()), (len(first), len(data)))
 
 
-@dataclass(frozen=True)
-class _AtValues:
+def _certain_of(latents: Mapping[str, Tensor]) -> Callable[..., None]:
     """A guide that is certain of the latents."""
 
-    latents: Mapping[str, Tensor]
-
-    def __call__(self, x: Tensor, **_: Any) -> None:
+    def guide(x: Tensor, **_: Any) -> None:
         with pyro.plate(DATA_PLATE, len(x), dim=-1, device=x.device):
-            for name, value in self.latents.items():
+            for name, value in latents.items():
                 pyro.sample(name, Delta(value, event_dim=value.dim() - 2))
+
+    return guide

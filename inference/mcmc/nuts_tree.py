@@ -48,30 +48,20 @@ class State:
 
 @dataclass(frozen=True)
 class Transition:
-    """What one transition did, per chain.
-
-    Attributes
-    ----------
-    state
-        The new state.
-    acceptance
-        Mean of min(1, exp(−ΔH)) over the tree, (C,).
-    diverged
-        Whether the energy was wrong by more than 1000 nats, (C,).
-    leapfrogs
-        Gradients taken, (C,).
-    energy
-        H = ½ rᵀ r − log density of the new state, with the momentum it was reached with, (C,).
-    depth
-        Doublings that were kept, (C,).
-    """
+    """What one transition did, (C,) of each but the state."""
 
     state: State
+    """The new state."""
     acceptance: np.ndarray
+    """Mean of min(1, exp(−ΔH)) over the tree."""
     diverged: np.ndarray
+    """Whether the energy was wrong by more than 1000 nats."""
     leapfrogs: np.ndarray
+    """Gradients taken."""
     energy: np.ndarray
+    """H = ½ rᵀ r − log density of the new state, with the momentum it was reached with."""
     depth: np.ndarray
+    """Doublings that were kept."""
 
 
 @np.errstate(invalid="ignore", over="ignore")  # a diverging chain leaves the numbers
@@ -85,19 +75,8 @@ def transition(
 ) -> Transition:
     """Double each chain's trajectory until it turns back, and take one of its points.
 
-    Parameters
-    ----------
-    density
-        Positions (C', p) and the numbers of their chains, (C',), to log densities, (C',), and
-        gradients, (C', p), for any of the chains.
-    state
-        Where the chains stand.
-    step
-        Length of a leapfrog step, of all chains or of each, (C,).
-    random
-        Generator of the momenta, directions and choices.
-    max_depth
-        Doublings at most.
+    The density is of positions (C', p) of any of the chains, by their numbers. A leapfrog step is
+    of one length for all chains or for each, (C,). Doublings are at most ``max_depth``.
     """
     chains, size = state.q.shape
     r = random.standard_normal((chains, size))

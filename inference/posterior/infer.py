@@ -14,13 +14,12 @@ from torch import nn
 from inference.chunks import chunk_size
 from inference.declared import replaced, takes
 from inference.isolated import evaluating
-from inference.posterior.contained import at_least_the_contained, at_least_the_start
 from inference.posterior.continuous import needs_continuous
 from inference.posterior.guides import Family, guide_family
 from inference.posterior.guides.per_datum import detached, for_data, is_per_datum, per_datum_size
 from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import Fitting, Optimization, Outcome
-from inference.posterior.optimize import optimize
+from inference.posterior.optimize import at_least_the_contained, optimize
 from inference.posterior.posterior import Posterior
 from inference.posterior.start import with_initial_values, with_prior
 from inference.sites import traced
@@ -109,9 +108,7 @@ def infer(
         data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
         images = with_prior(pair, data)
         if family.fitted:
-            images = with_initial_values(
-                images, starts=settings.starts, seed=seed, max_elements=most
-            )
+            images = with_initial_values(images, given)
         module, outcome = _fitted(images, family, settings, name=name, options=guide_options or {})
         module = detached(module)
     posterior = Posterior(
@@ -147,12 +144,10 @@ def _fitted(
     _check_sites(images, guide, name)
     outcome = None
     if family.fitted:
-        own, began = settings.of_family(family), for_data(guide, ..., len(images))
+        own = settings.of_family(family)
         outcome = optimize(images, guide, own)
         if before is not None:
             outcome = Outcome(outcome.reason, outcome.steps + before.steps)
-        if family.density and family.objective != "log_joint":
-            at_least_the_start(images, guide, began, outcome, own)
         smaller = family.contains
         if smaller is not None and is_per_datum(guide, len(images)):
             outcome = at_least_the_contained(

@@ -66,21 +66,8 @@ def given_continuous(
 ) -> tuple[Tensor, Tensor]:
     """Values (K,) of a discrete site k, and p(k | z, x_seen) ∝ p(k) p(z | k) p(x_seen | z, k).
 
-    Parameters
-    ----------
-    target
-        The pair and its data.
-    values
-        z: values of all other sites, (n, B, \\*event_shape), or (B, \\*event_shape) if n is 1.
-    name
-        The site, which the model enumerates.
-    n
-        Number of values of z for each datum.
-
-    Returns
-    -------
-    values, logits
-        (K,), and (n, B, K); K = 1 if the model does not enumerate the site, but draws it.
+    z are values of all other sites, (n, B, \\*event_shape), or (B, \\*event_shape) if n is 1; the
+    logits are (n, B, K). K = 1 if the model does not enumerate the site, but draws it.
     """
     model = poutine.condition(target.pair.model, data=dict(values))
     sites = traced(model, target.data, n, enumerated=True).nodes

@@ -123,10 +123,12 @@ class Optimization:
 
 @dataclass(frozen=True)
 class Fitting(Optimization):
-    """The settings with the number of images in memory at once, and what is maximised."""
+    """The settings with what the pair and the guide's family say."""
 
     chunk: int = 1
+    """How many images are in memory at once."""
     objective: str = "path"
+    density: bool = True
 
     @property
     def rule(self) -> Plateau:
@@ -145,7 +147,7 @@ class Fitting(Optimization):
         fits end among equally small steps.
         """
         chosen = None if family.objective == "log_joint" else self.estimator
-        own = replace(self, objective=chosen or family.objective)
+        own = replace(self, objective=chosen or family.objective, density=family.density)
         if self.lr is None:
             return replace(own, lr=family.lr)
         rule = self.rule

@@ -9,17 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from inference.posterior.batch_bound import bounds_of
-from inference.posterior.guides.per_datum import copy_parameters, for_data
+from inference.posterior.guides.per_datum import copy_parameters, for_data, where_rows
 from inference.posterior.log_density import LogDensity
 from pyro_models.seeds import seeded
 
-__all__ = ["DRAWS", "FEW", "paired_bounds", "surely_higher"]
+__all__ = ["DRAWS", "FARTHER", "FEW", "Values", "paired_bounds", "rising", "surely_higher"]
 
 DRAWS = 64
 """Samples z ~ q of each image and guide."""
 
 FEW = 8
 """Samples of a first look, after which most images are in no doubt."""
+
+FARTHER = (1.0, 4.0, 16.0, 64.0, 256.0)
+"""How many times as far as it came a fit is moved on."""
 
 _ERRORS = 3.0
 
@@ -58,3 +61,38 @@ def surely_higher(there: Tensor, here: Tensor, *, tolerance: float) -> tuple[Ten
     noise = gain.std(0) / len(gain) ** 0.5 if len(gain) > 1 else torch.zeros_like(gain[0])
     mean = gain.mean(0)
     return mean, (mean - tolerance - _ERRORS * noise).nan_to_num(nan=-torch.inf)
+
+
+def rising(
+    bounds: Callable[[Values], Tensor], now: Values, before: Values, *, tolerance: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Where fits that seem to stand still would rise further along the way they came.
+
+    A slow learning rate moves little in a window, so little is gained in it, and a rule that looks
+    at gains alone calls that convergence. Going on in the same direction many times as far does not
+    hang on the rate: where that gains more than the tolerance, the fit was on its way.
+
+    Of parameters by name, each with a row for each of the B fits, ``bounds`` are samples of every
+    row's bound, (K, B), from the same noise each time. Returned is where the bound of a point
+    beyond ``now``, on the line from ``before``, is surely higher than that of ``now``, (B,), and
+    the best parameters, ``now`` elsewhere.
+    """
+    here = bounds(now)
+    best, last = torch.zeros_like(here[0]).double(), torch.zeros_like(here[0]).double()
+    climbing = torch.ones_like(best, dtype=torch.bool)
+    found = {**now}
+    for times in FARTHER:
+        tried = {name: value + times * (value - before[name]) for name, value in now.items()}
+        try:
+            there = bounds(tried)
+        except torch.linalg.LinAlgError:  # no covariance any more: too far
+            break
+        mean, surely = surely_higher(there, here, tolerance=tolerance)
+        climbing = climbing & (mean > last)  # beyond the top the line is not followed
+        if not bool(climbing.any()):
+            break
+        last = mean
+        better = climbing & (surely > best)
+        best = torch.where(better, surely, best)
+        found = {name: where_rows(better, z, found[name]) for name, z in tried.items()}
+    return best > 0, found

@@ -30,9 +30,8 @@ from inference.posterior.optimization import (
     Fitting,
     Outcome,
 )
-from inference.posterior.paired import FEW, paired_bounds, surely_higher
+from inference.posterior.paired import FEW, paired_bounds, rising, surely_higher
 from inference.posterior.plateau import PlateauWatch
-from inference.posterior.rising import rising
 
 __all__ = ["Record", "SeparateFits"]
 

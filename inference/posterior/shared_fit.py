@@ -11,9 +11,8 @@ from inference.posterior.batch_bound import bound_of, bounds_of
 from inference.posterior.guides.per_datum import copy_parameters, for_data, parameters_of
 from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import NON_FINITE, REASONS, Fitting, Outcome
-from inference.posterior.paired import DRAWS, surely_higher
+from inference.posterior.paired import DRAWS, Values, rising, surely_higher
 from inference.posterior.plateau import PlateauWatch
-from inference.posterior.rising import Values, rising
 from pyro_models.seeds import seeded
 
 __all__ = ["SharedFit"]

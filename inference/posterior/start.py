@@ -18,6 +18,7 @@ from inference.posterior.continuous import Moments, check_real
 from inference.posterior.guides.per_datum import where_rows
 from inference.posterior.identity import model_checksum
 from inference.posterior.log_density import LogDensity
+from inference.posterior.optimization import Optimization
 from pyro_models import Pair
 from pyro_models.observed import Observed
 from pyro_models.seeds import stream
@@ -51,28 +52,25 @@ class _AtMean(Messenger):
 
 
 @torch.no_grad()
-def with_initial_values(
-    target: LogDensity, *, starts: int, seed: int, max_elements: int
-) -> LogDensity:
+def with_initial_values(target: LogDensity, settings: Optimization) -> LogDensity:
     """The same data, each with its start at the best of some points: argmax log p(x_seen, z).
 
-    The points are the prior's mean and ``starts`` draws of Normals with the prior's mean and scale,
-    the same noise for every datum.
-
-    Of ``max_elements`` numbers are the reconstructions in memory at once.
+    The points are the prior's mean and ``settings.starts`` draws of Normals with the prior's mean
+    and scale, the same noise for every datum.
     """
+    starts = settings.starts
     if starts == 0:
         return target
     best = {name: m.mean for name, m in target.prior.items()}
     height = _log_joint(target, {name: z.unsqueeze(0) for name, z in best.items()})[0]
-    generator = torch.Generator().manual_seed(stream(seed, "starts"))
+    generator = torch.Generator().manual_seed(stream(settings.seed, "starts"))
     noise = {}  # the same for all data: none hangs on which others it came with
     for name, m in target.prior.items():
         shape = (starts, 1, *m.mean.shape[1:])
         drawn = torch.randn(shape, generator=generator, dtype=m.mean.dtype)
         noise[name] = drawn.to(m.mean.device)
     rows = torch.arange(len(target), device=target.x.device)
-    at_once = chunk_size(target.pair, each=len(target), max_elements=max_elements)
+    at_once = chunk_size(target.pair, each=len(target), max_elements=settings.max_elements)
     for i in range(0, starts, at_once):
         tried = {
             name: m.mean + m.scale * noise[name][i : i + at_once]

@@ -67,13 +67,7 @@ def _family_of(make: Callable[..., nn.Module] | Family) -> Family:
 
 
 def guide_family(guide: str | Family | nn.Module | Callable[..., nn.Module]) -> tuple[str, Family]:
-    """Name and family of whatever stands for a guide: a name, ``"mine.py:make"``, or an object.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name.
-    """
+    """Name and family of whatever stands for a guide: a name, ``"mine.py:make"``, or an object."""
     if isinstance(guide, str):
         return guide, _family_of(GUIDES[guide])  # that of a file may be a function
     if isinstance(guide, Family):

@@ -25,12 +25,8 @@ class AmortisedFlowGuide(PerDatumGuide):
     μ_b, σ_b are the encoder's mean and scale, and c_b = (μ_b, log σ_b) is the context of f, whose
     weights all images share. Every site is on its own.
 
-    Parameters
-    ----------
-    target
-        Whose latents it is for, vectors (B, d).
-    transforms, bins, hidden
-        Coupling layers, bins of their splines, and sizes of their hidden layers.
+    There are ``transforms`` coupling layers, with ``bins`` of their splines, and layers of sizes
+    ``hidden``.
     """
 
     shared = True

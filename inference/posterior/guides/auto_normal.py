@@ -27,14 +27,8 @@ class AutoNormalGuide(nn.Module):
 
     A bare AutoNormal has no parameters before its first call, shares them by name with every other
     AutoNormal of the process, and keeps the size of the batch it saw first. This one has a name of
-    its own, has its parameters from the start, and takes as many data as it has rows.
-
-    Parameters
-    ----------
-    target
-        Whose latents it is for.
-    scale
-        Standard deviations to begin with; the means are where fits begin.
+    its own, has its parameters from the start, where fits begin with standard deviations ``scale``,
+    and takes as many data as it has rows.
     """
 
     def __init__(self, target: LogDensity, *, scale: float = 0.1) -> None:

@@ -25,9 +25,10 @@ class DrawsGuide(PerDatumGuide):
         where they are of no chain.
     stats
         What is known of every draw by name, such as ``diverging``, (S, B).
+    measures
+        What is known of every datum, an attribute (B,) each, such as ``acceptance``, its mean, and
+        ``r_hat``, the largest R̂ of its latents: near 1 where its chains agree.
     """
-
-    per_datum: tuple[str, ...]
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class DrawsGuide(PerDatumGuide):
         *,
         num_chains: int = 0,
         stats: Mapping[str, Tensor] | None = None,
+        **measures: Tensor,
     ) -> None:
         super().__init__()
         self.num_chains, self.stats = num_chains, tuple(stats or {})
@@ -43,7 +45,9 @@ class DrawsGuide(PerDatumGuide):
         buffers |= {f"stat_{name}": values for name, values in (stats or {}).items()}
         for name, values in buffers.items():
             self.register_buffer(name, values.detach().transpose(0, 1).contiguous())
-        self.per_datum = tuple(buffers)
+        for name, values in measures.items():
+            self.register_buffer(name, values)
+        self.per_datum = (*buffers, *measures)
 
     @property
     def draws(self) -> dict[str, Tensor]:

@@ -48,12 +48,7 @@ def encoder_moments(target: LogDensity) -> dict[str, Moments]:
     """Means and scales of the pair's own guide, by continuous site, each (B, \\*event_shape).
 
     Over 64 draws of whatever a site is conditioned on (another site, a label): exact where it is
-    conditioned on nothing but x.
-
-    Raises
-    ------
-    UsageError
-        If the guide leaves a continuous site out.
+    conditioned on nothing but x. A guide that leaves a continuous site out is refused.
     """
     trace = traced(target.pair.guide, target.data, _DRAWS)
     moments = {}

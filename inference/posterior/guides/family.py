@@ -38,7 +38,7 @@ class Family:
         A family that is fitted first; ``make`` gets its guide as ``start``.
     contains
         A family whose members are among this one's: the fit is never below the best of it (see
-        :mod:`inference.posterior.contained`).
+        :mod:`inference.posterior.optimize`).
     within
         ``within(target, guide, member)``: a guide like ``guide`` at a fitted member of
         ``contains``.

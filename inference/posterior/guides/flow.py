@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping
 from types import ModuleType
@@ -24,15 +25,7 @@ __all__ = ["FLOW", "FlowGuide", "SplineFlow", "flows_package"]
 
 
 def flows_package(module: str) -> ModuleType:
-    """A module of zuko, which is an optional dependency.
-
-    Raises
-    ------
-    UsageError
-        If it is not installed.
-    """
-    import importlib
-
+    """A module of zuko, which is an optional dependency."""
     try:
         return importlib.import_module(f"zuko.{module}")
     except ImportError as error:
@@ -52,14 +45,8 @@ class SplineFlow(TorchDistribution):
     al. 2019), L is unit lower triangular, T lower triangular of positive diagonal. log q(z) =
     log N(ε; 0, I) − Σ log f₁′ − Σ log f₂′ − log |T|; both directions cost one pass.
 
-    Parameters
-    ----------
-    loc, scale_tril
-        μ, (\\*batch, d), and T, (\\*batch, d, d).
-    lower
-        L below its diagonal, (\\*batch, d, d).
-    splines
-        Unconstrained bin widths, heights and slopes of f₁ and f₂, (2, \\*batch, d, 3 bins − 1).
+    Given are μ, (\\*batch, d), T, (\\*batch, d, d), L below its diagonal, (\\*batch, d, d), and
+    unconstrained bin widths, heights and slopes of f₁ and f₂, (2, \\*batch, d, 3 bins − 1).
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
@@ -125,12 +112,7 @@ class FlowGuide(PerDatumGuide):
     All is relative to the Normal N(m, C Cᵀ) that it starts as, so that one learning rate suits wide
     posteriors and narrow ones: μ = m + C δ and T = C D (I + Λ/√d), Λ strictly lower, d latents.
 
-    Parameters
-    ----------
-    normals
-        m (B, d) and C (B, d, d), by site.
-    bins
-        Number of bins of each spline.
+    Given are m, (B, d), and C, (B, d, d), by site, and the number of bins of each spline.
     """
 
     def __init__(self, normals: Mapping[str, tuple[Tensor, Tensor]], *, bins: int = 6) -> None:

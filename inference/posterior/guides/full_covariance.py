@@ -56,14 +56,8 @@ class FullCovarianceGuide(PerDatumGuide):
 
     q(z_i | z_<i) = N(μ_i + Σ_{j<i} L_ij ε_j, L_ii L_iiᵀ), z_i = μ_i + Σ_{j≤i} L_ij ε_j.
 
-    Parameters
-    ----------
-    shapes
-        Event shape of every site, in the order of the model.
-    loc
-        μ to begin with, (B, D).
-    scale_tril
-        L to begin with, (B, D, D).
+    Given are the event shapes of the sites in the order of the model, and μ, (B, D), and L,
+    (B, D, D), to begin with.
     """
 
     def __init__(self, shapes: dict[str, torch.Size], loc: Tensor, scale_tril: Tensor) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.family import Family
@@ -14,37 +12,14 @@ from inference.posterior.hmc import Draws, hmc
 from inference.posterior.log_density import LogDensity, condition
 from inference.posterior.nuts import nuts
 
-__all__ = ["HMC", "NUTS_GUIDE", "HMCGuide"]
+__all__ = ["HMC", "NUTS_GUIDE"]
 
 
-class HMCGuide(DrawsGuide):
-    """Draws of Hamiltonian Monte Carlo, and how it went.
-
-    Attributes
-    ----------
-    r_hat
-        The largest R̂ of an image's latents, (B,): near 1 where its chains agree.
-    acceptance
-        Mean acceptance probability, (B,).
-    """
-
-    r_hat: Tensor
-    acceptance: Tensor
-
-    def __init__(
-        self, draws: dict[str, Tensor], *, r_hat: Tensor, acceptance: Tensor, **chains: Any
-    ) -> None:
-        super().__init__(draws, **chains)
-        self.register_buffer("r_hat", r_hat)
-        self.register_buffer("acceptance", acceptance)
-        self.per_datum = (*self.per_datum, "r_hat", "acceptance")
-
-
-def _drawn(sampler: Callable[..., Draws], target: LogDensity, **counts: int) -> HMCGuide:
+def _drawn(sampler: Callable[..., Draws], target: LogDensity, **counts: int) -> DrawsGuide:
     """All images and chains at once, each image with its own step size."""
     density = condition(target.pair, target.data)
     draws = sampler(density, seed=int(torch.randint(2**31, ())), **counts)
-    return HMCGuide(
+    return DrawsGuide(
         draws.latents,
         r_hat=draws.r_hat.amax(-1),
         acceptance=draws.acceptance,
@@ -60,7 +35,7 @@ def _make_hmc(
     num_chains: int = 4,
     warmup: int = 300,
     num_leapfrog: int = 10,
-) -> HMCGuide:
+) -> DrawsGuide:
     counts = {"num_samples": num_samples, "num_chains": num_chains, "warmup": warmup}
     return _drawn(hmc, target, num_leapfrog=num_leapfrog, **counts)
 
@@ -72,7 +47,7 @@ def _make_nuts(
     num_chains: int = 4,
     warmup: int = 300,
     max_depth: int = 8,
-) -> HMCGuide:
+) -> DrawsGuide:
     counts = {"num_samples": num_samples, "num_chains": num_chains, "warmup": warmup}
     return _drawn(nuts, target, max_depth=max_depth, **counts)
 

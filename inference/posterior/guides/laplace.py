@@ -23,12 +23,7 @@ class LaplaceGuide(FullCovarianceGuide):
     """q(z) = Π_b N(z_b; z*_b, H_b⁻¹): z* = argmax log p(x_seen, z), H = −∇² log p(x_seen, z*).
 
     Where H is not positive definite (the point is no strict maximum) its eigenvalues are raised to
-    a thousandth of the largest; ``damped`` says where.
-
-    Attributes
-    ----------
-    damped
-        (B,) booleans.
+    a thousandth of the largest; ``damped``, (B,) booleans, says where.
     """
 
     per_datum = ("damped",)

@@ -58,16 +58,10 @@ def _kl_of_low_rank(q: LowRankNormal, p: Independent) -> Tensor:
 
 
 class LowRankGuide(NormalGuide):
-    """q(z) = Π_b N(z_b; μ_b, W_b W_bᵀ + diag v_b), W_b of ``rank`` columns, every site on its own.
+    """q(z) = Π_b N(z_b; μ_b, W_b W_bᵀ + diag v_b), every site on its own.
 
-    Parameters
-    ----------
-    target
-        Whose latents it is for; it begins at their start.
-    rank
-        Columns of W; no more than a site has dimensions are used.
-    scale
-        Standard deviations to begin with, as a share of the prior's.
+    W has ``rank`` columns, of which no more than a site has dimensions are used. It begins where
+    fits begin, v at ``scale`` times the prior's standard deviations.
     """
 
     def __init__(self, target: LogDensity, *, rank: int = 2, scale: float = 0.1) -> None:

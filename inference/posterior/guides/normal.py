@@ -19,13 +19,7 @@ __all__ = ["NORMAL", "NormalGuide", "check_scale", "start_of"]
 
 
 class NormalGuide(LocatedGuide):
-    """q(z) = Π_b Π_d N(z_bd; μ_bd, σ_bd²), every site on its own.
-
-    Parameters
-    ----------
-    start
-        μ and σ to begin with, by site, each (B, \\*event_shape).
-    """
+    """q(z) = Π_b Π_d N(z_bd; μ_bd, σ_bd²), every site on its own, from the μ and σ of ``start``."""
 
     def __init__(self, start: Mapping[str, Moments]) -> None:
         super().__init__(start)

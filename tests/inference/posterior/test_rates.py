@@ -12,7 +12,7 @@ from torch import nn
 from inference.evaluation import compare_guides
 from inference.posterior import Plateau, infer
 from inference.posterior.guides import GUIDES
-from inference.posterior.rising import rising
+from inference.posterior.paired import rising
 from pyro_models import PPCA
 from pyro_models.likelihoods import Gaussian
 from pyro_models.pair import LatentSite, data_plate
