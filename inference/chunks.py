@@ -29,16 +29,8 @@ def numbers_per_particle(pair: Pair) -> int:
 def chunk_size(pair: Pair, *, each: int, max_elements: int = MAX_ELEMENTS) -> int:
     """How many data, each with so many particles, are decoded at once; at least 1.
 
-    Or how many particles, each of so many data.
-
-    Parameters
-    ----------
-    pair
-        Whose decoder it is.
-    each
-        Particles of each datum, or data of each particle.
-    max_elements
-        Numbers that the reconstructions of one chunk may hold.
+    Or how many particles, each of so many data. The reconstructions of one chunk hold at most
+    ``max_elements`` numbers.
 
     Examples
     --------

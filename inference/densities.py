@@ -29,13 +29,8 @@ __all__ = ["log_density", "weigh"]
 def weigh(model: Callable[..., Any], data: Observed, latents: Mapping[str, Tensor]) -> Particles:
     """The particles of given values of the continuous latents; log q is 0.
 
-    Parameters
-    ----------
-    model, data
-        As for :func:`inference.particles.draw`.
-    latents
-        Values by site, (K, B, \\*event_shape). Discrete sites that are not among them are summed
-        out. Gradients flow to the values.
+    The values are by site, (K, B, \\*event_shape), and gradients flow to them. Discrete sites that
+    are not among them are summed out.
 
     Examples
     --------
@@ -52,13 +47,6 @@ def weigh(model: Callable[..., Any], data: Observed, latents: Mapping[str, Tenso
 
 def log_density(guide: Callable[..., Any], data: Observed, latents: Mapping[str, Tensor]) -> Tensor:
     """log q(z | x) of a guide at given values, (K, B), its enumerated sites summed out.
-
-    Parameters
-    ----------
-    guide
-        A guide with a density, called like the model.
-    data, latents
-        As for :func:`weigh`.
 
     Examples
     --------

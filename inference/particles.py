@@ -161,18 +161,11 @@ class Particles:
         return joint_of(terms, self._zero, self.shape)
 
 
-def checked_count(num_particles: object) -> int:
-    """K, which must be a whole number of at least 1.
-
-    Raises
-    ------
-    UsageError
-        If it is not.
-    """
-    if isinstance(num_particles, Integral) and not isinstance(num_particles, bool):
-        count = int(num_particles)
-        if count >= 1:
-            return count
+def checked_count(num_particles: Any) -> int:
+    """K, which must be a whole number of at least 1."""
+    whole = isinstance(num_particles, Integral) and not isinstance(num_particles, bool)
+    if whole and num_particles >= 1:
+        return int(num_particles)
     raise UsageError(f"num_particles (K) must be a whole number ≥ 1; got {num_particles!r}")
 
 

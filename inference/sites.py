@@ -68,8 +68,7 @@ def density_sites(trace: poutine.Trace) -> dict[str, Site]:
 def log_prob_of(site: Site) -> Tensor:
     """log density of a site, (…, K, B): masked, not scaled."""
     fn: TorchDistribution = site["fn"]
-    log_prob: Tensor = scale_and_mask(fn.log_prob(site["value"]), 1.0, site["mask"])
-    return log_prob
+    return scale_and_mask(fn.log_prob(site["value"]), 1.0, site["mask"])
 
 
 def may_be_enumerated(site: Site) -> bool:

@@ -86,8 +86,7 @@ def rank_normalized(draws: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata  # half a second, which few commands need
 
     rank = rankdata(draws.reshape(*draws.shape[:-2], -1), axis=-1).reshape(draws.shape)
-    normal: np.ndarray = ndtri((rank - 0.375) / (draws.shape[-2] * draws.shape[-1] + 0.25))
-    return normal
+    return ndtri((rank - 0.375) / (draws.shape[-2] * draws.shape[-1] + 0.25))
 
 
 def _of_each(draws: Draws, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -95,9 +95,7 @@ def transition(
         start.put(~forward, ends[0][0].select(index[~forward]))
         r_start = np.where(forward[:, None], ends[1][1][index], ends[0][1][index])
         signed = np.where(forward, steps[index], -steps[index])
-        tree = _Subtree(
-            start, r_start, signed, energy[index], leaves=2**depth, random=random, chains=index
-        )
+        tree = _Subtree(start, r_start, signed, energy[index], 2**depth, random, index)
         tree.grow(density)
         accepted[index] += tree.accepted
         count[index] += tree.count
@@ -123,33 +121,28 @@ def transition(
     return Transition(proposal, acceptance, diverged, count, energy_there, doublings)
 
 
+@dataclass
 class _Subtree:
     """2^depth leaves grown from one end of a trajectory, for several chains."""
 
-    def __init__(
-        self,
-        start: State,
-        r: np.ndarray,
-        step: np.ndarray,
-        energy: np.ndarray,
-        *,
-        leaves: int,
-        random: np.random.Generator,
-        chains: np.ndarray,
-    ) -> None:
-        count = len(r)
-        self.end, self.r_end, self.chains = start, r, chains
-        self.step, self.energy, self.leaves, self.random = step, energy, leaves, random
-        self.proposal, self.energy_there = start.copy(), energy.copy()
+    end: State
+    r_end: np.ndarray
+    step: np.ndarray
+    energy: np.ndarray
+    leaves: int
+    random: np.random.Generator
+    chains: np.ndarray
+
+    def __post_init__(self) -> None:
+        count, r = len(self.r_end), self.r_end
+        self.proposal, self.energy_there = self.end.copy(), self.energy.copy()
         self.log_weight = np.full(count, -np.inf)
         self.r_sum = np.zeros_like(r)
-        self.turned = np.zeros(count, dtype=bool)
-        self.diverged = np.zeros(count, dtype=bool)
-        self.accepted, self.count = np.zeros(count), np.zeros(count)
+        self.turned, self.diverged = np.zeros((2, count), dtype=bool)
+        self.accepted, self.count = np.zeros((2, count))
         # what a later leaf needs to see whether a subtree that it closes has turned
-        depth = max(1, leaves.bit_length() - 1)
-        self._r_kept = np.zeros((depth, *r.shape))
-        self._sum_kept = np.zeros((depth, *r.shape))
+        depth = max(1, self.leaves.bit_length() - 1)
+        self._r_kept, self._sum_kept = np.zeros((2, depth, *r.shape))
 
     def grow(self, density: LogDensity) -> None:
         """Take the leaves one after the other; a chain stops when it turns or diverges."""

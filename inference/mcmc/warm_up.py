@@ -42,17 +42,8 @@ def check_acceptance(target_acceptance: float) -> None:
 class DualAveraging:
     """ε, led to a target acceptance (Nesterov 2009; Hoffman & Gelman 2014, section 3.2).
 
-    Parameters
-    ----------
-    step
-        ε to begin with: a number, or one for each datum, (B,).
-    target_acceptance
-        Between 0 and 1.
-
-    Attributes
-    ----------
-    step
-        ε of the next transition.
+    ``step`` is ε to begin with, a number, or one for each datum, (B,); then that of the next
+    transition.
     """
 
     def __init__(self, step: Step, target_acceptance: float) -> None:
@@ -84,15 +75,10 @@ class DualAveraging:
 
 
 class Chains(ABC, Generic[Moved]):
-    """Markov chains that go in step, and what their warm-up has found.
-
-    Attributes
-    ----------
-    step
-        ε, a number, or (B,) of B data with chains of their own.
-    """
+    """Markov chains that go in step, and what their warm-up has found."""
 
     step: Step
+    """ε, a number, or (B,) of B data with chains of their own."""
 
     @abstractmethod
     def move(self, step: Step) -> Moved:

@@ -85,12 +85,10 @@ def check_objective(pair: Pair, objective: Any, options: Options = None) -> None
     UsageError
         One line that says why, and what to use.
     """
-    made = make_objective(pair, objective, options)
-    if not isinstance(made, OfPyro):
+    made, own = make_objective(pair, objective, options), pair.elbo()
+    if not isinstance(made, OfPyro) or isinstance(made.elbo, TraceEnum_ELBO):
         return
-    if isinstance(made.elbo, TraceEnum_ELBO) or isinstance(pair.elbo(), type(made.elbo)):
-        return
-    if isinstance(pair.elbo(), TraceEnum_ELBO):
+    if isinstance(own, TraceEnum_ELBO) and not isinstance(own, type(made.elbo)):
         raise UsageError(
             f"{type(pair).__name__} leaves discrete sites to enumeration, and "
             f"{type(made.elbo).__name__} does not enumerate: use the objective elbo or trace_enum"

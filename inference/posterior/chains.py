@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
-from inference.declared import declared, described
+from inference.declared import declared
 from inference.isolated import isolated
 from inference.mcmc import diagnostics
 from inference.mcmc.warm_up import Chains, check_sampling
@@ -107,22 +106,15 @@ class Moved(NamedTuple):
 
 
 class LatentChains(Chains[Moved]):
-    """C chains of each of B data; a datum's chains share ε and scale.
-
-    Attributes
-    ----------
-    scale
-        Standard deviations that ε is in units of, (B, D).
-    learns_scale
-        Whether the warm-up is to find them.
-    """
+    """C chains of each of B data; a datum's chains share ε and scale."""
 
     scale: Tensor
+    """Standard deviations that ε is in units of, (B, D)."""
     learns_scale = True
+    """Whether the warm-up is to find them."""
 
-    @abstractmethod
     def rescaled(self, z: Tensor) -> None:
-        """Go on from z, (C, B, D), in units of a new scale."""
+        """Go on from z, (C, B, D), in units of a new scale; there the chains stand already."""
 
     def mean_acceptance(self, moved: Moved) -> Tensor:
         """Mean over the chains of each datum, (B,)."""
@@ -157,7 +149,6 @@ class LatentChains(Chains[Moved]):
         return draws, accepted, diverged, *means, self.step, self.scale
 
 
-@described
 @dataclass(frozen=True)
 class Sampling:
     """How chains are warmed up, and how many draws of them are kept."""

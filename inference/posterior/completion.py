@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -179,9 +180,8 @@ def complete(
                 if guide == "exact":
                     parts.append(_exactly(pair, part, num_samples=num_samples, pixels=pixels))
                     continue
-                decoded = _trained if guide == "trained" else _encoder_zeros
-                average = decoded(pair, part, num_latents).mean.mean(0)
-                p_x = decoded(pair, part, num_samples)
+                decoded = partial(_decoded, pair, part, trained=guide == "trained")
+                average, p_x = decoded(num_latents).mean.mean(0), decoded(num_samples)
                 parts.append((average, p_x.sample() if pixels == "sample" else p_x.mean))
         means, draws = zip(*parts, strict=True)
         mean, samples = data.with_seen(torch.cat(means)), data.with_seen(torch.cat(draws, 1))
@@ -234,20 +234,15 @@ def _exactly(
     return pair.conditional_mean(data.x, data.mask), samples
 
 
-def _trained(pair: Pair, data: Observed, n: int) -> TorchDistribution:
-    """p(x | z_i, x_C) at n draws z_i ~ p(z | x_C) for each datum, batch shape (n, B)."""
-    p_x: TorchDistribution = traced(pair.model, data, n).nodes["x"]["fn"]
-    return p_x
-
-
-def _encoder_zeros(pair: Pair, data: Observed, n: int) -> TorchDistribution:
-    """p(x | z_i) at n draws z_i ~ q(z | x with zeros) for each datum, batch shape (n, B)."""
+def _decoded(pair: Pair, data: Observed, n: int, *, trained: bool) -> TorchDistribution:
+    """p(x | z_i) at n draws z_i for each datum, of p(z | x_C) or q(z | x with zeros), (n, B)."""
+    if trained:
+        return traced(pair.model, data, n).nodes["x"]["fn"]
     data = Observed.unchecked(data.x, data.y)
-    trace = traced(pair.guide, data, n)
-    missing = [name for name in pair.latent_sites if name not in trace.nodes]
+    sites = traced(pair.guide, data, n).nodes
+    missing = [name for name in pair.latent_sites if name not in sites]
     if missing:
         raise UsageError(
             f"{type(pair).__name__} has no encoder of {', '.join(missing)} to feed zeros to"
         )
-    latents = {name: trace.nodes[name]["value"] for name in pair.latent_sites}
-    return decoded_from(pair, latents, data)
+    return decoded_from(pair, {name: sites[name]["value"] for name in pair.latent_sites}, data)

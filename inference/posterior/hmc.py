@@ -104,6 +104,3 @@ class _HMCChains(LatentChains):
         )
         self.z, self.at = moved.z, moved.at
         return Moved(moved.z, moved.acceptance, moved.diverged)
-
-    def rescaled(self, z: Tensor) -> None:
-        """Positions are those of z whatever the scale: the chains stand at it already."""

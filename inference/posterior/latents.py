@@ -21,13 +21,7 @@ __all__ = ["draw_latents", "given_continuous", "mean_of", "resampled_latents"]
 
 @alone()
 def draw_latents(target: LogDensity, guide: Callable[..., Any], n: int) -> dict[str, Tensor]:
-    """site → (n, B, \\*event_shape); a discrete site from p(k | z, x_seen) if the guide has none.
-
-    Raises
-    ------
-    UsageError
-        If several discrete sites are left out.
-    """
+    """Draws by site, (n, B, \\*event_shape); of a discrete one left out from p(k | z, x_seen)."""
     sites = target.pair.latent_sites
     drawn = traced(guide, target.data, n)
     values = {name: drawn.nodes[name]["value"] for name in sites if name in drawn.nodes}
@@ -81,13 +75,7 @@ def given_continuous(
 
 
 def resampled_latents(drawn: Particles) -> dict[str, Tensor]:
-    """Particles redrawn by their weights with replacement, (K, B, …) (Rubin 1988).
-
-    Raises
-    ------
-    UsageError
-        If every weight of a datum is 0, or one is not finite.
-    """
+    """Particles redrawn by their weights with replacement, (K, B, …) (Rubin 1988)."""
     log_w = drawn.log_weight.double()
     lost = ~(log_w.amax(0).isfinite())
     if bool(lost.any()):

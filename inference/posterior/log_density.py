@@ -24,7 +24,7 @@ from inference.posterior.continuous import (
     needs_continuous,
     side_by_side,
 )
-from inference.posterior.identity import identity_of_observed, model_checksum
+from inference.posterior.identity import identity_of
 from inference.record import Recorded
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
@@ -99,8 +99,7 @@ class LogDensity:
     @cached_property
     def identity(self) -> Identity:
         """What is conditioned, by content: data, what is seen, labels, the model's weights."""
-        weights = model_checksum(self.pair) if self.weights is None else self.weights
-        return identity_of_observed(self.pair, self.data, weights=weights)
+        return identity_of(self.pair, self.data, weights=self.weights)
 
     @property
     def sites(self) -> dict[str, tuple[int, ...]]:

@@ -37,7 +37,8 @@ class Posterior:
 
     It is itself a guide: ``particles(pair, posterior, x, …)`` and everything else that takes a
     guide draws from it, whatever x is then given: it belongs to the data it was inferred from.
-    Methods that sample take a seed and leave the caller's generators alone.
+    Methods that sample take a seed and leave the caller's generators alone. A ``UsageError`` says
+    so where a number of draws is below 1, a latent is missing, or q has no density to be asked for.
 
     Attributes
     ----------
@@ -133,11 +134,6 @@ class Posterior:
         """Draws of every latent: site → (n, B, \\*event_shape).
 
         Discrete sites that were summed out are drawn given the continuous ones and x_seen.
-
-        Raises
-        ------
-        UsageError
-            If n < 1.
         """
         check_counts(n=n)
         with isolated(self.pair, seed=stream(seed, "posterior sample")):
@@ -150,11 +146,6 @@ class Posterior:
         For each image K times z_k with probability w_k / Σ w, w_k = p(x_seen, z_k) / q(z_k) (Rubin
         1988). As K grows the draws come from the posterior itself, the sooner the larger the
         effective sample size. What results has draws and no density; its ``proposal`` is this one.
-
-        Raises
-        ------
-        UsageError
-            If q has no density, or K < 1.
         """
         self._needs_density("an importance weight")
         check_counts(**{"resample (K)": num_particles})
@@ -170,13 +161,7 @@ class Posterior:
         )
 
     def log_prob(self, latents: Mapping[str, Tensor]) -> Tensor:
-        """log q(z | x_seen), nats, (\\*batch, B), of latents (\\*batch, B, \\*event_shape).
-
-        Raises
-        ------
-        UsageError
-            If q has no density, or a site is missing.
-        """
+        """log q(z | x_seen), nats, (\\*batch, B), of latents (\\*batch, B, \\*event_shape)."""
         self._needs_density("log q")
         given = {}
         for name, event in self.target.sites.items():
@@ -242,13 +227,7 @@ class Posterior:
         return self.target.data.with_seen(torch.cat(parts))
 
     def log_weights(self, num_particles: int, *, seed: int = 0) -> Tensor:
-        """log w_k = log p(x_seen, z_k) − log q(z_k), (K, B), in nats; memory is bounded.
-
-        Raises
-        ------
-        UsageError
-            If q has no density, or K < 1.
-        """
+        """log w_k = log p(x_seen, z_k) − log q(z_k), (K, B), in nats; memory is bounded."""
         self._needs_density("an importance weight")
         check_counts(**{"num_particles (K)": num_particles})
         with isolated(self.pair, seed=stream(seed, "particles")):

@@ -195,8 +195,7 @@ def _posterior_of(
 ) -> TorchDistribution:
     """p(k | x_seen) of a discrete site, or p(k | z, x_seen) given values of all others."""
     if not values and fulfills(pair, Exact):
-        exact: TorchDistribution = pair.exact_posterior(data.x, data.mask)
-        return exact
+        return pair.exact_posterior(data.x, data.mask)
     if not pair.latent_sites[name].discrete:
         raise _unknown(name)
     with isolated(pair):

@@ -64,14 +64,7 @@ class Family:
         name: str,
         start: nn.Module | None = None,
     ) -> nn.Module:
-        """The guide before it is fitted.
-
-        Raises
-        ------
-        UsageError
-            If an option is not one it takes, or no number where it should be one, or what is made
-            is no module.
-        """
+        """The guide before it is fitted, if its options are right and it is a module."""
         known = inspect.signature(self.make).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
         names = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY and n != "start"]

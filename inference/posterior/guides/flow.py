@@ -94,8 +94,7 @@ class SplineFlow(TorchDistribution):
             + self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         )
         constant = 0.5 * math.log(2 * math.pi) * eps.shape[-1]
-        log_prob: Tensor = -0.5 * eps.square().sum(-1) - constant - log_det
-        return log_prob
+        return -0.5 * eps.square().sum(-1) - constant - log_det
 
 
 def _solve(lower: Tensor, value: Tensor) -> Tensor:

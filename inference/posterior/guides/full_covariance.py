@@ -34,8 +34,7 @@ def kl_from_independent(loc: Tensor, variance: Tensor, log_det: Tensor, p: Indep
     if not isinstance(base, Normal) or p.reinterpreted_batch_ndims != 1:
         raise NotImplementedError
     quadratic = (variance + (loc - base.loc).square()) / base.scale.square() - 1
-    kl: Tensor = 0.5 * ((quadratic + 2 * base.scale.log()).sum(-1) - log_det)
-    return kl
+    return 0.5 * ((quadratic + 2 * base.scale.log()).sum(-1) - log_det)
 
 
 @register_kl(TriangularNormal, Independent)

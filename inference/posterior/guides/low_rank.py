@@ -29,8 +29,7 @@ class LowRankNormal(dist.LowRankMultivariateNormal):
     def log_det(self) -> Tensor:
         """log |W Wᵀ + V| = log |V| + log |I + Wᵀ V⁻¹ W|."""
         diagonal = self._capacitance_tril.diagonal(dim1=-2, dim2=-1)
-        found: Tensor = self._unbroadcasted_cov_diag.log().sum(-1) + 2 * diagonal.log().sum(-1)
-        return found
+        return self._unbroadcasted_cov_diag.log().sum(-1) + 2 * diagonal.log().sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log q, nats, in sums of squares: no difference of large numbers where W is far above v.
@@ -47,8 +46,7 @@ class LowRankNormal(dist.LowRankMultivariateNormal):
         rest = away - (W @ a).squeeze(-1)
         quadratic = a.squeeze(-1).square().sum(-1) + (rest.square() / v).sum(-1)
         constant = value.shape[-1] * math.log(2 * math.pi)
-        log_prob: Tensor = -0.5 * (quadratic + self.log_det() + constant)
-        return log_prob
+        return -0.5 * (quadratic + self.log_det() + constant)
 
 
 @register_kl(LowRankNormal, Independent)
