@@ -79,11 +79,6 @@ def check_objective(pair: Pair, objective: Any, options: Options = None) -> None
 
     A Pyro ELBO that does not enumerate samples, from the prior, a discrete site that the guide
     leaves out: components of a mixture then collapse into one, silently.
-
-    Raises
-    ------
-    UsageError
-        One line that says why, and what to use.
     """
     made, own = make_objective(pair, objective, options), pair.elbo()
     if not isinstance(made, OfPyro) or isinstance(made.elbo, TraceEnum_ELBO):
@@ -96,24 +91,16 @@ def check_objective(pair: Pair, objective: Any, options: Options = None) -> None
 
 
 class Objective:
-    """Something to maximise, averaged over data.
-
-    Attributes
-    ----------
-    name
-        Its name in the record of the training.
-    remark
-        What must be said beside its value, where it is no lower bound on log p(x) or has no p(x).
-    tempers
-        Whether a weight β of the latent terms is defined.
-    beta
-        That weight, where it is an option of the objective.
-    """
+    """Something to maximise, averaged over data."""
 
     name: str
+    """Its name in the record of the training."""
     remark: str
+    """What must be said beside its value, where it is no lower bound on log p(x) or has no p(x)."""
     tempers: bool = True
+    """Whether a weight β of the latent terms is defined."""
     beta: float = 1.0
+    """That weight, where it is an option of the objective."""
 
     def __init__(self, pair: Pair, *, remark: str = "") -> None:
         self.pair = pair
@@ -128,23 +115,12 @@ class Objective:
             A prepared batch (B, \\*data_shape), its labels (B,), and which of its pixels are seen.
         beta
             Weight of the latent terms (KL annealing), positive.
-
-        Returns
-        -------
-        float
-            The objective's estimate, nats per datum.
         """
         raise NotImplementedError
 
     @torch.no_grad()
     def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
-        """Refuse what only the sites of model and guide show that the pair cannot have.
-
-        Raises
-        ------
-        UsageError
-            One line that says why, and what to use.
-        """
+        """Refuse what only the sites of model and guide show that the pair cannot have."""
         self._check(Observed.unchecked(x, y, mask))
 
     @torch.no_grad()

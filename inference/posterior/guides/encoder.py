@@ -13,7 +13,7 @@ from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NormalGuide
 from inference.posterior.log_density import LogDensity
 from inference.sites import traced
-from pyro_models import Pair, UsageError
+from pyro_models import UsageError
 
 __all__ = ["ENCODER", "REFINED", "EncoderGuide", "OfPair", "encoder_moments"]
 
@@ -39,8 +39,8 @@ class EncoderGuide(OfPair):
     guide that was trained on whole images is then a wrong one.
     """
 
-    def __init__(self, pair: Pair) -> None:
-        super().__init__(pair.guide.forward)
+    def __init__(self, target: LogDensity) -> None:
+        super().__init__(target.pair.guide.forward)
 
 
 @torch.no_grad()
@@ -66,14 +66,10 @@ def encoder_moments(target: LogDensity) -> dict[str, Moments]:
     return moments
 
 
-def _make_encoder(target: LogDensity) -> EncoderGuide:
-    return EncoderGuide(target.pair)
-
-
 def _make_refined(target: LogDensity) -> NormalGuide:
     """Start at the encoder's means and scales (semi-amortised; Kim et al. 2018)."""
     return NormalGuide(encoder_moments(target))
 
 
-ENCODER = Family(_make_encoder, fitted=False)
+ENCODER = Family(EncoderGuide, fitted=False)
 REFINED = Family(_make_refined)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, cast
 
@@ -62,16 +61,6 @@ class SplineFlow(TorchDistribution):
         self.splines = [make(*part.split([bins, bins, bins - 1], -1)) for part in splines]
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> SplineFlow:
-        """The same with a larger batch shape; nothing is copied."""
-        new: SplineFlow = self._get_checked_instance(SplineFlow, _instance)
-        for name in ("loc", "scale_tril", "lower", "splines"):
-            setattr(new, name, getattr(self, name))
-        TorchDistribution.__init__(
-            new, torch.Size(batch_shape), self.event_shape, validate_args=False
-        )
-        return new
-
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws (\\*sample_shape, \\*batch, d)."""
         shape = torch.Size(sample_shape) + self.batch_shape + self.event_shape
@@ -111,11 +100,15 @@ class FlowGuide(PerDatumGuide):
     All is relative to the Normal N(m, C Cᵀ) that it starts as, so that one learning rate suits wide
     posteriors and narrow ones: μ = m + C δ and T = C D (I + Λ/√d), Λ strictly lower, d latents.
 
-    Given are m, (B, d), and C, (B, d, d), by site, and the number of bins of each spline.
+    It starts as the fitted Normals of ``start``: from afar the splines would take the part of μ.
     """
 
-    def __init__(self, normals: Mapping[str, tuple[Tensor, Tensor]], *, bins: int = 6) -> None:
+    def __init__(self, target: LogDensity, *, start: nn.Module, bins: int = 6) -> None:
         super().__init__()
+        flows_package("transforms")
+        with torch.no_grad():
+            normals = cast(FullCovarianceGuide, start).marginals()
+        check_vectors("flow", {name: m for name, (m, _) in normals.items()})
         if bins < 2:
             raise UsageError(f"a spline needs at least 2 bins; got {bins}")
         self.sites = tuple(normals)
@@ -146,13 +139,4 @@ class FlowGuide(PerDatumGuide):
             pyro.sample(name, SplineFlow(loc, T, lower, splines))
 
 
-def _make(target: LogDensity, *, start: nn.Module, bins: int = 6) -> FlowGuide:
-    """Start as the fitted Normals: from afar the splines would take the part of μ."""
-    flows_package("transforms")
-    with torch.no_grad():
-        normals = cast(FullCovarianceGuide, start).marginals()
-    check_vectors("flow", {name: mean for name, (mean, _) in normals.items()})
-    return FlowGuide(normals, bins=bins)
-
-
-FLOW = Family(_make, begins_with=FULL_COVARIANCE, lr=0.01)
+FLOW = Family(FlowGuide, begins_with=FULL_COVARIANCE, lr=0.01)

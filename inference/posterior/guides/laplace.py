@@ -11,7 +11,7 @@ from inference.densities import weigh
 from inference.posterior.continuous import by_site, side_by_side
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.full_covariance import FullCovarianceGuide
-from inference.posterior.guides.point import PointGuide, make_point
+from inference.posterior.guides.point import PointGuide
 from inference.posterior.log_density import LogDensity
 
 __all__ = ["LAPLACE", "LaplaceGuide", "covariance_factor", "hessian"]
@@ -76,4 +76,4 @@ def _at_the_mode(target: LogDensity, guide: nn.Module) -> LaplaceGuide:
     return LaplaceGuide(shapes, side_by_side(points, shapes).detach(), tril, damped)
 
 
-LAPLACE = Family(make_point, objective="log_joint", finish=_at_the_mode)
+LAPLACE = Family(PointGuide, objective="log_joint", finish=_at_the_mode)

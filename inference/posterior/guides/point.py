@@ -13,7 +13,7 @@ from inference.posterior.guides.family import Family
 from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity
 
-__all__ = ["POINT", "LocatedGuide", "PointGuide", "make_point"]
+__all__ = ["POINT", "LocatedGuide", "PointGuide"]
 
 
 class LocatedGuide(PerDatumGuide):
@@ -34,15 +34,13 @@ class PointGuide(LocatedGuide):
     A point has no density relative to that of the prior: its ELBO would be −∞, and none is given.
     """
 
+    def __init__(self, target: LogDensity) -> None:
+        super().__init__(target.start)
+
     def sample(self, index: Tensor) -> None:
         """Every site is at its point."""
         for name, loc in self.loc.items():
             pyro.sample(name, dist.Delta(loc, event_dim=loc.dim() - 1))
 
 
-def make_point(target: LogDensity) -> PointGuide:
-    """A point where fits begin."""
-    return PointGuide(target.start)
-
-
-POINT = Family(make_point, density=False, objective="log_joint")
+POINT = Family(PointGuide, density=False, objective="log_joint")

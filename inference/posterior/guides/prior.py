@@ -7,7 +7,6 @@ from pyro import poutine
 from inference.posterior.guides.encoder import OfPair
 from inference.posterior.guides.family import Family
 from inference.posterior.log_density import LogDensity
-from pyro_models import Pair
 
 __all__ = ["PRIOR", "PriorGuide"]
 
@@ -19,13 +18,10 @@ class PriorGuide(OfPair):
     prior explains a given image, so a handful of the K weights carry all of the sum.
     """
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, target: LogDensity) -> None:
+        pair = target.pair
         hidden = [n for n, site in pair.latent_sites.items() if site.discrete]
         super().__init__(poutine.block(pair.model.forward, hide=["x", *hidden]))
 
 
-def _make(target: LogDensity) -> PriorGuide:
-    return PriorGuide(target.pair)
-
-
-PRIOR = Family(_make, fitted=False)
+PRIOR = Family(PriorGuide, fitted=False)
