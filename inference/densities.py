@@ -46,16 +46,7 @@ def weigh(model: Callable[..., Any], data: Observed, latents: Mapping[str, Tenso
 
 
 def log_density(guide: Callable[..., Any], data: Observed, latents: Mapping[str, Tensor]) -> Tensor:
-    """log q(z | x) of a guide at given values, (K, B), its enumerated sites summed out.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from pyro_models import PPCA
-    >>> ppca = PPCA((5,), latent_dim=2)
-    >>> log_density(ppca.guide, Observed(torch.zeros(3, 5)), {"z": torch.zeros(4, 3, 2)}).shape
-    torch.Size([4, 3])
-    """
+    """log q(z | x) of a guide at given values, (K, B), its enumerated sites summed out."""
     (first, *_) = latents.values()
     # where Pyro's AutoNormal has its density: the real line is transformed to itself
     unconstrained = {f"{name}_unconstrained": value for name, value in latents.items()}

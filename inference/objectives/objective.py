@@ -91,16 +91,24 @@ def check_objective(pair: Pair, objective: Any, options: Options = None) -> None
 
 
 class Objective:
-    """Something to maximise, averaged over data."""
+    """Something to maximise, averaged over data.
+
+    Attributes
+    ----------
+    name
+        Its name in the record of the training.
+    remark
+        What must be said beside its value, where it is no lower bound on log p(x) or has no p(x).
+    tempers
+        Whether a weight β of the latent terms is defined.
+    beta
+        That weight, where it is an option of the objective.
+    """
 
     name: str
-    """Its name in the record of the training."""
     remark: str
-    """What must be said beside its value, where it is no lower bound on log p(x) or has no p(x)."""
     tempers: bool = True
-    """Whether a weight β of the latent terms is defined."""
     beta: float = 1.0
-    """That weight, where it is an option of the objective."""
 
     def __init__(self, pair: Pair, *, remark: str = "") -> None:
         self.pair = pair

@@ -16,7 +16,7 @@ from inference.declared import replaced, takes
 from inference.isolated import evaluating
 from inference.posterior.continuous import needs_continuous
 from inference.posterior.guides import Family, guide_family
-from inference.posterior.guides.per_datum import detached, for_data, is_per_datum, per_datum_size
+from inference.posterior.guides.per_datum import detached, for_data, is_per_datum
 from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import Fitting, Optimization, Outcome
 from inference.posterior.optimize import at_least_the_contained, optimize
@@ -119,7 +119,7 @@ def infer(
         stopped=outcome.reasons if outcome else (NOT_FITTED,) * len(images),
         steps=outcome.steps if outcome else torch.zeros(len(images), dtype=torch.long),
         seconds=time.perf_counter() - began,
-        num_parameters=per_datum_size(module, len(images)),
+        num_parameters=sum(p.numel() for p in module.parameters()) / len(images),
         seed=seed,
         max_elements=most,
     )

@@ -18,7 +18,6 @@ __all__ = [
     "for_data",
     "is_per_datum",
     "parameters_of",
-    "per_datum_size",
     "select_rows",
     "where_rows",
 ]
@@ -110,11 +109,6 @@ def copy_parameters(values: Mapping[str, Tensor], guide: nn.Module, index: Index
     """Write values by name into a guide's parameters, or some of their rows."""
     for name, parameter in guide.named_parameters():
         parameter[index] = values[name]
-
-
-def per_datum_size(guide: nn.Module, size: int) -> float:
-    """Numbers that a guide keeps for each of ``size`` data: all its parameters over ``size``."""
-    return sum(p.numel() for p in guide.parameters()) / size
 
 
 def select_rows(values: Mapping[str, Tensor], index: Tensor) -> dict[str, Tensor]:
