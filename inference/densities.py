@@ -13,6 +13,7 @@ from torch import Tensor
 from inference.particles import Particles, draw
 from inference.sites import (
     density_sites,
+    enumeration,
     is_enumerated,
     joint_of,
     log_prob_of,
@@ -52,7 +53,7 @@ def log_density(guide: Callable[..., Any], data: Observed, latents: Mapping[str,
     unconstrained = {f"{name}_unconstrained": value for name, value in latents.items()}
     with alone():
         values = traced(_certain_of({**unconstrained, **latents}), data, len(first))
-        replayed = traced(poutine.replay(guide, trace=values), data, len(first), enumerated=True)
+        replayed = traced(poutine.replay(guide, trace=values), data, len(first), enum=enumeration())
     terms = [log_prob_of(site) for site in density_sites(replayed).values()]
     plain = [term for term in terms if not is_enumerated(term)]
     return joint_of(plain + summed_out(terms), first.new_zeros(()), (len(first), len(data)))

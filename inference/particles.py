@@ -23,6 +23,7 @@ from torch.func import functional_call
 from inference.sites import (
     Site,
     density_sites,
+    enumeration,
     is_enumerated,
     joint_of,
     log_prob_of,
@@ -135,6 +136,11 @@ class Particles:
     def log_weight(self) -> Tensor:
         """log w_k = log p(x, z_k) − log q(z_k | x), (K, B)."""
         return self.log_joint - self.log_q
+
+    @property
+    def enumerated(self) -> bool:
+        """Whether the guide's sites hold every value of a discrete one, left of (K, B)."""
+        return any(site["infer"].get("_enumerate_dim") for site in self.guide_sites.values())
 
     def elbo(self) -> Tensor:
         """Average of log w_k: an unbiased estimate of the ELBO, (B,)."""
@@ -274,16 +280,23 @@ def draw(
     *,
     num_particles: int,
     reparameterised: bool = True,
+    enumerate_guide: bool = False,
 ) -> Particles:
-    """:func:`particles` of a model and a guide, called with data as they are."""
+    """:func:`particles` of a model and a guide, called with data as they are.
+
+    With ``enumerate_guide``, sites that the guide marks as enumerated are not sampled: they have
+    every value, in dimensions left of (K, B).
+    """
     num_particles = checked_count(num_particles)
+    every = enumeration() if enumerate_guide else None
     with nullcontext() if reparameterised else _Constant():
-        drawn = traced(guide, data, num_particles)
+        drawn = traced(guide, data, num_particles, enum=every)
     guide_sites = density_sites(drawn)
     for site in guide_sites.values():  # a tensor of its own: its gradient is not the guide's inside
         site["value"] = site["value"].view_as(site["value"])
     replayed = poutine.replay(model, trace=drawn)
-    model_sites = density_sites(traced(replayed, data, num_particles, enumerated=True))
+    every = poutine.enum() if enumerate_guide else enumeration()
+    model_sites = density_sites(traced(replayed, data, num_particles, enum=every))
 
     def guide_again() -> dict[str, Site]:
         again = poutine.replay(_with_fixed_parameters(guide), trace=drawn)

@@ -11,6 +11,7 @@ import pyro
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
+from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from pyro_models.pair import DATA_PLATE
 __all__ = [
     "Site",
     "density_sites",
+    "enumeration",
     "is_enumerated",
     "joint_of",
     "log_prob_of",
@@ -35,16 +37,21 @@ _ENUMERATION_DIM = -3
 Site = dict[str, Any]
 
 
-def traced(
-    program: Callable[..., Any], data: Observed, num_particles: int, *, enumerated: bool = False
-) -> poutine.Trace:
-    """A run of a model or guide on data, K times for each, in a plate left of that over data.
+def enumeration() -> EnumMessenger:
+    """Runs a model with its enumerated sites in dimensions left of the particles'."""
+    return poutine.enum(first_available_dim=_ENUMERATION_DIM)
 
-    Sites that are to be enumerated are so, where asked, in dimensions left of the particles'.
-    """
+
+def traced(
+    program: Callable[..., Any],
+    data: Observed,
+    num_particles: int,
+    *,
+    enum: EnumMessenger | None = None,
+) -> poutine.Trace:
+    """A run of a model or guide on data, K times for each, in a plate left of that over data."""
     plate = pyro.plate("_particles", num_particles, dim=_PARTICLE_DIM, device=data.x.device)
-    every = poutine.enum(first_available_dim=_ENUMERATION_DIM) if enumerated else nullcontext()
-    with plate, every:
+    with plate, enum or nullcontext():
         return poutine.trace(program).get_trace(data.x, **data.conditions)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inference.particles import Particles
 from inference.posterior.log_density import LogDensity
-from inference.sites import log_prob_of, traced
+from inference.sites import enumeration, log_prob_of, traced
 from pyro_models import UsageError
 from pyro_models.seeds import alone
 
@@ -64,7 +64,7 @@ def given_continuous(
     logits are (n, B, K). K = 1 if the model does not enumerate the site, but draws it.
     """
     model = poutine.condition(target.pair.model, data=dict(values))
-    sites = traced(model, target.data, n, enumerated=True).nodes
+    sites = traced(model, target.data, n, enum=enumeration()).nodes
     value: Tensor = sites[name]["value"]
     if value.dim() < 3:  # it was not enumerated, so it was drawn as it should be
         return value, value.new_zeros((n, len(target), 1), dtype=target.x.dtype)
