@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 import sys
 from argparse import SUPPRESS
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inference import commands, report
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
+from inference.learning.settings import SWAPPED
 from inference.report import MakeSection
 from pyro_models import UsageError
-from pyro_models.presets import preset_config, preset_names
+from pyro_models.presets import load_preset, preset_config, preset_names
 
 __all__ = ["main"]
 
@@ -31,41 +32,63 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": report.demo,
 }
 
+OLD_OPTIONS = {
+    "train": {"start": ("init_from", str)},
+    "infer": {"tolerance": ("min_improvement", float)},
+}
+"""Old name → new name and type of options of commands."""
+
 
 def _add_options(parser: OneLineParser, name: str) -> None:
     if name == "train":
         parser.add_argument(
             "--preset",
             metavar="NAME",
-            help="A course's architecture and recipe, options given after it win: "
+            help="A course's architecture and recipe; options given beside it win: "
             f"{', '.join(preset_names())}.",
         )
-        parser.add_argument("--start", help=SUPPRESS)  # the old name of init_from
     if name == "compare":
         parser.add_argument("runs", nargs="+", help="Run folders.")
+    for old, (_, kind) in OLD_OPTIONS.get(name, {}).items():
+        parser.add_argument(f"--{old}", type=kind, help=SUPPRESS)
     command = COMMANDS[name]
     getattr(command, "spell", lambda: None)()
     skip = {"runs", "parts"} & inspect.signature(command).parameters.keys()
     parser.add_function_arguments(command, as_positional=name != "sweep", skip=skip)
 
 
-def _with_preset(arguments: Sequence[str]) -> list[str]:
-    """Turn ``--preset NAME`` into its configuration file, and a run folder of its name."""
-    given = list(arguments)
-    for i, argument in enumerate(given):
-        if argument == "--preset" and i + 1 < len(given):
-            return [*given[:i], *_stands_for(given[i + 1], given), *given[i + 2 :]]
-        if argument.startswith("--preset="):
-            name = argument.removeprefix("--preset=")
-            return [*given[:i], *_stands_for(name, given), *given[i + 1 :]]
-    return given
+def _split_presets(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names given by ``--preset NAME``, and what is given beside them."""
+    rest: list[str] = []
+    presets: list[str] = []
+    following = iter(arguments)
+    for argument in following:
+        option, equals, name = argument.partition("=")
+        if option == "--preset" and not equals:
+            name = next(following, "")
+        if option == "--preset" and name:
+            presets.append(name)
+        else:
+            rest.append(argument)
+    return presets, rest
 
 
-def _stands_for(preset: str, given: Sequence[str]) -> list[str]:
-    file = ["--config", preset_config(preset)]
-    if given[0] != "train" or any(a == "--out" or a.startswith("--out=") for a in given):
-        return file
-    return [*file, "--out", f"runs/{preset}"]
+def _files_of(presets: Sequence[str], beside: Sequence[str]) -> list[str]:
+    """The configuration files of presets, and a run folder of its name."""
+    files = [part for name in presets for part in ("--config", preset_config(name))]
+    named = any(a.partition("=")[0] == "--out" for a in beside)
+    return files if named or not presets else [*files, "--out", f"runs/{presets[-1]}"]
+
+
+def _without_others_options(
+    options: dict[str, Any], own: Mapping[str, Any], preset: Mapping[str, Any]
+) -> None:
+    """Drop the options that a preset gives an object in whose place another is given."""
+    for name in (*SWAPPED, "likelihood"):
+        if name in own and own[name] != preset.get(name) and f"{name}_options" not in own:
+            options.pop(f"{name}_options", None)
+    if isinstance(own.get("options"), dict):
+        _without_others_options(options["options"], own["options"], preset.get("options", {}))
 
 
 def _names(arguments: Sequence[str], option: str) -> bool:
@@ -98,8 +121,9 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection]
 
 
 def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
-    given = _with_preset(arguments)
-    given = with_flags(given, *[COMMANDS[name] for name in given[:1] if name in COMMANDS])
+    presets, rest = _split_presets(arguments)
+    rest = with_flags(rest, *[COMMANDS[name] for name in rest[:1] if name in COMMANDS])
+    given = [*rest[:1], *_files_of(presets, rest), *rest[1:]]  # what is given beside them wins
     parser = parser_of(
         COMMANDS,
         _add_options,
@@ -110,13 +134,17 @@ def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
     chosen = parser.parse_args(given)
     options: dict[str, Any] = chosen[chosen.command].as_dict()
     options.pop("config", None)
+    for name in presets:
+        own = parser.parse_args(rest, defaults=False)[chosen.command].as_dict()
+        _without_others_options(options, own, load_preset(name))
     if options.pop("preset", None) is not None:
         raise UsageError("a preset is named on the command line (--preset NAME), not in a file")
     if options.get("resume") and options.get("out"):
         recorded = commands.recorded_options(options["out"], elsewhere=_names(given, "data"))
         options |= {name: value for name, value in recorded.items() if not _names(given, name)}
-    if chosen.command == "train" and (start := options.pop("start", None)) is not None:
-        options["init_from"] = start
+    for old, (new, _) in OLD_OPTIONS.get(chosen.command, {}).items():
+        if (value := options.pop(old, None)) is not None:
+            options[new] = value
     if chosen.command == "demo":
         options["parts"] = parts
     COMMANDS[chosen.command](**options)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Integral
 from typing import Any
 
 from pyro import poutine
@@ -33,6 +32,7 @@ from inference.sites import (
 )
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
+from pyro_models.counts import is_count
 from pyro_models.data.masks import Mask
 from pyro_models.data.observed import labels_for
 from pyro_models.data.reading import read
@@ -169,8 +169,7 @@ class Particles:
 
 def checked_count(num_particles: Any) -> int:
     """K, which must be a whole number of at least 1."""
-    whole = isinstance(num_particles, Integral) and not isinstance(num_particles, bool)
-    if whole and num_particles >= 1:
+    if is_count(num_particles):
         return int(num_particles)
     raise UsageError(f"num_particles (K) must be a whole number ≥ 1; got {num_particles!r}")
 

@@ -19,6 +19,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_models.counts import is_count
 from pyro_models.errors import UsageError
 from pyro_models.registry import Registry
 
@@ -60,7 +61,7 @@ def dense(sizes: Sequence[int], activation: str | type[nn.Module] = "relu") -> n
     400
     """
     between = activation_for(activation)
-    if any(size < 1 for size in sizes):
+    if not all(map(is_count, sizes)):
         raise UsageError(f"layer sizes must be positive; got {list(sizes)}")
     layers: list[nn.Module] = []
     for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
@@ -294,10 +295,10 @@ def _architecture(
         raise UsageError(
             f"a convolutional network needs images of shape (C, H, W); got {tuple(data_shape)}"
         )
-    if latent_dim < 1:
+    if not is_count(latent_dim):
         raise UsageError(f"the latent dimension must be at least 1; got {latent_dim}")
     activation_for(activation)
-    if not hidden or any(size < 1 for size in hidden):
+    if not hidden or not all(map(is_count, hidden)):
         raise UsageError(f"hidden needs at least one positive layer size; got {list(hidden)}")
     return found
 

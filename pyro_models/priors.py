@@ -7,6 +7,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from pyro_models.counts import is_count
 from pyro_models.errors import UsageError
 
 __all__ = ["StandardNormal"]
@@ -20,7 +21,7 @@ class StandardNormal(nn.Module):
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        if latent_dim < 1:
+        if not is_count(latent_dim):
             raise UsageError(f"the latent dimension must be at least 1; got {latent_dim}")
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("ones", torch.ones(latent_dim), persistent=False)

@@ -36,7 +36,7 @@ def infer(
     guide_options: dict[str, Any] | None = None,
     resample: int | None = None,
     lr: float | None = None,
-    tolerance: float = 0.02,
+    min_improvement: float = 0.02,
     max_steps: int = 2000,
     starts: int = 64,
     seed: int = 0,
@@ -59,7 +59,7 @@ def infer(
         guide_options: Options of the guide, such as {rank: 3}.
         resample: Resample so many draws by their importance weights.
         lr: Learning rate; the one that suits the guide unless given.
-        tolerance: Rise of the bound, in nats, below which an image counts as finished.
+        min_improvement: Rise of the bound, in nats, below which an image counts as finished.
         max_steps: Steps after which an image stops in any case.
         starts: A fit begins at the best of the prior's mean and so many draws from the prior.
         seed: Random seed of the preparation and of all draws.
@@ -92,7 +92,7 @@ def infer(
         guide_options=guide_options,
         resample=resample,
         lr=lr,
-        stopping=Plateau(tolerance=tolerance),
+        stopping=Plateau(min_improvement=min_improvement),
         max_steps=max_steps,
         starts=starts,
         seed=seed,

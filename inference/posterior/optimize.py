@@ -103,5 +103,5 @@ def _better(
         part, own = target.select(rows), for_data(guide, rows, len(target))
         bounds = paired_bounds(part, own, objective="path", at_once=at_once, draws=draws)
         there, here = bounds(parameters_of(other, rows)), bounds(parameters_of(guide, rows))
-        rows = rows[(there.double() - here.double()).mean(0) > settings.rule.tolerance]
+        rows = rows[(there.double() - here.double()).mean(0) > settings.rule.min_improvement]
     return rows

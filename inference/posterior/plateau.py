@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inference.declared import at_least, check_declared, declared, described
 from pyro_models import UsageError
+from pyro_models.moved import renamed_arguments, renamed_attribute
 
 __all__ = ["Plateau", "PlateauWatch"]
 
@@ -24,6 +25,7 @@ def _factor(_: str, value: float) -> None:
         raise UsageError(f"decay is a factor in (0, 1]; got {value}")
 
 
+@renamed_arguments(tolerance="min_improvement", noise="noise_multiple")
 @described
 @dataclass(frozen=True)
 class Plateau:
@@ -33,17 +35,17 @@ class Plateau:
     of it over windows of steps are compared. With m_w the mean over window w, s_w its standard
     error (that of its steps, over √window), and r the last window that was an improvement,
 
-    m_w > m_r + tolerance + noise · √(s_w² + s_r²)
+    m_w > m_r + min_improvement + noise_multiple · √(s_w² + s_r²)
 
     makes w the new r. After ``patience`` windows without one, the image's learning rate is
     multiplied by ``decay``; when that has happened ``decays`` times, the image has converged,
-    unless its bound would still rise by more than the tolerance if it went on in the direction that
+    unless its bound would still rise by more than min_improvement if it went on in the direction that
     it came from (:func:`inference.posterior.paired.rising`): the rate was too slow then, and it
     goes on from there at one faster by 1 / ``decay``²; or unless its averages are better than where
     it is by more than half a nat: it jumps about an optimum narrower than its steps then, and goes
     on from the averages at a slower rate. The parameters of an image that has converged are the
     averages over its last window (Polyak & Juditsky 1992). After a window whose mean is more than
-    three standard errors and the tolerance below the best, an image goes back to its averages over
+    three standard errors and min_improvement below the best, an image goes back to its averages over
     the last window that was not. Every image is watched on its own.
 
     Raises
@@ -53,8 +55,8 @@ class Plateau:
     """
 
     window: int = declared(50, "Steps whose bounds are averaged.", at_least(2))
-    tolerance: float = declared(0.02, "Nats.", _finite)
-    noise: float = declared(
+    min_improvement: float = declared(0.02, "Nats.", _finite)
+    noise_multiple: float = declared(
         1.0, "Standard errors of the difference; 0 leaves the noise alone.", _finite
     )
     patience: int = declared(2, "Windows.", at_least(1))
@@ -65,6 +67,8 @@ class Plateau:
         guide's family where a faster one was asked for.""",
         at_least(0),
     )
+    tolerance = renamed_attribute("min_improvement")
+    noise = renamed_attribute("noise_multiple")
 
     def __post_init__(self) -> None:
         check_declared(self)
@@ -89,12 +93,12 @@ class PlateauWatch:
     def is_worse(self, mean: Tensor, error: Tensor) -> Tensor:
         """Where a window is below the best by more than three standard errors, (B,)."""
         noise = (error.square() + self.best_error.square()).sqrt()
-        return mean < self.best - self.rule.tolerance - 3 * noise
+        return mean < self.best - self.rule.min_improvement - 3 * noise
 
     def look(self, mean: Tensor, error: Tensor) -> Tensor:
         """Take in a window's means and their standard errors, (B,); True where an image is done."""
-        noise = self.rule.noise * (error.square() + self.best_error.square()).sqrt()
-        better = mean > self.best + self.rule.tolerance + noise
+        noise = self.rule.noise_multiple * (error.square() + self.best_error.square()).sqrt()
+        better = mean > self.best + self.rule.min_improvement + noise
         self.best = torch.where(better, mean, self.best)
         self.best_error = torch.where(better, error, self.best_error)
         self.stalled = torch.where(better, 0, self.stalled + 1)

@@ -199,7 +199,7 @@ class SeparateFits:
         target, guide = self.target.select(rows), for_data(self.guide, rows, len(self.target))
         bounds = self._paired_bounds(target, guide)
         now, before = select_rows(self.kept, rows), select_rows(self.way[0], rows)
-        tolerance = self.settings.rule.tolerance
+        tolerance = self.settings.rule.min_improvement
         still, values = rising(bounds, now, before, tolerance=tolerance)
         _, lost = surely_higher(
             bounds(now), bounds(parameters_of(self.guide, rows)), tolerance=tolerance + JITTER

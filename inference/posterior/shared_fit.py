@@ -23,7 +23,7 @@ class SharedFit:
 
     def __init__(self, target: LogDensity, guide: nn.Module, settings: Fitting) -> None:
         self.guide, self.settings = guide, settings
-        self.tolerance = settings.rule.tolerance
+        self.tolerance = settings.rule.min_improvement
         self.optimizer = settings.new_optimizer(guide)
         self.size = len(target)
         # weights that are shared see the images in parts; where some are of one image, all at once

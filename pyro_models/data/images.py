@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_models.counts import is_count
 from pyro_models.data.identity import Identity, checksum
 from pyro_models.data.masks import Mask, seen_pixels
 from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
 from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
 from pyro_models.registry import check_choice
-from pyro_models.seeds import stream
+from pyro_models.seeds import check_seed, stream
 
 __all__ = ["ImageData", "Split"]
 
@@ -290,8 +291,7 @@ def _draw_labels(
     y: Tensor, labels: int | float, num_classes: int, *, seed: int, name: str
 ) -> Tensor:
     """Rows whose labels are kept: as many of each class as it has and may have, none twice."""
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+    check_seed(seed)
     if y.numel() and int(y.max()) >= num_classes:
         raise UsageError(f"labels of {name} must lie in 0…{num_classes - 1}; got {int(y.max())}")
     counts = y[y >= 0].bincount(minlength=num_classes)
@@ -311,7 +311,7 @@ def _of_each_class(counts: Tensor, labels: int | float, *, num_data: int, name: 
                 f"labels is a whole number of training labels, or a fraction in 0…1; got {labels}"
             )
         wanted = int(round(labels * num_data, 6))
-    elif labels < 0:
+    elif not is_count(labels, least=0):
         raise UsageError(f"labels cannot be negative; got {labels}")
     else:
         wanted = labels

@@ -14,6 +14,7 @@ from pyro.infer import TraceEnum_ELBO, TraceGraph_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.counts import is_count
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
@@ -201,7 +202,7 @@ class GMM(Mixture):
         guide: str = "enumerate",
         hidden: Sequence[int] = (64,),
     ) -> None:
-        if num_components < 1:
+        if not is_count(num_components):
             raise UsageError(f"a mixture needs at least one component; got {num_components}")
         check_choice("covariance", covariance, COVARIANCES)
         if floor is not None and not 0 < floor < math.inf:

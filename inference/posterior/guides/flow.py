@@ -19,6 +19,7 @@ from inference.posterior.guides.full_covariance import FULL_COVARIANCE, FullCova
 from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["FLOW", "FlowGuide", "SplineFlow", "flows_package"]
 
@@ -109,8 +110,7 @@ class FlowGuide(PerDatumGuide):
         with torch.no_grad():
             normals = cast(FullCovarianceGuide, start).marginals()
         check_vectors("flow", {name: m for name, (m, _) in normals.items()})
-        if bins < 2:
-            raise UsageError(f"a spline needs at least 2 bins; got {bins}")
+        check_counts(least=2, bins=bins)
         self.sites = tuple(normals)
         self.per_datum = tuple(f"{kind}_{i}" for i in range(len(normals)) for kind in ("m", "C"))
         self.shift, self.log_scale = nn.ParameterDict(), nn.ParameterDict()

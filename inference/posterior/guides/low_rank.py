@@ -18,7 +18,7 @@ from inference.posterior.guides.full_covariance import kl_from_independent
 from inference.posterior.guides.normal import NORMAL, NormalGuide, start_of
 from inference.posterior.guides.per_datum import for_data
 from inference.posterior.log_density import LogDensity
-from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["LOW_RANK", "LowRankGuide", "LowRankNormal"]
 
@@ -63,8 +63,7 @@ class LowRankGuide(NormalGuide):
     """
 
     def __init__(self, target: LogDensity, *, rank: int = 2, scale: float = 0.1) -> None:
-        if rank < 1:
-            raise UsageError(f"rank must be at least 1; got {rank}")
+        check_counts(rank=rank)
         start = start_of(target, scale)
         check_vectors("low_rank", {name: m.mean for name, m in start.items()})
         super().__init__(start)
