@@ -73,12 +73,13 @@ class Plateau:
     def __post_init__(self) -> None:
         check_declared(self)
 
+    def watch(self, size: int, like: Tensor) -> PlateauWatch:
+        """Watch ``size`` images whose bounds are like a tensor in float type and device."""
+        return PlateauWatch(self, size, like)
+
 
 class PlateauWatch:
-    """The rule at work on images whose bounds are like a tensor in float type and device.
-
-    ``factor`` is that of the learning rate of each image, (B,).
-    """
+    """The rule at work; ``factor`` is that of the learning rate of each image, (B,)."""
 
     def __init__(self, rule: Plateau, size: int, like: Tensor) -> None:
         self.rule = rule

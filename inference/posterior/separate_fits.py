@@ -31,7 +31,6 @@ from inference.posterior.optimization import (
     Outcome,
 )
 from inference.posterior.paired import FEW, paired_bounds, rising, surely_higher
-from inference.posterior.plateau import PlateauWatch
 
 __all__ = ["Record", "SeparateFits"]
 
@@ -75,7 +74,7 @@ class SeparateFits:
     ) -> None:
         self.target, self.guide, self.settings, self.record = target, guide, settings, record
         self.optimizer = settings.new_optimizer(guide)
-        self.watch = PlateauWatch(settings.rule, len(target), target.x)
+        self.watch = settings.rule.watch(len(target), target.x)
         self.kept = parameters_of(guide)  # where an image goes back to if it fails
         self.way = [self.kept]  # of the last windows
         self._paired_bounds = partial(

@@ -12,7 +12,6 @@ from inference.posterior.guides.per_datum import copy_parameters, for_data, para
 from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import NON_FINITE, REASONS, Fitting, Outcome
 from inference.posterior.paired import DRAWS, Values, rising, surely_higher
-from inference.posterior.plateau import PlateauWatch
 from pyro_models.seeds import seeded
 
 __all__ = ["SharedFit"]
@@ -35,7 +34,7 @@ class SharedFit:
         """Fit until the mean bound stops rising."""
         window = self.settings.rule.window
         like = torch.zeros(1, dtype=self.parts[0][0].x.dtype)  # the mean bound is a plain number
-        watch = PlateauWatch(self.settings.rule, 1, like)
+        watch = self.settings.rule.watch(1, like)
         start, kept = parameters_of(self.guide), parameters_of(self.guide)
         total = {name: torch.zeros_like(p) for name, p in kept.items()}
         bounds: list[float] = []
