@@ -8,6 +8,8 @@ from argparse import SUPPRESS
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import yaml
+
 from inference import commands, report
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
 from inference.learning.settings import SWAPPED
@@ -32,7 +34,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": report.demo,
 }
 
-OLD_OPTIONS = {
+OLD_OPTIONS: dict[str, dict[str, tuple[str, type]]] = {
     "train": {"start": ("init_from", str)},
     "infer": {"tolerance": ("min_improvement", float)},
 }
@@ -73,11 +75,20 @@ def _split_presets(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return presets, rest
 
 
-def _files_of(presets: Sequence[str], beside: Sequence[str]) -> list[str]:
-    """The configuration files of presets, and a run folder of its name."""
-    files = [part for name in presets for part in ("--config", preset_config(name))]
+def _files_of(presets: Sequence[str], beside: Sequence[str], own: Mapping[str, Any]) -> list[str]:
+    """The configuration files of presets, and for ``train`` a run folder of the last one's name."""
+    files = [part for name in presets for part in ("--config", _config_of(name, own))]
     named = any(a.partition("=")[0] == "--out" for a in beside)
-    return files if named or not presets else [*files, "--out", f"runs/{presets[-1]}"]
+    if named or not presets or beside[:1] != ["train"]:
+        return files
+    return [*files, "--out", f"runs/{presets[-1]}"]
+
+
+def _config_of(preset: str, own: Mapping[str, Any]) -> str:
+    """The file of a preset, or the text of it without the options of what is given anew."""
+    values, kept = load_preset(preset), load_preset(preset)
+    _without_others_options(kept, own, values)
+    return preset_config(preset) if kept == values else yaml.safe_dump(kept)
 
 
 def _without_others_options(
@@ -88,7 +99,9 @@ def _without_others_options(
         if name in own and own[name] != preset.get(name) and f"{name}_options" not in own:
             options.pop(f"{name}_options", None)
     if isinstance(own.get("options"), dict):
-        _without_others_options(options["options"], own["options"], preset.get("options", {}))
+        _without_others_options(
+            options.get("options", {}), own["options"], preset.get("options", {})
+        )
 
 
 def _names(arguments: Sequence[str], option: str) -> bool:
@@ -123,20 +136,21 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection]
 def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
     presets, rest = _split_presets(arguments)
     rest = with_flags(rest, *[COMMANDS[name] for name in rest[:1] if name in COMMANDS])
-    given = [*rest[:1], *_files_of(presets, rest), *rest[1:]]  # what is given beside them wins
     parser = parser_of(
         COMMANDS,
         _add_options,
         prog="pyro-models",
         description="Learn and judge density models: Pyro model/guide pairs.",
-        named=given,
+        named=rest,
     )
+    own = {}
+    if presets:
+        quiet = [a for a in rest if not a.startswith("--print_config")]
+        own = parser.parse_args(quiet, defaults=False)[rest[0]].as_dict()
+    given = [*rest[:1], *_files_of(presets, rest, own), *rest[1:]]  # what is given beside them wins
     chosen = parser.parse_args(given)
     options: dict[str, Any] = chosen[chosen.command].as_dict()
     options.pop("config", None)
-    for name in presets:
-        own = parser.parse_args(rest, defaults=False)[chosen.command].as_dict()
-        _without_others_options(options, own, load_preset(name))
     if options.pop("preset", None) is not None:
         raise UsageError("a preset is named on the command line (--preset NAME), not in a file")
     if options.get("resume") and options.get("out"):

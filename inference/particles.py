@@ -21,6 +21,7 @@ from torch.func import functional_call
 
 from inference.sites import (
     Site,
+    check_same_sites,
     density_sites,
     enumeration,
     is_enumerated,
@@ -295,14 +296,15 @@ def draw(
         site["value"] = site["value"].view_as(site["value"])
     replayed = poutine.replay(model, trace=drawn)
     every = poutine.enum() if enumerate_guide else enumeration()
-    model_sites = density_sites(traced(replayed, data, num_particles, enum=every))
+    weighed = traced(replayed, data, num_particles, enum=every)
+    check_same_sites(drawn, weighed)
 
     def guide_again() -> dict[str, Site]:
         again = poutine.replay(_with_fixed_parameters(guide), trace=drawn)
         return density_sites(traced(again, data, num_particles))
 
     shape = (num_particles, len(data))
-    return Particles(shape, guide_sites, model_sites, data.x.new_zeros(()), guide_again)
+    return Particles(shape, guide_sites, density_sites(weighed), data.x.new_zeros(()), guide_again)
 
 
 class _Constant(Messenger):

@@ -135,7 +135,7 @@ def renamed_arguments(**names: str) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         if isinstance(function, type):
-            function.__init__ = decorate(function.__init__)
+            function.__init__ = decorate(function.__init__)  # type: ignore[misc]
             return function
 
         @wraps(function)

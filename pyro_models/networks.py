@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_models.counts import is_count
-from pyro_models.errors import UsageError
+from pyro_models.errors import UsageError, in_one_line
 from pyro_models.registry import Registry
 
 __all__ = [
@@ -273,7 +273,7 @@ class Architecture:
     decoder: Callable[..., Any]
 
 
-NETWORKS: Registry[Architecture] = Registry(
+NETWORKS: Registry[Any] = Registry(
     "network",
     {
         "dense": Architecture(DenseFeatures, DenseDecoder),
@@ -283,15 +283,19 @@ NETWORKS: Registry[Architecture] = Registry(
 
 
 def _architecture(
-    network: str | Architecture,
+    network: str | Mapping[str, Any] | Architecture,
     data_shape: tuple[int, ...],
     hidden: Sequence[int],
     latent_dim: int,
     activation: Activation,
 ) -> Architecture:
     """What makes the networks, and whether it can."""
-    found = NETWORKS[network] if isinstance(network, str) else network
-    if network == "conv" and len(data_shape) != 3:
+    thing, options = NETWORKS.named(network, {})
+    found = NETWORKS[thing] if isinstance(thing, str) else thing
+    if options or not isinstance(found, Architecture):
+        with in_one_line(f"the network {thing}"):
+            found = found(**options)
+    if thing == "conv" and len(data_shape) != 3:
         raise UsageError(
             f"a convolutional network needs images of shape (C, H, W); got {tuple(data_shape)}"
         )
@@ -304,7 +308,7 @@ def _architecture(
 
 
 def make_encoder(
-    network: str | Architecture,
+    network: str | Mapping[str, Any] | Architecture,
     data_shape: tuple[int, ...],
     hidden: Sequence[int],
     latent_dim: int,
@@ -331,7 +335,7 @@ def make_encoder(
 
 
 def make_classifier(
-    network: str | Architecture,
+    network: str | Mapping[str, Any] | Architecture,
     data_shape: tuple[int, ...],
     hidden: Sequence[int],
     num_classes: int,
@@ -344,7 +348,7 @@ def make_classifier(
 
 
 def make_decoder(
-    network: str | Architecture,
+    network: str | Mapping[str, Any] | Architecture,
     latent_dim: int,
     hidden: Sequence[int],
     out_shape: tuple[int, ...],

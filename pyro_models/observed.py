@@ -101,7 +101,9 @@ def observed(
     if y is None and (type(x) is Observed or not fulfills(pair, Classifies)):
         y = given.y
     values = values if differentiable else values.detach()
-    return Observed.unchecked(values, labels_for(y, len(values), values.device), seen)
+    labels = labels_for(y, len(values), values.device)
+    _check_labels(pair, labels, num_classes)
+    return Observed.unchecked(values, labels, seen)
 
 
 def checked(
@@ -214,6 +216,21 @@ def _check_sees(seen: Tensor) -> None:
     if blind:
         what = "the mask sees nothing" if len(seen) == 1 else f"nothing is seen of image {blind[0]}"
         raise UsageError(f"{what}: a mask is True where a pixel is seen")
+
+
+def _check_labels(pair: _OfData, y: Tensor | None, num_classes: int | None) -> None:
+    """Refuse labels that the pair does not have, wherever it would look at them."""
+    if y is None or num_classes is None:
+        return
+    may_miss = getattr(pair, "takes_missing_labels", False) or fulfills(pair, Classifies)
+    if int(y.min()) < (-1 if may_miss else 0) or int(y.max()) >= num_classes:
+        range_of = f"0…{num_classes - 1}"
+        needs = f"needs every label in {range_of}"
+        if may_miss:
+            needs = f"takes labels in {range_of}, or −1 where missing"
+        raise UsageError(
+            f"{type(pair).__name__} {needs}; got values from {int(y.min())} to {int(y.max())}"
+        )
 
 
 def _check_pixels(x: Tensor) -> None:

@@ -29,7 +29,7 @@ __all__ = ["infer"]
 
 def infer(
     run: str,
-    guide: str = "auto_normal",
+    guide: str | dict[str, Any] = "auto_normal",
     data: str | None = None,
     split: Literal["test", "validation", "train"] = "test",
     limit: int = 100,

@@ -258,7 +258,7 @@ def evidence(
     data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
     x, mask, y = data.x, data.mask, data.y
     used = _best(pair) if method == "best" else method
-    if isinstance(guide, str):
+    if isinstance(guide, str | Mapping):
         guide = infer(pair, data, guide=guide, seed=seed, progress=progress)
 
     def annealed(rows: slice | Tensor, progress: Callable[[int], object] | None = None) -> _Found:

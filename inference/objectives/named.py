@@ -100,7 +100,8 @@ class OfFunction:
 
 def instance_of(objective: Any, options: Options = None) -> Any:
     """The objective as an object: a bound over particles, a Pyro ELBO or :class:`PairELBO`."""
-    options = dict(options or {})
+    objective, options = OBJECTIVES.named(objective, dict(options or {}))
+    options = dict(options)
     thing = OBJECTIVES[objective] if isinstance(objective, str) else objective
     if isinstance(thing, type) and issubclass(thing, ELBO):
         count = checked_count(options.pop("num_particles", 1))
@@ -165,6 +166,7 @@ def canonical(objective: Any, options: Mapping[str, Any]) -> tuple[Any, Mapping[
 
     ``IWAE(num_particles=3)`` is ``("iwae", {"num_particles": 3})``.
     """
+    objective, options = OBJECTIVES.named(objective, options)
     if isinstance(objective, str):
         return objective, options
     if OBJECTIVES.name_of(objective) is not None:

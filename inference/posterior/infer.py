@@ -15,7 +15,7 @@ from inference.chunks import chunk_size
 from inference.declared import replaced, takes
 from inference.isolated import evaluating
 from inference.posterior.continuous import needs_continuous
-from inference.posterior.guides import Family, guide_family
+from inference.posterior.guides import GUIDES, Family, guide_family
 from inference.posterior.guides.per_datum import detached, for_data, is_per_datum
 from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import Fitting, Optimization, Outcome
@@ -43,7 +43,7 @@ def infer(
     mask: Mask | None = None,
     y: Labels | None = None,
     fraction: float = 0.5,
-    guide: str | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
+    guide: str | Mapping[str, Any] | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
     guide_options: Mapping[str, Any] | None = None,
     resample: int | None = None,
     **options: Any,
@@ -71,7 +71,8 @@ def infer(
     fraction
         Fraction of the pixels that the mask ``random`` sees, drawn for each datum.
     guide
-        A name of :data:`inference.posterior.guides.GUIDES`, a function ``make(target)`` that
+        A name of :data:`inference.posterior.guides.GUIDES`, such a name with its options as
+        ``{class_path: NAME, init_args: {OPTION: VALUE}}``, a function ``make(target)`` that
         returns a guide, a guide, or a :class:`inference.posterior.guides.Family`.
     guide_options
         Options of the guide, such as ``{"rank": 3}``.
@@ -97,6 +98,7 @@ def infer(
     True
     """
     check_pair(pair)
+    guide, of_guide = GUIDES.named(guide, guide_options or {})
     name, family = guide_family(guide)
     given = replaced(Optimization(), options, who="infer")
     seed, most = given.seed, given.max_elements
@@ -109,7 +111,7 @@ def infer(
         images = with_prior(pair, data)
         if family.fitted:
             images = with_initial_values(images, given)
-        module, outcome = _fitted(images, family, settings, name=name, options=guide_options or {})
+        module, outcome = _fitted(images, family, settings, name=name, options=of_guide)
         module = detached(module)
     posterior = Posterior(
         target=images,

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from inference import commands
-from inference.cli import COMMANDS
+from inference.cli import COMMANDS, main
 from inference.figures.registry import figures_of_pairs
 from inference.learning import Run
 from inference.learning.settings import Settings
@@ -300,7 +300,7 @@ PRESET = ["--preset", "toronto-iwae-5"]
         (["--capture", "false"], {"capture": False}),
         (["--config", "own.yaml"], {"batch_size": 7}),
         (["--out", "elsewhere"], {"out": "elsewhere"}),
-        (["--objective", "elbo"], {"objective": "elbo", "objective_options": {}}),
+        (["--objective", "elbo"], {"objective": "elbo", "objective_options": None}),
         (["--objective", "iwae"], {"objective": "iwae", "objective_options": {"num_particles": 5}}),
         (["--objective_options.num_particles", "9"], {"objective_options": {"num_particles": 9}}),
         (["--options.latent_dim", "3"], {}),
@@ -319,6 +319,13 @@ def test_what_is_given_beside_a_preset_wins_in_either_order(
     same = [n for n in settings if n not in {*expected, "options", "objective_options", "out"}]
     assert {name: seen[name] for name in same} == {name: settings[name] for name in same}
     assert seen["options"]["latent_dim"] == (3 if "--options.latent_dim" in given else 2)
+
+
+def test_a_printed_preset_is_without_the_options_of_what_is_given_anew(call, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", *PRESET, "--objective", "elbo", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["objective"], printed["objective_options"]) == ("elbo", None)
 
 
 def test_the_options_of_a_likelihood_go_with_it(call, monkeypatch):

@@ -31,6 +31,7 @@ CALLS = {
     "seed of labels": lambda: load_data("digits").with_labels(10, seed=True),
     "labels": lambda: load_data("digits").with_labels(True),
     "seed of a mask": lambda: infer(ppca(), images(), mask="random", seed=True),
+    "fraction of a mask": lambda: infer(ppca(), images(), mask="random", fraction=True),
     "starts": lambda: infer(ppca(), images(), guide="normal", starts=True),
     "steps": lambda: infer(ppca(), images(), guide="normal", max_steps=True),
     "window": lambda: Plateau(decays=True),
