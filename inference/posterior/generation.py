@@ -55,9 +55,8 @@ def generate(
     with isolated(pair, seed=seed) as device:
         labels = labels_for(y, n, device)
         trace = poutine.trace(pair.model).get_trace(n=n, y=labels)
-        if pixels == "sample":
-            sample: Tensor = trace.nodes["x"]["value"]
-            return sample
-        latents = {name: trace.nodes[name]["value"] for name in pair.latent_sites if name in trace}
-        mean: Tensor = pair.decode(latents, y=labels)["x"].mean
-        return mean
+        found: Tensor = trace.nodes["x"]["value"]
+        if pixels == "mean":
+            latents = {n: trace.nodes[n]["value"] for n in pair.latent_sites if n in trace}
+            found = pair.decode(latents, y=labels)["x"].mean
+        return found

@@ -16,7 +16,7 @@ from inference.objectives import Renyi
 from inference.pareto import pareto_k_hat
 from inference.particles import effective_sample_size, log_mean_exp
 from inference.posterior.bound import elbo_of, importance_bound_of
-from inference.posterior.resampling import resampled_latents
+from inference.posterior.latents import resampled_latents
 from inference.posterior.separate_fits import SeparateFits
 from pyro_models import PPCA, UsageError
 
