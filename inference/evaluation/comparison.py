@@ -8,11 +8,7 @@ from typing import Any
 
 from inference.evaluation.contradictions import without_contradictions
 from inference.evaluation.evaluation import Evaluation
-from inference.evaluation.quantity import (
-    NATS_SUM,
-    quantities_of,
-    quantity_named,
-)
+from inference.evaluation.quantity import NATS_SUM, quantities_of, quantity_named
 from inference.evaluation.scores import LEBESGUE_255, Score, from_sum, on_unit_pixels
 from inference.evaluation.table import Absent, Table, Tabular
 from pyro_models import UsageError
@@ -27,10 +23,8 @@ class Column:
 
     Attributes
     ----------
-    quantity
-        Its name.
-    comparability
-        What all scores of the column agree on.
+    quantity, comparability
+        Its name, and what all scores of the column agree on.
     """
 
     quantity: str
@@ -51,14 +45,15 @@ class Column:
         """What may be compared in a line: unit, kind, measure, preparation."""
         c = self.comparability
         kind, measure, preparation = (c.get(name) for name in ("kind", "measure", "preparation"))
-        parts = [quantity_named(self.quantity).unit if "unit" not in c else c["unit"]]
+        parts = [c.get("unit", quantity_named(self.quantity).unit)]
         if kind == "objective only":
             parts.append(kind)
         elif kind is not None and (measure or kind != "estimate"):
             k = f" L_{c['K']}" if c.get("K") else ""
             by = f" by {c['method']}" if c.get("method") else ""
-            parts += [f"{kind}{k}{by}", *([measure] if measure else [])]
-        return "; ".join([*parts, *([f"{preparation} pixels"] if preparation else [])])
+            parts += [f"{kind}{k}{by}", measure]
+        parts.append(preparation and f"{preparation} pixels")
+        return "; ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
@@ -75,10 +70,8 @@ class Comparison(Tabular):
 
     Attributes
     ----------
-    rows
-        Names.
-    columns
-        One for each quantity and each comparability that occurs.
+    rows, columns
+        Names, and a column for each quantity and each comparability that occurs.
     cells
         ``cells[i][j]`` of row i and column j.
     """
@@ -104,13 +97,12 @@ class Comparison(Tabular):
         )
 
     def _caption(self) -> str:
-        scores = [cell.score for row in self.cells for cell in row if cell.score]
-        sets = sorted({f"{s.data} {s.split}, {s.num_data:,} data" for s in scores})
-        rows = (any(c.score and c.score.identity is None for c in row) for row in self.cells)
-        unknown = sum(rows)
+        scores = [[cell.score for cell in row if cell.score] for row in self.cells]
+        sets = {f"{s.data} {s.split}, {s.num_data:,} data" for row in scores for s in row}
+        unknown = sum(any(score.identity is None for score in row) for row in scores)
         by_name = f" The data of {unknown} of {len(self.rows)} rows are known by name alone."
         by_name = by_name if unknown else ""
-        return f"{'; '.join(sets)}. Value ± standard error over data.{by_name}"
+        return f"{'; '.join(sorted(sets))}. Value ± standard error over data.{by_name}"
 
     def _records(self) -> list[list[object]]:
         """A line per score with every field, and one per empty cell with its reason."""
@@ -121,10 +113,9 @@ class Comparison(Tabular):
                 values: dict[str, object] = {"quantity": column.quantity}
                 if cell.score is not None:
                     known = cell.score.identity
-                    content = {"identity": None if known is None else known.checksum}
-                    values = {**cell.score.to_dict(), **content}
+                    values = {**cell.score.to_dict(), "identity": known and known.checksum}
                 title = f"{column.title} ({column.subtitle})"
-                lines.append([name, title, cell.reason, *(values.get(f) for f in fields)])
+                lines.append([name, title, cell.reason, *map(values.get, fields)])
         return lines
 
 
@@ -146,8 +137,7 @@ def compare(
     evaluations
         One row each.
     quantities
-        Names of the quantities that are shown, in their order; all that a comparison has a column
-        of unless given.
+        Names of those that are shown, in their order; all that a comparison has unless given.
 
     Raises
     ------
@@ -160,35 +150,32 @@ def compare(
     quantities = list(known) if quantities is None else quantities
     for name in quantities:
         known.check(name)
-    rows = [{q: _converted(s) for q, s in e.scores.items()} for e in evaluations]
-    both = list(zip(evaluations, rows, strict=True))
     columns: list[Column] = []
+    rows = []
+    for evaluation in evaluations:
+        scores, absent = without_contradictions(evaluation.scores, evaluation.absent)
+        rows.append(({name: _converted(score) for name, score in scores.items()}, absent))
     for quantity in quantities:
-        for row in rows:
-            score = row.get(quantity)
-            if score is None:
-                continue
-            fits = [i for i, c in enumerate(columns) if not score.differs_from(c.comparability)]
-            if not fits:
-                columns.append(Column(quantity, score.comparability))
-                continue
-            own = columns[fits[0]].comparability
-            for field in ("K", "method", "identity"):  # begun by an exact value, or known by name
-                value = score.comparability.get(field)
-                if value is not None and (field != "identity" or own[field] is None):
-                    own = {**own, field: value}
-            columns[fits[0]] = Column(quantity, own)
-    cells = tuple(
-        tuple(_cell(*_consistent(e, row), column, columns) for column in columns) for e, row in both
-    )
+        for evaluation in evaluations:  # what is contradicted has a column as well
+            if quantity in evaluation.scores:
+                _place(_converted(evaluation.scores[quantity]), columns)
+    cells = tuple(tuple(_cell(*row, column, columns) for column in columns) for row in rows)
     return Comparison(tuple(e.name for e in evaluations), tuple(columns), cells)
 
 
-def _consistent(
-    evaluation: Evaluation, row: dict[str, Score]
-) -> tuple[dict[str, Score], dict[str, str]]:
-    kept, absent = without_contradictions(evaluation.scores, evaluation.absent)
-    return {name: score for name, score in row.items() if name in kept}, absent
+def _place(score: Score, columns: list[Column]) -> None:
+    """Let there be a column for a score; the first that it fits learns what it did not know."""
+    agreed = score.comparability
+    for i, column in enumerate(columns):
+        own = column.comparability
+        if not score.differs_from(own):
+            for field in ("K", "method", "identity"):  # begun by an exact value, or known by name
+                value = agreed.get(field)
+                if value is not None and (field != "identity" or own[field] is None):
+                    own = {**own, field: value}
+            columns[i] = Column(score.quantity, own)
+            return
+    columns.append(Column(score.quantity, agreed))
 
 
 def _cell(

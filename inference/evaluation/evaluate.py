@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
-from torch import Tensor
 from tqdm import tqdm
 
 from inference.chunks import MAX_ELEMENTS
@@ -18,6 +16,7 @@ from inference.evaluation.scores import Score
 from inference.isolated import isolated
 from inference.particles import checked_count
 from inference.posterior.identity import conditions, given_labels
+from inference.posterior.log_density import log_label_prior
 from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills
 from pyro_models.data import as_data, checksum
@@ -55,15 +54,12 @@ def evaluate(
     ----------
     pair
         The pair; nothing of it changes.
-    data
-        Data; the split is prepared as they say, with the seed. Of what is no data set with splits
+    data, split, limit
+        The first ``limit`` data of the split ``"test"``, ``"validation"`` or ``"train"``, prepared
+        as they say, with the seed; the scores say how many. Of what is no data set with splits
         (:func:`pyro_models.data.as_data`) all is scored, as it is.
-    split
-        ``"test"``, ``"validation"`` or ``"train"``.
     num_particles
         Number of particles K.
-    limit
-        Evaluate the first ``limit`` data only; the scores say so.
     with_labels
         Give a pair that infers labels those of the split: its scores are then of p(x | y), with
         log p(x | y) = log p(x, y) − log p(y), as those of a pair that needs labels always are.
@@ -71,10 +67,8 @@ def evaluate(
         Name for the row; the class's by default.
     seed
         Random seed of the preparation and the particles; the caller's generators do not move.
-    max_elements
-        Bound on memory, see :func:`inference.evaluation.estimates.log_weights`.
-    progress
-        Show a progress bar.
+    max_elements, progress
+        Bound on memory, see :func:`inference.evaluation.log_weights`; show a progress bar.
 
     Examples
     --------
@@ -93,17 +87,11 @@ def evaluate(
         raise UsageError("with_labels is for a pair that infers labels, and data that have them")
     if infers and not with_labels:
         y = None
-    scored = ScoredData(
-        data,
-        split,
-        seed,
-        dimensions=math.prod(data.data_shape),
-        identity=replace(
-            data.identity_of(split, limit=limit, labels=bool(given_labels(pair, y))),
-            conditioned=_conditioned_pixels(pair, x),
-        ),
-        given=conditions(pair, y),
-    )
+    labels = bool(given_labels(pair, y))
+    scored = ScoredData.of_split(data, split, seed, limit=limit, labels=labels)
+    of_pixels = checksum(pair.conditioning(x)) if fulfills(pair, ConditionsOnPixels) else None
+    identity = replace(scored.identity, conditioned=of_pixels)
+    scored = replace(scored, given=conditions(pair, y), identity=identity)
     with (
         isolated(pair, seed=stream(seed, "particles")),  # not the pixels' own draws again
         tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
@@ -116,9 +104,8 @@ def evaluate(
             max_elements=max_elements,
             progress=bar.update,
         )
-        if fulfills(pair, Classifies) and y is not None:
-            prior = pair.log_label_prior(y).to(x)
-            weights = replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
+        prior = log_label_prior(pair, x, y)
+        weights = replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
         evaluated = Evaluated(
             pair,
             scored,
@@ -133,10 +120,10 @@ def evaluate(
         )
         absent: dict[str, str] = {}
         for key, quantity in QUANTITIES.items():
-            score = None
-            if quantity.compute is not None:
-                with in_one_line(f"the quantity {key}"):
-                    score = quantity.compute(evaluated)
+            if quantity.compute is None:
+                continue
+            with in_one_line(f"the quantity {key}"):
+                score = quantity.compute(evaluated)
             if isinstance(score, str):
                 absent[key] = score
             elif isinstance(score, Score):
@@ -145,8 +132,3 @@ def evaluate(
                 raise UsageError(f"the quantity {key} gives a Score or a reason; got {score!r:.60}")
     per_datum = {key: values.cpu() for key, values in evaluated.per_datum.items()}
     return Evaluation(name or type(pair).__name__, evaluated.scores, absent, per_datum)
-
-
-def _conditioned_pixels(pair: Pair, x: Tensor) -> str | None:
-    """A checksum of the pixels that the pair conditions on, for every datum."""
-    return checksum(pair.conditioning(x)) if fulfills(pair, ConditionsOnPixels) else None

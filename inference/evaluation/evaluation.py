@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
@@ -67,9 +66,12 @@ class Evaluation(Tabular):
         )
 
     def to_json(self) -> str:
-        """Name, scores and reasons as JSON."""
+        """Name, scores and reasons as JSON, which knows no NaN: it is null."""
         scores, absent = without_contradictions(self.scores, self.absent)
-        plain = {q: _without_nan(score.to_dict()) for q, score in scores.items()}
+        plain = {
+            quantity: {k: None if _is_nan(v) else v for k, v in score.to_dict().items()}
+            for quantity, score in scores.items()
+        }
         content = {"name": self.name, "scores": plain, "absent": absent}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -93,9 +95,8 @@ class Evaluation(Tabular):
             raise UsageError("these are not scores of pyro-models; evaluate again") from error
 
 
-def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    """NaN as null, which JSON knows."""
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _or_nan(value: float | None) -> float:

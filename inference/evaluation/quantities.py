@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from inference.evaluation.accuracy import accuracy
+from inference.evaluation.accuracy import accuracy_on
 from inference.evaluation.estimates import exact_log_prob
-from inference.evaluation.evaluated import Evaluated
+from inference.evaluation.evaluated import Evaluated, ScoredData
 from inference.evaluation.quantity import (
     BITS,
     FRACTION,
@@ -22,6 +21,8 @@ from inference.evaluation.scores import Score, to_bits_per_dimension
 from inference.pareto import RELIABLE
 from inference.posterior.reconstruction import Draw, reconstruct
 from pyro_models.contract import fulfills
+from pyro_models.data import Split
+from pyro_models.observed import Observed
 from pyro_models.pair import Classifies, ConditionsOnPixels, Exact
 
 __all__: list[str] = []
@@ -50,11 +51,8 @@ def _importance_bound(of: Evaluated) -> Score | None:
 
 
 def _from_particles(of: Evaluated, quantity: str) -> Score:
-    weights = of.weights
-    k = weights.num_particles
-    return of.scored.log_probability(
-        of.pair, quantity, weights.bound, error=weights.bound_error, num_particles=k
-    )
+    bound, error, k = of.weights.bound, of.weights.bound_error, of.weights.num_particles
+    return of.scored.log_probability(of.pair, quantity, bound, error=error, num_particles=k)
 
 
 def _bits_per_dimension(of: Evaluated) -> Score | str:
@@ -73,16 +71,13 @@ def _squared_error(quantity: str, latents: Draw) -> Compute:
     """Mean over pixels of (reconstruction − grey pixel)², in chunks over data."""
 
     def compute(of: Evaluated) -> Score:
-        pair, data, errors = of.pair, of.data, []
-        for i in range(0, len(of.x), _AT_ONCE):
-            rows = slice(i, i + _AT_ONCE)
-            y = None if of.y is None else of.y[rows]
-            decoded: Tensor = pair.likelihood.grey_mean(
-                reconstruct(pair, of.x[rows], y=y, latents=latents),
-                preparation=data.preparation,
-                levels=data.levels,
-            )
-            errors.append((decoded - of.grey[rows]).square().flatten(1).mean(1))
+        data, errors = of.data, []
+        preparation, levels = data.preparation, data.levels
+        parts = Observed.unchecked(of.x, of.y).chunks(_AT_ONCE)
+        for part, grey in zip(parts, of.grey.split(_AT_ONCE), strict=True):
+            again = reconstruct(of.pair, part.x, y=part.y, latents=latents)
+            mean = of.pair.likelihood.grey_mean(again, preparation=preparation, levels=levels)
+            errors.append((mean - grey).square().flatten(1).mean(1))
         against = "grey" if data.is_images else "as given"
         return of.score(quantity, torch.cat(errors), preparation=against)
 
@@ -92,8 +87,10 @@ def _squared_error(quantity: str, latents: Draw) -> Compute:
 def _accuracy(of: Evaluated) -> Score | None:
     if not fulfills(of.pair, Classifies) or of.labels is None or not bool((of.labels >= 0).any()):
         return None
-    scored = of.scored
-    return accuracy(of.pair, of.data, split=scored.split, limit=of.limit, seed=scored.seed)
+    scored = ScoredData.of_split(
+        of.data, of.scored.split, of.scored.seed, limit=of.limit, labels=True
+    )
+    return accuracy_on(of.pair, Split(of.x, of.labels), scored)
 
 
 _LOWER: Kind = "lower bound"
