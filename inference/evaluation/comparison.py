@@ -19,13 +19,7 @@ __all__ = ["Cell", "Column", "Comparison", "compare"]
 
 @dataclass(frozen=True)
 class Column:
-    """The scores of one quantity that may be compared.
-
-    Attributes
-    ----------
-    quantity, comparability
-        Its name, and what all scores of the column agree on.
-    """
+    """The scores of one quantity, by its name, that may be compared; and what all of them agree on."""
 
     quantity: str
     comparability: dict[str, Any]
@@ -70,10 +64,9 @@ class Comparison(Tabular):
 
     Attributes
     ----------
-    rows, columns
-        Names, and a column for each quantity and each comparability that occurs.
-    cells
-        ``cells[i][j]`` of row i and column j.
+    rows, columns, cells
+        Names; a column for each quantity and each comparability that occurs; and ``cells[i][j]`` of
+        row i and column j.
     """
 
     rows: tuple[str, ...]
@@ -122,22 +115,18 @@ class Comparison(Tabular):
 def compare(
     evaluations: Sequence[Evaluation], *, quantities: Sequence[str] | None = None
 ) -> Comparison:
-    """Put evaluations into one table.
+    """Put evaluations into one table, a row each.
 
     Sums over data and pixels in [0, 255] are converted first, which is exact. Then each quantity
     gets a column for every comparability (unit, kind, K, measure, condition, preparation, data,
     split) that occurs, and a score stands in its own only; elsewhere the cell names the field that
     differs. Data, masks and pixels conditioned on are the same if their content is, whatever they
     are called; where a score does not know it, names have to do, and the table says so. A lower
-    bound that is above an exact log p(x) of the same row by more than its error is said, and
-    not given as a number.
+    bound that is above an exact log p(x) of the same row by more than its error is said, and not
+    given as a number.
 
-    Parameters
-    ----------
-    evaluations
-        One row each.
-    quantities
-        Names of those that are shown, in their order; all that a comparison has unless given.
+    ``quantities`` names those that are shown, in their order; all that a comparison has unless
+    given.
 
     Raises
     ------

@@ -61,10 +61,9 @@ class ScoredData:
         The data, which of their splits, and the random seed of their preparation.
     dimensions
         Number of dimensions of each datum that the scores are of.
-    identity
-        What the data are by their content.
-    given
-        What is conditioned on, in words; ``None`` for nothing.
+    identity, given
+        What the data are by their content, and what is conditioned on, in words; ``None`` for
+        nothing.
     """
 
     data: ImageData
@@ -141,18 +140,16 @@ class Evaluated:
     ----------
     pair
         The pair, in evaluation mode and without gradients while a function is called.
-    scored
-        The data, and what the scores of them share.
-    x, y
-        Prepared data (N, \\*data_shape), and the labels that the pair is given, (N,) or ``None``.
-    labels
-        The labels that the data have, (N,), −1 where missing, given to the pair or not.
+    scored, limit
+        The data, and what the scores of them share; and how many were asked for.
+    x, y, labels
+        Prepared data (N, \\*data_shape); the labels that the pair is given, (N,) or ``None``; and
+        those that the data have, −1 where missing, given to the pair or not.
     grey
         The data before their preparation, (N, \\*data_shape).
-    weights
-        Bounds from the log-weights of K particles, given y where there is one.
-    limit, max_elements
-        As :func:`inference.evaluation.evaluate` was asked for.
+    weights, max_elements
+        Bounds from the log-weights of K particles, given y where there is one; and the numbers that
+        one chunk may hold.
     scores, per_datum
         The scores of the quantities before this one, and the numbers behind them, (N,) each.
     """

@@ -25,10 +25,8 @@ class Evaluation(Tabular):
     ----------
     name
         Name of the row it makes in a comparison.
-    scores
-        Its scores, by the name of their quantity.
-    absent
-        Quantities it has no score of, and why.
+    scores, absent
+        Its scores, by the name of their quantity; and those it has no score of, and why.
     per_datum
         The numbers behind the scores, (N,) each; not kept in files.
     """

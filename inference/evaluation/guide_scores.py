@@ -23,10 +23,8 @@ class GuideScores:
 
     Attributes
     ----------
-    name
-        Name of the guide.
-    milliseconds
-        Wall-clock time of the inference per datum, in this run on this machine.
+    name, milliseconds
+        Name of the guide, and wall-clock time of the inference per datum, in this run here.
     num_parameters
         Parameters that the guide keeps per datum; those that data share count by their share.
     elbo, elbo_error
@@ -41,11 +39,9 @@ class GuideScores:
         Fits that ended at the step limit, or where numbers were no longer finite.
     family, best_of_family
         The family of q, and the fitted guide that stands for its best member.
-    approximation_gap
-        log p(x) − the best ELBO within the family, (B,) (Cremer, Li & Duvenaud 2018). Members of a
-        family that this one contains count as its own.
-    amortisation_gap
-        The best ELBO within the family − this guide's, (B,).
+    approximation_gap, amortisation_gap
+        log p(x) − the best ELBO within the family, and that − this guide's, (B,) (Cremer, Li &
+        Duvenaud 2018). Members of a family that this one contains count as its own.
     optimisation_gap
         What the optimisation of a guide that was fitted to each datum lost, (B,), where another
         guide of its family is better.
@@ -70,6 +66,13 @@ class GuideScores:
     amortisation_gap: Tensor | None = None
     optimisation_gap: Tensor | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def bound(self) -> tuple[Tensor, Tensor] | None:
+        """L_K of every datum with its Monte-Carlo error; ``None`` where there is no density."""
+        if self.importance_bound is None or self.importance_error is None:
+            return None
+        return self.importance_bound, self.importance_error
 
     @property
     def elbo_mean(self) -> tuple[float, float]:
@@ -103,16 +106,11 @@ class Difference:
 
     Attributes
     ----------
-    quantity
-        Name of the quantity.
-    first, second
-        Names of the guides.
-    value
-        first − second, nats per datum.
-    standard_error
-        Standard error over data of the paired differences: what both guides owe to a datum cancels.
-    num_data
-        Number of data.
+    quantity, first, second
+        Names of the quantity and of the guides.
+    value, standard_error, num_data
+        first − second, nats per datum; and over how many data, with the standard error of the
+        paired differences: what both guides owe to a datum cancels.
     """
 
     quantity: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -22,20 +24,15 @@ TOO_LOW = 1.0
 
 @dataclass(frozen=True, eq=False)
 class GuideComparison(Tabular):
-    """Guides of one pair on the same data.
+    """Guides of one pair on the same data, a row for each.
 
     Attributes
     ----------
-    rows
-        One for each guide.
-    evidence
-        log p(x) of every datum, that all gaps are measured from: the better of all estimates.
-    num_particles
-        Number of particles K of every row.
-    seed
-        Random seed of all draws.
-    first_evidence
-        log p(x) before the guides' L_K were looked at; ``evidence`` if not given.
+    rows, num_particles, seed
+        One for each guide, number of particles K of all, and random seed of all draws.
+    evidence, first_evidence
+        log p(x) of every datum, that all gaps are measured from: the better of all estimates; and
+        before the guides' L_K were looked at, the same if not given.
     """
 
     rows: tuple[GuideScores, ...]
@@ -74,75 +71,72 @@ class GuideComparison(Tabular):
     @property
     def best(self) -> str | None:
         """The guide with the highest mean ELBO; ``None`` if none has one."""
-        found = {row.name: row.value("elbo") for row in self.rows}
-        means = {name: value[0] for name, value in found.items() if value is not None}
-        return max(means, key=lambda name: means[name]) if means else None
+        known = [row for row in self.rows if row.value("elbo") is not None]
+        return max(known, key=lambda row: row.elbo_mean[0]).name if known else None
 
     @property
     def table(self) -> Table:
         """A row for each guide; its file has a line for each guide and quantity."""
-        known = quantities_of("guides")
+        known = quantities_of("guides").values()
         given = self.evidence.given
+        heads = [of.heading(given) if of.unit == NATS else of.title for of in known]
         return Table(
-            heads=[
-                ["guide"],
-                *([of.heading(given) if of.unit == NATS else of.title] for of in known.values()),
+            heads=[["guide"], *([head] for head in heads)],
+            rows=[[row.name, *(_cell(row, of) for of in known)] for row in self.rows],
+            notes=[
+                *self._notes(),
+                *self._too_low(),
+                *chain.from_iterable(map(self._row_notes, self.rows)),
             ],
-            rows=[
-                [row.name, *(_cell(row, name, of) for name, of in known.items())]
-                for row in self.rows
-            ],
-            notes=self._notes(),
             conclusions=self._conclusions(),
             records=self._records(),
         )
 
-    def _notes(self) -> list[str]:
-        """What the numbers are, and what is wrong with them."""
-        below = [
-            f"{self.evidence}.",
+    def _notes(self) -> Iterator[str]:
+        """What the numbers are."""
+        yield f"{self.evidence}."
+        yield (
             "Nats per datum, mean ± standard error over data; "
             f"K = {self.num_particles}, seed {self.seed}; ESS: median over data, of "
-            f"{self.num_particles}; times of this run.",
-        ]
+            f"{self.num_particles}; times of this run."
+        )
         if self.evidence.identity is None:
-            below.append(
+            yield (
                 "log p(x) is the caller's own: of which data, mask, labels and weights it is was "
                 "not checked, and the gaps are worth as much."
             )
         if self.evidence.kind == "lower bound":
-            below.append("log p(x) is a lower bound in expectation, and so are the gaps to it.")
+            yield "log p(x) is a lower bound in expectation, and so are the gaps to it."
         if self.evidence.kind == "objective only":
-            below.append(
+            yield (
                 "The likelihood is no probability, so there is no p(x): what stands for log p(x) "
                 "here is log ∫ p(z) exp(log-likelihood) dz. Gaps and differences of guides hold."
             )
-        if self.evidence.is_sampled:  # objective only or not
-            below += self._too_low()
-        for row in self.rows:
-            if row.unfinished and row.elbo is not None:
-                below.append(
-                    f"{row.name}: {row.unfinished} of {len(self.evidence)} fits did not converge; "
-                    "more steps may close some of the gap."
-                )
-            if row.optimisation_gap is not None:
-                lost, error = mean_and_error(row.optimisation_gap)
-                below.append(
-                    f"{row.name}: {with_error(lost, error, digits=3)} nats of its gap are its "
-                    f"optimisation's, not its family's: {row.best_of_family}, which {row.family} "
-                    "contains, is better. More steps or another rate may close them."
-                )
-            elif row.best_of_family == row.name:
-                below.append(
-                    f"{row.name}: its family is {row.family}, and no member of it that is fitted "
-                    "to each datum is better."
-                )
-            elif row.best_of_family is not None:
-                below.append(
-                    f"{row.name}: its family is {row.family}, the best of it {row.best_of_family}, "
-                    "fitted to each datum."
-                )
-        return below
+
+    def _row_notes(self, row: GuideScores) -> Iterator[str]:
+        """What is to be said of one guide."""
+        if row.unfinished and row.elbo is not None:
+            yield (
+                f"{row.name}: {row.unfinished} of {len(self.evidence)} fits did not converge; "
+                "more steps may close some of the gap."
+            )
+        if row.optimisation_gap is not None:
+            lost, error = mean_and_error(row.optimisation_gap)
+            yield (
+                f"{row.name}: {with_error(lost, error, digits=3)} nats of its gap are its "
+                f"optimisation's, not its family's: {row.best_of_family}, which {row.family} "
+                "contains, is better. More steps or another rate may close them."
+            )
+        elif row.best_of_family == row.name:
+            yield (
+                f"{row.name}: its family is {row.family}, and no member of it that is fitted "
+                "to each datum is better."
+            )
+        elif row.best_of_family is not None:
+            yield (
+                f"{row.name}: its family is {row.family}, the best of it {row.best_of_family}, "
+                "fitted to each datum."
+            )
 
     def _conclusions(self) -> list[str]:
         """By how much the best guide is better than each of the others."""
@@ -153,34 +147,28 @@ class GuideComparison(Tabular):
         return [f"{self.difference(name, best)}." for name in others]
 
     def _too_low(self) -> list[str]:
-        """Where the L_K of a guide shows that sampled evidence was too low."""
-        first = self.evidence if self.first_evidence is None else self.first_evidence
-        log_p = first.value
-        bounds = [
-            (r.importance_bound, r.importance_error)
-            for r in self.rows
-            if r.importance_bound is not None and r.importance_error is not None
-        ]
-        if not bounds:
+        """Where the L_K of a guide shows that sampled evidence was too low, objective or not."""
+        first = self.first_evidence or self.evidence
+        bounds = [row.bound for row in self.rows if row.bound is not None]
+        if not bounds or not self.evidence.is_sampled:
             return []
-        surely = [(b - 3 * e).to(log_p) for b, e in bounds]  # a lucky L_K shows nothing
-        lowest = torch.stack([v.nan_to_num(nan=-math.inf, neginf=-math.inf) for v in surely])
-        values = [b.to(log_p).nan_to_num(nan=-math.inf, neginf=-math.inf) for b, _ in bounds]
-        too_low = lowest.amax(0) - log_p > TOO_LOW
-        count = int(too_low.sum())
-        if count == 0:
+        value, error = (torch.stack(part) for part in zip(*bounds, strict=True))
+        surely, highest = (  # a lucky L_K shows nothing
+            of.to(first.value).nan_to_num(nan=-math.inf, neginf=-math.inf).amax(0) - first.value
+            for of in (value - 3 * error, value)
+        )
+        too_low = surely > TOO_LOW
+        if not bool(too_low.any()):
             return []
-        above = torch.stack(values).amax(0) - log_p
         return [
-            f"log p(x) by {first.method} is too low for {count} of {len(log_p)} data: the L_K of a "
-            f"guide is up to {float(above[too_low].max()):.1f} nats higher, and is what counts. "
-            "Anneal longer, or from that guide."
+            f"log p(x) by {first.method} is too low for {int(too_low.sum())} of {len(first)} data: "
+            f"the L_K of a guide is up to {float(highest[too_low].max()):.1f} nats higher, and is "
+            "what counts. Anneal longer, or from that guide."
         ]
 
     def _records(self) -> list[list[object]]:
         """A line per guide and quantity: value and standard error, or why there is none."""
         found, lines = self.evidence, []
-        against = f"{found.method} ({found.kind})"
         for row in self.rows:
             for name, of in quantities_of("guides").items():
                 numbers = row.value(name)
@@ -199,11 +187,13 @@ class GuideComparison(Tabular):
                     "num_data": len(found),
                     "family": row.family,
                     "best_of_family": row.best_of_family if split else None,
-                    "evidence": against if there and "gap" in name else None,
+                    "evidence": f"{found.method} ({found.kind})"
+                    if there and "gap" in name
+                    else None,
                     "given": found.given,
                     "seed": self.seed,
                     "reason": None if there else row.absent[name],
-                    "identity": None if found.identity is None else found.identity.checksum,
+                    "identity": found.identity and found.identity.checksum,
                 }
                 lines.append(line)
         return [list(lines[0]), *(list(line.values()) for line in lines)]
@@ -215,6 +205,6 @@ class GuideComparison(Tabular):
         return "lower bound" if below else of.kind
 
 
-def _cell(row: GuideScores, name: str, of: Quantity) -> str | Absent:
-    found = row.value(name)
-    return Absent(row.absent[name]) if found is None else of.text(*found)
+def _cell(row: GuideScores, of: Quantity) -> str | Absent:
+    found = row.value(of.name)
+    return Absent(row.absent[of.name]) if found is None else of.text(*found)

@@ -25,14 +25,8 @@ _NEGLIGIBLE = 45.0  # nats of evidence below the best mode
 class Survey:
     """log p(x_seen, z) on a coarse grid over the prior.
 
-    Attributes
-    ----------
-    z, height
-        Nodes (G, B, D), and log p(x_seen, z) there, (G, B).
-    spread
-        Standard deviations of the prior, (B, D).
-    log_cell
-        Log-volume of a cell, (B,).
+    Nodes z, (G, B, D), their height log p(x_seen, z), (G, B), standard deviations of the prior,
+    (B, D), and the log-volume of a cell, (B,).
     """
 
     z: Tensor
@@ -45,14 +39,8 @@ class Survey:
 class Modes:
     """Modes of M starts of B data; those that are not ``kept`` repeat others or are negligible.
 
-    Attributes
-    ----------
-    z, height
-        Where they are, (M, B, D), and log p(x_seen, z) there, (M, B).
-    factor
-        A with A Aᵀ = H⁻¹, H the curvature of −log p(x_seen, z) there, (M, B, D, D).
-    kept
-        (M, B).
+    They are at z, (M, B, D), of a height log p(x_seen, z), (M, B); with H the curvature of
+    −log p(x_seen, z) there, ``factor`` is A with A Aᵀ = H⁻¹, (M, B, D, D).
     """
 
     z: Tensor

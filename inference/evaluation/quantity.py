@@ -49,15 +49,13 @@ class Quantity:
     kind, may_be_exact
         What a value that is not exact is: an estimate, or a bound on the side that it names; and
         whether exact values exist, which then stand in one column with those.
-    compared_by
-        What two of its values must agree on to be compared.
-    shown
-        The tables it is a column of: ``"comparison"``, ``"sweep"``, ``"guides"``,
-        ``"diagnostics"``.
+    compared_by, shown
+        What two of its values must agree on to be compared; and the tables it is a column of:
+        ``"comparison"``, ``"sweep"``, ``"guides"``, ``"diagnostics"``.
     compute
         Makes its score of a pair that is evaluated, as :func:`inference.evaluation.evaluate` does
-        with every quantity: a :class:`inference.evaluation.Score`, the reason why there is none,
-        or ``None`` where the quantity does not apply. Quantities without it come from elsewhere.
+        with every quantity: a :class:`inference.evaluation.Score`, the reason why there is none, or
+        ``None`` where the quantity does not apply. Quantities without it come from elsewhere.
     """
 
     name: str
@@ -98,10 +96,7 @@ QUANTITIES: Registry[Quantity] = Registry("quantity")
 def register_quantity(quantity: Quantity) -> Quantity:
     """Let a quantity be computed by ``evaluate`` and shown by every table, figure and sweep.
 
-    Raises
-    ------
-    UsageError
-        If another quantity has its name.
+    A ``UsageError`` is raised if another quantity has its name.
 
     Examples
     --------

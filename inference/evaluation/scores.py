@@ -44,18 +44,16 @@ class Score:
     quantity, unit
         Name of what it is of, from :data:`inference.evaluation.QUANTITIES`, and its unit.
     value, standard_error
-        The average over the data, and its standard error from the sampling of data and of
-        estimates together; NaN for one datum.
+        The average over the data, and its standard error from the sampling of data and of estimates
+        together; NaN for one datum.
     kind
         Exact, estimate, lower or upper bound (in expectation), or an objective that is no bound.
     data, split, preparation, num_data, dimensions
-        The data, their split and preparation (with the seed where it is random), how many they
-        are, and of how many dimensions each.
-    measure
-        What densities are relative to, and what else they hang on (ε of clamped pixels); ``None``
-        for no probability.
-    given
-        What is conditioned on, e.g. ``y`` or ``x_left``; ``None`` for nothing.
+        The data, their split and preparation (with the seed where it is random), how many they are,
+        and of how many dimensions each.
+    measure, given
+        What densities are relative to, and what else they hang on (ε of clamped pixels), ``None``
+        for no probability; and what is conditioned on, e.g. ``y`` or ``x_left``.
     num_particles, seed
         Number of particles K of an importance-sampled bound, and random seed of the draws.
     monte_carlo_error
@@ -64,9 +62,9 @@ class Score:
         How it was estimated, where that decides how tight it is: ``annealing, 16 chains, 1000
         temperatures``; ``None`` where the other fields say it.
     identity
-        What the data are by their content: pixels, labels where they are conditioned on or
-        compared with, what is seen, what is conditioned on. It decides in place of the names in
-        ``data`` and ``given``; ``None`` where it is unknown, and then names have to do.
+        What the data are by their content: pixels, labels where they are conditioned on or compared
+        with, what is seen, what is conditioned on. It decides in place of the names in ``data`` and
+        ``given``; ``None`` where it is unknown, and then names have to do.
     """
 
     quantity: str
@@ -172,10 +170,7 @@ def _word(value: object) -> str:
 def from_sum(score: Score) -> Score:
     """A sum over data as the mean per datum: divide by the number of data. Exact.
 
-    Raises
-    ------
-    UsageError
-        If the score is not a sum.
+    A ``UsageError`` is raised if the score is not a sum.
     """
     if score.unit != NATS_SUM:
         raise UsageError(f"{score.quantity} is in {score.unit}, not a sum over data")
@@ -197,12 +192,7 @@ def on_unit_pixels(score: Score) -> Score:
     """A score on pixels in [0, 255] as one on pixels in [0, 1]. Exact.
 
     With x' = 255 x, p(x) = 255^D p'(x'), so log p(x) = log p'(x') + D ln 255; a squared error is
-    divided by 255².
-
-    Raises
-    ------
-    UsageError
-        If it is not on pixels in [0, 255].
+    divided by 255². A ``UsageError`` is raised if it is on other pixels.
     """
     if score.measure != LEBESGUE_255:
         raise UsageError(f"{score.quantity} is relative to {score.measure}, not {LEBESGUE_255}")
@@ -225,15 +215,10 @@ def to_bits_per_dimension(score: Score, *, levels: int) -> Score:
     """A log-probability of pixels with L grey levels as bits per dimension.
 
     For a probability of the L levels themselves it is −log P / (D ln 2), exact; a lower bound on
-    log P is an upper bound on the bits. For a density of dequantised pixels it is
-    −log p / (D ln 2) + log₂ L. By Jensen's inequality E_u[log p(((L − 1) x + u) / L)] − D ln L is
-    at most the log-probability of the discrete pixels (Theis et al. 2016): an upper bound. Either
-    is of the grey pixels.
-
-    Raises
-    ------
-    UsageError
-        If the score is neither.
+    log P is an upper bound on the bits. For a density of dequantised pixels it is −log p / (D ln 2)
+    + log₂ L. By Jensen's inequality E_u[log p(((L − 1) x + u) / L)] − D ln L is at most the
+    log-probability of the discrete pixels (Theis et al. 2016): an upper bound. Either is of the
+    grey pixels. A ``UsageError`` is raised if the score is neither.
     """
     counting = f"counting on {levels} levels"
     density = score.measure == LEBESGUE_UNIT and score.preparation.startswith("dequantised")

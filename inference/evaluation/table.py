@@ -30,16 +30,13 @@ class Table:
 
     Attributes
     ----------
-    heads
-        For each column its heading, and the lines of small print below that.
-    rows
-        For each row its cells: a text, the reason why there is none, or ``None`` for a dash.
-    above
-        Lines above the table.
+    heads, rows
+        For each column its heading, and the lines of small print below that; for each row its
+        cells: a text, the reason why there is none, or ``None`` for a dash.
+    above, notes, conclusions
+        Lines above the table, and below, before and after the reasons of empty cells.
     caption
         What the numbers are, in a line.
-    notes, conclusions
-        Lines below, before and after the reasons of empty cells.
     named_rows
         Whether the first column holds the names of the rows.
     records
@@ -54,13 +51,6 @@ class Table:
     b     – [a]
     <BLANKLINE>
     [a] it is none
-    >>> print(table.to_markdown(), end="")
-    | pair | ELBO |
-    |---|---|
-    | a | -1.0 |
-    | b | – [a] |
-    <BLANKLINE>
-    - [a] it is none
     """
 
     heads: Sequence[Sequence[str]]

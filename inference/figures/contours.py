@@ -40,24 +40,21 @@ def latent_contours(
 ) -> Figure:
     """Isocontours of p(z, x_seen) and of one or more q(z) over two latents, in one plot.
 
-    As a function of z, p(z, x_seen) is p(z | x_seen) up to a constant. Contours are those that
-    hold 50, 90 and 99 % of the mass, of p (filled) and of each q (lines), so that where the two
-    agree the lines lie on the edges of the fill. Beside it stands what was seen.
+    As a function of z, p(z, x_seen) is p(z | x_seen) up to a constant. Contours are those that hold
+    50, 90 and 99 % of the mass, of p (filled) and of each q (lines), so that where the two agree
+    the lines lie on the edges of the fill. Beside it stands what was seen.
 
     Parameters
     ----------
     pair
         A pair with exactly two continuous latents.
-    x
-        One datum, (\\*data_shape) or (1, \\*data_shape), prepared, of any kind that
-        :func:`pyro_models.observed.observed` takes.
-    mask
-        True = seen, or a name; ``None`` for all.
+    x, mask, y
+        One datum, (\\*data_shape) or (1, \\*data_shape), prepared, what is seen of it (``None`` for
+        all), and its label, for a pair that needs one, as :func:`pyro_models.observed.observed`
+        takes them.
     posteriors
         Posteriors of that one datum from :func:`inference.posterior.infer`: one, several, or
         several by name.
-    y
-        Its label, for a pair that needs one.
 
     Raises
     ------

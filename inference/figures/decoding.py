@@ -9,27 +9,21 @@ from torch import Tensor
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 
-__all__ = [
-    "check_images",
-    "condition",
-    "decoded_means",
-]
+__all__ = ["check_images", "check_shape", "condition", "decoded_means"]
 
 
 def check_images(pair: Pair) -> None:
-    """Refuse pairs whose data are no images.
-
-    Raises
-    ------
-    UsageError
-        One line that says which shape was met and which is needed.
-    """
+    """Refuse pairs whose data are no images."""
     check_pair(pair)
-    shape = tuple(pair.data_shape)
+    check_shape(tuple(pair.data_shape), f"this {type(pair).__name__} is of")
+
+
+def check_shape(shape: tuple[int, ...], what: str = "got") -> None:
+    """Refuse what is no shape of an image, saying what is of it."""
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise UsageError(
-            f"figures of images need images of 1 or 3 channels, (C, H, W); this "
-            f"{type(pair).__name__} is of data of shape {shape}"
+            f"figures of images need images of 1 or 3 channels, (C, H, W); {what} data of shape "
+            f"{shape}"
         )
 
 

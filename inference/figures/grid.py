@@ -12,7 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
-__all__ = ["Mosaic", "mosaic", "mosaic_figure"]
+__all__ = ["THIN", "WIDE", "Mosaic", "mosaic", "mosaic_figure"]
+
+THIN, WIDE = 0.04, 0.18
+"""Gaps, as parts of a tile: between tiles, and between groups of them."""
 
 _TILE_DOTS = 56  # tiles of fewer pixels are magnified, so that gaps can be thin
 
@@ -25,10 +28,9 @@ class Mosaic:
     ----------
     pixels
         (height, width) grey, masked in the gaps, or (height, width, 4) RGBA; values in [0, 1].
-    across, down
-        Centres of the columns, left to right, and of the rows, top to bottom, in mosaic pixels.
-    tile
-        Height and width of a tile, in mosaic pixels.
+    across, down, tile
+        Centres of the columns, left to right, and of the rows, top to bottom, and height and width
+        of a tile, in mosaic pixels.
     """
 
     pixels: np.ndarray
@@ -41,20 +43,18 @@ def mosaic(
     images: Tensor,
     *,
     columns: int,
-    gaps_across: float | Sequence[float] = 0.04,
-    gaps_down: float | Sequence[float] = 0.04,
+    gaps_across: float | Sequence[float] = THIN,
+    gaps_down: float | Sequence[float] = THIN,
 ) -> Mosaic:
     """Lay out images row by row; the last row may stay incomplete.
 
     Parameters
     ----------
-    images
-        (N, C, H, W) in [0, 1], clipped; C = 1 grey, C = 3 RGB.
-    columns
-        Tiles in a row.
+    images, columns
+        (N, C, H, W) in [0, 1], clipped; C = 1 grey, C = 3 RGB; and tiles in a row.
     gaps_across, gaps_down
-        Gaps between columns and between rows as parts of a tile's width and height: one for all,
-        or one for each. Only if all are 0 the tiles keep their own pixels; otherwise each pixel
+        Gaps between columns and between rows as parts of a tile's width and height: one for all, or
+        one for each. Only if all are 0 the tiles keep their own pixels; otherwise each pixel
         becomes a square of equal pixels, as many as make the gaps thin.
     """
     count, channels, height, width = images.shape
@@ -88,22 +88,23 @@ def _starts(count: int, size: int, gaps: float | Sequence[float]) -> np.ndarray:
 
 
 def mosaic_figure(
-    tiles: Mosaic, *, title: str, tile_inches: float, max_inches: float = 7.0
-) -> tuple[Figure, Axes]:
-    """A figure of one mosaic, without ticks.
+    images: Tensor,
+    *,
+    columns: int,
+    title: str,
+    tile_inches: float,
+    names: Sequence[str] = (),
+    gaps_across: float | Sequence[float] = THIN,
+    gaps_down: float | Sequence[float] = THIN,
+) -> tuple[Figure, Axes, Mosaic]:
+    """A figure of one mosaic without ticks, but for the names of its columns.
 
-    Parameters
-    ----------
-    tiles
-        What to show.
-    title
-        Drawn above.
-    tile_inches
-        Width of a tile on paper, made smaller where the whole would be wider than ``max_inches``.
+    ``tile_inches`` is the width of a tile on paper, made smaller where the whole would be wider
+    than seven inches; all else is as for :func:`mosaic`.
     """
+    tiles = mosaic(images, columns=columns, gaps_across=gaps_across, gaps_down=gaps_down)
     height, width = tiles.pixels.shape[:2]
-    inches = min(max_inches, tile_inches * width / tiles.tile[1])
-    inches = max(inches, 2.5)
+    inches = max(2.5, min(7.0, tile_inches * width / tiles.tile[1]))
     around = 0.65 + 0.17 * title.count("\n")
     figure = Figure(
         figsize=(inches + 0.3, inches * height / width + around),
@@ -111,9 +112,9 @@ def mosaic_figure(
     )
     axes = figure.add_subplot()
     axes.imshow(tiles.pixels, cmap="gray", vmin=0, vmax=1)
-    axes.set_xticks([])
+    axes.set_xticks(tiles.across if names else [], names)
     axes.set_yticks([])
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=10)
-    return figure, axes
+    return figure, axes, tiles

@@ -44,8 +44,7 @@ def latent_use(diagnostics: Diagnostics, *, title: str | None = None) -> Figure:
     >>> from pyro_models import PPCA, load_data
     >>> data = load_data("digits", preparation="dequantised")
     >>> ppca = PPCA.maximum_likelihood(data.prepared("train").x, latent_dim=5)
-    >>> figure = latent_use(diagnose(ppca, data, num_particles=1, limit=20))
-    >>> figure.get_suptitle()
+    >>> latent_use(diagnose(ppca, data, num_particles=1, limit=20)).get_suptitle()
     '5 of 5 latent dimensions active'
     """
     of_means = diagnostics.posterior_mean_variance.numpy()

@@ -40,17 +40,15 @@ class Shown:
         The pair.
     load_test, load_history
         Give the test data, prepared, and the record of the training, where a figure needs them.
-    n
-        Number of test data.
+    n, seed
+        Number of test data, and random seed of all draws.
     label
-        Label of what is decoded or generated, for a pair that needs labels; ``None`` for label 0
-        of one image, and all labels in turn of several.
+        Label of what is decoded or generated, for a pair that needs labels; ``None`` for label 0 of
+        one image, and all labels in turn of several.
     latents, pixels
         Whether latents and pixels are drawn or averaged: ``"sample"`` or ``"mean"``.
     size, span
         Images along a side of a grid of latents, and from which z to which it goes.
-    seed
-        Random seed of all draws.
     """
 
     pair: Pair
@@ -105,13 +103,7 @@ class RegisteredFigure:
         return [a.name for a in needed if a.name not in _GIVEN]
 
     def draw(self, shown: Shown) -> Figure:
-        """Draw it of a trained pair.
-
-        Raises
-        ------
-        UsageError
-            If it needs more than that.
-        """
+        """Draw it of a trained pair; a ``UsageError`` is raised if it needs more than that."""
         if self.of_shown is not None:
             return self.of_shown(shown)
         if self.missing:
@@ -142,14 +134,8 @@ def register_figure(
     """Let a function that returns a figure be drawn by name, ``pyro-models plot`` included.
 
     Its arguments named ``pair``, ``x`` and ``y`` (of the test data), ``history``, or as an
-    attribute of :class:`Shown`, are filled; all others need a default.
-
-    Parameters
-    ----------
-    name
-        The figure's name; that of the function unless given.
-    needs, of_shown
-        As of :class:`RegisteredFigure`.
+    attribute of :class:`Shown`, are filled; all others need a default. The figure's name is that of
+    the function unless given; ``needs`` and ``of_shown`` are as of :class:`RegisteredFigure`.
 
     Raises
     ------
@@ -191,12 +177,8 @@ def figure_named(name: str) -> RegisteredFigure:
     """A figure by its name, by one that it had before, or by that of a function in a Python file.
 
     Names of before are those with hyphens, such as ``latent-grid``, and ``curves``, ``samples`` and
-    ``components``; a file is given as ``mine.py:my_figure``.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name.
+    ``components``; a file is given as ``mine.py:my_figure``. A ``UsageError`` is raised if there is
+    none of that name.
     """
     plain = name.replace("-", "_")
     found: Any = FIGURES[name if ".py:" in name else OLD_NAMES.get(plain, plain)]

@@ -43,10 +43,9 @@ def setting_curves(
     ----------
     sweep
         The result of :func:`inference.selection.sweep`.
-    x
-        The setting along the axis; the first that varies unless given.
-    lines
-        A line for each value of this one; the second that varies unless given.
+    x, lines
+        The setting along the axis, and the one that has a line for each of its values; the first
+        and the second that vary unless given.
     at
         Value of each further setting that varies; rows of other values are left out.
     title

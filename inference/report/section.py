@@ -17,18 +17,12 @@ class Section:
 
     Attributes
     ----------
-    key
-        Its anchor, and what the names of its figures begin with.
-    title
-        Its heading.
-    words
-        What was done, as HTML.
-    numbers
-        A line each, plain text: what it is, its kind and its error.
-    figures
-        Its figures, by what is written below them.
-    table
-        An HTML table, or nothing.
+    key, title
+        Its anchor, which the names of its figures begin with, and its heading.
+    words, numbers
+        What was done, as HTML; a line each, plain text: what it is, its kind and its error.
+    figures, table
+        Its figures, by what is written below them; an HTML table, or nothing.
     """
 
     key: str

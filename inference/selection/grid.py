@@ -23,13 +23,7 @@ LONGEST = 120
 
 
 def check_grid(grid: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """The grid as lists; refuses what is no setting, and values that are no list.
-
-    Raises
-    ------
-    UsageError
-        Naming the setting.
-    """
+    """The grid as lists; what is no setting, and values that are no list, are refused."""
     known = [field.name for field in fields(Settings) if field.name not in NOT_SWEPT]
     checked = {}
     for name, values in grid.items():

@@ -29,14 +29,11 @@ class Outcome:
 
     Attributes
     ----------
-    folder
-        The folder of the run.
-    seed
-        Random seed of weights, shuffling, preparation and sampling.
-    evaluation
-        Its scores on validation data; ``None`` if it failed.
-    failure
-        Why it failed, in one line; empty if it did not.
+    folder, seed
+        The folder of the run, and the random seed of weights, shuffling, preparation and sampling.
+    evaluation, failure
+        Its scores on validation data, ``None`` if it failed; and why it failed, in one line, empty
+        if it did not.
     epochs, seconds, stopped
         Epochs trained, wall time of their steps, and why training ended.
     threads
@@ -58,22 +55,11 @@ class Outcome:
 
 
 def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
-    r"""Train and evaluate one run, or go on with it, or take it from its record if it is finished.
+    """Train and evaluate one run, or go on with it, or take it from its record if it is finished.
 
     Whatever goes wrong is reported in the outcome, so that the other runs go on. A run that was
-    begun keeps the number of threads it was begun with.
-
-    Parameters
-    ----------
-    trial
-        The run.
-    \*quantities
-        What else is to be evaluated, for a worker in which nobody has registered it.
-
-    Returns
-    -------
-    Outcome
-        Its scores, or why there are none.
+    begun keeps the number of threads it was begun with. ``quantities`` are what else is to be
+    evaluated, for a worker in which nobody has registered it.
     """
     for each in quantities:
         QUANTITIES.setdefault(each.name, each)

@@ -83,15 +83,12 @@ def sweep(
         ``"importance_bound"`` and ``"elbo"`` unless given.
     num_particles, limit
         Number of particles K, and of validation data (all unless given), of the evaluation.
-    jobs
+    jobs, progress
         Runs at a time, in processes of their own; 1 unless given or set by
-        ``joblib.parallel_config``.
+        ``joblib.parallel_config``; show a progress bar over runs.
     threads
-        Number of threads of each run: its share of torch's here unless given. A run is the same
-        bit for bit for the same number only, so it is recorded, and kept when a run is gone on
-        with.
-    progress
-        Show a progress bar over runs.
+        Number of threads of each run: its share of torch's here unless given. A run is the same bit
+        for bit for the same number only, so it is recorded, and kept when a run is gone on with.
     shared
         What all runs share: an option of :class:`inference.Experiment`, or one of its settings.
 
@@ -111,11 +108,9 @@ def sweep(
     >>> import tempfile
     >>> from pyro_models import load_data
     >>> data = load_data("digits", preparation="dequantised")
+    >>> few = {"epochs": 2, "lr": 1e-2, "curve_size": 0, "num_particles": 1, "progress": False}
     >>> with tempfile.TemporaryDirectory() as out:
-    ...     result = sweep(
-    ...         "ppca", data, grid={"options.latent_dim": [1, 8]}, seeds=[0, 1], out=out,
-    ...         epochs=2, lr=1e-2, curve_size=0, num_particles=1, progress=False,
-    ...     )
+    ...     result = sweep("ppca", data, grid={"options.latent_dim": [1, 8]}, out=out, **few)
     >>> result.best.setting
     {'options.latent_dim': 8}
     """

@@ -50,10 +50,8 @@ class Row:
 
     Attributes
     ----------
-    setting
-        Its values by name, as in the grid.
-    outcomes
-        Its runs, one for each seed.
+    setting, outcomes
+        Its values by name, as in the grid, and its runs, one for each seed.
     quantity
         The score that decides; ``None`` for the tightest that the pair has.
     """
@@ -108,14 +106,10 @@ class Sweep(Tabular):
 
     Attributes
     ----------
-    rows
-        One for each combination of the grid.
-    grid
-        The values of each setting.
-    seeds
-        The random seeds under which each setting was trained.
-    out
-        Folder of the runs and tables.
+    rows, grid
+        One for each combination of the grid; and the values of each setting.
+    seeds, out
+        The random seeds under which each setting was trained; folder of the runs and tables.
     """
 
     rows: tuple[Row, ...]
@@ -132,10 +126,7 @@ class Sweep(Tabular):
     def comparability(self) -> dict[str, Any]:
         """What all scores agree on (unit, kind, measure, preparation, data …).
 
-        Raises
-        ------
-        UsageError
-            If no run has a score, or two may not be compared.
+        A ``UsageError`` is raised if no run has a score, or two may not be compared.
         """
         scores = [score for row in self.rows for score in row.scores]
         if not scores:
@@ -156,10 +147,8 @@ class Sweep(Tabular):
     def best(self) -> Row:
         """The setting with the best mean on validation data, of those whose every seed finished.
 
-        Raises
-        ------
-        UsageError
-            If two settings may not be compared, or each has a seed that failed.
+        A ``UsageError`` is raised if two settings may not be compared, or each has a seed that
+        failed.
         """
         lower = quantity_named(self.comparability["quantity"]).direction == "lower"
         whole = [row for row in self.rows if not row.failures]

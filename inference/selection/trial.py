@@ -32,10 +32,9 @@ class EvaluationOptions:
 
     Attributes
     ----------
-    num_particles
-        Number of particles K of the importance-sampled bound.
-    limit
-        Only the first so many validation data are used.
+    num_particles, limit
+        Number of particles K of the importance-sampled bound; only the first so many validation
+        data are used.
     seed
         Random seed of preparation and particles: the same draws for every run.
     """
@@ -51,14 +50,11 @@ class Trial:
 
     Attributes
     ----------
-    experiment
-        What is trained, with the seed of this run.
-    evaluation
-        How it is evaluated.
-    folder
-        Its run folder.
-    threads
-        Number of threads to train with; ``None`` for as many as there are now.
+    experiment, evaluation
+        What is trained, with the seed of this run, and how it is evaluated.
+    folder, threads
+        Its run folder, and the number of threads to train with; ``None`` for as many as there are
+        now.
     setting
         The combination of the grid that it is of.
     identity
@@ -89,12 +85,8 @@ class Trial:
             yield
 
     def load(self) -> ImageData:
-        """The data, with the labels that are kept.
-
-        Raises
-        ------
-        UsageError
-            If they are not those that the sweep began with.
+        """The data, with the labels that are kept; refused if they are not those that the sweep
+        began with.
         """
         data = self.experiment.load_data()
         why = _difference(data.identity.to_dict(), self.identity) if self.identity else None
@@ -137,10 +129,7 @@ class Trial:
     def record(self) -> dict[str, Any] | None:
         """What is recorded of it, or ``None`` if it was not begun.
 
-        Raises
-        ------
-        UsageError
-            If another run is in its place, or the record is damaged.
+        A ``UsageError`` is raised if another run is in its place, or the record is damaged.
         """
         path = self.record_path
         if not path.is_file():
