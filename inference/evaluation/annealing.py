@@ -95,13 +95,7 @@ def schedule_of(name: str, num_temperatures: int) -> Tensor:
     """β_0 = 0 < β_1 < … < β_T = 1, (T + 1,), float64, by the name of the schedule.
 
     ``"linear"``: β_t = t / T. ``"sigmoidal"``: with s_t = σ(4 (2t / T − 1)) it is β_t = (s_t − s_0)
-    / (s_T − s_0), slow at both ends (Grosse et al. 2015). A ``UsageError`` is raised if the name is
-    unknown or T < 1.
-
-    Examples
-    --------
-    >>> [round(b, 3) for b in schedule_of("sigmoidal", 4).tolist()]
-    [0.0, 0.105, 0.5, 0.895, 1.0]
+    / (s_T − s_0), slow at both ends (Grosse et al. 2015).
     """
     check_counts(num_temperatures=num_temperatures)
     check_choice("schedule", name, SCHEDULES)
@@ -188,15 +182,8 @@ def anneal(
             for _, some in in_chunks(target, together, max_elements=max_elements, progress=progress)
         ]
     log_weights, z, acceptance, steps, scale = zip(*parts, strict=True)
-    return Annealed(
-        log_weights=torch.cat(log_weights, 1),
-        z=torch.cat(z, 1),
-        acceptance=torch.cat(acceptance),
-        step_sizes=torch.cat(steps, 1),
-        betas=betas,
-        scale=torch.cat(scale),
-        seed=seed,
-    )
+    of_chains = torch.cat(log_weights, 1), torch.cat(z, 1), torch.cat(acceptance)
+    return Annealed(*of_chains, torch.cat(steps, 1), betas, torch.cat(scale), seed)
 
 
 def _forward(

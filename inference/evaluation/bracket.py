@@ -2,9 +2,9 @@
 
 Of data simulated from the model an exact posterior draw is known: the z they were made from. Chains
 that anneal from q give a lower bound on log p(x) in expectation, chains that run from that draw
-back to q an upper bound (Grosse, Ghahramani & Adams 2015). The gap between them bounds the error
-of the annealing on such data, and hints at its error on real data, whose posteriors are alike as
-far as the model fits.
+back to q an upper bound (Grosse, Ghahramani & Adams 2015). The gap between them bounds the error of
+the annealing on such data, and hints at its error on real data, whose posteriors are alike as far
+as the model fits.
 """
 
 from __future__ import annotations
@@ -141,15 +141,9 @@ def bracket(
     z = target.pack({name: sites[name]["value"] for name in target.sites})
     limit = {k: v for k, v in options.items() if k == "max_elements"}
     inverse = -reversed_weights(target, z, forward, num_leapfrog=num_leapfrog, seed=seed, **limit)
-    return Bracket(
-        lower=forward.estimate,
-        lower_error=forward.standard_error,
-        upper=-log_mean_exp(inverse),
-        upper_error=relative_error(inverse),
-        x=x,
-        forward=forward,
-        given=conditions(pair, labels),
-    )
+    lower, error, given = forward.estimate, forward.standard_error, conditions(pair, labels)
+    upper, upper_error = -log_mean_exp(inverse), relative_error(inverse)
+    return Bracket(lower, error, upper, upper_error, x, forward, given)
 
 
 def reversed_weights(
@@ -164,9 +158,9 @@ def reversed_weights(
     """log w of chains that run from exact posterior draws back to q, (C, B), nats.
 
     The transitions of ``forward``, the annealing of this target, in reverse order, with its step
-    sizes; given its pilots' all of them are fixed. All chains of a datum start at one exact draw z
-    from p(z | x_seen), (B, D). E[w⁻¹] = 1 / p(x), where log w is the sum that ``forward`` has, so
-    −log (1/C) Σ w⁻¹ is an upper bound on log p(x) in expectation (Grosse, Ghahramani & Adams 2015).
+    sizes; given its pilots' all of them are fixed. All chains of a datum start at one exact draw z,
+    (B, D). E[w⁻¹] = 1 / p(x), where log w is the sum that ``forward`` has, so −log (1/C) Σ w⁻¹ is
+    an upper bound on log p(x) in expectation.
     """
     check_counts(num_leapfrog=num_leapfrog, max_elements=max_elements)
     check_seed(seed)

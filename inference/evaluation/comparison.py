@@ -19,7 +19,7 @@ __all__ = ["Cell", "Column", "Comparison", "compare"]
 
 @dataclass(frozen=True)
 class Column:
-    """The scores of one quantity, by its name, that may be compared; and what all of them agree on."""
+    """The scores of one quantity, by its name, that may be compared, and what all agree on."""
 
     quantity: str
     comparability: dict[str, Any]
@@ -57,16 +57,20 @@ class Cell:
     score: Score | None
     reason: str = ""
 
+    @property
+    def text(self) -> str | Absent:
+        """What stands in the table."""
+        if self.score is None:
+            return Absent(self.reason)
+        return f"{self.score.column_number}{' (exact)' if self.score.kind == 'exact' else ''}"
+
 
 @dataclass(frozen=True)
 class Comparison(Tabular):
     """A table of pairs by quantities, with in one column only what may be compared.
 
-    Attributes
-    ----------
-    rows, columns, cells
-        Names; a column for each quantity and each comparability that occurs; and ``cells[i][j]`` of
-        row i and column j.
+    There is a row for each name, and a column for each quantity and each comparability that occurs;
+    ``cells[i][j]`` is of row i and column j.
     """
 
     rows: tuple[str, ...]
@@ -79,12 +83,10 @@ class Comparison(Tabular):
     @property
     def table(self) -> Table:
         """A row for each pair; its file has every field of every score."""
+        named = zip(self.rows, self.cells, strict=True)
         return Table(
             heads=[[""], *([column.title, column.subtitle] for column in self.columns)],
-            rows=[
-                [name, *map(_cell_text, cells)]
-                for name, cells in zip(self.rows, self.cells, strict=True)
-            ],
+            rows=[[name, *(cell.text for cell in row)] for name, row in named],
             caption=self._caption(),
             records=self._records(),
         )
@@ -190,10 +192,3 @@ def _converted(score: Score) -> Score:
     if score.unit == NATS_SUM:
         score = from_sum(score)
     return on_unit_pixels(score) if score.measure == LEBESGUE_255 else score
-
-
-def _cell_text(cell: Cell) -> str | Absent:
-    if cell.score is None:
-        return Absent(cell.reason)
-    exact = " (exact)" if cell.score.kind == "exact" else ""
-    return f"{cell.score.column_number}{exact}"

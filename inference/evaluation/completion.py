@@ -27,19 +27,11 @@ __all__ = ["Conditional", "conditional_log_prob", "evaluate_completion"]
 
 @dataclass(frozen=True, eq=False)
 class Conditional:
-    """log p(x_unseen | x_seen) of B data.
+    """log p(x_unseen | x_seen) of B data, (B,), nats, with its Monte-Carlo error; 0 where exact.
 
-    Attributes
-    ----------
-    value, standard_error
-        (B,), nats, and the Monte-Carlo standard error of each; 0 where exact.
-    kind
-        ``"exact"``; ``"lower bound"`` in expectation of a pair that is conditional itself; else
-        ``"estimate"``: a difference of two lower bounds is no bound. ``"objective only"`` where the
-        likelihood is no probability.
-    num_particles, method
-        K of importance sampling, if that is behind it, else chains and temperatures of annealing,
-        which decide how tight it is.
+    It is ``"exact"``, or a ``"lower bound"`` in expectation of a pair that is conditional itself;
+    else an ``"estimate"``: a difference of two lower bounds is no bound. How tight it is hangs on
+    the K of importance sampling, or else on the ``method``, chains and temperatures of annealing.
     """
 
     value: Tensor
@@ -65,15 +57,6 @@ def conditional_log_prob(
     For a pair that conditions on pixels, and on no others than the mask's, it is its own evidence,
     log p(x_R | x_C). All is as for :func:`inference.evaluation.evidence`, with x whole, and its
     further options in ``evidence_options``, such as ``{"num_chains": 8}``.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from pyro_models import PPCA
-    >>> x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
-    >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)
-    >>> conditional_log_prob(ppca, x, torch.tensor([True, True, False, False])).kind
-    'exact'
     """
     check_pair(pair)
     options = {"seed": seed, "progress": progress, **(evidence_options or {})}
@@ -122,7 +105,7 @@ def evaluate_completion(
     ``conditional_log_likelihood`` is log p(x_unseen | x_seen), in nats per datum; it does not hang
     on the guide that completes. ``mse_unseen`` is the mean over unseen pixels of (E[x | x_seen] −
     x)², of pixels as prepared. Both name the mask, the measure and the preparation, so that a
-    density never shares a column with a probability.
+    density never shares a column with a probability; ``per_datum`` has the values of every datum.
 
     Parameters
     ----------
@@ -144,11 +127,6 @@ def evaluate_completion(
         Name of the row; the pair's class and the guide unless given.
     seed, progress
         Random seed of the preparation, the mask and all draws; show progress bars.
-
-    Returns
-    -------
-    Evaluation
-        The scores, with the values of every datum in ``per_datum``.
 
     Raises
     ------
@@ -173,17 +151,11 @@ def evaluate_completion(
         raise UsageError(f"an image of shape {tuple(pair.shape)} does not fit {data.data_shape}")
     else:
         prepared = data.prepared(split, seed=seed, limit=limit)
-    x = prepared.x
+    x, quantity = prepared.x, "conditional_log_likelihood"
     seen = seen_pixels(mask, data.data_shape, num_data=len(x), fraction=fraction, seed=seed)
-    seen = seen.expand(x.shape)
-    if bool(seen.flatten(1).all(1).any()):
-        raise UsageError("the mask sees every pixel of a datum: there is nothing to complete")
-    identity = data.identity_of(split, limit=limit)
-    identity = replace(identity, mask=checksum(seen), levels=data.levels_of_noise)
-    given = f"x_{mask_name(mask, fraction=fraction)}"
-    unseen = (~seen).flatten(1).sum(1).double().mean()
-    scored = ScoredData(data, split, seed, round(float(unseen)), identity, given)
-    quantity, seen = "conditional_log_likelihood", seen.to(x.device)
+    seen = seen.expand(x.shape).to(x.device)
+    scored = ScoredData.of_split(data, split, seed, limit=limit, labels=False)
+    scored = _of_unseen(scored, seen, given=f"x_{mask_name(mask, fraction=fraction)}")
     if isinstance(pair, Tensor):
         error = _squared_error(pair.expand(x.shape), x, seen)
         scores = {"mse_unseen": scored.score("mse_unseen", error)}
@@ -191,8 +163,8 @@ def evaluate_completion(
         return Evaluation(name or "one image", scores, absent, {"mse_unseen": error})
     y = None if fulfills(pair, Classifies) else prepared.y
     if pair.num_classes is not None and y is not None:
-        identity = replace(identity, labels={split: checksum(y)})
-        scored = replace(scored, given=f"{given}, y", identity=identity)
+        identity = replace(scored.identity, labels={split: checksum(y)})
+        scored = replace(scored, given=f"{scored.given}, y", identity=identity)
     options = {"num_samples": 1, "seed": seed, "guide": guide, "progress": progress}
     completed = complete(pair, x, seen, y=y, **{**options, **(complete_options or {})})
     error = _squared_error(completed.mean.to(x), x, seen)
@@ -206,17 +178,21 @@ def evaluate_completion(
         options = {"progress": progress, **(evidence_options or {})}
         found = conditional_log_prob(pair, x, seen, y=y, evidence_options=options, seed=seed)
         per_datum[quantity] = found.value.cpu()
+        how = {"kind": found.kind, "num_particles": found.num_particles, "method": found.method}
         scores[quantity] = scored.log_probability(
-            pair,
-            quantity,
-            found.value,
-            error=found.standard_error,
-            kind=found.kind,
-            num_particles=found.num_particles,
-            method=found.method,
+            pair, quantity, found.value, error=found.standard_error, **how
         )
     label = name or f"{type(pair).__name__}, {completed.guide}"
     return Evaluation(label, scores, absent, per_datum)
+
+
+def _of_unseen(scored: ScoredData, seen: Tensor, *, given: str) -> ScoredData:
+    """What scores of the unseen pixels of these data are of."""
+    if bool(seen.flatten(1).all(1).any()):
+        raise UsageError("the mask sees every pixel of a datum: there is nothing to complete")
+    levels, unseen = scored.data.levels_of_noise, (~seen).flatten(1).sum(1).double().mean()
+    identity = replace(scored.identity, mask=checksum(seen), levels=levels)
+    return replace(scored, dimensions=round(float(unseen)), identity=identity, given=given)
 
 
 def _squared_error(image: Tensor, x: Tensor, seen: Tensor) -> Tensor:

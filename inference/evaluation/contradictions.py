@@ -29,15 +29,7 @@ def beyond(excess: float, *, error: float, of: float) -> bool:
 def contradiction(
     lower: tuple[str, float], upper: tuple[str, float], *, error: float
 ) -> str | None:
-    """Why two numbers, each with its name, cannot both be right; ``None`` if they can.
-
-    Examples
-    --------
-    >>> contradiction(("ELBO", -1.0), ("log p(x)", -2.0), error=0.1)
-    'ELBO −1.000 is above log p(x) −2.000 by 1.000 ± 0.100, more than its error: one is wrong'
-    >>> contradiction(("ELBO", -1.0), ("log p(x)", -1.2), error=0.1) is None
-    True
-    """
+    """Why two numbers, each with its name, cannot both be right; ``None`` if they can."""
     excess = lower[1] - upper[1]
     if not beyond(excess, error=error, of=upper[1]):
         return None

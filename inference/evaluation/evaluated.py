@@ -34,10 +34,7 @@ def evaluated_split(
 ) -> Split:
     """The first ``limit`` data of a split, prepared, on the pair's device and in its float type.
 
-    Raises
-    ------
-    UsageError
-        If data or seed do not fit, the limit is below 1, or the split is empty.
+    Refused are data or a seed that do not fit, a limit below 1, and a split that is empty.
     """
     check_seed(seed)
     check_limit(limit)
@@ -53,17 +50,12 @@ def evaluated_split(
 
 @dataclass(frozen=True)
 class ScoredData:
-    """The data that several scores are of, and what they are given.
+    """The data that several scores are of: which of their splits, and the seed of their
+    preparation.
 
-    Attributes
-    ----------
-    data, split, seed
-        The data, which of their splits, and the random seed of their preparation.
-    dimensions
-        Number of dimensions of each datum that the scores are of.
-    identity, given
-        What the data are by their content, and what is conditioned on, in words; ``None`` for
-        nothing.
+    Each datum has so many ``dimensions`` that the scores are of; the ``identity`` says what the
+    data are by their content, and ``given``, in words, what is conditioned on, ``None`` for
+    nothing.
     """
 
     data: ImageData

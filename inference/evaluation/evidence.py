@@ -27,7 +27,7 @@ from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
-from pyro_models.observed import Data, Labels, Observed, observed
+from pyro_models.observed import Data, Labels, observed
 from pyro_models.pair import Exact
 from pyro_models.registry import check_choice
 from pyro_models.seeds import check_seed, stream
@@ -257,16 +257,9 @@ def evidence(
 
     def sampled(progress: Callable[[int], object] | None = None) -> Evidence:
         with isolated(pair, seed=stream(seed, "particles")):
-            of = log_weights(
-                pair,
-                data.x,
-                y=data.y,
-                mask=data.mask,
-                guide=guide,
-                num_particles=num_particles,
-                max_elements=max_elements,
-                progress=progress,
-            )
+            options: dict[str, Any] = {"max_elements": max_elements, "progress": progress}
+            options |= {"num_particles": num_particles, "guide": guide}
+            of = log_weights(pair, data.x, y=data.y, mask=data.mask, **options)
             value = of.bound - log_label_prior(pair, data.x, data.y)
         error, size = of.bound_error, of.effective_sample_size
         return Evidence(value, error, size, "lower bound", "importance", of.num_particles)
@@ -274,7 +267,12 @@ def evidence(
     unresolved: Mapping[int, str] = {}
     with tqdm(total=len(data), disable=not progress, unit="datum", leave=False) as bar:
         if used == "exact":
-            found = _exact(pair, data, max_elements)
+            if not fulfills(pair, Exact):
+                raise UsageError(
+                    f"{type(pair).__name__} does not know log p(x) exactly: use annealing, or best"
+                )
+            value = exact_log_prob(pair, data.x, mask=data.mask, max_elements=max_elements)
+            found = Evidence(value, torch.zeros_like(value), None, "exact", used, None)
         elif used == "importance":
             found = sampled(bar.update)
         elif used == "quadrature":
@@ -319,12 +317,3 @@ def _best(pair: Pair) -> str:
         return "importance"  # all is enumerated: every weight is the evidence itself
     dim = sum(math.prod(site.event_shape) for site in continuous)
     return "quadrature" if dim <= MOST_DIMENSIONS else "annealing"
-
-
-def _exact(pair: Pair, data: Observed, max_elements: int) -> Evidence:
-    if not fulfills(pair, Exact):
-        raise UsageError(
-            f"{type(pair).__name__} does not know log p(x) exactly: use annealing, or best"
-        )
-    value = exact_log_prob(pair, data.x, mask=data.mask, max_elements=max_elements)
-    return Evidence(value, torch.zeros_like(value), None, "exact", "exact", None)

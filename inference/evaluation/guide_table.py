@@ -1,22 +1,131 @@
-"""Several guides of one pair on the same data, side by side."""
+"""Guides of one pair on the same data: the numbers of each, side by side and in pairs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 
 import torch
+from torch import Tensor
 
 from inference.evaluation.evidence import Evidence
-from inference.evaluation.guide_scores import Difference, GuideScores
-from inference.evaluation.quantity import NATS, Kind, Quantity, quantities_of
+from inference.evaluation.quantity import NATS, Kind, Quantity, quantities_of, quantity_named
 from inference.evaluation.table import Absent, Table, Tabular
-from inference.standard_error import mean_and_error, with_error
+from inference.pareto import RELIABLE
+from inference.standard_error import error_of_mean, mean_and_error, with_error
 from pyro_models import UsageError
 
-__all__ = ["GuideComparison"]
+__all__ = ["Difference", "GuideComparison", "GuideScores"]
+
+_DIGITS = 4  # of a paired difference, in which what both guides owe to a datum cancels
+
+
+@dataclass(frozen=True, eq=False)
+class GuideScores:
+    """One guide on B data; nats per datum where nothing else is said.
+
+    Attributes
+    ----------
+    name, milliseconds
+        Name of the guide, and wall-clock time of the inference per datum, in this run here.
+    num_parameters
+        Parameters that the guide keeps per datum; those that data share count by their share.
+    elbo, elbo_error
+        E_q[log p(x, z) − log q(z)], (B,), estimated from K draws, and its Monte-Carlo error.
+    importance_bound, importance_error
+        L_K, (B,), with the same K for all guides, and its Monte-Carlo error.
+    effective_sample_size, k_hat
+        Effective sample size and Pareto k̂ of the K weights, (B,).
+    gap
+        log p(x) − ELBO, (B,): KL(q(z | x) ‖ p(z | x)) where the evidence is exact.
+    unfinished
+        Fits that ended at the step limit, or where numbers were no longer finite.
+    family, best_of_family
+        The family of q, and the fitted guide that stands for its best member.
+    approximation_gap, amortisation_gap
+        log p(x) − the best ELBO within the family, and this best ELBO − that of the guide, (B,)
+        (Cremer, Li & Duvenaud 2018). Members of a family that this one contains count as its own.
+    optimisation_gap
+        What the optimisation of a guide that was fitted to each datum lost, (B,), where another
+        guide of its family is better.
+    absent
+        Quantities that the guide has none of, and why.
+    """
+
+    name: str
+    milliseconds: float
+    num_parameters: float
+    elbo: Tensor | None = None
+    elbo_error: Tensor | None = None
+    importance_bound: Tensor | None = None
+    importance_error: Tensor | None = None
+    effective_sample_size: Tensor | None = None
+    k_hat: Tensor | None = None
+    gap: Tensor | None = None
+    unfinished: int = 0
+    family: str | None = None
+    best_of_family: str | None = None
+    approximation_gap: Tensor | None = None
+    amortisation_gap: Tensor | None = None
+    optimisation_gap: Tensor | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def bound(self) -> tuple[Tensor, Tensor] | None:
+        """L_K of every datum with its Monte-Carlo error; ``None`` where there is no density."""
+        if self.importance_bound is None or self.importance_error is None:
+            return None
+        return self.importance_bound, self.importance_error
+
+    @property
+    def elbo_mean(self) -> tuple[float, float]:
+        """Mean ELBO over data, and its Monte-Carlo error; −∞ where there is no density."""
+        if self.elbo is None or self.elbo_error is None:
+            return -math.inf, math.nan
+        return float(self.elbo.double().mean()), error_of_mean(self.elbo_error)
+
+    def value(self, quantity: str) -> tuple[float, float] | None:
+        """A quantity of the guides' table and its standard error over data, if there is one.
+
+        The error is NaN where there is none: for one datum, and for numbers that are no mean.
+        """
+        if quantity in self.absent:
+            return None
+        if quantity in ("milliseconds", "num_parameters"):
+            return float(getattr(self, quantity)), math.nan
+        if quantity == "share_unreliable":
+            return None if self.k_hat is None else mean_and_error((self.k_hat > RELIABLE).double())
+        values = getattr(self, quantity)
+        if values is None:
+            return None
+        if quantity == "effective_sample_size":
+            return float(values.median()), math.nan
+        return mean_and_error(values)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One guide's mean minus another's, first − second, over the same data, nats per datum.
+
+    The standard error is that of the paired differences: what both guides owe to a datum cancels.
+    """
+
+    quantity: str
+    first: str
+    second: str
+    value: float
+    standard_error: float
+    num_data: int
+
+    def __str__(self) -> str:
+        number = with_error(self.value, self.standard_error, digits=_DIGITS, signed=True)
+        return (
+            f"{quantity_named(self.quantity).title}, {self.first} − {self.second}: {number} {NATS} "
+            f"(paired over {self.num_data:,} data)"
+        )
+
 
 TOO_LOW = 1.0
 """Nats by which an L_K may exceed evidence that is a lower bound before the table says so."""
@@ -50,10 +159,7 @@ class GuideComparison(Tabular):
     def difference(self, first: str, second: str, *, quantity: str = "elbo") -> Difference:
         """Is one guide better than another? Their paired difference, and its standard error.
 
-        Raises
-        ------
-        UsageError
-            If a guide has no such number, with the reason, or is not there.
+        A ``UsageError`` is raised if a guide has no such number, with the reason, or is not there.
         """
         known = quantities_of("guides")
         per_datum = [name for name, of in known.items() if of.unit == NATS]
@@ -79,6 +185,9 @@ class GuideComparison(Tabular):
         """A row for each guide; its file has a line for each guide and quantity."""
         known = quantities_of("guides").values()
         given = self.evidence.given
+        best = self.best  # by how much is it better than each of the others?
+        others = [r.name for r in self.rows if r.name != best and "elbo" not in r.absent]
+        conclusions = [f"{self.difference(name, best)}." for name in others] if best else []
         heads = [of.heading(given) if of.unit == NATS else of.title for of in known]
         return Table(
             heads=[["guide"], *([head] for head in heads)],
@@ -88,7 +197,7 @@ class GuideComparison(Tabular):
                 *self._too_low(),
                 *chain.from_iterable(map(self._row_notes, self.rows)),
             ],
-            conclusions=self._conclusions(),
+            conclusions=conclusions,
             records=self._records(),
         )
 
@@ -137,14 +246,6 @@ class GuideComparison(Tabular):
                 f"{row.name}: its family is {row.family}, the best of it {row.best_of_family}, "
                 "fitted to each datum."
             )
-
-    def _conclusions(self) -> list[str]:
-        """By how much the best guide is better than each of the others."""
-        best = self.best
-        if best is None:
-            return []
-        others = [row.name for row in self.rows if row.name != best and "elbo" not in row.absent]
-        return [f"{self.difference(name, best)}." for name in others]
 
     def _too_low(self) -> list[str]:
         """Where the L_K of a guide shows that sampled evidence was too low, objective or not."""

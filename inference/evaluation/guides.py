@@ -20,8 +20,7 @@ from inference.evaluation.best_of_family import (
 )
 from inference.evaluation.contradictions import contradiction
 from inference.evaluation.evidence import Evidence, evidence
-from inference.evaluation.guide_scores import GuideScores
-from inference.evaluation.guide_table import GuideComparison
+from inference.evaluation.guide_table import GuideComparison, GuideScores
 from inference.evaluation.quantity import quantities_of
 from inference.evaluation.tightest import tightest
 from inference.pareto import pareto_k_hat
@@ -40,6 +39,9 @@ from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.seeds import check_seed
 
 __all__ = ["compare_guides"]
+
+_WHOLE = "fitted to each datum: all of its gap counts as its family's"
+_OPTIMISATION = "fitted to each datum: what it lacks of the best of its family is its optimisation"
 
 
 def compare_guides(
@@ -209,36 +211,23 @@ def _with_gaps(
     if row.elbo is None:
         return row
     elbo, log_p = row.elbo, log_p.to(row.elbo)
-    row = replace(row, gap=log_p - elbo)
-    if is_fitted(posterior):
-        reason = "fitted to each datum: all of its gap counts as its family's"
-        own = family_of_fitted(row.name)
-        absent = {**row.absent, "amortisation_gap": reason}
-        row = replace(row, family=own, approximation_gap=row.gap, absent=absent)
-        best = best_of(own, row)
-        if not is_better(best, row) or best.elbo is None:
-            return row
-        reason = "fitted to each datum: what it lacks of the best of its family is its optimisation"
-        return replace(
-            row,
-            best_of_family=best.name,
-            approximation_gap=log_p - best.elbo,
-            optimisation_gap=best.elbo - elbo,
-            absent={**row.absent, "amortisation_gap": reason},
-        )
-    family, reason = family_of(posterior)
+    row, fitted = replace(row, gap=log_p - elbo), is_fitted(posterior)
+    family, why = (family_of_fitted(row.name), _WHOLE) if fitted else family_of(posterior)
     if family is None:
-        absent = dict.fromkeys(("approximation_gap", "amortisation_gap"), reason)
+        absent = dict.fromkeys(("approximation_gap", "amortisation_gap"), why)
         return replace(row, absent={**row.absent, **absent})
+    row = replace(row, family=family)
+    if fitted:
+        absent = {**row.absent, "amortisation_gap": why}
+        row = replace(row, approximation_gap=row.gap, absent=absent)
     best = best_of(family, row)
-    assert best.elbo is not None
-    return replace(
-        row,
-        family=family,
-        best_of_family=best.name,
-        approximation_gap=log_p - best.elbo,
-        amortisation_gap=best.elbo - elbo,
-    )
+    if best.elbo is None or (fitted and not is_better(best, row)):
+        return row
+    row = replace(row, best_of_family=best.name, approximation_gap=log_p - best.elbo)
+    if not fitted:
+        return replace(row, amortisation_gap=best.elbo - elbo)
+    absent = {**row.absent, "amortisation_gap": _OPTIMISATION}
+    return replace(row, optimisation_gap=best.elbo - elbo, absent=absent)
 
 
 def _consistent(row: GuideScores, found: Evidence) -> GuideScores:

@@ -71,13 +71,7 @@ class Quantity:
     compute: Compute | None = None
 
     def heading(self, given: str | None = None) -> str:
-        """The title with what is given, such as ``log p(x | y)`` for ``log p(x)``.
-
-        Examples
-        --------
-        >>> [Quantity("q", title, NATS).heading("y") for title in ("log p(x) − ELBO", "L_K")]
-        ['log p(x | y) − ELBO', 'L_K | y']
-        """
+        """The title with what is given, as ``log p(x | y)`` for ``log p(x)``, or ``L_K | y``."""
         if given is None:
             return self.title
         whole = self.title.replace("(x)", f"(x | {given})")

@@ -68,7 +68,8 @@ class Table:
         for row in self.rows:
             for cell in row:
                 if isinstance(cell, Absent):
-                    letters.setdefault(cell.reason, _letter(len(letters)))
+                    i = len(letters)
+                    letters.setdefault(cell.reason, chr(ord("a") + i) if i < 26 else f"a{i - 25}")
 
         def text(cell: Cell) -> str:
             if isinstance(cell, Absent):
@@ -158,22 +159,12 @@ class Tabular:
 
 
 def csv_text(lines: Iterable[Sequence[object]]) -> str:
-    """Lines of CSV; what is ``None`` or NaN is left blank.
-
-    Examples
-    --------
-    >>> csv_text([["name", "value"], ["a, b", 1.5], ["c", float("nan")]])
-    'name,value\\n"a, b",1.5\\nc,\\n'
-    """
+    """Lines of CSV; what is ``None`` or NaN is left blank."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for line in lines:
         writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in line])
     return out.getvalue()
-
-
-def _letter(i: int) -> str:
-    return chr(ord("a") + i) if i < 26 else f"a{i - 25}"
 
 
 def _plain(text: str) -> str:

@@ -61,11 +61,8 @@ def tightest(found: Evidence, bounds: list[LowerBound]) -> Evidence:
 
 def filled(grid: Evidence, rows: Tensor, chains: Evidence) -> Evidence:
     """Evidence by a grid, with annealing in the place of the data that it could not resolve."""
-    value, error, size = (
-        grid.value.clone(),
-        grid.standard_error.clone(),
-        chains.effective_sample_size,
-    )
+    value, error = grid.value.clone(), grid.standard_error.clone()
+    size = chains.effective_sample_size
     sizes = torch.full_like(value, torch.nan)
     value[rows], error[rows] = chains.value.to(value), chains.standard_error.to(error)
     if size is not None:

@@ -8,8 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from inference.figures.decoding import check_images, check_shape
-from inference.figures.grid import THIN, WIDE, mosaic_figure
+from inference.figures.grid import THIN, WIDE, check_images, check_shape, mosaic_figure
 from inference.figures.registry import register_figure
 from inference.isolated import isolated
 from inference.posterior.completion import Completion
@@ -86,16 +85,13 @@ def completions(
     of_samples = r"$x \sim p(x\,|\,x_{\mathrm{seen}})$"
     if first.pixels == "mean":
         of_samples = r"E$[x\,|\,z]$,  $z \sim q(z\,|\,x_{\mathrm{seen}})$"
-    figure, _, _ = mosaic_figure(
-        torch.stack([c.to(columns[0].dtype) for c in columns], 1).flatten(0, 1),
-        columns=len(columns),
-        gaps_across=gaps,
-        names=labels,
-        title=f"Half-seen images completed{by}\n"
-        rf"mean: E$[x\,|\,x_{{\mathrm{{seen}}}}]$,  samples: {of_samples}",
-        tile_inches=0.85,
-    )
-    return figure
+    title = f"Half-seen images completed{by}\n"
+    title += rf"mean: E$[x\,|\,x_{{\mathrm{{seen}}}}]$,  samples: {of_samples}"
+    images = torch.stack([c.to(columns[0].dtype) for c in columns], 1).flatten(0, 1)
+    wide, apart = len(columns), (gaps, THIN)
+    return mosaic_figure(
+        images, columns=wide, gaps=apart, names=labels, title=title, tile_inches=0.85
+    )[0]
 
 
 def _check_originals(completed: Completion, x: Tensor) -> None:
@@ -143,14 +139,12 @@ def encoder_free(
         encoded = reconstruct(pair, part.x, y=part.y, latents=latents, pixels="mean")
     images = torch.stack([part.x.cpu(), fitted.cpu(), encoded.cpu()], 1).flatten(0, 1)
     how = "E[z]" if latents == "mean" else "z"
-    figure, _, _ = mosaic_figure(
-        images,
-        columns=3 * blocks,
-        gaps_across=[WIDE if i % 3 == 2 else THIN for i in range(3 * blocks - 1)],
-        gaps_down=WIDE / 2,
-        names=["original", "fitted", "encoder"] * blocks,
-        title=f"Reconstructions without and with the encoder\nE[x | z] at {how} of q(z; Ψ*), "
-        f"fitted to each image ({posterior.name}), and of q(z | x)",
-        tile_inches=0.85,
+    title = (
+        f"Reconstructions without and with the encoder\nE[x | z] at {how} of q(z; Ψ*), "
+        f"fitted to each image ({posterior.name}), and of q(z | x)"
     )
-    return figure
+    gaps = [WIDE if i % 3 == 2 else THIN for i in range(3 * blocks - 1)], WIDE / 2
+    names = ["original", "fitted", "encoder"] * blocks
+    return mosaic_figure(
+        images, columns=3 * blocks, gaps=gaps, names=names, title=title, tile_inches=0.85
+    )[0]

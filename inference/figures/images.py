@@ -8,8 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from inference.figures.decoding import check_images, condition, decoded_means
-from inference.figures.grid import THIN, WIDE, mosaic_figure
+from inference.figures.grid import THIN, WIDE, check_images, condition, decoded_means, mosaic_figure
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.generation import generate
@@ -68,21 +67,16 @@ def reconstructions(
         again = reconstruct(pair, data, latents=latents, pixels=pixels).cpu()
     beside = torch.stack([data.x.cpu(), again], dim=1).flatten(0, 1)
     columns = min(columns, len(beside))
-    gaps = [THIN if i % 2 == 0 else WIDE for i in range(columns - 1)]
+    gaps = [THIN if i % 2 == 0 else WIDE for i in range(columns - 1)], WIDE / 2
+    names = ["$x$", r"$\hat{x}$"] * (columns // 2)
     z, under = ", ".join(pair.latent_sites), condition(pair, data.y)
     averaged = latents == "mean" and any(site.discrete for site in pair.latent_sites.values())
     how = "averaged over" if averaged else f"{latents} of"
-    figure, _, _ = mosaic_figure(
-        beside,
-        columns=columns,
-        gaps_across=gaps,
-        gaps_down=WIDE / 2,
-        names=["$x$", r"$\hat{x}$"] * (columns // 2),
-        title="Originals beside reconstructions\n"
-        rf"{z}: {how} q({z} | x{under}),  $\hat{{x}}$: {pixels} of p(x | {z}{under})",
-        tile_inches=0.8,
-    )
-    return figure
+    title = "Originals beside reconstructions\n"
+    title += rf"{z}: {how} q({z} | x{under}),  $\hat{{x}}$: {pixels} of p(x | {z}{under})"
+    return mosaic_figure(
+        beside, columns=columns, gaps=gaps, names=names, title=title, tile_inches=0.8
+    )[0]
 
 
 def _samples(shown: Shown) -> Figure:
@@ -164,15 +158,12 @@ def class_grid(pair: Pair, *, per_class: int = 10, pixels: Draw = "mean", seed: 
     y = torch.arange(pair.num_classes).repeat(per_class)
     images = generate(pair, n=len(y), y=y, pixels=pixels, seed=seed)
     z = ", ".join(name for name in pair.latent_sites if name != "y")
+    title = f"Prior samples by class\n{z} ~ p({z} | y),  x: {pixels} of p(x | {z}, y)"
+    names = [str(label) for label in range(pair.num_classes)]
     figure, axes, _ = mosaic_figure(
-        images,
-        columns=pair.num_classes,
-        names=[str(label) for label in range(pair.num_classes)],
-        title=f"Prior samples by class\n{z} ~ p({z} | y),  x: {pixels} of p(x | {z}, y)",
-        tile_inches=0.7,
+        images, columns=pair.num_classes, names=names, title=title, tile_inches=0.7
     )
-    axes.set_xlabel("class y")
-    axes.set_ylabel("samples")
+    axes.set(xlabel="class y", ylabel="samples")
     return figure
 
 
@@ -182,14 +173,13 @@ def _between_classes(shown: Shown) -> Figure:
     if y is None:
         return interpolation(pair, x[0:10:2], x[1:10:2])
     of_class = [(y == c).nonzero().flatten().tolist() for c in range(int(y.max()) + 1)]
+    firsts = [rows[0] for rows in of_class if rows]
+    ends = list(zip(firsts[0::2], firsts[1::2], strict=False))
     if pair.num_classes is not None:
         ends = [(rows[0], rows[1]) for rows in of_class if len(rows) > 1][:5]
-    else:
-        firsts = [rows[0] for rows in of_class if rows]
-        ends = list(zip(firsts[0::2], firsts[1::2], strict=False))
     if not ends:
         raise UsageError("an interpolation needs two test images; give more data")
-    a, b = (torch.tensor(side) for side in zip(*ends, strict=True))
+    a, b = torch.tensor(ends).unbind(1)
     y_starts, y_ends = (None, None) if pair.num_classes is None else (y[a], y[b])
     return interpolation(pair, x[a], x[b], y_starts=y_starts, y_ends=y_ends)
 
@@ -233,32 +223,28 @@ def interpolation(
         weights = torch.linspace(0, 1, steps, dtype=start.x.dtype)
         latents = {}
         for name in pair.latent_sites:
-            z = first[name].mean.unsqueeze(1)
+            z, to = first[name].mean.unsqueeze(1), last[name].mean.unsqueeze(1)
             weight = weights.to(z).reshape(1, -1, *(1,) * (z.dim() - 2))
-            latents[name] = (1 - weight) * z + weight * last[name].mean.unsqueeze(1)
+            latents[name] = (1 - weight) * z + weight * to
         y = None if y is None else y.unsqueeze(1).expand(rows, steps)
         path = decoded_means(pair, latents, y)
     labels = [f"{weight:.2f}".rstrip("0").rstrip(".") for weight in weights.tolist()]
     figure, axes, _ = mosaic_figure(
         torch.cat([start.x.cpu().unsqueeze(1), path, end.x.cpu().unsqueeze(1)], 1).flatten(0, 1),
         columns=steps + 2,
-        gaps_across=[WIDE, *[THIN] * (steps - 1), WIDE],
+        gaps=([WIDE, *[THIN] * (steps - 1), WIDE], THIN),
         names=["start", *labels, "end"],
         title="Interpolation between posterior means",
         tile_inches=0.8,
     )
-    z_name = ", ".join(pair.latent_sites)
-    axes.set_xlabel(
-        f"λ,  where {z_name} = (1 − λ) E[{z_name} | start] + λ E[{z_name} | end];  "
-        "true images at both ends",
-        fontsize=9,
-    )
+    z = ", ".join(pair.latent_sites)
+    way = f"λ,  where {z} = (1 − λ) E[{z} | start] + λ E[{z} | end];  true images at both ends"
+    axes.set_xlabel(way, fontsize=9)
     return figure
 
 
 def _check_path(pair: Pair, starts: Observed, ends: Observed, *, steps: int) -> None:
     """Refuse ends between which there is no straight way."""
-    y_starts, y_ends = starts.y, ends.y
     discrete = [name for name, site in pair.latent_sites.items() if site.discrete]
     if discrete:
         raise UsageError(
@@ -269,9 +255,9 @@ def _check_path(pair: Pair, starts: Observed, ends: Observed, *, steps: int) -> 
         raise UsageError(f"give as many ends as starts; got {len(starts)} and {len(ends)}")
     if steps < 2:
         raise UsageError(f"steps must be at least 2, λ = 0 and λ = 1; got {steps}")
-    if (y_starts is None) != (y_ends is None):
+    if (starts.y is None) != (ends.y is None):
         raise UsageError("give both y_starts and y_ends, or neither")
-    if y_starts is not None and y_ends is not None and not torch.equal(y_starts, y_ends):
+    if starts.y is not None and ends.y is not None and not torch.equal(starts.y, ends.y):
         raise UsageError(
             "the label is held along a row: choose starts and ends of the same labels (y_starts "
             "and y_ends must be equal)"
@@ -305,13 +291,9 @@ def mixture_means(pair: Pair) -> Figure:
         weights = logits.detach().softmax(-1).tolist()
         captions = [f"{c}, π = {w:#.2g}" for c, w in zip(captions, weights, strict=True)]
     columns = min(count, max(5, math.ceil(math.sqrt(count))))
+    title = f"Component means E[x | {name}]"
     figure, axes, tiles = mosaic_figure(
-        images,
-        columns=columns,
-        gaps_across=0.1,
-        gaps_down=0.22,
-        title=f"Component means E[x | {name}]",
-        tile_inches=1.2,
+        images, columns=columns, gaps=(0.1, 0.22), title=title, tile_inches=1.2
     )
     for k, caption in enumerate(captions):
         row, column = divmod(k, columns)

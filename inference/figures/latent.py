@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from inference.figures.decoding import check_images, condition, decoded_means
-from inference.figures.grid import mosaic_figure
+from inference.figures.grid import check_images, condition, decoded_means, mosaic_figure
 from inference.figures.palette import INK, PETROFF, class_color, class_marker, marker_area, plain
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
@@ -30,7 +29,7 @@ __all__ = ["latent_grid", "latent_scatter"]
 _MAX_TICKS = 10
 _GRID_GAP, _GAPS_UP_TO = 0.06, 25
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-_EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25}
+_EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25, "alpha": 0.75}
 
 
 @register_figure(needs="a continuous latent")
@@ -118,24 +117,15 @@ def _principal(means: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[st
 
 def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray | None) -> None:
     """Points in 2-D or 3-D with a legend, and a numeral at the median of each class."""
-    axes.set_xlabel(names[0])
-    axes.set_ylabel(names[1])
+    axes.set(xlabel=names[0], ylabel=names[1])
     crowd = min(1.0, math.sqrt(1500 / max(len(means), 1)))
     if classes is None:
-        axes.scatter(*means.T, color=PETROFF[0], s=16 * crowd, alpha=0.75, **_EDGE)
+        axes.scatter(*means.T, color=PETROFF[0], s=16 * crowd, **_EDGE)
         return
     present = np.unique(classes)
     for label in present:
-        axes.scatter(
-            *means[classes == label].T,
-            color=class_color(label),
-            marker=class_marker(label),
-            s=marker_area(label) * crowd,
-            alpha=0.75,
-            label="missing" if label < 0 else str(label),
-            zorder=1 if label < 0 else 2,
-            **_EDGE,
-        )
+        name, below = ("missing", 1) if label < 0 else (str(label), 2)
+        _scatter(axes, means[classes == label].T, label, crowd, label=name, zorder=below)
     known = present[present >= 0]
     if len(known):
         medians = np.stack([np.median(means[classes == label], axis=0) for label in known])
@@ -147,6 +137,12 @@ def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray 
         for label, position in zip(known, medians, strict=True):
             axes.text(*position, str(label), **style)
     axes.figure.legend(title="class", loc="outside right center", frameon=False, fontsize=9)
+
+
+def _scatter(axes: Any, at: Any, of_class: int, crowd: float = 1.0, **style: Any) -> None:
+    """The data of one class, in its color and marker."""
+    style |= {"color": class_color(of_class), "marker": class_marker(of_class)}
+    axes.scatter(*at, s=marker_area(of_class) * crowd, **style, **_EDGE)
 
 
 def _apart(positions: np.ndarray, distance: float) -> np.ndarray:
@@ -166,27 +162,17 @@ def _apart(positions: np.ndarray, distance: float) -> np.ndarray:
 
 def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None) -> None:
     """One latent: a jittered strip per class, or a histogram."""
-    axes.set_xlabel(name)
+    axes.set(xlabel=name, ylabel="number of data" if classes is None else "class (bar: median)")
     if classes is None:
         axes.hist(means, bins=max(5, min(40, math.isqrt(len(means)))), color=PETROFF[0])
-        axes.set_ylabel("number of data")
         return
     present = np.unique(classes)
     jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(means))
     for row, label in enumerate(present):
         inside = classes == label
-        axes.scatter(
-            means[inside],
-            row + jitter[inside],
-            s=marker_area(label),
-            alpha=0.75,
-            color=class_color(label),
-            marker=class_marker(label),
-            **_EDGE,
-        )
+        _scatter(axes, (means[inside], row + jitter[inside]), label)
         axes.plot([np.median(means[inside])] * 2, [row - 0.38, row + 0.38], color=INK, lw=2)
     axes.set_yticks(range(len(present)), ["missing" if c < 0 else str(c) for c in present])
-    axes.set_ylabel("class (bar: median)")
 
 
 def _of_shown(shown: Shown) -> Figure:
@@ -225,21 +211,16 @@ def latent_grid(
     check_images(pair)
     values = _grid_values(size, span)
     with isolated(pair) as device:
-        reference = next(iter(pair.parameters()))
-        axis = values.to(reference)
+        axis = values.to(next(iter(pair.parameters())))
         down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")
         z = torch.stack([across, down], dim=-1).flatten(0, 1)
         images = decoded_means(pair, {name: z}, labels_for(y, len(z), device))
     gap = _GRID_GAP if size <= _GAPS_UP_TO else 0.0
     spacing = "quantiles of N(0, 1)" if span is None else "evenly spaced"
     under = f", y = {y}" if condition(pair, y) else ""
+    title = f"Decoded means E[x | {name}{under}]\n{name} {spacing}"
     figure, axes, tiles = mosaic_figure(
-        images,
-        columns=size,
-        gaps_across=gap,
-        gaps_down=gap,
-        title=f"Decoded means E[x | {name}{under}]\n{name} {spacing}",
-        tile_inches=0.5,
+        images, columns=size, gaps=(gap, gap), title=title, tile_inches=0.5
     )
     ticks = _tick_values(values, span)
     text = [f"{tick:{'.2f' if span is None else 'g'}}".replace("-", "−") for tick in ticks]
@@ -247,8 +228,7 @@ def latent_grid(
     axes.set_yticks(np.interp(ticks, values, tiles.down[::-1]), text)
     axes.tick_params(length=3)
     horizontal, vertical = _latent_names(pair)
-    axes.set_xlabel(horizontal)
-    axes.set_ylabel(vertical)
+    axes.set(xlabel=horizontal, ylabel=vertical)
     return figure
 
 
