@@ -12,7 +12,25 @@ from torch import Tensor
 from pyro_models.data.observed import labels_for
 from pyro_models.errors import UsageError
 
-__all__ = ["KnownLabels", "known_labels", "labels_for"]
+__all__ = ["KnownLabels", "all_known", "are_known", "known_labels", "labels_for"]
+
+
+def all_known(y: Tensor) -> Tensor:
+    """Labels none of which is missing, in a type that has no −1: nobody need look at their values.
+
+    A step that is recorded cannot look at them.
+
+    Examples
+    --------
+    >>> are_known(all_known(torch.tensor([3, 0]))), are_known(torch.tensor([3, 0]))
+    (True, False)
+    """
+    return y.to(torch.uint16)
+
+
+def are_known(y: Tensor | None) -> bool:
+    """Whether the type of labels says that none is missing."""
+    return y is not None and y.dtype in (torch.uint8, torch.uint16)
 
 
 def known_labels(
@@ -47,6 +65,7 @@ def known_labels(
             f"{who} takes one label per datum; got labels of shape {tuple(y.shape)} for "
             f"{'as many' if size is None else size} data"
         )
+    y = y.long()
     # reading values makes a step wait for them; training checks them before the first
     checked = is_validation_enabled() and y.numel()
     if checked and (int(y.min()) < -1 or int(y.max()) >= num_classes):
@@ -54,7 +73,7 @@ def known_labels(
             f"{who} takes labels in 0…{num_classes - 1}, or −1 where missing; got values from "
             f"{int(y.min())} to {int(y.max())}"
         )
-    return y.long().to(device)
+    return y.to(device)
 
 
 class KnownLabels(dist.Categorical):

@@ -42,7 +42,7 @@ def prepare(
     levels
         Number of grey levels in the data, 256 for 8-bit pixels; needed to dequantise.
     generator
-        Source of the draws of ``dynamic`` and ``dequantised``, on the CPU.
+        Source of the draws of ``dynamic`` and ``dequantised``, which are made where it is.
 
     Raises
     ------
@@ -62,7 +62,8 @@ def prepare(
         return (x > 0.5).to(x.dtype)
     if preparation == "static":
         generator = torch.Generator().manual_seed(STATIC_SEED)
-    noise = torch.rand(x.shape, generator=generator, dtype=x.dtype)
+    noise = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
+    noise = noise.to(x.device)
     if preparation == "dequantised":
         levels = _known(levels)
         # rounding must not put a pixel on 0 or 1, where a density may be infinite
