@@ -208,8 +208,8 @@ def diagnose(
 
 @dataclass(frozen=True)
 class LatentMoments:
-    """E[z | x], Var[z | x], squared error of the mean, and KL(q ‖ p) by dimension, if it splits,
-    (B, d).
+    """(B, d): E[z | x], its squared error, Var[z | x], and KL(q ‖ p) where it splits into
+    dimensions.
     """
 
     mean: Tensor
@@ -224,8 +224,8 @@ def weighed_with_moments(
     """log w, (K, B), of a pair's own guide, and the moments of that guide, from the same draws.
 
     Latents above one another have no moments in closed form: E[z] = E[E[z | above]] and Var[z] =
-    E[Var[z | above]] + Var[E[z | above]] are averages over the particles. The reconstructions of
-    one chunk of particles hold at most ``max_elements`` numbers.
+    E[Var[z | above]] + Var[E[z | above]] are averages over the particles. One chunk of these
+    reconstructs at most ``max_elements`` numbers.
     """
     chunk = chunk_size(pair, each=len(x), max_elements=max_elements)
     log_w, sums, kls = [], [], []

@@ -50,8 +50,7 @@ def evaluated_split(
 
 @dataclass(frozen=True)
 class ScoredData:
-    """The data that several scores are of: which of their splits, and the seed of their
-    preparation.
+    """The data that several scores are of: which of their splits, and its preparation's seed.
 
     Each datum has so many ``dimensions`` that the scores are of; the ``identity`` says what the
     data are by their content, and ``given``, in words, what is conditioned on, ``None`` for

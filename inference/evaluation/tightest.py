@@ -20,8 +20,7 @@ LowerBound = tuple[str, Tensor, Tensor, Tensor | None]
 
 
 def tightest(found: Evidence, bounds: list[LowerBound]) -> Evidence:
-    """The evidence with the better of it and other bounds, such as the L_K of guides, datum by
-    datum.
+    """The evidence with the better of it and others, such as the L_K of guides, datum by datum.
 
     All are lower bounds in expectation of the same log p(x), and each is the closer to it the
     smaller its own error is. So that with the smallest error is taken; unless another is above it

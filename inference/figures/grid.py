@@ -27,9 +27,8 @@ _TILE_DOTS = 56  # tiles of fewer pixels are magnified, so that gaps can be thin
 class Mosaic:
     """Tiles laid out in rows and columns, with gaps that are transparent.
 
-    The pixels are (height, width), grey and masked in the gaps, or (height, width, 4), RGBA, in [0,
-    1]; centres of the columns ``across`` and of the rows ``down``, and the size of a tile, are in
-    these.
+    The pixels are grey, (height, width), masked in the gaps, or RGBA, (height, width, 4); the
+    centres of columns ``across`` and of rows ``down``, and the size of a tile, are counted in them.
     """
 
     pixels: np.ndarray
@@ -45,8 +44,7 @@ def mosaic(
     gaps_across: float | Sequence[float] = THIN,
     gaps_down: float | Sequence[float] = THIN,
 ) -> Mosaic:
-    """Lay out images (N, C, H, W), clipped to [0, 1], grey or RGB; the last row may stay
-    incomplete.
+    """Lay out images (N, C, H, W) in [0, 1], grey or RGB, row by row; the last may stay incomplete.
 
     Gaps between columns and between rows are parts of a tile's width and height: one for all, or
     one for each. Only if all are 0 the tiles keep their own pixels; otherwise each pixel becomes a

@@ -68,8 +68,8 @@ class Shown:
 
 @dataclass(frozen=True)
 class RegisteredFigure:
-    """A function that returns a figure, by its name, and what it needs beside a pair, in a few
-    words.
+    """A function that returns a figure, by its name, and in a few words what it needs beside a
+    pair.
 
     ``of_shown`` draws it of a trained pair, where the names of its arguments do not say how.
     """

@@ -74,9 +74,7 @@ def short_name(name: str, names: Iterable[str]) -> str:
 
 
 def folder_names(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A legible name of a folder for each combination, no two the same:
-    ``lr=0.001,hidden=400-100``.
-    """
+    """A legible name of a folder for each combination, no two the same: ``lr=0.001,hidden=5-4``."""
     names = [
         ",".join(f"{short_name(name, setting)}={_word(value)}" for name, value in setting.items())
         for setting in settings

@@ -141,8 +141,7 @@ class Sweep(Tabular):
     def best(self) -> Row:
         """The setting with the best mean on validation data, of those whose every seed finished.
 
-        A ``UsageError`` is raised if two settings may not be compared, or each has a seed that
-        failed.
+        A ``UsageError`` is raised if two may not be compared, or each has a seed that failed.
         """
         lower = quantity_named(self.comparability["quantity"]).direction == "lower"
         whole = [row for row in self.rows if not row.failures]

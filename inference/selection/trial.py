@@ -36,9 +36,7 @@ NOT_SHARED = ("seed", "all_training", "snapshots")
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How every run of a sweep is evaluated: K, the first so many validation data, seed of all
-    draws.
-    """
+    """How every run is evaluated: with one K, seed of all draws, and number of validation data."""
 
     num_particles: int = 100
     limit: int | None = None
@@ -72,8 +70,8 @@ class Trial:
         return self.folder.with_name(f"{self.folder.name}.json")
 
     def load(self) -> ImageData:
-        """The data, with the labels that are kept; refused if they are not those that the sweep
-        began with.
+        """The data, with the labels that are kept; refused if they are not what the sweep began
+        with.
         """
         data = self.experiment.load_data()
         why = _difference(data.identity.to_dict(), self.identity) if self.identity else None
