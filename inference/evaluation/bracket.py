@@ -162,8 +162,6 @@ def reversed_weights(
     (B, D). E[w⁻¹] = 1 / p(x), where log w is the sum that ``forward`` has, so −log (1/C) Σ w⁻¹ is
     an upper bound on log p(x) in expectation.
     """
-    check_counts(num_leapfrog=num_leapfrog, max_elements=max_elements)
-    check_seed(seed)
     num_chains = len(forward.log_weights)
     with isolated(target.pair, seed=stream(seed, "annealing in reverse")):
         parts = [

@@ -12,7 +12,7 @@ from inference.figures.grid import THIN, WIDE, check_images, condition, decoded_
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.generation import generate
-from inference.posterior.reconstruction import Draw, check_draw, posterior_sites, reconstruct
+from inference.posterior.reconstruction import Draw, posterior_sites, reconstruct
 from pyro_models import Pair, UsageError
 from pyro_models.observed import Data, Labels, Observed, observed
 
@@ -55,8 +55,6 @@ def reconstructions(
     """
     check_images(pair)
     data = observed(pair, x, y=y)
-    check_draw("latents", latents)
-    check_draw("pixels", pixels)
     if columns < 2 or columns % 2 or rows < 1:
         raise UsageError(
             f"originals stand beside reconstructions: give an even number of columns; got {columns}"
@@ -115,7 +113,6 @@ def prior_samples(
         If the pair's data are no images, or labels are needed and missing.
     """
     check_images(pair)
-    check_draw("pixels", pixels)
     if n is None:
         n = len(y) if isinstance(y, Tensor) and y.dim() else _SHOWN
     if n < 1:
@@ -148,7 +145,6 @@ def class_grid(pair: Pair, *, per_class: int = 10, pixels: Draw = "mean", seed: 
         If the pair knows no labels, or its data are no images.
     """
     check_images(pair)
-    check_draw("pixels", pixels)
     if pair.num_classes is None:
         raise UsageError(
             f"{type(pair).__name__} has no labels to make a column of each: use prior_samples"
