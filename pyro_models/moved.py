@@ -37,7 +37,7 @@ MODULES = {
     "gp_bo.optimise.algorithm1": ("gp_bo.examination.algorithm1",),
     "gp_bo.optimise.algorithm1_figure": ("gp_bo.examination.algorithm1_figure",),
     "gp_bo.optimise": ("gp_bo.optimize",),
-    "inference.report.part": ("inference.report.section",),
+    "inference.report.part": ("inference.report.page",),
     "inference.posterior.transition": ("inference.mcmc.hmc",),
     "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
     "inference.learning.files": ("pyro_models.files.atomic",),

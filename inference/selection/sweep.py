@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,8 @@ from inference.experiment import Experiment
 from inference.learning.optimizers import make_optimizer, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective
 from inference.selection.grid import check_grid, combinations, folder_names
-from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import Row, Sweep, choices
-from inference.selection.trial import NOT_SHARED, EvaluationOptions, Trial
+from inference.selection.trial import NOT_SHARED, EvaluationOptions, Outcome, Trial, run_trial
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.counts import check_counts
 from pyro_models.data import as_data
@@ -84,15 +84,12 @@ def sweep(
         ``"importance_bound"`` and ``"elbo"`` unless given.
     num_particles, limit
         Number of particles K, and of validation data (all unless given), of the evaluation.
-    jobs
+    jobs, progress
         Runs at a time, in processes of their own; 1 unless given or set by
-        ``joblib.parallel_config``.
+        ``joblib.parallel_config``; show a progress bar over runs.
     threads
-        Number of threads of each run: its share of torch's here unless given. A run is the same
-        bit for bit for the same number only, so it is recorded, and kept when a run is gone on
-        with.
-    progress
-        Show a progress bar over runs.
+        Number of threads of each run: its share of torch's here unless given. A run is the same bit
+        for bit for the same number only, so it is recorded, and kept when a run is gone on with.
     shared
         What all runs share: an option of :class:`inference.Experiment`, or one of its settings.
 
@@ -112,17 +109,18 @@ def sweep(
     >>> import tempfile
     >>> from pyro_models import load_data
     >>> data = load_data("digits", preparation="dequantised")
+    >>> few = {"epochs": 2, "lr": 1e-2, "curve_size": 0, "num_particles": 1, "progress": False}
     >>> with tempfile.TemporaryDirectory() as out:
-    ...     result = sweep(
-    ...         "ppca", data, grid={"options.latent_dim": [1, 8]}, seeds=[0, 1], out=out,
-    ...         epochs=2, lr=1e-2, curve_size=0, num_particles=1, progress=False,
-    ...     )
+    ...     result = sweep("ppca", data, grid={"options.latent_dim": [1, 8]}, out=out, **few)
     >>> result.best.setting
     {'options.latent_dim': 8}
     """
     data = data if isinstance(data, str) else as_data(data)
     values = check_grid(grid)
-    _check_seeds(seeds)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"seeds are one or more whole numbers, each once; got {list(seeds)}")
+    for seed in seeds:
+        check_seed(seed)
     if quantity is not None:
         choices().check(quantity)
     if "seed" in shared:
@@ -135,43 +133,34 @@ def sweep(
             check_counts(**{name: number})
     if jobs == 0:
         raise UsageError("jobs are 1 or more at a time, or −1 for one on each core; got 0")
-    folder = Path(out)
+    folder, combined = Path(out), combinations(values)
     if not is_free(folder) and not (folder / MARKER).is_file():
         raise UsageError(f"{folder} is there and is no sweep: name another folder (out)")
-    parallel = _parallel(jobs)
-    combined = combinations(values)
-    trials = [
-        Trial(
-            experiment.replace(**setting, seed=seed),
-            EvaluationOptions(num_particles=num_particles, limit=limit),
-            folder=folder / name / f"seed={seed}",
-            threads=threads or _share(parallel),
-            setting=setting,
-        )
-        for setting, name in zip(combined, folder_names(combined), strict=True)
-        for seed in seeds
-    ]
+    unordered = get_active_backend()[0].supports_return_generator  # results as they come
+    parallel = joblib.Parallel(
+        n_jobs=jobs, return_as="generator_unordered" if unordered else "list"
+    )
+    at_once = max(1, joblib.effective_n_jobs(parallel.n_jobs))
+    threads = threads or max(1, torch.get_num_threads() // at_once)
+    options = EvaluationOptions(num_particles=num_particles, limit=limit)
+    trials = []
+    for setting, name in zip(combined, folder_names(combined), strict=True):
+        for seed in seeds:
+            own, place = experiment.replace(**setting, seed=seed), folder / name / f"seed={seed}"
+            trials.append(Trial(own, options, place, threads, setting))
     with holding_folder(folder, refusal=f"another sweep is at work in {folder}: wait for it"):
         images = trials[0].load()
         identity = images.identity.to_dict()
         trials = [replace(trial, identity=identity) for trial in trials]
         _check_trials(trials, images)
         (folder / MARKER).touch()
-        outcomes = _run(parallel, trials, progress=progress)
-        rows = []
-        for i, setting in enumerate(combined):
-            own = tuple(outcomes[i * len(seeds) : (i + 1) * len(seeds)])
-            rows.append(Row(setting, own, quantity))
+        outcomes = iter(_run(parallel, trials, progress=progress))
+        rows = [Row(s, tuple(itertools.islice(outcomes, len(seeds))), quantity) for s in combined]
         result = Sweep(tuple(rows), values, tuple(seeds), folder)
-        _save(result)
+        write_atomically(folder / "sweep.csv", result.to_csv())
+        write_atomically(folder / "sweep.md", result.to_markdown())
+        write_atomically(folder / "runs.csv", result.runs_to_csv())
     return result
-
-
-def _check_seeds(seeds: Sequence[int]) -> None:
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise UsageError(f"seeds are one or more whole numbers, each once; got {list(seeds)}")
-    for seed in seeds:
-        check_seed(seed)
 
 
 def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
@@ -188,30 +177,11 @@ def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
             continue
         if trial.experiment.preparation is not None:
             images.with_preparation(trial.experiment.preparation)
-        settings, pair = trial.experiment.settings, trial.experiment.build(images)
-        check_pair_fits_objective(pair, settings)
-        optimizer = make_optimizer(
-            settings.optimizer,
-            list(pair.parameters()),
-            lr=settings.lr,
-            options=settings.optimizer_options,
-        )
-        make_schedule(
-            settings.schedule, optimizer, total_steps=1, options=settings.schedule_options
-        )
-
-
-def _parallel(jobs: int | None) -> joblib.Parallel:
-    """Results as they come, where the backend can give them so."""
-    backend, _ = get_active_backend()
-    unordered = backend.supports_return_generator
-    return joblib.Parallel(n_jobs=jobs, return_as="generator_unordered" if unordered else "list")
-
-
-def _share(parallel: joblib.Parallel) -> int:
-    """Threads of each of the runs that go on at a time."""
-    jobs = joblib.effective_n_jobs(parallel.n_jobs)
-    return max(1, torch.get_num_threads() // max(1, jobs))
+        of, pair = trial.experiment.settings, trial.experiment.build(images)
+        check_pair_fits_objective(pair, of)
+        learned = list(pair.parameters())
+        optimizer = make_optimizer(of.optimizer, learned, lr=of.lr, options=of.optimizer_options)
+        make_schedule(of.schedule, optimizer, total_steps=1, options=of.schedule_options)
 
 
 def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) -> list[Outcome]:
@@ -236,9 +206,3 @@ def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) 
 def _is_ours(quantity: Quantity) -> bool:
     """Whether every worker knows it."""
     return quantity.compute is None or quantity.compute.__module__ == quantities.__name__
-
-
-def _save(result: Sweep) -> None:
-    write_atomically(result.out / "sweep.csv", result.to_csv())
-    write_atomically(result.out / "sweep.md", result.to_markdown())
-    write_atomically(result.out / "runs.csv", result.runs_to_csv())

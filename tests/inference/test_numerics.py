@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from inference.evaluation.annealing import relative_error
+from inference.evaluation.diagnostics import weighed_with_moments
 from inference.evaluation.estimates import log_weights
-from inference.evaluation.latent_moments import weighed_with_moments
 from inference.objectives import Renyi
 from inference.pareto import pareto_k_hat
 from inference.particles import effective_sample_size, log_mean_exp
