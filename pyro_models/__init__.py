@@ -13,6 +13,6 @@ from pyro_models.moved import install
 
 # names are in __init__.pyi, and imported when they are asked for: torch takes seconds
 __getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
-__all__ = sorted({*_names} - {module.name for module in iter_modules(__path__)})
+__all__ = list({*_names} - {module.name for module in iter_modules(__path__)})
 
 install()
