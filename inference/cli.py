@@ -8,28 +8,17 @@ from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from inference import commands, report
+from inference import report
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
+from inference.commands import COMMANDS as ON_RUNS
+from inference.commands.train import recorded_options
 from inference.report import MakeSection
 from pyro_models import UsageError
 from pyro_models.presets import preset_config, preset_names
 
 __all__ = ["main"]
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": commands.train,
-    "evaluate": commands.evaluate,
-    "compare": commands.compare,
-    "diagnose": commands.diagnose,
-    "guides": commands.guides,
-    "sweep": commands.sweep,
-    "features": commands.features,
-    "sample": commands.sample,
-    "plot": commands.plot,
-    "complete": commands.complete,
-    "infer": commands.infer,
-    "demo": report.demo,
-}
+COMMANDS: dict[str, Callable[..., Any]] = {**ON_RUNS, "demo": report.demo}
 
 
 def _add_options(parser: OneLineParser, name: str) -> None:
@@ -113,7 +102,7 @@ def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
     if options.pop("preset", None) is not None:
         raise UsageError("a preset is named on the command line (--preset NAME), not in a file")
     if options.get("resume") and options.get("out"):
-        recorded = commands.recorded_options(options["out"], elsewhere=_names(given, "data"))
+        recorded = recorded_options(options["out"], elsewhere=_names(given, "data"))
         options |= {name: value for name, value in recorded.items() if not _names(given, name)}
     if chosen.command == "train" and (start := options.pop("start", None)) is not None:
         options["init_from"] = start

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inference import figures
+from inference.commands.command import command
 from inference.commands.files import printed_after, save_figure
 from inference.commands.train import folder_name
 from inference.declared import takes
@@ -20,6 +21,7 @@ from pyro_models import UsageError
 __all__ = ["sweep"]
 
 
+@command
 @takes(Experiment, Settings, without=NOT_SHARED, plain=True)
 def sweep(
     grid: dict[str, Any],

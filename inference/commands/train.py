@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inference import figures
+from inference.commands.command import command
 from inference.commands.files import printed_after, save_figure
 from inference.declared import takes
 from inference.experiment import Experiment
@@ -16,6 +17,7 @@ from pyro_models import UsageError
 __all__ = ["folder_name", "recorded_options", "train"]
 
 
+@command
 @takes(Experiment, Settings, plain=True)
 def train(
     init_from: str | None = None,

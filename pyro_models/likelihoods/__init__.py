@@ -122,8 +122,4 @@ def likelihood_for(
     return made
 
 
-def likelihood_named(
-    name: str, data_shape: tuple[int, ...], options: dict[str, Any] | None = None
-) -> Likelihood:
-    """As :func:`likelihood_for`, of a name."""
-    return likelihood_for(name, data_shape, options)
+likelihood_named = likelihood_for

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods.levels import CountingLevels, level_of
-from pyro_models.likelihoods.likelihood import widened
+from pyro_models.likelihoods.likelihood import PixelDistribution, bisected, widened
 
 __all__ = ["Categorical", "CategoricalPixels"]
 
@@ -65,13 +65,11 @@ class Categorical(CountingLevels):
         wanted = widened(mean)
         values = self._values(wanted)
         steps = torch.arange(self.num_levels, dtype=wanted.dtype, device=mean.device)
-        low, high = torch.full_like(wanted, -50.0), torch.full_like(wanted, 50.0)
-        for _ in range(60):
-            middle = (low + high) / 2
-            found = torch.softmax(middle.unsqueeze(-1) * steps, -1) @ values
-            below = found < wanted
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        tilt = (low + high) / 2
+
+        def mean_at(tilt: Tensor) -> Tensor:
+            return torch.softmax(tilt.unsqueeze(-1) * steps, -1) @ values
+
+        tilt = bisected(mean_at, wanted, -50.0, 50.0, steps=60)
         centred = steps - steps.mean()
         return (tilt.unsqueeze(-1) * centred).movedim(-1, 0).to(mean.dtype)
 
@@ -80,7 +78,7 @@ class Categorical(CountingLevels):
         return {"bins": self.num_levels, "values": self.values}
 
 
-class CategoricalPixels(TorchDistribution):
+class CategoricalPixels(PixelDistribution):
     """A pixel in [0, 1] whose bin ⌊k x⌋ has probability softmax(l); draws are the bins' values.
 
     Parameters
@@ -98,22 +96,12 @@ class CategoricalPixels(TorchDistribution):
     """
 
     arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012
-    support = constraints.unit_interval
 
     def __init__(
         self, logits: Tensor, values: Tensor, *, validate_args: bool | None = None
     ) -> None:
         self.logits, self.values = logits, values
         super().__init__(logits.shape[:-1], validate_args=validate_args)
-
-    def expand(
-        self, batch_shape: torch.Size, _instance: CategoricalPixels | None = None
-    ) -> CategoricalPixels:
-        """The same distribution with a larger batch shape."""
-        logits = self.logits.expand(*batch_shape, self.logits.shape[-1])
-        new = CategoricalPixels(logits, self.values, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def mean(self) -> Tensor:

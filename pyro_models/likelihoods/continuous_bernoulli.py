@@ -10,7 +10,8 @@ from torch.distributions import constraints
 from pyro_models.likelihoods.likelihood import (
     LEBESGUE_UNIT,
     Likelihood,
-    check_unit_interval,
+    PixelDistribution,
+    bisected,
     widened,
 )
 
@@ -33,6 +34,7 @@ class ContinuousBernoulli(Likelihood):
     name = "continuous_bernoulli"
     measure = LEBESGUE_UNIT
     preparation = "dequantised"
+    on_unit_interval = "the continuous Bernoulli"
 
     def pixels(self, outputs: Tensor) -> TorchDistribution:
         """Continuous Bernoulli of every pixel."""
@@ -40,21 +42,11 @@ class ContinuousBernoulli(Likelihood):
 
     def outputs_for(self, mean: Tensor) -> Tensor:
         """Logits of the mean image, within ±1000, by bisection: the mean rises with the logit."""
-        wanted = widened(mean)
-        low, high = torch.full_like(wanted, -_LARGEST), torch.full_like(wanted, _LARGEST)
-        for _ in range(60):
-            middle = (low + high) / 2
-            below = _mean(middle) < wanted
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return ((low + high) / 2).to(mean.dtype).unsqueeze(0)
-
-    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
-        """Every seen pixel must lie in [0, 1]."""
-        super().check(x, mask)
-        check_unit_interval(x, mask, who="the continuous Bernoulli")
+        found = bisected(_mean, widened(mean), -_LARGEST, _LARGEST, steps=60)
+        return found.to(mean.dtype).unsqueeze(0)
 
 
-class ContinuousBernoulliPixels(TorchDistribution):
+class ContinuousBernoulliPixels(PixelDistribution):
     """p(x) = l e^{l x} / (e^l − 1) on [0, 1]: the continuous Bernoulli of logit l.
 
     Written as l (x − ½) − log(sinh(l/2) / (l/2)), which is smooth at l = 0 and clamps nothing.
@@ -75,20 +67,11 @@ class ContinuousBernoulliPixels(TorchDistribution):
     """
 
     arg_constraints = {"logits": constraints.real}  # noqa: RUF012
-    support = constraints.unit_interval
     has_rsample = True
 
     def __init__(self, logits: Tensor, *, validate_args: bool | None = None) -> None:
         self.logits = logits
         super().__init__(logits.shape, validate_args=validate_args)
-
-    def expand(
-        self, batch_shape: torch.Size, _instance: ContinuousBernoulliPixels | None = None
-    ) -> ContinuousBernoulliPixels:
-        """The same distribution with a larger batch shape."""
-        new = ContinuousBernoulliPixels(self.logits.expand(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def mean(self) -> Tensor:

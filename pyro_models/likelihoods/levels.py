@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pyro_models.data import to_grey
 from pyro_models.errors import UsageError
-from pyro_models.likelihoods.likelihood import Likelihood, check_unit_interval
+from pyro_models.likelihoods.likelihood import Likelihood
 
 __all__ = ["CountingLevels", "level_of"]
 
@@ -39,11 +39,7 @@ class CountingLevels(Likelihood):
             )
         self.num_levels = int(num_levels)
         self.measure = f"counting on {self.num_levels} levels"
-
-    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
-        """Every seen pixel must lie in [0, 1]."""
-        super().check(x, mask)
-        check_unit_interval(x, mask, who=f"the likelihood {self.name}")
+        self.on_unit_interval = f"the likelihood {self.name}"
 
     def why_no_bits(self, *, preparation: str, levels: int | None) -> str:
         """Only a probability of the data's own levels is one of the grey pixels."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from pyro_models.data import to_grey
 from pyro_models.errors import UsageError
 
-__all__ = ["LEBESGUE", "LEBESGUE_UNIT", "Likelihood", "check_unit_interval", "widened"]
+__all__ = ["LEBESGUE", "LEBESGUE_UNIT", "Likelihood", "PixelDistribution", "bisected", "widened"]
 
 LEBESGUE = "Lebesgue"  # on the scale of the data, whatever that is
 LEBESGUE_UNIT = "Lebesgue on [0,1]"
@@ -34,6 +37,8 @@ class Likelihood(nn.Module):
         Decoder outputs per pixel and channel.
     no_probability
         Why there is no p(x), where ``measure`` is None.
+    on_unit_interval
+        What to call it where it is of pixels in [0, 1] alone; empty for data of any range.
     """
 
     name: ClassVar[str]
@@ -41,6 +46,7 @@ class Likelihood(nn.Module):
     preparation: ClassVar[str]
     num_parameters: int = 1
     no_probability: ClassVar[str] = ""
+    on_unit_interval: str = ""
 
     def __init__(self, data_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -97,6 +103,15 @@ class Likelihood(nn.Module):
             raise UsageError(
                 "the data hold NaN or infinite values; leave such pixels out with a mask"
             )
+        if self.on_unit_interval and not bool(((seen >= 0) & (seen <= 1)).all()):
+            raise UsageError(
+                f"{self.on_unit_interval} is of pixels in [0, 1]; divide 0…255 pixels by 255, or "
+                "use the likelihood gaussian for data of any range"
+            )
+        self.check_seen(seen)
+
+    def check_seen(self, seen: Tensor) -> None:
+        """Refuse what else this likelihood cannot have among the seen pixels, in a row."""
 
     def why_no_bits(self, *, preparation: str, levels: int | None) -> str:
         """Why log p(x) is not to be had in bits per dimension; empty if it is.
@@ -132,28 +147,34 @@ class _Datum(dist.Independent):
         return super().log_prob(value).to(value.dtype)
 
 
-def check_unit_interval(x: Tensor, mask: Tensor | None, *, who: str) -> None:
-    """Refuse data with a seen pixel outside [0, 1].
+class PixelDistribution(TorchDistribution):
+    """A distribution of pixels in [0, 1] whose parameters are those of ``arg_constraints``."""
 
-    Raises
-    ------
-    UsageError
-        One line that says what to do.
-    """
-    inside = (x >= 0) & (x <= 1)
-    if mask is not None:
-        inside = inside | ~mask
-    if not bool(inside.all()):
-        raise UsageError(
-            f"{who} is of pixels in [0, 1]; divide 0…255 pixels by 255, or use the likelihood "
-            "gaussian for data of any range"
-        )
+    support = constraints.unit_interval
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> Any:
+        """The same distribution with a larger batch shape."""
+        new = copy(self)
+        for name, constraint in self.arg_constraints.items():
+            value = getattr(self, name)
+            event = value.shape[value.dim() - constraint.event_dim :]
+            setattr(new, name, value.expand(*batch_shape, *event))
+        new._batch_shape = torch.Size(batch_shape)
+        return new
+
+
+def bisected(
+    rising: Callable[[Tensor], Tensor], wanted: Tensor, low: float, high: float, *, steps: int
+) -> Tensor:
+    """Where a function that rises with each of its arguments is as wanted, between two numbers."""
+    below, above = torch.full_like(wanted, low), torch.full_like(wanted, high)
+    for _ in range(steps):
+        middle = (below + above) / 2
+        small = rising(middle) < wanted
+        below, above = torch.where(small, middle, below), torch.where(small, above, middle)
+    return (below + above) / 2
 
 
 def widened(values: Tensor) -> Tensor:
-    """In float64, where the device has it.
-
-    Densities whose terms cancel are computed there: log p is then right to the last digit of
-    float32, and better before the pixels are summed.
-    """
+    """In float64, where the device has it: there, terms that cancel leave all digits of float32."""
     return values if values.device.type == "mps" else values.double()
