@@ -178,19 +178,26 @@ def _annotation(cls: type, field: dataclasses.Field[Any], *, plain: bool) -> Any
     return hint if field.default_factory is dataclasses.MISSING else hint | None
 
 
-def _entries(classes: Collection[type], without: Collection[str] = ()) -> str:
-    """The options as entries of a docstring."""
+def _entries(
+    classes: Collection[type], without: Collection[str] = (), *, beside: bool = False
+) -> list[str]:
+    """The options as entries of a docstring, the text below each name, or beside it (``Args:``)."""
     lines = []
     for _, field in _options(classes, without):
         text = field.metadata["text"]
         text = inspect.cleandoc(text() if callable(text) else text)
-        lines += [field.name, *(f"    {line}" for line in textwrap.wrap(text, WIDTH - 4))]
-    return "\n".join(lines)
+        if beside:
+            lines += textwrap.wrap(
+                f"{field.name}: {text}", WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8
+            )
+        else:
+            lines += [field.name, *(f"    {line}" for line in textwrap.wrap(text, WIDTH - 4))]
+    return lines
 
 
 def described(cls: type[T]) -> type[T]:
     """A dataclass with its options, as they are declared, in its docstring."""
-    heading = f"Parameters\n----------\n{_entries([cls])}"
+    heading = "\n".join(["Parameters", "----------", *_entries([cls])])
     summary, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
     before, mark, after = (
         rest.partition("Raises\n------")
@@ -245,7 +252,7 @@ def takes(*classes: type, without: Collection[str] = (), plain: bool = False) ->
         doc = function.__doc__ or ""
 
         def spell() -> None:
-            function.__doc__ = _with_entries(doc, rest.name, _entries(classes, taken))
+            function.__doc__ = _with_entries(doc, rest.name, classes, taken)
 
         spell()
         function.spell = spell  # type: ignore[attr-defined]
@@ -254,9 +261,12 @@ def takes(*classes: type, without: Collection[str] = (), plain: bool = False) ->
     return decorate
 
 
-def _with_entries(doc: str, entry: str, entries: str) -> str:
-    """The docstring with entries in the place of the one of that name."""
+def _with_entries(doc: str, entry: str, classes: Collection[type], without: Collection[str]) -> str:
+    """The docstring with the options of classes in the place of the entry of that name."""
     lines = inspect.cleandoc(doc).split("\n")
-    at = lines.index(entry)
-    end = next((i for i in range(at + 1, len(lines)) if not lines[i].startswith(" ")), len(lines))
-    return "\n".join([*lines[:at], *entries.split("\n"), *lines[end:]])
+    beside = "Args:" in lines
+    at = next(i for i, line in enumerate(lines) if line.strip().split(":")[0] == entry)
+    inside = " " * (5 if beside else 1)
+    after = range(at + 1, len(lines))
+    end = next((i for i in after if not lines[i].startswith(inside)), len(lines))
+    return "\n".join([*lines[:at], *_entries(classes, without, beside=beside), *lines[end:]])

@@ -35,35 +35,21 @@ def complete(
 ) -> Comparison:
     """Complete half-seen images: a picture of them, and a table of how well it went.
 
-    Parameters
-    ----------
-    run
-        Run folder.
-    options
-        One of :class:`inference.commands.command.OnHalfSeen`.
-    mask
-        What is seen: left, right, top, bottom, top_left (and so on), random, or a .npy file.
-    guide
-        exact, trained, a guide that is fitted to each image (normal, ...), encoder_zeros (wrong, to
-        compare with), or best, the first of these that there is.
-    limit
-        How many images, from the first.
-    num_samples
-        Completions drawn of each.
-    num_latents
-        Draws of the latents that the mean completion is averaged over.
-    pixels
-        Draw the pixels of these, or show their means.
-    log_prob
-        Also estimate log p(unseen | seen), in nats per image; that may take long.
-    num_chains
-        Chains of annealed importance sampling for it, where it is not exact.
-    num_temperatures
-        Temperatures of the same.
-    out
-        Figure (.png, .pdf, .svg), or .npz with the arrays mean, samples, x and mask.
-    table
-        Markdown or CSV file (.md, .csv) for the table.
+    Args:
+        run: Run folder.
+        options: One of :class:`OnHalfSeen`.
+        mask: What is seen: left, right, top, bottom, top_left (and so on), random, or a .npy file.
+        guide: exact, trained, a guide that is fitted to each image (normal, ...), encoder_zeros
+            (wrong, to compare with), or best, the first of these that there is.
+        limit: How many images, from the first.
+        num_samples: Completions drawn of each.
+        num_latents: Draws of the latents that the mean completion is averaged over.
+        pixels: Draw the pixels of these, or show their means.
+        log_prob: Also estimate log p(unseen | seen), in nats per image; that may take long.
+        num_chains: Chains of annealed importance sampling for it, where it is not exact.
+        num_temperatures: Temperatures of the same.
+        out: Figure (.png, .pdf, .svg), or .npz with the arrays mean, samples, x and mask.
+        table: Markdown or CSV file (.md, .csv) for the table.
     """
     on = OnHalfSeen(mask=mask, limit=limit, **options)
     target = free_path(out, force=on.force, endings=".png, .pdf, .svg or .npz")

@@ -35,18 +35,12 @@ def evaluate(
 ) -> Evaluation:
     """Score a trained pair: bounds, exact evidence where it exists, errors, accuracy.
 
-    Parameters
-    ----------
-    run
-        Run folder.
-    options
-        One of :class:`inference.commands.command.OnRun`.
-    num_particles
-        Number of particles K of the importance-sampled bound.
-    with_labels
-        Give a pair that infers labels those of the data; scores are then of p(x | y).
-    out
-        JSON file for the scores.
+    Args:
+        run: Run folder.
+        options: One of :class:`OnRun`.
+        num_particles: Number of particles K of the importance-sampled bound.
+        with_labels: Give a pair that infers labels those of the data; scores are then of p(x | y).
+        out: JSON file for the scores.
     """
     on = OnRun(**options)
     target = free_path(out, force=on.force)
@@ -71,20 +65,13 @@ def diagnose(
 ) -> Diagnostics:
     """Diagnose a trained guide: effective sample size, Pareto k-hat, active units, KL by dimension.
 
-    Parameters
-    ----------
-    run
-        Run folder.
-    options
-        One of :class:`inference.commands.command.OnRun`.
-    num_particles
-        Number K of importance weights per datum.
-    limit
-        Use only the first so many data.
-    out
-        JSON file for the figures, those of every datum among them.
-    figure
-        PNG, PDF or SVG file for KL and variances of each latent dimension.
+    Args:
+        run: Run folder.
+        options: One of :class:`OnRun`.
+        num_particles: Number K of importance weights per datum.
+        limit: Use only the first so many data.
+        out: JSON file for the figures, those of every datum among them.
+        figure: PNG, PDF or SVG file for KL and variances of each latent dimension.
     """
     on = OnRun(limit=limit, **options)
     target = free_path(out, force=on.force)
@@ -116,19 +103,13 @@ def compare(
 ) -> Comparison:
     """Score several runs and put into one column only what may be compared.
 
-    Parameters
-    ----------
-    runs
-        Run folders.
-    options
-        One of :class:`inference.commands.command.OnRun`.
-    num_particles
-        Number of particles K of the importance-sampled bound.
-    with_labels
-        Give pairs that infer labels those of the data; their scores are then of p(x | y), as those
-        of pairs that need labels are.
-    out
-        Folder for comparison.csv, comparison.md and comparison.html.
+    Args:
+        runs: Run folders.
+        options: One of :class:`OnRun`.
+        num_particles: Number of particles K of the importance-sampled bound.
+        with_labels: Give pairs that infer labels those of the data; their scores are then of p(x |
+            y), as those of pairs that need labels are.
+        out: Folder for comparison.csv, comparison.md and comparison.html.
     """
     on = OnRun(**options)
     names = ("comparison.csv", "comparison.md", "comparison.html")

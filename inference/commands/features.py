@@ -22,14 +22,10 @@ __all__ = ["features"]
 def features(run: str, out: str = "latents.npz", **options: Any) -> None:
     """Write the latent means of a run's data as vectors that another model can be trained on.
 
-    Parameters
-    ----------
-    run
-        Run folder of a pair with a continuous latent.
-    options
-        One of :class:`inference.commands.command.OnRun`.
-    out
-        File, .npz, with the splits and labels of the data.
+    Args:
+        run: Run folder of a pair with a continuous latent.
+        options: One of :class:`OnRun`.
+        out: File, .npz, with the splits and labels of the data.
     """
     on = OnRun(**options)
     path = free_path(out, force=on.force, endings=".npz")

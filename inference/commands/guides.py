@@ -37,31 +37,19 @@ def guides(
 ) -> GuideComparison:
     """Compare guides of a trained pair: bounds, gaps to log p(x), k-hat, cost, paired differences.
 
-    Parameters
-    ----------
-    run
-        Run folder.
-    options
-        One of :class:`inference.commands.command.OnHalfSeen`.
-    guides
-        Names of guides, e.g. [encoder, normal, full_covariance].
-    limit
-        Use only the first so many data.
-    num_particles
-        Number K of importance weights per datum.
-    method
-        How log p(x) is found; best: exact, or a grid for two latents, or annealing.
-    num_temperatures
-        Number of temperatures of annealing.
-    num_chains
-        Number of chains of annealing, per datum.
-    start
-        Guide that annealing starts at, such as encoder (the prior unless given), or that importance
-        sampling draws from (the pair's own unless given).
-    max_steps
-        Steps after which the fit of a datum stops in any case.
-    out
-        Folder for guides.csv, guides.md and guides.png.
+    Args:
+        run: Run folder.
+        options: One of :class:`OnHalfSeen`.
+        guides: Names of guides, e.g. [encoder, normal, full_covariance].
+        limit: Use only the first so many data.
+        num_particles: Number K of importance weights per datum.
+        method: How log p(x) is found; best: exact, or a grid for two latents, or annealing.
+        num_temperatures: Number of temperatures of annealing.
+        num_chains: Number of chains of annealing, per datum.
+        start: Guide that annealing starts at, such as encoder (the prior unless given), or that
+            importance sampling draws from (the pair's own unless given).
+        max_steps: Steps after which the fit of a datum stops in any case.
+        out: Folder for guides.csv, guides.md and guides.png.
     """
     on = OnHalfSeen(limit=limit, **options)
     names = ("guides.csv", "guides.md", "guides.png")

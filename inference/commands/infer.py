@@ -40,32 +40,19 @@ def infer(
 ) -> Posterior:
     """Infer the latents of images by a guide of their own; print bounds, and why each fit stopped.
 
-    Parameters
-    ----------
-    run
-        Run folder.
-    options
-        One of :class:`inference.commands.command.OnHalfSeen`.
-    guide
-        Name of a guide, such as normal, full_covariance, refined, laplace or encoder.
-    limit
-        Only the first so many data.
-    guide_options
-        Options of the guide, such as {rank: 3}.
-    resample
-        Resample so many draws by their importance weights.
-    lr
-        Learning rate; the one that suits the guide unless given.
-    tolerance
-        Rise of the bound, in nats, below which an image counts as finished.
-    max_steps
-        Steps after which an image stops in any case.
-    starts
-        A fit begins at the best of the prior's mean and so many draws from the prior.
-    out
-        .npz file for the latents' means, the bounds, steps and reasons of every image.
-    figure
-        PNG, PDF or SVG file: whole images, decoded by this guide and by the encoder.
+    Args:
+        run: Run folder.
+        options: One of :class:`OnHalfSeen`.
+        guide: Name of a guide, such as normal, full_covariance, refined, laplace or encoder.
+        limit: Only the first so many data.
+        guide_options: Options of the guide, such as {rank: 3}.
+        resample: Resample so many draws by their importance weights.
+        lr: Learning rate; the one that suits the guide unless given.
+        tolerance: Rise of the bound, in nats, below which an image counts as finished.
+        max_steps: Steps after which an image stops in any case.
+        starts: A fit begins at the best of the prior's mean and so many draws from the prior.
+        out: .npz file for the latents' means, the bounds, steps and reasons of every image.
+        figure: PNG, PDF or SVG file: whole images, decoded by this guide and by the encoder.
     """
     on = OnHalfSeen(limit=limit, **options)
     target = free_path(out, force=on.force, endings=".npz")

@@ -38,20 +38,13 @@ def sample(
 ) -> None:
     """Generate data from a trained pair.
 
-    Parameters
-    ----------
-    run
-        Run folder.
-    options
-        One of :class:`inference.commands.command.OnRun`.
-    n
-        Number of data.
-    label
-        Their label, for a pair that needs labels; all labels in turn unless given.
-    pixels
-        Draw pixels, or give their means.
-    out
-        .npy file for the array, or .png for a figure.
+    Args:
+        run: Run folder.
+        options: One of :class:`OnRun`.
+        n: Number of data.
+        label: Their label, for a pair that needs labels; all labels in turn unless given.
+        pixels: Draw pixels, or give their means.
+        out: .npy file for the array, or .png for a figure.
     """
     on = OnRun(**options)
     check_counts(n=n)
@@ -111,26 +104,16 @@ def plot(
 ) -> None:
     """Draw a figure of a trained pair.
 
-    Parameters
-    ----------
-    run
-        Run folder.
-    options
-        One of :class:`OfFigure`.
-    n
-        Number of test data shown, where a figure shows as many as one likes.
-    label
-        Label of samples and of the latent grid, for a pair that needs labels.
-    latents
-        Reconstructions from sampled or from mean z.
-    pixels
-        Means of pixels, or draws of them (reconstructions, prior_samples, class_grid).
-    size
-        Images along a side of the latent grid.
-    span
-        Even latent grid from this z to that, e.g. "[-4, 4]"; normal quantiles unless given.
-    out
-        PNG, PDF or SVG file; FIGURE.png in the run folder's figures unless given.
+    Args:
+        run: Run folder.
+        options: One of :class:`OfFigure`.
+        n: Number of test data shown, where a figure shows as many as one likes.
+        label: Label of samples and of the latent grid, for a pair that needs labels.
+        latents: Reconstructions from sampled or from mean z.
+        pixels: Means of pixels, or draws of them (reconstructions, prior_samples, class_grid).
+        size: Images along a side of the latent grid.
+        span: Even latent grid from this z to that, e.g. "[-4, 4]"; normal quantiles unless given.
+        out: PNG, PDF or SVG file; FIGURE.png in the run folder's figures unless given.
     """
     on = OfFigure(**options)
     drawn = figure_named(on.figure)

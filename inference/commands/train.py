@@ -29,20 +29,13 @@ def train(
 ) -> Fit:
     """Train a model/guide pair and keep it in a run folder.
 
-    Parameters
-    ----------
-    options
-        One of :class:`inference.Experiment` and its settings.
-    init_from
-        Run folder of the same model whose weights training begins with.
-    out
-        Run folder; runs/PRESET, or runs/MODEL-DATA, unless given.
-    resume
-        Go on from the last checkpoint in the run folder.
-    force
-        Replace a run that is in the folder.
-    progress
-        Show a progress bar.
+    Args:
+        options: One of :class:`inference.Experiment` and its settings.
+        init_from: Run folder of the same model whose weights training begins with.
+        out: Run folder; runs/PRESET, or runs/MODEL-DATA, unless given.
+        resume: Go on from the last checkpoint in the run folder.
+        force: Replace a run that is in the folder.
+        progress: Show a progress bar.
     """
     experiment = Experiment.from_dict(options)
     pair, images = experiment.make()
