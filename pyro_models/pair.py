@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 import pyro
-import torch
 from pyro.infer.elbo import ELBO
-from pyro.infer.util import is_validation_enabled
 from pyro.poutine import runtime
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
@@ -38,7 +36,6 @@ __all__ = [
     "data_plate",
     "fill_unseen",
     "needed_mask",
-    "one_hot",
     "pixel_mask",
     "register_with_svi",
 ]
@@ -247,25 +244,3 @@ def data_plate(x: Tensor | None, n: int | None, like: Tensor) -> pyro.plate:
     if size < 1:
         raise UsageError(f"there must be at least one datum; got {size}")
     return pyro.plate(DATA_PLATE, size, dim=-1, device=like.device)
-
-
-def one_hot(y: Tensor | None, num_classes: int, *, who: str) -> Tensor:
-    """Labels (\\*batch,) as one-hot rows (\\*batch, num_classes) of the default float type.
-
-    Raises
-    ------
-    UsageError
-        If labels are missing (None, or −1), out of range, or no integers.
-    """
-    if y is None:
-        raise UsageError(f"{who} needs labels: pass y, integers 0…{num_classes - 1}, one per datum")
-    if y.is_floating_point() or y.dtype == torch.bool:
-        raise UsageError(f"{who} needs integer labels; got {y.dtype}")
-    # reading values makes a step wait for them; training checks them before the first
-    checked = is_validation_enabled() and y.numel()
-    if checked and (int(y.min()) < 0 or int(y.max()) >= num_classes):
-        raise UsageError(
-            f"{who} needs every label in 0…{num_classes - 1}; got values from {int(y.min())} to "
-            f"{int(y.max())} (−1 means missing)"
-        )
-    return nn.functional.one_hot(y.long(), num_classes).to(torch.get_default_dtype())

@@ -30,8 +30,7 @@ class BernoulliMixtureModel(MixtureModel):
     started: Tensor
 
     def __init__(self, data_shape: tuple[int, ...], num_components: int) -> None:
-        super().__init__(Bernoulli(data_shape))
-        self.logits = nn.Parameter(torch.zeros(num_components))
+        super().__init__(Bernoulli(data_shape), num_components)
         self.pixel_logits = nn.Parameter(torch.randn(num_components, math.prod(data_shape)))
         self.register_buffer("started", torch.tensor(False))
 
@@ -77,8 +76,6 @@ class BernoulliMixture(Mixture):
     """
 
     def __init__(self, data_shape: Sequence[int], *, num_components: int = 200) -> None:
-        if num_components < 1:
-            raise UsageError(f"a mixture needs at least one component; got {num_components}")
         super().__init__(BernoulliMixtureModel(tuple(data_shape), num_components), EmptyGuide())
 
     @classmethod
@@ -135,11 +132,7 @@ class BernoulliMixture(Mixture):
         pair = cls(x.shape[1:], num_components=num_components).to(x.device, x.dtype)
         pair.likelihood.check(x)
         pair.start_from(x, seed=seed)
-        options: dict[str, Any] = {
-            "smoothing": smoothing,
-            "tolerance": tolerance,
-            "chunk": chunk,
-        }
+        options: dict[str, Any] = {"smoothing": smoothing, "tolerance": tolerance, "chunk": chunk}
         with torch.no_grad():
             reached, left = pair._climb(x, iterations, **options)
             while left and (empty := pair._empty(x, chunk=chunk)):
@@ -206,12 +199,6 @@ class BernoulliMixture(Mixture):
         zeros = (counts.unsqueeze(-1) - ones).clamp_min(0)
         self.model.pixel_logits.copy_((ones + smoothing).log() - (zeros + smoothing).log())
         self.model.logits.copy_((counts + smoothing).log())
-
-    @property
-    def likelihood(self) -> Bernoulli:
-        """p(x | k)."""
-        likelihood: Bernoulli = self.model.likelihood
-        return likelihood
 
     @torch.no_grad()
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:

@@ -33,8 +33,7 @@ class TwoLayerModel(Model):
     ) -> None:
         super().__init__(likelihood)
         self.top = StandardNormal(latent_dim)
-        self.prior = prior
-        self.decoder = decoder
+        self.prior, self.decoder = prior, decoder
 
     def story(self, y: Tensor | None) -> Tensor:
         """From the top: z2, z1 given z2, and what the decoder makes of z1."""
@@ -51,8 +50,7 @@ class TwoLayerGuide(Guide):
         self, encoder: nn.Module, top_encoder: Encoder, data_shape: tuple[int, ...]
     ) -> None:
         super().__init__(data_shape)
-        self.encoder = encoder
-        self.top_encoder = top_encoder
+        self.encoder, self.top_encoder = encoder, top_encoder
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
         """From the bottom: z1 given x, then z2 given z1."""

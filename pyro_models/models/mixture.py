@@ -8,9 +8,11 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_models.data.masks import Mask
+from pyro_models.errors import UsageError
+from pyro_models.likelihoods import Likelihood
 from pyro_models.models.model import Model
 from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.observed import checked
@@ -25,7 +27,11 @@ class MixtureModel(Model):
     A subclass gives ``logits``, log π up to a constant, and :meth:`component`.
     """
 
-    logits: Tensor
+    def __init__(self, likelihood: Likelihood, num_components: int) -> None:
+        if num_components < 1:
+            raise UsageError(f"a mixture needs at least one component; got {num_components}")
+        super().__init__(likelihood)
+        self.logits = nn.Parameter(torch.zeros(num_components))
 
     def component(self, k: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """p(x_seen | k) for k of any batch shape."""

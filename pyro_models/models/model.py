@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 from pyro.distributions import TorchDistribution
@@ -44,6 +44,8 @@ class Model(nn.Module):
     torch.Size([5, 3])
     """
 
+    who: ClassVar[str] = ""  # what to call it in an error, if not by its class
+
     def __init__(self, likelihood: Likelihood, *, num_classes: int | None = None) -> None:
         super().__init__()
         self.likelihood = likelihood
@@ -78,9 +80,8 @@ class Model(nn.Module):
         """What the story is told of labels: integers (size,), −1 where missing."""
         if self.num_classes is None:
             return None
-        device, who = device_of(self), type(self).__name__
-        known = known_labels(y, self.num_classes, size, device=device, who=who)
-        return known if size is None else known.expand(size)
+        who = self.who or type(self).__name__
+        return known_labels(y, self.num_classes, size, device=device_of(self), who=who)
 
     def forward(
         self,

@@ -9,8 +9,6 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from pyro.infer import Trace_ELBO
-from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
 from pyro_models.data.masks import Mask
@@ -241,10 +239,6 @@ class PPCA(ModelAndGuide):
             if rank > self.latent_dim:
                 return ""
         return no_noise_left(len(x), rank, self.latent_dim)
-
-    def elbo(self) -> ELBO:
-        """Trace_ELBO: one sample of z; with the exact guide its log-weights have no variance."""
-        return Trace_ELBO(max_plate_nesting=1)
 
     def exact_log_prob(self, x: Tensor, mask: Mask | None = None) -> Tensor:
         """log p(x_seen) = log N(x; μ, W Wᵀ + σ² I) over seen pixels, (B,), nats, any mask.

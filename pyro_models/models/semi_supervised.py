@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -39,6 +39,7 @@ class SemiSupervisedModel(Model):
 
     label_logits: Tensor
     num_classes: int
+    who = WHO
 
     def __init__(
         self, decoder: nn.Module, likelihood: Likelihood, *, latent_dim: int, num_classes: int
@@ -47,11 +48,6 @@ class SemiSupervisedModel(Model):
         self.decoder = decoder
         self.prior = StandardNormal(latent_dim)
         self.register_buffer("label_logits", torch.zeros(num_classes), persistent=False)
-
-    def labels(self, y: Tensor | None, size: int | None) -> Tensor:
-        """Known labels, (size,), −1 where missing."""
-        known = known_labels(y, self.num_classes, size, device=device_of(self), who=WHO)
-        return known if size is None else known.expand(size)
 
     def story(self, y: Tensor | None) -> Tensor:
         """The labels that are missing, z, and what the decoder makes of both."""
@@ -74,14 +70,11 @@ class SemiSupervisedGuide(Guide):
         data_shape: tuple[int, ...],
     ) -> None:
         super().__init__(data_shape)
-        self.encoder = encoder
-        self.classifier = classifier
-        self.num_classes = num_classes
+        self.encoder, self.classifier, self.num_classes = encoder, classifier, num_classes
 
     def labels(self, y: Tensor | None, size: int) -> Tensor:
         """Known labels, (size,), −1 where missing."""
-        device = device_of(self)
-        return known_labels(y, self.num_classes, size, device=device, who=WHO).expand(size)
+        return known_labels(y, self.num_classes, size, device=device_of(self), who=WHO)
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
         """Infer the missing labels, then z."""
@@ -111,33 +104,20 @@ class LabelsApart(TraceEnum_ELBO):
         # labelled data leave nothing to enumerate
         super().__init__(strict_enumeration_warning=False, **options)
 
-    def differentiable_loss(
-        self, model: Callable[..., Any], guide: Callable[..., Any], x: Tensor, **given: Any
-    ) -> Tensor:
+    def differentiable_loss(self, model: Any, guide: Any, x: Tensor, **given: Any) -> Tensor:
         """−bound, summed over data, with its gradient."""
-        parts = [
-            super(LabelsApart, self).differentiable_loss(model, guide, rows, **conditions)
-            for rows, conditions in _by_label(x, **given)
-        ]
-        return torch.stack(parts).sum()
+        apart = super().differentiable_loss
+        return torch.stack([apart(model, guide, r, **c) for r, c in _by_label(x, **given)]).sum()
 
-    def loss(
-        self, model: Callable[..., Any], guide: Callable[..., Any], x: Tensor, **given: Any
-    ) -> float:
+    def loss(self, model: Any, guide: Any, x: Tensor, **given: Any) -> float:
         """−bound, summed over data."""
-        return math.fsum(
-            super(LabelsApart, self).loss(model, guide, rows, **conditions)
-            for rows, conditions in _by_label(x, **given)
-        )
+        apart = super().loss
+        return math.fsum(apart(model, guide, r, **c) for r, c in _by_label(x, **given))
 
-    def loss_and_grads(
-        self, model: Callable[..., Any], guide: Callable[..., Any], x: Tensor, **given: Any
-    ) -> float:
+    def loss_and_grads(self, model: Any, guide: Any, x: Tensor, **given: Any) -> float:
         """−bound, summed over data; its gradient is added to the parameters."""
-        return math.fsum(
-            super(LabelsApart, self).loss_and_grads(model, guide, rows, **conditions)
-            for rows, conditions in _by_label(x, **given)
-        )
+        apart = super().loss_and_grads
+        return math.fsum(apart(model, guide, r, **c) for r, c in _by_label(x, **given))
 
 
 def _by_label(
@@ -275,7 +255,7 @@ class SemiSupervisedVAE(Autoencoder):
         """log q(y | x) of the labels, (B,), nats; 0 where a label is missing."""
         x = placed(x, self.model.label_logits)
         pixel_mask(None, self.data_shape, x)  # a step of training does not wait for more of it
-        known = known_labels(y, self.num_classes, len(x), device=x.device, who=WHO).expand(len(x))
+        known = known_labels(y, self.num_classes, len(x), device=x.device, who=WHO)
         rows = known >= 0
         log_q = self.guide.class_logits(self.guide.units(x[rows])).log_softmax(-1)
         found = log_q.gather(-1, known[rows].unsqueeze(-1)).squeeze(-1)

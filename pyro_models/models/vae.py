@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
-from pyro_models.models.guide import Guide
+from pyro_models.models.guide import EncoderGuide
 from pyro_models.models.model import Model
 from pyro_models.priors import StandardNormal
 
@@ -31,18 +31,6 @@ class VAEModel(Model):
         return outputs
 
 
-class VAEGuide(Guide):
-    """q(z | x) from the encoder."""
-
-    def __init__(self, encoder: nn.Module, data_shape: tuple[int, ...]) -> None:
-        super().__init__(data_shape)
-        self.encoder = encoder
-
-    def story(self, x: Tensor, y: Tensor | None) -> None:
-        """Sample z given x."""
-        pyro.sample("z", self.encoder(x))
-
-
 class VAE(Autoencoder):
     """Variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014).
 
@@ -58,9 +46,7 @@ class VAE(Autoencoder):
         p(z): a module whose call returns a distribution over z of event shape (latent_dim,); the
         standard Normal unless given.
     shared
-        Options of :class:`pyro_models.models.autoencoder.Networks`: ``network``, ``hidden``,
-        ``activation``, ``likelihood`` with ``likelihood_options``, ``output_bias``, ``encoder`` and
-        ``decoder``.
+        Options of :class:`pyro_models.models.autoencoder.Networks`.
 
     Examples
     --------
@@ -82,5 +68,6 @@ class VAE(Autoencoder):
         prior = prior or StandardNormal(latent_dim)
         decoder, encoder = networks.decoder(latent_dim), networks.encoder(latent_dim)
         super().__init__(
-            VAEModel(decoder, networks.likelihood, prior), VAEGuide(encoder, networks.data_shape)
+            VAEModel(decoder, networks.likelihood, prior),
+            EncoderGuide(encoder, networks.data_shape),
         )
