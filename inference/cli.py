@@ -64,7 +64,7 @@ def _names(arguments: Sequence[str], option: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection] = ()) -> int:
-    """Run the command line.
+    """Run the command line; its exit code, as of :func:`inference.command_line.exit_code`.
 
     Parameters
     ----------
@@ -72,11 +72,6 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection]
         What stands after ``pyro-models``; from the shell unless given.
     parts
         What else ``demo`` reports on, made by packages that build on this one.
-
-    Returns
-    -------
-    int
-        0 if all went well, 2 for a mistake in its use, 130 if interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
     return exit_code(

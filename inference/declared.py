@@ -43,17 +43,10 @@ WIDTH = 96
 
 
 def declared(default: T, text: str | Callable[[], str], *rules: Rule) -> T:
-    """One option of a dataclass.
+    """One option of a dataclass: its default, what it is, and what its value is checked by.
 
-    Parameters
-    ----------
-    default
-        Its value unless given; of a mapping ``{}``, in whose place ``None`` may be given.
-    text
-        What it is, in whole sentences; a function that says so, where that depends on what is
-        registered.
-    rules
-        What its value is checked by where it is not ``None``.
+    A mapping ``{}`` may be given as ``None``. The text is whole sentences, or a function that says
+    them where that depends on what is registered. The rules check a value that is not ``None``.
     """
     metadata = {"text": text, "rules": rules}
     made: Any
@@ -98,12 +91,7 @@ def within(least: float, most: float, *, what: str) -> Rule:
 def check_declared(options: Any, *, who: str = "") -> None:
     """Check the numbers of a dataclass by their types, and every option by its rules.
 
-    For the ``__post_init__`` of the dataclass.
-
-    Raises
-    ------
-    UsageError
-        Naming the first option that is not what it must be.
+    For the ``__post_init__`` of the dataclass. The error names the first option that is refused.
     """
     for field in dataclasses.fields(options):
         value, kinds = getattr(options, field.name), set(kinds_of(type(options), field.name))
@@ -121,13 +109,7 @@ def check_declared(options: Any, *, who: str = "") -> None:
 
 
 def replaced(options: T, changes: Mapping[str, Any], *, who: str) -> T:
-    """A dataclass with some of its options changed.
-
-    Raises
-    ------
-    UsageError
-        If it has no option of that name, or a value is not one that it may have.
-    """
+    """A dataclass with some of its options changed, if it has these and the values may be so."""
     known = [field.name for field in dataclasses.fields(options)]  # type: ignore[arg-type]
     unknown = [name for name in changes if name not in known]
     if unknown:
@@ -212,18 +194,10 @@ def described(cls: type[T]) -> type[T]:
 def takes(*classes: type, without: Collection[str] = (), plain: bool = False) -> Callable[[F], F]:
     """A decorator that spells out ``**options`` of a function as the options of dataclasses.
 
-    ``inspect.signature``, ``help`` and the command line then see each of them, with its default and
-    its description, in place of the entry of the docstring. ``function.spell()`` describes anew
-    what depends on what is registered.
-
-    Parameters
-    ----------
-    classes
-        The dataclasses.
-    without
-        Options that the function does not take.
-    plain
-        With the types that a configuration file can hold.
+    ``inspect.signature``, ``help`` and the command line then see each of them but those
+    ``without``, with its default and its description, in place of the entry of the docstring; if
+    ``plain``, with the types that a configuration file can hold. ``function.spell()`` describes
+    anew what depends on what is registered.
     """
 
     def decorate(function: F) -> F:

@@ -57,18 +57,10 @@ def known_labels(
 class KnownLabels(dist.Categorical):
     """p(y), of which some values are known: p(known) there, and 0 at every other value.
 
-    Where a label is known the densities sum to p(known) rather than to 1, so that whatever sums y
-    out arrives at p(x, known); elsewhere it is the Categorical. Samples are the known labels.
+    Where a label is known (\\*batch,), not −1, the densities sum to p(known) rather than to 1, so
+    that whatever sums y out arrives at p(x, known); elsewhere it is the Categorical of the logits
+    (\\*batch, C). Samples are the known labels.
 
-    Parameters
-    ----------
-    logits
-        Logits of p(y), (\\*batch, C).
-    known
-        Labels (\\*batch,), −1 where missing.
-
-    Examples
-    --------
     >>> p_y = KnownLabels(logits=torch.zeros(2, 4), known=torch.tensor([3, -1]))
     >>> p_y.log_prob(p_y.enumerate_support()).exp().sum(0)
     tensor([0.2500, 1.0000])

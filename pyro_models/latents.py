@@ -17,24 +17,11 @@ __all__ = ["latent_value"]
 
 
 def latent_value(latents: Any, name: str, site: LatentSite, like: Tensor) -> Tensor:
-    """The value of one site among latents by name, where the model is.
+    """The value of one site among latents by name, where ``like``, a tensor of the model, is.
 
-    Parameters
-    ----------
-    latents
-        Site → value, a tensor or an array (\\*batch, \\*event_shape).
-    name, site
-        Which, and what it is.
-    like
-        A tensor of the model: its device and, for a continuous site, its float type.
+    It may be a tensor or an array (\\*batch, \\*event_shape). It is refused if it is missing, of
+    another shape, or none of the values of a discrete site.
 
-    Raises
-    ------
-    UsageError
-        If it is missing, is of another shape, or is none of the values of a discrete site.
-
-    Examples
-    --------
     >>> latent_value({"z": [[0.5, 1.0]]}, "z", LatentSite((2,)), torch.zeros(()))
     tensor([[0.5000, 1.0000]])
     """

@@ -85,17 +85,8 @@ NAMES = {
 
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's ``__getattr__`` under which its old names are the new ones.
+    """A module's ``__getattr__`` under which its old names are new ones, or ``"module:name"``.
 
-    Parameters
-    ----------
-    module
-        ``__name__`` of the module.
-    names
-        Old name → new name, or ``"module:name"`` of another module.
-
-    Examples
-    --------
     >>> getter = renamed("pyro_models", {"load_images": "load_data"})
     >>> with warnings.catch_warnings(record=True) as said:
     ...     warnings.simplefilter("always")
@@ -115,15 +106,8 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def renamed_arguments(**names: str) -> Callable[[Function], Function]:
-    """Let a function take keyword arguments under their old names as well.
+    """Let a function take keyword arguments under their old names as well, ``old="new"``.
 
-    Parameters
-    ----------
-    names
-        Old name → new name.
-
-    Examples
-    --------
     >>> @renamed_arguments(colour="color")
     ... def paint(*, color): return color
     >>> with warnings.catch_warnings(record=True) as said:
@@ -147,15 +131,8 @@ def renamed_arguments(**names: str) -> Callable[[Function], Function]:
 
 
 class renamed_attribute:  # noqa: N801
-    """An attribute of a class under its old name, which gives the new one.
+    """An attribute of a class under its old name, which gives the one of the new name.
 
-    Parameters
-    ----------
-    new
-        The new name.
-
-    Examples
-    --------
     >>> class Wall:
     ...     color = "red"
     ...     colour = renamed_attribute("color")

@@ -258,14 +258,9 @@ def _conv_shapes(data_shape: tuple[int, ...], channels: Sequence[int]) -> list[t
 class Architecture:
     """What the networks of a pair are made of, from data to features and from latents to outputs.
 
-    Attributes
-    ----------
-    features
-        ``features(data_shape, hidden, context, activation)``: a module of (x, context) with
-        ``out_features``.
-    decoder
-        ``decoder(in_features, hidden, out_shape, activation)``: a module of (z, context) to
-        (\\*batch, \\*out_shape), ``in_features`` long with the context.
+    ``features(data_shape, hidden, context, activation)`` is a module of (x, context) with
+    ``out_features``; ``decoder(in_features, hidden, out_shape, activation)`` one of (z, context) to
+    (\\*batch, \\*out_shape), ``in_features`` long with the context.
     """
 
     features: Callable[..., Any]

@@ -57,13 +57,11 @@ def observed(
     pair
         Whose data they are.
     x
-        Prepared data, (B, \\*data_shape), on any device and of any float type: a tensor, an array,
-        a data frame, a torch ``Dataset`` or ``DataLoader``, a split, or an ``Observed`` (see
-        :func:`pyro_models.data.reading.read`).
+        Prepared data (B, \\*data_shape) of any kind that :func:`pyro_models.data.reading.read`
+        takes.
     mask
-        What is seen, True or 1: a name such as ``"left"``, a ``.npy`` file, or an array of any
-        shape that :func:`pyro_models.data.masks.pixel_mask` takes. Everything is seen unless given,
-        here or with x.
+        What is seen: a name such as ``"left"``, a ``.npy`` file, or an array of any shape that
+        :func:`pyro_models.data.masks.pixel_mask` takes; everything unless given, here or with x.
     y
         Labels (B,), or one for all; −1 where missing, for pairs that take missing labels. Labels
         that come with x go to a pair that needs them. One that infers them is given those alone
@@ -112,26 +110,11 @@ def checked(
     fraction: float = 0.5,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor | None]:
-    """Data as a pair itself is asked about them, where nothing may be seen of a datum.
+    """x (B, \\*data_shape) and what is seen of it (B or 1, \\*data_shape), where the pair is.
 
-    Parameters
-    ----------
-    pair, x, mask, fraction, seed
-        As for :func:`observed`. A gradient flows back to x.
+    As :func:`observed`, but that nothing may be seen of a datum, and a gradient flows back to x:
+    data as a pair itself is asked about them. x is 0 where unseen; ``None`` is for everything.
 
-    Returns
-    -------
-    x, mask
-        (B, \\*data_shape), 0 where unseen, on the device and in the float type of the pair; and
-        what is seen, (B or 1, \\*data_shape), or ``None`` for everything.
-
-    Raises
-    ------
-    UsageError
-        As :func:`observed`, but that a mask may see nothing.
-
-    Examples
-    --------
     >>> from pyro_models import PPCA
     >>> x, seen = checked(PPCA((4,), latent_dim=2), np.zeros((3, 4)), np.array([1, 1, 0, 0]))
     >>> x.dtype, seen
@@ -144,26 +127,10 @@ def training_data(x: Data, data_shape: tuple[int, ...] | None = None, *, least: 
     """Data that a pair is started from or learned from in closed form, in their own float type.
 
     Whole numbers and booleans become the default float type, or float64 where that would round
-    their differences away; floats of 16 bits become those of 32.
+    their differences away; floats of 16 bits become those of 32. They are refused if they are no
+    finite real numbers, of another shape, fewer than ``least``, or not all seen. Of a whole data
+    set it is the training split.
 
-    Parameters
-    ----------
-    x
-        Prepared data (N, \\*data_shape) of any kind, on any device; of a whole data set the
-        training split.
-    data_shape
-        Shape of one datum, if it is known.
-    least
-        Least number of data.
-
-    Raises
-    ------
-    UsageError
-        If it does not hold finite real numbers, has another shape, too few data, or pixels that
-        are not seen.
-
-    Examples
-    --------
     >>> training_data(np.array([[0, 1], [1, 0]])).dtype
     torch.float32
     """

@@ -16,23 +16,9 @@ __all__ = ["check_types", "typed_signature"]
 
 
 def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[str]) -> None:
-    """Refuse options of another type than the constructor's annotations.
+    """Refuse options, by name, of another type than the annotations of a class's constructor.
 
-    Parameters
-    ----------
-    cls
-        The class.
-    options
-        Options by name.
-    who
-        What they are options of, for the message.
-    skip
-        Parameters that are no options.
-
-    Raises
-    ------
-    UsageError
-        Naming the option.
+    ``who`` is what they are options of; ``skip`` are parameters that are no options.
     """
     parser = _parser(cls, frozenset(skip))
     given = {n: list(v) if isinstance(v, tuple) else v for n, v in options.items()}

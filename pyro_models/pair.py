@@ -45,14 +45,9 @@ DATA_PLATE = "data"
 
 @dataclass(frozen=True)
 class LatentSite:
-    """One unobserved site of a model.
+    """One unobserved site of a model: the shape of one datum's value, () for a discrete site.
 
-    Attributes
-    ----------
-    event_shape
-        Shape of one datum's value: ``(latent_dim,)``, or ``()`` for a discrete site.
-    num_values
-        Number of values of a discrete site; ``None`` for a continuous one.
+    ``num_values`` is the number of values of a discrete site; ``None`` for a continuous one.
     """
 
     event_shape: tuple[int, ...]
@@ -231,13 +226,7 @@ def register_with_svi(module: nn.Module) -> None:
 
 
 def data_plate(x: Tensor | None, n: int | None, like: Tensor) -> pyro.plate:
-    """The plate over data, sized by ``x`` or, when generating, by ``n``; on the device of ``like``.
-
-    Raises
-    ------
-    UsageError
-        If both are missing, or there are no data.
-    """
+    """The plate over data, as many as of x or, when generating, n; on the device of ``like``."""
     size = n if x is None else x.shape[0]
     if size is None:
         raise UsageError("give x to condition on, or n, the number of data to generate")

@@ -25,15 +25,8 @@ __getattr__ = renamed(
 
 
 def check_choice(kind: str, given: object, choices: Collection[str], *, hint: str = "") -> None:
-    """Refuse what is none of some names.
+    """Refuse what is none of some names, and say which there are.
 
-    Raises
-    ------
-    UnknownNameError
-        With the names that there are.
-
-    Examples
-    --------
     >>> check_choice("colour", "red", ["red", "blue"])
     """
     if not isinstance(given, str) or given not in choices:
@@ -55,18 +48,8 @@ class Registry(MutableMapping[str, T], Generic[T]):
     """Names of one kind of thing, and what they stand for.
 
     A name may be that of a class in a Python file, ``"mine.py:Factors"``; the file is then read.
+    ``kind`` is what the things are, for messages, and ``hint`` what else may be given.
 
-    Parameters
-    ----------
-    kind
-        What the things are, for messages: ``"model"``.
-    things
-        Name → thing.
-    hint
-        What else may be given, for the message about an unknown name.
-
-    Examples
-    --------
     >>> shapes = Registry("shape", {"square": 4})
     >>> shapes.register("triangle")(3)
     3
@@ -107,10 +90,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def register(self, name: str, thing: T | None = None) -> Any:
         """Let a thing be asked for by name; without the thing, a decorator of it.
 
-        Raises
-        ------
-        UsageError
-            If the name is taken by another thing.
+        A name that is taken by another thing is refused.
         """
 
         def keep(it: T) -> T:
@@ -129,13 +109,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         return _unknown(self.kind, name, self, self.hint)
 
     def check(self, name: object) -> None:
-        """Refuse a name that is not registered.
-
-        Raises
-        ------
-        UnknownNameError
-            With the names that are.
-        """
+        """Refuse a name that is not registered, and say which are."""
         check_choice(self.kind, name, self._things, hint=self.hint)
 
     def name_of(self, thing: object) -> str | None:

@@ -134,24 +134,12 @@ def pixel_mask(
 ) -> Tensor | None:
     """A user's mask as booleans of shape (B, \\*data_shape), or (1, \\*data_shape) if shared.
 
-    Parameters
-    ----------
-    mask
-        True = seen. For images (H, W), (C, H, W), (B, H, W) or (B, C, H, W), where C may be 1; for
-        vectors (D,) or (B, D). One value per pixel covers all its channels.
-    data_shape
-        Shape of one datum.
-    x
-        The data it goes with, if any: then their number and shape must fit too, and they must be
-        numbers with a point, since nothing else has a density.
-    num_data
-        The number of data it goes with, where these are not at hand.
-
-    Raises
-    ------
-    UsageError
-        If it is no tensor, a value is none of 0 and 1, or its shape fits none of these, or fits
-        two: (3, H, W) beside three data of three channels. Or if x does not fit.
+    ``mask`` is True where a pixel is seen: for images (H, W), (C, H, W), (B, H, W) or (B, C, H, W),
+    where C may be 1; for vectors (D,) or (B, D). One value per pixel covers all its channels. It is
+    refused if it is no tensor, a value is none of 0 and 1, or its shape fits none of these, or two:
+    (3, H, W) beside three data of three channels. x are the data it goes with, which must fit too
+    and be numbers with a point, since nothing else has a density; ``num_data`` is how many these
+    are where they are not at hand.
     """
     if x is not None:
         _check_data(x, data_shape)
@@ -208,13 +196,7 @@ def needed_mask(
     *,
     num_data: int | None = None,
 ) -> Tensor:
-    """:func:`pixel_mask` where nothing can be done without one.
-
-    Raises
-    ------
-    UsageError
-        As :func:`pixel_mask`, or if there is none.
-    """
+    """:func:`pixel_mask` where nothing can be done without one."""
     seen = pixel_mask(mask, data_shape, x, num_data=num_data)
     if seen is None:
         raise UsageError("a mask is needed, True where a pixel is seen; got None")

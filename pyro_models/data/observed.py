@@ -120,13 +120,7 @@ def seen_of(
 def labels_for(
     y: Tensor | np.ndarray | Sequence[int] | int | None, count: int, device: torch.device
 ) -> Tensor | None:
-    """Labels (count,) on the device, from one label for all or one for each.
-
-    Raises
-    ------
-    UsageError
-        If there are labels, but not ``count``, or they are no integers.
-    """
+    """Integer labels (count,) on the device, from one label for all or one for each."""
     if y is None:
         return None
     try:

@@ -34,16 +34,10 @@ BRIGHT = 128  # uint8 images with no pixel as bright may be of fewer levels than
 
 @dataclass(frozen=True)
 class Pixels:
-    """Arrays as data: float tensors (N, C, H, W) or (N, D) by name.
+    """Arrays as data: float tensors (N, C, H, W) or (N, D) by name, as given.
 
-    Attributes
-    ----------
-    arrays
-        By name, as given.
-    levels
-        Number of grey levels, where known.
-    scaling
-        What was done to the values, in words; empty if nothing.
+    ``levels`` is the number of grey levels, where known, and ``scaling`` what was done to the
+    values, in words; empty if nothing.
     """
 
     arrays: Mapping[str, Tensor]
@@ -52,24 +46,12 @@ class Pixels:
 
 
 def read_pixels(arrays: Mapping[str, Any], name: str, *, levels: int | None = None) -> Pixels:
-    """Arrays of one data set as float tensors, all read on the same terms.
+    """Arrays of one data set by name as float tensors, all read on the same terms.
 
-    Parameters
-    ----------
-    arrays
-        Images (N, H, W) or (N, C, H, W), or vectors (N, D), by name.
-    name
-        Name of the data, for errors.
-    levels
-        Number of grey levels L, for images of which it cannot be told.
+    They are images (N, H, W) or (N, C, H, W), or vectors (N, D); ``name`` is that of the data and
+    ``levels`` the number of grey levels L, for images of which it cannot be told. One line refuses
+    what are no real numbers, of another shape, NaN, and pixels that are out of range or ambiguous.
 
-    Raises
-    ------
-    UsageError
-        In one line: no real numbers, another shape, NaN, pixels out of range or ambiguous.
-
-    Examples
-    --------
     >>> found = read_pixels({"x": torch.tensor([[[0, 1], [1, 1]]], dtype=torch.uint8)}, "bits")
     >>> found.levels, found.arrays["x"].flatten().tolist()
     (2, [0.0, 1.0, 1.0, 1.0])

@@ -18,20 +18,10 @@ NOISE = 16  # units in the last place: a column that varies by no more is consta
 def loses(x: Tensor, dtype: torch.dtype, *, seen: Tensor | None = None) -> tuple[int, ...] | None:
     """The first column that a cast would round by more than 1/1000 of its spread; ``None`` if none.
 
-    A column is one place of a datum over all data; its spread is its standard deviation. One that
-    is constant but for rounding has no spread to lose. Values that are not finite are left out.
+    A column is one place of a datum over all data (N, \\*data_shape), where it is ``seen``, (N or
+    1, \\*data_shape); its spread is its standard deviation. One that is constant but for rounding
+    has no spread to lose. Values that are not finite are left out.
 
-    Parameters
-    ----------
-    x
-        Data (N, \\*data_shape).
-    dtype
-        The float type it is to be cast to.
-    seen
-        True where a value counts, (N or 1, \\*data_shape); all do unless given.
-
-    Examples
-    --------
     >>> stamps = torch.tensor([[1.7e9, 0.1], [1.7e9 + 1, 0.2]], dtype=torch.float64)
     >>> loses(stamps, torch.float32), loses(stamps - stamps[0], torch.float32)
     ((0,), None)
@@ -67,23 +57,10 @@ def check_float32_suffices(
     name: str = "the data",
     seen: Tensor | None = None,
 ) -> None:
-    """Refuse a cast after which a column's data could no longer be told apart.
+    """Refuse a cast of data, called ``name``, after which a column could not be told apart.
 
-    Parameters
-    ----------
-    x
-        Data (N, \\*data_shape).
-    dtype
-        Float type of the pair that they are for.
-    name
-        Name of the data.
-    seen
-        True where a value counts, (N or 1, \\*data_shape); all do unless given.
-
-    Raises
-    ------
-    UsageError
-        Naming the column, and what to do: subtract an offset, or use a pair in float64.
+    The arguments are as for :func:`loses`. The error names the column, and what to do: subtract an
+    offset, or use a pair in float64.
     """
     column = loses(x, dtype, seen=seen)
     if column is None:

@@ -31,24 +31,11 @@ def holds_data(source: object) -> bool:
 def read(source: Any, *, with_labels: bool = True) -> Observed:
     """Prepared data of any kind as one value, where they are and in their own type.
 
-    Images of whole numbers in a data set of torch (torchvision's MNIST, say) are made grey as
-    :func:`pyro_models.load_data` makes them. Of :class:`pyro_models.ImageData` there must be one
-    split alone.
+    As :func:`read_data`, but of :class:`pyro_models.ImageData` of one split too, and images of
+    whole numbers in a data set of torch (torchvision's MNIST, say) are made grey as
+    :func:`pyro_models.load_data` makes them. One line refuses what is of no such kind, no numbers,
+    of several shapes, or none at all.
 
-    Parameters
-    ----------
-    source
-        As for :func:`read_data`, or data of one split.
-    with_labels
-        Whether labels that come along are wanted; where not, they may be anything.
-
-    Raises
-    ------
-    UsageError
-        In one line: of no such kind, no numbers, of several shapes, or none at all.
-
-    Examples
-    --------
     >>> from torch.utils.data import TensorDataset
     >>> of_torch = TensorDataset(torch.rand(5, 3), torch.arange(5))
     >>> read(DataLoader(of_torch, batch_size=2, shuffle=True)).y  # in the order of the data set
@@ -88,12 +75,7 @@ def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Obse
     what
         What to call it in an error.
     with_labels
-        Whether labels that come along are wanted.
-
-    Raises
-    ------
-    UsageError
-        In one line, as :func:`read`.
+        Whether labels that come along are wanted; where not, they may be anything.
     """
     if isinstance(source, Observed):
         return source

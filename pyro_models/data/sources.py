@@ -120,20 +120,11 @@ def load_data(
 
 
 def as_data(source: Any, pair: Any = None, *, split: str | None = None) -> ImageData:
-    """Data as a set of splits, for a function that is about one.
+    """A data set as it is, or anything else that :func:`load_data` takes, but for a name, as one.
 
-    Parameters
-    ----------
-    source
-        A data set, which stays what it is, or anything that :func:`load_data` takes but for a name.
-    pair
-        Whom they are for: labels that come along may be anything for one that uses none.
-    split
-        The split that all of it is, as it is the training data; ``None``: it is split as
-        :func:`load_data` does.
+    Labels that come along may be anything for a ``pair`` that uses none. All of it is the
+    ``split``, as it is the training data; with ``None`` it is split as :func:`load_data` does.
 
-    Examples
-    --------
     >>> as_data(np.zeros((7, 3)), split="test")  # doctest: +ELLIPSIS
     ImageData(array-7x3_..., (3,), train 7, test 7, grey)
     """
@@ -153,19 +144,11 @@ def as_data(source: Any, pair: Any = None, *, split: str | None = None) -> Image
 def half_seen(
     source: Any, mask: Mask, pair: Any = None, *, fraction: float = 0.5, seed: int = 0
 ) -> ImageData:
-    """Data as a set of splits, of which some pixels are unseen.
+    """Data as :func:`as_data` makes them, of which some pixels are unseen.
 
-    Parameters
-    ----------
-    source, pair
-        As for :func:`as_data`; a mask for each datum is in the order of an array's data.
-    mask, fraction, seed
-        As :func:`pyro_models.data.masks.seen_pixels` takes them.
-
-    Raises
-    ------
-    UsageError
-        If the mask does not fit, sees nothing of a datum, or the data have one already.
+    A mask for each datum is in the order of an array's data; ``mask``, ``fraction`` and ``seed``
+    are as :func:`pyro_models.data.masks.seen_pixels` takes them. A mask is refused that does not
+    fit, sees nothing of a datum, or is given beside one of the data.
     """
     if isinstance(source, ImageData):
         return source.with_mask(mask, fraction=fraction, seed=seed)

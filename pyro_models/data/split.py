@@ -41,13 +41,7 @@ class Split(Observed):
         super().__post_init__()
 
     def check_grey(self, name: str) -> None:
-        """Refuse what is to be prepared and is no grey pixels; looked at once.
-
-        Raises
-        ------
-        UsageError
-            If it is of whole numbers, or a value is outside [0, 1].
-        """
+        """Refuse what is to be prepared and is no real numbers in [0, 1]; looked at once."""
         version = None if self.x.is_inference() else self.x._version
         if self._checksums.get("grey", "") == str(version) or not self.x.numel():
             return

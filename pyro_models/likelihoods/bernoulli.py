@@ -20,8 +20,6 @@ class BernoulliPixels(dist.Bernoulli):
     torch's own passes over memory about twice as often: with many particles that is most of what a
     step costs. Its gradient, x − σ(l), is torch's.
 
-    Examples
-    --------
     >>> float(BernoulliPixels(logits=torch.tensor(-80.0)).log_prob(torch.tensor(1.0)))
     -80.0
     """

@@ -143,17 +143,9 @@ class BetaPixels(PixelDistribution):
     """Beta(α, β), its density taken at pixels clamped to [ε, 1 − ε], its draws clamped likewise.
 
     log p(x) = (α − 1) log x + (β − 1) log(1 − x) − log B(α, β), nats, in float64: the three log
-    Gammas of log B cancel.
+    Gammas of log B cancel. With ε = 0 pixels are clamped to the floating-point numbers inside (0,
+    1).
 
-    Parameters
-    ----------
-    alpha, beta
-        α and β, of one shape.
-    epsilon
-        ε; 0 clamps to the floating-point numbers inside (0, 1).
-
-    Examples
-    --------
     >>> arch = BetaPixels(torch.tensor(2.0), torch.tensor(2.0), epsilon=0.0)
     >>> round(float(arch.log_prob(torch.tensor(0.5)).exp()), 6)
     1.5

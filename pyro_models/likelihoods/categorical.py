@@ -79,17 +79,10 @@ class Categorical(CountingLevels):
 
 
 class CategoricalPixels(PixelDistribution):
-    """A pixel in [0, 1] whose bin ⌊k x⌋ has probability softmax(l); draws are the bins' values.
+    """A pixel in [0, 1] whose bin ⌊k x⌋ has probability softmax(l), logits (\\*batch, k).
 
-    Parameters
-    ----------
-    logits
-        l, (\\*batch, k).
-    values
-        What the bins stand for, (k,), each inside its bin.
+    Draws are ``values`` (k,) that the bins stand for, each inside its bin.
 
-    Examples
-    --------
     >>> coin = CategoricalPixels(torch.zeros(2), torch.tensor([0.25, 0.75]))
     >>> round(float(coin.log_prob(torch.tensor(0.9)).exp()), 6), float(coin.mean)
     (0.5, 0.5)

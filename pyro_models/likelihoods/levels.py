@@ -17,15 +17,8 @@ class CountingLevels(Likelihood):
     """A probability of each of k levels, k = ``num_levels``. Measure: counting on k levels.
 
     A pixel's level is ⌊k x⌋, at most k − 1: level j of the grey value j/(k − 1) and of all values
-    that this is dequantised to.
-
-    Attributes
-    ----------
-    num_levels
-        k.
-    values_are_grey
-        Whether level j stands for the grey value j/(k − 1), or for the middle of its bin,
-        (j + ½)/k.
+    that this is dequantised to. ``values_are_grey`` where level j stands for that grey value, and
+    not for the middle of its bin, (j + ½)/k.
     """
 
     preparation = "grey"

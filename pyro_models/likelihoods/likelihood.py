@@ -55,12 +55,8 @@ class Likelihood(nn.Module):
     def forward(self, outputs: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """Distribution of x with the batch shape of ``outputs`` and one datum as its event.
 
-        Parameters
-        ----------
-        outputs
-            (\\*batch, num_parameters, \\*data_shape), unbounded.
-        mask
-            True = seen; broadcastable to (B, \\*data_shape). Unseen pixels contribute log 1.
+        Outputs are (\\*batch, num_parameters, \\*data_shape), unbounded; the mask is True where
+        seen and broadcastable to (B, \\*data_shape). Unseen pixels contribute log 1.
         """
         pixels = self.pixels(outputs)
         if mask is not None:
@@ -91,13 +87,7 @@ class Likelihood(nn.Module):
         """
 
     def check(self, x: Tensor, mask: Tensor | None = None) -> None:
-        """Refuse data that this likelihood cannot have.
-
-        Raises
-        ------
-        UsageError
-            One line that says which pixels and what to do.
-        """
+        """Refuse data that this likelihood cannot have, in a line that says what to do."""
         seen = x if mask is None else x[mask.expand_as(x)]
         if not bool(torch.isfinite(seen).all()):
             raise UsageError(
@@ -117,13 +107,7 @@ class Likelihood(nn.Module):
         """Why log p(x) is not to be had in bits per dimension; empty if it is.
 
         Here for densities: those of dequantised pixels bound the probability of the grey ones.
-
-        Parameters
-        ----------
-        preparation
-            How the pixels are prepared.
-        levels
-            Number of grey levels in the data; ``None`` if unknown.
+        Pixels are of a preparation, and of so many grey levels in the data; ``None`` if unknown.
         """
         if self.no_probability:
             return self.no_probability

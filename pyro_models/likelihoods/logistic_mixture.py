@@ -91,17 +91,9 @@ class LogisticMixturePixels(PixelDistribution):
 
     log [σ(b) − σ(a)] = log σ(b) + log σ(−a) + log(1 − e^{a − b}),
 
-    which loses no digits in the tails; the lowest level leaves out a, the highest b.
+    which loses no digits in the tails; the lowest level leaves out a, the highest b. The logits of
+    the weights π, μ and s are (\\*batch, m) each.
 
-    Parameters
-    ----------
-    logits, loc, scale
-        Logits of the weights π, and μ and s, (\\*batch, m) each.
-    num_levels
-        k.
-
-    Examples
-    --------
     >>> pixel = LogisticMixturePixels(*torch.ones(3, 1), num_levels=2)
     >>> levels = torch.tensor([0.0, 1.0])
     >>> round(float(pixel.log_prob(levels).exp().sum()), 6)

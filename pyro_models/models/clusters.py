@@ -53,29 +53,12 @@ def floor_for(x: Tensor) -> float:
 def start_from_clusters(
     x: Tensor, num_components: int, *, covariance: str, floor: float, seed: int
 ) -> ClusterStart:
-    """Weights, means and covariances of k-means clusters (k-means++ seeding, one run).
+    """Weights, means and covariances of k-means clusters of x (N, D), float64 (k-means++, one run).
 
-    That is how scikit-learn's EM starts; to its covariances a hundredth of the floor is added here.
-    Where fewer data differ than there are components, the others share the cluster, and the weight,
-    of the largest.
-
-    Parameters
-    ----------
-    x
-        Data (N, D), float64, of any offset and scale.
-    num_components
-        K.
-    covariance
-        ``"diagonal"``, ``"spherical"``, ``"tied"`` or ``"full"``.
-    floor
-        ε, which the model adds to every covariance, in squared units of the data.
-    seed
-        Random seed of the first centers.
-
-    Raises
-    ------
-    UsageError
-        If there are fewer data than components.
+    That is how scikit-learn's EM starts; to its covariances a hundredth of the floor ε, which the
+    model adds to every covariance, is added here. Where fewer data differ than there are
+    components, the others share the cluster, and the weight, of the largest; fewer data than
+    components are refused.
     """
     if len(x) < num_components:
         raise UsageError(f"{num_components} components need at least as many data; got {len(x)}")

@@ -27,16 +27,10 @@ __all__ = ["CompletionCVAE"]
 
 
 class Completed(TorchDistribution):
-    """p(x) over whole data of which some pixels C are given: point masses there, density 1.
+    """p(x) over whole data of which some pixels C are ``given``: point masses there, density 1.
 
-    Parameters
-    ----------
-    rest
-        Distribution of the data, with the pixels of C masked out of its density.
-    given
-        C, broadcastable to (\\*batch, \\*event_shape).
-    x
-        What is given; anything outside C.
+    ``rest`` is the distribution of the data, with the pixels of C masked out of its density; x is
+    what is given, and anything outside C.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012

@@ -77,20 +77,9 @@ class PPCAModel(Model):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Posterior p(z | x_seen) = N(M⁻¹ Wᵀ r, σ² M⁻¹) with M = WᵀW + σ² I over seen rows of W.
 
-        Parameters
-        ----------
-        x
-            Data, (B, \\*data_shape).
-        mask
-            As :func:`pyro_models.data.masks.pixel_mask` gives it.
-        W, mu, sigma
-            (D, q), (D,) and a scalar: the parameters, detached or in another float type if wanted.
-
-        Returns
-        -------
-        mean, chol, residual
-            M⁻¹ Wᵀ r (B, q), the Cholesky factor of M ((q, q), or (B or 1, q, q) under a mask), and
-            r = x − μ (B, D), 0 where unseen.
+        The mask is as :func:`pyro_models.data.masks.pixel_mask` gives it, and W (D, q), μ (D,) and
+        σ are the parameters, in another float type if wanted. Returns M⁻¹ Wᵀ r (B, q), the Cholesky
+        factor of M ((q, q), or (B or 1, q, q) under a mask), and r = x − μ (B, D), 0 where unseen.
         """
         with torch.autocast(x.device.type, enabled=False):
             return self._posterior(x, mask, W, mu, sigma)
@@ -149,36 +138,15 @@ def normal_from_precision(
 def principal_components(
     x: Tensor, *, latent_dim: int, ddof: int = 0, floor: float = 0.0
 ) -> tuple[Tensor, Tensor, float]:
-    """W, μ and σ² of maximum likelihood in closed form (Tipping & Bishop 1999, eq. 7–8).
+    """W (D, q), μ (D,) and σ² of maximum likelihood (Tipping & Bishop 1999, eq. 7–8).
 
-    W = U_q (Λ_q − σ² I)^½ from the eigenvectors U and eigenvalues λ of the sample covariance
-    S = Σ (x − μ)(x − μ)ᵀ / (N − ddof), and σ² = mean of the D − q smallest λ, or the floor if that
-    is larger: then this W maximises the likelihood under that σ².
+    W = U_q (Λ_q − σ² I)^½ from the eigenvectors U and eigenvalues λ of the sample covariance S = Σ
+    (x − μ)(x − μ)ᵀ / (N − ddof) of x (N, D), of any offset and scale, the largest first, and σ² =
+    mean of the D − q smallest λ, or the floor if that is larger: then this W maximises the
+    likelihood under that σ². A ``ddof`` of 0 is maximum likelihood, 1 the covariance of
+    ``sklearn.decomposition.PCA``. Where nothing is left for the noise, and there is no floor, that
+    is refused: data that vary in r directions have a σ² > 0 for q < r only.
 
-    Parameters
-    ----------
-    x
-        Data as vectors, (N, D), of any offset and scale.
-    latent_dim
-        q < D.
-    ddof
-        0 is maximum likelihood; 1 is the covariance of ``sklearn.decomposition.PCA``.
-    floor
-        Least σ², in squared units of the data.
-
-    Returns
-    -------
-    W, mu, noise
-        (D, q), the largest component first, (D,), and σ².
-
-    Raises
-    ------
-    UsageError
-        If nothing is left for the noise, and there is no floor: data that vary in r directions
-        have a σ² > 0 for q < r only.
-
-    Examples
-    --------
     >>> x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.5], [0.0, -0.5]])
     >>> W, _, noise = principal_components(x, latent_dim=1)
     >>> round(float(W.square().sum() + noise), 12), round(noise, 12)  # the eigenvalues of S

@@ -14,21 +14,11 @@ __all__ = ["ImageMultivariateNormal"]
 
 
 class ImageMultivariateNormal(TorchDistribution):
-    """N(x; μ, L Lᵀ) over events of shape ``event_shape``, flattened inside.
+    """N(x; μ, L Lᵀ) over events of shape ``event_shape``, flattened inside: μ (\\*batch, D).
 
-    Under a mask the unseen pixels are integrated out: with S the seen set, the density is
-    N(x_S; μ_S, Σ_SS), from Σ with unseen rows and columns replaced by those of the identity.
-
-    Parameters
-    ----------
-    loc
-        (\\*batch, D).
-    scale_tril
-        L, (\\*batch, D, D), lower triangular.
-    event_shape
-        Shape of a datum, of D values.
-    mask
-        True = seen; broadcastable to (\\*batch, \\*event_shape).
+    Under a mask, True where seen and broadcastable to (\\*batch, \\*event_shape), the unseen pixels
+    are integrated out: with S the seen set, the density is N(x_S; μ_S, Σ_SS), from Σ with unseen
+    rows and columns replaced by those of the identity.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012

@@ -79,13 +79,7 @@ class LinearGuide(Guide):
 
     @torch.no_grad()
     def set_exact(self, W: Tensor, mu: Tensor, noise: float) -> None:
-        """Let q(z | x) be the exact posterior N(M⁻¹ Wᵀ (x − μ), σ² M⁻¹), M = WᵀW + σ² I.
-
-        Parameters
-        ----------
-        W, mu, noise
-            (D, q), (D,) and σ², of the model.
-        """
+        """Let q(z | x) be the exact N(M⁻¹ Wᵀ (x − μ), σ² M⁻¹), M = WᵀW + σ² I."""
         overall = float(self.units.overall)
         W, noise = W / overall, noise / overall**2
         mu = (mu - self.units.centre.flatten().to(mu)) / overall
