@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_models.data.arrays import check_plain, to_tensor
+from pyro_models.data.arrays import tensor_of
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.pair import LatentSite
@@ -29,7 +29,7 @@ def latent_value(latents: Any, name: str, site: LatentSite, like: Tensor) -> Ten
         found = ", ".join(map(str, latents)) if isinstance(latents, Mapping) else "no mapping"
         raise UsageError(f"latents are values by site, {{{name!r}: …}}; got {found or 'nothing'}")
     what, value = f"latents[{name!r}]", latents[name]
-    value = check_plain(value, what) if isinstance(value, Tensor) else to_tensor(value, what)
+    value = tensor_of(value, what)
     if site.num_values is not None:
         return _of_discrete(value.to(like.device), what, site.num_values)
     event = tuple(site.event_shape)

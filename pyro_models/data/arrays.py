@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_models.errors import UsageError
 
-__all__ = ["check_plain", "holds_array", "to_tensor"]
+__all__ = ["check_plain", "holds_array", "tensor_of", "to_tensor"]
 
 _NOT_NUMBERS = {
     "O": "Python objects",
@@ -38,7 +38,7 @@ def to_tensor(array: Any, name: str) -> Tensor:
     tensor([1, 2], dtype=torch.int32)
     """
     if isinstance(array, Tensor):
-        return _plain_tensor(array, name)
+        return check_plain(array, name).detach().cpu()
     if hasattr(array, "to_numpy"):
         array = _values_of(array, name)
     elif not isinstance(array, np.ndarray):
@@ -91,8 +91,9 @@ def check_plain(x: Tensor, name: str) -> Tensor:
     return x
 
 
-def _plain_tensor(x: Tensor, name: str) -> Tensor:
-    return check_plain(x, name).detach().cpu()
+def tensor_of(values: Any, name: str) -> Tensor:
+    """A tensor as it is and where it is, if it is plain; a tensor of anything else."""
+    return check_plain(values, name) if isinstance(values, Tensor) else to_tensor(values, name)
 
 
 def _values_of(frame: Any, name: str) -> np.ndarray:

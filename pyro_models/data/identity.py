@@ -84,15 +84,12 @@ class Identity:
     def _differences(self, other: Identity) -> Iterator[str]:
         if dict(self.pixels) != dict(other.pixels):
             yield from self._other_pixels(other)
-        if self.labels_kept != other.labels_kept:
-            yield _words("labels kept", _plain(self.labels_kept), _plain(other.labels_kept))
+        yield from self._other("labels_kept", "labels kept", other)
         for name in (*self.labels, *other.labels):
             if self.labels.get(name) != other.labels.get(name):
                 yield f"other labels{_of(name)}"
-        if self.preparation != other.preparation:
-            yield _words("preparation", self.preparation, other.preparation)
-        if self.levels != other.levels:
-            yield _words("grey levels", self.levels, other.levels)
+        yield from self._other("preparation", "preparation", other)
+        yield from self._other("levels", "grey levels", other)
         if self.mask != other.mask:
             yield self._other_mask(other)
         if self.conditioned != other.conditioned:
@@ -100,11 +97,15 @@ class Identity:
         if self.weights != other.weights:
             yield "other weights of the model"
 
+    def _other(self, name: str, what: str, other: Identity) -> Iterator[str]:
+        own, theirs = (_plain(getattr(of, name)) for of in (self, other))
+        if own != theirs:
+            yield _words(what, own, theirs)
+
     def _other_pixels(self, other: Identity) -> Iterator[str]:
         if self.latents != other.latents:
             yield _other_latents(self.latents, other.latents)
-        if self.split_seed != other.split_seed:
-            yield _words("split seed", self.split_seed, other.split_seed)
+        yield from self._other("split_seed", "split seed", other)
         if set(self.pixels) != set(other.pixels):
             yield _words("splits", ", ".join(self.pixels), ", ".join(other.pixels))
         for name, count in self.num_data.items():
@@ -183,12 +184,10 @@ def checksum(values: Tensor) -> str:
     """
     x = values.detach().cpu()
     if x.is_floating_point():
-        x = _as_float32(x)
+        x = _as_float32(x) + 0  # numbers that compare equal have one checksum: −0 becomes 0
     elif x.dtype != torch.bool:
         x = x.long()
     found = hashlib.sha256(f"{x.dtype} {tuple(x.shape)} ".encode())
-    if x.is_floating_point():
-        x = x + 0  # numbers that compare equal have one checksum: −0 becomes 0
     found.update(np.ascontiguousarray(x.numpy()).data)
     return found.hexdigest()[:LENGTH]
 

@@ -15,7 +15,7 @@ from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, p
 from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
 from pyro_models.registry import check_choice
-from pyro_models.seeds import stream
+from pyro_models.seeds import check_seed, stream
 
 __all__ = ["ImageData", "Split"]
 
@@ -69,12 +69,7 @@ class ImageData:
     def __post_init__(self) -> None:
         if "train" not in self.splits:
             raise UsageError(f"{self.name} needs a split train; got {', '.join(self.splits)}")
-        for name, split in self.splits.items():
-            if tuple(split.x.shape[1:]) != self.data_shape:
-                raise UsageError(
-                    f"{self.name}: training data of shape {self.data_shape} and {name} data of "
-                    f"shape {tuple(split.x.shape[1:])} do not go together"
-                )
+        check_shapes(self.name, self.splits)
 
     @property
     def identity(self) -> Identity:
@@ -204,10 +199,9 @@ class ImageData:
             raise UsageError(f"{self.name} says itself what is seen: leave the mask out")
         splits = {}
         for name, split in self.splits.items():
+            options: dict[str, Any] = {"num_data": len(split), "fraction": fraction}
             own = stream(seed, f"mask of {name}")
-            seen = seen_pixels(
-                mask, self.data_shape, num_data=len(split), fraction=fraction, seed=own
-            )
+            seen = seen_pixels(mask, self.data_shape, seed=own, **options)
             splits[name] = Split(split.x, split.y, seen)
         return replace(self, splits=splits)
 
@@ -260,8 +254,7 @@ class ImageData:
         split = self.split("train")
         if split.y is None or not bool((split.y >= 0).any()):
             raise UsageError(f"no training data of {self.name} have a label")
-        kept = split[split.y >= 0]
-        train = Split(kept.x, kept.y, kept.mask)
+        train = Split.of(split[split.y >= 0])
         return replace(self, splits={**self.splits, "train": train}, labelled_only=True)
 
     def __repr__(self) -> str:
@@ -276,22 +269,31 @@ class ImageData:
 
     def _absent_classes(self) -> str:
         """Which labels below the number of classes no datum has."""
-        known = [s.y[s.y >= 0].unique() for s in self.splits.values() if s.y is not None]
-        if not known or self.num_classes is None:
-            return ""
-        absent = sorted(set(range(self.num_classes)) - set(torch.cat(known).tolist()))
+        known = [s.y.unique() for s in self.splits.values() if s.y is not None]
+        count = self.num_classes if known and self.num_classes is not None else 0
+        absent = sorted(set(range(count)) - {int(y) for labels in known for y in labels})
         if not absent:
             return ""
         shown = ", ".join(map(str, absent[:5])) + (", …" if len(absent) > 5 else "")
         return f", labels below {self.num_classes} of which none is {shown}"
 
 
+def check_shapes(name: str, splits: Mapping[str, Split]) -> None:
+    """Refuse splits whose data are of other shapes than those of the training data."""
+    shape = tuple(splits["train"].x.shape[1:])
+    for kind, split in splits.items():
+        if tuple(split.x.shape[1:]) != shape:
+            raise UsageError(
+                f"{name}: training data of shape {shape} and {kind} data of shape "
+                f"{tuple(split.x.shape[1:])} do not go together"
+            )
+
+
 def _draw_labels(
     y: Tensor, labels: int | float, num_classes: int, *, seed: int, name: str
 ) -> Tensor:
     """Rows whose labels are kept: as many of each class as it has and may have, none twice."""
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+    check_seed(seed)
     if y.numel() and int(y.max()) >= num_classes:
         raise UsageError(f"labels of {name} must lie in 0…{num_classes - 1}; got {int(y.max())}")
     counts = y[y >= 0].bincount(minlength=num_classes)

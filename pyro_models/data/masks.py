@@ -23,6 +23,7 @@ from torch import Tensor
 from pyro_models.data.arrays import holds_array, to_tensor
 from pyro_models.errors import UsageError
 from pyro_models.registry import check_choice
+from pyro_models.seeds import check_seed
 
 __all__ = [
     "MASKS",
@@ -36,18 +37,9 @@ __all__ = [
 
 Mask = str | Path | np.ndarray | Tensor
 
-MASKS = (
-    "left",
-    "right",
-    "top",
-    "bottom",
-    "top_left",
-    "top_right",
-    "bottom_left",
-    "bottom_right",
-    "random",
-    "everything",
-)
+_SIDES, _ENDS = ("left", "right"), ("top", "bottom")
+_QUADRANTS = tuple(f"{end}_{side}" for end in _ENDS for side in _SIDES)
+MASKS = (*_SIDES, *_ENDS, *_QUADRANTS, "random", "everything")
 
 
 def seen_pixels(
@@ -207,17 +199,16 @@ def _as_booleans(mask: Tensor) -> Tensor:
     """A mask of zeros and ones as booleans; booleans are not looked at, which would cost a wait."""
     if mask.dtype == torch.bool:
         return mask
+    of = "a mask is 1 (or True) where a pixel is seen and 0 elsewhere; got"
     if mask.is_complex():
-        raise UsageError("a mask is 1 (or True) where a pixel is seen and 0 elsewhere; got complex")
+        raise UsageError(f"{of} complex")
     values = mask if mask.is_floating_point() else mask.long()
     seen = values == 1
     wrong = ~(seen | (values == 0))
     if bool(wrong.any()):
         found = float(values[wrong][0])
         hint = " (of a mask of 0 and 255 give mask > 0)" if found == 255 else ""
-        raise UsageError(
-            f"a mask is 1 (or True) where a pixel is seen and 0 elsewhere; got {found:g}{hint}"
-        )
+        raise UsageError(f"{of} {found:g}{hint}")
     return seen
 
 
@@ -240,26 +231,19 @@ def _named(
             f"{name} is a part of an image, and data of shape {shape} are no images: use random, "
             "or an array"
         )
-    seen = torch.ones(spatial, dtype=torch.bool)
     _, height, width = shape
-    # the four words below cut a half off each: "top_left" leaves what "top" and "left" both see
-    for word in name.split("_"):
-        if word == "left":
-            seen[..., width // 2 :] = False
-        elif word == "right":
-            seen[..., : width // 2] = False
-        elif word == "top":
-            seen[..., height // 2 :, :] = False
-        else:
-            seen[..., : height // 2, :] = False
-    return seen.unsqueeze(0)
+    left, top = torch.arange(width) < width // 2, torch.arange(height)[:, None] < height // 2
+    halves = {"left": left, "right": ~left, "top": top, "bottom": ~top}
+    seen = torch.ones(1, *spatial, dtype=torch.bool)
+    for word in name.split("_"):  # "top_left" is what "top" and "left" both see
+        seen &= halves[word]
+    return seen
 
 
 def _random(spatial: tuple[int, ...], count: int, *, fraction: float, seed: int) -> Tensor:
     if not 0 < fraction <= 1:
         raise UsageError(f"the fraction of pixels seen lies in 0…1, above 0; got {fraction}")
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+    check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     order = torch.rand(count, torch.Size(spatial).numel(), generator=generator).argsort(1)
     seen = order.argsort(1) < round(fraction * order.shape[1])

@@ -65,14 +65,13 @@ def read_pixels(arrays: Mapping[str, Any], name: str, *, levels: int | None = No
             raise UsageError(f"{name} holds vectors, which have no grey levels: leave levels out")
         return _vectors(tensors, name)
     _check_levels(levels)
-    kinds = {x.dtype for x in tensors.values()}
-    whole = all(not x.is_floating_point() for x in tensors.values())
-    if len({k.is_floating_point for k in kinds}) > 1:
+    real = {x.is_floating_point() for x in tensors.values()}
+    if len(real) > 1:
         raise UsageError(
             f"{name} has images of whole and of real numbers "
             f"({', '.join(f'{k}: {_word(x.dtype)}' for k, x in tensors.items())}): give all in one"
         )
-    found = _whole(tensors, name, levels) if whole else _real(tensors, name, levels)
+    found = (_real if True in real else _whole)(tensors, name, levels)
     images = {k: x.unsqueeze(1) if x.dim() == 3 else x for k, x in found.arrays.items()}
     return Pixels(images, found.levels, found.scaling)
 
@@ -93,10 +92,10 @@ def _check_shape(x: Tensor, name: str) -> None:
 def _check_finite(x: Tensor, name: str) -> None:
     if not x.is_floating_point():
         return
-    finite = x.isfinite()
-    if bool(finite.all()):
+    wrong = ~x.isfinite()
+    if not bool(wrong.any()):
         return
-    row, *place = (~finite).nonzero()[0].tolist()
+    row, *place = wrong.nonzero()[0].tolist()
     what = f"column {place[0]}" if len(place) == 1 else f"pixel {tuple(place)}"
     value = float(x[(row, *place)])
     raise UsageError(
@@ -113,7 +112,9 @@ def _check_levels(levels: int | None) -> None:
 def _vectors(tensors: Mapping[str, Tensor], name: str) -> Pixels:
     """Vectors in the default float type, or all of them in float64 if that would lose some."""
     default = torch.get_default_dtype()
-    joined = _joined(list(tensors.values()))
+    first, *others = tensors.values()
+    same = all(x.shape[1:] == first.shape[1:] for x in others)
+    joined = torch.cat([first, *others]) if same else first  # so that the spread is that of all
     dtype = torch.float64 if loses(joined, default) is not None else default
     if loses(joined, torch.float64) is not None:
         raise UsageError(
@@ -124,13 +125,6 @@ def _vectors(tensors: Mapping[str, Tensor], name: str) -> Pixels:
     if dtype != default:
         scaling = f"kept in float64, as {_word(default)} cannot tell them apart"
     return Pixels({key: x.to(dtype) for key, x in tensors.items()}, None, scaling)
-
-
-def _joined(tensors: list[Tensor]) -> Tensor:
-    """All rows, where they are of one shape, so that their spread is that of all."""
-    if len(tensors) > 1 and len({x.shape[1:] for x in tensors}) == 1:
-        return torch.cat(tensors)
-    return tensors[0]
 
 
 def _whole(tensors: Mapping[str, Tensor], name: str, levels: int | None) -> Pixels:

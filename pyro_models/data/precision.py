@@ -34,9 +34,8 @@ def loses(x: Tensor, dtype: torch.dtype, *, seen: Tensor | None = None) -> tuple
     noise: Tensor | float = 0.0
     if not columns.is_floating_point():
         values = (columns - columns[:1]).double()  # exact where the numbers themselves are not
-    counts = _rows(x, seen)
-    known = values.isfinite() & error.isfinite() & counts
-    overflows = values.isfinite() & ~error.isfinite() & counts
+    counts = _rows(x, seen) & values.isfinite()
+    known, overflows = counts & error.isfinite(), counts & ~error.isfinite()
     error, values = error.where(known, 0.0), values.where(known, 0.0)
     count = known.sum(0).clamp_min(1)
     centered = (values - values.sum(0) / count).where(known, 0.0)
@@ -47,7 +46,7 @@ def loses(x: Tensor, dtype: torch.dtype, *, seen: Tensor | None = None) -> tuple
     found = (lost | overflows.any(0)).nonzero().flatten()
     if not len(found):
         return None
-    return _place(int(found[0]), tuple(x.shape[1:]))
+    return tuple(int(i) for i in torch.unravel_index(found[0], x.shape[1:]))
 
 
 def check_float32_suffices(
@@ -91,11 +90,3 @@ def _is_narrower(to: torch.dtype, source: torch.dtype) -> bool:
     return torch.finfo(to).eps > torch.finfo(source).eps or (
         torch.finfo(to).max < torch.finfo(source).max
     )
-
-
-def _place(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    place = []
-    for size in reversed(shape):
-        place.append(index % size)
-        index //= size
-    return tuple(reversed(place))

@@ -204,13 +204,10 @@ def _name_of(x: Tensor, seed: int) -> str:
 
 def _with_all_training(data: ImageData) -> ImageData:
     train, validation = data.splits["train"], data.splits["validation"]
-    labels, masks = (train.y, validation.y), (train.mask, validation.mask)
-    both = Split(
-        torch.cat([train.x, validation.x]),
-        *(None if a is None or b is None else torch.cat([a, b]) for a, b in (labels, masks)),
-    )
+    parts = [(getattr(train, n), getattr(validation, n)) for n in ("x", "y", "mask")]
+    both: list[Any] = [None if a is None or b is None else torch.cat([a, b]) for a, b in parts]
     rest = {name: split for name, split in data.splits.items() if name == "test"}
-    return replace(data, splits={"train": both, **rest})
+    return replace(data, splits={"train": Split(*both), **rest})
 
 
 def _digits() -> ImageData:
@@ -221,11 +218,13 @@ def _digits() -> ImageData:
     order = torch.randperm(len(bunch.images), generator=torch.Generator().manual_seed(0))
     x = torch.as_tensor(bunch.images / 16, dtype=torch.float32).unsqueeze(1)[order]
     y = torch.as_tensor(bunch.target).long()[order]
-    splits = {
-        "train": Split(x[:1257], y[:1257]),
-        "validation": Split(x[1257:1437], y[1257:1437]),
-        "test": Split(x[1437:], y[1437:]),
-    }
+    parts = zip(
+        ("train", "validation", "test"),
+        x.split((1257, 180, 360)),
+        y.split((1257, 180, 360)),
+        strict=True,
+    )
+    splits = {kind: Split(*part) for kind, *part in parts}
     return ImageData("digits", splits, levels=17, num_classes=10)
 
 
@@ -233,9 +232,10 @@ def _mnist(name: str, folder_name: str) -> ImageData:
     """MNIST or Fashion-MNIST through torchvision, counts verified."""
     datasets = import_torchvision().datasets
     dataset = getattr(datasets, folder_name)
-    root = _find_root(folder_name)
+    roots = [Path(root) for root in (os.environ.get(DATA_VARIABLE), "data") if root]
+    root = next((root for root in roots if _holds_files(root / folder_name / "raw")), None)
     if root is None:
-        root = Path(os.environ.get(DATA_VARIABLE) or "data")
+        root = roots[0]
         try:
             _download(dataset, root, folder_name)
         except Exception as error:  # torchvision raises many kinds
@@ -258,13 +258,9 @@ def _mnist(name: str, folder_name: str) -> ImageData:
                 "fetch it again"
             )
         parts.append((part.data.unsqueeze(1).float().div_(255), part.targets.long()))
-    (x, y), test = parts
-    cut = len(x) - MNIST_VALIDATION
-    splits = {
-        "train": Split(x[:cut], y[:cut]),
-        "validation": Split(x[cut:], y[cut:]),
-        "test": Split(*test),
-    }
+    train, test = (Split(*part) for part in parts)
+    cut = len(train) - MNIST_VALIDATION
+    splits = {"train": Split.of(train[:cut]), "validation": Split.of(train[cut:]), "test": test}
     return ImageData(name, splits, levels=256, num_classes=10)
 
 
@@ -287,15 +283,6 @@ def _download(dataset: Any, root: Path, folder_name: str) -> None:
         dataset(draft, download=True)
         for path in (Path(draft) / folder_name / "raw").iterdir():
             path.replace(place / path.name)
-
-
-def _find_root(folder_name: str) -> Path | None:
-    """The first of ``$PYRO_MODELS_DATA`` and ``./data`` that holds all four files."""
-    variable = os.environ.get(DATA_VARIABLE)
-    for root in [Path(variable)] if variable else []:
-        if _holds_files(root / folder_name / "raw"):
-            return root
-    return Path("data") if _holds_files(Path("data") / folder_name / "raw") else None
 
 
 def _holds_files(folder: Path) -> bool:

@@ -40,6 +40,11 @@ class Split(Observed):
             raise UsageError(f"labels are one per datum, ({len(x)},); got shape {tuple(y.shape)}")
         super().__post_init__()
 
+    @staticmethod
+    def of(data: Observed) -> Split:
+        """Data as a split of their own."""
+        return Split(data.x, data.y, data.mask)
+
     def check_grey(self, name: str) -> None:
         """Refuse what is to be prepared and is no real numbers in [0, 1]; looked at once."""
         version = None if self.x.is_inference() else self.x._version
