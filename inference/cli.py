@@ -42,19 +42,16 @@ def _with_preset(arguments: Sequence[str]) -> list[str]:
     """Turn ``--preset NAME`` into its configuration file, and a run folder of its name."""
     given = list(arguments)
     for i, argument in enumerate(given):
-        if argument == "--preset" and i + 1 < len(given):
-            return [*given[:i], *_stands_for(given[i + 1], given), *given[i + 2 :]]
-        if argument.startswith("--preset="):
-            name = argument.removeprefix("--preset=")
-            return [*given[:i], *_stands_for(name, given), *given[i + 1 :]]
+        option, equals, preset = argument.partition("=")
+        if option != "--preset" or not (equals or i + 1 < len(given)):
+            continue
+        rest = given[i + 1 :] if equals else given[i + 2 :]
+        preset = preset if equals else given[i + 1]
+        out = ["--out", f"runs/{preset}"]
+        if given[0] != "train" or any(a == "--out" or a.startswith("--out=") for a in given):
+            out = []
+        return [*given[:i], "--config", preset_config(preset), *out, *rest]
     return given
-
-
-def _stands_for(preset: str, given: Sequence[str]) -> list[str]:
-    file = ["--config", preset_config(preset)]
-    if given[0] != "train" or any(a == "--out" or a.startswith("--out=") for a in given):
-        return file
-    return [*file, "--out", f"runs/{preset}"]
 
 
 def _names(arguments: Sequence[str], option: str) -> bool:

@@ -48,14 +48,9 @@ def declared(default: T, text: str | Callable[[], str], *rules: Rule) -> T:
     A mapping ``{}`` may be given as ``None``. The text is whole sentences, or a function that says
     them where that depends on what is registered. The rules check a value that is not ``None``.
     """
-    metadata = {"text": text, "rules": rules}
-    made: Any
-    if isinstance(default, dict):
-        made = dataclasses.field(default_factory=dict, metadata=metadata)
-    else:
-        made = dataclasses.field(default=default, metadata=metadata)
-    found: T = made
-    return found
+    kind: Any = {"default_factory": dict} if isinstance(default, dict) else {"default": default}
+    made: T = dataclasses.field(**kind, metadata={"text": text, "rules": rules})
+    return made
 
 
 def _must(name: str, value: Any, *, hold: Callable[[Any], bool], words: str) -> None:
@@ -127,14 +122,9 @@ def kinds_of(cls: type, name: str) -> tuple[Any, ...]:
     """The types that an option may have; a mapping is a ``dict``."""
     hint = _hints(cls)[name]
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    return tuple(
-        dict if get_origin(kind) is not None and _is_mapping(kind) else kind for kind in kinds
-    )
-
-
-def _is_mapping(kind: Any) -> bool:
-    origin = get_origin(kind)
-    return isinstance(origin, type) and issubclass(origin, Mapping)
+    origins = [get_origin(kind) for kind in kinds]
+    mappings = [isinstance(origin, type) and issubclass(origin, Mapping) for origin in origins]
+    return tuple(dict if m else kind for kind, m in zip(kinds, mappings, strict=True))
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -181,11 +171,8 @@ def described(cls: type[T]) -> type[T]:
     """A dataclass with its options, as they are declared, in its docstring."""
     heading = "\n".join(["Parameters", "----------", *_entries([cls])])
     summary, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
-    before, mark, after = (
-        rest.partition("Raises\n------")
-        if "Raises\n---" in rest
-        else (rest.partition("Examples\n--------"))
-    )
+    first = "Raises\n------" if "Raises\n---" in rest else "Examples\n--------"
+    before, mark, after = rest.partition(first)
     parts = [summary, before.strip(), heading, f"{mark}{after}".strip()]
     cls.__doc__ = "\n\n".join(part for part in parts if part)
     return cls
@@ -206,13 +193,9 @@ def takes(*classes: type, without: Collection[str] = (), plain: bool = False) ->
         *named, rest = own.parameters.values()
         taken = {*without, *(p.name for p in named)}
         spelled = [
-            inspect.Parameter(
-                field.name,
-                kind,
-                default=_default(field),
-                annotation=_annotation(cls, field, plain=plain),
-            )
+            inspect.Parameter(field.name, kind, default=_default(field), annotation=annotation)
             for cls, field in _options(classes, taken)
+            for annotation in [_annotation(cls, field, plain=plain)]
         ]
         first = [p for p in named if p.default is p.empty]
         last = [p.replace(kind=kind) for p in named if p.default is not p.empty]
@@ -220,9 +203,8 @@ def takes(*classes: type, without: Collection[str] = (), plain: bool = False) ->
         function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             parameters, return_annotation=own.return_annotation
         )
-        function.__annotations__ = {p.name: p.annotation for p in parameters} | {
-            "return": own.return_annotation
-        }
+        function.__annotations__ = {p.name: p.annotation for p in parameters}
+        function.__annotations__["return"] = own.return_annotation
         doc = function.__doc__ or ""
 
         def spell() -> None:

@@ -133,13 +133,7 @@ class Experiment:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Experiment:
-        """The experiment of plain values by name, its settings among them.
-
-        Raises
-        ------
-        UsageError
-            If there is no option of a name, or a value is not one that it may have.
-        """
+        """The experiment of plain values by name, its settings among them, if they may be so."""
         return cls().replace(**values)
 
     @classmethod
@@ -159,13 +153,7 @@ class Experiment:
 
     @classmethod
     def load(cls, run: str | Path) -> Experiment:
-        """The experiment of a run, whichever release began it.
-
-        Raises
-        ------
-        UsageError
-            If the folder is not a run folder, or its pair has no name.
-        """
+        """The experiment of a run folder, whichever release began it, if its pair has a name."""
         record = Run(run).describe()
         own = record.get("experiment", {})
         for name in (record["model"], record["settings"].get("objective"), *own.values()):
@@ -205,10 +193,7 @@ class Experiment:
     def to_dict(self) -> dict[str, Any]:
         """Model and data, and what differs from its default, in plain values by name.
 
-        Raises
-        ------
-        UsageError
-            If the model has no name, or the data are in memory.
+        A model without a name is refused, and so are data in memory.
         """
         settings = {name: getattr(self.settings, name) for name in SWAPPED}
         for name, value in {"model": self.model, "data": self.data, **settings}.items():
@@ -236,10 +221,7 @@ class Experiment:
     def replace(self, **changes: Any) -> Experiment:
         """The experiment with some of it changed; ``"options.NAME"`` is one option of the model.
 
-        Raises
-        ------
-        UsageError
-            If there is no option of a name, or a value is not one that it may have.
+        An unknown name is refused, and so is a value that an option may not have.
         """
         own = {f.name for f in fields(self)}
         for name in list(changes):
@@ -307,12 +289,10 @@ class Experiment:
         callbacks: Sequence[Callback] = (),
         **options: Any,
     ) -> Fit:
-        """Train the pair.
+        """Train the pair, and keep the experiment with it in a run folder, ``out``.
 
         Parameters
         ----------
-        out
-            Run folder, which keeps the experiment, too.
         made
             What :meth:`make` has made, where that is at hand.
         callbacks

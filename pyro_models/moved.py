@@ -16,6 +16,11 @@ __all__ = ["install", "renamed", "renamed_arguments", "renamed_attribute"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_FAMILIES = (
+    *("autoencoder", "bernoulli_mixture", "clusters", "completion", "conditional", "gmm"),
+    *("hierarchical", "linear_gaussian", "mixture", "multivariate_normal", "ppca"),
+    *("semi_supervised", "vae"),
+)
 MODULES = {
     "pyro_models.masks": ("pyro_models.data.masks",),
     "inference.posterior.target": ("inference.posterior.log_density",),
@@ -47,19 +52,7 @@ MODULES = {
     "inference.learning.optimisers": ("inference.learning.optimizers",),
     "inference.learning.processes": ("pyro_models.files.processes",),
     "pyro_models.standard_normal": ("pyro_models.priors",),
-    "pyro_models.autoencoder": ("pyro_models.models.autoencoder",),
-    "pyro_models.bernoulli_mixture": ("pyro_models.models.bernoulli_mixture",),
-    "pyro_models.clusters": ("pyro_models.models.clusters",),
-    "pyro_models.completion": ("pyro_models.models.completion",),
-    "pyro_models.conditional": ("pyro_models.models.conditional",),
-    "pyro_models.gmm": ("pyro_models.models.gmm",),
-    "pyro_models.hierarchical": ("pyro_models.models.hierarchical",),
-    "pyro_models.mixture": ("pyro_models.models.mixture",),
-    "pyro_models.ppca": ("pyro_models.models.ppca",),
-    "pyro_models.semi_supervised": ("pyro_models.models.semi_supervised",),
-    "pyro_models.vae": ("pyro_models.models.vae",),
-    "pyro_models.linear_gaussian": ("pyro_models.models.linear_gaussian",),
-    "pyro_models.multivariate_normal": ("pyro_models.models.multivariate_normal",),
+    **{f"pyro_models.{name}": (f"pyro_models.models.{name}",) for name in _FAMILIES},
 }
 """Old module → where its names are now; a package's modules follow it."""
 

@@ -45,15 +45,16 @@ ACTIVATIONS: Registry[type[nn.Module]] = Registry(
     },
 )
 Activation = str | type[nn.Module]
+Shape = tuple[int, ...]
 _SCALE_FLOOR = 1e-5
 
 
-def activation_for(activation: str | type[nn.Module]) -> type[nn.Module]:
+def activation_for(activation: Activation) -> type[nn.Module]:
     """A class of activations by its name, or as it is."""
     return ACTIVATIONS[activation] if isinstance(activation, str) else activation
 
 
-def dense(sizes: Sequence[int], activation: str | type[nn.Module] = "relu") -> nn.Sequential:
+def dense(sizes: Sequence[int], activation: Activation = "relu") -> nn.Sequential:
     """Linear layers of the given sizes with the activation after each but the last.
 
     >>> dense([784, 400, 2], "tanh")[0].out_features
@@ -96,11 +97,7 @@ class DenseFeatures(nn.Module):
     """A datum, flattened, with its context beside it, through dense layers."""
 
     def __init__(
-        self,
-        data_shape: tuple[int, ...],
-        hidden: Sequence[int],
-        context: int,
-        activation: Activation,
+        self, data_shape: Shape, hidden: Sequence[int], context: int, activation: Activation
     ) -> None:
         super().__init__()
         self.data_dims = len(data_shape)
@@ -127,11 +124,7 @@ class ConvFeatures(nn.Module):
     """3×3 convolutions of stride 2 and padding 1, flattened, with the context beside them."""
 
     def __init__(
-        self,
-        data_shape: tuple[int, ...],
-        hidden: Sequence[int],
-        context: int,
-        activation: Activation,
+        self, data_shape: Shape, hidden: Sequence[int], context: int, activation: Activation
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -180,7 +173,7 @@ class DenseDecoder(nn.Module):
         self,
         in_features: int,
         hidden: Sequence[int],
-        out_shape: tuple[int, ...],
+        out_shape: Shape,
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
@@ -206,11 +199,7 @@ class ConvDecoder(nn.Module):
     """
 
     def __init__(
-        self,
-        in_features: int,
-        hidden: Sequence[int],
-        out_shape: tuple[int, ...],
-        activation: Activation,
+        self, in_features: int, hidden: Sequence[int], out_shape: Shape, activation: Activation
     ) -> None:
         super().__init__()
         self.out_shape = out_shape
@@ -278,7 +267,7 @@ NETWORKS: Registry[Architecture] = Registry(
 
 def _architecture(
     network: str | Architecture,
-    data_shape: tuple[int, ...],
+    data_shape: Shape,
     hidden: Sequence[int],
     latent_dim: int,
     activation: Activation,
@@ -306,19 +295,10 @@ def make_encoder(
     context: int = 0,
     activation: Activation = "relu",
 ) -> Encoder:
-    """Network for q(z | x, context).
+    """Network for q(z | x, context), with z of ``latent_dim`` and a context of so many values.
 
-    Parameters
-    ----------
-    network
-        ``"dense"``: layers of the sizes ``hidden``. ``"conv"``: convolutions with the channels
-        ``hidden``, each halving height and width. Or an architecture of one's own.
-    data_shape
-        (C, H, W) or (D,).
-    latent_dim
-        Dimension of z.
-    context
-        Length of the context vector given beside x; 0 for none.
+    It is ``"dense"``, layers of the sizes ``hidden``; ``"conv"``, convolutions with the channels
+    ``hidden``, each halving height and width; or an architecture of one's own.
     """
     parts = _architecture(network, data_shape, hidden, latent_dim, activation)
     return Encoder(parts.features(data_shape, hidden, context, activation), latent_dim)

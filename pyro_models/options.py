@@ -12,7 +12,19 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from pyro_models.errors import UsageError
 
-__all__ = ["check_types", "typed_signature"]
+__all__ = ["check_options", "check_types", "typed_signature"]
+
+
+def check_options(cls: type, options: Mapping[str, Any], *, who: str, skip: set[str]) -> None:
+    """Refuse options, by name, that a class's constructor does not have, or of another type."""
+    known = [name for name in inspect.signature(cls).parameters if name not in skip]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise UsageError(
+            f"{who} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
+        )
+    if options:
+        check_types(cls, options, who=who, skip=skip)
 
 
 def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[str]) -> None:

@@ -77,32 +77,25 @@ class Pair(Protocol):
     @property
     def likelihood(self) -> Likelihood:
         """p(x | latents): its measure, its data and its mean."""
-        ...
 
     @property
     def latent_sites(self) -> Mapping[str, LatentSite]:
         """Name of every unobserved site, and what it is."""
-        ...
 
     def decode(self, latents: Mapping[str, Tensor], *, y: Tensor | None = None) -> dict[str, Any]:
         """Distributions of the observed sites given latents with any leading batch dimensions."""
-        ...
 
     def elbo(self) -> ELBO:
         """A new Pyro ELBO of the kind that is right for this pair."""
-        ...
 
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair: ``type(pair)(**pair.config())``."""
-        ...
 
     def parameters(self, recurse: bool = True) -> Any:
         """All parameters, of model and guide."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """All tensors, of model and guide."""
-        ...
 
 
 class StartsFromData(Pair, Protocol):
@@ -111,11 +104,9 @@ class StartsFromData(Pair, Protocol):
     @property
     def started(self) -> bool:
         """Whether the parameters come from data already."""
-        ...
 
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start from prepared data (N, \\*data_shape); returns its name, or nothing."""
-        ...
 
 
 class MayHaveNoMaximum(Pair, Protocol):
@@ -123,7 +114,6 @@ class MayHaveNoMaximum(Pair, Protocol):
 
     def no_maximum(self, x: Tensor) -> str:
         """Why it is for these data, in a line; empty where it has a maximum."""
-        ...
 
 
 class Exact(Pair, Protocol):
@@ -131,11 +121,9 @@ class Exact(Pair, Protocol):
 
     def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """log p(x_seen), (B,), nats."""
-        ...
 
     def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> Any:
         """p(latents | x_seen), batch shape (B,)."""
-        ...
 
 
 class CompletesExactly(Pair, Protocol):
@@ -143,11 +131,9 @@ class CompletesExactly(Pair, Protocol):
 
     def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
         """E[x | x_seen], (B, \\*data_shape); seen pixels are as given."""
-        ...
 
     def conditional_sample(self, x: Tensor, mask: Tensor, *, n: int) -> Tensor:
         """n draws from p(x | x_seen) for each datum, (n, B, \\*data_shape)."""
-        ...
 
 
 class ConditionsOnPixels(Pair, Protocol):
@@ -159,11 +145,9 @@ class ConditionsOnPixels(Pair, Protocol):
     @property
     def given(self) -> str:
         """What is conditioned on, for scores: ``x_left``."""
-        ...
 
     def conditioning(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """C as booleans, (B, \\*data_shape); with a mask, only what is seen of it."""
-        ...
 
     def decode(
         self,
@@ -174,11 +158,9 @@ class ConditionsOnPixels(Pair, Protocol):
         mask: Tensor | None = None,
     ) -> dict[str, Any]:
         """p(x_R | latents, x_C); the pixels of C are point masses at what is given."""
-        ...
 
     def conditioned_on(self, mask: Tensor) -> Pair:
         """The same networks with C = mask for all data: one that it was made for."""
-        ...
 
 
 class Classifies(Pair, Protocol):
@@ -197,15 +179,12 @@ class Classifies(Pair, Protocol):
 
     def log_label_prob(self, x: Tensor, y: Tensor) -> Tensor:
         """log q(y | x) of the labels y, (B,), nats; 0 where a label is missing (−1)."""
-        ...
 
     def log_label_prior(self, y: Tensor) -> Tensor:
         """log p(y), (B,), nats; 0 where a label is missing."""
-        ...
 
     def classify(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """q(y | x), (B, C)."""
-        ...
 
 
 _counter = itertools.count()

@@ -26,25 +26,19 @@ class Identity:
 
     Attributes
     ----------
-    pixels
-        Checksum of type, shape and values of each split. Of numbers on one split: of the data
-        they are of, by the name of the split.
-    labels
-        Checksum of the labels of each split whose labels matter.
-    num_data
-        Number of data of each split.
+    pixels, labels, num_data
+        By the name of each split: a checksum of type, shape and values of the pixels, one of the
+        labels if these matter, and the number of data. Of numbers on one split, of the data they
+        are of.
     split_seed
         Random seed of the split, for data that came as one array.
-    preparation
-        Name of the pixels' preparation, with its seed where one is drawn.
-    levels
-        Number of grey levels.
+    preparation, levels
+        Name of the pixels' preparation, with its seed where one is drawn, and number of grey
+        levels.
     labels_kept
         Count and seed of the training labels that were kept.
-    mask
-        A checksum of what is seen, as booleans of all the data.
-    conditioned
-        A checksum of the pixels conditioned on, as booleans of all the data.
+    mask, conditioned
+        Checksums of what is seen, and of the pixels conditioned on, as booleans of all the data.
     latents
         For latents as data: ``weights`` (a checksum), ``data`` (the identity of the data they are
         of, as plain values) and ``statistic``.
@@ -125,18 +119,10 @@ class Identity:
     def of_batch(
         cls, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None = None, **fields: Any
     ) -> Identity:
-        """The identity of a batch that a function is given.
+        """The identity of a batch x (B, \\*data_shape), 0 where unseen, that a function is given.
 
-        Parameters
-        ----------
-        x
-            (B, \\*data_shape), 0 where unseen.
-        mask
-            True = seen, (B, \\*data_shape); one that sees all is none.
-        y
-            Labels (B,) that matter; only −1 is none.
-        fields
-            Other attributes of the identity.
+        A mask (B, \\*data_shape) that sees all is none, and labels (B,) that are all −1 are none;
+        ``fields`` are other attributes of the identity.
         """
         blind = mask is not None and not bool(mask.all())
         labelled = y is not None and bool((y >= 0).any())
@@ -176,8 +162,6 @@ def checksum(values: Tensor) -> str:
     It does not depend on the device, the strides or the float type: values that float32 holds
     exactly count as float32. Integers count as int64.
 
-    Examples
-    --------
     >>> x = torch.tensor([[0.5, 0.25]])
     >>> checksum(x) == checksum(x.double()), checksum(x) == checksum(x.T)
     (True, False)

@@ -32,25 +32,22 @@ class ImageData:
         ``train``, ``validation`` (absent when all training data are used) and ``test``; grey.
     preparation
         Name of the pixel preparation, applied at each use (see ``pyro_models.data.preparation``).
-    levels
-        Number of grey levels: 256 for 8-bit pixels, ``None`` if unknown or not pixels.
-    num_classes
-        Number of labels, or ``None``.
-    labels_kept
-        Which training labels :meth:`with_labels` has kept, ``(count, seed)``; ``None``: all.
-    split_seed
-        Seed of the random split of data that came as one array; ``None`` where none was drawn.
-    test_fraction
-        The part of them that was asked for as a test split; ``None`` for a tenth.
-    labelled_only
-        Whether :meth:`labelled` has left the training data without a label out.
+    levels, num_classes
+        Number of grey levels, 256 for 8-bit pixels, ``None`` if unknown or not pixels; and of
+        labels.
+    labels_kept, labelled_only
+        Which training labels :meth:`with_labels` has kept, ``(count, seed)``, ``None`` for all; and
+        whether :meth:`labelled` has left the training data without a label out.
+    split_seed, test_fraction
+        Of data that came as one array: the seed of the random split, and the part that was asked
+        for as a test split; ``None`` where none was drawn, and for a tenth.
     scaling
         What was done to the values when they were read, in words; empty if nothing.
     source
         Absolute path of the file they are from, a hint where to look for it; ``None`` if from none.
     latents_of
-        For latents of a pair as data: the checksum of its ``weights``, the identity of the
-        ``data`` they are of, and which ``statistic`` of the posterior.
+        For latents of a pair as data: the checksum of its ``weights``, the identity of the ``data``
+        they are of, and which ``statistic`` of the posterior.
     """
 
     name: str
@@ -85,14 +82,7 @@ class ImageData:
     def identity_of(self, name: str, *, limit: int | None = None, labels: bool = False) -> Identity:
         """What the first ``limit`` data of a split are, by the content of their grey pixels.
 
-        Parameters
-        ----------
-        name
-            Name of the split.
-        limit
-            ``None`` for all.
-        labels
-            Whether their labels matter too.
+        All are meant by ``None``; ``labels`` says whether their labels matter too.
         """
         return self._identity_of({name: (self.split(name), limit)}, labels=labels)
 
@@ -135,13 +125,7 @@ class ImageData:
         return len(self.data_shape) == 3
 
     def split(self, name: str) -> Split:
-        """The grey pixels and labels of a split.
-
-        Raises
-        ------
-        UsageError
-            If there is no such split.
-        """
+        """The grey pixels and labels of a split; refused if there is none of that name."""
         if name not in self.splits:
             raise UsageError(
                 f"{self.name} has no {name} split here; it has {', '.join(self.splits)}"
@@ -167,13 +151,7 @@ class ImageData:
         return is_random(self.preparation)
 
     def with_preparation(self, preparation: str) -> ImageData:
-        """The same data prepared in another way.
-
-        Raises
-        ------
-        UsageError
-            If the name is unknown, or the data are vectors, which are used as they are.
-        """
+        """The same data prepared in another way; vectors are used as they are alone."""
         check_choice("preparation", preparation, PREPARATIONS)
         if preparation != "grey" and not self.is_images:
             raise UsageError(f"{self.name} holds vectors, not pixels: leave its preparation out")
@@ -182,18 +160,9 @@ class ImageData:
     def with_mask(self, mask: Mask, *, fraction: float = 0.5, seed: int = 0) -> ImageData:
         """The same data, of which only some pixels are seen, in every split.
 
-        Parameters
-        ----------
-        mask
-            A name such as ``"left"``, a ``.npy`` file, or an array for one datum
-            (:func:`pyro_models.data.masks.seen_pixels`).
-        fraction, seed
-            Fraction of the pixels that the mask ``random`` sees of each datum, and its seed.
-
-        Raises
-        ------
-        UsageError
-            If the mask is unknown, does not fit, or sees nothing, or the data have one already.
+        A name such as ``"left"``, a ``.npy`` file, or an array for one datum, with the fraction of
+        the pixels that the mask ``random`` sees of each datum and its seed, says which: see
+        :func:`pyro_models.data.masks.seen_pixels`. Data that have a mask already refuse another.
         """
         if any(split.mask is not None for split in self.splits.values()):
             raise UsageError(f"{self.name} says itself what is seen: leave the mask out")
@@ -219,18 +188,18 @@ class ImageData:
         seed
             Random seed of the draw.
 
+        Raises
+        ------
+        UsageError
+            If there are fewer labels, some class has too few, or the number is none that divides
+            evenly among the classes.
+
         Examples
         --------
         >>> from pyro_models import load_data
         >>> y = load_data("digits").with_labels(20).split("train").y
         >>> y[y >= 0].bincount()
         tensor([2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
-
-        Raises
-        ------
-        UsageError
-            If there are fewer labels, some class has too few, or the number is none that divides
-            evenly among the classes.
         """
         split = self.split("train")
         if self.labels_kept is not None:
@@ -244,13 +213,7 @@ class ImageData:
         return replace(self, splits=splits, labels_kept=(len(kept), seed))
 
     def labelled(self) -> ImageData:
-        """The same data, of the training data only those with a label.
-
-        Raises
-        ------
-        UsageError
-            If there are none.
-        """
+        """The same data, of the training data only those with a label."""
         split = self.split("train")
         if split.y is None or not bool((split.y >= 0).any()):
             raise UsageError(f"no training data of {self.name} have a label")

@@ -51,7 +51,7 @@ def seen_pixels(
     seed: int = 0,
     may_be_blind: bool = False,
 ) -> Tensor:
-    """A mask as booleans, True = seen.
+    """A mask as booleans, True = seen: (N or 1, 1, H, W) for images, (N or 1, D) for vectors.
 
     Parameters
     ----------
@@ -62,18 +62,10 @@ def seen_pixels(
         Shape of one datum, (C, H, W) or (D,). Vectors have no halves.
     num_data
         Number of data N: ``random`` then draws pixels for each. ``None``: one mask for all.
-    fraction
-        Fraction of the pixels that ``random`` sees; of P pixels, the nearest whole number to
-        fraction · P.
-    seed
-        Random seed of the draw of ``random``.
+    fraction, seed
+        Fraction of the pixels that ``random`` sees, to the nearest whole number, and its seed.
     may_be_blind
         Whether it may see nothing of a datum.
-
-    Returns
-    -------
-    Tensor
-        (N or 1, 1, H, W) for images, one value per pixel; (N or 1, D) for vectors.
 
     Raises
     ------

@@ -53,29 +53,26 @@ def load_data(
     source
         ``"digits"`` (scikit-learn's 8×8 digits, bundled), ``"mnist"`` or ``"fashion-mnist"``
         (looked for in ``$PYRO_MODELS_DATA``, then ``./data``, downloaded there if absent), a path
-        to a ``.npy`` or ``.npz`` file, or an array (of NumPy, torch or pandas), a torch ``Dataset``
-        or ``DataLoader``, or an ``Observed`` (:func:`pyro_models.data.reading.read_data`). Images
-        are (N, H, W) or (N, C, H, W): uint8, which are divided by 255 unless all are 0 or 1;
-        booleans; or float in [0, 1]. Vectors are (N, D), of any range; they stay in float64 where
-        float32 would round their differences away. An ``.npz`` file holds ``x`` (and ``y``), or
-        ``x_train`` and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to
+        to a ``.npy`` or ``.npz`` file, or anything that :func:`pyro_models.data.reading.read_data`
+        takes. Images are (N, H, W) or (N, C, H, W): uint8, which are divided by 255 unless all are
+        0 or 1; booleans; or float in [0, 1]. Vectors are (N, D), of any range; they stay in float64
+        where float32 would round their differences away. An ``.npz`` file holds ``x`` (and ``y``),
+        or ``x_train`` and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to
         validate (and ``y_train``, ``y_test``, ``y_validation``), and nothing else.
     labels
         Integer labels (N,) that go with an array: 0, 1, …, or −1 where missing.
     name
-        Name of an array, for tables and runs. By default it says how many data of which shape there
-        are, and a checksum of them.
+        Name of an array, for tables and runs; unless given, it says how many data of which shape
+        there are, and a checksum of them.
     preparation
         How pixels are prepared at each use; see ``pyro_models.data.preparation``.
     all_training
         Use all training data, leaving no validation split. By default MNIST's last 10,000 training
         images validate; other data keep a tenth.
-    test_fraction
-        Part of the data that is kept for the test split, of an array that comes as one: a tenth
-        unless given, rounded down and at least one datum; 0 leaves the test split out. A ninth of
-        the rest validates.
-    seed
-        Seed of the random split of arrays that come as one (80 / 10 / 10 per cent).
+    test_fraction, seed
+        Of an array that comes as one: the part that is kept for the test split, a tenth unless
+        given, rounded down and at least one datum (0 leaves it out; a ninth of the rest validates),
+        and the seed of the random split.
     levels
         Number of grey levels L of your own images, where it cannot be told: whole numbers are
         divided by L − 1, real ones in [0, 1] stay as they are.
@@ -218,12 +215,8 @@ def _digits() -> ImageData:
     order = torch.randperm(len(bunch.images), generator=torch.Generator().manual_seed(0))
     x = torch.as_tensor(bunch.images / 16, dtype=torch.float32).unsqueeze(1)[order]
     y = torch.as_tensor(bunch.target).long()[order]
-    parts = zip(
-        ("train", "validation", "test"),
-        x.split((1257, 180, 360)),
-        y.split((1257, 180, 360)),
-        strict=True,
-    )
+    sizes, kinds = (1257, 180, 360), ("train", "validation", "test")
+    parts = zip(kinds, x.split(sizes), y.split(sizes), strict=True)
     splits = {kind: Split(*part) for kind, *part in parts}
     return ImageData("digits", splits, levels=17, num_classes=10)
 

@@ -27,14 +27,8 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
     """Write a file beside its place, flush it to disk, then move it there in one step.
 
     Every writer has a draft of its own, so that several may write one file: the last is kept whole.
-    Drafts of processes that have died are removed.
-
-    Parameters
-    ----------
-    path
-        Where the file goes; replaced if it exists.
-    content
-        Bytes, text (UTF-8), or a function that writes to an open file.
+    Drafts of processes that have died are removed. The content is bytes, text (UTF-8), or a
+    function that writes to an open file.
 
     Raises
     ------

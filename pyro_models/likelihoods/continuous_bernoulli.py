@@ -47,20 +47,13 @@ class ContinuousBernoulli(Likelihood):
 
 
 class ContinuousBernoulliPixels(PixelDistribution):
-    """p(x) = l e^{l x} / (e^l − 1) on [0, 1]: the continuous Bernoulli of logit l.
+    """p(x) = l e^{l x} / (e^l − 1) on [0, 1]: the continuous Bernoulli of logit l, of any shape.
 
     Written as l (x − ½) − log(sinh(l/2) / (l/2)), which is smooth at l = 0 and clamps nothing.
     ``torch.distributions.ContinuousBernoulli`` clamps λ in (ε, 1 − ε) and is wrong by 0.2 nats at
     |l| = 20 in float32. Log-densities are returned in float64 (within 1e-6 nats for |l| ≤ 80 from
     float32 inputs); float32 has no such digits at −80.
 
-    Parameters
-    ----------
-    logits
-        l, any shape.
-
-    Examples
-    --------
     >>> uniform = ContinuousBernoulliPixels(torch.tensor(0.0))
     >>> float(uniform.log_prob(torch.tensor(0.3)).exp()), float(uniform.mean)
     (1.0, 0.5)

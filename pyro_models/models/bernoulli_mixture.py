@@ -43,8 +43,7 @@ class BernoulliMixtureModel(MixtureModel):
 def _different_rows(flat: Tensor, count: int) -> Tensor:
     """The first ``count`` rows that differ from all before them, then, if too few, the others."""
     num = min(count, len(flat))
-    first = flat[:num]
-    if len(torch.unique(first, dim=0)) == num:
+    if len(torch.unique(flat[:num], dim=0)) == num:
         return torch.arange(num)
     _, which = torch.unique(flat, dim=0, return_inverse=True)
     rows = torch.arange(len(flat))
@@ -104,19 +103,17 @@ class BernoulliMixture(Mixture):
         Parameters
         ----------
         x
-            Binary data (N, \\*data_shape).
+            Binary data (N, \\*data_shape), of which ``chunk`` at a time are worked on, to bound
+            memory.
         num_components
             K.
-        iterations
-            At most so many.
+        iterations, tolerance
+            At most so many; stop where one raises the log of that product by less, in nats per
+            datum.
         smoothing
             a, in data per component.
-        tolerance
-            Stop where an iteration raises the log of that product by less, in nats per datum.
         seed
             Random seed of the draw of the data points that it starts from.
-        chunk
-            Data at a time; bounds memory.
 
         Raises
         ------
@@ -204,12 +201,8 @@ class BernoulliMixture(Mixture):
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start every component half-way between a random datum and the (smoothed) mean image.
 
-        No datum is taken twice while there are others that differ. Returns a name for the record.
-
-        Raises
-        ------
-        UsageError
-            If there are fewer data than components.
+        No datum is taken twice while there are others that differ; fewer data than components are
+        refused. Returns a name for the record.
         """
         x = training_data(x, self.data_shape, least=0)
         if len(x) < self.num_components:

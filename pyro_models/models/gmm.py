@@ -210,11 +210,7 @@ class GMM(Mixture):
         """Start at a k-means clustering (k-means++ seeding, one run), as scikit-learn's EM does.
 
         Returns a name for the record; see :func:`pyro_models.models.clusters.start_from_clusters`.
-
-        Raises
-        ------
-        UsageError
-            If there are fewer data than components, or the floor is too small for the data.
+        Fewer data than components are refused, and a floor that is too small for the data.
         """
         x = training_data(x, self.data_shape)
         floor = floor_for(x) if self.floor is None else self.floor

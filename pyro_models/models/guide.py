@@ -15,15 +15,12 @@ __all__ = ["EmptyGuide", "EncoderGuide", "Guide"]
 
 
 class Guide(nn.Module):
-    """q(latents | x, y), for each datum by itself.
+    """q(latents | x, y), for each datum by itself, of data of a shape.
 
     A family writes :meth:`story`. The rest is done here, as in
     :class:`pyro_models.models.model.Model`; unseen pixels are fed to it as 0, in units of the data.
-
-    Parameters
-    ----------
-    data_shape
-        Shape of one datum; ``None`` for a guide that is fed with what :meth:`fed` makes of x.
+    There are no units in a guide without a shape, which is fed with what its :meth:`fed` makes of
+    x.
     """
 
     def __init__(self, data_shape: tuple[int, ...] | None) -> None:
@@ -79,12 +76,5 @@ class EncoderGuide(Guide):
 class EmptyGuide(nn.Module):
     """No guide: every latent site is enumerated in the model."""
 
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def forward(self, x: Tensor | None = None, **given: Any) -> None:
         """Sample nothing."""

@@ -93,11 +93,7 @@ class TwoLayerVAE(Autoencoder):
     """
 
     latent_dims: tuple[int, int]
-    defaults = {  # noqa: RUF012
-        "hidden": (200, 200),
-        "activation": "tanh",
-        "likelihood": "bernoulli",
-    }
+    defaults = {"hidden": (200, 200), "activation": "tanh", "likelihood": "bernoulli"}  # noqa: RUF012
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from pyro_models.moments import directions
 from pyro_models.pair import fill_unseen, pixel_mask
 from pyro_models.priors import StandardNormal
 
-__all__ = ["PPCAModel", "no_noise_left", "normal_from_precision", "principal_components"]
+__all__ = ["PPCAModel", "no_noise_left", "principal_components"]
 
 
 class PPCAModel(Model):
@@ -92,6 +92,18 @@ class PPCAModel(Model):
         seen = pixel_mask(mask, self.data_shape, x)
         return (W, mu, sigma, *self.posterior(x.to(kind), seen, W, mu, sigma))
 
+    def exact_posterior(self, x: Tensor, mask: Tensor | None) -> dist.MultivariateNormal:
+        """p(z | x_seen) = N(mean, σ² M⁻¹), (B, q).
+
+        Its Cholesky factor is computed in the float type of :meth:`exact`, and only then rounded.
+        """
+        _, _, sigma, mean, chol, _ = self.exact(x, mask)
+        with torch.autocast(mean.device.type, enabled=False):
+            tril = chol / sigma
+            normal = dist.MultivariateNormal(mean, precision_matrix=tril @ tril.mT)
+            tril = normal.scale_tril.to(x.dtype)
+            return dist.MultivariateNormal(mean.to(x.dtype), scale_tril=tril)
+
     def _posterior(
         self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,20 +131,6 @@ class PPCAModel(Model):
         # once more for what is left: M squares W, which loses digits where σ is small beside it
         left = ((residual - mean @ W.T) * seen) @ W - sigma.square() * mean
         return mean + solved(left), chol, residual
-
-
-def normal_from_precision(
-    mean: Tensor, chol: Tensor, sigma: Tensor, *, dtype: torch.dtype
-) -> dist.MultivariateNormal:
-    """N(mean, σ² M⁻¹), (B, q), from the Cholesky factor of M that :class:`PPCAModel` gives.
-
-    Its own Cholesky factor is computed in the float type of these, and only then rounded to
-    ``dtype``.
-    """
-    with torch.autocast(mean.device.type, enabled=False):
-        tril = chol / sigma
-        normal = dist.MultivariateNormal(mean, precision_matrix=tril @ tril.mT)
-        return dist.MultivariateNormal(mean.to(dtype), scale_tril=normal.scale_tril.to(dtype))
 
 
 def principal_components(

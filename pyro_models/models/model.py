@@ -59,15 +59,8 @@ class Model(nn.Module):
     def story(self, y: Tensor | None) -> Any:
         """Sample the latents, and return what :meth:`decoded` makes of them.
 
-        Parameters
-        ----------
-        y
-            Labels as :meth:`labels` gives them.
-
-        Returns
-        -------
-        Tensor
-            Outputs (\\*batch, num_parameters, \\*data_shape) of the likelihood.
+        That is, unless it is overridden, outputs (\\*batch, num_parameters, \\*data_shape) of the
+        likelihood. Labels are as :meth:`labels` gives them.
         """
         raise NotImplementedError
 
@@ -91,18 +84,10 @@ class Model(nn.Module):
         n: int | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Tell the story of each datum of x, or of n new ones.
+        """Tell the story of each datum of x (B, \\*data_shape), or of n new ones.
 
-        Parameters
-        ----------
-        x
-            Data to condition on, (B, \\*data_shape); ``None`` to generate.
-        y
-            Labels (B,).
-        n
-            Number of data to generate.
-        mask
-            True = seen, as :func:`pyro_models.pair.pixel_mask` takes it.
+        y are labels (B,), and the mask is True = seen, as :func:`pyro_models.pair.pixel_mask` takes
+        it.
         """
         register_with_svi(self)
         like = like_of(self)

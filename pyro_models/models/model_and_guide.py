@@ -29,17 +29,11 @@ __all__ = ["ModelAndGuide"]
 class ModelAndGuide(nn.Module):
     """A pair of a model p(x, latents) and its guide q(latents | x).
 
-    A family makes both in its constructor; what else a pair promises
+    A family makes both in its constructor, such as a :class:`pyro_models.models.model.Model` and a
+    :class:`pyro_models.models.guide.Guide`; what else a pair promises
     (:class:`pyro_models.pair.Pair`) follows here: its sites and what decodes them from the model's
     story, an ELBO that is right for any model, and the options that rebuild it from the
     constructor's signature. Each option is an attribute by its name, unless there is one already.
-
-    Parameters
-    ----------
-    model
-        Such as a :class:`pyro_models.models.model.Model`.
-    guide
-        Such as a :class:`pyro_models.models.guide.Guide`.
     """
 
     num_classes: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 
 import pyro.distributions as dist
 import torch
@@ -47,27 +48,23 @@ class ImageMultivariateNormal(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """μ, (\\*batch, \\*event_shape)."""
-        return self._flat.mean.unflatten(-1, self.event_shape).expand(
-            self.batch_shape + self.event_shape
-        )
+        return self._of_event(self._flat.mean)
 
     @property
     def variance(self) -> Tensor:
         """diag(L Lᵀ), (\\*batch, \\*event_shape)."""
-        return self._flat.variance.unflatten(-1, self.event_shape).expand(
-            self.batch_shape + self.event_shape
-        )
+        return self._of_event(self._flat.variance)
+
+    def _of_event(self, flat: Tensor) -> Tensor:
+        shape = self.batch_shape + self.event_shape
+        return flat.unflatten(-1, self.event_shape).expand(shape)
 
     def expand(
         self, batch_shape: torch.Size, _instance: TorchDistribution | None = None
     ) -> ImageMultivariateNormal:
         """The same distribution with a larger batch shape; nothing is copied."""
-        new = self._get_checked_instance(ImageMultivariateNormal, _instance)
-        new._flat = self._flat
-        new._seen = self._seen
-        TorchDistribution.__init__(
-            new, torch.Size(batch_shape), self.event_shape, validate_args=False
-        )
+        new = copy(self)
+        new._batch_shape = torch.Size(batch_shape)
         return new
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
@@ -79,10 +76,8 @@ class ImageMultivariateNormal(TorchDistribution):
         """log N(x_S; μ_S, Σ_SS), (\\*batch,), nats."""
         with torch.autocast(value.device.type, enabled=False):
             x = value.flatten(-len(self.event_shape))
-            if self._seen is None:
-                log_prob = self._flat.log_prob(x)
-            else:
-                log_prob = self._marginal_log_prob(x, self._seen)
+            seen = self._seen
+            log_prob = self._flat.log_prob(x) if seen is None else self._marginal_log_prob(x, seen)
         return log_prob.expand(torch.broadcast_shapes(self.batch_shape, log_prob.shape))
 
     def completed(self, value: Tensor, *, draw: bool = False) -> Tensor:

@@ -208,10 +208,9 @@ class SemiSupervisedVAE(Autoencoder):
         decoder = networks.decoder(latent_dim, context=num_classes)
         encoder = networks.encoder(latent_dim, context=num_classes)
         classifier = networks.classifier(num_classes, classifier_hidden)
+        p_x, sizes = networks.likelihood, {"latent_dim": latent_dim, "num_classes": num_classes}
         super().__init__(
-            SemiSupervisedModel(
-                decoder, networks.likelihood, latent_dim=latent_dim, num_classes=num_classes
-            ),
+            SemiSupervisedModel(decoder, p_x, **sizes),
             SemiSupervisedGuide(encoder, classifier, num_classes, networks.data_shape),
         )
 
