@@ -49,8 +49,7 @@ def declared(default: T, text: str | Callable[[], str], *rules: Rule) -> T:
     them where that depends on what is registered. The rules check a value that is not ``None``.
     """
     kind: Any = {"default_factory": dict} if isinstance(default, dict) else {"default": default}
-    made: T = dataclasses.field(**kind, metadata={"text": text, "rules": rules})
-    return made
+    return dataclasses.field(**kind, metadata={"text": text, "rules": rules})
 
 
 def _must(name: str, value: Any, *, hold: Callable[[Any], bool], words: str) -> None:
@@ -109,8 +108,7 @@ def replaced(options: T, changes: Mapping[str, Any], *, who: str) -> T:
     unknown = [name for name in changes if name not in known]
     if unknown:
         raise UsageError(f"{who} has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    changed: T = dataclasses.replace(options, **changes)  # type: ignore[type-var]
-    return changed
+    return dataclasses.replace(options, **changes)  # type: ignore[type-var]
 
 
 @cache

@@ -215,8 +215,7 @@ class Experiment:
 
     def to_yaml(self) -> str:
         """The text of a configuration file, which ``pyro-models train --config`` takes."""
-        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
-        return text
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
     def replace(self, **changes: Any) -> Experiment:
         """The experiment with some of it changed; ``"options.NAME"`` is one option of the model.

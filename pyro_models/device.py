@@ -43,8 +43,7 @@ def like_of(module: Any) -> Tensor:
         return first
     for buffer in module.buffers():
         if buffer.is_floating_point():
-            found: Tensor = buffer
-            return found
+            return buffer
     raise UsageError(
         f"{type(module).__name__} has no parameter and no buffer, so nothing says on which device "
         "it is: register a buffer"

@@ -33,7 +33,7 @@ def in_one_line(what: str) -> Iterator[None]:
     ...     1 / 0
     Traceback (most recent call last):
     pyro_models.errors.UsageError: the kernel Mine cannot be computed (ZeroDivisionError: \
-    division by zero)
+division by zero)
     """
     try:
         yield

@@ -162,8 +162,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(\\*batch, \\*data_shape) to (\\*batch, num_classes)."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
+        return self.head(self.features(x))
 
 
 class DenseDecoder(nn.Module):

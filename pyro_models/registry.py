@@ -133,8 +133,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
             raise UnknownNameError(f"{path} has no {attribute!r}; it has {names}")
         if _is_own(thing, module):
             thing.__found_as__ = f"{Path(path).resolve()}:{attribute}"
-        found: T = thing
-        return found
+        return thing
 
 
 def found_as(thing: object) -> str | None:

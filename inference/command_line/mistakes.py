@@ -29,7 +29,7 @@ def in_words(message: str) -> str:
     r"""What jsonargparse says of a value of the wrong type, without Python's names of types.
 
     >>> in_words("Parser key \"lr\": Expected a <class 'float'>. Got value: fast")
-    '--lr must be a number; got fast\'
+    '--lr must be a number; got fast'
     """
     line = " ".join(message.split())
     found = re.fullmatch(r'Parser key "([\w.]+)": .*?(?:Got value: | Given value: )(.*)', line)

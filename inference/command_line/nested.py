@@ -19,7 +19,7 @@ def flattened(argument: str) -> str:
     r"""``--a.b.c=1`` as one name below ``--a``; any other argument as it is.
 
     >>> flattened("--options.likelihood_options.floor=0.1")
-    '--options.likelihood_options\x1ffloor=0.1\'
+    '--options.likelihood_options\x1ffloor=0.1'
     """
     name, equals, value = argument.partition("=")
     if not name.startswith("--") or name.count(".") < 2:

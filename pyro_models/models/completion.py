@@ -55,8 +55,7 @@ class Completed(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x_R), (\\*batch,), nats."""
-        log_prob: Tensor = self.rest.log_prob(value)
-        return log_prob
+        return self.rest.log_prob(value)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> Completed:
         """The same distribution with a larger batch shape."""
@@ -118,8 +117,7 @@ class CompletionModel(nn.Module):
 
     def features(self, x: Tensor, given: Tensor) -> Tensor:
         """What networks see of x_C, (B, features)."""
-        features: Tensor = self.prior.features(_stacked(self.units(x, given), given))
-        return features
+        return self.prior.features(_stacked(self.units(x, given), given))
 
     def rest(self, z: Tensor, features: Tensor, x: Tensor, *sets: Tensor) -> TorchDistribution:
         """p(x_R | z, x_C), of the sets C and R."""

@@ -97,8 +97,7 @@ class CVAEModel(Model):
     def story(self, y: Tensor | None) -> Tensor:
         """z given the label, and what the decoder makes of both."""
         assert y is not None
-        outputs: Tensor = self.decoder(pyro.sample("z", self.prior(y)), y)
-        return outputs
+        return self.decoder(pyro.sample("z", self.prior(y)), y)
 
 
 class CVAE(Autoencoder):

@@ -39,8 +39,7 @@ class TwoLayerModel(Model):
         """From the top: z2, z1 given z2, and what the decoder makes of z1."""
         z2 = pyro.sample("z2", self.top())
         z1 = pyro.sample("z1", self.prior(z2))
-        outputs: Tensor = self.decoder(z1)
-        return outputs
+        return self.decoder(z1)
 
 
 class TwoLayerGuide(Guide):

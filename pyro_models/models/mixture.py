@@ -40,8 +40,7 @@ class MixtureModel(Model):
     def story(self, y: Tensor | None) -> Tensor:
         """Draw the component."""
         p_k = dist.Categorical(logits=self.logits)
-        k: Tensor = pyro.sample("k", p_k, infer={"enumerate": "parallel"})
-        return k
+        return pyro.sample("k", p_k, infer={"enumerate": "parallel"})
 
     def decoded(self, outputs: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """p(x_seen | k)."""
@@ -86,8 +85,7 @@ class Mixture(ModelAndGuide):
 
     def responsibilities(self, x: Tensor, mask: Mask | None = None) -> Tensor:
         """p(k | x_seen) as a table, (B, K)."""
-        probs: Tensor = self.exact_posterior(x, mask).probs
-        return probs
+        return self.exact_posterior(x, mask).probs
 
     def conditional_mean(self, x: Tensor, mask: Mask) -> Tensor:
         """E[x | x_seen] = Σ_k p(k | x_seen) E[x | x_seen, k], (B, \\*data_shape), exactly.
@@ -119,5 +117,4 @@ class Mixture(ModelAndGuide):
     def _unseen(self, k: Tensor, x: Tensor, seen: Tensor, *, draw: bool) -> Tensor:
         """Means, or draws, of p(x_unseen | x_seen, k): here of pixels independent given k."""
         p_x = self.model.component(k)
-        pixels: Tensor = p_x.sample() if draw else p_x.mean
-        return pixels
+        return p_x.sample() if draw else p_x.mean

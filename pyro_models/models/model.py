@@ -66,8 +66,7 @@ class Model(nn.Module):
 
     def decoded(self, outputs: Any, mask: Tensor | None = None) -> TorchDistribution:
         """p(x_seen | latents), of what the story returned."""
-        p_x: TorchDistribution = self.likelihood(outputs, mask)
-        return p_x
+        return self.likelihood(outputs, mask)
 
     def labels(self, y: Tensor | None, size: int | None) -> Tensor | None:
         """What the story is told of labels: integers (size,), −1 where missing."""

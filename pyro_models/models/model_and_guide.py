@@ -86,14 +86,12 @@ class ModelAndGuide(nn.Module):
     @property
     def likelihood(self) -> Likelihood:
         """p(x | latents): its measure, the data it may have, and its mean."""
-        p_x: Likelihood = self.model.likelihood
-        return p_x
+        return self.model.likelihood
 
     @property
     def latent_sites(self) -> Mapping[str, LatentSite]:
         """The unobserved sites of the model's story."""
-        sites: dict[str, LatentSite] = self.__dict__["_sites"]
-        return sites
+        return self.__dict__["_sites"]
 
     def decode(
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None

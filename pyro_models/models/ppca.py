@@ -44,8 +44,7 @@ class ExactGuide(nn.Module):
     @property
     def model(self) -> PPCAModel:
         """The model whose posterior this is."""
-        model: PPCAModel = self._model.__self__  # type: ignore[attr-defined]
-        return model
+        return self._model.__self__  # type: ignore[attr-defined]
 
     def forward(self, x: Tensor, *, mask: Tensor | None = None, **given: Any) -> None:
         """Sample z given x."""

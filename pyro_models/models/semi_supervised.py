@@ -55,8 +55,7 @@ class SemiSupervisedModel(Model):
         p_y = KnownLabels(logits=self.label_logits.expand(len(y), -1), known=y)
         label = pyro.sample("y", p_y, infer={"enumerate": "parallel"})
         z = pyro.sample("z", self.prior())
-        outputs: Tensor = self.decoder(z, F.one_hot(label, self.num_classes))
-        return outputs
+        return self.decoder(z, F.one_hot(label, self.num_classes))
 
 
 class SemiSupervisedGuide(Guide):

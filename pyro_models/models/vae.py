@@ -27,8 +27,7 @@ class VAEModel(Model):
 
     def story(self, y: Tensor | None) -> Tensor:
         """z from the prior, and what the decoder makes of it."""
-        outputs: Tensor = self.decoder(pyro.sample("z", self.prior()))
-        return outputs
+        return self.decoder(pyro.sample("z", self.prior()))
 
 
 class VAE(Autoencoder):

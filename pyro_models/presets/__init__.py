@@ -44,8 +44,7 @@ def load_preset(name: str) -> dict[str, Any]:
     >>> load_preset("burda")["options"]["hidden"]
     [200, 200]
     """
-    settings: dict[str, Any] = yaml.safe_load(_resource(name).read_text(encoding="utf-8"))
-    return settings
+    return yaml.safe_load(_resource(name).read_text(encoding="utf-8"))
 
 
 def _resource(name: str) -> Traversable:
