@@ -140,29 +140,16 @@ class ConvFeatures(nn.Module):
 
 
 class Encoder(nn.Module):
-    """q(z | x, context) = N(μ(x, c), diag σ²(x, c))."""
+    """What a head makes of features of (x, context): N(μ, diag σ²) over z, or logits of y."""
 
-    def __init__(self, features: DenseFeatures | ConvFeatures, latent_dim: int) -> None:
+    def __init__(self, features: Any, outputs: int, *, head: Callable[..., Any]) -> None:
         super().__init__()
         self.features = features
-        self.head = NormalHead(features.out_features, latent_dim)
+        self.head = head(features.out_features, outputs)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> TorchDistribution:
-        """(\\*batch, \\*data_shape) to a Normal over z of batch shape (\\*batch,)."""
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Any:
+        """(\\*batch, \\*data_shape) to a Normal of batch shape (\\*batch,), or to logits."""
         return self.head(self.features(x, context))
-
-
-class Classifier(nn.Module):
-    """Logits of q(y | x)."""
-
-    def __init__(self, features: DenseFeatures | ConvFeatures, num_classes: int) -> None:
-        super().__init__()
-        self.features = features
-        self.head = nn.Linear(features.out_features, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(\\*batch, \\*data_shape) to (\\*batch, num_classes)."""
-        return self.head(self.features(x))
 
 
 class DenseDecoder(nn.Module):
@@ -300,7 +287,8 @@ def make_encoder(
     ``hidden``, each halving height and width; or an architecture of one's own.
     """
     parts = _architecture(network, data_shape, hidden, latent_dim, activation)
-    return Encoder(parts.features(data_shape, hidden, context, activation), latent_dim)
+    features = parts.features(data_shape, hidden, context, activation)
+    return Encoder(features, latent_dim, head=NormalHead)
 
 
 def make_classifier(
@@ -310,10 +298,11 @@ def make_classifier(
     num_classes: int,
     *,
     activation: Activation = "relu",
-) -> Classifier:
+) -> Encoder:
     """Network for q(y | x): the encoder's body, with one output per class."""
     parts = _architecture(network, data_shape, hidden, num_classes, activation)
-    return Classifier(parts.features(data_shape, hidden, 0, activation), num_classes)
+    features = parts.features(data_shape, hidden, 0, activation)
+    return Encoder(features, num_classes, head=nn.Linear)
 
 
 def make_decoder(

@@ -52,35 +52,20 @@ def observed(
 ) -> Observed:
     """Check data against a pair and put them where it is, x in its float type.
 
-    Parameters
-    ----------
-    pair
-        Whose data they are.
-    x
-        Prepared data (B, \\*data_shape) of any kind that :func:`pyro_models.data.reading.read`
-        takes.
-    mask
-        What is seen: a name such as ``"left"``, a ``.npy`` file, or an array of any shape that
-        :func:`pyro_models.data.masks.pixel_mask` takes; everything unless given, here or with x.
-    y
-        Labels (B,), or one for all; −1 where missing, for pairs that take missing labels. Labels
-        that come with x go to a pair that needs them. One that infers them is given those alone
-        that are said here or by an ``Observed``.
-    fraction, seed
-        Fraction of the pixels that the mask ``"random"`` sees of each datum, and its seed.
-    may_be_blind
-        Whether nothing may be seen of a datum.
-    differentiable
-        Whether a gradient flows back to x.
+    x are prepared data (B, \\*data_shape) of any kind that :func:`pyro_models.data.reading.read`
+    takes, and the mask says what is seen of them: a name such as ``"left"``, a ``.npy`` file, or an
+    array of any shape that :func:`pyro_models.data.masks.pixel_mask` takes; everything unless
+    given, here or with x. ``fraction`` and ``seed`` are of the mask ``"random"``. Nothing may be
+    seen of a datum if it ``may_be_blind``, and a gradient flows back to x if it is
+    ``differentiable``.
 
-    Raises
-    ------
-    UsageError
-        If shapes do not fit, there are no data, nothing is seen of a datum, or a seen pixel is not
-        what the likelihood is of.
+    Labels y are (B,), or one for all; −1 where missing, for pairs that take missing labels. Labels
+    that come with x go to a pair that needs them. One that infers them is given those alone that
+    are said here or by an ``Observed``.
 
-    Examples
-    --------
+    It is refused if shapes do not fit, there are no data, nothing is seen of a datum, or a seen
+    pixel is not what the likelihood is of.
+
     >>> from pyro_models import PPCA
     >>> ppca = PPCA((1, 2, 4), latent_dim=2)
     >>> seen = observed(ppca, np.zeros((3, 1, 2, 4)), mask="left")

@@ -70,7 +70,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
             return self._things[name]
         if isinstance(name, str) and ".py:" in name:
             return self._of_file(name)
-        raise UnknownNameError(self.unknown(name))
+        raise UnknownNameError(_unknown(self.kind, name, self, self.hint))
 
     def __setitem__(self, name: str, thing: T) -> None:
         self._things[name] = thing
@@ -103,10 +103,6 @@ class Registry(MutableMapping[str, T], Generic[T]):
             return it
 
         return keep if thing is None else keep(thing)
-
-    def unknown(self, name: object) -> str:
-        """What is said of a name that is not registered."""
-        return _unknown(self.kind, name, self, self.hint)
 
     def check(self, name: object) -> None:
         """Refuse a name that is not registered, and say which are."""

@@ -50,12 +50,7 @@ class OnRun:
     def open(self, run: str) -> tuple[Pair, ImageData]:
         """The pair of a run, and the data it was trained on, split and prepared alike.
 
-        With ``data`` those instead; that they are others is said.
-
-        Raises
-        ------
-        UsageError
-            If the data or the device are not there, or the data have changed since.
+        With ``data`` those instead, which is said. Data that have changed since are refused.
         """
         where, folder = check_device(self.device), Run(run)
         record = folder.describe()

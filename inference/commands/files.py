@@ -40,11 +40,8 @@ def free_path(
 ) -> Path | None:
     """A path that may be written to, ``None`` if none is given.
 
-    Raises
-    ------
-    UsageError
-        If something is there and ``force`` is not given, or if its ending is none of ``endings``,
-        such as ".png, .pdf or .svg"; ``option`` is what it is given by.
+    It is refused if something is there and ``force`` is not given, or if its ending is none of
+    ``endings``, such as ".png, .pdf or .svg"; ``option`` is what it is given by.
     """
     if path is None:
         return None
@@ -62,10 +59,7 @@ def free_path(
 def free_folder(path: str, *, force: bool) -> Path:
     """A folder that may be written to.
 
-    Raises
-    ------
-    UsageError
-        If it is a file, or cannot be made, or holds something and ``force`` is not given.
+    A file is refused, and what cannot be made, or holds something if ``force`` is not given.
     """
     folder = Path(path)
     check_writable(folder)
@@ -79,11 +73,8 @@ def free_folder(path: str, *, force: bool) -> Path:
 def check_writable(path: Path) -> None:
     """Refuse, before anything is computed, a path that cannot be made.
 
-    Raises
-    ------
-    UsageError
-        If it is a folder that may not be written to, or else the nearest above it that is there
-        may not, or is a file.
+    That is a folder that may not be written to, or else the nearest above it that is there may not,
+    or is a file.
     """
     places = [path.absolute(), *path.absolute().parents]
     nearest = next(p for p in places[not path.is_dir() :] if os.path.lexists(p))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 from inference import figures
@@ -85,14 +84,10 @@ def guides(
     of = f"{on.split}, the first {len(prepared):,}, {images.preparation} pixels{of}"
     with printed_after(lambda: f"{images.name} {of}\n\n{table.to_text()}"):
         if targets:
-            _write(table, *targets)
+            csv, markdown, picture = targets
+            with holding_folder(csv.parent):
+                write_atomically(csv, table.to_csv())
+                write_atomically(markdown, table.to_markdown())
+                if any(row.value("gap") is not None for row in table.rows):
+                    save_figure(figures.guide_gaps(table), picture)
     return table
-
-
-def _write(table: GuideComparison, csv: Path, markdown: Path, picture: Path) -> None:
-    """The tables and the figure of one comparison, together in their folder."""
-    with holding_folder(csv.parent):
-        write_atomically(csv, table.to_csv())
-        write_atomically(markdown, table.to_markdown())
-        if any(row.value("gap") is not None for row in table.rows):
-            save_figure(figures.guide_gaps(table), picture)

@@ -60,15 +60,11 @@ def sample(
 
 
 def _labels(pair: Pair, n: int, label: int | None) -> torch.Tensor | None:
-    _check_label(pair, label)
+    if label is None:
+        return None if pair.num_classes is None else torch.arange(n) % pair.num_classes
     if pair.num_classes is None:
-        return None
-    return torch.arange(n) % pair.num_classes if label is None else torch.full((n,), label)
-
-
-def _check_label(pair: Pair, label: int | None) -> None:
-    if label is not None and pair.num_classes is None:
         raise UsageError(f"{type(pair).__name__} does not use labels: leave label out")
+    return torch.full((n,), label)
 
 
 def _all_figures() -> str:
@@ -121,7 +117,7 @@ def plot(
     target = free_figure_path(out or f"{run}/figures/{name}.png", force=on.force)
     check_counts(n=n)
     pair = Run(run).load_pair(device=on.device)
-    _check_label(pair, label)
+    _labels(pair, n, label)
     shown = Shown(
         pair=pair,
         load_test=lambda: OnRun().open(run)[1].prepared("test", seed=on.seed, limit=n),

@@ -71,11 +71,6 @@ def recorded_options(out: str, *, elsewhere: bool = False) -> dict[str, Any]:
     """The options that the run in ``out`` was begun with, so that resuming need not repeat them.
 
     Its data are looked for, unless they are named anew (``elsewhere``).
-
-    Raises
-    ------
-    UsageError
-        If there is no run, or its data are not there or have changed.
     """
     run = Run(out)
     if not run.exists:

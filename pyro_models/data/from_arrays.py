@@ -60,14 +60,12 @@ def _check_names(name: str, arrays: Mapping[str, Any]) -> None:
 def _meant(names: Iterable[str]) -> str:
     """What a name that is none of ours may stand for."""
     known = (*_WHOLE_SET, *_SPLIT_SET)
-    for key in names:
-        if key in known:
-            continue
+    for key in (name for name in names if name not in known):
         lower = key.lower()
-        close = get_close_matches(lower, _SPLIT_SET, n=1, cutoff=0.8)
         likely = _MEANT.get(lower) or (lower if lower in known else None)
-        if likely or close:
-            return f" (did you mean {likely or close[0]} by {key}?)"
+        close = get_close_matches(lower, _SPLIT_SET, n=1, cutoff=0.8)
+        for meant in [likely] if likely else close:
+            return f" (did you mean {meant} by {key}?)"
     return ""
 
 

@@ -127,9 +127,8 @@ class ImageData:
     def split(self, name: str) -> Split:
         """The grey pixels and labels of a split; refused if there is none of that name."""
         if name not in self.splits:
-            raise UsageError(
-                f"{self.name} has no {name} split here; it has {', '.join(self.splits)}"
-            )
+            known = ", ".join(self.splits)
+            raise UsageError(f"{self.name} has no {name} split here; it has {known}")
         return self.splits[name]
 
     def prepared(self, name: str, *, seed: int = 0, limit: int | None = None) -> Split:
@@ -224,11 +223,8 @@ class ImageData:
         sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
         kept = "" if self.labels_kept is None else f", {self.labels_kept[0]:,} training labels"
         scaling = "" if not self.scaling else f", {self.scaling}"
-        absent = self._absent_classes()
-        return (
-            f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation}{kept}{scaling}"
-            f"{absent})"
-        )
+        more = f"{kept}{scaling}{self._absent_classes()}"
+        return f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation}{more})"
 
     def _absent_classes(self) -> str:
         """Which labels below the number of classes no datum has."""
@@ -270,16 +266,13 @@ def _of_each_class(counts: Tensor, labels: int | float, *, num_data: int, name: 
 
     A number of labels must come out as asked for; a fraction is rounded down.
     """
-    if isinstance(labels, float):
-        if not 0 <= labels <= 1:
-            raise UsageError(
-                f"labels is a whole number of training labels, or a fraction in 0…1; got {labels}"
-            )
-        wanted = int(round(labels * num_data, 6))
-    elif labels < 0:
+    if isinstance(labels, float) and not 0 <= labels <= 1:
+        raise UsageError(
+            f"labels is a whole number of training labels, or a fraction in 0…1; got {labels}"
+        )
+    if labels < 0:
         raise UsageError(f"labels cannot be negative; got {labels}")
-    else:
-        wanted = labels
+    wanted = int(round(labels * num_data, 6)) if isinstance(labels, float) else labels
     num_classes = len(counts)
     levels = torch.arange(int(counts.max()) + 1)
     totals = torch.minimum(counts, levels.unsqueeze(-1)).sum(-1)

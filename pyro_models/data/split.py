@@ -72,16 +72,12 @@ class Split(Observed):
 
         Anew where a tensor was changed in place since.
         """
-        found: list[str | None] = []
-        for values in (self.x, self.y):
-            if values is None:
-                found.append(None)
-                continue
-            part = values[:limit]
-            version = None if values.is_inference() else values._version
-            key = (values is self.x, len(part), version)
-            if key not in self._checksums:
-                self._checksums[key] = checksum(part)
-            found.append(self._checksums[key])
-        assert found[0] is not None
-        return found[0], found[1]
+        return self._once(self.x, limit), None if self.y is None else self._once(self.y, limit)
+
+    def _once(self, values: Tensor, limit: int | None) -> str:
+        part = values[:limit]
+        version = None if values.is_inference() else values._version
+        key = (values is self.x, len(part), version)
+        if key not in self._checksums:
+            self._checksums[key] = checksum(part)
+        return self._checksums[key]

@@ -18,7 +18,6 @@ from pyro_models.models.model_and_guide import ModelAndGuide, parameters_of
 from pyro_models.moments import mean_of, spread_of
 from pyro_models.networks import (
     Architecture,
-    Classifier,
     Encoder,
     make_classifier,
     make_decoder,
@@ -104,7 +103,7 @@ class Networks:
         """Dense layers from one vector of latents to a Normal over another."""
         return make_encoder("dense", (wide,), hidden, narrow, activation=self.activation)
 
-    def classifier(self, num_classes: int, hidden: Sequence[int] | None) -> Classifier:
+    def classifier(self, num_classes: int, hidden: Sequence[int] | None) -> Encoder:
         """From x to logits of its label."""
         layers, kind = hidden or self.hidden, self.activation
         return make_classifier(self.network, self.data_shape, layers, num_classes, activation=kind)
