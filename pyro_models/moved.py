@@ -16,11 +16,9 @@ __all__ = ["install", "renamed", "renamed_arguments", "renamed_attribute"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_FAMILIES = (
-    *("autoencoder", "bernoulli_mixture", "clusters", "completion", "conditional", "gmm"),
-    *("hierarchical", "linear_gaussian", "mixture", "multivariate_normal", "ppca"),
-    *("semi_supervised", "vae"),
-)
+_FAMILIES: tuple[str, ...] = ("autoencoder", "bernoulli_mixture", "clusters", "completion", "gmm")
+_FAMILIES += ("conditional", "hierarchical", "linear_gaussian", "mixture", "multivariate_normal")
+_FAMILIES += ("ppca", "semi_supervised", "vae")
 MODULES = {
     "pyro_models.masks": ("pyro_models.data.masks",),
     "inference.posterior.target": ("inference.posterior.log_density",),

@@ -197,10 +197,8 @@ class ConvDecoder(nn.Module):
         for i, n_out in enumerate(outputs):
             small, large = shapes[i], shapes[i + 1]
             padding = (large[1] - (2 * small[1] - 1), large[2] - (2 * small[2] - 1))
-            layers += [] if i == 0 else [activation_for(activation)()]
-            layers += [
-                nn.ConvTranspose2d(small[0], n_out, 3, stride=2, padding=1, output_padding=padding)
-            ]
+            up = nn.ConvTranspose2d(small[0], n_out, 3, stride=2, padding=1, output_padding=padding)
+            layers += [up] if i == 0 else [activation_for(activation)(), up]
         self.linear = nn.Linear(in_features, math.prod(self.start_shape))
         self.body = nn.Sequential(*layers)
 

@@ -64,7 +64,8 @@ def read_pixels(arrays: Mapping[str, Any], name: str, *, levels: int | None = No
         if levels is not None:
             raise UsageError(f"{name} holds vectors, which have no grey levels: leave levels out")
         return _vectors(tensors, name)
-    _check_levels(levels)
+    if levels is not None and (isinstance(levels, bool) or levels < 2):
+        raise UsageError(f"levels, the number of grey levels, is at least 2; got {levels}")
     real = {x.is_floating_point() for x in tensors.values()}
     if len(real) > 1:
         raise UsageError(
@@ -90,8 +91,6 @@ def _check_shape(x: Tensor, name: str) -> None:
 
 
 def _check_finite(x: Tensor, name: str) -> None:
-    if not x.is_floating_point():
-        return
     wrong = ~x.isfinite()
     if not bool(wrong.any()):
         return
@@ -102,11 +101,6 @@ def _check_finite(x: Tensor, name: str) -> None:
         f"{name} holds NaN or infinite values, the first in row {row}, {what} ({value}): leave "
         "these data out, or put a number there and say by a mask that it is unseen"
     )
-
-
-def _check_levels(levels: int | None) -> None:
-    if levels is not None and (isinstance(levels, bool) or levels < 2):
-        raise UsageError(f"levels, the number of grey levels, is at least 2; got {levels}")
 
 
 def _vectors(tensors: Mapping[str, Tensor], name: str) -> Pixels:
@@ -121,10 +115,9 @@ def _vectors(tensors: Mapping[str, Tensor], name: str) -> Pixels:
             f"{name} holds whole numbers so large that float64 cannot tell them apart: subtract an "
             "offset (x - x.min(0))"
         )
-    scaling = ""
-    if dtype != default:
-        scaling = f"kept in float64, as {_word(default)} cannot tell them apart"
-    return Pixels({key: x.to(dtype) for key, x in tensors.items()}, None, scaling)
+    kept = f"kept in float64, as {_word(default)} cannot tell them apart"
+    vectors = {key: x.to(dtype) for key, x in tensors.items()}
+    return Pixels(vectors, None, "" if dtype == default else kept)
 
 
 def _whole(tensors: Mapping[str, Tensor], name: str, levels: int | None) -> Pixels:
@@ -173,16 +166,17 @@ def _real(tensors: Mapping[str, Tensor], name: str, levels: int | None) -> Pixel
         raise UsageError(
             f"{name} has pixels from {low:g} to {high:g}; they must lie in [0, 1]: {hint}"
         )
-    if levels is not None:
-        for x in tensors.values():
-            steps = x.double() * (levels - 1)
-            # as far as the type they were stored in can hold k / (L − 1)
-            off = (steps - steps.round()).abs() > 2 * (levels - 1) * torch.finfo(x.dtype).eps
-            if bool(off.any()):
-                raise UsageError(
-                    f"{name} has pixels that are none of {levels} levels k / {levels - 1}, such as "
-                    f"{float(x[off][0]):g}: leave levels out"
-                )
+    if levels is None:
+        return Pixels(_as_float(tensors), None, "")
+    for x in tensors.values():
+        steps = x.double() * (levels - 1)
+        # as far as the type they were stored in can hold k / (L − 1)
+        off = (steps - steps.round()).abs() > 2 * (levels - 1) * torch.finfo(x.dtype).eps
+        if bool(off.any()):
+            raise UsageError(
+                f"{name} has pixels that are none of {levels} levels k / {levels - 1}, such as "
+                f"{float(x[off][0]):g}: leave levels out"
+            )
     return Pixels(_as_float(tensors), levels, "")
 
 

@@ -89,19 +89,17 @@ def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Obse
         raise UsageError(f"{what} holds no data")
     whole = not isinstance(source, DataLoader)
     x = _joined([x for x, _, _ in parts], f"items of {what}", stacked=whole)
-    masks, labels = [m for *_, m in parts], [y for _, y, _ in parts]
-    mask = None
-    if any(m is not None for m in masks):
-        mask = _joined(_all(masks, "a mask", what), f"masks of {what}", stacked=whole)
-    y = None
-    if any(label is not None for label in labels):
-        try:
-            tensors = [_label(label, what, one=whole) for label in _all(labels, "a label", what)]
+    y = mask = None
+    if masks := _all([m for *_, m in parts], "a mask", what):
+        mask = _joined(masks, f"masks of {what}", stacked=whole)
+    try:
+        if labels := _all([y for _, y, _ in parts], "a label", what):
+            tensors = [_label(label, what, one=whole) for label in labels]
             together = _joined(tensors, f"labels of {what}", stacked=whole)
             y = labels_for(together, len(x), x.device)
-        except UsageError:
-            if with_labels:
-                raise
+    except UsageError:
+        if with_labels:
+            raise
     return Observed(x, y, mask) if mask is not None else Observed.unchecked(x, y)
 
 
@@ -171,9 +169,11 @@ def _label(label: Any, what: str, *, one: bool) -> Tensor:
 
 
 def _all(values: list[Any], what: str, of: str) -> list[Any]:
-    if any(value is None for value in values):
+    """All of them, or none where there is none."""
+    there = [value for value in values if value is not None]
+    if 0 < len(there) < len(values):
         raise UsageError(f"some items of {of} have {what} and others have none: give all of them")
-    return values
+    return there
 
 
 def _joined(tensors: list[Tensor], what: str, *, stacked: bool) -> Tensor:

@@ -92,11 +92,11 @@ def load_data(
         if value is not None and not of_user:
             which = source if isinstance(source, str | Path) else f"a {type(source).__name__}"
             raise UsageError(f"{what} with an array; {which} brings its own")
-    if isinstance(source, str) and source in DATA_SETS:
-        if levels is not None:
-            raise UsageError(f"the grey levels of {source} are known: leave levels out")
-        if test_fraction is not None:
-            raise UsageError(f"{source} brings its own test split: leave test_fraction out")
+    named = isinstance(source, str) and source in DATA_SETS
+    if named and levels is not None:
+        raise UsageError(f"the grey levels of {source} are known: leave levels out")
+    if named and test_fraction is not None:
+        raise UsageError(f"{source} brings its own test split: leave test_fraction out")
     split: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "levels": levels}
     if of_user:
         data = _of_user(source, labels, name=name, **split)
@@ -170,11 +170,8 @@ def _of_user(
     **split: Any,
 ) -> ImageData:
     """What a user hands in, with its labels and what is seen of it."""
-    given = read_data(
-        source,
-        with_labels=with_labels,
-        what=f"array of shape {tuple(getattr(source, 'shape', ()))}",
-    )
+    what = f"array of shape {tuple(getattr(source, 'shape', ()))}"
+    given = read_data(source, with_labels=with_labels, what=what)
     if labels is not None and given.y is not None:
         raise UsageError("labels are given twice, by labels and with the data: leave one out")
     arrays = {"x": given.x, "y": given.y if labels is None else labels}
@@ -223,10 +220,10 @@ def _digits() -> ImageData:
 
 def _mnist(name: str, folder_name: str) -> ImageData:
     """MNIST or Fashion-MNIST through torchvision, counts verified."""
-    datasets = import_torchvision().datasets
-    dataset = getattr(datasets, folder_name)
+    dataset = getattr(import_torchvision().datasets, folder_name)
     roots = [Path(root) for root in (os.environ.get(DATA_VARIABLE), "data") if root]
-    root = next((root for root in roots if _holds_files(root / folder_name / "raw")), None)
+    found = (r for r in roots if all((r / folder_name / "raw" / f).is_file() for f in _IDX_FILES))
+    root = next(found, None)
     if root is None:
         root = roots[0]
         try:
@@ -276,10 +273,6 @@ def _download(dataset: Any, root: Path, folder_name: str) -> None:
         dataset(draft, download=True)
         for path in (Path(draft) / folder_name / "raw").iterdir():
             path.replace(place / path.name)
-
-
-def _holds_files(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in _IDX_FILES)
 
 
 def _from_file(path: Path, **split: Any) -> ImageData:

@@ -52,6 +52,12 @@ def _different_rows(flat: Tensor, count: int) -> Tensor:
     return torch.cat([rows[new], rows[~new]])[:num]
 
 
+def _half_way(flat: Tensor, rows: Tensor) -> Tensor:
+    """Logits half-way between some data and the smoothed mean of all."""
+    mean = (flat.sum(0) + 0.5) / (len(flat) + 1)
+    return torch.logit((flat[rows] + mean) / 2, eps=1e-4)
+
+
 class BernoulliMixture(Mixture):
     """Mixture of Bernoulli products, log p(x) = logsumexp_k [log π_k + Σ_d log p(x_d | k)].
 
@@ -164,11 +170,10 @@ class BernoulliMixture(Mixture):
     def _put_at_worst(self, x: Tensor, components: Sequence[int], *, chunk: int) -> None:
         """Put each of these components at a datum of its own, those of the lowest log p(x)."""
         log_prob = torch.cat([self.exact_log_prob(part) for part in x.split(chunk)])
-        rows = _different_rows(x.flatten(1)[log_prob.argsort()], len(components))
-        mean = (x.flatten(1).sum(0) + 0.5) / (len(x) + 1)
-        worst = x.flatten(1)[log_prob.argsort()[rows]]
+        flat, order = x.flatten(1), log_prob.argsort()
+        rows = _different_rows(flat[order], len(components))
         at = torch.as_tensor(components[: len(rows)], device=x.device)
-        self.model.pixel_logits[at] = torch.logit((worst + mean) / 2, eps=1e-4)
+        self.model.pixel_logits[at] = _half_way(flat, order[rows])
         self.model.logits[at] = self.model.logits.logsumexp(0) - math.log(len(x))  # as one datum
 
     def _expected_counts(self, flat: Tensor, *, chunk: int) -> tuple[Tensor, Tensor, float]:
@@ -213,9 +218,7 @@ class BernoulliMixture(Mixture):
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(x), generator=generator)
         rows = order[_different_rows(flat[order.to(x.device)], self.num_components)]
-        mean = (flat.sum(0) + 0.5) / (len(x) + 1)
-        chosen = flat[rows.to(flat.device)]
-        self.model.pixel_logits.copy_(torch.logit((chosen + mean) / 2, eps=1e-4))
+        self.model.pixel_logits.copy_(_half_way(flat, rows.to(flat.device)))
         self.model.logits.zero_()
         self.model.started.fill_(True)
         return "random data points"
@@ -227,8 +230,7 @@ class BernoulliMixture(Mixture):
         seen = pixel_mask(mask, self.data_shape, x)
         with torch.autocast(x.device.type, enabled=False):
             of_pixels = fill_unseen(x, seen).flatten(1) @ logits.T
-            if seen is None:
-                normalizer = F.softplus(logits).sum(-1)
-            else:
+            normalizer = F.softplus(logits).sum(-1)
+            if seen is not None:
                 normalizer = seen.flatten(1).to(x.dtype) @ F.softplus(logits).T
             return self.model.logits.log_softmax(-1) + of_pixels - normalizer

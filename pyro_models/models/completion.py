@@ -168,15 +168,13 @@ class CompletionCVAE(Autoencoder):
 
     Parameters
     ----------
-    data_shape
-        Shape of one datum, (C, H, W) or (D,).
+    data_shape, latent_dim
+        Shape of one datum, (C, H, W) or (D,), and dimension of z.
     masks
         The sets C by name (``pyro_models.data.masks.MASKS``). Of several the data of a batch take
         one each in turn, and :meth:`conditioned_on` gives the pair for one of them, for evaluation.
     fraction, mask_seed
         For the set ``random``, the part of the pixels in it, and the seed of their one draw.
-    latent_dim
-        Dimension of z.
     shared
         Options of :class:`pyro_models.models.autoencoder.Networks`.
         Prior, decoder and encoder have layers of the sizes ``hidden``.

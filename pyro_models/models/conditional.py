@@ -76,15 +76,13 @@ class CVAEModel(Model):
         self,
         decoder: nn.Module,
         likelihood: Likelihood,
-        *,
-        latent_dim: int,
         code: LabelCode,
-        learned_prior: bool,
+        standard: nn.Module,
+        label_prior: nn.Module | None,
     ) -> None:
         super().__init__(likelihood, num_classes=code.num_classes)
         self.decoder, self.code = decoder, code
-        self.standard = StandardNormal(latent_dim)
-        self.label_prior = LabelPrior(code.num_classes, latent_dim) if learned_prior else None
+        self.standard, self.label_prior = standard, label_prior
 
     def prior(self, label: Tensor) -> TorchDistribution:
         """p(z | y) for one-hot labels."""
@@ -109,10 +107,8 @@ class CVAE(Autoencoder):
 
     Parameters
     ----------
-    data_shape
-        Shape of one datum, (C, H, W) or (D,).
-    num_classes
-        Number of labels.
+    data_shape, num_classes, latent_dim
+        Shape of one datum, (C, H, W) or (D,), number of labels, and dimension of z.
     learned_prior
         False: p(z | y) = N(0, I). True: a learned Normal per label.
     missing_label
@@ -121,8 +117,6 @@ class CVAE(Autoencoder):
         own, the unlabelled ones teach p(x | y) of no label, and the bound is one on log p(x | y)
         for some data and on log p(x | missing) for others. Use
         :class:`pyro_models.models.semi_supervised.SemiSupervisedVAE` instead, which sums y out.
-    latent_dim
-        Dimension of z.
     shared
         Options of :class:`pyro_models.models.autoencoder.Networks`.
 
@@ -152,15 +146,12 @@ class CVAE(Autoencoder):
         networks = self.networks(data_shape, shared)
         decoder = networks.decoder(latent_dim, context=num_classes)
         encoder = networks.encoder(latent_dim, context=num_classes)
-        model = CVAEModel(
-            decoder,
-            networks.likelihood,
-            latent_dim=latent_dim,
-            code=LabelCode(num_classes, missing_label),
-            learned_prior=learned_prior,
+        codes = [LabelCode(num_classes, missing_label) for _ in range(2)]
+        prior = LabelPrior(num_classes, latent_dim) if learned_prior else None
+        super().__init__(
+            CVAEModel(decoder, networks.likelihood, codes[0], StandardNormal(latent_dim), prior),
+            EncoderGuide(encoder, networks.data_shape, codes[1]),
         )
-        code = LabelCode(num_classes, missing_label)
-        super().__init__(model, EncoderGuide(encoder, networks.data_shape, code))
         self.takes_missing_labels = MISSING_LABELS[missing_label]
 
     def decode(

@@ -46,11 +46,7 @@ class GMMModel(MixtureModel):
     floor: float | Tensor
 
     def __init__(
-        self,
-        data_shape: tuple[int, ...],
-        num_components: int,
-        covariance: str,
-        floor: float | None,
+        self, data_shape: tuple[int, ...], num_components: int, covariance: str, floor: float | None
     ) -> None:
         # the likelihood tells its kind: the measure and the data
         super().__init__(Gaussian(data_shape, scale=1.0), num_components)
@@ -96,10 +92,8 @@ class GMMModel(MixtureModel):
         with torch.autocast(k.device.type, enabled=False):
             loc = self.loc()[k]
             if not self.dense:
-                scale = self.scale()[k]
-                normal = dist.Normal(
-                    loc.unflatten(-1, self.data_shape), scale.unflatten(-1, self.data_shape)
-                )
+                parts = (loc, self.scale()[k])
+                normal = dist.Normal(*(part.unflatten(-1, self.data_shape) for part in parts))
                 masked = normal if mask is None else normal.mask(mask)
                 return masked.to_event(len(self.data_shape))
             tril = self.scale_tril()
@@ -215,9 +209,8 @@ class GMM(Mixture):
         x = training_data(x, self.data_shape)
         floor = floor_for(x) if self.floor is None else self.floor
         flat = x.detach().cpu().double().flatten(1)
-        start = start_from_clusters(
-            flat, self.num_components, covariance=self.covariance, floor=floor, seed=seed
-        )
+        kind, count = self.covariance, self.num_components
+        start = start_from_clusters(flat, count, covariance=kind, floor=floor, seed=seed)
         if isinstance(self.model.floor, Tensor):
             self.model.floor.fill_(floor)
         for field in fields(start):

@@ -153,16 +153,12 @@ class SemiSupervisedVAE(Autoencoder):
 
     Parameters
     ----------
-    data_shape
-        Shape of one datum, (C, H, W) or (D,).
-    num_classes
-        Number of labels, at least 2.
+    data_shape, num_classes, latent_dim
+        Shape of one datum, (C, H, W) or (D,), number of labels, at least 2, and dimension of z.
     classification_weight
         α ≥ 0. Choose it by the accuracy on validation data.
     classifier_hidden
         Layer sizes or channels of the classifier; as ``hidden`` unless given.
-    latent_dim
-        Dimension of z.
     shared
         Options of :class:`pyro_models.models.autoencoder.Networks`.
 

@@ -37,10 +37,8 @@ class VAE(Autoencoder):
 
     Parameters
     ----------
-    data_shape
-        Shape of one datum, (C, H, W) or (D,).
-    latent_dim
-        Dimension of z.
+    data_shape, latent_dim
+        Shape of one datum, (C, H, W) or (D,), and dimension of z.
     prior
         p(z): a module whose call returns a distribution over z of event shape (latent_dim,); the
         standard Normal unless given.
