@@ -31,17 +31,13 @@ def latent_value(latents: Any, name: str, site: LatentSite, like: Tensor) -> Ten
     what, value = f"latents[{name!r}]", latents[name]
     value = tensor_of(value, what)
     if site.num_values is not None:
-        return _of_discrete(value.to(like.device), what, site.num_values)
+        whole, count = not value.is_floating_point() and value.dtype != torch.bool, site.num_values
+        if not whole or (value.numel() and not 0 <= int(value.min()) <= int(value.max()) < count):
+            values = f"{int(value.min())} to {int(value.max())}" if whole else str(value.dtype)
+            raise UsageError(f"{what} is of whole numbers in 0…{count - 1}; got {values}")
+        return value.to(like.device).long()
     event = tuple(site.event_shape)
     if tuple(value.shape[value.dim() - len(event) :]) != event:
         shape = ", ".join(map(str, ("…", *event)))
         raise UsageError(f"{what} is of shape ({shape}); got {tuple(value.shape)}")
     return placed(value if value.is_floating_point() else value.to(like.dtype), like)
-
-
-def _of_discrete(value: Tensor, what: str, num_values: int) -> Tensor:
-    whole = not value.is_floating_point() and value.dtype != torch.bool
-    if not whole or (value.numel() and not 0 <= int(value.min()) <= int(value.max()) < num_values):
-        values = f"{int(value.min())} to {int(value.max())}" if whole else str(value.dtype)
-        raise UsageError(f"{what} is of whole numbers in 0…{num_values - 1}; got {values}")
-    return value.long()

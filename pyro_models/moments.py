@@ -96,14 +96,9 @@ def directions(x: Tensor) -> Directions:
     R = torch.linalg.qr(part, mode="r").R if N > D else part
     _, scales, rows = torch.linalg.svd(R, full_matrices=False)
     scales = scales * unit
-    rank = int((scales > _least_scale(x, residual, scales)).sum())
-    return Directions(mean, scales, rows.T, rank)
-
-
-def _least_scale(x: Tensor, residual: Tensor, scales: Tensor) -> Tensor:
-    """Singular values up to this are rounding: of the data's float type, or of the computation."""
-    N, D = residual.shape
+    # singular values up to here are rounding: of the data's float type, or of the computation
     varies = residual.abs().amax(0) > 0
     rounding = torch.where(varies, _rounding(x), torch.zeros_like(residual[0]))
     of_data = math.sqrt(N) * rounding.max() + torch.linalg.vector_norm(rounding)
-    return torch.maximum(of_data, max(N, D) * torch.finfo(scales.dtype).eps * scales.max())
+    least = torch.maximum(of_data, max(N, D) * torch.finfo(scales.dtype).eps * scales.max())
+    return Directions(mean, scales, rows.T, int((scales > least).sum()))

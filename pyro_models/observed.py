@@ -76,8 +76,11 @@ def observed(
     given = read(x, with_labels=num_classes is not None)
     values, seen = _checked(pair, given, mask, fraction=fraction, seed=seed)
     if seen is not None:
-        if not may_be_blind:
-            _check_sees(seen)
+        blind = (~seen.flatten(1).any(1)).nonzero().flatten().tolist() if not may_be_blind else []
+        if blind:
+            of = f"nothing is seen of image {blind[0]}"
+            what = "the mask sees nothing" if len(seen) == 1 else of
+            raise UsageError(f"{what}: a mask is True where a pixel is seen")
         seen = seen.expand(values.shape)
     if given.y is not None and y is not None and type(x) is Observed:
         raise UsageError("labels are given twice, by y and with x: leave one out")
@@ -159,13 +162,6 @@ def _checked(
     seen = placed(seen, like)
     pair.likelihood.check(values, seen)
     return values, seen
-
-
-def _check_sees(seen: Tensor) -> None:
-    blind = (~seen.flatten(1).any(1)).nonzero().flatten().tolist()
-    if blind:
-        what = "the mask sees nothing" if len(seen) == 1 else f"nothing is seen of image {blind[0]}"
-        raise UsageError(f"{what}: a mask is True where a pixel is seen")
 
 
 def _check_pixels(x: Tensor) -> None:

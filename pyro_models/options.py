@@ -45,7 +45,9 @@ def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[st
         try:
             parser.parse_object({name: value})
         except ArgumentError as error:
-            kind = _in_words(kinds[name].annotation)
+            kind = kinds[name].annotation
+            kind = kind if isinstance(kind, str) else inspect.formatannotation(kind)
+            kind = re.sub(r"\b(?:\w+\.)+(?=\w)", "", kind)  # as one writes it, without the modules
             raise UsageError(f"{who}: {name} must be {kind}; got {options[name]!r}") from error
 
 
@@ -79,9 +81,3 @@ def typed_signature(function: Any) -> inspect.Signature:
             return parameter.replace(annotation=parameter.empty)
 
     return found.replace(parameters=[typed(p) for p in found.parameters.values()])
-
-
-def _in_words(annotation: Any) -> str:
-    """A type as one writes it: Sequence[int], without the modules."""
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)

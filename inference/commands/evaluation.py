@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -86,12 +85,6 @@ def diagnose(
     return result
 
 
-def _row_names(runs: Sequence[str]) -> list[str]:
-    """Names of the folders, or their paths where two are called the same."""
-    names = [Path(run).name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run) for run in runs]
-
-
 @command
 @takes(OnRun)
 def compare(
@@ -112,13 +105,14 @@ def compare(
         out: Folder for comparison.csv, comparison.md and comparison.html.
     """
     on = OnRun(**options)
-    names = ("comparison.csv", "comparison.md", "comparison.html")
-    targets = [free_path(f"{out}/{name}", force=on.force) for name in names] if out else []
+    files = ("comparison.csv", "comparison.md", "comparison.html")
+    targets = [free_path(f"{out}/{name}", force=on.force) for name in files] if out else []
     check_device(on.device)
     for run in runs:  # before any is evaluated for long
         Run(run).load_pair()
-    rows = []
-    for run, name in zip(runs, _row_names(runs), strict=True):
+    names = [Path(run).name for run in runs]
+    rows, unique = [], len(set(names)) == len(names)
+    for run, name in zip(runs, names if unique else map(str, runs), strict=True):
         pair, images = on.open(run)
         labels = with_labels and fulfills(pair, Classifies)
         score: dict[str, Any] = {"num_particles": num_particles, "with_labels": labels}

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -168,7 +168,11 @@ def checksum(values: Tensor) -> str:
     """
     x = values.detach().cpu()
     if x.is_floating_point():
-        x = _as_float32(x) + 0  # numbers that compare equal have one checksum: −0 becomes 0
+        narrow = x.float()
+        lost = x.dtype == torch.float64 and bool(((narrow.double() != x) & ~x.isnan()).any())
+        x = (
+            x if lost else narrow
+        ) + 0  # numbers that compare equal have one checksum: −0 becomes 0
     elif x.dtype != torch.bool:
         x = x.long()
     found = hashlib.sha256(f"{x.dtype} {tuple(x.shape)} ".encode())
@@ -176,26 +180,13 @@ def checksum(values: Tensor) -> str:
     return found.hexdigest()[:LENGTH]
 
 
-class _HasWeights(Protocol):
-    def state_dict(self) -> Mapping[str, Any]: ...
-
-
-def weights_checksum(module: _HasWeights, *, config: Mapping[str, Any] | None = None) -> str:
+def weights_checksum(module: Any, *, config: Mapping[str, Any] | None = None) -> str:
     """A checksum of a module's class, parameters and buffers, and of the options that made it."""
     options = json.dumps(config or {}, sort_keys=True, default=lambda o: type(o).__name__)
     found = hashlib.sha256(f"{type(module).__name__} {options}".encode())
     for name, tensor in module.state_dict().items():
         found.update(f" {name} {checksum(tensor)}".encode())
     return found.hexdigest()[:LENGTH]
-
-
-def _as_float32(x: Tensor) -> Tensor:
-    """In float32 where that holds every value, else in float64."""
-    if x.dtype != torch.float64:
-        return x.float()
-    narrow = x.float()
-    same = (narrow.double() == x) | x.isnan()
-    return narrow if bool(same.all()) else x
 
 
 def _plain(value: Any) -> Any:

@@ -94,7 +94,9 @@ def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Obse
         mask = _joined(masks, f"masks of {what}", stacked=whole)
     try:
         if labels := _all([y for _, y, _ in parts], "a label", what):
-            tensors = [_label(label, what, one=whole) for label in labels]
+            tensors = [to_tensor(label, f"a label of {what}") for label in labels]
+            if whole:
+                tensors = [t.reshape(()) if t.numel() == 1 else t for t in tensors]
             together = _joined(tensors, f"labels of {what}", stacked=whole)
             y = labels_for(together, len(x), x.device)
     except UsageError:
@@ -161,11 +163,6 @@ def _numbers(value: Any, what: str) -> Tensor:
         raise UsageError(f"{what} is a picture of mode {value.mode}: convert it to L or RGB")
     found = to_tensor(np.asarray(value), what)
     return found.permute(2, 0, 1) if found.dim() == 3 else found
-
-
-def _label(label: Any, what: str, *, one: bool) -> Tensor:
-    found = to_tensor(label, f"a label of {what}")
-    return found.reshape(()) if one and found.numel() == 1 else found
 
 
 def _all(values: list[Any], what: str, of: str) -> list[Any]:

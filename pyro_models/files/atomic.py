@@ -35,7 +35,11 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
     WriteError
         If it cannot be written: no room, no permission. What was there before is whole.
     """
-    data = _bytes_of(content)
+    if callable(content):  # before a file is opened: what fails from there on is the disk
+        buffer = io.BytesIO()
+        content(buffer)
+        content = buffer.getvalue()  # shared, not copied; a view in a traceback would outlive it
+    data = content.encode() if isinstance(content, str) else content
     draft = path.with_name(f".{path.name[:100]}.{this_process()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,17 +63,6 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
 def is_draft(path: Path) -> bool:
     """Whether a file is one that :func:`write_atomically` has not finished."""
     return path.name.startswith(".") and path.name.endswith(".part")
-
-
-def _bytes_of(content: bytes | str | Callable[[BinaryIO], object]) -> bytes:
-    """All of it, before a file is opened: what fails from there on is the disk."""
-    if isinstance(content, str):
-        return content.encode()
-    if isinstance(content, bytes):
-        return content
-    buffer = io.BytesIO()
-    content(buffer)
-    return buffer.getvalue()  # shared, not copied; a view left in a traceback would outlive it
 
 
 def _remove_abandoned(path: Path) -> None:

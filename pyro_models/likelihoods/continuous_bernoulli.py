@@ -86,7 +86,11 @@ class ContinuousBernoulliPixels(PixelDistribution):
         if self._validate_args:
             self._validate_sample(value)
         logits = widened(self.logits)
-        return logits * (value.to(logits.dtype) - 0.5) - _log_sinhc(logits)
+        near, y, far = _split(logits)
+        y2, a = y.square(), far.abs()
+        terms = 1 / 6 + y2 * (-1 / 180 + y2 / 2835)
+        log_sinhc = torch.where(near, y2 * terms, a / 2 + torch.log(-torch.expm1(-a) / a))
+        return logits * (value.to(logits.dtype) - 0.5) - log_sinhc
 
     def icdf(self, value: Tensor) -> Tensor:
         """log(1 + u (e^l − 1)) / l."""
@@ -107,14 +111,6 @@ def _split(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     near = logits.abs() < _NEAR
     zero, one = torch.zeros_like(logits), torch.ones_like(logits)
     return near, torch.where(near, logits / 2, zero), torch.where(near, one, logits)
-
-
-def _log_sinhc(logits: Tensor) -> Tensor:
-    """log(sinh(y)/y) at y = l/2."""
-    near, y, far = _split(logits)
-    y2, a = y.square(), far.abs()
-    terms = 1 / 6 + y2 * (-1 / 180 + y2 / 2835)
-    return torch.where(near, y2 * terms, a / 2 + torch.log(-torch.expm1(-a) / a))
 
 
 def _mean(logits: Tensor) -> Tensor:

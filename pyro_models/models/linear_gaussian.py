@@ -152,9 +152,11 @@ def principal_components(
     """
     found = directions(x)
     if not floor and found.rank <= latent_dim:
+        most = f"take latent_dim at most {found.rank - 1}"
+        more = "give data that vary in more directions"
         raise UsageError(
-            f"{no_noise_left(len(x), found.rank, latent_dim)}; {_most(found.rank)}, or give floor, "
-            "the least σ², in squared units of the data"
+            f"{no_noise_left(len(x), found.rank, latent_dim)}; {more if found.rank < 2 else most}, "
+            "or give floor, the least σ², in squared units of the data"
         )
     eigenvalues = found.scales.square() / (len(x) - ddof)
     # the others of the D eigenvalues are 0
@@ -167,20 +169,12 @@ def principal_components(
 
 def no_noise_left(num_data: int, rank: int, latent_dim: int) -> str:
     """Why σ² of the maximum likelihood is 0."""
+    who = f"{num_data} data that vary in {rank} direction{'s' * (rank > 1)} only leave"
+    if rank == 0:
+        who = f"{num_data} data that are all the same leave"
     if num_data == 1:
         who = "one datum leaves"
-    elif rank == 0:
-        who = f"{num_data} data that are all the same leave"
-    else:
-        many = "" if rank == 1 else "s"
-        who = f"{num_data} data that vary in {rank} direction{many} only leave"
     return (
         f"{who} no noise beside latent_dim = {latent_dim}: σ² goes to 0 and the likelihood has no "
         "maximum"
     )
-
-
-def _most(rank: int) -> str:
-    if rank < 2:
-        return "give data that vary in more directions"
-    return f"take latent_dim at most {rank - 1}"
