@@ -7,18 +7,13 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from inference.commands.command import COMMANDS
+from inference.commands.train import recorded_options
 from pyro_models.moved import renamed
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "recorded_options"]
 
 for _found in iter_modules(__path__):
     import_module(f"{__name__}.{_found.name}")
 globals().update(COMMANDS)
 
-__getattr__ = renamed(
-    __name__,
-    {
-        "FIGURES": "inference.figures:FIGURES",
-        "recorded_options": "inference.commands.train:recorded_options",
-    },
-)
+__getattr__ = renamed(__name__, {"FIGURES": "inference.figures:FIGURES"})

@@ -170,9 +170,7 @@ def checksum(values: Tensor) -> str:
     if x.is_floating_point():
         narrow = x.float()
         lost = x.dtype == torch.float64 and bool(((narrow.double() != x) & ~x.isnan()).any())
-        x = (
-            x if lost else narrow
-        ) + 0  # numbers that compare equal have one checksum: −0 becomes 0
+        x = (x if lost else narrow) + 0  # −0 becomes 0: what compares equal has one checksum
     elif x.dtype != torch.bool:
         x = x.long()
     found = hashlib.sha256(f"{x.dtype} {tuple(x.shape)} ".encode())
