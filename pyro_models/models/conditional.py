@@ -55,7 +55,7 @@ class LabelCode(nn.Module):
         if y is None and not may_miss:
             classes = f"integers 0…{self.num_classes - 1}"
             raise UsageError(f"a CVAE needs labels: pass y, {classes}, one per datum")
-        given = torch.tensor([-1]) if y is None else y
+        given = torch.full((1,), -1, device=self.indicator.device) if y is None else y
         label = placed(
             integers(given, self.num_classes, who="a CVAE", may_miss=may_miss), self.indicator
         )
