@@ -78,19 +78,18 @@ def exit_code(name: str, command: Callable[[], object], *, interrupted: str) -> 
 def _code_of(name: str, command: Callable[[], object], *, interrupted: str) -> int:
     try:
         command()
+        return 0
     except UsageError as error:
-        complain(name, error)
-        return 2
+        said = str(error)
     except OSError as error:
-        complain(name, f"{error.strerror or error}: {error.filename or 'a file'}")
-        return 2
+        said = f"{error.strerror or error}: {error.filename or 'a file'}"
     except UnicodeDecodeError:
-        complain(name, "a file that was named, with --config, say, is no text in UTF-8")
-        return 2
+        said = "a file that was named, with --config, say, is no text in UTF-8"
     except KeyboardInterrupt:
         complain(name, f"interrupted; {interrupted}")
         return 130
-    return 0
+    complain(name, said)
+    return 2
 
 
 def complain(name: str, message: object) -> None:

@@ -84,8 +84,7 @@ class Identity:
                 yield f"other labels{_of(name)}"
         yield from self._other("preparation", "preparation", other)
         yield from self._other("levels", "grey levels", other)
-        if self.mask != other.mask:
-            yield self._other_mask(other)
+        yield from self._other_mask(other)
         if self.conditioned != other.conditioned:
             yield _other_set("pixels conditioned on", self.conditioned, other.conditioned)
         if self.weights != other.weights:
@@ -105,15 +104,15 @@ class Identity:
         for name, count in self.num_data.items():
             if count != other.num_data.get(name):
                 yield _words("number of data" + _of(name), count, other.num_data.get(name))
-        if self.mask != other.mask:  # what is unseen counts as 0, so that pixels differ too
-            yield self._other_mask(other)
+        yield from self._other_mask(other)  # what is unseen counts as 0, so that pixels differ too
         for name, pixels in self.pixels.items():
             if pixels != other.pixels.get(name):
                 yield f"other pixels or values{_of(name)}"
         yield "other pixels or values"  # of a split that is not here
 
-    def _other_mask(self, other: Identity) -> str:
-        return _other_set("mask", self.mask, other.mask, none="everything is seen")
+    def _other_mask(self, other: Identity) -> Iterator[str]:
+        if self.mask != other.mask:
+            yield _other_set("mask", self.mask, other.mask, none="everything is seen")
 
     @classmethod
     def of_batch(

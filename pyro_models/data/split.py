@@ -29,9 +29,8 @@ class Split(Observed):
     def __post_init__(self) -> None:
         x, y = self.x, self.y
         if not isinstance(x, Tensor):
-            raise UsageError(
-                f"a split is of a tensor x; got a {type(x).__name__}: load_data takes arrays"
-            )
+            kind = type(x).__name__
+            raise UsageError(f"a split is of a tensor x; got a {kind}: load_data takes arrays")
         if check_plain(x, "x of a split").dim() < 2:
             raise UsageError(f"x of a split is (N, *data_shape); got shape {tuple(x.shape)}")
         if y is not None and not isinstance(y, Tensor):

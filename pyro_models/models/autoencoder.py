@@ -75,9 +75,7 @@ class Networks:
     ) -> None:
         OUTPUT_BIASES.check(output_bias)
         self.data_shape = tuple(data_shape)
-        self.network = network
-        self.hidden = tuple(hidden)
-        self.activation = activation
+        self.network, self.hidden, self.activation = network, tuple(hidden), activation
         self.likelihood = likelihood_for(likelihood, self.data_shape, likelihood_options)
         self._encoder, self._decoder = encoder, decoder
 

@@ -77,8 +77,8 @@ class ModelAndGuide(nn.Module):
         for name, value in self.__dict__.pop("_given", {}).items():
             there = getattr(type(self), name, None)
             taken = name in ("model", "guide") or isinstance(there, property) or callable(there)
-            if value is not None and not taken:
-                _keep(self, name, value)
+            if value is not None and not taken and not isinstance(value, nn.Module):
+                setattr(self, name, tuple(value) if isinstance(value, list | tuple) else value)
         self.model, self.guide = model, guide
         if type(self).latent_sites is ModelAndGuide.latent_sites:
             self.__dict__["_sites"] = _sites_of(self)
@@ -147,12 +147,6 @@ def parameters_of(function: Any) -> list[inspect.Parameter]:
     """Parameters of a constructor, or of a class."""
     function = vars(function).get("__init__", function) if isinstance(function, type) else function
     return [p for p in typed_signature(function).parameters.values() if p.name != "self"]
-
-
-def _keep(pair: nn.Module, name: str, value: Any) -> None:
-    """Keep an option as an attribute: sequences as tuples, and no module twice."""
-    if not isinstance(value, nn.Module):
-        setattr(pair, name, tuple(value) if isinstance(value, list | tuple) else value)
 
 
 def _sites_of(pair: Any) -> dict[str, LatentSite]:

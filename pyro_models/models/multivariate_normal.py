@@ -76,8 +76,14 @@ class ImageMultivariateNormal(TorchDistribution):
         """log N(x_S; μ_S, Σ_SS), (\\*batch,), nats."""
         with torch.autocast(value.device.type, enabled=False):
             x = value.flatten(-len(self.event_shape))
-            seen = self._seen
-            log_prob = self._flat.log_prob(x) if seen is None else self._marginal_log_prob(x, seen)
+            if self._seen is None:
+                log_prob = self._flat.log_prob(x)
+            else:
+                chol, residual = self._seen_part(x, self._seen, self._flat.loc)
+                whitened = torch.linalg.solve_triangular(chol, residual.unsqueeze(-1), upper=False)
+                log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+                constant = 0.5 * self._seen.sum(-1, dtype=x.dtype) * math.log(2 * math.pi)
+                log_prob = -0.5 * whitened.squeeze(-1).square().sum(-1) - log_det - constant
         return log_prob.expand(torch.broadcast_shapes(self.batch_shape, log_prob.shape))
 
     def completed(self, value: Tensor, *, draw: bool = False) -> Tensor:
@@ -103,10 +109,3 @@ class ImageMultivariateNormal(TorchDistribution):
         covariance = tril @ tril.mT * (m.unsqueeze(-1) * m.unsqueeze(-2))
         chol = torch.linalg.cholesky(covariance + torch.diag_embed(1 - m))
         return chol, torch.where(seen, x - loc, x.new_zeros(()))
-
-    def _marginal_log_prob(self, x: Tensor, seen: Tensor) -> Tensor:
-        chol, residual = self._seen_part(x, seen, self._flat.loc)
-        whitened = torch.linalg.solve_triangular(chol, residual.unsqueeze(-1), upper=False)
-        log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = 0.5 * seen.sum(-1, dtype=x.dtype) * math.log(2 * math.pi)
-        return -0.5 * whitened.squeeze(-1).square().sum(-1) - log_det - constant

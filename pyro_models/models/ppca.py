@@ -146,10 +146,8 @@ class PPCA(ModelAndGuide):
 
         Parameters
         ----------
-        x
-            Data (N, \\*data_shape); computed in float64.
-        latent_dim
-            q.
+        x, latent_dim
+            Data (N, \\*data_shape), computed in float64, and q.
         ddof
             0 is maximum likelihood; 1 is the covariance of ``sklearn.decomposition.PCA``.
         guide
