@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -57,6 +56,7 @@ class Beta(Likelihood):
     name = "beta"
     preparation = "dequantised"
     on_unit_interval = "the Beta likelihood"
+    option_names = ("epsilon", "floor", "concentration", "allow_ignoring_z")
 
     def __init__(
         self,
@@ -122,15 +122,6 @@ class Beta(Likelihood):
                 "and dequantise them"
             )
         return super().why_no_bits(preparation=preparation, levels=levels)
-
-    def config(self) -> dict[str, Any]:
-        """ε, floor and what is fixed."""
-        return {
-            "epsilon": self.epsilon,
-            "floor": self.floor,
-            "concentration": None if self.concentration is None else list(self.concentration),
-            "allow_ignoring_z": self.allow_ignoring_z,
-        }
 
 
 def _two_positive(values: Sequence[float]) -> tuple[float, float]:

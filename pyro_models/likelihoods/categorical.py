@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
@@ -34,6 +32,7 @@ class Categorical(CountingLevels):
     """
 
     name = "categorical"
+    option_names = ("bins", "values")
 
     def __init__(
         self, data_shape: tuple[int, ...], *, bins: int = 256, values: str | None = None
@@ -41,7 +40,7 @@ class Categorical(CountingLevels):
         super().__init__(data_shape, num_levels=bins, option="bins")
         if values not in (None, "levels", "midpoints"):
             raise UsageError(f"values of bins are 'levels' or 'midpoints'; got {values!r}")
-        self.num_parameters = self.num_levels
+        self.num_parameters = self.bins = self.num_levels
         self.values = values or ("levels" if self.num_levels == 256 else "midpoints")
         self.values_are_grey = self.values == "levels"
 
@@ -72,10 +71,6 @@ class Categorical(CountingLevels):
         tilt = bisected(mean_at, wanted, -50.0, 50.0, steps=60)
         centred = steps - steps.mean()
         return (tilt.unsqueeze(-1) * centred).movedim(-1, 0).to(mean.dtype)
-
-    def config(self) -> dict[str, Any]:
-        """Bins and what they stand for."""
-        return {"bins": self.num_levels, "values": self.values}
 
 
 class CategoricalPixels(PixelDistribution):

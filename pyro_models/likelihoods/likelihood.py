@@ -39,6 +39,8 @@ class Likelihood(nn.Module):
         Why there is no p(x), where ``measure`` is None.
     on_unit_interval
         What to call it where it is of pixels in [0, 1] alone; empty for data of any range.
+    option_names
+        Names of the options that rebuild it, each an attribute.
     """
 
     name: ClassVar[str]
@@ -47,6 +49,7 @@ class Likelihood(nn.Module):
     num_parameters: int = 1
     no_probability: ClassVar[str] = ""
     on_unit_interval: str = ""
+    option_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, data_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -121,7 +124,8 @@ class Likelihood(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Options that rebuild it, besides the data shape."""
-        return {}
+        now = {name: getattr(self, name) for name in self.option_names}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in now.items()}
 
 
 class _Datum(dist.Independent):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -42,6 +41,7 @@ class LogisticMixture(CountingLevels):
     """
 
     name = "logistic_mixture"
+    option_names = ("components", "levels", "floor")
 
     def __init__(
         self,
@@ -56,8 +56,7 @@ class LogisticMixture(CountingLevels):
             raise UsageError(f"components must be at least 1; got {components}")
         if not (floor > 0 and math.isfinite(floor)):
             raise UsageError(f"the floor of the logistic scale must be positive; got {floor}")
-        self.components = components
-        self.floor = floor
+        self.components, self.levels, self.floor = components, self.num_levels, floor
         self.num_parameters = 3 * components
 
     def pixels(self, outputs: Tensor) -> TorchDistribution:
@@ -78,10 +77,6 @@ class LogisticMixture(CountingLevels):
         loc = bisected(mean_at, wanted, -2.0, 3.0, steps=50).to(mean.dtype)
         parts = torch.stack([torch.zeros_like(loc), loc, torch.full_like(loc, raw)])
         return parts.repeat_interleave(self.components, dim=0)
-
-    def config(self) -> dict[str, Any]:
-        """Components, levels and floor."""
-        return {"components": self.components, "levels": self.num_levels, "floor": self.floor}
 
 
 class LogisticMixturePixels(PixelDistribution):
