@@ -76,9 +76,9 @@ def observed(
     given = read(x, with_labels=num_classes is not None)
     values, seen = _checked(pair, given, mask, fraction=fraction, seed=seed)
     if seen is not None:
-        blind = (~seen.flatten(1).any(1)).nonzero().flatten().tolist() if not may_be_blind else []
-        if blind:
-            of = f"nothing is seen of image {blind[0]}"
+        sees = seen.flatten(1).any(1)
+        if not may_be_blind and not bool(sees.all()):
+            of = f"nothing is seen of image {int((~sees).nonzero()[0])}"
             what = "the mask sees nothing" if len(seen) == 1 else of
             raise UsageError(f"{what}: a mask is True where a pixel is seen")
         seen = seen.expand(values.shape)
