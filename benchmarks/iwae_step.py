@@ -23,6 +23,7 @@ from inference.learning.settings import Settings
 from inference.learning.training import Training
 from pyro_models import VAE, ImageData, UsageError, load_data
 from pyro_models.data import Split
+from pyro_models.observed import Observed
 
 BATCH = 100
 Step = Callable[[Tensor], float]
@@ -88,7 +89,7 @@ def ours(data: ImageData, num_particles: int, *, capture: bool) -> Step:
     )
     training = Training(vae, data, settings, None)
     done = iter(range(10**9))
-    return lambda x: training.step_on(next(done), x, None)
+    return lambda x: training.step_on(next(done), Observed.unchecked(x))
 
 
 def images() -> ImageData:

@@ -132,6 +132,11 @@ class Particles:
         """log w_k = log p(x, z_k) − log q(z_k | x), (K, B)."""
         return self.log_prior + self.log_likelihood - self.log_q
 
+    @property
+    def enumerated(self) -> bool:
+        """Whether the guide's sites hold every value of a discrete one, left of (K, B)."""
+        return any(site["infer"].get("_enumerate_dim") for site in self.guide_sites.values())
+
     def elbo(self) -> Tensor:
         """Average of log w_k: an unbiased estimate of the ELBO, (B,)."""
         return self.log_weight.mean(0)
@@ -274,17 +279,23 @@ def draw(
     *,
     num_particles: int,
     reparameterised: bool = True,
+    enumerate_guide: bool = False,
 ) -> Particles:
-    """:func:`particles` of a model and a guide, called with data as they are."""
+    """:func:`particles` of a model and a guide, called with data as they are.
+
+    With ``enumerate_guide``, sites that the guide marks as enumerated are not sampled: they have
+    every value, in dimensions left of (K, B).
+    """
     num_particles = checked_count(num_particles)
     x, conditions = data.x, data.conditions
     plate = particle_plate(num_particles, device=x.device)
-    with plate, nullcontext() if reparameterised else _Constant():
+    constant = nullcontext() if reparameterised else _Constant()
+    with plate, constant, enumeration() if enumerate_guide else nullcontext():
         drawn = poutine.trace(guide).get_trace(x, **conditions)
     guide_sites = density_sites(drawn)
     for site in guide_sites.values():  # a tensor of its own: its gradient is not the guide's inside
         site["value"] = site["value"].view_as(site["value"])
-    with plate, enumeration():
+    with plate, poutine.enum() if enumerate_guide else enumeration():
         weighed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(x, **conditions)
 
     def guide_again() -> dict[str, Site]:

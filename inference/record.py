@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from pyro_models.errors import UsageError
 
 __all__ = ["Recorded", "places_of"]
 
@@ -26,12 +29,17 @@ class Recorded:
     Parameters
     ----------
     step
-        A function of tensors, and of lists of tensors, to a tuple of tensors; no bound method.
+        A function of tensors, ``None`` and lists of them to a tuple of tensors; no bound method.
     inputs
         What it is recorded on.
+    compiled
+        Whether inductor makes fused kernels of the operations: faster, equal up to rounding, and
+        with the random numbers of the eager step.
 
     Raises
     ------
+    UsageError
+        If it is to be compiled and no compiler is found.
     Exception
         Of any kind, where the Python of the step depends on values of tensors.
 
@@ -42,18 +50,52 @@ class Recorded:
     (tensor(5.),)
     """
 
-    def __init__(self, step: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        step: Callable[..., tuple[Tensor, ...]],
+        inputs: Sequence[Any],
+        *,
+        compiled: bool = False,
+    ) -> None:
+        leaves, structure = tree_flatten(list(inputs))
+        there = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+
+        def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
+            given = dict(zip(there, tensors, strict=True))
+            filled = [given.get(i, leaf) for i, leaf in enumerate(leaves)]
+            return step(*tree_unflatten(filled, structure))
+
+        tensors = [leaves[i] for i in there]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the recorder, about its own parts
-            make = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)
-            self.graph: GraphModule = make(*inputs)
+            make = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)
+            self.graph: GraphModule = make(*tensors)
         _leave_out_what_does_nothing(self.graph)
+        self.run = _compiled(self.graph, tensors) if compiled else self.graph
 
     @torch.no_grad()
     def __call__(self, *inputs: Any) -> tuple[Tensor, ...]:
         """What the step returns."""
-        found: tuple[Tensor, ...] = self.graph(*inputs)
-        return found
+        return tuple(self.run(*(t for t in tree_leaves(inputs) if isinstance(t, Tensor))))
+
+
+def _compiled(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+    """The operations in fused kernels, made once for such shapes and kept on disk by inductor."""
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            from torch import _inductor as inductor  # slow to import, and seldom asked for
+
+            made: Callable[..., Any] = inductor.compile(
+                graph, list(inputs), options={"fallback_random": True}
+            )
+    except Exception as error:  # of many kinds, as the compiler is missing or refuses
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise UsageError(
+            f"compile=True needs a compiler that works (g++ or clang on a CPU, triton on a GPU): "
+            f"{reason}; leave compile out"
+        ) from error
+    return made
 
 
 def places_of(module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, int]:

@@ -16,7 +16,7 @@ from typing_extensions import TypeIs, get_protocol_members
 from pyro_models.errors import UsageError
 from pyro_models.pair import Pair
 
-__all__ = ["check_pair", "fulfills", "missing_members", "module_of"]
+__all__ = ["check_pair", "fulfills", "is_of_library", "missing_members", "module_of"]
 
 T = TypeVar("T")
 
@@ -78,3 +78,9 @@ def _has(obj: object, name: str, contract: type) -> bool:
     if not callable(inspect.getattr_static(contract, name, None)):
         return hasattr(obj, name)
     return callable(getattr(obj, name, None))
+
+
+def is_of_library(pair: Pair) -> bool:
+    """Whether a pair and its parts are of this library, whose mistakes are not the user's."""
+    parts = (pair, pair.model, pair.guide, pair.likelihood)
+    return all(type(part).__module__.startswith("pyro_models.") for part in parts)

@@ -12,13 +12,38 @@ from torch import Tensor
 from pyro_models.data.observed import labels_for
 from pyro_models.errors import UsageError
 
-__all__ = ["KnownLabels", "check_each", "integers", "known_labels", "labels_for"]
+__all__ = [
+    "KnownLabels",
+    "all_known",
+    "are_known",
+    "check_each",
+    "integers",
+    "known_labels",
+    "labels_for",
+]
+
+
+def all_known(y: Tensor) -> Tensor:
+    """Labels none of which is missing, in a type that has no −1: nobody need look at their values.
+
+    A step that is recorded cannot look at them.
+
+    >>> are_known(all_known(torch.tensor([3, 0]))), are_known(torch.tensor([3, 0]))
+    (True, False)
+    """
+    return y.to(torch.uint16)
+
+
+def are_known(y: Tensor | None) -> bool:
+    """Whether the type of labels says that none is missing."""
+    return y is not None and y.dtype in (torch.uint8, torch.uint16)
 
 
 def integers(y: Tensor, num_classes: int, *, who: str, may_miss: bool = True) -> Tensor:
     """Labels in 0…num_classes − 1, or −1 where they may miss, as int64; refused if they are not."""
     if y.is_floating_point() or y.dtype == torch.bool:
         raise UsageError(f"{who} needs integer labels; got {y.dtype}")
+    y = y.long()
     # reading values makes a step wait for them; training checks them before the first
     if is_validation_enabled() and y.numel():
         low, high = int(y.min()), int(y.max())
@@ -28,7 +53,7 @@ def integers(y: Tensor, num_classes: int, *, who: str, may_miss: bool = True) ->
             raise UsageError(
                 f"{who} {labels if may_miss else every}; got values from {low} to {high}"
             )
-    return y.long()
+    return y
 
 
 def check_each(shape: torch.Size, size: int | None, *, who: str) -> None:

@@ -45,6 +45,7 @@ MODULES = {
     "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
     "inference.learning.files": ("pyro_models.files.atomic",),
     "inference.learning.locks": ("pyro_models.files.locks",),
+    "inference.learning.denormals": ("inference.denormals",),
     "inference.learning.objectives": ("inference.objectives",),
     "inference.learning.bounds": ("inference.objectives",),
     "inference.learning.optimisers": ("inference.learning.optimizers",),

@@ -13,6 +13,7 @@ step (a counter) must not be: its first step would be repeated for ever.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,26 +24,35 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from inference.learning.optimizers import laid_out_as
-from inference.objectives import Objective, OfParticles
+from inference.objectives import Objective
 from inference.record import Recorded, places_of
 from pyro_models import UsageError
 from pyro_models.contract import module_of
+from pyro_models.observed import Observed
+from pyro_models.seeds import generator_states, restore_generators
 
-__all__ = ["Captured"]
+__all__ = ["Captured", "RecordedGradient", "difference_of_steps"]
+
+Mean = Callable[..., Tensor]
+Seen = Tensor | None
 
 
 class Captured:
-    """An objective over particles whose steps are recorded, one graph for each shape of a batch.
+    """An objective whose steps are recorded, one graph for each shape of a batch.
 
     Parameters
     ----------
     objective
-        One of :data:`inference.objectives.OBJECTIVES`, for a pair.
+        One of :data:`inference.objectives.OBJECTIVES`, for a pair. One of Pyro's ELBOs is recorded
+        as the bound over particles that is the same estimate, whose value and gradient are
+        compared with its own when a first batch is prepared.
+    compiled
+        Whether what is recorded is compiled by inductor.
 
     Raises
     ------
     UsageError
-        If the objective is a Pyro ELBO: these report numbers along the way.
+        If no such bound is known.
 
     Examples
     --------
@@ -54,61 +64,100 @@ class Captured:
     True
     """
 
-    def __init__(self, objective: Objective) -> None:
-        if not isinstance(objective, OfParticles):
+    def __init__(self, objective: Objective, *, compiled: bool = False) -> None:
+        recorded = objective.over_particles()
+        if recorded is None:
             raise UsageError(
-                f"capture records objectives over particles, and {objective.name} is a Pyro ELBO: "
-                "leave capture out, or choose another objective"
+                f"{objective.name} cannot be recorded, since no bound over particles is known to "
+                "be the same: leave capture out, or choose another objective"
             )
-        self.objective = objective
-        self.module = module_of(objective.pair)
-        self.recordings: dict[tuple[Any, ...], _Recording] = {}
+        self.objective, self.recorded = objective, recorded
+        self.is_same = recorded is objective
+        self.gradient = RecordedGradient(module_of(objective.pair), recorded.mean_of_part, compiled)
 
     def backward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        mask: Tensor | None = None,
-        beta: float = 1.0,
+        self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float | Tensor = 1.0
     ) -> float:
         """As :meth:`Objective.backward`."""
-        inputs = x, y, mask, None if beta == 1 else x.new_full((), beta)
-        recording = self._recording(*inputs)
-        mean, *gradients = recording.run(recording.leaves, recording.others, *inputs)
-        _add_gradients(recording.moved, gradients)
-        return float(mean)
+        return float(self.backward_on_device(x, y=y, mask=mask, beta=beta))
+
+    def backward_on_device(
+        self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float | Tensor = 1.0
+    ) -> Tensor:
+        """The same, its value left where it is: nothing waits for it."""
+        means = [
+            self.gradient.backward(rows, given["y"], given["mask"], _weight(beta, x), size=len(x))
+            for rows, given in self.recorded.parts(x, y=y, mask=mask)
+        ]
+        return sum(means[1:], means[0])
 
     def prepare(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        mask: Tensor | None = None,
-        beta: float = 1.0,
+        self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float | Tensor = 1.0
     ) -> None:
         """Record a batch like this one before the first step.
 
         Raises
         ------
         UsageError
+            If it cannot be recorded, or is not the same as what Pyro computes.
+        """
+        for rows, given in self.recorded.parts(x, y=y, mask=mask):
+            self.gradient.prepare(rows, given["y"], given["mask"], _weight(beta, x), size=len(x))
+        if not self.is_same:
+            _, difference = difference_of_steps(
+                self.objective, self, Observed.unchecked(x, y, mask), beta=1.0, exactly=False
+            )
+            if difference:
+                raise UsageError(f"{self.objective.name} cannot be recorded: it gives {difference}")
+
+
+class RecordedGradient:
+    """The gradient of a scalar function of tensors and a module's parameters, recorded by shape.
+
+    Parameters
+    ----------
+    module
+        The module whose parameters are learned.
+    mean
+        A function of x, y, mask, β and the size of the batch, to maximise.
+    compiled
+        Whether what is recorded is compiled by inductor.
+    """
+
+    def __init__(self, module: nn.Module, mean: Mean, compiled: bool = False) -> None:
+        self.module, self.mean, self.compiled = module, mean, compiled
+        self.recordings: dict[tuple[Any, ...], _Recording] = {}
+
+    def backward(self, x: Tensor, y: Seen, mask: Seen, beta: Tensor | None, *, size: int) -> Tensor:
+        """Add the gradient of −mean to the parameters; return the mean."""
+        recording = self._recording(x, y, mask, beta, size=size)
+        mean, *gradients = recording.run(recording.leaves, recording.others, x, y, mask, beta)
+        _add_gradients(recording.moved, gradients)
+        return mean
+
+    def prepare(self, x: Tensor, y: Seen, mask: Seen, beta: Tensor | None, *, size: int) -> None:
+        """Record it for such shapes.
+
+        Raises
+        ------
+        UsageError
             If it cannot be recorded.
         """
-        self._recording(x, y, mask, None if beta == 1 else x.new_full((), beta))
+        self._recording(x, y, mask, beta, size=size)
 
-    def _recording(self, x: Tensor, *others: Tensor | None) -> _Recording:
+    def _recording(self, x: Tensor, *others: Tensor | None, size: int) -> _Recording:
         """The recording for x, and for labels, mask and β, each of which may be ``None``."""
         autocast = torch.is_autocast_enabled(x.device.type)
-        key = (x.shape, x.dtype, x.device, *(other is None for other in others), autocast)
+        key = (x.shape, x.dtype, x.device, *(_kind(other) for other in others), autocast, size)
         if key not in self.recordings or not self.recordings[key].module.is_same():
-            self.recordings[key] = self._record(x, *others)
+            self.recordings[key] = self._record(x, *others, size=size)
         return self.recordings[key]
 
-    def _record(self, x: Tensor, *given_with_x: Tensor | None) -> _Recording:
+    def _record(self, x: Tensor, *given_with_x: Tensor | None, size: int) -> _Recording:
         learned = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         fixed = {n: p for n, p in self.module.named_parameters() if not p.requires_grad}
         others: dict[str, Tensor] = {**fixed, **dict(self.module.named_buffers())}
-        holder = _Holder(self.module, self.objective)
+        holder = _Holder(self.module, self.mean)
         held = places_of(holder, [*learned.values(), *others.values()])
 
         def step(
@@ -118,10 +167,9 @@ class Captured:
             leaves = [value.detach().requires_grad_() for value in values]
             given = [*leaves, *rest]
             state = {place: given[i] for place, i in held.items()}
+            conditions = {"y": y, "mask": mask, "beta": 1.0 if beta is None else beta, "size": size}
             with torch.enable_grad(), pyro.validation_enabled(False):
-                mean = functional_call(
-                    holder, state, (x, y, mask, 1.0 if beta is None else beta), tie_weights=False
-                )
+                mean = functional_call(holder, state, (x,), conditions, tie_weights=False)
                 gradients = torch.autograd.grad(-mean, leaves, allow_unused=True)
             unmoved[:] = [i for i, gradient in enumerate(gradients) if gradient is None]
             return mean.detach(), *(g for g in gradients if g is not None)
@@ -129,7 +177,7 @@ class Captured:
         inputs = [p.detach() for p in learned.values()], list(others.values()), x, *given_with_x
         unmoved: list[int] = []
         try:
-            run = Recorded(step, inputs)
+            run = Recorded(step, inputs, compiled=self.compiled)
         except UsageError:
             raise
         except Exception as error:  # whatever stops a recording
@@ -179,18 +227,79 @@ class _Snapshot:
 
 
 class _Holder(nn.Module):
-    """Calls the objective of a module, so that the module's tensors can be given from outside."""
+    """Calls a function of a module, so that the module's tensors can be given from outside."""
 
-    def __init__(self, module: nn.Module, objective: OfParticles) -> None:
+    def __init__(self, module: nn.Module, function: Mean) -> None:
         super().__init__()
         self.module = module
-        self.mean = objective.mean
+        self.function = function
 
-    def forward(
-        self, x: Tensor, y: Tensor | None, mask: Tensor | None, beta: float | Tensor
-    ) -> Tensor:
-        """The objective's mean over the batch."""
-        return self.mean(x, y=y, mask=mask, beta=beta)
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """What the function returns."""
+        return self.function(*args, **kwargs)
+
+
+def _kind(tensor: Tensor | None) -> Any:
+    """What a recording holds for of one of its inputs."""
+    return None if tensor is None else (tensor.shape, tensor.dtype)
+
+
+def _weight(beta: float | Tensor, x: Tensor) -> Tensor | None:
+    if isinstance(beta, Tensor):
+        return beta
+    return None if beta == 1 else x.new_full((), beta)
+
+
+def difference_of_steps(
+    eager: Objective, recorded: Captured, batch: Observed, *, beta: float, exactly: bool
+) -> tuple[float, str]:
+    """What a step that is run gives, and how the recorded one differs; empty if it does not.
+
+    The gradients of the one that is run are left in the parameters, and the generators and buffers
+    as it left them. Values that are not finite are not compared.
+    """
+    module = module_of(eager.pair)
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    before = [p.grad for p in parameters]
+    states = generator_states(batch.x.device)
+    found = []
+    for step in (recorded, eager):
+        restore_generators(states, batch.x.device)
+        for p, had in zip(parameters, before, strict=True):
+            p.grad = None if had is None else had.clone()
+        with torch.no_grad():
+            for buffer, content in buffers:
+                buffer.copy_(content)
+        value = step.backward(batch.x, **batch.conditions, beta=beta)
+        found.append((value, [p.grad for p in parameters]))
+    (value_recorded, moved), (value, gradients) = found
+    close = _equal if exactly else _close
+    names = [name for name, p in module.named_parameters() if p.requires_grad]
+    if not math.isfinite(value):
+        difference = ""
+    elif not close(torch.tensor(value_recorded), torch.tensor(value)):
+        difference = f"{value_recorded:.7g} nats per datum instead of {value:.7g}"
+    else:
+        pairs = zip(names, moved, gradients, strict=True)
+        others = [name for name, *both in pairs if not _both(close, *both)]
+        difference = f"another gradient of {others[0]}" if others else ""
+    return value, difference
+
+
+def _both(close: Callable[[Tensor, Tensor], bool], one: Seen, other: Seen) -> bool:
+    """Whether both are missing, or both are there and close."""
+    return one is other if one is None or other is None else close(one, other)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one, other) or bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    """Whether they differ by no more than sums taken in another order."""
+    tolerance = torch.finfo(other.dtype).eps ** 0.5
+    return bool((one - other).abs().max() <= tolerance * (1e-3 + other.abs().max()))
 
 
 def _add_gradients(parameters: list[nn.Parameter], gradients: list[Tensor]) -> None:

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-from pyro_models import Pair
-from pyro_models.contract import fulfills
+from inference.learning.capture import RecordedGradient
+from pyro_models import Pair, UsageError
+from pyro_models.contract import fulfills, module_of
+from pyro_models.labels import all_known
+from pyro_models.observed import Observed
 from pyro_models.pair import Classifies
 
-__all__ = ["backward_classification"]
+__all__ = ["Classification"]
 
 
-def backward_classification(pair: Pair, x: Tensor, y: Tensor | None) -> None:
-    """Add the gradient of −α · mean of log q(y | x) over the data with a label; none, nothing.
+class Classification:
+    """α · mean of log q(y | x) over the data of a batch that have a label; none, nothing.
 
     Parameters
     ----------
     pair
         Only one that :class:`pyro_models.pair.Classifies` has such a term.
-    x, y
-        A prepared batch (B, \\*data_shape) and its labels (B,), −1 where missing.
+    recorded
+        Whether its gradient is recorded, if it can be.
     """
-    if not fulfills(pair, Classifies) or y is None or not pair.classification_weight:
-        return
-    known = (y >= 0).sum()
-    if known:
-        (-pair.classification_weight * pair.log_label_prob(x, y).sum() / known).backward()
+
+    def __init__(self, pair: Pair, *, recorded: bool) -> None:
+        self.pair: Any = pair if fulfills(pair, Classifies) else None
+        self.recorded = RecordedGradient(module_of(pair), self._mean) if recorded else None
+
+    def backward(self, batch: Observed) -> None:
+        """Add the gradient of its negative to the parameters."""
+        if self.pair is None or batch.y is None or not self.pair.classification_weight:
+            return
+        known = batch.y >= 0
+        if not known.any():
+            return
+        x, y = batch.x[known.to(batch.x.device)], all_known(batch.y[known])
+        if self.recorded is not None:
+            try:
+                self.recorded.backward(x, y, None, None, size=len(x))
+                return
+            except UsageError:  # Python that depends on values
+                self.recorded = None
+        (-self._mean(x, y=y)).backward()
+
+    def _mean(self, x: Tensor, *, y: Tensor, **_: Any) -> Tensor:
+        log_q: Tensor = self.pair.log_label_prob(x, y)
+        weight: float = self.pair.classification_weight
+        return weight * log_q.sum() / len(x)

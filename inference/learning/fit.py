@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.declared import takes
+from inference.denormals import denormals_flushed
 from inference.learning.callbacks import Callback
 from inference.learning.history import History
 from inference.learning.recorded_data import describe_data, remember
@@ -132,7 +133,7 @@ def fit(
     if resume and (run is None or not run.exists):
         raise UsageError(f"there is no run to resume in {out}" if out else "resume needs out")
     held = nullcontext() if run is None else run.held()  # until the last file is written
-    with held, seeded(settings.seed, device), warnings.catch_warnings():
+    with held, seeded(settings.seed, device), denormals_flushed(), warnings.catch_warnings():
         if run is not None and resume:
             run.check_same(pair, described)
         elif run is not None:

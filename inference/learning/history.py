@@ -55,6 +55,10 @@ class History:
         Why training ended.
     remark
         What must be said beside the values, where they bound no evidence; else empty.
+    recorded
+        Whether steps were recorded once and run again, to the end.
+    not_recorded
+        Why they were not; else empty.
     """
 
     epochs: tuple[Epoch, ...]
@@ -64,6 +68,8 @@ class History:
     stopped: str = ""
     unit: str = "nats per datum"
     remark: str = ""
+    recorded: bool = False
+    not_recorded: str = ""
 
     def to_csv(self) -> str:
         """The records as CSV text with a header."""

@@ -14,11 +14,19 @@ from pyro_models import Pair, UsageError
 from pyro_models.errors import NotPositiveDefiniteError
 from pyro_models.observed import Observed
 
-__all__ = ["NonFiniteError", "finite_parameters", "first_nonfinite"]
+__all__ = ["NonFinite", "NonFiniteError", "finite_parameters", "first_nonfinite"]
 
 
 class NonFiniteError(UsageError):
     """Training met a loss, gradient or parameter that is NaN or infinite."""
+
+
+class NonFinite(Exception):  # noqa: N818  (what a step met; the training says where it was)
+    """What a step found that is not finite, in words; which one of the epoch, where many run."""
+
+    def __init__(self, what: str, *, step: int | None = None) -> None:
+        super().__init__(what)
+        self.step = step
 
 
 class _Found(Exception):  # noqa: N818  (a ValueError would be raised anew by poutine.trace)

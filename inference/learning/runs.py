@@ -157,7 +157,15 @@ class Run:
 
     def record_end(self, history: History) -> None:
         """Add to ``run.json`` how training ended."""
-        names = ("objective", "start", "best_epoch", "stopped", "remark")
+        names = (
+            "objective",
+            "start",
+            "best_epoch",
+            "stopped",
+            "remark",
+            "recorded",
+            "not_recorded",
+        )
         ended = {name: getattr(history, name) for name in names}
         self.add({"training": {"epochs": len(history.epochs), **ended}})
 

@@ -147,11 +147,16 @@ class Settings:
         the networks alone.""",
         _known_precision,
     )
-    capture: bool = declared(
-        False,
+    capture: bool | None = declared(
+        None,
         """Record one step and run the record from then on, which is faster for small networks and
-        changes no number. It is for objectives over particles, and models whose Python does the
-        same in every step.""",
+        changes no number. Steps are recorded where they can be, unless given; true refuses what
+        cannot be recorded, false records nothing.""",
+    )
+    compile: bool = declared(
+        False,
+        """Compile the recorded step into fused kernels, which is faster once it is done and equal
+        up to rounding. It needs a C++ compiler, or triton on a GPU.""",
     )
 
     def __post_init__(self) -> None:
@@ -198,7 +203,7 @@ class Settings:
         before = {**json.loads(json.dumps(Settings().plain())), **earlier}  # an older release's
         for name, value in json.loads(json.dumps(self.plain())).items():
             was = before[name]
-            if name in ("device",) or (name == "epochs" and self.schedule is None):
+            if name in ("device", "capture") or (name == "epochs" and self.schedule is None):
                 continue
             if was != value:
                 raise UsageError(

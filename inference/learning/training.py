@@ -5,39 +5,45 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
-import pyro
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from inference.isolated import evaluating
 from inference.learning.batches import batches
 from inference.learning.callbacks import Callback, CallbackState
-from inference.learning.capture import Captured
-from inference.learning.classification import backward_classification
-from inference.learning.denormals import EVERY, flush_denormals
+from inference.learning.graphed import GraphedSteps, Launcher, can_be_graphed, cuda_graph
 from inference.learning.history import Epoch, History
-from inference.learning.nonfinite import NonFiniteError, finite_parameters, first_nonfinite
-from inference.learning.optimizers import make_optimizer, make_schedule, step_schedule
+from inference.learning.nonfinite import (
+    NonFinite,
+    NonFiniteError,
+    finite_parameters,
+    first_nonfinite,
+)
+from inference.learning.optimizers import step_schedule
 from inference.learning.preparation import for_start
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
+from inference.learning.step import Step
 from inference.learning.stopping import EarlyStopping
-from inference.objectives import make_objective
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.contract import fulfills, module_of
+from pyro_models.contract import fulfills, is_of_library, module_of
+from pyro_models.data import Split
 from pyro_models.device import device_of
-from pyro_models.errors import NotPositiveDefiniteError, in_one_line
+from pyro_models.errors import in_one_line
 from pyro_models.files import write_atomically
 from pyro_models.observed import Observed
-from pyro_models.pair import Classifies, MayHaveNoMaximum, StartsFromData
+from pyro_models.pair import MayHaveNoMaximum, StartsFromData
 from pyro_models.seeds import generator_states, restore_generators, seeded, stream
 
 __all__ = ["Training"]
+
+REPORTED = 48
+"""Steps between two reports of the bound; on a device that nobody waits for, between two reads."""
 
 
 class Training:
@@ -60,23 +66,19 @@ class Training:
         self.device = torch.device(settings.device or device_of(pair))
         module_of(pair).to(self.device)
         self.dtype = next(pair.parameters()).dtype
-        self.objective = make_objective(pair, settings.objective, settings.objective_options)
-        self.step = Captured(self.objective) if settings.capture else self.objective
-        self.classifies = fulfills(pair, Classifies)
-        self.parameters = [p for p in pair.parameters() if p.requires_grad]
         self.num_train = len(data.split("train"))
         self.steps_per_epoch = -(-self.num_train // settings.batch_size)
-        self.optimizer = make_optimizer(
-            settings.optimizer, self.parameters, lr=settings.lr, options=settings.optimizer_options
+        self.step = Step(
+            pair,
+            settings,
+            device=self.device,
+            steps_per_epoch=self.steps_per_epoch,
         )
-        self.schedule = make_schedule(
-            settings.schedule,
-            self.optimizer,
-            total_steps=max(1, settings.epochs * self.steps_per_epoch),
-            options=settings.schedule_options,
-        )
+        self.objective, self.optimizer = self.step.objective, self.step.optimizer
+        self.launcher: Launcher | None = cuda_graph if self.device.type == "cuda" else None
+        self.graphed: GraphedSteps | None = None
         self.shuffling = torch.Generator().manual_seed(settings.seed)
-        self.drawing = torch.Generator().manual_seed(settings.seed + 1)
+        self.drawing = self._drawing_generator().manual_seed(settings.seed + 1)
         self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
         self.stopping = EarlyStopping(
             patience=settings.patience,
@@ -88,6 +90,7 @@ class Training:
         self.start: str | None = None
         self._values: Tensor | None = None  # of the last validation bound
         self._fixed = None if data.redraws else self._on_device(data.prepared("train"))
+        self._drawn = data if self._fixed is not None else self._where_it_is_drawn(data)
 
     def run_epochs(self, callbacks: Sequence[Callback], *, progress: bool) -> History:
         """Train from the present epoch to the last one or to an early stop."""
@@ -119,14 +122,15 @@ class Training:
             return
         load_weights(self.pair, state["weights"], run.folder / "checkpoint.pt")
         self.optimizer.load_state_dict(self._in_order(state["optimizer"], state["weights"]))
-        if self.schedule is not None:
-            self.schedule.load_state_dict(state["schedule"])
+        if self.step.schedule is not None:
+            self.step.schedule.load_state_dict(state["schedule"])
         self.shuffling.set_state(state["shuffling"])
-        self.drawing.set_state(state["drawing"])
         self.permutation = state["permutation"]
         self.stopping.load_state(state["stopping"])
         self.epochs = [Epoch(**record) for record in state["history"]]
         self.start = state["start"]
+        self._take_up_drawing(state["drawing"])
+        self.step.taken = len(self.epochs) * self.steps_per_epoch
         restore_generators(state["generators"], self.device)
 
     def _in_order(self, state: dict[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +150,7 @@ class Training:
             {
                 "weights": self.pair.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "schedule": None if self.schedule is None else self.schedule.state_dict(),
+                "schedule": None if self.step.schedule is None else self.step.schedule.state_dict(),
                 "generators": generator_states(self.device),
                 "shuffling": self.shuffling.get_state(),
                 "drawing": self.drawing.get_state(),
@@ -191,18 +195,19 @@ class Training:
         )
         few = self._on_device(few)
         two = few[:2]
-        with seeded(self.settings.seed, self.device), self._autocast():
+        ours = is_of_library(self.pair)
+        with seeded(self.settings.seed, self.device), self.step.autocast():
             try:
                 self.objective.check(two.x, **two.conditions)
-                if not _is_ours(self.pair):
+                if not ours:
                     with evaluating(self.pair):
                         self.objective.value(two.x, y=two.y, mask=two.mask)
-                if isinstance(self.step, Captured):
-                    self.step.prepare(few.x, **few.conditions, beta=self._beta(0))
+                if self.settings.epochs > len(self.epochs):
+                    self.step.prepare(few, beta=self._beta(0))
             except UsageError:
                 raise
             except Exception as error:
-                if finite_parameters(self.pair) and not _is_ours(self.pair):
+                if finite_parameters(self.pair) and not ours:
                     with in_one_line(f"a step of {type(self.pair).__name__}"):
                         raise
                 if not isinstance(error, ValueError | RuntimeError):
@@ -216,77 +221,95 @@ class Training:
         """Pixels of one epoch: fresh draws where the preparation is random."""
         if self._fixed is not None:
             return self._fixed
-        return self._on_device(self.data.draw("train", self.drawing))
+        return self._on_device(self._drawn.draw("train", self.drawing))
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.settings.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+    def _drawing_generator(self) -> torch.Generator:
+        """Pixels are drawn where the pair is, where another processor than this one does it."""
+        return torch.Generator(self.device if self.device.type == "cuda" else "cpu")
+
+    def _where_it_is_drawn(self, data: ImageData) -> ImageData:
+        """The grey training pixels beside their generator."""
+        if self.drawing.device.type == "cpu":
+            return data
+        grey = data.split("train")
+        y, mask = (None if v is None else v.to(self.device) for v in (grey.y, grey.mask))
+        return replace(data, splits={"train": Split(grey.x.to(self.device), y, mask)})
+
+    def _take_up_drawing(self, state: Tensor) -> None:
+        if len(state) == len(self.drawing.get_state()):
+            self.drawing.set_state(state)
+        else:  # the run was begun on another kind of device
+            seed = stream(self.settings.seed, f"pixels from epoch {len(self.epochs)} on")
+            self.drawing.manual_seed(seed)
 
     def train_epoch(self, bar: Any = None) -> tuple[float, float]:
         """All batches once; returns the running mean of the objective, and seconds."""
         began = time.perf_counter()
         data = self._training_data()
         order = self.permutation.to(self.device)
-        total, count = 0.0, 0
-        for step, rows in enumerate(
-            batches(
-                order,
-                batch_size=self.settings.batch_size,
-                y=data.y,
-                labelled_per_batch=self.settings.labelled_per_batch,
-            )
-        ):
-            batch = data[rows]
-            bound = self.step_on(step, batch.x, batch.y, batch.mask)
-            total += bound * len(rows)
-            count += len(rows)
+        rows = batches(
+            order,
+            batch_size=self.settings.batch_size,
+            y=data.y,
+            labelled_per_batch=self.settings.labelled_per_batch,
+        )
+        total, count, step = 0.0, 0, 0
+        graphed = self._graphed_steps(data, order)
+        while step < self.steps_per_epoch:
+            last = min(step + REPORTED, self.steps_per_epoch)
+            if graphed is None or self.step.is_compared or self.step.captured is None:
+                batch = data[next(rows)]
+                total += self.step_on(step, batch) * len(batch)
+                count, last = count + len(batch), step + 1
+            else:
+                total += self._steps_on_device(graphed, step, last)
+                seen = list(islice(rows, last - step))
+                count += sum(len(each) for each in seen)
             if bar is not None:
-                self._report(bar, step, bound)
+                self._report(bar, step, last, total / count)
+            step = last
         self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
         return total / count, time.perf_counter() - began
 
-    def _report(self, bar: Any, step: int, bound: float) -> None:
-        bar.update(1)
-        if step % 50 == 0:
+    def _graphed_steps(self, data: Observed, order: Tensor) -> GraphedSteps | None:
+        """What takes whole steps on the device, where one is waited for and they can be so."""
+        if self.launcher is None:
+            return None
+        if self.graphed is None:
+            why_not = can_be_graphed(self.step, labelled_per_batch=self.settings.labelled_per_batch)
+            if why_not:
+                self.launcher = None
+                return None
+            self.graphed = GraphedSteps(
+                self.step,
+                data,
+                batch_size=self.settings.batch_size,
+                steps_per_epoch=self.steps_per_epoch,
+                launcher=self.launcher,
+            )
+        betas = [self._beta(step) for step in range(self.steps_per_epoch)]
+        self.graphed.start_epoch(data, order, betas)
+        return self.graphed
+
+    def _steps_on_device(self, graphed: GraphedSteps, first: int, last: int) -> float:
+        try:
+            return graphed.run(first, last)
+        except NonFinite as found:
+            raise self._failure(found.step or first, str(found)) from None
+
+    def _report(self, bar: Any, first: int, last: int, mean: float) -> None:
+        bar.update(last - first)
+        if first % REPORTED == 0:
             bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
             what = "objective" if self.objective.remark else "bound"
-            bar.set_postfix_str(f"{what} {bound:.2f} nats per datum", refresh=False)
+            bar.set_postfix_str(f"{what} {mean:.2f} nats per datum", refresh=False)
 
-    def step_on(self, step: int, x: Tensor, y: Tensor | None, mask: Tensor | None = None) -> float:
+    def step_on(self, step: int, batch: Observed) -> float:
         """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""
-        batch = Observed.unchecked(x, y, mask)
-        before = generator_states(self.device)
-        first = not self.epochs and step == 0
-        self.optimizer.zero_grad()
         try:
-            with pyro.validation_enabled(first), self._autocast():
-                if self.classifies:  # beside the bound, not in its value
-                    backward_classification(self.pair, x, y)
-                bound = (self.objective if first else self.step).backward(
-                    x, y=y, mask=mask, beta=self._beta(step)
-                )
-        except (ValueError, RuntimeError) as error:  # a distribution of NaN, or a Cholesky factor
-            restore_generators(before, self.device)
-            mistake = isinstance(error, UsageError)
-            mistake = mistake and not isinstance(error, NotPositiveDefiniteError)
-            what = None if mistake else first_nonfinite(self.pair, batch)
-            if what is None:
-                raise
-            raise self._failure(step, what) from error
-        finite = bound - bound == 0
-        if finite and self.settings.clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
-            finite = bool(torch.isfinite(norm))
-        if not finite:
-            restore_generators(before, self.device)
-            what = first_nonfinite(self.pair, batch) or "the gradient (every site is finite)"
-            raise self._failure(step, what)
-        self.optimizer.step()
-        if (len(self.epochs) * self.steps_per_epoch + step + 1) % EVERY == 0:
-            flush_denormals(self.optimizer)
-        step_schedule(self.schedule)
-        return bound
+            return self.step(batch, beta=self._beta(step))
+        except NonFinite as found:
+            raise self._failure(step, str(found)) from found.__cause__
 
     def _failure(self, step: int, what: str) -> NonFiniteError:
         epoch = len(self.epochs) + 1
@@ -323,7 +346,7 @@ class Training:
         )
         self.epochs.append(record)
         bound = record.validation if record.validation is not None else running
-        step_schedule(self.schedule, bound=bound)
+        step_schedule(self.step.schedule, bound=bound)
         self.stopping.look(record, self.pair, self._values)
 
     @torch.no_grad()
@@ -337,7 +360,7 @@ class Training:
         noise = stream(self.settings.seed, "curves")  # not the pixels' own draws again
         with seeded(noise, self.device), evaluating(self.pair):
             try:
-                with self._autocast():
+                with self.step.autocast():
                     if name == "validation" and self.settings.noise_multiple:
                         self._values = self.objective.values(data.x, y=data.y, mask=data.mask)
                         value = float(self._values.mean())
@@ -377,6 +400,8 @@ class Training:
             start=self.start,
             best_epoch=self.stopping.best_epoch,
             stopped=self.stopping.reason,
+            recorded=not self.step.not_recorded,
+            not_recorded=self.step.not_recorded,
         )
 
     def _finish(self) -> History:
@@ -391,9 +416,3 @@ class Training:
             self._save_results(self.run)
             self.run.record_end(self._history())
         return self._history()
-
-
-def _is_ours(pair: Pair) -> bool:
-    """Whether a pair and its parts are of this library, whose mistakes are not the user's."""
-    parts = (pair, pair.model, pair.guide, pair.likelihood)
-    return all(type(part).__module__.startswith("pyro_models.") for part in parts)

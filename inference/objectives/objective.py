@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer import TraceEnum_ELBO, TraceMeanField_ELBO
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.chunks import chunk_size
-from inference.objectives.elbo import PairELBO
+from inference.objectives.any_guide import AnyGuideELBO, WithBaselines, WithDice
+from inference.objectives.bound import Bound
+from inference.objectives.elbo import MeanFieldELBO, PairELBO
 from inference.objectives.named import Options, chosen, instance_of, name_of, refuse_options
 from inference.particles import Particles, checked_count, draw
 from pyro_models import Pair, UsageError
-from pyro_models.contract import check_pair
+from pyro_models.contract import check_pair, is_of_library
 from pyro_models.observed import Observed
 
 __all__ = ["Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
 
 Seen = Tensor | None
+Parts = Callable[..., Iterable[tuple[Tensor, dict[str, Seen]]]]
 _BLOCKS = 20
+_OVER_PARTICLES: dict[type, type[Bound]] = {
+    Trace_ELBO: AnyGuideELBO,
+    TraceEnum_ELBO: WithDice,
+    TraceGraph_ELBO: WithBaselines,
+    TraceMeanField_ELBO: MeanFieldELBO,
+}
+"""Pyro's ELBOs, and the bounds over particles that are the same estimates."""
 
 
 def make_objective(pair: Pair, objective: Any = "elbo", options: Options = None) -> Objective:
@@ -63,15 +73,20 @@ def make_objective(pair: Pair, objective: Any = "elbo", options: Options = None)
     check_pair(pair)
     made, name = instance_of(objective, options), name_of(objective)
     if isinstance(made, PairELBO):
-        own = pair.elbo()
-        if type(own) is not TraceMeanField_ELBO:
-            refuse_options(own, made.options)
-            return OfPyro(pair, own, name=f"{name} ({type(own).__name__})")
-        bound = instance_of("mean_field", made.options)
-        return OfParticles(pair, bound, name=f"{name} (mean_field)")
+        return _of_pair(pair, pair.elbo(), made.options, name)
     if hasattr(made, "differentiable_loss") or hasattr(made, "loss_and_grads"):
         return OfPyro(pair, made, name=name)
     return OfParticles(pair, made, name=name)
+
+
+def _of_pair(pair: Pair, elbo: ELBO, options: Options, name: str) -> Objective:
+    """The ELBO that a pair says is its own, over particles where it is one of those known here."""
+    if type(elbo) is TraceMeanField_ELBO:
+        return OfParticles(pair, instance_of("mean_field", options), name=f"{name} (mean_field)")
+    refuse_options(elbo, options or {})
+    of_pyro = OfPyro(pair, elbo, name=f"{name} ({type(elbo).__name__})")
+    same = of_pyro.over_particles() if is_of_library(pair) else None
+    return of_pyro if same is None else same
 
 
 def check_objective(pair: Pair, objective: Any, options: Options = None) -> None:
@@ -138,6 +153,10 @@ class Objective:
         """
         raise NotImplementedError
 
+    def over_particles(self) -> OfParticles | None:
+        """The same estimate as a bound over particles, which can be recorded; if there is one."""
+        raise NotImplementedError
+
     def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
         """Refuse what only the sites of model and guide show that the pair cannot have.
 
@@ -167,10 +186,24 @@ class Objective:
 
 
 class OfParticles(Objective):
-    """A bound over particles, for a pair."""
+    """A bound over particles, for a pair.
 
-    def __init__(self, pair: Pair, bound: Any, *, name: str) -> None:
+    Parameters
+    ----------
+    pair
+        The pair.
+    bound
+        What is computed of particles.
+    name
+        Its name in the record of the training.
+    parts
+        How a batch falls into parts whose sites differ; it is one unless given.
+    """
+
+    def __init__(self, pair: Pair, bound: Any, *, name: str, parts: Parts | None = None) -> None:
         super().__init__(pair, remark=getattr(bound, "remark", ""))
+        self.parts = parts or _one_part
+        self.any_guide = bool(getattr(bound, "any_guide", False))
         self.bound: Callable[..., Tensor] = bound
         self.num_particles = checked_count(getattr(bound, "num_particles", 1))
         self.reparameterised = bool(getattr(bound, "reparameterised", True))
@@ -191,14 +224,31 @@ class OfParticles(Objective):
         self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float | Tensor = 1.0
     ) -> Tensor:
         """The bound, nats per datum, averaged over a batch; differentiable."""
+        means = [
+            self.mean_of_part(rows, **given, beta=beta, size=len(x))
+            for rows, given in self.parts(x, y=y, mask=mask)
+        ]
+        return sum(means[1:], means[0])
+
+    def mean_of_part(
+        self,
+        x: Tensor,
+        *,
+        y: Seen = None,
+        mask: Seen = None,
+        beta: float | Tensor = 1.0,
+        size: int,
+    ) -> Tensor:
+        """What a part of a batch of ``size`` data adds to the mean over the batch."""
         drawn = self._draw(Observed.unchecked(x, y, mask))
-        if self.reparameterised:
+        if self.reparameterised and not self.any_guide:
             _check_reparameterised(drawn, self.name)
+        weight = {}
         if self.tempers:
             # one product in the float type of the data, whether β comes as a number or a tensor
-            weight = beta * x.new_full((), self.beta) if self.beta != 1 else beta
-            return self._each(drawn, beta=weight).mean()
-        return self._each(drawn).mean()
+            weight = {"beta": beta * x.new_full((), self.beta) if self.beta != 1 else beta}
+        each = self._each(drawn, **weight)
+        return each.mean() if len(each) == size else each.sum() / size
 
     def _each(self, drawn: Particles, **weight: Any) -> Tensor:
         """The bound of every datum, (B,)."""
@@ -213,8 +263,20 @@ class OfParticles(Objective):
 
     @torch.no_grad()
     def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
-        """Whether the bound is defined, and its gradient is."""
+        """Whether the bound is defined, its gradient is, and no site has a scale of its own."""
         self.mean(x, y=y, mask=mask)
+        drawn = self._draw(Observed.unchecked(x, y, mask))
+        for name, site in (*drawn.model_sites.items(), *drawn.guide_sites.items()):
+            if isinstance(site["scale"], Tensor) or site["scale"] != 1:
+                raise UsageError(
+                    f"site {name!r} has a scale of its own (poutine.scale), which {self.name} "
+                    "leaves out, as all objectives over particles do: use beta_warmup or the "
+                    "objective's beta for KL annealing, or one of Pyro's own, such as trace"
+                )
+
+    def over_particles(self) -> OfParticles:
+        """This one."""
+        return self
 
     @torch.no_grad()
     def values(
@@ -223,8 +285,13 @@ class OfParticles(Objective):
         """Of every datum."""
         most = chunk_size(self.pair, each=self.num_particles)
         chunk = max(1, min(batch_size // self.num_particles, most))
-        parts = [self._draw(part) for part in Observed.unchecked(x, y, mask).chunks(chunk)]
-        return torch.cat([self._each(part).double() for part in parts])
+        return torch.cat(
+            [
+                self._each(self._draw(Observed.unchecked(rows, **given))).double()
+                for part in Observed.unchecked(x, y, mask).chunks(chunk)
+                for rows, given in self.parts(part.x, **part.conditions)
+            ]
+        )
 
     def _draw(self, data: Observed) -> Particles:
         return draw(
@@ -233,7 +300,12 @@ class OfParticles(Objective):
             data,
             num_particles=self.num_particles,
             reparameterised=self.reparameterised,
+            enumerate_guide=self.any_guide,
         )
+
+
+def _one_part(x: Tensor, **given: Seen) -> list[tuple[Tensor, dict[str, Seen]]]:
+    return [(x, given)]
 
 
 def _check_reparameterised(drawn: Particles, name: str) -> None:
@@ -251,6 +323,15 @@ class OfPyro(Objective):
     def __init__(self, pair: Pair, elbo: ELBO, *, name: str) -> None:
         super().__init__(pair)
         self.elbo, self.name = elbo, name
+
+    def over_particles(self) -> OfParticles | None:
+        """The same for models without scales, whose sites all lie in the plate over data."""
+        elbo, parts = self.elbo, getattr(self.elbo, "parts", None)
+        kind = WithDice if parts else _OVER_PARTICLES.get(type(elbo))
+        if kind is None or (elbo.num_particles > 1 and not elbo.vectorize_particles):
+            return None
+        bound = kind(num_particles=elbo.num_particles)
+        return OfParticles(self.pair, bound, name=self.name, parts=parts)
 
     def _conditioned(self, beta: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
         if beta == 1:

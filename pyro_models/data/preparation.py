@@ -34,7 +34,7 @@ def prepare(
     """Prepare grey pixels in [0, 1], (N, \\*data_shape), as one of ``PREPARATIONS`` says.
 
     ``levels`` is the number of grey levels, which dequantised pixels need; ``dynamic`` and
-    ``dequantised`` draw from the generator, on the CPU.
+    ``dequantised`` draw from the generator, where it is.
 
     >>> x = torch.tensor([[0.2, 0.8]])
     >>> prepare(x, "threshold", levels=256, generator=torch.Generator())
@@ -47,7 +47,8 @@ def prepare(
         return (x > 0.5).to(x.dtype)
     if preparation == "static":
         generator = torch.Generator().manual_seed(STATIC_SEED)
-    noise = torch.rand(x.shape, generator=generator, dtype=x.dtype)
+    noise = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
+    noise = noise.to(x.device)
     if preparation == "dequantised":
         levels = _known(levels)
         # rounding must not put a pixel on 0 or 1, where a density may be infinite

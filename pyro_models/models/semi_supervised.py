@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from pyro_models.data.masks import Mask
 from pyro_models.device import device_of, placed
 from pyro_models.errors import UsageError
-from pyro_models.labels import KnownLabels, known_labels
+from pyro_models.labels import KnownLabels, all_known, are_known, known_labels
 from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
@@ -71,19 +71,25 @@ class SemiSupervisedGuide(Guide):
         super().__init__(data_shape)
         self.encoder, self.classifier, self.num_classes = encoder, classifier, num_classes
 
-    def labels(self, y: Tensor | None, size: int) -> Tensor:
-        """Known labels, (size,), −1 where missing."""
-        return known_labels(y, self.num_classes, size, device=device_of(self), who=WHO)
+    def labels(self, y: Tensor | None, size: int) -> Tensor | None:
+        """Known labels, (size,), −1 where missing; ``None`` if all are missing."""
+        if y is None:
+            return None
+        known = known_labels(y, self.num_classes, size, device=device_of(self), who=WHO)
+        return all_known(known) if are_known(y) else known
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
         """Infer the missing labels, then z."""
-        assert y is not None
-        missing = y < 0
-        logits = _IMPOSSIBLE * (1 - F.one_hot(y.clamp(min=0), self.num_classes).to(x.dtype))
-        infer = {}
-        if bool(missing.any()):
-            logits = torch.where(missing.unsqueeze(-1), self.class_logits(x), logits)
-            infer = {"enumerate": "parallel"}
+        infer = {"enumerate": "parallel"}
+        if y is None:
+            logits = self.class_logits(x)
+        else:
+            known = y.long().clamp(min=0)
+            logits = _IMPOSSIBLE * (1 - F.one_hot(known, self.num_classes).to(x.dtype))
+            if not are_known(y) and bool((missing := y < 0).any()):
+                logits = torch.where(missing.unsqueeze(-1), self.class_logits(x), logits)
+            else:
+                infer = {}
         label = pyro.sample("y", dist.Categorical(logits=logits), infer=infer)
         pyro.sample("z", self.encoder(x, F.one_hot(label, self.num_classes)))
 
@@ -99,38 +105,43 @@ class LabelsApart(TraceEnum_ELBO):
     The sum of both is what TraceEnum_ELBO gives for the whole batch, up to its random numbers.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, num_classes: int, **options: Any) -> None:
         # labelled data leave nothing to enumerate
         super().__init__(strict_enumeration_warning=False, **options)
+        self.num_classes = num_classes
+
+    def parts(
+        self, x: Tensor, *, y: Tensor | None = None, mask: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        """The rows with a label and those without, whichever there are."""
+        if y is None or len(y) != len(x):
+            yield x, {"y": y, "mask": mask}
+            return
+        y = known_labels(y, self.num_classes, len(x), device=y.device, who=WHO)
+        known = y >= 0
+        if len(known.unique()) == 1:
+            yield x, {"y": all_known(y) if known[0] else None, "mask": mask}
+            return
+        mask = pixel_mask(mask, tuple(x.shape[1:]), x)
+        for rows in (known, ~known):
+            there = rows.to(x.device)
+            seen = mask if mask is None or len(mask) != len(x) else mask[there]
+            yield x[there], {"y": all_known(y[rows]) if rows is known else None, "mask": seen}
 
     def differentiable_loss(self, model: Any, guide: Any, x: Tensor, **given: Any) -> Tensor:
         """−bound, summed over data, with its gradient."""
         apart = super().differentiable_loss
-        return torch.stack([apart(model, guide, r, **c) for r, c in _by_label(x, **given)]).sum()
+        return torch.stack([apart(model, guide, r, **c) for r, c in self.parts(x, **given)]).sum()
 
     def loss(self, model: Any, guide: Any, x: Tensor, **given: Any) -> float:
         """−bound, summed over data."""
         apart = super().loss
-        return math.fsum(apart(model, guide, r, **c) for r, c in _by_label(x, **given))
+        return math.fsum(apart(model, guide, r, **c) for r, c in self.parts(x, **given))
 
     def loss_and_grads(self, model: Any, guide: Any, x: Tensor, **given: Any) -> float:
         """−bound, summed over data; its gradient is added to the parameters."""
         apart = super().loss_and_grads
-        return math.fsum(apart(model, guide, r, **c) for r, c in _by_label(x, **given))
-
-
-def _by_label(
-    x: Tensor, *, y: Tensor | None = None, mask: Tensor | None = None
-) -> Iterator[tuple[Tensor, dict[str, Any]]]:
-    """The rows with a label and those without, whichever there are."""
-    if y is None or len(y) != len(x) or len((y >= 0).unique()) == 1:
-        yield x, {"y": y, "mask": mask}
-        return
-    known = (y >= 0).to(x.device)
-    mask = pixel_mask(mask, tuple(x.shape[1:]), x)
-    for rows in (known, ~known):
-        seen = mask if mask is None or len(mask) != len(x) else mask[rows]
-        yield x[rows], {"y": y[rows.to(y.device)], "mask": seen}
+        return math.fsum(apart(model, guide, r, **c) for r, c in self.parts(x, **given))
 
 
 class SemiSupervisedVAE(Autoencoder):
@@ -238,7 +249,7 @@ class SemiSupervisedVAE(Autoencoder):
 
     def elbo(self) -> ELBO:
         """TraceEnum_ELBO, run apart for data with and without a label."""
-        return LabelsApart(max_plate_nesting=1)
+        return LabelsApart(self.num_classes, max_plate_nesting=1)
 
     def classify(self, x: Tensor, mask: Mask | None = None) -> Tensor:
         """q(y | x), (B, C)."""
@@ -250,10 +261,14 @@ class SemiSupervisedVAE(Autoencoder):
         x = placed(x, self.model.label_logits)
         pixel_mask(None, self.data_shape, x)  # a step of training does not wait for more of it
         known = known_labels(y, self.num_classes, len(x), device=x.device, who=WHO)
+        if are_known(y):
+            return self._log_q(x, known)
         rows = known >= 0
-        log_q = self.guide.class_logits(self.guide.units(x[rows])).log_softmax(-1)
-        found = log_q.gather(-1, known[rows].unsqueeze(-1)).squeeze(-1)
-        return x.new_zeros(len(x)).masked_scatter(rows, found)
+        return x.new_zeros(len(x)).masked_scatter(rows, self._log_q(x[rows], known[rows]))
+
+    def _log_q(self, x: Tensor, known: Tensor) -> Tensor:
+        log_q = self.guide.class_logits(self.guide.units(x)).log_softmax(-1)
+        return log_q.gather(-1, known.unsqueeze(-1)).squeeze(-1)
 
     def log_label_prior(self, y: Tensor) -> Tensor:
         """log p(y) = −log C of the labels, (B,), nats; 0 where a label is missing."""

@@ -11,6 +11,7 @@ from inference.learning.settings import Settings
 from inference.learning.training import Training
 from pyro_models import CVAE, ImageData, SemiSupervisedVAE, UsageError
 from pyro_models.data import Split
+from pyro_models.observed import Observed
 
 
 def m2(**options):
@@ -73,7 +74,7 @@ def training(pair, data, batch_size):
 def gradient_of_classifier(pair, x, y):
     torch.manual_seed(1)
     data = ImageData("few", {"train": Split(x, y)}, num_classes=10)
-    training(pair, data, len(x)).step_on(0, x, y)
+    training(pair, data, len(x)).step_on(0, Observed.unchecked(x, y))
     return pair.guide.classifier.head.weight.grad.clone()
 
 
@@ -102,7 +103,9 @@ def test_the_value_is_of_the_bound_alone(few):
         torch.manual_seed(0)
         pair = m2(classification_weight=weight)
         torch.manual_seed(1)
-        values.append(training(pair, few, 20).step_on(0, split.x[:20], split.y[:20]))
+        values.append(
+            training(pair, few, 20).step_on(0, Observed.unchecked(split.x[:20], split.y[:20]))
+        )
     assert values[0] == values[1]
 
 

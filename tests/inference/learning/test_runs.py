@@ -170,6 +170,8 @@ def test_a_finished_run_is_complete_and_can_be_opened(few, tmp_path):
         "best_epoch": trained.history.best_epoch,
         "stopped": "all 4 epochs done",
         "remark": "",
+        "recorded": True,
+        "not_recorded": "",
     }
     opened = Run(tmp_path / "run").load_pair()
     assert opened.config() == pair.config()

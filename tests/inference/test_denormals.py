@@ -2,10 +2,10 @@
 
 import torch
 
-from inference.learning.denormals import NOTHING, flush_denormals
+from inference.denormals import NOTHING, flush_denormals
 from inference.learning.settings import Settings
 from inference.learning.training import Training
-from pyro_models import VAE
+from pyro_models import VAE, Observed
 
 
 def test_only_what_is_next_to_nothing_is_flushed():
@@ -31,13 +31,12 @@ def test_training_leaves_none_behind_however_short_its_epochs(few):
     training.train_epoch()
     for state in training.optimizer.state.values():
         state["exp_avg"].fill_(1e-40)
-    training.epochs = [None] * 32  # 96 steps of 3 an epoch are done
+    training.step.taken = 96
     x = few.split("train").x[:5]
     for step in range(3):
-        training.step_on(step, x, None)
+        training.step_on(step, Observed(x))
     assert any(_denormal(s["exp_avg"]) for s in training.optimizer.state.values())
-    training.epochs.append(None)
-    training.step_on(0, x, None)  # the hundredth
+    training.step_on(0, Observed(x))  # the hundredth
     assert not any(_denormal(s["exp_avg"]) for s in training.optimizer.state.values())
 
 

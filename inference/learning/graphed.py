@@ -1,0 +1,274 @@
+"""The steps of an epoch on a device that nobody waits for: rows, gradient, update, running sum.
+
+A step of a small network takes an accelerator less time than Python takes to ask for it. So all
+of it is one graph: rows are gathered by a counter that lives on the device, the recorded gradient
+is taken, clipped and handed to the optimizer, and the bound is added to a running sum. The host
+launches several such steps at once and reads the sum when it reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from inference.learning.nonfinite import NonFinite, first_nonfinite
+from inference.learning.optimizers import step_schedule
+from inference.learning.step import Step
+from pyro_models.observed import Observed
+from pyro_models.seeds import generator_states, restore_generators
+
+__all__ = ["GraphedSteps", "can_be_graphed", "cuda_graph", "run_directly"]
+
+STEPS = 8
+"""Steps of one launch, where nothing happens on the host between them."""
+
+Launch = Callable[[], object]
+Launcher = Callable[[Launch, Optimizer], Launch]
+
+
+def can_be_graphed(step: Step, *, labelled_per_batch: int) -> str:
+    """Why whole steps cannot be one graph; empty if they can."""
+    if step.captured is None:
+        return step.not_recorded
+    if step.classification.pair is not None or labelled_per_batch:
+        return "batches differ in how many data have labels"
+    group = step.optimizer.param_groups[0]
+    if "capturable" not in group or not group.get("fused"):
+        return f"{type(step.optimizer).__name__} cannot skip a step that is not finite by itself"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What the steps of an epoch read and write on the device, always in the same memory.
+
+    Attributes
+    ----------
+    data
+        The data of this epoch.
+    order
+        Their order, (N,).
+    betas
+        β of each step.
+    step
+        The step that is next.
+    total
+        Sum of the bound over the data of all steps since the last report, in float64.
+    failed
+        The first step that was not finite, or −1.
+    """
+
+    data: Observed
+    order: Tensor
+    betas: Tensor
+    step: Tensor
+    total: Tensor
+    failed: Tensor
+
+    @classmethod
+    def of(cls, data: Observed, steps_per_epoch: int) -> _Place:
+        """Place in the memory of the data of the first epoch, and beside it."""
+        x = data.x
+        return cls(
+            data=data,
+            order=torch.arange(len(data), device=x.device),
+            betas=x.new_ones(steps_per_epoch),
+            step=torch.zeros((), dtype=torch.long, device=x.device),
+            total=torch.zeros((), dtype=torch.float64, device=x.device),
+            failed=torch.full((), -1, dtype=torch.long, device=x.device),
+        )
+
+
+class GraphedSteps:
+    """Whole steps as graphs, one for full batches and one for the last, uneven one.
+
+    Parameters
+    ----------
+    step
+        How a single step is taken.
+    data
+        Data like those of every epoch, on the device.
+    batch_size, steps_per_epoch
+        Of the epochs.
+    launcher
+        What makes a launch of some steps: :func:`cuda_graph`, or :func:`run_directly`.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        data: Observed,
+        *,
+        batch_size: int,
+        steps_per_epoch: int,
+        launcher: Launcher,
+    ) -> None:
+        self.taken, self.launcher = step, launcher
+        self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
+        self.place = _Place.of(data, steps_per_epoch)
+        self.tempered = False
+        self._launches: dict[tuple[int, int, bool], Launch] = {}
+
+    def start_epoch(self, data: Observed, order: Tensor, betas: list[float]) -> None:
+        """Take up the data of an epoch, their order and the weights of its steps."""
+        place = self.place
+        for own, new in zip(_parts(place.data), _parts(data), strict=True):
+            if own is not None and new is not None and own.data_ptr() != new.data_ptr():
+                own.copy_(new)
+        place.order.copy_(order)
+        place.betas.copy_(torch.tensor(betas, dtype=place.betas.dtype))
+        place.failed.fill_(-1)
+        self.tempered = any(beta != 1 for beta in betas)
+
+    def run(self, first: int, last: int) -> float:
+        """The steps from ``first`` up to ``last``; the sum of their bounds over data.
+
+        Raises
+        ------
+        NonFinite
+            If one was not finite: parameters are as before it, and so are the generators.
+        """
+        place = self.place
+        place.step.fill_(first)
+        place.total.zero_()
+        states = []
+        for start, count in self._launches_of(first, last):
+            states.append((start, generator_states(place.order.device)))
+            self._launch(self._size(start), count)()
+            for _ in range(count):
+                step_schedule(self.taken.schedule)
+        self.taken.taken += last - first
+        total, failed = torch.stack([place.total, place.failed.double()]).tolist()
+        if failed >= 0:
+            self.taken.taken -= last - int(failed)
+            raise self._failure(int(failed), states)
+        return total
+
+    def _launches_of(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Where launches begin, and how many steps each has."""
+        found, start = [], first
+        most = STEPS if self.taken.schedule is None else 1
+        while start < last:
+            full = start + most <= last and self._size(start + most - 1) == self.batch_size
+            count = most if full else 1
+            found.append((start, count))
+            start += count
+        return found
+
+    def _size(self, step: int) -> int:
+        return min(self.batch_size, len(self.place.order) - step * self.batch_size)
+
+    def _launch(self, size: int, count: int) -> Launch:
+        key = size, count, self.tempered
+        if key not in self._launches:
+            self._warm_up(size)
+
+            def steps() -> None:
+                for _ in range(count):
+                    self._step(size)
+
+            self._launches[key] = self.launcher(steps, self.taken.optimizer)
+        return self._launches[key]
+
+    def _warm_up(self, size: int) -> None:
+        """Record, and compile if so, what a launch is made of; nothing is moved by it."""
+        device = self.place.order.device
+        states = generator_states(device)
+        self._gradient(self.place.data[:size], self.place.betas[0] if self.tempered else 1.0)
+        self.taken.optimizer.zero_grad()
+        restore_generators(states, device)
+
+    def _gradient(self, batch: Observed, beta: float | Tensor) -> Tensor:
+        assert self.taken.captured is not None
+        with self.taken.autocast():
+            return self.taken.captured.backward_on_device(batch.x, **batch.conditions, beta=beta)
+
+    def _step(self, size: int) -> None:
+        """One step on what is in its place; nothing of it is read by the host."""
+        place, step = self.place, self.taken
+        where = place.step * self.batch_size + torch.arange(size, device=place.order.device)
+        rows = place.order.index_select(0, where)
+        beta = place.betas.index_select(0, place.step.view(1)).squeeze(0) if self.tempered else 1.0
+        step.optimizer.zero_grad()
+        bound = self._gradient(place.data[rows], beta)
+        finite = bound.isfinite()
+        if step.settings.clip_norm is not None:
+            norm = nn.utils.clip_grad_norm_(step.parameters, step.settings.clip_norm)
+            finite = finite & norm.isfinite()
+        failed = place.failed >= 0
+        place.failed.copy_(torch.where(failed | finite, place.failed, place.step))
+        skip = place.failed >= 0  # this step and all after it leave the parameters alone
+        _step_unless(skip, step.optimizer)
+        place.total.add_(torch.where(skip, 0.0, bound.double() * size))
+        place.step.add_(1)
+
+    def _failure(self, failed: int, states: list[tuple[int, dict[str, Any]]]) -> NonFinite:
+        """What was not finite in a step, looked for with the random numbers that it had."""
+        device = self.place.order.device
+        start, before = next(s for s in reversed(states) if s[0] <= failed)
+        restore_generators(before, device)
+        for step in range(start, failed):  # the random numbers of those of its launch before it
+            self._gradient(self._batch(step), 1.0)
+        self.taken.optimizer.zero_grad()
+        before = generator_states(device)
+        what = first_nonfinite(self.taken.pair, self._batch(failed))
+        restore_generators(before, device)
+        return NonFinite(what or "the gradient (every site is finite)", step=failed)
+
+    def _batch(self, step: int) -> Observed:
+        begin = step * self.batch_size
+        return self.place.data[self.place.order[begin : begin + self._size(step)]]
+
+
+def _step_unless(skip: Tensor, optimizer: Any) -> None:
+    """A step of a fused optimizer, which itself leaves all as it is where ``skip`` is true."""
+    optimizer.found_inf, optimizer.grad_scale = skip.to(torch.float32), None
+    optimizer.step()
+    del optimizer.found_inf, optimizer.grad_scale
+
+
+def _parts(data: Observed) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    return data.x, data.y, data.mask
+
+
+def run_directly(steps: Launch, optimizer: Optimizer) -> Launch:
+    """Run the steps, operation by operation."""
+    return steps
+
+
+def cuda_graph(steps: Launch, optimizer: Optimizer) -> Launch:
+    """One CUDA graph of the steps. Its memory is its own; its random numbers are the eager ones.
+
+    The learning rate is read from memory, to which that of the optimizer is written before a
+    launch, where it has changed.
+    """
+    groups = optimizer.param_groups
+    device = groups[0]["params"][0].device
+    rates = [torch.tensor(float(group["lr"]), device=device) for group in groups]
+    own = [(group["lr"], group["capturable"]) for group in groups]
+    graph = torch.cuda.CUDAGraph()
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"], group["capturable"] = rate, True
+    try:
+        torch.cuda.synchronize(device)
+        with torch.cuda.device(device), torch.cuda.graph(graph):
+            steps()
+    finally:
+        for group, (lr, capturable) in zip(groups, own, strict=True):
+            group["lr"], group["capturable"] = lr, capturable
+    written = [float(group["lr"]) for group in groups]
+
+    def launch() -> None:
+        for i, group in enumerate(groups):
+            lr = float(group["lr"])
+            if lr != written[i]:
+                rates[i].fill_(lr)
+                written[i] = lr
+        graph.replay()
+
+    return launch
