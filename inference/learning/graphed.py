@@ -8,6 +8,7 @@ launches several such steps at once and reads the sum when it reports.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -134,12 +135,14 @@ class GraphedSteps:
             If one was not finite: parameters are as before it, and so are the generators.
         """
         place = self.place
+        plan = self._launches_of(first, last)
+        launches = [self._launch(self._size(start), count) for start, count in plan]
         place.step.fill_(first)
         place.total.zero_()
         states = []
-        for start, count in self._launches_of(first, last):
+        for (start, count), launch in zip(plan, launches, strict=True):
             states.append((start, generator_states(place.order.device)))
-            self._launch(self._size(start), count)()
+            launch()
             for _ in range(count):
                 step_schedule(self.taken.schedule)
         self.taken.taken += last - first
@@ -172,7 +175,13 @@ class GraphedSteps:
                 for _ in range(count):
                     self._step(size)
 
-            self._launches[key] = self.launcher(steps, self.taken.optimizer)
+            try:
+                self._launches[key] = self.launcher(steps, self.taken.optimizer)
+            except RuntimeError as error:  # nothing has run yet
+                self._forget_gradients()
+                why = " ".join(str(error).split())[:200]
+                warnings.warn(f"whole steps are no CUDA graph, but run: {why}", stacklevel=2)
+                self.launcher, self._launches[key] = run_directly, steps
         return self._launches[key]
 
     def _warm_up(self, size: int) -> None:
@@ -180,7 +189,7 @@ class GraphedSteps:
         device = self.place.order.device
         states = generator_states(device)
         self._gradient(self.place.data[:size], self.place.betas[0] if self.tempered else 1.0)
-        self.taken.optimizer.zero_grad()
+        self._forget_gradients()
         restore_generators(states, device)
 
     def _gradient(self, batch: Observed, beta: float | Tensor) -> Tensor:
@@ -188,14 +197,18 @@ class GraphedSteps:
         with self.taken.autocast():
             return self.taken.captured.backward_on_device(batch.x, **batch.conditions, beta=beta)
 
+    def _forget_gradients(self) -> None:
+        for parameter in self.taken.parameters:
+            parameter.grad = None
+
     def _step(self, size: int) -> None:
         """One step on what is in its place; nothing of it is read by the host."""
         place, step = self.place, self.taken
         where = place.step * self.batch_size + torch.arange(size, device=place.order.device)
         rows = place.order.index_select(0, where)
         beta = place.betas.index_select(0, place.step.view(1)).squeeze(0) if self.tempered else 1.0
-        step.optimizer.zero_grad()
-        bound = self._gradient(place.data[rows], beta)
+        self._forget_gradients()
+        bound = self._gradient(place.data.rows(rows), beta)
         finite = bound.isfinite()
         if step.settings.clip_norm is not None:
             norm = nn.utils.clip_grad_norm_(step.parameters, step.settings.clip_norm)
@@ -214,7 +227,7 @@ class GraphedSteps:
         restore_generators(before, device)
         for step in range(start, failed):  # the random numbers of those of its launch before it
             self._gradient(self._batch(step), 1.0)
-        self.taken.optimizer.zero_grad()
+        self._forget_gradients()
         before = generator_states(device)
         what = first_nonfinite(self.taken.pair, self._batch(failed))
         restore_generators(before, device)

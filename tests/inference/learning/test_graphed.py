@@ -111,3 +111,14 @@ def test_batches_with_missing_labels_are_no_graph(few):
     pair = SemiSupervisedVAE(SHAPE, num_classes=10, hidden=[8], likelihood="cross_entropy")
     training = Training(pair, few, Settings(), None)
     assert "labels" in can_be_graphed(training.step, labelled_per_batch=0)
+
+
+def test_where_a_device_takes_no_graph_steps_are_run(few):
+    def refused(steps, optimizer):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    loop, _ = trained(vae, few, None)
+    with pytest.warns(UserWarning, match="no CUDA graph.*not permitted"):
+        device, _ = trained(vae, few, refused)
+    for one, other in zip(loop.step.parameters, device.step.parameters, strict=True):
+        assert torch.equal(one, other)
