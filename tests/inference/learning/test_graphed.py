@@ -5,6 +5,7 @@ updates and sums, with nothing read by the host in between.
 """
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from inference.learning.nonfinite import NonFiniteError
 from inference.learning.settings import Settings
 from inference.learning.training import Training
 from pyro_models import GMM, VAE, SemiSupervisedVAE, TwoLayerVAE
+from pyro_models.data import Split
 
 SHAPE = (1, 8, 8)
 
@@ -79,10 +81,11 @@ def test_a_step_that_is_not_finite_is_named_and_those_after_it_move_nothing(few)
         torch.manual_seed(0)
         pair = vae(likelihood="gaussian")
         settings = Settings(batch_size=8, curve_size=0, epochs=1, lr=1e-3)
-        training = Training(pair, few, settings, None)
+        split = few.split("train")
+        own = Split(split.x.clone(), split.y)
+        training = Training(pair, replace(few, splits={"train": own}), settings, None)
         training.launcher = launcher
-        bad = training.permutation[8 * 9 + 3]
-        training._fixed.x[bad] = math.inf
+        own.x[training.permutation[8 * 9 + 3]] = math.inf
         torch.manual_seed(5)
         with pytest.raises(NonFiniteError) as caught:
             training.run_epochs([], progress=False)
