@@ -16,6 +16,7 @@ from gp_bo.inference import INFERENCES
 from gp_bo.kernels import KERNELS
 from gp_bo.means import MEANS
 from gp_bo.optimize import ACQUISITIONS
+from gp_bo.prior_names import PRIORS
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
 
 __all__ = ["main"]
@@ -33,6 +34,7 @@ def _lists() -> dict[str, str]:
         "acquisitions": ACQUISITIONS,
         "inferences": INFERENCES,
         "means": MEANS,
+        "priors": PRIORS,
         "functions": FUNCTIONS,
     }
     return {f"{{{name}}}": ", ".join(known) for name, known in every.items()}

@@ -14,6 +14,7 @@ from gp_bo.arrays import Array, as_inputs, as_outputs, resolution
 from gp_bo.device import gp_device
 from gp_bo.kernels import Kernel, make_kernel
 from gp_bo.model import GPModel
+from gp_bo.prior_names import prior_for
 from gp_bo.scaling import Scaling, location_and_spread, widths
 from pyro_models import UsageError
 
@@ -75,7 +76,7 @@ def regression_problem(
         raise UsageError(f"priors map names to distributions or numbers; got {priors!r}")
     if not isinstance(scale, bool | None):
         raise UsageError(f"scale is True, False or None; got {scale!r}")
-    priors = dict(priors or {})
+    priors = {name: prior_for(prior) for name, prior in (priors or {}).items()}
     scale = not priors if scale is None else scale
     _check_spread(X, y, scale=scale)
     scaling = (

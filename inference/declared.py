@@ -96,7 +96,7 @@ def check_declared(options: Any, *, who: str = "") -> None:
         rules = field.metadata.get("rules", ())
         if kinds <= {int, float, NoneType} and SEED not in rules:
             number, word = (Real, "number") if float in kinds else (Integral, "whole number")
-            if not isinstance(value, number):
+            if not isinstance(value, number) or isinstance(value, bool):
                 raise UsageError(f"{field.name}{who} is a {word}; got {value!r}")
         for rule in rules:
             rule(field.name, value)

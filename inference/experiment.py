@@ -26,6 +26,7 @@ from pyro_models.data import DATA_SETS
 from pyro_models.likelihoods import LIKELIHOODS
 from pyro_models.models import PAIRS
 from pyro_models.presets import load_preset
+from pyro_models.priors import PRIORS
 from pyro_models.seeds import seeded
 
 __all__ = ["Experiment"]
@@ -156,9 +157,7 @@ class Experiment:
         """The experiment of a run folder, whichever release began it, if its pair has a name."""
         record = Run(run).describe()
         own = record.get("experiment", {})
-        for name in (record["model"], record["settings"].get("objective"), *own.values()):
-            if isinstance(name, str):
-                Run(run).refuse_own_code(name)
+        Run(run).refuse_own_code([record["model"], record["config"], record["settings"], own])
         if own:
             return cls.from_dict(own)
         if record["model"] is None:
@@ -330,8 +329,10 @@ def _samples_of(pair: Pair) -> Figure:
 
 
 def _name_of(value: Any) -> Any:
-    """A likelihood's class by its name; anything else as it is."""
-    return LIKELIHOODS.name_of(value) or value if isinstance(value, type) else value
+    """A likelihood's or a prior's class by its name; anything else as it is."""
+    if not isinstance(value, type):
+        return value
+    return LIKELIHOODS.name_of(value) or PRIORS.name_of(value) or value
 
 
 def _is_plain(value: Any) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Integral
 from typing import Any
 
 from pyro import poutine
@@ -22,6 +21,7 @@ from torch.func import functional_call
 
 from inference.sites import (
     Site,
+    check_same_sites,
     density_sites,
     enumeration,
     is_enumerated,
@@ -33,6 +33,7 @@ from inference.sites import (
 )
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
+from pyro_models.counts import is_count
 from pyro_models.data.masks import Mask
 from pyro_models.data.observed import labels_for
 from pyro_models.data.reading import read
@@ -162,7 +163,7 @@ class Particles:
         return joint_of(terms, self._zero, self.shape)
 
 
-def checked_count(num_particles: object) -> int:
+def checked_count(num_particles: Any) -> int:
     """K, which must be a whole number of at least 1.
 
     Raises
@@ -170,10 +171,8 @@ def checked_count(num_particles: object) -> int:
     UsageError
         If it is not.
     """
-    if isinstance(num_particles, Integral) and not isinstance(num_particles, bool):
-        count = int(num_particles)
-        if count >= 1:
-            return count
+    if is_count(num_particles):
+        return int(num_particles)
     raise UsageError(f"num_particles (K) must be a whole number ≥ 1; got {num_particles!r}")
 
 
@@ -297,6 +296,7 @@ def draw(
         site["value"] = site["value"].view_as(site["value"])
     with plate, poutine.enum() if enumerate_guide else enumeration():
         weighed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(x, **conditions)
+    check_same_sites(drawn, weighed)
 
     def guide_again() -> dict[str, Site]:
         with plate:

@@ -19,6 +19,7 @@ from pyro_models.pair import DATA_PLATE
 
 __all__ = [
     "Site",
+    "check_same_sites",
     "density_sites",
     "enumeration",
     "is_enumerated",
@@ -60,6 +61,42 @@ def density_sites(trace: poutine.Trace) -> dict[str, Site]:
             )
         sites[name] = site
     return sites
+
+
+def check_same_sites(guide: poutine.Trace, model: poutine.Trace) -> None:
+    """Refuse a latent that the guide does not sample, and one that the model does not have.
+
+    The first would be drawn from the prior and weighed as if it were not, the second the other way
+    round. Enumerated sites may be left to the model, and auxiliary ones to the guide.
+
+    Parameters
+    ----------
+    guide, model
+        Traces on the same data.
+
+    Raises
+    ------
+    UsageError
+        Naming the first such site.
+    """
+    for name, site in model.nodes.items():
+        if name not in guide.nodes and _is_latent(site) and not site["infer"].get("enumerate"):
+            raise UsageError(
+                f"the guide does not sample the latent {name!r} of the model: sample it there, too"
+            )
+    for name, site in guide.nodes.items():
+        own = name not in model.nodes and _is_latent(site)
+        if own and not site["infer"].get("is_auxiliary"):
+            raise UsageError(
+                f"the guide samples {name!r}, and the model has no such site: sample it there, "
+                'too, or mark it infer={"is_auxiliary": True}'
+            )
+
+
+def _is_latent(site: Site) -> bool:
+    if site["type"] != "sample" or site["is_observed"] or site_is_subsample(site):
+        return False
+    return not site["infer"].get("_deterministic")
 
 
 def log_prob_of(site: Site) -> Tensor:

@@ -98,7 +98,7 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def renamed_arguments(**names: str) -> Callable[[Function], Function]:
-    """Let a function take keyword arguments under their old names as well, ``old="new"``.
+    """Let a function, or a class's constructor, take arguments under their old names as well.
 
     >>> @renamed_arguments(colour="color")
     ... def paint(*, color): return color
@@ -109,11 +109,15 @@ def renamed_arguments(**names: str) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
+        if isinstance(function, type):
+            function.__init__ = decorate(function.__init__)  # type: ignore[misc]
+            return function
+
         @wraps(function)
         def taking_both(*args: Any, **options: Any) -> Any:
             for old, new in names.items():
                 if old in options:
-                    _warn(f"{old} of {function.__qualname__}", new)
+                    _warn(f"{old} of {function.__qualname__.removesuffix('.__init__')}", new)
                     options.setdefault(new, options.pop(old))
             return function(*args, **options)
 

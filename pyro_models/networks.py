@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_models.errors import UsageError
+from pyro_models.counts import is_count
+from pyro_models.errors import UsageError, in_one_line
 from pyro_models.registry import Registry
 
 __all__ = [
@@ -61,7 +62,7 @@ def dense(sizes: Sequence[int], activation: Activation = "relu") -> nn.Sequentia
     400
     """
     between = activation_for(activation)
-    if any(size < 1 for size in sizes):
+    if not all(map(is_count, sizes)):
         raise UsageError(f"layer sizes must be positive; got {list(sizes)}")
     layers: list[nn.Module] = []
     for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
@@ -240,7 +241,7 @@ class Architecture:
     decoder: Callable[..., Any]
 
 
-NETWORKS: Registry[Architecture] = Registry(
+NETWORKS: Registry[Any] = Registry(
     "network",
     {
         "dense": Architecture(DenseFeatures, DenseDecoder),
@@ -250,28 +251,32 @@ NETWORKS: Registry[Architecture] = Registry(
 
 
 def _architecture(
-    network: str | Architecture,
+    network: str | Mapping[str, Any] | Architecture,
     data_shape: Shape,
     hidden: Sequence[int],
     latent_dim: int,
     activation: Activation,
 ) -> Architecture:
     """What makes the networks, and whether it can."""
-    found = NETWORKS[network] if isinstance(network, str) else network
-    if network == "conv" and len(data_shape) != 3:
+    thing, options = NETWORKS.named(network, {})
+    found = NETWORKS[thing] if isinstance(thing, str) else thing
+    if options or not isinstance(found, Architecture):
+        with in_one_line(f"the network {thing}"):
+            found = found(**options)
+    if thing == "conv" and len(data_shape) != 3:
         raise UsageError(
             f"a convolutional network needs images of shape (C, H, W); got {tuple(data_shape)}"
         )
-    if latent_dim < 1:
+    if not is_count(latent_dim):
         raise UsageError(f"the latent dimension must be at least 1; got {latent_dim}")
     activation_for(activation)
-    if not hidden or any(size < 1 for size in hidden):
+    if not hidden or not all(map(is_count, hidden)):
         raise UsageError(f"hidden needs at least one positive layer size; got {list(hidden)}")
     return found
 
 
 def make_encoder(
-    network: str | Architecture,
+    network: str | Mapping[str, Any] | Architecture,
     data_shape: tuple[int, ...],
     hidden: Sequence[int],
     latent_dim: int,
@@ -290,7 +295,7 @@ def make_encoder(
 
 
 def make_classifier(
-    network: str | Architecture,
+    network: str | Mapping[str, Any] | Architecture,
     data_shape: tuple[int, ...],
     hidden: Sequence[int],
     num_classes: int,
@@ -304,7 +309,7 @@ def make_classifier(
 
 
 def make_decoder(
-    network: str | Architecture,
+    network: str | Mapping[str, Any] | Architecture,
     latent_dim: int,
     hidden: Sequence[int],
     out_shape: tuple[int, ...],

@@ -87,7 +87,9 @@ def observed(
     if y is None and (type(x) is Observed or not fulfills(pair, Classifies)):
         y = given.y
     values = values if differentiable else values.detach()
-    return Observed.unchecked(values, labels_for(y, len(values), values.device), seen)
+    labels = labels_for(y, len(values), values.device)
+    _check_labels(pair, labels, num_classes)
+    return Observed.unchecked(values, labels, seen)
 
 
 def checked(
@@ -162,6 +164,21 @@ def _checked(
     seen = placed(seen, like)
     pair.likelihood.check(values, seen)
     return values, seen
+
+
+def _check_labels(pair: _OfData, y: Tensor | None, num_classes: int | None) -> None:
+    """Refuse labels that the pair does not have, wherever it would look at them."""
+    if y is None or num_classes is None:
+        return
+    may_miss = getattr(pair, "takes_missing_labels", False) or fulfills(pair, Classifies)
+    if int(y.min()) < (-1 if may_miss else 0) or int(y.max()) >= num_classes:
+        range_of = f"0…{num_classes - 1}"
+        needs = f"needs every label in {range_of}"
+        if may_miss:
+            needs = f"takes labels in {range_of}, or −1 where missing"
+        raise UsageError(
+            f"{type(pair).__name__} {needs}; got values from {int(y.min())} to {int(y.max())}"
+        )
 
 
 def _check_pixels(x: Tensor) -> None:

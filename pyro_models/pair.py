@@ -18,6 +18,7 @@ from pyro.poutine import runtime
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
+from pyro_models.counts import is_count
 from pyro_models.data.masks import fill_unseen, needed_mask, pixel_mask
 from pyro_models.errors import UsageError
 
@@ -209,6 +210,6 @@ def data_plate(x: Tensor | None, n: int | None, like: Tensor) -> pyro.plate:
     size = n if x is None else x.shape[0]
     if size is None:
         raise UsageError("give x to condition on, or n, the number of data to generate")
-    if size < 1:
+    if not is_count(size):
         raise UsageError(f"there must be at least one datum; got {size}")
     return pyro.plate(DATA_PLATE, size, dim=-1, device=like.device)

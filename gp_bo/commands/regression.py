@@ -46,6 +46,7 @@ def fit(
     inference: str = "nuts",
     noise: float | str = "learned",
     mean: str = "constant",
+    priors: dict[str, Any] | None = None,
     seed: int = 0,
     device: str = "cpu",
     options: dict[str, Any] | None = None,
@@ -63,6 +64,9 @@ def fit(
             more, sparse_variational.
         noise: "learned", or a variance in the target's unit squared.
         mean: One of {means}.
+        priors: Priors of hyper-parameters, in original units: a number, which fixes it, or one of
+            {priors} with its numbers, --priors.lengthscale.class_path LogNormal
+            --priors.lengthscale.init_args.loc 0 --priors.lengthscale.init_args.scale 1.
         seed: Random seed of all draws.
         device: cpu, cuda, or cuda:1 and so on; float64 is needed, which mps does not have.
         options: Options of the inference: --options.num_draws 2000, --options.num_inducing 300.
@@ -83,6 +87,7 @@ def fit(
             inference=inference,
             noise=noise,
             mean=mean,
+            priors=priors,
             seed=seed,
             device=place,
             **_checked(options),

@@ -23,6 +23,7 @@ from gp_bo.optimize.acquisition import LogExpectedImprovement
 from gp_bo.optimize.fitting import surrogate_of
 from gp_bo.share import Share
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 from pyro_models.seeds import stream
 
 __all__ = ["CHOICES", "Algorithm1", "Step", "algorithm1", "exam_grid", "shares", "success"]
@@ -177,8 +178,7 @@ def algorithm1(
     """
     if choose not in CHOICES:
         raise UsageError(f"choose is one of {', '.join(CHOICES)}; got {choose!r}")
-    if turns < 0:
-        raise UsageError(f"turns is 0 or more; got {turns}")
+    check_counts(least=0, turns=turns)
     if inference == "nuts":
         options = {**_FEW, **options}
     grid = exam_grid()

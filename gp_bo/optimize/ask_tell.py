@@ -6,7 +6,6 @@ import copy
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from gp_bo.optimize.state import Evaluation, State, load_state
 from gp_bo.optimize.surrogate import Surrogate
 from gp_bo.optimize.values import is_single, value_of
 from pyro_models import UsageError
+from pyro_models.counts import is_count
 from pyro_models.moved import renamed_arguments, renamed_attribute
 from pyro_models.options import check_types
 from pyro_models.seeds import alone, stream
@@ -226,7 +226,7 @@ class Optimizer:
         UsageError
             If a finite space has fewer points left. None is pending then that was not before.
         """
-        if not isinstance(n, Integral) or n < 1:
+        if not is_count(n):
             raise UsageError(f"ask for one point or more; got {n!r}")
         return self._ask(int(n))
 

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from gp_bo.optimize.space import Point, Space
 from gp_bo.optimize.state import Evaluation
 from gp_bo.optimize.values import number_of
 from pyro_models import UsageError
+from pyro_models.counts import is_count
 from pyro_models.moved import renamed_arguments, renamed_attribute
 
 __all__ = ["NoNumberError", "Result", "minimize"]
@@ -185,7 +185,7 @@ def minimize(
     >>> result.y < 1e-3, result.stopped
     (True, 'the budget of 9 evaluations is spent')
     """
-    if not isinstance(budget, Integral) or budget < 1:
+    if not is_count(budget):
         raise UsageError(f"the budget is one evaluation or more; got {budget!r}")
     if not callable(f):
         raise UsageError(f"f is a function of the inputs; got {f!r}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 from gp_bo.kernels import Kernel, make_kernel
@@ -11,6 +10,7 @@ from gp_bo.optimize.acquisition import Acquisition, make_acquisition, stored_acq
 from gp_bo.optimize.designs import DESIGNS
 from gp_bo.optimize.fitting import check_gp_options
 from pyro_models import UsageError
+from pyro_models.counts import is_count
 from pyro_models.seeds import check_seed
 
 __all__ = ["checked_settings"]
@@ -72,7 +72,7 @@ def checked_settings(
             gp["kernel"] = repr(made["kernel"])
     if design not in DESIGNS:
         raise UsageError(f"design is one of {', '.join(DESIGNS)}; got {design!r}")
-    if initial is not None and not (isinstance(initial, Integral) and initial >= 2):
+    if initial is not None and not is_count(initial, least=2):
         raise UsageError(f"a design needs two points or more; got initial={initial!r}")
     check_seed(seed)
     check_gp_options(inference, gp, columns=columns, **made)

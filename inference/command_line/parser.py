@@ -37,6 +37,11 @@ class OneLineParser(ArgumentParser):
         arguments = sys.argv[1:] if args is None else args
         return nested(super().parse_args([flattened(a) for a in arguments], *rest, **given))
 
+    def dump(self, cfg: Any, *rest: Any, **given: Any) -> str:
+        """As jsonargparse does, but for options of options."""
+        text: str = super().dump(nested(cfg), *rest, **given)
+        return text
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Complain in one line and leave."""
         complain(self.prog.split()[0], in_words(message))

@@ -26,12 +26,12 @@ __all__ = ["infer"]
 @takes(OnHalfSeen)
 def infer(
     run: str,
-    guide: str = "auto_normal",
+    guide: str | dict[str, Any] = "auto_normal",
     limit: int = 100,
     guide_options: dict[str, Any] | None = None,
     resample: int | None = None,
     lr: float | None = None,
-    tolerance: float = 0.02,
+    min_improvement: float = 0.02,
     max_steps: int = 2000,
     starts: int = 64,
     out: str | None = None,
@@ -48,7 +48,7 @@ def infer(
         guide_options: Options of the guide, such as {rank: 3}.
         resample: Resample so many draws by their importance weights.
         lr: Learning rate; the one that suits the guide unless given.
-        tolerance: Rise of the bound, in nats, below which an image counts as finished.
+        min_improvement: Rise of the bound, in nats, below which an image counts as finished.
         max_steps: Steps after which an image stops in any case.
         starts: A fit begins at the best of the prior's mean and so many draws from the prior.
         out: .npz file for the latents' means, the bounds, steps and reasons of every image.
@@ -69,7 +69,7 @@ def infer(
         guide_options=guide_options,
         resample=resample,
         lr=lr,
-        stopping=Plateau(tolerance=tolerance),
+        stopping=Plateau(min_improvement=min_improvement),
         max_steps=max_steps,
         starts=starts,
         seed=on.seed,

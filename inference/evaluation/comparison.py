@@ -154,6 +154,9 @@ def compare(
     UsageError
         If there is nothing to compare, or a quantity is unknown.
     """
+    several = evaluations if isinstance(evaluations, list | tuple) else [None]
+    if not all(hasattr(evaluation, "scores") for evaluation in several):
+        raise UsageError("compare takes a list of what evaluate returns, of each pair")
     if not evaluations:
         raise UsageError("there is nothing to compare: give at least one evaluation")
     known = quantities_of("comparison")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +15,7 @@ from inference.learning.recorded_data import check_held_out
 from inference.learning.settings import check_pair_fits_data
 from inference.standard_error import error_of_mean, mean_and_error
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.counts import check_counts
 from pyro_models.data import Identity, Split
 from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
 from pyro_models.seeds import check_seed
@@ -32,10 +32,8 @@ __all__ = [
 
 def check_limit(limit: int | None) -> None:
     """Refuse to evaluate less than one datum; ``None`` is all of them."""
-    if limit is None:
-        return
-    if not isinstance(limit, Integral) or isinstance(limit, bool) or limit < 1:
-        raise UsageError(f"limit must be at least 1, a whole number; got {limit}")
+    if limit is not None:
+        check_counts(limit=limit)
 
 
 def evaluated_split(

@@ -18,6 +18,7 @@ from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.quantity import Kind, quantity_named
 from inference.evaluation.tightest import counted, filled, tightest
 from inference.isolated import isolated
+from inference.particles import checked_count
 from inference.posterior.identity import conditions, identity_of
 from inference.posterior.infer import infer
 from inference.posterior.log_density import condition, log_label_prior
@@ -252,11 +253,12 @@ def evidence(
     """
     check_pair(pair)
     check_choice("method", method, METHODS)
+    checked_count(num_particles)
     check_seed(seed)
     data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
     x, mask, y = data.x, data.mask, data.y
     used = _best(pair) if method == "best" else method
-    if isinstance(guide, str):
+    if isinstance(guide, str | Mapping):
         guide = infer(pair, data, guide=guide, seed=seed, progress=progress)
 
     def annealed(rows: slice | Tensor, progress: Callable[[int], object] | None = None) -> _Found:

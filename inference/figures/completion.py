@@ -16,6 +16,7 @@ from inference.posterior.completion import Completion
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, reconstruct
 from pyro_models import UsageError
+from pyro_models.counts import check_counts, is_count
 from pyro_models.data.reading import read
 from pyro_models.observed import Data
 
@@ -70,7 +71,7 @@ def completions(
             raise UsageError(f"{name} completes other data, or from other pixels, than the first")
     fewest = min(len(c.samples) for c in several.values())
     shown = min(4, fewest) if samples is None else samples
-    if rows < 1 or not 0 <= shown <= fewest:
+    if not is_count(rows) or not is_count(shown, least=0) or shown > fewest:
         raise UsageError(
             f"give rows ≥ 1 and 0 to {fewest} samples, as many as were drawn; got {rows}, {shown}"
         )
@@ -149,8 +150,7 @@ def encoder_free(
     check_images(pair)
     if posterior.mask is not None and not bool(posterior.mask.all()):
         raise UsageError("this figure is of whole images: use completions for half-seen ones")
-    if rows < 1 or blocks < 1:
-        raise UsageError(f"rows and blocks must be at least 1; got {rows}, {blocks}")
+    check_counts(rows=rows, blocks=blocks)
     part = posterior.select(slice(0, rows * blocks))
     blocks = min(blocks, len(part))
     fitted = part.reconstruct(latents=latents, pixels="mean", seed=seed)

@@ -16,6 +16,7 @@ from inference.isolated import isolated
 from inference.posterior.generation import generate
 from inference.posterior.reconstruction import Draw, check_draw, posterior_sites, reconstruct
 from pyro_models import Pair, UsageError
+from pyro_models.counts import check_counts, is_count
 from pyro_models.observed import Data, Labels, Observed, observed
 
 __all__ = ["class_grid", "interpolation", "mixture_means", "prior_samples", "reconstructions"]
@@ -65,7 +66,7 @@ def reconstructions(
     data = observed(pair, x, y=y)
     check_draw("latents", latents)
     check_draw("pixels", pixels)
-    if columns < 2 or columns % 2 or rows < 1:
+    if not is_count(columns, least=2) or columns % 2 or not is_count(rows):
         raise UsageError(
             f"originals stand beside reconstructions: give an even number of columns; got {columns}"
             f" columns, {rows} rows"
@@ -132,8 +133,7 @@ def prior_samples(
     check_draw("pixels", pixels)
     if n is None:
         n = len(y) if isinstance(y, Tensor) and y.dim() else _SHOWN
-    if n < 1:
-        raise UsageError(f"give the number of images n, at least 1; got {n}")
+    check_counts(n=n)
     images = generate(pair, n=n, y=y, pixels=pixels, seed=seed)
     z, under = ", ".join(pair.latent_sites), condition(pair, y)
     prior = f"p({z} | y)" if under else f"p({z})"
@@ -169,8 +169,7 @@ def class_grid(pair: Pair, *, per_class: int = 10, pixels: Draw = "mean", seed: 
         raise UsageError(
             f"{type(pair).__name__} has no labels to make a column of each: use prior_samples"
         )
-    if per_class < 1:
-        raise UsageError(f"per_class must be at least 1; got {per_class}")
+    check_counts(per_class=per_class)
     y = torch.arange(pair.num_classes).repeat(per_class)
     images = generate(pair, n=len(y), y=y, pixels=pixels, seed=seed)
     tiles = mosaic(images, columns=pair.num_classes)
@@ -278,7 +277,7 @@ def _check_path(pair: Pair, starts: Observed, ends: Observed, *, steps: int) -> 
         )
     if len(starts) != len(ends):
         raise UsageError(f"give as many ends as starts; got {len(starts)} and {len(ends)}")
-    if steps < 2:
+    if not is_count(steps, least=2):
         raise UsageError(f"steps must be at least 2, λ = 0 and λ = 1; got {steps}")
     if (y_starts is None) != (y_ends is None):
         raise UsageError("give both y_starts and y_ends, or neither")

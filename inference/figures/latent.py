@@ -21,6 +21,7 @@ from inference.isolated import isolated
 from inference.posterior.reconstruction import latent_means
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.counts import check_counts, is_count
 from pyro_models.data.observed import labels_for
 from pyro_models.data.reading import read
 from pyro_models.observed import Data, Labels, observed
@@ -285,12 +286,11 @@ def _two_latents(pair: Pair) -> str:
 
 def _grid_values(size: int, span: tuple[float, float] | None) -> Tensor:
     """Increasing values of one latent, (size,)."""
-    if size < 1:
-        raise UsageError(f"the grid's size must be at least 1; got {size}")
+    check_counts(size=size)
     if span is None:
         return torch.special.ndtri((torch.arange(size, dtype=torch.float64) + 0.5) / size)
     low, high = span
-    if not low < high or size < 2:
+    if not low < high or not is_count(size, least=2):
         raise UsageError(
             f"a span goes from low to high, e.g. (-4, 4), in at least 2 values; got {span}, {size}"
         )

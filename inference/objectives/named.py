@@ -106,7 +106,8 @@ def instance_of(objective: Any, options: Options = None) -> Any:
     UsageError
         If there is no objective of that name, it has no option of a name, or it is none at all.
     """
-    options = dict(options or {})
+    objective, options = OBJECTIVES.named(objective, dict(options or {}))
+    options = dict(options)
     thing = OBJECTIVES[objective] if isinstance(objective, str) else objective
     who = f"the objective {name_of(objective)}"
     if isinstance(thing, type) and issubclass(thing, ELBO):
@@ -190,6 +191,7 @@ def canonical(objective: Any, options: Mapping[str, Any]) -> tuple[Any, Mapping[
     UsageError
         If there are options beside an instance, which has its own.
     """
+    objective, options = OBJECTIVES.named(objective, options)
     if isinstance(objective, str):
         return objective, options
     if OBJECTIVES.name_of(objective) is not None:

@@ -21,6 +21,7 @@ from inference.objectives.bound import Bound
 from inference.objectives.elbo import MeanFieldELBO, PairELBO
 from inference.objectives.named import Options, chosen, instance_of, name_of, refuse_options
 from inference.particles import Particles, checked_count, draw
+from inference.sites import check_same_sites
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, is_of_library
 from pyro_models.observed import Observed
@@ -362,12 +363,14 @@ class OfPyro(Objective):
 
     @torch.no_grad()
     def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
-        """A KL of each site is a term of the bound only in the order of the model."""
+        """Sites of both are the same; a KL of each is a term only in the order of the model."""
+        data = Observed.unchecked(x, y, mask)
+        guide = poutine.trace(self.pair.guide).get_trace(x, **data.conditions)
+        told = poutine.replay(self.pair.model, trace=guide)
+        check_same_sites(guide, poutine.trace(told).get_trace(x, **data.conditions))
         if not isinstance(self.elbo, TraceMeanField_ELBO):
             return
-        drawn = draw(
-            self.pair.model, self.pair.guide, Observed.unchecked(x, y, mask), num_particles=1
-        )
+        drawn = draw(self.pair.model, self.pair.guide, data, num_particles=1)
         latent = [name for name in drawn.model_sites if name not in drawn.observed]
         if latent != list(drawn.guide_sites):
             raise UsageError(

@@ -20,6 +20,7 @@ from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.sites import particle_plate
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
+from pyro_models.counts import is_count
 from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
 from pyro_models.observed import Data, Labels, Observed, observed
@@ -146,7 +147,7 @@ def complete(
     check_pair(pair)
     check_draw("pixels", pixels)
     check_seed(seed)
-    if num_samples < 1 or num_latents < 1:
+    if not is_count(num_samples) or not is_count(num_latents):
         raise UsageError(
             f"num_samples and num_latents must be at least 1; got {num_samples}, {num_latents}"
         )

@@ -18,7 +18,7 @@ from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.isolated import evaluating
 from inference.posterior.contained import at_least_the_contained, at_least_the_start
 from inference.posterior.continuous import needs_continuous
-from inference.posterior.guides import Family, guide_family
+from inference.posterior.guides import GUIDES, Family, guide_family
 from inference.posterior.guides.per_datum import detached, for_data, is_per_datum, per_datum_size
 from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import Optimization, Outcome
@@ -45,7 +45,7 @@ def infer(
     mask: Mask | None = None,
     y: Labels | None = None,
     fraction: float = 0.5,
-    guide: str | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
+    guide: str | Mapping[str, Any] | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
     guide_options: Mapping[str, Any] | None = None,
     resample: int | None = None,
     num_particles: int = 1,
@@ -83,7 +83,8 @@ def infer(
     fraction
         Fraction of the pixels that the mask ``random`` sees, drawn for each datum.
     guide
-        A name of :data:`inference.posterior.guides.GUIDES`, a function ``make(target)`` that
+        A name of :data:`inference.posterior.guides.GUIDES`, such a name with its options as
+        ``{class_path: NAME, init_args: {OPTION: VALUE}}``, a function ``make(target)`` that
         returns a guide, a guide, or a :class:`inference.posterior.guides.Family`.
     guide_options
         Options of the guide, such as ``{"rank": 3}``.
@@ -130,6 +131,7 @@ def infer(
     True
     """
     check_pair(pair)
+    guide, options = GUIDES.named(guide, guide_options or {})
     name, family = guide_family(guide)
     settings = Optimization(
         num_particles=num_particles,
@@ -155,7 +157,7 @@ def infer(
             family,
             settings,
             name=name,
-            options=guide_options or {},
+            options=options,
             estimator=estimator,
             chunk=chunk,
             progress=progress,
@@ -208,7 +210,7 @@ def _fitted(
         outcome = outcome if before is None else outcome.after(before)
         limits: dict[str, Any] = {
             "at_once": chunk * settings.num_particles,
-            "tolerance": settings.stopping.tolerance,
+            "tolerance": settings.stopping.min_improvement,
         }
         if family.density and family.objective != "log_joint":
             at_least_the_start(images, guide, began, outcome, **limits)

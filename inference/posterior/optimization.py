@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from inference.learning.optimizers import make_optimizer
 from inference.posterior.plateau import Plateau
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = [
     "CONVERGED",
@@ -77,9 +78,7 @@ class Optimization:
     max_steps: int = 2000
 
     def __post_init__(self) -> None:
-        for name in ("num_particles", "max_steps"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}")
+        check_counts(num_particles=self.num_particles, max_steps=self.max_steps)
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise UsageError(f"lr must be a positive number; got {self.lr}")
         name = self.optimizer if isinstance(self.optimizer, str) else ""

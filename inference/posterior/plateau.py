@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
+from pyro_models.moved import renamed_arguments, renamed_attribute
 
 __all__ = ["Plateau", "PlateauWatch"]
 
 
+@renamed_arguments(tolerance="min_improvement", noise="noise_multiple")
 @dataclass(frozen=True)
 class Plateau:
     """Slow down where the bound no longer rises, and stop where it has been slow enough.
@@ -21,26 +24,26 @@ class Plateau:
     of it over windows of steps are compared. With m_w the mean over window w, s_w its standard
     error (that of its steps, over √window), and r the last window that was an improvement,
 
-    m_w > m_r + tolerance + noise · √(s_w² + s_r²)
+    m_w > m_r + min_improvement + noise_multiple · √(s_w² + s_r²)
 
     makes w the new r. After ``patience`` windows without one, the image's learning rate is
     multiplied by ``decay``; when that has happened ``decays`` times, the image has converged,
-    unless its bound would still rise by more than the tolerance if it went on in the direction that
-    it came from (:mod:`inference.posterior.rising`): the rate was too slow then, and it goes on
-    from there at one faster by 1 / ``decay``²; or unless its averages are better than where it is
-    by more than half a nat: it jumps about an optimum narrower than its steps then, and goes on
-    from the averages at a slower rate. The parameters of an image that has converged are
-    the averages over its last window (Polyak & Juditsky 1992). After a window
-    whose mean is more than three standard errors and the tolerance below the best, an image goes
-    back to its averages over the last window that was not. Every image is watched on its own.
+    unless its bound would still rise by more than min_improvement if it went on in the direction
+    that it came from (:mod:`inference.posterior.rising`): the rate was too slow then, and it goes
+    on from there at one faster by 1 / ``decay``²; or unless its averages are better than where it
+    is by more than half a nat: it jumps about an optimum narrower than its steps then, and goes on
+    from the averages at a slower rate. The parameters of an image that has converged are the
+    averages over its last window (Polyak & Juditsky 1992). After a window whose mean is more than
+    three standard errors and min_improvement below the best, an image goes back to its averages
+    over the last window that was not. Every image is watched on its own.
 
     Attributes
     ----------
     window
         Steps whose bounds are averaged.
-    tolerance
+    min_improvement
         Nats.
-    noise
+    noise_multiple
         Standard errors of the difference; 0 leaves the noise alone.
     patience
         Windows.
@@ -55,17 +58,19 @@ class Plateau:
     """
 
     window: int = 50
-    tolerance: float = 0.02
-    noise: float = 1.0
+    min_improvement: float = 0.02
+    noise_multiple: float = 1.0
     patience: int = 2
     decay: float = 0.3
     decays: int = 2
+    tolerance = renamed_attribute("min_improvement")
+    noise = renamed_attribute("noise_multiple")
 
     def __post_init__(self) -> None:
-        for name, least in (("window", 2), ("patience", 1), ("decays", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}; got {getattr(self, name)}")
-        for name in ("tolerance", "noise"):
+        check_counts(least=2, window=self.window)
+        check_counts(patience=self.patience)
+        check_counts(least=0, decays=self.decays)
+        for name in ("min_improvement", "noise_multiple"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} cannot be negative; got {getattr(self, name)}")
         if not 0 < self.decay <= 1:
@@ -98,12 +103,12 @@ class PlateauWatch:
     def is_worse(self, mean: Tensor, error: Tensor) -> Tensor:
         """Where a window is below the best by more than three standard errors, (B,)."""
         noise = (error.square() + self.best_error.square()).sqrt()
-        return mean < self.best - self.rule.tolerance - 3 * noise
+        return mean < self.best - self.rule.min_improvement - 3 * noise
 
     def look(self, mean: Tensor, error: Tensor) -> Tensor:
         """Take in a window's means and their standard errors, (B,); True where an image is done."""
-        noise = self.rule.noise * (error.square() + self.best_error.square()).sqrt()
-        better = mean > self.best + self.rule.tolerance + noise
+        noise = self.rule.noise_multiple * (error.square() + self.best_error.square()).sqrt()
+        better = mean > self.best + self.rule.min_improvement + noise
         self.best = torch.where(better, mean, self.best)
         self.best_error = torch.where(better, error, self.best_error)
         self.stalled = torch.where(better, 0, self.stalled + 1)

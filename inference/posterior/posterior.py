@@ -24,6 +24,7 @@ from inference.posterior.log_density import LogDensity
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.posterior.resampling import resampled_latents
 from pyro_models import Pair, UsageError
+from pyro_models.counts import check_counts
 from pyro_models.data import Identity
 from pyro_models.seeds import stream
 
@@ -156,8 +157,7 @@ class Posterior:
         UsageError
             If n < 1.
         """
-        if n < 1:
-            raise UsageError(f"n must be at least 1; got {n}")
+        check_counts(n=n)
         with isolated(self.pair, seed=stream(seed, "posterior sample")):
             parts = [draw_latents(part.target, part.guide, n) for part in self._chunks(n)]
         return {name: torch.cat([p[name] for p in parts], 1) for name in parts[0]}
@@ -175,8 +175,7 @@ class Posterior:
             If q has no density, or K < 1.
         """
         self._needs_density("an importance weight")
-        if num_particles < 1:
-            raise UsageError(f"resample (K) must be at least 1; got {num_particles}")
+        check_counts(**{"resample (K)": num_particles})
         with isolated(self.pair, seed=stream(seed, "resampling")):
             parts = [resampled_latents(p._draw(num_particles)) for p in self._chunks(num_particles)]
         draws = {name: torch.cat([p[name] for p in parts], 1) for name in self.target.prior}
@@ -264,8 +263,7 @@ class Posterior:
             If q has no density, or K < 1.
         """
         self._needs_density("an importance weight")
-        if num_particles < 1:
-            raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
+        check_counts(**{"num_particles (K)": num_particles})
         with isolated(self.pair, seed=stream(seed, "particles")):
             return torch.cat([p._log_weights(num_particles) for p in self._chunks(1)], 1)
 

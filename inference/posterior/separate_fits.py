@@ -203,7 +203,7 @@ class SeparateFits:
             {name: values[rows] for name, values in table.items()}
             for table in (self.kept, self.way[0])
         )
-        tolerance = self.settings.stopping.tolerance
+        tolerance = self.settings.stopping.min_improvement
         still, values = rising(bounds, now, before, tolerance=tolerance)
         _, lost = surely_higher(
             bounds(now), bounds(parameters_of(self.guide, rows)), tolerance=tolerance + JITTER

@@ -110,7 +110,7 @@ class SharedFit:
         here = self._weights()
         now = {name: value[None] for name, value in kept.items()}
         then = {name: value[None] for name, value in before.items()}
-        tolerance = self.settings.stopping.tolerance
+        tolerance = self.settings.stopping.min_improvement
         rows, values = rising(self._mean_bound, now, then, tolerance=tolerance)
         going = bool(rows)
         if going:
@@ -126,7 +126,7 @@ class SharedFit:
             last = self._mean_bound({name: value[None] for name, value in end.items()})
         except torch.linalg.LinAlgError:
             last = torch.full_like(first, math.nan)
-        tolerance = self.settings.stopping.tolerance
+        tolerance = self.settings.stopping.min_improvement
         _, surely = surely_higher(first, last, tolerance=tolerance)
         if not bool(surely > 0) and bool(last.isfinite().all()):
             self._go_to(end)

@@ -18,6 +18,7 @@ from inference.posterior.continuous import Moments, check_real
 from inference.posterior.identity import model_checksum
 from inference.posterior.log_density import LogDensity
 from pyro_models import Pair, UsageError
+from pyro_models.counts import is_count
 from pyro_models.observed import Observed
 from pyro_models.seeds import stream
 
@@ -80,7 +81,7 @@ def with_initial_values(
     UsageError
         If ``starts`` is negative.
     """
-    if starts < 0:
+    if not is_count(starts, least=0):
         raise UsageError(f"starts must be at least 0; got {starts}")
     if starts == 0:
         return target

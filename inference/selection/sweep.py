@@ -23,6 +23,7 @@ from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import Row, Sweep, choices
 from inference.selection.trial import NOT_SHARED, EvaluationOptions, Trial
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.counts import check_counts
 from pyro_models.data import as_data
 from pyro_models.files import holding_folder, is_free, write_atomically
 from pyro_models.observed import Data
@@ -130,8 +131,8 @@ def sweep(
         **{name: value for name, value in shared.items() if value is not None}
     )
     for name, number in (("num_particles", num_particles), ("limit", limit), ("threads", threads)):
-        if number is not None and number < 1:
-            raise UsageError(f"{name} must be at least 1; got {number}")
+        if number is not None:
+            check_counts(**{name: number})
     if jobs == 0:
         raise UsageError("jobs are 1 or more at a time, or −1 for one on each core; got 0")
     folder = Path(out)

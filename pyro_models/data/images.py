@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_models.counts import is_count
 from pyro_models.data.identity import Identity, checksum
 from pyro_models.data.masks import Mask, seen_pixels
 from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
@@ -270,7 +271,7 @@ def _of_each_class(counts: Tensor, labels: int | float, *, num_data: int, name: 
         raise UsageError(
             f"labels is a whole number of training labels, or a fraction in 0…1; got {labels}"
         )
-    if labels < 0:
+    if not isinstance(labels, float) and not is_count(labels, least=0):
         raise UsageError(f"labels cannot be negative; got {labels}")
     wanted = int(round(labels * num_data, 6)) if isinstance(labels, float) else labels
     num_classes = len(counts)

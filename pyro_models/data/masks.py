@@ -28,6 +28,7 @@ from pyro_models.seeds import check_seed
 __all__ = [
     "MASKS",
     "Mask",
+    "check_sees",
     "fill_unseen",
     "mask_name",
     "needed_mask",
@@ -86,11 +87,23 @@ def seen_pixels(
         seen = _named(str(mask), shape, num_data=num_data, fraction=fraction, seed=seed)
     else:
         seen = _given(_loaded(mask) if isinstance(mask, str | Path) else mask, shape, num_data)
+    if not may_be_blind:
+        check_sees(seen)
+    return seen
+
+
+def check_sees(seen: Tensor) -> None:
+    """Refuse a mask (B or 1, \\*data_shape) that sees nothing of a datum.
+
+    Raises
+    ------
+    UsageError
+        Naming the first such datum.
+    """
     empty = (~seen.flatten(1).any(1)).nonzero().flatten().tolist()
-    if empty and not may_be_blind:
+    if empty:
         of_which = "" if len(seen) == 1 else f" of datum {empty[0]}"
         raise UsageError(f"the mask sees nothing{of_which}: at least one pixel must be seen")
-    return seen
 
 
 def mask_name(mask: Mask, *, fraction: float = 0.5) -> str:
@@ -233,7 +246,7 @@ def _named(
 
 
 def _random(spatial: tuple[int, ...], count: int, *, fraction: float, seed: int) -> Tensor:
-    if not 0 < fraction <= 1:
+    if isinstance(fraction, bool) or not 0 < fraction <= 1:
         raise UsageError(f"the fraction of pixels seen lies in 0…1, above 0; got {fraction}")
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)

@@ -14,7 +14,7 @@ from pyro_models.data.arrays import holds_array, tensor_of, to_tensor
 from pyro_models.data.images import ImageData
 from pyro_models.data.observed import Observed, labels_for
 from pyro_models.data.pixels import read_pixels
-from pyro_models.errors import UsageError
+from pyro_models.errors import UsageError, in_one_line
 from pyro_models.seeds import alone, same_generators
 
 __all__ = ["holds_data", "read", "read_data"]
@@ -83,7 +83,7 @@ def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Obse
     if not isinstance(source, Dataset | DataLoader):
         raise UsageError(f"{what} is {KINDS}; got a {type(source).__name__}{_hint(source)}")
     what = f"the {type(source).__name__}"
-    with alone(), same_generators(torch.device("cpu")):
+    with alone(), same_generators(torch.device("cpu")), in_one_line(f"the items of {what}"):
         parts = [_parts(item, f"{kind} {i} of {what}") for i, kind, item in _items(source)]
     if not parts or not any(len(x) for x, _, _ in parts):
         raise UsageError(f"{what} holds no data")

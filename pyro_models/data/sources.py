@@ -18,7 +18,7 @@ from torch import Tensor
 from pyro_models.data.from_arrays import PROVENANCE, from_arrays
 from pyro_models.data.identity import checksum
 from pyro_models.data.images import ImageData
-from pyro_models.data.masks import Mask, seen_pixels
+from pyro_models.data.masks import Mask, check_sees, seen_pixels
 from pyro_models.data.observed import Observed
 from pyro_models.data.reading import KINDS, holds_data, read_data
 from pyro_models.data.split import Split
@@ -170,8 +170,11 @@ def _of_user(
     **split: Any,
 ) -> ImageData:
     """What a user hands in, with its labels and what is seen of it."""
-    what = f"array of shape {tuple(getattr(source, 'shape', ()))}"
+    shape = getattr(source, "shape", None)
+    what = "x" if shape is None else f"array of shape {tuple(shape)}"
     given = read_data(source, with_labels=with_labels, what=what)
+    if given.mask is not None:
+        check_sees(given.mask)
     if labels is not None and given.y is not None:
         raise UsageError("labels are given twice, by labels and with the data: leave one out")
     arrays = {"x": given.x, "y": given.y if labels is None else labels}

@@ -53,7 +53,7 @@ LIKELIHOODS: Registry[type[Likelihood]] = Registry(
 
 
 def likelihood_for(
-    likelihood: str | type[Likelihood] | Likelihood,
+    likelihood: str | Mapping[str, Any] | type[Likelihood] | Likelihood,
     data_shape: tuple[int, ...],
     options: Mapping[str, Any] | None = None,
 ) -> Likelihood:
@@ -62,8 +62,9 @@ def likelihood_for(
     Parameters
     ----------
     likelihood
-        A name of ``LIKELIHOODS``, a class of a Python file (``"mine.py:Poisson"``), a class, or an
-        instance for data of this shape.
+        A name of ``LIKELIHOODS``, a class of a Python file (``"mine.py:Poisson"``), either with its
+        options as ``{class_path: NAME, init_args: {OPTION: VALUE}}``, a class, or an instance for
+        data of this shape.
     data_shape
         Shape of one datum.
     options
@@ -81,7 +82,7 @@ def likelihood_for(
     >>> likelihood_for(Beta((4,)), (4,)).name
     'beta'
     """
-    given = dict(options or {})
+    likelihood, given = LIKELIHOODS.named(likelihood, dict(options or {}))
     if isinstance(likelihood, Likelihood):
         if given:
             raise UsageError(

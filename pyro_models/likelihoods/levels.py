@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pyro_models.counts import is_count
 from pyro_models.data import to_grey
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods.likelihood import Likelihood
@@ -26,7 +27,7 @@ class CountingLevels(Likelihood):
 
     def __init__(self, data_shape: tuple[int, ...], *, num_levels: int, option: str) -> None:
         super().__init__(data_shape)
-        if not 2 <= num_levels <= MOST_LEVELS or num_levels != int(num_levels):
+        if not is_count(num_levels, least=2) or num_levels > MOST_LEVELS:
             raise UsageError(
                 f"{option} must be a whole number from 2 to {MOST_LEVELS}; got {num_levels}"
             )

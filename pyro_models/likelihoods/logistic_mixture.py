@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional as F
 
+from pyro_models.counts import is_count
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods.levels import CountingLevels, level_of
 from pyro_models.likelihoods.likelihood import PixelDistribution, bisected, widened
@@ -52,7 +53,7 @@ class LogisticMixture(CountingLevels):
         floor: float = 1e-3,
     ) -> None:
         super().__init__(data_shape, num_levels=levels, option="levels")
-        if components < 1:
+        if not is_count(components):
             raise UsageError(f"components must be at least 1; got {components}")
         if not (floor > 0 and math.isfinite(floor)):
             raise UsageError(f"the floor of the logistic scale must be positive; got {floor}")

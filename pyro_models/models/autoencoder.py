@@ -25,6 +25,7 @@ from pyro_models.networks import (
 )
 from pyro_models.observed import training_data
 from pyro_models.pair import LatentSite
+from pyro_models.priors import PRIORS
 from pyro_models.registry import Registry
 from pyro_models.units import set_units
 
@@ -47,7 +48,9 @@ class Networks:
     activation
         relu, tanh, softplus, silu, gelu, leaky_relu, or a class of ``torch.nn``.
     likelihood
-        p(x | z): a name of ``pyro_models.likelihoods.LIKELIHOODS``, a class, or an instance.
+        p(x | z): a name of ``pyro_models.likelihoods.LIKELIHOODS``, a class, or an instance. Like a
+        network and a prior it may carry its options in a configuration file:
+        ``{class_path: gaussian, init_args: {scale: decoder}}``.
     likelihood_options
         Options of a likelihood that is named, e.g. ``{"scale": "decoder"}``.
     output_bias
@@ -64,10 +67,10 @@ class Networks:
         self,
         data_shape: Sequence[int],
         *,
-        network: str | Architecture = "dense",
+        network: str | Mapping[str, Any] | Architecture = "dense",
         hidden: Sequence[int] = (400, 100),
         activation: str | type[nn.Module] = "relu",
-        likelihood: str | type[Likelihood] | Likelihood = "cross_entropy",
+        likelihood: str | Mapping[str, Any] | type[Likelihood] | Likelihood = "cross_entropy",
         likelihood_options: Mapping[str, Any] | None = None,
         output_bias: str = "default",
         encoder: nn.Module | None = None,
@@ -189,5 +192,7 @@ class Autoencoder(ModelAndGuide):
         now: dict[str, Any] = {"likelihood": named, "likelihood_options": p_x.config()}
         if named is None:
             now = {"likelihood": p_x, "likelihood_options": None}
+        if isinstance(prior := options.get("prior"), type):
+            now["prior"] = PRIORS.name_of(prior) or prior
         kept = {k: v for k, v in options.items() if v or k not in ("encoder", "decoder")}
         return {name: now.get(name, value) for name, value in kept.items()}

@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_models.counts import is_count
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Bernoulli
@@ -126,7 +127,8 @@ class BernoulliMixture(Mixture):
         UsageError
             If pixels are not 0 or 1, data are fewer than components, or an option is out of range.
         """
-        if iterations < 1 or not smoothing > 0 or not tolerance >= 0 or chunk < 1:
+        counts = is_count(iterations) and is_count(chunk)
+        if not counts or not smoothing > 0 or not tolerance >= 0:
             raise UsageError(
                 "give iterations ≥ 1, smoothing > 0, tolerance ≥ 0 and chunk ≥ 1; got "
                 f"{iterations}, {smoothing}, {tolerance}, {chunk}"

@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_models.counts import is_count
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.labels import check_each, integers
@@ -140,7 +141,7 @@ class CVAE(Autoencoder):
         missing_label: str = "refuse",
         **shared: Any,
     ) -> None:
-        if num_classes < 1:
+        if not is_count(num_classes):
             raise UsageError(f"a CVAE needs at least one class; got {num_classes}")
         MISSING_LABELS.check(missing_label)
         networks = self.networks(data_shape, shared)

@@ -11,6 +11,7 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.counts import is_count
 from pyro_models.device import like_of
 from pyro_models.errors import UsageError
 from pyro_models.latents import latent_value
@@ -102,7 +103,7 @@ class TwoLayerVAE(Autoencoder):
         top_hidden: Sequence[int] = (100, 100),
         **shared: Any,
     ) -> None:
-        if len(latent_dims) != 2 or min(latent_dims) < 1:
+        if len(latent_dims) != 2 or not all(map(is_count, latent_dims)):
             raise UsageError(
                 f"latent_dims are those of z1 and of z2, both positive; got {list(latent_dims)}"
             )

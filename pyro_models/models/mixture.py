@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from pyro_models.counts import is_count
 from pyro_models.data.masks import Mask
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Likelihood
@@ -28,7 +29,7 @@ class MixtureModel(Model):
     """
 
     def __init__(self, likelihood: Likelihood, num_components: int) -> None:
-        if num_components < 1:
+        if not is_count(num_components):
             raise UsageError(f"a mixture needs at least one component; got {num_components}")
         super().__init__(likelihood)
         self.logits = nn.Parameter(torch.zeros(num_components))

@@ -15,6 +15,7 @@ from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_models.counts import is_count
 from pyro_models.data.masks import Mask
 from pyro_models.device import device_of, placed
 from pyro_models.errors import UsageError
@@ -204,7 +205,7 @@ class SemiSupervisedVAE(Autoencoder):
         latent_dim: int = 50,
         **shared: Any,
     ) -> None:
-        if num_classes < 2:
+        if not is_count(num_classes, least=2):
             raise UsageError(f"{WHO} needs at least two classes; got {num_classes}")
         if not 0 <= classification_weight < math.inf:
             raise UsageError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -12,7 +12,7 @@ from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import EncoderGuide
 from pyro_models.models.model import Model
-from pyro_models.priors import StandardNormal
+from pyro_models.priors import prior_for
 
 __all__ = ["VAE"]
 
@@ -40,8 +40,8 @@ class VAE(Autoencoder):
     data_shape, latent_dim
         Shape of one datum, (C, H, W) or (D,), and dimension of z.
     prior
-        p(z): a module whose call returns a distribution over z of event shape (latent_dim,); the
-        standard Normal unless given.
+        p(z): a name of ``pyro_models.priors.PRIORS``, a class, or a module whose call returns a
+        distribution over z of event shape (latent_dim,); the standard Normal unless given.
     shared
         Options of :class:`pyro_models.models.autoencoder.Networks`.
 
@@ -58,13 +58,13 @@ class VAE(Autoencoder):
         data_shape: Sequence[int],
         *,
         latent_dim: int = 2,
-        prior: nn.Module | None = None,
+        prior: str | Mapping[str, Any] | type[nn.Module] | nn.Module | None = None,
         **shared: Any,
     ) -> None:
         networks = self.networks(data_shape, shared)
-        prior = prior or StandardNormal(latent_dim)
+        p_z = prior_for("standard" if prior is None else prior, latent_dim)
         decoder, encoder = networks.decoder(latent_dim), networks.encoder(latent_dim)
         super().__init__(
-            VAEModel(decoder, networks.likelihood, prior),
+            VAEModel(decoder, networks.likelihood, p_z),
             EncoderGuide(encoder, networks.data_shape),
         )

@@ -17,6 +17,7 @@ from gp_bo.optimize.acquisition.multistart import maximize_by_multistart
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["NoisyImprovement", "botorch_model"]
 
@@ -102,8 +103,7 @@ class NoisyImprovement:
 
     def __init__(self, *, samples: int = 128) -> None:
         _need_botorch()
-        if samples < 1:
-            raise UsageError(f"noisy expected improvement needs samples; got {samples}")
+        check_counts(samples=samples)
         self.samples = samples
 
     def function(self, surrogate: Surrogate, *, seed: int) -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor
 from gp_bo.optimize.acquisition.multistart import maximize_by_multistart
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
-from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["KnowledgeGradient"]
 
@@ -30,8 +30,8 @@ class KnowledgeGradient:
     """
 
     def __init__(self, *, points: int = 64, nodes: int = 32) -> None:
-        if points < 0 or nodes < 2:
-            raise UsageError("the knowledge gradient needs points >= 0 and nodes >= 2")
+        check_counts(least=0, points=points)
+        check_counts(least=2, nodes=nodes)
         self.points = points
         self.nodes = nodes
 

@@ -9,6 +9,7 @@ from gp_bo.cholesky import cholesky
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["MOST", "ThompsonSampling", "joint_draw"]
 
@@ -52,8 +53,7 @@ class ThompsonSampling:
     """
 
     def __init__(self, *, candidates: int = 1000) -> None:
-        if candidates < 1:
-            raise UsageError(f"Thompson sampling needs candidates; got {candidates}")
+        check_counts(candidates=candidates)
         self.candidates = candidates
 
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -67,7 +68,9 @@ def _family_of(make: Callable[..., nn.Module] | Family) -> Family:
     return make if isinstance(make, Family) else Family(make)
 
 
-def guide_family(guide: str | Family | nn.Module | Callable[..., nn.Module]) -> tuple[str, Family]:
+def guide_family(
+    guide: str | Mapping[str, Any] | Family | nn.Module | Callable[..., nn.Module],
+) -> tuple[str, Family]:
     """Name and family of whatever stands for a guide: a name, ``"mine.py:make"``, or an object.
 
     Raises
@@ -75,6 +78,7 @@ def guide_family(guide: str | Family | nn.Module | Callable[..., nn.Module]) -> 
     UsageError
         If there is none of that name.
     """
+    guide, _ = GUIDES.named(guide, {})
     if isinstance(guide, str):
         return guide, _family_of(GUIDES[guide])  # that of a file may be a function
     if isinstance(guide, Family):

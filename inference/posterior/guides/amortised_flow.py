@@ -15,7 +15,7 @@ from inference.posterior.guides.family import Family
 from inference.posterior.guides.flow import flows_package
 from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity
-from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["AMORTISED_FLOW", "AmortisedFlowGuide"]
 
@@ -45,10 +45,8 @@ class AmortisedFlowGuide(PerDatumGuide):
         hidden: Sequence[int] = (64, 64),
     ) -> None:
         super().__init__()
-        if transforms < 1 or bins < 2:
-            raise UsageError(
-                f"a flow needs at least 1 transform and 2 bins; got {transforms} and {bins}"
-            )
+        check_counts(transforms=transforms)
+        check_counts(least=2, bins=bins)
         self.sites = tuple(moments)
         numbers = range(len(moments))
         self.per_datum = tuple(f"{kind}_{i}" for i in numbers for kind in ("mean", "scale"))

@@ -18,6 +18,7 @@ from inference.posterior.guides.full_covariance import FULL_COVARIANCE, FullCova
 from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["FLOW", "FlowGuide", "SplineFlow", "flows_package"]
 
@@ -134,8 +135,7 @@ class FlowGuide(PerDatumGuide):
 
     def __init__(self, normals: Mapping[str, tuple[Tensor, Tensor]], *, bins: int = 6) -> None:
         super().__init__()
-        if bins < 2:
-            raise UsageError(f"a spline needs at least 2 bins; got {bins}")
+        check_counts(least=2, bins=bins)
         self.sites = tuple(normals)
         self.per_datum = tuple(f"{kind}_{i}" for i in range(len(normals)) for kind in ("m", "C"))
         self.shift, self.log_scale = nn.ParameterDict(), nn.ParameterDict()

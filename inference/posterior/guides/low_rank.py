@@ -17,6 +17,7 @@ from inference.posterior.guides.normal import NORMAL, NormalGuide, start_of
 from inference.posterior.guides.per_datum import PerDatumGuide, for_data
 from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["LOW_RANK", "LowRankGuide", "LowRankNormal"]
 
@@ -75,8 +76,7 @@ class LowRankGuide(PerDatumGuide):
 
     def __init__(self, target: LogDensity, *, rank: int = 2, scale: float = 0.1) -> None:
         super().__init__()
-        if rank < 1:
-            raise UsageError(f"rank must be at least 1; got {rank}")
+        check_counts(rank=rank)
         start = start_of(target, scale)
         several = [name for name, m in start.items() if m.mean.dim() != 2]
         if several:
