@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
-from inference import commands, report
+from inference import report
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
+from inference.commands import COMMANDS as ON_RUNS
+from inference.commands.train import recorded_options
 from inference.learning.settings import SWAPPED
 from inference.report import MakeSection
 from pyro_models import UsageError
@@ -19,20 +21,7 @@ from pyro_models.presets import load_preset, preset_config, preset_names
 
 __all__ = ["main"]
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": commands.train,
-    "evaluate": commands.evaluate,
-    "compare": commands.compare,
-    "diagnose": commands.diagnose,
-    "guides": commands.guides,
-    "sweep": commands.sweep,
-    "features": commands.features,
-    "sample": commands.sample,
-    "plot": commands.plot,
-    "complete": commands.complete,
-    "infer": commands.infer,
-    "demo": report.demo,
-}
+COMMANDS: dict[str, Callable[..., Any]] = {**ON_RUNS, "demo": report.demo}
 
 OLD_OPTIONS: dict[str, dict[str, tuple[str, type]]] = {
     "train": {"start": ("init_from", str)},
@@ -111,7 +100,7 @@ def _names(arguments: Sequence[str], option: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection] = ()) -> int:
-    """Run the command line.
+    """Run the command line; its exit code, as of :func:`inference.command_line.exit_code`.
 
     Parameters
     ----------
@@ -119,11 +108,6 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection]
         What stands after ``pyro-models``; from the shell unless given.
     parts
         What else ``demo`` reports on, made by packages that build on this one.
-
-    Returns
-    -------
-    int
-        0 if all went well, 2 for a mistake in its use, 130 if interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
     return exit_code(
@@ -154,7 +138,7 @@ def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
     if options.pop("preset", None) is not None:
         raise UsageError("a preset is named on the command line (--preset NAME), not in a file")
     if options.get("resume") and options.get("out"):
-        recorded = commands.recorded_options(options["out"], elsewhere=_names(given, "data"))
+        recorded = recorded_options(options["out"], elsewhere=_names(given, "data"))
         options |= {name: value for name, value in recorded.items() if not _names(given, name)}
     for old, (new, _) in OLD_OPTIONS.get(chosen.command, {}).items():
         if (value := options.pop(old, None)) is not None:

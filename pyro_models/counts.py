@@ -20,22 +20,8 @@ def is_count(value: object, *, least: int = 1) -> bool:
 
 
 def check_counts(*, least: int = 1, **counts: Any) -> None:
-    """Refuse what is no whole number, or is too small.
+    """Refuse counts, by the names of their arguments, that are no whole numbers or below ``least``.
 
-    Parameters
-    ----------
-    least
-        The smallest that is allowed.
-    counts
-        The numbers, by the names of their arguments.
-
-    Raises
-    ------
-    UsageError
-        Naming the first that is refused.
-
-    Examples
-    --------
     >>> check_counts(num_chains=4, num_draws=2.5)
     Traceback (most recent call last):
     pyro_models.errors.UsageError: num_draws must be at least 1, a whole number; got 2.5

@@ -39,13 +39,7 @@ def alone() -> Iterator[None]:
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that NumPy and scikit-learn would not take.
-
-    Raises
-    ------
-    UsageError
-        If it is not in 0…2³² − 1.
-    """
+    """Refuse a seed that NumPy and scikit-learn would not take: it is in 0…2³² − 1."""
     if not is_count(seed, least=0) or seed >= 2**32:
         raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed!r}")
 

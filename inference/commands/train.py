@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inference import figures
+from inference.commands.command import command
 from inference.commands.files import printed_after, save_figure
 from inference.declared import takes
 from inference.experiment import Experiment
@@ -16,6 +17,7 @@ from pyro_models import UsageError
 __all__ = ["folder_name", "recorded_options", "train"]
 
 
+@command
 @takes(Experiment, Settings, plain=True)
 def train(
     init_from: str | None = None,
@@ -27,20 +29,13 @@ def train(
 ) -> Fit:
     """Train a model/guide pair and keep it in a run folder.
 
-    Parameters
-    ----------
-    options
-        One of :class:`inference.Experiment` and its settings.
-    init_from
-        Run folder of the same model whose weights training begins with.
-    out
-        Run folder; runs/PRESET, or runs/MODEL-DATA, unless given.
-    resume
-        Go on from the last checkpoint in the run folder.
-    force
-        Replace a run that is in the folder.
-    progress
-        Show a progress bar.
+    Args:
+        options: One of :class:`inference.Experiment` and its settings.
+        init_from: Run folder of the same model whose weights training begins with.
+        out: Run folder; runs/PRESET, or runs/MODEL-DATA, unless given.
+        resume: Go on from the last checkpoint in the run folder.
+        force: Replace a run that is in the folder.
+        progress: Show a progress bar.
     """
     experiment = Experiment.from_dict(options)
     pair, images = experiment.make()
@@ -76,11 +71,6 @@ def recorded_options(out: str, *, elsewhere: bool = False) -> dict[str, Any]:
     """The options that the run in ``out`` was begun with, so that resuming need not repeat them.
 
     Its data are looked for, unless they are named anew (``elsewhere``).
-
-    Raises
-    ------
-    UsageError
-        If there is no run, or its data are not there or have changed.
     """
     run = Run(out)
     if not run.exists:

@@ -18,7 +18,6 @@ from pyro_models.models.model_and_guide import ModelAndGuide, parameters_of
 from pyro_models.moments import mean_of, spread_of
 from pyro_models.networks import (
     Architecture,
-    Classifier,
     Encoder,
     make_classifier,
     make_decoder,
@@ -79,50 +78,36 @@ class Networks:
     ) -> None:
         OUTPUT_BIASES.check(output_bias)
         self.data_shape = tuple(data_shape)
-        self.network = network
-        self.hidden = tuple(hidden)
-        self.activation = activation
+        self.network, self.hidden, self.activation = network, tuple(hidden), activation
         self.likelihood = likelihood_for(likelihood, self.data_shape, likelihood_options)
         self._encoder, self._decoder = encoder, decoder
 
     def decoder(self, latent_dim: int, *, context: int = 0) -> Any:
         """From z (and a context) to the outputs of the likelihood."""
         out_shape = (self.likelihood.num_parameters, *self.data_shape)
+        options: dict[str, Any] = {"context": context, "activation": self.activation}
         return self._decoder or make_decoder(
-            self.network,
-            latent_dim,
-            self.hidden,
-            out_shape,
-            context=context,
-            activation=self.activation,
+            self.network, latent_dim, self.hidden, out_shape, **options
         )
 
     def encoder(
         self, latent_dim: int, *, context: int = 0, data_shape: tuple[int, ...] | None = None
     ) -> Any:
         """From x (and a context) to a distribution over z."""
+        shape = data_shape or self.data_shape
+        options: dict[str, Any] = {"context": context, "activation": self.activation}
         return self._encoder or make_encoder(
-            self.network,
-            data_shape or self.data_shape,
-            self.hidden,
-            latent_dim,
-            context=context,
-            activation=self.activation,
+            self.network, shape, self.hidden, latent_dim, **options
         )
 
     def between(self, wide: int, narrow: int, hidden: Sequence[int]) -> Encoder:
         """Dense layers from one vector of latents to a Normal over another."""
         return make_encoder("dense", (wide,), hidden, narrow, activation=self.activation)
 
-    def classifier(self, num_classes: int, hidden: Sequence[int] | None) -> Classifier:
+    def classifier(self, num_classes: int, hidden: Sequence[int] | None) -> Encoder:
         """From x to logits of its label."""
-        return make_classifier(
-            self.network,
-            self.data_shape,
-            hidden or self.hidden,
-            num_classes,
-            activation=self.activation,
-        )
+        layers, kind = hidden or self.hidden, self.activation
+        return make_classifier(self.network, self.data_shape, layers, num_classes, activation=kind)
 
 
 class Autoencoder(ModelAndGuide):
@@ -177,10 +162,9 @@ class Autoencoder(ModelAndGuide):
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start from x as the options say; returns a name for the record, empty if nothing changed.
 
-        With the output bias ``"data"`` the decoder starts at the mean of x and need not learn it
-        first (as in Burda et al. 2016), and a learned σ of the likelihood at their spread. Under a
-        Gaussian likelihood, all networks see and make data that lie far from 0 or are large or tiny
-        in units of their own (:func:`pyro_models.units.units_of`).
+        With the output bias ``"data"`` the decoder need not learn the mean of x first (as in Burda
+        et al. 2016), and a learned σ of the likelihood starts at the spread of x. Units are those
+        of :func:`pyro_models.units.units_of`.
         """
         p_x = self.likelihood
         x = training_data(x, p_x.data_shape).to(device_of(self))

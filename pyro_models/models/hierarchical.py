@@ -34,15 +34,13 @@ class TwoLayerModel(Model):
     ) -> None:
         super().__init__(likelihood)
         self.top = StandardNormal(latent_dim)
-        self.prior = prior
-        self.decoder = decoder
+        self.prior, self.decoder = prior, decoder
 
     def story(self, y: Tensor | None) -> Tensor:
         """From the top: z2, z1 given z2, and what the decoder makes of z1."""
         z2 = pyro.sample("z2", self.top())
         z1 = pyro.sample("z1", self.prior(z2))
-        outputs: Tensor = self.decoder(z1)
-        return outputs
+        return self.decoder(z1)
 
 
 class TwoLayerGuide(Guide):
@@ -52,8 +50,7 @@ class TwoLayerGuide(Guide):
         self, encoder: nn.Module, top_encoder: Encoder, data_shape: tuple[int, ...]
     ) -> None:
         super().__init__(data_shape)
-        self.encoder = encoder
-        self.top_encoder = top_encoder
+        self.encoder, self.top_encoder = encoder, top_encoder
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
         """From the bottom: z1 given x, then z2 given z1."""
@@ -96,11 +93,7 @@ class TwoLayerVAE(Autoencoder):
     """
 
     latent_dims: tuple[int, int]
-    defaults = {  # noqa: RUF012
-        "hidden": (200, 200),
-        "activation": "tanh",
-        "likelihood": "bernoulli",
-    }
+    defaults = {"hidden": (200, 200), "activation": "tanh", "likelihood": "bernoulli"}  # noqa: RUF012
 
     def __init__(
         self,
