@@ -11,6 +11,7 @@ from inference.commands.files import printed_after, save_figure
 from inference.declared import takes
 from inference.experiment import Experiment
 from inference.learning import Fit, Run, Settings
+from inference.learning.data_parallel import is_first
 from inference.learning.recorded_data import recall
 from pyro_models import UsageError
 
@@ -56,7 +57,7 @@ def train(
             progress=progress,
         )
         with printed_after(lambda: _summary(result)):
-            if result.history.epochs:
+            if result.history.epochs and is_first():
                 save_figure(figures.learning_curves(result.history), folder / "history.png")
     return result
 

@@ -12,6 +12,7 @@ from typing import Any
 from inference.declared import takes
 from inference.denormals import denormals_flushed
 from inference.learning.callbacks import Callback
+from inference.learning.data_parallel import own_device, processes_on
 from inference.learning.history import History
 from inference.learning.recorded_data import describe_data, remember
 from inference.learning.runs import Run
@@ -57,6 +58,9 @@ def fit(
 
     The objective is the average over a batch, so a learning rate means the same for any batch size.
     The pair is trained in place. No global generator of the caller moves.
+
+    Where ``torch.distributed`` is initialized, its processes train the pair together: each has its
+    rows of every batch, and noise of its own. The first alone writes, shows and calls callbacks.
 
     Parameters
     ----------
@@ -117,7 +121,7 @@ def fit(
         warnings.warn("start is now init_from", DeprecationWarning, stacklevel=2)
         init_from = options.pop("start")
     settings = (settings or Settings()).replace(**options)
-    device = check_device(settings.device or device_of(pair))
+    device = check_device(own_device(settings.device) or device_of(pair))
     settings = settings.replace(device=str(device))
     seed = settings.seed
     if mask is None or isinstance(data, ImageData):
@@ -133,23 +137,30 @@ def fit(
     if resume and (run is None or not run.exists):
         raise UsageError(f"there is no run to resume in {out}" if out else "resume needs out")
     held = nullcontext() if run is None else run.held()  # until the last file is written
-    with held, seeded(settings.seed, device), denormals_flushed(), warnings.catch_warnings():
+    with (
+        processes_on(device) as processes,
+        held,
+        seeded(settings.seed, device),
+        denormals_flushed(),
+        warnings.catch_warnings(),
+    ):
+        first = processes.rank == 0
         if run is not None and resume:
             run.check_same(pair, described)
-        elif run is not None:
+        elif run is not None and first:
             run.refuse_to_overwrite(force=force)
         # Pyro's own word for what raises NonFiniteError
         warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]inf)")
-        training = Training(pair, data, settings, run)
+        training = Training(pair, data, settings, run, processes)
         if resume and run is not None:
             training.restore(run)
-        elif init_from is not None:
+        elif init_from is not None and first:
             training.start_from_run(Run(init_from))
         training.start_from_data()
         training.try_a_step()
-        if run is not None and not resume:
+        if run is not None and first and not resume:
             run.clear()
             run.create(pair, {"data": described, "settings": settings.plain()})
         remember(pair, whole)
-        history = training.run_epochs(callbacks, progress=progress)
+        history = training.run_epochs(callbacks, progress=progress and first)
     return Fit(pair, history, None if run is None else run.folder)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from inference.learning.nonfinite import NonFinite, first_nonfinite
+from inference.learning.nonfinite import NonFinite
 from inference.learning.optimizers import step_schedule
 from inference.learning.step import Step
 from pyro_models.observed import Observed
@@ -36,6 +36,8 @@ def can_be_graphed(step: Step, *, labelled_per_batch: int) -> str:
     """Why whole steps cannot be one graph; empty if they can."""
     if step.captured is None:
         return step.not_recorded
+    if not step.processes.can_be_graphed:
+        return "several processes share a device, and gloo is on the host"
     if step.classification.pair is not None or labelled_per_batch:
         return "batches differ in how many data have labels"
     group = step.optimizer.param_groups[0]
@@ -113,6 +115,7 @@ class GraphedSteps:
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.place = _Place.of(data, steps_per_epoch)
         self.tempered = False
+        self.moved: list[nn.Parameter] = []  # in some process, where there are several
         self._launches: dict[tuple[int, int, bool], Launch] = {}
 
     def start_epoch(self, data: Observed, order: Tensor, betas: list[float]) -> None:
@@ -146,6 +149,7 @@ class GraphedSteps:
             for _ in range(count):
                 step_schedule(self.taken.schedule)
         self.taken.taken += last - first
+        self.taken.processes.wait()  # where one is gone, its share of a sum would never come
         total, failed = torch.stack([place.total, place.failed.double()]).tolist()
         if failed >= 0:
             self.taken.taken -= last - int(failed)
@@ -187,15 +191,30 @@ class GraphedSteps:
     def _warm_up(self, size: int) -> None:
         """Record, and compile if so, what a launch is made of; nothing is moved by it."""
         device = self.place.order.device
-        states = generator_states(device)
-        self._gradient(self.place.data[:size], self.place.betas[0] if self.tempered else 1.0)
+        processes, states = self.taken.processes, generator_states(device)
+        own = self.place.data[processes.own(size)]
+        bound = self._gradient(own, self.place.betas[0] if self.tempered else 1.0)
+        if processes.size > 1:  # the first sum makes the connections, which no graph can
+            here = [p.grad is not None for p in self.taken.parameters]
+            by_any = map(any, zip(*processes.gathered(here), strict=True))
+            self.moved = [p for p, m in zip(self.taken.parameters, by_any, strict=True) if m]
+            self._sum_gradients(bound, size)
         self._forget_gradients()
         restore_generators(states, device)
 
     def _gradient(self, batch: Observed, beta: float | Tensor) -> Tensor:
         assert self.taken.captured is not None
+        if not len(batch):  # of several processes this one may have none
+            return batch.x.new_zeros(())
         with self.taken.autocast():
             return self.taken.captured.backward_on_device(batch.x, **batch.conditions, beta=beta)
+
+    def _sum_gradients(self, bound: Tensor, size: int) -> Tensor:
+        processes = self.taken.processes
+        if processes.size == 1:
+            return bound
+        weight = processes.share(size)
+        return processes.sum_gradients(self.moved, bound, weight=weight, moved=True)
 
     def _forget_gradients(self) -> None:
         for parameter in self.taken.parameters:
@@ -204,11 +223,12 @@ class GraphedSteps:
     def _step(self, size: int) -> None:
         """One step on what is in its place; nothing of it is read by the host."""
         place, step = self.place, self.taken
-        where = place.step * self.batch_size + torch.arange(size, device=place.order.device)
+        own = torch.arange(size, device=place.order.device)[step.processes.own(size)]
+        where = place.step * self.batch_size + own
         rows = place.order.index_select(0, where)
         beta = place.betas.index_select(0, place.step.view(1)).squeeze(0) if self.tempered else 1.0
         self._forget_gradients()
-        bound = self._gradient(place.data.rows(rows), beta)
+        bound = self._sum_gradients(self._gradient(place.data.rows(rows), beta), size)
         finite = bound.isfinite()
         if step.settings.clip_norm is not None:
             norm = nn.utils.clip_grad_norm_(step.parameters, step.settings.clip_norm)
@@ -229,13 +249,14 @@ class GraphedSteps:
             self._gradient(self._batch(step), 1.0)
         self._forget_gradients()
         before = generator_states(device)
-        what = first_nonfinite(self.taken.pair, self._batch(failed))
+        found = self.taken.nonfinite(self._batch(failed), step=failed)
         restore_generators(before, device)
-        return NonFinite(what or "the gradient (every site is finite)", step=failed)
+        return found
 
     def _batch(self, step: int) -> Observed:
         begin = step * self.batch_size
-        return self.place.data[self.place.order[begin : begin + self._size(step)]]
+        rows = self.place.order[begin : begin + self._size(step)]
+        return self.place.data[rows[self.taken.processes.own(len(rows))]]
 
 
 def _step_unless(skip: Tensor, optimizer: Any) -> None:
@@ -269,7 +290,12 @@ def cuda_graph(steps: Launch, optimizer: Optimizer) -> Launch:
         group["lr"], group["capturable"] = rate, True
     try:
         torch.cuda.synchronize(device)
-        with torch.cuda.device(device), torch.cuda.graph(graph):
+        capture = torch.cuda.graph(
+            graph,
+            stream=torch.cuda.Stream(device),  # not that of the first device that had a graph
+            capture_error_mode="thread_local",  # other threads watch over nccl's connections
+        )
+        with torch.cuda.device(device), capture:
             steps()
     finally:
         for group, (lr, capturable) in zip(groups, own, strict=True):
