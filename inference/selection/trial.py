@@ -6,6 +6,8 @@ The record lies beside the run folder, ``seed=0.json`` beside ``seed=0/``.
 from __future__ import annotations
 
 import json
+import multiprocessing
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +28,15 @@ from pyro_models.files import holding, write_atomically
 from pyro_models.models import PAIRS
 from pyro_models.seeds import alone
 
-__all__ = ["FORMAT", "NOT_SHARED", "EvaluationOptions", "Outcome", "Trial", "run_trial"]
+__all__ = [
+    "FORMAT",
+    "NOT_SHARED",
+    "EvaluationOptions",
+    "Outcome",
+    "Trial",
+    "outcome_there",
+    "run_trial",
+]
 
 FORMAT = "pyro-models trial 1"
 _RECORDED = ("epochs", "seconds", "stopped", "threads")
@@ -171,6 +181,8 @@ class Outcome:
         only.
     repeated
         Whether it was found finished, and not trained now.
+    pending
+        Whether it is another shard's, and not there yet.
     """
 
     folder: Path
@@ -182,6 +194,7 @@ class Outcome:
     stopped: str = ""
     threads: int = 1
     repeated: bool = False
+    pending: bool = False
 
 
 def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
@@ -208,6 +221,17 @@ def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
         return _failed(trial, error, threads)
 
 
+def outcome_there(trial: Trial) -> Outcome:
+    """What is on record of a run that is another's to train."""
+    record = trial.record()
+    found = _finished(trial, record)
+    if found is not None:
+        return found
+    failure = ((record or {}).get("outcome") or {}).get("failure")
+    why = failure or "it is of another shard, and not there yet"
+    return Outcome(trial.folder, trial.seed, None, failure=why, pending=not failure)
+
+
 def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
     """The outcome on record, if the run was finished and evaluated as it is to be evaluated now."""
     outcome = record["outcome"] if record else None
@@ -224,6 +248,7 @@ def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
     pair = trial.experiment.build(data)
     data = trial.experiment.prepared(pair, data)
     settings, resume = trial.experiment.settings, Run(trial.folder).exists
+    settings = settings.replace(device=_device_of_worker(settings.device))
     result = fit(pair, data, settings=settings, out=trial.folder, resume=resume, progress=False)
     epochs = result.history.epochs
     name = f"{trial.folder.parent.name}/{trial.folder.name}"
@@ -234,6 +259,13 @@ def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
     outcome = Outcome(folder, seed, evaluation, "", len(epochs), seconds, stopped, threads)
     _write(trial, threads, outcome)
     return outcome
+
+
+def _device_of_worker(device: str | torch.device | None) -> str | torch.device | None:
+    """Where there are several CUDA devices, workers take one each, in turn."""
+    worker = re.fullmatch(r".*-(\d+)", multiprocessing.current_process().name)
+    count = torch.cuda.device_count() if worker and str(device) == "cuda" else 0
+    return f"cuda:{(int(worker[1]) - 1) % count}" if worker and count > 1 else device
 
 
 def _failed(trial: Trial, error: Exception, threads: int) -> Outcome:
