@@ -20,7 +20,7 @@ from inference.evaluation import (
     evidence,
 )
 from inference.experiment import Experiment
-from inference.learning import Fit, History, Run, Settings, Snapshots, fit
+from inference.learning import Fit, Fits, History, Run, Settings, Snapshots, fit
 from inference.objectives import register_objective
 from inference.particles import Particles, particles
 from inference.posterior import (
@@ -44,6 +44,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "Fit",
+    "Fits",
     "GuideComparison",
     "History",
     "Particles",

@@ -6,6 +6,7 @@ import inspect
 import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any
 
 from inference import commands, report
@@ -68,6 +69,17 @@ def _stands_for(preset: str, given: Sequence[str]) -> list[str]:
     return [*file, "--out", f"runs/{preset}"]
 
 
+def _with_seeds(arguments: Sequence[str]) -> list[str]:
+    """Let ``--seeds 0 1 2`` stand for the list."""
+    given = list(arguments)
+    if "--seeds" in given:
+        begin = given.index("--seeds")
+        seeds = list(takewhile(str.isdigit, given[begin + 1 :]))
+        if seeds:
+            given[begin : begin + 1 + len(seeds)] = [f"--seeds=[{', '.join(seeds)}]"]
+    return given
+
+
 def _names(arguments: Sequence[str], option: str) -> bool:
     """Whether an option, or a part of it, or a file that may hold it, is given."""
     starts = (f"--{option}=", f"--{option}.", "--config")
@@ -98,7 +110,7 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection]
 
 
 def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
-    given = _with_preset(arguments)
+    given = _with_seeds(_with_preset(arguments))
     given = with_flags(given, *[COMMANDS[name] for name in given[:1] if name in COMMANDS])
     parser = parser_of(
         COMMANDS,

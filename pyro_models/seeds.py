@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from typing import Any
@@ -16,6 +16,7 @@ from pyro_models.errors import UsageError
 __all__ = [
     "alone",
     "check_seed",
+    "check_seeds",
     "generator_states",
     "restore_generators",
     "same_generators",
@@ -48,6 +49,20 @@ def check_seed(seed: int) -> None:
     """
     if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
         raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds that are none, the same twice, or no seeds.
+
+    Raises
+    ------
+    UsageError
+        Saying which.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"seeds are one or more whole numbers, each once; got {list(seeds)}")
+    for seed in seeds:
+        check_seed(seed)
 
 
 def stream(seed: int, purpose: str) -> int:

@@ -14,11 +14,13 @@ from inference.commands.files import (
     open_run,
     printed_after,
     save_figure,
+    seed_folders,
 )
 from inference.evaluation import Comparison, Diagnostics, Evaluation
 from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
+from inference.evaluation.over_seeds import over_seeds
 from inference.learning import Run
 from pyro_models.contract import fulfills
 from pyro_models.device import check_device
@@ -131,6 +133,20 @@ def _evaluate(
     return evaluate_pair(pair, images, progress=bar, **options)
 
 
+def _row(run: str, data: str | None, **options: Any) -> Evaluation:
+    """The evaluation of a run, or of the runs of several seeds in one folder."""
+    folders = _folders(run)
+    if len(folders) == 1:
+        return _evaluate(folders[0], data, **options)
+    return over_seeds([_evaluate(f, data, **options) for f in folders], name=options["name"])
+
+
+def _folders(run: str) -> list[str]:
+    """The run folder, or those of several seeds."""
+    seeds = [] if Run(run).exists else [str(folder) for folder in seed_folders(run)]
+    return seeds or [run]
+
+
 def _row_names(runs: Sequence[str]) -> list[str]:
     """Names of the folders, or their paths where two are called the same."""
     names = [Path(run).name for run in runs]
@@ -153,7 +169,7 @@ def compare(
     """Score several runs and put into one column only what may be compared.
 
     Args:
-        runs: Run folders.
+        runs: Run folders; of several seeds in one folder, the row is their mean.
         data: Other data than those they were trained on.
         split: Split of the data that is used.
         num_particles: Number of particles K of the importance-sampled bound.
@@ -169,10 +185,10 @@ def compare(
     names = ("comparison.csv", "comparison.md", "comparison.html")
     targets = [free_path(f"{out}/{name}", force=force) for name in names] if out else []
     check_device(device)
-    for run in runs:  # before any is evaluated for long
-        Run(run).load_pair()
+    for folder in (folder for run in runs for folder in _folders(run)):
+        Run(folder).load_pair()  # before any is evaluated for long
     rows = [
-        _evaluate(
+        _row(
             run,
             data,
             split=split,

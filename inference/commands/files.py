@@ -24,6 +24,7 @@ __all__ = [
     "open_run",
     "printed_after",
     "save_figure",
+    "seed_folders",
 ]
 
 
@@ -47,6 +48,12 @@ def open_run(
     if found.note:
         print(f"note: {found.note}")
     return pair, found.data, record
+
+
+def seed_folders(folder: str) -> list[Path]:
+    """The run folders of several seeds that were trained into one folder, in their order."""
+    found = (path.parent for path in Path(folder).glob("seed-*/run.json"))
+    return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 @overload

@@ -31,7 +31,7 @@ from pyro_models.contract import module_of
 from pyro_models.observed import Observed
 from pyro_models.seeds import generator_states, restore_generators
 
-__all__ = ["Captured", "RecordedGradient", "difference_of_steps"]
+__all__ = ["Captured", "RecordedGradient", "Recording", "add_gradients", "difference_of_steps"]
 
 Mean = Callable[..., Tensor]
 Seen = Tensor | None
@@ -126,13 +126,13 @@ class RecordedGradient:
 
     def __init__(self, module: nn.Module, mean: Mean, compiled: bool = False) -> None:
         self.module, self.mean, self.compiled = module, mean, compiled
-        self.recordings: dict[tuple[Any, ...], _Recording] = {}
+        self.recordings: dict[tuple[Any, ...], Recording] = {}
 
     def backward(self, x: Tensor, y: Seen, mask: Seen, beta: Tensor | None, *, size: int) -> Tensor:
         """Add the gradient of −mean to the parameters; return the mean."""
-        recording = self._recording(x, y, mask, beta, size=size)
+        recording = self.recording(x, y, mask, beta, size=size)
         mean, *gradients = recording.run(recording.leaves, recording.others, x, y, mask, beta)
-        _add_gradients(recording.moved, gradients)
+        add_gradients(recording.moved, gradients)
         return mean
 
     def prepare(self, x: Tensor, y: Seen, mask: Seen, beta: Tensor | None, *, size: int) -> None:
@@ -143,9 +143,9 @@ class RecordedGradient:
         UsageError
             If it cannot be recorded.
         """
-        self._recording(x, y, mask, beta, size=size)
+        self.recording(x, y, mask, beta, size=size)
 
-    def _recording(self, x: Tensor, *others: Tensor | None, size: int) -> _Recording:
+    def recording(self, x: Tensor, *others: Tensor | None, size: int) -> Recording:
         """The recording for x, and for labels, mask and β, each of which may be ``None``."""
         autocast = torch.is_autocast_enabled(x.device.type)
         key = (x.shape, x.dtype, x.device, *(_kind(other) for other in others), autocast, size)
@@ -153,7 +153,7 @@ class RecordedGradient:
             self.recordings[key] = self._record(x, *others, size=size)
         return self.recordings[key]
 
-    def _record(self, x: Tensor, *given_with_x: Tensor | None, size: int) -> _Recording:
+    def _record(self, x: Tensor, *given_with_x: Tensor | None, size: int) -> Recording:
         learned = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         fixed = {n: p for n, p in self.module.named_parameters() if not p.requires_grad}
         others: dict[str, Tensor] = {**fixed, **dict(self.module.named_buffers())}
@@ -188,14 +188,14 @@ class RecordedGradient:
             ) from error
         leaves = list(learned.values())
         moved = [leaf for i, leaf in enumerate(leaves) if i not in unmoved]
-        return _Recording(run, leaves, list(others.values()), moved, _Snapshot(self.module))
+        return Recording(run, leaves, list(others.values()), moved, _Snapshot(self.module))
 
 
 @dataclass(frozen=True)
-class _Recording:
+class Recording:
     """A recorded step, the module's tensors that it is run on, and those its gradients are of."""
 
-    run: Callable[..., tuple[Tensor, ...]]
+    run: Recorded
     leaves: list[nn.Parameter]
     others: list[Tensor]
     moved: list[nn.Parameter]
@@ -302,7 +302,7 @@ def _close(one: Tensor, other: Tensor) -> bool:
     return bool((one - other).abs().max() <= tolerance * (1e-3 + other.abs().max()))
 
 
-def _add_gradients(parameters: list[nn.Parameter], gradients: list[Tensor]) -> None:
+def add_gradients(parameters: list[nn.Parameter], gradients: list[Tensor]) -> None:
     """Add to ``.grad`` tensors that are each parameter's own and laid out as it is."""
     taken: set[int] = set()
     for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -135,7 +135,7 @@ class Run:
                 "data, or start another"
             )
         if recorded and "identity" not in recorded:
-            warnings.warn(f"{self.folder}: {UNKNOWN}", stacklevel=3)
+            warnings.warn(f"{self.folder}: {UNKNOWN}", stacklevel=4)
 
     def create(self, pair: Pair, record: Mapping[str, Any]) -> None:
         """Write ``run.json``: the pair's configuration and what goes with it."""
@@ -165,6 +165,8 @@ class Run:
             "remark",
             "recorded",
             "not_recorded",
+            "at_once",
+            "not_at_once",
         )
         ended = {name: getattr(history, name) for name in names}
         self.add({"training": {"epochs": len(history.epochs), **ended}})

@@ -26,7 +26,7 @@ from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import as_data
 from pyro_models.files import holding_folder, is_free, write_atomically
 from pyro_models.observed import Data
-from pyro_models.seeds import check_seed
+from pyro_models.seeds import check_seeds
 
 __all__ = ["sweep"]
 
@@ -121,7 +121,7 @@ def sweep(
     """
     data = data if isinstance(data, str) else as_data(data)
     values = check_grid(grid)
-    _check_seeds(seeds)
+    check_seeds(seeds)
     if quantity is not None:
         choices().check(quantity)
     if "seed" in shared:
@@ -164,13 +164,6 @@ def sweep(
         result = Sweep(tuple(rows), values, tuple(seeds), folder)
         _save(result)
     return result
-
-
-def _check_seeds(seeds: Sequence[int]) -> None:
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise UsageError(f"seeds are one or more whole numbers, each once; got {list(seeds)}")
-    for seed in seeds:
-        check_seed(seed)
 
 
 def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
