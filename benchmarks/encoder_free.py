@@ -60,9 +60,10 @@ class HandWritten:
 
     def __init__(self, vae: VAE, x: Tensor) -> None:
         self.decoder, self.x = vae.model.decoder, x.flatten(1)
+        device = x.device
         size = next(iter(vae.latent_sites.values())).event_shape[0]
-        self.loc = torch.zeros(len(x), size, requires_grad=True)
-        self.log_scale = torch.full((len(x), size), 0.1).log_().requires_grad_()
+        self.loc = torch.zeros(len(x), size, device=device, requires_grad=True)
+        self.log_scale = torch.full((len(x), size), 0.1, device=device).log_().requires_grad_()
         self.optimiser = torch.optim.Adam([self.loc, self.log_scale], lr=LR, fused=True)
 
     def step(self) -> None:
@@ -79,7 +80,9 @@ class HandWritten:
 
     @torch.no_grad()
     def bound(self, draws: int = 100) -> float:
-        z = self.loc + self.log_scale.exp() * torch.randn(draws, *self.loc.shape)
+        z = self.loc + self.log_scale.exp() * torch.randn(
+            draws, *self.loc.shape, device=self.loc.device
+        )
         logits = self.decoder(z).flatten(2)
         log_likelihood = (self.x * logits - torch.nn.functional.softplus(logits)).sum(-1)
         normal = torch.distributions.Normal
@@ -182,6 +185,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5, help="of training, without --run")
     parser.add_argument("--turns", type=int, default=5, help="timed turns (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--quick", action="store_true", help="100 images, 1 epoch, 2 turns")
     options = parser.parse_args()
     if options.quick:
@@ -192,7 +196,8 @@ def main() -> None:
     vae = Run(options.run).load_pair() if options.run else trained(data, epochs=options.epochs)
     if not isinstance(vae, VAE) or vae.likelihood.name != "bernoulli":
         raise SystemExit("this benchmark is of a VAE with Bernoulli pixels")
-    x = data.prepared("test", limit=options.images).x
+    vae = vae.to(options.device)
+    x = data.prepared("test", limit=options.images).x.to(options.device)
     print(f"{data.name}, {len(x)} images, {torch.get_num_threads()} threads")
     with isolated(vae), torch.enable_grad(), frozen(vae):
         for guide in ("normal", "auto_normal"):

@@ -3,8 +3,9 @@
 784-200-200-50 tanh, binarised MNIST (noise of the same size where it is absent), batch 100, fused
 Adam for both, float32, K = 1, 5 and 50: only the ratios mean anything. Both compute
 log (1/K) Σ w_k with every term of log w sampled, and its reparameterised gradient; both print their
-bound after the same number of steps. Run ``python benchmarks/iwae_step.py``; ``--help`` for its
-options.
+bound after the same number of steps, and ours the share of the processor's peak that its matrix
+products reach, if ``--peak`` says what that is in TFLOP/s. Run ``python benchmarks/iwae_step.py``;
+``--help`` for its options.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ class HandWritten(nn.Module):
         """−L_K, nats per datum."""
         mean, raw = self.encode(x).chunk(2, dim=-1)
         scale = F.softplus(raw)
-        noise = torch.randn(num_particles, *mean.shape)
+        noise = torch.randn(num_particles, *mean.shape, device=x.device)
         z = mean + scale * noise
         logits = self.decode(z)
         log_likelihood = -F.binary_cross_entropy_with_logits(
@@ -56,9 +58,9 @@ class HandWritten(nn.Module):
         return -(log_w.logsumexp(0) - math.log(num_particles)).mean()
 
 
-def hand_written(num_particles: int) -> Step:
+def hand_written(num_particles: int, device: torch.device) -> Step:
     torch.manual_seed(0)
-    vae = HandWritten()
+    vae = HandWritten().to(device)
     optimiser = torch.optim.Adam(vae.parameters(), lr=1e-3, fused=True)
 
     def step(x: Tensor) -> float:
@@ -71,7 +73,7 @@ def hand_written(num_particles: int) -> Step:
     return step
 
 
-def ours(data: ImageData, num_particles: int, *, capture: bool) -> Step:
+def ours(data: ImageData, num_particles: int, device: torch.device, **options: Any) -> Step:
     torch.manual_seed(0)
     vae = VAE(
         data.data_shape,
@@ -85,11 +87,20 @@ def ours(data: ImageData, num_particles: int, *, capture: bool) -> Step:
         objective_options={"num_particles": num_particles},
         batch_size=BATCH,
         curve_size=0,
-        capture=capture,
+        device=str(device),
+        **options,
     )
     training = Training(vae, data, settings, None)
+    training.step.look_again()
     done = iter(range(10**9))
     return lambda x: training.step_on(next(done), Observed.unchecked(x))
+
+
+def flops(num_particles: int) -> float:
+    """Floating-point operations of the matrix products of a step, forward and backward."""
+    encoder = 784 * 200 + 200 * 200 + 200 * 100
+    decoder = 50 * 200 + 200 * 200 + 200 * 784
+    return 6.0 * BATCH * (encoder + num_particles * decoder)
 
 
 def images() -> ImageData:
@@ -105,38 +116,61 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--turns", type=int, default=7, help="timed turns of each (default 7)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--compile", action="store_true", help="also with compile=True")
+    parser.add_argument("--peak", type=float, help="TFLOP/s that the processor can reach")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    data = images()
-    x = data.prepared("train").x
-    print(
-        f"{data.name}, {torch.get_num_threads()} threads, {options.turns} turns, ratios of medians"
-    )
-    print(f"{'K':>3}  {'fit':>6}  {'captured':>8}   spread   bounds after as many steps (nats)")
+    device, data = torch.device(options.device), images()
+    x = data.prepared("train").x.to(device)
+    where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    print(f"{data.name}, {where}, {torch.get_num_threads()} threads, {options.turns} turns")
     for num_particles, steps in ((1, 200), (5, 100), (50, 15)):
         contestants = {
-            "hand": hand_written(num_particles),
-            "fit": ours(data, num_particles, capture=False),
-            "captured": ours(data, num_particles, capture=True),
+            "hand-written": hand_written(num_particles, device),
+            "fit": ours(data, num_particles, device),
+            "fit, capture=False": ours(data, num_particles, device, capture=False),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in contestants}
-        bounds: dict[str, float] = {}
-        for turn in range(options.turns + 1):
-            for name, step in contestants.items():
-                first = turn * steps * BATCH
-                began = time.perf_counter()
-                values = []
-                for i in range(steps):
-                    at = (first + i * BATCH) % (len(x) - BATCH)
-                    values.append(step(x[at : at + BATCH]))
-                if turn:  # the first turn warms up
-                    seconds[name].append(time.perf_counter() - began)
-                bounds[name] = statistics.mean(values)
-        medians = {name: statistics.median(s) for name, s in seconds.items()}
-        spread = max((max(s) - min(s)) / medians[name] for name, s in seconds.items())
-        ratios = [medians[name] / medians["hand"] for name in ("fit", "captured")]
-        shown = ", ".join(f"{name} {value:.1f}" for name, value in bounds.items())
-        print(f"{num_particles:3d}  {ratios[0]:6.2f}  {ratios[1]:8.2f}   {spread:6.0%}   {shown}")
+        if options.compile:
+            contestants["fit, compile=True"] = ours(data, num_particles, device, compile=True)
+        sizes = {"num_particles": num_particles, "steps": steps, "turns": options.turns}
+        _compare(contestants, x, **sizes, peak=options.peak)
+
+
+def _compare(
+    contestants: dict[str, Step],
+    x: Tensor,
+    *,
+    num_particles: int,
+    steps: int,
+    turns: int,
+    peak: float | None,
+) -> None:
+    """Ratios of medians, of contestants that take as many steps in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    bounds: dict[str, float] = {}
+    for turn in range(turns + 1):
+        for name, step in contestants.items():
+            first = turn * steps * BATCH
+            began = time.perf_counter()
+            values = []
+            for i in range(steps):
+                at = (first + i * BATCH) % (len(x) - BATCH)
+                values.append(step(x[at : at + BATCH]))
+            if turn:  # the first turn warms up
+                seconds[name].append(time.perf_counter() - began)
+            bounds[name] = statistics.mean(values)
+    reference = statistics.median(seconds["hand-written"])
+    for name, taken in seconds.items():
+        median = statistics.median(taken)
+        spread = (max(taken) - min(taken)) / median
+        reached = flops(num_particles) * steps / median / 1e12
+        share = "" if peak is None else f"   {reached / peak:.0%} of peak"
+        ratio, bound = median / reference, bounds[name]
+        print(
+            f"K = {num_particles:2d}  {name:20}{ratio:6.2f}  spread {spread:4.0%}  "
+            f"bound {bound:.1f} nats{share}"
+        )
 
 
 if __name__ == "__main__":

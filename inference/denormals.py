@@ -99,6 +99,8 @@ def _team() -> _Team | None:
 def flush_denormals(optimizer: Optimizer) -> None:
     """Set the float32 elements of the optimizer's states that are smaller than ``NOTHING`` to 0.
 
+    Inside :func:`denormals_flushed` nothing is left to do where all threads are reached by it.
+
     The running means of a momentum method decay by a constant factor per step where the gradient
     is 0. Weights move by what they did before: Adam divides by √v + ε with ε = 1e-8, beside which
     a v of 1e-30 is nothing either.
@@ -112,6 +114,8 @@ def flush_denormals(optimizer: Optimizer) -> None:
     >>> float(adam.state[weight]["exp_avg"])
     0.0
     """
+    if _team() is not None and float(torch.tensor(1e-40) * 1) == 0:
+        return
     for state in optimizer.state.values():
         for value in state.values():
             if isinstance(value, Tensor) and value.dim() and value.dtype == torch.float32:

@@ -18,6 +18,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from inference.graph_passes import leave_out_what_does_nothing, reuse_memory, take_constants_out
 from pyro_models.errors import UsageError
 
 __all__ = ["Recorded", "places_of"]
@@ -32,9 +33,16 @@ class Recorded:
         A function of tensors, ``None`` and lists of them to a tuple of tensors; no bound method.
     inputs
         What it is recorded on.
+    in_place
+        Whether memory that is read no more may be written to: not where the graph is vectorised.
     compiled
         Whether inductor makes fused kernels of the operations: faster, equal up to rounding, and
         with the random numbers of the eager step.
+
+    Attributes
+    ----------
+    operations
+        What runs them, called with the tensors of the inputs alone, in their order.
 
     Raises
     ------
@@ -55,6 +63,7 @@ class Recorded:
         step: Callable[..., tuple[Tensor, ...]],
         inputs: Sequence[Any],
         *,
+        in_place: bool = True,
         compiled: bool = False,
     ) -> None:
         leaves, structure = tree_flatten(list(inputs))
@@ -70,13 +79,18 @@ class Recorded:
             warnings.simplefilter("ignore")  # of the recorder, about its own parts
             make = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)
             self.graph: GraphModule = make(*tensors)
-        _leave_out_what_does_nothing(self.graph)
-        self.run = _compiled(self.graph, tensors) if compiled else self.graph
+        leave_out_what_does_nothing(self.graph)
+        take_constants_out(self.graph)
+        if in_place and not compiled:
+            reuse_memory(self.graph)
+        self.operations: Callable[..., Any] = self.graph.forward
+        if compiled:
+            self.operations = _compiled(self.graph, tensors)
 
     @torch.no_grad()
     def __call__(self, *inputs: Any) -> tuple[Tensor, ...]:
         """What the step returns."""
-        return tuple(self.run(*(t for t in tree_leaves(inputs) if isinstance(t, Tensor))))
+        return tuple(self.operations(*(t for t in tree_leaves(inputs) if isinstance(t, Tensor))))
 
 
 def _compiled(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
@@ -111,23 +125,3 @@ def places_of(module: nn.Module, tensors: Sequence[Tensor]) -> dict[str, int]:
         for name, tensor in (*part._parameters.items(), *part._buffers.items())
         if id(tensor) in index
     }
-
-
-def _leave_out_what_does_nothing(graph: GraphModule) -> None:
-    """Drop operations that return what they are given, under the same shape."""
-    aten = torch.ops.aten
-    same = (aten.alias.default, aten.detach.default)
-    reshaping = (aten.expand.default, aten.view.default, aten._unsafe_view.default)
-    for node in graph.graph.nodes:
-        if node.op != "call_function" or node.target not in (*same, *reshaping):
-            continue
-        given, result = node.args[0].meta.get("val"), node.meta.get("val")
-        if node.target in same or (
-            isinstance(given, Tensor)
-            and isinstance(result, Tensor)
-            and given.shape == result.shape
-            and given.stride() == result.stride()
-        ):
-            node.replace_all_uses_with(node.args[0])
-    graph.graph.eliminate_dead_code()
-    graph.recompile()

@@ -56,6 +56,7 @@ def stacked(
 
     made = Recorded(step, list(inputs))
     _give_generators(made.graph, generators)
+    made.operations = made.graph.forward
     return made
 
 

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from inference.learning.optimizers import laid_out_as
 from inference.objectives import Objective
 from inference.record import Recorded, places_of
 from pyro_models import UsageError
@@ -31,7 +30,7 @@ from pyro_models.contract import module_of
 from pyro_models.observed import Observed
 from pyro_models.seeds import generator_states, restore_generators
 
-__all__ = ["Captured", "RecordedGradient", "Recording", "add_gradients", "difference_of_steps"]
+__all__ = ["Captured", "RecordedGradient", "Recording", "difference_of_steps"]
 
 Mean = Callable[..., Tensor]
 Seen = Tensor | None
@@ -122,18 +121,26 @@ class RecordedGradient:
         A function of x, y, mask, β and the size of the batch, to maximise.
     compiled
         Whether what is recorded is compiled by inductor.
+    in_place
+        Whether memory that is read no more may be written to.
     """
 
-    def __init__(self, module: nn.Module, mean: Mean, compiled: bool = False) -> None:
-        self.module, self.mean, self.compiled = module, mean, compiled
+    def __init__(
+        self, module: nn.Module, mean: Mean, compiled: bool = False, *, in_place: bool = True
+    ) -> None:
+        self.module, self.mean = module, mean
+        self.compiled, self.in_place = compiled, in_place
         self.recordings: dict[tuple[Any, ...], Recording] = {}
+        self._looked_at: set[tuple[Any, ...]] | None = None
+
+    def look_again(self) -> None:
+        """From now on look once, rather than at every step, whether the module is as it was."""
+        self._looked_at = set()
 
     def backward(self, x: Tensor, y: Seen, mask: Seen, beta: Tensor | None, *, size: int) -> Tensor:
         """Add the gradient of −mean to the parameters; return the mean."""
         recording = self.recording(x, y, mask, beta, size=size)
-        mean, *gradients = recording.run(recording.leaves, recording.others, x, y, mask, beta)
-        add_gradients(recording.moved, gradients)
-        return mean
+        return recording.backward([t for t in (x, y, mask, beta) if t is not None])
 
     def prepare(self, x: Tensor, y: Seen, mask: Seen, beta: Tensor | None, *, size: int) -> None:
         """Record it for such shapes.
@@ -149,8 +156,12 @@ class RecordedGradient:
         """The recording for x, and for labels, mask and β, each of which may be ``None``."""
         autocast = torch.is_autocast_enabled(x.device.type)
         key = (x.shape, x.dtype, x.device, *(_kind(other) for other in others), autocast, size)
+        if self._looked_at is not None and key in self._looked_at:
+            return self.recordings[key]
         if key not in self.recordings or not self.recordings[key].module.is_same():
             self.recordings[key] = self._record(x, *others, size=size)
+        if self._looked_at is not None:
+            self._looked_at.add(key)
         return self.recordings[key]
 
     def _record(self, x: Tensor, *given_with_x: Tensor | None, size: int) -> Recording:
@@ -177,7 +188,7 @@ class RecordedGradient:
         inputs = [p.detach() for p in learned.values()], list(others.values()), x, *given_with_x
         unmoved: list[int] = []
         try:
-            run = Recorded(step, inputs, compiled=self.compiled)
+            run = Recorded(step, inputs, in_place=self.in_place, compiled=self.compiled)
         except UsageError:
             raise
         except Exception as error:  # whatever stops a recording
@@ -188,18 +199,42 @@ class RecordedGradient:
             ) from error
         leaves = list(learned.values())
         moved = [leaf for i, leaf in enumerate(leaves) if i not in unmoved]
-        return Recording(run, leaves, list(others.values()), moved, _Snapshot(self.module))
+        held_tensors = [*leaves, *others.values()]
+        return Recording(run, held_tensors, moved, _Snapshot(self.module))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recording:
     """A recorded step, the module's tensors that it is run on, and those its gradients are of."""
 
     run: Recorded
-    leaves: list[nn.Parameter]
-    others: list[Tensor]
+    held: list[Tensor]
     moved: list[nn.Parameter]
     module: _Snapshot
+    as_they_are: bool | None = None  # whether gradients can be, not known before the first
+
+    @torch.no_grad()
+    def backward(self, given: list[Tensor]) -> Tensor:
+        """Add the gradient of −mean to the parameters; return the mean."""
+        mean, *gradients = self.run.operations(*self.held, *given)
+        self._add(gradients)
+        found: Tensor = mean
+        return found
+
+    def _add(self, gradients: list[Tensor]) -> None:
+        """Add to ``.grad`` tensors that are each parameter's own and laid out as it is."""
+        if self.as_they_are is None:
+            memory = {gradient.untyped_storage().data_ptr() for gradient in gradients}
+            strides = zip(self.moved, gradients, strict=True)
+            alike = all(p.stride() == gradient.stride() for p, gradient in strides)
+            self.as_they_are = alike and len(memory) == len(gradients)
+        for parameter, gradient in zip(self.moved, gradients, strict=True):
+            if parameter.grad is not None:
+                parameter.grad.add_(gradient)
+            elif self.as_they_are:
+                parameter.grad = gradient
+            else:
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
 
 class _Snapshot:
@@ -300,17 +335,3 @@ def _close(one: Tensor, other: Tensor) -> bool:
     """Whether they differ by no more than sums taken in another order."""
     tolerance = torch.finfo(other.dtype).eps ** 0.5
     return bool((one - other).abs().max() <= tolerance * (1e-3 + other.abs().max()))
-
-
-def add_gradients(parameters: list[nn.Parameter], gradients: list[Tensor]) -> None:
-    """Add to ``.grad`` tensors that are each parameter's own and laid out as it is."""
-    taken: set[int] = set()
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        memory = gradient.untyped_storage().data_ptr()
-        if parameter.grad is not None:
-            parameter.grad.add_(gradient)
-        elif memory in taken:
-            parameter.grad = torch.empty_like(parameter).copy_(gradient)
-        else:
-            parameter.grad = laid_out_as(gradient, parameter)
-        taken.add(memory)

@@ -8,6 +8,7 @@ launches several such steps at once and reads the sum when it reports.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -139,12 +140,14 @@ class GraphedSteps:
             If one was not finite: parameters are as before it, and so are the generators.
         """
         place = self.place
+        plan = self._launches_of(first, last)
+        launches = [self._launch(self._size(start), count) for start, count in plan]
         place.step.fill_(first)
         place.total.zero_()
         states = []
-        for start, count in self._launches_of(first, last):
+        for (start, count), launch in zip(plan, launches, strict=True):
             states.append((start, self._states()))
-            self._launch(self._size(start), count)()
+            launch()
             for _ in range(count):
                 step_schedule(self.taken.schedule)
         self.taken.taken += last - first
@@ -177,14 +180,20 @@ class GraphedSteps:
                 for _ in range(count):
                     self._step(size)
 
-            self._launches[key] = self.launcher(steps, self.taken.optimizer)
+            try:
+                self._launches[key] = self.launcher(steps, self.taken.optimizer)
+            except RuntimeError as error:  # nothing has run yet
+                self._forget_gradients()
+                why = " ".join(str(error).split())[:200]
+                warnings.warn(f"whole steps are no CUDA graph, but run: {why}", stacklevel=2)
+                self.launcher, self._launches[key] = run_directly, steps
         return self._launches[key]
 
     def _warm_up(self, size: int) -> None:
         """Record, and compile if so, what a launch is made of; nothing is moved by it."""
         states, rows = self._states(), self.place.order[..., :size]
-        self._gradient(self.place.data[rows], self.place.betas[0] if self.tempered else 1.0)
-        self.taken.optimizer.zero_grad()
+        self._gradient(self._rows(rows), self.place.betas[0] if self.tempered else 1.0)
+        self._forget_gradients()
         self._restore(states)
 
     def _states(self) -> Any:
@@ -194,19 +203,26 @@ class GraphedSteps:
     def _restore(self, states: Any) -> None:
         restore_generators(states, self.place.order.device)
 
+    def _rows(self, rows: Tensor) -> Observed:
+        return self.place.data.rows(rows)
+
     def _gradient(self, batch: Observed, beta: float | Tensor) -> Tensor:
         assert self.taken.captured is not None
         with self.taken.autocast():
             return self.taken.captured.backward_on_device(batch.x, **batch.conditions, beta=beta)
 
+    def _forget_gradients(self) -> None:
+        for parameter in self.taken.parameters:
+            parameter.grad = None
+
     def _step(self, size: int) -> None:
         """One step on what is in its place; nothing of it is read by the host."""
         place, step = self.place, self.taken
         where = place.step * self.batch_size + torch.arange(size, device=place.order.device)
-        rows = place.order.index_select(-1, where)
+        batch = self._rows(place.order.index_select(-1, where))
         beta = place.betas.index_select(0, place.step.view(1)).squeeze(0) if self.tempered else 1.0
-        step.optimizer.zero_grad()
-        bound = self._gradient(place.data[rows], beta)
+        self._forget_gradients()
+        bound = self._gradient(batch, beta)
         finite = bound.isfinite().all()
         if step.settings.clip_norm is not None:
             finite = finite & step.clip(step.settings.clip_norm).isfinite().all()
@@ -223,7 +239,7 @@ class GraphedSteps:
         self._restore(before)
         for step in range(start, failed):  # the random numbers of those of its launch before it
             self._gradient(self.batch(step), 1.0)
-        self.taken.optimizer.zero_grad()
+        self._forget_gradients()
         before = self._states()
         what = first_nonfinite(self.taken.pair, self.batch(failed))
         self._restore(before)
@@ -232,7 +248,7 @@ class GraphedSteps:
     def batch(self, step: int) -> Observed:
         """The data of a step of this epoch."""
         begin = step * self.batch_size
-        return self.place.data[self.place.order[..., begin : begin + self._size(step)]]
+        return self._rows(self.place.order[..., begin : begin + self._size(step)])
 
 
 def _step_unless(skip: Tensor, optimizer: Any) -> None:

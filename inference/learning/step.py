@@ -113,6 +113,13 @@ class Step:
         except UsageError as error:
             self._run_instead(error)
 
+    def look_again(self) -> None:
+        """The pair may have been changed since the last step; from now on it is not."""
+        of_bound = None if self.captured is None else self.captured.gradient
+        for gradient in (self.classification.recorded, of_bound):
+            if gradient is not None:
+                gradient.look_again()
+
     def __call__(self, batch: Observed, *, beta: float) -> float:
         """Take it; returns the bound on the batch before it.
 
@@ -122,7 +129,8 @@ class Step:
             If the bound or its gradient is not finite. Parameters and generators are as before.
         """
         before = generator_states(self.device)
-        self.optimizer.zero_grad()
+        for parameter in self.parameters:
+            parameter.grad = None
         try:
             with pyro.validation_enabled(self.taken == 0), self.autocast():
                 self.classification.backward(batch)  # beside the bound, not in its value

@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from inference.denormals import flush_denormals
 from inference.learning.callbacks import Callback
-from inference.learning.capture import Recording, add_gradients, difference_of_steps
+from inference.learning.capture import RecordedGradient, Recording, difference_of_steps
 from inference.learning.graphed import GraphedSteps, can_be_graphed, cuda_graph, run_directly
 from inference.learning.history import History
 from inference.learning.nonfinite import NonFinite, NonFiniteError, first_nonfinite
@@ -125,12 +125,14 @@ class _Together:
         self.settings, self.device = self.first.settings, self.first.device
         self.pair, self.classification = self.first.pair, self.first.step.classification
         self.generators = [torch.Generator(self.device) for _ in copies]
-        self.records: dict[Any, tuple[Any, list[nn.Parameter]]] = {}
+        self.records: dict[Any, Recording] = {}
         self.taken, self.compared_at, self.comparisons = self.first.step.taken, 0, 0
         self.steps: _Steps | None = None
         self.captured: Any = self
         self.why_in_turn = _why_in_turn(copies) if len(copies) > 1 else "one seed is left"
         if not self.why_in_turn:
+            mean = self.first.step.captured.recorded.mean_of_part  # type: ignore[union-attr]
+            self.of_one = RecordedGradient(module_of(self.pair), mean, in_place=False)
             self.stacks = Stacks(self.trainings)
             self.parameters, self.rest = self.stacks.parameters, self.stacks.rest
             self.optimizer, self.schedule = self.stacks.optimizer, self.stacks.schedule
@@ -260,20 +262,20 @@ class _Together:
             training.at_once = max(training.at_once, len(self.copies))
         return [total / count for total in totals]
 
-    def _record(self, batch: Observed, beta: Tensor | None) -> tuple[Any, list[nn.Parameter]]:
+    def _record(self, batch: Observed, beta: Tensor | None) -> Recording:
         """The recorded step of such a batch, (K, B, \\*data_shape), and what it moves."""
         given = [v for v in (batch.y, batch.mask, beta) if v is not None]
         key = batch.x.shape, batch.y is None, batch.mask is None, beta is None
         if key not in self.records:
             own = batch[0]
             with self.autocast():
-                found: Recording = self.first.step.captured.gradient.recording(  # type: ignore[union-attr]
-                    own.x, own.y, own.mask, beta, size=len(own)
-                )
-            inputs = [*(p.detach() for p in self.parameters), *self.rest, batch.x, *given]
-            run = stacked(found.run.graph, inputs, int(beta is not None), self.generators)
-            where = {id(p): stack for p, stack in zip(found.leaves, self.parameters, strict=True)}
-            self.records[key] = run, [where[id(leaf)] for leaf in found.moved]
+                one = self.of_one.recording(own.x, own.y, own.mask, beta, size=len(own))
+            held = [*self.parameters, *self.rest]
+            inputs = [*(tensor.detach() for tensor in held), batch.x, *given]
+            run = stacked(one.run.graph, inputs, int(beta is not None), self.generators)
+            where = {id(p): i for i, p in enumerate(self.first.step.parameters)}
+            moved = [self.parameters[where[id(leaf)]] for leaf in one.moved]
+            self.records[key] = Recording(run, held, moved, one.module)
         return self.records[key]
 
     def backward_on_device(
@@ -281,11 +283,8 @@ class _Together:
     ) -> Tensor:
         """Add the gradient of each copy's negative bound to its parameters; the bounds, (K,)."""
         weight = beta if isinstance(beta, Tensor) else None
-        run, moved = self._record(Observed.unchecked(x, y, mask), weight)
-        bounds, *gradients = run(self.parameters, self.rest, x, y, mask, weight)
-        add_gradients(moved, gradients)
-        found: Tensor = bounds
-        return found
+        recording = self._record(Observed.unchecked(x, y, mask), weight)
+        return recording.backward([t for t in (x, y, mask, weight) if t is not None])
 
     def clip(self, most: float) -> Tensor:
         """Shorten the gradient of each copy that is longer than this; the norms before, (K,)."""
@@ -324,6 +323,13 @@ class _Steps(GraphedSteps):
     def _restore(self, states: list[Tensor]) -> None:
         for generator, state in zip(self.together.generators, states, strict=True):
             generator.set_state(state)
+
+    def _rows(self, rows: Tensor) -> Observed:
+        """The data of each copy, (K, B, \\*data_shape)."""
+        found, shape = super()._rows(rows.flatten()), rows.shape
+        parts = (found.x, found.y, found.mask)
+        each = (None if part is None else part.unflatten(0, shape) for part in parts)
+        return Observed.unchecked(*cast(Any, each))
 
     def _failure(self, failed: int, states: list[tuple[int, Any]]) -> NonFinite:
         """What was not finite, in the first copy of which something was not."""

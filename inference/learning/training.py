@@ -273,10 +273,11 @@ class Training:
         )
         total, count, step = 0.0, 0, 0
         graphed = self._graphed_steps(data, order)
+        self.step.look_again()
         while step < self.steps_per_epoch:
             last = min(step + REPORTED, self.steps_per_epoch)
             if graphed is None or self.step.is_compared or self.step.captured is None:
-                batch = data[next(rows)]
+                batch = data.rows(next(rows))
                 total += self.step_on(step, batch) * len(batch)
                 count, last = count + len(batch), step + 1
             else:

@@ -79,6 +79,12 @@ class Observed:
         parts = (None if v is None else v[index] for v in (self.x, self.y, self.mask))
         return Observed.unchecked(*parts)  # type: ignore[arg-type]
 
+    def rows(self, index: Tensor) -> Observed:
+        """The data of these numbers in 0…N − 1, gathered faster than any index can be."""
+        x = self.x.flatten(1).index_select(0, index).unflatten(1, self.x.shape[1:])
+        y, mask = (None if v is None else v.index_select(0, index) for v in (self.y, self.mask))
+        return Observed.unchecked(x, y, mask)
+
     def chunks(self, size: int) -> Iterator[Observed]:
         """The data in their order, at most ``size`` at a time."""
         for i in range(0, len(self), size):

@@ -5,6 +5,7 @@ updates and sums, with nothing read by the host in between.
 """
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from inference.learning.nonfinite import NonFiniteError
 from inference.learning.settings import Settings
 from inference.learning.training import Training
 from pyro_models import GMM, VAE, SemiSupervisedVAE, TwoLayerVAE
+from pyro_models.data import Split
 
 SHAPE = (1, 8, 8)
 
@@ -79,10 +81,11 @@ def test_a_step_that_is_not_finite_is_named_and_those_after_it_move_nothing(few)
         torch.manual_seed(0)
         pair = vae(likelihood="gaussian")
         settings = Settings(batch_size=8, curve_size=0, epochs=1, lr=1e-3)
-        training = Training(pair, few, settings, None)
+        split = few.split("train")
+        own = Split(split.x.clone(), split.y)
+        training = Training(pair, replace(few, splits={"train": own}), settings, None)
         training.launcher = launcher
-        bad = training.permutation[8 * 9 + 3]
-        training._fixed.x[bad] = math.inf
+        own.x[training.permutation[8 * 9 + 3]] = math.inf
         torch.manual_seed(5)
         with pytest.raises(NonFiniteError) as caught:
             training.run_epochs([], progress=False)
@@ -111,3 +114,14 @@ def test_batches_with_missing_labels_are_no_graph(few):
     pair = SemiSupervisedVAE(SHAPE, num_classes=10, hidden=[8], likelihood="cross_entropy")
     training = Training(pair, few, Settings(), None)
     assert "labels" in can_be_graphed(training.step, labelled_per_batch=0)
+
+
+def test_where_a_device_takes_no_graph_steps_are_run(few):
+    def refused(steps, optimizer):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    loop, _ = trained(vae, few, None)
+    with pytest.warns(UserWarning, match="no CUDA graph.*not permitted"):
+        device, _ = trained(vae, few, refused)
+    for one, other in zip(loop.step.parameters, device.step.parameters, strict=True):
+        assert torch.equal(one, other)
