@@ -100,6 +100,11 @@ class _OfCopies(Interpreter):
         if draws:
             each = [of_one(*(stack[k] for stack in stacks)) for k in range(self.count)]
             return values[0] if changed is not None else torch.stack(each)
+        linear = op is torch.ops.aten.addmm.default and len(stacks) == len(values) == 3
+        if linear and stacks[0].dim() == 2:
+            return torch.baddbmm(
+                stacks[0].unsqueeze(1), *stacks[1:]
+            )  # one pass, where vmap has two
         return _over_copies(of_one, stacks)
 
     def _stack(self, node: Node) -> None:

@@ -104,7 +104,7 @@ def fit(
     settings: Settings | None = None,
     callbacks: Sequence[Callback] = (),
     init_from: str | Path | None = None,
-    out: str | Path | None = None,
+    out: str | Path | Sequence[str | Path] | None = None,
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
@@ -151,7 +151,8 @@ def fit(
         Train a copy of the pair under each of these seeds, all at once where that can be, and each
         as it would be trained alone, up to rounding. Every copy is made anew from the pair's
         configuration and its seed, as the command line makes it; the pair itself is not trained.
-        With ``out``, each has a run folder of its own in it, ``seed-0`` and so on.
+        With ``out``, each has a run folder of its own in it, ``seed-0`` and so on; or ``out`` is a
+        list of them, one for each seed.
 
     Returns
     -------
@@ -194,6 +195,8 @@ def fit(
         # Pyro's own word for what raises NonFiniteError
         warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]inf)")
         if seeds is None:
+            if out is not None and not isinstance(out, str | Path):
+                raise UsageError("a run folder for each seed is for several seeds: give one folder")
             run = None if out is None else Run(out)
             training = _begun(pair, data, settings, inside, run=run, resume=resume, **shared)
             return _fitted(training, training.run_epochs(callbacks, progress=progress))
@@ -215,7 +218,8 @@ def fit(
         histories = train_together(copies, callbacks, progress=progress)
     fits = tuple(_fitted(c.training, h) for c, h in zip(copies, histories, strict=True))
     bounds = tuple(_last_bound(h, restored=settings.restore_best) for h in histories)
-    return Fits(fits, tuple(map(int, seeds)), bounds, None if out is None else Path(out))
+    folder = Path(out) if isinstance(out, str | Path) else None
+    return Fits(fits, tuple(map(int, seeds)), bounds, folder)
 
 
 def _begun(
@@ -293,19 +297,29 @@ def _refuse_objects(settings: Settings) -> None:
 
 
 def _run_folders(
-    out: str | Path | None, seeds: Sequence[int], *, resume: bool, force: bool
+    out: str | Path | Sequence[str | Path] | None,
+    seeds: Sequence[int],
+    *,
+    resume: bool,
+    force: bool,
 ) -> list[Run | None]:
     """A run folder for each seed; refuses, before anything is written, what is in their place."""
     if out is None:
         if resume:
             raise UsageError("resume needs out")
         return [None] * len(seeds)
-    folder = Path(out)
-    if not is_free(folder) and not any(folder.glob("seed-*/run.json")):
-        raise UsageError(f"{folder} is there and holds no runs of several seeds: name another one")
-    runs = [Run(folder / f"seed-{seed}") for seed in seeds]
+    if isinstance(out, str | Path):
+        folder = Path(out)
+        if not is_free(folder) and not any(folder.glob("seed-*/run.json")):
+            raise UsageError(
+                f"{folder} is there and holds no runs of several seeds: name another one"
+            )
+        out = [folder / f"seed-{seed}" for seed in seeds]
+    if len(out) != len(seeds):
+        raise UsageError(f"{len(seeds)} seeds need as many run folders; got {len(out)}")
+    runs = [Run(folder) for folder in out]
     if resume and not any(run.exists for run in runs):
-        raise UsageError(f"there is no run to resume in {folder}")
+        raise UsageError(f"there is no run to resume in {runs[0].folder.parent}")
     for run in runs:
         if not (resume and run.exists):
             run.refuse_to_overwrite(force=force)

@@ -207,6 +207,7 @@ class _Together:
     @torch.no_grad()
     def _difference(self, batch: Observed, betas: list[float]) -> str:
         """How the gradient of a copy differs from that which it has alone; empty if none does."""
+        self.optimizer.zero_grad()
         bounds = self.backward_on_device(batch.x, **batch.conditions, beta=_weight(betas, batch.x))
         gradients = [parameter.grad for parameter in self.parameters]
         self.optimizer.zero_grad()

@@ -147,6 +147,7 @@ class Training:
         self.stopping.load_state(state["stopping"])
         self.epochs = [Epoch(**record) for record in state["history"]]
         self.start = state["start"]
+        self.at_once, self.not_at_once = state.get("at_once", (1, ""))
         self._take_up_drawing(state["drawing"])
         self.step.taken = len(self.epochs) * self.steps_per_epoch
         restore_generators(state["generators"], self.device)
@@ -176,6 +177,7 @@ class Training:
                 "stopping": self.stopping.state(),
                 "history": [asdict(record) for record in self.epochs],
                 "start": self.start,
+                "at_once": (self.at_once, self.not_at_once),
             }
         )
         self._save_results(self.run)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pyro_models import UsageError
 from pyro_models.files import write_atomically
 from pyro_models.seeds import alone
 
-__all__ = ["Outcome", "run_trial"]
+__all__ = ["Outcome", "run_trial", "train_at_once"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,49 @@ def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
                 return _train_and_evaluate(trial, threads)
     except Exception as error:  # any failure of one run leaves the others alone
         return _failed(trial, error, threads)
+
+
+def train_at_once(trials: Sequence[Trial]) -> None:
+    """Train the runs of one setting, which differ in their seeds alone, at once where that can be.
+
+    What is finished stays as it is. Nothing is raised and nothing evaluated: :func:`run_trial` does
+    so, and goes on with a run that was left unfinished.
+
+    Parameters
+    ----------
+    trials
+        The runs.
+    """
+    if isinstance(trials[0].experiment.model, str):  # a function may make what no copy is
+        with suppress(Exception):
+            _train_at_once(trials)
+
+
+def _train_at_once(trials: Sequence[Trial]) -> None:
+    threads = trials[0].threads or torch.get_num_threads()
+    with ExitStack() as inside:
+        for trial in trials:
+            inside.enter_context(trial.held())
+        records = {trial.seed: trial.record() for trial in trials}
+        left = [t for t in trials if not _finished(t, records[t.seed])]
+        left = [t for t in left if (records[t.seed] or {"threads": threads})["threads"] == threads]
+        if len(left) < 2:
+            return
+        inside.enter_context(alone())
+        inside.enter_context(_threads(threads))
+        for trial in left:
+            _write(trial, threads, None)
+        data = left[0].load()
+        pair = left[0].experiment.build(data)
+        fit(
+            pair,
+            left[0].experiment.prepared(pair, data),
+            settings=left[0].experiment.settings,
+            seeds=[trial.seed for trial in left],
+            out=[trial.folder for trial in left],
+            resume=any(Run(trial.folder).exists for trial in left),
+            progress=False,
+        )
 
 
 def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:

@@ -19,7 +19,7 @@ from inference.experiment import Experiment
 from inference.learning.optimizers import make_optimizer, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective
 from inference.selection.grid import check_grid, combinations, folder_names
-from inference.selection.outcome import Outcome, run_trial
+from inference.selection.outcome import Outcome, run_trial, train_at_once
 from inference.selection.table import Row, Sweep, choices
 from inference.selection.trial import NOT_SHARED, EvaluationOptions, Trial
 from pyro_models import ImageData, Pair, UsageError
@@ -47,6 +47,7 @@ def sweep(
     jobs: int | None = None,
     threads: int | None = None,
     progress: bool = True,
+    at_once: bool = False,
     **shared: Any,
 ) -> Sweep:
     """Train every combination of settings under every seed; evaluate all on validation data alike.
@@ -92,6 +93,9 @@ def sweep(
         with.
     progress
         Show a progress bar over runs.
+    at_once
+        Train the seeds of a setting at once, as ``fit(..., seeds=...)`` does: faster where networks
+        are small, and each run equal to its own up to rounding.
     shared
         What all runs share: an option of :class:`inference.Experiment`, or one of its settings.
 
@@ -156,6 +160,10 @@ def sweep(
         trials = [replace(trial, identity=identity) for trial in trials]
         _check_trials(trials, images)
         (folder / MARKER).touch()
+        if at_once:
+            groups = (trials[i : i + len(seeds)] for i in range(0, len(trials), len(seeds)))
+            for _ in parallel(joblib.delayed(train_at_once)(group) for group in groups):
+                pass
         outcomes = _run(parallel, trials, progress=progress)
         rows = []
         for i, setting in enumerate(combined):
