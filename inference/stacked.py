@@ -82,8 +82,11 @@ class _OfCopies(Interpreter):
         )
         changed = leaves[0] if _changes_its_first(op) else None
         if draws or any(isinstance(leaf, Node) and leaf in self.along for leaf in leaves):
-            if changed is not None:
-                self._stack(changed)
+            # a gradient has the form of its first argument
+            first = leaves[0] if "backward" in str(op) else None
+            for needed in (changed, first):
+                if isinstance(needed, Node):
+                    self._stack(needed)
             self.along.add(n)
         values = [self.env[leaf] if isinstance(leaf, Node) else leaf for leaf in leaves]
 

@@ -63,7 +63,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_copy_is_its_own_training(name, few):
+def test_each_copy_is_its_own_training(name, few, capfd):
     make, options = CASES[name]
     data, pattern = prepared(name, few), make().double()
     before = [p.clone() for p in pattern.parameters()]
@@ -73,6 +73,7 @@ def test_each_copy_is_its_own_training(name, few):
     for seed, copy in zip(SEEDS, result.fits, strict=True):
         assert (copy.history.at_once, copy.history.not_at_once) == (2, "")
         assert_same(copy, alone(make, data, seed, **options))
+    assert "Warning" not in capfd.readouterr().err  # of a kernel, about its shapes
 
 
 def test_a_copy_that_stops_early_keeps_what_it_was_and_the_others_go_on(few):
