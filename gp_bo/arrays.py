@@ -16,31 +16,17 @@ Array = Tensor | np.ndarray
 
 
 def as_inputs(X: Any, *, dim: int | None = None, device: torch.device | None = None) -> Tensor:
-    """Inputs as float64, (n, d); a vector is one column, unless d > 1 is asked for.
+    """Inputs (n, d), or (n,) where d = 1, as float64 (n, d) on a device, or where they are.
 
-    Parameters
-    ----------
-    X
-        Numbers, (n, d) or (n,).
-    dim
-        d, of a Gaussian process that is there already.
-    device
-        Where they are to be; where they are unless given.
-
-    Raises
-    ------
-    UsageError
-        If it is no matrix, has another number of columns than ``dim``, or a value is not finite.
+    ``dim`` is the d of a Gaussian process that is there already. What is no finite matrix, or has
+    another number of columns, is a ``UsageError``.
 
     Examples
     --------
     >>> as_inputs([0.0, 1.0, 2.0]).shape
     torch.Size([3, 1])
     """
-    try:
-        tensor = _double(X, device)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError("inputs must be numbers: an array of shape (n, d)") from error
+    tensor = _double(X, device, "inputs must be numbers: an array of shape (n, d)")
     if tensor.dim() == 1 and dim in (None, 1):
         tensor = tensor[:, None]
     if tensor.dim() != 2 or not tensor.shape[1]:
@@ -55,17 +41,8 @@ def as_inputs(X: Any, *, dim: int | None = None, device: torch.device | None = N
 
 
 def as_outputs(y: Any, count: int, *, device: torch.device | None = None) -> Tensor:
-    """Outputs as float64, (n,), on a device; where they are unless it is given.
-
-    Raises
-    ------
-    UsageError
-        If there are not ``count`` of them, or one is not finite.
-    """
-    try:
-        tensor = _double(y, device)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError("outputs must be numbers: an array of shape (n,)") from error
+    """``count`` finite outputs as float64, (n,), on a device, or where they are."""
+    tensor = _double(y, device, "outputs must be numbers: an array of shape (n,)")
     if tensor.dim() == 2 and tensor.shape[1] == 1:
         tensor = tensor[:, 0]
     if tensor.shape != (count,):
@@ -84,15 +61,18 @@ def resolution(values: Any) -> float:
     (True, True)
     """
     kind = getattr(values, "dtype", None)
-    if isinstance(kind, torch.dtype):
-        return torch.finfo(kind).eps if kind.is_floating_point else torch.finfo(torch.float64).eps
+    if isinstance(kind, torch.dtype) and kind.is_floating_point:
+        return torch.finfo(kind).eps
     if isinstance(kind, np.dtype) and kind.kind == "f":
         return float(np.finfo(kind).eps)
     return torch.finfo(torch.float64).eps
 
 
-def _double(values: Any, device: torch.device | None) -> Tensor:
-    if isinstance(values, Tensor):  # moved first: where it comes from there may be no float64
-        return (values if device is None else values.to(device)).to(torch.float64)
-    tensor = torch.as_tensor(values, dtype=torch.float64)
-    return tensor if device is None else tensor.to(device)
+def _double(values: Any, device: torch.device | None, otherwise: str) -> Tensor:
+    try:
+        if isinstance(values, Tensor):  # moved first: where it comes from there may be no float64
+            return (values if device is None else values.to(device)).to(torch.float64)
+        tensor = torch.as_tensor(values, dtype=torch.float64)
+        return tensor if device is None else tensor.to(device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(otherwise) from error

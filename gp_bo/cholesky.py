@@ -16,20 +16,9 @@ JITTERS = (1e-12, 1e-10, 1e-8, 1e-6)
 def cholesky(K: Tensor, *, jitters: Sequence[float] = JITTERS) -> tuple[Tensor, Tensor | None]:
     """Lower factors of matrices (…, n, n), each with the least jitter that it needs.
 
-    Most need none. A matrix that is not finite, or that the largest jitter does not mend, has a
-    factor of NaN.
-
-    Parameters
-    ----------
-    K
-        Covariances.
-    jitters
-        Relative to the mean of the diagonal, the least first.
-
-    Returns
-    -------
-    tuple
-        L, (…, n, n), and where it failed, (…) booleans; None where all went well.
+    Most need none. Jitters are relative to the mean of the diagonal, the least first. A matrix that
+    is not finite, or that the largest does not mend, has a factor of NaN; where that is so is said
+    by the second of the pair, (…) booleans, which is None where all went well.
     """
     L, info = torch.linalg.cholesky_ex(K)
     if not info.any():  # a factor of NaN has info > 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 from argparse import SUPPRESS
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import wraps
 from types import FunctionType
 from typing import Any
 
@@ -16,6 +17,7 @@ from gp_bo.inference import INFERENCES
 from gp_bo.kernels import KERNELS
 from gp_bo.means import MEANS
 from gp_bo.optimize import ACQUISITIONS
+from gp_bo.prior_names import PRIORS
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
 
 __all__ = ["main"]
@@ -26,26 +28,23 @@ OLD_OPTIONS = {"--maximise": "--maximize", "--draws": "--num_draws"}
 """Options by the names that they had before, which still work."""
 
 
-def _lists() -> dict[str, str]:
-    """What a help text calls {kernels}, and so on: all that are registered now."""
-    every = {
-        "kernels": KERNELS,
-        "acquisitions": ACQUISITIONS,
-        "inferences": INFERENCES,
-        "means": MEANS,
-        "functions": FUNCTIONS,
-    }
-    return {f"{{{name}}}": ", ".join(known) for name, known in every.items()}
+_REGISTRIES: dict[str, Collection[str]] = {
+    "{kernels}": KERNELS,
+    "{acquisitions}": ACQUISITIONS,
+    "{inferences}": INFERENCES,
+    "{means}": MEANS,
+    "{priors}": PRIORS,
+    "{functions}": FUNCTIONS,
+}
+"""What a help text names so is replaced by all that are registered now."""
 
 
 def _documented(command: Callable[..., None]) -> Callable[..., None]:
     """The command with these lists in its docstring, from which its help is made."""
-    text = command.__doc__ or ""
-    for name, known in _lists().items():
-        text = text.replace(name, known)
     copy = FunctionType(command.__code__, command.__globals__, argdefs=command.__defaults__)
-    copy.__doc__, copy.__annotations__ = text, command.__annotations__
-    copy.__module__, copy.__qualname__ = command.__module__, command.__qualname__
+    wraps(command)(copy)
+    for name, known in _REGISTRIES.items():
+        copy.__doc__ = (copy.__doc__ or "").replace(name, ", ".join(known))
     return copy
 
 
@@ -68,17 +67,9 @@ def _old_names(command: str) -> list[tuple[str, str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run what stands after ``gp-bo``, from the shell unless arguments are given.
 
-    Parameters
-    ----------
-    arguments
-        What stands after ``gp-bo``; from the shell unless given.
-
-    Returns
-    -------
-    int
-        0 if all went well, 2 for a mistake in its use, 130 if interrupted.
+    Returns 0 if all went well, 2 for a mistake in its use, 130 if interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
     return exit_code("gp-bo", lambda: _run(given), interrupted="what was written is complete")

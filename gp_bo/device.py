@@ -12,23 +12,11 @@ from pyro_models.device import check_device
 
 __all__ = ["gp_device"]
 
-_SINGLE_PRECISION = ("mps",)
-
 
 def gp_device(device: str | torch.device | None, given: Any = None) -> torch.device:
-    """The device that was asked for, or else the one where the data are.
+    """The device that was asked for, or else, for None, that of the data: the CPU, if no tensor.
 
-    Parameters
-    ----------
-    device
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …; None for the device of ``given``.
-    given
-        The data: a tensor, or anything else, which is on the CPU.
-
-    Raises
-    ------
-    UsageError
-        If there is no such device, or it has no float64, in which covariances are factored.
+    One that is not there, or has no float64, in which covariances are factored, is refused.
 
     Examples
     --------
@@ -38,7 +26,7 @@ def gp_device(device: str | torch.device | None, given: Any = None) -> torch.dev
     if device is None:
         device = given.device if isinstance(given, Tensor) else "cpu"
     found = check_device(device)
-    if found.type in _SINGLE_PRECISION:
+    if found.type == "mps":
         raise UsageError(
             f"a Gaussian process is computed in float64, which {found.type} does not have: give "
             "device='cpu', or --device cpu"

@@ -20,14 +20,7 @@ __all__ = ["Evidence"]
 class Evidence:
     """log p(y | X, θ) = −½ (y − m)ᵀ Σ⁻¹ (y − m) − ½ log |Σ| − (n/2) log 2π, Σ = K_θ + σ_n² I.
 
-    Rasmussen & Williams (2006), eq. 5.8 and 5.9.
-
-    Parameters
-    ----------
-    X, y
-        Inputs (n, d) and outputs (n,), float64.
-    kernel
-        k_θ.
+    Rasmussen & Williams (2006), eq. 5.8 and 5.9. X is (n, d), y is (n,), both float64.
     """
 
     def __init__(self, X: Tensor, y: Tensor, kernel: Kernel) -> None:
@@ -40,9 +33,8 @@ class Evidence:
     def moments(self, theta: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Mean, (C, n), and covariance of y, (C, n, n)."""
         K = self.kernel.covariance(theta, self._pairs)
-        mean = mean_values(theta, self.X)
-        mean = self.y.new_zeros(len(K), len(self.y)) if mean is None else mean
-        return mean.expand(len(K), len(self.y)), _with_noise(K, theta["noise"])
+        mean = mean_values(theta, self.X).expand(len(K), len(self.y))
+        return mean, _with_noise(K, theta["noise"])
 
     def factor(self, theta: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """L with L Lᵀ = Σ, (C, n, n), and Σ⁻¹ (y − m), (C, n)."""
@@ -67,8 +59,7 @@ class Evidence:
         """
         K, pull_back = self.kernel.covariance_and_pullback(theta, self._pairs)
         L, failed = cholesky(_with_noise(K, theta["noise"]))
-        mean = mean_values(theta, self.X)
-        residual = self.y.expand(len(K), -1) if mean is None else self.y - mean
+        residual = (self.y - mean_values(theta, self.X)).expand(len(K), -1)
         inverse = torch.cholesky_inverse(L)
         alpha = (inverse @ residual[..., None])[..., 0]
         value = self._log_density(L, (residual * alpha).sum(-1))

@@ -18,13 +18,11 @@ __all__ = ["to_arviz"]
 
 
 def to_arviz(
-    fitted: FittedGP,
-    *,
-    inputs: Sequence[str] | None = None,
-    num_draws: int = 1000,
-    seed: int = 0,
+    fitted: FittedGP, *, inputs: Sequence[str] | None = None, num_draws: int = 1000, seed: int = 0
 ) -> Any:
     """Draws of θ as ArviZ's inference data, of dimensions (chain, draw, …), in original units.
+
+    That is an ``arviz.InferenceData``, or since ArviZ 1 an ``xarray.DataTree``.
 
     Groups: ``posterior`` has every hyper-parameter that was inferred; ``sample_stats`` what the
     chains did, draw by draw (lp, energy, diverging, acceptance_rate, n_steps, tree_depth,
@@ -40,11 +38,6 @@ def to_arviz(
         Names of the d inputs; x1, x2, … unless given (x, if there is one).
     num_draws, seed
         How many draws to take where they have weights, and their seed.
-
-    Returns
-    -------
-    arviz.InferenceData or xarray.DataTree
-        The latter since ArviZ 1.
 
     Raises
     ------
@@ -68,10 +61,9 @@ def to_arviz(
         "observed_data": {"y": fitted.y.cpu().numpy()},
         "constant_data": {"X": fitted.X.cpu().numpy()},
     }
-    if fitted.draws.statistics:
-        groups["sample_stats"] = {
-            name: _by_chain(value, chains) for name, value in fitted.draws.statistics.items()
-        }
+    statistics = fitted.draws.statistics
+    if statistics:
+        groups["sample_stats"] = {n: _by_chain(v, chains) for n, v in statistics.items()}
     coords: dict[str, Sequence[Any]] = {"input": list(inputs), "row": list(range(len(fitted.y)))}
     return inference_data(groups, dims=dims, coords=coords)
 
@@ -79,10 +71,8 @@ def to_arviz(
 def _rows(fitted: FittedGP, num_draws: int, seed: int) -> tuple[Tensor, int]:
     """Which draws to give, and the number of chains they are of."""
     if fitted.num_draws == 1:
-        raise UsageError(
-            f"{fitted.inference} gives one point, not draws: fit with nuts, laplace, svi or "
-            "quadrature"
-        )
+        others = "fit with nuts, laplace, svi or quadrature"
+        raise UsageError(f"{fitted.inference} gives one point, not draws: {others}")
     if bool((fitted.weights == fitted.weights[0]).all()):
         return torch.arange(fitted.num_draws), max(1, fitted.draws.num_chains)
     check_counts(num_draws=num_draws)

@@ -56,8 +56,10 @@ def fit_gp(
     mean
         ``"zero"``, ``"constant"`` or ``"linear"``. With scaling, zero is the mean of the outputs.
     priors
-        Name of a hyper-parameter to a distribution of ``pyro.distributions``, or to a number, which
-        fixes it. Others keep their default prior, made for scaled data.
+        Name of a hyper-parameter to a distribution of ``pyro.distributions``; to one by its name,
+        ``{class_path: NAME, init_args: {PARAMETER: VALUE}}`` with a name of
+        :data:`gp_bo.prior_names.PRIORS`; or to a number, which fixes it. Others keep their default
+        prior, made for scaled data.
     scale
         Inputs to the unit box and outputs to mean 0 and variance 1 while computing; whatever is
         returned is in original units again. By default on, unless ``priors`` are given: these are
@@ -98,16 +100,8 @@ def fit_gp(
     check_choice("inference", inference, (*INFERENCES, SPARSE))
     check_seed(seed)
     with alone():
-        problem = regression_problem(
-            X,
-            y,
-            kernel=kernel,
-            noise=noise,
-            mean=mean,
-            priors=priors,
-            scale=scale,
-            device=device,
-        )
+        model: dict[str, Any] = {"kernel": kernel, "noise": noise, "mean": mean, "priors": priors}
+        problem = regression_problem(X, y, scale=scale, device=device, **model)
         if inference == SPARSE:
             check_options(sparse_gp, inference, options)
             fitted: FittedGP = sparse_gp(problem, seed=seed, **options)

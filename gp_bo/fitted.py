@@ -16,13 +16,7 @@ from gp_bo.conditional import Conditional
 from gp_bo.function_draws import draw_functions
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.model import GPModel
-from gp_bo.prediction import (
-    LEVELS,
-    Prediction,
-    PredictiveScores,
-    mixture_moments,
-    score_mixture,
-)
+from gp_bo.prediction import LEVELS, Prediction, PredictiveScores, mixture_moments, score_mixture
 from gp_bo.saving import save_gp
 from gp_bo.scaling import Scaling
 from pyro_models.counts import check_counts
@@ -35,8 +29,8 @@ __all__ = ["FittedGP"]
 class FittedGP:
     """What :func:`gp_bo.fit_gp` returns. Everything in and out is in original units.
 
-    What is given may be on any device and of any number type; what is returned is on
-    :attr:`device`, in float64.
+    What is given may be on any device and of any number type, inputs Xs (M, d), or (M,) when d = 1;
+    what is returned is on :attr:`device`, in float64.
 
     Attributes
     ----------
@@ -62,6 +56,12 @@ class FittedGP:
     inference: str
     seed: int
     priors: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        theta = "a point θ" if self.num_draws == 1 else f"{self.num_draws} draws of θ"
+        n, d = self.X.shape
+        what = f"{theta} by {self.inference}, {n} data of {d} input{'' if d == 1 else 's'}"
+        return f"{type(self).__name__}({self.gp.kernel!r}, {what})"
 
     @property
     def device(self) -> torch.device:
@@ -114,41 +114,24 @@ class FittedGP:
     def predict(self, Xs: Array, *, include_noise: bool = False) -> Prediction:
         """Mean and variance of f* (of y* with the noise): the mixture over all draws.
 
-        m = Σ_s w_s m_s, v = Σ_s w_s (v_s + m_s²) − m².
-
-        Parameters
-        ----------
-        Xs
-            Inputs, (M, d), or (M,) when d = 1. A tensor that requires a gradient gets one.
-        include_noise
-            Add σ_n² of each draw.
+        m = Σ_s w_s m_s, v = Σ_s w_s (v_s + m_s²) − m². Inputs that require a gradient get one;
+        the noise is σ_n² of each draw.
         """
-        scaled = mixture_moments(
-            *self._scaled_marginals(Xs, include_noise=include_noise), self.weights
-        )
-        mean, variance = scaled.mean, scaled.variance
-        return Prediction(self.scaling.mean_back(mean), self.scaling.variance_back(variance))
+        marginals = self._scaled_marginals(Xs, include_noise=include_noise)
+        return Prediction(*self._back(*mixture_moments(*marginals, self.weights)))
 
     def predictive_marginals(
         self, Xs: Array, *, include_noise: bool = False
     ) -> tuple[Tensor, Tensor]:
         """m_s and v_s at each input, for each draw: (S, M) each."""
-        means, variances = self._scaled_marginals(Xs, include_noise=include_noise)
-        return self.scaling.mean_back(means), self.scaling.variance_back(variances)
+        return self._back(*self._scaled_marginals(Xs, include_noise=include_noise))
 
     def predictive_draws(
         self, Xs: Array, *, include_noise: bool = False, indices: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Means (S, M) and covariances (S, M, M) of f* for each draw, or for some of them.
+        """Means (S, M) and covariances (S, M, M) of f* for each draw, or for those of ``indices``.
 
-        Parameters
-        ----------
-        Xs
-            Inputs, (M, d), or (M,) when d = 1.
-        include_noise
-            Add σ_n² of each draw to the diagonals.
-        indices
-            Which draws, integers (S',); all by default.
+        With the noise, σ_n² of each draw is added to the diagonals.
         """
         means, covariances = self.conditional.joint(self._inputs(Xs), indices=indices)
         if include_noise:
@@ -156,20 +139,16 @@ class FittedGP:
             noise = noise if indices is None else noise[indices.to(self.device)]
             eye = torch.eye(means.shape[1], dtype=means.dtype, device=self.device)
             covariances = covariances + noise[:, None, None] * eye
-        return self.scaling.mean_back(means), self.scaling.variance_back(covariances)
+        return self._back(means, covariances)
 
     @torch.no_grad()
     def sample(
         self, Xs: Array, n: int, *, joint: bool = True, include_noise: bool = False, seed: int = 0
     ) -> Tensor:
-        """Functions at Xs, (n, M): for each one θ_s, then one draw of N(m_s, Σ_s).
+        """n functions at Xs, (n, M): for each one θ_s, then one draw of N(m_s, Σ_s).
 
         Parameters
         ----------
-        Xs
-            Inputs, (M, d), or (M,) when d = 1.
-        n
-            Number of functions.
         joint
             One draw of the joint distribution at all inputs, as a function has it. Without it each
             input is drawn alone: no function, but enough for intervals.
@@ -177,26 +156,19 @@ class FittedGP:
             Σ_s + σ_s² I in place of Σ_s.
         seed
             Random seed of the draws; they are the same on every device.
-
-        Raises
-        ------
-        UsageError
-            If n < 1.
         """
         check_counts(n=n)
         check_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        weights = self.weights.cpu()
-        chosen = torch.multinomial(weights, n, replacement=True, generator=generator)
+        chosen = self.weights.cpu().multinomial(n, replacement=True, generator=generator)
         inputs = self._inputs(Xs)
         normal = torch.randn(n, len(inputs), generator=generator, dtype=torch.float64)
-        noise = self.scaled_hyperparameters["noise"]
         drawn = draw_functions(
             self.conditional,
             inputs,
             chosen=chosen.to(self.device),
             normal=normal.to(self.device),
-            extra=noise if include_noise else torch.zeros_like(noise),
+            extra=self.scaled_hyperparameters["noise"] * include_noise,
             joint=joint,
         )
         return self.scaling.mean_back(drawn)
@@ -207,15 +179,9 @@ class FittedGP:
     ) -> PredictiveScores:
         """Log density, RMSE and coverage at outputs that were not learned from, noise included.
 
-        The log density is that of the mixture over draws, per datum; each number has its standard
-        error.
-
-        Parameters
-        ----------
-        Xs, ys
-            Inputs (M, d) and outputs (M,).
-        levels
-            The levels of the central intervals whose coverage is counted.
+        The outputs are (M,), the log density is that of the mixture over draws, per datum, and
+        ``levels`` are those of the central intervals whose coverage is counted. Each number has its
+        standard error.
         """
         means, variances = self._scaled_marginals(Xs, include_noise=True)
         ys = self.scaling.outputs(as_outputs(ys, len(means[0]), device=self.device))
@@ -232,6 +198,10 @@ class FittedGP:
         if include_noise:
             variances = variances + self.scaled_hyperparameters["noise"][:, None]
         return means, variances
+
+    def _back(self, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+        """Means, and variances or covariances, in original units."""
+        return self.scaling.mean_back(means), self.scaling.variance_back(variances)
 
     def _inputs(self, Xs: Array) -> Tensor:
         return self.scaling.inputs(as_inputs(Xs, dim=self.X.shape[1], device=self.device))

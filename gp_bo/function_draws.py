@@ -24,20 +24,9 @@ def draw_functions(
 ) -> Tensor:
     """f_i = m_s + L_s ε_i with L_s L_sᵀ = Σ_s + extra_s I and s = chosen_i: (n, M), scaled units.
 
-    Parameters
-    ----------
-    conditional
-        p(f* | y, θ_s) for each of S draws.
-    Xs
-        Scaled inputs, (M, d).
-    chosen
-        Which draw of θ each function has, integers (n,).
-    normal
-        ε, standard normal numbers, (n, M).
-    extra
-        Variance added at each input, (S,): σ_s² for measurements, 0 for the function.
-    joint
-        Whether inputs are drawn together; else L_s is the root of the diagonal alone.
+    Each function has a draw of θ, ``chosen``, (n,), and ε, ``normal``, (n, M); ``extra``, (S,), is
+    σ_s² for measurements, 0 for the function. Where inputs, (M, d), are not drawn together, L_s is
+    the root of the diagonal alone.
     """
     used, position = chosen.unique(return_inverse=True)
     drawn = torch.empty_like(normal)
@@ -47,7 +36,8 @@ def draw_functions(
         own = (position >= start) & (position < start + len(part))
         which = position[own] - start
         if joint:
-            means, L = _joint(conditional, Xs, part, extra[part])
+            means, covariances = conditional.joint(Xs, indices=part)
+            L = _root(covariances + torch.diag_embed(extra[part, None].expand_as(means)))
             spread = (L[which] @ normal[own][..., None])[..., 0]
         else:
             means, variances = conditional.marginal(Xs, indices=part)
@@ -56,19 +46,11 @@ def draw_functions(
     return drawn
 
 
-def _joint(
-    conditional: Conditional, Xs: Tensor, part: Tensor, extra: Tensor
-) -> tuple[Tensor, Tensor]:
-    """m_s (S', M) and L_s (S', M, M) of some draws."""
-    means, covariances = conditional.joint(Xs, indices=part)
-    covariances.diagonal(dim1=-2, dim2=-1).add_(extra[:, None])
-    L, failed = cholesky(covariances)
-    if failed is not None:
-        L = torch.where(failed[:, None, None], _root(covariances), L)
-    return means, L
-
-
 def _root(covariances: Tensor) -> Tensor:
-    """A square root by eigenvalues, those that rounding made negative taken as 0."""
+    """L; where there is none, by eigenvalues, those that rounding made negative taken as 0."""
+    L, failed = cholesky(covariances)
+    if failed is None:
+        return L
     values, vectors = torch.linalg.eigh(covariances)
-    return vectors * values.clamp_min(0.0).sqrt()[..., None, :]
+    root = vectors * values.clamp_min(0.0).sqrt()[..., None, :]
+    return torch.where(failed[:, None, None], root, L)

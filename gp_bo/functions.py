@@ -15,20 +15,10 @@ __all__ = ["FUNCTIONS", "TestFunction", "function_named"]
 
 @dataclass(frozen=True)
 class TestFunction:
-    """A function to be minimised, whose least value is known.
+    """A function to be minimised, (n, d) → (n,), whose least value is known.
 
-    Attributes
-    ----------
-    name
-        As :func:`function_named` knows it.
-    bounds
-        (lower, upper) of each input.
-    minimum
-        The least value inside the bounds.
-    minimizers
-        Every point where it is taken.
-    values
-        (n, d) → (n,).
+    That is the least inside the bounds, (lower, upper) of each input; ``minimizers`` are all points
+    where it is taken.
 
     Examples
     --------
@@ -112,41 +102,31 @@ def gramacy_lee(x: np.ndarray) -> np.ndarray:
     return np.sin(10 * math.pi * u) / (2 * u) + (u - 1) ** 4
 
 
-FUNCTIONS: dict[str, TestFunction] = {
-    each.name: each
-    for each in (
-        TestFunction(
-            "branin",
-            ((-5.0, 10.0), (0.0, 15.0)),
-            5 / (4 * math.pi),
-            ((-math.pi, 12.275), (math.pi, 2.275), (3 * math.pi, 2.475)),
-            branin,
-        ),
-        TestFunction(
-            "hartmann6",
-            ((0.0, 1.0),) * 6,
-            -3.322368011415514,
-            ((0.20168951, 0.15001069, 0.47687398, 0.27533243, 0.31165162, 0.65730053),),
-            hartmann6,
-        ),
-        # The usual box is symmetric, and its centre, where designs like to start, is the minimum.
-        TestFunction("ackley", ((-5.0, 10.0),) * 5, 0.0, ((0.0,) * 5,), ackley),
-        TestFunction("exam", ((-1.0, 1.0),), -4.954400388749327, ((0.232705999,),), exam),
-        TestFunction(
-            "gramacy-lee", ((0.5, 2.5),), -0.8690111349894998, ((0.548563445,),), gramacy_lee
-        ),
-    )
-}
+_EVERY = (
+    TestFunction(
+        "branin",
+        ((-5.0, 10.0), (0.0, 15.0)),
+        5 / (4 * math.pi),
+        ((-math.pi, 12.275), (math.pi, 2.275), (3 * math.pi, 2.475)),
+        branin,
+    ),
+    TestFunction(
+        "hartmann6",
+        ((0.0, 1.0),) * 6,
+        -3.322368011415514,
+        ((0.20168951, 0.15001069, 0.47687398, 0.27533243, 0.31165162, 0.65730053),),
+        hartmann6,
+    ),
+    # The usual box is symmetric, and its centre, where designs like to start, is the minimum.
+    TestFunction("ackley", ((-5.0, 10.0),) * 5, 0.0, ((0.0,) * 5,), ackley),
+    TestFunction("exam", ((-1.0, 1.0),), -4.954400388749327, ((0.232705999,),), exam),
+    TestFunction("gramacy-lee", ((0.5, 2.5),), -0.8690111349894998, ((0.548563445,),), gramacy_lee),
+)
+FUNCTIONS: dict[str, TestFunction] = {each.name: each for each in _EVERY}
 
 
 def function_named(name: str) -> TestFunction:
-    """A function by its name.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name; the message says which there are.
-    """
+    """A function by its name; a ``UsageError`` says which there are, if there is none of it."""
     if name not in FUNCTIONS:
         raise UsageError(f"there is no function {name!r}; there are {', '.join(FUNCTIONS)}")
     return FUNCTIONS[name]

@@ -15,14 +15,7 @@ _MAX_ELEMENTS = 2**22  # numbers in the covariances of one chunk
 class HyperPosterior:
     """log p(y | X, θ) [+ log p(θ) [+ log |dθ/du|]] as a function of u, vectorised over points.
 
-    Parameters
-    ----------
-    gp
-        The model.
-    prior
-        Add log p(θ). Without it this is the log evidence alone.
-    jacobian
-        Add log |dθ/du|, which makes it a density of u.
+    Without the prior this is the log evidence alone; the Jacobian makes it a density of u.
     """
 
     def __init__(self, gp: GPModel, *, prior: bool = True, jacobian: bool = True) -> None:
@@ -33,10 +26,7 @@ class HyperPosterior:
     @torch.no_grad()
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Value, (C,), nats, and gradient, (C, p), at u, (C, p); −inf where it is not defined."""
-        u = u.to(self.gp.X)
-        if len(u) <= self._chunk:
-            return self._evaluate(u)
-        parts = [self._evaluate(part) for part in u.split(self._chunk)]
+        parts = [self._evaluate(part) for part in u.to(self.gp.X).split(self._chunk)]
         return torch.cat([v for v, _ in parts]), torch.cat([g for _, g in parts])
 
     def _evaluate(self, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,21 +23,10 @@ __all__ = ["HyperParameters"]
 
 
 class HyperParameters:
-    """All hyper-parameters of one Gaussian process.
+    """All hyper-parameters of one Gaussian process, ``declared`` by kernel, mean and noise.
 
-    Parameters
-    ----------
-    declared
-        What kernel, mean and noise leave open.
-    priors
-        Name to a Pyro distribution, or to a number, which fixes it.
-    device
-        Where θ and u are; priors are moved there.
-
-    Raises
-    ------
-    UsageError
-        If a name is unknown, or a prior does not fit.
+    Priors are Pyro distributions by name, moved to the device, or numbers, which fix θ. One that
+    does not fit, or is of no hyper-parameter, is a ``UsageError``.
 
     Examples
     --------
@@ -76,10 +65,9 @@ class HyperParameters:
             start = stop
         self.sites = tuple(sites)
         self.size = start
-        self._exp = torch.cat(
-            [torch.zeros(0, dtype=torch.bool, device=device)]
-            + [torch.full((s.stop - s.start,), s.kind == "exp", device=device) for s in sites]
-        )
+        self._exp = torch.zeros(start, dtype=torch.bool, device=device)
+        for site in sites:
+            self._exp[site.start : site.stop] = site.kind == "exp"
         self._gaussian = GaussianPriors.of(self.sites, device=device)
 
     def column_names(self) -> list[str]:
@@ -126,18 +114,11 @@ class HyperParameters:
     def log_prior(
         self, u: Tensor, theta: Mapping[str, Tensor], *, jacobian: bool
     ) -> tuple[Tensor, Tensor]:
-        """log p(θ), (C,), and its gradient in u, (C, p).
+        """log p(θ), (C,), and its gradient in u, (C, p), at one point in both coordinates.
 
-        Parameters
-        ----------
-        u, theta
-            The same point in both coordinates.
-        jacobian
-            Add log |dθ/du|: the density of u, rather than that of θ.
+        With the Jacobian log |dθ/du| is added: the density of u, rather than that of θ.
         """
         total, gradient = self._gaussian.log_density(u, jacobian=jacobian)
-        if not self._gaussian.others:
-            return total, gradient
         for site in self._gaussian.others:
             own = u[:, site.start : site.stop]
             value, slope = log_density(site, own, theta[site.parameter.name], jacobian=jacobian)

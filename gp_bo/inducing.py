@@ -18,7 +18,7 @@ from gp_bo.means import mean_values
 from gp_bo.model import GPModel
 from pyro_models import UsageError
 
-__all__ = ["CHUNK", "InducingPoints", "SparseConditional", "prior_mean"]
+__all__ = ["CHUNK", "InducingPoints", "SparseConditional"]
 
 CHUNK = 4096
 """Rows whose covariances with Z are held at once."""
@@ -28,16 +28,8 @@ CHUNK = 4096
 class InducingPoints:
     """q(v) = N(m, Λ⁻¹) of the whitened values v = L⁻¹ (f(Z) − m(Z)) at M inducing inputs.
 
-    L Lᵀ = k(Z, Z), so the prior is p(v) = N(0, I).
-
-    Attributes
-    ----------
-    Z
-        Inducing inputs in scaled units, (M, d).
-    weighted_mean
-        Λ m, (M,).
-    precision
-        Λ, (M, M).
+    L Lᵀ = k(Z, Z), so the prior is p(v) = N(0, I). Z is (M, d) in scaled units, ``weighted_mean``
+    Λ m, (M,), and ``precision`` Λ, (M, M).
     """
 
     Z: Tensor
@@ -86,22 +78,16 @@ class SparseConditional:
         spread = self._factor @ A
         prior = self.gp.kernel.covariance(self.theta, Pairs(Xs, Xs))[0]
         covariance = prior - A.mT @ A + spread.mT @ spread
-        mean = self._mean @ A + prior_mean(self.theta, Xs)
-        return self._repeat(mean[None], indices), self._repeat(covariance[None], indices)
+        mean = self._mean @ A + mean_values(self.theta, Xs)
+        return self._repeat(mean, indices), self._repeat(covariance[None], indices)
 
     def _marginal(self, Xs: Tensor) -> tuple[Tensor, Tensor]:
         A = self.inducing.project(self.gp, self.theta, Xs)
         spread = (self._factor @ A).square().sum(0)
         prior = self.gp.kernel.variance(self.theta, Xs)[0]
         variance = (prior - A.square().sum(0)).clamp_min(0.0) + spread
-        return self._mean @ A + prior_mean(self.theta, Xs), variance
+        return self._mean @ A + mean_values(self.theta, Xs)[0], variance
 
     @staticmethod
     def _repeat(value: Tensor, indices: Tensor | None) -> Tensor:
         return value if indices is None else value[indices.to(value.device)]
-
-
-def prior_mean(theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
-    """m_θ at X for one θ, (B,), or 0."""
-    mean = mean_values(theta, X)
-    return X.new_zeros(()) if mean is None else mean[0]

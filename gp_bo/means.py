@@ -17,39 +17,26 @@ MEANS = ("zero", "constant", "linear")
 
 
 def mean_hyperparameters(mean: str, dim: int) -> list[HyperParameter]:
-    """What a mean function leaves open: m(x) = c (``mean``), or b + w·x (``bias``, ``weight``).
-
-    Raises
-    ------
-    UsageError
-        If the name is unknown.
-    """
+    """What a mean function leaves open: m(x) = c (``mean``), or b + w·x (``bias``, ``weight``)."""
     check_choice("mean", mean, MEANS)
-    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
-    normal = dist.Normal(zero, one)
-    if mean == "zero":
-        return []
-    if mean == "constant":
-        return [HyperParameter("mean", (), normal, 0, 1, positive=False)]
-    return [
-        HyperParameter("bias", (), normal, 0, 1, positive=False),
-        HyperParameter("weight", (dim,), normal, -1, 1, positive=False),
-    ]
+    normal = dist.Normal(*torch.tensor([0.0, 1.0], dtype=torch.float64))
+    every = {
+        "mean": HyperParameter("mean", (), normal, 0, 1, positive=False),
+        "bias": HyperParameter("bias", (), normal, 0, 1, positive=False),
+        "weight": HyperParameter("weight", (dim,), normal, -1, 1, positive=False),
+    }
+    own = {"zero": (), "constant": ("mean",), "linear": ("bias", "weight")}
+    return [every[name] for name in own[mean]]
 
 
-def mean_values(theta: Mapping[str, Tensor], X: Tensor) -> Tensor | None:
-    """m_θ(x_i), (C, n) or (C, 1); None for the zero mean."""
-    if "mean" in theta:
-        return theta["mean"][:, None]
+def mean_values(theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
+    """m_θ(x_i), (C, n), or of a shape that is broadcast to it."""
     if "weight" in theta:
         return theta["bias"][:, None] + theta["weight"] @ X.mT
-    return None
+    return theta["mean"][:, None] if "mean" in theta else X.new_zeros(1, 1)
 
 
 def mean_gradients(theta: Mapping[str, Tensor], X: Tensor, g: Tensor) -> dict[str, Tensor]:
     """∂L/∂θ of the mean's hyper-parameters for g = ∂L/∂m, (C, n)."""
-    if "mean" in theta:
-        return {"mean": g.sum(-1)}
-    if "weight" in theta:
-        return {"bias": g.sum(-1), "weight": g @ X}
-    return {}
+    gradients = {"mean": g.sum(-1), "bias": g.sum(-1), "weight": g @ X}
+    return {name: value for name, value in gradients.items() if name in theta}

@@ -27,18 +27,11 @@ class GPModel(nn.Module):
     Called without arguments it is an ordinary Pyro model: one ``pyro.sample`` per hyper-parameter
     that is not fixed, and ``y`` observed. Plates around it are allowed: particles are vectorised.
 
-    Parameters
-    ----------
-    X, y
-        Inputs (n, d) and outputs (n,), float64, on the device where everything is computed.
-    kernel, mean
-        k_θ, and the name of m_θ.
-    priors
-        Name to a Pyro distribution, or to a number, which fixes it. ``noise`` is σ_n².
+    Inputs (n, d) and outputs (n,) are float64, on the device where everything is computed. Priors
+    are Pyro distributions by name, or numbers, which fix θ; ``noise`` is σ_n².
 
     Examples
     --------
-    >>> import torch
     >>> from gp_bo.kernels import RBF
     >>> X = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
     >>> gp = GPModel(X, X.sin()[:, 0], kernel=RBF(), mean="zero", priors={"noise": 1e-4})
@@ -58,11 +51,11 @@ class GPModel(nn.Module):
         noise = HyperParameter("noise", (), log_normal(-4.0, 1.0), 0, 2)
         declared = [*kernel.hyperparameters(dim), *mean_hyperparameters(mean, dim), noise]
         names = [h.name for h in declared]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
         if twice:
             raise UsageError(
-                f"{', '.join(twice)} is a hyper-parameter of the kernel, and of mean or noise as "
-                "well: give it another name in the kernel"
+                f"{twice} is a hyper-parameter of the kernel, and of mean or noise as well: give "
+                "it another name in the kernel"
             )
         self.hyperparameters = HyperParameters(declared, priors, device=X.device)
 
@@ -91,8 +84,8 @@ class GPModel(nn.Module):
             for name, v in theta.items()
         }
         loc, covariance = self.evidence.moments(flat)
-        loc = loc.reshape(*batch, -1)
-        tril = cholesky(covariance)[0].reshape(*batch, len(self.y), len(self.y))
+        loc, tril = loc.reshape(*batch, -1), cholesky(covariance)[0]
+        tril = tril.reshape(*batch, *tril.shape[-2:])
         # a covariance without a factor has density NaN, which who evaluates it must expect
         normal = dist.MultivariateNormal(loc, scale_tril=tril, validate_args=False)
         pyro.sample("y", normal, obs=self.y)

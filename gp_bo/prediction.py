@@ -14,18 +14,14 @@ from pyro_models import UsageError
 __all__ = ["Prediction", "PredictiveScores", "mixture_moments", "score_mixture"]
 
 LEVELS = (0.5, 0.8, 0.95)
-"""Central intervals whose coverage is reported, unless told otherwise."""
+"""Central intervals whose coverage is reported, unless others are given."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Moments of the predictive distribution at M inputs, in the units of the output.
+    """Mean and variance of the predictive distribution at M inputs, (M,), in the output's units.
 
-    Attributes
-    ----------
-    mean, variance
-        (M,). The variance has both the mean of the draws' variances and the variance of their
-        means.
+    The variance has both the mean of the draws' variances and the variance of their means.
     """
 
     mean: Tensor
@@ -50,11 +46,9 @@ class PredictiveScores:
     coverage
         Level of a central interval → fraction of the outputs inside it.
     log_density_error, rmse_error, coverage_error
-        Standard errors over the N outputs; that of the coverage is √(c (1 − c) / N) at the level c,
-        what it would be if the intervals held what they say. In text the coverage has Wilson's
-        interval instead.
-    num_data
-        N.
+        Standard errors over the N = ``num_data`` outputs; that of the coverage is √(c (1 − c) / N)
+        at the level c, what it would be if the intervals held what they say. In text the coverage
+        has Wilson's interval instead.
     """
 
     log_density: float
@@ -75,18 +69,12 @@ class PredictiveScores:
 
         log p(b y + a) = log p(y) − log b.
         """
-        return replace(
-            self,
-            log_density=self.log_density - math.log(unit),
-            rmse=self.rmse * unit,
-            rmse_error=self.rmse_error * unit,
-        )
+        spread = {"rmse": self.rmse * unit, "rmse_error": self.rmse_error * unit}
+        return replace(self, log_density=self.log_density - math.log(unit), **spread)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        covered = ", ".join(
-            f"{100 * level:g} %: {Share(self.counted[level], self.num_data)}"
-            for level in self.coverage
-        )
+        shares = {level: Share(count, self.num_data) for level, count in self.counted.items()}
+        covered = ", ".join(f"{100 * level:g} %: {share}" for level, share in shares.items())
         return (
             f"log density {self.log_density:.4f} ± {self.log_density_error:.4f} nats per datum, "
             f"RMSE {self.rmse:.4g} ± {self.rmse_error:.2g}, coverage {covered} "
@@ -94,18 +82,18 @@ class PredictiveScores:
         )
 
 
-def mixture_moments(means: Tensor, variances: Tensor, weights: Tensor) -> Prediction:
+def mixture_moments(means: Tensor, variances: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """m = Σ_s w_s m_s and v = Σ_s w_s (v_s + (m_s − m)²), each (M,), from (S, M) and (S,).
 
     Examples
     --------
     >>> import torch
     >>> means, one = torch.tensor([[-1.0], [1.0]]), torch.ones(2, 1)
-    >>> float(mixture_moments(means, one, torch.tensor([0.5, 0.5])).variance)
+    >>> float(mixture_moments(means, one, torch.tensor([0.5, 0.5]))[1])
     2.0
     """
     mean = weights @ means
-    return Prediction(mean, weights @ (variances + (means - mean).square()))
+    return mean, weights @ (variances + (means - mean).square())
 
 
 def score_mixture(
@@ -116,24 +104,10 @@ def score_mixture(
     *,
     levels: tuple[float, ...] = LEVELS,
 ) -> PredictiveScores:
-    """Score the mixture Σ_s w_s N(m_s, v_s) at outputs (N,).
+    """Score the mixture Σ_s w_s N(m_s, v_s), (S,) and twice (S, N), at outputs y, (N,).
 
-    Parameters
-    ----------
-    y
-        Outputs, (N,).
-    means, variances
-        (S, N); the noise is part of the variances.
-    weights
-        (S,).
-    levels
-        The levels of central intervals, in (0, 1). y lies inside one when its quantile under the
-        mixture does.
-
-    Raises
-    ------
-    UsageError
-        If a level is outside (0, 1), or a variance is 0.
+    The noise is part of the variances; y lies inside a central interval when its quantile under the
+    mixture does. A level outside (0, 1) and a variance of 0 are refused.
     """
     if not all(0 < level < 1 for level in levels):
         raise UsageError(f"levels of intervals lie between 0 and 1; got {levels}")

@@ -23,18 +23,8 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 class GaussianPriors:
     """All sites that are Normal in u, a LogNormal θ being one of them, as one vector.
 
-    log p(u) = −½ Σ_i τ_i (u_i − m_i)² + constant, and log p(θ) = log p(u) − Σ u_i over LogNormals.
-
-    Attributes
-    ----------
-    loc, precision
-        m and τ of each column of u, (p,); τ = 0 where a column is not of this kind.
-    is_exp
-        1 where θ = exp(u), else 0, (p,).
-    constant
-        ½ Σ_i log (τ_i / 2π).
-    others
-        Sites that are not of this kind.
+    log p(u) = −½ Σ_i τ_i (u_i − m_i)² + constant, and log p(θ) = log p(u) − Σ u_i over LogNormals;
+    m and τ of each column of u are (p,), τ = 0 where it is of one of the ``others``.
     """
 
     loc: Tensor
@@ -74,26 +64,18 @@ class GaussianPriors:
 
 
 def log_density(site: Site, u: Tensor, theta: Tensor, *, jacobian: bool) -> tuple[Tensor, Tensor]:
-    """log p(θ) of one site, (C,), and its gradient in u, (C, k).
+    """log p(θ) of one site, (C,), and its gradient in its columns u, (C, k), at θ (C, \\*shape).
 
-    In closed form where there is one: log Gamma(θ; a, b) = (a − 1) u − b θ + a log b − log Γ(a).
-
-    Parameters
-    ----------
-    site
-        The unknown and its prior.
-    u
-        The unknown's columns, (C, k).
-    theta
-        θ = t(u), (C, \\*shape).
-    jacobian
-        Add log |dθ/du|: the density of u, rather than that of θ.
+    log Gamma(θ; a, b) = (a − 1) u − b θ + a log b − log Γ(a); of any other prior by autograd. With
+    the Jacobian log |dθ/du| is added: the density of u, rather than that of θ.
     """
-    if site.kind != "exp" or type(_base(site.prior)) not in _CLOSED_FORMS:
-        return _by_autograd(site, u, jacobian=jacobian)
     base = _base(site.prior)
-    closed = _CLOSED_FORMS[type(base)]
-    value, gradient = closed(base, u, theta.reshape(len(u), -1))
+    if site.kind != "exp" or type(base) is not dist.Gamma:
+        return _by_autograd(site, u, jacobian=jacobian)
+    a, b = base.concentration.reshape(-1), base.rate.reshape(-1)
+    theta = theta.reshape(len(u), -1)
+    value = (a - 1) * u - b * theta + a * b.log() - a.lgamma()
+    gradient = a - 1 - b * theta
     if jacobian:
         value, gradient = value + u, gradient + 1
     return value.sum(-1), gradient.expand(u.shape)
@@ -101,20 +83,6 @@ def log_density(site: Site, u: Tensor, theta: Tensor, *, jacobian: bool) -> tupl
 
 def _base(prior: Any) -> Any:
     return prior.base_dist if isinstance(prior, dist.Independent) else prior
-
-
-def _flat(value: Tensor) -> Tensor:
-    return value.reshape(-1)
-
-
-def _gamma(d: Any, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-    a, b = _flat(d.concentration), _flat(d.rate)
-    value = (a - 1) * u - b * theta + a * b.log() - a.lgamma()
-    return value, a - 1 - b * theta
-
-
-# Closed forms of common priors; those that are Normal in u go together, any other by autograd.
-_CLOSED_FORMS = {dist.Gamma: _gamma}
 
 
 def _by_autograd(site: Site, u: Tensor, *, jacobian: bool) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -27,15 +26,17 @@ def moved_prior(prior: Any, device: torch.device) -> Any:
     >>> moved_prior(dist.LogNormal(0.0, 1.0), torch.device("meta")).base_dist.loc.device
     device(type='meta')
     """
-    if all(tensor.device == device for tensor in _tensors(prior, set())):
-        return prior
-    return _moved(prior, device, {})
+    done: dict[int, Any] = {}
+    moved = _moved(prior, device, done)
+    return moved if any(isinstance(each, Tensor) for each in done.values()) else prior
 
 
 def _moved(part: Any, device: torch.device, done: dict[int, Any]) -> Any:
     """A copy with everything that it is made of; a transform and its inverse hold each other."""
     if isinstance(part, Tensor):
-        return part.to(device)
+        if part.device == device:
+            return part
+        return done.setdefault(id(part), part.to(device))
     if isinstance(part, list):
         return [_moved(each, device, done) for each in part]
     if not isinstance(part, _PARTS):
@@ -44,15 +45,3 @@ def _moved(part: Any, device: torch.device, done: dict[int, Any]) -> Any:
         other = done[id(part)] = copy.copy(part)
         vars(other).update({n: _moved(v, device, done) for n, v in vars(part).items()})
     return done[id(part)]
-
-
-def _tensors(part: Any, seen: set[int]) -> Iterator[Tensor]:
-    if isinstance(part, Tensor):
-        yield part
-    elif isinstance(part, list):
-        for each in part:
-            yield from _tensors(each, seen)
-    elif isinstance(part, _PARTS) and id(part) not in seen:
-        seen.add(id(part))
-        for each in vars(part).values():
-            yield from _tensors(each, seen)

@@ -29,10 +29,7 @@ _TRANSFORMS: dict[str, tuple[Any, tuple[str, ...]]] = {
 def describe_prior(prior: Any) -> dict[str, Any]:
     """A prior as its class and the numbers of its parameters, or as what it is a transform of.
 
-    Raises
-    ------
-    UsageError
-        If it cannot be written so.
+    What cannot be written so is a ``UsageError``.
 
     Examples
     --------
@@ -77,9 +74,8 @@ def _parameters(base: Any) -> dict[str, Any]:
     if isinstance(base, dist.MultivariateNormal):
         names = ["loc", "scale_tril"]  # one of three ways to give its covariance
     values = {name: getattr(base, name) for name in names}
-    if not values or not all(isinstance(v, Tensor) for v in values.values()):
-        return {}
-    return {name: value.tolist() for name, value in values.items()}
+    plain = all(isinstance(v, Tensor) for v in values.values())
+    return {name: value.tolist() for name, value in values.items()} if plain else {}
 
 
 def _describe_transform(transform: Any) -> dict[str, Any]:

@@ -22,28 +22,14 @@ __all__ = ["Site", "fixed_value", "site_of"]
 
 @dataclass(frozen=True)
 class Site:
-    """One unknown: where it stands in u, and its prior with all of its shape in the event.
-
-    Attributes
-    ----------
-    parameter
-        Name, shape and unit.
-    start, stop
-        Its columns in u.
-    prior
-        A Pyro distribution of event shape ``parameter.shape``.
-    transform
-        From u to θ, elementwise.
-    kind
-        ``exp``, ``identity`` or ``other``: which closed form the gradients take.
-    """
+    """One unknown: its columns in u, and its prior with all of its shape in the event."""
 
     parameter: HyperParameter
     start: int
     stop: int
     prior: Any
-    transform: Any
-    kind: str
+    transform: Any  # from u to θ, elementwise
+    kind: str  # exp, identity or other: which closed form the gradients take
 
     def derivative(self, u: Tensor) -> Tensor:
         """dθ/du at u, elementwise, in the shape of u."""
@@ -54,16 +40,9 @@ class Site:
 
 
 def fixed_value(h: HyperParameter, value: numbers.Real | Tensor, *, device: torch.device) -> Tensor:
-    """What a hyper-parameter is fixed at, in its shape, float64, on a device.
-
-    Raises
-    ------
-    UsageError
-        If the value does not fit the shape, is not finite, or is not positive where it must be.
-    """
-    if not isinstance(value, Tensor):
-        value = torch.as_tensor(value, dtype=torch.float64)
-    tensor = value.to(device).to(torch.float64)
+    """What a hyper-parameter is fixed at, finite and in its shape, float64, on a device."""
+    kept = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+    tensor = kept.to(device).to(torch.float64)
     try:
         tensor = tensor.expand(h.shape)
     except RuntimeError as error:
@@ -78,22 +57,12 @@ def fixed_value(h: HyperParameter, value: numbers.Real | Tensor, *, device: torc
 
 
 def site_of(
-    h: HyperParameter,
-    prior: Any,
-    *,
-    start: int,
-    stop: int,
-    device: torch.device | None = None,
+    h: HyperParameter, prior: Any, *, start: int, stop: int, device: torch.device | None = None
 ) -> Site:
     """A hyper-parameter under a prior, in columns ``start`` to ``stop`` of u.
 
-    The prior is moved to the device; None is the CPU.
-
-    Raises
-    ------
-    UsageError
-        If the prior is no distribution of Pyro, is of another shape, improper or discrete, or lies
-        below 0 where the hyper-parameter is positive.
+    The prior is moved to the device; None is the CPU. One that is no distribution of Pyro, is of
+    another shape, improper or discrete, or lies below 0 where it must not, is a ``UsageError``.
 
     Examples
     --------
@@ -110,12 +79,11 @@ def site_of(
     prior = _lenient(prior).to_event(len(prior.batch_shape))
     support = _support(h, prior)
     transform = biject_to(support)
-    kind = "other"
     if support is constraints.real or support is constraints.real_vector:
-        kind = "identity"
-    elif _is_exp(transform, device):
-        kind, transform = "exp", ExpTransform()
-    return Site(h, start, stop, prior, transform, kind)
+        return Site(h, start, stop, prior, transform, "identity")
+    if _is_exp(transform, device):
+        return Site(h, start, stop, prior, ExpTransform(), "exp")
+    return Site(h, start, stop, prior, transform, "other")
 
 
 def _shaped(h: HyperParameter, prior: Any, device: torch.device) -> Any:
@@ -132,10 +100,9 @@ def _shaped(h: HyperParameter, prior: Any, device: torch.device) -> Any:
         if prior.batch_shape + prior.event_shape != torch.Size(h.shape):
             raise ValueError
     except (ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"the prior of {h.name} has shape {tuple(prior.batch_shape + prior.event_shape)}, the "
-            f"hyper-parameter {h.shape}"
-        ) from error
+        own = tuple(prior.batch_shape + prior.event_shape)
+        what = f"the prior of {h.name} has shape {own}, the hyper-parameter {h.shape}"
+        raise UsageError(what) from error
     return prior
 
 
@@ -146,7 +113,8 @@ def _support(h: HyperParameter, prior: Any) -> Any:
         support = support.base_constraint
     if support.is_discrete:
         raise UsageError(f"the prior of {h.name} must be continuous")
-    if h.positive and not _above_zero(support):
+    lower = getattr(support, "lower_bound", -1)
+    if h.positive and not bool((torch.as_tensor(lower) >= 0).all()):
         raise UsageError(f"{h.name} is positive, its prior is not: take LogNormal or Gamma, say")
     return support
 
@@ -170,13 +138,6 @@ def _is_exp(transform: Any, device: torch.device) -> bool:
         return bool(torch.allclose(transform(u), u.exp(), rtol=1e-12))
     except RuntimeError:  # bounds of another shape: no exp
         return False
-
-
-def _above_zero(support: Any) -> bool:
-    if support is constraints.positive or support is constraints.nonnegative:
-        return True
-    lower = getattr(support, "lower_bound", None)
-    return lower is not None and bool((torch.as_tensor(lower) >= 0).all())
 
 
 def _double(prior: Any) -> Any:

@@ -14,6 +14,7 @@ from gp_bo.arrays import Array, as_inputs, as_outputs, resolution
 from gp_bo.device import gp_device
 from gp_bo.kernels import Kernel, make_kernel
 from gp_bo.model import GPModel
+from gp_bo.prior_names import prior_for
 from gp_bo.scaling import Scaling, location_and_spread, widths
 from pyro_models import UsageError
 
@@ -24,18 +25,9 @@ _LEAST_SQUARE = 1e-300
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What there is before any inference.
+    """What there is before any inference: the model with its scaled data, and what it is made of.
 
-    Attributes
-    ----------
-    gp
-        The model with its scaled data.
-    scaling
-        From original to scaled units.
-    X, y
-        The data in original units, (n, d) and (n,).
-    priors
-        As the user gave them.
+    X, (n, d), y, (n,), and the priors are in original units, as the user gave them.
     """
 
     gp: GPModel
@@ -56,13 +48,7 @@ def regression_problem(
     scale: bool | None,
     device: str | torch.device | None = None,
 ) -> Problem:
-    """Check and scale the data and build the model; arguments as in :func:`gp_bo.fit_gp`.
-
-    Raises
-    ------
-    UsageError
-        If data, names or priors are wrong: one line says which.
-    """
+    """Check and scale the data and build the model; arguments as in :func:`gp_bo.fit_gp`."""
     place = gp_device(device, X)
     resolutions = resolution(X), resolution(y)
     X = as_inputs(X, device=place).detach()
@@ -75,14 +61,12 @@ def regression_problem(
         raise UsageError(f"priors map names to distributions or numbers; got {priors!r}")
     if not isinstance(scale, bool | None):
         raise UsageError(f"scale is True, False or None; got {scale!r}")
-    priors = dict(priors or {})
+    priors = {name: prior_for(prior) for name, prior in (priors or {}).items()}
     scale = not priors if scale is None else scale
     _check_spread(X, y, scale=scale)
-    scaling = (
-        Scaling.of(X, y, resolution=resolutions)
-        if scale
-        else Scaling.none(X.shape[1], device=place)
-    )
+    scaling = Scaling.none(X.shape[1], device=place)
+    if scale:
+        scaling = Scaling.of(X, y, resolution=resolutions)
     gp = build_model(X, y, kernel=kernel, mean=mean, noise=noise, priors=priors, scaling=scaling)
     return Problem(gp, scaling, X, y, priors)
 
@@ -97,13 +81,7 @@ def build_model(
     priors: Mapping[str, Any],
     scaling: Scaling,
 ) -> GPModel:
-    """The Pyro model of scaled data; arguments as in :func:`gp_bo.fit_gp`.
-
-    Raises
-    ------
-    UsageError
-        If the noise is neither learned nor a variance, or a name or prior does not fit.
-    """
+    """The Pyro model of scaled data; arguments as in :func:`gp_bo.fit_gp`."""
     priors = dict(priors)
     if noise != "learned":
         variance = _variance(noise)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import safetensors.torch as safe
 from torch import Tensor
@@ -29,30 +28,17 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
     """Write ``gp.json`` and ``gp.safetensors``: data, scaling, priors, draws, diagnostics.
 
     Each file is written beside its place and moved there, the settings last: a folder with settings
-    is whole. Both carry one number, so that files of two saves are not read together.
-
-    Raises
-    ------
-    UsageError
-        If a prior cannot be written as a name and numbers.
+    is whole. Both carry one number, so that files of two saves are not read together. A prior that
+    cannot be written as a name and numbers is a ``UsageError``.
     """
-    draws, scaling, gp = fitted.draws, fitted.scaling, fitted.gp
-    tensors = {
-        "X": fitted.X,
-        "y": fitted.y,
-        "unconstrained": draws.unconstrained,
-        "weights": draws.weights,
-        "lower": scaling.lower,
-        "width": scaling.width,
-        "shift": scaling.shift,
-        "spread": scaling.spread,
-    }
+    draws, gp = fitted.draws, fitted.gp
+    tensors = {"X": fitted.X, "y": fitted.y, **vars(fitted.scaling)}
+    tensors |= {"unconstrained": draws.unconstrained, "weights": draws.weights}
     tensors |= {f"{STATISTIC}{name}": value for name, value in draws.statistics.items()}
     inducing = getattr(fitted, "inducing", None)
     if inducing is not None:
-        tensors["inducing"] = inducing.Z
-        tensors["weighted_mean"] = inducing.weighted_mean
-        tensors["precision"] = inducing.precision
+        held = dict(vars(inducing))
+        tensors |= {"inducing": held.pop("Z"), **held}
     priors = {s.parameter.name: describe_prior(s.prior) for s in gp.hyperparameters.sites}
     fixed = {name: value.tolist() for name, value in gp.hyperparameters.fixed.items()}
     content = safe.save({name: value.cpu().contiguous() for name, value in tensors.items()})
@@ -68,9 +54,9 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
         "seed": fitted.seed,
         "num_chains": draws.num_chains,
         "messages": list(draws.messages),
-        "details": _plain(draws.details),
+        "details": draws.details,
     }
-    written = json.dumps(settings, indent=1, allow_nan=True)
+    written = json.dumps(settings, indent=1, allow_nan=True, default=Tensor.tolist)
     with holding_folder(folder):  # no two saves are mixed
         write_atomically(folder / TENSORS, content)
         write_atomically(folder / SETTINGS, written)
@@ -79,14 +65,3 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
 def checksum(content: bytes) -> str:
     """By which settings know the tensors that belong to them."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """Tensors and tuples as lists, so that JSON can hold them."""
-    if isinstance(value, Mapping):
-        return {name: _plain(v) for name, v in value.items()}
-    if isinstance(value, Tensor):
-        return value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value

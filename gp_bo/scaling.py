@@ -22,15 +22,7 @@ _FAR = 1e4  # spreads from the origin, beyond which statistics are those of diff
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """x ↦ (x − lower) / width per input, y ↦ (y − shift) / spread.
-
-    Attributes
-    ----------
-    lower, width
-        (d,), in the units of the inputs.
-    shift, spread
-        (), in the unit of the output.
-    """
+    """x ↦ (x − lower) / width per input, (d,) each, y ↦ (y − shift) / spread, () each."""
 
     lower: Tensor
     width: Tensor
@@ -41,16 +33,10 @@ class Scaling:
     def of(
         cls, X: Tensor, y: Tensor, *, resolution: tuple[float, float] = (EPSILON, EPSILON)
     ) -> Scaling:
-        """From the data: their box, their mean and standard deviation.
+        """From the data, (n, d) and (n,): their box, their mean and standard deviation.
 
-        A column of X, or y, that is constant up to rounding has no scale: see :func:`widths`.
-
-        Parameters
-        ----------
-        X, y
-            (n, d) and (n,), float64.
-        resolution
-            ε of the float types in which X and y came.
+        A column of X, or y, that is constant up to rounding, to ε of the float types in which they
+        came, has no scale: see :func:`widths`.
         """
         of_X, of_y = resolution
         return cls(*widths(X, resolution=of_X), *location_and_spread(y, resolution=of_y))
@@ -69,16 +55,11 @@ class Scaling:
         is less is rounding, whose own scale would otherwise be taken for the data's.
         """
         X, y = self.inputs(X), self.outputs(y)
-        if self.is_identity:
+        nothing = vars(Scaling.none(len(self.lower), device=self.lower.device))
+        if all(torch.equal(own, nothing[name]) for name, own in vars(self).items()):
             return X, y
         X = torch.where(X.amax(0) < 1, 0.0, X)
         return X, torch.where(y.amax() - y.amin() < 1, 0.0, y)
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether it leaves everything as it is."""
-        nothing = (self.lower == 0).all() & (self.width == 1).all()
-        return bool(nothing & (self.shift == 0) & (self.spread == 1))
 
     def inputs(self, X: Tensor) -> Tensor:
         """Scaled inputs, (…, d)."""

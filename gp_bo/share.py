@@ -8,24 +8,10 @@ from pyro_models import UsageError
 
 __all__ = ["Share"]
 
-_LEVEL = 0.95
-
 
 @dataclass(frozen=True)
 class Share:
-    """k of n cases.
-
-    Attributes
-    ----------
-    count
-        k.
-    total
-        n, at least 1.
-
-    Raises
-    ------
-    UsageError
-        If there is no case, or k is not between 0 and n.
+    """``count`` of ``total`` cases, of which there is at least one.
 
     Examples
     --------
@@ -50,13 +36,11 @@ class Share:
         """Wilson's 95 % interval (1927), inside [0, 1], of a width above 0 where k is 0 or n."""
         from scipy.stats import binomtest  # half a second, which few commands need
 
-        found = binomtest(self.count, self.total).proportion_ci(_LEVEL, method="wilson")
+        found = binomtest(self.count, self.total).proportion_ci(0.95, method="wilson")
         return max(0.0, float(found.low)), min(1.0, float(found.high))
 
     def __str__(self) -> str:
-        low, high = self.interval
+        share, low, high = (100 * each for each in (self.value, *self.interval))
         digits = 0 if self.total < 100 else 1
-        return (
-            f"{100 * self.value:.{digits}f} % (95 % interval {100 * low:.{digits}f} – "
-            f"{100 * high:.{digits}f} %)"
-        )
+        interval = f"{low:.{digits}f} – {high:.{digits}f} %"
+        return f"{share:.{digits}f} % (95 % interval {interval})"

@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from gp_bo.fitted import FittedGP
 from gp_bo.hyper_posterior import HyperPosterior
-from gp_bo.inducing import CHUNK, InducingPoints, SparseConditional, prior_mean
+from gp_bo.inducing import CHUNK, InducingPoints, SparseConditional
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.maximize import maximize, starting_points
+from gp_bo.means import mean_values
 from gp_bo.model import GPModel
 from gp_bo.problem import Problem
 from pyro_models import UsageError
@@ -34,15 +35,9 @@ SPARSE = "sparse_variational"
 _FIRST_ROWS = 256
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SparseGP(FittedGP):
-    """A :class:`FittedGP` whose posterior of f goes through inducing points; S = 1.
-
-    Attributes
-    ----------
-    inducing
-        The inducing inputs and q(v); None only while it is made.
-    """
+    """A :class:`FittedGP` whose posterior of f goes through inducing points and q(v); S = 1."""
 
     inducing: InducingPoints | None = None
 
@@ -72,27 +67,18 @@ def sparse_gp(
 
     Parameters
     ----------
-    problem
-        Data and model.
     seed
         Random seed of the starting points, the batches and k-means.
     num_inducing
         M; they start at the centres of k-means. Work per step grows as M² · batch + M³.
-    batch_size
-        Rows per step.
-    epochs
-        Passes over the data.
+    batch_size, epochs
+        Rows per step, and passes over the data.
     lr
         First rate of Adam; falls to 0 along a cosine.
     forgetting
         Length of a natural-gradient step, in (0, 1]; 1 is exact when a batch is all data.
     progress
         Show a bar with the bound per row.
-
-    Raises
-    ------
-    UsageError
-        If a number is out of range, or there is no noise.
     """
     check_counts(num_inducing=num_inducing, batch_size=batch_size, epochs=epochs)
     if not 0 < lr < math.inf or not 0 < forgetting <= 1:
@@ -118,17 +104,13 @@ def sparse_gp(
                 bar.update()
                 bar.set_postfix_str(f"{per_row:.3f} nats per row")
             history.append(total)
-    u = ascent.end()
-    messages: tuple[str, ...] = ()
-    if len(history) > 1 and history[-1] - history[-2] > 0.01:
-        messages = (
-            f"the bound still rises, by {history[-1] - history[-2]:.3f} nats per row in the "
-            "last epoch: take more epochs",
-        )
-    draws = HyperDraws(
-        u,
-        u.new_ones(1),
-        messages=messages,
+    gain = history[-1] - history[-2] if epochs > 1 else 0.0
+    message = (
+        f"the bound still rises, by {gain:.3f} nats per row in the last epoch: take more epochs"
+    )
+    draws = HyperDraws.equal(
+        ascent.end(),
+        messages=(message,) if gain > 0.01 else (),
         details={"bound_per_row": history, "num_inducing": len(inducing.Z)},
     )
     own = (gp, problem.scaling, draws, problem.X, problem.y, SPARSE, seed, problem.priors)
@@ -162,16 +144,8 @@ def centers(gp: GPModel, count: int, seed: int) -> InducingPoints:
 class Ascent:
     """The bound climbed by minibatches: θ and Z by Adam, q(v) by natural gradients.
 
-    Parameters
-    ----------
-    gp
-        The model with all rows.
-    inducing
-        Where Z starts; q(v) is made the best one for it.
-    u
-        Where θ starts, unconstrained, (1, p).
-    steps, lr, forgetting
-        Steps to come, and as for :func:`sparse_gp`.
+    They start at u, (1, p), and at the inducing inputs; q(v) is made the best one there. ``steps``
+    are those to come, ``lr`` and ``forgetting`` as for :func:`sparse_gp`.
     """
 
     def __init__(
@@ -196,13 +170,12 @@ class Ascent:
         """One step with some rows, (B,) integers; the bound of all rows, estimated, nats."""
         gp, hyper, rows = self.gp, self.gp.hyperparameters, len(self.gp.y)
         self._optimizer.zero_grad()
-        X, y = gp.X[batch], gp.y[batch]
-        theta = hyper.constrain(self.u)
-        bound = _bound(gp, theta, self.inducing, X, y, forgetting=self.forgetting)
+        own, data = (gp, hyper.constrain(self.u), self.inducing), (gp.X[batch], gp.y[batch])
+        bound = _bound(*own, *data, forgetting=self.forgetting)
         (-bound / rows).backward()
         if self.u.grad is not None:
-            own = self.u.detach()
-            slope = hyper.log_prior(own, hyper.constrain(own), jacobian=False)[1]
+            u = self.u.detach()
+            slope = hyper.log_prior(u, hyper.constrain(u), jacobian=False)[1]
             self.u.grad -= slope / rows
         self._optimizer.step()
         self._schedule.step()
@@ -221,7 +194,7 @@ class Ascent:
         for X, y in zip(gp.X.split(CHUNK), gp.y.split(CHUNK), strict=True):
             A = inducing.project(gp, theta, X)
             precision += A @ A.mT / theta["noise"][0]
-            weighted += A @ (y - prior_mean(theta, X)) / theta["noise"][0]
+            weighted += A @ (y - mean_values(theta, X)[0]) / theta["noise"][0]
         inducing.precision, inducing.weighted_mean = precision, weighted
 
     def end(self) -> Tensor:
@@ -243,8 +216,7 @@ def _bound(
 ) -> Tensor:
     """The bound of all rows from one batch, after a natural-gradient step of q(v) on it."""
     A = inducing.project(gp, theta, X)
-    noise = theta["noise"][0]
-    residual = y - prior_mean(theta, X)
+    noise, residual = theta["noise"][0], y - mean_values(theta, X)[0]
     weight = len(gp.y) / len(y)
     with torch.no_grad():
         eye = torch.eye(len(A), dtype=A.dtype, device=A.device)

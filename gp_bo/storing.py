@@ -29,12 +29,7 @@ __all__ = ["load_gp", "save_gp"]
 def load_gp(folder: str | Path, *, device: str | torch.device = "cpu") -> FittedGP:
     """The Gaussian process that :meth:`gp_bo.FittedGP.save` wrote; it predicts the same numbers.
 
-    Parameters
-    ----------
-    folder
-        Where it was saved.
-    device
-        Where it is to predict, whatever device it was fitted on.
+    It does so on ``device``, whatever device it was fitted on.
 
     Raises
     ------
@@ -58,23 +53,18 @@ def load_gp(folder: str | Path, *, device: str | torch.device = "cpu") -> Fitted
     except UsageError as error:
         raise UsageError(f"{folder}: {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        what = " ".join(str(error).split())
-        raise UsageError(
-            f"{folder}: {SETTINGS} was changed by hand and cannot be read ({what}); fit again"
-        ) from error
+        what = f"was changed by hand and cannot be read ({' '.join(str(error).split())})"
+        raise UsageError(f"{folder}: {SETTINGS} {what}; fit again") from error
 
 
 def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FittedGP:
     priors: dict[str, Any] = {name: rebuild_prior(d) for name, d in settings["priors"].items()}
-    fixed = {n: torch.tensor(v, dtype=torch.float64) for n, v in settings["fixed"].items()}
+    fixed = settings["fixed"].items()
+    priors |= {name: torch.tensor(value, dtype=torch.float64) for name, value in fixed}
     X, y = tensors["X"], tensors["y"]
     scaling = Scaling(*(tensors[name] for name in ("lower", "width", "shift", "spread")))
-    gp = GPModel(
-        *scaling.data(X, y),
-        kernel=kernel_from_config(settings["kernel"]),
-        mean=settings["mean"],
-        priors={**priors, **fixed},
-    )
+    kernel = kernel_from_config(settings["kernel"])
+    gp = GPModel(*scaling.data(X, y), kernel=kernel, mean=settings["mean"], priors=priors)
     draws = HyperDraws(
         tensors["unconstrained"],
         tensors["weights"],
@@ -83,7 +73,7 @@ def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitt
         settings["details"],
         {n.removeprefix(STATISTIC): v for n, v in tensors.items() if n.startswith(STATISTIC)},
     )
-    given = {name: {**priors, **fixed}[name] for name in settings.get("given", ())}
+    given = {name: priors[name] for name in settings.get("given", ())}
     known = (gp, scaling, draws, X, y, settings["inference"], settings["seed"], given)
     if "inducing" not in tensors:
         return FittedGP(*known)

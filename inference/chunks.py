@@ -13,14 +13,7 @@ MAX_ELEMENTS = 2**22
 
 
 def numbers_per_particle(pair: Pair) -> int:
-    """Numbers of which one datum is decoded, times the values of enumerated sites.
-
-    Examples
-    --------
-    >>> from pyro_models import GMM
-    >>> numbers_per_particle(GMM((1, 8, 8), num_components=20))
-    1280
-    """
+    """Numbers of which one datum is decoded, times the values of enumerated sites."""
     values = [site.num_values for site in pair.latent_sites.values() if site.num_values]
     decoded = pair.likelihood.num_parameters * math.prod(pair.data_shape)
     return decoded * math.prod(values)
@@ -29,16 +22,8 @@ def numbers_per_particle(pair: Pair) -> int:
 def chunk_size(pair: Pair, *, each: int, max_elements: int = MAX_ELEMENTS) -> int:
     """How many data, each with so many particles, are decoded at once; at least 1.
 
-    Or how many particles, each of so many data.
-
-    Parameters
-    ----------
-    pair
-        Whose decoder it is.
-    each
-        Particles of each datum, or data of each particle.
-    max_elements
-        Numbers that the reconstructions of one chunk may hold.
+    Or how many particles, each of so many data. The reconstructions of one chunk hold at most
+    ``max_elements`` numbers.
 
     Examples
     --------

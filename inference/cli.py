@@ -5,32 +5,30 @@ from __future__ import annotations
 import inspect
 import sys
 from argparse import SUPPRESS
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from inference import commands, report
+import yaml
+
+from inference import report
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
+from inference.commands import COMMANDS as ON_RUNS
+from inference.commands.train import recorded_options
+from inference.learning.settings import SWAPPED
 from inference.report import MakeSection
 from pyro_models import UsageError
-from pyro_models.presets import preset_config, preset_names
+from pyro_models.presets import load_preset, preset_config, preset_names
 
 __all__ = ["main"]
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": commands.train,
-    "evaluate": commands.evaluate,
-    "compare": commands.compare,
-    "diagnose": commands.diagnose,
-    "guides": commands.guides,
-    "sweep": commands.sweep,
-    "features": commands.features,
-    "sample": commands.sample,
-    "plot": commands.plot,
-    "complete": commands.complete,
-    "infer": commands.infer,
-    "demo": report.demo,
+COMMANDS: dict[str, Callable[..., Any]] = {**ON_RUNS, "demo": report.demo}
+
+OLD_OPTIONS: dict[str, dict[str, tuple[str, type]]] = {
+    "train": {"start": ("init_from", str)},
+    "infer": {"tolerance": ("min_improvement", float)},
 }
+"""Old name → new name and type of options of commands."""
 
 
 def _add_options(parser: OneLineParser, name: str) -> None:
@@ -38,35 +36,62 @@ def _add_options(parser: OneLineParser, name: str) -> None:
         parser.add_argument(
             "--preset",
             metavar="NAME",
-            help="A course's architecture and recipe, options given after it win: "
+            help="A course's architecture and recipe; options given beside it win: "
             f"{', '.join(preset_names())}.",
         )
-        parser.add_argument("--start", help=SUPPRESS)  # the old name of init_from
     if name == "compare":
-        parser.add_argument("runs", nargs="+", help="Run folders.")
+        parser.add_argument("runs", nargs="+", help="Run folders, or folders of several seeds.")
+    for old, (_, kind) in OLD_OPTIONS.get(name, {}).items():
+        parser.add_argument(f"--{old}", type=kind, help=SUPPRESS)
     command = COMMANDS[name]
     getattr(command, "spell", lambda: None)()
     skip = {"runs", "parts"} & inspect.signature(command).parameters.keys()
     parser.add_function_arguments(command, as_positional=name != "sweep", skip=skip)
 
 
-def _with_preset(arguments: Sequence[str]) -> list[str]:
-    """Turn ``--preset NAME`` into its configuration file, and a run folder of its name."""
-    given = list(arguments)
-    for i, argument in enumerate(given):
-        if argument == "--preset" and i + 1 < len(given):
-            return [*given[:i], *_stands_for(given[i + 1], given), *given[i + 2 :]]
-        if argument.startswith("--preset="):
-            name = argument.removeprefix("--preset=")
-            return [*given[:i], *_stands_for(name, given), *given[i + 1 :]]
-    return given
+def _split_presets(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names given by ``--preset NAME``, and what is given beside them."""
+    rest: list[str] = []
+    presets: list[str] = []
+    following = iter(arguments)
+    for argument in following:
+        option, equals, name = argument.partition("=")
+        if option == "--preset" and not equals:
+            name = next(following, "")
+        if option == "--preset" and name:
+            presets.append(name)
+        else:
+            rest.append(argument)
+    return presets, rest
 
 
-def _stands_for(preset: str, given: Sequence[str]) -> list[str]:
-    file = ["--config", preset_config(preset)]
-    if given[0] != "train" or any(a == "--out" or a.startswith("--out=") for a in given):
-        return file
-    return [*file, "--out", f"runs/{preset}"]
+def _files_of(presets: Sequence[str], beside: Sequence[str], own: Mapping[str, Any]) -> list[str]:
+    """The configuration files of presets, and for ``train`` a run folder of the last one's name."""
+    files = [part for name in presets for part in ("--config", _config_of(name, own))]
+    named = any(a.partition("=")[0] == "--out" for a in beside)
+    if named or not presets or beside[:1] != ["train"]:
+        return files
+    return [*files, "--out", f"runs/{presets[-1]}"]
+
+
+def _config_of(preset: str, own: Mapping[str, Any]) -> str:
+    """The file of a preset, or the text of it without the options of what is given anew."""
+    values, kept = load_preset(preset), load_preset(preset)
+    _without_others_options(kept, own, values)
+    return preset_config(preset) if kept == values else yaml.safe_dump(kept)
+
+
+def _without_others_options(
+    options: dict[str, Any], own: Mapping[str, Any], preset: Mapping[str, Any]
+) -> None:
+    """Drop the options that a preset gives an object in whose place another is given."""
+    for name in (*SWAPPED, "likelihood"):
+        if name in own and own[name] != preset.get(name) and f"{name}_options" not in own:
+            options.pop(f"{name}_options", None)
+    if isinstance(own.get("options"), dict):
+        _without_others_options(
+            options.get("options", {}), own["options"], preset.get("options", {})
+        )
 
 
 def _with_seeds(arguments: Sequence[str]) -> list[str]:
@@ -87,7 +112,7 @@ def _names(arguments: Sequence[str], option: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection] = ()) -> int:
-    """Run the command line.
+    """Run the command line; its exit code, as of :func:`inference.command_line.exit_code`.
 
     Parameters
     ----------
@@ -95,11 +120,6 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection]
         What stands after ``pyro-models``; from the shell unless given.
     parts
         What else ``demo`` reports on, made by packages that build on this one.
-
-    Returns
-    -------
-    int
-        0 if all went well, 2 for a mistake in its use, 130 if interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
     return exit_code(
@@ -110,25 +130,31 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection]
 
 
 def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
-    given = _with_seeds(_with_preset(arguments))
-    given = with_flags(given, *[COMMANDS[name] for name in given[:1] if name in COMMANDS])
+    presets, rest = _split_presets(_with_seeds(arguments))
+    rest = with_flags(rest, *[COMMANDS[name] for name in rest[:1] if name in COMMANDS])
     parser = parser_of(
         COMMANDS,
         _add_options,
         prog="pyro-models",
         description="Learn and judge density models: Pyro model/guide pairs.",
-        named=given,
+        named=rest,
     )
+    own = {}
+    if presets:
+        quiet = [a for a in rest if not a.startswith("--print_config")]
+        own = parser.parse_args(quiet, defaults=False)[rest[0]].as_dict()
+    given = [*rest[:1], *_files_of(presets, rest, own), *rest[1:]]  # what is given beside them wins
     chosen = parser.parse_args(given)
     options: dict[str, Any] = chosen[chosen.command].as_dict()
     options.pop("config", None)
     if options.pop("preset", None) is not None:
         raise UsageError("a preset is named on the command line (--preset NAME), not in a file")
     if options.get("resume") and options.get("out"):
-        recorded = commands.recorded_options(options["out"], elsewhere=_names(given, "data"))
+        recorded = recorded_options(options["out"], elsewhere=_names(given, "data"))
         options |= {name: value for name, value in recorded.items() if not _names(given, name)}
-    if chosen.command == "train" and (start := options.pop("start", None)) is not None:
-        options["init_from"] = start
+    for old, (new, _) in OLD_OPTIONS.get(chosen.command, {}).items():
+        if (value := options.pop(old, None)) is not None:
+            options[new] = value
     if chosen.command == "demo":
         options["parts"] = parts
     COMMANDS[chosen.command](**options)

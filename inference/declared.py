@@ -43,26 +43,13 @@ WIDTH = 96
 
 
 def declared(default: T, text: str | Callable[[], str], *rules: Rule) -> T:
-    """One option of a dataclass.
+    """One option of a dataclass: its default, what it is, and what its value is checked by.
 
-    Parameters
-    ----------
-    default
-        Its value unless given; of a mapping ``{}``, in whose place ``None`` may be given.
-    text
-        What it is, in whole sentences; a function that says so, where that depends on what is
-        registered.
-    rules
-        What its value is checked by where it is not ``None``.
+    A mapping ``{}`` may be given as ``None``. The text is whole sentences, or a function that says
+    them where that depends on what is registered. The rules check a value that is not ``None``.
     """
-    metadata = {"text": text, "rules": rules}
-    made: Any
-    if isinstance(default, dict):
-        made = dataclasses.field(default_factory=dict, metadata=metadata)
-    else:
-        made = dataclasses.field(default=default, metadata=metadata)
-    found: T = made
-    return found
+    kind: Any = {"default_factory": dict} if isinstance(default, dict) else {"default": default}
+    return dataclasses.field(**kind, metadata={"text": text, "rules": rules})
 
 
 def _must(name: str, value: Any, *, hold: Callable[[Any], bool], words: str) -> None:
@@ -98,12 +85,7 @@ def within(least: float, most: float, *, what: str) -> Rule:
 def check_declared(options: Any, *, who: str = "") -> None:
     """Check the numbers of a dataclass by their types, and every option by its rules.
 
-    For the ``__post_init__`` of the dataclass.
-
-    Raises
-    ------
-    UsageError
-        Naming the first option that is not what it must be.
+    For the ``__post_init__`` of the dataclass. The error names the first option that is refused.
     """
     for field in dataclasses.fields(options):
         value, kinds = getattr(options, field.name), set(kinds_of(type(options), field.name))
@@ -114,26 +96,19 @@ def check_declared(options: Any, *, who: str = "") -> None:
         rules = field.metadata.get("rules", ())
         if kinds <= {int, float, NoneType} and SEED not in rules:
             number, word = (Real, "number") if float in kinds else (Integral, "whole number")
-            if not isinstance(value, number):
+            if not isinstance(value, number) or isinstance(value, bool):
                 raise UsageError(f"{field.name}{who} is a {word}; got {value!r}")
         for rule in rules:
             rule(field.name, value)
 
 
 def replaced(options: T, changes: Mapping[str, Any], *, who: str) -> T:
-    """A dataclass with some of its options changed.
-
-    Raises
-    ------
-    UsageError
-        If it has no option of that name, or a value is not one that it may have.
-    """
+    """A dataclass with some of its options changed, if it has these and the values may be so."""
     known = [field.name for field in dataclasses.fields(options)]  # type: ignore[arg-type]
     unknown = [name for name in changes if name not in known]
     if unknown:
         raise UsageError(f"{who} has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    changed: T = dataclasses.replace(options, **changes)  # type: ignore[type-var]
-    return changed
+    return dataclasses.replace(options, **changes)  # type: ignore[type-var]
 
 
 @cache
@@ -145,14 +120,9 @@ def kinds_of(cls: type, name: str) -> tuple[Any, ...]:
     """The types that an option may have; a mapping is a ``dict``."""
     hint = _hints(cls)[name]
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    return tuple(
-        dict if get_origin(kind) is not None and _is_mapping(kind) else kind for kind in kinds
-    )
-
-
-def _is_mapping(kind: Any) -> bool:
-    origin = get_origin(kind)
-    return isinstance(origin, type) and issubclass(origin, Mapping)
+    origins = [get_origin(kind) for kind in kinds]
+    mappings = [isinstance(origin, type) and issubclass(origin, Mapping) for origin in origins]
+    return tuple(dict if m else kind for kind, m in zip(kinds, mappings, strict=True))
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -178,25 +148,29 @@ def _annotation(cls: type, field: dataclasses.Field[Any], *, plain: bool) -> Any
     return hint if field.default_factory is dataclasses.MISSING else hint | None
 
 
-def _entries(classes: Collection[type], without: Collection[str] = ()) -> str:
-    """The options as entries of a docstring."""
+def _entries(
+    classes: Collection[type], without: Collection[str] = (), *, beside: bool = False
+) -> list[str]:
+    """The options as entries of a docstring, the text below each name, or beside it (``Args:``)."""
     lines = []
     for _, field in _options(classes, without):
         text = field.metadata["text"]
         text = inspect.cleandoc(text() if callable(text) else text)
-        lines += [field.name, *(f"    {line}" for line in textwrap.wrap(text, WIDTH - 4))]
-    return "\n".join(lines)
+        if beside:
+            lines += textwrap.wrap(
+                f"{field.name}: {text}", WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8
+            )
+        else:
+            lines += [field.name, *(f"    {line}" for line in textwrap.wrap(text, WIDTH - 4))]
+    return lines
 
 
 def described(cls: type[T]) -> type[T]:
     """A dataclass with its options, as they are declared, in its docstring."""
-    heading = f"Parameters\n----------\n{_entries([cls])}"
+    heading = "\n".join(["Parameters", "----------", *_entries([cls])])
     summary, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
-    before, mark, after = (
-        rest.partition("Raises\n------")
-        if "Raises\n---" in rest
-        else (rest.partition("Examples\n--------"))
-    )
+    first = "Raises\n------" if "Raises\n---" in rest else "Examples\n--------"
+    before, mark, after = rest.partition(first)
     parts = [summary, before.strip(), heading, f"{mark}{after}".strip()]
     cls.__doc__ = "\n\n".join(part for part in parts if part)
     return cls
@@ -205,18 +179,10 @@ def described(cls: type[T]) -> type[T]:
 def takes(*classes: type, without: Collection[str] = (), plain: bool = False) -> Callable[[F], F]:
     """A decorator that spells out ``**options`` of a function as the options of dataclasses.
 
-    ``inspect.signature``, ``help`` and the command line then see each of them, with its default and
-    its description, in place of the entry of the docstring. ``function.spell()`` describes anew
-    what depends on what is registered.
-
-    Parameters
-    ----------
-    classes
-        The dataclasses.
-    without
-        Options that the function does not take.
-    plain
-        With the types that a configuration file can hold.
+    ``inspect.signature``, ``help`` and the command line then see each of them but those
+    ``without``, with its default and its description, in place of the entry of the docstring; if
+    ``plain``, with the types that a configuration file can hold. ``function.spell()`` describes
+    anew what depends on what is registered.
     """
 
     def decorate(function: F) -> F:
@@ -225,13 +191,9 @@ def takes(*classes: type, without: Collection[str] = (), plain: bool = False) ->
         *named, rest = own.parameters.values()
         taken = {*without, *(p.name for p in named)}
         spelled = [
-            inspect.Parameter(
-                field.name,
-                kind,
-                default=_default(field),
-                annotation=_annotation(cls, field, plain=plain),
-            )
+            inspect.Parameter(field.name, kind, default=_default(field), annotation=annotation)
             for cls, field in _options(classes, taken)
+            for annotation in [_annotation(cls, field, plain=plain)]
         ]
         first = [p for p in named if p.default is p.empty]
         last = [p.replace(kind=kind) for p in named if p.default is not p.empty]
@@ -239,13 +201,12 @@ def takes(*classes: type, without: Collection[str] = (), plain: bool = False) ->
         function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             parameters, return_annotation=own.return_annotation
         )
-        function.__annotations__ = {p.name: p.annotation for p in parameters} | {
-            "return": own.return_annotation
-        }
+        function.__annotations__ = {p.name: p.annotation for p in parameters}
+        function.__annotations__["return"] = own.return_annotation
         doc = function.__doc__ or ""
 
         def spell() -> None:
-            function.__doc__ = _with_entries(doc, rest.name, _entries(classes, taken))
+            function.__doc__ = _with_entries(doc, rest.name, classes, taken)
 
         spell()
         function.spell = spell  # type: ignore[attr-defined]
@@ -254,9 +215,12 @@ def takes(*classes: type, without: Collection[str] = (), plain: bool = False) ->
     return decorate
 
 
-def _with_entries(doc: str, entry: str, entries: str) -> str:
-    """The docstring with entries in the place of the one of that name."""
+def _with_entries(doc: str, entry: str, classes: Collection[type], without: Collection[str]) -> str:
+    """The docstring with the options of classes in the place of the entry of that name."""
     lines = inspect.cleandoc(doc).split("\n")
-    at = lines.index(entry)
-    end = next((i for i in range(at + 1, len(lines)) if not lines[i].startswith(" ")), len(lines))
-    return "\n".join([*lines[:at], *entries.split("\n"), *lines[end:]])
+    beside = "Args:" in lines
+    at = next(i for i, line in enumerate(lines) if line.strip().split(":")[0] == entry)
+    inside = " " * (5 if beside else 1)
+    after = range(at + 1, len(lines))
+    end = next((i for i in after if not lines[i].startswith(inside)), len(lines))
+    return "\n".join([*lines[:at], *_entries(classes, without, beside=beside), *lines[end:]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pyro
@@ -18,8 +17,8 @@ from inference.sites import (
     is_enumerated,
     joint_of,
     log_prob_of,
-    particle_plate,
     summed_out,
+    traced,
 )
 from pyro_models.observed import Observed
 from pyro_models.pair import DATA_PLATE
@@ -31,13 +30,8 @@ __all__ = ["log_density", "weigh"]
 def weigh(model: Callable[..., Any], data: Observed, latents: Mapping[str, Tensor]) -> Particles:
     """The particles of given values of the continuous latents; log q is 0.
 
-    Parameters
-    ----------
-    model, data
-        As for :func:`inference.particles.draw`.
-    latents
-        Values by site, (K, B, \\*event_shape). Discrete sites that are not among them are summed
-        out. Gradients flow to the values.
+    The values are by site, (K, B, \\*event_shape), and gradients flow to them. Discrete sites that
+    are not among them are summed out.
 
     Examples
     --------
@@ -49,48 +43,28 @@ def weigh(model: Callable[..., Any], data: Observed, latents: Mapping[str, Tenso
     (torch.Size([4, 3]), 0.0)
     """
     (first, *_) = latents.values()
-    return draw(model, _AtValues(latents), data, num_particles=len(first))
+    return draw(model, _certain_of(latents), data, num_particles=len(first))
 
 
 def log_density(guide: Callable[..., Any], data: Observed, latents: Mapping[str, Tensor]) -> Tensor:
-    """log q(z | x) of a guide at given values, (K, B), its enumerated sites summed out.
-
-    Parameters
-    ----------
-    guide
-        A guide with a density, called like the model.
-    data, latents
-        As for :func:`weigh`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from pyro_models import PPCA
-    >>> ppca = PPCA((5,), latent_dim=2)
-    >>> log_density(ppca.guide, Observed(torch.zeros(3, 5)), {"z": torch.zeros(4, 3, 2)}).shape
-    torch.Size([4, 3])
-    """
+    """log q(z | x) of a guide at given values, (K, B), its enumerated sites summed out."""
     (first, *_) = latents.values()
-    plate = particle_plate(len(first), device=data.x.device)
     # where Pyro's AutoNormal has its density: the real line is transformed to itself
     unconstrained = {f"{name}_unconstrained": value for name, value in latents.items()}
-    with alone(), plate:
-        values = poutine.trace(_AtValues({**unconstrained, **latents})).get_trace(data.x)
-    with alone(), plate, enumeration():
-        replayed = poutine.trace(poutine.replay(guide, trace=values))
-        replayed = replayed.get_trace(data.x, **data.conditions)
+    with alone():
+        values = traced(_certain_of({**unconstrained, **latents}), data, len(first))
+        replayed = traced(poutine.replay(guide, trace=values), data, len(first), enum=enumeration())
     terms = [log_prob_of(site) for site in density_sites(replayed).values()]
     plain = [term for term in terms if not is_enumerated(term)]
     return joint_of(plain + summed_out(terms), first.new_zeros(()), (len(first), len(data)))
 
 
-@dataclass(frozen=True)
-class _AtValues:
+def _certain_of(latents: Mapping[str, Tensor]) -> Callable[..., None]:
     """A guide that is certain of the latents."""
 
-    latents: Mapping[str, Tensor]
-
-    def __call__(self, x: Tensor, **_: Any) -> None:
+    def guide(x: Tensor, **_: Any) -> None:
         with pyro.plate(DATA_PLATE, len(x), dim=-1, device=x.device):
-            for name, value in self.latents.items():
+            for name, value in latents.items():
                 pyro.sample(name, Delta(value, event_dim=value.dim() - 2))
+
+    return guide

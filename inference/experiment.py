@@ -26,6 +26,7 @@ from pyro_models.data import DATA_SETS
 from pyro_models.likelihoods import LIKELIHOODS
 from pyro_models.models import PAIRS
 from pyro_models.presets import load_preset
+from pyro_models.priors import PRIORS
 from pyro_models.seeds import seeded
 
 __all__ = ["Experiment"]
@@ -133,13 +134,7 @@ class Experiment:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Experiment:
-        """The experiment of plain values by name, its settings among them.
-
-        Raises
-        ------
-        UsageError
-            If there is no option of a name, or a value is not one that it may have.
-        """
+        """The experiment of plain values by name, its settings among them, if they may be so."""
         return cls().replace(**values)
 
     @classmethod
@@ -159,18 +154,10 @@ class Experiment:
 
     @classmethod
     def load(cls, run: str | Path) -> Experiment:
-        """The experiment of a run, whichever release began it.
-
-        Raises
-        ------
-        UsageError
-            If the folder is not a run folder, or its pair has no name.
-        """
+        """The experiment of a run folder, whichever release began it, if its pair has a name."""
         record = Run(run).describe()
         own = record.get("experiment", {})
-        for name in (record["model"], record["settings"].get("objective"), *own.values()):
-            if isinstance(name, str):
-                Run(run).refuse_own_code(name)
+        Run(run).refuse_own_code([record["model"], record["config"], record["settings"], own])
         if own:
             return cls.from_dict(own)
         if record["model"] is None:
@@ -205,10 +192,7 @@ class Experiment:
     def to_dict(self) -> dict[str, Any]:
         """Model and data, and what differs from its default, in plain values by name.
 
-        Raises
-        ------
-        UsageError
-            If the model has no name, or the data are in memory.
+        A model without a name is refused, and so are data in memory.
         """
         settings = {name: getattr(self.settings, name) for name in SWAPPED}
         for name, value in {"model": self.model, "data": self.data, **settings}.items():
@@ -230,16 +214,12 @@ class Experiment:
 
     def to_yaml(self) -> str:
         """The text of a configuration file, which ``pyro-models train --config`` takes."""
-        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
-        return text
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
     def replace(self, **changes: Any) -> Experiment:
         """The experiment with some of it changed; ``"options.NAME"`` is one option of the model.
 
-        Raises
-        ------
-        UsageError
-            If there is no option of a name, or a value is not one that it may have.
+        An unknown name is refused, and so is a value that an option may not have.
         """
         own = {f.name for f in fields(self)}
         for name in list(changes):
@@ -313,12 +293,10 @@ class Experiment:
         callbacks: Sequence[Callback] = (),
         **options: Any,
     ) -> Fit | Fits:
-        """Train the pair.
+        """Train the pair, and keep the experiment with it in a run folder, ``out``.
 
         Parameters
         ----------
-        out
-            Run folder, which keeps the experiment, too.
         made
             What :meth:`make` has made, where that is at hand.
         callbacks
@@ -359,8 +337,10 @@ def _samples_of(pair: Pair) -> Figure:
 
 
 def _name_of(value: Any) -> Any:
-    """A likelihood's class by its name; anything else as it is."""
-    return LIKELIHOODS.name_of(value) or value if isinstance(value, type) else value
+    """A likelihood's or a prior's class by its name; anything else as it is."""
+    if not isinstance(value, type):
+        return value
+    return LIKELIHOODS.name_of(value) or PRIORS.name_of(value) or value
 
 
 def _is_plain(value: Any) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Integral
 from typing import Any
 
 from pyro import poutine
@@ -22,17 +21,19 @@ from torch.func import functional_call
 
 from inference.sites import (
     Site,
+    check_same_sites,
     density_sites,
     enumeration,
     is_enumerated,
     joint_of,
     log_prob_of,
     may_be_enumerated,
-    particle_plate,
     summed_out,
+    traced,
 )
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
+from pyro_models.counts import is_count
 from pyro_models.data.masks import Mask
 from pyro_models.data.observed import labels_for
 from pyro_models.data.reading import read
@@ -128,9 +129,14 @@ class Particles:
         return {name: site for name, site in self.model_sites.items() if site["is_observed"]}
 
     @property
+    def log_joint(self) -> Tensor:
+        """log p(x, z_k), (K, B)."""
+        return self.log_prior + self.log_likelihood
+
+    @property
     def log_weight(self) -> Tensor:
         """log w_k = log p(x, z_k) − log q(z_k | x), (K, B)."""
-        return self.log_prior + self.log_likelihood - self.log_q
+        return self.log_joint - self.log_q
 
     @property
     def enumerated(self) -> bool:
@@ -162,18 +168,10 @@ class Particles:
         return joint_of(terms, self._zero, self.shape)
 
 
-def checked_count(num_particles: object) -> int:
-    """K, which must be a whole number of at least 1.
-
-    Raises
-    ------
-    UsageError
-        If it is not.
-    """
-    if isinstance(num_particles, Integral) and not isinstance(num_particles, bool):
-        count = int(num_particles)
-        if count >= 1:
-            return count
+def checked_count(num_particles: Any) -> int:
+    """K, which must be a whole number of at least 1."""
+    if is_count(num_particles):
+        return int(num_particles)
     raise UsageError(f"num_particles (K) must be a whole number ≥ 1; got {num_particles!r}")
 
 
@@ -249,8 +247,9 @@ def particles(
     >>> bool((drawn.importance_bound() - ppca.exact_log_prob(x)).abs().max() < 1e-3)
     True
     """
-    model, guide = _model_and_guide(pair_or_model, guide)
+    model: Callable[..., Any]
     if fulfills(pair_or_model, Pair):
+        model, guide = pair_or_model.model, guide or pair_or_model.guide
         data = observed(
             pair_or_model,
             x,
@@ -261,8 +260,10 @@ def particles(
             may_be_blind=True,
             differentiable=True,
         )
+    elif guide is None:
+        raise UsageError("give a guide: a bare model has none of its own")
     else:  # of which nobody knows what it may be asked
-        given = read(x)
+        model, given = pair_or_model, read(x)
         mask = given.mask if mask is None else mask
         if mask is not None and not isinstance(mask, Tensor):
             raise UsageError("the mask of a bare model is a tensor: see seen_pixels")
@@ -287,34 +288,23 @@ def draw(
     every value, in dimensions left of (K, B).
     """
     num_particles = checked_count(num_particles)
-    x, conditions = data.x, data.conditions
-    plate = particle_plate(num_particles, device=x.device)
-    constant = nullcontext() if reparameterised else _Constant()
-    with plate, constant, enumeration() if enumerate_guide else nullcontext():
-        drawn = poutine.trace(guide).get_trace(x, **conditions)
+    every = enumeration() if enumerate_guide else None
+    with nullcontext() if reparameterised else _Constant():
+        drawn = traced(guide, data, num_particles, enum=every)
     guide_sites = density_sites(drawn)
     for site in guide_sites.values():  # a tensor of its own: its gradient is not the guide's inside
         site["value"] = site["value"].view_as(site["value"])
-    with plate, poutine.enum() if enumerate_guide else enumeration():
-        weighed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(x, **conditions)
+    replayed = poutine.replay(model, trace=drawn)
+    every = poutine.enum() if enumerate_guide else enumeration()
+    weighed = traced(replayed, data, num_particles, enum=every)
+    check_same_sites(drawn, weighed)
 
     def guide_again() -> dict[str, Site]:
-        with plate:
-            replayed = poutine.replay(_with_fixed_parameters(guide), trace=drawn)
-            return density_sites(poutine.trace(replayed).get_trace(x, **conditions))
+        again = poutine.replay(_with_fixed_parameters(guide), trace=drawn)
+        return density_sites(traced(again, data, num_particles))
 
-    shape = (num_particles, x.shape[0])
-    return Particles(shape, guide_sites, density_sites(weighed), x.new_zeros(()), guide_again)
-
-
-def _model_and_guide(
-    pair_or_model: Pair | Callable[..., Any], guide: Callable[..., Any] | None
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    if fulfills(pair_or_model, Pair):
-        return pair_or_model.model, guide or pair_or_model.guide
-    if guide is None:
-        raise UsageError("give a guide: a bare model has none of its own")
-    return pair_or_model, guide
+    shape = (num_particles, len(data))
+    return Particles(shape, guide_sites, density_sites(weighed), data.x.new_zeros(()), guide_again)
 
 
 class _Constant(Messenger):

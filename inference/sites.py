@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pyro
-import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.distributions.util import scale_and_mask
@@ -15,18 +16,20 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_models import UsageError
+from pyro_models.data import Observed
 from pyro_models.pair import DATA_PLATE
 
 __all__ = [
     "Site",
+    "check_same_sites",
     "density_sites",
     "enumeration",
     "is_enumerated",
     "joint_of",
     "log_prob_of",
     "may_be_enumerated",
-    "particle_plate",
     "summed_out",
+    "traced",
 ]
 
 _PARTICLE_DIM = -2
@@ -35,14 +38,22 @@ _ENUMERATION_DIM = -3
 Site = dict[str, Any]
 
 
-def particle_plate(num_particles: int, *, device: torch.device) -> pyro.plate:
-    """The plate over K particles, left of that over data."""
-    return pyro.plate("_particles", num_particles, dim=_PARTICLE_DIM, device=device)
-
-
 def enumeration() -> EnumMessenger:
     """Runs a model with its enumerated sites in dimensions left of the particles'."""
     return poutine.enum(first_available_dim=_ENUMERATION_DIM)
+
+
+def traced(
+    program: Callable[..., Any],
+    data: Observed,
+    num_particles: int,
+    *,
+    enum: EnumMessenger | None = None,
+) -> poutine.Trace:
+    """A run of a model or guide on data, K times for each, in a plate left of that over data."""
+    plate = pyro.plate("_particles", num_particles, dim=_PARTICLE_DIM, device=data.x.device)
+    with plate, enum or nullcontext():
+        return poutine.trace(program).get_trace(data.x, **data.conditions)
 
 
 def density_sites(trace: poutine.Trace) -> dict[str, Site]:
@@ -62,11 +73,46 @@ def density_sites(trace: poutine.Trace) -> dict[str, Site]:
     return sites
 
 
+def check_same_sites(guide: poutine.Trace, model: poutine.Trace) -> None:
+    """Refuse a latent that the guide does not sample, and one that the model does not have.
+
+    The first would be drawn from the prior and weighed as if it were not, the second the other way
+    round. Enumerated sites may be left to the model, and auxiliary ones to the guide.
+
+    Parameters
+    ----------
+    guide, model
+        Traces on the same data.
+
+    Raises
+    ------
+    UsageError
+        Naming the first such site.
+    """
+    for name, site in model.nodes.items():
+        if name not in guide.nodes and _is_latent(site) and not site["infer"].get("enumerate"):
+            raise UsageError(
+                f"the guide does not sample the latent {name!r} of the model: sample it there, too"
+            )
+    for name, site in guide.nodes.items():
+        own = name not in model.nodes and _is_latent(site)
+        if own and not site["infer"].get("is_auxiliary"):
+            raise UsageError(
+                f"the guide samples {name!r}, and the model has no such site: sample it there, "
+                'too, or mark it infer={"is_auxiliary": True}'
+            )
+
+
+def _is_latent(site: Site) -> bool:
+    if site["type"] != "sample" or site["is_observed"] or site_is_subsample(site):
+        return False
+    return not site["infer"].get("_deterministic")
+
+
 def log_prob_of(site: Site) -> Tensor:
     """log density of a site, (…, K, B): masked, not scaled."""
     fn: TorchDistribution = site["fn"]
-    log_prob: Tensor = scale_and_mask(fn.log_prob(site["value"]), 1.0, site["mask"])
-    return log_prob
+    return scale_and_mask(fn.log_prob(site["value"]), 1.0, site["mask"])
 
 
 def may_be_enumerated(site: Site) -> bool:

@@ -52,7 +52,7 @@ x = data.prepared("test", limit=100).x
 # the batch. Nothing of the VAE changes.
 
 # %%
-posterior = infer(vae, x, guide="normal", stopping=Plateau(tolerance=0.02))
+posterior = infer(vae, x, guide="normal", stopping=Plateau(min_improvement=0.02))
 print(posterior.to_text())
 
 # %%

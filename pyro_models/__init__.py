@@ -5,46 +5,14 @@ and ``CompletionCVAE`` are pairs: a model, a guide, and the contract of
 :class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
 """
 
-from pyro_models.data import ImageData, Observed, load_data
-from pyro_models.errors import UsageError
-from pyro_models.models import (
-    CVAE,
-    GMM,
-    PPCA,
-    VAE,
-    BernoulliMixture,
-    CompletionCVAE,
-    Guide,
-    Model,
-    ModelAndGuide,
-    SemiSupervisedVAE,
-    TwoLayerVAE,
-    build,
-)
-from pyro_models.moved import install
-from pyro_models.pair import Pair
-from pyro_models.presets import load_preset, preset_names
+from pkgutil import iter_modules
 
-__all__ = [
-    "CVAE",
-    "GMM",
-    "PPCA",
-    "VAE",
-    "BernoulliMixture",
-    "CompletionCVAE",
-    "Guide",
-    "ImageData",
-    "Model",
-    "ModelAndGuide",
-    "Observed",
-    "Pair",
-    "SemiSupervisedVAE",
-    "TwoLayerVAE",
-    "UsageError",
-    "build",
-    "load_data",
-    "load_preset",
-    "preset_names",
-]
+import lazy_loader
+
+from pyro_models.moved import install
+
+# names are in __init__.pyi, and imported when they are asked for: torch takes seconds
+__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+__all__ = list({*_names} - {module.name for module in iter_modules(__path__)})
 
 install()

@@ -24,8 +24,7 @@ def main() -> int:
     except UsageError as error:
         print(f"pyro-models: error: {error}", file=sys.stderr)
         return 2
-    exit_code: int = import_module("inference.cli").main(parts=[_functions])
-    return exit_code
+    return import_module("inference.cli").main(parts=[_functions])
 
 
 def _functions(*, seed: int) -> Any:

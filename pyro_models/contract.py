@@ -28,15 +28,6 @@ def missing_members(obj: object, contract: type) -> tuple[str, ...]:
     of the instance, a slot, a property, a submodule, a parameter or a buffer. What is a method of
     the protocol must be callable; ``None`` in its place says that there is none.
 
-    Parameters
-    ----------
-    obj
-        Any object.
-    contract
-        A protocol class.
-
-    Examples
-    --------
     >>> from pyro_models import VAE
     >>> from pyro_models.pair import Exact
     >>> missing_members(VAE((1, 8, 8)), Exact)
@@ -48,15 +39,6 @@ def missing_members(obj: object, contract: type) -> tuple[str, ...]:
 def fulfills(obj: object, contract: type[T]) -> TypeIs[T]:
     """Whether an object has all members of a protocol.
 
-    Parameters
-    ----------
-    obj
-        Any object.
-    contract
-        A protocol class.
-
-    Examples
-    --------
     >>> from pyro_models import PPCA, VAE
     >>> from pyro_models.pair import Exact
     >>> fulfills(PPCA((5,), latent_dim=2), Exact), fulfills(VAE((1, 8, 8)), Exact)
@@ -66,13 +48,7 @@ def fulfills(obj: object, contract: type[T]) -> TypeIs[T]:
 
 
 def check_pair(pair: object) -> None:
-    """Refuse what is no pair, before anything is asked of it.
-
-    Raises
-    ------
-    UsageError
-        One line that says what it lacks.
-    """
+    """Refuse what is no pair, before anything is asked of it: one line says what it lacks."""
     if isinstance(pair, type):
         raise UsageError(f"a pair is needed, and {pair.__name__} is a class: make a pair of it")
     kind = type(pair).__name__
@@ -90,13 +66,7 @@ def check_pair(pair: object) -> None:
 
 
 def module_of(pair: Pair) -> nn.Module:
-    """The pair as the module it must be where it is trained, recorded or loaded.
-
-    Raises
-    ------
-    UsageError
-        If it is none.
-    """
+    """The pair as the module it must be to be trained, recorded or loaded."""
     if not isinstance(pair, nn.Module):
         raise UsageError(
             f"{type(pair).__name__} is no torch.nn.Module: make it one, to train or to load it"

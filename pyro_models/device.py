@@ -13,27 +13,12 @@ __all__ = ["check_device", "device_of", "like_of", "placed"]
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """A device of this machine by its name.
+    """A device of this machine by its name: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, …
 
-    Parameters
-    ----------
-    device
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or any other that this torch was built for.
+    It is refused if the name is unknown, or if this machine has no such device.
 
-    Returns
-    -------
-    torch.device
-        The device, with the index it was named with.
-
-    Examples
-    --------
     >>> check_device("cpu")
     device(type='cpu')
-
-    Raises
-    ------
-    UsageError
-        If the name is unknown, or this machine has no such device.
     """
     try:
         found = torch.device(device)
@@ -52,20 +37,13 @@ def check_device(device: str | torch.device) -> torch.device:
 
 
 def like_of(module: Any) -> Tensor:
-    """A parameter, or else a buffer, of a module: its device and its float type.
-
-    Raises
-    ------
-    UsageError
-        If it has neither.
-    """
+    """A parameter, or else a buffer, of a module: its device and its float type."""
     first: Tensor | None = next(iter(module.parameters()), None)
     if first is not None:
         return first
     for buffer in module.buffers():
         if buffer.is_floating_point():
-            found: Tensor = buffer
-            return found
+            return buffer
     raise UsageError(
         f"{type(module).__name__} has no parameter and no buffer, so nothing says on which device "
         "it is: register a buffer"
@@ -97,18 +75,11 @@ def placed(x: Tensor | None, like: Tensor) -> Tensor | None: ...
 def placed(x: Tensor | None, like: Tensor) -> Tensor | None:
     """Values on the device of ``like`` and, where both are numbers with a point, in its float type.
 
-    What is there already is returned as it is, and None as None. A gradient flows back to where x
-    was.
+    What is there already is returned as it is, and None as None; a gradient flows back to where x
+    was. What is no tensor is refused.
 
-    Examples
-    --------
     >>> placed(torch.ones(2, dtype=torch.float64), torch.zeros(())).dtype
     torch.float32
-
-    Raises
-    ------
-    UsageError
-        If it is no tensor.
     """
     if x is None:
         return None

@@ -27,18 +27,8 @@ class NotPositiveDefiniteError(UsageError):
 def in_one_line(what: str) -> Iterator[None]:
     """Say what code of the user's own raises in one line, with the error itself as the cause.
 
-    Parameters
-    ----------
-    what
-        What the code computes.
+    ``what`` is what the code computes. A ``UsageError``, or one of memory, is raised as it is.
 
-    Raises
-    ------
-    UsageError
-        In place of an exception; an error of the user's, or of memory, is raised as it is.
-
-    Examples
-    --------
     >>> with in_one_line("the kernel Mine"):
     ...     1 / 0
     Traceback (most recent call last):

@@ -19,12 +19,8 @@ _OURS = "pyro-models"
 
 
 def version_of(distribution: str) -> str:
-    """The version of an installed distribution; ``"unknown"`` where it was copied, not installed.
+    """The version of an installed distribution; ``"unknown"`` of sources that were copied.
 
-    A copy of the sources, such as a zip file on the path, has no metadata that would tell.
-
-    Examples
-    --------
     >>> version_of("not-installed")
     'unknown'
     """
@@ -35,13 +31,7 @@ def version_of(distribution: str) -> str:
 
 
 def check_inference_package() -> None:
-    """Make sure that ``import inference`` finds this project's package.
-
-    Raises
-    ------
-    UsageError
-        If another distribution also provides ``inference``, or stands before it on the path.
-    """
+    """Refuse another distribution's ``inference`` in the place of this project's."""
     claimants = {
         name
         for name in packages_distributions().get("inference", [])
@@ -60,13 +50,7 @@ def check_inference_package() -> None:
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision's data sets, or say in one line why that cannot work.
-
-    Raises
-    ------
-    UsageError
-        If torchvision is absent or was built for another torch.
-    """
+    """Import torchvision's data sets, or say in one line why that cannot work."""
     try:
         import torchvision.datasets
     except (ImportError, RuntimeError, OSError, AttributeError) as error:

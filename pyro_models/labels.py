@@ -12,7 +12,15 @@ from torch import Tensor
 from pyro_models.data.observed import labels_for
 from pyro_models.errors import UsageError
 
-__all__ = ["KnownLabels", "all_known", "are_known", "known_labels", "labels_for"]
+__all__ = [
+    "KnownLabels",
+    "all_known",
+    "are_known",
+    "check_each",
+    "integers",
+    "known_labels",
+    "labels_for",
+]
 
 
 def all_known(y: Tensor) -> Tensor:
@@ -20,8 +28,6 @@ def all_known(y: Tensor) -> Tensor:
 
     A step that is recorded cannot look at them.
 
-    Examples
-    --------
     >>> are_known(all_known(torch.tensor([3, 0]))), are_known(torch.tensor([3, 0]))
     (True, False)
     """
@@ -33,64 +39,53 @@ def are_known(y: Tensor | None) -> bool:
     return y is not None and y.dtype in (torch.uint8, torch.uint16)
 
 
+def integers(y: Tensor, num_classes: int, *, who: str, may_miss: bool = True) -> Tensor:
+    """Labels in 0…num_classes − 1, or −1 where they may miss, as int64; refused if they are not."""
+    if y.is_floating_point() or y.dtype == torch.bool:
+        raise UsageError(f"{who} needs integer labels; got {y.dtype}")
+    y = y.long()
+    # reading values makes a step wait for them; training checks them before the first
+    if is_validation_enabled() and y.numel():
+        low, high = int(y.min()), int(y.max())
+        if low < (-1 if may_miss else 0) or high >= num_classes:
+            labels = f"takes labels in 0…{num_classes - 1}, or −1 where missing"
+            every = f"needs every label in 0…{num_classes - 1} (−1 means missing)"
+            raise UsageError(
+                f"{who} {labels if may_miss else every}; got values from {low} to {high}"
+            )
+    return y
+
+
+def check_each(shape: torch.Size, size: int | None, *, who: str) -> None:
+    """Refuse labels of a shape that is neither one for each of ``size`` data nor one for all."""
+    if len(shape) != 1 or (size is not None and shape[0] not in (1, size)):
+        raise UsageError(
+            f"{who} takes one label per datum; got labels of shape {tuple(shape)} for "
+            f"{'as many' if size is None else size} data"
+        )
+
+
 def known_labels(
     y: Tensor | None, num_classes: int, size: int | None, *, device: torch.device, who: str
 ) -> Tensor:
-    """Labels as integers (size,), −1 where missing; (1,) if one label is shared by all.
+    """Labels of ``size`` data as integers (size,), −1 where missing or where ``y`` is None.
 
-    Parameters
-    ----------
-    y
-        Labels, 0…num_classes − 1 or −1; None if all are missing.
-    num_classes
-        C.
-    size
-        Number of data, if known.
-    device
-        Where they are to be.
-    who
-        Whose labels, for the message.
-
-    Raises
-    ------
-    UsageError
-        If they are no integers, out of range, or not one for each datum.
+    Where the size is not known, there are as many as are given.
     """
     if y is None:
         return torch.full((1 if size is None else size,), -1, device=device)
-    if y.is_floating_point() or y.dtype == torch.bool:
-        raise UsageError(f"{who} needs integer labels; got {y.dtype}")
-    if y.dim() != 1 or (size is not None and len(y) not in (1, size)):
-        raise UsageError(
-            f"{who} takes one label per datum; got labels of shape {tuple(y.shape)} for "
-            f"{'as many' if size is None else size} data"
-        )
-    y = y.long()
-    # reading values makes a step wait for them; training checks them before the first
-    checked = is_validation_enabled() and y.numel()
-    if checked and (int(y.min()) < -1 or int(y.max()) >= num_classes):
-        raise UsageError(
-            f"{who} takes labels in 0…{num_classes - 1}, or −1 where missing; got values from "
-            f"{int(y.min())} to {int(y.max())}"
-        )
-    return y.to(device)
+    labels = integers(y, num_classes, who=who)
+    check_each(labels.shape, size, who=who)
+    return labels.to(device).expand(len(labels) if size is None else size)
 
 
 class KnownLabels(dist.Categorical):
     """p(y), of which some values are known: p(known) there, and 0 at every other value.
 
-    Where a label is known the densities sum to p(known) rather than to 1, so that whatever sums y
-    out arrives at p(x, known); elsewhere it is the Categorical. Samples are the known labels.
+    Where a label is known (\\*batch,), not −1, the densities sum to p(known) rather than to 1, so
+    that whatever sums y out arrives at p(x, known); elsewhere it is the Categorical of the logits
+    (\\*batch, C). Samples are the known labels.
 
-    Parameters
-    ----------
-    logits
-        Logits of p(y), (\\*batch, C).
-    known
-        Labels (\\*batch,), −1 where missing.
-
-    Examples
-    --------
     >>> p_y = KnownLabels(logits=torch.zeros(2, 4), known=torch.tensor([3, -1]))
     >>> p_y.log_prob(p_y.enumerate_support()).exp().sum(0)
     tensor([0.2500, 1.0000])

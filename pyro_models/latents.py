@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_models.data.arrays import check_plain, to_tensor
+from pyro_models.data.arrays import tensor_of
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.pair import LatentSite
@@ -17,24 +17,11 @@ __all__ = ["latent_value"]
 
 
 def latent_value(latents: Any, name: str, site: LatentSite, like: Tensor) -> Tensor:
-    """The value of one site among latents by name, where the model is.
+    """The value of one site among latents by name, where ``like``, a tensor of the model, is.
 
-    Parameters
-    ----------
-    latents
-        Site → value, a tensor or an array (\\*batch, \\*event_shape).
-    name, site
-        Which, and what it is.
-    like
-        A tensor of the model: its device and, for a continuous site, its float type.
+    It may be a tensor or an array (\\*batch, \\*event_shape). It is refused if it is missing, of
+    another shape, or none of the values of a discrete site.
 
-    Raises
-    ------
-    UsageError
-        If it is missing, is of another shape, or is none of the values of a discrete site.
-
-    Examples
-    --------
     >>> latent_value({"z": [[0.5, 1.0]]}, "z", LatentSite((2,)), torch.zeros(()))
     tensor([[0.5000, 1.0000]])
     """
@@ -42,19 +29,15 @@ def latent_value(latents: Any, name: str, site: LatentSite, like: Tensor) -> Ten
         found = ", ".join(map(str, latents)) if isinstance(latents, Mapping) else "no mapping"
         raise UsageError(f"latents are values by site, {{{name!r}: …}}; got {found or 'nothing'}")
     what, value = f"latents[{name!r}]", latents[name]
-    value = check_plain(value, what) if isinstance(value, Tensor) else to_tensor(value, what)
+    value = tensor_of(value, what)
     if site.num_values is not None:
-        return _of_discrete(value.to(like.device), what, site.num_values)
+        whole, count = not value.is_floating_point() and value.dtype != torch.bool, site.num_values
+        if not whole or (value.numel() and not 0 <= int(value.min()) <= int(value.max()) < count):
+            values = f"{int(value.min())} to {int(value.max())}" if whole else str(value.dtype)
+            raise UsageError(f"{what} is of whole numbers in 0…{count - 1}; got {values}")
+        return value.to(like.device).long()
     event = tuple(site.event_shape)
     if tuple(value.shape[value.dim() - len(event) :]) != event:
         shape = ", ".join(map(str, ("…", *event)))
         raise UsageError(f"{what} is of shape ({shape}); got {tuple(value.shape)}")
     return placed(value if value.is_floating_point() else value.to(like.dtype), like)
-
-
-def _of_discrete(value: Tensor, what: str, num_values: int) -> Tensor:
-    whole = not value.is_floating_point() and value.dtype != torch.bool
-    if not whole or (value.numel() and not 0 <= int(value.min()) <= int(value.max()) < num_values):
-        values = f"{int(value.min())} to {int(value.max())}" if whole else str(value.dtype)
-        raise UsageError(f"{what} is of whole numbers in 0…{num_values - 1}; got {values}")
-    return value.long()

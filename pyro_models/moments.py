@@ -42,18 +42,11 @@ def centred(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def spread_of(x: Tensor) -> Tensor:
-    """Standard deviation over data, (\\*data_shape), in float64; 0 where only rounding varies.
+    """Standard deviation over data (N, \\*data_shape), in float64; 0 where only rounding varies.
 
     What varies by a few units in the last place of its own values, in the float type of the data,
     or by less than float64 resolves beside the largest spread, is constant.
 
-    Parameters
-    ----------
-    x
-        (N, \\*data_shape).
-
-    Examples
-    --------
     >>> x = torch.tensor([[1e9, 0.0], [1e9 + 1, 1e-17], [1e9 + 2, 0.0]], dtype=torch.float64)
     >>> [round(s, 6) for s in spread_of(x).tolist()]
     [0.816497, 0.0]
@@ -73,18 +66,11 @@ def _rounding(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """The principal directions of N data of D values.
+    """The principal directions of N data of D values, with their mean (D,).
 
-    Attributes
-    ----------
-    mean
-        (D,).
-    scales
-        Singular values of the centred data, largest first, (min(N, D),): λ_i N = scales_i².
-    vectors
-        Orthonormal columns, (D, min(N, D)).
-    rank
-        In how many directions the data vary by more than the rounding of their float type.
+    ``scales`` are the singular values of the centred data, largest first, (min(N, D),), λ_i N =
+    scales_i²; ``vectors`` are orthonormal columns, (D, min(N, D)); in ``rank`` directions the data
+    vary by more than the rounding of their float type.
     """
 
     mean: Tensor
@@ -94,15 +80,10 @@ class Directions:
 
 
 def directions(x: Tensor) -> Directions:
-    """Principal directions by singular values of x − mean, which no covariance matrix squares.
+    """Principal directions of data (N, \\*data_shape) of any offset and scale, in float64.
 
-    Parameters
-    ----------
-    x
-        Data, (N, \\*data_shape), of any offset and scale; computed in float64.
+    By singular values of x − mean, which no covariance matrix squares.
 
-    Examples
-    --------
     >>> x = torch.tensor([[0.0, 1e9], [1.0, 1e9], [2.0, 1e9]], dtype=torch.float64)
     >>> directions(x).rank, [round(v, 6) for v in directions(x).scales.tolist()]
     (1, [1.414214, 0.0])
@@ -115,14 +96,9 @@ def directions(x: Tensor) -> Directions:
     R = torch.linalg.qr(part, mode="r").R if N > D else part
     _, scales, rows = torch.linalg.svd(R, full_matrices=False)
     scales = scales * unit
-    rank = int((scales > _least_scale(x, residual, scales)).sum())
-    return Directions(mean, scales, rows.T, rank)
-
-
-def _least_scale(x: Tensor, residual: Tensor, scales: Tensor) -> Tensor:
-    """Singular values up to this are rounding: of the data's float type, or of the computation."""
-    N, D = residual.shape
+    # singular values up to here are rounding: of the data's float type, or of the computation
     varies = residual.abs().amax(0) > 0
     rounding = torch.where(varies, _rounding(x), torch.zeros_like(residual[0]))
     of_data = math.sqrt(N) * rounding.max() + torch.linalg.vector_norm(rounding)
-    return torch.maximum(of_data, max(N, D) * torch.finfo(scales.dtype).eps * scales.max())
+    least = torch.maximum(of_data, max(N, D) * torch.finfo(scales.dtype).eps * scales.max())
+    return Directions(mean, scales, rows.T, int((scales > least).sum()))

@@ -16,6 +16,9 @@ __all__ = ["install", "renamed", "renamed_arguments", "renamed_attribute"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_FAMILIES: tuple[str, ...] = ("autoencoder", "bernoulli_mixture", "clusters", "completion", "gmm")
+_FAMILIES += ("conditional", "hierarchical", "linear_gaussian", "mixture", "multivariate_normal")
+_FAMILIES += ("ppca", "semi_supervised", "vae")
 MODULES = {
     "pyro_models.masks": ("pyro_models.data.masks",),
     "inference.posterior.target": ("inference.posterior.log_density",),
@@ -37,7 +40,7 @@ MODULES = {
     "gp_bo.optimise.algorithm1": ("gp_bo.examination.algorithm1",),
     "gp_bo.optimise.algorithm1_figure": ("gp_bo.examination.algorithm1_figure",),
     "gp_bo.optimise": ("gp_bo.optimize",),
-    "inference.report.part": ("inference.report.section",),
+    "inference.report.part": ("inference.report.page",),
     "inference.posterior.transition": ("inference.mcmc.hmc",),
     "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
     "inference.learning.files": ("pyro_models.files.atomic",),
@@ -48,19 +51,7 @@ MODULES = {
     "inference.learning.optimisers": ("inference.learning.optimizers",),
     "inference.learning.processes": ("pyro_models.files.processes",),
     "pyro_models.standard_normal": ("pyro_models.priors",),
-    "pyro_models.autoencoder": ("pyro_models.models.autoencoder",),
-    "pyro_models.bernoulli_mixture": ("pyro_models.models.bernoulli_mixture",),
-    "pyro_models.clusters": ("pyro_models.models.clusters",),
-    "pyro_models.completion": ("pyro_models.models.completion",),
-    "pyro_models.conditional": ("pyro_models.models.conditional",),
-    "pyro_models.gmm": ("pyro_models.models.gmm",),
-    "pyro_models.hierarchical": ("pyro_models.models.hierarchical",),
-    "pyro_models.mixture": ("pyro_models.models.mixture",),
-    "pyro_models.ppca": ("pyro_models.models.ppca",),
-    "pyro_models.semi_supervised": ("pyro_models.models.semi_supervised",),
-    "pyro_models.vae": ("pyro_models.models.vae",),
-    "pyro_models.linear_gaussian": ("pyro_models.models.linear_gaussian",),
-    "pyro_models.multivariate_normal": ("pyro_models.models.multivariate_normal",),
+    **{f"pyro_models.{name}": (f"pyro_models.models.{name}",) for name in _FAMILIES},
 }
 """Old module → where its names are now; a package's modules follow it."""
 
@@ -86,17 +77,8 @@ NAMES = {
 
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's ``__getattr__`` under which its old names are the new ones.
+    """A module's ``__getattr__`` under which its old names are new ones, or ``"module:name"``.
 
-    Parameters
-    ----------
-    module
-        ``__name__`` of the module.
-    names
-        Old name → new name, or ``"module:name"`` of another module.
-
-    Examples
-    --------
     >>> getter = renamed("pyro_models", {"load_images": "load_data"})
     >>> with warnings.catch_warnings(record=True) as said:
     ...     warnings.simplefilter("always")
@@ -116,15 +98,8 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def renamed_arguments(**names: str) -> Callable[[Function], Function]:
-    """Let a function take keyword arguments under their old names as well.
+    """Let a function, or a class's constructor, take arguments under their old names as well.
 
-    Parameters
-    ----------
-    names
-        Old name → new name.
-
-    Examples
-    --------
     >>> @renamed_arguments(colour="color")
     ... def paint(*, color): return color
     >>> with warnings.catch_warnings(record=True) as said:
@@ -134,11 +109,15 @@ def renamed_arguments(**names: str) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
+        if isinstance(function, type):
+            function.__init__ = decorate(function.__init__)  # type: ignore[misc]
+            return function
+
         @wraps(function)
         def taking_both(*args: Any, **options: Any) -> Any:
             for old, new in names.items():
                 if old in options:
-                    _warn(f"{old} of {function.__qualname__}", new)
+                    _warn(f"{old} of {function.__qualname__.removesuffix('.__init__')}", new)
                     options.setdefault(new, options.pop(old))
             return function(*args, **options)
 
@@ -148,15 +127,8 @@ def renamed_arguments(**names: str) -> Callable[[Function], Function]:
 
 
 class renamed_attribute:  # noqa: N801
-    """An attribute of a class under its old name, which gives the new one.
+    """An attribute of a class under its old name, which gives the one of the new name.
 
-    Parameters
-    ----------
-    new
-        The new name.
-
-    Examples
-    --------
     >>> class Wall:
     ...     color = "red"
     ...     colour = renamed_attribute("color")

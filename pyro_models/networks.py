@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_models.errors import UsageError
+from pyro_models.counts import is_count
+from pyro_models.errors import UsageError, in_one_line
 from pyro_models.registry import Registry
 
 __all__ = [
@@ -45,22 +46,23 @@ ACTIVATIONS: Registry[type[nn.Module]] = Registry(
     },
 )
 Activation = str | type[nn.Module]
+Shape = tuple[int, ...]
 _SCALE_FLOOR = 1e-5
 
 
-def activation_for(activation: str | type[nn.Module]) -> type[nn.Module]:
+def activation_for(activation: Activation) -> type[nn.Module]:
     """A class of activations by its name, or as it is."""
     return ACTIVATIONS[activation] if isinstance(activation, str) else activation
 
 
-def dense(sizes: Sequence[int], activation: str | type[nn.Module] = "relu") -> nn.Sequential:
+def dense(sizes: Sequence[int], activation: Activation = "relu") -> nn.Sequential:
     """Linear layers of the given sizes with the activation after each but the last.
 
     >>> dense([784, 400, 2], "tanh")[0].out_features
     400
     """
     between = activation_for(activation)
-    if any(size < 1 for size in sizes):
+    if not all(map(is_count, sizes)):
         raise UsageError(f"layer sizes must be positive; got {list(sizes)}")
     layers: list[nn.Module] = []
     for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
@@ -96,11 +98,7 @@ class DenseFeatures(nn.Module):
     """A datum, flattened, with its context beside it, through dense layers."""
 
     def __init__(
-        self,
-        data_shape: tuple[int, ...],
-        hidden: Sequence[int],
-        context: int,
-        activation: Activation,
+        self, data_shape: Shape, hidden: Sequence[int], context: int, activation: Activation
     ) -> None:
         super().__init__()
         self.data_dims = len(data_shape)
@@ -127,11 +125,7 @@ class ConvFeatures(nn.Module):
     """3×3 convolutions of stride 2 and padding 1, flattened, with the context beside them."""
 
     def __init__(
-        self,
-        data_shape: tuple[int, ...],
-        hidden: Sequence[int],
-        context: int,
-        activation: Activation,
+        self, data_shape: Shape, hidden: Sequence[int], context: int, activation: Activation
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -147,30 +141,16 @@ class ConvFeatures(nn.Module):
 
 
 class Encoder(nn.Module):
-    """q(z | x, context) = N(μ(x, c), diag σ²(x, c))."""
+    """What a head makes of features of (x, context): N(μ, diag σ²) over z, or logits of y."""
 
-    def __init__(self, features: DenseFeatures | ConvFeatures, latent_dim: int) -> None:
+    def __init__(self, features: Any, outputs: int, *, head: Callable[..., Any]) -> None:
         super().__init__()
         self.features = features
-        self.head = NormalHead(features.out_features, latent_dim)
+        self.head = head(features.out_features, outputs)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> TorchDistribution:
-        """(\\*batch, \\*data_shape) to a Normal over z of batch shape (\\*batch,)."""
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Any:
+        """(\\*batch, \\*data_shape) to a Normal of batch shape (\\*batch,), or to logits."""
         return self.head(self.features(x, context))
-
-
-class Classifier(nn.Module):
-    """Logits of q(y | x)."""
-
-    def __init__(self, features: DenseFeatures | ConvFeatures, num_classes: int) -> None:
-        super().__init__()
-        self.features = features
-        self.head = nn.Linear(features.out_features, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(\\*batch, \\*data_shape) to (\\*batch, num_classes)."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
 
 
 class DenseDecoder(nn.Module):
@@ -180,7 +160,7 @@ class DenseDecoder(nn.Module):
         self,
         in_features: int,
         hidden: Sequence[int],
-        out_shape: tuple[int, ...],
+        out_shape: Shape,
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
@@ -206,11 +186,7 @@ class ConvDecoder(nn.Module):
     """
 
     def __init__(
-        self,
-        in_features: int,
-        hidden: Sequence[int],
-        out_shape: tuple[int, ...],
-        activation: Activation,
+        self, in_features: int, hidden: Sequence[int], out_shape: Shape, activation: Activation
     ) -> None:
         super().__init__()
         self.out_shape = out_shape
@@ -222,10 +198,8 @@ class ConvDecoder(nn.Module):
         for i, n_out in enumerate(outputs):
             small, large = shapes[i], shapes[i + 1]
             padding = (large[1] - (2 * small[1] - 1), large[2] - (2 * small[2] - 1))
-            layers += [] if i == 0 else [activation_for(activation)()]
-            layers += [
-                nn.ConvTranspose2d(small[0], n_out, 3, stride=2, padding=1, output_padding=padding)
-            ]
+            up = nn.ConvTranspose2d(small[0], n_out, 3, stride=2, padding=1, output_padding=padding)
+            layers += [up] if i == 0 else [activation_for(activation)(), up]
         self.linear = nn.Linear(in_features, math.prod(self.start_shape))
         self.body = nn.Sequential(*layers)
 
@@ -258,21 +232,16 @@ def _conv_shapes(data_shape: tuple[int, ...], channels: Sequence[int]) -> list[t
 class Architecture:
     """What the networks of a pair are made of, from data to features and from latents to outputs.
 
-    Attributes
-    ----------
-    features
-        ``features(data_shape, hidden, context, activation)``: a module of (x, context) with
-        ``out_features``.
-    decoder
-        ``decoder(in_features, hidden, out_shape, activation)``: a module of (z, context) to
-        (\\*batch, \\*out_shape), ``in_features`` long with the context.
+    ``features(data_shape, hidden, context, activation)`` is a module of (x, context) with
+    ``out_features``; ``decoder(in_features, hidden, out_shape, activation)`` one of (z, context) to
+    (\\*batch, \\*out_shape), ``in_features`` long with the context.
     """
 
     features: Callable[..., Any]
     decoder: Callable[..., Any]
 
 
-NETWORKS: Registry[Architecture] = Registry(
+NETWORKS: Registry[Any] = Registry(
     "network",
     {
         "dense": Architecture(DenseFeatures, DenseDecoder),
@@ -282,28 +251,32 @@ NETWORKS: Registry[Architecture] = Registry(
 
 
 def _architecture(
-    network: str | Architecture,
-    data_shape: tuple[int, ...],
+    network: str | Mapping[str, Any] | Architecture,
+    data_shape: Shape,
     hidden: Sequence[int],
     latent_dim: int,
     activation: Activation,
 ) -> Architecture:
     """What makes the networks, and whether it can."""
-    found = NETWORKS[network] if isinstance(network, str) else network
-    if network == "conv" and len(data_shape) != 3:
+    thing, options = NETWORKS.named(network, {})
+    found = NETWORKS[thing] if isinstance(thing, str) else thing
+    if options or not isinstance(found, Architecture):
+        with in_one_line(f"the network {thing}"):
+            found = found(**options)
+    if thing == "conv" and len(data_shape) != 3:
         raise UsageError(
             f"a convolutional network needs images of shape (C, H, W); got {tuple(data_shape)}"
         )
-    if latent_dim < 1:
+    if not is_count(latent_dim):
         raise UsageError(f"the latent dimension must be at least 1; got {latent_dim}")
     activation_for(activation)
-    if not hidden or any(size < 1 for size in hidden):
+    if not hidden or not all(map(is_count, hidden)):
         raise UsageError(f"hidden needs at least one positive layer size; got {list(hidden)}")
     return found
 
 
 def make_encoder(
-    network: str | Architecture,
+    network: str | Mapping[str, Any] | Architecture,
     data_shape: tuple[int, ...],
     hidden: Sequence[int],
     latent_dim: int,
@@ -311,39 +284,32 @@ def make_encoder(
     context: int = 0,
     activation: Activation = "relu",
 ) -> Encoder:
-    """Network for q(z | x, context).
+    """Network for q(z | x, context), with z of ``latent_dim`` and a context of so many values.
 
-    Parameters
-    ----------
-    network
-        ``"dense"``: layers of the sizes ``hidden``. ``"conv"``: convolutions with the channels
-        ``hidden``, each halving height and width. Or an architecture of one's own.
-    data_shape
-        (C, H, W) or (D,).
-    latent_dim
-        Dimension of z.
-    context
-        Length of the context vector given beside x; 0 for none.
+    It is ``"dense"``, layers of the sizes ``hidden``; ``"conv"``, convolutions with the channels
+    ``hidden``, each halving height and width; or an architecture of one's own.
     """
     parts = _architecture(network, data_shape, hidden, latent_dim, activation)
-    return Encoder(parts.features(data_shape, hidden, context, activation), latent_dim)
+    features = parts.features(data_shape, hidden, context, activation)
+    return Encoder(features, latent_dim, head=NormalHead)
 
 
 def make_classifier(
-    network: str | Architecture,
+    network: str | Mapping[str, Any] | Architecture,
     data_shape: tuple[int, ...],
     hidden: Sequence[int],
     num_classes: int,
     *,
     activation: Activation = "relu",
-) -> Classifier:
+) -> Encoder:
     """Network for q(y | x): the encoder's body, with one output per class."""
     parts = _architecture(network, data_shape, hidden, num_classes, activation)
-    return Classifier(parts.features(data_shape, hidden, 0, activation), num_classes)
+    features = parts.features(data_shape, hidden, 0, activation)
+    return Encoder(features, num_classes, head=nn.Linear)
 
 
 def make_decoder(
-    network: str | Architecture,
+    network: str | Mapping[str, Any] | Architecture,
     latent_dim: int,
     hidden: Sequence[int],
     out_shape: tuple[int, ...],

@@ -52,37 +52,20 @@ def observed(
 ) -> Observed:
     """Check data against a pair and put them where it is, x in its float type.
 
-    Parameters
-    ----------
-    pair
-        Whose data they are.
-    x
-        Prepared data, (B, \\*data_shape), on any device and of any float type: a tensor, an array,
-        a data frame, a torch ``Dataset`` or ``DataLoader``, a split, or an ``Observed`` (see
-        :func:`pyro_models.data.reading.read`).
-    mask
-        What is seen, True or 1: a name such as ``"left"``, a ``.npy`` file, or an array of any
-        shape that :func:`pyro_models.data.masks.pixel_mask` takes. Everything is seen unless given,
-        here or with x.
-    y
-        Labels (B,), or one for all; −1 where missing, for pairs that take missing labels. Labels
-        that come with x go to a pair that needs them. One that infers them is given those alone
-        that are said here or by an ``Observed``.
-    fraction, seed
-        Fraction of the pixels that the mask ``"random"`` sees of each datum, and its seed.
-    may_be_blind
-        Whether nothing may be seen of a datum.
-    differentiable
-        Whether a gradient flows back to x.
+    x are prepared data (B, \\*data_shape) of any kind that :func:`pyro_models.data.reading.read`
+    takes, and the mask says what is seen of them: a name such as ``"left"``, a ``.npy`` file, or an
+    array of any shape that :func:`pyro_models.data.masks.pixel_mask` takes; everything unless
+    given, here or with x. ``fraction`` and ``seed`` are of the mask ``"random"``. Nothing may be
+    seen of a datum if it ``may_be_blind``, and a gradient flows back to x if it is
+    ``differentiable``.
 
-    Raises
-    ------
-    UsageError
-        If shapes do not fit, there are no data, nothing is seen of a datum, or a seen pixel is not
-        what the likelihood is of.
+    Labels y are (B,), or one for all; −1 where missing, for pairs that take missing labels. Labels
+    that come with x go to a pair that needs them. One that infers them is given those alone that
+    are said here or by an ``Observed``.
 
-    Examples
-    --------
+    It is refused if shapes do not fit, there are no data, nothing is seen of a datum, or a seen
+    pixel is not what the likelihood is of.
+
     >>> from pyro_models import PPCA
     >>> ppca = PPCA((1, 2, 4), latent_dim=2)
     >>> seen = observed(ppca, np.zeros((3, 1, 2, 4)), mask="left")
@@ -93,15 +76,20 @@ def observed(
     given = read(x, with_labels=num_classes is not None)
     values, seen = _checked(pair, given, mask, fraction=fraction, seed=seed)
     if seen is not None:
-        if not may_be_blind:
-            _check_sees(seen)
+        sees = seen.flatten(1).any(1)
+        if not may_be_blind and not bool(sees.all()):
+            of = f"nothing is seen of image {int((~sees).nonzero()[0])}"
+            what = "the mask sees nothing" if len(seen) == 1 else of
+            raise UsageError(f"{what}: a mask is True where a pixel is seen")
         seen = seen.expand(values.shape)
     if given.y is not None and y is not None and type(x) is Observed:
         raise UsageError("labels are given twice, by y and with x: leave one out")
     if y is None and (type(x) is Observed or not fulfills(pair, Classifies)):
         y = given.y
     values = values if differentiable else values.detach()
-    return Observed.unchecked(values, labels_for(y, len(values), values.device), seen)
+    labels = labels_for(y, len(values), values.device)
+    _check_labels(pair, labels, num_classes)
+    return Observed.unchecked(values, labels, seen)
 
 
 def checked(
@@ -112,26 +100,11 @@ def checked(
     fraction: float = 0.5,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor | None]:
-    """Data as a pair itself is asked about them, where nothing may be seen of a datum.
+    """x (B, \\*data_shape) and what is seen of it (B or 1, \\*data_shape), where the pair is.
 
-    Parameters
-    ----------
-    pair, x, mask, fraction, seed
-        As for :func:`observed`. A gradient flows back to x.
+    As :func:`observed`, but that nothing may be seen of a datum, and a gradient flows back to x:
+    data as a pair itself is asked about them. x is 0 where unseen; ``None`` is for everything.
 
-    Returns
-    -------
-    x, mask
-        (B, \\*data_shape), 0 where unseen, on the device and in the float type of the pair; and
-        what is seen, (B or 1, \\*data_shape), or ``None`` for everything.
-
-    Raises
-    ------
-    UsageError
-        As :func:`observed`, but that a mask may see nothing.
-
-    Examples
-    --------
     >>> from pyro_models import PPCA
     >>> x, seen = checked(PPCA((4,), latent_dim=2), np.zeros((3, 4)), np.array([1, 1, 0, 0]))
     >>> x.dtype, seen
@@ -144,26 +117,10 @@ def training_data(x: Data, data_shape: tuple[int, ...] | None = None, *, least: 
     """Data that a pair is started from or learned from in closed form, in their own float type.
 
     Whole numbers and booleans become the default float type, or float64 where that would round
-    their differences away; floats of 16 bits become those of 32.
+    their differences away; floats of 16 bits become those of 32. They are refused if they are no
+    finite real numbers, of another shape, fewer than ``least``, or not all seen. Of a whole data
+    set it is the training split.
 
-    Parameters
-    ----------
-    x
-        Prepared data (N, \\*data_shape) of any kind, on any device; of a whole data set the
-        training split.
-    data_shape
-        Shape of one datum, if it is known.
-    least
-        Least number of data.
-
-    Raises
-    ------
-    UsageError
-        If it does not hold finite real numbers, has another shape, too few data, or pixels that
-        are not seen.
-
-    Examples
-    --------
     >>> training_data(np.array([[0, 1], [1, 0]])).dtype
     torch.float32
     """
@@ -209,11 +166,19 @@ def _checked(
     return values, seen
 
 
-def _check_sees(seen: Tensor) -> None:
-    blind = (~seen.flatten(1).any(1)).nonzero().flatten().tolist()
-    if blind:
-        what = "the mask sees nothing" if len(seen) == 1 else f"nothing is seen of image {blind[0]}"
-        raise UsageError(f"{what}: a mask is True where a pixel is seen")
+def _check_labels(pair: _OfData, y: Tensor | None, num_classes: int | None) -> None:
+    """Refuse labels that the pair does not have, wherever it would look at them."""
+    if y is None or num_classes is None:
+        return
+    may_miss = getattr(pair, "takes_missing_labels", False) or fulfills(pair, Classifies)
+    if int(y.min()) < (-1 if may_miss else 0) or int(y.max()) >= num_classes:
+        range_of = f"0…{num_classes - 1}"
+        needs = f"needs every label in {range_of}"
+        if may_miss:
+            needs = f"takes labels in {range_of}, or −1 where missing"
+        raise UsageError(
+            f"{type(pair).__name__} {needs}; got values from {int(y.min())} to {int(y.max())}"
+        )
 
 
 def _check_pixels(x: Tensor) -> None:

@@ -12,27 +12,25 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from pyro_models.errors import UsageError
 
-__all__ = ["check_types", "typed_signature"]
+__all__ = ["check_options", "check_types", "typed_signature"]
+
+
+def check_options(cls: type, options: Mapping[str, Any], *, who: str, skip: set[str]) -> None:
+    """Refuse options, by name, that a class's constructor does not have, or of another type."""
+    known = [name for name in inspect.signature(cls).parameters if name not in skip]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise UsageError(
+            f"{who} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
+        )
+    if options:
+        check_types(cls, options, who=who, skip=skip)
 
 
 def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[str]) -> None:
-    """Refuse options of another type than the constructor's annotations.
+    """Refuse options, by name, of another type than the annotations of a class's constructor.
 
-    Parameters
-    ----------
-    cls
-        The class.
-    options
-        Options by name.
-    who
-        What they are options of, for the message.
-    skip
-        Parameters that are no options.
-
-    Raises
-    ------
-    UsageError
-        Naming the option.
+    ``who`` is what they are options of; ``skip`` are parameters that are no options.
     """
     parser = _parser(cls, frozenset(skip))
     given = {n: list(v) if isinstance(v, tuple) else v for n, v in options.items()}
@@ -47,7 +45,9 @@ def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[st
         try:
             parser.parse_object({name: value})
         except ArgumentError as error:
-            kind = _in_words(kinds[name].annotation)
+            kind = kinds[name].annotation
+            kind = kind if isinstance(kind, str) else inspect.formatannotation(kind)
+            kind = re.sub(r"\b(?:\w+\.)+(?=\w)", "", kind)  # as one writes it, without the modules
             raise UsageError(f"{who}: {name} must be {kind}; got {options[name]!r}") from error
 
 
@@ -81,9 +81,3 @@ def typed_signature(function: Any) -> inspect.Signature:
             return parameter.replace(annotation=parameter.empty)
 
     return found.replace(parameters=[typed(p) for p in found.parameters.values()])
-
-
-def _in_words(annotation: Any) -> str:
-    """A type as one writes it: Sequence[int], without the modules."""
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 import pyro
-import torch
 from pyro.infer.elbo import ELBO
-from pyro.infer.util import is_validation_enabled
 from pyro.poutine import runtime
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
+from pyro_models.counts import is_count
 from pyro_models.data.masks import fill_unseen, needed_mask, pixel_mask
 from pyro_models.errors import UsageError
 
@@ -38,7 +37,6 @@ __all__ = [
     "data_plate",
     "fill_unseen",
     "needed_mask",
-    "one_hot",
     "pixel_mask",
     "register_with_svi",
 ]
@@ -48,14 +46,9 @@ DATA_PLATE = "data"
 
 @dataclass(frozen=True)
 class LatentSite:
-    """One unobserved site of a model.
+    """One unobserved site of a model: the shape of one datum's value, () for a discrete site.
 
-    Attributes
-    ----------
-    event_shape
-        Shape of one datum's value: ``(latent_dim,)``, or ``()`` for a discrete site.
-    num_values
-        Number of values of a discrete site; ``None`` for a continuous one.
+    ``num_values`` is the number of values of a discrete site; ``None`` for a continuous one.
     """
 
     event_shape: tuple[int, ...]
@@ -85,32 +78,25 @@ class Pair(Protocol):
     @property
     def likelihood(self) -> Likelihood:
         """p(x | latents): its measure, its data and its mean."""
-        ...
 
     @property
     def latent_sites(self) -> Mapping[str, LatentSite]:
         """Name of every unobserved site, and what it is."""
-        ...
 
     def decode(self, latents: Mapping[str, Tensor], *, y: Tensor | None = None) -> dict[str, Any]:
         """Distributions of the observed sites given latents with any leading batch dimensions."""
-        ...
 
     def elbo(self) -> ELBO:
         """A new Pyro ELBO of the kind that is right for this pair."""
-        ...
 
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair: ``type(pair)(**pair.config())``."""
-        ...
 
     def parameters(self, recurse: bool = True) -> Any:
         """All parameters, of model and guide."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """All tensors, of model and guide."""
-        ...
 
 
 class StartsFromData(Pair, Protocol):
@@ -119,11 +105,9 @@ class StartsFromData(Pair, Protocol):
     @property
     def started(self) -> bool:
         """Whether the parameters come from data already."""
-        ...
 
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start from prepared data (N, \\*data_shape); returns its name, or nothing."""
-        ...
 
 
 class MayHaveNoMaximum(Pair, Protocol):
@@ -131,7 +115,6 @@ class MayHaveNoMaximum(Pair, Protocol):
 
     def no_maximum(self, x: Tensor) -> str:
         """Why it is for these data, in a line; empty where it has a maximum."""
-        ...
 
 
 class Exact(Pair, Protocol):
@@ -139,11 +122,9 @@ class Exact(Pair, Protocol):
 
     def exact_log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """log p(x_seen), (B,), nats."""
-        ...
 
     def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> Any:
         """p(latents | x_seen), batch shape (B,)."""
-        ...
 
 
 class CompletesExactly(Pair, Protocol):
@@ -151,11 +132,9 @@ class CompletesExactly(Pair, Protocol):
 
     def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
         """E[x | x_seen], (B, \\*data_shape); seen pixels are as given."""
-        ...
 
     def conditional_sample(self, x: Tensor, mask: Tensor, *, n: int) -> Tensor:
         """n draws from p(x | x_seen) for each datum, (n, B, \\*data_shape)."""
-        ...
 
 
 class ConditionsOnPixels(Pair, Protocol):
@@ -167,11 +146,9 @@ class ConditionsOnPixels(Pair, Protocol):
     @property
     def given(self) -> str:
         """What is conditioned on, for scores: ``x_left``."""
-        ...
 
     def conditioning(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """C as booleans, (B, \\*data_shape); with a mask, only what is seen of it."""
-        ...
 
     def decode(
         self,
@@ -182,11 +159,9 @@ class ConditionsOnPixels(Pair, Protocol):
         mask: Tensor | None = None,
     ) -> dict[str, Any]:
         """p(x_R | latents, x_C); the pixels of C are point masses at what is given."""
-        ...
 
     def conditioned_on(self, mask: Tensor) -> Pair:
         """The same networks with C = mask for all data: one that it was made for."""
-        ...
 
 
 class Classifies(Pair, Protocol):
@@ -205,15 +180,12 @@ class Classifies(Pair, Protocol):
 
     def log_label_prob(self, x: Tensor, y: Tensor) -> Tensor:
         """log q(y | x) of the labels y, (B,), nats; 0 where a label is missing (−1)."""
-        ...
 
     def log_label_prior(self, y: Tensor) -> Tensor:
         """log p(y), (B,), nats; 0 where a label is missing."""
-        ...
 
     def classify(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """q(y | x), (B, C)."""
-        ...
 
 
 _counter = itertools.count()
@@ -234,38 +206,10 @@ def register_with_svi(module: nn.Module) -> None:
 
 
 def data_plate(x: Tensor | None, n: int | None, like: Tensor) -> pyro.plate:
-    """The plate over data, sized by ``x`` or, when generating, by ``n``; on the device of ``like``.
-
-    Raises
-    ------
-    UsageError
-        If both are missing, or there are no data.
-    """
+    """The plate over data, as many as of x or, when generating, n; on the device of ``like``."""
     size = n if x is None else x.shape[0]
     if size is None:
         raise UsageError("give x to condition on, or n, the number of data to generate")
-    if size < 1:
+    if not is_count(size):
         raise UsageError(f"there must be at least one datum; got {size}")
     return pyro.plate(DATA_PLATE, size, dim=-1, device=like.device)
-
-
-def one_hot(y: Tensor | None, num_classes: int, *, who: str) -> Tensor:
-    """Labels (\\*batch,) as one-hot rows (\\*batch, num_classes) of the default float type.
-
-    Raises
-    ------
-    UsageError
-        If labels are missing (None, or −1), out of range, or no integers.
-    """
-    if y is None:
-        raise UsageError(f"{who} needs labels: pass y, integers 0…{num_classes - 1}, one per datum")
-    if y.is_floating_point() or y.dtype == torch.bool:
-        raise UsageError(f"{who} needs integer labels; got {y.dtype}")
-    # reading values makes a step wait for them; training checks them before the first
-    checked = is_validation_enabled() and y.numel()
-    if checked and (int(y.min()) < 0 or int(y.max()) >= num_classes):
-        raise UsageError(
-            f"{who} needs every label in 0…{num_classes - 1}; got values from {int(y.min())} to "
-            f"{int(y.max())} (−1 means missing)"
-        )
-    return nn.functional.one_hot(y.long(), num_classes).to(torch.get_default_dtype())

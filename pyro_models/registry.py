@@ -17,6 +17,7 @@ __all__ = ["Registry", "UnknownNameError", "check_choice", "found_as"]
 
 T = TypeVar("T")
 
+_WRITTEN = {"class_path", "init_args"}
 _PREFIX = "_pyro_models_"  # of the modules that files become
 
 __getattr__ = renamed(
@@ -25,15 +26,8 @@ __getattr__ = renamed(
 
 
 def check_choice(kind: str, given: object, choices: Collection[str], *, hint: str = "") -> None:
-    """Refuse what is none of some names.
+    """Refuse what is none of some names, and say which there are.
 
-    Raises
-    ------
-    UnknownNameError
-        With the names that there are.
-
-    Examples
-    --------
     >>> check_choice("colour", "red", ["red", "blue"])
     """
     if not isinstance(given, str) or given not in choices:
@@ -54,19 +48,11 @@ class UnknownNameError(UsageError, KeyError):
 class Registry(MutableMapping[str, T], Generic[T]):
     """Names of one kind of thing, and what they stand for.
 
-    A name may be that of a class in a Python file, ``"mine.py:Factors"``; the file is then read.
+    A name may be that of a class in a Python file, ``"mine.py:Factors"``; the file is then read. Or
+    it is that of a class that can be imported, ``"package.module.Factors"``. A configuration file
+    may hold a thing with its options as ``{class_path: NAME, init_args: {OPTION: VALUE}}``.
+    ``kind`` is what the things are, for messages, and ``hint`` what else may be given.
 
-    Parameters
-    ----------
-    kind
-        What the things are, for messages: ``"model"``.
-    things
-        Name → thing.
-    hint
-        What else may be given, for the message about an unknown name.
-
-    Examples
-    --------
     >>> shapes = Registry("shape", {"square": 4})
     >>> shapes.register("triangle")(3)
     3
@@ -87,7 +73,9 @@ class Registry(MutableMapping[str, T], Generic[T]):
             return self._things[name]
         if isinstance(name, str) and ".py:" in name:
             return self._of_file(name)
-        raise UnknownNameError(self.unknown(name))
+        if isinstance(name, str) and "." in name:
+            return self._of_module(name)
+        raise UnknownNameError(_unknown(self.kind, name, self, self.hint))
 
     def __setitem__(self, name: str, thing: T) -> None:
         self._things[name] = thing
@@ -107,10 +95,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def register(self, name: str, thing: T | None = None) -> Any:
         """Let a thing be asked for by name; without the thing, a decorator of it.
 
-        Raises
-        ------
-        UsageError
-            If the name is taken by another thing.
+        A name that is taken by another thing is refused.
         """
 
         def keep(it: T) -> T:
@@ -124,18 +109,8 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
         return keep if thing is None else keep(thing)
 
-    def unknown(self, name: object) -> str:
-        """What is said of a name that is not registered."""
-        return _unknown(self.kind, name, self, self.hint)
-
     def check(self, name: object) -> None:
-        """Refuse a name that is not registered.
-
-        Raises
-        ------
-        UnknownNameError
-            With the names that are.
-        """
+        """Refuse a name that is not registered, and say which are."""
         check_choice(self.kind, name, self._things, hint=self.hint)
 
     def name_of(self, thing: object) -> str | None:
@@ -143,10 +118,40 @@ class Registry(MutableMapping[str, T], Generic[T]):
         names = (name for name, it in self._things.items() if it is thing)
         return next(names, None) or found_as(thing)
 
+    def named(self, thing: Any, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+        """What is written as ``class_path`` and ``init_args`` as a name and options; else as given.
+
+        Raises
+        ------
+        UsageError
+            If a mapping is not written so.
+        """
+        if not isinstance(thing, Mapping):
+            return thing, options
+        name, own = thing.get("class_path"), thing.get("init_args") or {}
+        if not isinstance(name, str) or not isinstance(own, Mapping) or set(thing) - _WRITTEN:
+            raise UsageError(
+                f"an object is written {{class_path: NAME, init_args: {{OPTION: VALUE}}}}; the "
+                f"{self.kind} is {dict(thing)}"
+            )
+        if "." in name and ".py:" not in name:
+            name = self.name_of(self[name]) or name
+        return name, {**own, **options}
+
     def help(self, *, also: str = "") -> str:
         """The names, for the help of an option."""
         *most, last = [*self, *([also] if also else [])]
         return f"{', '.join(most)} or {last}" if most else last
+
+    def _of_module(self, name: str) -> T:
+        """A class that can be imported, by the path of its module and its name."""
+        path, _, attribute = name.rpartition(".")
+        try:
+            found: T = getattr(importlib.import_module(path), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            said = _unknown(self.kind, name, self, self.hint)
+            raise UnknownNameError(f"{said} ({error})") from error
+        return found
 
     def _of_file(self, name: str) -> T:
         """A class of a Python file, by its path and name."""
@@ -159,8 +164,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
             raise UnknownNameError(f"{path} has no {attribute!r}; it has {names}")
         if _is_own(thing, module):
             thing.__found_as__ = f"{Path(path).resolve()}:{attribute}"
-        found: T = thing
-        return found
+        return thing
 
 
 def found_as(thing: object) -> str | None:

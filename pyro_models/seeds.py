@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 
+from pyro_models.counts import is_count
 from pyro_models.errors import UsageError
 
 __all__ = [
@@ -40,15 +40,9 @@ def alone() -> Iterator[None]:
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that NumPy and scikit-learn would not take.
-
-    Raises
-    ------
-    UsageError
-        If it is not in 0…2³² − 1.
-    """
-    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
-        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+    """Refuse a seed that NumPy and scikit-learn would not take: it is in 0…2³² − 1."""
+    if not is_count(seed, least=0) or seed >= 2**32:
+        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed!r}")
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

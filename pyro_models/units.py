@@ -20,13 +20,6 @@ class Units(nn.Module):
 
     Both are buffers that :func:`set_units` takes from the data; until then c = 0 and s = 1.
 
-    Parameters
-    ----------
-    data_shape
-        Shape of one datum.
-
-    Examples
-    --------
     >>> units = Units((2,))
     >>> units.set(torch.tensor([1e9, 0.0]), torch.tensor([1e6, 1.0]))
     >>> units(torch.tensor([[1e9, 3.0]]))
@@ -75,21 +68,13 @@ class Units(nn.Module):
 
 @torch.no_grad()
 def units_of(x: Tensor, *, one_scale: bool = False) -> tuple[Tensor, Tensor]:
-    """Centre and scale that suit data, (\\*data_shape) each, in float64.
+    """Centre and scale that suit data (N, \\*data_shape), (\\*data_shape) each, in float64.
 
     Data that a network takes as they are, of a spread between 0.01 and 10 and means of at most 10,
     have 0 and 1. All others have their mean and standard deviation: one for each value of a vector
-    and each channel of an image; what does not vary has the scale of the whole.
+    and each channel of an image, or ``one_scale`` for all; what does not vary has that of the
+    whole.
 
-    Parameters
-    ----------
-    x
-        Data (N, \\*data_shape), of any offset and scale.
-    one_scale
-        Whether one scale is for all values.
-
-    Examples
-    --------
     >>> x = torch.tensor([[0.0], [2.0]], dtype=torch.float64)
     >>> [[float(t) for t in units_of(factor * x)] for factor in (1, 1e9)]
     [[0.0, 1.0], [1000000000.0, 1000000000.0]]

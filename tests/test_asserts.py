@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pyro_models
-from inference.evaluation.guide_scores import GuideScores
+from inference.evaluation.guide_table import GuideScores
 from inference.learning.batches import batches
 from inference.learning.optimizers import make_optimizer, make_schedule
 from pyro_models import GMM, PPCA, BernoulliMixture, CompletionCVAE, UsageError

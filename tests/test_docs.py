@@ -59,3 +59,11 @@ def test_the_guide_of_my_own_guide_is_registered_fitted_and_weighed(
     assert 0.07 < float(gap.mean()) < 0.4
     assert float(posterior.k_hat().max()) < 0.7
     assert "heavy_tails" in capsys.readouterr().out
+
+
+def test_the_steps_of_how_fast_are_recorded() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "how-fast.md").read_text(), re.S)
+    found: dict[str, object] = {}
+    exec(compile(block, "how-fast.md", "exec"), found)
+    history = found["result"].history  # type: ignore[attr-defined]
+    assert (history.recorded, history.not_recorded) == (True, "")

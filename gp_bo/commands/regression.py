@@ -46,6 +46,7 @@ def fit(
     inference: str = "nuts",
     noise: float | str = "learned",
     mean: str = "constant",
+    priors: dict[str, Any] | None = None,
     seed: int = 0,
     device: str = "cpu",
     options: dict[str, Any] | None = None,
@@ -63,6 +64,9 @@ def fit(
             more, sparse_variational.
         noise: "learned", or a variance in the target's unit squared.
         mean: One of {means}.
+        priors: Priors of hyper-parameters, in original units: a number, which fixes it, or one of
+            {priors} with its numbers, --priors.lengthscale.class_path LogNormal
+            --priors.lengthscale.init_args.loc 0 --priors.lengthscale.init_args.scale 1.
         seed: Random seed of all draws.
         device: cpu, cuda, or cuda:1 and so on; float64 is needed, which mps does not have.
         options: Options of the inference: --options.num_draws 2000, --options.num_inducing 300.
@@ -74,19 +78,14 @@ def fit(
     chosen = _chosen(table, target, inputs)
     y = numbers(table, [target])[:, 0]
     X = numbers(table, chosen)
+    for name in options or {}:
+        if name in inspect.signature(fit_gp).parameters:
+            raise UsageError(f"{name} is no option of the inference: give --{name} itself")
+    how: dict[str, Any] = {"kernel": kernel, "inference": inference, "noise": noise}
+    how |= {"mean": mean, "priors": priors}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InferenceWarning)
-        fitted = fit_gp(
-            X,
-            y,
-            kernel=kernel,
-            inference=inference,
-            noise=noise,
-            mean=mean,
-            seed=seed,
-            device=place,
-            **_checked(options),
-        )
+        fitted = fit_gp(X, y, **how, seed=seed, device=place, **(options or {}))
     lines = [
         *(f"warning: {warning.message}" for warning in caught),
         f"{target} from {', '.join(chosen)}: {len(y)} rows, {kernel}, {inference}",
@@ -150,15 +149,15 @@ def plot(
     path = free_figure_path(out, option="--out", force=force)
     check_seed(seed)
     if Path(gp).is_file():
-        optimizer = Optimizer.resume(gp, device=device)
-        save_figure(search_figure(optimizer, input_name=input_name), path)
-        print(f"written to {path}")
-        return
-    fitted, inputs, target = _opened(gp, device)
-    if input_name is not None and input_name not in inputs:
-        raise UsageError(f"{input_name!r} is no input; choose from {', '.join(inputs)}")
-    column = 0 if input_name is None else inputs.index(input_name)
-    save_figure(slice_figure(fitted, inputs, target, column=column, seed=seed), path)
+        figure = search_figure(Optimizer.resume(gp, device=device), input_name=input_name)
+    else:
+        fitted, inputs, target = _opened(gp, device)
+        name = inputs[0] if input_name is None else input_name
+        if name not in inputs:
+            raise UsageError(f"{name!r} is no input; choose from {', '.join(inputs)}")
+        column = inputs.index(name)
+        figure = slice_figure(fitted, inputs, target, column=column, seed=seed)
+    save_figure(figure, path)
     print(f"written to {path}")
 
 
@@ -180,13 +179,6 @@ def _described(fitted: FittedGP, inputs: list[str]) -> Iterator[str]:
             low, middle, high = np.quantile(value.cpu().numpy(), (0.05, 0.5, 0.95))
             spread = f" (5 % – 95 %: {low:.3g} – {high:.3g})" if fitted.num_draws > 1 else ""
             yield f"  {name}{index} {middle:.4g}{spread}"
-
-
-def _checked(options: dict[str, Any] | None) -> dict[str, Any]:
-    taken = [name for name in inspect.signature(fit_gp).parameters if name in (options or {})]
-    if taken:
-        raise UsageError(f"{taken[0]} is no option of the inference: give --{taken[0]} itself")
-    return options or {}
 
 
 def _opened(folder: str, device: str) -> tuple[FittedGP, list[str], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from contextlib import suppress
 
 from gp_bo.commands.tables import read_table
 from gp_bo.optimize import Optimizer
@@ -15,13 +16,7 @@ __all__ = ["cells_of", "measured_value", "pending_point", "read_results"]
 
 
 def pending_point(optimizer: Optimizer) -> Point:
-    """The one point that is pending.
-
-    Raises
-    ------
-    UsageError
-        If there is none, or more than one.
-    """
+    """The one point that is pending; a ``UsageError``, if there is none, or more than one."""
     if len(optimizer.pending) != 1:
         raise UsageError(
             f"{len(optimizer.pending)} points are pending: say which was tried with --point"
@@ -42,23 +37,15 @@ def cells_of(text: str) -> list[str]:
 
 
 def measured_value(text: str) -> float:
-    """A value as a finite number.
-
-    Raises
-    ------
-    UsageError
-        If it is none; an evaluation that failed is told otherwise.
-    """
-    try:
+    """A value as a finite number; an evaluation that failed is told otherwise."""
+    with suppress(ValueError):
         value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(
-            f"the value {text!r} is no finite number; an evaluation that failed is told with "
-            "--failed WHY"
-        )
-    return value
+        if math.isfinite(value):
+            return value
+    raise UsageError(
+        f"the value {text!r} is no finite number; an evaluation that failed is told with "
+        "--failed WHY"
+    )
 
 
 def read_results(
@@ -66,21 +53,8 @@ def read_results(
 ) -> tuple[list[list[str]], list[float]]:
     """Points, as they are written, and values of a CSV file; an empty value is NaN.
 
-    It has a column for each input.
-
-    Parameters
-    ----------
-    optimizer
-        Whose inputs they are.
-    path
-        Path of the file.
-    column
-        Name of its column of values.
-
-    Raises
-    ------
-    UsageError
-        If a column is missing, or a cell is not what it must be; the message says in which row.
+    It has a column for each input, and one of values, whose name is given. The message of what is
+    wrong says in which row.
     """
     table = read_table(path)
     names = optimizer.space.names

@@ -51,29 +51,24 @@ def minimize(
     """
     chosen = function_named(function)
     path = free_figure_path(figure, option="--figure", force=force)
-    result = minimize_function(
-        chosen,
-        list(chosen.bounds),
-        budget=budget,
-        acquisition=acquisition,
-        kernel=kernel,
-        inference=inference,
-        seed=seed,
-        state=state,
-        device=device,
-        problem=function,
-        progress=progress,
-    )
+    bounds = list(chosen.bounds)
+    how: dict[str, Any] = {
+        "acquisition": acquisition,
+        "kernel": kernel,
+        "inference": inference,
+        "device": device,
+    }
+    how |= {"problem": function, "seed": seed, "state": state, "progress": progress}
+    result = minimize_function(chosen, bounds, budget=budget, **how)
     _warn(result.messages)
-    regret = (
-        f"simple regret {chosen.regret(result.y):.3g} (the least value is {chosen.minimum:.6g})"
-    )
+    least = f"the least value is {chosen.minimum:.6g}"
+    regret = f"simple regret {chosen.regret(result.y):.3g} ({least})"
     with printed_after(lambda: f"{result}\n{regret}"):
         if path is not None:
-            told = Optimizer(list(chosen.bounds), problem=function, seed=seed)
+            observed = Optimizer(bounds, problem=function, seed=seed)
             for each in result.evaluations:
-                told.tell(each.point, each.value)
-            save_figure(progress_figure(told, optimum=chosen.minimum), path)
+                observed.tell(each.point, each.value)
+            save_figure(progress_figure(observed, optimum=chosen.minimum), path)
     if path is not None:
         print(f"written to {path}")
 
@@ -108,45 +103,32 @@ def ask(
         seed: First time: random seed of the design and all draws.
         device: Where the GP is computed, each time: cpu, cuda, cuda:1 …
     """
-    if Path(state).exists():
-        firsts = (space, maximize, initial, repeats, problem, seed)
-        if firsts != (None, False, None, False, "", 0):
-            raise UsageError(
-                f"{state} is there already, and says what the problem is: leave out --space, "
-                "--maximize, --initial, --repeats, --problem and --seed, or name another file"
-            )
-        optimizer = Optimizer.resume(state, device=device)
-    elif space is None:
-        raise UsageError(f"there is no {state} yet: say what may be varied with --space")
+    names = ("maximize", "initial", "repeats", "problem", "seed")
+    first: dict[str, Any] = dict(
+        zip(names, (maximize, initial, repeats, problem, seed), strict=True)
+    )
+    how: dict[str, Any] = {}
+    if acquisition is not None:
+        how |= {"acquisition": acquisition, "acquisition_options": {}}
+    if inference is not None:
+        how |= {"inference": inference, "gp": {}}
+    if not Path(state).exists():
+        if space is None:
+            raise UsageError(f"there is no {state} yet: say what may be varied with --space")
+        optimizer = Optimizer(
+            _space(space), kernel=kernel, state=state, device=device, **first, **how
+        )
+    elif space is not None or tuple(first.values()) != (False, None, False, "", 0):
+        raise UsageError(
+            f"{state} is there already, and says what the problem is: leave out --space, "
+            "--maximize, --initial, --repeats, --problem and --seed, or name another file"
+        )
     else:
-        optimizer = Optimizer(
-            _space(space),
-            maximize=maximize,
-            initial=initial,
-            repeats=repeats,
-            problem=problem,
-            seed=seed,
-            state=state,
-            device=device,
-        )
-    changed = {
-        **optimizer.state.settings,
-        **({} if acquisition is None else {"acquisition": acquisition, "acquisition_options": {}}),
-        **({} if inference is None else {"inference": inference, "gp": {}}),
-    }
-    if kernel is not None:
-        changed["gp"] = {**changed["gp"], "kernel": kernel}
-    if changed != optimizer.state.settings:
-        held = optimizer.state
-        optimizer = Optimizer(
-            held.space,
-            maximize=held.maximize,
-            problem=held.problem,
-            seed=held.seed,
-            state=state,
-            device=device,
-            **changed,
-        )
+        optimizer = Optimizer.resume(state, device=device)
+        if kernel is not None:
+            how["gp"] = {**how.get("gp", optimizer.state.settings["gp"]), "kernel": kernel}
+        if how:
+            optimizer = Optimizer.resume(state, device=device, **how)
     asked = optimizer.ask(n)
     _warn(optimizer.messages)
     write_table(None, optimizer.space.names, asked)
@@ -169,8 +151,8 @@ def tell(
             pending point unless given.
         failed: In place of a value: why there is none.
         data: In place of these: a CSV file with a column for each input, and one of values, where
-            an empty cell is a failure. Rows that were told before are left out, so that a table may
-            grow; with --repeats they count again.
+            an empty cell is a failure. Rows that were observed before are left out, so that a table
+            may grow; with --repeats they count again.
         column: Its column of values.
     """
     measured = None if value is None else measured_value(value)
@@ -181,7 +163,9 @@ def tell(
     if data is not None:
         if point is not None:
             raise UsageError("--data holds the points: leave out --point")
-        _tell_table(optimizer, data, column)
+        before = optimizer.tell_table(*read_results(optimizer, data, column))
+        if before:
+            print(f"{before} rows were told before")
     else:
         where: Any = pending_point(optimizer) if point is None else cells_of(point)
         if failed is not None:
@@ -194,10 +178,8 @@ def tell(
     if best is not None:
         print(f"best value {best.value:.6g} at {optimizer.space.describe_point(best.point)}")
     if optimizer.state.settings["repeats"] and len(optimizer.state.successes) > 1:
-        found = optimizer.recommend()  # the best of noisy values is the luckiest
-        spread = f"{found.mean:.6g} ± {found.standard_deviation:.2g}"
-        at = optimizer.space.describe_point(found.x)
-        print(f"recommended, by the posterior mean {spread}: {at}")
+        # the best of noisy values is the luckiest
+        print(optimizer.recommend().described(optimizer.space))
 
 
 def forget(
@@ -223,13 +205,6 @@ def forget(
     for each in forgotten:
         print(f"forgotten: {optimizer.space.describe_point(each)}")
     print(f"{len(optimizer.pending)} points pending")
-
-
-def _tell_table(optimizer: Optimizer, path: str, column: str) -> None:
-    """Tell the rows of a table that were not told before."""
-    before = optimizer.tell_table(*read_results(optimizer, path, column))
-    if before:
-        print(f"{before} rows were told before")
 
 
 def _warn(messages: Sequence[str]) -> None:

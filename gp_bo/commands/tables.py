@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,8 @@ __all__ = ["Table", "numbers", "read_table", "write_table"]
 class Table:
     """A CSV file whose first line names the columns.
 
-    Attributes
-    ----------
-    path
-        The file's path.
-    columns
-        Name → cells.
-    lines
-        In which line of the file each row ends: empty lines are no rows.
+    ``columns`` are cells by name; ``lines`` says in which line of the file each row ends, as empty
+    lines are no rows.
     """
 
     path: Path
@@ -37,13 +32,7 @@ class Table:
     lines: tuple[int, ...]
 
     def pick(self, names: Sequence[str]) -> list[list[str]]:
-        """Some columns, in this order.
-
-        Raises
-        ------
-        UsageError
-            If one is missing; the message says which there are.
-        """
+        """Some columns, in this order; that one is missing is said with those that there are."""
         absent = [name for name in names if name not in self.columns]
         if absent:
             raise UsageError(
@@ -53,13 +42,7 @@ class Table:
 
 
 def read_table(path: str | Path) -> Table:
-    """A CSV file as text.
-
-    Raises
-    ------
-    UsageError
-        If the file is not there, is no CSV, has no rows, or a row has another number of cells.
-    """
+    """A CSV file as text; what is none, or has rows of different lengths, is a ``UsageError``."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -76,8 +59,8 @@ def read_table(path: str | Path) -> Table:
         raise UsageError(f"{path} needs a line of column names and at least one row below it")
     head = [name.strip() for name in numbered[0][1]]
     if len(head) == 1 and (other := next((mark for mark in ";\t" if mark in head[0]), None)):
-        what = "semicolons" if other == ";" else "tabs"
-        raise UsageError(f"{path}: cells are separated by commas, not by {what}")
+        mark = "semicolons" if other == ";" else "tabs"
+        raise UsageError(f"{path}: cells are separated by commas, not by {mark}")
     if len(set(head)) < len(head) or "" in head:
         raise UsageError(f"{path}: every column needs a name of its own; got {', '.join(head)}")
     for line, row in numbered[1:]:
@@ -88,20 +71,13 @@ def read_table(path: str | Path) -> Table:
 
 
 def numbers(table: Table, columns: Sequence[str]) -> np.ndarray:
-    """(n, len(columns)), float64.
-
-    Raises
-    ------
-    UsageError
-        If a column is missing, or a cell is no finite number; the message says which.
-    """
+    """Columns as float64, (n, len(columns)); a cell that is no finite number is refused."""
     values = np.empty((len(table.lines), len(columns)))
     for j, (name, cells) in enumerate(zip(columns, table.pick(columns), strict=True)):
         for i, (line, cell) in enumerate(zip(table.lines, cells, strict=True)):
-            try:
+            values[i, j] = math.nan
+            with suppress(ValueError):
                 values[i, j] = float(cell)
-            except ValueError:
-                values[i, j] = math.nan
             if not math.isfinite(values[i, j]):
                 raise UsageError(f"{table.path}, row {line}: {name} = {cell!r} is no finite number")
     return values
@@ -110,8 +86,7 @@ def numbers(table: Table, columns: Sequence[str]) -> np.ndarray:
 def write_table(path: Path | None, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write a CSV file, or print it where there is no path."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows([head, *rows])
+    csv.writer(out, lineterminator="\n").writerows([head, *rows])
     if path is None:
         print(out.getvalue(), end="")
     else:

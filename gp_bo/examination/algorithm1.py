@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from gp_bo.optimize.acquisition import LogExpectedImprovement
 from gp_bo.optimize.fitting import surrogate_of
 from gp_bo.share import Share
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 from pyro_models.seeds import stream
 
 __all__ = ["CHOICES", "Algorithm1", "Step", "algorithm1", "exam_grid", "shares", "success"]
@@ -38,30 +40,21 @@ def exam_grid(count: int = 200) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One turn of the loop.
+    """One turn of the loop, k = 0, 1, …
 
     Attributes
     ----------
-    k
-        0, 1, …
     x, y
         D before the turn, (5 + k,) each.
-    theta
-        The draw of the hyper-parameters that f* was drawn under, by name; empty where no function
-        is drawn (``log_ei``).
-    f_star
-        f* at X*, (200,); empty likewise.
+    theta, f_star
+        The draw of the hyper-parameters, by name, and of f* at X* under it, (200,); both empty
+        where no function is drawn (``log_ei``).
     mean, variance
-        m and v at X*, (200,): the mixture over all draws of θ, m = mean_s m_s and
-        v = mean_s(v_s + m_s²) − m².
-    index
-        p.
-    x_new, y_new
-        The added pair.
-    messages
-        What the inference did not reach.
-    chains
-        The worst of the chains; None where θ was not drawn by chains.
+        m and v at X*, (200,): the mixture over all draws of θ.
+    index, x_new, y_new
+        p, and the added pair.
+    messages, chains
+        What the inference did not reach, and the worst of the chains, if θ was drawn by chains.
     """
 
     k: int
@@ -80,19 +73,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Algorithm1:
-    """What the loop did.
-
-    Attributes
-    ----------
-    grid
-        X*, (200,).
-    truth
-        f at X*, (200,).
-    steps
-        One for each k.
-    choose, inference, seed
-        As the loop was called.
-    """
+    """What the loop did: X* and f there, (200,), a step for each k, and how it was called."""
 
     grid: Tensor
     truth: Tensor
@@ -115,14 +96,16 @@ class Algorithm1:
     @property
     def found_at(self) -> int | None:
         """The first k whose point is the global minimum of the grid; None if there is none."""
-        least = int(self.truth.argmin())
-        return next((step.k for step in self.steps if step.index == least), None)
+        return self._first_within(0)
 
     @property
     def near_at(self) -> int | None:
         """The first k whose point is that minimum or beside it on the grid."""
+        return self._first_within(1)
+
+    def _first_within(self, distance: int) -> int | None:
         least = int(self.truth.argmin())
-        return next((step.k for step in self.steps if abs(step.index - least) <= 1), None)
+        return next((s.k for s in self.steps if abs(s.index - least) <= distance), None)
 
     @property
     def repeats(self) -> int:
@@ -154,33 +137,19 @@ def algorithm1(
     inference
         ``"nuts"`` is the algorithm; any other of :func:`gp_bo.fit_gp` that copes with two
         hyper-parameters.
-    prior_on
-        How the sheet's prior is read, as in :func:`gp_bo.examination.sheet.fit_exam`.
+    prior_on, device, options
+        As for :func:`gp_bo.examination.sheet.fit_exam`; what is returned is on the CPU. For NUTS
+        there are 500 draws after 150 of warm-up for each k, unless given.
     seed
         Random seed of all draws; each k has a stream of its own.
     progress
         Whether to show a progress bar.
-    device
-        Where the Gaussian processes are computed; what is returned is on the CPU.
-    options
-        Options of the inference; for NUTS 500 draws after 150 of warm-up for each k, unless given.
-
-    Returns
-    -------
-    Algorithm1
-        Every turn, frozen.
-
-    Raises
-    ------
-    UsageError
-        If ``choose`` is unknown, or ``turns`` negative.
     """
     if choose not in CHOICES:
         raise UsageError(f"choose is one of {', '.join(CHOICES)}; got {choose!r}")
-    if turns < 0:
-        raise UsageError(f"turns is 0 or more; got {turns}")
-    if inference == "nuts":
-        options = {**_FEW, **options}
+    check_counts(least=0, turns=turns)
+    how: dict[str, Any] = {"inference": inference, "prior_on": prior_on, "device": device}
+    how |= {**_FEW, **options} if inference == "nuts" else options
     grid = exam_grid()
     truth = exam_function(grid)
     x, y = exam_data()
@@ -189,15 +158,7 @@ def algorithm1(
         own = stream(seed, f"algorithm 1, turn {k}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InferenceWarning)  # kept as messages
-            fitted = fit_exam(
-                x,
-                y,
-                inference=inference,
-                prior_on=prior_on,
-                seed=own,
-                device=device,
-                **options,
-            )
+            fitted = fit_exam(x, y, seed=own, **how)
         prediction = fitted.predict(grid)
         new = (grid[:, None] != x).all(1)
         theta: dict[str, float] = {}
@@ -208,22 +169,10 @@ def algorithm1(
             theta, f_star = _draw(fitted, grid, seed=own)
             allowed = new if choose == "thompson_new_points" else torch.ones_like(new)
             index = int(f_star.masked_fill(~allowed, torch.inf).argmin())
-        steps.append(
-            Step(
-                k,
-                x,
-                y,
-                theta,
-                f_star,
-                prediction.mean.cpu(),
-                prediction.variance.cpu(),
-                index,
-                float(grid[index]),
-                float(truth[index]),
-                tuple(fitted.diagnostics["messages"]),
-                ChainSummary.of(fitted.draws.details, fitted.num_draws),
-            )
-        )
+        known = (theta, f_star, prediction.mean.cpu(), prediction.variance.cpu())
+        added = (index, float(grid[index]), float(truth[index]))
+        chains = ChainSummary.of(fitted.draws.details, fitted.num_draws)
+        steps.append(Step(k, x, y, *known, *added, fitted.draws.messages, chains))
         x, y = (torch.cat([old, at[index][None]]) for old, at in ((x, grid), (y, truth)))
     return Algorithm1(grid, truth, tuple(steps), choose, inference, seed)
 
@@ -251,21 +200,19 @@ def _by_improvement(fitted: FittedGP, grid: Tensor, new: Tensor) -> int:
 def success(runs: Sequence[Algorithm1]) -> dict[str, float]:
     """How often, of several seeds, the global minimum of the grid was found.
 
-    Returns
-    -------
-    dict
-        ``found``: share of runs that chose it; ``near``: or a point beside it on the grid; with
-        ``_low`` and ``_high``, Wilson's 95 % interval, and ``_error``, the binomial standard error,
-        which is not 0 where all or none did: √(p̃ (1 − p̃)/(n + 4)) with p̃ = (k + 2)/(n + 4) for k of
-        n runs (Agresti & Coull 1998); ``regret``: median at the end; ``repeats``: mean number of
-        turns that chose a point already in D.
+    ``found`` is the share of runs that chose it, ``near`` of those that chose it or a point beside
+    it on the grid; with ``_low`` and ``_high``, Wilson's 95 % interval, and ``_error``, the
+    binomial standard error, which is not 0 where all or none did: √(p̃ (1 − p̃)/(n + 4)) with
+    p̃ = (k + 2)/(n + 4) for k of n runs (Agresti & Coull 1998). ``regret`` is the median at the
+    end, ``repeats`` the mean number of turns that chose a point already in D.
     """
     counted: dict[str, float] = {}
     n = len(runs)
     for name, share in zip(("found", "near"), shares(runs), strict=True):
         low, high = share.interval
+        p = (share.count + 2) / (n + 4)
         counted |= {name: share.value, f"{name}_low": low, f"{name}_high": high}
-        counted[f"{name}_error"] = _binomial_error(share.count, n)
+        counted[f"{name}_error"] = float((p * (1 - p) / (n + 4)) ** 0.5)
     return {
         **counted,
         "regret": float(torch.stack([run.regret[-1] for run in runs]).median()),
@@ -274,20 +221,9 @@ def success(runs: Sequence[Algorithm1]) -> dict[str, float]:
 
 
 def shares(runs: Sequence[Algorithm1]) -> tuple[Share, Share]:
-    """Count the seeds that found the minimum of the grid, and those that found it or beside it.
-
-    Raises
-    ------
-    UsageError
-        If there is no run.
-    """
+    """Count the seeds that found the minimum of the grid, and those that found it or beside it."""
     if not runs:
         raise UsageError("no run to count")
     found = sum(run.found_at is not None for run in runs)
     near = sum(run.near_at is not None for run in runs)
     return Share(found, len(runs)), Share(near, len(runs))
-
-
-def _binomial_error(k: int, n: int) -> float:
-    p = (k + 2) / (n + 4)
-    return float((p * (1 - p) / (n + 4)) ** 0.5)

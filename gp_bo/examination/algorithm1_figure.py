@@ -15,20 +15,7 @@ __all__ = ["algorithm1_figure"]
 
 
 def algorithm1_figure(run: Algorithm1, *, turns: Sequence[int] = (0, 5, 10)) -> Figure:
-    """One panel for each k: f, f*, the mixture's m ± 2 √v, D, and the pair that was added.
-
-    Parameters
-    ----------
-    run
-        From :func:`gp_bo.examination.algorithm1.algorithm1`.
-    turns
-        The turn k that is shown.
-
-    Raises
-    ------
-    UsageError
-        If the run has no such k.
-    """
+    """One panel for each k of ``turns``: f, f*, the mixture's m ± 2 √v, D, and the added pair."""
     absent = [k for k in turns if not 0 <= k < len(run.steps)]
     if absent or not turns:
         raise UsageError(f"the run has k = 0 … {len(run.steps) - 1}; got {list(turns)}")
@@ -42,15 +29,8 @@ def algorithm1_figure(run: Algorithm1, *, turns: Sequence[int] = (0, 5, 10)) -> 
         if len(step.f_star):
             axes.plot(run.grid, step.f_star, color=PETROFF[6], linewidth=1, label="f*")
         axes.plot(step.x, step.y, "o", color=INK, markersize=4, label="D")
-        axes.plot(
-            step.x_new,
-            step.y_new,
-            "*",
-            color=PETROFF[2],
-            markersize=13,
-            markeredgecolor="white",
-            label="added",
-        )
+        star = {"color": PETROFF[2], "markersize": 13, "markeredgecolor": "white"}
+        axes.plot(step.x_new, step.y_new, "*", **star, label="added")
         axes.set_title(f"k = {k}", fontsize=10, loc="left")
         axes.set_ylabel("f(x)")
         axes.spines[["top", "right"]].set_visible(False)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from inference.mcmc.diagnostics import ESS_PER_CHAIN, RHAT
 
 __all__ = ["ChainSummary", "described_chains"]
@@ -16,16 +18,8 @@ __all__ = ["ChainSummary", "described_chains"]
 class ChainSummary:
     """The worst of one fit's chains over all hyper-parameters.
 
-    Attributes
-    ----------
-    rhat
-        The largest R̂; infinite where one never moved.
-    bulk_ess, tail_ess
-        The least effective numbers of draws; 0 likewise.
-    divergences
-        Transitions that diverged.
-    num_draws, num_chains
-        Draws of all chains together, and the number of chains.
+    The largest R̂, infinite where one never moved; the least effective numbers of draws, 0 likewise;
+    transitions that diverged; draws of all chains together, and the number of chains.
     """
 
     rhat: float
@@ -40,23 +34,12 @@ class ChainSummary:
         """Of a fit's diagnostics by name; None where there were no chains."""
         if "rhat" not in details:
             return None
-        bulk, tail = (
-            min(0.0 if math.isnan(v) else v for v in details[name].values())
-            for name in ("bulk_ess", "tail_ess")
+        bulk, tail = (np.nan_to_num([*details[k].values()]).min() for k in ("bulk_ess", "tail_ess"))
+        rhat = float(
+            np.nan_to_num([*details["rhat"].values()], nan=math.inf, posinf=math.inf).max()
         )
-        return cls(
-            max(math.inf if math.isnan(v) else v for v in details["rhat"].values()),
-            bulk,
-            tail,
-            details["divergences"],
-            num_draws,
-            details["num_chains"],
-        )
-
-    @property
-    def disagrees(self) -> bool:
-        """Whether R̂ is above 1.01."""
-        return self.rhat > RHAT
+        chains = (details["divergences"], num_draws, details["num_chains"])
+        return cls(rhat, float(bulk), float(tail), *chains)
 
     @property
     def is_short(self) -> bool:
@@ -80,7 +63,7 @@ def described_chains(fits: Iterable[ChainSummary | None]) -> str:
     divergent = sum(c.divergences for c in chains)
     return (
         f"chains of {count} fit{'s' if count > 1 else ''} of {first.num_draws} draws: R-hat up to "
-        f"{max(c.rhat for c in chains):.3f}, above {RHAT} in {sum(c.disagrees for c in chains)}; "
+        f"{max(c.rhat for c in chains):.3f}, above {RHAT} in {sum(c.rhat > RHAT for c in chains)}; "
         f"effective draws from {bulk:.0f} (bulk) and {tail:.0f} (tail), below "
         f"{ESS_PER_CHAIN * first.num_chains} in {sum(c.is_short for c in chains)}; {divergent} "
         f"divergent transition{'' if divergent == 1 else 's'} in "

@@ -11,14 +11,7 @@ import torch
 
 from gp_bo.commands.tables import write_table
 from gp_bo.device import gp_device
-from gp_bo.examination.algorithm1 import (
-    CHOICES,
-    Algorithm1,
-    algorithm1,
-    exam_grid,
-    shares,
-    success,
-)
+from gp_bo.examination.algorithm1 import CHOICES, Algorithm1, algorithm1, exam_grid, shares, success
 from gp_bo.examination.algorithm1_figure import algorithm1_figure
 from gp_bo.examination.chains import described_chains
 from gp_bo.examination.sheet import exam_function, fit_exam
@@ -71,81 +64,58 @@ def exam(
     if seeds < 1 or turns < 0:
         raise UsageError(f"seeds is 1 or more, turns 0 or more; got {seeds} and {turns}")
     check_seed(seed)
-    place = gp_device(device)
+    how: dict[str, Any] = {
+        "prior_on": prior_on,
+        "num_draws": num_draws,
+        "device": gp_device(device),
+    }
+    choices = CHOICES if remedies else CHOICES[:1]
     with holding_folder(folder, refusal=f"another examination is at work in {folder}: wait"):
-        lines: list[str] = []
+        lines: list[str] = []  # as far as it comes
         with printed_after(lambda: "\n".join(lines)):
-            _examine(
-                folder,
-                lines,
-                turns=turns,
-                seeds=seeds,
-                num_draws=num_draws,
-                prior_on=prior_on,
-                choices=CHOICES if remedies else CHOICES[:1],
-                seed=seed,
-                device=place,
-                progress=progress,
-            )
+            lines += _part_a(folder, seed=seed, **how)
+            every: list[Algorithm1] = []
+            for choose in choices:
+                more = {**how, "choose": choose, "progress": progress}
+                runs = [algorithm1(turns, seed=seed + i, **more) for i in range(seeds)]
+                if choose == "thompson":
+                    shown = tuple(dict.fromkeys((0, turns // 2, turns)))
+                    save_figure(algorithm1_figure(runs[0], turns=shown), folder / "algorithm1.png")
+                lines += _counted(choose, runs)
+                every += runs
+            _write_tables(folder, every)
         print(f"written to {folder}")
 
 
-def _examine(
-    folder: Path,
-    lines: list[str],
-    *,
-    turns: int,
-    seeds: int,
-    num_draws: int,
-    prior_on: str,
-    choices: Sequence[str],
-    seed: int,
-    device: torch.device,
-    progress: bool,
-) -> None:
-    """Both parts; the lines are there as far as it comes."""
-    lines += _part_a(folder, prior_on=prior_on, num_draws=num_draws, seed=seed, device=device)
-    rows: list[list[Any]] = []
-    taken: list[list[Any]] = []
-    for choose in choices:
-        runs = [
-            algorithm1(
-                turns,
-                choose=choose,
-                prior_on=prior_on,
-                seed=seed + i,
-                progress=progress,
-                device=device,
-                num_draws=num_draws,
-            )
-            for i in range(seeds)
-        ]
-        if choose == "thompson":
-            shown = tuple(dict.fromkeys((0, turns // 2, turns)))
-            save_figure(algorithm1_figure(runs[0], turns=shown), folder / "algorithm1.png")
-        rows += [_row(run) for run in runs]
-        taken += [turn for run in runs for turn in _turns(run)]
-        lines += _counted(choose, runs)
+def _write_tables(folder: Path, runs: Sequence[Algorithm1]) -> None:
+    """A row for each run, and one for each turn; θ is empty where no function is drawn."""
     head = ["choose", "seed", "found_at", "near_at", "regret", "repeats", "best_x"]
-    write_table(folder / "algorithm1.csv", head, rows)
+    write_table(folder / "algorithm1.csv", head, [_row(run) for run in runs])
     head = ["choose", "seed", "k", "p", "x", "y", "lengthscale", "variance", *_CHAINS]
+    taken = [
+        [
+            *(run.choose, run.seed, step.k, step.index, step.x_new, step.y_new),
+            *(step.theta.get(name, "") for name in ("lengthscale", "variance")),
+            *(getattr(step.chains, name, "") for name in _CHAINS),
+        ]
+        for run in runs
+        for step in run.steps
+    ]
     write_table(folder / "turns.csv", head, taken)
 
 
-def _part_a(
-    folder: Path, *, prior_on: str, num_draws: int, seed: int, device: torch.device
-) -> list[str]:
+def _part_a(folder: Path, *, seed: int, num_draws: int, **how: Any) -> list[str]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InferenceWarning)  # told in the lines
-        fitted = fit_exam(prior_on=prior_on, seed=seed, device=device, num_draws=num_draws)
-    exact = fit_exam(prior_on=prior_on, inference="quadrature", device=device)
+        warnings.simplefilter("ignore", InferenceWarning)  # said in the lines
+        fitted = fit_exam(seed=seed, num_draws=num_draws, **how)
+    exact = fit_exam(inference="quadrature", **how)
     save_figure(hyper_scatter(fitted, reference=exact), folder / "hyper_posterior.png")
     save_figure(traces(fitted), folder / "traces.png")
     save_figure(bands(fitted, exam_grid(), truth=exam_function), folder / "fit.png")
-    return [f"p(θ | D), {num_draws} draws by NUTS:", *_told(fitted)]
+    return [f"p(θ | D), {num_draws} draws by NUTS:", *_described(fitted)]
 
 
-def _told(fitted: FittedGP) -> list[str]:
+def _described(fitted: FittedGP) -> list[str]:
     lines = []
     for site in fitted.gp.hyperparameters.sites:
         logs = fitted.hyperparameters[site.parameter.name].log()
@@ -165,20 +135,8 @@ def _plain(value: Any) -> str:
 def _row(run: Algorithm1) -> list[Any]:
     values = torch.tensor([step.y_new for step in run.steps])
     best = run.steps[int(values.argmin())].x_new
-    told = ["" if at is None else at for at in (run.found_at, run.near_at)]
-    return [run.choose, run.seed, *told, float(run.regret[-1]), run.repeats, best]
-
-
-def _turns(run: Algorithm1) -> list[list[Any]]:
-    """A row for each turn; θ is empty where no function is drawn."""
-    return [
-        [
-            *(run.choose, run.seed, step.k, step.index, step.x_new, step.y_new),
-            *(step.theta.get(name, "") for name in ("lengthscale", "variance")),
-            *(getattr(step.chains, name, "") for name in _CHAINS),
-        ]
-        for step in run.steps
-    ]
+    at = ["" if k is None else k for k in (run.found_at, run.near_at)]
+    return [run.choose, run.seed, *at, float(run.regret[-1]), run.repeats, best]
 
 
 def _counted(choose: str, runs: list[Algorithm1]) -> list[str]:

@@ -21,27 +21,18 @@ __all__ = ["exam_section"]
 def exam_section(*, turns: int = 5, num_draws: int = 500, seed: int = 0) -> Section:
     """Do the function-fitting task with one seed: NUTS on p(θ | D), m ± 2√v, and Algorithm 1.
 
-    Parameters
-    ----------
-    turns
-        T of Algorithm 1.
-    num_draws
-        Number of draws of the hyper-posterior.
-    seed
-        Random seed of all draws.
+    T of that is ``turns``, ``num_draws`` are those of the hyper-posterior.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InferenceWarning)  # told in the lines
+        warnings.simplefilter("ignore", InferenceWarning)  # said in the lines
         fitted = fit_exam(num_draws=num_draws, seed=seed)
     exact = fit_exam(inference="quadrature")
     run = algorithm1(turns, seed=seed)
+    scatter = hyper_scatter(fitted, reference=exact)
+    band = bands(fitted, exam_grid(), truth=exam_function)
     figures = {
-        f"{num_draws} draws of p(θ | D) by NUTS, over quadrature": hyper_scatter(
-            fitted, reference=exact
-        ),
-        "f, D and m ± 2√v, hyper-parameters integrated out": bands(
-            fitted, exam_grid(), truth=exam_function
-        ),
+        f"{num_draws} draws of p(θ | D) by NUTS, over quadrature": scatter,
+        "f, D and m ± 2√v, hyper-parameters integrated out": band,
         f"Algorithm 1 at its last turn, k = {turns}": algorithm1_figure(run, turns=(turns,)),
     }
     return Section(
@@ -90,12 +81,8 @@ def _held(fitted: FittedGP) -> str:
 
 
 def _search(run: Algorithm1) -> str:
-    found = (
-        f"the least value of the grid was found at k = {run.found_at}"
-        if run.found_at is not None
-        else "the least value of the grid was not found"
-    )
+    found = "not found" if run.found_at is None else f"found at k = {run.found_at}"
     return (
-        f"Algorithm 1: {found}; simple regret {float(run.regret[-1]):.3g} after "
-        f"{len(run.steps)} turns (exact on the grid, one seed)"
+        f"Algorithm 1: the least value of the grid was {found}; simple regret "
+        f"{float(run.regret[-1]):.3g} after {len(run.steps)} turns (exact on the grid, one seed)"
     )

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from gp_bo.fit import fit_gp
 from gp_bo.fitted import FittedGP
+from gp_bo.kernels import log_normal
 from pyro_models import UsageError
 
 __all__ = ["EXAM_NOISE", "exam_data", "exam_function", "exam_priors", "fit_exam"]
@@ -40,16 +40,8 @@ def exam_priors(prior_on: str = "lengthscale") -> dict[str, Any]:
     The sheet writes σ_l² and σ_s², k(x, x') = σ_s² exp(−(x − x')² / 2 σ_l²). The variance σ_s² is
     one hyper-parameter in either reading; the length-scale is read in two ways.
 
-    Parameters
-    ----------
-    prior_on
-        ``"lengthscale"``: σ_l ~ LogNormal(−1, 1). ``"squared_lengthscale"``:
-        σ_l² ~ LogNormal(−1, 1), which is σ_l ~ LogNormal(−½, ½).
-
-    Raises
-    ------
-    UsageError
-        If it is neither.
+    For ``"lengthscale"`` σ_l ~ LogNormal(−1, 1); for ``"squared_lengthscale"``
+    σ_l² ~ LogNormal(−1, 1), which is σ_l ~ LogNormal(−½, ½).
 
     Examples
     --------
@@ -59,9 +51,7 @@ def exam_priors(prior_on: str = "lengthscale") -> dict[str, Any]:
     readings = {"lengthscale": (-1.0, 1.0), "squared_lengthscale": (-0.5, 0.5)}
     if prior_on not in readings:
         raise UsageError(f"prior_on is one of {', '.join(readings)}; got {prior_on!r}")
-    loc, scale = (torch.tensor(v, dtype=torch.float64) for v in readings[prior_on])
-    zero, two = (torch.tensor(v, dtype=torch.float64) for v in (0.0, 2.0))
-    return {"lengthscale": dist.LogNormal(loc, scale), "variance": dist.LogNormal(zero, two)}
+    return {"lengthscale": log_normal(*readings[prior_on]), "variance": log_normal(0.0, 2.0)}
 
 
 def fit_exam(
@@ -70,41 +60,17 @@ def fit_exam(
     *,
     inference: str = "nuts",
     prior_on: str = "lengthscale",
-    seed: int = 0,
-    device: str | torch.device | None = None,
     **options: Any,
 ) -> FittedGP:
     """The sheet's Gaussian process: zero mean, noise variance 10⁻⁴, 500 draws by NUTS.
 
-    Parameters
-    ----------
-    x, y
-        Data; by default the five points of the sheet.
-    inference
-        Any other inference, with its options.
-    prior_on
-        How the sheet's prior is read, as in :func:`exam_priors`.
-    seed
-        Random seed of the starts and all draws.
-    device
-        Where to compute; where x is unless given.
-    options
-        Options of the inference; for NUTS ``num_draws=500`` unless given.
+    Or other data than the five points of the sheet, or any other inference with its options, as
+    :func:`gp_bo.fit_gp` takes them; ``prior_on`` as in :func:`exam_priors`.
     """
     if x is None or y is None:
         x, y = exam_data()
     if inference == "nuts":
         options.setdefault("num_draws", 500)
-    return fit_gp(
-        x,
-        y,
-        kernel="rbf",
-        mean="zero",
-        noise=EXAM_NOISE,
-        priors=exam_priors(prior_on),
-        inference=inference,
-        scale=False,
-        seed=seed,
-        device=device,
-        **options,
-    )
+    model: dict[str, Any] = {"kernel": "rbf", "mean": "zero", "noise": EXAM_NOISE, "scale": False}
+    model["priors"] = exam_priors(prior_on)
+    return fit_gp(x, y, **model, inference=inference, **options)

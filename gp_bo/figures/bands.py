@@ -14,61 +14,11 @@ from torch import Tensor
 from gp_bo.arrays import as_inputs
 from gp_bo.fitted import FittedGP
 from gp_bo.scaling import margin
-from inference.figures.palette import INK, PETROFF
+from gp_bo.signatures import takes_options_of
+from inference.figures.palette import INK, PETROFF, plain
 from pyro_models import UsageError
 
 __all__ = ["bands", "draw_band", "draw_bands"]
-
-
-def bands(
-    fitted: FittedGP,
-    x: Tensor | np.ndarray | None = None,
-    *,
-    truth: Callable[[Tensor], Tensor] | None = None,
-    num_functions: int = 0,
-    include_noise: bool = False,
-    seed: int = 0,
-    title: str | None = None,
-) -> Figure:
-    """m ± 2√v over one input, with the data; m and v are those of the mixture over all draws.
-
-    Parameters
-    ----------
-    fitted
-        A Gaussian process of one input.
-    x
-        Inputs, (M,), in increasing order; by default 200 over the data and a tenth beyond.
-    truth
-        The function itself, where it is known.
-    num_functions
-        How many functions to draw, each at one θ.
-    include_noise
-        The band of outputs rather than of the function.
-    seed
-        Random seed of the functions.
-    title
-        Drawn above.
-
-    Raises
-    ------
-    UsageError
-        If there is more than one input.
-    """
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.add_subplot()
-    draw_bands(
-        axes,
-        fitted,
-        x,
-        truth=truth,
-        num_functions=num_functions,
-        include_noise=include_noise,
-        seed=seed,
-    )
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="best")
-    if title:
-        axes.set_title(title, fontsize=10)
-    return figure
 
 
 def draw_band(
@@ -95,7 +45,21 @@ def draw_bands(
     include_noise: bool = False,
     seed: int = 0,
 ) -> None:
-    """:func:`bands` on given axes, without a legend."""
+    """m ± 2√v over one input, with the data, on given axes; m and v are those of the mixture.
+
+    Parameters
+    ----------
+    fitted
+        A Gaussian process of one input.
+    x
+        Inputs, (M,), in increasing order; by default 200 over the data and a tenth beyond.
+    truth
+        The function itself, where it is known.
+    num_functions, seed
+        How many functions to draw, each at one θ, and their random seed.
+    include_noise
+        The band of outputs rather than of the function.
+    """
     if fitted.X.shape[1] != 1:
         raise UsageError(f"bands are for one input; this Gaussian process has {fitted.X.shape[1]}")
     if x is None:
@@ -116,11 +80,29 @@ def draw_bands(
         axes.plot([], [], color=PETROFF[6], lw=0.8, label="drawn functions")
     if truth is not None:
         axes.plot(grid, truth(grid).cpu(), color=INK, lw=1.2, ls="--", label="f", zorder=4)
-    xs, ys = fitted.X[:, 0].cpu(), fitted.y.cpu()
-    seen = (xs >= grid[0]) & (xs <= grid[-1])
-    x_seen, y_seen = xs[seen], ys[seen]
-    axes.plot(x_seen, y_seen, "o", color=INK, ms=5, label="data", zorder=5, clip_on=False)
-    axes.set_xlim(float(grid[0]), float(grid[-1]))
-    axes.set_xlabel("x")
-    axes.set_ylabel("y")
-    axes.spines[["top", "right"]].set_visible(False)
+    data = torch.stack([fitted.X[:, 0], fitted.y]).cpu()
+    seen = data[:, (data[0] >= grid[0]) & (data[0] <= grid[-1])]
+    axes.plot(*seen, "o", color=INK, ms=5, label="data", zorder=5, clip_on=False)
+    axes.set(xlim=(float(grid[0]), float(grid[-1])), xlabel="x", ylabel="y")
+    plain(axes)
+
+
+@takes_options_of(draw_bands)
+def bands(
+    fitted: FittedGP,
+    x: Tensor | np.ndarray | None = None,
+    *,
+    title: str | None = None,
+    **options: Any,
+) -> Figure:
+    """m ± 2√v over one input, with the data; m and v are those of the mixture over all draws.
+
+    It is drawn by :func:`draw_bands`, whose arguments these are, with a title above.
+    """
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    draw_bands(axes, fitted, x, **options)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="best")
+    if title:
+        axes.set_title(title, fontsize=10)
+    return figure

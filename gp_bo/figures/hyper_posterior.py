@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from gp_bo.fitted import FittedGP
-from inference.figures.palette import INK, PETROFF
+from inference.figures.palette import INK, PETROFF, plain
 from pyro_models import UsageError
 
 __all__ = ["hyper_scatter", "traces"]
@@ -36,11 +37,6 @@ def hyper_scatter(
         The same model by quadrature: its 50, 80 and 95 % regions of highest density are outlined.
     title
         Drawn above.
-
-    Raises
-    ------
-    UsageError
-        If there are not two such hyper-parameters, or one is not positive.
     """
     columns = _columns(fitted)
     chosen = list(names or list(columns)[:2])
@@ -55,43 +51,30 @@ def hyper_scatter(
     weights = fitted.weights.cpu().numpy()
     area = 4 + 40 * weights / weights.max() if _weighted(fitted) else 9
     axes.scatter(x, y, s=area, color=PETROFF[0], alpha=0.5, lw=0, label=f"{len(x)} draws")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set(xscale="log", yscale="log", xlabel=chosen[0], ylabel=chosen[1])
     if reference is not None:
         _outline(figure, reference, chosen)
-    axes.set_xlabel(chosen[0])
-    axes.set_ylabel(chosen[1])
     for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         few = high < 300 * low  # decades alone would be too few labels
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=12))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     # outside the axes: draws may lie anywhere in them
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     if title:
         axes.set_title(title, fontsize=10, loc="left")
     if fitted.draws.num_chains:
-        axes.annotate(
-            _quality(fitted, chosen),
-            (1, 1.01),
-            xycoords="axes fraction",
-            fontsize=8,
-            ha="right",
-            va="bottom",
-        )
+        found = fitted.diagnostics
+        each = (f"{n}: R̂ {found['rhat'][n]:.3f}, ESS {found['bulk_ess'][n]:.0f}" for n in chosen)
+        place: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "bottom"}
+        axes.annotate("; ".join(each), (1, 1.01), fontsize=8, **place)
     return figure
 
 
 def traces(fitted: FittedGP, *, title: str | None = None) -> Figure:
-    """Each hyper-parameter draw by draw, one line per chain, with R̂ and effective draws.
-
-    Raises
-    ------
-    UsageError
-        If the draws are not of chains.
-    """
+    """Each hyper-parameter draw by draw, one line per chain, with R̂ and effective draws."""
     chains = fitted.draws.num_chains
     if not chains:
         raise UsageError(f"{fitted.inference} has no chains: traces are for nuts")
@@ -112,7 +95,7 @@ def traces(fitted: FittedGP, *, title: str | None = None) -> Figure:
             fontsize=8,
             loc="right",
         )
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
         axes.margins(x=0.01)
     every[-1].set_xlabel(f"draw of each of {chains} chains")
     if title:
@@ -125,17 +108,10 @@ def _columns(fitted: FittedGP) -> dict[str, np.ndarray]:
     columns = {}
     for site in fitted.gp.hyperparameters.sites:
         name = site.parameter.name
-        values = fitted.hyperparameters[name].reshape(fitted.num_draws, -1).cpu().numpy()
-        for i in range(values.shape[1]):
-            columns[name if values.shape[1] == 1 else f"{name}[{i}]"] = values[:, i]
+        values = fitted.hyperparameters[name].reshape(fitted.num_draws, -1).cpu().numpy().T
+        for i, own in enumerate(values):
+            columns[name if len(values) == 1 else f"{name}[{i}]"] = own
     return columns
-
-
-def _quality(fitted: FittedGP, names: Sequence[str]) -> str:
-    """R̂ and effective draws of some hyper-parameters."""
-    found = fitted.diagnostics
-    each = (f"{n}: R̂ {found['rhat'][n]:.3f}, ESS {found['bulk_ess'][n]:.0f}" for n in names)
-    return "; ".join(each)
 
 
 def _weighted(fitted: FittedGP) -> bool:

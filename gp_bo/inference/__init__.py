@@ -1,4 +1,8 @@
-"""How hyper-parameters are inferred, by name: one file each."""
+"""How hyper-parameters are inferred, by name: one file each.
+
+Each takes the model and, by keyword, ``seed``, of its starts and all draws, ``restarts``, the
+number of starts from which the best mode is taken, and what its own page says.
+"""
 
 from __future__ import annotations
 
@@ -33,26 +37,14 @@ INFERENCES: Registry[Callable[..., HyperDraws]] = Registry(
 
 
 def infer_hyperparameters(gp: GPModel, inference: str, *, seed: int, **options: Any) -> HyperDraws:
-    """p(θ | y), or a point in its place, by one of ``INFERENCES``.
-
-    Raises
-    ------
-    UsageError
-        If the name or an option is unknown.
-    """
+    """p(θ | y), or a point in its place, by one of ``INFERENCES``, with its options."""
     infer = INFERENCES[inference]
     check_options(infer, inference, options)
     return infer(gp, seed=seed, **options)
 
 
 def check_options(infer: Callable[..., Any], inference: str, options: Mapping[str, Any]) -> None:
-    """Refuse what a way of inferring has no name for.
-
-    Raises
-    ------
-    UsageError
-        If an option is none of the keyword parameters of ``infer``, or no number where one is due.
-    """
+    """Refuse an option that is no keyword of ``infer``, or no number where one is due."""
     parameters = inspect.signature(infer, eval_str=True).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "seed"]
     unknown = [name for name in options if name not in known]
@@ -60,9 +52,9 @@ def check_options(infer: Callable[..., Any], inference: str, options: Mapping[st
         raise UsageError(
             f"inference {inference!r} has no option {', '.join(unknown)}; it has {', '.join(known)}"
         )
+    kinds = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a number")}
     for p in parameters:
-        value, kinds = options.get(p.name), {int: numbers.Integral, float: numbers.Real}
-        kind = kinds.get(p.annotation)
-        if p.name in options and kind and (not isinstance(value, kind) or isinstance(value, bool)):
-            due = "a whole number" if p.annotation is int else "a number"
+        kind, due = kinds.get(p.annotation, (object, ""))
+        value = options.get(p.name)
+        if p.name in options and due and (not isinstance(value, kind) or isinstance(value, bool)):
             raise UsageError(f"{p.name} of inference {inference!r} is {due}; got {value!r}")

@@ -38,3 +38,8 @@ class HyperDraws:
     messages: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     statistics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def equal(cls, u: Tensor, **known: Any) -> HyperDraws:
+        """Draws of equal weight."""
+        return cls(u, u.new_full((len(u),), 1 / len(u)), **known)

@@ -21,44 +21,27 @@ _WIDEST, _NARROWEST = 5.0, 1e-4  # standard deviations, in u
 
 
 def laplace(gp: GPModel, *, seed: int = 0, num_draws: int = 256, restarts: int = 8) -> HyperDraws:
-    """N(û, H⁻¹) with û the mode of p(u | y) and H = −∇² log p(u | y) there (MacKay 1992).
-
-    Parameters
-    ----------
-    gp
-        The model.
-    seed
-        Random seed of the starts and the draws.
-    num_draws
-        S, the number of draws.
-    restarts
-        Number of starts, from which the best mode is taken.
-    """
+    """``num_draws`` of N(û, H⁻¹), û the mode of p(u | y), H = −∇² log p(û | y) (MacKay 1992)."""
     check_counts(num_draws=num_draws)
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
     factor, clipped = laplace_factor(HyperPosterior(gp), found)
     generator = torch.Generator().manual_seed(seed)
     normal = torch.randn(num_draws, len(factor), generator=generator, dtype=torch.float64)
-    normal = normal.to(gp.device)
-    messages: tuple[str, ...] = ()
-    if clipped:
-        messages = (
-            "the density is no hill at its mode: some standard deviations were set to "
-            f"{_WIDEST:g}; prefer nuts",
-        )
-    return HyperDraws(
-        found.points[0] + normal @ factor.mT,
-        gp.y.new_full((num_draws,), 1 / num_draws),
-        messages=messages,
+    message = (
+        f"the density is no hill at its mode: some standard deviations were set to {_WIDEST:g}; "
+        "prefer nuts"
+    )
+    return HyperDraws.equal(
+        found.points[0] + normal.to(gp.device) @ factor.mT,
+        messages=(message,) if clipped else (),
         details={"mode": found.points[0].tolist(), "log_evidence": log_evidence(found, factor)},
     )
 
 
 def log_evidence(found: Maximum, factor: Tensor) -> float:
     """Laplace's approximation of log p(y), nats: log p(û, y) + (p/2) log 2π − ½ log |H|."""
-    size = len(factor)
-    half_log_det = float(torch.linalg.slogdet(factor).logabsdet) if size else 0.0
-    return float(found.values[0]) + 0.5 * size * math.log(2 * math.pi) + half_log_det
+    half_log_det = float(torch.linalg.slogdet(factor).logabsdet) if len(factor) else 0.0
+    return float(found.values[0]) + 0.5 * len(factor) * math.log(2 * math.pi) + half_log_det
 
 
 def curvature(density: HyperPosterior, u: Tensor) -> Tensor:

@@ -21,16 +21,9 @@ _LONGEST_STEP = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Maximum:
-    """The best that was found from several starts.
+    """Where each of several starts led, (R, p), and the objective there, (R,), best first.
 
-    Attributes
-    ----------
-    points, values
-        Where each start led, (R, p), and the objective there, (R,); best first.
-    steps
-        Iterations.
-    gradient
-        Largest entry of the gradient at the best point.
+    After so many ``steps``; ``gradient`` is the largest entry of that at the best point.
     """
 
     points: Tensor
@@ -44,16 +37,8 @@ def maximize(
 ) -> Maximum:
     """Maximise a function by BFGS from every row of ``starts``; Nocedal & Wright (2006), ch. 6.
 
-    Parameters
-    ----------
-    objective
-        Points (R, p) to values (R,) and gradients (R, p); −inf is walked away from.
-    starts
-        (R, p).
-    max_steps
-        Iterations at most.
-    tolerance
-        Stop when no gradient has an entry above it, or none can go on.
+    The objective maps points (R, p) to values (R,) and gradients (R, p); −inf is walked away from.
+    It ends when no gradient has an entry above the tolerance, or no start can go on.
 
     Examples
     --------
@@ -66,11 +51,10 @@ def maximize(
     """
     u = starts.clone()
     value, gradient = objective(u)
-    count, size = u.shape
-    eye = torch.eye(size, dtype=u.dtype, device=u.device)
-    H = eye.repeat(count, 1, 1)
-    fresh = torch.ones(count, dtype=torch.bool, device=u.device)
+    eye = torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
+    H = eye.repeat(len(u), 1, 1)
     alive = value.isfinite()
+    fresh = torch.ones_like(alive)
     step = 0
     while step < max_steps:
         alive = alive & (gradient.abs().amax(-1) > tolerance)
@@ -83,18 +67,14 @@ def maximize(
         ascent = (direction * slope).sum(-1)
         direction = torch.where((ascent > 0)[:, None], direction, slope)
         direction = direction * (_LONGEST_STEP / direction.norm(dim=-1)).clamp_max(1.0)[:, None]
-        moved, new_value, new_gradient = _line_search(
-            objective, at, value[active], slope, direction
-        )
-        s, d = new_gradient - slope, moved - at
-        H[active] = _update(H[active], d, -s, fresh[active], eye)
+        before = value[active]
+        moved, now, new_slope = _line_search(objective, at, before, slope, direction)
+        H[active] = _update(H[active], moved - at, slope - new_slope, fresh[active], eye)
         fresh[active] = False
-        gain = new_value - value[active]
-        u[active], value[active], gradient[active] = moved, new_value, new_gradient
-        alive[active] = gain > 1e-12 * (1 + new_value.abs())
+        u[active], value[active], gradient[active] = moved, now, new_slope
+        alive[active] = now - before > 1e-12 * (1 + now.abs())
     order = value.argsort(descending=True)
-    best = order[0]
-    return Maximum(u[order], value[order], step, float(gradient[best].abs().max()))
+    return Maximum(u[order], value[order], step, float(gradient[order[0]].abs().max()))
 
 
 def _line_search(

@@ -48,28 +48,14 @@ def nuts(
 
     Parameters
     ----------
-    gp
-        The model.
-    seed
-        Random seed of the starts and all draws.
     num_draws
         S, the draws of all chains together. Shorter chains of ordinary data often fail the check of
         R̂ by chance: its own noise is then as large as what it is held to.
-    num_chains
-        Number of chains; they must share ``num_draws`` evenly.
-    warmup
-        Transitions of each chain that are thrown away, at least 20.
-    target_acceptance
-        The acceptance to which the step size is adapted.
-    max_depth
-        The most doublings of a trajectory.
-    restarts
-        Number of starts, from which the mode is taken.
-
-    Raises
-    ------
-    UsageError
-        If a number is out of range.
+    num_chains, warmup
+        Number of chains, which must share ``num_draws`` evenly, and transitions of each that are
+        thrown away, at least 20.
+    target_acceptance, max_depth
+        The acceptance to which the step size is adapted, and the most doublings of a trajectory.
     """
     check_sampling(
         num_draws=num_draws,
@@ -91,8 +77,10 @@ def nuts(
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
     factor, _ = laplace_factor(density, found)
     random = np.random.default_rng(seed)
-    retries, windows = -1, _windows(warmup)
-    for target in (target_acceptance, *_stricter(target_acceptance)):
+    windows = _windows(warmup)
+    stricter = (1 - (1 - target_acceptance) / share for share in (2, 4))  # of the misses
+    retries = -1
+    for target in (target_acceptance, *stricter):
         retries += 1
         start = _spread_out(density, found.points, factor, num_chains, random)
         metric = (found.points[0].cpu().numpy(), factor.cpu().numpy())
@@ -102,10 +90,9 @@ def nuts(
         if chains.step > _COLLAPSED and divergent < _TOO_MANY:
             break
     step = chains.step
-    statistics = [chains.move(chains.step) for _ in range(num_draws // num_chains)]
+    statistics = [chains.move(step) for _ in range(num_draws // num_chains)]
     draws = np.stack([chains.unconstrained(t.state.q) for t in statistics], axis=1)
-    names = gp.hyperparameters.column_names()
-    details, messages = chain_diagnostics(draws, names)
+    details, messages = chain_diagnostics(draws, gp.hyperparameters.column_names())
     divergences = sum(int(t.diverged.sum()) for t in statistics)
     details |= {
         "divergences": divergences,
@@ -126,13 +113,12 @@ def nuts(
             f"the step size collapsed to {step:.1e} in spite of {retries} restarts: data are "
             "near-duplicates, or the noise is too small for them"
         )
-    return HyperDraws(
+    return HyperDraws.equal(
         torch.from_numpy(draws.reshape(-1, density.size)).to(gp.device),
-        gp.y.new_full((num_draws,), 1 / num_draws),
-        num_chains,
-        tuple(messages),
-        details,
-        {n: v.to(gp.device) for n, v in _by_draw(statistics, step).items()},
+        num_chains=num_chains,
+        messages=tuple(messages),
+        details=details,
+        statistics={n: v.to(gp.device) for n, v in _by_draw(statistics, step).items()},
     )
 
 
@@ -213,15 +199,13 @@ class _HyperChains(Chains[Transition]):
 
     def move(self, step: float) -> Transition:
         """One tree of each chain."""
-        done = transition(
-            self._log_density, self.state, step, self.random, max_depth=self.max_depth
-        )
+        depth = self.max_depth
+        done = transition(self._log_density, self.state, step, self.random, max_depth=depth)
         self.state = done.state
         self.diverged.append(int(done.diverged.sum()))
         return done
 
     def mean_acceptance(self, moved: Transition) -> float:
-        """Mean over all chains."""
         return float(moved.acceptance.mean())
 
     def learn_scale(self, moves: Sequence[Transition]) -> None:
@@ -240,11 +224,6 @@ def _windows(count: int) -> list[tuple[int, bool]]:
     """The metric is learned at the ends of the two windows in the middle."""
     ends = np.rint(np.cumsum(_WINDOWS) * count).astype(int)
     return [(int(n), i in (1, 2)) for i, n in enumerate(np.diff(ends, prepend=0))]
-
-
-def _stricter(target: float) -> tuple[float, float]:
-    """Acceptances of two retries: half and a quarter of the misses."""
-    return 1 - (1 - target) / 2, 1 - (1 - target) / 4
 
 
 def _spread_out(

@@ -30,19 +30,13 @@ class _Walled:
     def __init__(self, gp: GPModel) -> None:
         self.evidence = HyperPosterior(gp, prior=False)
         width, spread = widths(gp.X)[1], location_and_spread(gp.y)[1]
-        center = [
-            (site.parameter.log_unit(width, spread) if site.kind == "exp" else width.new_zeros(()))
-            .reshape(-1)
-            .expand(site.stop - site.start)
-            for site in gp.hyperparameters.sites
-        ]
-        self.center = torch.cat(center)
-        self.held = torch.cat(
-            [
-                torch.full((s.stop - s.start,), s.kind != "identity", device=gp.device)
-                for s in gp.hyperparameters.sites
-            ]
-        )
+        self.center = gp.y.new_zeros(gp.hyperparameters.size)
+        self.held = torch.ones_like(self.center, dtype=torch.bool)
+        for site in gp.hyperparameters.sites:
+            own = slice(site.start, site.stop)
+            self.held[own] = site.kind != "identity"
+            if site.kind == "exp":
+                self.center[own] = site.parameter.log_unit(width, spread).reshape(-1)
 
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         value, gradient = self.evidence(u)
@@ -55,21 +49,7 @@ def maximum_likelihood(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> Hype
     """argmax_θ log p(y | X, θ), by BFGS from several starts, all in one batch.
 
     A hyper-parameter that the data would send off to 0 or ∞ ends about a factor 10⁶ from the
-    data's own scale.
-
-    Parameters
-    ----------
-    gp
-        The model.
-    seed
-        Random seed of the starts.
-    restarts
-        Number of starts.
-
-    Raises
-    ------
-    UsageError
-        If no start has a finite evidence.
+    data's own scale. Where no start has a finite evidence there is a ``UsageError``.
     """
     check_counts(restarts=restarts)
     if not gp.hyperparameters.size:
@@ -79,22 +59,14 @@ def maximum_likelihood(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> Hype
 
 
 def map_estimate(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> HyperDraws:
-    """argmax_θ p(θ | y), the mode of the density of θ itself, as of Pyro's ``AutoDelta``.
-
-    Parameters as in :func:`maximum_likelihood`.
-    """
+    """argmax_θ p(θ | y), the mode of the density of θ itself, as of Pyro's ``AutoDelta``."""
     return _single(modes(gp, seed=seed, restarts=restarts, jacobian=False))
 
 
 def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Maximum:
     """Ends of climbs on the hyper-posterior: half from the data's own scale, half from the prior.
 
-    Parameters
-    ----------
-    gp, seed, restarts
-        As in :func:`maximum_likelihood`.
-    jacobian
-        Whether the density is that of u or that of θ.
+    With the Jacobian the density is that of u, without it that of θ.
     """
     check_counts(restarts=restarts)
     hyper = gp.hyperparameters
@@ -117,15 +89,10 @@ def _single(found: Maximum) -> HyperDraws:
         raise UsageError(
             "the covariance has no Cholesky factor at any starting point: allow some noise"
         )
-    messages: tuple[str, ...] = ()
-    if found.gradient > 1e-2:
-        messages = (
-            f"the maximum was not reached: a gradient of {found.gradient:.1e} is left after "
-            f"{found.steps} steps",
-        )
-    return HyperDraws(
-        found.points[:1],
-        found.points.new_ones(1),
-        messages=messages,
-        details={"objective": float(found.values[0]), "steps": found.steps},
+    message = (
+        f"the maximum was not reached: a gradient of {found.gradient:.1e} is left after "
+        f"{found.steps} steps"
     )
+    messages = (message,) if found.gradient > 1e-2 else ()
+    details = {"objective": float(found.values[0]), "steps": found.steps}
+    return HyperDraws.equal(found.points[:1], messages=messages, details=details)

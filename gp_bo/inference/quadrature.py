@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,23 +28,13 @@ def quadrature(
 
     The grid starts around the mode and grows on each side until the border holds no mass. For a
     smooth density that falls off on all sides the rule's error falls faster than any power of the
-    spacing. The weights are kept: every later average is a quadrature too.
+    spacing. The weights are kept: every later average is a quadrature too. More than two open
+    hyper-parameters, or none, are refused.
 
     Parameters
     ----------
-    gp
-        A model with one or two hyper-parameters that are not fixed.
-    seed
-        Random seed of the starts towards the mode.
     num_points
         Number of points on each axis; by default 801 on one axis, 101 on each of two.
-    restarts
-        Number of starts, from which the mode is taken.
-
-    Raises
-    ------
-    UsageError
-        If more than two hyper-parameters are open, or none.
     """
     density = HyperPosterior(gp)
     if density.size not in (1, 2):
@@ -68,27 +60,18 @@ def quadrature(
     weights = (log_mass - total).exp().reshape(-1)
     kept = weights > _NEGLIGIBLE
     messages = () if grown is None else ("the posterior does not fall off: mass beyond the grid",)
-    return HyperDraws(
-        grid[kept],
-        weights[kept] / weights[kept].sum(),
-        messages=messages,
-        details={
-            "log_evidence": log_evidence,
-            "num_points": num_points,
-            "low": low.tolist(),
-            "high": high.tolist(),
-        },
-    )
+    details: dict[str, Any] = {"log_evidence": log_evidence, "num_points": num_points}
+    details |= {"low": low.tolist(), "high": high.tolist()}
+    weights = weights[kept] / weights[kept].sum()
+    return HyperDraws(grid[kept], weights, messages=messages, details=details)
 
 
 def _evaluate(
     density: HyperPosterior, low: Tensor, high: Tensor, num_points: int
 ) -> tuple[Tensor, Tensor]:
     """Grid points (num_points^p, p) and log density (num_points, …)."""
-    axes = [
-        torch.linspace(float(a), float(b), num_points, dtype=low.dtype, device=low.device)
-        for a, b in zip(low, high, strict=True)
-    ]
+    bounds = zip(low.tolist(), high.tolist(), strict=True)
+    axes = [torch.linspace(a, b, num_points, dtype=low.dtype, device=low.device) for a, b in bounds]
     grid = torch.cartesian_prod(*axes).reshape(-1, len(axes))
     return grid, density(grid)[0].reshape([num_points] * len(axes))
 
@@ -102,12 +85,10 @@ def _grow(log_mass: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor] 
         marginal = weights.movedim(axis, 0).reshape(len(weights), -1).sum(1)
         width = float(high[axis] - low[axis])
         used = (marginal > _EDGE).nonzero()[:, 0]
-        if float(marginal[0]) > _EDGE:
-            low[axis] -= 0.5 * width
-            changed = True
-        if float(marginal[-1]) > _EDGE:
-            high[axis] += 0.5 * width
-            changed = True
+        for border, bound, outwards in ((0, low, -0.5), (-1, high, 0.5)):
+            if float(marginal[border]) > _EDGE:
+                bound[axis] += outwards * width
+                changed = True
         if not changed and len(used) < 0.4 * len(marginal):
             step = width / (len(marginal) - 1)
             start = float(low[axis])

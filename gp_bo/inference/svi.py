@@ -27,14 +27,8 @@ from pyro_models.seeds import seeded
 __all__ = ["svi"]
 
 # base classes, and guides that are made of others or are for discrete sites
-_NO_GUIDES = (
-    "AutoCallable",
-    "AutoContinuous",
-    "AutoDiscreteParallel",
-    "AutoGuide",
-    "AutoGuideList",
-    "AutoMessenger",
-)
+_OTHERS = ("Callable", "Continuous", "DiscreteParallel", "Guide", "GuideList", "Messenger")
+_NO_GUIDES = tuple(f"Auto{name}" for name in _OTHERS)
 
 Guide = str | Callable[[GPModel], Any]
 
@@ -52,39 +46,26 @@ def svi(
 ) -> HyperDraws:
     """Draws of the guide q(θ) that maximises the ELBO, E_q[log p(y, θ) − log q(θ)].
 
+    The guide starts at the mode where it can.
+
     Parameters
     ----------
-    gp
-        The model.
-    seed
-        Random seed of the starts, the steps and the draws.
     guide
         A class of ``pyro.infer.autoguide`` by name, or a function that makes a guide from the
         model: ``lambda model: AutoLowRankMultivariateNormal(model, rank=1)``.
     num_draws
         S, the number of draws.
-    steps
-        Number of steps of Adam; the rate falls to 0 along a cosine.
-    lr
-        The first rate of Adam, above 0.
+    steps, lr
+        Number of steps of Adam, and its first rate, above 0, which falls to 0 along a cosine.
     num_particles
         Draws of θ per step, vectorised.
-    restarts
-        Number of starts towards the mode, at which the guide starts where it can.
-
-    Raises
-    ------
-    UsageError
-        If the guide is unknown, or a number is out of range.
     """
     check_counts(num_draws=num_draws, steps=steps, num_particles=num_particles)
     if not 0 < lr < math.inf:
         raise UsageError(f"lr must be above 0 and finite; got {lr}")
     if not (isinstance(guide, str) or callable(guide)):
-        raise UsageError(
-            "guide is a class of pyro.infer.autoguide by name, or a function that makes a guide "
-            f"from the model; got {guide!r}"
-        )
+        what = "a class of pyro.infer.autoguide by name, or a function that makes a guide"
+        raise UsageError(f"guide is {what} from the model; got {guide!r}")
     if not gp.hyperparameters.size:
         raise UsageError("every hyper-parameter is fixed: nothing is left to infer; use map")
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
@@ -100,15 +81,10 @@ def svi(
             elbo = Trace_ELBO(512, max_plate_nesting=0, vectorize_particles=True)
             final = -elbo.loss(gp, made)
     shapes = {s.parameter.name: s.parameter.shape for s in gp.hyperparameters.sites}
-    u = gp.hyperparameters.unconstrain(
-        {name: drawn[name].reshape(num_draws, *shape) for name, shape in shapes.items()}
-    )
-    return HyperDraws(
-        u.detach(),
-        gp.y.new_full((num_draws,), 1 / num_draws),
-        messages=_still_rising(losses),
-        details={"elbo": final, "skipped_steps": int((~losses.isfinite()).sum())},
-    )
+    theta = {name: drawn[name].reshape(num_draws, *shape) for name, shape in shapes.items()}
+    u = gp.hyperparameters.unconstrain(theta).detach()
+    details = {"elbo": final, "skipped_steps": int((~losses.isfinite()).sum())}
+    return HyperDraws.equal(u, messages=_still_rising(losses), details=details)
 
 
 def _make_guide(guide: Guide, gp: GPModel, start: dict[str, Tensor]) -> Any:

@@ -21,19 +21,13 @@ _CONSTRAINTS = ("Positive", "GreaterThan", "LessThan", "Interval")
 def described(kernel: Any) -> dict[str, Any]:
     """Class, options and constraints of a kernel and of those it is made of, and its parameters.
 
-    An option is a parameter of the constructor that is kept as an attribute of its name.
-
-    Raises
-    ------
-    UsageError
-        If a kernel with the same values cannot be made from this.
+    An option is a parameter of the constructor that is kept as an attribute of its name. A
+    ``UsageError``, if a kernel with the same values cannot be made from this.
     """
-    values = {path: value.tolist() for path, value in kernel.state_dict().items()}
+    every = kernel.named_parameters(remove_duplicate=False)
     found = {
         "structure": _structure(kernel),
-        "parameters": {
-            path: values[path] for path, _ in kernel.named_parameters(remove_duplicate=False)
-        },
+        "parameters": {path: parameter.tolist() for path, parameter in every},
         "fixed": [path for path, p in kernel.named_parameters() if not p.requires_grad],
     }
     try:
@@ -53,17 +47,7 @@ def described(kernel: Any) -> dict[str, Any]:
 def rebuilt(description: Mapping[str, Any], registered: Mapping[str, Any]) -> Any:
     """The kernel that :func:`described` described, in float64.
 
-    Parameters
-    ----------
-    description
-        What it said.
-    registered
-        Classes by name beside those of GPyTorch.
-
-    Raises
-    ------
-    UsageError
-        If a class is unknown.
+    ``registered`` are classes by name beside those of GPyTorch; an unknown one is a ``UsageError``.
     """
     kernel = _made(description["structure"], registered).double()
     with torch.no_grad():
@@ -146,15 +130,12 @@ def _all(kernel: Any) -> list[Any]:
 
 def _same(kernel: Any, again: Any) -> bool:
     """Whether two kernels have the same parameters, and the same values at some points."""
-    own = dict(kernel.named_parameters())
-    other = dict(again.named_parameters())
-    if own.keys() != other.keys():
-        return False
-    if not all(torch.equal(p.double(), other[name]) for name, p in own.items()):
+    own, other = (dict(each.named_parameters()) for each in (kernel, again))
+    if own.keys() != other.keys() or not all(torch.equal(own[n].double(), other[n]) for n in own):
         return False
     highest = [int(k.active_dims.max()) + 1 for k in _all(kernel) if k.active_dims is not None]
     counts = [k.ard_num_dims for k in _all(kernel) if k.ard_num_dims is not None]
-    X = torch.rand(4, max([1, *highest, *counts]), generator=torch.Generator().manual_seed(0))
-    X = X.double()
+    generator = torch.Generator().manual_seed(0)
+    X = torch.rand(4, max([1, *highest, *counts]), generator=generator).double()
     with torch.no_grad():
         return torch.equal(kernel.double()(X).to_dense(), again(X).to_dense())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import chain, islice
+from operator import mul
 from typing import Any, ClassVar
 
 import pyro.distributions as dist
@@ -49,8 +51,6 @@ class HyperParameter:
 
     Attributes
     ----------
-    name
-        The hyper-parameter's name.
     shape
         (d,) for one value per input, () for a single one.
     prior
@@ -77,15 +77,7 @@ class HyperParameter:
         return values if self.columns is None else values[list(self.columns)]
 
     def log_unit(self, width: Tensor, spread: Tensor | float) -> Tensor:
-        """The logarithm of its unit, in the shape of the hyper-parameter or ().
-
-        Parameters
-        ----------
-        width
-            The width of each input, (d,).
-        spread
-            The spread of the output.
-        """
+        """The logarithm of its unit, in its shape or (), for inputs of some widths, (d,)."""
         own = self.of_inputs(width.log())
         along = self.input_power * (own if self.shape else own.mean()) if self.input_power else 0.0
         return own.new_zeros(()) + along + self.output_power * math.log(float(spread))
@@ -118,12 +110,8 @@ class Kernel(ABC):
         names = [leaf.name for leaf in self.leaves()]
         if len(names) == 1:
             return [""]
-        total, seen = Counter(names), Counter[str]()
-        labels = []
-        for name in names:
-            seen[name] += 1
-            labels.append(f"{name}_{seen[name]}." if total[name] > 1 else f"{name}.")
-        return labels
+        numbered = ((name, names[: i + 1].count(name)) for i, name in enumerate(names))
+        return [f"{n}_{i}." if names.count(n) > 1 else f"{n}." for n, i in numbered]
 
     def hyperparameters(self, dim: int) -> list[HyperParameter]:
         """The kernel's hyper-parameters for inputs of ``dim`` columns."""
@@ -140,14 +128,10 @@ class Kernel(ABC):
     def covariance_and_pullback(self, theta: Theta, pairs: Pairs) -> tuple[Tensor, Pullback]:
         """The covariance, and the function that maps ∂L/∂K, (C, n, m), to ∂L/∂θ by name."""
         K, pullbacks = self._evaluate(self._split(theta, pairs.X), pairs)
-        labels = self.labels()
 
         def pullback(G: Tensor) -> dict[str, Tensor]:
-            return {
-                label + name: gradient
-                for label, gradients in zip(labels, pullbacks(G), strict=True)
-                for name, gradient in gradients.items()
-            }
+            each = zip(self.labels(), pullbacks(G), strict=True)
+            return {label + n: g for label, own in each for n, g in own.items()}
 
         return K, pullback
 
@@ -161,12 +145,9 @@ class Kernel(ABC):
     def _split(self, theta: Theta, X: Tensor) -> list[Theta]:
         """θ of each leaf, where the inputs are."""
         theta = {name: value.to(X.device) for name, value in theta.items()}
-        labels = self.labels()
-        if labels == [""]:
-            return [theta]
         return [
             {name.removeprefix(label): v for name, v in theta.items() if name.startswith(label)}
-            for label in labels
+            for label in self.labels()
         ]
 
     @abstractmethod
@@ -261,6 +242,28 @@ class Leaf(Kernel):
         return [found_as(type(self)) or self.name, dataclasses.asdict(self)]
 
 
+@dataclass(frozen=True)
+class ScaledLeaf(Leaf):
+    """σ² κ(x, x') with κ(x, x) = 1: a kind says κ, (C, n, m), and maps ∂L/∂κ to its gradients."""
+
+    @abstractmethod
+    def _form(self, theta: Theta, pairs: Pairs) -> tuple[Tensor, Pullback]: ...
+
+    def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
+        (theta,) = thetas
+        k, pullback = self._form(theta, pairs)
+        if not self.scaled:
+            return k, lambda G: [pullback(G)]
+        variance = theta["variance"][:, None, None]
+        return variance * k, lambda G: [
+            {**pullback(G * variance), "variance": (G * k).sum((-1, -2))}
+        ]
+
+    def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor:
+        ones = X.new_ones(len(thetas[0]["lengthscale"]), len(X))
+        return ones * thetas[0]["variance"][:, None] if self.scaled else ones
+
+
 class _Composite(Kernel):
     """Kernels joined by one operation."""
 
@@ -270,22 +273,16 @@ class _Composite(Kernel):
     def __init__(self, *parts: Kernel) -> None:
         if len(parts) < 2:
             raise UsageError(f"a {type(self).__name__.lower()} needs at least two kernels")
-        flat: list[Kernel] = []
-        for part in parts:
-            flat.extend(part.parts if type(part) is type(self) else [part])
-        self.parts = tuple(flat)
+        nested = (part.parts if type(part) is type(self) else (part,) for part in parts)
+        self.parts = tuple(chain(*nested))
 
     def leaves(self) -> tuple[Leaf, ...]:
         """The elementary kernels, from left to right."""
         return tuple(leaf for part in self.parts for leaf in part.leaves())
 
     def _per_part(self, thetas: Sequence[Theta]) -> list[tuple[Kernel, Sequence[Theta]]]:
-        split, start = [], 0
-        for part in self.parts:
-            stop = start + len(part.leaves())
-            split.append((part, thetas[start:stop]))
-            start = stop
-        return split
+        left = iter(thetas)
+        return [(part, list(islice(left, len(part.leaves())))) for part in self.parts]
 
     def config(self) -> Any:
         """``[symbol, parts]``."""
@@ -327,15 +324,13 @@ class Product(_Composite):
 
     def __init__(self, *parts: Kernel) -> None:
         super().__init__(*parts)
-        held = any(not (isinstance(part, Leaf) and part.can_be_unscaled) for part in self.parts)
-        freed: list[Kernel] = []
-        for i, part in enumerate(self.parts):
-            if isinstance(part, Leaf) and part.can_be_unscaled:
-                keeps = part.scaled and i == 0 and not held
-                freed.append(dataclasses.replace(part, scaled=keeps))
-            else:
-                freed.append(part)
-        self.parts = tuple(freed)
+        leaves = [isinstance(part, Leaf) and part.can_be_unscaled for part in self.parts]
+        self.parts = tuple(
+            dataclasses.replace(part, scaled=part.scaled and i == 0 and all(leaves))
+            if isinstance(part, Leaf) and leaves[i]
+            else part
+            for i, part in enumerate(self.parts)
+        )
 
     def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
         done = [part._evaluate(own, pairs) for part, own in self._per_part(thetas)]
@@ -344,12 +339,11 @@ class Product(_Composite):
         def pullbacks(G: Tensor) -> list[dict[str, Tensor]]:
             gradients = []
             for i, (_, pullback) in enumerate(done):
-                others = [k for j, k in enumerate(factors) if j != i]
-                gradients += pullback(math.prod(others[1:], start=others[0]) * G)
+                others = [*factors[:i], *factors[i + 1 :]]
+                gradients += pullback(reduce(mul, others) * G)
             return gradients
 
-        return math.prod(factors[1:], start=factors[0]), pullbacks
+        return reduce(mul, factors), pullbacks
 
     def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor:
-        own = [part._diagonal(theta, X) for part, theta in self._per_part(thetas)]
-        return math.prod(own[1:], start=own[0])
+        return reduce(mul, (part._diagonal(own, X) for part, own in self._per_part(thetas)))

@@ -32,9 +32,7 @@ class Linear(Leaf):
     def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
         variance = self._per_input(thetas[0]["variance"], pairs.dim)
         K = (pairs.X * variance[:, None]) @ pairs.Xs.mT
-        return K, lambda G: [
-            {"variance": self._collect(((G @ pairs.Xs) * pairs.X).sum(-2))},
-        ]
+        return K, lambda G: [{"variance": self._collect(((G @ pairs.Xs) * pairs.X).sum(-2))}]
 
     def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor:
         return self._per_input(thetas[0]["variance"], X.shape[1]) @ X.square().mT

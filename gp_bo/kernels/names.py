@@ -18,31 +18,17 @@ from pyro_models.registry import Registry, UnknownNameError
 
 __all__ = ["KERNELS", "kernel_from_config", "make_kernel", "register_kernel"]
 
-KERNELS: Registry[Callable[..., Any]] = Registry(
-    "kernel",
-    {
-        kind.name: kind
-        for kind in (RBF, Matern12, Matern32, Matern52, Periodic, RationalQuadratic, Linear)
-    },
-)
+_OURS = (RBF, Matern12, Matern32, Matern52, Periodic, RationalQuadratic, Linear)
+KERNELS: Registry[Callable[..., Any]] = Registry("kernel", {kind.name: kind for kind in _OURS})
 """What makes a kernel, by name; :func:`register_kernel` adds to it."""
 
 
 def register_kernel(name: str, make: Callable[[], Any]) -> None:
     """Let a kernel be asked for by name, in formulas and at the command line too.
 
-    Parameters
-    ----------
-    name
-        A word that Python would take for a name, not one of :data:`KERNELS`.
-    make
-        A subclass of :class:`gp_bo.kernels.Leaf` or of ``gpytorch.kernels.Kernel``, or a function
-        without arguments that makes a kernel.
-
-    Raises
-    ------
-    UsageError
-        If the name is taken or is none, or nothing can be called.
+    The name is a word that Python would take for one, and is not in :data:`KERNELS`. What makes it
+    is a subclass of :class:`gp_bo.kernels.Leaf` or of ``gpytorch.kernels.Kernel``, or a function
+    without arguments.
 
     Examples
     --------
@@ -89,9 +75,9 @@ def make_kernel(kernel: Any) -> Kernel:
     if isinstance(kernel, list):  # as a file holds it
         try:
             return kernel_from_config(kernel)
+        except UsageError:
+            raise
         except (TypeError, ValueError, KeyError) as error:
-            if isinstance(error, UsageError):
-                raise
             raise UsageError(f"a kernel is a name or a Kernel; got {kernel!r}") from error
     if is_gpytorch(kernel):
         return GPyTorchKernel(kernel)
@@ -102,12 +88,13 @@ def make_kernel(kernel: Any) -> Kernel:
     if ".py:" in kernel:
         return make_kernel(KERNELS[kernel.strip()])
     try:
-        tree = ast.parse(kernel.strip(), mode="eval").body
+        return _from_tree(ast.parse(kernel.strip(), mode="eval").body)
+    except UsageError:
+        raise
     except (SyntaxError, ValueError) as error:
         raise UsageError(
             f"no kernel in {kernel!r}: write names joined by + and *, like 'rbf + periodic'"
         ) from error
-    return _from_tree(tree, kernel)
 
 
 def _made(kind: Callable[[], Any]) -> Any:
@@ -118,23 +105,17 @@ def _made(kind: Callable[[], Any]) -> Any:
         raise UsageError(f"{name} cannot be made without arguments ({error}): give one") from error
 
 
-def _from_tree(tree: ast.expr, text: str) -> Kernel:
+def _from_tree(tree: ast.expr) -> Kernel:
     if isinstance(tree, ast.Name):
         return make_kernel(_made(KERNELS[tree.id]))
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Mult):
-        left, right = _from_tree(tree.left, text), _from_tree(tree.right, text)
+        left, right = _from_tree(tree.left), _from_tree(tree.right)
         return left + right if isinstance(tree.op, ast.Add) else left * right
-    raise UsageError(f"no kernel in {text!r}: write names joined by + and *, like 'rbf + periodic'")
+    raise SyntaxError
 
 
 def kernel_from_config(config: Any) -> Kernel:
-    """The kernel whose ``config()`` this is.
-
-    Raises
-    ------
-    UsageError
-        If it is of a class that is not registered here.
-    """
+    """The kernel whose ``config()`` this is; a ``UsageError``, if its class is unknown here."""
     name, rest = config
     if name in ("+", "*"):
         return (Sum if name == "+" else Product)(*map(kernel_from_config, rest))

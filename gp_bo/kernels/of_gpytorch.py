@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import dropwhile
 from typing import Any
 
 import pyro.distributions as dist
@@ -15,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from gp_bo.kernels.gpytorch_files import described
-from gp_bo.kernels.gpytorch_priors import of_pyro
 from gp_bo.kernels.kernel import Above, HyperParameter, Leaf, Theta, log_normal
 from gp_bo.kernels.pairs import Pairs
 from pyro_models.errors import UsageError, in_one_line
@@ -33,25 +33,16 @@ def is_gpytorch(kernel: object) -> bool:
 
 @dataclass(frozen=True)
 class _Parameter:
-    """A parameter that GPyTorch would learn, as a hyper-parameter.
+    """A parameter that GPyTorch would learn, as a hyper-parameter."""
 
-    Attributes
-    ----------
-    path
-        The parameter's place in the module: ``base_kernel.raw_lengthscale``.
-    owner
-        The module that it belongs to.
-    constraint
-        GPyTorch's constraint, which maps it to the hyper-parameter; None for none.
-    shape
-        The hyper-parameter's shape: leading dimensions of one are left out.
-    """
-
-    path: str
+    path: str  # base_kernel.raw_lengthscale
     owner: nn.Module
-    constraint: Any
-    shape: tuple[int, ...]
+    constraint: Any  # maps it to the hyper-parameter; None for none
     full_shape: torch.Size
+
+    @property
+    def own(self) -> str:
+        return self.path.rpartition(".")[2].removeprefix("raw_")
 
     @property
     def name(self) -> str:
@@ -60,15 +51,8 @@ class _Parameter:
         return owner + dot + self.own
 
     @property
-    def own(self) -> str:
-        """The last part of the name."""
-        return self.path.rpartition(".")[2].removeprefix("raw_")
-
-    @property
-    def is_bounded(self) -> bool:
-        """Whether it lies between two finite bounds."""
-        bound = self.constraint
-        return bound is not None and bool((bound.upper_bound - bound.lower_bound).isfinite().all())
+    def shape(self) -> tuple[int, ...]:  # leading dimensions of one are left out
+        return tuple(dropwhile(lambda size: size == 1, self.full_shape))
 
     def raw(self, value: Tensor) -> Tensor:
         """The parameter under which the hyper-parameter has this value."""
@@ -86,17 +70,7 @@ class GPyTorchKernel(Leaf):
     hyper-parameter has in a kernel of ours, for inputs in the unit box and outputs of unit
     variance. Length-scales, periods, and the variances of scale and linear kernels are given in
     the units of the data; other hyper-parameters stay in those that the model computes in. The
-    values that they have now are not used.
-
-    Parameters
-    ----------
-    module
-        The kernel, which is copied; one without batch dimensions.
-
-    Raises
-    ------
-    UsageError
-        If the kernel has batch dimensions.
+    values that they have now are not used. The kernel is copied, and has no batch dimensions.
 
     Examples
     --------
@@ -111,10 +85,8 @@ class GPyTorchKernel(Leaf):
 
     def __post_init__(self) -> None:
         if self.module.batch_shape:
-            raise UsageError(
-                f"a kernel is of one function; this one has the batch shape "
-                f"{tuple(self.module.batch_shape)}: make it without batch_shape"
-            )
+            shape = f"this one has the batch shape {tuple(self.module.batch_shape)}"
+            raise UsageError(f"a kernel is of one function; {shape}: make it without batch_shape")
         object.__setattr__(self, "module", copy.deepcopy(self.module).double())
 
     @cached_property
@@ -123,28 +95,22 @@ class GPyTorchKernel(Leaf):
         for path, raw in self.module.named_parameters():
             owner_path, _, own = path.rpartition(".")
             owner = self.module.get_submodule(owner_path)
-            constraint_of = getattr(owner, "constraint_for_parameter_name", None)
-            shape = list(raw.shape)
-            while shape and shape[0] == 1:
-                del shape[0]
+            constraint_of = getattr(owner, "constraint_for_parameter_name", lambda _: None)
             if raw.requires_grad:
-                constraint = None if constraint_of is None else constraint_of(own)
-                found.append(_Parameter(path, owner, constraint, tuple(shape), raw.shape))
+                found.append(_Parameter(path, owner, constraint_of(own), raw.shape))
         return tuple(found)
 
     def own_hyperparameters(self, dim: int) -> list[HyperParameter]:
         """One for each parameter that requires a gradient."""
         priors = self._registered_priors()
-        units = dict(_units(self.module, dim))
+        units = dict(_units(self.module, tuple(range(dim)), owns_output=True))
         declared = []
         for each in self._parameters:
             default, powers, columns = units.get((each.owner, each.own), (None, (0, 0), None))
             prior = priors.get(each.path) or _default(each.constraint, default)
-            low = None if each.constraint is None else each.constraint.lower_bound
-            positive = low is not None and bool((low >= 0).all())
-            declared.append(
-                HyperParameter(each.name, each.shape, prior, *powers, positive, columns)
-            )
+            bound = each.constraint
+            own = (*powers, bound is not None and bool((bound.lower_bound >= 0).all()), columns)
+            declared.append(HyperParameter(each.name, each.shape, prior, *own))
         return declared
 
     def value(self, theta: Theta, pairs: Pairs) -> Tensor:
@@ -184,7 +150,7 @@ class GPyTorchKernel(Leaf):
                     own == each.own
                     or (own not in vars(owner) and value is getattr(owner, each.own))
                 ):
-                    found[each.path] = of_pyro(prior, name=each.name, shape=each.shape)
+                    found[each.path] = _of_pyro(prior, name=each.name, shape=each.shape)
                     break
             else:
                 raise UsageError(
@@ -194,13 +160,7 @@ class GPyTorchKernel(Leaf):
         return found
 
     def config(self) -> Any:
-        """``["gpytorch", description]``: classes, options, constraints and values, no code.
-
-        Raises
-        ------
-        UsageError
-            If the kernel cannot be made again from what it says of itself.
-        """
+        """``["gpytorch", description]``: classes, options, constraints and values, no code."""
         return [self.name, described(self.module)]
 
     def __repr__(self) -> str:
@@ -220,10 +180,8 @@ class _Dense(nn.Module):
             values = _dense(self.kernel(X, diag=True) if diagonal else self.kernel(X, Xs))
         shape = (len(X),) if diagonal else (len(X), len(Xs))
         if values.shape != shape:
-            raise UsageError(
-                f"a kernel of one output is needed: {name} gives {tuple(values.shape)} in place of "
-                f"{shape}"
-            )
+            got = f"{name} gives {tuple(values.shape)} in place of {shape}"
+            raise UsageError(f"a kernel of one output is needed: {got}")
         return values
 
 
@@ -252,14 +210,10 @@ def _dense_parts(kernel: Any) -> Iterator[None]:
 _Unit = tuple[Any, tuple[int, int], tuple[int, ...] | None]
 
 
-def _units(kernel: Any, dim: int) -> Iterator[tuple[tuple[nn.Module, str], _Unit]]:
-    """Module and name of a parameter → its default prior, its unit and the inputs that it is of."""
-    yield from _walk(kernel, tuple(range(dim)), owns_output=True)
-
-
-def _walk(
+def _units(
     kernel: Any, columns: tuple[int, ...], *, owns_output: bool, chosen: bool = False
 ) -> Iterator[tuple[tuple[nn.Module, str], _Unit]]:
+    """Module and name of a parameter → its default prior, its unit and the inputs that it is of."""
     from gpytorch import kernels
 
     if kernel.active_dims is not None and not chosen:
@@ -290,19 +244,13 @@ def _walk(
     elif isinstance(kernel, kernels.LinearKernel):
         yield (kernel, "variance"), (one, (-2, output), columns)
     scale = isinstance(kernel, kernels.ScaleKernel)  # it has taken the columns of its part
-    inner = owns_output and not scale
+    inner, scales = owns_output and not scale, (kernels.ScaleKernel, kernels.LinearKernel)
     children = getattr(kernel, "kernels", None) or kernel.children()
     for child in (each for each in children if isinstance(each, kernels.Kernel)):
-        yield from _walk(child, columns, owns_output=inner, chosen=scale)
-        if isinstance(kernel, kernels.ProductKernel) and _has_scale(child):
+        yield from _units(child, columns, owns_output=inner, chosen=scale)
+        has_scale = any(isinstance(each, scales) for each in child.modules())
+        if isinstance(kernel, kernels.ProductKernel) and has_scale:
             inner = False  # the unit of a product is that of one factor
-
-
-def _has_scale(kernel: Any) -> bool:
-    from gpytorch import kernels
-
-    scales = (kernels.ScaleKernel, kernels.LinearKernel)
-    return any(isinstance(each, scales) for each in kernel.modules())
 
 
 def _default(constraint: Any, known: Any) -> Any:
@@ -322,3 +270,31 @@ def _default(constraint: Any, known: Any) -> Any:
     if not bool((low > 0).any()):
         return known
     return dist.TransformedDistribution(known, [Above(low, torch.ones_like(low))])
+
+
+def _of_pyro(prior: Any, *, name: str, shape: tuple[int, ...]) -> Any:
+    """A prior of GPyTorch as the distribution of Pyro that it extends, or what to do if none is.
+
+    ``name`` and ``shape`` are those of the hyper-parameter.
+    """
+    own: Any = None
+    of_torch = (k for k in type(prior).__mro__ if k.__module__.startswith("torch.distributions"))
+    kind = next(of_torch, torch.distributions.Distribution)  # the first is what it extends
+    of_a_function = getattr(prior, "_transform", None) is not None
+    if kind is not torch.distributions.Distribution and not of_a_function:
+        own = getattr(dist, kind.__name__, None)
+    names = () if own is None else tuple(prior.arg_constraints)
+    if isinstance(prior, torch.distributions.MultivariateNormal):
+        names = ("loc", "scale_tril")
+    values: dict[str, Any] = {n: getattr(prior, n, None) for n in names}
+    if own is None or not all(isinstance(v, Tensor) for v in values.values()):
+        return UsageError(
+            f"the prior of {name}, a {type(prior).__name__}, is not known to Pyro: give "
+            f"priors={{{name!r}: a distribution of pyro.distributions}}"
+        )
+    made = own(**{each: value.detach().double() for each, value in values.items()})
+    own_shape = made.batch_shape + made.event_shape
+    if len(own_shape) <= len(shape):
+        return made
+    # a shape like (1, d) in the shape of the hyper-parameter
+    return own(**{each: getattr(made, each).reshape(shape) for each in made.arg_constraints})

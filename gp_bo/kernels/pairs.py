@@ -13,13 +13,12 @@ _MAX_STORED = 2**23  # numbers of squared differences that are kept
 
 
 class Pairs:
-    """Every x_i of one set with every x'_j of another.
+    """Every x_i of one set, (n, d), with every x'_j of another, (m, d).
+
+    The second are moved to where the first are; gradients flow to both.
 
     Parameters
     ----------
-    X, Xs
-        Inputs, (n, d) and (m, d). Gradients flow to both. The second are moved to where the first
-        are.
     expanded
         Squared distances as |a|² + |b|² − 2 aᵀb: a matrix product, several times faster where
         gradients flow to many inputs. Rounding is then that of the coordinates, not of differences.
@@ -30,13 +29,10 @@ class Pairs:
     def __init__(
         self, X: Tensor, Xs: Tensor, *, expanded: bool = False, origin: Tensor | None = None
     ) -> None:
-        self.X = X
-        self.Xs = Xs.to(X.device)
-        self.shape = (X.shape[0], Xs.shape[0])
-        self.dim = X.shape[1]
-        self._expanded = expanded
-        self._origin = origin
-        self._stored = not expanded and X.shape[0] * Xs.numel() <= _MAX_STORED
+        self.X, self.Xs = X, Xs.to(X.device)
+        self.shape, self.dim = (len(X), len(Xs)), X.shape[1]
+        self._expanded, self._origin = expanded, origin
+        self._stored = not expanded and len(X) * Xs.numel() <= _MAX_STORED
 
     @cached_property
     def differences(self) -> Tensor:
@@ -60,19 +56,16 @@ class Pairs:
                 itself = torch.eye(self.shape[0], dtype=torch.bool, device=squared.device)
                 squared = squared.masked_fill(itself, 0.0)
             return squared
-        distance = torch.cdist(
-            self.X * root, self.Xs * root, compute_mode="donot_use_mm_for_euclid_dist"
-        )
-        return distance.square()
+        mode = "donot_use_mm_for_euclid_dist"
+        return torch.cdist(self.X * root, self.Xs * root, compute_mode=mode).square()
 
     def contract(self, H: Tensor) -> Tensor:
         """Σ_ij H_ij (x_id − x'_jd)², (C, d), for H (C, n, m)."""
         if self._stored:
             return H.reshape(len(H), -1) @ self._squares.mT
         X, Xs = self._centered
-        own = H.sum(-1) @ X.square()
-        other = H.sum(-2) @ Xs.square()
-        return own + other - 2 * ((H @ Xs) * X).sum(-2)
+        squares = H.sum(-1) @ X.square() + H.sum(-2) @ Xs.square()
+        return squares - 2 * ((H @ Xs) * X).sum(-2)
 
     @cached_property
     def _centered(self) -> tuple[Tensor, Tensor]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gp_bo.kernels.kernel import HyperParameter, Leaf, Theta, _Pullbacks, log_normal
+from gp_bo.kernels.kernel import HyperParameter, Pullback, ScaledLeaf, Theta, log_normal
 from gp_bo.kernels.pairs import Pairs
 
 __all__ = ["RBF", "Matern12", "Matern32", "Matern52", "RationalQuadratic"]
@@ -19,18 +18,17 @@ _TINY = 1e-60  # a square root of it is still a number whose gradient is finite
 
 
 @dataclass(frozen=True)
-class _Stationary(Leaf):
+class _Stationary(ScaledLeaf):
     """σ² κ(s): a kind says κ and its slope dκ/ds."""
 
     @abstractmethod
-    def form(self, s: Tensor, theta: Theta) -> Tensor:
-        """κ(s)."""
+    def _kappa(self, s: Tensor, theta: Theta) -> Tensor: ...
 
     @abstractmethod
-    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
-        """dκ/ds; any finite value at s = 0 where κ has a kink, since ∂s/∂ℓ is 0 there."""
+    def _slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
+        """Any finite value at s = 0 where κ has a kink, since ∂s/∂ℓ is 0 there."""
 
-    def extra_gradients(self, s: Tensor, k: Tensor, H: Tensor, theta: Theta) -> dict[str, Tensor]:
+    def _extra_gradients(self, s: Tensor, k: Tensor, H: Tensor, theta: Theta) -> dict[str, Tensor]:
         """Gradients of what κ depends on besides s; H = ∂L/∂κ."""
         return {}
 
@@ -38,27 +36,17 @@ class _Stationary(Leaf):
         """ℓ, (d,) or (), and σ², ()."""
         return [self._lengthscale(dim), *self._variance()]
 
-    def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
-        (theta,) = thetas
+    def _form(self, theta: Theta, pairs: Pairs) -> tuple[Tensor, Pullback]:
         lengthscale = self._per_input(theta["lengthscale"], pairs.dim)
         s = pairs.squared(lengthscale.pow(-2))
-        k = self.form(s, theta)
-        variance = theta["variance"][:, None, None] if self.scaled else None
+        k = self._kappa(s, theta)
 
-        def pullbacks(G: Tensor) -> list[dict[str, Tensor]]:
-            H = G if variance is None else G * variance
-            gradients = self.extra_gradients(s, k, H, theta)
-            by_square = pairs.contract(H * self.slope(s, k, theta))
-            gradients["lengthscale"] = self._collect(by_square * -2 * lengthscale.pow(-3))
-            if variance is not None:
-                gradients["variance"] = (G * k).sum((-1, -2))
-            return [gradients]
+        def pullback(H: Tensor) -> dict[str, Tensor]:
+            by_square = pairs.contract(H * self._slope(s, k, theta))
+            by_lengthscale = self._collect(by_square * -2 * lengthscale.pow(-3))
+            return {"lengthscale": by_lengthscale, **self._extra_gradients(s, k, H, theta)}
 
-        return k if variance is None else variance * k, pullbacks
-
-    def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor:
-        ones = X.new_ones(len(thetas[0]["lengthscale"]), len(X))
-        return ones * thetas[0]["variance"][:, None] if self.scaled else ones
+        return k, pullback
 
 
 @dataclass(frozen=True)
@@ -77,12 +65,10 @@ class RBF(_Stationary):
 
     name = "rbf"
 
-    def form(self, s: Tensor, theta: Theta) -> Tensor:
-        """exp(−s/2)."""
+    def _kappa(self, s: Tensor, theta: Theta) -> Tensor:
         return (-0.5 * s).exp()
 
-    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
-        """−κ/2."""
+    def _slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
         return -0.5 * k
 
 
@@ -92,12 +78,10 @@ class Matern12(_Stationary):
 
     name = "matern12"
 
-    def form(self, s: Tensor, theta: Theta) -> Tensor:
-        """exp(−√s)."""
+    def _kappa(self, s: Tensor, theta: Theta) -> Tensor:
         return (-s.clamp_min(_TINY).sqrt()).exp()
 
-    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
-        """−κ / (2√s)."""
+    def _slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
         root = s.clamp_min(_TINY).sqrt()
         return torch.where(s > _TINY, -0.5 * k / root, 0.0)
 
@@ -108,13 +92,11 @@ class Matern32(_Stationary):
 
     name = "matern32"
 
-    def form(self, s: Tensor, theta: Theta) -> Tensor:
-        """(1 + √(3s)) exp(−√(3s))."""
+    def _kappa(self, s: Tensor, theta: Theta) -> Tensor:
         r = (3 * s).clamp_min(_TINY).sqrt()
         return (1 + r) * (-r).exp()
 
-    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
-        """−(3/2) exp(−√(3s))."""
+    def _slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
         return -1.5 * (-(3 * s).sqrt()).exp()
 
 
@@ -124,13 +106,11 @@ class Matern52(_Stationary):
 
     name = "matern52"
 
-    def form(self, s: Tensor, theta: Theta) -> Tensor:
-        """(1 + √(5s) + 5s/3) exp(−√(5s))."""
+    def _kappa(self, s: Tensor, theta: Theta) -> Tensor:
         r = (5 * s).clamp_min(_TINY).sqrt()
         return (1 + r + 5 / 3 * s) * (-r).exp()
 
-    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
-        """−(5/6) (1 + √(5s)) exp(−√(5s))."""
+    def _slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
         r = (5 * s).sqrt()
         return -5 / 6 * (1 + r) * (-r).exp()
 
@@ -146,16 +126,14 @@ class RationalQuadratic(_Stationary):
         alpha = HyperParameter("alpha", (), log_normal(math.log(2.0), 1.0))
         return [*super().own_hyperparameters(dim), alpha]
 
-    def form(self, s: Tensor, theta: Theta) -> Tensor:
-        """(1 + s / 2α)^(−α)."""
+    def _kappa(self, s: Tensor, theta: Theta) -> Tensor:
         alpha = theta["alpha"][:, None, None]
         return (-alpha * (s / (2 * alpha)).log1p()).exp()
 
-    def slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
-        """−κ / (2 (1 + s / 2α))."""
+    def _slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
         return -0.5 * k / (1 + s / (2 * theta["alpha"][:, None, None]))
 
-    def extra_gradients(self, s: Tensor, k: Tensor, H: Tensor, theta: Theta) -> dict[str, Tensor]:
+    def _extra_gradients(self, s: Tensor, k: Tensor, H: Tensor, theta: Theta) -> dict[str, Tensor]:
         """∂κ/∂α = κ (t / (1 + t) − log(1 + t)), t = s / 2α."""
         t = s / (2 * theta["alpha"][:, None, None])
         return {"alpha": (H * k * (t / (1 + t) - t.log1p())).sum((-1, -2))}

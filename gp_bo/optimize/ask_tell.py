@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Mapping, Sequence
-from numbers import Integral
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +22,17 @@ from gp_bo.optimize.space import Point, Space, space_from
 from gp_bo.optimize.state import Evaluation, State, load_state
 from gp_bo.optimize.surrogate import Surrogate
 from gp_bo.optimize.values import is_single, value_of
+from gp_bo.signatures import takes_options_of
 from pyro_models import UsageError
+from pyro_models.counts import is_count
 from pyro_models.moved import renamed_arguments, renamed_attribute
 from pyro_models.options import check_types
-from pyro_models.seeds import alone, stream
+from pyro_models.seeds import alone, check_seed, stream
 
 __all__ = ["Optimizer"]
 
-_PROBLEM = (
-    "space",
-    "candidates",
-    "maximize",
-    "problem",
-    "seed",
-    "state",
-    "device",
-)  # the rest are settings
+# options that are no settings
+_PROBLEM = {"space", "candidates", "maximize", "problem", "seed", "state", "device"}
 
 _PATIENCE = 20  # times that others may be faster before they are made to wait
 
@@ -83,7 +77,7 @@ class Optimizer:
     state
         A file. If it is there, the optimisation goes on from it; it is written after every ask and
         every tell, in one step. Several processes, and several threads, may ask and tell at once:
-        what each tells is kept, and no point is given twice.
+        what each observes is kept, and no point is given twice.
     device
         Where the GP and the acquisition function are computed: ``"cpu"``, ``"cuda"``, ``"cuda:1"``
         …; no state file holds it.
@@ -106,67 +100,40 @@ class Optimizer:
     standardisation = renamed_attribute("standardization")
 
     @renamed_arguments(maximise="maximize")
+    @takes_options_of(checked_settings)
     def __init__(
         self,
         space: Any = None,
         *,
         candidates: Any = None,
-        acquisition: Any = "log_ei",
-        acquisition_options: Mapping[str, Any] | None = None,
-        kernel: Any = None,
-        inference: str = "map",
-        gp: Mapping[str, Any] | None = None,
         maximize: bool = False,
-        initial: int | None = None,
-        design: str = "sobol",
-        repeats: bool = False,
         problem: str = "",
         seed: int = 0,
         state: str | Path | None = None,
         device: str | torch.device = "cpu",
+        **settings: Any,
     ) -> None:
         self.device = gp_device(device)
         where = space_from(space, candidates=candidates)
-        self._acquire, self._kernel, settings = checked_settings(
-            acquisition=acquisition,
-            kernel=kernel,
-            stored=state is not None,
-            acquisition_options=acquisition_options,
-            inference=inference,
-            gp=gp,
-            initial=initial,
-            design=design,
-            repeats=repeats,
-            seed=seed,
-            columns=where.columns,
-        )
+        self._acquire, self._kernel, held = checked_settings(where.columns, state, **settings)
+        check_seed(seed)
         self.messages: list[str] = []  # what inferences did not reach; points nobody asked for
-        self._shared = SharedState(State(where, maximize, problem, seed, settings), state)
+        self._shared = SharedState(State(where, maximize, problem, seed, held), state)
         self._shared.refresh()
 
     @classmethod
-    def resume(cls, path: str | Path, *, device: str | torch.device = "cpu") -> Optimizer:
-        """Go on from a state file, with the settings in it, on any device."""
+    def resume(
+        cls, path: str | Path, *, device: str | torch.device = "cpu", **changed: Any
+    ) -> Optimizer:
+        """Go on from a state file, with the settings in it but those that change, on any device."""
         found = load_state(path)
-        known = inspect.signature(cls).parameters
-        unknown = [name for name in found.settings if name not in known]
+        unknown = [n for n in found.settings if n not in inspect.signature(cls).parameters]
         if unknown:
             raise UsageError(f"{path} has settings that are unknown: {', '.join(unknown)}")
-        check_types(cls, found.settings, who=str(path), skip={*_PROBLEM})
-        return cls(
-            found.space,
-            maximize=found.maximize,
-            problem=found.problem,
-            seed=found.seed,
-            state=path,
-            device=device,
-            **found.settings,
-        )
-
-    @property
-    def space(self) -> Space:
-        """What may be varied."""
-        return self._state.space
+        check_types(cls, found.settings, who=str(path), skip=_PROBLEM)
+        known = {name: getattr(found, name) for name in ("maximize", "problem", "seed")}
+        settings = {**found.settings, **changed}
+        return cls(found.space, **known, state=path, device=device, **settings)
 
     @property
     def state(self) -> State:
@@ -174,59 +141,56 @@ class Optimizer:
         return self._shared.state
 
     @property
-    def _state(self) -> State:
-        return self._shared.state
+    def space(self) -> Space:
+        """What may be varied."""
+        return self.state.space
 
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
         """What was observed, in order."""
-        return self._state.evaluations
+        return self.state.evaluations
 
     @property
     def pending(self) -> tuple[Point, ...]:
         """Points that were asked for and not yet observed."""
-        return self._state.pending
+        return self.state.pending
 
     @property
     def best(self) -> Evaluation | None:
         """The best that was observed."""
-        return self._state.best
+        return self.state.best
+
+    @property
+    def standardization(self) -> tuple[float, float]:
+        """(a, b) of value = a + b y, y standardised; see :class:`gp_bo.optimize.State`."""
+        return self.state.standardization
 
     @property
     def exhausted(self) -> bool:
         """Whether every point of a finite space was tried, and none may be again."""
-        if self.pending or self._state.settings["repeats"] or math.isinf(self.space.size):
+        if self.pending or self.state.settings["repeats"] or math.isinf(self.space.size):
             return False
         return len({e.point for e in self.evaluations}) >= self.space.size
 
     @property
     def initial(self) -> int:
         """Number of values that the design is to give."""
-        given: int | None = self._state.settings["initial"]
+        given: int | None = self.state.settings["initial"]
         return max(5, 2 * self.space.columns + 2) if given is None else given
 
     def ask(self, n: int = 1) -> list[Point]:
-        """The next points to evaluate; they are pending until they are told.
+        """The next ``n`` points to evaluate; they are pending until they are observed.
 
         A batch is chosen point by point: where a value is not yet there, each draw of the GP takes
-        its own mean for it (the "kriging believer" of Ginsbourger et al. 2010).
-
-        Parameters
-        ----------
-        n
-            Number of points.
-
-        Returns
-        -------
-        list of tuple
-            Values of the inputs, in order.
+        its own mean for it (the "kriging believer" of Ginsbourger et al. 2010). A point is a tuple
+        of values of the inputs, in order.
 
         Raises
         ------
         UsageError
             If a finite space has fewer points left. None is pending then that was not before.
         """
-        if not isinstance(n, Integral) or n < 1:
+        if not is_count(n):
             raise UsageError(f"ask for one point or more; got {n!r}")
         return self._ask(int(n))
 
@@ -239,9 +203,8 @@ class Optimizer:
             if self._shared.give(asked, since, by=by, budget=budget):
                 return asked
         with alone(), self._shared.held():
-            since = self._shared.state
-            asked = self._at(since)._batch(n)
-            self._shared.give(asked, since, by=by, budget=budget)
+            asked = self._at(self.state)._batch(n)
+            self._shared.give(asked, self.state, by=by, budget=budget)
             return asked
 
     def _next(self, *, by: str, budget: int) -> Point | None:
@@ -275,26 +238,19 @@ class Optimizer:
             The point's value, or a list of values; an array of one element is a value. ``None``,
             NaN, an infinity, or a number beyond 10¹⁵⁰, whose square is none: the evaluation failed.
             The point is not asked for again, and counts as bad as the worst value there is.
-
-        Raises
-        ------
-        UsageError
-            If a point does not fit the space, or there are more points than values.
         """
         single = is_single(x, y)
         try:
-            points = [x] if single else list(x)
-            values = [y] if single else list(y)
+            points, values = ([x], [y]) if single else (list(x), list(y))
         except TypeError:
-            raise UsageError(
-                f"tell a point and its value, or a list of each; got {x!r} and {y!r}"
-            ) from None
+            what = f"tell a point and its value, or a list of each; got {x!r} and {y!r}"
+            raise UsageError(what) from None
         if len(points) != len(values):
             raise UsageError(f"one value for each point: got {len(points)} and {len(values)}")
         self.messages += self._shared.record(points, [value_of(value) for value in values])
 
     def tell_table(self, points: Sequence[Any], values: Sequence[Any]) -> int:
-        """Tell the rows of a table that may have been told before; returns how many were.
+        """Tell the rows of a table that may have been observed before; returns how many were.
 
         These are left out (see :func:`gp_bo.optimize.matching.observed_before`), but where points
         may be repeated all rows count.
@@ -302,12 +258,11 @@ class Optimizer:
         results = [value_of(value) for value in values]
         with self._shared.held():
             before = [False] * len(results)
-            if not self._state.settings["repeats"]:
-                before = observed_before(self._state, points, [value for value, _ in results])
+            if not self.state.settings["repeats"]:
+                before = observed_before(self.state, points, [value for value, _ in results])
             new = [i for i, known in enumerate(before) if not known]
-            self.messages += self._shared.record(
-                [points[i] for i in new], [results[i] for i in new]
-            )
+            found = self._shared.record([points[i] for i in new], [results[i] for i in new])
+            self.messages += found
         return sum(before)
 
     def tell_failure(self, x: Any, why: str) -> None:
@@ -319,12 +274,8 @@ class Optimizer:
     ) -> tuple[Point, ...]:
         """Forget pending points that nobody evaluates any more, and return them.
 
-        Parameters
-        ----------
-        points
-            Which, perhaps with fewer digits; all unless given. What is not pending is refused.
-        older_than
-            Only those that were asked for longer ago, in seconds.
+        Those that are given, perhaps with fewer digits, or all; what is not pending is refused.
+        With ``older_than``, only those that were asked for longer ago, in seconds.
         """
         return self._shared.forget(points, older_than=older_than)
 
@@ -333,24 +284,22 @@ class Optimizer:
 
         Failed evaluations take the worst value there is.
         """
-        failed = [e.point for e in self.evaluations if e.value is None]
-        points = self.space.encode([*(e.point for e in self._state.successes), *failed])
-        shift, scale = self.standardization
-        values = torch.tensor([e.value for e in self._state.successes], dtype=torch.float64)
+        state, settings = self.state, self.state.settings
+        failed = [e.point for e in state.evaluations if e.value is None]
+        points = self.space.encode([*(e.point for e in state.successes), *failed])
+        shift, scale = state.standardization
+        values = torch.tensor([e.value for e in state.successes], dtype=torch.float64)
         y = (values - shift) / scale
-        y = torch.cat([y, y.max().expand(len(failed))])
-        seed = stream(self._state.seed, f"inference {len(self.evaluations)}")
-        settings = self._state.settings
         fitted = fit_surrogate(
             points,
-            y,
+            torch.cat([y, y.max().expand(len(failed))]),
             inference=settings["inference"],
-            seed=seed,
+            seed=stream(state.seed, f"inference {len(state.evaluations)}"),
             device=self.device,
             noisy=settings["repeats"],
             **{**settings["gp"], **self._kernel},
         )
-        self.messages += [f"after {len(self.evaluations)}: {m}" for m in fitted.messages]
+        self.messages += [f"after {len(state.evaluations)}: {m}" for m in fitted.messages]
         return fitted
 
     def recommend(self) -> Recommendation:
@@ -359,16 +308,11 @@ class Optimizer:
         Where values are noisy, the best of them is the luckiest; this is not. It needs two values.
         """
         with alone():
-            return recommended(self._state, self.surrogate(), *self.standardization)
-
-    @property
-    def standardization(self) -> tuple[float, float]:
-        """(a, b) of value = a + b y, y standardised; see :class:`gp_bo.optimize.State`."""
-        return self._state.standardization
+            return recommended(self.state, self.surrogate())
 
     def _batch(self, n: int) -> list[Point]:
         """``n`` points, each chosen with those before it pending."""
-        state, asked = self._state, []
+        state, asked = self.state, []
         fitted: Surrogate | None = None
         for _ in range(n):
             point = from_design(state, initial=self.initial)

@@ -20,29 +20,14 @@ LISTED = 2000  # a space with at most so many points is listed rather than sampl
 
 
 def unit_points(count: int, columns: int, *, seed: int, design: str = "sobol") -> Tensor:
-    """Points in the unit cube: a scrambled Sobol sequence, or independent uniform ones.
+    """Points in the unit cube, (count, columns): scrambled Sobol ones, or ``"random"``, uniform.
 
-    Parameters
-    ----------
-    count
-        n, number of points.
-    columns
-        D, dimension of the cube.
-    seed
-        Random seed of the scrambling or the draws; a longer design begins with the shorter one.
-    design
-        ``"sobol"`` or ``"random"``.
-
-    Returns
-    -------
-    Tensor
-        (n, D), float64.
+    A longer design of the same seed begins with the shorter one.
     """
     if design == "sobol":
         engine = SobolEngine(columns, scramble=True, seed=seed)
         return engine.draw(count, dtype=torch.float64)
-    rows = np.random.default_rng(seed).random((count, columns))
-    return torch.as_tensor(rows)
+    return torch.as_tensor(np.random.default_rng(seed).random((count, columns)))
 
 
 def design_points(space: Space, count: int, *, seed: int, design: str = "sobol") -> list[Point]:
@@ -54,12 +39,12 @@ def design_points(space: Space, count: int, *, seed: int, design: str = "sobol")
     >>> design_points(space_from({"level": ["low", "high"]}), 4, seed=0)
     [('low',), ('high',), ('low',), ('high',)]
     """
+    seed = stream(seed, "design")
     if space.size <= LISTED or space.candidates is not None:
         points = all_points(space)
-        order = np.random.default_rng(stream(seed, "design")).permutation(len(points)).tolist()
+        order = np.random.default_rng(seed).permutation(len(points)).tolist()
         return [points[i] for i in itertools.islice(itertools.cycle(order), count)]
-    unit = unit_points(count, space.columns, seed=stream(seed, "design"), design=design)
-    return space.decode(unit)
+    return space.decode(unit_points(count, space.columns, seed=seed, design=design))
 
 
 def all_points(space: Space) -> list[Point]:
@@ -74,4 +59,4 @@ def all_points(space: Space) -> list[Point]:
             choices.append(list(range(each.low, each.high + 1)))
         else:
             raise ValueError("a space with a continuous input cannot be listed")
-    return [tuple(values) for values in itertools.product(*choices)]
+    return list(itertools.product(*choices))

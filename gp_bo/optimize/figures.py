@@ -14,7 +14,7 @@ from gp_bo.figures.bands import draw_band
 from gp_bo.optimize.acquisition.closed_form import LogExpectedImprovement
 from gp_bo.optimize.ask_tell import Optimizer
 from gp_bo.optimize.inputs import Continuous
-from inference.figures.palette import INK, PETROFF
+from inference.figures.palette import INK, PETROFF, plain
 from pyro_models import UsageError
 
 __all__ = ["RegretCurves", "progress_figure", "regret_curves", "search_figure"]
@@ -25,16 +25,9 @@ FLOOR = 1e-8  # of a regret that is drawn
 
 @dataclass(frozen=True)
 class RegretCurves:
-    """Regrets of several methods on one function.
+    """Regrets of several methods on one function: method → (runs, evaluations).
 
-    Attributes
-    ----------
-    title
-        Name of the function.
-    design_size
-        Size of the design that all methods share.
-    regrets
-        Method → (runs, evaluations).
+    ``title`` is the name of the function, ``design_size`` that of the design that they share.
     """
 
     title: str
@@ -45,15 +38,7 @@ class RegretCurves:
 def regret_curves(panels: Sequence[RegretCurves]) -> Figure:
     """Median simple regret after each evaluation, quartiles shaded; one panel a function.
 
-    Parameters
-    ----------
-    panels
-        At least one. A method keeps its colour and dashes in all of them.
-
-    Raises
-    ------
-    UsageError
-        If there is nothing to draw.
+    A method keeps its colour and dashes in all of them, of which there is at least one.
     """
     methods = list(dict.fromkeys(m for panel in panels for m in panel.regrets))
     if not methods:
@@ -74,47 +59,32 @@ def regret_curves(panels: Sequence[RegretCurves]) -> Figure:
             color = PETROFF[i % len(PETROFF)]
             axes.fill_between(at, low, high, color=color, alpha=band, linewidth=0)
             axes.plot(at, middle, color=color, linestyle=DASHES[i % len(DASHES)], label=method)
-        axes.axvline(
-            panel.design_size, color=INK, linewidth=0.6, alpha=0.5, label="end of the shared design"
-        )
+        end = "end of the shared design"
+        axes.axvline(panel.design_size, color=INK, linewidth=0.6, alpha=0.5, label=end)
         axes.set_yscale("log")
         axes.set_title(panel.title, fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
     for axes in grid[:, 0]:
         axes.set_ylabel("simple regret")
     for axes in list(grid.flat)[: len(panels)][-columns:]:  # the lowest of each column
         axes.set_xlabel("evaluations")
-    handles = {
-        label: handle
-        for axes in grid.flat
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=6, frameon=False
-    )
+    each = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in grid.flat]
+    by_label = {label: handle for pairs in each for handle, label in pairs}
+    labels, handles = list(by_label), list(by_label.values())
+    figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False)
     return figure
 
 
 def progress_figure(optimizer: Optimizer, *, optimum: float | None = None) -> Figure:
-    """Every value that was told, in order, and the best so far; below it the simple regret.
+    """Every value in order, of which there is at least one, and the best so far.
 
-    Parameters
-    ----------
-    optimizer
-        With at least one value.
-    optimum
-        The best there is, where it is known; drawn as a line. Without it there is no regret, and
-        no panel of it.
-
-    Raises
-    ------
-    UsageError
-        If no evaluation has a value.
+    The best there is, ``optimum``, is drawn as a line where it is known, and the simple regret
+    below.
     """
-    told = [(i + 1, e.value) for i, e in enumerate(optimizer.evaluations)]
-    good = np.array([(i, v) for i, v in told if v is not None])
-    failed = [i for i, v in told if v is None]
+    evaluated = [(i + 1, e.value) for i, e in enumerate(optimizer.evaluations)]
+    good = np.array([(i, v) for i, v in evaluated if v is not None])
+    failed = [i for i, v in evaluated if v is None]
     if not len(good):
         raise UsageError("no value to draw: tell one first")
     maximize = optimizer.state.maximize
@@ -127,25 +97,17 @@ def progress_figure(optimizer: Optimizer, *, optimum: float | None = None) -> Fi
     axes.plot(*good.T, "o", color=PETROFF[0], markersize=4, label="value")
     axes.step(good[:, 0], best, where="post", color=PETROFF[2], label="best so far")
     if failed:
-        at_the_foot = axes.get_xaxis_transform()
-        axes.plot(
-            failed,
-            [0.03] * len(failed),
-            "x",
-            color=INK,
-            label="failed, without a value",
-            transform=at_the_foot,
-        )
+        label, foot = "failed, without a value", axes.get_xaxis_transform()
+        axes.plot(failed, [0.03] * len(failed), "x", color=INK, label=label, transform=foot)
     if optimum is not None:
         axes.axhline(optimum, color=INK, linewidth=0.8, linestyle=":", label="optimum")
         regret = np.maximum(np.abs(best - optimum), FLOOR)
         panels[1].step(good[:, 0], regret, where="post", color=PETROFF[2], label="simple regret")
-        panels[1].set_yscale("log")
-        panels[1].set_ylabel("simple regret")
+        panels[1].set(yscale="log", ylabel="simple regret")
     axes.set_ylabel(optimizer.state.problem or "value")
     axes.margins(y=0.1)
     for each in panels:
-        each.spines[["top", "right"]].set_visible(False)
+        plain(each)
     panels[-1].set_xlabel("evaluations")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = axes.get_legend_handles_labels()
@@ -160,17 +122,8 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
     Other inputs are held at the best point. Values are in their own unit; where large values are
     wanted the improvement is upwards.
 
-    Parameters
-    ----------
-    optimizer
-        With at least two values.
-    input_name
-        A continuous input; the first of them unless given.
-
-    Raises
-    ------
-    UsageError
-        If there is no such input, or too few values.
+    There are two values or more; ``input_name`` is a continuous input, the first of them unless
+    given.
     """
     space = optimizer.space
     smooth = [n for n, each in space.inputs.items() if isinstance(each, Continuous)]
@@ -180,34 +133,29 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
     surrogate, best = optimizer.surrogate(), optimizer.best
     if best is None:
         raise UsageError("two values or more are needed for a model; tell more")
-    column = sum(
-        each.columns
-        for n, each in space.inputs.items()
-        if space.names.index(n) < space.names.index(name)
-    )
+    index, along = space.names.index(name), space.inputs[name]
+    column = sum(each.columns for each in [*space.inputs.values()][:index])
     line = torch.linspace(0, 1, 400, dtype=torch.float64)
     unit = space.encode([best.point]).repeat(len(line), 1)
     unit[:, column] = line
     unit = unit.to(surrogate.device)
-    mean, variance = (each.detach().cpu() for each in surrogate.moments(unit))
-    improvement = LogExpectedImprovement().value(surrogate, unit).detach().cpu()
-    m = mean.mean(0)
-    v = (variance + mean.square()).mean(0) - m.square()
+    with torch.no_grad():
+        m, v = (each.cpu() for each in surrogate.mixture(unit))
+        improvement = LogExpectedImprovement().value(surrogate, unit).cpu()
     shift, scale = optimizer.standardization
-    center, width = (shift + scale * m).detach(), (abs(scale) * v.clamp_min(0).sqrt()).detach()
-    at = [space.inputs[name].back([u]) for u in line.tolist()]
+    center, width = shift + scale * m, abs(scale) * v.clamp_min(0).sqrt()
+    at = [along.back([u]) for u in line.tolist()]
     figure = Figure(figsize=(6.0, 4.6), layout="constrained")
     top, low = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     draw_band(top, at, center, width, alpha=0.2)
     top.plot(at, center, color=PETROFF[0], label="m")
-    index = space.names.index(name)
-    told = [(e.point[index], e.value) for e in optimizer.evaluations if e.value is not None]
+    good = [(e.point[index], e.value) for e in optimizer.evaluations if e.value is not None]
     one = len(space.inputs) == 1
     if one:
-        top.plot(*zip(*told, strict=True), "o", color=INK, markersize=4, label="told")
+        top.plot(*zip(*good, strict=True), "o", color=INK, markersize=4, label="told")
         failed = [e.point[index] for e in optimizer.evaluations if e.value is None]
         if failed:
-            worst = (min if optimizer.state.maximize else max)(value for _, value in told)
+            worst = (min if optimizer.state.maximize else max)(value for _, value in good)
             label = "failed, taken for the worst"
             top.plot(failed, [worst] * len(failed), "x", color=INK, label=label)
     else:
@@ -219,11 +167,10 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
     floor = max(float(improvement.max()) - 40, float(improvement.min()))
     low.set_ylim(floor, float(improvement.max()) + 2)
     low.set(xlabel=name if one else f"{name} (others at the best point)", ylabel="log EI")
-    along = space.inputs[name]
     if isinstance(along, Continuous) and along.log:
         low.set_xscale("log")
     for axes in (top, low):
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
     low.set_xlim(at[0], at[-1])
     figure.align_ylabels()
     return figure

@@ -31,46 +31,25 @@ NOISE_PRIOR = log_normal(-9.0, 3.0)
 NOISY_PRIOR = log_normal(-2.0, 1.5)  # where the user says that there is noise
 # options that are not of the inference
 _MODEL: dict[str, Any] = {**DEFAULTS, "noise": "learned", "mean": "constant", "priors": None}
-OWN = (
-    "scale",
-    "seed",
-    "inference",
-    "device",
-    "noisy",
-)  # options of fit_gp that the optimiser decides itself
+OWN = ("scale", "seed", "inference", "device", "noisy")  # what the optimiser decides itself
 
 
 def surrogate_of(fitted: FittedGP, *, num_draws: int | None = None) -> Surrogate:
     """The draws of a fitted GP, in its scaled units, as acquisition functions use them.
 
-    Parameters
-    ----------
-    fitted
-        From :func:`gp_bo.fit_gp`.
-    num_draws
-        At most so many of them: evenly spaced in their order, or, where they have weights, as
-        often as their weight says (systematic resampling).
-
-    Raises
-    ------
-    UsageError
-        If it is a sparse one, whose acquisition would cost as much as an exact one's.
+    At most ``num_draws`` of them: evenly spaced in their order, or, where they have weights, as
+    often as their weight says (systematic resampling). A sparse one is refused: its acquisition
+    would cost as much as an exact one's.
     """
     if isinstance(fitted, SparseGP):
         raise UsageError(f"a surrogate conditions on every row: fit with another than {SPARSE!r}")
-    theta = fitted.scaled_hyperparameters
     keep = _evenly(fitted.weights, num_draws)
-    theta = {name: value[keep].detach() for name, value in theta.items()}
-    S, kernel = len(keep), fitted.gp.kernel
-
-    def prior_mean(z: Tensor) -> Tensor:
-        mean = mean_values(theta, z)
-        return z.new_zeros(S, len(z)) if mean is None else mean.expand(S, len(z))
-
+    theta = {name: value[keep].detach() for name, value in fitted.scaled_hyperparameters.items()}
+    kernel = fitted.gp.kernel
     return Surrogate(
         covariance=lambda a, b: kernel.covariance(theta, Pairs(a, b)),
         prior_variance=lambda a: kernel.variance(theta, a),
-        prior_mean=prior_mean,
+        prior_mean=lambda a: mean_values(theta, a).expand(len(keep), len(a)),
         noise=theta["noise"],
         x=fitted.gp.X,
         y=fitted.gp.y,
@@ -99,39 +78,15 @@ def fit_surrogate(
     noisy: bool = False,
     **gp: Any,
 ) -> Surrogate:
-    """Fit a GP to points of the unit cube and standardised values.
+    """Fit a GP to points of the unit cube, (n, D), and standardised values, (n,), to be minimised.
 
-    Parameters
-    ----------
-    x
-        (n, D), in the unit cube.
-    y
-        (n,), standardised, to be minimised.
-    inference
-        How hyper-parameters are inferred, as :func:`gp_bo.fit_gp` knows it.
-    seed
-        Random seed of the inference.
-    kept_draws
-        At most so many draws of the hyper-parameters are kept.
-    device
-        Where the GP is computed; where x is unless given.
-    noisy
-        Whether values are known to be noisy, which the prior of the noise then says.
-    gp
-        Further options of :func:`gp_bo.fit_gp`; priors are of the unit cube and of standardised
-        values.
-
-    Returns
-    -------
-    Surrogate
-        Its ``messages`` say what the inference did not reach.
+    Options are as for :func:`gp_bo.fit_gp`, priors of the unit cube and of standardised values. At
+    most ``kept_draws`` draws of θ are kept; that values are ``noisy`` is said by the noise's prior.
     """
     options = {**DEFAULTS, **gp}
     if options.get("noise", "learned") == "learned":
-        options["priors"] = {
-            "noise": NOISY_PRIOR if noisy else NOISE_PRIOR,
-            **options.get("priors", {}),
-        }
+        noise = NOISY_PRIOR if noisy else NOISE_PRIOR
+        options["priors"] = {"noise": noise, **options.get("priors", {})}
     with alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceWarning)  # kept as messages
         fitted = fit_gp(x, y, inference=inference, scale=False, seed=seed, device=device, **options)
@@ -144,33 +99,14 @@ def check_gp_options(
     """Refuse what :func:`fit_surrogate` would refuse, or a state file cannot hold.
 
     It would refuse it only after a whole design was evaluated, so the model is made once, of two
-    points.
-
-    Parameters
-    ----------
-    inference
-        How hyper-parameters are inferred.
-    gp
-        Options of :func:`fit_surrogate`.
-    columns
-        D, of the unit cube.
-    kernel
-        The kernel, where it is an object that ``gp`` describes.
-
-    Raises
-    ------
-    UsageError
-        If inference, kernel or an option is unknown or has a value that it cannot have, or an
-        option is none that JSON can hold.
+    points of D = ``columns``; with ``kernel``, where that is an object that ``gp`` describes.
     """
     refused = [name for name in OWN if name in gp]
     if refused:
         raise UsageError(f"the optimiser sets {', '.join(refused)} itself; leave it out of gp")
     INFERENCES.check(inference)
-    own = set(inspect.signature(fit_gp).parameters) | set(
-        inspect.signature(fit_surrogate).parameters
-    )
-    own |= set(inspect.signature(INFERENCES[inference]).parameters)
+    takers = (fit_gp, fit_surrogate, INFERENCES[inference])
+    own = {name for taker in takers for name in inspect.signature(taker).parameters}
     known = sorted(own - {"X", "x", "y", "gp", "options", *OWN})
     unknown = [name for name in gp if name not in known]
     if unknown:
@@ -178,18 +114,13 @@ def check_gp_options(
     try:
         json.dumps(dict(gp))
     except (TypeError, ValueError):
-        raise UsageError(
-            "options of the GP are kept in JSON: give names and numbers, no objects"
-        ) from None
-    _check_values(inference, {**gp, "kernel": kernel} if kernel is not None else gp, columns)
-
-
-def _check_values(inference: str, gp: Mapping[str, Any], columns: int) -> None:
-    kept = gp.get("kept_draws", 1)
-    check_counts(kept_draws=kept)
+        what = "options of the GP are kept in JSON: give names and numbers, no objects"
+        raise UsageError(what) from None
+    check_counts(kept_draws=gp.get("kept_draws", 1))
     others = {name: v for name, v in gp.items() if name not in (*_MODEL, "kept_draws")}
     check_options(INFERENCES[inference], inference, others)
     model = {name: gp.get(name, value) for name, value in _MODEL.items()}
+    model["kernel"] = model["kernel"] if kernel is None else kernel
     corners = torch.stack([torch.zeros(columns), torch.ones(columns)])
     problem = regression_problem(corners, torch.tensor([0.0, 1.0]), scale=False, **model)
     size = problem.gp.hyperparameters.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,16 +16,21 @@ __all__ = ["Categorical", "Continuous", "Input", "Integer", "input_from"]
 ROUNDING = 1e-9  # of the width: how far outside its bounds a number may be written
 
 
-@dataclass(frozen=True)
-class Continuous:
-    """A real number in [low, high].
+class _Input:
+    """What all inputs share."""
 
-    Attributes
-    ----------
-    low, high
-        Bounds, both allowed.
-    log
-        Scale the logarithm, for a positive input that spans orders of magnitude.
+    def config(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        options = dataclasses.asdict(self)  # type: ignore[call-overload]
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}
+        return {"kind": type(self).__name__.lower(), **plain}
+
+
+@dataclass(frozen=True)
+class Continuous(_Input):
+    """A real number in [low, high], both allowed.
+
+    With ``log`` the logarithm is scaled, for a positive input that spans orders of magnitude.
     """
 
     low: float
@@ -74,13 +80,9 @@ class Continuous:
             value = self.low + u * (self.high - self.low)
         return min(max(value, self.low), self.high)
 
-    def config(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {"kind": "continuous", "low": self.low, "high": self.high, "log": self.log}
-
 
 @dataclass(frozen=True)
-class Integer:
+class Integer(_Input):
     """A whole number in {low, …, high}."""
 
     low: int
@@ -90,9 +92,8 @@ class Integer:
     def __post_init__(self) -> None:
         _check_bounds(self.low, self.high)
         if self.low != int(self.low) or self.high != int(self.high):
-            raise UsageError(
-                f"bounds of an integer are whole numbers; got ({self.low}, {self.high})"
-            )
+            got = f"({self.low}, {self.high})"
+            raise UsageError(f"bounds of an integer are whole numbers; got {got}")
         object.__setattr__(self, "low", int(self.low))
         object.__setattr__(self, "high", int(self.high))
 
@@ -123,20 +124,10 @@ class Integer:
         u = min(max(unit[0], 0.0), 1.0)
         return self.low + math.floor(u * (self.high - self.low) + 0.5)
 
-    def config(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {"kind": "integer", "low": self.low, "high": self.high}
-
 
 @dataclass(frozen=True)
-class Categorical:
-    """One of several named categories, without order.
-
-    Attributes
-    ----------
-    values
-        At least two different names.
-    """
+class Categorical(_Input):
+    """One of two or more different names, without order; one column of the cube for each."""
 
     values: tuple[str, ...]
 
@@ -149,14 +140,11 @@ class Categorical:
         object.__setattr__(self, "values", names)
 
     @property
-    def columns(self) -> int:
-        """One for each category."""
-        return len(self.values)
-
-    @property
-    def count(self) -> float:
+    def count(self) -> int:
         """Number of values."""
         return len(self.values)
+
+    columns = count
 
     def check(self, value: Any, *, name: str) -> str:
         """The value as one of the names."""
@@ -176,23 +164,13 @@ class Categorical:
         """The category with the largest entry."""
         return self.values[max(range(len(self.values)), key=lambda i: unit[i])]
 
-    def config(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {"kind": "categorical", "values": list(self.values)}
-
 
 Input: TypeAlias = Continuous | Integer | Categorical
 
 
 def input_from(given: Any, *, name: str) -> Input:
-    """An input from how people write one: an input, its ``config()``, bounds, or categories.
-
-    Raises
-    ------
-    UsageError
-        If it is none of these; the message names the input.
-    """
-    if isinstance(given, Continuous | Integer | Categorical):
+    """An input from how people write one: an input, its ``config()``, bounds, or categories."""
+    if isinstance(given, Input):
         return given
     try:
         if isinstance(given, Mapping):
@@ -215,11 +193,7 @@ def input_from(given: Any, *, name: str) -> Input:
 def _from_config(config: Mapping[str, Any]) -> Input:
     options = dict(config)
     kind = options.pop("kind", "categorical" if "values" in options else "continuous")
-    kinds: dict[str, Any] = {
-        "continuous": Continuous,
-        "integer": Integer,
-        "categorical": Categorical,
-    }
+    kinds: dict[str, Any] = {k.__name__.lower(): k for k in (Continuous, Integer, Categorical)}
     if kind not in kinds:
         raise UsageError(f"kind is one of {', '.join(kinds)}; got {kind}")
     try:
@@ -230,18 +204,19 @@ def _from_config(config: Mapping[str, Any]) -> Input:
 
 
 def _check_bounds(low: Any, high: Any) -> None:
+    got = f"got ({low}, {high})"
     if isinstance(low, bool) or isinstance(high, bool):
         raise UsageError(
-            f"bounds are finite numbers; got ({low}, {high}): names that YAML reads as true or "
-            'false, yes and no, say, need quotes: ["yes", "no"]'
+            f"bounds are finite numbers; {got}: names that YAML reads as true or false, yes and "
+            'no, say, need quotes: ["yes", "no"]'
         )
     numeric = all(isinstance(v, numbers.Real) for v in (low, high))
     if not numeric or not (math.isfinite(low) and math.isfinite(high)):
-        raise UsageError(f"bounds are finite numbers; got ({low}, {high})")
+        raise UsageError(f"bounds are finite numbers; {got}")
     if not math.isfinite(float(high) - float(low)):
-        raise UsageError(f"bounds lie too far apart for float64; got ({low}, {high})")
+        raise UsageError(f"bounds lie too far apart for float64; {got}")
     if low >= high:
-        raise UsageError(f"the lower bound must be below the upper; got ({low}, {high})")
+        raise UsageError(f"the lower bound must be below the upper; {got}")
 
 
 def _number(value: Any, *, name: str) -> float:

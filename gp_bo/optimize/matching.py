@@ -8,7 +8,7 @@ from typing import Any
 from gp_bo.optimize.space import Point
 from gp_bo.optimize.state import State
 
-__all__ = ["ROUNDED", "nearest_known", "observed_before", "observed_point"]
+__all__ = ["ROUNDED", "observed_before", "observed_point"]
 
 ROUNDED = 1e-3
 """How far a known point may be rounded, as a part of the width of a continuous input."""
@@ -17,24 +17,12 @@ _CLEARLY = 2.0  # times as far as the nearest is every other point, or which one
 
 
 def observed_point(state: State, given: Any) -> Point:
-    """The point that a result counts for.
+    """The point that a result counts for, of what a person or a program writes.
 
     A point that is equal to a pending one is that one; so is one that was evaluated, or is a
     candidate, exactly as it is written. Else it is the nearest pending point, if all continuous
     inputs are within a thousandth of their widths, whole numbers and categories are equal, and
-    every other pending point is at least twice as far. Else it is a new point.
-
-    Parameters
-    ----------
-    state
-        What is pending, and what was evaluated.
-    given
-        A point, as a person or a program writes it.
-
-    Raises
-    ------
-    UsageError
-        If it does not fit the space.
+    every other pending point is at least twice as far. Else it is a new point, and fits the space.
 
     Examples
     --------
@@ -47,47 +35,30 @@ def observed_point(state: State, given: Any) -> Point:
     apart = [space.distance(given, point) for point in state.pending]
     if 0.0 in apart:
         return state.pending[apart.index(0.0)]
-    known = [e.point for e in state.evaluations]
-    as_written = next((p for p in known if space.distance(given, p) == 0.0), None)
-    if as_written is None and not space.is_candidate(given):
-        found = nearest_known(apart)
-        if found is not None:
-            return state.pending[found]
-    return space.check(given) if as_written is None else as_written
+    for evaluation in state.evaluations:
+        if space.distance(given, evaluation.point) == 0.0:
+            return evaluation.point
+    nearest = None if space.is_candidate(given) else _nearest(apart)
+    return space.check(given) if nearest is None else state.pending[nearest]
 
 
-def nearest_known(apart: Sequence[float]) -> int | None:
-    """The index of the nearest of some points, if it is near enough and clearly the nearest.
+def _nearest(apart: Sequence[float]) -> int | None:
+    """The index of the least distance, if it is small enough and clearly the least.
 
-    Parameters
-    ----------
-    apart
-        Distances to the points, of :meth:`gp_bo.optimize.Space.distance`. Equal ones are of the
-        same point.
+    Equal ones are of the same point.
     """
-    if not apart or min(apart) > ROUNDED:
-        return None
-    least = min(apart)
-    others = [d for d in apart if d != least]
-    return apart.index(least) if all(d >= _CLEARLY * least for d in others) else None
+    least = min(apart, default=ROUNDED + 1)
+    clear = all(d >= _CLEARLY * least for d in apart if d != least)
+    return apart.index(least) if least <= ROUNDED and clear else None
 
 
 def observed_before(
     state: State, given: Sequence[Any], values: Sequence[float | None]
 ) -> list[bool]:
-    """Which rows of a table that may be told again are evaluations already.
+    """Which rows of a table, points as they are written and values, are evaluations already.
 
     A row is one if the value is equal and the point is, or is within a thousandth of it. Each
     evaluation is one row: nearest rows first. A row that is equal to a pending point is none.
-
-    Parameters
-    ----------
-    state
-        What was evaluated.
-    given
-        Points, as they are written.
-    values
-        Theirs; ``None`` for a failure.
     """
     space, pairs = state.space, []
     for i, (row, value) in enumerate(zip(given, values, strict=True)):

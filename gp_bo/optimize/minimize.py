@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from gp_bo.optimize.ask_tell import Optimizer
@@ -21,7 +18,9 @@ from gp_bo.optimize.shared_state import Full, working
 from gp_bo.optimize.space import Point, Space
 from gp_bo.optimize.state import Evaluation
 from gp_bo.optimize.values import number_of
+from gp_bo.signatures import takes_options_of
 from pyro_models import UsageError
+from pyro_models.counts import is_count
 from pyro_models.moved import renamed_arguments, renamed_attribute
 
 __all__ = ["NoNumberError", "Result", "minimize"]
@@ -94,45 +93,25 @@ class Result:
 
     def __str__(self) -> str:
         kind = "largest" if self.maximize else "least"
+        lines = [f"{kind} value seen: {self.y:.6g} at {self.space.describe_point(self.x)}"]
+        if self.recommended is not None:
+            lines.append(self.recommended.described(self.space))
         failed = sum(e.value is None for e in self.evaluations)
         tail = f", {failed} failed" if failed else ""
-        found = self.recommended
-        advice = (
-            ""
-            if found is None
-            else (
-                f"recommended, by the posterior mean {found.mean:.6g} ± "
-                f"{found.standard_deviation:.2g}: {self.space.describe_point(found.x)}\n"
-            )
-        )
-        return (
-            f"{kind} value seen: {self.y:.6g} at {self.space.describe_point(self.x)}\n{advice}"
-            f"{len(self.evaluations)} evaluations{tail}; stopped: {self.stopped}"
-        )
+        lines.append(f"{len(self.evaluations)} evaluations{tail}; stopped: {self.stopped}")
+        return "\n".join(lines)
 
 
 @renamed_arguments(maximise="maximize")
+@takes_options_of(Optimizer)
 def minimize(
     f: Callable[[Any], float],
     bounds: Any = None,
     *,
     budget: int,
-    candidates: Any = None,
-    acquisition: Any = "log_ei",
-    acquisition_options: Mapping[str, Any] | None = None,
-    kernel: Any = None,
-    inference: str = "map",
-    gp: Mapping[str, Any] | None = None,
-    maximize: bool = False,
-    initial: int | None = None,
-    design: str = "sobol",
-    repeats: bool = False,
     target: float | None = None,
-    problem: str = "",
-    seed: int = 0,
-    state: str | Path | None = None,
-    device: str | torch.device = "cpu",
     progress: bool = False,
+    **options: Any,
 ) -> Result:
     """Minimise an expensive function by Bayesian optimisation.
 
@@ -143,33 +122,21 @@ def minimize(
         returns a number, or an array or tensor of one element. If it raises, or gives NaN, the
         evaluation is recorded as failed and the search goes on; if the first one fails, that is
         logged as a warning at once.
-    bounds, candidates
+    bounds
         As :func:`gp_bo.optimize.space_from` takes them.
     budget
         Number of evaluations in all, failed ones, those in the state file, and those that other
         processes are at among them.
-    acquisition, acquisition_options, kernel, inference, gp, maximize, initial, design, repeats
-        As for :class:`gp_bo.optimize.Optimizer`.
-    problem
-        As for :class:`gp_bo.optimize.Optimizer`.
     target
         Stop as soon as a value is at least as good.
-    seed
-        Random seed of the design and all draws: the same call gives the same points.
-    state
-        A file, written after every evaluation; if it is there, the search goes on from it. Points
-        that were being evaluated when a process died are evaluated first. Several processes may
-        search with one file at once.
-    device
-        Where the GP is computed, as in :class:`gp_bo.optimize.Optimizer`; f is called with numbers
-        as ever.
     progress
         Whether to show a progress bar.
-
-    Returns
-    -------
-    Result
-        Frozen: best point and value, all evaluations, why it stopped.
+    options
+        ``candidates``, ``acquisition``, ``acquisition_options``, ``kernel``, ``inference``, ``gp``,
+        ``maximize``, ``initial``, ``design``, ``repeats``, ``problem``, ``seed``, ``state`` and
+        ``device``, as for :class:`gp_bo.optimize.Optimizer`. The same seed gives the same points.
+        With a state file the search goes on from what is in it; points that were being evaluated
+        when a process died are evaluated first. f is called with numbers on any device.
 
     Raises
     ------
@@ -185,48 +152,30 @@ def minimize(
     >>> result.y < 1e-3, result.stopped
     (True, 'the budget of 9 evaluations is spent')
     """
-    if not isinstance(budget, Integral) or budget < 1:
+    if not is_count(budget):
         raise UsageError(f"the budget is one evaluation or more; got {budget!r}")
     if not callable(f):
         raise UsageError(f"f is a function of the inputs; got {f!r}")
-    optimizer = Optimizer(
-        bounds,
-        candidates=candidates,
-        acquisition=acquisition,
-        acquisition_options=acquisition_options,
-        kernel=kernel,
-        inference=inference,
-        gp=gp,
-        maximize=maximize,
-        initial=initial,
-        design=design,
-        repeats=repeats,
-        problem=problem,
-        seed=seed,
-        state=state,
-        device=device,
-    )
+    optimizer = Optimizer(bounds, **options)
     done = len(optimizer.evaluations)
-    with (
-        working() as name,
-        tqdm(total=budget, initial=min(done, budget), disable=not progress) as bar,
-    ):
+    bar = tqdm(total=budget, initial=min(done, budget), disable=not progress)
+    with working() as name, bar:
         stopped = _search(f, optimizer, name=name, budget=budget, target=target, bar=bar)
-    best = optimizer.best
+    best, evaluations = optimizer.best, optimizer.evaluations
+    if not evaluations:
+        raise UsageError(f"nothing was evaluated: {stopped}")
     if best is None or best.value is None:
-        if not optimizer.evaluations:
-            raise UsageError(f"nothing was evaluated: {stopped}")
-        first = optimizer.evaluations[0].failure
-        remedy = f"; mend f and begin anew, without {state}" if state is not None else ""
-        count = len(optimizer.evaluations)
-        raise UsageError(f"all {count} evaluations failed; the first: {first}{remedy}")
+        state = options.get("state")
+        remedy = "" if state is None else f"; mend f and begin anew, without {state}"
+        first = f"{evaluations[0].failure}{remedy}"
+        raise UsageError(f"all {len(evaluations)} evaluations failed; the first: {first}")
     return Result(
         best.point,
         best.value,
-        optimizer.evaluations,
+        evaluations,
         stopped,
         optimizer.space,
-        maximize,
+        optimizer.state.maximize,
         tuple(optimizer.messages),
         optimizer._at(optimizer.state),
     )

@@ -15,28 +15,18 @@ SPREADS = (0.1, 0.01, 0.001)  # around the best points, of the width of the cube
 
 
 class Region:
-    """A space as an acquisition function searches it.
+    """A space as an acquisition function searches it, in the unit cube.
 
-    Parameters
-    ----------
-    space
-        What may be varied.
-    tried
-        (n, D): points that are not proposed again.
-    best
-        (b, D): points worth searching around.
-    allowed
-        (M, D): if given, the only points that may be proposed.
-
-    Points are on the device of ``best``; the same seed gives the same ones on every device.
+    Points that were ``tried``, (n, D), are not proposed again; ``best`` are worth searching around;
+    ``allowed``, if given, are the only ones that may be proposed. All are where ``best`` is; the
+    same seed gives the same ones on every device.
     """
 
     def __init__(
         self, space: Space, *, tried: Tensor, best: Tensor, allowed: Tensor | None = None
     ) -> None:
-        self.space = space
+        self.space, self.best = space, best
         self.tried = tried.to(best.device)
-        self.best = best
         self.allowed = None if allowed is None else allowed.to(best.device)
 
     @property
@@ -45,21 +35,10 @@ class Region:
         return self.space.columns
 
     def candidates(self, count: int, *, seed: int, most: int | None = None) -> Tensor:
-        """Points to compare: all that are allowed, or Sobol points and some around the best.
+        """Points to compare, (M, D): all that are allowed, or ``count`` Sobol points and others.
 
-        Parameters
-        ----------
-        count
-            Number of Sobol points; half as many lie around the best.
-        seed
-            Random seed of the points.
-        most
-            If there are more points than that, so many of them, drawn at random.
-
-        Returns
-        -------
-        Tensor
-            (M, D), no point that was tried among them.
+        Half as many lie around the best; none was tried. If there are more points than ``most``, so
+        many of them are drawn at random.
         """
         points = self._around(count, seed) if self.allowed is None else self.allowed
         if most is None or len(points) <= most:
@@ -90,21 +69,17 @@ class Region:
 
     def neighbors(self, point: Tensor) -> Tensor:
         """(M, D): the point with one integer a step away, or one category changed."""
-        moved = []
-        start = 0
+        moved, start = [point[None][:0]], 0
         for each in self.space.inputs.values():
             stop = start + each.columns
+            changes = point.new_empty(0, each.columns)
             if isinstance(each, Integer):
-                for step in (-1, 1):
-                    place = float(point[start]) + step / (each.high - each.low)
-                    if -SAME < place < 1 + SAME:
-                        moved.append(point.clone())
-                        moved[-1][start] = place
+                steps = point.new_tensor([[-1.0], [1.0]]) / (each.high - each.low)
+                changes = point[start] + steps
+                changes = changes[((changes > -SAME) & (changes < 1 + SAME))[:, 0]]
             elif isinstance(each, Categorical):
-                for k in range(each.columns):
-                    if point[start + k] == 0:
-                        moved.append(point.clone())
-                        moved[-1][start:stop] = 0.0
-                        moved[-1][start + k] = 1.0
+                changes = torch.eye(each.columns).to(point)[point[start:stop] == 0]
+            moved.append(point.repeat(len(changes), 1))
+            moved[-1][:, start:stop] = changes
             start = stop
-        return torch.stack(moved) if moved else point.new_empty(0, len(point))
+        return torch.cat(moved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from gp_bo.kernels import Kernel, make_kernel
@@ -11,40 +11,28 @@ from gp_bo.optimize.acquisition import Acquisition, make_acquisition, stored_acq
 from gp_bo.optimize.designs import DESIGNS
 from gp_bo.optimize.fitting import check_gp_options
 from pyro_models import UsageError
-from pyro_models.seeds import check_seed
+from pyro_models.counts import is_count
 
 __all__ = ["checked_settings"]
 
 
 def checked_settings(
-    *,
-    acquisition: Any,
-    acquisition_options: Mapping[str, Any] | None,
-    kernel: Any,
-    stored: bool,
-    inference: str,
-    gp: Mapping[str, Any] | None,
-    initial: int | None,
-    design: str,
-    repeats: bool,
-    seed: int,
     columns: int,
+    state: str | Path | None,
+    *,
+    acquisition: Any = "log_ei",
+    acquisition_options: Mapping[str, Any] | None = None,
+    kernel: Any = None,
+    inference: str = "map",
+    gp: Mapping[str, Any] | None = None,
+    initial: int | None = None,
+    design: str = "sobol",
+    repeats: bool = False,
 ) -> tuple[Acquisition, dict[str, Kernel], dict[str, Any]]:
     """The acquisition function, the kernel where it is an object, and what a state holds of all.
 
-    Parameters
-    ----------
-    acquisition, acquisition_options, kernel, inference, gp, initial, design, repeats, seed
-        As for :class:`gp_bo.optimize.Optimizer`.
-    stored
-        Whether the state is kept in a file, which an object without a name is not.
-    columns
-        D, of the unit cube.
-
-    Raises
-    ------
-    UsageError
-        If one is unknown, or has a value that it cannot have.
+    The options are those of :class:`gp_bo.optimize.Optimizer`, for D columns of the unit cube. A
+    state that is kept in a file holds no object without a name.
     """
     for name, given in (("acquisition_options", acquisition_options), ("gp", gp)):
         if not isinstance(given, Mapping | None):
@@ -58,7 +46,7 @@ def checked_settings(
     try:
         acquisition, acquisition_options = stored_acquisition(acquisition, acquisition_options)
     except UsageError:
-        if stored:
+        if state is not None:
             raise
         acquisition = f"<{type(acquisition).__name__}>"
     made: dict[str, Kernel] = {}
@@ -67,25 +55,21 @@ def checked_settings(
         try:
             gp["kernel"] = made["kernel"].config()
         except UsageError:
-            if stored:
+            if state is not None:
                 raise
             gp["kernel"] = repr(made["kernel"])
     if design not in DESIGNS:
         raise UsageError(f"design is one of {', '.join(DESIGNS)}; got {design!r}")
-    if initial is not None and not (isinstance(initial, Integral) and initial >= 2):
+    if initial is not None and not is_count(initial, least=2):
         raise UsageError(f"a design needs two points or more; got initial={initial!r}")
-    check_seed(seed)
     check_gp_options(inference, gp, columns=columns, **made)
-    return (
-        acquire,
-        made,
-        {
-            "acquisition": acquisition,
-            "acquisition_options": dict(acquisition_options or {}),
-            "inference": inference,
-            "gp": gp,
-            "initial": None if initial is None else int(initial),
-            "design": design,
-            "repeats": repeats,
-        },
-    )
+    settings = {
+        "acquisition": acquisition,
+        "acquisition_options": dict(acquisition_options or {}),
+        "inference": inference,
+        "gp": gp,
+        "initial": None if initial is None else int(initial),
+        "design": design,
+        "repeats": repeats,
+    }
+    return acquire, made, settings

@@ -7,17 +7,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gp_bo.optimize.matching import observed_point
 from gp_bo.optimize.space import Point
-from gp_bo.optimize.state import Claim, State
-from gp_bo.optimize.state_file import StateFile
+from gp_bo.optimize.state import Claim, State, load_state, save_state
 from pyro_models import UsageError
-from pyro_models.files import WriteError, has_ended, this_process
+from pyro_models.files import WriteError, has_ended, holding, this_process
 
 __all__ = ["Full", "SharedState", "working"]
 
@@ -40,20 +39,13 @@ def working() -> Iterator[str]:
 
 
 class SharedState:
-    """A state that is read and changed in one step, and the file that it is kept in, if any.
-
-    Parameters
-    ----------
-    state
-        What is known here.
-    path
-        Where it is kept; ``None`` for nowhere.
-    """
+    """A state that is read and changed in one step, and the file that it is kept in, if any."""
 
     def __init__(self, state: State, path: str | Path | None = None) -> None:
-        self._file = None if path is None else StateFile(path)
-        self._lock = threading.RLock()
         self.state = state
+        self._path = None if path is None else Path(path)
+        self._known = ""  # what the file held when it was last read or written here
+        self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
@@ -62,61 +54,52 @@ class SharedState:
         self.__dict__.update(content, _lock=threading.RLock())
 
     def refresh(self) -> State:
-        """Take over what another process has written, if it has; the settings stay as they are."""
+        """Take over what another process has written, if it has; the settings stay as they are.
+
+        What is no state of this problem is refused.
+        """
         with self._lock:
-            found = None if self._file is None else self._file.newer_than(self.state)
-            if found is not None:
+            if self._path is not None and self._path.exists():
+                with suppress(ValueError):  # no text: load_state says so
+                    if self._path.read_text(encoding="utf-8") == self._known:
+                        return self.state
+                found = load_state(self._path)
+                difference = self.state.differs_from(found)
+                if difference:
+                    raise UsageError(
+                        f"{self._path} is the state of another problem ({difference}); name "
+                        "another file"
+                    )
+                self._known = found.to_json()
                 self.state = replace(found, settings=self.state.settings)
             return self.state
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """No other thread and no other process changes it inside."""
-        with self._lock:
-            if self._file is None:
-                yield
-            else:
-                with self._file.held():
-                    self.refresh()
-                    yield
+        path = self._path
+        alone = nullcontext() if path is None else holding(path.with_name(f".{path.name}.lock"))
+        with self._lock, alone:
+            self.refresh()
+            yield
 
     def change(self, change: Callable[[State], State]) -> None:
-        """Change it, and write it before anybody else may; what cannot be written is not changed.
-
-        Raises
-        ------
-        WriteError
-            If the file cannot be written; nothing has changed then.
-        """
+        """Change it and write it before anybody else may; what cannot be written is not changed."""
         with self.held():
             changed = change(self.state)
-            if self._file is not None:
-                self._file.write(changed)
+            if self._path is not None:
+                save_state(changed, self._path)
+                self._known = changed.to_json()
             self.state = changed
 
     def give(
         self, points: Sequence[Point], since: State, *, by: str = "", budget: int | None = None
     ) -> bool:
-        """Make points pending, unless another was given one of them since they were chosen.
+        """Make points pending, and say whether it was done.
 
-        Parameters
-        ----------
-        points
-            What was chosen.
-        since
-            The state they were chosen for.
-        by, budget
-            The call of ``minimize`` that evaluates them, and how many evaluations there may be.
-
-        Returns
-        -------
-        bool
-            False if another was faster, and nothing has changed.
-
-        Raises
-        ------
-        Full
-            If the budget is spent.
+        It is not if another was given one of them after ``since``, the state that they were chosen
+        for. ``by`` is the call of ``minimize`` that evaluates them; beyond its budget they are
+        :class:`Full`.
         """
         with self.held():
             now = self.state
@@ -125,30 +108,22 @@ class SharedState:
             new = Counter(now.tried) - Counter(since.tried)
             if any(point in new for point in points):
                 return False
-            self.change(lambda state: _with_all_asked(state, points, Claim(time.time(), by)))
+            claim = Claim(time.time(), by)
+            self.change(lambda state: state.with_asked(*points, claim=claim))
         return True
 
     def record(
         self, points: Sequence[Any], results: Sequence[tuple[float | None, str]]
     ) -> list[str]:
-        """Keep all results, or none.
+        """Keep all results, or none; say what points nobody asked for, while others are pending.
 
-        Parameters
-        ----------
-        points
-            As they are written (see :func:`gp_bo.optimize.matching.observed_point`).
-        results
-            Value, or ``None``, and why there is none.
-
-        Returns
-        -------
-        list of str
-            What to say of points that nobody asked for, while others are pending.
+        Points are as they are written (see :func:`gp_bo.optimize.matching.observed_point`), a
+        result is a value, or ``None`` and why there is none.
         """
         kept: list[Point] = []
         new: list[Point] = []
 
-        def told(state: State) -> State:
+        def with_results(state: State) -> State:
             for given, (value, failure) in zip(points, results, strict=True):
                 kept.append(observed_point(state, given))
                 if state.pending and kept[-1] not in state.pending:
@@ -158,7 +133,7 @@ class SharedState:
 
         describe = self.state.space.describe_point
         try:
-            self.change(told)
+            self.change(with_results)
         except WriteError as error:
             pairs = zip(kept, results, strict=True)
             lost = "; ".join(f"{describe(p)}: {w if v is None else v}" for p, (v, w) in pairs)
@@ -192,20 +167,14 @@ class SharedState:
     def take_over(self, by: str) -> Point | None:
         """A pending point that was being evaluated by a process that has died, claimed anew."""
         with self.held():
-            for i, (point, claim) in enumerate(
-                zip(self.state.pending, self.state.claims, strict=True)
-            ):
-                if claim is None or (claim.by and _is_orphaned(claim)):
-                    new = Claim(time.time(), by)
-                    self.change(lambda state, i=i, new=new: state.with_claim(i, new))  # type: ignore[misc]
-                    return point
-        return None
-
-
-def _with_all_asked(state: State, points: Sequence[Point], claim: Claim) -> State:
-    for point in points:
-        state = state.with_asked(point, claim)
-    return state
+            claims = list(self.state.claims)
+            left = (c is None or bool(c.by and _is_orphaned(c)) for c in claims)
+            i = next((i for i, is_left in enumerate(left) if is_left), None)
+            if i is None:
+                return None
+            claims[i] = Claim(time.time(), by)
+            self.change(lambda state: replace(state, claims=tuple(claims)))
+            return self.state.pending[i]
 
 
 def _running(state: State) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from matplotlib.colors import to_rgb
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from gp_bo.figures.bands import draw_band
 from gp_bo.fitted import FittedGP
 from gp_bo.scaling import margin
-from inference.figures.palette import INK, PETROFF
+from inference.figures.palette import INK, PETROFF, plain
 from pyro_models import UsageError
 
 __all__ = ["slice_figure"]
@@ -28,25 +29,9 @@ def slice_figure(
 ) -> Figure:
     """m ± 2 √v of the function and of a new measurement, and some functions, along one input.
 
-    With one input the data are drawn; with several, where they lie along this one, as ticks.
-
-    Parameters
-    ----------
-    fitted
-        From :func:`gp_bo.fit_gp`.
-    inputs, target
-        Names for the axes.
-    column
-        The input that varies; the others stand at the median of the data.
-    num_functions
-        Number of joint draws of f.
-    seed
-        Random seed of these draws.
-
-    Raises
-    ------
-    UsageError
-        If there is no such column.
+    With one input the data are drawn; with several, where they lie along this one, as ticks. The
+    input of a column varies; the others stand at the median of the data. ``inputs`` and ``target``
+    are names for the axes, ``num_functions`` joint draws of f.
     """
     X = fitted.X
     if not 0 <= column < X.shape[1] or len(inputs) != X.shape[1]:
@@ -63,7 +48,9 @@ def slice_figure(
         for noisy, share, label in bands:
             prediction = fitted.predict(line, include_noise=noisy)
             mean, deviation = prediction.mean.cpu(), prediction.variance.clamp_min(0).sqrt().cpu()
-            draw_band(axes, at, mean, deviation, label=label, color=_tint(PETROFF[0], share))
+            # opaque, so that bands on top of each other keep their own colours
+            tint = tuple(1 - share * (1 - part) for part in to_rgb(PETROFF[0]))
+            draw_band(axes, at, mean, deviation, label=label, color=tint)
         drawn = list(fitted.sample(line, num_functions, seed=seed).cpu()) if num_functions else []
     axes.plot(at, mean, color=PETROFF[0], label="m")
     for i, values in enumerate(drawn):
@@ -74,18 +61,11 @@ def slice_figure(
         axes.plot(X[:, 0].cpu(), fitted.y.cpu(), "o", color=INK, markersize=4, label="data")
     else:
         foot = axes.get_xaxis_transform()
-        at_the_foot = [0.02] * len(X)
-        axes.plot(
-            X[:, column].cpu(), at_the_foot, "|", color=INK, ms=7, label="data", transform=foot
-        )
+        style: dict[str, Any] = {"color": INK, "ms": 7, "label": "data", "transform": foot}
+        axes.plot(X[:, column].cpu(), [0.02] * len(X), "|", **style)
     axes.set_xlim(low - pad, high + pad)
     held = "" if alone else " (other inputs at their medians)"
     axes.set(xlabel=f"{inputs[column]}{held}", ylabel=target)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=8)
     return figure
-
-
-def _tint(color: str, share: float) -> tuple[float, ...]:
-    """A share of a colour on white: opaque, so that bands on top of each other keep their own."""
-    return tuple(1 - share * (1 - part) for part in to_rgb(color))

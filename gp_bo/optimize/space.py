@@ -77,10 +77,9 @@ class Space:
     @property
     def free(self) -> Tensor:
         """(D,) bool: columns that move continuously."""
-        if self.candidates is not None:
-            return torch.zeros(self.columns, dtype=torch.bool)
+        listed = self.candidates is not None
         flags = [
-            isinstance(each, Continuous)
+            isinstance(each, Continuous) and not listed
             for each in self.inputs.values()
             for _ in range(each.columns)
         ]
@@ -96,10 +95,8 @@ class Space:
     def check(self, point: Any) -> Point:
         """A point as a tuple of plain values.
 
-        Parameters
-        ----------
-        point
-            A mapping of names to values, a sequence of values, or one number if there is one input.
+        It may be a mapping of names to values, a sequence of values, or one number if there is one
+        input.
 
         Raises
         ------
@@ -116,26 +113,11 @@ class Space:
         return nearest
 
     def distance(self, given: Any, point: Point) -> float:
-        """How far what is written is from a point: the largest difference of any input.
+        """How far what is written is from a point of this space: the largest over the inputs.
 
-        Parameters
-        ----------
-        given
-            As :meth:`check` takes it; numbers may lie outside their bounds.
-        point
-            One of this space.
-
-        Returns
-        -------
-        float
-            0 if it is that point; of a continuous input the difference over its width (of
-            logarithms, where it is logarithmic); infinite where a whole number or a category
-            differs.
-
-        Raises
-        ------
-        UsageError
-            If it has another number of values, or one that no input could have.
+        0 if it is that point; of a continuous input the difference over its width (of logarithms,
+        where it is logarithmic); infinite where a whole number or a category differs. What is
+        ``given`` is as :meth:`check` takes it, but numbers may lie outside their bounds.
 
         Examples
         --------
@@ -149,9 +131,7 @@ class Space:
 
     def is_candidate(self, given: Any) -> bool:
         """Whether what is written is one of the candidates, digit for digit."""
-        return self.candidates is not None and any(
-            self.distance(given, point) == 0.0 for point in self.candidates
-        )
+        return any(self.distance(given, point) == 0.0 for point in self.candidates or ())
 
     def encode(self, points: Sequence[Point]) -> Tensor:
         """Points in the unit cube: (n, D), float64."""
@@ -166,20 +146,15 @@ class Space:
         if self.candidates is not None:
             nearest = torch.cdist(unit.cpu().double(), self.encode(self.candidates)).argmin(1)
             return [self.candidates[i] for i in nearest.tolist()]
-        points = []
-        for row in unit.tolist():
-            values, start = [], 0
-            for each in self.inputs.values():
-                values.append(each.back(row[start : start + each.columns]))
-                start += each.columns
-            points.append(tuple(values))
-        return points
+        widths = [each.columns for each in self.inputs.values()]
+        parts = [part.tolist() for part in unit.split(widths, dim=1)]
+        return [
+            tuple(each.back(own) for each, own in zip(self.inputs.values(), row, strict=True))
+            for row in zip(*parts, strict=True)
+        ]
 
     def snap(self, unit: Tensor) -> Tensor:
-        """Rows moved to points that exist: whole numbers, single categories, candidates.
-
-        On the device of the rows.
-        """
+        """Rows moved to whole numbers, single categories and candidates, on their device."""
         if self.candidates is None and bool(self.free.all()):
             return unit.clamp(0.0, 1.0)
         return self.encode(self.decode(unit)).to(unit.device)
@@ -196,12 +171,10 @@ class Space:
 
     def config(self) -> dict[str, Any]:
         """What JSON can hold and :func:`space_from` builds again."""
-        config: dict[str, Any] = {
-            "inputs": {name: each.config() for name, each in self.inputs.items()}
-        }
-        if self.candidates is not None:
-            config["candidates"] = [list(point) for point in self.candidates]
-        return config
+        inputs = {name: each.config() for name, each in self.inputs.items()}
+        if self.candidates is None:
+            return {"inputs": inputs}
+        return {"inputs": inputs, "candidates": [list(point) for point in self.candidates]}
 
     def _plain(self, point: Any) -> Point:
         pairs = zip(self.inputs.items(), self._row(point), strict=True)
@@ -209,29 +182,24 @@ class Space:
 
     def _row(self, point: Any) -> tuple[Any, ...]:
         """One value for each input, as they are written."""
-        values = self._values(point)
-        if len(values) != len(self.inputs):
-            raise UsageError(
-                f"a point has {len(self.inputs)} values ({', '.join(self.names)}); got "
-                f"{len(values)}: {values}"
-            )
-        return values
-
-    def _values(self, point: Any) -> tuple[Any, ...]:
+        names = ", ".join(self.names)
         if isinstance(point, Mapping):
             missing = [name for name in self.inputs if name not in point]
             unknown = [str(name) for name in point if name not in self.inputs]
             if missing or unknown:
                 wrong = f"{', '.join(missing)} missing" if missing else f"no {', '.join(unknown)}"
-                raise UsageError(f"the inputs are {', '.join(self.names)}; {wrong}")
+                raise UsageError(f"the inputs are {names}; {wrong}")
             return tuple(point[name] for name in self.inputs)
         if isinstance(point, str | numbers.Number):
-            return (point,)
-        if isinstance(point, np.ndarray | Tensor):
-            return tuple(np.asarray(point).reshape(-1).tolist())
-        if not isinstance(point, Iterable):
-            raise UsageError(f"a point is {', '.join(self.names)}; got {point!r}")
-        return tuple(point)
+            point = (point,)
+        elif isinstance(point, np.ndarray | Tensor):
+            point = np.asarray(point).reshape(-1).tolist()
+        elif not isinstance(point, Iterable):
+            raise UsageError(f"a point is {names}; got {point!r}")
+        values, count = tuple(point), len(self.inputs)
+        if len(values) != count:
+            raise UsageError(f"a point has {count} values ({names}); got {len(values)}: {values}")
+        return values
 
 
 def space_from(given: Any, *, candidates: Any = None) -> Space:
@@ -247,10 +215,6 @@ def space_from(given: Any, *, candidates: Any = None) -> Space:
     candidates
         (M, d), the only points there are; or (M,) for one input.
 
-    Returns
-    -------
-    Space
-
     Raises
     ------
     UsageError
@@ -264,12 +228,11 @@ def space_from(given: Any, *, candidates: Any = None) -> Space:
     3
     """
     if isinstance(given, Space):
-        inputs = dict(given.inputs)
-        candidates = given.candidates if candidates is None else candidates
-    elif isinstance(given, Mapping) and "inputs" in given and isinstance(given["inputs"], Mapping):
-        inputs = {str(n): input_from(each, name=str(n)) for n, each in given["inputs"].items()}
+        given = {"inputs": given.inputs, "candidates": given.candidates}
+    if isinstance(given, Mapping) and isinstance(given.get("inputs"), Mapping):
         candidates = given.get("candidates") if candidates is None else candidates
-    elif isinstance(given, Mapping):
+        given = given["inputs"]
+    if isinstance(given, Mapping):
         inputs = {str(name): input_from(each, name=str(name)) for name, each in given.items()}
     elif given is None and candidates is not None:
         inputs = _box_around(candidates)

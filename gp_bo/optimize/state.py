@@ -25,17 +25,7 @@ FORMAT = "gp-bo state 1"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One point that was tried, and what came of it.
-
-    Attributes
-    ----------
-    point
-        Values of the inputs.
-    value
-        The function's value, as the user told it; ``None`` if the evaluation failed.
-    failure
-        Why it failed; empty if it did not.
-    """
+    """One point that was tried, and its value; ``None``, and why, if the evaluation failed."""
 
     point: Point
     value: float | None
@@ -44,15 +34,9 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Claim:
-    """Who evaluates a pending point.
+    """When a pending point was asked for, in seconds since 1970, and who evaluates it.
 
-    Attributes
-    ----------
-    since
-        When it was asked for, in seconds since 1970.
-    by
-        The call of :func:`gp_bo.optimize.minimize` that evaluates it; empty where whoever asked
-        for the point does.
+    That is a call of :func:`gp_bo.optimize.minimize`; ``by`` is empty where whoever asked does.
     """
 
     since: float
@@ -76,9 +60,9 @@ class State:
     settings
         How the next point is chosen: options of :class:`gp_bo.optimize.Optimizer` by name.
     evaluations
-        What was observed, in the order in which it was told.
+        What was observed, in order.
     pending
-        Points that were asked for and not yet told.
+        Points that were asked for and not yet observed.
     asked
         Number of points asked for so far; with the seed it decides the next random numbers.
     claims
@@ -123,10 +107,7 @@ class State:
     def standardization(self) -> tuple[float, float]:
         """(a, b) of value = a + b y, y standardised; b is negative where large values are wanted.
 
-        Raises
-        ------
-        UsageError
-            If fewer than two values were told.
+        It takes two values.
         """
         values = torch.tensor([e.value for e in self.successes], dtype=torch.float64)
         if len(values) < 2:
@@ -134,20 +115,14 @@ class State:
         mean, spread = (float(each) for each in location_and_spread(values))
         return mean, -spread if self.maximize else spread
 
-    def with_asked(self, point: Point, claim: Claim | None = None) -> State:
-        """With one more point pending."""
+    def with_asked(self, *points: Point, claim: Claim | None = None) -> State:
+        """With more points pending."""
         return dataclasses.replace(
             self,
-            pending=(*self.pending, point),
-            claims=(*self.claims, claim),
-            asked=self.asked + 1,
+            pending=(*self.pending, *points),
+            claims=(*self.claims, *(claim for _ in points)),
+            asked=self.asked + len(points),
         )
-
-    def with_claim(self, index: int, claim: Claim) -> State:
-        """With a pending point, by its place, in other hands."""
-        claims = list(self.claims)
-        claims[index] = claim
-        return dataclasses.replace(self, claims=tuple(claims))
 
     def without_pending(self, indices: Collection[int]) -> State:
         """Without some pending points, by their places."""
@@ -160,10 +135,10 @@ class State:
 
     def with_observed(self, point: Point, value: float | None, failure: str = "") -> State:
         """With one more evaluation; the point is pending no more (once, if it was asked twice)."""
-        told = Evaluation(point, value, failure)
         asked = [self.pending.index(point)] if point in self.pending else []
+        more = Evaluation(point, value, failure)
         left = self.without_pending(asked)
-        return dataclasses.replace(left, evaluations=(*self.evaluations, told))
+        return dataclasses.replace(left, evaluations=(*self.evaluations, more))
 
     def differs_from(self, other: State) -> str:
         """What makes these two different problems, in words; empty if they are one."""
@@ -187,12 +162,9 @@ class State:
             "seed": self.seed,
             "settings": dict(self.settings),
             "asked": self.asked,
-            "pending": [list(point) for point in self.pending],
+            "pending": self.pending,
             "claims": [None if c is None else dataclasses.asdict(c) for c in self.claims],
-            "evaluations": [
-                {"point": list(e.point), "value": e.value, "failure": e.failure}
-                for e in self.evaluations
-            ],
+            "evaluations": [dataclasses.asdict(e) for e in self.evaluations],
         }
         return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -203,13 +175,7 @@ def save_state(state: State, path: str | Path) -> None:
 
 
 def load_state(path: str | Path) -> State:
-    """Read what :func:`save_state` wrote.
-
-    Raises
-    ------
-    UsageError
-        If the file is not there or holds no such state.
-    """
+    """Read what :func:`save_state` wrote; what is no such state is a ``UsageError``."""
     path = Path(path)
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
@@ -231,12 +197,6 @@ def _no_number(name: str) -> None:
 
 def _from_record(record: Mapping[str, Any]) -> State:
     space = space_from(record["space"])
-    evaluations = []
-    for each in record["evaluations"]:
-        value = None if each["value"] is None else float(each["value"])
-        if value is not None and not math.isfinite(value):
-            raise UsageError("a value is not finite")
-        evaluations.append(Evaluation(space.check(each["point"]), value, str(each["failure"])))
     asked = int(record["asked"])
     if not 0 <= asked < 2**31:
         raise UsageError(f"asked is a number of points; got {asked}")
@@ -246,17 +206,22 @@ def _from_record(record: Mapping[str, Any]) -> State:
     settings = dict(record["settings"])
     if not all(isinstance(name, str) for name in settings):
         raise UsageError("settings are values by name")
+    claims = record.get("claims", ())
     return State(
-        space=space,
-        maximize=maximize,
-        problem=str(record["problem"]),
-        seed=int(record["seed"]),
-        settings=settings,
-        evaluations=tuple(evaluations),
-        pending=tuple(space.check(point) for point in record["pending"]),
-        claims=tuple(
-            None if each is None else Claim(float(each["since"]), str(each["by"]))
-            for each in record.get("claims", ())
-        ),
-        asked=asked,
+        space,
+        maximize,
+        str(record["problem"]),
+        int(record["seed"]),
+        settings,
+        tuple(_evaluation(space, each) for each in record["evaluations"]),
+        tuple(space.check(point) for point in record["pending"]),
+        asked,
+        tuple(c if c is None else Claim(float(c["since"]), str(c["by"])) for c in claims),
     )
+
+
+def _evaluation(space: Space, record: Mapping[str, Any]) -> Evaluation:
+    value = None if record["value"] is None else float(record["value"])
+    if value is not None and not math.isfinite(value):
+        raise UsageError("a value is not finite")
+    return Evaluation(space.check(record["point"]), value, str(record["failure"]))

@@ -22,10 +22,9 @@ VARIANCE_FLOOR = 1e-14  # of a standardised function: rounding leaves no less
 class Surrogate:
     """S Gaussian processes with the same data, one for each draw of the hyper-parameters θ.
 
-    Points are moved to where the data are, and to their type.
-
     m_s(z) = μ_s + k_s(z, X) (K_s + σ_s² I)⁻¹ (y − μ_s) and
     v_s(z) = k_s(z, z) − k_s(z, X) (K_s + σ_s² I)⁻¹ k_s(X, z), of the function without noise.
+    Points are moved to where the data are, and to their type.
 
     Attributes
     ----------
@@ -42,7 +41,7 @@ class Surrogate:
     y
         (n,) or, where each draw believes values of its own, (S, n): standardised, to be minimised.
     real
-        How many of the n are values that were told; the others are believed.
+        How many of the n were observed; the others are believed.
     messages
         What the inference of θ did not reach.
     """
@@ -93,29 +92,24 @@ class Surrogate:
 
     @cached_property
     def incumbent(self) -> Tensor:
-        """(S,): the least m_s over the points that were told; the value to be improved on.
+        """(S,): the least m_s over the points that were observed; the value to be improved on.
 
         Without noise this is the least value seen.
         """
         return self.means_at_data[:, : self.real].amin(1)
 
     def moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of f at each point.
-
-        Parameters
-        ----------
-        z
-            (M, D), in the unit cube.
-
-        Returns
-        -------
-        tuple of Tensor
-            (S, M) each.
-        """
+        """Mean and variance of f, (S, M) each, at points z of the unit cube, (M, D)."""
         z = z.to(self.x)
         mean, half = self.from_data(z)
         variance = self.prior_variance(z) - half.square().sum(1)
         return mean, variance.clamp_min(VARIANCE_FLOOR)
+
+    def mixture(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of f over all draws, (M,) each, at points z (M, D)."""
+        means, variances = self.moments(z)
+        mean = means.mean(0)
+        return mean, (variances + means.square()).mean(0) - mean.square()
 
     def from_data(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """m_s(z), (S, M), and L⁻¹ k(X, z), (S, n, M), whose products the data take off k(z, z)."""
@@ -157,6 +151,6 @@ class Surrogate:
         )
 
     def best_points(self, count: int) -> Tensor:
-        """(≤ count, D): points that were told, least mean first."""
+        """(≤ count, D): points that were observed, least mean first."""
         order = self.means_at_data[:, : self.real].mean(0).argsort()
         return self.x[order[:count]]

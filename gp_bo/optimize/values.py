@@ -21,11 +21,6 @@ LARGEST = 1e150  # a spread of larger values overflows
 def number_of(given: Any) -> float:
     """A real number as a float: plain, of NumPy, or the one element of an array or a tensor.
 
-    Raises
-    ------
-    UsageError
-        If it is none.
-
     Examples
     --------
     >>> number_of(np.array([[0.5]])), number_of(torch.tensor(2))
@@ -39,9 +34,9 @@ def number_of(given: Any) -> float:
     except OverflowError:  # a whole number, or a fraction, beyond float64
         return math.inf if one > 0 else -math.inf
     except (TypeError, ValueError, RuntimeError):
-        shown = " ".join(repr(given).split())[:80]
+        got = " ".join(repr(given).split())[:80]
         raise UsageError(
-            f"a value is a number, or NaN for a failed evaluation; got {shown}"
+            f"a value is a number, or NaN for a failed evaluation; got {got}"
         ) from None
 
 

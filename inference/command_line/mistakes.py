@@ -28,10 +28,6 @@ _KINDS = {
 def in_words(message: str) -> str:
     r"""What jsonargparse says of a value of the wrong type, without Python's names of types.
 
-    Any other message is left as it is.
-
-    Examples
-    --------
     >>> in_words("Parser key \"lr\": Expected a <class 'float'>. Got value: fast")
     '--lr must be a number; got fast'
     """
@@ -60,24 +56,10 @@ def _expected(line: str) -> list[str]:
 def exit_code(name: str, command: Callable[[], object], *, interrupted: str) -> int:
     """Run a command; a mistake of its user is one line on stderr, never a traceback.
 
-    Nor does what is printed end it: see :mod:`inference.command_line.output`.
+    Nor does what is printed end it: see :mod:`inference.command_line.output`. The line begins with
+    ``name``; ``interrupted`` says what is left when it is interrupted. Returns 0 if all went well,
+    2 for a mistake in its use, 130 if interrupted.
 
-    Parameters
-    ----------
-    name
-        What the line begins with.
-    command
-        Parses and runs.
-    interrupted
-        What is left when it is interrupted.
-
-    Returns
-    -------
-    int
-        0 if all went well, 2 for a mistake in its use, 130 if interrupted.
-
-    Examples
-    --------
     >>> exit_code("greet", lambda: print("hello"), interrupted="nothing was written")
     hello
     0
@@ -96,19 +78,18 @@ def exit_code(name: str, command: Callable[[], object], *, interrupted: str) -> 
 def _code_of(name: str, command: Callable[[], object], *, interrupted: str) -> int:
     try:
         command()
+        return 0
     except UsageError as error:
-        complain(name, error)
-        return 2
+        said = str(error)
     except OSError as error:
-        complain(name, f"{error.strerror or error}: {error.filename or 'a file'}")
-        return 2
+        said = f"{error.strerror or error}: {error.filename or 'a file'}"
     except UnicodeDecodeError:
-        complain(name, "a file that was named, with --config, say, is no text in UTF-8")
-        return 2
+        said = "a file that was named, with --config, say, is no text in UTF-8"
     except KeyboardInterrupt:
         complain(name, f"interrupted; {interrupted}")
         return 130
-    return 0
+    complain(name, said)
+    return 2
 
 
 def complain(name: str, message: object) -> None:

@@ -18,12 +18,8 @@ _DOT = "\x1f"  # stands for a dot below the first; no name has one
 def flattened(argument: str) -> str:
     r"""``--a.b.c=1`` as one name below ``--a``; any other argument as it is.
 
-    Examples
-    --------
     >>> flattened("--options.likelihood_options.floor=0.1")
     '--options.likelihood_options\x1ffloor=0.1'
-    >>> flattened("--options.latent_dim")
-    '--options.latent_dim'
     """
     name, equals, value = argument.partition("=")
     if not name.startswith("--") or name.count(".") < 2:
@@ -37,8 +33,6 @@ def nested(parsed: Any) -> Any:
 
     They stand beside the options given before them, and win over one of the same name.
 
-    Examples
-    --------
     >>> nested({"likelihood_options": {"scale": "fixed"}, "likelihood_options\x1ffloor": 0.1})
     {'likelihood_options': {'scale': 'fixed', 'floor': 0.1}}
     """

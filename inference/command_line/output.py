@@ -14,21 +14,9 @@ __all__ = ["Lenient", "lenient_output"]
 class Lenient:
     """A stream of text that never raises.
 
-    A character that the stream's encoding does not have becomes ``?``. Once the stream is broken
-    (its reader has gone, its disk is full), what is written to it is dropped.
+    A character that the stream's encoding does not have becomes ``?``. Once the stream is
+    ``broken`` (its reader has gone, its disk is full), what is written to it is dropped.
 
-    Parameters
-    ----------
-    stream
-        What is written to.
-
-    Attributes
-    ----------
-    broken
-        Why it is; ``None`` while it is not.
-
-    Examples
-    --------
     >>> import io
     >>> plain = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     >>> Lenient(plain).write("p(θ | D)"), plain.flush(), plain.buffer.getvalue()

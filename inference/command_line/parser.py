@@ -19,11 +19,9 @@ __all__ = ["OneLineParser", "parser_of", "with_flags"]
 class OneLineParser(ArgumentParser):
     """Says what is wrong with the options in one line, and exits with code 2.
 
-    Options of options stand beside those given before them. What begins with a minus and a digit
-    is a value: ``-1e-3`` and ``-1,0.5`` are no options.
+    Options of options stand beside those given before them. What begins with a minus and a digit is
+    a value: ``-1e-3`` and ``-1,0.5`` are no options.
 
-    Examples
-    --------
     >>> parser = OneLineParser(prog="count")
     >>> _ = parser.add_argument("--by", type=int)
     >>> parser.parse_args(["--by", "-2"]).by
@@ -38,6 +36,11 @@ class OneLineParser(ArgumentParser):
         """As jsonargparse does, but for options of options."""
         arguments = sys.argv[1:] if args is None else args
         return nested(super().parse_args([flattened(a) for a in arguments], *rest, **given))
+
+    def dump(self, cfg: Any, *rest: Any, **given: Any) -> str:
+        """As jsonargparse does, but for options of options."""
+        text: str = super().dump(nested(cfg), *rest, **given)
+        return text
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Complain in one line and leave."""
@@ -55,19 +58,9 @@ def parser_of(
 ) -> OneLineParser:
     """A parser that lists all commands by the first lines of their docstrings.
 
-    Parameters
-    ----------
-    commands
-        Name to function.
-    add_options
-        Gives the parser of a command, by its name, that command's own options.
-    prog, description
-        Name of the program, and what it is for.
-    named
-        Which commands get their options, for these take long to read.
+    ``add_options`` gives the parser of a command, by its name, that command's own options, if it is
+    among the ``named``: these take long to read.
 
-    Examples
-    --------
     >>> def greet(name: str) -> None:
     ...     '''Say hello.'''
     >>> parser = parser_of(
@@ -92,17 +85,8 @@ def parser_of(
 
 
 def with_flags(arguments: Sequence[str], *functions: Callable[..., Any]) -> list[str]:
-    """Let ``--force`` stand for ``--force=true``, and so for all that is true or false.
+    """A command and its options; ``--force`` stands for ``--force=true``, as all flags do.
 
-    Parameters
-    ----------
-    arguments
-        A command and its options.
-    functions
-        Whose options the command has.
-
-    Examples
-    --------
     >>> def write(*, force: bool = False) -> None: ...
     >>> with_flags(["write", "--force"], write)
     ['write', '--force=true']

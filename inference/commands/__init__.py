@@ -1,28 +1,19 @@
-"""What the subcommands of ``pyro-models`` do; options are named as in the Python interface."""
+"""What the subcommands of ``pyro-models`` do; options are named as in the Python interface.
 
-from inference.commands.completion import complete
-from inference.commands.evaluation import compare, diagnose, evaluate
-from inference.commands.features import features
-from inference.commands.guides import guides
-from inference.commands.infer import infer
-from inference.commands.show import plot, sample
-from inference.commands.sweep import sweep
-from inference.commands.train import recorded_options, train
+Every function of a module of this package that is marked as a :func:`command` is one of them.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from inference.commands.command import COMMANDS
+from inference.commands.train import recorded_options
 from pyro_models.moved import renamed
 
-__all__ = [
-    "compare",
-    "complete",
-    "diagnose",
-    "evaluate",
-    "features",
-    "guides",
-    "infer",
-    "plot",
-    "recorded_options",
-    "sample",
-    "sweep",
-    "train",
-]
+__all__ = ["COMMANDS", "recorded_options"]
+
+for _found in iter_modules(__path__):
+    import_module(f"{__name__}.{_found.name}")
+globals().update(COMMANDS)
 
 __getattr__ = renamed(__name__, {"FIGURES": "inference.figures:FIGURES"})

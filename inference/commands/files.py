@@ -1,19 +1,21 @@
-"""What the subcommands read and write: run folders, and files that are not overwritten."""
+"""What the subcommands write: files that are not overwritten, and a result that is not lost."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from inference.learning import Run
-from inference.learning.recorded_data import recall
-from pyro_models import ImageData, Pair, UsageError
-from pyro_models.device import check_device
+from pyro_models import UsageError
+from pyro_models.data import Identity
 from pyro_models.files import is_free, write_atomically
 
 __all__ = [
@@ -21,56 +23,34 @@ __all__ = [
     "free_figure_path",
     "free_folder",
     "free_path",
-    "open_run",
     "printed_after",
+    "save_arrays",
     "save_figure",
     "seed_folders",
 ]
 
 
-def open_run(
-    run: str, data: str | None = None, *, device: str = "cpu"
-) -> tuple[Pair, ImageData, dict[str, Any]]:
-    """The pair of a run, on a device, and the data it was trained on, split and prepared alike.
-
-    With ``data`` those instead; that they are others is said.
-
-    Raises
-    ------
-    UsageError
-        If the data or the device are not there, or the data have changed since.
-    """
-    where = check_device(device)
-    folder = Run(run)
-    record = folder.describe()
-    pair = folder.load_pair(device=where)
-    found = recall(record["data"], run=run, given=data)
-    if found.note:
-        print(f"note: {found.note}")
-    return pair, found.data, record
-
-
 def seed_folders(folder: str) -> list[Path]:
-    """The run folders of several seeds that were trained into one folder, in their order."""
+    """The run folders of several seeds, if it holds these and is none itself, in their order."""
+    if (Path(folder) / "run.json").exists():
+        return []
     found = (path.parent for path in Path(folder).glob("seed-*/run.json"))
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 @overload
-def free_path(path: str, *, force: bool) -> Path: ...
-
-
+def free_path(path: str, *, force: bool, option: str = ..., endings: str = ...) -> Path: ...
 @overload
-def free_path(path: str | None, *, force: bool) -> Path | None: ...
+def free_path(
+    path: str | None, *, force: bool, option: str = ..., endings: str = ...
+) -> Path | None: ...
+def free_path(
+    path: str | None, *, force: bool, option: str = "out", endings: str = ""
+) -> Path | None:
+    """A path that may be written to, ``None`` if none is given.
 
-
-def free_path(path: str | None, *, force: bool) -> Path | None:
-    """A path that may be written to.
-
-    Raises
-    ------
-    UsageError
-        If something is there and ``force`` is not given.
+    It is refused if something is there and ``force`` is not given, or if its ending is none of
+    ``endings``, such as ".png, .pdf or .svg"; ``option`` is what it is given by.
     """
     if path is None:
         return None
@@ -80,16 +60,15 @@ def free_path(path: str | None, *, force: bool) -> Path | None:
     if target.exists() and not force:
         raise UsageError(f"{target} is already there: replace it with --force, or name another")
     check_writable(target)
+    if endings and target.suffix not in endings.replace(",", "").split():
+        raise UsageError(f"{option} must end in {endings}; got {target}")
     return target
 
 
 def free_folder(path: str, *, force: bool) -> Path:
     """A folder that may be written to.
 
-    Raises
-    ------
-    UsageError
-        If it is a file, or cannot be made, or holds something and ``force`` is not given.
+    A file is refused, and what cannot be made, or holds something if ``force`` is not given.
     """
     folder = Path(path)
     check_writable(folder)
@@ -103,11 +82,8 @@ def free_folder(path: str, *, force: bool) -> Path:
 def check_writable(path: Path) -> None:
     """Refuse, before anything is computed, a path that cannot be made.
 
-    Raises
-    ------
-    UsageError
-        If it is a folder that may not be written to, or else the nearest above it that is there
-        may not, or is a file.
+    That is a folder that may not be written to, or else the nearest above it that is there may not,
+    or is a file.
     """
     places = [path.absolute(), *path.absolute().parents]
     nearest = next(p for p in places[not path.is_dir() :] if os.path.lexists(p))
@@ -117,37 +93,13 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"{nearest} may not be written to; name another place")
 
 
-@overload
-def free_figure_path(path: str, *, option: str, force: bool) -> Path: ...
-
-
-@overload
-def free_figure_path(path: str | None, *, option: str, force: bool) -> Path | None: ...
-
-
-def free_figure_path(path: str | None, *, option: str, force: bool) -> Path | None:
-    """A path that a figure may be written to.
-
-    Raises
-    ------
-    UsageError
-        As :func:`free_path`, or if its ending, given by ``option``, is of no known format.
-    """
-    target = free_path(path, force=force)
-    if target is not None and target.suffix not in (".png", ".pdf", ".svg"):
-        raise UsageError(f"{option} must end in .png, .pdf or .svg; got {target}")
-    return target
+free_figure_path = partial(free_path, endings=".png, .pdf or .svg")
+"""A path that a figure may be written to."""
 
 
 @contextmanager
 def printed_after(text: Callable[[], object]) -> Iterator[None]:
-    """Print a result after what is inside has written it, or has failed to: it is not lost.
-
-    Parameters
-    ----------
-    text
-        Makes what is printed.
-    """
+    """Print what ``text`` makes after what is inside has written it, or has failed to."""
     try:
         yield
     finally:
@@ -160,3 +112,14 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format of the path's ending."""
     kind = path.suffix.removeprefix(".")
     write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=150))
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Any], identity: Identity | None) -> None:
+    """Write tensors and arrays by name into an .npz file, with the identity of what they are of."""
+    content: dict[str, Any] = {
+        name: value.detach().cpu().numpy() if isinstance(value, Tensor) else np.array(value)
+        for name, value in arrays.items()
+    }
+    if identity is not None:
+        content["identity"] = np.array(json.dumps(identity.to_dict()))
+    write_atomically(path, lambda file: np.savez_compressed(file, **content))

@@ -2,117 +2,125 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from inference import figures
-from inference.commands.files import free_figure_path, free_path, open_run, save_figure
+from inference.commands.command import OnRun, command
+from inference.commands.files import free_figure_path, free_path, save_figure
+from inference.declared import declared, takes
 from inference.figures.registry import Shown, figure_named, figures_of_pairs
 from inference.learning import Run
 from inference.learning.history import Epoch, History
 from inference.posterior import generate
 from pyro_models import Pair, UsageError
+from pyro_models.counts import check_counts
 from pyro_models.files import write_atomically
-from pyro_models.seeds import check_seed
 
 __all__ = ["plot", "sample"]
 
+NOT_OF_DATA = ("data", "split", "limit", "progress")
 
+
+@command
+@takes(OnRun, without=NOT_OF_DATA)
 def sample(
     run: str,
     n: int = 64,
     label: int | None = None,
     pixels: Literal["sample", "mean"] = "sample",
-    seed: int = 0,
     out: str = "samples.npy",
-    force: bool = False,
-    device: str = "cpu",
+    **options: Any,
 ) -> None:
     """Generate data from a trained pair.
 
     Args:
         run: Run folder.
+        options: One of :class:`OnRun`.
         n: Number of data.
         label: Their label, for a pair that needs labels; all labels in turn unless given.
         pixels: Draw pixels, or give their means.
-        seed: Random seed of the draws.
         out: .npy file for the array, or .png for a figure.
-        force: Replace that file.
-        device: Where to compute: cpu, cuda, cuda:1 or mps.
     """
-    if n < 1:
-        raise UsageError(f"n must be at least 1; got {n}")
-    check_seed(seed)
-    target = free_path(out, force=force)
-    if target.suffix not in (".npy", ".png"):
-        raise UsageError(f"out must end in .npy or .png; got {out}")
-    pair = Run(run).load_pair(device=device)
+    on = OnRun(**options)
+    check_counts(n=n)
+    target = free_path(out, force=on.force, endings=".npy or .png")
+    pair = Run(run).load_pair(device=on.device)
     y = _labels(pair, n, label)
     if target.suffix == ".png":
-        save_figure(figures.prior_samples(pair, n=n, y=y, pixels=pixels, seed=seed), target)
+        save_figure(figures.prior_samples(pair, n=n, y=y, pixels=pixels, seed=on.seed), target)
     else:
-        x = generate(pair, n=n, y=y, pixels=pixels, seed=seed)
+        x = generate(pair, n=n, y=y, pixels=pixels, seed=on.seed)
         write_atomically(target, lambda file: np.save(file, x.cpu().numpy()))
     print(f"{n} samples of {Path(run).name} in {target}")
 
 
 def _labels(pair: Pair, n: int, label: int | None) -> torch.Tensor | None:
-    _check_label(pair, label)
+    if label is None:
+        return None if pair.num_classes is None else torch.arange(n) % pair.num_classes
     if pair.num_classes is None:
-        return None
-    return torch.arange(n) % pair.num_classes if label is None else torch.full((n,), label)
-
-
-def _check_label(pair: Pair, label: int | None) -> None:
-    if label is not None and pair.num_classes is None:
         raise UsageError(f"{type(pair).__name__} does not use labels: leave label out")
+    return torch.full((n,), label)
 
 
+def _all_figures() -> str:
+    known = figures_of_pairs()
+    return ", ".join(f"{name} ({f.needs})" if f.needs else name for name, f in known.items())
+
+
+@dataclass(frozen=True)
+class OfFigure(OnRun):
+    """What a figure is drawn of, and which."""
+
+    figure: str = declared(
+        "prior_samples",
+        lambda: (
+            f"""Name of the figure, with what it needs: {_all_figures()}; or mine.py:FUNCTION, which
+        returns a figure, and whose arguments are named as in Shown."""
+        ),
+    )
+
+
+@command
+@takes(OfFigure, without=NOT_OF_DATA)
 def plot(
     run: str,
-    figure: str = "prior_samples",
     n: int = 1000,
     label: int | None = None,
     latents: Literal["mean", "sample"] = "sample",
     pixels: Literal["mean", "sample"] = "mean",
     size: int = 20,
     span: tuple[float, float] | None = None,
-    seed: int = 0,
     out: str | None = None,
-    force: bool = False,
-    device: str = "cpu",
+    **options: Any,
 ) -> None:
     """Draw a figure of a trained pair.
 
     Args:
         run: Run folder.
-        figure: Name of the figure, with what it needs: FIGURES; or mine.py:FUNCTION, which returns
-            a figure, and whose arguments are named as in Shown.
+        options: One of :class:`OfFigure`.
         n: Number of test data shown, where a figure shows as many as one likes.
         label: Label of samples and of the latent grid, for a pair that needs labels.
         latents: Reconstructions from sampled or from mean z.
         pixels: Means of pixels, or draws of them (reconstructions, prior_samples, class_grid).
         size: Images along a side of the latent grid.
         span: Even latent grid from this z to that, e.g. "[-4, 4]"; normal quantiles unless given.
-        seed: Random seed of the samples.
         out: PNG, PDF or SVG file; FIGURE.png in the run folder's figures unless given.
-        force: Replace that file.
-        device: Where to compute: cpu, cuda, cuda:1 or mps.
     """
-    drawn = figure_named(figure)
-    name = drawn.name if ".py:" in figure else figure
-    target = free_figure_path(out or f"{run}/figures/{name}.png", option="out", force=force)
-    check_seed(seed)
-    if n < 1:
-        raise UsageError(f"n must be at least 1; got {n}")
-    pair = Run(run).load_pair(device=device)
-    _check_label(pair, label)
+    on = OfFigure(**options)
+    drawn = figure_named(on.figure)
+    name = drawn.name if ".py:" in on.figure else on.figure
+    target = free_figure_path(out or f"{run}/figures/{name}.png", force=on.force)
+    check_counts(n=n)
+    pair = Run(run).load_pair(device=on.device)
+    _labels(pair, n, label)
     shown = Shown(
         pair=pair,
-        load_test=lambda: open_run(run)[1].prepared("test", seed=seed, limit=n),
+        load_test=lambda: OnRun().open(run)[1].prepared("test", seed=on.seed, limit=n),
         load_history=lambda: _read_history(Path(run)),
         n=n,
         label=label,
@@ -120,16 +128,10 @@ def plot(
         pixels=pixels,
         size=size,
         span=span,
-        seed=seed,
+        seed=on.seed,
     )
     save_figure(drawn.draw(shown), target)
     print(f"{name} of {Path(run).name} in {target}")
-
-
-plot.__doc__ = (plot.__doc__ or "").replace(
-    "FIGURES",
-    ", ".join(f"{n} ({f.needs})" if f.needs else n for n, f in figures_of_pairs().items()),
-)
 
 
 def _read_history(run: Path) -> History:

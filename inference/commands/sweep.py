@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inference import figures
+from inference.commands.command import command
 from inference.commands.files import printed_after, save_figure
 from inference.commands.train import folder_name
 from inference.declared import takes
@@ -20,6 +21,7 @@ from pyro_models import UsageError
 __all__ = ["sweep"]
 
 
+@command
 @takes(Experiment, Settings, without=NOT_SHARED, plain=True)
 def sweep(
     grid: dict[str, Any],
@@ -41,36 +43,23 @@ def sweep(
     The same command again takes finished runs from the folder and goes on with the others. Options
     that are in no grid are shared by all runs.
 
-    Parameters
-    ----------
-    grid
-        Values of each setting, e.g. --grid.lr "[1e-3, 1e-2]" --grid.options.latent_dim "[2, 10]";
-        any option of the training, preparation, or options of the model.
-    shared
-        One of :class:`inference.Experiment` and its settings.
-    seeds
-        Random seeds of each setting; "[0, 1, 2]" unless given.
-    quantity
-        The score that decides: log_likelihood, importance_bound, elbo, bits_per_dimension,
-        mse_sampled, mse_mean or accuracy; the first of these that there is unless given.
-    num_particles
-        Number of particles K of the importance-sampled bound, for all runs.
-    limit
-        Evaluate on the first so many validation data only.
-    x
-        Setting along the axis of the figure; the first that varies unless given.
-    lines
-        Setting that makes a line for each of its values; the second unless given.
-    out
-        Folder of runs, tables and figure; sweeps/MODEL-DATA unless given.
-    jobs
-        Runs at a time, in processes of their own; 1 unless given.
-    threads
-        Threads of each run; its share of the cores unless given.
-    progress
-        Show a progress bar over runs.
-    at_once
-        Train the seeds of a setting at once, which is faster where networks are small.
+    Args:
+        grid: Values of each setting, e.g. --grid.lr "[1e-3, 1e-2]" --grid.options.latent_dim "[2,
+            10]"; any option of the training, preparation, or options of the model.
+        shared: One of :class:`inference.Experiment` and its settings.
+        seeds: Random seeds of each setting; "[0, 1, 2]" unless given.
+        quantity: The score that decides: log_likelihood, importance_bound, elbo,
+            bits_per_dimension, mse_sampled, mse_mean or accuracy; the first of these that there is
+            unless given.
+        num_particles: Number of particles K of the importance-sampled bound, for all runs.
+        limit: Evaluate on the first so many validation data only.
+        x: Setting along the axis of the figure; the first that varies unless given.
+        lines: Setting that makes a line for each of its values; the second unless given.
+        out: Folder of runs, tables and figure; sweeps/MODEL-DATA unless given.
+        jobs: Runs at a time, in processes of their own; 1 unless given.
+        threads: Threads of each run; its share of the cores unless given.
+        progress: Show a progress bar over runs.
+        at_once: Train the seeds of a setting at once, which is faster where networks are small.
     """
     values = _flat(grid)
     x, lines = _full_name(x, values), _full_name(lines, values)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inference import figures
+from inference.commands.command import command
 from inference.commands.files import printed_after, save_figure, seed_folders
 from inference.declared import takes
 from inference.experiment import Experiment
@@ -16,6 +17,7 @@ from pyro_models import UsageError
 __all__ = ["folder_name", "recorded_options", "train"]
 
 
+@command
 @takes(Experiment, Settings, plain=True)
 def train(
     init_from: str | None = None,
@@ -28,23 +30,15 @@ def train(
 ) -> Fit | Fits:
     """Train a model/guide pair and keep it in a run folder.
 
-    Parameters
-    ----------
-    options
-        One of :class:`inference.Experiment` and its settings.
-    init_from
-        Run folder of the same model whose weights training begins with.
-    out
-        Run folder; runs/PRESET, or runs/MODEL-DATA, unless given.
-    resume
-        Go on from the last checkpoint in the run folder.
-    force
-        Replace a run that is in the folder.
-    progress
-        Show a progress bar.
-    seeds
-        Train under each of these seeds, at once where that can be: --seeds 0 1 2. Each has a run
-        folder of its own, OUT/seed-0 and so on.
+    Args:
+        options: One of :class:`inference.Experiment` and its settings.
+        init_from: Run folder of the same model whose weights training begins with.
+        out: Run folder; runs/PRESET, or runs/MODEL-DATA, unless given.
+        resume: Go on from the last checkpoint in the run folder.
+        force: Replace a run that is in the folder.
+        progress: Show a progress bar.
+        seeds: Train under each of these seeds, at once where that can be: --seeds 0 1 2. Each has
+            a run folder of its own, OUT/seed-0 and so on.
     """
     if seeds is not None and options.get("seed"):
         raise UsageError("give --seeds, or one --seed")
@@ -88,14 +82,9 @@ def recorded_options(out: str, *, elsewhere: bool = False) -> dict[str, Any]:
 
     Its data are looked for, unless they are named anew (``elsewhere``). Of several seeds they are
     those of the first, and the seeds.
-
-    Raises
-    ------
-    UsageError
-        If there is no run, or its data are not there or have changed.
     """
     seeds = seed_folders(out)
-    if seeds and not Run(out).exists:
+    if seeds:
         options = recorded_options(str(seeds[0]), elsewhere=elsewhere)
         options.pop("seed", None)
         return {**options, "seeds": [int(Run(s).describe()["settings"]["seed"]) for s in seeds]}

@@ -40,20 +40,14 @@ class Annealed:
 
     Attributes
     ----------
-    log_weights
-        log w of every chain, (C, B), nats.
-    z
-        Where the chains ended, (C, B, D): with these weights, draws from p(z | x_seen).
-    acceptance
-        Mean acceptance over transitions and chains, (B,).
-    step_sizes
-        ε of every transition, (T − 1, B), in units of ``scale``.
-    betas
-        β_0 = 0, …, β_T = 1, (T + 1,).
-    scale
-        Standard deviations that the step sizes are in units of, (B, D).
-    seed
-        Seed of all draws.
+    log_weights, z
+        log w of every chain, (C, B), nats, and where they ended, (C, B, D): with these weights,
+        draws from p(z | x_seen).
+    acceptance, betas, seed
+        Mean acceptance over transitions and chains, (B,); β_0 = 0, …, β_T = 1, (T + 1,); and the
+        seed of all draws.
+    step_sizes, scale
+        ε of every transition, (T − 1, B), in units of the standard deviations ``scale``, (B, D).
     """
 
     log_weights: Tensor
@@ -98,20 +92,10 @@ def relative_error(log_weights: Tensor) -> Tensor:
 
 
 def schedule_of(name: str, num_temperatures: int) -> Tensor:
-    """β_0 = 0 < β_1 < … < β_T = 1, (T + 1,), float64.
+    """β_0 = 0 < β_1 < … < β_T = 1, (T + 1,), float64, by the name of the schedule.
 
-    ``"linear"``: β_t = t / T. ``"sigmoidal"``: with s_t = σ(4 (2t / T − 1)) it is
-    β_t = (s_t − s_0) / (s_T − s_0), slow at both ends (Grosse et al. 2015).
-
-    Raises
-    ------
-    UsageError
-        If the name is unknown or T < 1.
-
-    Examples
-    --------
-    >>> [round(b, 3) for b in schedule_of("sigmoidal", 4).tolist()]
-    [0.0, 0.105, 0.5, 0.895, 1.0]
+    ``"linear"``: β_t = t / T. ``"sigmoidal"``: with s_t = σ(4 (2t / T − 1)) it is β_t = (s_t − s_0)
+    / (s_T − s_0), slow at both ends (Grosse et al. 2015).
     """
     check_counts(num_temperatures=num_temperatures)
     check_choice("schedule", name, SCHEDULES)
@@ -147,24 +131,18 @@ def anneal(
     ----------
     target
         From :func:`inference.posterior.log_density.condition`; its guide, or else the prior, is q.
-    num_chains
-        C, the number of weighted chains of each datum.
-    num_temperatures
-        T; twice as many halve the bias, more or less.
-    schedule
-        ``"sigmoidal"`` or ``"linear"``, see :func:`schedule_of`.
-    num_leapfrog
-        Leapfrog steps in a transition.
-    num_pilots
-        Chains per datum that find the step sizes.
-    target_acceptance
-        a*.
+    num_chains, num_pilots
+        Weighted chains of each datum, C, and those that find the step sizes.
+    num_temperatures, schedule
+        T, of which twice as many halve the bias, more or less; and how they are spaced, see
+        :func:`schedule_of`.
+    num_leapfrog, target_acceptance
+        Leapfrog steps in a transition, and a*.
     seed
         Seed of all draws; the caller's generators do not move.
-    max_elements
-        Numbers that one chunk's reconstructions may hold; bounds memory.
-    progress
-        Called with the number of data after each chunk.
+    max_elements, progress
+        Numbers that one chunk's reconstructions may hold, which bounds memory; called with the
+        number of data after each chunk.
 
     Raises
     ------
@@ -204,15 +182,8 @@ def anneal(
             for _, some in in_chunks(target, together, max_elements=max_elements, progress=progress)
         ]
     log_weights, z, acceptance, steps, scale = zip(*parts, strict=True)
-    return Annealed(
-        log_weights=torch.cat(log_weights, 1),
-        z=torch.cat(z, 1),
-        acceptance=torch.cat(acceptance),
-        step_sizes=torch.cat(steps, 1),
-        betas=betas,
-        scale=torch.cat(scale),
-        seed=seed,
-    )
+    of_chains = torch.cat(log_weights, 1), torch.cat(z, 1), torch.cat(acceptance)
+    return Annealed(*of_chains, torch.cat(steps, 1), betas, torch.cat(scale), seed)
 
 
 def _forward(
@@ -225,7 +196,8 @@ def _forward(
     wanted: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Log-weights (C, B), z (C, B, D), acceptance (B,), step sizes (T − 1, B), scale (B, D)."""
-    scale = _scale_of_start(target)
+    drawn = target.sample_start(64)  # of which no chain starts at one: standard deviations of q
+    scale = torch.where(spread_of(drawn) > 0, drawn.std(0), torch.ones_like(drawn[0]))
     z = target.sample_start(num_pilots + num_chains)  # the pilots first
     at = target.at(z)
     log_step = torch.full_like(z[0, :, 0], math.log(0.5 * target.dim**-0.25))
@@ -252,10 +224,3 @@ def _forward(
 def log_ratio(at: At) -> Tensor:
     """log p(x, z) − log q(z), (C, B); −∞ where z is impossible under the model."""
     return (at.joint - at.start).nan_to_num(nan=-math.inf, neginf=-math.inf, posinf=math.inf)
-
-
-def _scale_of_start(target: LogDensity) -> Tensor:
-    """Standard deviations of q, (B, D), from draws that no chain starts at."""
-    drawn = target.sample_start(64)
-    scale = drawn.std(0)
-    return torch.where(spread_of(drawn) > 0, scale, torch.ones_like(scale))

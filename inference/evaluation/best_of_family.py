@@ -10,24 +10,16 @@ import torch
 from pyro import poutine
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from inference.evaluation.guide_scores import GuideScores
+from inference.evaluation.guide_table import GuideScores
 from inference.posterior.infer import NOT_FITTED
 from inference.posterior.posterior import Posterior
 from pyro_models.seeds import alone, same_generators
 
 __all__ = ["BestOfFamily", "family_of", "family_of_fitted", "is_better", "is_fitted"]
 
-_MEMBERS = {
-    "normal": ("normal", "refined", "auto_normal"),
-    "full_covariance": ("full_covariance",),
-    "flow": ("flow",),
-}
-_FAMILY_OF = {
-    "refined": "normal",
-    "auto_normal": "normal",
-    "laplace": "full_covariance",
-    "amortised_flow": "flow",
-}
+_FITTED_HERE = {"normal": "refined", "full_covariance": "full_covariance", "flow": "flow"}
+_FAMILY_OF = {"refined": "normal", "auto_normal": "normal"}
+_FAMILY_OF |= {"laplace": "full_covariance", "amortised_flow": "flow"}
 _CONTAINS = {  # of latents that are one site
     "low_rank": ("normal",),
     "full_covariance": ("normal", "low_rank"),
@@ -70,8 +62,8 @@ class BestOfFamily:
 
     def __call__(self, family: str, row: GuideScores) -> GuideScores:
         """The best member of a family, ``row`` itself if none is better."""
-        if family in _MEMBERS and not self._fitted_members(family):
-            name = "refined" if family == "normal" else family
+        if family in _FITTED_HERE and not self._fitted_members(family):
+            name = _FITTED_HERE[family]
             self.rows[name] = self.fit_and_score(name)
             self.family[name] = family
             self.fitted.add(name)

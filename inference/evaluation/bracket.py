@@ -2,9 +2,9 @@
 
 Of data simulated from the model an exact posterior draw is known: the z they were made from. Chains
 that anneal from q give a lower bound on log p(x) in expectation, chains that run from that draw
-back to q an upper bound (Grosse, Ghahramani & Adams 2015). The gap between them bounds the error
-of the annealing on such data, and hints at its error on real data, whose posteriors are alike as
-far as the model fits.
+back to q an upper bound (Grosse, Ghahramani & Adams 2015). The gap between them bounds the error of
+the annealing on such data, and hints at its error on real data, whose posteriors are alike as far
+as the model fits.
 """
 
 from __future__ import annotations
@@ -46,16 +46,13 @@ class Bracket:
 
     Attributes
     ----------
-    lower, lower_error
-        Bound from chains that start at q, and its standard error.
+    lower, lower_error, forward
+        Bound from chains that start at q, its standard error, and the annealing behind them.
     upper, upper_error
         Bound from chains that start at the exact draw, and its standard error given that draw.
-    x
-        The data, (B, \\*data_shape).
-    forward
-        The annealing behind ``lower``.
-    given
-        What p is given, as of :class:`inference.evaluation.Evidence`.
+    x, given
+        The data, (B, \\*data_shape), and what p is given, as of
+        :class:`inference.evaluation.Evidence`.
     """
 
     lower: Tensor
@@ -107,18 +104,15 @@ def bracket(
     ----------
     pair
         A pair with a continuous latent and a likelihood that is a probability.
-    num_data
-        B, the number of data to simulate.
-    mask
-        Pixels that count as seen, as an array or by name; both bounds are then on log p(x_seen).
-    y
-        Labels (B,) for a pair that needs them.
-    fraction
-        Fraction of the pixels that the mask ``random`` sees, drawn for each datum by the seed.
+    num_data, y
+        B, the number of data to simulate, and their labels (B,) for a pair that needs them.
+    mask, fraction
+        Pixels that count as seen, as :func:`pyro_models.observed.observed` takes them; both bounds
+        are then on log p(x_seen).
     guide
         Start the path at a guide instead of the prior.
     num_leapfrog, seed, options
-        As for :func:`inference.evaluation.annealing.anneal`.
+        As for :func:`inference.evaluation.anneal`.
 
     Raises
     ------
@@ -130,8 +124,7 @@ def bracket(
     >>> from pyro_models import PPCA
     >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
     >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)
-    >>> found = bracket(ppca, num_data=20, num_temperatures=100)
-    >>> bool(found.gap.mean() < 0.1)
+    >>> bool(bracket(ppca, num_data=20, num_temperatures=100).gap.mean() < 0.1)
     True
     """
     check_pair(pair)
@@ -140,32 +133,17 @@ def bracket(
     if pair.likelihood.measure is None:
         raise UsageError(f"no data can be simulated: {pair.likelihood.no_probability}")
     labels = labels_for(y, num_data, device_of(pair))
-    x, z = _simulate(pair, num_data, y=labels, seed=seed)
+    with isolated(pair, seed=stream(seed, "simulated data")):
+        sites = poutine.trace(pair.model).get_trace(None, y=labels, n=num_data).nodes
+    x = sites["x"]["value"]
     target = condition(pair, x, mask=mask, y=labels, guide=guide, fraction=fraction, seed=seed)
     forward = anneal(target, num_leapfrog=num_leapfrog, seed=seed, **options)
+    z = target.pack({name: sites[name]["value"] for name in target.sites})
     limit = {k: v for k, v in options.items() if k == "max_elements"}
-    inverse = -reversed_weights(
-        target, target.pack(z), forward, num_leapfrog=num_leapfrog, seed=seed, **limit
-    )
-    return Bracket(
-        lower=forward.estimate,
-        lower_error=forward.standard_error,
-        upper=-log_mean_exp(inverse),
-        upper_error=relative_error(inverse),
-        x=x,
-        forward=forward,
-        given=conditions(pair, labels),
-    )
-
-
-def _simulate(
-    pair: Pair, num_data: int, *, y: Tensor | None, seed: int
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Data from the model, and the continuous latents they were made from."""
-    with isolated(pair, seed=stream(seed, "simulated data")):
-        sites = poutine.trace(pair.model).get_trace(None, y=y, n=num_data).nodes
-    continuous = [name for name, site in pair.latent_sites.items() if not site.discrete]
-    return sites["x"]["value"], {name: sites[name]["value"] for name in continuous}
+    inverse = -reversed_weights(target, z, forward, num_leapfrog=num_leapfrog, seed=seed, **limit)
+    lower, error, given = forward.estimate, forward.standard_error, conditions(pair, labels)
+    upper, upper_error = -log_mean_exp(inverse), relative_error(inverse)
+    return Bracket(lower, error, upper, upper_error, x, forward, given)
 
 
 def reversed_weights(
@@ -179,61 +157,33 @@ def reversed_weights(
 ) -> Tensor:
     """log w of chains that run from exact posterior draws back to q, (C, B), nats.
 
-    The transitions of ``forward`` in reverse order, with its step sizes. E[w⁻¹] = 1 / p(x), where
-    log w is the sum that ``forward`` has, so −log (1/C) Σ w⁻¹ is an upper bound on log p(x) in
-    expectation (Grosse, Ghahramani & Adams 2015).
-
-    Parameters
-    ----------
-    target
-        The target of ``forward``.
-    z
-        One exact draw from p(z | x_seen) for each datum, (B, D); all its chains start there.
-    forward
-        What :func:`anneal` returned; given its pilots' step sizes every transition is fixed.
-    num_leapfrog, seed, max_elements
-        As for :func:`anneal`.
+    The transitions of ``forward``, the annealing of this target, in reverse order, with its step
+    sizes; given its pilots' all of them are fixed. All chains of a datum start at one exact draw z,
+    (B, D). E[w⁻¹] = 1 / p(x), where log w is the sum that ``forward`` has, so −log (1/C) Σ w⁻¹ is
+    an upper bound on log p(x) in expectation.
     """
-    check_counts(num_leapfrog=num_leapfrog, max_elements=max_elements)
-    check_seed(seed)
     num_chains = len(forward.log_weights)
     with isolated(target.pair, seed=stream(seed, "annealing in reverse")):
         parts = [
-            _backward(
-                some,
-                z[index].expand(num_chains, -1, -1),
-                betas=forward.betas.tolist(),
-                steps=forward.step_sizes[:, index],
-                scale=forward.scale[index],
-                num_leapfrog=num_leapfrog,
-            )
+            _backward(some, z[index].expand(num_chains, -1, -1), forward, index, num_leapfrog)
             for index, some in in_chunks(target, num_chains, max_elements=max_elements)
         ]
     return torch.cat(parts, 1)
 
 
 def _backward(
-    target: LogDensity,
-    z: Tensor,
-    *,
-    betas: list[float],
-    steps: Tensor,
-    scale: Tensor,
-    num_leapfrog: int,
+    target: LogDensity, z: Tensor, forward: Annealed, index: slice, num_leapfrog: int
 ) -> Tensor:
+    betas, scale = forward.betas.tolist(), forward.scale[index]
+    steps = forward.step_sizes[:, index]
     at = target.at(z)
     log_weights = torch.zeros_like(at.joint)
     for t in range(len(betas) - 1, 0, -1):
         log_weights += (betas[t] - betas[t - 1]) * log_ratio(at)
         if t > 1:
+            step, beta = steps[t - 2], betas[t - 1]
             moved = transition(
-                target,
-                z,
-                at,
-                step=steps[t - 2],
-                num_leapfrog=num_leapfrog,
-                beta=betas[t - 1],
-                scale=scale,
+                target, z, at, step=step, num_leapfrog=num_leapfrog, beta=beta, scale=scale
             )
             z, at = moved.z, moved.at
     return log_weights

@@ -13,19 +13,14 @@ __all__ = ["beyond", "contradiction", "without_contradictions"]
 _DIGITS = 3
 _ERRORS = 3.0
 _ROUNDING = 1e-5  # of the numbers themselves: some hundred times that of float32
+_SAME = ("unit", "measure", "given", "preparation", "data", "split", "num_data")
 
 
 def beyond(excess: float, *, error: float, of: float) -> bool:
-    """Whether an excess over 0 is more than three errors and rounding explain.
+    """Whether the excess of a lower bound above its upper, nats, is more than chance explains.
 
-    Parameters
-    ----------
-    excess
-        Nats by which a lower bound is above its upper.
-    error
-        Standard error of the excess from sampling, nats; NaN counts as none.
-    of
-        Either number, whose rounding is allowed for.
+    That is three of its standard ``error``, NaN counting as none, and the rounding of a number
+    ``of`` that size.
     """
     known = 0.0 if math.isnan(error) else error
     return excess > _ERRORS * known + _ROUNDING * max(1.0, abs(of))
@@ -34,15 +29,7 @@ def beyond(excess: float, *, error: float, of: float) -> bool:
 def contradiction(
     lower: tuple[str, float], upper: tuple[str, float], *, error: float
 ) -> str | None:
-    """Why two numbers, each with its name, cannot both be right; ``None`` if they can.
-
-    Examples
-    --------
-    >>> contradiction(("ELBO", -1.0), ("log p(x)", -2.0), error=0.1)
-    'ELBO −1.000 is above log p(x) −2.000 by 1.000 ± 0.100, more than its error: one is wrong'
-    >>> contradiction(("ELBO", -1.0), ("log p(x)", -1.2), error=0.1) is None
-    True
-    """
+    """Why two numbers, each with its name, cannot both be right; ``None`` if they can."""
     excess = lower[1] - upper[1]
     if not beyond(excess, error=error, of=upper[1]):
         return None
@@ -63,22 +50,16 @@ def without_contradictions(
         return kept, reasons
     for name in ("elbo", "importance_bound"):
         bound = scores.get(name)
-        if bound is None or bound.kind != "lower bound" or _differ(bound, exact):
+        if bound is None or bound.kind != "lower bound":
             continue
-        why = contradiction(
-            (name, bound.value),
-            ("the exact log p(x)", exact.value),
-            error=bound.monte_carlo_error or 0.0,
-        )
-        if why is not None:
+        if any(getattr(bound, field) != getattr(exact, field) for field in _SAME):
+            continue
+        of_exact = ("the exact log p(x)", exact.value)
+        error = bound.monte_carlo_error or 0.0
+        if why := contradiction((name, bound.value), of_exact, error=error):
             del kept[name]
             reasons[name] = why
     return kept, reasons
-
-
-def _differ(one: Score, other: Score) -> bool:
-    fields = ("unit", "measure", "given", "preparation", "data", "split", "num_data")
-    return any(getattr(one, field) != getattr(other, field) for field in fields)
 
 
 def _number(value: float) -> str:

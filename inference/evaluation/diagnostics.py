@@ -8,23 +8,23 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+from torch.distributions import Independent, kl_divergence
 from tqdm import tqdm
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.evaluation.evaluated import evaluated_split
-from inference.evaluation.latent_moments import LatentMoments, weighed_with_moments
 from inference.evaluation.quantity import quantities_of, quantity_named
 from inference.evaluation.table import Table, Tabular
 from inference.isolated import isolated
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
-from inference.particles import checked_count, effective_sample_size
+from inference.particles import Particles, checked_count, draw, effective_sample_size
 from inference.posterior.identity import conditions, given_labels
-from pyro_models import ImageData, Pair
+from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import Identity, as_data
-from pyro_models.observed import Data
+from pyro_models.observed import Data, Observed
 from pyro_models.seeds import stream
 
-__all__ = ["ACTIVE", "RELIABLE", "Diagnostics", "diagnose", "pareto_k_hat"]
+__all__ = ["ACTIVE", "Diagnostics", "diagnose", "pareto_k_hat", "weighed_with_moments"]
 
 ACTIVE = 0.01
 """A latent dimension is active if its posterior means vary over data by more than this."""
@@ -39,25 +39,20 @@ class Diagnostics(Tabular):
 
     Attributes
     ----------
-    effective_sample_size
-        (Σ w)² / Σ w² of K weights, (B,), between 1 and K.
-    k_hat
-        Shape of the Pareto tail of the weights, (B,) (Vehtari et al. 2024): above 0.7 estimates
-        from them cannot be relied upon. NaN for fewer than 25 particles.
+    effective_sample_size, k_hat, num_particles
+        (Σ w)² / Σ w² of K weights, (B,), between 1 and K; and the shape of their Pareto tail, (B,)
+        (Vehtari et al. 2024): above 0.7 estimates from them cannot be relied upon. NaN for fewer
+        than 25 particles.
     kl
         Mean over data of KL(q(z_d | x) ‖ p(z_d)) for each latent dimension d, nats; ``None`` where
         the guide or the prior does not factorise over dimensions. With latents above one another,
         each given those above it, so that all add up to the KL of the joint.
-    posterior_mean_variance
-        Variance over data of E_q[z_d | x], for each latent dimension (Burda et al. 2016).
-    posterior_variance
-        Mean over data of Var_q[z_d | x], for each latent dimension.
-    num_particles
-        Number of particles K.
-    data, split, seed
-        The data, which of their splits, and the random seed of preparation and particles.
-    identity
-        What these data are by content.
+    posterior_mean_variance, posterior_variance
+        Variance over data of E_q[z_d | x] (Burda et al. 2016), and mean over data of Var_q[z_d |
+        x], for each latent dimension.
+    data, split, seed, identity
+        The data, which of their splits, the random seed of preparation and particles, and what
+        these data are by content.
     given
         What the posteriors are given beside x, e.g. ``y`` or ``x_left``; ``None`` for nothing.
     """
@@ -89,30 +84,27 @@ class Diagnostics(Tabular):
     def to_json(self) -> str:
         """All figures, those of every datum among them; ``null`` for what is not finite."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["identity"] = None if self.identity is None else self.identity.to_dict()
-        plain = {k: _finite(v) if isinstance(v, Tensor) else v for k, v in values.items()}
-        plain = {**plain, "active_units": self.active_units}
-        return json.dumps(plain, indent=2, allow_nan=False) + "\n"
+        values |= {"identity": self.identity and self.identity.to_dict()}
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                values[name] = [v if math.isfinite(v) else None for v in value.tolist()]
+        values["active_units"] = self.active_units
+        return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
     @property
     def table(self) -> Table:
         """A row for each latent dimension, counted from 1, the most used one first."""
         known = quantities_of("diagnostics")
-        columns = {name: getattr(self, name) for name in known}
-        order = self.posterior_mean_variance.argsort(descending=True).tolist()
         heads = [f"{of.title} ({of.unit})" if of.unit else of.title for of in known.values()]
+
+        def cell(name: str, d: int) -> str | None:
+            values = getattr(self, name)
+            return None if values is None else known[name].text(float(values[d]))
+
+        order = self.posterior_mean_variance.argsort(descending=True).tolist()
         return Table(
             heads=[["dimension"], *([head] for head in heads)],
-            rows=[
-                [
-                    str(d + 1),
-                    *(
-                        None if values is None else known[name].text(float(values[d]))
-                        for name, values in columns.items()
-                    ),
-                ]
-                for d in order
-            ],
+            rows=[[str(d + 1), *(cell(name, d) for name in known)] for d in order],
             above=self._summary(),
             named_rows=False,
         )
@@ -122,23 +114,20 @@ class Diagnostics(Tabular):
         ess, k_hat, k = self.effective_sample_size, self.k_hat, self.num_particles
         size, shape = quantity_named("effective_sample_size"), quantity_named("k_hat")
         given = f", given {self.given}" if self.given else ""
-        lines = [
+        tail = f"not estimated (it needs at least {FEWEST} particles)"
+        if k >= FEWEST:
+            tail = (
+                f"median {shape.text(float(k_hat.median()))}, above {RELIABLE} for "
+                f"{self.share_unreliable:.1%} of the data"
+            )
+        return [
             f"{self.data} {self.split}, {len(ess):,} data, K = {k}, seed {self.seed}{given}",
             f"effective sample size: median {size.text(float(ess.median()))}, "
             f"lowest {size.text(float(ess.min()))} of {k}",
-        ]
-        if k < FEWEST:
-            lines.append(f"{shape.title}: not estimated (it needs at least {FEWEST} particles)")
-        else:
-            lines.append(
-                f"{shape.title}: median {shape.text(float(k_hat.median()))}, above {RELIABLE} for "
-                f"{self.share_unreliable:.1%} of the data"
-            )
-        lines.append(
+            f"{shape.title}: {tail}",
             f"active units: {self.active_units} of {len(self.posterior_mean_variance)} (variance "
-            f"over data of E[z | x] above {ACTIVE})"
-        )
-        return lines
+            f"over data of E[z | x] above {ACTIVE})",
+        ]
 
 
 def diagnose(
@@ -166,10 +155,9 @@ def diagnose(
         Number K of weights per datum; k̂ needs some hundreds to mean much.
     seed
         Random seed of the preparation and the particles; the caller's generators do not move.
-    max_elements
-        Numbers that one chunk's reconstructions may hold; bounds memory whatever K is.
-    progress
-        Show a progress bar.
+    max_elements, progress
+        Numbers that one chunk's reconstructions may hold, which bounds memory whatever K is; show a
+        progress bar.
 
     Raises
     ------
@@ -187,25 +175,19 @@ def diagnose(
     num_particles = checked_count(num_particles)
     data = as_data(data, pair, split=split)
     found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
-    x, y = found.x, found.y
     chunk = chunk_size(pair, each=num_particles, max_elements=max_elements)
-    sizes: list[Tensor] = []
-    k_hats: list[Tensor] = []
-    moments: list[LatentMoments] = []
+    options = {"num_particles": num_particles, "max_elements": max_elements}
+    sizes, k_hats, moments = [], [], []
     with (
         isolated(pair, seed=stream(seed, "particles")),
-        tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
+        tqdm(total=len(found), disable=not progress, unit="datum", leave=False) as bar,
     ):
-        for i in range(0, len(x), chunk):
-            rows = slice(i, i + chunk)
-            labels = None if y is None else y[rows]
-            log_w, of_rows = weighed_with_moments(
-                pair, x[rows], num_particles=num_particles, max_elements=max_elements, y=labels
-            )
+        for part in Observed.unchecked(found.x, found.y).chunks(chunk):
+            log_w, of_part = weighed_with_moments(pair, part.x, y=part.y, **options)
             sizes.append(effective_sample_size(log_w).cpu())
             k_hats.append(pareto_k_hat(log_w).cpu())
-            moments.append(of_rows)
-            bar.update(len(x[rows]))
+            moments.append(of_part)
+            bar.update(len(part))
     means = torch.cat([m.mean for m in moments])
     noise = torch.cat([m.noise for m in moments]).mean(0)
     kls = [m.kl for m in moments if m.kl is not None]
@@ -219,10 +201,84 @@ def diagnose(
         data=data.name,
         split=split,
         seed=seed,
-        identity=data.identity_of(split, limit=limit, labels=bool(given_labels(pair, y))),
-        given=conditions(pair, y),
+        identity=data.identity_of(split, limit=limit, labels=bool(given_labels(pair, found.y))),
+        given=conditions(pair, found.y),
     )
 
 
-def _finite(values: Tensor) -> list[float | None]:
-    return [v if math.isfinite(v) else None for v in values.tolist()]
+@dataclass(frozen=True)
+class LatentMoments:
+    """(B, d): E[z | x], its squared error, Var[z | x], and KL(q ‖ p) where it splits into
+    dimensions.
+    """
+
+    mean: Tensor
+    noise: Tensor
+    variance: Tensor
+    kl: Tensor | None
+
+
+def weighed_with_moments(
+    pair: Pair, x: Tensor, *, num_particles: int, max_elements: int, y: Tensor | None = None
+) -> tuple[Tensor, LatentMoments]:
+    """log w, (K, B), of a pair's own guide, and the moments of that guide, from the same draws.
+
+    Latents above one another have no moments in closed form: E[z] = E[E[z | above]] and Var[z] =
+    E[Var[z | above]] + Var[E[z | above]] are averages over the particles. One chunk of these
+    reconstructs at most ``max_elements`` numbers.
+    """
+    chunk = chunk_size(pair, each=len(x), max_elements=max_elements)
+    log_w, sums, kls = [], [], []
+    near: Tensor | None = None  # of the means: squares far from it would cancel
+    for i in range(0, num_particles, chunk):
+        count = min(chunk, num_particles - i)
+        drawn = draw(pair.model, pair.guide, Observed.unchecked(x, y), num_particles=count)
+        log_w.append(drawn.log_weight)
+        sites = [n for n, s in drawn.guide_sites.items() if not s["fn"].has_enumerate_support]
+        if not sites:
+            raise UsageError(
+                "there is no continuous latent that the guide samples: nothing to diagnose"
+            )
+        q = [drawn.guide_sites[name]["fn"] for name in sites]  # given the sites above, (K or 1, B)
+        means, variances = (
+            torch.cat([v.double().flatten(2) for v in values], -1)
+            for values in ([of.mean for of in q], [of.variance for of in q])
+        )
+        near = means[0] if near is None else near
+        away = means - near
+        sums.append((away.sum(0), away.square().sum(0), variances.sum(0)))
+        kls.append(_kl_by_dimension(drawn, sites))
+    assert near is not None
+    mean, square, variance = (
+        torch.stack(part).sum(0) / num_particles for part in zip(*sums, strict=True)
+    )
+    # what the latents above move the mean of those below: 0 where one site is all there is
+    noise = (square - mean.square()).clamp_min(0) / max(1, num_particles - 1)
+    known = [kl for kl in kls if kl is not None]
+    return torch.cat(log_w), LatentMoments(
+        mean=near + mean,
+        noise=noise,
+        variance=variance + noise * num_particles,
+        kl=torch.stack(known).sum(0) / num_particles if len(known) == len(kls) else None,
+    )
+
+
+def _kl_by_dimension(drawn: Particles, sites: list[str]) -> Tensor | None:
+    """KL of each site given those above it, summed over particles, (B, d), if all factorise.
+
+    Sampled, log q(z_d) − log p(z_d), where the guide goes in another order than the model: a
+    conditional KL is then no term of the joint one, and these still add up to it.
+    """
+    latent = [name for name in drawn.model_sites if name not in drawn.observed]
+    kls = []
+    for name in sites:
+        q, p = drawn.guide_sites[name]["fn"], drawn.model_sites[name]["fn"]
+        if not (isinstance(q, Independent) and isinstance(p, Independent)):
+            return None
+        if latent == list(drawn.guide_sites):
+            kl = kl_divergence(q.base_dist, p.base_dist)
+        else:
+            z = drawn.guide_sites[name]["value"]
+            kl = q.base_dist.log_prob(z) - p.base_dist.log_prob(z)
+        kls.append(kl.double().flatten(2))
+    return torch.cat(kls, -1).sum(0)

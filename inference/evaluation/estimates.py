@@ -20,11 +20,7 @@ from pyro_models.observed import Observed, observed
 from pyro_models.pair import Exact
 from pyro_models.seeds import alone
 
-__all__ = [
-    "LogWeights",
-    "exact_log_prob",
-    "log_weights",
-]
+__all__ = ["LogWeights", "exact_log_prob", "log_weights"]
 
 
 @dataclass(frozen=True)
@@ -33,19 +29,14 @@ class LogWeights:
 
     Attributes
     ----------
-    elbo
-        Mean of log w: an unbiased estimate of the ELBO.
-    elbo_error
-        Standard error of the ELBO; NaN for K = 1.
-    bound
-        L_K = log (1/K) Σ w: a lower bound on log p(x) in expectation.
-    bound_error
-        Its standard error by the delta method, sqrt(Var w / K) / mean w, or what it loses without
-        its heaviest weight, whichever is larger; NaN for K = 1.
-    effective_sample_size
-        (Σ w)² / Σ w²; 0 where every weight is 0.
-    num_particles
-        Number of particles K.
+    elbo, elbo_error
+        Mean of log w, an unbiased estimate of the ELBO, and its standard error; NaN for K = 1.
+    bound, bound_error
+        L_K = log (1/K) Σ w, a lower bound on log p(x) in expectation, and its standard error by the
+        delta method, sqrt(Var w / K) / mean w, or what it loses without its heaviest weight,
+        whichever is larger; NaN for K = 1.
+    effective_sample_size, num_particles
+        (Σ w)² / Σ w², 0 where every weight is 0; and K.
     """
 
     elbo: Tensor
@@ -75,19 +66,14 @@ def log_weights(
     pair, x, num_particles, y, mask, guide
         As for :func:`inference.particles.particles`. A guide with parameters of each datum is asked
         for those of a chunk by ``guide.select(rows)``.
-    max_elements
-        Numbers that one chunk's decoder outputs may hold; bounds memory whatever K is.
-    progress
-        Called with the number of data after each chunk of data.
+    max_elements, progress
+        Numbers that one chunk's decoder outputs may hold, which bounds memory whatever K is; called
+        with the number of data after each chunk of data.
 
     Raises
     ------
     UsageError
         If K < 1, or a seen pixel is not what the likelihood is of.
-
-    Notes
-    -----
-    log Σ w, log Σ w² and log Σ w without the heaviest are accumulated as running log-sum-exps.
     """
     check_pair(pair)
     num_particles = checked_count(num_particles)

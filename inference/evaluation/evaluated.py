@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from typing import Any
 
 from torch import Tensor
@@ -16,26 +15,18 @@ from inference.learning.recorded_data import check_held_out
 from inference.learning.settings import check_pair_fits_data
 from inference.standard_error import error_of_mean, mean_and_error
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.counts import check_counts
 from pyro_models.data import Identity, Split
 from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
 from pyro_models.seeds import check_seed
 
-__all__ = [
-    "Evaluated",
-    "ScoredData",
-    "check_limit",
-    "evaluated_split",
-    "measure_of",
-    "preparation_of",
-]
+__all__ = ["Evaluated", "ScoredData", "check_limit", "evaluated_split", "preparation_of"]
 
 
 def check_limit(limit: int | None) -> None:
     """Refuse to evaluate less than one datum; ``None`` is all of them."""
-    if limit is None:
-        return
-    if not isinstance(limit, Integral) or isinstance(limit, bool) or limit < 1:
-        raise UsageError(f"limit must be at least 1, a whole number; got {limit}")
+    if limit is not None:
+        check_counts(limit=limit)
 
 
 def evaluated_split(
@@ -43,10 +34,7 @@ def evaluated_split(
 ) -> Split:
     """The first ``limit`` data of a split, prepared, on the pair's device and in its float type.
 
-    Raises
-    ------
-    UsageError
-        If data or seed do not fit, the limit is below 1, or the split is empty.
+    Refused are data or a seed that do not fit, a limit below 1, and a split that is empty.
     """
     check_seed(seed)
     check_limit(limit)
@@ -60,33 +48,13 @@ def evaluated_split(
     return Split(prepared.x.to(first.device, first.dtype), y)
 
 
-def measure_of(pair: Pair, data: ImageData) -> str | None:
-    """What log-probabilities of the pair on these data are relative to."""
-    measure = pair.likelihood.measure
-    if measure != LEBESGUE:
-        return measure
-    return LEBESGUE_UNIT if data.is_images else "Lebesgue in the data's own units"
-
-
-def preparation_of(data: ImageData, seed: int) -> str:
-    """How the pixels were prepared, with the seed where each use draws anew."""
-    return f"{data.preparation} (seed {seed})" if data.redraws else data.preparation
-
-
 @dataclass(frozen=True)
 class ScoredData:
-    """The data that several scores are of, and what they are given.
+    """The data that several scores are of: which of their splits, and its preparation's seed.
 
-    Attributes
-    ----------
-    data, split, seed
-        The data, which of their splits, and the random seed of their preparation.
-    dimensions
-        Number of dimensions of each datum that the scores are of.
-    identity
-        What the data are by their content.
-    given
-        What is conditioned on, in words; ``None`` for nothing.
+    Each datum has so many ``dimensions`` that the scores are of; the ``identity`` says what the
+    data are by their content, and ``given``, in words, what is conditioned on, ``None`` for
+    nothing.
     """
 
     data: ImageData
@@ -95,6 +63,14 @@ class ScoredData:
     dimensions: int
     identity: Identity
     given: str | None = None
+
+    @classmethod
+    def of_split(
+        cls, data: ImageData, split: str, seed: int, *, limit: int | None, labels: bool
+    ) -> ScoredData:
+        """The first ``limit`` data of a split, whole; ``labels`` says whether theirs matter."""
+        identity = data.identity_of(split, limit=limit, labels=labels)
+        return cls(data, split, seed, math.prod(data.data_shape), identity)
 
     def score(self, quantity: str, values: Tensor, **fields: Any) -> Score:
         """The score of N values, (N,): their mean and its standard error.
@@ -111,7 +87,7 @@ class ScoredData:
             "kind": of.kind,
             "data": self.data.name,
             "split": self.split,
-            "preparation": preparation_of(self.data, self.seed),
+            "preparation": preparation_of(self),
             "num_data": len(values),
             "dimensions": self.dimensions,
             "given": self.given,
@@ -129,7 +105,9 @@ class ScoredData:
         of each value, (N,). All else is as for :meth:`score`.
         """
         noise = math.nan if error is None else error_of_mean(error)
-        measure = measure_of(pair, self.data)
+        measure = pair.likelihood.measure
+        if measure == LEBESGUE:
+            measure = LEBESGUE_UNIT if self.data.is_images else "Lebesgue in the data's own units"
         shared = {
             "measure": measure,
             "monte_carlo_error": None if math.isnan(noise) else noise,
@@ -137,6 +115,12 @@ class ScoredData:
         }
         objective = {"kind": "objective only"} if measure is None else {}
         return self.score(quantity, values, **{**shared, **fields, **objective})
+
+
+def preparation_of(scored: ScoredData) -> str:
+    """How the pixels were prepared, with the seed where each use draws anew."""
+    data = scored.data
+    return f"{data.preparation} (seed {scored.seed})" if data.redraws else data.preparation
 
 
 @dataclass(frozen=True)
@@ -147,23 +131,18 @@ class Evaluated:
     ----------
     pair
         The pair, in evaluation mode and without gradients while a function is called.
-    scored
-        The data, and what the scores of them share.
-    x, y
-        Prepared data (N, \\*data_shape), and the labels that the pair is given, (N,) or ``None``.
-    labels
-        The labels that the data have, (N,), −1 where missing, whether the pair is given them or
-        not.
+    scored, limit
+        The data, and what the scores of them share; and how many were asked for.
+    x, y, labels
+        Prepared data (N, \\*data_shape); the labels that the pair is given, (N,) or ``None``; and
+        those that the data have, −1 where missing, given to the pair or not.
     grey
         The data before their preparation, (N, \\*data_shape).
-    weights
-        Bounds from the log-weights of K particles, given y where there is one.
-    limit, max_elements
-        As :func:`inference.evaluation.evaluate` was asked for.
-    scores
-        The scores of the quantities before this one.
-    per_datum
-        The numbers behind the scores, (N,) each.
+    weights, max_elements
+        Bounds from the log-weights of K particles, given y where there is one; and the numbers that
+        one chunk may hold.
+    scores, per_datum
+        The scores of the quantities before this one, and the numbers behind them, (N,) each.
     """
 
     pair: Pair

@@ -1,21 +1,37 @@
-"""The scores of one pair on one split."""
+"""The scores of one pair on one split: every quantity that there is."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
+from tqdm import tqdm
 
+from inference.chunks import MAX_ELEMENTS
+from inference.evaluation import quantities  # noqa: F401 - registers them
 from inference.evaluation.contradictions import without_contradictions
+from inference.evaluation.estimates import log_weights
+from inference.evaluation.evaluated import Evaluated, ScoredData, evaluated_split
+from inference.evaluation.quantity import QUANTITIES
 from inference.evaluation.scores import Score
 from inference.evaluation.table import Absent, Table, Tabular
-from pyro_models import UsageError
+from inference.isolated import isolated
+from inference.particles import checked_count
+from inference.posterior.identity import conditions, given_labels
+from inference.posterior.log_density import log_label_prior
+from pyro_models import ImageData, Pair
+from pyro_models.contract import fulfills
+from pyro_models.data import as_data, checksum
+from pyro_models.errors import UsageError, in_one_line
+from pyro_models.observed import Data
+from pyro_models.pair import Classifies, ConditionsOnPixels
+from pyro_models.seeds import stream
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +42,8 @@ class Evaluation(Tabular):
     ----------
     name
         Name of the row it makes in a comparison.
-    scores
-        Its scores, by the name of their quantity.
-    absent
-        Quantities it has no score of, and why.
+    scores, absent
+        Its scores, by the name of their quantity; and those it has no score of, and why.
     per_datum
         The numbers behind the scores, (N,) each; not kept in files.
     """
@@ -67,36 +81,117 @@ class Evaluation(Tabular):
         )
 
     def to_json(self) -> str:
-        """Name, scores and reasons as JSON."""
+        """Name, scores and reasons as JSON, which knows no NaN: it is null."""
         scores, absent = without_contradictions(self.scores, self.absent)
-        plain = {q: _without_nan(score.to_dict()) for q, score in scores.items()}
+        plain = {quantity: score.to_dict() for quantity, score in scores.items()}
+        for values in plain.values():
+            nan = [k for k, v in values.items() if isinstance(v, float) and math.isnan(v)]
+            values.update(dict.fromkeys(nan))
         content = {"name": self.name, "scores": plain, "absent": absent}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Evaluation:
-        """Read what :meth:`to_json` wrote.
-
-        Raises
-        ------
-        UsageError
-            If the text is something else.
-        """
+        """Read what :meth:`to_json` wrote; a ``UsageError`` is raised of other text."""
         try:
             content = json.loads(text)
-            scores = {
-                quantity: Score(**{**values, "standard_error": _or_nan(values["standard_error"])})
-                for quantity, values in content["scores"].items()
-            }
+            for values in content["scores"].values():
+                if values["standard_error"] is None:
+                    values["standard_error"] = math.nan
+            scores = {quantity: Score(**values) for quantity, values in content["scores"].items()}
             return cls(content["name"], scores, content["absent"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError("these are not scores of pyro-models; evaluate again") from error
 
 
-def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    """NaN as null, which JSON knows."""
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+def evaluate(
+    pair: Pair,
+    data: ImageData | Data,
+    *,
+    split: str = "test",
+    num_particles: int = 100,
+    limit: int | None = None,
+    with_labels: bool = False,
+    name: str | None = None,
+    seed: int = 0,
+    max_elements: int = MAX_ELEMENTS,
+    progress: bool = False,
+) -> Evaluation:
+    """Score a pair on a split.
 
+    Every quantity of :data:`inference.evaluation.QUANTITIES` that can be computed is: ``elbo``,
+    ``log_likelihood`` (exact where the pair knows it, else the importance-sampled L_K),
+    ``bits_per_dimension`` (densities of dequantised pixels, probabilities of all grey levels),
+    ``mse_sampled`` and ``mse_mean`` (reconstructions from sampled and from mean z, against the grey
+    pixels), and ``accuracy`` of a pair that classifies. A pair that infers labels is not given
+    them, unless asked for.
 
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+    Parameters
+    ----------
+    pair
+        The pair; nothing of it changes.
+    data, split, limit
+        The first ``limit`` data of the split ``"test"``, ``"validation"`` or ``"train"``, prepared
+        as they say, with the seed; the scores say how many. Of what is no data set with splits
+        (:func:`pyro_models.data.as_data`) all is scored, as it is.
+    num_particles
+        Number of particles K.
+    with_labels
+        Give a pair that infers labels those of the split: its scores are then of p(x | y), with
+        log p(x | y) = log p(x, y) − log p(y), as those of a pair that needs labels always are.
+    name
+        Name for the row; the class's by default.
+    seed
+        Random seed of the preparation and the particles; the caller's generators do not move.
+    max_elements, progress
+        Bound on memory, see :func:`inference.evaluation.log_weights`; show a progress bar.
+
+    Examples
+    --------
+    >>> from pyro_models import PPCA, load_data
+    >>> data = load_data("digits", preparation="dequantised")
+    >>> ppca = PPCA.maximum_likelihood(data.prepared("train").x, latent_dim=5)
+    >>> evaluate(ppca, data, num_particles=10).scores["log_likelihood"].kind
+    'exact'
+    """
+    num_particles = checked_count(num_particles)
+    data = as_data(data, pair, split=split)
+    found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
+    x, y = found.x, found.y
+    infers = fulfills(pair, Classifies)
+    if with_labels and (not infers or y is None or bool((y < 0).any())):
+        raise UsageError("with_labels is for a pair that infers labels, and data that have them")
+    if infers and not with_labels:
+        y = None
+    labels = bool(given_labels(pair, y))
+    scored = ScoredData.of_split(data, split, seed, limit=limit, labels=labels)
+    of_pixels = checksum(pair.conditioning(x)) if fulfills(pair, ConditionsOnPixels) else None
+    identity = replace(scored.identity, conditioned=of_pixels)
+    scored = replace(scored, given=conditions(pair, y), identity=identity)
+    with (
+        isolated(pair, seed=stream(seed, "particles")),  # not the pixels' own draws again
+        tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
+    ):
+        bounds: dict[str, Any] = {"max_elements": max_elements, "progress": bar.update}
+        weights = log_weights(pair, x, y=y, num_particles=num_particles, **bounds)
+        prior = log_label_prior(pair, x, y)
+        weights = replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
+        grey = data.split(split).x[:limit].to(x)
+        numbers = {"elbo": weights.elbo, "importance_bound": weights.bound}
+        evaluated = Evaluated(
+            pair, scored, x, y, found.y, grey, weights, limit, max_elements, per_datum=numbers
+        )
+        absent: dict[str, str] = {}
+        for key, quantity in QUANTITIES.items():
+            if quantity.compute is None:
+                continue
+            with in_one_line(f"the quantity {key}"):
+                score = quantity.compute(evaluated)
+            if isinstance(score, str):
+                absent[key] = score
+            elif isinstance(score, Score):
+                evaluated.scores[key] = score
+            elif score is not None:
+                raise UsageError(f"the quantity {key} gives a Score or a reason; got {score!r:.60}")
+    per_datum = {key: values.cpu() for key, values in evaluated.per_datum.items()}
+    return Evaluation(name or type(pair).__name__, evaluated.scores, absent, per_datum)

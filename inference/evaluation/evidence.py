@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from inference.evaluation.annealing import anneal
 from inference.evaluation.estimates import exact_log_prob, log_weights
 from inference.evaluation.quadrature import MOST_DIMENSIONS, quadrature
 from inference.evaluation.quantity import Kind, quantity_named
-from inference.evaluation.tightest import counted, filled, tightest
+from inference.evaluation.tightest import filled, tightest
 from inference.isolated import isolated
+from inference.particles import checked_count
 from inference.posterior.identity import conditions, identity_of
 from inference.posterior.infer import infer
 from inference.posterior.log_density import condition, log_label_prior
@@ -46,37 +48,27 @@ class Evidence:
 
     Attributes
     ----------
-    value
-        (B,), nats.
-    standard_error
-        Monte-Carlo standard error of each value, (B,): 0 where exact, the error estimate of the
-        grid for quadrature, that of
-        :func:`inference.evaluation.annealing.relative_error` for the others. Where it is not well
-        below 1 the value may be too high or too low; and a sample that has missed the bulk of the
-        posterior does not know.
+    value, standard_error
+        (B,), nats, and the Monte-Carlo standard error of each: 0 where exact, the error estimate of
+        the grid for quadrature, :func:`inference.evaluation.annealing.relative_error` for the
+        others. Where it is not well below 1 the value may be too high or too low; and a sample that
+        has missed the bulk of the posterior does not know.
     effective_sample_size
-        Effective sample size of the weights behind each value, (B,), between 1 and their number
-        (``num_particles``, where ``sources`` says nothing else); NaN for a datum, ``None`` where
-        there are none.
+        Of the weights behind each value, (B,), between 1 and their number (``num_particles``, where
+        ``sources`` says nothing else); NaN for a datum, ``None`` where there are none.
     kind
         ``"exact"``; ``"estimate"`` (quadrature); ``"lower bound"`` in expectation (importance
         sampling, annealing); ``"objective only"`` where the likelihood is no probability.
-    method
-        ``"exact"``, ``"quadrature"``, ``"importance"``, ``"annealing"`` or ``"the caller's own"``.
-    num_particles
-        Samples or chains per datum; ``None`` without.
-    settings
-        What else the value hangs on: temperatures, leapfrog steps, acceptance (mean over data).
-    measure
-        What p is a density of, as the likelihood says it.
-    given
-        What p is given: ``"y"`` if labels were given to a pair that uses them, the pixels of a
-        pair that conditions on pixels.
-    seed
-        Random seed of all draws.
-    identity
-        What it is of, by content: data, mask, labels, the model's weights. ``None`` where it is the
-        caller's own, of which this is unknown.
+    method, num_particles, settings
+        ``"exact"``, ``"quadrature"``, ``"importance"``, ``"annealing"`` or ``"the caller's own"``;
+        samples or chains per datum, ``None`` without; and what else the value hangs on:
+        temperatures, leapfrog steps, acceptance (mean over data).
+    measure, given
+        What p is a density of, as the likelihood says it; and what it is given: ``"y"`` if labels
+        were given to a pair that uses them, the pixels of a pair that conditions on pixels.
+    seed, identity
+        Random seed of all draws; and what it is of, by content: data, mask, labels, the model's
+        weights. ``None`` where it is the caller's own, of which this is unknown.
     sources
         What is behind the value of each datum, where it is not ``method`` for all: annealing where
         a grid could not resolve it, the L_K of a guide where its error was smaller.
@@ -88,20 +80,18 @@ class Evidence:
     kind: Kind
     method: str
     num_particles: int | None
-    settings: Mapping[str, float | str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     measure: str | None = None
     given: str | None = None
     seed: int = 0
     identity: Identity | None = None
+    sources: tuple[str, ...] = ()
 
     @classmethod
     def of_caller(cls, value: Tensor) -> Evidence:
         """log p(x) of every datum, (B,), as the caller knows it, taken at their word.
 
-        Raises
-        ------
-        UsageError
-            If it is no tensor of finite numbers, one per datum.
+        A ``UsageError`` is raised if it is no tensor of finite numbers, one per datum.
         """
         if not isinstance(value, Tensor) or value.dim() != 1 or not value.is_floating_point():
             what = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -111,8 +101,6 @@ class Evidence:
             row = int((~value.isfinite()).nonzero()[0])
             raise UsageError(f"log_evidence of datum {row} is {float(value[row])}")
         return cls(value, torch.zeros_like(value), None, "estimate", CALLERS, None)
-
-    sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.value)
@@ -140,47 +128,45 @@ class Evidence:
         error = self.standard_error
         return self.sampled_rows & ~(error <= POOR) & ~error.isnan()
 
-    def _warning(self) -> str:
-        """Which of the data are poorly known."""
-        poor = self.poor
-        count = int(poor.sum())
-        if not count:
-            return ""
-        worst = float(self.standard_error[poor].max())
-        return (
-            f"; poorly known for {count} of {len(self)} data, too high or too low by {worst:.1f} "
-            "nats or more: anneal longer, with more chains, or from a guide"
-        )
-
     @property
     def monte_carlo_error(self) -> float:
         """The part of the mean's standard error that more samples would lower."""
         return error_of_mean(self.standard_error)
 
     def __str__(self) -> str:
-        mean, error = self.mean
-        details = [f"{name} {value}" for name, value in self.settings.items()]
-        if self.num_particles is not None:
-            word = "C" if self.method == "annealing" else "K"
-            details.insert(0, f"{word} = {self.num_particles}")
-        if self.effective_sample_size is not None:
-            sizes = self.effective_sample_size
-            details.append(f"lowest ESS {float(sizes[~sizes.isnan()].min()):.1f}")
-        if self.sources:
-            details.append(f"data by source: {counted(self.sources)}")
         of = quantity_named("log_likelihood")
         bound = " in expectation" if self.kind == "lower bound" else ""
-        by = ""
-        if self.method == CALLERS:
-            by = f", {CALLERS}"
-        elif self.method != "exact":
-            details.append(f"seed {self.seed}")
-            error_of = "error" if self.method == "quadrature" else "Monte-Carlo error"
-            by = f", by {', '.join([self.method, *details])}; {error_of} "
+        by = f", {CALLERS}" if self.method == CALLERS else ""
+        if self.method not in (CALLERS, "exact"):
+            what = "error" if self.method == "quadrature" else "Monte-Carlo error"
+            by = f", by {', '.join([self.method, *self._details()])}; {what} "
             by += f"{self.monte_carlo_error:.4f}{self._warning()}"
         return (
-            f"{of.heading(self.given)} {of.text(mean, error)} {of.unit} over {len(self):,} data "
+            f"{of.heading(self.given)} {of.text(*self.mean)} {of.unit} over {len(self):,} data "
             f"({self.kind}{bound}{by})"
+        )
+
+    def _details(self) -> Iterator[str]:
+        if self.num_particles is not None:
+            yield f"{'C' if self.method == 'annealing' else 'K'} = {self.num_particles}"
+        for name, value in self.settings.items():
+            yield f"{name} {value}"
+        if self.effective_sample_size is not None:
+            sizes = self.effective_sample_size
+            yield f"lowest ESS {float(sizes[~sizes.isnan()].min()):.1f}"
+        if self.sources:
+            counts = ", ".join(f"{name} {count}" for name, count in Counter(self.sources).items())
+            yield f"data by source: {counts}"
+        yield f"seed {self.seed}"
+
+    def _warning(self) -> str:
+        """How many of the data are poorly known."""
+        if not bool(self.poor.any()):
+            return ""
+        worst = float(self.standard_error[self.poor].max())
+        return (
+            f"; poorly known for {int(self.poor.sum())} of {len(self)} data, too high or too low "
+            f"by {worst:.1f} nats or more: anneal longer, with more chains, or from a guide"
         )
 
 
@@ -208,14 +194,9 @@ def evidence(
     ----------
     pair
         A pair; nothing of it changes.
-    x, mask
-        Prepared data, (B, \\*data_shape), of any kind that :func:`pyro_models.observed.observed`
-        takes, and what is seen of them: an array, True or 1, or a name such as ``"left"``
-        (:func:`pyro_models.data.masks.seen_pixels`); all unless given.
-    y
-        Labels (B,) for a pair that needs or takes them: p is then p(x_seen | y).
-    fraction
-        Fraction of the pixels that the mask ``random`` sees, drawn for each datum by the seed.
+    x, mask, y, fraction
+        Prepared data, (B, \\*data_shape), what is seen of them, and labels (B,), as
+        :func:`pyro_models.observed.observed` takes them; with labels p is p(x_seen | y).
     method
         ``"exact"`` where the pair knows it; ``"quadrature"`` for one or two latents;
         ``"annealing"``: annealed importance sampling; ``"importance"``: L_K. ``"best"``: the first
@@ -228,13 +209,11 @@ def evidence(
     num_particles
         Number of particles K of importance sampling.
     num_chains, num_temperatures, num_leapfrog, schedule
-        Options of :func:`inference.evaluation.annealing.anneal`.
+        Options of :func:`inference.evaluation.anneal`.
     seed
         Random seed of all draws; the caller's generators do not move.
-    max_elements
-        Numbers that one chunk's reconstructions may hold; bounds memory.
-    progress
-        Show a progress bar of data.
+    max_elements, progress
+        Numbers that one chunk's reconstructions may hold, which bounds memory; show a progress bar.
 
     Raises
     ------
@@ -252,17 +231,16 @@ def evidence(
     """
     check_pair(pair)
     check_choice("method", method, METHODS)
+    checked_count(num_particles)
     check_seed(seed)
     data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
-    x, mask, y = data.x, data.mask, data.y
     used = _best(pair) if method == "best" else method
-    if isinstance(guide, str):
+    if isinstance(guide, str | Mapping):
         guide = infer(pair, data, guide=guide, seed=seed, progress=progress)
 
-    def annealed(rows: slice | Tensor, progress: Callable[[int], object] | None = None) -> _Found:
-        target = condition(pair, data, guide=guide).select(rows)
+    def annealed(rows: slice | Tensor, progress: Callable[[int], object] | None = None) -> Evidence:
         chains = anneal(
-            target,
+            condition(pair, data, guide=guide).select(rows),
             num_chains=num_chains,
             num_temperatures=num_temperatures,
             schedule=schedule,
@@ -271,84 +249,66 @@ def evidence(
             max_elements=max_elements,
             progress=progress,
         )
-        return _Found(
-            chains.estimate,
-            chains.standard_error,
-            chains.effective_sample_size,
-            "lower bound",
-            num_chains,
-            {
-                "T =": num_temperatures,
-                "leapfrog steps": num_leapfrog,
-                "acceptance": round(float(chains.acceptance.mean()), 2),
-            },
-        )
+        settings = {
+            "T =": num_temperatures,
+            "leapfrog steps": num_leapfrog,
+            "acceptance": round(float(chains.acceptance.mean()), 2),
+        }
+        value, error, size = chains.estimate, chains.standard_error, chains.effective_sample_size
+        return Evidence(value, error, size, "lower bound", "annealing", num_chains, settings)
 
-    unresolved: list[int] = []
-    sampling: dict[str, Any] = {
-        "mask": mask,
-        "guide": guide,
-        "num_particles": num_particles,
-        "seed": seed,
-        "max_elements": max_elements,
-    }
-    with tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar:
+    def sampled(progress: Callable[[int], object] | None = None) -> Evidence:
+        with isolated(pair, seed=stream(seed, "particles")):
+            options: dict[str, Any] = {"max_elements": max_elements, "progress": progress}
+            options |= {"num_particles": num_particles, "guide": guide}
+            of = log_weights(pair, data.x, y=data.y, mask=data.mask, **options)
+            value = of.bound - log_label_prior(pair, data.x, data.y)
+        error, size = of.bound_error, of.effective_sample_size
+        return Evidence(value, error, size, "lower bound", "importance", of.num_particles)
+
+    unresolved: Mapping[int, str] = {}
+    with tqdm(total=len(data), disable=not progress, unit="datum", leave=False) as bar:
         if used == "exact":
-            found = _exact(pair, x, mask, max_elements)
+            if not fulfills(pair, Exact):
+                raise UsageError(
+                    f"{type(pair).__name__} does not know log p(x) exactly: use annealing, or best"
+                )
+            value = exact_log_prob(pair, data.x, mask=data.mask, max_elements=max_elements)
+            found = Evidence(value, torch.zeros_like(value), None, "exact", used, None)
         elif used == "importance":
-            found = _importance(pair, x, y, **sampling, progress=bar.update)
+            found = sampled(bar.update)
         elif used == "quadrature":
             grid = quadrature(condition(pair, data), max_elements=max_elements, progress=bar.update)
-            if grid.unresolved and method == "quadrature":
-                row, why = next(iter(grid.unresolved.items()))
-                raise UsageError(
-                    f"quadrature cannot resolve {len(grid.unresolved)} of {len(x)} data; datum "
-                    f"{row}: {why}. Choose the method annealing, or best, which anneals these"
-                )
             nodes = {"nodes per dimension": int(grid.nodes.max())}
-            found = _Found(grid.log_evidence, grid.error, None, "estimate", None, nodes)
-            unresolved = list(grid.unresolved)
+            found = Evidence(grid.log_evidence, grid.error, None, "estimate", used, None, nodes)
+            unresolved = grid.unresolved
         else:
             found = annealed(slice(None), bar.update)
+    if unresolved and method == "quadrature":
+        row, why = next(iter(unresolved.items()))
+        raise UsageError(
+            f"quadrature cannot resolve {len(unresolved)} of {len(data)} data; datum {row}: {why}. "
+            "Choose the method annealing, or best, which anneals these"
+        )
+    if unresolved:
+        rows = torch.tensor(list(unresolved), device=found.value.device)
+        found = filled(found, rows, annealed(rows))
     measure = pair.likelihood.measure
-    result = Evidence(
+    found = replace(
+        found,
         value=found.value.detach(),
-        standard_error=found.error.detach(),
-        effective_sample_size=found.size,
+        standard_error=found.standard_error.detach(),
         kind="objective only" if measure is None else found.kind,
-        method=used,
-        num_particles=found.num_particles,
-        settings=found.settings,
         measure=measure,
-        given=conditions(pair, y),
+        given=conditions(pair, data.y),
         seed=seed,
         identity=identity_of(pair, data),
     )
-    if unresolved:
-        rows = torch.tensor(unresolved, device=result.value.device)
-        chains = annealed(rows)
-        result = filled(
-            result,
-            rows,
-            chains.value,
-            chains.error,
-            chains.size,
-            settings={"annealing chains": num_chains, **chains.settings},
-        )
-    if method != "best" or not bool(result.poor.any()):
-        return result
-    own = _importance(pair, x, y, **sampling)
-    return tightest(result, [(f"L_{num_particles} of the guide", own.value, own.error, own.size)])
-
-
-@dataclass(frozen=True)
-class _Found:
-    value: Tensor
-    error: Tensor
-    size: Tensor | None
-    kind: Kind
-    num_particles: int | None
-    settings: Mapping[str, float | str] = field(default_factory=dict)
+    if method != "best" or not bool(found.poor.any()):
+        return found
+    own = sampled()
+    bound = (own.value, own.standard_error, own.effective_sample_size)
+    return tightest(found, [(f"L_{num_particles} of the guide", *bound)])
 
 
 def _best(pair: Pair) -> str:
@@ -359,20 +319,3 @@ def _best(pair: Pair) -> str:
         return "importance"  # all is enumerated: every weight is the evidence itself
     dim = sum(math.prod(site.event_shape) for site in continuous)
     return "quadrature" if dim <= MOST_DIMENSIONS else "annealing"
-
-
-def _exact(pair: Pair, x: Tensor, mask: Tensor | None, max_elements: int) -> _Found:
-    if not fulfills(pair, Exact):
-        raise UsageError(
-            f"{type(pair).__name__} does not know log p(x) exactly: use annealing, or best"
-        )
-    value = exact_log_prob(pair, x, mask=mask, max_elements=max_elements)
-    return _Found(value, torch.zeros_like(value), None, "exact", None)
-
-
-def _importance(pair: Pair, x: Tensor, y: Tensor | None, *, seed: int, **options: Any) -> _Found:
-    with isolated(pair, seed=stream(seed, "particles")):
-        weights = log_weights(pair, x, y=y, **options)
-        value = weights.bound - log_label_prior(pair, x, y)
-    size, error = weights.effective_sample_size, weights.bound_error
-    return _Found(value, error, size, "lower bound", weights.num_particles)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,8 +20,7 @@ from inference.evaluation.best_of_family import (
 )
 from inference.evaluation.contradictions import contradiction
 from inference.evaluation.evidence import Evidence, evidence
-from inference.evaluation.guide_scores import GuideScores
-from inference.evaluation.guide_table import GuideComparison
+from inference.evaluation.guide_table import GuideComparison, GuideScores
 from inference.evaluation.quantity import quantities_of
 from inference.evaluation.tightest import tightest
 from inference.pareto import pareto_k_hat
@@ -40,6 +39,9 @@ from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.seeds import check_seed
 
 __all__ = ["compare_guides"]
+
+_WHOLE = "fitted to each datum: all of its gap counts as its family's"
+_OPTIMISATION = "fitted to each datum: what it lacks of the best of its family is its optimisation"
 
 
 def compare_guides(
@@ -65,33 +67,31 @@ def compare_guides(
 
     For every guide q and datum, in nats,
 
-    log p(x) − ELBO(q) = KL(q(z | x) ‖ p(z | x))
-    = [log p(x) − ELBO(q*)] + [ELBO(q*) − ELBO(q)],
+        log p(x) − ELBO(q) = KL(q(z | x) ‖ p(z | x)) = [log p(x) − ELBO(q*)] + [ELBO(q*) − ELBO(q)],
 
     the approximation gap of its family, whose best member for this datum is q*, and the
     amortisation gap (Cremer, Li & Duvenaud 2018). q* is the same family fitted to each datum: one
     of the guides if there is one, fitted for this purpose otherwise. A guide of a family that the
     family contains (diagonal Normals are full ones) is a member too: where it is better than what
-    was fitted, the rest is the optimisation's and not the family's. Guides are compared in pairs
-    by ``difference``, where what an image itself does to both cancels.
+    was fitted, the rest is the optimisation's and not the family's. Guides are compared in pairs by
+    ``difference``, where what an image itself does to both cancels.
 
     Where log p(x) is sampled, the better of all estimates at hand is taken for each datum: the L_K
     of a guide where its error is smaller than that of annealing (see
-    :func:`inference.evaluation.tightest.tightest`). A gap that is negative beyond its error is
-    said and not given as a number.
+    :func:`inference.evaluation.tightest.tightest`). A gap that is negative beyond its error is said
+    and not given as a number.
 
     Parameters
     ----------
     pair
         A pair with a continuous latent; nothing of it changes.
-    x, mask, y
-        Prepared data (B, \\*data_shape), what is seen of them, labels. With labels of a pair that
-        infers them all is given y.
+    x, mask, y, fraction
+        Prepared data (B, \\*data_shape), what is seen of them, and labels, as
+        :func:`pyro_models.observed.observed` takes them. With labels of a pair that infers them all
+        is given y.
     guides
         Names or families for :func:`inference.posterior.infer`, or posteriors of these data from
         it, one row each.
-    fraction
-        Fraction of the pixels that the mask ``random`` sees, drawn for each datum by the seed.
     num_particles
         Number of particles K of every row; k̂ needs some hundreds.
     log_evidence
@@ -100,10 +100,8 @@ def compare_guides(
         tensor (B,) of your own is taken at your word, and the table says so.
     infer_options, evidence_options
         Further options of these two functions.
-    seed
-        Random seed of all draws; the caller's generators do not move.
-    progress
-        Show progress bars.
+    seed, progress
+        Random seed of all draws (the caller's generators do not move); show progress bars.
 
     Raises
     ------
@@ -130,37 +128,43 @@ def compare_guides(
     if checked_count(num_particles) < 2:
         raise UsageError(f"num_particles (K) must be at least 2; got {num_particles}")
     data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
-    fit = _Fit(pair, data, {"seed": seed, "progress": progress, **(infer_options or {})})
     names = [g.name if isinstance(g, Posterior) else guide_family(g)[0] for g in guides]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"two guides are named {twice!r}: rows need names of their own")
+
+    def fit(guide: str | Family | nn.Module | Posterior) -> Posterior:
+        if not isinstance(guide, Posterior):
+            options = {"seed": seed, "progress": progress, **(infer_options or {})}
+            return infer(pair, data, guide=guide, **options)
+        why = guide.identity.differs_from(identity_of(pair, data))
+        if why is not None:
+            raise UsageError(
+                f"the posterior {guide.name} is of another pair or other data, or given other "
+                f"pixels or labels ({why})"
+            )
+        return guide
+
     bar = tqdm(guides, disable=not progress, unit="guide", leave=False)
     posteriors = {name: fit(guide) for name, guide in zip(names, bar, strict=True)}
     if log_evidence is None:
         options = {"seed": seed, "progress": progress, **(evidence_options or {})}
-        log_evidence = evidence(pair, data, **options)
+        sampled = evidence(pair, data, **options)
     else:
-        log_evidence = _checked(log_evidence, pair, data)
-
+        sampled = _checked(log_evidence, pair, data)
     rows = {name: _bounds(p, num_particles, seed) for name, p in posteriors.items()}
-    sampled = log_evidence
-    log_evidence = tightest(
-        sampled,
-        [
-            (f"L_{num_particles} of {row.name}", row.importance_bound, row.importance_error, size)
-            for row in rows.values()
-            if row.importance_bound is not None
-            and row.importance_error is not None
-            and (size := row.effective_sample_size) is not None
-        ],
-    )
+    bounds = [
+        (f"L_{num_particles} of {row.name}", *row.bound, row.effective_sample_size)
+        for row in rows.values()
+        if row.bound is not None
+    ]
+    found = tightest(sampled, bounds)
     best = BestOfFamily(posteriors, rows, lambda family: _bounds(fit(family), num_particles, seed))
     scored = tuple(
-        _consistent(_with_gaps(row, posteriors[name], log_evidence.value, best), log_evidence)
+        _consistent(_with_gaps(row, posteriors[name], found.value, best), found)
         for name, row in rows.items()
     )
-    return GuideComparison(scored, log_evidence, num_particles, seed, sampled)
+    return GuideComparison(scored, found, num_particles, seed, sampled)
 
 
 def _checked(known: Evidence | Tensor, pair: Pair, data: Observed) -> Evidence:
@@ -168,33 +172,10 @@ def _checked(known: Evidence | Tensor, pair: Pair, data: Observed) -> Evidence:
     found = known if isinstance(known, Evidence) else Evidence.of_caller(known)
     if len(found) != len(data):
         raise UsageError(f"an evidence of {len(found)} data does not fit {len(data)} data")
-    if found.identity is None:
-        return found
-    why = found.identity.differs_from(identity_of(pair, data))
+    why = found.identity and found.identity.differs_from(identity_of(pair, data))
     if why is not None:
         raise UsageError(f"log_evidence is not of this pair's model and these data ({why})")
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """Posteriors of the same data."""
-
-    pair: Pair
-    data: Observed
-    options: Mapping[str, Any]
-
-    def __call__(self, guide: str | Family | nn.Module | Posterior) -> Posterior:
-        if isinstance(guide, Posterior):
-            own = identity_of(self.pair, self.data)
-            why = guide.identity.differs_from(own)
-            if why is not None:
-                raise UsageError(
-                    f"the posterior {guide.name} is of another pair or other data, or given other "
-                    f"pixels or labels ({why})"
-                )
-            return guide
-        return infer(self.pair, self.data, guide=guide, **self.options)
 
 
 def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:
@@ -230,65 +211,47 @@ def _with_gaps(
     if row.elbo is None:
         return row
     elbo, log_p = row.elbo, log_p.to(row.elbo)
-    row = replace(row, gap=log_p - elbo)
-    if is_fitted(posterior):
-        reason = "fitted to each datum: all of its gap counts as its family's"
-        own = family_of_fitted(row.name)
-        absent = {**row.absent, "amortisation_gap": reason}
-        row = replace(row, family=own, approximation_gap=row.gap, absent=absent)
-        best = best_of(own, row)
-        if not is_better(best, row) or best.elbo is None:
-            return row
-        reason = "fitted to each datum: what it lacks of the best of its family is its optimisation"
-        return replace(
-            row,
-            best_of_family=best.name,
-            approximation_gap=log_p - best.elbo,
-            optimisation_gap=best.elbo - elbo,
-            absent={**row.absent, "amortisation_gap": reason},
-        )
-    family, reason = family_of(posterior)
+    row, fitted = replace(row, gap=log_p - elbo), is_fitted(posterior)
+    family, why = (family_of_fitted(row.name), _WHOLE) if fitted else family_of(posterior)
     if family is None:
-        absent = dict.fromkeys(("approximation_gap", "amortisation_gap"), reason)
+        absent = dict.fromkeys(("approximation_gap", "amortisation_gap"), why)
         return replace(row, absent={**row.absent, **absent})
+    row = replace(row, family=family)
+    if fitted:
+        absent = {**row.absent, "amortisation_gap": why}
+        row = replace(row, approximation_gap=row.gap, absent=absent)
     best = best_of(family, row)
-    assert best.elbo is not None
-    return replace(
-        row,
-        family=family,
-        best_of_family=best.name,
-        approximation_gap=log_p - best.elbo,
-        amortisation_gap=best.elbo - elbo,
-    )
+    if best.elbo is None or (fitted and not is_better(best, row)):
+        return row
+    row = replace(row, best_of_family=best.name, approximation_gap=log_p - best.elbo)
+    if not fitted:
+        return replace(row, amortisation_gap=best.elbo - elbo)
+    absent = {**row.absent, "amortisation_gap": _OPTIMISATION}
+    return replace(row, optimisation_gap=best.elbo - elbo, absent=absent)
 
 
 def _consistent(row: GuideScores, found: Evidence) -> GuideScores:
     """The row without numbers that contradict log p(x), and why they are not given."""
-    if row.gap is None or row.importance_bound is None or row.importance_error is None:
+    if row.bound is None:
         return row
     log_p, noise = found.mean[0], found.monte_carlo_error
-    elbo, elbo_error = row.elbo_mean
-    above = contradiction(
-        (f"the ELBO of {row.name}", elbo), ("log p(x)", log_p), error=math.hypot(elbo_error, noise)
-    )
-    wrong = {} if above is None else dict.fromkeys(("gap", "approximation_gap"), above)
+
+    def wrong(name: str, value: float, error: float, of: str = "log p(x)") -> str | None:
+        error = math.hypot(error, noise)
+        return contradiction((f"the {name}", value), (of, log_p), error=error)
+
+    elbo, error = row.elbo_mean
+    above = wrong(f"ELBO of {row.name}", elbo, error)
+    reasons = {"gap": above, "approximation_gap": above}
     if row.best_of_family is not None and row.approximation_gap is not None:
-        rest = float(row.approximation_gap.double().mean())
-        of_family = contradiction(
-            (f"the ELBO of {row.best_of_family}", log_p - rest),
-            ("log p(x)", log_p),
-            error=math.hypot(elbo_error, noise),
-        )
-        if of_family is not None:
-            wrong |= {"approximation_gap": of_family}
+        best = log_p - float(row.approximation_gap.double().mean())
+        reasons["approximation_gap"] = wrong(f"ELBO of {row.best_of_family}", best, error) or above
     if found.kind in ("exact", "estimate"):
-        if above is not None:
-            wrong["elbo"] = above
-        bound = contradiction(
-            (f"the L_K of {row.name}", float(row.importance_bound.double().mean())),
-            (f"log p(x) by {found.method}", log_p),
-            error=math.hypot(error_of_mean(row.importance_error), noise),
+        reasons["elbo"] = above
+        bound, errors = (values.double() for values in row.bound)
+        of = f"log p(x) by {found.method}"
+        reasons["importance_bound"] = wrong(
+            f"L_K of {row.name}", float(bound.mean()), error_of_mean(errors), of
         )
-        if bound is not None:
-            wrong["importance_bound"] = bound
-    return replace(row, absent={**row.absent, **wrong}) if wrong else row
+    absent = {name: why for name, why in reasons.items() if why is not None}
+    return replace(row, absent={**row.absent, **absent})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from inference.evaluation.modes import Modes, Survey, find_modes, regular_grid, survey
 from inference.posterior.log_density import LogDensity
 
-__all__ = ["Integral", "Integrated", "every_other", "values_at"]
+__all__ = ["Integral", "Quadrature", "every_other", "values_at"]
 
 REFUSED = 0.1
 """Nats of error above which a datum counts as not resolved."""
@@ -24,15 +24,29 @@ _ROUNDS = 60
 
 
 @dataclass(frozen=True, eq=False)
-class Integrated:
-    """What the grids of some data came to: see :class:`inference.evaluation.Quadrature`."""
+class Quadrature:
+    """The posterior of every datum, integrated on grids of its own.
+
+    Attributes
+    ----------
+    log_evidence, error
+        log p(x_seen), (B,), nats, and its error: the difference to the grid of every other node,
+        the mass that is found around the boxes and on the prior outside of them, and the rounding
+        of log p(x_seen, z), added up. The first is far above the error of the finer grid where the
+        decoder is smooth. NaN and ∞ where the datum could not be resolved.
+    mean, covariance, nodes
+        Mean and covariance of p(z | x_seen), (B, D) and (B, D, D), and nodes along each dimension,
+        (B,).
+    unresolved
+        Data that could not be resolved, by number, and why.
+    """
 
     log_evidence: Tensor
     error: Tensor
     mean: Tensor
     covariance: Tensor
     nodes: Tensor
-    unresolved: Mapping[int, str]
+    unresolved: Mapping[int, str] = field(default_factory=dict)
 
 
 class Integral:
@@ -50,7 +64,7 @@ class Integral:
         self.low, self.high = -reach, reach
         self.settled = torch.zeros_like(self.datum, dtype=torch.bool)
 
-    def run(self, nodes: int, max_nodes: int) -> Integrated:
+    def run(self, nodes: int, max_nodes: int) -> Quadrature:
         """Find the boxes, refine their grids, and judge every datum."""
         self._find_boxes()
         boxes = torch.arange(len(self.datum), device=self.datum.device)
@@ -58,12 +72,10 @@ class Integral:
         used = torch.full_like(self.top, nodes, dtype=torch.long)
         while True:
             total = self._summed(found[0])
+            off = (found[1] - total[self.datum]).exp()
+            of_data = torch.zeros_like(self.top).index_add_(0, self.datum, off)
             share = self.tolerance / (2 * self.modes.kept.sum(0)[self.datum])
-            rough = (found[1] - total[self.datum]).exp() > share
-            of_data = torch.zeros_like(self.top).index_add_(
-                0, self.datum, (found[1] - total[self.datum]).exp()
-            )
-            rough &= (of_data > self.tolerance)[self.datum]
+            rough = (off > share) & (of_data > self.tolerance)[self.datum]
             again = rough.nonzero().flatten()
             if not len(again) or 2 * nodes - 1 > max_nodes:
                 break
@@ -79,18 +91,18 @@ class Integral:
             "its mass reaches beyond every box that was tried": outside,
             "a part of its posterior lies where no mode was found": missed,
         }
-        return self._judged(total, errors, mean, covariance, used)
-
-    def _judged(
-        self,
-        total: Tensor,
-        errors: Mapping[str, Tensor],
-        mean: Tensor,
-        covariance: Tensor,
-        used: Tensor,
-    ) -> Integrated:
-        rounding = self._rounding()
         missing = torch.stack(list(errors.values())).sum(0)
+        why = self._unresolved(total, errors, missing)
+        bad = torch.zeros_like(total, dtype=torch.bool)
+        bad[list(why)] = True
+        log_evidence = torch.where(bad, math.nan, total)
+        error = torch.where(bad, math.inf, missing + self._rounding())
+        return Quadrature(log_evidence, error, mean, covariance, used, why)
+
+    def _unresolved(
+        self, total: Tensor, errors: Mapping[str, Tensor], missing: Tensor
+    ) -> dict[int, str]:
+        """Data that could not be resolved, by number, and why."""
         lost = torch.zeros_like(self.top).index_add_(0, self.datum, (~self.settled).to(self.top))
         bad = ~(missing <= REFUSED) | ~total.isfinite() | (lost > 0)
         why = {}
@@ -102,14 +114,7 @@ class Integral:
             elif lost[row] > 0:
                 of = "no box was found outside of which there is no mass"
             why[row] = of
-        return Integrated(
-            torch.where(bad, math.nan, total),
-            torch.where(bad, math.inf, missing + rounding),
-            mean,
-            covariance,
-            used,
-            why,
-        )
+        return why
 
     def _log_joint(self, target: LogDensity, z: Tensor) -> Tensor:
         """log p(x_seen, z) at every node, (G, B), in chunks over nodes; −∞ where it is not one."""
@@ -145,31 +150,23 @@ class Integral:
                 return
             low, high = self.low[boxes], self.high[boxes]
             u = regular_grid(low, high, count)
-            density = torch.cat(
-                [self._density(some, part) for some, part in self._pieces(boxes, u, count**dim)],
-                1,
-            )
+            at_once = max(1, self.max_elements // count**dim)
+            pieces = zip(boxes.split(at_once), u.split(at_once, 1), strict=True)
+            density = torch.cat([self._density(some, part) for some, part in pieces], 1)
             volume = torch.linalg.slogdet(self.modes.factor[self.mode[boxes], self.datum[boxes]])
             held = density - volume.logabsdet >= self.top[self.datum[boxes]] - _NEAR
             spacing = (high - low) / (count - 1)
-            inside = held.unsqueeze(-1)
-            least = torch.where(inside, u, math.inf).amin(0)
-            most = torch.where(inside, u, -math.inf).amax(0)
+            least = torch.where(held.unsqueeze(-1), u, math.inf).amin(0)
+            most = torch.where(held.unsqueeze(-1), u, -math.inf).amax(0)
             empty = ~held.any(0)
             below, above = least <= low + 0.5 * spacing, most >= high - 0.5 * spacing
             half = 0.5 * (high - low)
             new_low = torch.where(below, low - half, least - spacing)
             new_high = torch.where(above, high + half, most + spacing)
             steady = ((new_high - new_low) > 0.8 * (high - low)).all(-1)
-            done = (steady & ~(below | above).any(-1)) | empty
-            keep = empty.unsqueeze(-1)
-            self.low[boxes] = torch.where(keep, low, new_low)
-            self.high[boxes] = torch.where(keep, high, new_high)
-            self.settled[boxes] = done
-
-    def _pieces(self, boxes: Tensor, u: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
-        at_once = max(1, self.max_elements // count)
-        return list(zip(boxes.split(at_once), u.split(at_once, 1), strict=True))
+            self.settled[boxes] = (steady & ~(below | above).any(-1)) | empty
+            self.low[boxes] = torch.where(empty.unsqueeze(-1), low, new_low)
+            self.high[boxes] = torch.where(empty.unsqueeze(-1), high, new_high)
 
     def _on_grid(self, boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """log ∫, log of its error, mean and covariance of u, of some boxes.

@@ -23,17 +23,7 @@ _NEGLIGIBLE = 45.0  # nats of evidence below the best mode
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """log p(x_seen, z) on a coarse grid over the prior.
-
-    Attributes
-    ----------
-    z, height
-        Nodes (G, B, D), and log p(x_seen, z) there, (G, B).
-    spread
-        Standard deviations of the prior, (B, D).
-    log_cell
-        Log-volume of a cell, (B,).
-    """
+    """The height log p(x_seen, z), (G, B), at nodes z, (G, B, D), of a coarse grid over a prior."""
 
     z: Tensor
     height: Tensor
@@ -45,14 +35,8 @@ class Survey:
 class Modes:
     """Modes of M starts of B data; those that are not ``kept`` repeat others or are negligible.
 
-    Attributes
-    ----------
-    z, height
-        Where they are, (M, B, D), and log p(x_seen, z) there, (M, B).
-    factor
-        A with A Aᵀ = H⁻¹, H the curvature of −log p(x_seen, z) there, (M, B, D, D).
-    kept
-        (M, B).
+    They are at z, (M, B, D), of a height log p(x_seen, z), (M, B); with H the curvature of
+    −log p(x_seen, z) there, ``factor`` is A with A Aᵀ = H⁻¹, (M, B, D, D).
     """
 
     z: Tensor
@@ -157,10 +141,7 @@ def _curvature(
     scale = near.diagonal(dim1=-2, dim2=-1).abs().rsqrt()
     least = 64 * torch.finfo(z.dtype).eps * torch.maximum(z.abs(), spread)
     width = torch.maximum(0.05 * torch.minimum(scale, spread), least)
-    moved = [
-        z + torch.nn.functional.one_hot(torch.tensor(d, device=z.device), dim).to(z) * width
-        for d in range(dim)
-    ]
+    moved = [z + axis * width for axis in torch.eye(dim, dtype=z.dtype, device=z.device)]
     at = target.at(torch.cat([z, *moved]))
     gradients = at.joint_gradient.chunk(1 + dim)
     height, gradient = at.joint[: len(z)], gradients[0]

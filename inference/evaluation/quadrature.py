@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
-from inference.evaluation.integral import Integral, every_other, values_at
+from inference.evaluation.integral import Integral, Quadrature, every_other, values_at
 from inference.evaluation.modes import regular_grid
 from inference.isolated import isolated
 from inference.posterior.log_density import LogDensity
@@ -23,35 +22,7 @@ MOST_DIMENSIONS = 2
 
 _NODES = {1: 129, 2: 65}  # along each dimension, to begin with
 _MOST_NODES = {1: 32769, 2: 513}
-
-
-@dataclass(frozen=True, eq=False)
-class Quadrature:
-    """The posterior of every datum, integrated on grids of its own.
-
-    Attributes
-    ----------
-    log_evidence
-        log p(x_seen), (B,), nats; NaN where the datum could not be resolved.
-    error
-        Error of ``log_evidence``, (B,), nats: the difference to the grid of every other node, the
-        mass that is found around the boxes and on the prior outside of them, and the rounding of
-        log p(x_seen, z), added up. The first is far above the error of the finer grid where the
-        decoder is smooth. ∞ where the datum could not be resolved.
-    mean, covariance
-        Mean and covariance of p(z | x_seen), (B, D) and (B, D, D).
-    nodes
-        Along each dimension, (B,).
-    unresolved
-        Data that could not be resolved, by number, and why.
-    """
-
-    log_evidence: Tensor
-    error: Tensor
-    mean: Tensor
-    covariance: Tensor
-    nodes: Tensor
-    unresolved: Mapping[int, str] = field(default_factory=dict)
+_AT_ONCE = 100  # data
 
 
 def quadrature(
@@ -72,8 +43,8 @@ def quadrature(
     nats below its height at every edge; there the trapezoidal rule converges faster than any power
     of the spacing. Several modes share the integrand by the responsibilities of a mixture of
     Laplace's Normals, a partition of unity, so boxes may overlap. Nodes are doubled until halving
-    them changes log p by less than the tolerance. At last it is checked that there is no mass
-    around the boxes, nor on a coarse grid over seven standard deviations of the prior.
+    them changes log p by less than the tolerance, in nats. At last it is checked that there is no
+    mass around the boxes, nor on a coarse grid over seven standard deviations of the prior.
 
     A datum whose error stays above a tenth of a nat is not resolved: its number is NaN, and
     ``unresolved`` says why. A mode that is narrower than the coarse grid's spacing (a third of a
@@ -87,14 +58,11 @@ def quadrature(
     nodes, max_nodes
         Along each dimension to begin with, and at most; odd. By default 129 and 32769 for one
         latent, 65 and 513 for two.
-    tolerance
-        Nats.
-    max_elements
-        Numbers that one chunk's reconstructions may hold; bounds memory.
+    max_elements, progress
+        Numbers that one chunk's reconstructions may hold, which bounds memory; called with the
+        number of data after each chunk.
     seed
         Random seed of the draws from prior and guide that say where to look first.
-    progress
-        Called with the number of data after each chunk.
 
     Raises
     ------
@@ -122,21 +90,15 @@ def quadrature(
         raise UsageError(f"nodes and max_nodes must be odd, 3 or more; got {nodes}, {max_nodes}")
     parts, unresolved = [], {}
     with isolated(target.pair, seed=stream(seed, "quadrature")):
-        for i in range(0, len(target), 100):
-            some = target.select(slice(i, i + 100))
+        for i in range(0, len(target), _AT_ONCE):
+            some = target.select(slice(i, i + _AT_ONCE))
             found = Integral(some, tolerance, max_elements).run(nodes, max_nodes)
-            parts.append(found)
             unresolved.update({i + row: why for row, why in found.unresolved.items()})
+            parts.append([v for v in vars(found).values() if isinstance(v, Tensor)])
             if progress is not None:
                 progress(len(some))
-    return Quadrature(
-        log_evidence=torch.cat([part.log_evidence for part in parts]),
-        error=torch.cat([part.error for part in parts]),
-        mean=torch.cat([part.mean for part in parts]),
-        covariance=torch.cat([part.covariance for part in parts]),
-        nodes=torch.cat([part.nodes for part in parts]),
-        unresolved=unresolved,
-    )
+    log_evidence, error, mean, covariance, used = map(torch.cat, zip(*parts, strict=True))
+    return Quadrature(log_evidence, error, mean, covariance, used, unresolved)
 
 
 def quadrature_kl(
@@ -151,10 +113,8 @@ def quadrature_kl(
 
     Parameters
     ----------
-    target
-        With the guide q, one or two latents.
-    log_evidence
-        log p(x_seen), (B,), from :func:`quadrature`.
+    target, log_evidence
+        With the guide q, one or two latents; and its log p(x_seen), (B,), from :func:`quadrature`.
     nodes
         Along each dimension, odd, over eight standard deviations of q to both sides of its mean.
     max_elements, seed
@@ -163,8 +123,8 @@ def quadrature_kl(
     Returns
     -------
     kl, error
-        (B,) each, nats; the error is the larger of what halving the nodes changes and of what
-        ∫ q dz on the grid lacks of 1.
+        (B,) each, nats; the error is the larger of what halving the nodes changes and of what ∫ q
+        dz on the grid lacks of 1.
 
     Raises
     ------
@@ -175,13 +135,13 @@ def quadrature_kl(
         raise UsageError("this is the KL of a guide: condition the target on one, guide=…")
     if target.dim > MOST_DIMENSIONS or nodes % 2 == 0:
         raise UsageError("quadrature is for one or two latents, and an odd number of nodes")
-    kls, errors = [], []
     with isolated(target.pair, seed=stream(seed, "quadrature")):
-        for i in range(0, len(target), 100):
-            rows = slice(i, i + 100)
-            kl, error = _kl_on_grid(target.select(rows), log_evidence[rows], nodes, max_elements)
-            kls.append(kl)
-            errors.append(error)
+        starts = range(0, len(target), _AT_ONCE)
+        parts = [
+            _kl_on_grid(target.select(rows), log_evidence[rows], nodes, max_elements)
+            for rows in (slice(i, i + _AT_ONCE) for i in starts)
+        ]
+    kls, errors = zip(*parts, strict=True)
     return torch.cat(kls), torch.cat(errors)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
 
-from inference.evaluation.accuracy import accuracy
+import torch
+
 from inference.evaluation.estimates import exact_log_prob
-from inference.evaluation.evaluated import Evaluated
+from inference.evaluation.evaluated import Evaluated, ScoredData, evaluated_split, preparation_of
 from inference.evaluation.quantity import (
     BITS,
     FRACTION,
@@ -19,12 +19,79 @@ from inference.evaluation.quantity import (
     register_quantity,
 )
 from inference.evaluation.scores import Score, to_bits_per_dimension
+from inference.isolated import isolated
 from inference.pareto import RELIABLE
 from inference.posterior.reconstruction import Draw, reconstruct
-from pyro_models.contract import fulfills
+from pyro_models import ImageData, Pair, UsageError
+from pyro_models.contract import check_pair, fulfills
+from pyro_models.data import Split, as_data
+from pyro_models.observed import Data, Observed
 from pyro_models.pair import Classifies, ConditionsOnPixels, Exact
 
-__all__: list[str] = []
+__all__ = ["accuracy", "accuracy_on"]
+
+
+def accuracy(
+    pair: Pair,
+    data: ImageData | Data,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    chunk: int = 1000,
+) -> Score:
+    """Fraction p̂ of labels that argmax_y q(y | x) gets right, of the N data that have a label.
+
+    Its standard error is binomial, sqrt(p̂ (1 − p̂) / N).
+
+    Parameters
+    ----------
+    pair
+        A pair that classifies; nothing of it changes.
+    data, split, limit, seed
+        The first ``limit`` data of the split ``"test"``, ``"validation"`` (where settings are
+        chosen) or ``"train"``, prepared as they say with the seed.
+    chunk
+        Data at a time; bounds memory.
+
+    Raises
+    ------
+    UsageError
+        If the pair has no classifier, or the split no label.
+
+    Examples
+    --------
+    >>> from pyro_models import SemiSupervisedVAE, load_data
+    >>> data = load_data("digits", preparation="threshold")
+    >>> m2 = SemiSupervisedVAE(data.data_shape, num_classes=10, latent_dim=2, hidden=[16])
+    >>> accuracy(m2, data).num_data
+    360
+    """
+    check_pair(pair)
+    if not fulfills(pair, Classifies):
+        raise UsageError(f"{type(pair).__name__} has no classifier q(y | x) to evaluate")
+    data = as_data(data, pair, split=split)
+    found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
+    if found.y is None or not bool((found.y >= 0).any()):
+        raise UsageError(f"the {split} split of {data.name} has no labels to compare with")
+    scored = ScoredData.of_split(data, split, seed, limit=limit, labels=True)
+    return accuracy_on(pair, found, scored, chunk=chunk)
+
+
+def accuracy_on(pair: Classifies, found: Split, scored: ScoredData, *, chunk: int = 1000) -> Score:
+    """The accuracy on prepared data, some of which have labels."""
+    assert found.y is not None
+    with isolated(pair, seed=scored.seed):
+        best = torch.cat([pair.classify(part).argmax(-1) for part in found.x.split(chunk)])
+    right = (best == found.y)[found.y >= 0].cpu()
+    value = float(right.double().mean())
+    return scored.score(
+        "accuracy",
+        right,
+        standard_error=math.sqrt(value * (1 - value) / len(right)),
+        preparation=preparation_of(scored) if scored.data.is_images else "as given",
+    )
+
 
 _AT_ONCE = 250  # data that are reconstructed in one call
 
@@ -50,11 +117,8 @@ def _importance_bound(of: Evaluated) -> Score | None:
 
 
 def _from_particles(of: Evaluated, quantity: str) -> Score:
-    weights = of.weights
-    k = weights.num_particles
-    return of.scored.log_probability(
-        of.pair, quantity, weights.bound, error=weights.bound_error, num_particles=k
-    )
+    bound, error, k = of.weights.bound, of.weights.bound_error, of.weights.num_particles
+    return of.scored.log_probability(of.pair, quantity, bound, error=error, num_particles=k)
 
 
 def _bits_per_dimension(of: Evaluated) -> Score | str:
@@ -73,16 +137,13 @@ def _squared_error(quantity: str, latents: Draw) -> Compute:
     """Mean over pixels of (reconstruction − grey pixel)², in chunks over data."""
 
     def compute(of: Evaluated) -> Score:
-        pair, data, errors = of.pair, of.data, []
-        for i in range(0, len(of.x), _AT_ONCE):
-            rows = slice(i, i + _AT_ONCE)
-            y = None if of.y is None else of.y[rows]
-            decoded: Tensor = pair.likelihood.grey_mean(
-                reconstruct(pair, of.x[rows], y=y, latents=latents),
-                preparation=data.preparation,
-                levels=data.levels,
-            )
-            errors.append((decoded - of.grey[rows]).square().flatten(1).mean(1))
+        data, errors = of.data, []
+        preparation, levels = data.preparation, data.levels
+        parts = Observed.unchecked(of.x, of.y).chunks(_AT_ONCE)
+        for part, grey in zip(parts, of.grey.split(_AT_ONCE), strict=True):
+            again = reconstruct(of.pair, part.x, y=part.y, latents=latents)
+            mean = of.pair.likelihood.grey_mean(again, preparation=preparation, levels=levels)
+            errors.append((mean - grey).square().flatten(1).mean(1))
         against = "grey" if data.is_images else "as given"
         return of.score(quantity, torch.cat(errors), preparation=against)
 
@@ -92,8 +153,10 @@ def _squared_error(quantity: str, latents: Draw) -> Compute:
 def _accuracy(of: Evaluated) -> Score | None:
     if not fulfills(of.pair, Classifies) or of.labels is None or not bool((of.labels >= 0).any()):
         return None
-    scored = of.scored
-    return accuracy(of.pair, of.data, split=scored.split, limit=of.limit, seed=scored.seed)
+    scored = ScoredData.of_split(
+        of.data, of.scored.split, of.scored.seed, limit=of.limit, labels=True
+    )
+    return accuracy_on(of.pair, Split(of.x, of.labels), scored)
 
 
 _LOWER: Kind = "lower bound"

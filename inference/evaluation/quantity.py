@@ -13,21 +13,7 @@ if TYPE_CHECKING:
     from inference.evaluation.evaluated import Evaluated
     from inference.evaluation.scores import Score
 
-__all__ = [
-    "BITS",
-    "COMPARED_BY",
-    "FRACTION",
-    "NATS",
-    "NATS_SUM",
-    "QUANTITIES",
-    "SQUARED_ERROR",
-    "Compute",
-    "Kind",
-    "Quantity",
-    "quantities_of",
-    "quantity_named",
-    "register_quantity",
-]
+__all__ = ["QUANTITIES", "Quantity", "quantities_of", "quantity_named", "register_quantity"]
 
 Kind = Literal["exact", "estimate", "lower bound", "upper bound", "objective only"]
 
@@ -38,18 +24,8 @@ FRACTION = "fraction of labels"
 SQUARED_ERROR = "squared error per pixel"
 
 COMPARED_BY = (
-    "quantity",
-    "unit",
-    "measure",
-    "given",
-    "preparation",
-    "data",
-    "split",
-    "number of data",
-    "kind",
-    "K",
-    "method",
-    "identity",
+    *("quantity", "unit", "measure", "given", "preparation", "data", "split", "number of data"),
+    *("kind", "K", "method", "identity"),
 )
 """What two scores must agree on to stand in one column; of a score, in this order."""
 
@@ -62,31 +38,24 @@ class Quantity:
 
     Attributes
     ----------
-    name
-        Its name in Python, in files and at the command line, such as ``elbo``.
-    title
-        Its heading, such as ``ELBO``.
-    unit
-        Its unit, such as ``nats per datum``.
+    name, title, unit
+        Its name in Python, in files and at the command line, such as ``elbo``; its heading, such as
+        ``ELBO``; and its unit, such as ``nats per datum``.
     direction
         ``"higher"`` or ``"lower"``, whichever is better; ``None`` where neither is.
-    digits
-        Digits after the point where it is read by itself.
-    column_digits
-        The same in a column of a comparison; as many as ``digits`` unless given.
-    kind
-        What a value that is not exact is: an estimate, or a bound on the side that it names.
-    may_be_exact
-        Whether exact values exist, which then stand in one column with those of ``kind``.
-    compared_by
-        What two of its values must agree on to be compared.
-    shown
-        The tables it is a column of: ``"comparison"``, ``"sweep"``, ``"guides"``,
-        ``"diagnostics"``.
+    digits, column_digits
+        Digits after the point where it is read by itself, and in a column of a comparison, where
+        they are as many unless given.
+    kind, may_be_exact
+        What a value that is not exact is: an estimate, or a bound on the side that it names; and
+        whether exact values exist, which then stand in one column with those.
+    compared_by, shown
+        What two of its values must agree on to be compared; and the tables it is a column of:
+        ``"comparison"``, ``"sweep"``, ``"guides"``, ``"diagnostics"``.
     compute
         Makes its score of a pair that is evaluated, as :func:`inference.evaluation.evaluate` does
-        with every quantity: a :class:`inference.evaluation.Score`, the reason why there is none,
-        or ``None`` where the quantity does not apply. Quantities without it come from elsewhere.
+        with every quantity: a :class:`inference.evaluation.Score`, the reason why there is none, or
+        ``None`` where the quantity does not apply. Quantities without it come from elsewhere.
     """
 
     name: str
@@ -102,13 +71,7 @@ class Quantity:
     compute: Compute | None = None
 
     def heading(self, given: str | None = None) -> str:
-        """The title with what is given, such as ``log p(x | y)`` for ``log p(x)``.
-
-        Examples
-        --------
-        >>> [Quantity("q", title, NATS).heading("y") for title in ("log p(x) − ELBO", "L_K")]
-        ['log p(x | y) − ELBO', 'L_K | y']
-        """
+        """The title with what is given, as ``log p(x | y)`` for ``log p(x)``, or ``L_K | y``."""
         if given is None:
             return self.title
         whole = self.title.replace("(x)", f"(x | {given})")
@@ -127,15 +90,7 @@ QUANTITIES: Registry[Quantity] = Registry("quantity")
 def register_quantity(quantity: Quantity) -> Quantity:
     """Let a quantity be computed by ``evaluate`` and shown by every table, figure and sweep.
 
-    Parameters
-    ----------
-    quantity
-        What it is, with the function that computes it.
-
-    Raises
-    ------
-    UsageError
-        If another quantity has its name.
+    A ``UsageError`` is raised if another quantity has its name.
 
     Examples
     --------

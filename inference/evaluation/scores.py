@@ -9,7 +9,7 @@ from typing import Any
 
 from inference.evaluation.quantity import (
     BITS,
-    FRACTION,
+    COMPARED_BY,
     NATS,
     NATS_SUM,
     SQUARED_ERROR,
@@ -22,24 +22,17 @@ from pyro_models.data import Identity
 from pyro_models.likelihoods.likelihood import LEBESGUE_UNIT
 from pyro_models.moved import renamed_attribute
 
-__all__ = [
-    "BITS",
-    "FRACTION",
-    "LEBESGUE_255",
-    "LEBESGUE_UNIT",
-    "NATS",
-    "NATS_SUM",
-    "SQUARED_ERROR",
-    "Kind",
-    "Score",
-    "from_sum",
-    "on_unit_pixels",
-    "to_bits_per_dimension",
-]
+__all__ = ["LEBESGUE_255", "Score", "from_sum", "on_unit_pixels", "to_bits_per_dimension"]
 
 LEBESGUE_255 = "Lebesgue on [0,255]"
 
 _OPPOSITE: dict[str, Kind] = {"lower bound": "upper bound", "upper bound": "lower bound"}
+
+_SAID = {  # what a field that differs says of the content already
+    "split": ("splits",),
+    "number of data": ("number of",),
+    "given": ("mask", "pixels conditioned on", "other labels"),
+}
 
 
 @dataclass(frozen=True)
@@ -48,38 +41,30 @@ class Score:
 
     Attributes
     ----------
-    quantity
-        Name of what it is of, from :data:`inference.evaluation.QUANTITIES`.
-    value
-        The number, averaged over the data.
-    standard_error
-        Standard error of ``value`` over the data, from the sampling of data and of estimates
+    quantity, unit
+        Name of what it is of, from :data:`inference.evaluation.QUANTITIES`, and its unit.
+    value, standard_error
+        The average over the data, and its standard error from the sampling of data and of estimates
         together; NaN for one datum.
-    unit
-        Nats per datum, bits per dimension, squared error per pixel, fraction of labels.
     kind
         Exact, estimate, lower or upper bound (in expectation), or an objective that is no bound.
     data, split, preparation, num_data, dimensions
-        The data, their split and preparation (with the seed where it is random), how many they
-        are, and of how many dimensions each.
-    measure
-        What densities are relative to, and what else they hang on (ε of clamped pixels); ``None``
-        for no probability.
-    given
-        What is conditioned on, e.g. ``y`` or ``x_left``; ``None`` for nothing.
-    num_particles
-        Number of particles K of an importance-sampled bound.
+        The data, their split and preparation (with the seed where it is random), how many they are,
+        and of how many dimensions each.
+    measure, given
+        What densities are relative to, and what else they hang on (ε of clamped pixels), ``None``
+        for no probability; and what is conditioned on, e.g. ``y`` or ``x_left``.
+    num_particles, seed
+        Number of particles K of an importance-sampled bound, and random seed of the draws.
     monte_carlo_error
         The part of the standard error that comes from sampling latents; more particles lower it.
-    seed
-        Random seed of the estimate's draws.
     method
         How it was estimated, where that decides how tight it is: ``annealing, 16 chains, 1000
         temperatures``; ``None`` where the other fields say it.
     identity
-        What the data are by their content: pixels, labels where they are conditioned on or
-        compared with, what is seen, what is conditioned on. It decides in place of the names in
-        ``data`` and ``given``; ``None`` where it is unknown, and then names have to do.
+        What the data are by their content: pixels, labels where they are conditioned on or compared
+        with, what is seen, what is conditioned on. It decides in place of the names in ``data`` and
+        ``given``; ``None`` where it is unknown, and then names have to do.
     num_seeds
         Number of seeds of the training that it is the mean over; its standard error is then over
         them. ``None`` for one training.
@@ -127,42 +112,38 @@ class Score:
         """
         beside = self.of.may_be_exact and self.kind in ("exact", self.of.kind)
         fields = {
-            "quantity": self.quantity,
-            "unit": self.unit,
-            "measure": self.measure,
-            "given": self.given,
-            "preparation": self.preparation,
-            "data": self.data,
-            "split": self.split,
-            "number of data": self.num_data,
+            **vars(self),
             "kind": f"exact or {self.of.kind}" if beside else self.kind,
+            "number of data": self.num_data,
             "K": self.num_particles,
-            "method": self.method,
-            "identity": self.identity,
         }
         agreed = ("quantity", *self.of.compared_by)
-        return {name: value for name, value in fields.items() if name in agreed}
+        return {name: fields[name] for name in COMPARED_BY if name in agreed}
 
     footing = renamed_attribute("comparability")
 
     def differs_from(self, wanted: Mapping[str, Any]) -> str:
         """The fields that differ from the comparability of a column, in words; empty if none."""
         own = self.comparability
-        wrong = [name for name, value in wanted.items() if own.get(name) != value]
-        content = _difference(own.get("identity"), wanted.get("identity"))
-        wrong = _by_content(wrong, content)
+        one, other = own.get("identity"), wanted.get("identity")
+        content, left_out = "", {"identity"}
+        if one is not None and other is not None:  # content decides in the place of names
+            content = one.differs_from(other) or ""
+            left_out |= {"data"} if content else {"data", "split", "given"}
+        different = (name for name, value in wanted.items() if own.get(name) != value)
+        wrong = [name for name in different if name not in left_out]
         for how in ("K", "method"):
             if how in wrong and None in (own.get(how), wanted[how]):
                 wrong.remove(how)  # one of the two is exact, or not sampled
         if len(wrong) > 1 and "kind" in wrong:
             wrong.remove("kind")  # follows from the others
         found = [f"{f}: {_word(own.get(f))}, not {_word(wanted[f])}" for f in wrong]
-        return "; ".join([*found, *_unless_said(content, wrong)])
+        said = tuple(words for name in wrong for words in _SAID.get(name, ()))
+        return "; ".join([*found, *([content] if content and not content.startswith(said) else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and CSV."""
-        values = {**asdict(self), "identity": None}
-        return values if self.identity is None else {**values, "identity": self.identity.to_dict()}
+        return {**asdict(self), "identity": self.identity and self.identity.to_dict()}
 
     @property
     def number(self) -> str:
@@ -187,32 +168,6 @@ class Score:
         return f"{self.quantity} {self.number} {self.unit} ({self.meaning})"
 
 
-def _difference(own: Identity | None, other: Identity | None) -> str | None:
-    """What differs by content, empty if nothing does; ``None`` where one of two is unknown."""
-    if own is None or other is None:
-        return None
-    return own.differs_from(other) or ""
-
-
-def _by_content(wrong: list[str], content: str | None) -> list[str]:
-    """The fields that differ, without names of one and the same content."""
-    names = ("identity",)
-    if content is not None:
-        names = ("identity", "data", *(() if content else ("split", "given")))
-    return [name for name in wrong if name not in names]
-
-
-def _unless_said(content: str | None, wrong: list[str]) -> list[str]:
-    """What differs by content, unless a field that differs says it already."""
-    said = {
-        "split": ("splits",),
-        "number of data": ("number of",),
-        "given": ("mask", "pixels conditioned on", "other labels"),
-    }
-    begins = tuple(word for name in wrong for word in said.get(name, ()))
-    return [content] if content and not content.startswith(begins) else []
-
-
 def _word(value: object) -> str:
     return "none" if value is None else str(value)
 
@@ -220,10 +175,7 @@ def _word(value: object) -> str:
 def from_sum(score: Score) -> Score:
     """A sum over data as the mean per datum: divide by the number of data. Exact.
 
-    Raises
-    ------
-    UsageError
-        If the score is not a sum.
+    A ``UsageError`` is raised if the score is not a sum.
     """
     if score.unit != NATS_SUM:
         raise UsageError(f"{score.quantity} is in {score.unit}, not a sum over data")
@@ -245,12 +197,7 @@ def on_unit_pixels(score: Score) -> Score:
     """A score on pixels in [0, 255] as one on pixels in [0, 1]. Exact.
 
     With x' = 255 x, p(x) = 255^D p'(x'), so log p(x) = log p'(x') + D ln 255; a squared error is
-    divided by 255².
-
-    Raises
-    ------
-    UsageError
-        If it is not on pixels in [0, 255].
+    divided by 255². A ``UsageError`` is raised if it is on other pixels.
     """
     if score.measure != LEBESGUE_255:
         raise UsageError(f"{score.quantity} is relative to {score.measure}, not {LEBESGUE_255}")
@@ -273,15 +220,10 @@ def to_bits_per_dimension(score: Score, *, levels: int) -> Score:
     """A log-probability of pixels with L grey levels as bits per dimension.
 
     For a probability of the L levels themselves it is −log P / (D ln 2), exact; a lower bound on
-    log P is an upper bound on the bits. For a density of dequantised pixels it is
-    −log p / (D ln 2) + log₂ L. By Jensen's inequality E_u[log p(((L − 1) x + u) / L)] − D ln L is
-    at most the log-probability of the discrete pixels (Theis et al. 2016): an upper bound. Either
-    is of the grey pixels.
-
-    Raises
-    ------
-    UsageError
-        If the score is neither.
+    log P is an upper bound on the bits. For a density of dequantised pixels it is −log p / (D ln 2)
+    + log₂ L. By Jensen's inequality E_u[log p(((L − 1) x + u) / L)] − D ln L is at most the
+    log-probability of the discrete pixels (Theis et al. 2016): an upper bound. Either is of the
+    grey pixels. A ``UsageError`` is raised if the score is neither.
     """
     counting = f"counting on {levels} levels"
     density = score.measure == LEBESGUE_UNIT and score.preparation.startswith("dequantised")

@@ -30,16 +30,13 @@ class Table:
 
     Attributes
     ----------
-    heads
-        For each column its heading, and the lines of small print below that.
-    rows
-        For each row its cells: a text, the reason why there is none, or ``None`` for a dash.
-    above
-        Lines above the table.
+    heads, rows
+        For each column its heading, and the lines of small print below that; for each row its
+        cells: a text, the reason why there is none, or ``None`` for a dash.
+    above, notes, conclusions
+        Lines above the table, and below, before and after the reasons of empty cells.
     caption
         What the numbers are, in a line.
-    notes, conclusions
-        Lines below, before and after the reasons of empty cells.
     named_rows
         Whether the first column holds the names of the rows.
     records
@@ -54,13 +51,6 @@ class Table:
     b     – [a]
     <BLANKLINE>
     [a] it is none
-    >>> print(table.to_markdown(), end="")
-    | pair | ELBO |
-    |---|---|
-    | a | -1.0 |
-    | b | – [a] |
-    <BLANKLINE>
-    - [a] it is none
     """
 
     heads: Sequence[Sequence[str]]
@@ -78,14 +68,16 @@ class Table:
         for row in self.rows:
             for cell in row:
                 if isinstance(cell, Absent):
-                    letters.setdefault(cell.reason, _letter(len(letters)))
+                    i = len(letters)
+                    letters.setdefault(cell.reason, chr(ord("a") + i) if i < 26 else f"a{i - 25}")
 
         def text(cell: Cell) -> str:
-            return f"– [{letters[cell.reason]}]" if isinstance(cell, Absent) else cell or "–"
+            if isinstance(cell, Absent):
+                return f"– [{letters[cell.reason]}]"
+            return "–" if cell is None else cell
 
         reasons = [f"[{letter}] {reason}" for reason, letter in letters.items()]
-        rows = [[cell if isinstance(cell, str) else text(cell) for cell in r] for r in self.rows]
-        return rows, [*self.notes, *reasons, *self.conclusions]
+        return [[*map(text, row)] for row in self.rows], [*self.notes, *reasons, *self.conclusions]
 
     def to_text(self) -> str:
         """The table for a terminal; columns with small print are numbered, and explained below."""
@@ -96,24 +88,15 @@ class Table:
             numbered = list(enumerate(self.heads[1:], start=1))
             heads = [heads[0], *(f"({i})" for i, _ in numbered)]
             legend = [f"({i}) {': '.join(head)}" for i, head in numbered]
-        above = [*self.above, ""] if self.above else []
+        aligned = []  # names of rows to the left, all else to the right
+        for j, column in enumerate(zip(heads, *rows, strict=True)):
+            pad = str.ljust if j == 0 and self.named_rows else str.rjust
+            width = max(map(len, column))
+            aligned.append([pad(text, width) for text in column])
+        lines = ["  ".join(row).rstrip() for row in zip(*aligned, strict=True)]
         below = [*([self.caption] if self.caption else []), *below]
-        blocks = [block for block in (legend, below) if block]
-        lines = [*above, *self._aligned([heads, *rows])]
-        for block in blocks:
-            lines += ["", *block]
-        return "\n".join(lines) + "\n"
-
-    def _aligned(self, rows: Sequence[Sequence[str]]) -> list[str]:
-        """Names of rows to the left, all else to the right."""
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return [
-            "  ".join(
-                text.ljust(width) if j == 0 and self.named_rows else text.rjust(width)
-                for j, (text, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
+        blocks = (self.above, lines, legend, below)
+        return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
     def to_markdown(self) -> str:
         """The table for people, with every reason below."""
@@ -145,7 +128,7 @@ class Table:
 
 
 class Tabular:
-    """A result that is shown as a table, in a notebook too."""
+    """A result that is shown as a table, in a notebook too; see :class:`Table`."""
 
     @property
     def table(self) -> Table:
@@ -176,22 +159,12 @@ class Tabular:
 
 
 def csv_text(lines: Iterable[Sequence[object]]) -> str:
-    """Lines of CSV; what is ``None`` or NaN is left blank.
-
-    Examples
-    --------
-    >>> csv_text([["name", "value"], ["a, b", 1.5], ["c", float("nan")]])
-    'name,value\\n"a, b",1.5\\nc,\\n'
-    """
+    """Lines of CSV; what is ``None`` or NaN is left blank."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for line in lines:
         writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in line])
     return out.getvalue()
-
-
-def _letter(i: int) -> str:
-    return chr(ord("a") + i) if i < 26 else f"a{i - 25}"
 
 
 def _plain(text: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from inference.evaluation.evidence import Evidence
 
-__all__ = ["LowerBound", "counted", "tightest"]
+__all__ = ["LowerBound", "filled", "tightest"]
 
 _SURPASSED = 3.0
 
@@ -22,32 +20,22 @@ LowerBound = tuple[str, Tensor, Tensor, Tensor | None]
 
 
 def tightest(found: Evidence, bounds: list[LowerBound]) -> Evidence:
-    """The evidence with the better of all estimates at hand, datum by datum.
+    """The evidence with the better of it and others, such as the L_K of guides, datum by datum.
 
     All are lower bounds in expectation of the same log p(x), and each is the closer to it the
     smaller its own error is. So that with the smallest error is taken; unless another is above it
-    by more than three errors of both: it has then missed a part of the posterior that the other
-    has found, since Pr(p̂ > a p) ≤ 1/a (Markov). Evidence that is no lower bound stays as it is.
-
-    Parameters
-    ----------
-    found
-        Evidence by annealing, importance sampling, or a grid with annealing for some data.
-    bounds
-        Others, such as the L_K of guides.
+    by more than three errors of both: it has then missed a part of the posterior that the other has
+    found, since Pr(p̂ > a p) ≤ 1/a (Markov). Evidence that is no lower bound stays as it is.
     """
     if not bounds or not found.is_sampled:
         return found
     like = found.value.double()
-    value, error = like, found.standard_error.to(like)
-    size = found.effective_sample_size
-    size = torch.full_like(like, float("nan")) if size is None else size.to(like)
-    sampled = found.sampled_rows.to(like.device)
-    candidates = [(value, error, size)]
-    for _, of, its_error, its_size in bounds:
-        sizes = torch.full_like(like, float("nan")) if its_size is None else its_size.to(like)
-        candidates.append((of.to(like), its_error.to(like), sizes))
-    values, errors, sizes = (torch.stack(part) for part in zip(*candidates, strict=True))
+    own = ("", found.value, found.standard_error, found.effective_sample_size)
+    values, errors, sizes = (
+        torch.stack([torch.full_like(like, torch.nan) if v is None else v.to(like) for v in part])
+        for part in list(zip(own, *bounds, strict=True))[1:]
+    )
+    known = errors[0]
     errors = torch.where(values.isfinite() & ~errors.isnan(), errors, torch.inf)
     values = torch.where(values.isfinite(), values, -torch.inf)
     order = errors.argsort(dim=0, stable=True)
@@ -57,48 +45,36 @@ def tightest(found: Evidence, bounds: list[LowerBound]) -> Evidence:
         noise = (errors[which, rows].square() + errors[other, rows].square()).sqrt()
         above = values[other, rows] - values[which, rows] > _SURPASSED * noise
         which = torch.where(above, other, which)
-    which = torch.where(sampled, which, 0)
+    which = torch.where(found.sampled_rows.to(like.device), which, 0)
     if not bool(which.any()):
         return found
-    names = [found.method, *(name for name, *_ in bounds)]
-    own = found.sources or (found.method,) * len(found)
-    sources = tuple(own[i] if w == 0 else names[w] for i, w in enumerate(which.tolist()))
+    before = found.sources or (found.method,) * len(found)
     return replace(
         found,
         value=values[which, rows].to(found.value),
-        standard_error=torch.where(which > 0, errors[which, rows], error).to(found.standard_error),
+        standard_error=torch.where(which > 0, errors[which, rows], known).to(found.standard_error),
         effective_sample_size=sizes[which, rows],
-        sources=sources,
+        sources=tuple(bounds[w - 1][0] if w else before[i] for i, w in enumerate(which.tolist())),
     )
 
 
-def filled(
-    found: Evidence,
-    rows: Tensor,
-    value: Tensor,
-    error: Tensor,
-    size: Tensor | None,
-    *,
-    settings: Mapping[str, float | str],
-) -> Evidence:
+def filled(grid: Evidence, rows: Tensor, chains: Evidence) -> Evidence:
     """Evidence by a grid, with annealing in the place of the data that it could not resolve."""
-    values, errors = found.value.clone(), found.standard_error.clone()
-    sizes = torch.full_like(values, torch.nan)
-    values[rows], errors[rows] = value.to(values), error.to(errors)
+    value, error = grid.value.clone(), grid.standard_error.clone()
+    size = chains.effective_sample_size
+    sizes = torch.full_like(value, torch.nan)
+    value[rows], error[rows] = chains.value.to(value), chains.standard_error.to(error)
     if size is not None:
         sizes[rows] = size.to(sizes)
-    annealed = set(rows.tolist())
+    sources = [grid.method] * len(grid)
+    for row in rows.tolist():
+        sources[row] = chains.method
     return replace(
-        found,
-        value=values,
-        standard_error=errors,
+        grid,
+        value=value,
+        standard_error=error,
         effective_sample_size=sizes,
-        kind="objective only" if found.kind == "objective only" else "lower bound",
-        settings={**found.settings, **settings},
-        sources=tuple("annealing" if i in annealed else found.method for i in range(len(found))),
+        kind=chains.kind,
+        settings={**grid.settings, "annealing chains": chains.num_particles, **chains.settings},
+        sources=tuple(sources),
     )
-
-
-def counted(sources: tuple[str, ...]) -> str:
-    """How many data each source is behind: ``annealing 4, L_1000 of normal 2``."""
-    return ", ".join(f"{name} {count}" for name, count in Counter(sources).items())

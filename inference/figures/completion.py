@@ -8,20 +8,19 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from inference.figures.decoding import check_images
-from inference.figures.grid import mosaic, mosaic_figure
+from inference.figures.grid import THIN, WIDE, check_images, check_shape, mosaic_figure
 from inference.figures.registry import register_figure
 from inference.isolated import isolated
 from inference.posterior.completion import Completion
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, reconstruct
 from pyro_models import UsageError
+from pyro_models.counts import check_counts, is_count
 from pyro_models.data.reading import read
 from pyro_models.observed import Data
 
 __all__ = ["completions", "encoder_free"]
 
-_THIN, _WIDE = 0.04, 0.18
 _BY = {
     "exact": ", exactly",
     "trained": r" by the trained $p(z\,|\,x_{\mathrm{seen}})$",
@@ -49,10 +48,9 @@ def completions(
         mask: then the columns of each stand beside those of the one before.
     x
         The originals, (B, \\*data_shape), prepared.
-    rows
-        At most so many images.
-    samples
-        Sampled completions shown of each; all there are unless given, at most four.
+    rows, samples
+        At most so many images, and sampled completions of each; all there are unless given, at most
+        four.
 
     Raises
     ------
@@ -70,12 +68,12 @@ def completions(
             raise UsageError(f"{name} completes other data, or from other pixels, than the first")
     fewest = min(len(c.samples) for c in several.values())
     shown = min(4, fewest) if samples is None else samples
-    if rows < 1 or not 0 <= shown <= fewest:
+    if not is_count(rows) or not is_count(shown, least=0) or shown > fewest:
         raise UsageError(
             f"give rows ≥ 1 and 0 to {fewest} samples, as many as were drawn; got {rows}, {shown}"
         )
     count = min(rows, len(x))
-    columns, labels, gaps = [x[:count].cpu(), first.x[:count].cpu()], ["original", "seen"], [_THIN]
+    columns, labels, gaps = [x[:count].cpu(), first.x[:count].cpu()], ["original", "seen"], [THIN]
     for name, one in several.items():
         columns += [one.mean[:count].cpu(), *one.samples[:shown, :count].cpu()]
         middle = (1 + shown) // 2  # of the group's columns
@@ -83,34 +81,22 @@ def completions(
         if name:
             heads[middle] = f"{heads[middle]}\n{name}"
         labels += heads
-        gaps += [_WIDE, *[_THIN] * shown]
-    images = torch.stack([c.to(columns[0].dtype) for c in columns], 1)
-    tiles = mosaic(images.flatten(0, 1), columns=len(columns), gaps_across=gaps)
+        gaps += [WIDE, *[THIN] * shown]
     by = _BY.get(first.guide, f", q: {first.guide.replace('_', ' ')}") if len(several) == 1 else ""
-    figure, axes = mosaic_figure(
-        tiles,
-        title=f"Half-seen images completed{by}\n"
-        r"mean: E$[x\,|\,x_{\mathrm{seen}}]$,  "
-        f"samples: {_of_samples(first)}",
-        tile_inches=0.85,
-    )
-    axes.set_xticks(tiles.across, labels)
-    return figure
-
-
-def _of_samples(completed: Completion) -> str:
-    if completed.pixels == "mean":
-        return r"E$[x\,|\,z]$,  $z \sim q(z\,|\,x_{\mathrm{seen}})$"
-    return r"$x \sim p(x\,|\,x_{\mathrm{seen}})$"
+    of_samples = r"$x \sim p(x\,|\,x_{\mathrm{seen}})$"
+    if first.pixels == "mean":
+        of_samples = r"E$[x\,|\,z]$,  $z \sim q(z\,|\,x_{\mathrm{seen}})$"
+    title = f"Half-seen images completed{by}\n"
+    title += rf"mean: E$[x\,|\,x_{{\mathrm{{seen}}}}]$,  samples: {of_samples}"
+    images = torch.stack([c.to(columns[0].dtype) for c in columns], 1).flatten(0, 1)
+    wide, apart = len(columns), (gaps, THIN)
+    return mosaic_figure(
+        images, columns=wide, gaps=apart, names=labels, title=title, tile_inches=0.85
+    )[0]
 
 
 def _check_originals(completed: Completion, x: Tensor) -> None:
-    shape = tuple(completed.x.shape[1:])
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise UsageError(
-            "figures of images need images of 1 or 3 channels, (C, H, W); got data of shape "
-            f"{shape}"
-        )
+    check_shape(tuple(completed.x.shape[1:]))
     if x.shape != completed.x.shape:
         raise UsageError(
             f"give the originals of what was completed, {tuple(completed.x.shape)}; got "
@@ -131,14 +117,10 @@ def encoder_free(
     ----------
     posterior
         Result of :func:`inference.posterior.infer` on whole images.
-    rows
-        At most so many rows.
-    latents
-        ``"mean"``: E_q[z], for both. ``"sample"``: z ~ q, for both.
-    blocks
-        Images side by side in a row.
-    seed
-        Random seed of the samples.
+    rows, blocks
+        At most so many rows, and images side by side in a row.
+    latents, seed
+        ``"mean"``: E_q[z], for both. ``"sample"``: z ~ q, for both, with this random seed.
 
     Raises
     ------
@@ -149,22 +131,20 @@ def encoder_free(
     check_images(pair)
     if posterior.mask is not None and not bool(posterior.mask.all()):
         raise UsageError("this figure is of whole images: use completions for half-seen ones")
-    if rows < 1 or blocks < 1:
-        raise UsageError(f"rows and blocks must be at least 1; got {rows}, {blocks}")
+    check_counts(rows=rows, blocks=blocks)
     part = posterior.select(slice(0, rows * blocks))
     blocks = min(blocks, len(part))
     fitted = part.reconstruct(latents=latents, pixels="mean", seed=seed)
     with isolated(pair, seed=seed):
         encoded = reconstruct(pair, part.x, y=part.y, latents=latents, pixels="mean")
     images = torch.stack([part.x.cpu(), fitted.cpu(), encoded.cpu()], 1).flatten(0, 1)
-    gaps = [_WIDE if i % 3 == 2 else _THIN for i in range(3 * blocks - 1)]
-    tiles = mosaic(images, columns=3 * blocks, gaps_across=gaps, gaps_down=_WIDE / 2)
     how = "E[z]" if latents == "mean" else "z"
-    figure, axes = mosaic_figure(
-        tiles,
-        title=f"Reconstructions without and with the encoder\nE[x | z] at {how} of q(z; Ψ*), "
-        f"fitted to each image ({posterior.name}), and of q(z | x)",
-        tile_inches=0.85,
+    title = (
+        f"Reconstructions without and with the encoder\nE[x | z] at {how} of q(z; Ψ*), "
+        f"fitted to each image ({posterior.name}), and of q(z | x)"
     )
-    axes.set_xticks(tiles.across, ["original", "fitted", "encoder"] * blocks)
-    return figure
+    gaps = [WIDE if i % 3 == 2 else THIN for i in range(3 * blocks - 1)], WIDE / 2
+    names = ["original", "fitted", "encoder"] * blocks
+    return mosaic_figure(
+        images, columns=3 * blocks, gaps=gaps, names=names, title=title, tile_inches=0.85
+    )[0]

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from inference.figures.decoding import check_images
+from inference.figures.grid import check_images
 from inference.figures.palette import INK, PETROFF, plain
 from inference.figures.registry import register_figure
 from inference.posterior.log_density import condition
@@ -40,24 +40,21 @@ def latent_contours(
 ) -> Figure:
     """Isocontours of p(z, x_seen) and of one or more q(z) over two latents, in one plot.
 
-    As a function of z, p(z, x_seen) is p(z | x_seen) up to a constant. Contours are those that
-    hold 50, 90 and 99 % of the mass, of p (filled) and of each q (lines), so that where the two
-    agree the lines lie on the edges of the fill. Beside it stands what was seen.
+    As a function of z, p(z, x_seen) is p(z | x_seen) up to a constant. Contours are those that hold
+    50, 90 and 99 % of the mass, of p (filled) and of each q (lines), so that where the two agree
+    the lines lie on the edges of the fill. Beside it stands what was seen.
 
     Parameters
     ----------
     pair
         A pair with exactly two continuous latents.
-    x
-        One datum, (\\*data_shape) or (1, \\*data_shape), prepared, of any kind that
-        :func:`pyro_models.observed.observed` takes.
-    mask
-        True = seen, or a name; ``None`` for all.
+    x, mask, y
+        One datum, (\\*data_shape) or (1, \\*data_shape), prepared, what is seen of it (``None`` for
+        all), and its label, for a pair that needs one, as :func:`pyro_models.observed.observed`
+        takes them.
     posteriors
         Posteriors of that one datum from :func:`inference.posterior.infer`: one, several, or
         several by name.
-    y
-        Its label, for a pair that needs one.
 
     Raises
     ------
@@ -98,34 +95,28 @@ def latent_contours(
             continue
         color = INK if i == 1 else PETROFF[(2, 4, 6)[(i - 2) % 3]]
         style = "solid" if i == 1 else _STYLES[(i - 2) % 3]
-        axes.contour(
-            across, down, log_density, levels, colors=[color], linewidths=1.2, linestyles=style
-        )
+        line: dict[str, Any] = {"colors": [color], "linewidths": 1.2, "linestyles": style}
+        axes.contour(across, down, log_density, levels, **line)
         axes.plot([], [], color=color, lw=1.2, ls=style, label=f"q: {name.replace('_', ' ')}")
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_xlabel("$z_1$")
-    axes.set_ylabel("$z_2$")
+    axes.set(xlabel="$z_1$", ylabel="$z_2$")
     plain(axes)
     axes.legend(frameon=False, fontsize=9, loc="best")
     axes.set_title("Contours that hold 50, 90 and 99 % of the mass", fontsize=10)
     pixels = next(iter(named.values())).x[0].detach().float().cpu().clamp(0, 1).numpy()
     beside.imshow(pixels.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
     beside.set_title("seen", fontsize=9)
-    beside.set_xticks([])
-    beside.set_yticks([])
+    beside.set(xticks=[], yticks=[])
     return figure
 
 
 def _named(
     posteriors: Mapping[str, Posterior] | Posterior | Sequence[Posterior],
 ) -> dict[str, Posterior]:
-    if isinstance(posteriors, Mapping):
-        named = dict(posteriors)
-    else:
-        several = [posteriors] if isinstance(posteriors, Posterior) else list(posteriors)
-        named = {posterior.name: posterior for posterior in several}
-        if len(named) < len(several):
-            raise UsageError("two posteriors bear one name: give a dictionary of names")
+    several = [posteriors] if isinstance(posteriors, Posterior) else posteriors
+    named = dict(several) if isinstance(several, Mapping) else {p.name: p for p in several}
+    if len(named) < len(several):
+        raise UsageError("two posteriors bear one name: give a dictionary of names")
     if not named:
         raise UsageError("give at least one posterior to compare with")
     return named
@@ -146,8 +137,7 @@ def _box(like: Tensor, densities: Sequence[Any]) -> np.ndarray:
         for _ in range(3):
             across, down, nodes = _nodes(like, box)
             log_density = density(nodes).reshape(_GRID, _GRID)
-            high = log_density > log_density.max() - 6.0
-            i, j = np.nonzero(high)
+            i, j = np.nonzero(log_density > log_density.max() - 6.0)
             for axis, (values, hit) in enumerate(((across, i), (down, j))):
                 step = values[1] - values[0]
                 box[axis] = values[hit.min()] - 2 * step, values[hit.max()] + 2 * step

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,31 +19,26 @@ from pyro_models import UsageError
 __all__ = ["learning_curves"]
 
 
-@dataclass(frozen=True)
-class _Line:
-    """How one bound is drawn."""
+class _Bound(NamedTuple):
+    """One bound at the epochs where it was computed, and how it is drawn; some are not finite."""
 
-    attribute: str
     label: str
     color: str
     marker: str
     dashes: str
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """One bound at the epochs where it was computed; values may not be finite."""
-
-    line: _Line
     epochs: np.ndarray
     values: np.ndarray
 
+    @property
+    def finite(self) -> np.ndarray:
+        return np.isfinite(self.values)
 
-_LINES = (
-    _Line("validation", "validation", PETROFF[2], "s", "-"),
-    _Line("train", "training", PETROFF[0], "o", "-"),
-    _Line("running", "training, while learning", PETROFF[8], "^", "--"),
-)
+
+_LINES = {
+    "validation": ("validation", PETROFF[2], "s", "-"),
+    "train": ("training", PETROFF[0], "o", "-"),
+    "running": ("training, while learning", PETROFF[8], "^", "--"),
+}
 _FEW = 30  # epochs up to which each is marked
 _LABEL_GAP = 0.055
 _TITLE_WIDTH = 70
@@ -73,36 +66,26 @@ def learning_curves(history: History, *, title: str | None = None) -> Figure:
         If there is no epoch, or no finite bound.
     """
     bounds = _bounds(history)
-    finite = [b.values[np.isfinite(b.values)] for b in bounds]
-    if not sum(len(values) for values in finite):
+    if not any(b.finite.any() for b in bounds):
         raise UsageError("no epoch with a finite bound to draw: train first")
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_ylim(_limits(bounds))
     every = [record.epoch for record in history.epochs]
     pad = 0.02 * (max(every) - min(every)) or 0.5
-    axes.set_xlim(min(every) - pad, max(every) + pad)
-    for bound in bounds:
-        few = len(bound.epochs) <= _FEW
-        axes.plot(
-            bound.epochs,
-            np.where(np.isfinite(bound.values), bound.values, np.nan),
-            color=bound.line.color,
-            marker=bound.line.marker if few else "",
-            ls=bound.line.dashes,
-            lw=1.6,
-            ms=4,
-            zorder=3,
-        )
+    axes.set(xlim=(min(every) - pad, max(every) + pad), ylim=_limits(bounds))
+    for b in bounds:
+        values = np.where(b.finite, b.values, np.nan)
+        marker = b.marker if len(b.epochs) <= _FEW else ""
+        style: dict[str, Any] = {"color": b.color, "ls": b.dashes, "lw": 1.6, "ms": 4, "zorder": 3}
+        axes.plot(b.epochs, values, marker=marker, **style)
     _mark_outside(axes, bounds)
     best = getattr(history, "best_epoch", None)
     if best is not None:
         _mark_best(axes, bounds, best)
     _name_lines(axes, bounds)
-    axes.set_xlabel("epoch")
     remark = getattr(history, "remark", "")
     unit = getattr(history, "unit", None) or NATS
-    axes.set_ylabel(f"{'objective' if remark else 'bound'} ({unit})")
+    axes.set(xlabel="epoch", ylabel=f"{'objective' if remark else 'bound'} ({unit})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     plain(axes, lines="y")
     objective = getattr(history, "objective", None)
@@ -117,19 +100,17 @@ def learning_curves(history: History, *, title: str | None = None) -> Figure:
 def _bounds(history: History) -> list[_Bound]:
     """The bounds that were computed, those of no epoch left out."""
     bounds = []
-    for line in _LINES:
-        pairs = [(record.epoch, getattr(record, line.attribute)) for record in history.epochs]
+    for attribute, look in _LINES.items():
+        pairs = [(record.epoch, getattr(record, attribute)) for record in history.epochs]
         computed = [(epoch, value) for epoch, value in pairs if value is not None]
         if computed:
-            epochs, values = np.array(computed, dtype=float).T
-            bounds.append(_Bound(line, epochs, values))
+            bounds.append(_Bound(*look, *np.array(computed, dtype=float).T))
     return bounds
 
 
 def _limits(bounds: list[_Bound]) -> tuple[float, float]:
     """Limits of the bound's axis: what is deeper than three times the later epochs is left out."""
-    values = np.concatenate([b.values for b in bounds])
-    values = values[np.isfinite(values)]
+    values = np.concatenate([b.values[b.finite] for b in bounds])
     later = np.concatenate([b.values[max(1, len(b.values) // 5) :] for b in bounds])
     later = later[np.isfinite(later)]
     top, low = values.max(), values.min()
@@ -142,28 +123,19 @@ def _limits(bounds: list[_Bound]) -> tuple[float, float]:
 def _mark_outside(axes: Axes, bounds: list[_Bound]) -> None:
     """Triangles and crosses on the lower edge, and a note that tells what they are."""
     low, _ = axes.get_ylim()
-    style: dict[str, Any] = {
-        "ls": "",
-        "clip_on": False,
-        "transform": axes.get_xaxis_transform(),
-        "zorder": 5,
-    }
-    notes = []
-    deepest, when = math.inf, math.nan
-    broken = False
-    for bound in bounds:
-        hidden = np.isfinite(bound.values) & (bound.values < low)
-        wrong = ~np.isfinite(bound.values)
-        for inside, marker in ((hidden, "v"), (wrong, "x")):
-            at = bound.epochs[inside]
-            axes.plot(at, np.zeros_like(at), marker, color=bound.line.color, ms=7, mew=2, **style)
-        broken = broken or bool(wrong.any())
-        if hidden.any() and bound.values[hidden].min() < deepest:
-            deepest = bound.values[hidden].min()
-            when = bound.epochs[hidden][bound.values[hidden].argmin()]
-    if math.isfinite(deepest):
+    style: dict[str, Any] = {"ls": "", "clip_on": False, "ms": 7, "mew": 2, "zorder": 5}
+    notes: list[str] = []
+    hidden: list[tuple[float, float]] = []
+    for b in bounds:
+        below = b.finite & (b.values < low)
+        for inside, marker in ((below, "v"), (~b.finite, "x")):
+            at, edge = b.epochs[inside], axes.get_xaxis_transform()
+            axes.plot(at, np.zeros_like(at), marker, color=b.color, transform=edge, **style)
+        hidden += zip(b.values[below], b.epochs[below], strict=True)
+    if hidden:
+        deepest, when = min(hidden, key=lambda found: found[0])
         notes.append(f"▼ deeper: down to {deepest:,.0f} at epoch {when:.0f}".replace("-", "−"))
-    if broken:
+    if not all(b.finite.all() for b in bounds):
         notes.append("× not finite")
     if notes:
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
@@ -178,22 +150,15 @@ def _mark_best(axes: Axes, bounds: list[_Bound], best: int) -> None:
     """
     axes.axvline(best, color=INK, ls=":", lw=1, zorder=1)
     for bound in bounds:
-        at = np.flatnonzero((bound.epochs == best) & np.isfinite(bound.values))
-        if len(at):
-            height = bound.values[at[0]]
-            axes.plot(best, height, "o", mfc="none", mec=INK, ms=10, mew=1.4, zorder=6)
+        heights = bound.values[(bound.epochs == best) & bound.finite]
+        if len(heights):
+            axes.plot(best, heights[0], "o", mfc="none", mec=INK, ms=10, mew=1.4, zorder=6)
             break
     first, last = axes.get_xlim()
-    axes.annotate(
-        f"best epoch {best}",
-        xy=(best, 1),
-        xycoords=axes.get_xaxis_transform(),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="right" if best > last - 0.15 * (last - first) else "center",
-        fontsize=8,
-        color=INK,
-    )
+    side = "right" if best > last - 0.15 * (last - first) else "center"
+    above: dict[str, Any] = {"xytext": (0, 2), "textcoords": "offset points", "ha": side}
+    above["xycoords"] = axes.get_xaxis_transform()
+    axes.annotate(f"best epoch {best}", xy=(best, 1), fontsize=8, color=INK, **above)
 
 
 def _name_lines(axes: Axes, bounds: list[_Bound]) -> None:
@@ -201,22 +166,22 @@ def _name_lines(axes: Axes, bounds: list[_Bound]) -> None:
     low, high = axes.get_ylim()
     ends = []
     for bound in bounds:
-        finite = np.flatnonzero(np.isfinite(bound.values))
+        finite = np.flatnonzero(bound.finite)
         if len(finite):
             height = (bound.values[finite[-1]] - low) / (high - low)
-            ends.append((min(max(height, 0.0), 1.0), bound.epochs[finite[-1]], bound.line))
+            ends.append((min(max(height, 0.0), 1.0), bound.epochs[finite[-1]], bound))
     ends.sort(key=lambda end: end[0])
-    for (height, epoch, line), place in zip(ends, _apart([e[0] for e in ends]), strict=True):
+    for (height, epoch, bound), place in zip(ends, _apart([e[0] for e in ends]), strict=True):
         axes.annotate(
-            line.label,
+            bound.label,
             xy=(epoch, low + height * (high - low)),
             xytext=(1.03, place),
             textcoords="axes fraction",
             va="center",
             fontsize=9,
-            color=line.color,
+            color=bound.color,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": line.color, "lw": 0.6, "shrinkB": 4},
+            arrowprops={"arrowstyle": "-", "color": bound.color, "lw": 0.6, "shrinkB": 4},
         )
 
 

@@ -1,9 +1,9 @@
-"""Many images in one axes: a mosaic of tiles, drawn by a single ``imshow``."""
+"""Images from a pair, which nothing changes, and many in one axes: a single ``imshow`` of tiles."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
-__all__ = ["Mosaic", "mosaic", "mosaic_figure"]
+from pyro_models import Pair, UsageError
+from pyro_models.contract import check_pair
+
+__all__ = ["Mosaic", "check_images", "check_shape", "condition", "decoded_means", "mosaic_figure"]
+
+THIN, WIDE = 0.04, 0.18
+"""Gaps, as parts of a tile: between tiles, and between groups of them."""
 
 _TILE_DOTS = 56  # tiles of fewer pixels are magnified, so that gaps can be thin
 
@@ -21,14 +27,8 @@ _TILE_DOTS = 56  # tiles of fewer pixels are magnified, so that gaps can be thin
 class Mosaic:
     """Tiles laid out in rows and columns, with gaps that are transparent.
 
-    Attributes
-    ----------
-    pixels
-        (height, width) grey, masked in the gaps, or (height, width, 4) RGBA; values in [0, 1].
-    across, down
-        Centres of the columns, left to right, and of the rows, top to bottom, in mosaic pixels.
-    tile
-        Height and width of a tile, in mosaic pixels.
+    The pixels are grey, (height, width), masked in the gaps, or RGBA, (height, width, 4); the
+    centres of columns ``across`` and of rows ``down``, and the size of a tile, are counted in them.
     """
 
     pixels: np.ndarray
@@ -41,21 +41,14 @@ def mosaic(
     images: Tensor,
     *,
     columns: int,
-    gaps_across: float | Sequence[float] = 0.04,
-    gaps_down: float | Sequence[float] = 0.04,
+    gaps_across: float | Sequence[float] = THIN,
+    gaps_down: float | Sequence[float] = THIN,
 ) -> Mosaic:
-    """Lay out images row by row; the last row may stay incomplete.
+    """Lay out images (N, C, H, W) in [0, 1], grey or RGB, row by row; the last may stay incomplete.
 
-    Parameters
-    ----------
-    images
-        (N, C, H, W) in [0, 1], clipped; C = 1 grey, C = 3 RGB.
-    columns
-        Tiles in a row.
-    gaps_across, gaps_down
-        Gaps between columns and between rows as parts of a tile's width and height: one for all,
-        or one for each. Only if all are 0 the tiles keep their own pixels; otherwise each pixel
-        becomes a square of equal pixels, as many as make the gaps thin.
+    Gaps between columns and between rows are parts of a tile's width and height: one for all, or
+    one for each. Only if all are 0 the tiles keep their own pixels; otherwise each pixel becomes a
+    square of equal pixels, as many as make the gaps thin.
     """
     count, channels, height, width = images.shape
     rows = math.ceil(count / columns)
@@ -88,22 +81,22 @@ def _starts(count: int, size: int, gaps: float | Sequence[float]) -> np.ndarray:
 
 
 def mosaic_figure(
-    tiles: Mosaic, *, title: str, tile_inches: float, max_inches: float = 7.0
-) -> tuple[Figure, Axes]:
-    """A figure of one mosaic, without ticks.
+    images: Tensor,
+    *,
+    columns: int,
+    title: str,
+    tile_inches: float,
+    names: Sequence[str] = (),
+    gaps: tuple[float | Sequence[float], float] = (THIN, THIN),
+) -> tuple[Figure, Axes, Mosaic]:
+    """A figure of one mosaic without ticks, but for the names of its columns.
 
-    Parameters
-    ----------
-    tiles
-        What to show.
-    title
-        Drawn above.
-    tile_inches
-        Width of a tile on paper, made smaller where the whole would be wider than ``max_inches``.
+    The gaps are those across and down of :func:`mosaic`; ``tile_inches`` is the width of a tile on
+    paper, made smaller where the whole would be wider than seven inches.
     """
+    tiles = mosaic(images, columns=columns, gaps_across=gaps[0], gaps_down=gaps[1])
     height, width = tiles.pixels.shape[:2]
-    inches = min(max_inches, tile_inches * width / tiles.tile[1])
-    inches = max(inches, 2.5)
+    inches = max(2.5, min(7.0, tile_inches * width / tiles.tile[1]))
     around = 0.65 + 0.17 * title.count("\n")
     figure = Figure(
         figsize=(inches + 0.3, inches * height / width + around),
@@ -111,9 +104,35 @@ def mosaic_figure(
     )
     axes = figure.add_subplot()
     axes.imshow(tiles.pixels, cmap="gray", vmin=0, vmax=1)
-    axes.set_xticks([])
+    axes.set_xticks(tiles.across if names else [], names)
     axes.set_yticks([])
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=10)
-    return figure, axes
+    return figure, axes, tiles
+
+
+def check_images(pair: Pair) -> None:
+    """Refuse pairs whose data are no images."""
+    check_pair(pair)
+    check_shape(tuple(pair.data_shape), f"this {type(pair).__name__} is of")
+
+
+def check_shape(shape: tuple[int, ...], what: str = "got") -> None:
+    """Refuse what is no shape of an image, saying what is of it."""
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise UsageError(
+            f"figures of images need images of 1 or 3 channels, (C, H, W); {what} data of shape "
+            f"{shape}"
+        )
+
+
+def condition(pair: Pair, y: Tensor | int | None) -> str:
+    """``", y"`` where labels were given to a pair that conditions on them, for a figure's text."""
+    return "" if y is None or pair.num_classes is None else ", y"
+
+
+def decoded_means(pair: Pair, latents: Mapping[str, Tensor], y: Tensor | None) -> Tensor:
+    """E[x | latents], (\\*batch, \\*data_shape), on the CPU."""
+    mean: Tensor = pair.decode(latents, y=y)["x"].mean
+    return mean.cpu()

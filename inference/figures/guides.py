@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,9 +15,7 @@ from pyro_models import UsageError
 
 __all__ = ["guide_gaps"]
 
-
 NO_DENSITY = "no density"
-_GAP = QUANTITIES["gap"]
 PARTS = {"approximation_gap": PETROFF[0], "amortisation_gap": PETROFF[1]}
 
 
@@ -89,44 +88,36 @@ def guide_gaps(
         if math.isfinite(error):
             axes.errorbar(value, at, xerr=error, color=INK, capsize=3, lw=1)
         far = value + (error if math.isfinite(error) else 0.0)
-        axes.annotate(
-            _length(gap[0]),
-            (max(far, 0.0), at),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=INK,
-        )
+        beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(_length(gap[0]), (max(far, 0.0), at), fontsize=8, color=INK, **beside)
     axes.set_yticks(np.arange(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     if log:
         axes.set_xscale("log")
     else:
-        split = any(row.value("amortisation_gap") is not None for row in comparison.rows)
-        unsplit = any(
-            gaps[row.name] is not None and row.value("approximation_gap") is None
-            for row in comparison.rows
-        )
-        named = {
-            "approximation gap (family)": (PARTS["approximation_gap"], True),
-            "amortisation gap (to the best of the family)": (PARTS["amortisation_gap"], split),
-            "not split": (MISSING, unsplit),
-        }
-        for name, (color, there) in named.items():
-            if there:
-                axes.barh([0], [0.0], color=color, label=name)
+        for name, color in _parts_shown(comparison).items():
+            axes.barh([0], [0.0], color=color, label=name)
         figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
     axes.margins(x=0.12)
     found = comparison.evidence
-    given = getattr(found, "given", None)
+    given, of = getattr(found, "given", None), QUANTITIES["gap"]
     evidence = QUANTITIES["log_likelihood"].heading(given)
-    axes.set_xlabel(f"{_GAP.heading(given)}, {_GAP.unit}")
+    axes.set_xlabel(f"{of.heading(given)}, {of.unit}")
     plain(axes, lines="x")
     by = found.method if found.kind == "exact" else f"{found.kind}, by {found.method}"
     heading = f"{len(found):,} data, {evidence}: {by}"
     figure.suptitle(title or heading, fontsize=10)
     return figure
+
+
+def _parts_shown(comparison: GuideComparison) -> dict[str, str]:
+    """What parts of gaps are called in the legend, and their colors."""
+    named = {"approximation gap (family)": PARTS["approximation_gap"]}
+    if any(row.value("amortisation_gap") for row in comparison.rows):
+        named["amortisation gap (to the best of the family)"] = PARTS["amortisation_gap"]
+    if any(row.value("gap") and not row.value("approximation_gap") for row in comparison.rows):
+        named["not split"] = MISSING
+    return named
 
 
 def _why(row: GuideScores) -> str:

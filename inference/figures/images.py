@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from inference.figures.decoding import check_images, condition, decoded_means
-from inference.figures.grid import mosaic, mosaic_figure
+from inference.figures.grid import THIN, WIDE, check_images, condition, decoded_means, mosaic_figure
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.generation import generate
-from inference.posterior.reconstruction import Draw, check_draw, posterior_sites, reconstruct
+from inference.posterior.reconstruction import Draw, posterior_sites, reconstruct
 from pyro_models import Pair, UsageError
+from pyro_models.counts import check_counts, is_count
 from pyro_models.observed import Data, Labels, Observed, observed
 
 __all__ = ["class_grid", "interpolation", "mixture_means", "prior_samples", "reconstructions"]
 
-_THIN, _WIDE = 0.04, 0.18
 _SHOWN = 64  # samples of the prior
 
 
@@ -42,19 +40,14 @@ def reconstructions(
     ----------
     pair
         Whose guide infers and whose model decodes.
-    x
-        Prepared images (B, C, H, W), of any kind that :func:`pyro_models.observed.observed` takes;
-        the first ``rows · columns / 2`` are shown.
-    y
-        Labels (B,), for pairs that need them.
-    latents
-        ``"sample"``: z ~ q(z | x). ``"mean"``: E[z | x].
-    pixels
-        ``"mean"``: E[x | z]. ``"sample"``: x ~ p(x | z).
+    x, y
+        Prepared images (B, C, H, W), of any kind that :func:`pyro_models.observed.observed` takes,
+        and labels (B,), for pairs that need them; the first ``rows · columns / 2`` are shown.
+    latents, pixels, seed
+        ``"sample"``: z ~ q(z | x), and ``"mean"``: E[z | x]; likewise E[x | z], or x ~ p(x | z);
+        and the seed of the samples.
     columns, rows
         Size of the grid, originals and reconstructions together; fewer rows for fewer images.
-    seed
-        Seed of the samples.
 
     Raises
     ------
@@ -63,9 +56,7 @@ def reconstructions(
     """
     check_images(pair)
     data = observed(pair, x, y=y)
-    check_draw("latents", latents)
-    check_draw("pixels", pixels)
-    if columns < 2 or columns % 2 or rows < 1:
+    if not is_count(columns, least=2) or columns % 2 or not is_count(rows):
         raise UsageError(
             f"originals stand beside reconstructions: give an even number of columns; got {columns}"
             f" columns, {rows} rows"
@@ -75,19 +66,16 @@ def reconstructions(
         again = reconstruct(pair, data, latents=latents, pixels=pixels).cpu()
     beside = torch.stack([data.x.cpu(), again], dim=1).flatten(0, 1)
     columns = min(columns, len(beside))
-    gaps = [_THIN if i % 2 == 0 else _WIDE for i in range(columns - 1)]
-    tiles = mosaic(beside, columns=columns, gaps_across=gaps, gaps_down=_WIDE / 2)
+    gaps = [THIN if i % 2 == 0 else WIDE for i in range(columns - 1)], WIDE / 2
+    names = ["$x$", r"$\hat{x}$"] * (columns // 2)
     z, under = ", ".join(pair.latent_sites), condition(pair, data.y)
     averaged = latents == "mean" and any(site.discrete for site in pair.latent_sites.values())
     how = "averaged over" if averaged else f"{latents} of"
-    figure, axes = mosaic_figure(
-        tiles,
-        title="Originals beside reconstructions\n"
-        rf"{z}: {how} q({z} | x{under}),  $\hat{{x}}$: {pixels} of p(x | {z}{under})",
-        tile_inches=0.8,
-    )
-    axes.set_xticks(tiles.across, ["$x$", r"$\hat{x}$"] * (columns // 2))
-    return figure
+    title = "Originals beside reconstructions\n"
+    title += rf"{z}: {how} q({z} | x{under}),  $\hat{{x}}$: {pixels} of p(x | {z}{under})"
+    return mosaic_figure(
+        beside, columns=columns, gaps=gaps, names=names, title=title, tile_inches=0.8
+    )[0]
 
 
 def _samples(shown: Shown) -> Figure:
@@ -114,14 +102,11 @@ def prior_samples(
     ----------
     pair
         Whose model generates.
-    n
-        Number of images; by default one per label, or 64.
-    y
-        Labels (n,) or one label for all, for pairs that need them.
-    pixels
-        ``"mean"``: E[x | z]. ``"sample"``: x ~ p(x | z), of the same latents.
-    seed
-        Seed of the samples.
+    n, y
+        Number of images, by default one per label, or 64; and labels (n,) or one label for all,
+        for pairs that need them.
+    pixels, seed
+        ``"mean"``: E[x | z]. ``"sample"``: x ~ p(x | z), of the same latents; seed of the samples.
 
     Raises
     ------
@@ -129,18 +114,15 @@ def prior_samples(
         If the pair's data are no images, or labels are needed and missing.
     """
     check_images(pair)
-    check_draw("pixels", pixels)
     if n is None:
         n = len(y) if isinstance(y, Tensor) and y.dim() else _SHOWN
-    if n < 1:
-        raise UsageError(f"give the number of images n, at least 1; got {n}")
+    check_counts(n=n)
     images = generate(pair, n=n, y=y, pixels=pixels, seed=seed)
     z, under = ", ".join(pair.latent_sites), condition(pair, y)
     prior = f"p({z} | y)" if under else f"p({z})"
     title = f"Prior samples\n{z} ~ {prior},  x: {pixels} of p(x | {z}{under})"
-    return mosaic_figure(
-        mosaic(images, columns=math.ceil(math.sqrt(n))), title=title, tile_inches=0.7
-    )[0]
+    columns = math.ceil(math.sqrt(n))
+    return mosaic_figure(images, columns=columns, title=title, tile_inches=0.7)[0]
 
 
 @register_figure(needs="labels")
@@ -153,10 +135,9 @@ def class_grid(pair: Pair, *, per_class: int = 10, pixels: Draw = "mean", seed: 
         A pair whose model is given labels (``num_classes`` is not None).
     per_class
         Number of rows.
-    pixels
-        ``"mean"``: E[x | z, y]. ``"sample"``: x ~ p(x | z, y).
-    seed
-        Seed of the samples; every image has its own z.
+    pixels, seed
+        ``"mean"``: E[x | z, y]. ``"sample"``: x ~ p(x | z, y). Every image has its own z, by the
+        seed.
 
     Raises
     ------
@@ -164,25 +145,20 @@ def class_grid(pair: Pair, *, per_class: int = 10, pixels: Draw = "mean", seed: 
         If the pair knows no labels, or its data are no images.
     """
     check_images(pair)
-    check_draw("pixels", pixels)
     if pair.num_classes is None:
         raise UsageError(
             f"{type(pair).__name__} has no labels to make a column of each: use prior_samples"
         )
-    if per_class < 1:
-        raise UsageError(f"per_class must be at least 1; got {per_class}")
+    check_counts(per_class=per_class)
     y = torch.arange(pair.num_classes).repeat(per_class)
     images = generate(pair, n=len(y), y=y, pixels=pixels, seed=seed)
-    tiles = mosaic(images, columns=pair.num_classes)
     z = ", ".join(name for name in pair.latent_sites if name != "y")
-    figure, axes = mosaic_figure(
-        tiles,
-        title=f"Prior samples by class\n{z} ~ p({z} | y),  x: {pixels} of p(x | {z}, y)",
-        tile_inches=0.7,
+    title = f"Prior samples by class\n{z} ~ p({z} | y),  x: {pixels} of p(x | {z}, y)"
+    names = [str(label) for label in range(pair.num_classes)]
+    figure, axes, _ = mosaic_figure(
+        images, columns=pair.num_classes, names=names, title=title, tile_inches=0.7
     )
-    axes.set_xticks(tiles.across, [str(label) for label in range(pair.num_classes)])
-    axes.set_xlabel("class y")
-    axes.set_ylabel("samples")
+    axes.set(xlabel="class y", ylabel="samples")
     return figure
 
 
@@ -192,14 +168,13 @@ def _between_classes(shown: Shown) -> Figure:
     if y is None:
         return interpolation(pair, x[0:10:2], x[1:10:2])
     of_class = [(y == c).nonzero().flatten().tolist() for c in range(int(y.max()) + 1)]
+    firsts = [rows[0] for rows in of_class if rows]
+    ends = list(zip(firsts[0::2], firsts[1::2], strict=False))
     if pair.num_classes is not None:
         ends = [(rows[0], rows[1]) for rows in of_class if len(rows) > 1][:5]
-    else:
-        firsts = [rows[0] for rows in of_class if rows]
-        ends = list(zip(firsts[0::2], firsts[1::2], strict=False))
     if not ends:
         raise UsageError("an interpolation needs two test images; give more data")
-    a, b = (torch.tensor(side) for side in zip(*ends, strict=True))
+    a, b = torch.tensor(ends).unbind(1)
     y_starts, y_ends = (None, None) if pair.num_classes is None else (y[a], y[b])
     return interpolation(pair, x[a], x[b], y_starts=y_starts, y_ends=y_ends)
 
@@ -223,10 +198,9 @@ def interpolation(
     ----------
     pair
         A pair with continuous latents only.
-    starts, ends
-        Prepared images (B, C, H, W), one pair per row.
-    y_starts, y_ends
-        Labels (B,), for pairs that need them; both of a row must be the same.
+    starts, ends, y_starts, y_ends
+        Prepared images (B, C, H, W), one pair per row, and labels (B,), for pairs that need them;
+        both of a row must be the same.
     steps
         Number of λ, from 0 to 1.
 
@@ -244,32 +218,28 @@ def interpolation(
         weights = torch.linspace(0, 1, steps, dtype=start.x.dtype)
         latents = {}
         for name in pair.latent_sites:
-            z = first[name].mean.unsqueeze(1)
+            z, to = first[name].mean.unsqueeze(1), last[name].mean.unsqueeze(1)
             weight = weights.to(z).reshape(1, -1, *(1,) * (z.dim() - 2))
-            latents[name] = (1 - weight) * z + weight * last[name].mean.unsqueeze(1)
-        path = decoded_means(
-            pair, latents, None if y is None else y.unsqueeze(1).expand(rows, steps)
-        )
-    images = torch.cat([start.x.cpu().unsqueeze(1), path, end.x.cpu().unsqueeze(1)], dim=1)
-    gaps = [_WIDE, *[_THIN] * (steps - 1), _WIDE]
-    tiles = mosaic(images.flatten(0, 1), columns=steps + 2, gaps_across=gaps)
-    figure, axes = mosaic_figure(
-        tiles, title="Interpolation between posterior means", tile_inches=0.8
-    )
+            latents[name] = (1 - weight) * z + weight * to
+        y = None if y is None else y.unsqueeze(1).expand(rows, steps)
+        path = decoded_means(pair, latents, y)
     labels = [f"{weight:.2f}".rstrip("0").rstrip(".") for weight in weights.tolist()]
-    axes.set_xticks(tiles.across, ["start", *labels, "end"])
-    z_name = ", ".join(pair.latent_sites)
-    axes.set_xlabel(
-        f"λ,  where {z_name} = (1 − λ) E[{z_name} | start] + λ E[{z_name} | end];  "
-        "true images at both ends",
-        fontsize=9,
+    figure, axes, _ = mosaic_figure(
+        torch.cat([start.x.cpu().unsqueeze(1), path, end.x.cpu().unsqueeze(1)], 1).flatten(0, 1),
+        columns=steps + 2,
+        gaps=([WIDE, *[THIN] * (steps - 1), WIDE], THIN),
+        names=["start", *labels, "end"],
+        title="Interpolation between posterior means",
+        tile_inches=0.8,
     )
+    z = ", ".join(pair.latent_sites)
+    way = f"λ,  where {z} = (1 − λ) E[{z} | start] + λ E[{z} | end];  true images at both ends"
+    axes.set_xlabel(way, fontsize=9)
     return figure
 
 
 def _check_path(pair: Pair, starts: Observed, ends: Observed, *, steps: int) -> None:
     """Refuse ends between which there is no straight way."""
-    y_starts, y_ends = starts.y, ends.y
     discrete = [name for name, site in pair.latent_sites.items() if site.discrete]
     if discrete:
         raise UsageError(
@@ -278,11 +248,11 @@ def _check_path(pair: Pair, starts: Observed, ends: Observed, *, steps: int) -> 
         )
     if len(starts) != len(ends):
         raise UsageError(f"give as many ends as starts; got {len(starts)} and {len(ends)}")
-    if steps < 2:
+    if not is_count(steps, least=2):
         raise UsageError(f"steps must be at least 2, λ = 0 and λ = 1; got {steps}")
-    if (y_starts is None) != (y_ends is None):
+    if (starts.y is None) != (ends.y is None):
         raise UsageError("give both y_starts and y_ends, or neither")
-    if y_starts is not None and y_ends is not None and not torch.equal(y_starts, y_ends):
+    if starts.y is not None and ends.y is not None and not torch.equal(starts.y, ends.y):
         raise UsageError(
             "the label is held along a row: choose starts and ends of the same labels (y_starts "
             "and y_ends must be equal)"
@@ -293,16 +263,12 @@ def _check_path(pair: Pair, starts: Observed, ends: Observed, *, steps: int) -> 
 def mixture_means(pair: Pair) -> Figure:
     """The mean image E[x | k] of every component k, with its weight π_k where the model has it.
 
-    Parameters
-    ----------
-    pair
-        A pair with one discrete latent and no other. Weights are the softmax of
-        ``pair.model.logits``, if there is such a vector.
+    Weights are the softmax of ``pair.model.logits``, if there is such a vector.
 
     Raises
     ------
     UsageError
-        If the pair has other latents, or its data are no images.
+        If the pair has another latent than one discrete, or its data are no images.
     """
     check_images(pair)
     (name, site), *others = pair.latent_sites.items()
@@ -315,23 +281,17 @@ def mixture_means(pair: Pair) -> Figure:
     with isolated(pair) as device:
         images = decoded_means(pair, {name: torch.arange(count, device=device)}, None)
     captions = [f"{name} = {k}" for k in range(count)]
-    weights = _weights(pair.model, count)
-    if weights is not None:
+    logits = getattr(pair.model, "logits", None)
+    if isinstance(logits, Tensor) and logits.shape == (count,):
+        weights = logits.detach().softmax(-1).tolist()
         captions = [f"{c}, π = {w:#.2g}" for c, w in zip(captions, weights, strict=True)]
     columns = min(count, max(5, math.ceil(math.sqrt(count))))
-    tiles = mosaic(images, columns=columns, gaps_across=0.1, gaps_down=0.22)
-    figure, axes = mosaic_figure(tiles, title=f"Component means E[x | {name}]", tile_inches=1.2)
+    title = f"Component means E[x | {name}]"
+    figure, axes, tiles = mosaic_figure(
+        images, columns=columns, gaps=(0.1, 0.22), title=title, tile_inches=1.2
+    )
     for k, caption in enumerate(captions):
         row, column = divmod(k, columns)
         below = tiles.down[row] + 0.53 * tiles.tile[0]
         axes.text(tiles.across[column], below, caption, ha="center", va="top", fontsize=8)
     return figure
-
-
-def _weights(model: Any, count: int) -> list[float] | None:
-    """Softmax of the model's ``logits``, where it has one per component."""
-    logits = getattr(model, "logits", None)
-    if not isinstance(logits, Tensor) or logits.shape != (count,):
-        return None
-    weights: list[float] = logits.detach().softmax(-1).tolist()
-    return weights

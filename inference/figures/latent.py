@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from inference.figures.decoding import check_images, condition, decoded_means
-from inference.figures.grid import mosaic, mosaic_figure
+from inference.figures.grid import check_images, condition, decoded_means, mosaic_figure
 from inference.figures.palette import INK, PETROFF, class_color, class_marker, marker_area, plain
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.reconstruction import latent_means
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
+from pyro_models.counts import check_counts, is_count
 from pyro_models.data.observed import labels_for
 from pyro_models.data.reading import read
 from pyro_models.observed import Data, Labels, observed
@@ -30,7 +30,7 @@ __all__ = ["latent_grid", "latent_scatter"]
 _MAX_TICKS = 10
 _GRID_GAP, _GAPS_UP_TO = 0.06, 25
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-_EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25}
+_EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25, "alpha": 0.75}
 
 
 @register_figure(needs="a continuous latent")
@@ -44,14 +44,11 @@ def latent_scatter(
 
     Parameters
     ----------
-    pair
-        Whose guide infers.
-    x
-        Prepared data (B, \\*data_shape), of any kind that :func:`pyro_models.observed.observed`
-        takes.
-    y
-        Labels (B,), −1 where missing; they colour the points, and go to the guide. Classes are told
-        apart by colour, by marker and by a numeral at the class median.
+    pair, x, y
+        Whose guide infers, prepared data (B, \\*data_shape), of any kind that
+        :func:`pyro_models.observed.observed` takes, and labels (B,), −1 where missing. Labels
+        colour the points, and go to the guide; classes are told apart by colour, by marker and by a
+        numeral at the class median.
     title
         Drawn above; by default the pair's name and the number of data.
 
@@ -69,18 +66,16 @@ def latent_scatter(
         means, names = _principal(means, names)
     classes = None if data.y is None else data.y.cpu().numpy()
     figure = Figure(figsize=(6.2, 5.2), layout="constrained")
-    axes: Any
+    axes: Any = figure.add_subplot(projection="3d" if means.shape[1] == 3 else None)
     if means.shape[1] == 1:
-        axes = figure.add_subplot()
         _strips(axes, means[:, 0], names[0], classes)
-    elif means.shape[1] == 2:
-        axes = figure.add_subplot()
-        axes.set_aspect("equal", adjustable="datalim")
+    else:
         _points(axes, means, names, classes)
+    if means.shape[1] == 2:
+        axes.set_aspect("equal", adjustable="datalim")
+    if means.shape[1] < 3:
         plain(axes)
     else:
-        axes = figure.add_subplot(projection="3d")
-        _points(axes, means, names, classes)
         axes.set_zlabel(names[2])
         axes.locator_params(nbins=5)
         axes.set_box_aspect(None, zoom=0.9)
@@ -123,32 +118,32 @@ def _principal(means: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[st
 
 def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray | None) -> None:
     """Points in 2-D or 3-D with a legend, and a numeral at the median of each class."""
-    axes.set_xlabel(names[0])
-    axes.set_ylabel(names[1])
+    axes.set(xlabel=names[0], ylabel=names[1])
     crowd = min(1.0, math.sqrt(1500 / max(len(means), 1)))
     if classes is None:
-        axes.scatter(*means.T, color=PETROFF[0], s=16 * crowd, alpha=0.75, **_EDGE)
+        axes.scatter(*means.T, color=PETROFF[0], s=16 * crowd, **_EDGE)
         return
     present = np.unique(classes)
     for label in present:
-        axes.scatter(
-            *means[classes == label].T,
-            color=class_color(label),
-            marker=class_marker(label),
-            s=marker_area(label) * crowd,
-            alpha=0.75,
-            label="missing" if label < 0 else str(label),
-            zorder=1 if label < 0 else 2,
-            **_EDGE,
-        )
+        name, below = ("missing", 1) if label < 0 else (str(label), 2)
+        _scatter(axes, means[classes == label].T, label, crowd, label=name, zorder=below)
     known = present[present >= 0]
     if len(known):
         medians = np.stack([np.median(means[classes == label], axis=0) for label in known])
         if means.shape[1] == 2:
             medians = _apart(medians, 0.05 * float(np.ptp(means, axis=0).max()))
+        halo = [patheffects.withStroke(linewidth=3, foreground="white")]  # on any colour
+        style: dict[str, Any] = {"ha": "center", "va": "center", "color": INK, "zorder": 10}
+        style |= {"fontsize": 13, "fontweight": "bold", "path_effects": halo}
         for label, position in zip(known, medians, strict=True):
-            _numeral(axes, position, str(label))
+            axes.text(*position, str(label), **style)
     axes.figure.legend(title="class", loc="outside right center", frameon=False, fontsize=9)
+
+
+def _scatter(axes: Any, at: Any, of_class: int, crowd: float = 1.0, **style: Any) -> None:
+    """The data of one class, in its color and marker."""
+    style |= {"color": class_color(of_class), "marker": class_marker(of_class)}
+    axes.scatter(*at, s=marker_area(of_class) * crowd, **style, **_EDGE)
 
 
 def _apart(positions: np.ndarray, distance: float) -> np.ndarray:
@@ -166,38 +161,19 @@ def _apart(positions: np.ndarray, distance: float) -> np.ndarray:
     return places
 
 
-def _numeral(axes: Any, position: np.ndarray, text: str) -> None:
-    """A class numeral, readable on any colour."""
-    halo = [patheffects.withStroke(linewidth=3, foreground="white")]
-    style: dict[str, Any] = {"ha": "center", "va": "center", "color": INK, "zorder": 10}
-    axes.text(*position, text, fontsize=13, fontweight="bold", path_effects=halo, **style)
-
-
 def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None) -> None:
     """One latent: a jittered strip per class, or a histogram."""
-    axes.set_xlabel(name)
+    axes.set(xlabel=name, ylabel="number of data" if classes is None else "class (bar: median)")
     if classes is None:
         axes.hist(means, bins=max(5, min(40, math.isqrt(len(means)))), color=PETROFF[0])
-        axes.set_ylabel("number of data")
-        plain(axes)
         return
     present = np.unique(classes)
     jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(means))
     for row, label in enumerate(present):
         inside = classes == label
-        axes.scatter(
-            means[inside],
-            row + jitter[inside],
-            s=marker_area(label),
-            alpha=0.75,
-            color=class_color(label),
-            marker=class_marker(label),
-            **_EDGE,
-        )
+        _scatter(axes, (means[inside], row + jitter[inside]), label)
         axes.plot([np.median(means[inside])] * 2, [row - 0.38, row + 0.38], color=INK, lw=2)
     axes.set_yticks(range(len(present)), ["missing" if c < 0 else str(c) for c in present])
-    axes.set_ylabel("class (bar: median)")
-    plain(axes)
 
 
 def _of_shown(shown: Shown) -> Figure:
@@ -217,15 +193,14 @@ def latent_grid(
 
     Parameters
     ----------
-    pair
-        A pair whose only continuous site is of two latents.
+    pair, y
+        A pair whose only continuous site is of two latents, and the label to decode with, for pairs
+        that need one.
     size
         Values per latent, n.
     span
         None: the standard normal's quantiles Φ⁻¹((i + ½) / n), i = 0 … n − 1, so that every image
         stands for the same prior probability. (low, high): n evenly spaced values from low to high.
-    y
-        The label to decode with, for pairs that need one.
 
     Raises
     ------
@@ -237,17 +212,16 @@ def latent_grid(
     check_images(pair)
     values = _grid_values(size, span)
     with isolated(pair) as device:
-        reference = next(iter(pair.parameters()))
-        axis = values.to(reference)
+        axis = values.to(next(iter(pair.parameters())))
         down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")
         z = torch.stack([across, down], dim=-1).flatten(0, 1)
         images = decoded_means(pair, {name: z}, labels_for(y, len(z), device))
     gap = _GRID_GAP if size <= _GAPS_UP_TO else 0.0
-    tiles = mosaic(images, columns=size, gaps_across=gap, gaps_down=gap)
     spacing = "quantiles of N(0, 1)" if span is None else "evenly spaced"
     under = f", y = {y}" if condition(pair, y) else ""
-    figure, axes = mosaic_figure(
-        tiles, title=f"Decoded means E[x | {name}{under}]\n{name} {spacing}", tile_inches=0.5
+    title = f"Decoded means E[x | {name}{under}]\n{name} {spacing}"
+    figure, axes, tiles = mosaic_figure(
+        images, columns=size, gaps=(gap, gap), title=title, tile_inches=0.5
     )
     ticks = _tick_values(values, span)
     text = [f"{tick:{'.2f' if span is None else 'g'}}".replace("-", "−") for tick in ticks]
@@ -255,8 +229,7 @@ def latent_grid(
     axes.set_yticks(np.interp(ticks, values, tiles.down[::-1]), text)
     axes.tick_params(length=3)
     horizontal, vertical = _latent_names(pair)
-    axes.set_xlabel(horizontal)
-    axes.set_ylabel(vertical)
+    axes.set(xlabel=horizontal, ylabel=vertical)
     return figure
 
 
@@ -271,9 +244,7 @@ def _tick_values(values: Tensor, span: tuple[float, float] | None) -> np.ndarray
 
 def _two_latents(pair: Pair) -> str:
     """Name of the one continuous site of two latents."""
-    sizes = {
-        name: site.event_shape for name, site in pair.latent_sites.items() if not site.discrete
-    }
+    sizes = {name: s.event_shape for name, s in pair.latent_sites.items() if not s.discrete}
     if list(sizes.values()) != [(2,)]:
         found = ", ".join(f"{name} of shape {shape}" for name, shape in sizes.items()) or "none"
         raise UsageError(
@@ -285,12 +256,11 @@ def _two_latents(pair: Pair) -> str:
 
 def _grid_values(size: int, span: tuple[float, float] | None) -> Tensor:
     """Increasing values of one latent, (size,)."""
-    if size < 1:
-        raise UsageError(f"the grid's size must be at least 1; got {size}")
+    check_counts(size=size)
     if span is None:
         return torch.special.ndtri((torch.arange(size, dtype=torch.float64) + 0.5) / size)
     low, high = span
-    if not low < high or size < 2:
+    if not low < high or not is_count(size, least=2):
         raise UsageError(
             f"a span goes from low to high, e.g. (-4, 4), in at least 2 values; got {span}, {size}"
         )

@@ -44,8 +44,7 @@ def latent_use(diagnostics: Diagnostics, *, title: str | None = None) -> Figure:
     >>> from pyro_models import PPCA, load_data
     >>> data = load_data("digits", preparation="dequantised")
     >>> ppca = PPCA.maximum_likelihood(data.prepared("train").x, latent_dim=5)
-    >>> figure = latent_use(diagnose(ppca, data, num_particles=1, limit=20))
-    >>> figure.get_suptitle()
+    >>> latent_use(diagnose(ppca, data, num_particles=1, limit=20)).get_suptitle()
     '5 of 5 latent dimensions active'
     """
     of_means = diagnostics.posterior_mean_variance.numpy()
@@ -92,20 +91,13 @@ def _stack(
     if not active.all():
         axes.bar(at[:1], [0.0], color=MISSING, label="not active")
     axes.axhline(1, color=INK, ls=":", lw=1)
-    axes.set_ylabel("variance")
-    axes.set_ylim(0, 1.08 * max(1.0, bottom.max()))
+    axes.set(ylabel="variance", ylim=(0, 1.08 * max(1.0, bottom.max())))
     axes.legend(fontsize=8, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
 
 
 def _name_dimensions(axes: Axes, order: np.ndarray) -> None:
-    axes.set_xlabel("latent dimension, by variance of its posterior mean")
-    if len(order) > _NAMED:
-        axes.set_xticks([])
-        return
-    crowded = len(order) > _NAMED_UPRIGHT
-    axes.set_xticks(
-        np.arange(len(order)),
-        [str(d + 1) for d in order],
-        rotation=90 if crowded else 0,
-        fontsize=6 if crowded else 9,
-    )
+    axes.set(xlabel="latent dimension, by variance of its posterior mean", xticks=[])
+    angle, size = (90, 6) if len(order) > _NAMED_UPRIGHT else (0, 9)
+    if len(order) <= _NAMED:
+        names = [str(d + 1) for d in order]
+        axes.set_xticks(np.arange(len(order)), names, rotation=angle, fontsize=size)

@@ -17,15 +17,7 @@ from pyro_models.data import Split
 from pyro_models.errors import UsageError, in_one_line
 from pyro_models.registry import Registry
 
-__all__ = [
-    "FIGURES",
-    "RegisteredFigure",
-    "Shown",
-    "draw_figure",
-    "figure_named",
-    "figures_of_pairs",
-    "register_figure",
-]
+__all__ = ["FIGURES", "Shown", "draw_figure", "figure_named", "figures_of_pairs", "register_figure"]
 
 OLD_NAMES = {"samples": "prior_samples", "components": "mixture_means", "curves": "learning_curves"}
 
@@ -40,17 +32,15 @@ class Shown:
         The pair.
     load_test, load_history
         Give the test data, prepared, and the record of the training, where a figure needs them.
-    n
-        Number of test data.
+    n, seed
+        Number of test data, and random seed of all draws.
     label
-        Label of what is decoded or generated, for a pair that needs labels; ``None`` for label 0
-        of one image, and all labels in turn of several.
+        Label of what is decoded or generated, for a pair that needs labels; ``None`` for label 0 of
+        one image, and all labels in turn of several.
     latents, pixels
         Whether latents and pixels are drawn or averaged: ``"sample"`` or ``"mean"``.
     size, span
         Images along a side of a grid of latents, and from which z to which it goes.
-    seed
-        Random seed of all draws.
     """
 
     pair: Pair
@@ -78,16 +68,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class RegisteredFigure:
-    """A figure that is drawn by its name.
+    """A function that returns a figure, by its name, and in a few words what it needs beside a
+    pair.
 
-    Attributes
-    ----------
-    name, function
-        Its name, and the function that returns it.
-    needs
-        What it needs beside a pair, in a few words; empty for nothing.
-    of_shown
-        Draws it of a trained pair, where the names of the function's arguments do not say how.
+    ``of_shown`` draws it of a trained pair, where the names of its arguments do not say how.
     """
 
     name: str
@@ -98,20 +82,12 @@ class RegisteredFigure:
     @property
     def missing(self) -> list[str]:
         """Arguments that no trained pair gives a value to."""
-        if self.of_shown is not None:
-            return []
         arguments = inspect.signature(self.function).parameters.values()
-        needed = (a for a in arguments if a.default is a.empty and a.kind not in _SEVERAL)
-        return [a.name for a in needed if a.name not in _GIVEN]
+        needed = [a.name for a in arguments if a.default is a.empty and a.kind not in _SEVERAL]
+        return [] if self.of_shown else [name for name in needed if name not in _GIVEN]
 
     def draw(self, shown: Shown) -> Figure:
-        """Draw it of a trained pair.
-
-        Raises
-        ------
-        UsageError
-            If it needs more than that.
-        """
+        """Draw it of a trained pair; a ``UsageError`` is raised if it needs more than that."""
         if self.of_shown is not None:
             return self.of_shown(shown)
         if self.missing:
@@ -142,14 +118,8 @@ def register_figure(
     """Let a function that returns a figure be drawn by name, ``pyro-models plot`` included.
 
     Its arguments named ``pair``, ``x`` and ``y`` (of the test data), ``history``, or as an
-    attribute of :class:`Shown`, are filled; all others need a default.
-
-    Parameters
-    ----------
-    name
-        The figure's name; that of the function unless given.
-    needs, of_shown
-        As of :class:`RegisteredFigure`.
+    attribute of :class:`Shown`, are filled; all others need a default. The figure's name is that of
+    the function unless given; ``needs`` and ``of_shown`` are as of :class:`RegisteredFigure`.
 
     Raises
     ------
@@ -191,12 +161,7 @@ def figure_named(name: str) -> RegisteredFigure:
     """A figure by its name, by one that it had before, or by that of a function in a Python file.
 
     Names of before are those with hyphens, such as ``latent-grid``, and ``curves``, ``samples`` and
-    ``components``; a file is given as ``mine.py:my_figure``.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name.
+    ``components``; a file is given as ``mine.py:my_figure``. A ``UsageError`` says what there is.
     """
     plain = name.replace("-", "_")
     found: Any = FIGURES[name if ".py:" in name else OLD_NAMES.get(plain, plain)]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what is drawn rests on experiments, and these draw samples
 
 __all__ = ["setting_curves"]
 
+_OPTION = "options."
 MOST_LINES = 10
 DECADE = 10.0
 LONG_LABEL = 40
@@ -43,10 +44,9 @@ def setting_curves(
     ----------
     sweep
         The result of :func:`inference.selection.sweep`.
-    x
-        The setting along the axis; the first that varies unless given.
-    lines
-        A line for each value of this one; the second that varies unless given.
+    x, lines
+        The setting along the axis, and the one that has a line for each of its values; the first
+        and the second that vary unless given.
     at
         Value of each further setting that varies; rows of other values are left out.
     title
@@ -65,7 +65,7 @@ def setting_curves(
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
     values = list(sweep.grid[x])
-    numeric = all(_is_number(value) for value in values)
+    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     log = numeric and min(values) > 0 and max(values) / min(values) >= DECADE
     places = {i: float(v) if numeric else float(i) for i, v in enumerate(values)}
     if log:
@@ -77,16 +77,18 @@ def setting_curves(
         shift = 0.0 if len(of_lines) == 1 else 0.012 * (i - (len(of_lines) - 1) / 2)
         at_x = _shifted(places, [values.index(row.setting[x]) for row in own], shift, log=log)
         _draw(axes, at_x, own, index=i, name=None if lines is None else str(value))
-    _name_axis(axes, values, places, numeric=numeric)
-    axes.set_xlabel(_short(x))
+    axes.xaxis.set_minor_locator(NullLocator())  # the values of the grid, and nothing between them
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xticks(list(places.values()), [f"{v:g}" if numeric else str(v) for v in values])
+    axes.set_xlabel(x.removeprefix(_OPTION))
     axes.set_ylabel("\n(".join(label.rsplit(" (", 1)) if len(label) > LONG_LABEL else label)
     plain(axes, lines="y")
-    fixed = ", ".join(f"{_short(name)} = {value}" for name, value in at.items())
+    fixed = ", ".join(f"{name.removeprefix(_OPTION)} = {value}" for name, value in at.items())
     error = any(math.isfinite(row.standard_error) for row in rows)
     what = "± one standard error over seeds" if error else "one seed each: no error bars"
     axes.set_title(title or f"{fixed}; {what}".removeprefix("; "), fontsize=10)
     if lines is not None:
-        axes.legend(title=_short(lines), fontsize=8, title_fontsize=8, frameon=False)
+        axes.legend(title=lines.removeprefix(_OPTION), fontsize=8, title_fontsize=8, frameon=False)
     return figure
 
 
@@ -134,49 +136,12 @@ def _draw(axes: Axes, at: np.ndarray, rows: Sequence[Row], *, index: int, name: 
     errors = np.array([row.standard_error for row in rows])
     for place, row in zip(at, rows, strict=True):
         axes.plot([place] * len(row.values), row.values, ".", color=color, alpha=0.35, ms=5)
-    axes.errorbar(
-        at,
-        means,
-        yerr=np.where(np.isfinite(errors), errors, 0.0) if np.isfinite(errors).any() else None,
-        color=color,
-        marker=marker,
-        ms=5,
-        lw=1.4,
-        elinewidth=1.4,
-        capsize=3,
-        label=name,
-        zorder=3,
-    )
+    bars = np.where(np.isfinite(errors), errors, 0.0) if np.isfinite(errors).any() else None
+    style: dict[str, Any] = {"ms": 5, "lw": 1.4, "elinewidth": 1.4, "capsize": 3, "zorder": 3}
+    axes.errorbar(at, means, yerr=bars, color=color, marker=marker, label=name, **style)
     lost = at[~np.isfinite(means)]
     if len(lost):
-        axes.plot(
-            lost,
-            np.zeros_like(lost),
-            "x",
-            color=color,
-            ms=7,
-            mew=2,
-            clip_on=False,
-            transform=axes.get_xaxis_transform(),
-        )
-        axes.text(
-            0.99, 0.04, "× failed", transform=axes.transAxes, ha="right", fontsize=8, color=INK
-        )
-
-
-def _name_axis(
-    axes: Axes, values: Sequence[Any], places: Mapping[int, float], *, numeric: bool
-) -> None:
-    """The values of the grid, and nothing between them, as ticks."""
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    names = [f"{value:g}" if numeric else str(value) for value in values]
-    axes.set_xticks(list(places.values()), names)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("options.")
+        edge: dict[str, Any] = {"clip_on": False, "transform": axes.get_xaxis_transform()}
+        axes.plot(lost, np.zeros_like(lost), "x", color=color, ms=7, mew=2, **edge)
+        corner: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "color": INK}
+        axes.text(0.99, 0.04, "× failed", fontsize=8, **corner)

@@ -4,6 +4,7 @@ from inference.learning.callbacks import Callback, CallbackState, Snapshots
 from inference.learning.fit import Fit, Fits, fit
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError
+from inference.learning.optimizers import OPTIMIZERS, SCHEDULES, register_optimizer
 from inference.learning.runs import Run
 from inference.learning.settings import Settings
 from inference.objectives import OBJECTIVES, Objective, make_objective
@@ -11,6 +12,8 @@ from pyro_models.moved import renamed
 
 __all__ = [
     "OBJECTIVES",
+    "OPTIMIZERS",
+    "SCHEDULES",
     "Callback",
     "CallbackState",
     "Epoch",
@@ -24,6 +27,7 @@ __all__ = [
     "Snapshots",
     "fit",
     "make_objective",
+    "register_optimizer",
 ]
 
 __getattr__ = renamed(__name__, {"Moment": "CallbackState"})

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from inference.learning.history import Epoch
 from pyro_models import Pair, UsageError
+from pyro_models.counts import is_count
 from pyro_models.files import write_atomically
 
 __all__ = ["Callback", "CallbackState", "Snapshots"]
@@ -68,7 +69,7 @@ class Snapshots:
         folder: str | Path | None = None,
     ) -> None:
         for moment in at:
-            if not isinstance(moment, int) and moment not in ("start", "half", "end"):
+            if not is_count(moment, least=0) and moment not in ("start", "half", "end"):
                 raise UsageError(
                     f"snapshots are at epoch numbers, start, half or end; got {moment!r}"
                 )

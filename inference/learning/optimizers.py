@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 import torch
+from pyro.optim import PyroOptim
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
 from pyro_models import UsageError
+from pyro_models.registry import Registry
 
 __all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
     "laid_out_as",
     "make_optimizer",
     "make_schedule",
     "named_optimizer",
     "named_schedule",
+    "register_optimizer",
     "step_schedule",
 ]
 
@@ -27,28 +32,89 @@ Options = Mapping[str, Any]
 Schedule = lr_scheduler.LRScheduler | lr_scheduler.ReduceLROnPlateau
 
 
+_UNFIT = {
+    "LBFGS": "LBFGS needs a closure over all data, which minibatches are not",
+    "SparseAdam": "SparseAdam is for sparse gradients, which these models do not have",
+    "Optimizer": "the optimizer Optimizer is what all others build on: choose one of them",
+}
+_SCHEDULE_BASES = ("LRScheduler", "_LRScheduler")
+
+
+def _classes(module: ModuleType, base: type, without: Collection[str]) -> dict[str, Any]:
+    found = {n: c for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, base)}
+    return {name: found[name] for name in sorted(found) if name not in without}
+
+
+OPTIMIZERS: Registry[Callable[..., Optimizer]] = Registry(
+    "optimizer",
+    _classes(torch.optim, Optimizer, _UNFIT),
+    hint="give a class or function of parameters and lr",
+)
+"""Those of ``torch.optim``, in any case of their letters, and those that are registered."""
+
+SCHEDULES: Registry[Callable[..., Schedule]] = Registry(
+    "schedule",
+    _classes(lr_scheduler, lr_scheduler.LRScheduler, _SCHEDULE_BASES),
+    hint="give a class or function of the optimizer",
+)
+"""Those of ``torch.optim.lr_scheduler``, and those that are registered."""
+
+
+def register_optimizer(name: str, optimizer: Callable[..., Optimizer] | None = None) -> Any:
+    """Let an optimizer be asked for by name, in Python and at the command line.
+
+    Parameters
+    ----------
+    name
+        The name.
+    optimizer
+        A class or function of parameters, ``lr`` and options. Without it, this is a decorator.
+
+    Examples
+    --------
+    >>> @register_optimizer("half_rate")
+    ... def half_rate(parameters, *, lr):
+    ...     return torch.optim.SGD(parameters, lr=lr / 2)
+    >>> make_optimizer("half_rate", [nn.Parameter(torch.zeros(2))], lr=1.0).defaults["lr"]
+    0.5
+    >>> del OPTIMIZERS["half_rate"]
+    """
+    return OPTIMIZERS.register(name, optimizer)
+
+
 def named_optimizer(optimizer: Any, options: Options) -> tuple[Any, Options]:
-    """A class of ``torch.optim``, or a partial of one, as its name and options; others as given."""
-    return _named(optimizer, options, torch.optim)
+    """A registered optimizer, a partial of one or one of Pyro's as its name and options."""
+    if isinstance(optimizer, PyroOptim):
+        own = optimizer.pt_optim_args
+        if optimizer.pt_clip_args or not isinstance(own, Mapping):
+            raise UsageError(
+                "of an optimizer of Pyro, options that are a function and clip_args are not known "
+                "here: give its class in torch.optim, options for all parameters, and clip_norm"
+            )
+        optimizer, options = optimizer.pt_optim_constructor, {**own, **options}
+    return _named(optimizer, options, OPTIMIZERS)
 
 
 def named_schedule(schedule: Any, options: Options) -> tuple[Any, Options]:
-    """A class of ``torch.optim.lr_scheduler``, or a partial of one, as its name and options."""
-    return _named(schedule, options, lr_scheduler)
+    """A registered schedule, or a partial of one, as its name and options; others as given."""
+    return _named(schedule, options, SCHEDULES)
 
 
-def _named(thing: Any, options: Options, module: ModuleType) -> tuple[Any, Options]:
+def _named(thing: Any, options: Options, registry: Registry[Any]) -> tuple[Any, Options]:
+    thing, options = registry.named(thing, options)
+    if isinstance(thing, str):
+        spelled = {name.lower(): name for name in registry}
+        known = thing in registry or ".py:" in thing
+        return thing if known else spelled.get(thing.lower(), thing), options
     cls, own = thing, {}
     if isinstance(thing, partial) and not thing.args:
         cls, own = thing.func, thing.keywords
-    name = getattr(cls, "__name__", "") if isinstance(cls, type) else ""
-    if name and getattr(module, name, None) is cls:
-        return name, {**own, **options}
-    return thing, options
+    name = registry.name_of(cls)
+    return (thing, options) if name is None else (name, {**own, **options})
 
 
 def make_optimizer(
-    optimizer: str | Callable[..., Optimizer] | Optimizer,
+    optimizer: str | Mapping[str, Any] | Callable[..., Any] | Optimizer,
     parameters: Iterable[nn.Parameter],
     *,
     lr: float,
@@ -59,8 +125,9 @@ def make_optimizer(
     Parameters
     ----------
     optimizer
-        A name or class of ``torch.optim``, a function of parameters and ``lr``, or an instance for
-        some of the parameters.
+        A name of :data:`OPTIMIZERS`, a class of a file (``"mine.py:MyOptimizer"``), a class or
+        function of parameters and ``lr``, an optimizer of Pyro, or an instance for some of the
+        parameters.
     parameters
         The parameters to optimize.
     lr
@@ -75,15 +142,11 @@ def make_optimizer(
     """
     if isinstance(optimizer, Optimizer):
         return _checked_instance(optimizer, parameters, options)
-    make, options = _named(optimizer, options or {}, torch.optim)
-    if isinstance(make, str):
-        found = getattr(torch.optim, make, None)
-        if not (inspect.isclass(found) and issubclass(found, Optimizer)):
-            raise UsageError(f"unknown optimizer {make!r}: give a name from torch.optim")
-        make = found
+    make, options = named_optimizer(optimizer, options or {})
+    _check_kind(make)
+    make = OPTIMIZERS[make] if isinstance(make, str) else make
     if not callable(make):
         raise UsageError(f"an optimizer is a name or a class of torch.optim; got {optimizer!r}")
-    _check_kind(make)
     settings = {"lr": lr, **options}
     known = inspect.signature(make).parameters
     if "fused" in known and not any(settings.get(k) for k in ("foreach", "differentiable")):
@@ -92,14 +155,15 @@ def make_optimizer(
         made: Optimizer = make(list(parameters), **settings)
     except (TypeError, ValueError) as error:
         raise UsageError(f"optimizer {optimizer}: {error}") from error
+    if not isinstance(made, Optimizer):
+        raise UsageError(f"the optimizer {optimizer} makes a {type(made).__name__}, and none")
     return made
 
 
 def _check_kind(cls: Any) -> None:
-    if cls is torch.optim.LBFGS:
-        raise UsageError("LBFGS needs a closure over all data, which minibatches are not")
-    if cls is torch.optim.SparseAdam:
-        raise UsageError("SparseAdam is for sparse gradients, which these models do not have")
+    name = cls if isinstance(cls, str) else getattr(cls, "__name__", "")
+    if name in _UNFIT and cls in (name, getattr(torch.optim, name)):
+        raise UsageError(_UNFIT[name])
 
 
 def _checked_instance(
@@ -133,7 +197,7 @@ def laid_out_as(value: Tensor, parameter: Tensor) -> Tensor:
 
 
 def make_schedule(
-    schedule: str | Callable[..., Schedule] | Schedule | None,
+    schedule: str | Mapping[str, Any] | Callable[..., Any] | Schedule | None,
     optimizer: Optimizer,
     *,
     total_steps: int,
@@ -154,14 +218,8 @@ def make_schedule(
         return None
     if isinstance(schedule, Schedule) and schedule.optimizer is optimizer:
         return schedule
-    found, options = _named(schedule, options or {}, lr_scheduler)
-    if isinstance(found, str):
-        known = getattr(lr_scheduler, found, None)
-        if not (inspect.isclass(known) and issubclass(known, lr_scheduler.LRScheduler)):
-            raise UsageError(
-                f"unknown schedule {found!r}: give a name from torch.optim.lr_scheduler"
-            )
-        found = known
+    found, options = named_schedule(schedule, options or {})
+    found = SCHEDULES[found] if isinstance(found, str) else found
     if not callable(found):
         raise UsageError(
             "a schedule is a name of torch.optim.lr_scheduler, or a function of the optimizer; "

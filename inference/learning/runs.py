@@ -222,6 +222,7 @@ class Run:
         where = check_device(device)
         description = self.describe()
         cls = model or self._class_of(description)
+        self.refuse_own_code(description["config"])
         try:
             pair = build(cls, **description["config"])
         except (UsageError, TypeError) as error:
@@ -258,17 +259,30 @@ class Run:
         self.refuse_own_code(name)
         return PAIRS[name]
 
-    def refuse_own_code(self, name: str) -> None:
-        """Refuse a name of a Python file in this folder: one from elsewhere brings no code with it.
+    def refuse_own_code(self, named: Any) -> None:
+        """Refuse names of Python files or modules in this folder: a run brings no code with it.
+
+        Parameters
+        ----------
+        named
+            A name, or a mapping or list of the record that may hold some.
 
         Raises
         ------
         UsageError
-            If the name is one.
+            If one is.
         """
-        file, _, _ = name.rpartition(":")
-        if file.endswith(".py") and self.folder.resolve() in Path(file).resolve().parents:
-            raise UsageError(f"{name} lies in the run folder, and code from there is never run")
+        if isinstance(named, Mapping | list):
+            for value in named.values() if isinstance(named, Mapping) else named:
+                self.refuse_own_code(value)
+        if not isinstance(named, str):
+            return
+        module = f"{named.rpartition('.')[0].replace('.', '/')}.py"
+        for file in (named.rpartition(":")[0], module):
+            if file.endswith(".py") and self.folder.resolve() in Path(file).resolve().parents:
+                raise UsageError(
+                    f"{named} lies in the run folder, and code from there is never run"
+                )
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write all that is needed to resume."""

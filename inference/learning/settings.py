@@ -23,7 +23,12 @@ from inference.declared import (
 )
 from inference.learning.batches import check_labelled_per_batch
 from inference.learning.capture import Captured
-from inference.learning.optimizers import named_optimizer, named_schedule
+from inference.learning.optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    named_optimizer,
+    named_schedule,
+)
 from inference.objectives import OBJECTIVES, canonical, check_objective, make_objective
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
@@ -65,7 +70,7 @@ class Settings:
     0.01
     """
 
-    objective: str | Callable[..., Any] | ELBO = declared(
+    objective: str | Mapping[str, Any] | Callable[..., Any] | ELBO = declared(
         "elbo",
         lambda: (
             f"""What is maximised: {OBJECTIVES.help()}; elbo is the one that is right for the
@@ -76,18 +81,23 @@ class Settings:
     objective_options: Mapping[str, Any] = declared(
         {}, "Options of an objective by name, such as num_particles, beta and alpha."
     )
-    optimizer: str | Callable[..., Any] = declared(
+    optimizer: str | Mapping[str, Any] | Callable[..., Any] = declared(
         "Adam",
-        """Optimizer of torch.optim, which is fused where it can be. In Python also a class or
-        function of parameters and lr, a functools.partial, or an instance for the pair's
-        parameters, whose own lr counts.""",
+        lambda: (
+            f"""Optimizer: {OPTIMIZERS.help(also="a class of a file, my_file.py:MyOptimizer")}; it
+        is fused where it can be. In Python also a class or function of parameters and lr, a
+        functools.partial, one of Pyro, or an instance for the pair's parameters, whose own lr
+        counts."""
+        ),
     )
     optimizer_options: Mapping[str, Any] = declared({}, "Further options of the optimizer.")
     lr: float = declared(1e-3, "Learning rate, for the bound per datum.", POSITIVE)
-    schedule: str | Callable[..., Any] | None = declared(
+    schedule: str | Mapping[str, Any] | Callable[..., Any] | None = declared(
         None,
-        """Schedule of torch.optim.lr_scheduler, which is stepped once per batch. In Python also a
-        class or function of the optimizer, or a functools.partial.""",
+        lambda: (
+            f"""Schedule, which is stepped once per batch: {SCHEDULES.help()}. In Python also a
+        class or function of the optimizer, or a functools.partial."""
+        ),
     )
     schedule_options: Mapping[str, Any] = declared({}, "Options of the schedule.")
     epochs: int = declared(25, "Number of passes over the training data.", at_least(0))

@@ -80,17 +80,13 @@ def effective_sample_size(draws: Draws) -> np.ndarray:
 def rank_normalized(draws: np.ndarray) -> np.ndarray:
     """Φ⁻¹((r − 3/8) / (N + 1/4)), r the average rank among all N = C S draws (Blom 1958).
 
-    Parameters
-    ----------
-    draws
-        (\\*shape, C, S).
+    Draws are (\\*shape, C, S) here.
     """
     from scipy.special import ndtri
     from scipy.stats import rankdata  # half a second, which few commands need
 
     rank = rankdata(draws.reshape(*draws.shape[:-2], -1), axis=-1).reshape(draws.shape)
-    normal: np.ndarray = ndtri((rank - 0.375) / (draws.shape[-2] * draws.shape[-1] + 0.25))
-    return normal
+    return ndtri((rank - 0.375) / (draws.shape[-2] * draws.shape[-1] + 0.25))
 
 
 def _of_each(draws: Draws, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -113,10 +109,8 @@ def _of_each(draws: Draws, measure: Callable[[np.ndarray], np.ndarray]) -> np.nd
         moves &= np.isfinite(some).all((1, 2))
         if moves.any():
             with np.errstate(divide="ignore", invalid="ignore"):  # chains that each stand still
-                size_of = np.frexp(width[moves].astype(np.float64))[
-                    1
-                ]  # a power of 2 rounds nothing
-                own = np.ldexp(some[moves].astype(np.float64), -size_of[:, None, None])
+                _, power = np.frexp(width[moves].astype(np.float64))  # of 2, which rounds nothing
+                own = np.ldexp(some[moves].astype(np.float64), -power[:, None, None])
                 found[first + np.flatnonzero(moves)] = measure(own)
     return found.reshape(shape)[()]
 

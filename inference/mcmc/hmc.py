@@ -20,16 +20,10 @@ __all__ = ["At", "Density", "Transition", "transition"]
 
 @dataclass(frozen=True)
 class At:
-    """A density q and a density p at some values of z; log densities in nats, (C, B) each.
+    """A density q and a density p at some values of z, in nats, (C, B), and their gradients.
 
-    Attributes
-    ----------
-    start
-        log q(z | x) of a guide, or log p(z) where there is none.
-    joint
-        log p(x_seen, z) = log p(z) + log p(x_seen | z).
-    start_gradient, joint_gradient
-        The gradients of both with respect to z, (C, B, D).
+    ``start`` is log q(z | x) of a guide, or log p(z) where there is none, and ``joint`` is
+    log p(x_seen, z) = log p(z) + log p(x_seen | z). The gradients of both are (C, B, D).
     """
 
     start: Tensor
@@ -53,23 +47,14 @@ class Density(Protocol):
 
     def at(self, z: Tensor) -> At:
         """The densities, and their gradients, at z, (C, B, D)."""
-        ...
 
 
 @dataclass(frozen=True)
 class Transition:
-    """One step of every chain.
+    """One step of every chain: where it is now, z, (C, B, D), and the densities there.
 
-    Attributes
-    ----------
-    z
-        Where the chains are now, (C, B, D).
-    at
-        The densities there.
-    acceptance
-        min(1, exp(−ΔH)), (C, B); 0 where the energy at the end is not finite.
-    diverged
-        Where ΔH is above 1000 or not finite, (C, B).
+    Its acceptance is min(1, exp(−ΔH)), (C, B), 0 where the energy at the end is not finite; it
+    diverged where ΔH is above 1000 or not finite, (C, B).
     """
 
     z: Tensor
@@ -90,20 +75,9 @@ def transition(
 ) -> Transition:
     """Move every chain once, leaving π_β(z) ∝ q(z)^{1−β} p(x, z)^β as it is.
 
-    Parameters
-    ----------
-    target
-        Gives q and p.
-    z, at
-        Where the chains are, (C, B, D), and the densities there.
-    step
-        ε, (B,) or (C, B), in units of ``scale``.
-    num_leapfrog
-        L, each one gradient.
-    beta
-        β.
-    scale
-        Rough standard deviations of π, (B, D): the inverse square root of a diagonal mass.
+    The chains are at z, (C, B, D), and ``at`` are the densities there. ε, ``step``, is (B,) or
+    (C, B), in units of ``scale``, rough standard deviations of π, (B, D): the inverse square root
+    of a diagonal mass. Each of L = ``num_leapfrog`` steps takes one gradient.
     """
     size = step.unsqueeze(-1) if scale is None else step.unsqueeze(-1) * scale
 
@@ -113,9 +87,8 @@ def transition(
 
     p = torch.randn_like(z)
     before = 0.5 * p.square().sum(-1) - at.log_density(beta)
-    there, p, end, _ = leapfrog(
-        evaluate, z, p, at.gradient(beta), size=size, num_steps=num_leapfrog
-    )
+    start = z, p, at.gradient(beta)
+    there, p, end, _ = leapfrog(evaluate, *start, size=size, num_steps=num_leapfrog)
     change = 0.5 * p.square().sum(-1) - end.log_density(beta) - before
     change = torch.where(change.isfinite(), change, math.inf)
     acceptance = (-change).exp().clamp_max(1.0)

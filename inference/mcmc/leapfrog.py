@@ -28,10 +28,8 @@ def leapfrog(
         Positions to whatever is to be known there, and ∇log π.
     q, r, gradient
         Positions, momenta, and ∇log π at the positions, (\\*chains, D).
-    size
-        ε, broadcast to the positions; its sign is the direction in time.
-    num_steps
-        L, the number of steps.
+    size, num_steps
+        ε, broadcast to the positions, whose sign is the direction in time; and L.
 
     Returns
     -------

@@ -7,9 +7,9 @@ still grows are evaluated. Arrays are NumPy's: they are small, and its calls cos
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
@@ -18,28 +18,15 @@ from inference.mcmc.leapfrog import leapfrog
 __all__ = ["State", "Transition", "transition"]
 
 
-class LogDensity(Protocol):
-    """What chains draw from."""
-
-    def __call__(self, q: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log densities, (C',), and gradients, (C', p), of chains (C',) at positions (C', p)."""
-        ...
-
+LogDensity = Callable[..., tuple[np.ndarray, np.ndarray]]
+"""Positions ``q``, (C', p), and numbers ``chains``, (C',), to log densities and gradients."""
 
 _DIVERGENCE = 1000.0  # nats by which the energy may be wrong
 
 
 @dataclass
 class State:
-    """Where C chains stand.
-
-    Attributes
-    ----------
-    q
-        Positions, (C, p).
-    value, gradient
-        Log density, (C,), and its gradient, (C, p).
-    """
+    """Where C chains stand: positions, (C, p), log density, (C,), and its gradient, (C, p)."""
 
     q: np.ndarray
     value: np.ndarray
@@ -51,11 +38,8 @@ class State:
 
     def put(self, index: np.ndarray, other: State) -> None:
         """Overwrite some of the chains."""
-        self.q[index], self.value[index], self.gradient[index] = (
-            other.q,
-            other.value,
-            other.gradient,
-        )
+        self.q[index], self.value[index] = other.q, other.value
+        self.gradient[index] = other.gradient
 
     def copy(self) -> State:
         """A state of its own."""
@@ -64,30 +48,20 @@ class State:
 
 @dataclass(frozen=True)
 class Transition:
-    """What one transition did, per chain.
-
-    Attributes
-    ----------
-    state
-        The new state.
-    acceptance
-        Mean of min(1, exp(−ΔH)) over the tree, (C,).
-    diverged
-        Whether the energy was wrong by more than 1000 nats, (C,).
-    leapfrogs
-        Gradients taken, (C,).
-    energy
-        H = ½ rᵀ r − log density of the new state, with the momentum it was reached with, (C,).
-    depth
-        Doublings that were kept, (C,).
-    """
+    """What one transition did, (C,) of each but the state."""
 
     state: State
+    """The new state."""
     acceptance: np.ndarray
+    """Mean of min(1, exp(−ΔH)) over the tree."""
     diverged: np.ndarray
+    """Whether the energy was wrong by more than 1000 nats."""
     leapfrogs: np.ndarray
+    """Gradients taken."""
     energy: np.ndarray
+    """H = ½ rᵀ r − log density of the new state, with the momentum it was reached with."""
     depth: np.ndarray
+    """Doublings that were kept."""
 
 
 @np.errstate(invalid="ignore", over="ignore")  # a diverging chain leaves the numbers
@@ -101,19 +75,8 @@ def transition(
 ) -> Transition:
     """Double each chain's trajectory until it turns back, and take one of its points.
 
-    Parameters
-    ----------
-    density
-        Positions (C', p) and the numbers of their chains, (C',), to log densities, (C',), and
-        gradients, (C', p), for any of the chains.
-    state
-        Where the chains stand.
-    step
-        Length of a leapfrog step, of all chains or of each, (C,).
-    random
-        Generator of the momenta, directions and choices.
-    max_depth
-        Doublings at most.
+    The density is of positions (C', p) of any of the chains, by their numbers. A leapfrog step is
+    of one length for all chains or for each, (C,). Doublings are at most ``max_depth``.
     """
     chains, size = state.q.shape
     r = random.standard_normal((chains, size))
@@ -132,9 +95,7 @@ def transition(
         start.put(~forward, ends[0][0].select(index[~forward]))
         r_start = np.where(forward[:, None], ends[1][1][index], ends[0][1][index])
         signed = np.where(forward, steps[index], -steps[index])
-        tree = _Subtree(
-            start, r_start, signed, energy[index], leaves=2**depth, random=random, chains=index
-        )
+        tree = _Subtree(start, r_start, signed, energy[index], 2**depth, random, index)
         tree.grow(density)
         accepted[index] += tree.accepted
         count[index] += tree.count
@@ -160,33 +121,28 @@ def transition(
     return Transition(proposal, acceptance, diverged, count, energy_there, doublings)
 
 
+@dataclass
 class _Subtree:
     """2^depth leaves grown from one end of a trajectory, for several chains."""
 
-    def __init__(
-        self,
-        start: State,
-        r: np.ndarray,
-        step: np.ndarray,
-        energy: np.ndarray,
-        *,
-        leaves: int,
-        random: np.random.Generator,
-        chains: np.ndarray,
-    ) -> None:
-        count = len(r)
-        self.end, self.r_end, self.chains = start, r, chains
-        self.step, self.energy, self.leaves, self.random = step, energy, leaves, random
-        self.proposal, self.energy_there = start.copy(), energy.copy()
+    end: State
+    r_end: np.ndarray
+    step: np.ndarray
+    energy: np.ndarray
+    leaves: int
+    random: np.random.Generator
+    chains: np.ndarray
+
+    def __post_init__(self) -> None:
+        count, r = len(self.r_end), self.r_end
+        self.proposal, self.energy_there = self.end.copy(), self.energy.copy()
         self.log_weight = np.full(count, -np.inf)
         self.r_sum = np.zeros_like(r)
-        self.turned = np.zeros(count, dtype=bool)
-        self.diverged = np.zeros(count, dtype=bool)
-        self.accepted, self.count = np.zeros(count), np.zeros(count)
+        self.turned, self.diverged = np.zeros((2, count), dtype=bool)
+        self.accepted, self.count = np.zeros((2, count))
         # what a later leaf needs to see whether a subtree that it closes has turned
-        depth = max(1, leaves.bit_length() - 1)
-        self._r_kept = np.zeros((depth, *r.shape))
-        self._sum_kept = np.zeros((depth, *r.shape))
+        depth = max(1, self.leaves.bit_length() - 1)
+        self._r_kept, self._sum_kept = np.zeros((2, depth, *r.shape))
 
     def grow(self, density: LogDensity) -> None:
         """Take the leaves one after the other; a chain stops when it turns or diverges."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from pyro_models.counts import check_counts
@@ -25,24 +26,7 @@ Step = Any
 
 
 def check_sampling(*, warmup: int, target_acceptance: float, seed: int = 0, **counts: Any) -> None:
-    """Refuse arguments of a sampler that are out of range.
-
-    Parameters
-    ----------
-    warmup
-        Transitions that are thrown away.
-    target_acceptance
-        To which the step size is led.
-    seed
-        Seed of all draws.
-    counts
-        Whole numbers of at least 1, by name.
-
-    Raises
-    ------
-    UsageError
-        Naming the argument.
-    """
+    """Refuse arguments of a sampler that are out of range; ``counts`` are at least 1, by name."""
     check_counts(**counts)
     check_counts(least=LEAST_WARM_UP, warmup=warmup)
     check_acceptance(target_acceptance)
@@ -58,22 +42,15 @@ def check_acceptance(target_acceptance: float) -> None:
 class DualAveraging:
     """ε, led to a target acceptance (Nesterov 2009; Hoffman & Gelman 2014, section 3.2).
 
-    Parameters
-    ----------
-    step
-        ε to begin with: a number, or one for each datum, (B,).
-    target_acceptance
-        Between 0 and 1.
-
-    Attributes
-    ----------
-    step
-        ε of the next transition.
+    ``step`` is ε to begin with, a number, or one for each datum, (B,); then that of the next
+    transition.
     """
 
     def __init__(self, step: Step, target_acceptance: float) -> None:
-        self.step = step.log().exp() if isinstance(step, Tensor) else step
-        self._center = _log_of_ten(step)
+        self._several = isinstance(step, Tensor)
+        self._exp: Callable[[Step], Step] = torch.exp if self._several else math.exp
+        self.step = step.log().exp() if self._several else step
+        self._center = step.log() + math.log(10) if self._several else math.log(10 * step)
         self._target = target_acceptance
         self._error: Step = 0.0
         self._average: Step = 0.0
@@ -82,53 +59,26 @@ class DualAveraging:
     @property
     def averaged(self) -> Step:
         """ε to go on with after the warm-up."""
-        return _exp(self._average)
+        return self._exp(self._average)
 
     def update(self, acceptance: Step) -> None:
         """Take in the acceptance of one transition, in the shape of ε."""
         self._count += 1
-        t = self._count
+        t, w = self._count, self._count**-0.75
         miss = self._target - acceptance - self._error
-        self._error = self._error + _divided(miss, t + 10)
-        log_step = self._center - math.sqrt(t) / 0.05 * self._error
-        self._average = _mixed(self._average, log_step, t**-0.75)
-        self.step = _exp(log_step)
-
-
-# Numbers and tensors each keep the order of operations, and so the rounding, that the draws of
-# earlier releases have: a chain carries the last digit of ε into its first.
-
-
-def _log_of_ten(step: Step) -> Step:
-    """log 10 ε."""
-    return step.log() + math.log(10) if isinstance(step, Tensor) else math.log(10 * step)
-
-
-def _divided(value: Step, by: int) -> Step:
-    return value / by if isinstance(value, Tensor) else 1 / by * value
-
-
-def _mixed(old: Step, new: Step, weight: float) -> Step:
-    """(1 − w) old + w new."""
-    if isinstance(new, Tensor):
-        return weight * new + (1 - weight) * old
-    return old + weight * (new - old)
-
-
-def _exp(value: Step) -> Step:
-    return value.exp() if isinstance(value, Tensor) else math.exp(value)
+        # Numbers and tensors each keep the order of operations, and so the rounding, that the draws
+        # of earlier releases have: a chain carries the last digit of ε into its first.
+        self._error = self._error + (miss / (t + 10) if self._several else 1 / (t + 10) * miss)
+        new, old = self._center - math.sqrt(t) / 0.05 * self._error, self._average
+        self._average = w * new + (1 - w) * old if self._several else old + w * (new - old)
+        self.step = self._exp(new)
 
 
 class Chains(ABC, Generic[Moved]):
-    """Markov chains that go in step, and what their warm-up has found.
-
-    Attributes
-    ----------
-    step
-        ε, a number, or (B,) of B data with chains of their own.
-    """
+    """Markov chains that go in step, and what their warm-up has found."""
 
     step: Step
+    """ε, a number, or (B,) of B data with chains of their own."""
 
     @abstractmethod
     def move(self, step: Step) -> Moved:
@@ -143,15 +93,7 @@ class Chains(ABC, Generic[Moved]):
         """Measure lengths, and ε, in units of the spread that these transitions saw."""
 
     def warm_up(self, windows: Sequence[tuple[int, bool]], target_acceptance: float) -> None:
-        """Find ε in each window anew.
-
-        Parameters
-        ----------
-        windows
-            Number of transitions of each, and whether the scale is learned from them.
-        target_acceptance
-            To which ε is led.
-        """
+        """Find ε anew in windows: numbers of transitions, and whether they teach the scale."""
         for length, learns in windows:
             averaging = DualAveraging(self.step, target_acceptance)
             moves = []

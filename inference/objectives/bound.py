@@ -46,13 +46,8 @@ class Bound:
     """An objective over particles: a call returns (B,) nats per datum.
 
     The value is the bound, its gradient the one to ascend. Options are the fields of a dataclass.
-
-    Attributes
-    ----------
-    reparameterised
-        Whether gradients reach the guide through the samples.
-    remark
-        What must be said beside its value; empty for a lower bound on log p(x).
+    ``reparameterised`` says whether gradients reach the guide through the samples, and ``remark``
+    what must be said beside the value; it is empty for a lower bound on log p(x).
     """
 
     reparameterised: ClassVar[bool] = True

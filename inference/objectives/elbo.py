@@ -16,10 +16,7 @@ __all__ = ["MeanFieldELBO", "MonteCarloELBO", "PairELBO", "StickTheLanding"]
 class PairELBO:
     """The ELBO that is right for the pair: closed KL, enumeration, or whatever its ``elbo()`` is.
 
-    Parameters
-    ----------
-    options
-        Options of what it stands for: those of :class:`MeanFieldELBO` for an autoencoder.
+    Its options are of what it stands for: those of :class:`MeanFieldELBO` for an autoencoder.
     """
 
     def __init__(self, **options: Any) -> None:

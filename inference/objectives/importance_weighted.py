@@ -43,7 +43,7 @@ class DReG(Bound):
 
     def __call__(self, p: Particles) -> Tensor:
         """The bound of every datum, (B,), nats."""
-        log_w = p.log_prior + p.log_likelihood - p.log_q_stopped
+        log_w = p.log_joint - p.log_q_stopped
         normalised = log_w.detach().softmax(0)
         for z in p.latents.values():
             if z.requires_grad:
@@ -68,5 +68,5 @@ class ReweightedWakeSleep(Bound):
         """The bound of every datum, (B,), nats."""
         log_w = p.log_weight
         normalised = log_w.detach().softmax(0)
-        surrogate = normalised * (p.log_prior + p.log_likelihood + p.log_q)
+        surrogate = normalised * (p.log_joint + p.log_q)
         return with_gradient_of(surrogate.sum(0), value=log_mean_exp(log_w.detach()))

@@ -99,27 +99,19 @@ class OfFunction:
 
 
 def instance_of(objective: Any, options: Options = None) -> Any:
-    """The objective as an object: a bound over particles, a Pyro ELBO or :class:`PairELBO`.
-
-    Raises
-    ------
-    UsageError
-        If there is no objective of that name, it has no option of a name, or it is none at all.
-    """
-    options = dict(options or {})
+    """The objective as an object: a bound over particles, a Pyro ELBO or :class:`PairELBO`."""
+    objective, options = OBJECTIVES.named(objective, dict(options or {}))
+    options = dict(options)
     thing = OBJECTIVES[objective] if isinstance(objective, str) else objective
-    who = f"the objective {name_of(objective)}"
     if isinstance(thing, type) and issubclass(thing, ELBO):
         count = checked_count(options.pop("num_particles", 1))
         made = thing(max_plate_nesting=1, num_particles=count, vectorize_particles=count > 1)
         refuse_options(made, options)
         return made
-    if isinstance(thing, type):
-        _check_names(thing, options, who=who)
-        return thing(**options)
-    if inspect.isroutine(thing) or isinstance(thing, partial):
-        _check_names(thing, options, who=who, skip=1, also=("num_particles",))
-        return OfFunction(thing, **options)
+    if isinstance(thing, type) or inspect.isroutine(thing) or isinstance(thing, partial):
+        make = thing if isinstance(thing, type) else partial(OfFunction, thing)
+        _check_names(thing, options, who=f"the objective {name_of(objective)}")
+        return make(**options)
     refuse_options(thing, options)
     if not callable(thing) and not hasattr(thing, "loss_and_grads"):
         raise UsageError(
@@ -129,16 +121,12 @@ def instance_of(objective: Any, options: Options = None) -> Any:
     return thing
 
 
-def _check_names(
-    thing: Callable[..., Any],
-    options: Mapping[str, Any],
-    *,
-    who: str,
-    skip: int = 0,
-    also: tuple[str, ...] = (),
-) -> None:
-    parameters = list(inspect.signature(thing).parameters.values())[skip:]
-    known = [*also, *(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)]
+def _check_names(thing: Callable[..., Any], options: Mapping[str, Any], *, who: str) -> None:
+    """Refuse options that a class does not take, or a function beside particles."""
+    parameters = list(inspect.signature(thing).parameters.values())
+    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    if not isinstance(thing, type):
+        known[:1] = ["num_particles"]
     unknown = sorted(set(options) - set(known))
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
         raise UsageError(
@@ -147,13 +135,7 @@ def _check_names(
 
 
 def refuse_options(objective: Any, options: Mapping[str, Any]) -> None:
-    """Refuse options beside an object that has its own.
-
-    Raises
-    ------
-    UsageError
-        If there are any.
-    """
+    """Refuse options beside an object that has its own."""
     if options:
         raise UsageError(
             f"{type(objective).__name__} takes no option {', '.join(options)} here: choose an "
@@ -167,8 +149,7 @@ def name_of(objective: Any) -> str:
         return objective
     if isinstance(objective, ELBO):  # an instance has options of its own, the name has ours
         return type(objective).__name__
-    named = hasattr(objective, "__name__")
-    thing = objective if named else type(objective)
+    thing = objective if hasattr(objective, "__name__") else type(objective)
     return OBJECTIVES.name_of(thing) or str(getattr(thing, "__name__", thing))
 
 
@@ -176,20 +157,16 @@ def chosen(objective: Any) -> dict[str, Any]:
     """The options of an objective that is a dataclass, where they are not their defaults."""
     if not is_dataclass(objective) or isinstance(objective, type):
         return dict(getattr(objective, "options", {}))
-    found = {f.name: getattr(objective, f.name) for f in fields(objective)}
-    return {f.name: found[f.name] for f in fields(objective) if found[f.name] != f.default}
+    found = ((f, getattr(objective, f.name)) for f in fields(objective))
+    return {f.name: value for f, value in found if value != f.default}
 
 
 def canonical(objective: Any, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
     """A registered objective as its name and options, so that a file can hold it; others as given.
 
     ``IWAE(num_particles=3)`` is ``("iwae", {"num_particles": 3})``.
-
-    Raises
-    ------
-    UsageError
-        If there are options beside an instance, which has its own.
     """
+    objective, options = OBJECTIVES.named(objective, options)
     if isinstance(objective, str):
         return objective, options
     if OBJECTIVES.name_of(objective) is not None:

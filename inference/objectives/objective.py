@@ -21,6 +21,7 @@ from inference.objectives.bound import Bound
 from inference.objectives.elbo import MeanFieldELBO, PairELBO
 from inference.objectives.named import Options, chosen, instance_of, name_of, refuse_options
 from inference.particles import Particles, checked_count, draw
+from inference.sites import check_same_sites
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, is_of_library
 from pyro_models.observed import Observed
@@ -94,18 +95,11 @@ def check_objective(pair: Pair, objective: Any, options: Options = None) -> None
 
     A Pyro ELBO that does not enumerate samples, from the prior, a discrete site that the guide
     leaves out: components of a mixture then collapse into one, silently.
-
-    Raises
-    ------
-    UsageError
-        One line that says why, and what to use.
     """
-    made = make_objective(pair, objective, options)
-    if not isinstance(made, OfPyro):
+    made, own = make_objective(pair, objective, options), pair.elbo()
+    if not isinstance(made, OfPyro) or isinstance(made.elbo, TraceEnum_ELBO):
         return
-    if isinstance(made.elbo, TraceEnum_ELBO) or isinstance(pair.elbo(), type(made.elbo)):
-        return
-    if isinstance(pair.elbo(), TraceEnum_ELBO):
+    if isinstance(own, TraceEnum_ELBO) and not isinstance(own, type(made.elbo)):
         raise UsageError(
             f"{type(pair).__name__} leaves discrete sites to enumeration, and "
             f"{type(made.elbo).__name__} does not enumerate: use the objective elbo or trace_enum"
@@ -145,11 +139,6 @@ class Objective:
             A prepared batch (B, \\*data_shape), its labels (B,), and which of its pixels are seen.
         beta
             Weight of the latent terms (KL annealing), positive.
-
-        Returns
-        -------
-        float
-            The objective's estimate, nats per datum.
         """
         raise NotImplementedError
 
@@ -157,14 +146,10 @@ class Objective:
         """The same estimate as a bound over particles, which can be recorded; if there is one."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
-        """Refuse what only the sites of model and guide show that the pair cannot have.
-
-        Raises
-        ------
-        UsageError
-            One line that says why, and what to use.
-        """
+        """Refuse what only the sites of model and guide show that the pair cannot have."""
+        self._check(Observed.unchecked(x, y, mask))
 
     @torch.no_grad()
     def values(
@@ -175,29 +160,29 @@ class Objective:
         Their mean is the mean over x, and their spread its noise. It draws from the global
         generator; wrap it where that must not move.
         """
-        raise NotImplementedError
+        return self._values(Observed.unchecked(x, y, mask), batch_size)
 
     @torch.no_grad()
     def value(
         self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
     ) -> float:
         """The objective at β = 1, nats per datum, averaged over all of x; no gradient."""
-        return float(self.values(x, y=y, mask=mask, batch_size=batch_size).mean())
+        return self._value(Observed.unchecked(x, y, mask), batch_size)
+
+    def _check(self, data: Observed) -> None:
+        """Nothing, unless a kind of objective has something to refuse."""
+
+    def _values(self, data: Observed, batch_size: int) -> Tensor:
+        raise NotImplementedError
+
+    def _value(self, data: Observed, batch_size: int) -> float:
+        return float(self._values(data, batch_size).mean())
 
 
 class OfParticles(Objective):
     """A bound over particles, for a pair.
 
-    Parameters
-    ----------
-    pair
-        The pair.
-    bound
-        What is computed of particles.
-    name
-        Its name in the record of the training.
-    parts
-        How a batch falls into parts whose sites differ; it is one unless given.
+    ``parts`` says how a batch falls into parts whose sites differ; it is one unless given.
     """
 
     def __init__(self, pair: Pair, bound: Any, *, name: str, parts: Parts | None = None) -> None:
@@ -261,11 +246,10 @@ class OfParticles(Objective):
             )
         return found
 
-    @torch.no_grad()
-    def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
+    def _check(self, data: Observed) -> None:
         """Whether the bound is defined, its gradient is, and no site has a scale of its own."""
-        self.mean(x, y=y, mask=mask)
-        drawn = self._draw(Observed.unchecked(x, y, mask))
+        self.mean(data.x, y=data.y, mask=data.mask)
+        drawn = self._draw(data)
         for name, site in (*drawn.model_sites.items(), *drawn.guide_sites.items()):
             if isinstance(site["scale"], Tensor) or site["scale"] != 1:
                 raise UsageError(
@@ -278,20 +262,15 @@ class OfParticles(Objective):
         """This one."""
         return self
 
-    @torch.no_grad()
-    def values(
-        self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
-    ) -> Tensor:
+    def _values(self, data: Observed, batch_size: int) -> Tensor:
         """Of every datum."""
         most = chunk_size(self.pair, each=self.num_particles)
         chunk = max(1, min(batch_size // self.num_particles, most))
-        return torch.cat(
-            [
-                self._each(self._draw(Observed.unchecked(rows, **given))).double()
-                for part in Observed.unchecked(x, y, mask).chunks(chunk)
-                for rows, given in self.parts(part.x, **part.conditions)
-            ]
+        parts = (
+            part for some in data.chunks(chunk) for part in self.parts(some.x, **some.conditions)
         )
+        drawn = (self._draw(Observed.unchecked(rows, **given)) for rows, given in parts)
+        return torch.cat([self._each(each).double() for each in drawn])
 
     def _draw(self, data: Observed) -> Particles:
         return draw(
@@ -333,17 +312,13 @@ class OfPyro(Objective):
         bound = kind(num_particles=elbo.num_particles)
         return OfParticles(self.pair, bound, name=self.name, parts=parts)
 
-    def _conditioned(self, beta: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        if beta == 1:
-            return self.pair.model, self.pair.guide
-        return _Tempered(beta)(self.pair.model), _Tempered(beta)(self.pair.guide)
-
     def backward(self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float = 1.0) -> float:
         """The gradient of the ELBO, divided by the number of data."""
-        model, guide = self._conditioned(beta)
-        conditions = {"y": y, "mask": mask}
+        of, conditions = [self.pair.model, self.pair.guide], {"y": y, "mask": mask}
+        if beta != 1:
+            of = [_Tempered(beta)(program) for program in of]
         if hasattr(self.elbo, "differentiable_loss"):
-            loss = self.elbo.differentiable_loss(model, guide, x, **conditions) / len(x)
+            loss = self.elbo.differentiable_loss(*of, x, **conditions) / len(x)
             value = float(loss.detach())
             loss.backward()
             return -value
@@ -352,7 +327,7 @@ class OfPyro(Objective):
             parameter.grad = None
         # some differentiate only where they see parameters, which pairs show to such a trace
         with pyro.get_param_store().scope(), poutine.trace(param_only=True):
-            total = self.elbo.loss_and_grads(model, guide, x, **conditions)
+            total = self.elbo.loss_and_grads(*of, x, **conditions)
         for parameter, grad in earlier:
             if parameter.grad is not None:
                 parameter.grad.div_(len(x))
@@ -360,14 +335,14 @@ class OfPyro(Objective):
                 parameter.grad = grad if parameter.grad is None else grad.add_(parameter.grad)
         return -float(total) / len(x)
 
-    @torch.no_grad()
-    def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
-        """A KL of each site is a term of the bound only in the order of the model."""
+    def _check(self, data: Observed) -> None:
+        """Sites of both are the same; a KL of each is a term only in the order of the model."""
+        guide = poutine.trace(self.pair.guide).get_trace(data.x, **data.conditions)
+        told = poutine.replay(self.pair.model, trace=guide)
+        check_same_sites(guide, poutine.trace(told).get_trace(data.x, **data.conditions))
         if not isinstance(self.elbo, TraceMeanField_ELBO):
             return
-        drawn = draw(
-            self.pair.model, self.pair.guide, Observed.unchecked(x, y, mask), num_particles=1
-        )
+        drawn = draw(self.pair.model, self.pair.guide, data, num_particles=1)
         latent = [name for name in drawn.model_sites if name not in drawn.observed]
         if latent != list(drawn.guide_sites):
             raise UsageError(
@@ -376,30 +351,20 @@ class OfPyro(Objective):
                 "for them: use the objective elbo or mean_field"
             )
 
-    @torch.no_grad()
-    def values(
-        self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
-    ) -> Tensor:
+    def _values(self, data: Observed, batch_size: int) -> Tensor:
         """Of at least 20 blocks: a Pyro ELBO is a sum over data."""
-        data = Observed.unchecked(x, y, mask)
-        blocks = self._block_sums(data, count=max(_BLOCKS, math.ceil(len(x) / batch_size)))
-        return blocks * (len(blocks) / len(x))
+        blocks = self._block_sums(data, max(_BLOCKS, math.ceil(len(data) / batch_size)))
+        return blocks * (len(blocks) / len(data))
 
-    @torch.no_grad()
-    def value(
-        self, x: Tensor, *, y: Seen = None, mask: Seen = None, batch_size: int = 1000
-    ) -> float:
+    def _value(self, data: Observed, batch_size: int) -> float:
         """In batches as large as they may be."""
-        data = Observed.unchecked(x, y, mask)
-        return float(self._block_sums(data, count=math.ceil(len(x) / batch_size)).sum()) / len(x)
+        return float(self._block_sums(data, math.ceil(len(data) / batch_size)).sum()) / len(data)
 
-    def _block_sums(self, data: Observed, *, count: int) -> Tensor:
+    def _block_sums(self, data: Observed, count: int) -> Tensor:
         rows = torch.arange(len(data), device=data.x.device).tensor_split(min(count, len(data)))
         parts = [data[int(r[0]) : int(r[-1]) + 1] for r in rows]
-        sums = [
-            -float(self.elbo.loss(self.pair.model, self.pair.guide, part.x, **part.conditions))
-            for part in parts
-        ]
+        pair = self.pair
+        sums = [-float(self.elbo.loss(pair.model, pair.guide, p.x, **p.conditions)) for p in parts]
         return torch.tensor(sums, dtype=torch.float64)
 
 

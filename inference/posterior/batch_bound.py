@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.func import functional_call
 
 from inference.particles import draw
 from inference.posterior.log_density import LogDensity
+from inference.posterior.optimization import Fitting
 from inference.record import Recorded, places_of
 from pyro_models.observed import Observed
 from pyro_models.seeds import same_generators
@@ -23,15 +25,13 @@ STEADY = 50
 Step = Callable[[list[Tensor], Tensor, Tensor | None, Tensor | None], tuple[Tensor, ...]]
 
 
-def bound_of(target: LogDensity, guide: nn.Module, num_particles: int, *, objective: str) -> Tensor:
-    """Estimate of one of ``inference.posterior.optimization.OBJECTIVES``, (B,), nats."""
-    return bounds_of(target, guide, num_particles, objective=objective).mean(0)
+def bound_of(target: LogDensity, guide: nn.Module, settings: Fitting) -> Tensor:
+    """The mean of :func:`bounds_of` as the settings have it, (B,), nats."""
+    return bounds_of(target, guide, settings.num_particles, settings.objective).mean(0)
 
 
-def bounds_of(
-    target: LogDensity, guide: nn.Module, num_particles: int, *, objective: str
-) -> Tensor:
-    """What :func:`bound_of` is the mean of, (K, B), nats."""
+def bounds_of(target: LogDensity, guide: nn.Module, num_particles: int, objective: str) -> Tensor:
+    """Estimates of one of ``inference.posterior.optimization.OBJECTIVES``, (K, B), nats."""
     drawn = draw(target.pair.model, guide, target.data, num_particles=num_particles)
     if objective == "path":
         rest = drawn.log_prior - drawn.log_q_stopped
@@ -49,26 +49,19 @@ class BatchBound:
     the same as long as the batch is; after some steps they are recorded and run without Pyro, if
     the recording then gives the same numbers. What cannot be recorded is run as it is.
 
-    Parameters
-    ----------
-    target, guide
-        The batch; its guide's parameters may change, its shapes may not.
-    num_particles, objective
-        As for :func:`bound_of`.
-    steady
-        Steps before it is recorded.
+    The guide's parameters may change, its shapes may not; ``steady`` steps are run before it is
+    recorded.
     """
 
     def __init__(
         self,
         target: LogDensity,
         guide: nn.Module,
-        num_particles: int,
-        objective: str,
+        settings: Fitting,
         *,
         steady: int = STEADY,
     ) -> None:
-        self.target, self.holder = target, _Holder(guide, num_particles, objective)
+        self.target, self.holder = target, _Holder(guide, settings)
         self.parameters = list(self.holder.parameters())
         self.places = places_of(self.holder, self.parameters)
         self.run: Step = self._step
@@ -88,7 +81,7 @@ class BatchBound:
     def _step(
         self, values: list[Tensor], x: Tensor, y: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, ...]:
-        leaves = [value.requires_grad_() for value in values]
+        leaves = [value.detach().requires_grad_() for value in values]
         with torch.enable_grad():
             target = replace(self.target, data=Observed.unchecked(x, y, mask))
             state = {place: leaves[i] for place, i in self.places.items()}
@@ -99,15 +92,10 @@ class BatchBound:
         return bound.detach(), *gradients
 
     def _recorded(self) -> Step:
-        def step(
-            values: list[Tensor], x: Tensor, y: Tensor | None, mask: Tensor | None
-        ) -> tuple[Tensor, ...]:
-            return self._step([value.detach() for value in values], x, y, mask)
-
         device = self.target.x.device
         with same_generators(device):
-            try:
-                run = Recorded(step, self._inputs())
+            try:  # a recorder takes no bound method
+                run = Recorded(partial(self._step), self._inputs())
             except Exception:  # whatever stops a recording: Pyro runs it every time
                 return self._step
         found = []
@@ -121,10 +109,10 @@ class BatchBound:
 class _Holder(nn.Module):
     """Calls the bound of a guide, so that the guide's parameters can be given from outside."""
 
-    def __init__(self, guide: nn.Module, num_particles: int, objective: str) -> None:
+    def __init__(self, guide: nn.Module, settings: Fitting) -> None:
         super().__init__()
-        self.guide, self.num_particles, self.objective = guide, num_particles, objective
+        self.guide, self.settings = guide, settings
 
     def forward(self, target: LogDensity) -> Tensor:
         """The bound of every datum, (B,)."""
-        return bound_of(target, self.guide, self.num_particles, objective=self.objective)
+        return bound_of(target, self.guide, self.settings)

@@ -39,12 +39,6 @@ def elbo_of(log_weights: Tensor) -> Bound:
     """The mean of log w, an unbiased estimate of the ELBO, from log-weights (K, B) in nats.
 
     Its standard error is the spread of log w over √K; NaN for K = 1.
-
-    Examples
-    --------
-    >>> import torch
-    >>> elbo_of(torch.tensor([[-1.0], [-3.0]])).value
-    tensor([-2.], dtype=torch.float64)
     """
     K, log_w = len(log_weights), log_weights.double()
     error = log_w.std(0) if K > 1 else log_w[0] * math.nan
@@ -55,12 +49,6 @@ def importance_bound_of(log_weights: Tensor) -> Bound:
     """L_K = log (1/K) Σ_k w_k of log-weights (K, B) in nats (Burda et al. 2016).
 
     The standard error is that of log p̂ by the delta method, √(1/ESS − 1/K): right for small ones.
-
-    Examples
-    --------
-    >>> import torch
-    >>> importance_bound_of(torch.tensor([[-2.0], [-2.0]])).value
-    tensor([-2.], dtype=torch.float64)
     """
     K, log_w = len(log_weights), log_weights.double()
     error = (1 / effective_sample_size(log_w) - 1 / K).clamp_min(0).sqrt()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from inference.chunks import MAX_ELEMENTS
+from inference.declared import declared
 from inference.isolated import isolated
 from inference.mcmc import diagnostics
 from inference.mcmc.warm_up import Chains, check_sampling
@@ -20,7 +21,7 @@ from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
 from pyro_models.seeds import stream
 
-__all__ = ["Draws", "LatentChains", "Moved", "draw", "in_chunks"]
+__all__ = ["Draws", "LatentChains", "Moved", "Sampling", "draw", "in_chunks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,22 +106,15 @@ class Moved(NamedTuple):
 
 
 class LatentChains(Chains[Moved]):
-    """C chains of each of B data; a datum's chains share ε and scale.
-
-    Attributes
-    ----------
-    scale
-        Standard deviations that ε is in units of, (B, D).
-    learns_scale
-        Whether the warm-up is to find them.
-    """
+    """C chains of each of B data; a datum's chains share ε and scale."""
 
     scale: Tensor
+    """Standard deviations that ε is in units of, (B, D)."""
     learns_scale = True
+    """Whether the warm-up is to find them."""
 
-    @abstractmethod
     def rescaled(self, z: Tensor) -> None:
-        """Go on from z, (C, B, D), in units of a new scale."""
+        """Go on from z, (C, B, D), in units of a new scale; there the chains stand already."""
 
     def mean_acceptance(self, moved: Moved) -> Tensor:
         """Mean over the chains of each datum, (B,)."""
@@ -155,6 +149,23 @@ class LatentChains(Chains[Moved]):
         return draws, accepted, diverged, *means, self.step, self.scale
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How chains are warmed up, and how many draws of them are kept."""
+
+    num_samples: int = declared(250, "S draws of each chain are kept.")
+    num_chains: int = declared(4, "C chains of each datum.")
+    warmup: int = declared(300, "Transitions that are thrown away, at least 20.")
+    target_acceptance: float = declared(0.8, "Between 0 and 1; 0.65 to 0.8 is best for HMC.")
+    seed: int = declared(0, "Seed of all draws; the caller's generators do not move.")
+    max_elements: int = declared(
+        MAX_ELEMENTS, "Numbers that one chunk's reconstructions may hold; bounds memory."
+    )
+    progress: Callable[[int], object] | None = declared(
+        None, "Called with the number of data after each chunk."
+    )
+
+
 def in_chunks(
     target: LogDensity,
     num_chains: int,
@@ -162,19 +173,7 @@ def in_chunks(
     max_elements: int,
     progress: Callable[[int], object] | None = None,
 ) -> Iterator[tuple[slice, LogDensity]]:
-    """The data part by part, so many at once that their chains' reconstructions fit.
-
-    Parameters
-    ----------
-    target
-        The target of all data.
-    num_chains
-        Chains of each datum.
-    max_elements
-        Numbers that one chunk's reconstructions may hold.
-    progress
-        Called with the number of data after each chunk.
-    """
+    """Places and targets of parts of the data, whose chains' reconstructions fit."""
     size = max(1, max_elements // (target.numbers_per_chain * num_chains))
     for i in range(0, len(target), size):
         some = target.select(slice(i, i + size))
@@ -186,54 +185,26 @@ def in_chunks(
 def draw(
     target: LogDensity,
     make: Callable[[slice, LogDensity], LatentChains],
+    sampling: Sampling,
     *,
     name: str,
-    num_samples: int,
-    num_chains: int,
-    warmup: int,
-    target_acceptance: float,
-    seed: int,
-    max_elements: int,
-    progress: Callable[[int], object] | None,
     **counts: int,
 ) -> Draws:
     """Warm chains up and draw with them, chunk by chunk.
 
-    Parameters
-    ----------
-    target
-        From :func:`inference.posterior.log_density.condition`.
-    make
-        Makes the chains of some data, given their place among all.
-    name
-        Name of the sampler, which has a stream of random numbers of its own.
-    num_samples, num_chains, warmup, target_acceptance, seed, max_elements, progress
-        As for :func:`inference.posterior.hmc.hmc`.
-    counts
-        Whole numbers of this sampler alone, which are checked like the others.
-
-    Raises
-    ------
-    UsageError
-        If a number is out of range.
+    The chains of some data are made given their place among all. The sampler of that name has a
+    stream of random numbers of its own, and whole numbers that are checked like those of all.
     """
-    check_sampling(
-        num_samples=num_samples,
-        num_chains=num_chains,
-        warmup=warmup,
-        target_acceptance=target_acceptance,
-        seed=seed,
-        max_elements=max_elements,
-        **counts,
-    )
+    checked = {n: v for n, v in vars(sampling).items() if n != "progress"}
+    check_sampling(**checked, **counts)
+    seed, most = sampling.seed, sampling.max_elements
     parts = []
     with isolated(target.pair, seed=stream(seed, name)):
-        for index, some in in_chunks(
-            target, num_chains, max_elements=max_elements, progress=progress
-        ):
+        chunks = partial(in_chunks, max_elements=most, progress=sampling.progress)
+        for index, some in chunks(target, sampling.num_chains):
             chains = make(index, some)
-            chains.warm_up(chains.windows(warmup), target_acceptance)
-            parts.append(chains.sample(num_samples))
+            chains.warm_up(chains.windows(sampling.warmup), sampling.target_acceptance)
+            parts.append(chains.sample(sampling.num_samples))
     draws, rates, diverging, *others = zip(*parts, strict=True)
     acceptance, divergences, steps, scales = (torch.cat(part) for part in others)
     stats = {"acceptance_rate": torch.cat(rates, 2), "diverging": torch.cat(diverging, 2)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
-from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
@@ -17,9 +17,10 @@ from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
-from inference.sites import particle_plate
+from inference.sites import traced
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
+from pyro_models.counts import is_count
 from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
 from pyro_models.observed import Data, Labels, Observed, observed
@@ -146,7 +147,7 @@ def complete(
     check_pair(pair)
     check_draw("pixels", pixels)
     check_seed(seed)
-    if num_samples < 1 or num_latents < 1:
+    if not is_count(num_samples) or not is_count(num_latents):
         raise UsageError(
             f"num_samples and num_latents must be at least 1; got {num_samples}, {num_latents}"
         )
@@ -154,69 +155,48 @@ def complete(
     if data.mask is None:
         raise UsageError("complete needs a mask of what is seen: a name such as left, or an array")
     if guide == "best":
-        guide = _best(pair)
+        fitted = "trained" if fulfills(pair, ConditionsOnPixels) else "normal"
+        guide = "exact" if fulfills(pair, CompletesExactly) else fitted
+    posterior = None
     if not isinstance(guide, str) or guide not in ("exact", "trained", ENCODER_ZEROS):
         options = {"seed": seed, "max_elements": max_elements, "progress": progress}
         posterior = _posterior(pair, data, guide, {**options, **(infer_options or {})})
-        return Completion(
-            mean=posterior.complete(num_samples=num_latents, seed=seed),
-            samples=posterior.completions(num_samples, pixels=pixels, seed=seed),
-            x=data.x,
-            mask=data.mask,
-            guide=posterior.name,
-            pixels=pixels,
-            posterior=posterior,
-            seed=seed,
-            identity=posterior.identity,
-        )
-    if infer_options:
-        raise UsageError(f"infer_options are for a guide that is fitted, not for {guide}")
-    if guide == "trained":
-        pair = _for_mask(pair, data.mask)
-    at_once = max(num_samples, num_latents)
-    chunk = chunk_size(pair, each=at_once, max_elements=max_elements)
-    parts = []
-    with isolated(pair, seed=stream(seed, "completion")):
-        for part in data.chunks(chunk):
-            if guide == "exact":
-                parts.append(_exactly(pair, part, num_samples=num_samples, pixels=pixels))
-                continue
-            decoded = _trained if guide == "trained" else _encoder_zeros
-            mean = decoded(pair, part, num_latents).mean.mean(0)
-            p_x = decoded(pair, part, num_samples)
-            parts.append((mean, p_x.sample() if pixels == "sample" else p_x.mean))
+        guide = posterior.name
+        mean = posterior.complete(num_samples=num_latents, seed=seed)
+        samples = posterior.completions(num_samples, pixels=pixels, seed=seed)
+    else:
+        if infer_options:
+            raise UsageError(f"infer_options are for a guide that is fitted, not for {guide}")
+        if guide == "trained":
+            if not fulfills(pair, ConditionsOnPixels):
+                raise UsageError(
+                    f"{type(pair).__name__} is not trained to complete: infer a guide, such as "
+                    "normal"
+                )
+            pair = pair.conditioned_on(data.mask)
+        at_once = max(num_samples, num_latents)
+        parts = []
+        with isolated(pair, seed=stream(seed, "completion")):
+            for part in data.chunks(chunk_size(pair, each=at_once, max_elements=max_elements)):
+                if guide == "exact":
+                    parts.append(_exactly(pair, part, num_samples=num_samples, pixels=pixels))
+                    continue
+                decoded = partial(_decoded, pair, part, trained=guide == "trained")
+                average, p_x = decoded(num_latents).mean.mean(0), decoded(num_samples)
+                parts.append((average, p_x.sample() if pixels == "sample" else p_x.mean))
+        means, draws = zip(*parts, strict=True)
+        mean, samples = data.with_seen(torch.cat(means)), data.with_seen(torch.cat(draws, 1))
     return Completion(
-        mean=data.with_seen(torch.cat([mean for mean, _ in parts])),
-        samples=data.with_seen(torch.cat([samples for _, samples in parts], 1)),
+        mean=mean,
+        samples=samples,
         x=data.x,
         mask=data.mask,
         guide=guide,
         pixels=pixels,
-        posterior=None,
+        posterior=posterior,
         seed=seed,
-        identity=identity_of(pair, data),
+        identity=identity_of(pair, data) if posterior is None else posterior.identity,
     )
-
-
-def _best(pair: Pair) -> str:
-    if fulfills(pair, CompletesExactly):
-        return "exact"
-    return "trained" if fulfills(pair, ConditionsOnPixels) else "normal"
-
-
-def _for_mask(pair: Pair, seen: Tensor) -> Pair:
-    """The pair for one mask.
-
-    Raises
-    ------
-    UsageError
-        If it is not made to complete, or not from these pixels.
-    """
-    if not fulfills(pair, ConditionsOnPixels):
-        raise UsageError(
-            f"{type(pair).__name__} is not trained to complete: infer a guide, such as normal"
-        )
-    return pair.conditioned_on(seen)
 
 
 def _posterior(
@@ -255,23 +235,15 @@ def _exactly(
     return pair.conditional_mean(data.x, data.mask), samples
 
 
-def _trained(pair: Pair, data: Observed, n: int) -> TorchDistribution:
-    """p(x | z_i, x_C) at n draws z_i ~ p(z | x_C) for each datum, batch shape (n, B)."""
-    with particle_plate(n, device=data.x.device):
-        trace = poutine.trace(pair.model).get_trace(data.x, **data.conditions)
-    p_x: TorchDistribution = trace.nodes["x"]["fn"]
-    return p_x
-
-
-def _encoder_zeros(pair: Pair, data: Observed, n: int) -> TorchDistribution:
-    """p(x | z_i) at n draws z_i ~ q(z | x with zeros) for each datum, batch shape (n, B)."""
+def _decoded(pair: Pair, data: Observed, n: int, *, trained: bool) -> TorchDistribution:
+    """p(x | z_i) at n draws z_i for each datum, of p(z | x_C) or q(z | x with zeros), (n, B)."""
+    if trained:
+        return traced(pair.model, data, n).nodes["x"]["fn"]
     data = Observed.unchecked(data.x, data.y)
-    with particle_plate(n, device=data.x.device):
-        trace = poutine.trace(pair.guide).get_trace(data.x, **data.conditions)
-    missing = [name for name in pair.latent_sites if name not in trace.nodes]
+    sites = traced(pair.guide, data, n).nodes
+    missing = [name for name in pair.latent_sites if name not in sites]
     if missing:
         raise UsageError(
             f"{type(pair).__name__} has no encoder of {', '.join(missing)} to feed zeros to"
         )
-    latents = {name: trace.nodes[name]["value"] for name in pair.latent_sites}
-    return decoded_from(pair, latents, data)
+    return decoded_from(pair, {name: sites[name]["value"] for name in pair.latent_sites}, data)

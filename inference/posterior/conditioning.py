@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from inference.posterior.guides.per_datum import for_data
 from inference.posterior.log_density import LogDensity
-from inference.sites import density_sites, joint_of, log_prob_of, particle_plate
-from pyro_models.seeds import same_generators
+from inference.sites import density_sites, joint_of, log_prob_of, traced
+from pyro_models.seeds import seeded
 
 __all__ = ["ILL_CONDITIONED", "impossible_data", "rounding_of_log_q", "without_density"]
 
@@ -33,20 +33,16 @@ def rounding_of_log_q(target: LogDensity, guide: nn.Module) -> Tensor:
     ε is the rounding of the float type. It is first order in the rounding of each z_d, and grows
     with the narrowest direction of q, however wide the others are.
     """
-    device = target.x.device
-    with same_generators(device), torch.enable_grad(), pyro.validation_enabled(False):
-        torch.manual_seed(0)
-        with torch.no_grad(), particle_plate(_DRAWS, device=device):
-            drawn = poutine.trace(guide).get_trace(target.x, **target.conditions)
+    with seeded(0, target.x.device), torch.enable_grad(), pyro.validation_enabled(False):
+        with torch.no_grad():
+            drawn = traced(guide, target.data, _DRAWS)
         latents = []
         for site in density_sites(drawn).values():
             if site["value"].is_floating_point():
                 site["value"] = site["value"].detach().requires_grad_()
                 latents.append(site["value"])
-        with particle_plate(_DRAWS, device=device):
-            again = poutine.trace(poutine.replay(guide, trace=drawn))
-            sites = density_sites(again.get_trace(target.x, **target.conditions))
-        terms = [log_prob_of(site) for site in sites.values()]
+        again = traced(poutine.replay(guide, trace=drawn), target.data, _DRAWS)
+        terms = [log_prob_of(site) for site in density_sites(again).values()]
         log_q = joint_of(terms, target.x.new_zeros(()), (_DRAWS, len(target)))
         size = torch.zeros_like(log_q)
         if latents and log_q.requires_grad:

@@ -72,11 +72,6 @@ def inference_data(
         Name → names of its dimensions, without chain and draw.
     coords
         Dimension → what its places are called.
-
-    Raises
-    ------
-    UsageError
-        If ArviZ is not installed.
     """
     try:
         arviz = importlib.import_module("arviz")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 from pyro import poutine
 from torch import Tensor
 
 from inference.isolated import isolated
 from inference.posterior.reconstruction import Draw, check_draw
-from pyro_models import Pair, UsageError
+from pyro_models import Pair
 from pyro_models.contract import check_pair
+from pyro_models.counts import check_counts
 from pyro_models.labels import labels_for
 from pyro_models.seeds import check_seed
 
@@ -51,15 +50,13 @@ def generate(
     """
     check_pair(pair)
     check_draw("pixels", pixels)
-    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
-        raise UsageError(f"n must be at least 1, a whole number; got {n}")
+    check_counts(n=n)
     check_seed(seed)
     with isolated(pair, seed=seed) as device:
         labels = labels_for(y, n, device)
         trace = poutine.trace(pair.model).get_trace(n=n, y=labels)
-        if pixels == "sample":
-            sample: Tensor = trace.nodes["x"]["value"]
-            return sample
-        latents = {name: trace.nodes[name]["value"] for name in pair.latent_sites if name in trace}
-        mean: Tensor = pair.decode(latents, y=labels)["x"].mean
-        return mean
+        found: Tensor = trace.nodes["x"]["value"]
+        if pixels == "mean":
+            latents = {n: trace.nodes[n]["value"] for n in pair.latent_sites if n in trace}
+            found = pair.decode(latents, y=labels)["x"].mean
+        return found

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from inference.chunks import MAX_ELEMENTS
+from inference.declared import replaced, takes
 from inference.mcmc.hmc import transition
-from inference.posterior.chains import Draws, LatentChains, Moved, draw
+from inference.posterior.chains import Draws, LatentChains, Moved, Sampling, draw
 from inference.posterior.log_density import LogDensity
 from pyro_models.device import placed
 from pyro_models.moved import renamed_arguments
@@ -18,19 +18,16 @@ __all__ = ["Draws", "hmc"]
 
 
 @renamed_arguments(start="initial_state")
+@takes(Sampling)
 def hmc(
     target: LogDensity,
     *,
     num_samples: int = 500,
-    num_chains: int = 4,
-    warmup: int = 300,
     num_leapfrog: int = 10,
     target_acceptance: float = 0.75,
     scale: Tensor | None = None,
     initial_state: Tensor | None = None,
-    seed: int = 0,
-    max_elements: int = MAX_ELEMENTS,
-    progress: Callable[[int], object] | None = None,
+    **options: Any,
 ) -> Draws:
     """Draw from the posterior of every datum.
 
@@ -43,10 +40,8 @@ def hmc(
     ----------
     target
         From :func:`inference.posterior.log_density.condition`.
-    num_samples, num_chains
-        S draws of each of C chains are kept.
-    warmup
-        Transitions that are thrown away.
+    num_samples
+        S draws of each chain are kept.
     num_leapfrog
         L leapfrog steps make one transition.
     target_acceptance
@@ -55,12 +50,7 @@ def hmc(
         Rough posterior standard deviations, (B, D), such as those of a guide.
     initial_state
         Where the chains start, (C, B, D); from the guide of the target, or the prior, unless given.
-    seed
-        Seed of all draws; the caller's generators do not move.
-    max_elements
-        Numbers that one chunk's reconstructions may hold; bounds memory.
-    progress
-        Called with the number of data after each chunk.
+    options
 
     Raises
     ------
@@ -78,26 +68,15 @@ def hmc(
     >>> bool(((draws.mean - exact).abs() < 5 * draws.mean_error).all())
     True
     """
-    initial_state, scale = placed(initial_state, target.x), placed(scale, target.x)
+    own = Sampling(num_samples=num_samples, target_acceptance=target_acceptance)
+    sampling = replaced(own, options, who="hmc")
+    start, scale = placed(initial_state, target.x), placed(scale, target.x)
 
     def make(index: slice, some: LogDensity) -> LatentChains:
-        given = initial_state
-        z = some.sample_start(num_chains) if given is None else given[:, index]
+        z = some.sample_start(sampling.num_chains) if start is None else start[:, index]
         return _HMCChains(some, z, num_leapfrog, None if scale is None else scale[index])
 
-    return draw(
-        target,
-        make,
-        name="hmc",
-        num_samples=num_samples,
-        num_chains=num_chains,
-        warmup=warmup,
-        target_acceptance=target_acceptance,
-        seed=seed,
-        max_elements=max_elements,
-        progress=progress,
-        num_leapfrog=num_leapfrog,
-    )
+    return draw(target, make, sampling, name="hmc", num_leapfrog=num_leapfrog)
 
 
 class _HMCChains(LatentChains):
@@ -125,6 +104,3 @@ class _HMCChains(LatentChains):
         )
         self.z, self.at = moved.z, moved.at
         return Moved(moved.z, moved.acceptance, moved.diverged)
-
-    def rescaled(self, z: Tensor) -> None:
-        """Positions are those of z whatever the scale: the chains stand at it already."""

@@ -8,39 +8,28 @@ from pyro_models import Pair
 from pyro_models.contract import fulfills
 from pyro_models.data import Identity, checksum, weights_checksum
 from pyro_models.data.masks import Mask
-from pyro_models.observed import Data, Labels, Observed, observed
+from pyro_models.observed import Data, Labels, observed
 from pyro_models.pair import ConditionsOnPixels
 
-__all__ = ["conditions", "given_labels", "identity_of", "identity_of_observed", "model_checksum"]
+__all__ = ["conditions", "given_labels", "identity_of", "model_checksum"]
 
 
 def identity_of(
-    pair: Pair, x: Data, *, mask: Mask | None = None, y: Labels | None = None
+    pair: Pair,
+    x: Data,
+    *,
+    mask: Mask | None = None,
+    y: Labels | None = None,
+    weights: str | None = None,
 ) -> Identity:
     """What a number of a pair's model on a batch is of, by content: data, mask, labels, weights.
 
     No mask is one that sees everything, and no label is −1; labels of a pair that has none are
-    nothing.
-
-    Parameters
-    ----------
-    pair
-        The pair, whose float type the data are taken in.
-    x, mask, y
-        Prepared data, what is seen of them and labels, as :func:`pyro_models.observed.observed`
-        takes them.
-
-    Raises
-    ------
-    UsageError
-        If mask or labels do not fit.
+    nothing. Data, mask and labels are any that :func:`pyro_models.observed.observed` takes; the
+    weights are a checksum, that of the model as it is unless given.
     """
     data = observed(pair, x, mask=mask, y=y)
-    return identity_of_observed(pair, data, weights=model_checksum(pair))
-
-
-def identity_of_observed(pair: Pair, data: Observed, *, weights: str) -> Identity:
-    """The identity of data that were checked, under a model of these weights."""
+    weights = model_checksum(pair) if weights is None else weights
     conditioned = None
     if fulfills(pair, ConditionsOnPixels):
         conditioned = checksum(pair.conditioning(data.x, data.mask))

@@ -8,36 +8,34 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import pyro
 import torch
-from pyro import poutine
 from torch import nn
-from torch.optim import Optimizer
 
-from inference.chunks import MAX_ELEMENTS, chunk_size
+from inference.chunks import chunk_size
+from inference.declared import replaced, takes
 from inference.isolated import evaluating
-from inference.posterior.contained import at_least_the_contained, at_least_the_start
 from inference.posterior.continuous import needs_continuous
-from inference.posterior.guides import Family, guide_family
-from inference.posterior.guides.per_datum import detached, for_data, is_per_datum, per_datum_size
+from inference.posterior.guides import GUIDES, Family, guide_family
+from inference.posterior.guides.per_datum import detached, for_data, is_per_datum
 from inference.posterior.log_density import LogDensity
-from inference.posterior.optimization import Optimization, Outcome
-from inference.posterior.optimize import optimize
-from inference.posterior.plateau import Plateau
+from inference.posterior.optimization import Fitting, Optimization, Outcome
+from inference.posterior.optimize import at_least_the_contained, optimize
 from inference.posterior.posterior import Posterior
 from inference.posterior.start import with_initial_values, with_prior
+from inference.sites import traced
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.data.masks import Mask
 from pyro_models.device import device_of
 from pyro_models.observed import Data, Labels, observed
-from pyro_models.seeds import check_seed, seeded, stream
+from pyro_models.seeds import seeded, stream
 
 __all__ = ["NOT_FITTED", "frozen", "infer"]
 
 NOT_FITTED = "not fitted"
 
 
+@takes(Optimization)
 def infer(
     pair: Pair,
     x: Data,
@@ -45,28 +43,18 @@ def infer(
     mask: Mask | None = None,
     y: Labels | None = None,
     fraction: float = 0.5,
-    guide: str | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
+    guide: str | Mapping[str, Any] | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
     guide_options: Mapping[str, Any] | None = None,
     resample: int | None = None,
-    num_particles: int = 1,
-    estimator: str | None = None,
-    starts: int = 64,
-    optimizer: str | Callable[..., Optimizer] = "Adam",
-    lr: float | None = None,
-    optimizer_options: Mapping[str, Any] | None = None,
-    stopping: Plateau | None = None,
-    max_steps: int = 2000,
-    seed: int = 0,
-    max_elements: int = MAX_ELEMENTS,
-    progress: bool = False,
+    **options: Any,
 ) -> Posterior:
     """Infer the latents of images, whole or half-seen, under a trained pair's model.
 
     Ψ* = argmax_Ψ E_{q(z; Ψ)}[log p(x_seen | z)] − KL(q(z; Ψ) ‖ p(z)),
 
     for every image on its own, all at once, by stochastic gradients of reparameterised samples.
-    Nothing of the pair changes: no parameter, no
-    gradient, no mode, no generator. What stands in an unseen pixel, NaN included, reaches nothing.
+    Nothing of the pair changes: no parameter, no gradient, no mode, no generator. What stands in an
+    unseen pixel, NaN included, reaches nothing.
 
     Parameters
     ----------
@@ -83,35 +71,15 @@ def infer(
     fraction
         Fraction of the pixels that the mask ``random`` sees, drawn for each datum.
     guide
-        A name of :data:`inference.posterior.guides.GUIDES`, a function ``make(target)`` that
+        A name of :data:`inference.posterior.guides.GUIDES`, such a name with its options as
+        ``{class_path: NAME, init_args: {OPTION: VALUE}}``, a function ``make(target)`` that
         returns a guide, a guide, or a :class:`inference.posterior.guides.Family`.
     guide_options
         Options of the guide, such as ``{"rank": 3}``.
     resample
         Draw so many values from the guide and resample them by their importance weights: see
         :meth:`Posterior.resampled`.
-    num_particles
-        Samples of z per step and image.
-    estimator
-        ``"path"`` or ``"kl"``, see :data:`inference.posterior.optimization.OBJECTIVES`; that of the
-        guide's family unless given.
-    starts
-        A fit begins where log p(x_seen, z) is highest among the prior's mean and so many draws
-        from the prior: a decoder may have modes that no gradient leads out of. 0: at the mean.
-    optimizer, lr, optimizer_options
-        An optimiser of ``torch.optim`` by name, class or function; it must treat every number on
-        its own, as Adam does. The rate is that of the guide's family unless given.
-    stopping
-        When an image stops: see :class:`inference.posterior.plateau.Plateau`, whose defaults hold
-        unless given.
-    max_steps
-        Steps after which an image stops in any case.
-    seed
-        Random seed of all that is drawn; the caller's generators do not move.
-    max_elements
-        Numbers that the reconstructions in memory at once may hold; more images are done in turn.
-    progress
-        Show a progress bar of images.
+    options
 
     Raises
     ------
@@ -130,36 +98,20 @@ def infer(
     True
     """
     check_pair(pair)
+    guide, of_guide = GUIDES.named(guide, guide_options or {})
     name, family = guide_family(guide)
-    settings = Optimization(
-        num_particles=num_particles,
-        optimizer=optimizer,
-        lr=lr,
-        optimizer_options=dict(optimizer_options or {}),
-        stopping=stopping or Plateau(),
-        max_steps=max_steps,
-    )
-    check_seed(seed)
+    given = replaced(Optimization(), options, who="infer")
+    seed, most = given.seed, given.max_elements
     began = time.perf_counter()
-    chunk = chunk_size(pair, each=num_particles, max_elements=max_elements)
+    chunk = chunk_size(pair, each=given.num_particles, max_elements=most)
+    settings = Fitting(**vars(given), chunk=chunk)
     with evaluating(pair), frozen(pair), seeded(stream(seed, "infer"), device_of(pair)):
         needs_continuous(pair)
         data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
         images = with_prior(pair, data)
         if family.fitted:
-            images = with_initial_values(
-                images, starts=starts, seed=seed, max_elements=max_elements
-            )
-        module, outcome = _fitted(
-            images,
-            family,
-            settings,
-            name=name,
-            options=guide_options or {},
-            estimator=estimator,
-            chunk=chunk,
-            progress=progress,
-        )
+            images = with_initial_values(images, given)
+        module, outcome = _fitted(images, family, settings, name=name, options=of_guide)
         module = detached(module)
     posterior = Posterior(
         target=images,
@@ -169,9 +121,9 @@ def infer(
         stopped=outcome.reasons if outcome else (NOT_FITTED,) * len(images),
         steps=outcome.steps if outcome else torch.zeros(len(images), dtype=torch.long),
         seconds=time.perf_counter() - began,
-        num_parameters=per_datum_size(module, len(images)),
+        num_parameters=sum(p.numel() for p in module.parameters()) / len(images),
         seed=seed,
-        max_elements=max_elements,
+        max_elements=most,
     )
     return posterior if resample is None else posterior.resampled(resample, seed=seed)
 
@@ -179,61 +131,31 @@ def infer(
 def _fitted(
     images: LogDensity,
     family: Family,
-    settings: Optimization,
+    settings: Fitting,
     *,
     name: str,
     options: Mapping[str, Any],
-    estimator: str | None,
-    chunk: int,
-    progress: bool,
 ) -> tuple[nn.Module, Outcome | None]:
     """A guide of the family, and how its fit ended if it was one."""
-    shared: dict[str, Any] = {"estimator": estimator, "chunk": chunk, "progress": progress}
-    start, before = None, None
-    if family.begins_with is not None:
-        first, rate = family.begins_with, replace(settings, lr=None)
-        start, before = _fitted(images, first, rate, name=name, options={}, **shared)
+
+    def of(other: Family) -> tuple[nn.Module, Outcome | None]:
+        return _fitted(images, other, replace(settings, lr=None), name=name, options={})
+
+    start, before = (None, None) if family.begins_with is None else of(family.begins_with)
     guide = family(images, options, name=name, start=start)
     _check_sites(images, guide, name)
     outcome = None
     if family.fitted:
-        own = settings.of_rate(family.lr)
-        began = for_data(guide, slice(None), len(images))
-
-        def fit(images: LogDensity, guide: nn.Module) -> Outcome:
-            objective = _objective(family, estimator)
-            return optimize(images, guide, own, objective=objective, chunk=chunk, progress=progress)
-
-        outcome = fit(images, guide)
-        outcome = outcome if before is None else outcome.after(before)
-        limits: dict[str, Any] = {
-            "at_once": chunk * settings.num_particles,
-            "tolerance": settings.stopping.tolerance,
-        }
-        if family.density and family.objective != "log_joint":
-            at_least_the_start(images, guide, began, outcome, **limits)
-        if family.contains is not None:
-            smaller, rate = family.contains, replace(settings, lr=None)
+        own = settings.of_family(family)
+        outcome = optimize(images, guide, own)
+        if before is not None:
+            outcome = Outcome(outcome.reason, outcome.steps + before.steps)
+        smaller = family.contains
+        if smaller is not None and is_per_datum(guide, len(images)):
             outcome = at_least_the_contained(
-                images,
-                guide,
-                outcome,
-                family=family,
-                contained=lambda: _fitted(images, smaller, rate, name=name, options={}, **shared)[
-                    0
-                ],
-                fit=fit,
-                **limits,
+                images, guide, outcome, own, family=family, contained=lambda: of(smaller)[0]
             )
     return guide if family.finish is None else family.finish(images, guide), outcome
-
-
-def _objective(family: Family, estimator: str | None) -> str:
-    if estimator not in (None, "path", "kl"):
-        raise UsageError(f"estimator is 'path' or 'kl'; got {estimator!r}")
-    if estimator is None or family.objective == "log_joint":
-        return family.objective
-    return estimator
 
 
 @contextmanager
@@ -251,18 +173,11 @@ def frozen(pair: Pair) -> Iterator[None]:
 
 @torch.no_grad()
 def _check_sites(target: LogDensity, guide: nn.Module, name: str) -> None:
-    """Run a guide on the first image.
-
-    Raises
-    ------
-    UsageError
-        If it leaves out a continuous site.
-    """
+    """Run a guide on the first image, and refuse one that leaves out a continuous site."""
     own_rows = is_per_datum(guide, len(target)) or getattr(guide, "shared", False)
     first = target.select(slice(0, 1)) if own_rows else target  # some weights shared, some not
     part = for_data(guide, slice(0, 1), len(target)) if own_rows else guide
-    with pyro.plate("_particles", 2, dim=-2):
-        trace = poutine.trace(part).get_trace(first.x, **first.conditions)
+    trace = traced(part, first.data, 2)
     missing = [site for site in target.prior if site not in trace.nodes]
     if missing:
         raise UsageError(f"the guide {name} does not sample the latent {', '.join(missing)}")

@@ -1,46 +1,38 @@
-"""Draws of all latents from a guide, those that it leaves out among them, and their density."""
+"""Draws of all latents from a guide, those that it leaves out among them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
-from torch import Tensor, nn
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
 
-from inference.densities import log_density as density_of
+from inference.particles import Particles
 from inference.posterior.log_density import LogDensity
+from inference.sites import enumeration, log_prob_of, traced
 from pyro_models import UsageError
-from pyro_models.device import placed
 from pyro_models.seeds import alone
 
-__all__ = ["draw_latents", "given_continuous", "log_density", "mean_of"]
-
-_PARTICLE_DIM = -2
-_ENUMERATION_DIM = -3
+__all__ = ["draw_latents", "given_continuous", "mean_of", "resampled_latents"]
 
 
 @alone()
-def draw_latents(target: LogDensity, guide: nn.Module, n: int) -> dict[str, Tensor]:
-    """site → (n, B, \\*event_shape); a discrete site from p(k | z, x_seen) if the guide has none.
-
-    Raises
-    ------
-    UsageError
-        If several discrete sites are left out.
-    """
+def draw_latents(target: LogDensity, guide: Callable[..., Any], n: int) -> dict[str, Tensor]:
+    """Draws by site, (n, B, \\*event_shape); of a discrete one left out from p(k | z, x_seen)."""
     sites = target.pair.latent_sites
-    with pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=target.x.device):
-        drawn = poutine.trace(guide).get_trace(target.x, **target.conditions)
+    drawn = traced(guide, target.data, n)
     values = {name: drawn.nodes[name]["value"] for name in sites if name in drawn.nodes}
     left_out = [name for name in sites if name not in values]
     if len(left_out) > 1:
         raise UsageError(f"several discrete sites are left out by the guide: {left_out}")
-    if left_out:
-        values[left_out[0]] = _draw_discrete(target, values, left_out[0], n)
+    for name in left_out:
+        support, logits = given_continuous(target, values, name, n)
+        if logits.shape[-1] > 1:
+            support = support[torch.distributions.Categorical(logits=logits).sample()]
+        values[name] = support
     return {
         name: value.expand(n, len(target), *sites[name].event_shape)
         for name, value in values.items()
@@ -48,10 +40,9 @@ def draw_latents(target: LogDensity, guide: nn.Module, n: int) -> dict[str, Tens
 
 
 @alone()
-def mean_of(target: LogDensity, guide: nn.Module, n: int) -> dict[str, Tensor]:
+def mean_of(target: LogDensity, guide: Callable[..., Any], n: int) -> dict[str, Tensor]:
     """E_q of the continuous sites, (B, \\*event_shape): n draws of what each is conditioned on."""
-    with pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=target.x.device):
-        drawn = poutine.trace(guide).get_trace(target.x, **target.conditions)
+    drawn = traced(guide, target.data, n)
     means = {}
     for name, prior in target.prior.items():
         site = drawn.nodes[name]
@@ -69,64 +60,33 @@ def given_continuous(
 ) -> tuple[Tensor, Tensor]:
     """Values (K,) of a discrete site k, and p(k | z, x_seen) ∝ p(k) p(z | k) p(x_seen | z, k).
 
-    Parameters
-    ----------
-    target
-        The pair and its data.
-    values
-        z: values of all other sites, (n, B, \\*event_shape), or (B, \\*event_shape) if n is 1.
-    name
-        The site, which the model enumerates.
-    n
-        Number of values of z for each datum.
-
-    Returns
-    -------
-    values, logits
-        (K,), and (n, B, K); K = 1 if the model does not enumerate the site, but draws it.
+    z are values of all other sites, (n, B, \\*event_shape), or (B, \\*event_shape) if n is 1; the
+    logits are (n, B, K). K = 1 if the model does not enumerate the site, but draws it.
     """
     model = poutine.condition(target.pair.model, data=dict(values))
-    plate = pyro.plate("_particles", n, dim=_PARTICLE_DIM, device=target.x.device)
-    with plate, poutine.enum(first_available_dim=_ENUMERATION_DIM):
-        trace = poutine.trace(model).get_trace(target.x, **target.conditions)
-    value: Tensor = trace.nodes[name]["value"]
+    sites = traced(model, target.data, n, enum=enumeration()).nodes
+    value: Tensor = sites[name]["value"]
     if value.dim() < 3:  # it was not enumerated, so it was drawn as it should be
         return value, value.new_zeros((n, len(target), 1), dtype=target.x.dtype)
-    joint: Any = 0.0
-    for other in trace.nodes.values():
-        if other["type"] == "sample" and other["name"] not in ("data", "_particles"):
-            log_prob = other["fn"].log_prob(other["value"])
-            joint = joint + scale_and_mask(log_prob, 1.0, other["mask"])
+    sampled = (s for s in sites.values() if s["type"] == "sample" and not site_is_subsample(s))
+    joint = torch.as_tensor(sum(log_prob_of(site) for site in sampled))
     support = value.flatten()
     return support, joint.expand(len(support), n, len(target)).movedim(0, -1)
 
 
-def _draw_discrete(target: LogDensity, values: Mapping[str, Tensor], name: str, n: int) -> Tensor:
-    """k ~ p(k | z, x_seen)."""
-    support, logits = given_continuous(target, values, name, n)
-    if logits.shape[-1] == 1:
-        return support
-    return support[torch.distributions.Categorical(logits=logits).sample()]
-
-
-def log_density(target: LogDensity, guide: nn.Module, latents: Mapping[str, Tensor]) -> Tensor:
-    """log q of continuous latents (\\*batch, B, \\*event_shape): (\\*batch, B), nats.
-
-    Raises
-    ------
-    UsageError
-        If a site is missing, or has another shape.
-    """
-    flat: dict[str, Tensor] = {}
-    batch: torch.Size | None = None
-    for name in target.prior:
-        event = target.pair.latent_sites[name].event_shape
-        value = placed(latents.get(name), target.x)
-        if value is None or value.shape[value.dim() - 1 - len(event) :] != (len(target), *event):
-            shape = ", ".join(map(str, ("…", len(target), *event)))
-            raise UsageError(f"log_prob needs the site {name!r} of shape ({shape})")
-        batch = value.shape[: value.dim() - 1 - len(event)]
-        flat[name] = value.reshape(-1, len(target), *event)
-    assert batch is not None
-    total = density_of(guide, target.data, flat)
-    return total.reshape(*batch, len(target))
+def resampled_latents(drawn: Particles) -> dict[str, Tensor]:
+    """Particles redrawn by their weights with replacement, (K, B, …) (Rubin 1988)."""
+    log_w = drawn.log_weight.double()
+    lost = ~(log_w.amax(0).isfinite())
+    if bool(lost.any()):
+        raise UsageError(
+            f"for {int(lost.sum())} of {len(lost)} data no particle has a finite weight above 0: "
+            "there is nothing to redraw; take more particles, or another guide"
+        )
+    weights = log_w.softmax(0)
+    chosen = torch.multinomial(weights.T, len(weights), replacement=True).T  # (K, B)
+    rows = torch.arange(weights.shape[1], device=weights.device)
+    return {
+        name: value.expand(*weights.shape, *value.shape[2:])[chosen, rows]
+        for name, value in drawn.latents.items()
+    }

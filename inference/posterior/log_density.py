@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pyro
@@ -16,8 +16,15 @@ from inference.chunks import numbers_per_particle
 from inference.densities import log_density, weigh
 from inference.isolated import evaluating
 from inference.mcmc.hmc import At
-from inference.posterior.continuous import Moments, check_real, needs_continuous
-from inference.posterior.identity import identity_of_observed, model_checksum
+from inference.particles import Particles
+from inference.posterior.continuous import (
+    Moments,
+    by_site,
+    check_real,
+    needs_continuous,
+    side_by_side,
+)
+from inference.posterior.identity import identity_of
 from inference.record import Recorded
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
@@ -26,7 +33,6 @@ from pyro_models.data.masks import Mask
 from pyro_models.device import placed
 from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.pair import Classifies, ConditionsOnPixels
-from pyro_models.seeds import alone
 
 __all__ = ["At", "LogDensity", "condition", "log_label_prior"]
 
@@ -93,8 +99,7 @@ class LogDensity:
     @cached_property
     def identity(self) -> Identity:
         """What is conditioned, by content: data, what is seen, labels, the model's weights."""
-        weights = model_checksum(self.pair) if self.weights is None else self.weights
-        return identity_of_observed(self.pair, self.data, weights=weights)
+        return identity_of(self.pair, self.data, weights=self.weights)
 
     @property
     def sites(self) -> dict[str, tuple[int, ...]]:
@@ -114,19 +119,11 @@ class LogDensity:
 
     def pack(self, latents: Mapping[str, Tensor]) -> Tensor:
         """Values by site, (\\*batch, B, \\*event_shape), as one vector, (\\*batch, B, D)."""
-        parts = [
-            latents[name].flatten(latents[name].dim() - len(shape))
-            if shape
-            else latents[name].unsqueeze(-1)
-            for name, shape in self.sites.items()
-        ]
-        return torch.cat(parts, -1)
+        return side_by_side(latents, self.sites)
 
     def unpack(self, z: Tensor) -> dict[str, Tensor]:
         """One vector, (\\*batch, B, D), as values by site."""
-        sizes = [math.prod(shape) for shape in self.sites.values()]
-        parts = zip(self.sites.items(), z.split(sizes, -1), strict=True)
-        return {name: part.reshape(*part.shape[:-1], *shape) for (name, shape), part in parts}
+        return by_site(z, self.sites)
 
     def select(self, index: slice | Tensor) -> LogDensity:
         """That of some of the data; recordings are shared.
@@ -170,40 +167,41 @@ class LogDensity:
 
     def log_prior(self, z: Tensor) -> Tensor:
         """log p(z), (\\*batch, B), nats; differentiable."""
-        return self._of(z, lambda p: p.log_prior)
+        return self._of(z, lambda at: self._weigh(at).log_prior)
 
     def log_likelihood(self, z: Tensor) -> Tensor:
         """log p(x_seen | z), (\\*batch, B), nats, discrete sites summed out; differentiable."""
-        return self._of(z, lambda p: p.log_likelihood) - log_label_prior(self.pair, self.x, self.y)
+        found = self._of(z, lambda at: self._weigh(at).log_likelihood)
+        return found - log_label_prior(self.pair, self.x, self.y)
 
     def log_joint(self, z: Tensor) -> Tensor:
         """log p(x_seen, z), (\\*batch, B), nats; differentiable."""
-        joint = self._of(z, lambda p: p.log_prior + p.log_likelihood)
+        joint = self._of(z, lambda at: self._weigh(at).log_joint)
         return joint - log_label_prior(self.pair, self.x, self.y)
 
     def log_start(self, z: Tensor) -> Tensor:
         """log q(z | x) of the guide, or log p(z), (\\*batch, B), nats; differentiable."""
-        if self.guide is None:
+        guide = self.guide
+        if guide is None:
             return self.log_prior(z)
-        z = placed(z, self.x)
-        latents = self.unpack(z.reshape(-1, *z.shape[-2:]))
-        with evaluating(self.pair), pyro.validation_enabled(False):
-            found = log_density(self.guide, self.data, latents)
-        return found.reshape(z.shape[:-1])
+        return self._of(z, lambda at: log_density(guide, self.data, at))
 
-    def _of(self, z: Tensor, wanted: Callable[[Any], Tensor]) -> Tensor:
+    def _weigh(self, latents: Mapping[str, Tensor]) -> Particles:
+        return weigh(self.pair.model, self.data, latents)
+
+    def _of(self, z: Tensor, wanted: Callable[[dict[str, Tensor]], Tensor]) -> Tensor:
+        """What is wanted of values by site, (K, B, \\*event_shape), at z, (\\*batch, B, D)."""
         z = placed(z, self.x)
         latents = self.unpack(z.reshape(-1, *z.shape[-2:]))
         with evaluating(self.pair), pyro.validation_enabled(False):
-            drawn = weigh(self.pair.model, self.data, latents)
-            return wanted(drawn).reshape(z.shape[:-1])
+            return wanted(latents).reshape(z.shape[:-1])
 
     def at(self, z: Tensor) -> At:
         """Values and gradients at z, (C, B, D), in one pass forward and one back.
 
         The third time that a shape is asked for, the operations are recorded, and run without Pyro
-        from then on (see :mod:`inference.record`); a model or guide that cannot be
-        recorded is run as it is. No parameter is given a gradient.
+        from then on (see :mod:`inference.record`); a model or guide that cannot be recorded is run
+        as it is. No parameter is given a gradient.
         """
         z = placed(z.detach(), self.x)
         key = (z.shape, z.dtype, z.device, self.mask is None or self.mask.shape, self.y is None)
@@ -211,21 +209,18 @@ class LogDensity:
         if isinstance(known, int):
             known = known + 1 if known < 2 else self._record(z)
             self._recordings[key] = known
+        run = self._evaluate if isinstance(known, int) else known
         with torch.no_grad():
-            if isinstance(known, int):
-                return At(*self._as_it_is(z, self.x, self.mask, self.y))
-            return At(*known(z, self.x, self.mask, self.y))
+            return At(*run(z, self.x, self.mask, self.y))
 
-    @alone()
     def _evaluate(
         self, z: Tensor, x: Tensor, mask: Tensor | None, y: Tensor | None
     ) -> tuple[Tensor, ...]:
         given = replace(self, data=Observed.unchecked(x, y, mask))
-        with torch.enable_grad():
+        with evaluating(self.pair), torch.enable_grad():
             leaf = z.detach().requires_grad_()
-            latents = given.unpack(leaf)
             with pyro.validation_enabled(False):
-                drawn = weigh(given.pair.model, given.data, latents)
+                drawn = given._weigh(given.unpack(leaf))
                 prior, likelihood = drawn.log_prior, drawn.log_likelihood
                 likelihood = likelihood - log_label_prior(given.pair, x, y)
                 start = prior if given.guide is None else given.log_start(leaf)
@@ -238,23 +233,12 @@ class LogDensity:
         return start.detach(), joint.detach(), d_start, d_prior + d_likelihood
 
     def _record(self, z: Tensor) -> Callable[..., tuple[Tensor, ...]]:
-        def evaluate(  # a recorder takes no bound method
-            z: Tensor, x: Tensor, mask: Tensor | None, y: Tensor | None
-        ) -> tuple[Tensor, ...]:
-            return self._evaluate(z, x, mask, y)
-
-        inputs = z, self.x, self.mask, self.y
-        with evaluating(self.pair):
-            try:
-                return Recorded(evaluate, inputs)
-            except UsageError:
-                raise
-            except Exception:  # whatever stops a recording: Pyro runs it every time
-                return self._as_it_is
-
-    def _as_it_is(self, *inputs: Any) -> tuple[Tensor, ...]:
-        with evaluating(self.pair):
-            return self._evaluate(*inputs)
+        try:  # a recorder takes no bound method
+            return Recorded(partial(self._evaluate), (z, self.x, self.mask, self.y))
+        except UsageError:
+            raise
+        except Exception:  # whatever stops a recording: Pyro runs it every time
+            return self._evaluate
 
 
 def log_label_prior(pair: Pair, x: Tensor, y: Tensor | None) -> Tensor:

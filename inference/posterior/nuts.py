@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inference.chunks import MAX_ELEMENTS
+from inference.declared import replaced, takes
 from inference.mcmc.nuts_tree import State, transition
-from inference.posterior.chains import Draws, LatentChains, Moved, draw
+from inference.posterior.chains import Draws, LatentChains, Moved, Sampling, draw
 from inference.posterior.log_density import LogDensity
 from pyro_models.seeds import stream
 
 __all__ = ["nuts"]
 
 
-def nuts(
-    target: LogDensity,
-    *,
-    num_samples: int = 250,
-    num_chains: int = 4,
-    warmup: int = 300,
-    target_acceptance: float = 0.8,
-    max_depth: int = 8,
-    seed: int = 0,
-    max_elements: int = MAX_ELEMENTS,
-    progress: Callable[[int], object] | None = None,
-) -> Draws:
+@takes(Sampling)
+def nuts(target: LogDensity, *, max_depth: int = 8, **options: Any) -> Draws:
     """Draw from the posterior of every datum by multinomial NUTS.
 
     A trajectory is doubled until it turns back, and one of its points is taken (Hoffman & Gelman
@@ -41,20 +31,9 @@ def nuts(
     ----------
     target
         From :func:`inference.posterior.log_density.condition`.
-    num_samples, num_chains
-        S draws of each of C chains are kept.
-    warmup
-        Transitions that are thrown away, at least 20.
-    target_acceptance
-        Between 0 and 1.
     max_depth
         Doublings of a trajectory at most.
-    seed
-        Seed of all draws; the caller's generators do not move.
-    max_elements
-        Numbers that one chunk's reconstructions may hold; bounds memory.
-    progress
-        Called with the number of data after each chunk.
+    options
 
     Raises
     ------
@@ -71,24 +50,13 @@ def nuts(
     >>> bool(draws.r_hat.max() < 1.1)
     True
     """
+    sampling = replaced(Sampling(), options, who="nuts")
 
     def make(index: slice, some: LogDensity) -> LatentChains:
-        random = np.random.default_rng(stream(seed, f"nuts {index.start}"))
-        return _NUTSChains(some, some.sample_start(num_chains), random, max_depth)
+        random = np.random.default_rng(stream(sampling.seed, f"nuts {index.start}"))
+        return _NUTSChains(some, some.sample_start(sampling.num_chains), random, max_depth)
 
-    return draw(
-        target,
-        make,
-        name="nuts",
-        num_samples=num_samples,
-        num_chains=num_chains,
-        warmup=warmup,
-        target_acceptance=target_acceptance,
-        seed=seed,
-        max_elements=max_elements,
-        progress=progress,
-        max_depth=max_depth,
-    )
+    return draw(target, make, sampling, name="nuts", max_depth=max_depth)
 
 
 class _NUTSChains(LatentChains):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from inference.chunks import MAX_ELEMENTS
+from inference.declared import SEED, at_least, check_declared, declared, described
 from inference.learning.optimizers import make_optimizer
+from inference.posterior.guides.family import Family
 from inference.posterior.plateau import Plateau
 from pyro_models import UsageError
 
@@ -21,6 +24,7 @@ __all__ = [
     "OBJECTIVES",
     "REASONS",
     "STEP_LIMIT",
+    "Fitting",
     "Optimization",
     "Outcome",
 ]
@@ -43,25 +47,30 @@ OBJECTIVES = ("path", "kl", "log_joint")
 - ``"log_joint"``: log p(x_seen, z), for a guide without a density.
 """
 
-# these move a row by what the others are
-_MIX_ROWS = ("LBFGS", "SparseAdam", "Adafactor", "Muon")
+
+def _estimator(_: str, value: str) -> None:
+    if value not in ("path", "kl"):
+        raise UsageError(f"estimator is 'path' or 'kl'; got {value!r}")
 
 
+def _rate(_: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise UsageError(f"lr must be a positive number; got {value}")
+
+
+def _of_each_row(_: str, value: Any) -> None:
+    """Refuse optimizers that move a row by what the others are."""
+    if value in ("LBFGS", "SparseAdam", "Adafactor", "Muon"):
+        raise UsageError(
+            f"{value} moves one image's parameters by what another's are: choose an optimizer "
+            "that treats every number on its own, such as Adam"
+        )
+
+
+@described
 @dataclass(frozen=True)
 class Optimization:
     """How guides are fitted: Ψ* = argmax E_q[log p(x_seen | z)] − KL(q ‖ p), image by image.
-
-    Attributes
-    ----------
-    num_particles
-        Samples of z for each step's estimate.
-    optimizer, lr, optimizer_options
-        One of ``torch.optim`` that treats every number on its own, and its settings; a rate of
-        ``None`` is that of the guide's family.
-    stopping
-        When an image slows down and stops.
-    max_steps
-        Steps after which it stops in any case.
 
     Raises
     ------
@@ -69,44 +78,83 @@ class Optimization:
         If a setting is out of range, or the optimiser mixes rows.
     """
 
-    num_particles: int = 1
-    optimizer: str | Callable[..., Optimizer] = "Adam"
-    lr: float | None = None
-    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
-    stopping: Plateau = field(default_factory=Plateau)
-    max_steps: int = 2000
+    num_particles: int = declared(1, "Samples of z per step and image.", at_least(1))
+    estimator: str | None = declared(
+        None,
+        """``"path"`` or ``"kl"``, see :data:`inference.posterior.optimization.OBJECTIVES`; that of
+        the guide's family unless given.""",
+        _estimator,
+    )
+    starts: int = declared(
+        64,
+        """A fit begins where log p(x_seen, z) is highest among the prior's mean and so many draws
+        from the prior: a decoder may have modes that no gradient leads out of. 0: at the mean.""",
+        at_least(0),
+    )
+    optimizer: str | Callable[..., Optimizer] = declared(
+        "Adam",
+        """An optimiser of ``torch.optim`` by name, class or function; it must treat every number on
+        its own, as Adam does.""",
+        _of_each_row,
+    )
+    lr: float | None = declared(
+        None, "Its learning rate; that of the guide's family unless given.", _rate
+    )
+    optimizer_options: Mapping[str, Any] = declared({}, "Its further options.")
+    stopping: Plateau | None = declared(
+        None,
+        """When an image stops: see :class:`inference.posterior.plateau.Plateau`, whose defaults
+        hold unless given.""",
+    )
+    max_steps: int = declared(2000, "Steps after which an image stops in any case.", at_least(1))
+    seed: int = declared(
+        0, "Random seed of all that is drawn; the caller's generators do not move.", SEED
+    )
+    max_elements: int = declared(
+        MAX_ELEMENTS,
+        """Numbers that the reconstructions in memory at once may hold; more images are done in
+        turn.""",
+    )
+    progress: bool = declared(False, "Show a progress bar of images.")
 
     def __post_init__(self) -> None:
-        for name in ("num_particles", "max_steps"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}")
-        if self.lr is not None and not 0 < self.lr < math.inf:
-            raise UsageError(f"lr must be a positive number; got {self.lr}")
-        name = self.optimizer if isinstance(self.optimizer, str) else ""
-        if name in _MIX_ROWS:
-            raise UsageError(
-                f"{name} moves one image's parameters by what another's are: choose an optimizer "
-                "that treats every number on its own, such as Adam"
-            )
+        check_declared(self)
+
+
+@dataclass(frozen=True)
+class Fitting(Optimization):
+    """The settings with what the pair and the guide's family say."""
+
+    chunk: int = 1
+    """How many images are in memory at once."""
+    objective: str = "path"
+    density: bool = True
+
+    @property
+    def rule(self) -> Plateau:
+        """The stopping rule."""
+        return self.stopping or Plateau()
 
     @property
     def rate(self) -> float:
         """The learning rate, 0.1 unless given."""
         return 0.1 if self.lr is None else self.lr
 
-    def of_rate(self, usual: float) -> Optimization:
-        """These settings for a family whose usual rate is given.
+    def of_family(self, family: Family) -> Fitting:
+        """These settings with the objective and, unless another was asked for, rate of a family.
 
-        It is the rate unless another was asked for. A faster one is slowed down as many times more
-        as lead from it to the usual one, so that fits end among equally small steps.
+        A faster rate is slowed down as many times more as lead from it to the usual one, so that
+        fits end among equally small steps.
         """
+        chosen = None if family.objective == "log_joint" else self.estimator
+        own = replace(self, objective=chosen or family.objective, density=family.density)
         if self.lr is None:
-            return replace(self, lr=usual)
-        rule = self.stopping
-        if self.lr <= usual or rule.decay == 1:
-            return self
-        more = math.ceil(math.log(self.lr / usual) / -math.log(rule.decay) - 1e-9)
-        return replace(self, stopping=replace(rule, decays=rule.decays + more))
+            return replace(own, lr=family.lr)
+        rule = self.rule
+        if self.lr <= family.lr or rule.decay == 1:
+            return own
+        more = math.ceil(math.log(self.lr / family.lr) / -math.log(rule.decay) - 1e-9)
+        return replace(own, stopping=replace(rule, decays=rule.decays + more))
 
     def new_optimizer(self, guide: nn.Module) -> Optimizer:
         """A new optimiser of the guide's parameters."""
@@ -126,7 +174,3 @@ class Outcome:
     def reasons(self) -> tuple[str, ...]:
         """The reasons in words."""
         return tuple(REASONS[i] for i in self.reason.tolist())
-
-    def after(self, first: Outcome) -> Outcome:
-        """This one with the steps of a first fit added."""
-        return Outcome(self.reason, self.steps + first.steps)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
@@ -19,12 +18,14 @@ from inference.posterior.bound import Bound, elbo_of, importance_bound_of
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.per_datum import for_data
 from inference.posterior.identity import conditions
-from inference.posterior.latents import draw_latents, log_density, mean_of
+from inference.posterior.latents import draw_latents, mean_of, resampled_latents
 from inference.posterior.log_density import LogDensity
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
-from inference.posterior.resampling import resampled_latents
 from pyro_models import Pair, UsageError
+from pyro_models.counts import check_counts
 from pyro_models.data import Identity
+from pyro_models.device import placed
+from pyro_models.moved import renamed_attribute
 from pyro_models.seeds import stream
 
 __all__ = ["Posterior"]
@@ -36,7 +37,8 @@ class Posterior:
 
     It is itself a guide: ``particles(pair, posterior, x, …)`` and everything else that takes a
     guide draws from it, whatever x is then given: it belongs to the data it was inferred from.
-    Methods that sample take a seed and leave the caller's generators alone.
+    Methods that sample take a seed and leave the caller's generators alone. A ``UsageError`` says
+    so where a number of draws is below 1, a latent is missing, or q has no density to be asked for.
 
     Attributes
     ----------
@@ -76,25 +78,13 @@ class Posterior:
     seed: int
     proposal: Posterior | None = field(default=None, repr=False)
     max_elements: int = field(default=MAX_ELEMENTS, repr=False)
+    given: ClassVar = renamed_attribute("target")
 
     def __len__(self) -> int:
         return len(self.target)
 
-    def __call__(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
-        """Sample as a guide. x, y and mask are those that were inferred from, not these.
-
-        Raises
-        ------
-        UsageError
-            If x is of another number of data.
-        """
+    def __call__(self, x: Tensor | None = None, **_: Any) -> None:
+        """Sample as a guide, of the data that were inferred from; x may be no other number."""
         if x is not None and len(x) != len(self):
             raise UsageError(
                 f"this posterior is of {len(self)} data, and {len(x)} are given: select its rows"
@@ -122,12 +112,6 @@ class Posterior:
         return self.target.y
 
     @property
-    def given(self) -> LogDensity:
-        """The former name of ``target``."""
-        warnings.warn("Posterior.given is now Posterior.target", DeprecationWarning, stacklevel=2)
-        return self.target
-
-    @property
     def identity(self) -> Identity:
         """What it was inferred from, by content: data, mask, labels, the model's weights."""
         return self.target.identity
@@ -150,14 +134,8 @@ class Posterior:
         """Draws of every latent: site → (n, B, \\*event_shape).
 
         Discrete sites that were summed out are drawn given the continuous ones and x_seen.
-
-        Raises
-        ------
-        UsageError
-            If n < 1.
         """
-        if n < 1:
-            raise UsageError(f"n must be at least 1; got {n}")
+        check_counts(n=n)
         with isolated(self.pair, seed=stream(seed, "posterior sample")):
             parts = [draw_latents(part.target, part.guide, n) for part in self._chunks(n)]
         return {name: torch.cat([p[name] for p in parts], 1) for name in parts[0]}
@@ -168,15 +146,9 @@ class Posterior:
         For each image K times z_k with probability w_k / Σ w, w_k = p(x_seen, z_k) / q(z_k) (Rubin
         1988). As K grows the draws come from the posterior itself, the sooner the larger the
         effective sample size. What results has draws and no density; its ``proposal`` is this one.
-
-        Raises
-        ------
-        UsageError
-            If q has no density, or K < 1.
         """
         self._needs_density("an importance weight")
-        if num_particles < 1:
-            raise UsageError(f"resample (K) must be at least 1; got {num_particles}")
+        check_counts(**{"resample (K)": num_particles})
         with isolated(self.pair, seed=stream(seed, "resampling")):
             parts = [resampled_latents(p._draw(num_particles)) for p in self._chunks(num_particles)]
         draws = {name: torch.cat([p[name] for p in parts], 1) for name in self.target.prior}
@@ -189,16 +161,18 @@ class Posterior:
         )
 
     def log_prob(self, latents: Mapping[str, Tensor]) -> Tensor:
-        """log q(z | x_seen), nats, (\\*batch, B), of latents (\\*batch, B, \\*event_shape).
-
-        Raises
-        ------
-        UsageError
-            If q has no density, or a site is missing.
-        """
+        """log q(z | x_seen), nats, (\\*batch, B), of latents (\\*batch, B, \\*event_shape)."""
         self._needs_density("log q")
+        given = {}
+        for name, event in self.target.sites.items():
+            value, wanted = placed(latents.get(name), self.x), (len(self), *event)
+            if value is None or value.shape[value.dim() - len(wanted) :] != wanted:
+                shape = ", ".join(map(str, ("…", *wanted)))
+                raise UsageError(f"log_prob needs the site {name!r} of shape ({shape})")
+            given[name] = value
+        density = replace(self.target, guide=self.guide)
         with isolated(self.pair):
-            return log_density(self.target, self.guide, latents)
+            return density.log_start(density.pack(given))
 
     @cached_property
     def mean(self) -> dict[str, Tensor]:
@@ -238,12 +212,9 @@ class Posterior:
 
         An average of E[x | z] over ``num_samples`` draws of z.
         """
-        total: Tensor | float = 0.0
-        for z, _ in self._pieces(num_samples, seed):
-            with isolated(self.pair):
-                total = total + self._decode_mean(z).sum(0)
-        assert isinstance(total, Tensor)
-        return self.target.data.with_seen(total / num_samples)
+        pieces = self._pieces(num_samples, seed)
+        total = sum(self._decode(z, "mean", seed=seed).sum(0) for z, _ in pieces)
+        return self.target.data.with_seen(torch.as_tensor(total) / num_samples)
 
     def completions(self, n: int, *, pixels: Draw = "sample", seed: int = 0) -> Tensor:
         """Draws of the whole image given what is seen, (n, B, \\*data_shape).
@@ -256,16 +227,9 @@ class Posterior:
         return self.target.data.with_seen(torch.cat(parts))
 
     def log_weights(self, num_particles: int, *, seed: int = 0) -> Tensor:
-        """log w_k = log p(x_seen, z_k) − log q(z_k), (K, B), in nats; memory is bounded.
-
-        Raises
-        ------
-        UsageError
-            If q has no density, or K < 1.
-        """
+        """log w_k = log p(x_seen, z_k) − log q(z_k), (K, B), in nats; memory is bounded."""
         self._needs_density("an importance weight")
-        if num_particles < 1:
-            raise UsageError(f"num_particles (K) must be at least 1; got {num_particles}")
+        check_counts(**{"num_particles (K)": num_particles})
         with isolated(self.pair, seed=stream(seed, "particles")):
             return torch.cat([p._log_weights(num_particles) for p in self._chunks(1)], 1)
 
@@ -292,30 +256,25 @@ class Posterior:
 
     def to_text(self) -> str:
         """What was inferred, in some lines for a terminal."""
-        lines = [
-            f"{'guide':24}{self.name}",
-            f"{'numbers per image':24}{self.num_parameters:g}",
-        ]
+        lines = {"guide": self.name, "numbers per image": f"{self.num_parameters:g}"}
         given = conditions(self.pair, self.y)
         if given:
-            lines.append(f"{'given':24}{given}")
+            lines["given"] = given
         if self.density:
             mean, error = self.bound.mean
-            draws = f"{self.bound.num_particles} draws"
-            of_one = f"{'ELBO':24}{mean:.2f} nats ({draws})"
-            of_many = (
-                f"{'ELBO':24}{mean:.2f} ± {error:.2f} nats per image (mean and standard error over "
-                f"images, {draws} each)"
-            )
-            lines.append(of_one if len(self) == 1 else of_many)
+            unit = f"nats ({self.bound.num_particles} draws)"
+            if len(self) > 1:
+                unit = f"± {error:.2f} nats per image (mean and standard error over images, "
+                unit += f"{self.bound.num_particles} draws each)"
+            lines["ELBO"] = f"{mean:.2f} {unit}"
         else:
-            lines.append(f"{'ELBO':24}not defined: this guide has no density")
+            lines["ELBO"] = "not defined: this guide has no density"
         for reason in sorted(set(self.stopped)):
             rows = torch.tensor([other == reason for other in self.stopped])
             steps = self.steps[rows]
             taken = f", median {int(steps.median())} steps" if bool(steps.any()) else ""
-            lines.append(f"{reason:24}{int(rows.sum())} of {len(self)} images{taken}")
-        return "\n".join(lines) + "\n"
+            lines[reason] = f"{int(rows.sum())} of {len(self)} images{taken}"
+        return "".join(f"{title:24}{text}\n" for title, text in lines.items())
 
     def _needs_density(self, what: str) -> None:
         if not self.density:
@@ -327,11 +286,8 @@ class Posterior:
     def _chunks(self, num_particles: int) -> Iterator[Posterior]:
         """Parts of the images whose reconstructions fit into memory."""
         chunk = chunk_size(self.pair, each=num_particles, max_elements=self.max_elements)
-        if chunk >= len(self):
-            yield self
-            return
         for i in range(0, len(self), chunk):
-            yield self.select(slice(i, i + chunk))
+            yield self if chunk >= len(self) else self.select(slice(i, i + chunk))
 
     def _log_weights(self, num_particles: int) -> Tensor:
         chunk = chunk_size(self.pair, each=len(self), max_elements=self.max_elements)
@@ -349,16 +305,7 @@ class Posterior:
             yield {name: values[i : i + step] for name, values in draws.items()}, i
 
     def _decode(self, latents: Mapping[str, Tensor], pixels: Draw, *, seed: int) -> Tensor:
-        if pixels == "mean":
-            with isolated(self.pair):
-                return self._decode_mean(latents)
         with isolated(self.pair, seed=stream(seed, "pixels")):
-            drawn: Tensor = self._decoded(latents).sample()
-            return drawn
-
-    def _decode_mean(self, latents: Mapping[str, Tensor]) -> Tensor:
-        mean: Tensor = self._decoded(latents).mean
-        return mean
-
-    def _decoded(self, latents: Mapping[str, Tensor]) -> TorchDistribution:
-        return decoded_from(self.pair, latents, self.target.data)
+            p_x = decoded_from(self.pair, latents, self.target.data)
+            values: Tensor = p_x.mean if pixels == "mean" else p_x.sample()
+        return values

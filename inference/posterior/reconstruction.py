@@ -22,16 +22,12 @@ from pyro_models.pair import ConditionsOnPixels, Exact
 __all__ = ["Draw", "check_draw", "decoded_from", "latent_means", "posterior_sites", "reconstruct"]
 
 Draw = Literal["mean", "sample"]
+Guide = Callable[..., Any] | None
+"""A guide; ``None`` for the pair's own."""
 
 
 def check_draw(name: str, draw: str) -> None:
-    """Refuse what is neither ``"mean"`` nor ``"sample"``.
-
-    Raises
-    ------
-    UsageError
-        With the option's name.
-    """
+    """Refuse what is neither ``"mean"`` nor ``"sample"``, with the option's name."""
     if draw not in ("mean", "sample"):
         raise UsageError(f"{name} is 'mean' or 'sample'; got {draw!r}")
 
@@ -43,7 +39,7 @@ def posterior_sites(
     *,
     y: Labels | None = None,
     mask: Mask | None = None,
-    guide: Callable[..., Any] | None = None,
+    guide: Guide = None,
 ) -> dict[str, TorchDistribution]:
     """q(site | x) of every latent site, batch shape (B,).
 
@@ -58,7 +54,7 @@ def posterior_sites(
     check_pair(pair)
     data = observed(pair, x, mask=mask, y=y)
     with isolated(pair):  # a guide samples where only its distributions are wanted
-        trace = poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
+        trace = _run(pair, data, guide)
     sites: dict[str, TorchDistribution] = {}
     for name in pair.latent_sites:
         if name in trace.nodes:
@@ -66,7 +62,7 @@ def posterior_sites(
         elif len(pair.latent_sites) == 1:
             sites[name] = _posterior_of(pair, data, name)
         else:
-            raise UsageError(f"the guide has no site {name!r}, and no exact posterior is known")
+            raise _unknown(name)
     return sites
 
 
@@ -97,8 +93,7 @@ def latent_means(
         of_k = {name: mean.expand(probs.shape[-1], *mean.shape[-2:]) for name, mean in of_k.items()}
         means = {name: torch.einsum("bk,kbd->bd", probs, mean) for name, mean in of_k.items()}
     else:
-        sites = posterior_sites(pair, data)
-        means = {name: site.mean for name, site in sites.items()}
+        means = {name: site.mean for name, site in posterior_sites(pair, data).items()}
     return torch.cat([means[name].flatten(1) for name in continuous], dim=1)
 
 
@@ -113,9 +108,11 @@ def reconstruct(
     seed: int = 0,
     latents: Draw = "sample",
     pixels: Draw = "mean",
-    guide: Callable[..., Any] | None = None,
+    guide: Guide = None,
 ) -> Tensor:
     """Data decoded from the latents of x, (B, \\*data_shape), on the scale of the prepared data.
+
+    Samples come from torch's global generator.
 
     Parameters
     ----------
@@ -134,10 +131,6 @@ def reconstruct(
         ``"mean"``: E[x | z]. ``"sample"``: x ~ p(x | z).
     guide
         Another guide than the pair's own.
-
-    Notes
-    -----
-    Samples come from torch's global generator.
 
     Raises
     ------
@@ -172,10 +165,18 @@ def decoded_from(pair: Pair, latents: Mapping[str, Tensor], data: Observed) -> T
     return decoded
 
 
-def _draw(pair: Pair, data: Observed, *, guide: Callable[..., Any] | None) -> dict[str, Tensor]:
+def _run(pair: Pair, data: Observed, guide: Guide) -> poutine.Trace:
+    return poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
+
+
+def _unknown(name: str) -> UsageError:
+    return UsageError(f"the guide has no site {name!r}, and no exact posterior is known")
+
+
+def _draw(pair: Pair, data: Observed, *, guide: Guide) -> dict[str, Tensor]:
     """One joint draw of the latents: each site given those that were drawn before it."""
     with evaluating(pair):
-        trace = poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
+        trace = _run(pair, data, guide)
         drawn = {name: trace.nodes[name]["value"] for name in pair.latent_sites if name in trace}
         left_out = [name for name in pair.latent_sites if name not in drawn]
         if not left_out:
@@ -184,9 +185,8 @@ def _draw(pair: Pair, data: Observed, *, guide: Callable[..., Any] | None) -> di
             return {name: _posterior_of(pair, data, name).sample() for name in left_out}
         for name in left_out:
             if not pair.latent_sites[name].discrete:
-                raise UsageError(f"the guide has no site {name!r}, and no exact posterior is known")
-        of_guide = guide or pair.guide
-        joint = draw_latents(LogDensity(pair, data), of_guide, 1)  # type: ignore[arg-type]
+                raise _unknown(name)
+        joint = draw_latents(LogDensity(pair, data), guide or pair.guide, 1)
     return {name: value[0] for name, value in joint.items()}
 
 
@@ -195,17 +195,16 @@ def _posterior_of(
 ) -> TorchDistribution:
     """p(k | x_seen) of a discrete site, or p(k | z, x_seen) given values of all others."""
     if not values and fulfills(pair, Exact):
-        exact: TorchDistribution = pair.exact_posterior(data.x, data.mask)
-        return exact
+        return pair.exact_posterior(data.x, data.mask)
     if not pair.latent_sites[name].discrete:
-        raise UsageError(f"the guide has no site {name!r}, and no exact posterior is known")
+        raise _unknown(name)
     with isolated(pair):
         _, logits = given_continuous(LogDensity(pair, data), values or {}, name)
     return Categorical(logits=logits[0])
 
 
 def _sites_of_values(
-    pair: Pair, data: Observed, *, guide: Callable[..., Any] | None
+    pair: Pair, data: Observed, *, guide: Guide
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """The values of the one discrete site k, (K, 1), q(k | x), (B, K), and means of the others.
 
@@ -216,16 +215,16 @@ def _sites_of_values(
         raise UsageError("the mean over several discrete sites is not defined; sample them instead")
     (name,) = discrete
     with isolated(pair):
-        trace = poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
+        trace = _run(pair, data, guide)
+    means: dict[str, Tensor] = {}
     if name not in trace and len(pair.latent_sites) > 1:  # it is drawn after the others: k | z̄
-        z = {n: trace.nodes[n]["fn"].mean for n in pair.latent_sites if n != name}
-        probs = _posterior_of(pair, data, name, z).probs
-        return torch.arange(probs.shape[-1], device=probs.device).unsqueeze(-1), probs, z
-    sites = posterior_sites(pair, data, guide=guide)
-    probs = sites[name].probs
+        means = {n: trace.nodes[n]["fn"].mean for n in pair.latent_sites if n != name}
+        probs = _posterior_of(pair, data, name, means).probs
+    else:
+        probs = posterior_sites(pair, data, guide=guide)[name].probs
     k = torch.arange(probs.shape[-1], device=probs.device).unsqueeze(-1)
-    if len(sites) == 1:
-        return k, probs, {}
-    at_k = poutine.condition(guide or pair.guide, data={name: k})
-    sites = posterior_sites(pair, data, guide=at_k)
-    return k, probs, {n: site.mean for n, site in sites.items() if n != name}
+    if name in trace and len(pair.latent_sites) > 1:
+        at_k = poutine.condition(guide or pair.guide, data={name: k})
+        sites = posterior_sites(pair, data, guide=at_k)
+        means = {n: site.mean for n, site in sites.items() if n != name}
+    return k, probs, means

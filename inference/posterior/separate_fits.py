@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from inference.learning.optimizers import laid_out_as
-from inference.posterior.batch_bound import STEADY, BatchBound, bound_of
+from inference.posterior.batch_bound import BatchBound, bound_of
 from inference.posterior.conditioning import impossible_data, without_density
-from inference.posterior.guides.per_datum import copy_parameters, for_data, parameters_of
+from inference.posterior.guides.per_datum import (
+    copy_parameters,
+    for_data,
+    parameters_of,
+    select_rows,
+    where_rows,
+)
 from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import (
     CONVERGED,
@@ -20,11 +27,10 @@ from inference.posterior.optimization import (
     NON_FINITE,
     REASONS,
     STEP_LIMIT,
-    Optimization,
+    Fitting,
     Outcome,
 )
-from inference.posterior.paired import FEW, paired_bounds, surely_higher
-from inference.posterior.rising import rising
+from inference.posterior.paired import FEW, paired_bounds, rising, surely_higher
 
 __all__ = ["Record", "SeparateFits"]
 
@@ -50,7 +56,7 @@ class Record:
     def leave(self, who: Tensor, values: Mapping[str, Tensor], *, reason: int, steps: int) -> None:
         """Images ``who``, (B,) booleans of those that are left, stop with these parameters."""
         gone = self.rows[who]
-        copy_parameters({name: value[who] for name, value in values.items()}, self.full, gone)
+        copy_parameters(select_rows(values, who), self.full, gone)
         self.outcome.reason[gone.cpu()] = reason
         self.outcome.steps[gone.cpu()] = steps
         self.bar.update(len(gone))
@@ -64,27 +70,20 @@ class SeparateFits:
     squares: Tensor
 
     def __init__(
-        self,
-        target: LogDensity,
-        guide: nn.Module,
-        settings: Optimization,
-        *,
-        record: Record,
-        objective: str,
+        self, target: LogDensity, guide: nn.Module, settings: Fitting, *, record: Record
     ) -> None:
-        self.target, self.guide, self.record = target, guide, record
-        self.settings, self.objective = settings, objective
+        self.target, self.guide, self.settings, self.record = target, guide, settings, record
         self.optimizer = settings.new_optimizer(guide)
-        self.watch = settings.stopping.watch(len(target), target.x)
-        self.kept = parameters_of(guide, slice(None))  # where an image goes back to if it fails
+        self.watch = settings.rule.watch(len(target), target.x)
+        self.kept = parameters_of(guide)  # where an image goes back to if it fails
         self.way = [self.kept]  # of the last windows
-        self.at_once = len(target) * settings.num_particles
+        self._paired_bounds = partial(
+            paired_bounds,
+            objective=settings.objective,
+            at_once=len(target) * settings.num_particles,
+        )
         self._open_window()
-        self.bound = self._new_bound(steady=_FIRST)
-
-    def _new_bound(self, *, steady: int = STEADY) -> BatchBound:
-        of = self.target, self.guide, self.settings.num_particles, self.objective
-        return BatchBound(*of, steady=steady)
+        self.bound = BatchBound(target, guide, settings, steady=_FIRST)
 
     def run(self) -> None:
         """Fit all, until the last has stopped."""
@@ -92,26 +91,27 @@ class SeparateFits:
             finite = self._step(step)
             if not bool(finite.all()):
                 self._leave(~finite, NON_FINITE, step)
-            if self.seen == self.settings.stopping.window and len(self.target):
+            if self.seen == self.settings.rule.window and len(self.target):
                 self._leave_without_density(self._averages(), step)
-            if self.seen == self.settings.stopping.window and len(self.target):
-                mean, error = self._window()
-                worse = self.watch.is_worse(mean, error)
-                done = self.watch.look(mean, error)
-                self._keep(worse)
-                if bool(done.any()):
-                    done = done & ~self._go_on(done)
-                if bool(done.any()):
-                    self._leave(done, CONVERGED, step)
-                self._open_window()
+                if len(self.target):
+                    self._close_window(step)
             if not len(self.target):
                 return
-        self._leave_without_density(parameters_of(self.guide, slice(None)), step)
-        if not len(self.target):
-            return
-        self.kept = parameters_of(self.guide, slice(None))
-        everything = torch.ones(len(self.target), dtype=torch.bool, device=self.target.x.device)
-        self._leave(everything, STEP_LIMIT, self.settings.max_steps)
+        self._leave_without_density(parameters_of(self.guide), step)
+        if len(self.target):
+            self.kept = parameters_of(self.guide)
+            self._leave(torch.ones_like(self.mean, dtype=torch.bool), STEP_LIMIT, step)
+
+    def _close_window(self, step: int) -> None:
+        mean, error = self._window()
+        worse = self.watch.is_worse(mean, error)
+        done = self.watch.look(mean, error)
+        self._keep(worse)
+        if bool(done.any()):
+            done = done & ~self._go_on(done)
+        if bool(done.any()):
+            self._leave(done, CONVERGED, step)
+        self._open_window()
 
     def _step(self, step: int) -> Tensor:
         """One step of all; where bound and gradient were finite, (B,)."""
@@ -120,7 +120,7 @@ class SeparateFits:
                 bound, gradients = self.bound()
                 break
             except torch.linalg.LinAlgError:  # some covariance is none any more
-                self._leave(impossible_data(self.target, self.guide, self._call), NON_FINITE, step)
+                self._leave(impossible_data(self.target, self.guide, self._bound), NON_FINITE, step)
                 if not len(self.target):
                     return torch.ones_like(self.mean, dtype=torch.bool)
         parameters = dict(self.guide.named_parameters())
@@ -144,8 +144,8 @@ class SeparateFits:
         self.squares = self.squares + deviation * (bound.double() - self.mean)
         return finite
 
-    def _call(self, target: LogDensity, guide: nn.Module) -> Tensor:
-        return bound_of(target, guide, self.settings.num_particles, objective=self.objective)
+    def _bound(self, target: LogDensity, guide: nn.Module) -> Tensor:
+        return bound_of(target, guide, self.settings)
 
     def _averages(self) -> dict[str, Tensor]:
         """The parameters over the window so far."""
@@ -153,10 +153,10 @@ class SeparateFits:
 
     def _leave_without_density(self, values: Mapping[str, Tensor], step: int) -> None:
         """Images leave if log q could not be computed at parameters that they would keep."""
-        if self.objective == "log_joint":
+        if self.settings.objective == "log_joint":
             return
-        there = for_data(self.guide, slice(None), len(self.target))
-        copy_parameters(values, there, slice(None))
+        there = for_data(self.guide, ..., len(self.target))
+        copy_parameters(values, there)
         lost = without_density(self.target, there)
         if bool(lost.any()):
             self._leave(lost, DIVERGED, step)
@@ -171,14 +171,12 @@ class SeparateFits:
         """
         target, guide = self.target.select(rows), for_data(self.guide, rows, len(self.target))
         tables = self.way[0], self.way[len(self.way) // 2], self.kept
-        first, middle, last = ({n: v[rows] for n, v in table.items()} for table in tables)
+        first, middle, last = (select_rows(table, rows) for table in tables)
         ahead = sum(
             ((last[n] - middle[n]) * (middle[n] - first[n])).flatten(1).double().sum(1)
             for n in last
         )
-        few = paired_bounds(
-            target, guide, objective=self.objective, at_once=self.at_once, draws=FEW
-        )
+        few = self._paired_bounds(target, guide, draws=FEW)
         here = few(last)
         try:
             gain = few({n: v + (v - first[n]) for n, v in last.items()}) - here
@@ -198,22 +196,19 @@ class SeparateFits:
         if not len(rows):
             return torch.zeros_like(done)
         target, guide = self.target.select(rows), for_data(self.guide, rows, len(self.target))
-        bounds = paired_bounds(target, guide, objective=self.objective, at_once=self.at_once)
-        now, before = (
-            {name: values[rows] for name, values in table.items()}
-            for table in (self.kept, self.way[0])
-        )
-        tolerance = self.settings.stopping.tolerance
+        bounds = self._paired_bounds(target, guide)
+        now, before = select_rows(self.kept, rows), select_rows(self.way[0], rows)
+        tolerance = self.settings.rule.min_improvement
         still, values = rising(bounds, now, before, tolerance=tolerance)
         _, lost = surely_higher(
             bounds(now), bounds(parameters_of(self.guide, rows)), tolerance=tolerance + JITTER
         )
-        jumping = (lost > 0) & (self.settings.stopping.decay < 1)
+        jumping = (lost > 0) & (self.settings.rule.decay < 1)
         going = torch.zeros_like(done)
         going[rows[still]] = True
         self.watch.go_on(going)
         moved = rows[still | jumping]
-        on = {name: value[still | jumping] for name, value in values.items()}
+        on = select_rows(values, still | jumping)
         copy_parameters(on, self.guide, moved)
         for name, value in on.items():
             self.kept[name][moved] = value
@@ -226,9 +221,8 @@ class SeparateFits:
         self.way = [*self.way[1 - _WAY :], dict(self.kept)]
         averages = self._averages()
         for name, parameter in self.guide.named_parameters():
-            back = worse.reshape(-1, *(1,) * (parameter.dim() - 1))
-            self.kept[name] = torch.where(back, self.kept[name], averages[name])
-            parameter.copy_(torch.where(back, self.kept[name], parameter))
+            self.kept[name] = where_rows(worse, self.kept[name], averages[name])
+            parameter.copy_(where_rows(worse, self.kept[name], parameter))
 
     def _open_window(self) -> None:
         self.seen = 0
@@ -249,23 +243,15 @@ class SeparateFits:
         self.target = self.target.select(stay)
         self.guide = for_data(self.guide, stay, size)
         self.watch.keep(stay)
-        self.kept, self.total = (
-            {name: values[stay] for name, values in table.items()}
-            for table in (self.kept, self.total)
+        self.kept, self.total, *self.way = (
+            select_rows(table, stay) for table in (self.kept, self.total, *self.way)
         )
-        self.way = [{name: v[stay] for name, v in table.items()} for table in self.way]
         self.mean, self.squares = self.mean[stay], self.squares[stay]
         if len(stay):
-            self.bound = self._new_bound()
+            self.bound = BatchBound(self.target, self.guide, self.settings)
             self.optimizer = self.settings.new_optimizer(self.guide)
             for before, parameter in zip(old, self.guide.parameters(), strict=True):
-                self.optimizer.state[parameter] = {
-                    name: _rows_of_state(value, stay, before, parameter)
-                    for name, value in state[before].items()
-                }
-
-
-def _rows_of_state(value: Any, rows: Tensor, before: Tensor, parameter: Tensor) -> Any:
-    """What an optimiser keeps of a parameter, for the rows that are left of it."""
-    is_like_it = isinstance(value, Tensor) and value.shape == before.shape
-    return laid_out_as(value[rows], parameter) if is_like_it else value
+                own = self.optimizer.state[parameter] = dict(state[before])
+                for name, value in own.items():
+                    if isinstance(value, Tensor) and value.shape == before.shape:
+                        own[name] = laid_out_as(value[stay], parameter)

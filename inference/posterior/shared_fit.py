@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from inference.posterior.batch_bound import bound_of, bounds_of
-from inference.posterior.guides.per_datum import for_data
+from inference.posterior.guides.per_datum import copy_parameters, for_data, parameters_of
 from inference.posterior.log_density import LogDensity
-from inference.posterior.optimization import NON_FINITE, REASONS, Optimization, Outcome
-from inference.posterior.paired import DRAWS, surely_higher
-from inference.posterior.rising import rising
-from pyro_models.seeds import same_generators
+from inference.posterior.optimization import NON_FINITE, REASONS, Fitting, Outcome
+from inference.posterior.paired import DRAWS, Values, rising, surely_higher
+from pyro_models.seeds import seeded
 
 __all__ = ["SharedFit"]
 
@@ -22,32 +20,24 @@ __all__ = ["SharedFit"]
 class SharedFit:
     """All images, under weights that they share."""
 
-    def __init__(
-        self,
-        target: LogDensity,
-        guide: nn.Module,
-        settings: Optimization,
-        *,
-        objective: str,
-        chunk: int,
-    ) -> None:
-        self.guide, self.settings, self.objective = guide, settings, objective
+    def __init__(self, target: LogDensity, guide: nn.Module, settings: Fitting) -> None:
+        self.guide, self.settings = guide, settings
+        self.tolerance = settings.rule.min_improvement
         self.optimizer = settings.new_optimizer(guide)
         self.size = len(target)
         # weights that are shared see the images in parts; where some are of one image, all at once
-        step = chunk if getattr(guide, "shared", False) else self.size
+        step = settings.chunk if getattr(guide, "shared", False) else self.size
         rows = [slice(i, i + step) for i in range(0, self.size, step)]
         self.parts = [(target.select(r), for_data(guide, r, self.size)) for r in rows]
 
     def run(self, outcome: Outcome) -> None:
         """Fit until the mean bound stops rising."""
-        window = self.settings.stopping.window
+        window = self.settings.rule.window
         like = torch.zeros(1, dtype=self.parts[0][0].x.dtype)  # the mean bound is a plain number
-        watch = self.settings.stopping.watch(1, like)
-        parameters = dict(self.guide.named_parameters())
-        start = {name: p.detach().clone() for name, p in parameters.items()}
-        kept, bounds = {name: p.detach().clone() for name, p in parameters.items()}, []
-        total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        watch = self.settings.rule.watch(1, like)
+        start, kept = parameters_of(self.guide), parameters_of(self.guide)
+        total = {name: torch.zeros_like(p) for name, p in kept.items()}
+        bounds: list[float] = []
         step, reason = 0, 0
         way = [kept]
         while step < self.settings.max_steps and reason == 0:
@@ -62,7 +52,7 @@ class SharedFit:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.settings.rate * float(watch.factor)
             bounds.append(mean)
-            for name, parameter in parameters.items():
+            for name, parameter in self.guide.named_parameters():
                 total[name] += parameter.detach()
             if len(bounds) == window:
                 values = torch.tensor(bounds, dtype=torch.float64)
@@ -76,70 +66,57 @@ class SharedFit:
                 bounds, total = [], {name: torch.zeros_like(v) for name, v in total.items()}
                 reason = int(done)
         if reason:
-            self._go_to(kept)
+            copy_parameters(kept, self.guide)
         self._at_least(start)
         outcome.reason.fill_(reason)
         outcome.steps.fill_(step)
 
     @torch.no_grad()
-    def _go_to(self, values: Mapping[str, Tensor]) -> None:
-        for name, parameter in self.guide.named_parameters():
-            parameter.copy_(values[name])
-
-    def _weights(self) -> dict[str, Tensor]:
-        return {name: p.detach().clone() for name, p in self.guide.named_parameters()}
-
-    @torch.no_grad()
-    def _mean_bound(self, values: Mapping[str, Tensor]) -> Tensor:
+    def _mean_bound(self, values: Values) -> Tensor:
         """Samples of the mean bound at weights, (K, 1), from the same noise; the guide is there."""
-        self._go_to({name: value[0] for name, value in values.items()})
+        copy_parameters({name: value[0] for name, value in values.items()}, self.guide)
         total: Tensor | float = 0.0
-        count = self.settings.num_particles
-        with same_generators(self.parts[0][0].x.device):
-            torch.manual_seed(0)
+        of = self.settings.num_particles, self.settings.objective
+        with seeded(0, self.parts[0][0].x.device):
             for part, guide in self.parts:
-                of = [
-                    bounds_of(part, guide, count, objective=self.objective)
-                    for _ in range(-(-DRAWS // count))
-                ]
-                total = total + torch.cat(of).sum(1, keepdim=True)
+                draws = [bounds_of(part, guide, *of) for _ in range(-(-DRAWS // of[0]))]
+                total = total + torch.cat(draws).sum(1, keepdim=True)
         return torch.as_tensor(total) / self.size
 
-    def _go_on(self, kept: dict[str, Tensor], before: dict[str, Tensor]) -> bool:
+    def _go_on(self, kept: dict[str, Tensor], before: Values) -> bool:
         """Move the weights on, and ``kept`` too, if the mean bound still rises that way."""
-        here = self._weights()
-        now = {name: value[None] for name, value in kept.items()}
-        then = {name: value[None] for name, value in before.items()}
-        tolerance = self.settings.stopping.tolerance
-        rows, values = rising(self._mean_bound, now, then, tolerance=tolerance)
+        here = parameters_of(self.guide)
+        now, then = _one_row(kept), _one_row(before)
+        rows, values = rising(self._mean_bound, now, then, tolerance=self.tolerance)
         going = bool(rows)
         if going:
             kept.update({name: value[0] for name, value in values.items()})
-        self._go_to(kept if going else here)
+        copy_parameters(kept if going else here, self.guide)
         return going
 
-    def _at_least(self, start: dict[str, Tensor]) -> None:
+    def _at_least(self, start: Values) -> None:
         """Put the weights back to where they began if the mean bound was higher there."""
-        end = self._weights()
-        first = self._mean_bound({name: value[None] for name, value in start.items()})
+        end = parameters_of(self.guide)
+        first = self._mean_bound(_one_row(start))
         try:
-            last = self._mean_bound({name: value[None] for name, value in end.items()})
+            last = self._mean_bound(_one_row(end))
         except torch.linalg.LinAlgError:
             last = torch.full_like(first, math.nan)
-        tolerance = self.settings.stopping.tolerance
-        _, surely = surely_higher(first, last, tolerance=tolerance)
-        if not bool(surely > 0) and bool(last.isfinite().all()):
-            self._go_to(end)
-        else:
-            self._go_to(start)
+        _, surely = surely_higher(first, last, tolerance=self.tolerance)
+        stays = not bool(surely > 0) and bool(last.isfinite().all())
+        copy_parameters(end if stays else start, self.guide)
 
     def _step(self) -> float:
         self.optimizer.zero_grad()
         total = 0.0
         for part, guide in self.parts:
-            bound = bound_of(part, guide, self.settings.num_particles, objective=self.objective)
+            bound = bound_of(part, guide, self.settings)
             (-bound.sum() / self.size).backward()
             total += float(bound.detach().sum())
         if math.isfinite(total):
             self.optimizer.step()
         return total / self.size
+
+
+def _one_row(values: Values) -> Values:
+    return {name: value[None] for name, value in values.items()}

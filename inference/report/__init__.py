@@ -1,7 +1,7 @@
 """The report of ``pyro-models demo``: models learned, latents inferred, both evaluated."""
 
 from inference.report.demonstration import demo
-from inference.report.section import MakeSection, Section
+from inference.report.page import MakeSection, Section
 from pyro_models.moved import renamed
 
 __all__ = ["MakeSection", "Section", "demo"]

@@ -11,8 +11,7 @@ from tqdm import tqdm
 
 from inference.evaluation import Comparison, Evaluation, compare, evaluate
 from inference.report.models import ENTRIES, learn, shown
-from inference.report.page import write_page, write_section
-from inference.report.section import MakeSection, Section
+from inference.report.page import MakeSection, Section, write_page, write_section
 from inference.report.unseen import completions_section, guides_section
 from pyro_models import ImageData, Pair, UsageError, load_data
 from pyro_models.device import check_device
@@ -51,48 +50,27 @@ def demo(
     _check_way(folder, force=force)
     with holding_folder(folder, refusal=f"another report is being made in {folder}: wait for it"):
         _make_way(folder, force=force)
-        return _report(
-            folder,
-            num_particles=num_particles,
-            seed=seed,
-            device=device,
-            progress=progress,
-            parts=parts,
-        )
-
-
-def _report(
-    folder: Path,
-    *,
-    num_particles: int,
-    seed: int,
-    device: str,
-    progress: bool,
-    parts: Sequence[MakeSection],
-) -> Comparison:
-    """Train, evaluate, infer and draw; the page is written last."""
-    digits = load_data("digits")
-    pairs: dict[str, Pair] = {}
-    rows: list[Evaluation] = []
-    sections: list[str] = []
-    for entry in tqdm(ENTRIES, desc="models", unit="model", disable=not progress):
-        data = digits.with_preparation(entry.preparation)
-        trained = learn(entry, folder, seed=seed, device=device, progress=progress)
-        rows.append(
-            evaluate(trained.pair, data, num_particles=num_particles, name=entry.title, seed=seed)
-        )
-        pairs[entry.key] = trained.pair
-        sections.append(write_section(shown(entry, trained, data, rows[-1]), folder))
-    further: list[Callable[[], Section]] = [
-        *_unseen(pairs, digits, num_particles=num_particles, seed=seed),
-        *(partial(make, seed=seed) for make in parts),
-    ]
-    for work in tqdm(further, desc="inference", unit="part", disable=not progress):
-        sections.append(write_section(work(), folder))
-    table = compare(rows)
-    write_atomically(folder / "comparison.csv", table.to_csv())
-    write_atomically(folder / "comparison.md", table.to_markdown())
-    write_page(table, sections, folder)
+        digits = load_data("digits")
+        pairs: dict[str, Pair] = {}
+        rows: list[Evaluation] = []
+        sections: list[str] = []
+        for entry in tqdm(ENTRIES, desc="models", unit="model", disable=not progress):
+            data = digits.with_preparation(entry.preparation)
+            trained = learn(entry, folder, seed=seed, device=device, progress=progress)
+            pair, name = trained.pair, entry.title
+            rows.append(evaluate(pair, data, num_particles=num_particles, name=name, seed=seed))
+            pairs[entry.key] = pair
+            sections.append(write_section(shown(entry, trained, data, rows[-1]), folder))
+        further: list[Callable[[], Section]] = [
+            *_unseen(pairs, digits, num_particles=num_particles, seed=seed),
+            *(partial(make, seed=seed) for make in parts),
+        ]
+        for work in tqdm(further, desc="inference", unit="part", disable=not progress):
+            sections.append(write_section(work(), folder))
+        table = compare(rows)
+        write_atomically(folder / "comparison.csv", table.to_csv())
+        write_atomically(folder / "comparison.md", table.to_markdown())
+        write_page(table, sections, folder)
     print(table.to_text())
     print(f"report: {folder / 'index.html'}")
     return table
@@ -112,11 +90,10 @@ def _unseen(
 
 def _check_way(folder: Path, *, force: bool) -> None:
     """Refuse a folder that holds something else, or a report that is not to be replaced."""
-    if not is_free(folder):
-        if not (folder / MARKER).is_file():
-            raise UsageError(f"{folder} is there and is not a report: name another folder")
-        if not force:
-            raise UsageError(f"{folder} holds a report: replace it with --force, or name another")
+    if not is_free(folder) and not (folder / MARKER).is_file():
+        raise UsageError(f"{folder} is there and is not a report: name another folder")
+    if not is_free(folder) and not force:
+        raise UsageError(f"{folder} holds a report: replace it with --force, or name another")
 
 
 def _make_way(folder: Path, *, force: bool) -> None:

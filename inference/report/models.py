@@ -12,7 +12,7 @@ from inference.experiment import Experiment
 from inference.figures import Shown, draw_figure
 from inference.learning import Fit
 from inference.learning.settings import Settings
-from inference.report.section import Section
+from inference.report.page import Section
 from pyro_models import ImageData
 
 __all__ = ["ENTRIES", "Entry", "learn", "shown"]
@@ -28,73 +28,55 @@ class Entry:
     key: str
     title: str
     model: str
-    options: dict[str, Any]
     preparation: str
+    options: dict[str, Any]
     training: dict[str, Any]
     draw: dict[str, str] = field(default_factory=dict)
 
 
+_COSINE = {"epochs": 60, "lr": 1e-2, "schedule": "CosineAnnealingLR"}
+_MEANS = {"latent means of the test images": "latent_scatter"}
+_AGAIN = {"test images beside reconstructions": "reconstructions"}
+_PRIOR = {"samples from the prior, means": "prior_samples"}
+
 ENTRIES = (
     Entry(
-        "vae",
-        "VAE, dense",
-        "vae",
+        *("vae", "VAE, dense", "vae", "grey"),
         {"hidden": [400, 100], "latent_dim": 2},
-        "grey",
         {"epochs": 150},
-        {
-            "latent means of the test images": "latent_scatter",
-            "decoded grid of z": "latent_grid",
-            "test images beside reconstructions": "reconstructions",
-            "between two test images": "interpolation",
-        },
+        _MEANS
+        | {"decoded grid of z": "latent_grid"}
+        | _AGAIN
+        | {"between two test images": "interpolation"},
     ),
     Entry(
-        "conv-vae",
-        "VAE, convolutional",
-        "vae",
+        *("conv-vae", "VAE, convolutional", "vae", "grey"),
         {"network": "conv", "hidden": [16, 32], "latent_dim": 2},
-        "grey",
         {"epochs": 150},
-        {
-            "latent means of the test images": "latent_scatter",
-            "test images beside reconstructions": "reconstructions",
-        },
+        _MEANS | _AGAIN,
     ),
     Entry(
-        "cvae",
-        "CVAE, given the label",
-        "cvae",
+        *("cvae", "CVAE, given the label", "cvae", "grey"),
         {"hidden": [256], "latent_dim": 10, "likelihood": "cross_entropy"},
-        "grey",
         {"epochs": 100},
         {"ten samples of each class": "class_grid"},
     ),
     Entry(
-        "gaussian-vae",
-        "VAE, Gaussian likelihood",
-        "vae",
+        *("gaussian-vae", "VAE, Gaussian likelihood", "vae", "dequantised"),
         {"hidden": [400, 100], "latent_dim": 10, "likelihood": "gaussian"},
-        "dequantised",
         {"epochs": 150},
-        {"samples from the prior, means": "prior_samples"},
+        _PRIOR,
     ),
     Entry(
-        "ppca",
-        "PPCA, 10 components",
-        "ppca",
+        *("ppca", "PPCA, 10 components", "ppca", "dequantised"),
         {"latent_dim": 10},
-        "dequantised",
-        {"epochs": 60, "lr": 1e-2, "schedule": "CosineAnnealingLR"},
-        {"samples from the prior, means": "prior_samples"},
+        _COSINE,
+        _PRIOR,
     ),
     Entry(
-        "gmm",
-        "GMM, 20 components",
-        "gmm",
+        *("gmm", "GMM, 20 components", "gmm", "dequantised"),
         {"num_components": 20, "covariance": "diagonal"},
-        "dequantised",
-        {"epochs": 60, "lr": 1e-2, "schedule": "CosineAnnealingLR"},
+        _COSINE,
         {"means of the components": "mixture_means"},
     ),
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from inference import figures
 from inference.evaluation import compare, compare_guides, evaluate_completion
 from inference.posterior import complete, infer
-from inference.report.section import Section
+from inference.report.page import Section
 from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills
 from pyro_models.pair import Exact
@@ -23,14 +24,9 @@ def guides_section(pair: Pair, data: ImageData, *, num_particles: int, seed: int
     """Three guides of one model: the encoder's, and two fitted to each image by itself."""
     x = data.prepared("test", seed=seed, limit=IMAGES).x
     fitted = [infer(pair, x, guide=guide, seed=seed) for guide in ("normal", "full_covariance")]
-    table = compare_guides(
-        pair,
-        x,
-        guides=["encoder", *fitted],
-        num_particles=num_particles,
-        evidence_options={**ANNEALING, "guide": fitted[1]},
-        seed=seed,
-    )
+    options: dict[str, Any] = {"num_particles": num_particles, "seed": seed}
+    options["evidence_options"] = {**ANNEALING, "guide": fitted[1]}
+    table = compare_guides(pair, x, guides=["encoder", *fitted], **options)
     return Section(
         "guides",
         "Without the encoder",
@@ -54,18 +50,11 @@ def completions_section(pairs: Mapping[str, Pair], data: ImageData, *, seed: int
     """The right half of test images from the left, by models of the same pixels."""
     x = data.prepared("test", seed=seed, limit=HALF_SEEN).x
     completed = {name: complete(pair, x[:8], "left", seed=seed) for name, pair in pairs.items()}
-    rows = [
-        evaluate_completion(
-            pair,
-            data,
-            "left",
-            limit=HALF_SEEN,
-            evidence_options={} if fulfills(pair, Exact) else ANNEALING,
-            name=f"{name}, {completed[name].guide}",
-            seed=seed,
-        )
-        for name, pair in pairs.items()
-    ]
+    rows = []
+    for name, pair in pairs.items():
+        options: dict[str, Any] = {"name": f"{name}, {completed[name].guide}", "seed": seed}
+        options["evidence_options"] = {} if fulfills(pair, Exact) else ANNEALING
+        rows.append(evaluate_completion(pair, data, "left", limit=HALF_SEEN, **options))
     return Section(
         "completions",
         "Half of an image",
@@ -73,8 +62,6 @@ def completions_section(pairs: Mapping[str, Pair], data: ImageData, *, seed: int
         "distribution of the other half exactly; the VAE, never trained for it, infers its "
         "latents from the seen pixels alone. All three are densities of the same pixels, so their "
         "numbers share a column.",
-        figures={
-            "right half from the left": figures.completions(completed, x[:8], samples=1),
-        },
+        figures={"right half from the left": figures.completions(completed, x[:8], samples=1)},
         table=compare(rows).to_html(),
     )

@@ -8,9 +8,9 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
+from inference.declared import kinds_of
 from inference.experiment import OPTION
 from inference.learning.settings import Settings
 from pyro_models import UsageError
@@ -23,13 +23,7 @@ LONGEST = 120
 
 
 def check_grid(grid: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """The grid as lists; refuses what is no setting, and values that are no list.
-
-    Raises
-    ------
-    UsageError
-        Naming the setting.
-    """
+    """The grid as lists; what is no setting, and values that are no list, are refused."""
     known = [field.name for field in fields(Settings) if field.name not in NOT_SWEPT]
     checked = {}
     for name, values in grid.items():
@@ -55,10 +49,7 @@ def check_grid(grid: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
 
 def _check_types(name: str, values: Sequence[Any]) -> None:
     """Refuse words for numbers and parts for whole numbers."""
-    hint = get_type_hints(Settings)[name]
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    if get_origin(hint) is Mapping:
-        kinds = (dict,)
+    kinds = kinds_of(Settings, name)
     classes = tuple(kind for kind in kinds if isinstance(kind, type))
     if not classes:
         return
@@ -72,13 +63,7 @@ def _check_types(name: str, values: Sequence[Any]) -> None:
 
 
 def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination of the values, the last setting varying fastest.
-
-    Examples
-    --------
-    >>> combinations({"lr": [1e-3, 1e-2], "options.latent_dim": [2]})
-    [{'lr': 0.001, 'options.latent_dim': 2}, {'lr': 0.01, 'options.latent_dim': 2}]
-    """
+    """Every combination of the values, the last setting varying fastest."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
@@ -89,13 +74,7 @@ def short_name(name: str, names: Iterable[str]) -> str:
 
 
 def folder_names(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A legible name of a folder for each combination, no two the same.
-
-    Examples
-    --------
-    >>> folder_names([{"lr": 1e-3, "options.hidden": [400, 100]}])
-    ['lr=0.001,hidden=400-100']
-    """
+    """A legible name of a folder for each combination, no two the same: ``lr=0.001,hidden=5-4``."""
     names = [
         ",".join(f"{short_name(name, setting)}={_word(value)}" for name, value in setting.items())
         for setting in settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,17 @@ from inference.experiment import Experiment
 from inference.learning.optimizers import make_optimizer, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective
 from inference.selection.grid import check_grid, combinations, folder_names
-from inference.selection.outcome import Outcome, run_trial, train_at_once
 from inference.selection.table import Row, Sweep, choices
-from inference.selection.trial import NOT_SHARED, EvaluationOptions, Trial
+from inference.selection.trial import (
+    NOT_SHARED,
+    EvaluationOptions,
+    Outcome,
+    Trial,
+    run_trial,
+    train_at_once,
+)
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.counts import check_counts
 from pyro_models.data import as_data
 from pyro_models.files import holding_folder, is_free, write_atomically
 from pyro_models.observed import Data
@@ -84,15 +92,12 @@ def sweep(
         ``"importance_bound"`` and ``"elbo"`` unless given.
     num_particles, limit
         Number of particles K, and of validation data (all unless given), of the evaluation.
-    jobs
+    jobs, progress
         Runs at a time, in processes of their own; 1 unless given or set by
-        ``joblib.parallel_config``.
+        ``joblib.parallel_config``; show a progress bar over runs.
     threads
-        Number of threads of each run: its share of torch's here unless given. A run is the same
-        bit for bit for the same number only, so it is recorded, and kept when a run is gone on
-        with.
-    progress
-        Show a progress bar over runs.
+        Number of threads of each run: its share of torch's here unless given. A run is the same bit
+        for bit for the same number only, so it is recorded, and kept when a run is gone on with.
     at_once
         Train the seeds of a setting at once, as ``fit(..., seeds=...)`` does: faster where networks
         are small, and each run equal to its own up to rounding.
@@ -115,11 +120,9 @@ def sweep(
     >>> import tempfile
     >>> from pyro_models import load_data
     >>> data = load_data("digits", preparation="dequantised")
+    >>> few = {"epochs": 2, "lr": 1e-2, "curve_size": 0, "num_particles": 1, "progress": False}
     >>> with tempfile.TemporaryDirectory() as out:
-    ...     result = sweep(
-    ...         "ppca", data, grid={"options.latent_dim": [1, 8]}, seeds=[0, 1], out=out,
-    ...         epochs=2, lr=1e-2, curve_size=0, num_particles=1, progress=False,
-    ...     )
+    ...     result = sweep("ppca", data, grid={"options.latent_dim": [1, 8]}, out=out, **few)
     >>> result.best.setting
     {'options.latent_dim': 8}
     """
@@ -134,26 +137,25 @@ def sweep(
         **{name: value for name, value in shared.items() if value is not None}
     )
     for name, number in (("num_particles", num_particles), ("limit", limit), ("threads", threads)):
-        if number is not None and number < 1:
-            raise UsageError(f"{name} must be at least 1; got {number}")
+        if number is not None:
+            check_counts(**{name: number})
     if jobs == 0:
         raise UsageError("jobs are 1 or more at a time, or −1 for one on each core; got 0")
-    folder = Path(out)
+    folder, combined = Path(out), combinations(values)
     if not is_free(folder) and not (folder / MARKER).is_file():
         raise UsageError(f"{folder} is there and is no sweep: name another folder (out)")
-    parallel = _parallel(jobs)
-    combined = combinations(values)
-    trials = [
-        Trial(
-            experiment.replace(**setting, seed=seed),
-            EvaluationOptions(num_particles=num_particles, limit=limit),
-            folder=folder / name / f"seed={seed}",
-            threads=threads or _share(parallel),
-            setting=setting,
-        )
-        for setting, name in zip(combined, folder_names(combined), strict=True)
-        for seed in seeds
-    ]
+    unordered = get_active_backend()[0].supports_return_generator  # results as they come
+    parallel = joblib.Parallel(
+        n_jobs=jobs, return_as="generator_unordered" if unordered else "list"
+    )
+    side_by_side = max(1, joblib.effective_n_jobs(parallel.n_jobs))
+    threads = threads or max(1, torch.get_num_threads() // side_by_side)
+    options = EvaluationOptions(num_particles=num_particles, limit=limit)
+    trials = []
+    for setting, name in zip(combined, folder_names(combined), strict=True):
+        for seed in seeds:
+            own, place = experiment.replace(**setting, seed=seed), folder / name / f"seed={seed}"
+            trials.append(Trial(own, options, place, threads, setting))
     with holding_folder(folder, refusal=f"another sweep is at work in {folder}: wait for it"):
         images = trials[0].load()
         identity = images.identity.to_dict()
@@ -164,13 +166,12 @@ def sweep(
             groups = (trials[i : i + len(seeds)] for i in range(0, len(trials), len(seeds)))
             for _ in parallel(joblib.delayed(train_at_once)(group) for group in groups):
                 pass
-        outcomes = _run(parallel, trials, progress=progress)
-        rows = []
-        for i, setting in enumerate(combined):
-            own = tuple(outcomes[i * len(seeds) : (i + 1) * len(seeds)])
-            rows.append(Row(setting, own, quantity))
+        outcomes = iter(_run(parallel, trials, progress=progress))
+        rows = [Row(s, tuple(itertools.islice(outcomes, len(seeds))), quantity) for s in combined]
         result = Sweep(tuple(rows), values, tuple(seeds), folder)
-        _save(result)
+        write_atomically(folder / "sweep.csv", result.to_csv())
+        write_atomically(folder / "sweep.md", result.to_markdown())
+        write_atomically(folder / "runs.csv", result.runs_to_csv())
     return result
 
 
@@ -188,30 +189,11 @@ def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
             continue
         if trial.experiment.preparation is not None:
             images.with_preparation(trial.experiment.preparation)
-        settings, pair = trial.experiment.settings, trial.experiment.build(images)
-        check_pair_fits_objective(pair, settings)
-        optimizer = make_optimizer(
-            settings.optimizer,
-            list(pair.parameters()),
-            lr=settings.lr,
-            options=settings.optimizer_options,
-        )
-        make_schedule(
-            settings.schedule, optimizer, total_steps=1, options=settings.schedule_options
-        )
-
-
-def _parallel(jobs: int | None) -> joblib.Parallel:
-    """Results as they come, where the backend can give them so."""
-    backend, _ = get_active_backend()
-    unordered = backend.supports_return_generator
-    return joblib.Parallel(n_jobs=jobs, return_as="generator_unordered" if unordered else "list")
-
-
-def _share(parallel: joblib.Parallel) -> int:
-    """Threads of each of the runs that go on at a time."""
-    jobs = joblib.effective_n_jobs(parallel.n_jobs)
-    return max(1, torch.get_num_threads() // max(1, jobs))
+        of, pair = trial.experiment.settings, trial.experiment.build(images)
+        check_pair_fits_objective(pair, of)
+        learned = list(pair.parameters())
+        optimizer = make_optimizer(of.optimizer, learned, lr=of.lr, options=of.optimizer_options)
+        make_schedule(of.schedule, optimizer, total_steps=1, options=of.schedule_options)
 
 
 def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) -> list[Outcome]:
@@ -236,9 +218,3 @@ def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) 
 def _is_ours(quantity: Quantity) -> bool:
     """Whether every worker knows it."""
     return quantity.compute is None or quantity.compute.__module__ == quantities.__name__
-
-
-def _save(result: Sweep) -> None:
-    write_atomically(result.out / "sweep.csv", result.to_csv())
-    write_atomically(result.out / "sweep.md", result.to_markdown())
-    write_atomically(result.out / "runs.csv", result.runs_to_csv())

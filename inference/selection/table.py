@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from inference.evaluation import Score
 from inference.evaluation.quantity import Quantity, quantities_of, quantity_named
 from inference.evaluation.table import Table, Tabular, csv_text
 from inference.selection.grid import short_name
-from inference.selection.outcome import Outcome
+from inference.selection.trial import Outcome
 from inference.standard_error import with_error
 from pyro_models import UsageError
 from pyro_models.moved import renamed_attribute
@@ -46,16 +46,9 @@ def score_of(outcome: Outcome, quantity: str | None = None) -> Score | str:
 
 @dataclass(frozen=True)
 class Row:
-    """One setting of a sweep, with all its runs.
+    """One setting of a sweep, its values by name, with all its runs, one for each seed.
 
-    Attributes
-    ----------
-    setting
-        Its values by name, as in the grid.
-    outcomes
-        Its runs, one for each seed.
-    quantity
-        The score that decides; ``None`` for the tightest that the pair has.
+    The ``quantity`` is the score that decides; ``None`` for the tightest that the pair has.
     """
 
     setting: Mapping[str, Any]
@@ -108,14 +101,10 @@ class Sweep(Tabular):
 
     Attributes
     ----------
-    rows
-        One for each combination of the grid.
-    grid
-        The values of each setting.
-    seeds
-        The random seeds under which each setting was trained.
-    out
-        Folder of the runs and tables.
+    rows, grid
+        One for each combination of the grid; and the values of each setting.
+    seeds, out
+        The random seeds under which each setting was trained; folder of the runs and tables.
     """
 
     rows: tuple[Row, ...]
@@ -132,18 +121,14 @@ class Sweep(Tabular):
     def comparability(self) -> dict[str, Any]:
         """What all scores agree on (unit, kind, measure, preparation, data …).
 
-        Raises
-        ------
-        UsageError
-            If no run has a score, or two may not be compared.
+        A ``UsageError`` is raised if no run has a score, or two may not be compared.
         """
         scores = [score for row in self.rows for score in row.scores]
         if not scores:
-            reasons = [reason for row in self.rows for _, reason in row.failures]
-            raise UsageError(f"no run of this sweep has a score; the first: {reasons[0]}")
+            reason = next(reason for row in self.rows for _, reason in row.failures)
+            raise UsageError(f"no run of this sweep has a score; the first: {reason}")
         for score in scores:
-            differing = score.differs_from(scores[0].comparability)
-            if differing:
+            if differing := score.differs_from(scores[0].comparability):
                 raise UsageError(
                     "the scores of these settings may not be compared, so none of them is best "
                     f"({differing}); sweep them apart, or name a quantity that they share"
@@ -156,10 +141,7 @@ class Sweep(Tabular):
     def best(self) -> Row:
         """The setting with the best mean on validation data, of those whose every seed finished.
 
-        Raises
-        ------
-        UsageError
-            If two settings may not be compared, or each has a seed that failed.
+        A ``UsageError`` is raised if two may not be compared, or each has a seed that failed.
         """
         lower = quantity_named(self.comparability["quantity"]).direction == "lower"
         whole = [row for row in self.rows if not row.failures]
@@ -175,13 +157,12 @@ class Sweep(Tabular):
         one seed nothing is known of its error, and it is left out.
         """
         best = self.best
-        return tuple(
-            row
-            for row in self.rows
-            if row is not best
-            and not row.failures
-            and abs(row.mean - best.mean) <= 2 * math.hypot(row.standard_error, best.standard_error)
-        )
+
+        def near(row: Row) -> bool:
+            error = math.hypot(row.standard_error, best.standard_error)
+            return not row.failures and abs(row.mean - best.mean) <= 2 * error
+
+        return tuple(row for row in self.rows if row is not best and near(row))
 
     @property
     def label(self) -> str:
@@ -193,79 +174,62 @@ class Sweep(Tabular):
         k = f", K = {shared['K']}" if shared.get("K") else ""
         return f"{of.heading(shared.get('given'))}{k} ({shared.get('unit', of.unit)})"
 
-    def _notes(self) -> list[str]:
+    def _notes(self) -> Iterator[str]:
         """What the numbers are, which is best, and what failed."""
-        lines = [
+        yield (
             "Mean ± standard error over seeds (of training; every run is evaluated on the same "
             "validation data, with the same draws)."
-        ]
+        )
         try:
             label, scores = self.label, [score for row in self.rows for score in row.scores]
             kinds = {score.kind for score in scores}
             kind = "" if kinds == {"objective only"} else f", {' or '.join(sorted(kinds))}"
             one = scores[0]
-            lines.append(
+            yield (
                 f"Score: {label}{kind}, {one.preparation} pixels; {one.data} {one.split}, "
                 f"{one.num_data:,} data."
             )
-            known = [score.identity is not None for score in scores]
-            if any(known) and not all(known):
-                lines.append(
-                    f"The data of {known.count(False)} runs, of an earlier version, are known by "
-                    "name alone."
-                )
+            unknown = sum(score.identity is None for score in scores)
+            if 0 < unknown < len(scores):
+                yield f"The data of {unknown} runs, of an earlier version, are known by name alone."
             near = "; ".join(describe(row.setting) for row in self.near_best)
             near = f" Within two standard errors of the difference: {near}." if near else ""
-            lines.append(f"Best: {describe(self.best.setting)}.{near}")
+            yield f"Best: {describe(self.best.setting)}.{near}"
         except UsageError as error:
-            lines.append(f"No best: {error}.")
+            yield f"No best: {error}."
         for row in self.rows:
             for seed, reason in row.failures:
-                lines.append(f"Failed: {describe(row.setting)}, seed {seed}: {reason}")
-        return lines
+                yield f"Failed: {describe(row.setting)}, seed {seed}: {reason}"
 
     @property
     def table(self) -> Table:
         """A row for each setting."""
+        names = [*(short_name(name, self.grid) for name in self.grid), "score", "seeds", "seconds"]
+        rows = []
+        for row in self.rows:
+            score = with_error(row.mean, row.standard_error) if row.scores else None
+            seeds = f"{len(row.scores)}{f', {len(row.failures)} failed' if row.failures else ''}"
+            seconds = None if math.isnan(row.seconds) else f"{row.seconds:.1f}"
+            rows.append([*map(str, row.setting.values()), score, seeds, seconds])
         return Table(
-            heads=[
-                *([short_name(name, self.grid)] for name in self.grid),
-                *(["score"], ["seeds"], ["seconds"]),
-            ],
-            rows=[
-                [
-                    *(str(value) for value in row.setting.values()),
-                    with_error(row.mean, row.standard_error) if row.scores else None,
-                    f"{len(row.scores)}"
-                    + (f", {len(row.failures)} failed" if row.failures else ""),
-                    None if math.isnan(row.seconds) else f"{row.seconds:.1f}",
-                ]
-                for row in self.rows
-            ],
-            notes=self._notes(),
+            heads=[[name] for name in names],
+            rows=rows,
+            notes=[*self._notes()],
             named_rows=False,
             records=self._records(),
         )
 
     def _records(self) -> list[list[object]]:
         """A line for each setting."""
+        numbers = ("quantity", "unit", "given", "mean", "standard_error_over_seeds")
         lines: list[list[object]] = [
-            [
-                *self.grid,
-                *("quantity", "unit", "given", "mean", "standard_error_over_seeds"),
-                *("seeds", "failed", "seconds", "failures"),
-            ]
+            [*self.grid, *numbers, "seeds", "failed", "seconds", "failures"]
         ]
         for row in self.rows:
-            first = row.scores[0] if row.scores else None
-            of = (None,) * 3 if first is None else (first.quantity, first.unit, first.given)
+            of = [getattr(row.scores[0], name) if row.scores else None for name in numbers[:3]]
             reasons = "; ".join(f"seed {seed}: {reason}" for seed, reason in row.failures)
-            lines.append(
-                [
-                    *(*row.setting.values(), *of, row.mean, row.standard_error),
-                    *(len(row.scores), len(row.failures), row.seconds, reasons),
-                ]
-            )
+            counts = (len(row.scores), len(row.failures), row.seconds, reasons)
+            lines.append([*row.setting.values(), *of, row.mean, row.standard_error, *counts])
         return lines
 
     def runs_to_csv(self) -> str:
@@ -278,15 +242,10 @@ class Sweep(Tabular):
         for row in self.rows:
             for outcome in row.outcomes:
                 score = score_of(outcome, row.quantity)
-                scored_run = isinstance(score, Score)
-                lines.append(
-                    [
-                        *row.setting.values(),
-                        *(getattr(outcome, name) for name in recorded),
-                        *(getattr(score, name) if scored_run else None for name in scored),
-                        outcome.folder.relative_to(self.out).as_posix(),
-                    ]
-                )
+                of_run = [getattr(outcome, name) for name in recorded]
+                of_score = [getattr(score, n) if isinstance(score, Score) else None for n in scored]
+                folder = outcome.folder.relative_to(self.out).as_posix()
+                lines.append([*row.setting.values(), *of_run, *of_score, folder])
         return csv_text(lines)
 
 

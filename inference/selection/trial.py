@@ -1,4 +1,4 @@
-"""One run of a sweep: a setting under one seed, and what is recorded of it.
+"""One run of a sweep: a setting under one seed, what is recorded of it, and how it ends.
 
 The record lies beside the run folder, ``seed=0.json`` beside ``seed=0/``.
 """
@@ -6,39 +6,45 @@ The record lies beside the run folder, ``seed=0.json`` beside ``seed=0/``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from inference.evaluation import Evaluation, evaluate
+from inference.evaluation.quantity import QUANTITIES, Quantity
 from inference.experiment import OPTION, Experiment
+from inference.learning import Run, fit
 from inference.selection.grid import PREPARATION
 from pyro_models import ImageData, UsageError
 from pyro_models.data import Identity
-from pyro_models.files import holding
+from pyro_models.files import holding, write_atomically
 from pyro_models.models import PAIRS
+from pyro_models.seeds import alone
 
-__all__ = ["FORMAT", "NOT_SHARED", "EvaluationOptions", "Trial"]
+__all__ = [
+    "FORMAT",
+    "NOT_SHARED",
+    "EvaluationOptions",
+    "Outcome",
+    "Trial",
+    "run_trial",
+    "train_at_once",
+]
 
 FORMAT = "pyro-models trial 1"
+_RECORDED = ("epochs", "seconds", "stopped", "threads")
 NOT_SHARED = ("seed", "all_training", "snapshots")
 """Options of an experiment that a sweep does not take: it has several seeds, and validates."""
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How every run of a sweep is evaluated, however it was trained.
-
-    Attributes
-    ----------
-    num_particles
-        Number of particles K of the importance-sampled bound.
-    limit
-        Only the first so many validation data are used.
-    seed
-        Random seed of preparation and particles: the same draws for every run.
-    """
+    """How every run is evaluated: with one K, seed of all draws, and number of validation data."""
 
     num_particles: int = 100
     limit: int | None = None
@@ -47,22 +53,11 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting under one seed: all that a worker needs.
+    """One setting of the grid under one seed: all that a worker needs.
 
-    Attributes
-    ----------
-    experiment
-        What is trained, with the seed of this run.
-    evaluation
-        How it is evaluated.
-    folder
-        Its run folder.
-    threads
-        Number of threads to train with; ``None`` for as many as there are now.
-    setting
-        The combination of the grid that it is of.
-    identity
-        What the data of the sweep are by content, as plain values: every worker must find the same.
+    What is trained, with the seed of this run, how it is evaluated, its run folder, and the number
+    of threads to train with, ``None`` for as many as there are now. ``identity`` is what the data
+    of the sweep are by content, as plain values: every worker must find the same.
     """
 
     experiment: Experiment
@@ -82,19 +77,13 @@ class Trial:
         """Where the record of the run is kept."""
         return self.folder.with_name(f"{self.folder.name}.json")
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """Hold the run; another who does is waited for."""
-        with holding(self.folder.with_name(f".{self.folder.name}.lock")):
-            yield
+        return holding(self.folder.with_name(f".{self.folder.name}.lock"))
 
     def load(self) -> ImageData:
-        """The data, with the labels that are kept.
-
-        Raises
-        ------
-        UsageError
-            If they are not those that the sweep began with.
+        """The data, with the labels that are kept; refused if they are not what the sweep began
+        with.
         """
         data = self.experiment.load_data()
         why = _difference(data.identity.to_dict(), self.identity) if self.identity else None
@@ -104,26 +93,21 @@ class Trial:
 
     def describe(self) -> dict[str, Any]:
         """What makes it this run and no other, in plain values."""
-        experiment, data = self.experiment, self.experiment.data
-        model = experiment.model
+        experiment, model, data = self.experiment, self.experiment.model, self.experiment.data
         if not isinstance(model, str):
             model = getattr(model, "__qualname__", type(model).__name__)
+        of_data: dict[str, Any] = {"name": str(data)}
         if isinstance(data, ImageData):
             sizes = {name: len(split) for name, split in data.splits.items()}
-            data_name: Any = {"name": data.name, "splits": sizes}
-            preparation = data.preparation
+            of_data = {"name": data.name, "splits": sizes}
             if data.labels_kept is not None:
-                data_name["labels_kept"] = list(data.labels_kept)
-        else:
-            data_name, preparation = {"name": str(data)}, None
-        settings = experiment.settings.plain()
-        del settings["device"]
+                of_data["labels_kept"] = list(data.labels_kept)
         described = {
             "model": model,
             **{f"{OPTION}{k}": v for k, v in experiment.options.items()},
-            **settings,
-            "data": data_name,
-            PREPARATION: experiment.preparation or preparation,
+            **{k: v for k, v in experiment.settings.plain().items() if k != "device"},
+            "data": of_data,
+            PREPARATION: experiment.preparation or getattr(data, "preparation", None),
         }
         if experiment.labels is not None:
             described["labels"] = experiment.labels, experiment.labels_seed
@@ -137,17 +121,14 @@ class Trial:
     def record(self) -> dict[str, Any] | None:
         """What is recorded of it, or ``None`` if it was not begun.
 
-        Raises
-        ------
-        UsageError
-            If another run is in its place, or the record is damaged.
+        A ``UsageError`` is raised if another run is in its place, or the record is damaged.
         """
         path = self.record_path
+        if not path.is_file() and self.folder.exists():
+            raise UsageError(
+                f"{self.folder} is there and no sweep began it: name another folder (out)"
+            )
         if not path.is_file():
-            if self.folder.exists():
-                raise UsageError(
-                    f"{self.folder} is there and no sweep began it: name another folder (out)"
-                )
             return None
         try:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -161,10 +142,7 @@ class Trial:
         own, others = now.pop("identity", None), was.pop("identity", None)
         why = _difference(own, others)
         if why is not None:
-            raise UsageError(
-                f"{self.folder} holds another run: it was begun with other data ({why}); name "
-                "another folder (out)"
-            )
+            raise self._other_run(f"other data ({why})")
         if own is not None and others is not None and isinstance(self.experiment.data, str):
             now.pop("data"), was.pop("data", None)  # the same content, perhaps from another place
         cls = PAIRS.get(now["model"])
@@ -172,14 +150,172 @@ class Trial:
             was["model"] = now["model"]  # a sweep of an older release that was given the class
         for name in [*now, *was]:
             if was.get(name) != now.get(name):
-                raise UsageError(
-                    f"{self.folder} holds another run: it was begun with {name} "
-                    f"{was.get(name)!r}, not {now.get(name)!r}; name another folder (out)"
-                )
+                raise self._other_run(f"{name} {was.get(name)!r}, not {now.get(name)!r}")
         return record
+
+    def _other_run(self, what: str) -> UsageError:
+        return UsageError(
+            f"{self.folder} holds another run: it was begun with {what}; name another folder (out)"
+        )
 
 
 def _difference(own: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str | None:
     """How two identities, as plain values, differ; ``None`` if not, or one is unknown."""
     mine, theirs = Identity.from_dict(own), Identity.from_dict(other)
     return None if mine is None or theirs is None else mine.differs_from(theirs)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run ended.
+
+    Attributes
+    ----------
+    folder, seed
+        The folder of the run, and the random seed of weights, shuffling, preparation and sampling.
+    evaluation, failure
+        Its scores on validation data, ``None`` if it failed; and why it failed, in one line, empty
+        if it did not.
+    epochs, seconds, stopped
+        Epochs trained, wall time of their steps, and why training ended.
+    threads
+        Number of threads it was trained with; a run is the same bit for bit for the same number
+        only.
+    repeated
+        Whether it was found finished, and not trained now.
+    """
+
+    folder: Path
+    seed: int
+    evaluation: Evaluation | None
+    failure: str = ""
+    epochs: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+    threads: int = 1
+    repeated: bool = False
+
+
+def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
+    """Train and evaluate one run, or go on with it, or take it from its record if it is finished.
+
+    Whatever goes wrong is reported in the outcome, so that the other runs go on. A run that was
+    begun keeps the number of threads it was begun with. ``quantities`` are what else is to be
+    evaluated, for a worker in which nobody has registered it.
+    """
+    for each in quantities:
+        QUANTITIES.setdefault(each.name, each)
+    threads = trial.threads or torch.get_num_threads()
+    try:
+        # a worker of a sweep that died may still be at it: then its outcome is taken
+        with trial.held(), alone():
+            record = trial.record()
+            threads = record["threads"] if record else threads
+            found = _finished(trial, record)
+            if found is not None:
+                return found
+            with _threads(threads):
+                return _train_and_evaluate(trial, threads)
+    except Exception as error:  # any failure of one run leaves the others alone
+        return _failed(trial, error, threads)
+
+
+def train_at_once(trials: Sequence[Trial]) -> None:
+    """Train the runs of one setting, which differ in their seeds alone, at once where that can be.
+
+    What is finished stays as it is. Nothing is raised and nothing evaluated: :func:`run_trial` does
+    so, and goes on with a run that was left unfinished.
+    """
+    if isinstance(trials[0].experiment.model, str):  # a function may make what no copy is
+        with suppress(Exception):
+            _train_at_once(trials)
+
+
+def _train_at_once(trials: Sequence[Trial]) -> None:
+    threads = trials[0].threads or torch.get_num_threads()
+    with ExitStack() as inside:
+        for trial in trials:
+            inside.enter_context(trial.held())
+        records = {trial.seed: trial.record() for trial in trials}
+        left = [t for t in trials if not _finished(t, records[t.seed])]
+        left = [t for t in left if (records[t.seed] or {"threads": threads})["threads"] == threads]
+        if len(left) < 2:
+            return
+        inside.enter_context(alone())
+        inside.enter_context(_threads(threads))
+        for trial in left:
+            _write(trial, threads, None)
+        data, first = left[0].load(), left[0].experiment
+        pair = first.build(data)
+        seeds, out = [trial.seed for trial in left], [trial.folder for trial in left]
+        how = {"out": out, "resume": any(Run(folder).exists for folder in out), "progress": False}
+        data = first.prepared(pair, data)
+        fit(pair, data, settings=first.settings, seeds=seeds, **how)
+
+
+def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
+    """The outcome on record, if the run was finished and evaluated as it is to be evaluated now."""
+    outcome = record["outcome"] if record else None
+    if not outcome or outcome["failure"] or outcome["judging"] != asdict(trial.evaluation):
+        return None
+    evaluation = Evaluation.from_json(json.dumps(outcome["evaluation"]))
+    recorded = {name: outcome[name] for name in _RECORDED}
+    return Outcome(trial.folder, trial.seed, evaluation, repeated=True, **recorded)
+
+
+def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
+    _write(trial, threads, None)
+    data = trial.load()
+    pair = trial.experiment.build(data)
+    data = trial.experiment.prepared(pair, data)
+    settings, resume = trial.experiment.settings, Run(trial.folder).exists
+    result = fit(pair, data, settings=settings, out=trial.folder, resume=resume, progress=False)
+    epochs = result.history.epochs
+    name = f"{trial.folder.parent.name}/{trial.folder.name}"
+    how = asdict(trial.evaluation)
+    evaluation = evaluate(result.pair, data, split="validation", name=name, **how)
+    seconds, stopped = sum(epoch.seconds for epoch in epochs), result.history.stopped
+    folder, seed = trial.folder, trial.seed
+    outcome = Outcome(folder, seed, evaluation, "", len(epochs), seconds, stopped, threads)
+    _write(trial, threads, outcome)
+    return outcome
+
+
+def _failed(trial: Trial, error: Exception, threads: int) -> Outcome:
+    """Record why, in one line; for what is no mistake in use, the traceback too."""
+    kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
+    line = f"{kind}{' '.join(str(error).split())}" or type(error).__name__
+    outcome = Outcome(trial.folder, trial.seed, None, failure=line, threads=threads)
+    try:
+        trial.record()  # another run's record is not written over
+        _write(trial, threads, outcome, details="".join(traceback.format_exception(error)))
+    except (UsageError, OSError):
+        pass
+    return outcome
+
+
+def _write(trial: Trial, threads: int, outcome: Outcome | None, *, details: str = "") -> None:
+    found: dict[str, Any] | None = None
+    if outcome is not None:
+        found = {name: getattr(outcome, name) for name in ("failure", *_RECORDED)}
+        found["judging"] = asdict(trial.evaluation)  # the word of every record so far
+        if outcome.evaluation is not None:
+            found["evaluation"] = json.loads(outcome.evaluation.to_json())
+        if details:
+            found["traceback"] = details.splitlines()
+    content = {"format": FORMAT, "trial": trial.describe(), "threads": threads, "outcome": found}
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=repr)
+    write_atomically(trial.record_path, f"{text}\n")
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """So many threads of torch inside, as many as before afterwards."""
+    before = torch.get_num_threads()
+    try:
+        if number != before:
+            torch.set_num_threads(number)
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)

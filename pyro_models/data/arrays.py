@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_models.errors import UsageError
 
-__all__ = ["check_plain", "holds_array", "to_tensor"]
+__all__ = ["check_plain", "holds_array", "tensor_of", "to_tensor"]
 
 _NOT_NUMBERS = {
     "O": "Python objects",
@@ -29,28 +29,16 @@ def holds_array(value: object) -> bool:
 def to_tensor(array: Any, name: str) -> Tensor:
     """A tensor on the CPU of the same values, of real numbers or booleans.
 
-    Byte order, strides and write protection of an array do not matter; what torch has no type or
-    few functions for is widened: unsigned integers to int64, long doubles to float64.
+    Of a tensor, an array, what has ``to_numpy``, or a list; ``name`` is what to call it in an
+    error. Byte order, strides and write protection of an array do not matter; what torch has no
+    type or few functions for is widened: unsigned integers to int64, long doubles to float64. What
+    holds no real numbers is refused, or a mask of its own that would be lost.
 
-    Parameters
-    ----------
-    array
-        A tensor, an array, what has ``to_numpy``, or a list.
-    name
-        What to call it in an error.
-
-    Raises
-    ------
-    UsageError
-        If it does not hold real numbers, or holds a mask of its own that would be lost.
-
-    Examples
-    --------
     >>> to_tensor(np.array([1, 2], dtype=">i4"), "x")
     tensor([1, 2], dtype=torch.int32)
     """
     if isinstance(array, Tensor):
-        return _plain_tensor(array, name)
+        return check_plain(array, name).detach().cpu()
     if hasattr(array, "to_numpy"):
         array = _values_of(array, name)
     elif not isinstance(array, np.ndarray):
@@ -87,12 +75,8 @@ def to_tensor(array: Any, name: str) -> Tensor:
 def check_plain(x: Tensor, name: str) -> Tensor:
     """The tensor where it is, if it holds real numbers or booleans, one for each place.
 
-    What torch has few functions for becomes int64.
-
-    Raises
-    ------
-    UsageError
-        If it is sparse, quantized, nested, complex, or of the device meta.
+    What is sparse, quantized, nested, complex or of the device meta is refused; what torch has few
+    functions for becomes int64.
     """
     if x.is_nested:
         raise UsageError(f"{name} is a nested tensor, of data of several shapes: make them one")
@@ -107,8 +91,9 @@ def check_plain(x: Tensor, name: str) -> Tensor:
     return x
 
 
-def _plain_tensor(x: Tensor, name: str) -> Tensor:
-    return check_plain(x, name).detach().cpu()
+def tensor_of(values: Any, name: str) -> Tensor:
+    """A tensor as it is and where it is, if it is plain; a tensor of anything else."""
+    return check_plain(values, name) if isinstance(values, Tensor) else to_tensor(values, name)
 
 
 def _values_of(frame: Any, name: str) -> np.ndarray:

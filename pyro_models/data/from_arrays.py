@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_models.data.arrays import to_tensor
-from pyro_models.data.images import ImageData
+from pyro_models.data.images import ImageData, check_shapes
 from pyro_models.data.observed import Observed, seen_of
 from pyro_models.data.pixels import read_pixels
 from pyro_models.data.split import Split
@@ -59,14 +60,12 @@ def _check_names(name: str, arrays: Mapping[str, Any]) -> None:
 def _meant(names: Iterable[str]) -> str:
     """What a name that is none of ours may stand for."""
     known = (*_WHOLE_SET, *_SPLIT_SET)
-    for key in names:
-        if key in known:
-            continue
+    for key in (name for name in names if name not in known):
         lower = key.lower()
-        close = get_close_matches(lower, _SPLIT_SET, n=1, cutoff=0.8)
         likely = _MEANT.get(lower) or (lower if lower in known else None)
-        if likely or close:
-            return f" (did you mean {likely or close[0]} by {key}?)"
+        close = get_close_matches(lower, _SPLIT_SET, n=1, cutoff=0.8)
+        for meant in [likely] if likely else close:
+            return f" (did you mean {meant} by {key}?)"
     return ""
 
 
@@ -102,18 +101,11 @@ def from_arrays(
     else:
         splits, split_seed = _split_at_random(part("x"), seed, test_fraction), seed
     train = splits["train"]
-    for kind, other in splits.items():
-        if train.x.shape[1:] != other.x.shape[1:]:
-            raise UsageError(
-                f"{name}: training data of shape {tuple(train.x.shape[1:])} and {kind} data of "
-                f"shape {tuple(other.x.shape[1:])} do not go together"
-            )
+    check_shapes(name, splits)
     if whole is None and "validation" not in splits:
         cut = max(0, len(train) - max(1, len(train) // 9))
-        parts = {"train": train[:cut], "validation": train[cut:]}
-        splits = {k: Split(p.x, p.y, p.mask) for k, p in parts.items()} | {
-            k: split for k, split in splits.items() if k != "train"
-        }
+        rest = {kind: split for kind, split in splits.items() if kind != "train"}
+        splits = {"train": Split.of(train[:cut]), "validation": Split.of(train[cut:]), **rest}
     if not all(map(len, splits.values())):
         total = sum(map(len, splits.values()))
         raise UsageError(f"{name} has too few data to split: {total}; give 3 or more")
@@ -140,18 +132,17 @@ def _split_at_random(data: Observed, seed: int, test_fraction: float | None) -> 
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     order = order.to(data.x.device)
     cut = len(data) - (max(1, int(round(len(data) * fraction, 6))) if fraction else 0)
-    parts = {"train": data[order[:cut]]} | ({"test": data[order[cut:]]} if fraction else {})
-    return {kind: Split(part.x, part.y, part.mask) for kind, part in parts.items()}
+    splits = {"train": Split.of(data[order[:cut]])}
+    return splits | ({"test": Split.of(data[order[cut:]])} if fraction else {})
 
 
 def _provenance(array: Any, name: str) -> dict[str, Any] | None:
     """What latents say of the run that made them."""
     if array is None:
         return None
-    try:
+    found = None
+    with suppress(ValueError):
         found = json.loads(str(array))
-    except ValueError as error:
-        raise UsageError(f"{name}: its {PROVENANCE} is no text that pyro-models wrote") from error
     if not isinstance(found, dict):
         raise UsageError(f"{name}: its {PROVENANCE} is no text that pyro-models wrote")
     return found

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,25 +26,19 @@ class Identity:
 
     Attributes
     ----------
-    pixels
-        Checksum of type, shape and values of each split. Of numbers on one split: of the data
-        they are of, by the name of the split.
-    labels
-        Checksum of the labels of each split whose labels matter.
-    num_data
-        Number of data of each split.
+    pixels, labels, num_data
+        By the name of each split: a checksum of type, shape and values of the pixels, one of the
+        labels if these matter, and the number of data. Of numbers on one split, of the data they
+        are of.
     split_seed
         Random seed of the split, for data that came as one array.
-    preparation
-        Name of the pixels' preparation, with its seed where one is drawn.
-    levels
-        Number of grey levels.
+    preparation, levels
+        Name of the pixels' preparation, with its seed where one is drawn, and number of grey
+        levels.
     labels_kept
         Count and seed of the training labels that were kept.
-    mask
-        A checksum of what is seen, as booleans of all the data.
-    conditioned
-        A checksum of the pixels conditioned on, as booleans of all the data.
+    mask, conditioned
+        Checksums of what is seen, and of the pixels conditioned on, as booleans of all the data.
     latents
         For latents as data: ``weights`` (a checksum), ``data`` (the identity of the data they are
         of, as plain values) and ``statistic``.
@@ -84,58 +78,50 @@ class Identity:
     def _differences(self, other: Identity) -> Iterator[str]:
         if dict(self.pixels) != dict(other.pixels):
             yield from self._other_pixels(other)
-        if self.labels_kept != other.labels_kept:
-            yield _words("labels kept", _plain(self.labels_kept), _plain(other.labels_kept))
+        yield from self._other("labels_kept", "labels kept", other)
         for name in (*self.labels, *other.labels):
             if self.labels.get(name) != other.labels.get(name):
                 yield f"other labels{_of(name)}"
-        if self.preparation != other.preparation:
-            yield _words("preparation", self.preparation, other.preparation)
-        if self.levels != other.levels:
-            yield _words("grey levels", self.levels, other.levels)
-        if self.mask != other.mask:
-            yield self._other_mask(other)
+        yield from self._other("preparation", "preparation", other)
+        yield from self._other("levels", "grey levels", other)
+        yield from self._other_mask(other)
         if self.conditioned != other.conditioned:
             yield _other_set("pixels conditioned on", self.conditioned, other.conditioned)
         if self.weights != other.weights:
             yield "other weights of the model"
 
+    def _other(self, name: str, what: str, other: Identity) -> Iterator[str]:
+        own, theirs = (_plain(getattr(of, name)) for of in (self, other))
+        if own != theirs:
+            yield _words(what, own, theirs)
+
     def _other_pixels(self, other: Identity) -> Iterator[str]:
         if self.latents != other.latents:
             yield _other_latents(self.latents, other.latents)
-        if self.split_seed != other.split_seed:
-            yield _words("split seed", self.split_seed, other.split_seed)
+        yield from self._other("split_seed", "split seed", other)
         if set(self.pixels) != set(other.pixels):
             yield _words("splits", ", ".join(self.pixels), ", ".join(other.pixels))
         for name, count in self.num_data.items():
             if count != other.num_data.get(name):
                 yield _words("number of data" + _of(name), count, other.num_data.get(name))
-        if self.mask != other.mask:  # what is unseen counts as 0, so that pixels differ too
-            yield self._other_mask(other)
+        yield from self._other_mask(other)  # what is unseen counts as 0, so that pixels differ too
         for name, pixels in self.pixels.items():
             if pixels != other.pixels.get(name):
                 yield f"other pixels or values{_of(name)}"
         yield "other pixels or values"  # of a split that is not here
 
-    def _other_mask(self, other: Identity) -> str:
-        return _other_set("mask", self.mask, other.mask, none="everything is seen")
+    def _other_mask(self, other: Identity) -> Iterator[str]:
+        if self.mask != other.mask:
+            yield _other_set("mask", self.mask, other.mask, none="everything is seen")
 
     @classmethod
     def of_batch(
         cls, x: Tensor, *, mask: Tensor | None = None, y: Tensor | None = None, **fields: Any
     ) -> Identity:
-        """The identity of a batch that a function is given.
+        """The identity of a batch x (B, \\*data_shape), 0 where unseen, that a function is given.
 
-        Parameters
-        ----------
-        x
-            (B, \\*data_shape), 0 where unseen.
-        mask
-            True = seen, (B, \\*data_shape); one that sees all is none.
-        y
-            Labels (B,) that matter; only −1 is none.
-        fields
-            Other attributes of the identity.
+        A mask (B, \\*data_shape) that sees all is none, and labels (B,) that are all −1 are none;
+        ``fields`` are other attributes of the identity.
         """
         blind = mask is not None and not bool(mask.all())
         labelled = y is not None and bool((y >= 0).any())
@@ -175,44 +161,29 @@ def checksum(values: Tensor) -> str:
     It does not depend on the device, the strides or the float type: values that float32 holds
     exactly count as float32. Integers count as int64.
 
-    Examples
-    --------
     >>> x = torch.tensor([[0.5, 0.25]])
     >>> checksum(x) == checksum(x.double()), checksum(x) == checksum(x.T)
     (True, False)
     """
     x = values.detach().cpu()
     if x.is_floating_point():
-        x = _as_float32(x)
+        narrow = x.float()
+        lost = x.dtype == torch.float64 and bool(((narrow.double() != x) & ~x.isnan()).any())
+        x = (x if lost else narrow) + 0  # −0 becomes 0: what compares equal has one checksum
     elif x.dtype != torch.bool:
         x = x.long()
     found = hashlib.sha256(f"{x.dtype} {tuple(x.shape)} ".encode())
-    if x.is_floating_point():
-        x = x + 0  # numbers that compare equal have one checksum: −0 becomes 0
     found.update(np.ascontiguousarray(x.numpy()).data)
     return found.hexdigest()[:LENGTH]
 
 
-class _HasWeights(Protocol):
-    def state_dict(self) -> Mapping[str, Any]: ...
-
-
-def weights_checksum(module: _HasWeights, *, config: Mapping[str, Any] | None = None) -> str:
+def weights_checksum(module: Any, *, config: Mapping[str, Any] | None = None) -> str:
     """A checksum of a module's class, parameters and buffers, and of the options that made it."""
     options = json.dumps(config or {}, sort_keys=True, default=lambda o: type(o).__name__)
     found = hashlib.sha256(f"{type(module).__name__} {options}".encode())
     for name, tensor in module.state_dict().items():
         found.update(f" {name} {checksum(tensor)}".encode())
     return found.hexdigest()[:LENGTH]
-
-
-def _as_float32(x: Tensor) -> Tensor:
-    """In float32 where that holds every value, else in float64."""
-    if x.dtype != torch.float64:
-        return x.float()
-    narrow = x.float()
-    same = (narrow.double() == x) | x.isnan()
-    return narrow if bool(same.all()) else x
 
 
 def _plain(value: Any) -> Any:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_models.counts import is_count
 from pyro_models.data.identity import Identity, checksum
 from pyro_models.data.masks import Mask, seen_pixels
 from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
 from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
 from pyro_models.registry import check_choice
-from pyro_models.seeds import stream
+from pyro_models.seeds import check_seed, stream
 
 __all__ = ["ImageData", "Split"]
 
@@ -32,25 +33,22 @@ class ImageData:
         ``train``, ``validation`` (absent when all training data are used) and ``test``; grey.
     preparation
         Name of the pixel preparation, applied at each use (see ``pyro_models.data.preparation``).
-    levels
-        Number of grey levels: 256 for 8-bit pixels, ``None`` if unknown or not pixels.
-    num_classes
-        Number of labels, or ``None``.
-    labels_kept
-        Which training labels :meth:`with_labels` has kept, ``(count, seed)``; ``None``: all.
-    split_seed
-        Seed of the random split of data that came as one array; ``None`` where none was drawn.
-    test_fraction
-        The part of them that was asked for as a test split; ``None`` for a tenth.
-    labelled_only
-        Whether :meth:`labelled` has left the training data without a label out.
+    levels, num_classes
+        Number of grey levels, 256 for 8-bit pixels, ``None`` if unknown or not pixels; and of
+        labels.
+    labels_kept, labelled_only
+        Which training labels :meth:`with_labels` has kept, ``(count, seed)``, ``None`` for all; and
+        whether :meth:`labelled` has left the training data without a label out.
+    split_seed, test_fraction
+        Of data that came as one array: the seed of the random split, and the part that was asked
+        for as a test split; ``None`` where none was drawn, and for a tenth.
     scaling
         What was done to the values when they were read, in words; empty if nothing.
     source
         Absolute path of the file they are from, a hint where to look for it; ``None`` if from none.
     latents_of
-        For latents of a pair as data: the checksum of its ``weights``, the identity of the
-        ``data`` they are of, and which ``statistic`` of the posterior.
+        For latents of a pair as data: the checksum of its ``weights``, the identity of the ``data``
+        they are of, and which ``statistic`` of the posterior.
     """
 
     name: str
@@ -69,12 +67,7 @@ class ImageData:
     def __post_init__(self) -> None:
         if "train" not in self.splits:
             raise UsageError(f"{self.name} needs a split train; got {', '.join(self.splits)}")
-        for name, split in self.splits.items():
-            if tuple(split.x.shape[1:]) != self.data_shape:
-                raise UsageError(
-                    f"{self.name}: training data of shape {self.data_shape} and {name} data of "
-                    f"shape {tuple(split.x.shape[1:])} do not go together"
-                )
+        check_shapes(self.name, self.splits)
 
     @property
     def identity(self) -> Identity:
@@ -90,14 +83,7 @@ class ImageData:
     def identity_of(self, name: str, *, limit: int | None = None, labels: bool = False) -> Identity:
         """What the first ``limit`` data of a split are, by the content of their grey pixels.
 
-        Parameters
-        ----------
-        name
-            Name of the split.
-        limit
-            ``None`` for all.
-        labels
-            Whether their labels matter too.
+        All are meant by ``None``; ``labels`` says whether their labels matter too.
         """
         return self._identity_of({name: (self.split(name), limit)}, labels=labels)
 
@@ -140,17 +126,10 @@ class ImageData:
         return len(self.data_shape) == 3
 
     def split(self, name: str) -> Split:
-        """The grey pixels and labels of a split.
-
-        Raises
-        ------
-        UsageError
-            If there is no such split.
-        """
+        """The grey pixels and labels of a split; refused if there is none of that name."""
         if name not in self.splits:
-            raise UsageError(
-                f"{self.name} has no {name} split here; it has {', '.join(self.splits)}"
-            )
+            known = ", ".join(self.splits)
+            raise UsageError(f"{self.name} has no {name} split here; it has {known}")
         return self.splits[name]
 
     def prepared(self, name: str, *, seed: int = 0, limit: int | None = None) -> Split:
@@ -172,13 +151,7 @@ class ImageData:
         return is_random(self.preparation)
 
     def with_preparation(self, preparation: str) -> ImageData:
-        """The same data prepared in another way.
-
-        Raises
-        ------
-        UsageError
-            If the name is unknown, or the data are vectors, which are used as they are.
-        """
+        """The same data prepared in another way; vectors are used as they are alone."""
         check_choice("preparation", preparation, PREPARATIONS)
         if preparation != "grey" and not self.is_images:
             raise UsageError(f"{self.name} holds vectors, not pixels: leave its preparation out")
@@ -187,27 +160,17 @@ class ImageData:
     def with_mask(self, mask: Mask, *, fraction: float = 0.5, seed: int = 0) -> ImageData:
         """The same data, of which only some pixels are seen, in every split.
 
-        Parameters
-        ----------
-        mask
-            A name such as ``"left"``, a ``.npy`` file, or an array for one datum
-            (:func:`pyro_models.data.masks.seen_pixels`).
-        fraction, seed
-            Fraction of the pixels that the mask ``random`` sees of each datum, and its seed.
-
-        Raises
-        ------
-        UsageError
-            If the mask is unknown, does not fit, or sees nothing, or the data have one already.
+        A name such as ``"left"``, a ``.npy`` file, or an array for one datum, with the fraction of
+        the pixels that the mask ``random`` sees of each datum and its seed, says which: see
+        :func:`pyro_models.data.masks.seen_pixels`. Data that have a mask already refuse another.
         """
         if any(split.mask is not None for split in self.splits.values()):
             raise UsageError(f"{self.name} says itself what is seen: leave the mask out")
         splits = {}
         for name, split in self.splits.items():
+            options: dict[str, Any] = {"num_data": len(split), "fraction": fraction}
             own = stream(seed, f"mask of {name}")
-            seen = seen_pixels(
-                mask, self.data_shape, num_data=len(split), fraction=fraction, seed=own
-            )
+            seen = seen_pixels(mask, self.data_shape, seed=own, **options)
             splits[name] = Split(split.x, split.y, seen)
         return replace(self, splits=splits)
 
@@ -225,18 +188,18 @@ class ImageData:
         seed
             Random seed of the draw.
 
+        Raises
+        ------
+        UsageError
+            If there are fewer labels, some class has too few, or the number is none that divides
+            evenly among the classes.
+
         Examples
         --------
         >>> from pyro_models import load_data
         >>> y = load_data("digits").with_labels(20).split("train").y
         >>> y[y >= 0].bincount()
         tensor([2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
-
-        Raises
-        ------
-        UsageError
-            If there are fewer labels, some class has too few, or the number is none that divides
-            evenly among the classes.
         """
         split = self.split("train")
         if self.labels_kept is not None:
@@ -250,48 +213,47 @@ class ImageData:
         return replace(self, splits=splits, labels_kept=(len(kept), seed))
 
     def labelled(self) -> ImageData:
-        """The same data, of the training data only those with a label.
-
-        Raises
-        ------
-        UsageError
-            If there are none.
-        """
+        """The same data, of the training data only those with a label."""
         split = self.split("train")
         if split.y is None or not bool((split.y >= 0).any()):
             raise UsageError(f"no training data of {self.name} have a label")
-        kept = split[split.y >= 0]
-        train = Split(kept.x, kept.y, kept.mask)
+        train = Split.of(split[split.y >= 0])
         return replace(self, splits={**self.splits, "train": train}, labelled_only=True)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
         kept = "" if self.labels_kept is None else f", {self.labels_kept[0]:,} training labels"
         scaling = "" if not self.scaling else f", {self.scaling}"
-        absent = self._absent_classes()
-        return (
-            f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation}{kept}{scaling}"
-            f"{absent})"
-        )
+        more = f"{kept}{scaling}{self._absent_classes()}"
+        return f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation}{more})"
 
     def _absent_classes(self) -> str:
         """Which labels below the number of classes no datum has."""
-        known = [s.y[s.y >= 0].unique() for s in self.splits.values() if s.y is not None]
-        if not known or self.num_classes is None:
-            return ""
-        absent = sorted(set(range(self.num_classes)) - set(torch.cat(known).tolist()))
+        known = [s.y.unique() for s in self.splits.values() if s.y is not None]
+        count = self.num_classes if known and self.num_classes is not None else 0
+        absent = sorted(set(range(count)) - {int(y) for labels in known for y in labels})
         if not absent:
             return ""
         shown = ", ".join(map(str, absent[:5])) + (", …" if len(absent) > 5 else "")
         return f", labels below {self.num_classes} of which none is {shown}"
 
 
+def check_shapes(name: str, splits: Mapping[str, Split]) -> None:
+    """Refuse splits whose data are of other shapes than those of the training data."""
+    shape = tuple(splits["train"].x.shape[1:])
+    for kind, split in splits.items():
+        if tuple(split.x.shape[1:]) != shape:
+            raise UsageError(
+                f"{name}: training data of shape {shape} and {kind} data of shape "
+                f"{tuple(split.x.shape[1:])} do not go together"
+            )
+
+
 def _draw_labels(
     y: Tensor, labels: int | float, num_classes: int, *, seed: int, name: str
 ) -> Tensor:
     """Rows whose labels are kept: as many of each class as it has and may have, none twice."""
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+    check_seed(seed)
     if y.numel() and int(y.max()) >= num_classes:
         raise UsageError(f"labels of {name} must lie in 0…{num_classes - 1}; got {int(y.max())}")
     counts = y[y >= 0].bincount(minlength=num_classes)
@@ -305,16 +267,13 @@ def _of_each_class(counts: Tensor, labels: int | float, *, num_data: int, name: 
 
     A number of labels must come out as asked for; a fraction is rounded down.
     """
-    if isinstance(labels, float):
-        if not 0 <= labels <= 1:
-            raise UsageError(
-                f"labels is a whole number of training labels, or a fraction in 0…1; got {labels}"
-            )
-        wanted = int(round(labels * num_data, 6))
-    elif labels < 0:
+    if isinstance(labels, float) and not 0 <= labels <= 1:
+        raise UsageError(
+            f"labels is a whole number of training labels, or a fraction in 0…1; got {labels}"
+        )
+    if not isinstance(labels, float) and not is_count(labels, least=0):
         raise UsageError(f"labels cannot be negative; got {labels}")
-    else:
-        wanted = labels
+    wanted = int(round(labels * num_data, 6)) if isinstance(labels, float) else labels
     num_classes = len(counts)
     levels = torch.arange(int(counts.max()) + 1)
     totals = torch.minimum(counts, levels.unsqueeze(-1)).sum(-1)

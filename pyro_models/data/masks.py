@@ -23,10 +23,12 @@ from torch import Tensor
 from pyro_models.data.arrays import holds_array, to_tensor
 from pyro_models.errors import UsageError
 from pyro_models.registry import check_choice
+from pyro_models.seeds import check_seed
 
 __all__ = [
     "MASKS",
     "Mask",
+    "check_sees",
     "fill_unseen",
     "mask_name",
     "needed_mask",
@@ -36,18 +38,9 @@ __all__ = [
 
 Mask = str | Path | np.ndarray | Tensor
 
-MASKS = (
-    "left",
-    "right",
-    "top",
-    "bottom",
-    "top_left",
-    "top_right",
-    "bottom_left",
-    "bottom_right",
-    "random",
-    "everything",
-)
+_SIDES, _ENDS = ("left", "right"), ("top", "bottom")
+_QUADRANTS = tuple(f"{end}_{side}" for end in _ENDS for side in _SIDES)
+MASKS = (*_SIDES, *_ENDS, *_QUADRANTS, "random", "everything")
 
 
 def seen_pixels(
@@ -59,7 +52,7 @@ def seen_pixels(
     seed: int = 0,
     may_be_blind: bool = False,
 ) -> Tensor:
-    """A mask as booleans, True = seen.
+    """A mask as booleans, True = seen: (N or 1, 1, H, W) for images, (N or 1, D) for vectors.
 
     Parameters
     ----------
@@ -70,18 +63,10 @@ def seen_pixels(
         Shape of one datum, (C, H, W) or (D,). Vectors have no halves.
     num_data
         Number of data N: ``random`` then draws pixels for each. ``None``: one mask for all.
-    fraction
-        Fraction of the pixels that ``random`` sees; of P pixels, the nearest whole number to
-        fraction · P.
-    seed
-        Random seed of the draw of ``random``.
+    fraction, seed
+        Fraction of the pixels that ``random`` sees, to the nearest whole number, and its seed.
     may_be_blind
         Whether it may see nothing of a datum.
-
-    Returns
-    -------
-    Tensor
-        (N or 1, 1, H, W) for images, one value per pixel; (N or 1, D) for vectors.
 
     Raises
     ------
@@ -102,11 +87,23 @@ def seen_pixels(
         seen = _named(str(mask), shape, num_data=num_data, fraction=fraction, seed=seed)
     else:
         seen = _given(_loaded(mask) if isinstance(mask, str | Path) else mask, shape, num_data)
+    if not may_be_blind:
+        check_sees(seen)
+    return seen
+
+
+def check_sees(seen: Tensor) -> None:
+    """Refuse a mask (B or 1, \\*data_shape) that sees nothing of a datum.
+
+    Raises
+    ------
+    UsageError
+        Naming the first such datum.
+    """
     empty = (~seen.flatten(1).any(1)).nonzero().flatten().tolist()
-    if empty and not may_be_blind:
+    if empty:
         of_which = "" if len(seen) == 1 else f" of datum {empty[0]}"
         raise UsageError(f"the mask sees nothing{of_which}: at least one pixel must be seen")
-    return seen
 
 
 def mask_name(mask: Mask, *, fraction: float = 0.5) -> str:
@@ -134,24 +131,12 @@ def pixel_mask(
 ) -> Tensor | None:
     """A user's mask as booleans of shape (B, \\*data_shape), or (1, \\*data_shape) if shared.
 
-    Parameters
-    ----------
-    mask
-        True = seen. For images (H, W), (C, H, W), (B, H, W) or (B, C, H, W), where C may be 1; for
-        vectors (D,) or (B, D). One value per pixel covers all its channels.
-    data_shape
-        Shape of one datum.
-    x
-        The data it goes with, if any: then their number and shape must fit too, and they must be
-        numbers with a point, since nothing else has a density.
-    num_data
-        The number of data it goes with, where these are not at hand.
-
-    Raises
-    ------
-    UsageError
-        If it is no tensor, a value is none of 0 and 1, or its shape fits none of these, or fits
-        two: (3, H, W) beside three data of three channels. Or if x does not fit.
+    ``mask`` is True where a pixel is seen: for images (H, W), (C, H, W), (B, H, W) or (B, C, H, W),
+    where C may be 1; for vectors (D,) or (B, D). One value per pixel covers all its channels. It is
+    refused if it is no tensor, a value is none of 0 and 1, or its shape fits none of these, or two:
+    (3, H, W) beside three data of three channels. x are the data it goes with, which must fit too
+    and be numbers with a point, since nothing else has a density; ``num_data`` is how many these
+    are where they are not at hand.
     """
     if x is not None:
         _check_data(x, data_shape)
@@ -208,13 +193,7 @@ def needed_mask(
     *,
     num_data: int | None = None,
 ) -> Tensor:
-    """:func:`pixel_mask` where nothing can be done without one.
-
-    Raises
-    ------
-    UsageError
-        As :func:`pixel_mask`, or if there is none.
-    """
+    """:func:`pixel_mask` where nothing can be done without one."""
     seen = pixel_mask(mask, data_shape, x, num_data=num_data)
     if seen is None:
         raise UsageError("a mask is needed, True where a pixel is seen; got None")
@@ -225,17 +204,16 @@ def _as_booleans(mask: Tensor) -> Tensor:
     """A mask of zeros and ones as booleans; booleans are not looked at, which would cost a wait."""
     if mask.dtype == torch.bool:
         return mask
+    of = "a mask is 1 (or True) where a pixel is seen and 0 elsewhere; got"
     if mask.is_complex():
-        raise UsageError("a mask is 1 (or True) where a pixel is seen and 0 elsewhere; got complex")
+        raise UsageError(f"{of} complex")
     values = mask if mask.is_floating_point() else mask.long()
     seen = values == 1
     wrong = ~(seen | (values == 0))
     if bool(wrong.any()):
         found = float(values[wrong][0])
         hint = " (of a mask of 0 and 255 give mask > 0)" if found == 255 else ""
-        raise UsageError(
-            f"a mask is 1 (or True) where a pixel is seen and 0 elsewhere; got {found:g}{hint}"
-        )
+        raise UsageError(f"{of} {found:g}{hint}")
     return seen
 
 
@@ -258,26 +236,19 @@ def _named(
             f"{name} is a part of an image, and data of shape {shape} are no images: use random, "
             "or an array"
         )
-    seen = torch.ones(spatial, dtype=torch.bool)
     _, height, width = shape
-    # the four words below cut a half off each: "top_left" leaves what "top" and "left" both see
-    for word in name.split("_"):
-        if word == "left":
-            seen[..., width // 2 :] = False
-        elif word == "right":
-            seen[..., : width // 2] = False
-        elif word == "top":
-            seen[..., height // 2 :, :] = False
-        else:
-            seen[..., : height // 2, :] = False
-    return seen.unsqueeze(0)
+    left, top = torch.arange(width) < width // 2, torch.arange(height)[:, None] < height // 2
+    halves = {"left": left, "right": ~left, "top": top, "bottom": ~top}
+    seen = torch.ones(1, *spatial, dtype=torch.bool)
+    for word in name.split("_"):  # "top_left" is what "top" and "left" both see
+        seen &= halves[word]
+    return seen
 
 
 def _random(spatial: tuple[int, ...], count: int, *, fraction: float, seed: int) -> Tensor:
-    if not 0 < fraction <= 1:
+    if isinstance(fraction, bool) or not 0 < fraction <= 1:
         raise UsageError(f"the fraction of pixels seen lies in 0…1, above 0; got {fraction}")
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed}")
+    check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     order = torch.rand(count, torch.Size(spatial).numel(), generator=generator).argsort(1)
     seen = order.argsort(1) < round(fraction * order.shape[1])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_models.data.arrays import check_plain, to_tensor
+from pyro_models.data.arrays import tensor_of
 from pyro_models.data.masks import Mask, fill_unseen, needed_mask, seen_pixels
 from pyro_models.errors import UsageError
 
@@ -52,8 +51,7 @@ class Observed:
     mask: Tensor | None = None
 
     def __post_init__(self) -> None:
-        x: Any = self.x
-        x = check_plain(x, "x") if isinstance(x, Tensor) else to_tensor(x, "x")
+        x = tensor_of(self.x, "x")
         if not x.dim():
             raise UsageError("x is one number: give data (B, *data_shape)")
         seen = seen_of(self.mask, tuple(x.shape[1:]), x)
@@ -126,28 +124,20 @@ def seen_of(
 def labels_for(
     y: Tensor | np.ndarray | Sequence[int] | int | None, count: int, device: torch.device
 ) -> Tensor | None:
-    """Labels (count,) on the device, from one label for all or one for each.
-
-    Raises
-    ------
-    UsageError
-        If there are labels, but not ``count``, or they are no integers.
-    """
+    """Integer labels (count,) on the device, from one label for all or one for each."""
     if y is None:
         return None
     try:
-        labels = check_plain(y, "y") if isinstance(y, Tensor) else to_tensor(y, "y")
+        labels = tensor_of(y, "y")
     except UsageError as error:
         raise UsageError(f"labels are integers, −1 where missing ({error})") from error
     labels = labels.to(device)
     if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise UsageError(
-            f"labels are integers, −1 where missing; got {labels.dtype}: give integer labels"
-        )
+        dtype = labels.dtype
+        raise UsageError(f"labels are integers, −1 where missing; got {dtype}: give integer labels")
     if labels.numel() == 1:
         return labels.reshape(()).expand(count)
     if labels.shape != (count,):
-        raise UsageError(
-            f"give {count} labels, one label per datum; got shape {tuple(labels.shape)}"
-        )
+        shape = tuple(labels.shape)
+        raise UsageError(f"give {count} labels, one label per datum; got shape {shape}")
     return labels

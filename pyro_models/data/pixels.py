@@ -34,16 +34,10 @@ BRIGHT = 128  # uint8 images with no pixel as bright may be of fewer levels than
 
 @dataclass(frozen=True)
 class Pixels:
-    """Arrays as data: float tensors (N, C, H, W) or (N, D) by name.
+    """Arrays as data: float tensors (N, C, H, W) or (N, D) by name, as given.
 
-    Attributes
-    ----------
-    arrays
-        By name, as given.
-    levels
-        Number of grey levels, where known.
-    scaling
-        What was done to the values, in words; empty if nothing.
+    ``levels`` is the number of grey levels, where known, and ``scaling`` what was done to the
+    values, in words; empty if nothing.
     """
 
     arrays: Mapping[str, Tensor]
@@ -52,24 +46,12 @@ class Pixels:
 
 
 def read_pixels(arrays: Mapping[str, Any], name: str, *, levels: int | None = None) -> Pixels:
-    """Arrays of one data set as float tensors, all read on the same terms.
+    """Arrays of one data set by name as float tensors, all read on the same terms.
 
-    Parameters
-    ----------
-    arrays
-        Images (N, H, W) or (N, C, H, W), or vectors (N, D), by name.
-    name
-        Name of the data, for errors.
-    levels
-        Number of grey levels L, for images of which it cannot be told.
+    They are images (N, H, W) or (N, C, H, W), or vectors (N, D); ``name`` is that of the data and
+    ``levels`` the number of grey levels L, for images of which it cannot be told. One line refuses
+    what are no real numbers, of another shape, NaN, and pixels that are out of range or ambiguous.
 
-    Raises
-    ------
-    UsageError
-        In one line: no real numbers, another shape, NaN, pixels out of range or ambiguous.
-
-    Examples
-    --------
     >>> found = read_pixels({"x": torch.tensor([[[0, 1], [1, 1]]], dtype=torch.uint8)}, "bits")
     >>> found.levels, found.arrays["x"].flatten().tolist()
     (2, [0.0, 1.0, 1.0, 1.0])
@@ -82,15 +64,15 @@ def read_pixels(arrays: Mapping[str, Any], name: str, *, levels: int | None = No
         if levels is not None:
             raise UsageError(f"{name} holds vectors, which have no grey levels: leave levels out")
         return _vectors(tensors, name)
-    _check_levels(levels)
-    kinds = {x.dtype for x in tensors.values()}
-    whole = all(not x.is_floating_point() for x in tensors.values())
-    if len({k.is_floating_point for k in kinds}) > 1:
+    if levels is not None and (isinstance(levels, bool) or levels < 2):
+        raise UsageError(f"levels, the number of grey levels, is at least 2; got {levels}")
+    real = {x.is_floating_point() for x in tensors.values()}
+    if len(real) > 1:
         raise UsageError(
             f"{name} has images of whole and of real numbers "
             f"({', '.join(f'{k}: {_word(x.dtype)}' for k, x in tensors.items())}): give all in one"
         )
-    found = _whole(tensors, name, levels) if whole else _real(tensors, name, levels)
+    found = (_real if True in real else _whole)(tensors, name, levels)
     images = {k: x.unsqueeze(1) if x.dim() == 3 else x for k, x in found.arrays.items()}
     return Pixels(images, found.levels, found.scaling)
 
@@ -109,12 +91,10 @@ def _check_shape(x: Tensor, name: str) -> None:
 
 
 def _check_finite(x: Tensor, name: str) -> None:
-    if not x.is_floating_point():
+    wrong = ~x.isfinite()
+    if not bool(wrong.any()):
         return
-    finite = x.isfinite()
-    if bool(finite.all()):
-        return
-    row, *place = (~finite).nonzero()[0].tolist()
+    row, *place = wrong.nonzero()[0].tolist()
     what = f"column {place[0]}" if len(place) == 1 else f"pixel {tuple(place)}"
     value = float(x[(row, *place)])
     raise UsageError(
@@ -123,32 +103,21 @@ def _check_finite(x: Tensor, name: str) -> None:
     )
 
 
-def _check_levels(levels: int | None) -> None:
-    if levels is not None and (isinstance(levels, bool) or levels < 2):
-        raise UsageError(f"levels, the number of grey levels, is at least 2; got {levels}")
-
-
 def _vectors(tensors: Mapping[str, Tensor], name: str) -> Pixels:
     """Vectors in the default float type, or all of them in float64 if that would lose some."""
     default = torch.get_default_dtype()
-    joined = _joined(list(tensors.values()))
+    first, *others = tensors.values()
+    same = all(x.shape[1:] == first.shape[1:] for x in others)
+    joined = torch.cat([first, *others]) if same else first  # so that the spread is that of all
     dtype = torch.float64 if loses(joined, default) is not None else default
     if loses(joined, torch.float64) is not None:
         raise UsageError(
             f"{name} holds whole numbers so large that float64 cannot tell them apart: subtract an "
             "offset (x - x.min(0))"
         )
-    scaling = ""
-    if dtype != default:
-        scaling = f"kept in float64, as {_word(default)} cannot tell them apart"
-    return Pixels({key: x.to(dtype) for key, x in tensors.items()}, None, scaling)
-
-
-def _joined(tensors: list[Tensor]) -> Tensor:
-    """All rows, where they are of one shape, so that their spread is that of all."""
-    if len(tensors) > 1 and len({x.shape[1:] for x in tensors}) == 1:
-        return torch.cat(tensors)
-    return tensors[0]
+    kept = f"kept in float64, as {_word(default)} cannot tell them apart"
+    vectors = {key: x.to(dtype) for key, x in tensors.items()}
+    return Pixels(vectors, None, "" if dtype == default else kept)
 
 
 def _whole(tensors: Mapping[str, Tensor], name: str, levels: int | None) -> Pixels:
@@ -197,16 +166,17 @@ def _real(tensors: Mapping[str, Tensor], name: str, levels: int | None) -> Pixel
         raise UsageError(
             f"{name} has pixels from {low:g} to {high:g}; they must lie in [0, 1]: {hint}"
         )
-    if levels is not None:
-        for x in tensors.values():
-            steps = x.double() * (levels - 1)
-            # as far as the type they were stored in can hold k / (L − 1)
-            off = (steps - steps.round()).abs() > 2 * (levels - 1) * torch.finfo(x.dtype).eps
-            if bool(off.any()):
-                raise UsageError(
-                    f"{name} has pixels that are none of {levels} levels k / {levels - 1}, such as "
-                    f"{float(x[off][0]):g}: leave levels out"
-                )
+    if levels is None:
+        return Pixels(_as_float(tensors), None, "")
+    for x in tensors.values():
+        steps = x.double() * (levels - 1)
+        # as far as the type they were stored in can hold k / (L − 1)
+        off = (steps - steps.round()).abs() > 2 * (levels - 1) * torch.finfo(x.dtype).eps
+        if bool(off.any()):
+            raise UsageError(
+                f"{name} has pixels that are none of {levels} levels k / {levels - 1}, such as "
+                f"{float(x[off][0]):g}: leave levels out"
+            )
     return Pixels(_as_float(tensors), levels, "")
 
 

@@ -18,20 +18,10 @@ NOISE = 16  # units in the last place: a column that varies by no more is consta
 def loses(x: Tensor, dtype: torch.dtype, *, seen: Tensor | None = None) -> tuple[int, ...] | None:
     """The first column that a cast would round by more than 1/1000 of its spread; ``None`` if none.
 
-    A column is one place of a datum over all data; its spread is its standard deviation. One that
-    is constant but for rounding has no spread to lose. Values that are not finite are left out.
+    A column is one place of a datum over all data (N, \\*data_shape), where it is ``seen``, (N or
+    1, \\*data_shape); its spread is its standard deviation. One that is constant but for rounding
+    has no spread to lose. Values that are not finite are left out.
 
-    Parameters
-    ----------
-    x
-        Data (N, \\*data_shape).
-    dtype
-        The float type it is to be cast to.
-    seen
-        True where a value counts, (N or 1, \\*data_shape); all do unless given.
-
-    Examples
-    --------
     >>> stamps = torch.tensor([[1.7e9, 0.1], [1.7e9 + 1, 0.2]], dtype=torch.float64)
     >>> loses(stamps, torch.float32), loses(stamps - stamps[0], torch.float32)
     ((0,), None)
@@ -44,9 +34,8 @@ def loses(x: Tensor, dtype: torch.dtype, *, seen: Tensor | None = None) -> tuple
     noise: Tensor | float = 0.0
     if not columns.is_floating_point():
         values = (columns - columns[:1]).double()  # exact where the numbers themselves are not
-    counts = _rows(x, seen)
-    known = values.isfinite() & error.isfinite() & counts
-    overflows = values.isfinite() & ~error.isfinite() & counts
+    counts = _rows(x, seen) & values.isfinite()
+    known, overflows = counts & error.isfinite(), counts & ~error.isfinite()
     error, values = error.where(known, 0.0), values.where(known, 0.0)
     count = known.sum(0).clamp_min(1)
     centered = (values - values.sum(0) / count).where(known, 0.0)
@@ -57,7 +46,7 @@ def loses(x: Tensor, dtype: torch.dtype, *, seen: Tensor | None = None) -> tuple
     found = (lost | overflows.any(0)).nonzero().flatten()
     if not len(found):
         return None
-    return _place(int(found[0]), tuple(x.shape[1:]))
+    return tuple(int(i) for i in torch.unravel_index(found[0], x.shape[1:]))
 
 
 def check_float32_suffices(
@@ -67,23 +56,10 @@ def check_float32_suffices(
     name: str = "the data",
     seen: Tensor | None = None,
 ) -> None:
-    """Refuse a cast after which a column's data could no longer be told apart.
+    """Refuse a cast of data, called ``name``, after which a column could not be told apart.
 
-    Parameters
-    ----------
-    x
-        Data (N, \\*data_shape).
-    dtype
-        Float type of the pair that they are for.
-    name
-        Name of the data.
-    seen
-        True where a value counts, (N or 1, \\*data_shape); all do unless given.
-
-    Raises
-    ------
-    UsageError
-        Naming the column, and what to do: subtract an offset, or use a pair in float64.
+    The arguments are as for :func:`loses`. The error names the column, and what to do: subtract an
+    offset, or use a pair in float64.
     """
     column = loses(x, dtype, seen=seen)
     if column is None:
@@ -114,11 +90,3 @@ def _is_narrower(to: torch.dtype, source: torch.dtype) -> bool:
     return torch.finfo(to).eps > torch.finfo(source).eps or (
         torch.finfo(to).max < torch.finfo(source).max
     )
-
-
-def _place(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    place = []
-    for size in reversed(shape):
-        place.append(index % size)
-        index //= size
-    return tuple(reversed(place))

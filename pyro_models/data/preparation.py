@@ -31,26 +31,11 @@ def is_random(preparation: str) -> bool:
 def prepare(
     x: Tensor, preparation: str, *, levels: int | None, generator: torch.Generator
 ) -> Tensor:
-    """Prepare grey pixels.
+    """Prepare grey pixels in [0, 1], (N, \\*data_shape), as one of ``PREPARATIONS`` says.
 
-    Parameters
-    ----------
-    x
-        Pixels in [0, 1], (N, \\*data_shape).
-    preparation
-        One of ``PREPARATIONS``.
-    levels
-        Number of grey levels in the data, 256 for 8-bit pixels; needed to dequantise.
-    generator
-        Source of the draws of ``dynamic`` and ``dequantised``, which are made where it is.
+    ``levels`` is the number of grey levels, which dequantised pixels need; ``dynamic`` and
+    ``dequantised`` draw from the generator, where it is.
 
-    Raises
-    ------
-    UsageError
-        If the name is unknown, or levels are needed and unknown.
-
-    Examples
-    --------
     >>> x = torch.tensor([[0.2, 0.8]])
     >>> prepare(x, "threshold", levels=256, generator=torch.Generator())
     tensor([[0., 1.]])
@@ -76,11 +61,6 @@ def to_grey(x: Tensor, preparation: str, *, levels: int | None) -> Tensor:
     """Bring an expected prepared image back to the scale of grey pixels.
 
     Exact for the mean: E[((L − 1) x + u) / L] = ((L − 1) x + ½) / L. Other preparations keep it.
-
-    Raises
-    ------
-    UsageError
-        If the levels of dequantised pixels are not known.
     """
     if preparation != "dequantised":
         return x

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
-from pyro_models.data.arrays import check_plain, holds_array, to_tensor
+from pyro_models.data.arrays import holds_array, tensor_of, to_tensor
 from pyro_models.data.images import ImageData
 from pyro_models.data.observed import Observed, labels_for
 from pyro_models.data.pixels import read_pixels
-from pyro_models.errors import UsageError
+from pyro_models.errors import UsageError, in_one_line
 from pyro_models.seeds import alone, same_generators
 
 __all__ = ["holds_data", "read", "read_data"]
@@ -31,24 +31,11 @@ def holds_data(source: object) -> bool:
 def read(source: Any, *, with_labels: bool = True) -> Observed:
     """Prepared data of any kind as one value, where they are and in their own type.
 
-    Images of whole numbers in a data set of torch (torchvision's MNIST, say) are made grey as
-    :func:`pyro_models.load_data` makes them. Of :class:`pyro_models.ImageData` there must be one
-    split alone.
+    As :func:`read_data`, but of :class:`pyro_models.ImageData` of one split too, and images of
+    whole numbers in a data set of torch (torchvision's MNIST, say) are made grey as
+    :func:`pyro_models.load_data` makes them. One line refuses what is of no such kind, no numbers,
+    of several shapes, or none at all.
 
-    Parameters
-    ----------
-    source
-        As for :func:`read_data`, or data of one split.
-    with_labels
-        Whether labels that come along are wanted; where not, they may be anything.
-
-    Raises
-    ------
-    UsageError
-        In one line: of no such kind, no numbers, of several shapes, or none at all.
-
-    Examples
-    --------
     >>> from torch.utils.data import TensorDataset
     >>> of_torch = TensorDataset(torch.rand(5, 3), torch.arange(5))
     >>> read(DataLoader(of_torch, batch_size=2, shuffle=True)).y  # in the order of the data set
@@ -62,15 +49,14 @@ def read(source: Any, *, with_labels: bool = True) -> Observed:
             )
         return source.prepared(*source.splits)
     found = read_data(source, with_labels=with_labels)
-    if isinstance(source, Dataset | DataLoader) and found.x.dim() in (3, 4):
-        x = found.x
-        if not x.is_floating_point():
-            x = read_pixels({"x": x}, f"the {type(source).__name__}").arrays["x"]
-        x = x.unsqueeze(1) if x.dim() == 3 else x
-        mask = found.mask
-        mask = mask.unsqueeze(1) if mask is not None and mask.dim() == 3 else mask
-        return Observed.unchecked(x, found.y, mask)
-    return found
+    if not isinstance(source, Dataset | DataLoader) or found.x.dim() not in (3, 4):
+        return found
+    x, mask = found.x, found.mask
+    if not x.is_floating_point():
+        x = read_pixels({"x": x}, f"the {type(source).__name__}").arrays["x"]
+    x = x.unsqueeze(1) if x.dim() == 3 else x
+    mask = mask.unsqueeze(1) if mask is not None and mask.dim() == 3 else mask
+    return Observed.unchecked(x, found.y, mask)
 
 
 def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Observed:
@@ -88,41 +74,34 @@ def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Obse
     what
         What to call it in an error.
     with_labels
-        Whether labels that come along are wanted.
-
-    Raises
-    ------
-    UsageError
-        In one line, as :func:`read`.
+        Whether labels that come along are wanted; where not, they may be anything.
     """
     if isinstance(source, Observed):
         return source
-    if isinstance(source, Tensor):
-        return Observed.unchecked(check_plain(source, what))
     if holds_array(source):
-        return Observed.unchecked(to_tensor(source, what))
+        return Observed.unchecked(tensor_of(source, what))
     if not isinstance(source, Dataset | DataLoader):
         raise UsageError(f"{what} is {KINDS}; got a {type(source).__name__}{_hint(source)}")
     what = f"the {type(source).__name__}"
-    with alone(), same_generators(torch.device("cpu")):
+    with alone(), same_generators(torch.device("cpu")), in_one_line(f"the items of {what}"):
         parts = [_parts(item, f"{kind} {i} of {what}") for i, kind, item in _items(source)]
     if not parts or not any(len(x) for x, _, _ in parts):
         raise UsageError(f"{what} holds no data")
     whole = not isinstance(source, DataLoader)
     x = _joined([x for x, _, _ in parts], f"items of {what}", stacked=whole)
-    masks, labels = [m for *_, m in parts], [y for _, y, _ in parts]
-    mask = None
-    if any(m is not None for m in masks):
-        mask = _joined(_all(masks, "a mask", what), f"masks of {what}", stacked=whole)
-    y = None
-    if any(label is not None for label in labels):
-        try:
-            tensors = [_label(label, what, one=whole) for label in _all(labels, "a label", what)]
+    y = mask = None
+    if masks := _all([m for *_, m in parts], "a mask", what):
+        mask = _joined(masks, f"masks of {what}", stacked=whole)
+    try:
+        if labels := _all([y for _, y, _ in parts], "a label", what):
+            tensors = [to_tensor(label, f"a label of {what}") for label in labels]
+            if whole:
+                tensors = [t.reshape(()) if t.numel() == 1 else t for t in tensors]
             together = _joined(tensors, f"labels of {what}", stacked=whole)
             y = labels_for(together, len(x), x.device)
-        except UsageError:
-            if with_labels:
-                raise
+    except UsageError:
+        if with_labels:
+            raise
     return Observed(x, y, mask) if mask is not None else Observed.unchecked(x, y)
 
 
@@ -138,14 +117,15 @@ def _hint(source: object) -> str:
 
 def _items(source: Dataset[Any] | DataLoader[Any]) -> Iterator[tuple[int, str, Any]]:
     """What there is to read, with its number and the word for it."""
+    kind = "item"
+    items: Any = source
     if isinstance(source, DataLoader):
-        yield from ((i, "batch", batch) for i, batch in enumerate(_in_order(source)))
-    elif isinstance(source, IterableDataset):
-        yield from ((i, "item", item) for i, item in enumerate(source))
-    elif hasattr(source, "__len__"):
-        yield from ((i, "item", source[i]) for i in range(len(source)))
-    else:
-        raise UsageError(f"the {type(source).__name__} has no length: give it __len__")
+        kind, items = "batch", _in_order(source)
+    elif not isinstance(source, IterableDataset):
+        if not hasattr(source, "__len__"):
+            raise UsageError(f"the {type(source).__name__} has no length: give it __len__")
+        items = (source[i] for i in range(len(source)))
+    yield from ((i, kind, item) for i, item in enumerate(items))
 
 
 def _in_order(loader: DataLoader[Any]) -> Iterable[Any]:
@@ -155,23 +135,18 @@ def _in_order(loader: DataLoader[Any]) -> Iterable[Any]:
         return loader
     if sampler.num_samples != len(loader.dataset):  # type: ignore[arg-type]
         return loader
-    return DataLoader(
-        loader.dataset,
-        batch_size=loader.batch_size,
-        collate_fn=loader.collate_fn,
-        drop_last=loader.drop_last,
-    )
+    kept = {n: getattr(loader, n) for n in ("batch_size", "collate_fn", "drop_last")}
+    return DataLoader(loader.dataset, **kept)
 
 
 def _parts(item: Any, what: str) -> tuple[Tensor, Any, Tensor | None]:
     """x, y and mask of an item or a batch."""
     if isinstance(item, Mapping):
-        unknown = [key for key in item if key not in ("x", "y", "mask")]
-        if unknown or "x" not in item:
+        if not {"x"} <= set(item) <= {"x", "y", "mask"}:
             raise UsageError(f"{what} is a mapping with x, and maybe y and mask; got {[*item]}")
         mask = item.get("mask")
-        y = item.get("y")
-        return _numbers(item["x"], what), y, None if mask is None else _numbers(mask, what)
+        mask = None if mask is None else _numbers(mask, what)
+        return _numbers(item["x"], what), item.get("y"), mask
     if isinstance(item, list | tuple):
         if len(item) not in (1, 2):
             raise UsageError(f"{what} is x, (x, y), or a mapping; got {len(item)} parts")
@@ -181,26 +156,21 @@ def _parts(item: Any, what: str) -> tuple[Tensor, Any, Tensor | None]:
 
 def _numbers(value: Any, what: str) -> Tensor:
     if holds_array(value):
-        found = to_tensor(value, what)
-    elif hasattr(value, "getbands"):  # a picture
-        if value.mode not in _PICTURES:
-            raise UsageError(f"{what} is a picture of mode {value.mode}: convert it to L or RGB")
-        found = to_tensor(np.asarray(value), what)
-        found = found.permute(2, 0, 1) if found.dim() == 3 else found
-    else:
+        return to_tensor(value, what)
+    if not hasattr(value, "getbands"):  # which a picture has
         raise UsageError(f"{what} is a {type(value).__name__}: give tensors or arrays")
-    return found
-
-
-def _label(label: Any, what: str, *, one: bool) -> Tensor:
-    found = to_tensor(label, f"a label of {what}")
-    return found.reshape(()) if one and found.numel() == 1 else found
+    if value.mode not in _PICTURES:
+        raise UsageError(f"{what} is a picture of mode {value.mode}: convert it to L or RGB")
+    found = to_tensor(np.asarray(value), what)
+    return found.permute(2, 0, 1) if found.dim() == 3 else found
 
 
 def _all(values: list[Any], what: str, of: str) -> list[Any]:
-    if any(value is None for value in values):
+    """All of them, or none where there is none."""
+    there = [value for value in values if value is not None]
+    if 0 < len(there) < len(values):
         raise UsageError(f"some items of {of} have {what} and others have none: give all of them")
-    return values
+    return there
 
 
 def _joined(tensors: list[Tensor], what: str, *, stacked: bool) -> Tensor:

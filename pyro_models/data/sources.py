@@ -18,7 +18,7 @@ from torch import Tensor
 from pyro_models.data.from_arrays import PROVENANCE, from_arrays
 from pyro_models.data.identity import checksum
 from pyro_models.data.images import ImageData
-from pyro_models.data.masks import Mask, seen_pixels
+from pyro_models.data.masks import Mask, check_sees, seen_pixels
 from pyro_models.data.observed import Observed
 from pyro_models.data.reading import KINDS, holds_data, read_data
 from pyro_models.data.split import Split
@@ -53,29 +53,26 @@ def load_data(
     source
         ``"digits"`` (scikit-learn's 8×8 digits, bundled), ``"mnist"`` or ``"fashion-mnist"``
         (looked for in ``$PYRO_MODELS_DATA``, then ``./data``, downloaded there if absent), a path
-        to a ``.npy`` or ``.npz`` file, or an array (of NumPy, torch or pandas), a torch ``Dataset``
-        or ``DataLoader``, or an ``Observed`` (:func:`pyro_models.data.reading.read_data`). Images
-        are (N, H, W) or (N, C, H, W): uint8, which are divided by 255 unless all are 0 or 1;
-        booleans; or float in [0, 1]. Vectors are (N, D), of any range; they stay in float64 where
-        float32 would round their differences away. An ``.npz`` file holds ``x`` (and ``y``), or
-        ``x_train`` and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to
+        to a ``.npy`` or ``.npz`` file, or anything that :func:`pyro_models.data.reading.read_data`
+        takes. Images are (N, H, W) or (N, C, H, W): uint8, which are divided by 255 unless all are
+        0 or 1; booleans; or float in [0, 1]. Vectors are (N, D), of any range; they stay in float64
+        where float32 would round their differences away. An ``.npz`` file holds ``x`` (and ``y``),
+        or ``x_train`` and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to
         validate (and ``y_train``, ``y_test``, ``y_validation``), and nothing else.
     labels
         Integer labels (N,) that go with an array: 0, 1, …, or −1 where missing.
     name
-        Name of an array, for tables and runs. By default it says how many data of which shape there
-        are, and a checksum of them.
+        Name of an array, for tables and runs; unless given, it says how many data of which shape
+        there are, and a checksum of them.
     preparation
         How pixels are prepared at each use; see ``pyro_models.data.preparation``.
     all_training
         Use all training data, leaving no validation split. By default MNIST's last 10,000 training
         images validate; other data keep a tenth.
-    test_fraction
-        Part of the data that is kept for the test split, of an array that comes as one: a tenth
-        unless given, rounded down and at least one datum; 0 leaves the test split out. A ninth of
-        the rest validates.
-    seed
-        Seed of the random split of arrays that come as one (80 / 10 / 10 per cent).
+    test_fraction, seed
+        Of an array that comes as one: the part that is kept for the test split, a tenth unless
+        given, rounded down and at least one datum (0 leaves it out; a ninth of the rest validates),
+        and the seed of the random split.
     levels
         Number of grey levels L of your own images, where it cannot be told: whole numbers are
         divided by L − 1, real ones in [0, 1] stay as they are.
@@ -95,11 +92,11 @@ def load_data(
         if value is not None and not of_user:
             which = source if isinstance(source, str | Path) else f"a {type(source).__name__}"
             raise UsageError(f"{what} with an array; {which} brings its own")
-    if isinstance(source, str) and source in DATA_SETS:
-        if levels is not None:
-            raise UsageError(f"the grey levels of {source} are known: leave levels out")
-        if test_fraction is not None:
-            raise UsageError(f"{source} brings its own test split: leave test_fraction out")
+    named = isinstance(source, str) and source in DATA_SETS
+    if named and levels is not None:
+        raise UsageError(f"the grey levels of {source} are known: leave levels out")
+    if named and test_fraction is not None:
+        raise UsageError(f"{source} brings its own test split: leave test_fraction out")
     split: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "levels": levels}
     if of_user:
         data = _of_user(source, labels, name=name, **split)
@@ -120,20 +117,11 @@ def load_data(
 
 
 def as_data(source: Any, pair: Any = None, *, split: str | None = None) -> ImageData:
-    """Data as a set of splits, for a function that is about one.
+    """A data set as it is, or anything else that :func:`load_data` takes, but for a name, as one.
 
-    Parameters
-    ----------
-    source
-        A data set, which stays what it is, or anything that :func:`load_data` takes but for a name.
-    pair
-        Whom they are for: labels that come along may be anything for one that uses none.
-    split
-        The split that all of it is, as it is the training data; ``None``: it is split as
-        :func:`load_data` does.
+    Labels that come along may be anything for a ``pair`` that uses none. All of it is the
+    ``split``, as it is the training data; with ``None`` it is split as :func:`load_data` does.
 
-    Examples
-    --------
     >>> as_data(np.zeros((7, 3)), split="test")  # doctest: +ELLIPSIS
     ImageData(array-7x3_..., (3,), train 7, test 7, grey)
     """
@@ -153,19 +141,11 @@ def as_data(source: Any, pair: Any = None, *, split: str | None = None) -> Image
 def half_seen(
     source: Any, mask: Mask, pair: Any = None, *, fraction: float = 0.5, seed: int = 0
 ) -> ImageData:
-    """Data as a set of splits, of which some pixels are unseen.
+    """Data as :func:`as_data` makes them, of which some pixels are unseen.
 
-    Parameters
-    ----------
-    source, pair
-        As for :func:`as_data`; a mask for each datum is in the order of an array's data.
-    mask, fraction, seed
-        As :func:`pyro_models.data.masks.seen_pixels` takes them.
-
-    Raises
-    ------
-    UsageError
-        If the mask does not fit, sees nothing of a datum, or the data have one already.
+    A mask for each datum is in the order of an array's data; ``mask``, ``fraction`` and ``seed``
+    are as :func:`pyro_models.data.masks.seen_pixels` takes them. A mask is refused that does not
+    fit, sees nothing of a datum, or is given beside one of the data.
     """
     if isinstance(source, ImageData):
         return source.with_mask(mask, fraction=fraction, seed=seed)
@@ -190,11 +170,11 @@ def _of_user(
     **split: Any,
 ) -> ImageData:
     """What a user hands in, with its labels and what is seen of it."""
-    given = read_data(
-        source,
-        with_labels=with_labels,
-        what=f"array of shape {tuple(getattr(source, 'shape', ()))}",
-    )
+    shape = getattr(source, "shape", None)
+    what = "x" if shape is None else f"array of shape {tuple(shape)}"
+    given = read_data(source, with_labels=with_labels, what=what)
+    if given.mask is not None:
+        check_sees(given.mask)
     if labels is not None and given.y is not None:
         raise UsageError("labels are given twice, by labels and with the data: leave one out")
     arrays = {"x": given.x, "y": given.y if labels is None else labels}
@@ -221,13 +201,10 @@ def _name_of(x: Tensor, seed: int) -> str:
 
 def _with_all_training(data: ImageData) -> ImageData:
     train, validation = data.splits["train"], data.splits["validation"]
-    labels, masks = (train.y, validation.y), (train.mask, validation.mask)
-    both = Split(
-        torch.cat([train.x, validation.x]),
-        *(None if a is None or b is None else torch.cat([a, b]) for a, b in (labels, masks)),
-    )
+    parts = [(getattr(train, n), getattr(validation, n)) for n in ("x", "y", "mask")]
+    both: list[Any] = [None if a is None or b is None else torch.cat([a, b]) for a, b in parts]
     rest = {name: split for name, split in data.splits.items() if name == "test"}
-    return replace(data, splits={"train": both, **rest})
+    return replace(data, splits={"train": Split(*both), **rest})
 
 
 def _digits() -> ImageData:
@@ -238,21 +215,20 @@ def _digits() -> ImageData:
     order = torch.randperm(len(bunch.images), generator=torch.Generator().manual_seed(0))
     x = torch.as_tensor(bunch.images / 16, dtype=torch.float32).unsqueeze(1)[order]
     y = torch.as_tensor(bunch.target).long()[order]
-    splits = {
-        "train": Split(x[:1257], y[:1257]),
-        "validation": Split(x[1257:1437], y[1257:1437]),
-        "test": Split(x[1437:], y[1437:]),
-    }
+    sizes, kinds = (1257, 180, 360), ("train", "validation", "test")
+    parts = zip(kinds, x.split(sizes), y.split(sizes), strict=True)
+    splits = {kind: Split(*part) for kind, *part in parts}
     return ImageData("digits", splits, levels=17, num_classes=10)
 
 
 def _mnist(name: str, folder_name: str) -> ImageData:
     """MNIST or Fashion-MNIST through torchvision, counts verified."""
-    datasets = import_torchvision().datasets
-    dataset = getattr(datasets, folder_name)
-    root = _find_root(folder_name)
+    dataset = getattr(import_torchvision().datasets, folder_name)
+    roots = [Path(root) for root in (os.environ.get(DATA_VARIABLE), "data") if root]
+    found = (r for r in roots if all((r / folder_name / "raw" / f).is_file() for f in _IDX_FILES))
+    root = next(found, None)
     if root is None:
-        root = Path(os.environ.get(DATA_VARIABLE) or "data")
+        root = roots[0]
         try:
             _download(dataset, root, folder_name)
         except Exception as error:  # torchvision raises many kinds
@@ -275,13 +251,9 @@ def _mnist(name: str, folder_name: str) -> ImageData:
                 "fetch it again"
             )
         parts.append((part.data.unsqueeze(1).float().div_(255), part.targets.long()))
-    (x, y), test = parts
-    cut = len(x) - MNIST_VALIDATION
-    splits = {
-        "train": Split(x[:cut], y[:cut]),
-        "validation": Split(x[cut:], y[cut:]),
-        "test": Split(*test),
-    }
+    train, test = (Split(*part) for part in parts)
+    cut = len(train) - MNIST_VALIDATION
+    splits = {"train": Split.of(train[:cut]), "validation": Split.of(train[cut:]), "test": test}
     return ImageData(name, splits, levels=256, num_classes=10)
 
 
@@ -304,19 +276,6 @@ def _download(dataset: Any, root: Path, folder_name: str) -> None:
         dataset(draft, download=True)
         for path in (Path(draft) / folder_name / "raw").iterdir():
             path.replace(place / path.name)
-
-
-def _find_root(folder_name: str) -> Path | None:
-    """The first of ``$PYRO_MODELS_DATA`` and ``./data`` that holds all four files."""
-    variable = os.environ.get(DATA_VARIABLE)
-    for root in [Path(variable)] if variable else []:
-        if _holds_files(root / folder_name / "raw"):
-            return root
-    return Path("data") if _holds_files(Path("data") / folder_name / "raw") else None
-
-
-def _holds_files(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in _IDX_FILES)
 
 
 def _from_file(path: Path, **split: Any) -> ImageData:

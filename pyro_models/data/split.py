@@ -29,9 +29,8 @@ class Split(Observed):
     def __post_init__(self) -> None:
         x, y = self.x, self.y
         if not isinstance(x, Tensor):
-            raise UsageError(
-                f"a split is of a tensor x; got a {type(x).__name__}: load_data takes arrays"
-            )
+            kind = type(x).__name__
+            raise UsageError(f"a split is of a tensor x; got a {kind}: load_data takes arrays")
         if check_plain(x, "x of a split").dim() < 2:
             raise UsageError(f"x of a split is (N, *data_shape); got shape {tuple(x.shape)}")
         if y is not None and not isinstance(y, Tensor):
@@ -40,14 +39,13 @@ class Split(Observed):
             raise UsageError(f"labels are one per datum, ({len(x)},); got shape {tuple(y.shape)}")
         super().__post_init__()
 
-    def check_grey(self, name: str) -> None:
-        """Refuse what is to be prepared and is no grey pixels; looked at once.
+    @staticmethod
+    def of(data: Observed) -> Split:
+        """Data as a split of their own."""
+        return Split(data.x, data.y, data.mask)
 
-        Raises
-        ------
-        UsageError
-            If it is of whole numbers, or a value is outside [0, 1].
-        """
+    def check_grey(self, name: str) -> None:
+        """Refuse what is to be prepared and is no real numbers in [0, 1]; looked at once."""
         version = None if self.x.is_inference() else self.x._version
         if self._checksums.get("grey", "") == str(version) or not self.x.numel():
             return
@@ -73,16 +71,12 @@ class Split(Observed):
 
         Anew where a tensor was changed in place since.
         """
-        found: list[str | None] = []
-        for values in (self.x, self.y):
-            if values is None:
-                found.append(None)
-                continue
-            part = values[:limit]
-            version = None if values.is_inference() else values._version
-            key = (values is self.x, len(part), version)
-            if key not in self._checksums:
-                self._checksums[key] = checksum(part)
-            found.append(self._checksums[key])
-        assert found[0] is not None
-        return found[0], found[1]
+        return self._once(self.x, limit), None if self.y is None else self._once(self.y, limit)
+
+    def _once(self, values: Tensor, limit: int | None) -> str:
+        part = values[:limit]
+        version = None if values.is_inference() else values._version
+        key = (values is self.x, len(part), version)
+        if key not in self._checksums:
+            self._checksums[key] = checksum(part)
+        return self._checksums[key]

@@ -27,21 +27,19 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
     """Write a file beside its place, flush it to disk, then move it there in one step.
 
     Every writer has a draft of its own, so that several may write one file: the last is kept whole.
-    Drafts of processes that have died are removed.
-
-    Parameters
-    ----------
-    path
-        Where the file goes; replaced if it exists.
-    content
-        Bytes, text (UTF-8), or a function that writes to an open file.
+    Drafts of processes that have died are removed. The content is bytes, text (UTF-8), or a
+    function that writes to an open file.
 
     Raises
     ------
     WriteError
         If it cannot be written: no room, no permission. What was there before is whole.
     """
-    data = _bytes_of(content)
+    if callable(content):  # before a file is opened: what fails from there on is the disk
+        buffer = io.BytesIO()
+        content(buffer)
+        content = buffer.getvalue()  # shared, not copied; a view in a traceback would outlive it
+    data = content.encode() if isinstance(content, str) else content
     draft = path.with_name(f".{path.name[:100]}.{this_process()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,17 +63,6 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
 def is_draft(path: Path) -> bool:
     """Whether a file is one that :func:`write_atomically` has not finished."""
     return path.name.startswith(".") and path.name.endswith(".part")
-
-
-def _bytes_of(content: bytes | str | Callable[[BinaryIO], object]) -> bytes:
-    """All of it, before a file is opened: what fails from there on is the disk."""
-    if isinstance(content, str):
-        return content.encode()
-    if isinstance(content, bytes):
-        return content
-    buffer = io.BytesIO()
-    content(buffer)
-    return buffer.getvalue()  # shared, not copied; a view left in a traceback would outlive it
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -37,21 +37,15 @@ _held = threading.local()  # the locks of each thread, which it need not wait fo
 
 @contextmanager
 def holding(lock: Path, *, refusal: str | None = None) -> Iterator[None]:
-    """Hold a lock inside; a thread that holds it already may take it again.
+    """Hold a lock inside, a file that is removed afterwards; a thread may take it again.
 
-    Parameters
-    ----------
-    lock
-        The file that stands for it; it is removed afterwards.
-    refusal
-        What is said if another holds it; unless given, it is waited for.
+    It is waited for, unless a ``refusal`` is given, which is what is said if another process or
+    thread holds it.
 
     Raises
     ------
     UsageError
-        If another process or thread holds it, and ``refusal`` is given.
-    WriteError
-        If the file cannot be made.
+        The refusal; or a ``WriteError`` if the file cannot be made.
     """
     mine: set[Path] = _held.__dict__.setdefault("locks", set())
     place = lock.absolute()
@@ -82,12 +76,7 @@ def holding(lock: Path, *, refusal: str | None = None) -> Iterator[None]:
 def holding_folder(folder: Path, *, refusal: str | None = None) -> Iterator[None]:
     """Hold a whole folder, which is made; what of it was not there and is empty afterwards, goes.
 
-    Parameters
-    ----------
-    folder
-        What is held.
-    refusal
-        As for :func:`holding`.
+    The ``refusal`` is as for :func:`holding`.
     """
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:

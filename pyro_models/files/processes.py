@@ -15,15 +15,10 @@ def this_process() -> str:
 
 
 def has_ended(process: str) -> bool:
-    """Whether a process of this machine is no more; False where that cannot be known.
+    """Whether a process of this machine is no more, by what :func:`this_process` returned there.
 
-    Parameters
-    ----------
-    process
-        What :func:`this_process` returned there.
+    False where that cannot be known.
 
-    Examples
-    --------
     >>> has_ended(this_process()), has_ended("elsewhere-1")
     (False, False)
     """

@@ -7,7 +7,6 @@ its densities are, so that two numbers are never compared that may not be.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ from pyro_models.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from pyro_models.likelihoods.gaussian import Gaussian
 from pyro_models.likelihoods.likelihood import Likelihood
 from pyro_models.likelihoods.logistic_mixture import LogisticMixture
-from pyro_models.options import check_types
+from pyro_models.options import check_options
 from pyro_models.registry import Registry
 
 __all__ = [
@@ -54,7 +53,7 @@ LIKELIHOODS: Registry[type[Likelihood]] = Registry(
 
 
 def likelihood_for(
-    likelihood: str | type[Likelihood] | Likelihood,
+    likelihood: str | Mapping[str, Any] | type[Likelihood] | Likelihood,
     data_shape: tuple[int, ...],
     options: Mapping[str, Any] | None = None,
 ) -> Likelihood:
@@ -63,12 +62,18 @@ def likelihood_for(
     Parameters
     ----------
     likelihood
-        A name of ``LIKELIHOODS``, a class of a Python file (``"mine.py:Poisson"``), a class, or an
-        instance for data of this shape.
+        A name of ``LIKELIHOODS``, a class of a Python file (``"mine.py:Poisson"``), either with its
+        options as ``{class_path: NAME, init_args: {OPTION: VALUE}}``, a class, or an instance for
+        data of this shape.
     data_shape
         Shape of one datum.
     options
         Options of a class or a name; an instance has its own.
+
+    Raises
+    ------
+    UsageError
+        If a name or an option is unknown, or an instance is for data of another shape.
 
     Examples
     --------
@@ -76,14 +81,8 @@ def likelihood_for(
     'Lebesgue'
     >>> likelihood_for(Beta((4,)), (4,)).name
     'beta'
-
-    Raises
-    ------
-    UsageError
-        If the name or an option is unknown; the message lists the known ones. If an instance is for
-        data of another shape.
     """
-    given = dict(options or {})
+    likelihood, given = LIKELIHOODS.named(likelihood, dict(options or {}))
     if isinstance(likelihood, Likelihood):
         if given:
             raise UsageError(
@@ -105,15 +104,7 @@ def likelihood_for(
             f"the likelihood {cls.__name__} lacks {', '.join(lacking)}: what it is called, and "
             "which pixels it is meant for"
         )
-    known = [p for p in inspect.signature(cls).parameters if p != "data_shape"]
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise UsageError(
-            f"the likelihood {cls.name} has no option {', '.join(unknown)}; it has "
-            f"{', '.join(known) or 'none'}"
-        )
-    if given:
-        check_types(cls, given, who=f"the likelihood {cls.name}", skip={"data_shape"})
+    check_options(cls, given, who=f"the likelihood {cls.name}", skip={"data_shape"})
     made = cls(data_shape, **given)
     if not hasattr(made, "measure"):
         raise UsageError(
@@ -122,8 +113,4 @@ def likelihood_for(
     return made
 
 
-def likelihood_named(
-    name: str, data_shape: tuple[int, ...], options: dict[str, Any] | None = None
-) -> Likelihood:
-    """As :func:`likelihood_for`, of a name."""
-    return likelihood_for(name, data_shape, options)
+likelihood_named = likelihood_for

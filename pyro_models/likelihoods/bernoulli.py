@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pyro_models.errors import UsageError
-from pyro_models.likelihoods.likelihood import Likelihood, check_unit_interval
+from pyro_models.likelihoods.likelihood import Likelihood
 
 __all__ = ["Bernoulli", "CrossEntropy"]
 
@@ -20,8 +20,6 @@ class BernoulliPixels(dist.Bernoulli):
     torch's own passes over memory about twice as often: with many particles that is most of what a
     step costs. Its gradient, x − σ(l), is torch's.
 
-    Examples
-    --------
     >>> float(BernoulliPixels(logits=torch.tensor(-80.0)).log_prob(torch.tensor(1.0)))
     -80.0
     """
@@ -70,13 +68,9 @@ class Bernoulli(Likelihood):
         """It is of other pixels."""
         return "probabilities of binarised pixels are not of the grey ones"
 
-    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
+    def check_seen(self, seen: Tensor) -> None:
         """Every seen pixel must be 0 or 1."""
-        super().check(x, mask)
-        binary = (x == 0) | (x == 1)
-        if mask is not None:
-            binary = binary | ~mask
-        if not bool(binary.all()):
+        if not bool(((seen == 0) | (seen == 1)).all()):
             raise UsageError(
                 "the Bernoulli likelihood is of pixels that are 0 or 1: binarise them (preparation "
                 "threshold, static or dynamic), or use the likelihood cross_entropy on grey pixels"
@@ -94,6 +88,7 @@ class CrossEntropy(Likelihood):
     measure = None
     preparation = "grey"
     no_probability = "the cross-entropy is an objective: there is no p(x)"
+    on_unit_interval = "the cross-entropy"
 
     def pixels(self, outputs: Tensor) -> TorchDistribution:
         """Bernoulli(logits) evaluated at grey values."""
@@ -103,8 +98,3 @@ class CrossEntropy(Likelihood):
     def outputs_for(self, mean: Tensor) -> Tensor:
         """Logits of the mean image, within ±log 999."""
         return torch.logit(mean, eps=1e-3).unsqueeze(0)
-
-    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
-        """Every seen pixel must lie in [0, 1]."""
-        super().check(x, mask)
-        check_unit_interval(x, mask, who="the cross-entropy")

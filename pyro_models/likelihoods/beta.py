@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -17,7 +16,7 @@ from pyro_models.errors import UsageError
 from pyro_models.likelihoods.likelihood import (
     LEBESGUE_UNIT,
     Likelihood,
-    check_unit_interval,
+    PixelDistribution,
     widened,
 )
 
@@ -56,6 +55,8 @@ class Beta(Likelihood):
 
     name = "beta"
     preparation = "dequantised"
+    on_unit_interval = "the Beta likelihood"
+    option_names = ("epsilon", "floor", "concentration", "allow_ignoring_z")
 
     def __init__(
         self,
@@ -105,14 +106,9 @@ class Beta(Likelihood):
         both = torch.stack([inside, 1 - inside]) * _START - self.floor
         return torch.log(torch.expm1(both)).to(mean.dtype)
 
-    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
-        """Every seen pixel must lie in [0, 1]; for ε = 0 inside it."""
-        super().check(x, mask)
-        check_unit_interval(x, mask, who="the Beta likelihood")
-        at_edge = (x == 0) | (x == 1)
-        if mask is not None:
-            at_edge = at_edge & mask
-        if self.epsilon == 0 and bool(at_edge.any()):
+    def check_seen(self, seen: Tensor) -> None:
+        """For ε = 0 every seen pixel must lie inside (0, 1)."""
+        if self.epsilon == 0 and bool(((seen == 0) | (seen == 1)).any()):
             raise UsageError(
                 "with epsilon = 0 the Beta likelihood cannot have pixels of exactly 0 or 1, where "
                 "its density may be infinite: dequantise them, or give an epsilon to clamp them to"
@@ -127,15 +123,6 @@ class Beta(Likelihood):
             )
         return super().why_no_bits(preparation=preparation, levels=levels)
 
-    def config(self) -> dict[str, Any]:
-        """ε, floor and what is fixed."""
-        return {
-            "epsilon": self.epsilon,
-            "floor": self.floor,
-            "concentration": None if self.concentration is None else list(self.concentration),
-            "allow_ignoring_z": self.allow_ignoring_z,
-        }
-
 
 def _two_positive(values: Sequence[float]) -> tuple[float, float]:
     if len(values) != 2 or not all(v > 0 and math.isfinite(v) for v in values):
@@ -143,21 +130,13 @@ def _two_positive(values: Sequence[float]) -> tuple[float, float]:
     return float(values[0]), float(values[1])
 
 
-class BetaPixels(TorchDistribution):
+class BetaPixels(PixelDistribution):
     """Beta(α, β), its density taken at pixels clamped to [ε, 1 − ε], its draws clamped likewise.
 
     log p(x) = (α − 1) log x + (β − 1) log(1 − x) − log B(α, β), nats, in float64: the three log
-    Gammas of log B cancel.
+    Gammas of log B cancel. With ε = 0 pixels are clamped to the floating-point numbers inside (0,
+    1).
 
-    Parameters
-    ----------
-    alpha, beta
-        α and β, of one shape.
-    epsilon
-        ε; 0 clamps to the floating-point numbers inside (0, 1).
-
-    Examples
-    --------
     >>> arch = BetaPixels(torch.tensor(2.0), torch.tensor(2.0), epsilon=0.0)
     >>> round(float(arch.log_prob(torch.tensor(0.5)).exp()), 6)
     1.5
@@ -167,20 +146,12 @@ class BetaPixels(TorchDistribution):
         "alpha": constraints.positive,
         "beta": constraints.positive,
     }
-    support = constraints.unit_interval
 
     def __init__(
         self, alpha: Tensor, beta: Tensor, *, epsilon: float, validate_args: bool | None = None
     ) -> None:
         self.alpha, self.beta, self.epsilon = alpha, beta, epsilon
         super().__init__(alpha.shape, validate_args=validate_args)
-
-    def expand(self, batch_shape: torch.Size, _instance: BetaPixels | None = None) -> BetaPixels:
-        """The same distribution with a larger batch shape."""
-        alpha, beta = self.alpha.expand(batch_shape), self.beta.expand(batch_shape)
-        new = BetaPixels(alpha, beta, epsilon=self.epsilon, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def mean(self) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
@@ -11,7 +9,7 @@ from torch.distributions import constraints
 
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods.levels import CountingLevels, level_of
-from pyro_models.likelihoods.likelihood import widened
+from pyro_models.likelihoods.likelihood import PixelDistribution, bisected, widened
 
 __all__ = ["Categorical", "CategoricalPixels"]
 
@@ -34,6 +32,7 @@ class Categorical(CountingLevels):
     """
 
     name = "categorical"
+    option_names = ("bins", "values")
 
     def __init__(
         self, data_shape: tuple[int, ...], *, bins: int = 256, values: str | None = None
@@ -41,7 +40,7 @@ class Categorical(CountingLevels):
         super().__init__(data_shape, num_levels=bins, option="bins")
         if values not in (None, "levels", "midpoints"):
             raise UsageError(f"values of bins are 'levels' or 'midpoints'; got {values!r}")
-        self.num_parameters = self.num_levels
+        self.num_parameters = self.bins = self.num_levels
         self.values = values or ("levels" if self.num_levels == 256 else "midpoints")
         self.values_are_grey = self.values == "levels"
 
@@ -65,55 +64,32 @@ class Categorical(CountingLevels):
         wanted = widened(mean)
         values = self._values(wanted)
         steps = torch.arange(self.num_levels, dtype=wanted.dtype, device=mean.device)
-        low, high = torch.full_like(wanted, -50.0), torch.full_like(wanted, 50.0)
-        for _ in range(60):
-            middle = (low + high) / 2
-            found = torch.softmax(middle.unsqueeze(-1) * steps, -1) @ values
-            below = found < wanted
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        tilt = (low + high) / 2
+
+        def mean_at(tilt: Tensor) -> Tensor:
+            return torch.softmax(tilt.unsqueeze(-1) * steps, -1) @ values
+
+        tilt = bisected(mean_at, wanted, -50.0, 50.0, steps=60)
         centred = steps - steps.mean()
         return (tilt.unsqueeze(-1) * centred).movedim(-1, 0).to(mean.dtype)
 
-    def config(self) -> dict[str, Any]:
-        """Bins and what they stand for."""
-        return {"bins": self.num_levels, "values": self.values}
 
+class CategoricalPixels(PixelDistribution):
+    """A pixel in [0, 1] whose bin ⌊k x⌋ has probability softmax(l), logits (\\*batch, k).
 
-class CategoricalPixels(TorchDistribution):
-    """A pixel in [0, 1] whose bin ⌊k x⌋ has probability softmax(l); draws are the bins' values.
+    Draws are ``values`` (k,) that the bins stand for, each inside its bin.
 
-    Parameters
-    ----------
-    logits
-        l, (\\*batch, k).
-    values
-        What the bins stand for, (k,), each inside its bin.
-
-    Examples
-    --------
     >>> coin = CategoricalPixels(torch.zeros(2), torch.tensor([0.25, 0.75]))
     >>> round(float(coin.log_prob(torch.tensor(0.9)).exp()), 6), float(coin.mean)
     (0.5, 0.5)
     """
 
     arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012
-    support = constraints.unit_interval
 
     def __init__(
         self, logits: Tensor, values: Tensor, *, validate_args: bool | None = None
     ) -> None:
         self.logits, self.values = logits, values
         super().__init__(logits.shape[:-1], validate_args=validate_args)
-
-    def expand(
-        self, batch_shape: torch.Size, _instance: CategoricalPixels | None = None
-    ) -> CategoricalPixels:
-        """The same distribution with a larger batch shape."""
-        logits = self.logits.expand(*batch_shape, self.logits.shape[-1])
-        new = CategoricalPixels(logits, self.values, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def mean(self) -> Tensor:

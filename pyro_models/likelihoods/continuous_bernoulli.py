@@ -10,7 +10,8 @@ from torch.distributions import constraints
 from pyro_models.likelihoods.likelihood import (
     LEBESGUE_UNIT,
     Likelihood,
-    check_unit_interval,
+    PixelDistribution,
+    bisected,
     widened,
 )
 
@@ -33,6 +34,7 @@ class ContinuousBernoulli(Likelihood):
     name = "continuous_bernoulli"
     measure = LEBESGUE_UNIT
     preparation = "dequantised"
+    on_unit_interval = "the continuous Bernoulli"
 
     def pixels(self, outputs: Tensor) -> TorchDistribution:
         """Continuous Bernoulli of every pixel."""
@@ -40,55 +42,29 @@ class ContinuousBernoulli(Likelihood):
 
     def outputs_for(self, mean: Tensor) -> Tensor:
         """Logits of the mean image, within ±1000, by bisection: the mean rises with the logit."""
-        wanted = widened(mean)
-        low, high = torch.full_like(wanted, -_LARGEST), torch.full_like(wanted, _LARGEST)
-        for _ in range(60):
-            middle = (low + high) / 2
-            below = _mean(middle) < wanted
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return ((low + high) / 2).to(mean.dtype).unsqueeze(0)
-
-    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
-        """Every seen pixel must lie in [0, 1]."""
-        super().check(x, mask)
-        check_unit_interval(x, mask, who="the continuous Bernoulli")
+        found = bisected(_mean, widened(mean), -_LARGEST, _LARGEST, steps=60)
+        return found.to(mean.dtype).unsqueeze(0)
 
 
-class ContinuousBernoulliPixels(TorchDistribution):
-    """p(x) = l e^{l x} / (e^l − 1) on [0, 1]: the continuous Bernoulli of logit l.
+class ContinuousBernoulliPixels(PixelDistribution):
+    """p(x) = l e^{l x} / (e^l − 1) on [0, 1]: the continuous Bernoulli of logit l, of any shape.
 
     Written as l (x − ½) − log(sinh(l/2) / (l/2)), which is smooth at l = 0 and clamps nothing.
     ``torch.distributions.ContinuousBernoulli`` clamps λ in (ε, 1 − ε) and is wrong by 0.2 nats at
     |l| = 20 in float32. Log-densities are returned in float64 (within 1e-6 nats for |l| ≤ 80 from
     float32 inputs); float32 has no such digits at −80.
 
-    Parameters
-    ----------
-    logits
-        l, any shape.
-
-    Examples
-    --------
     >>> uniform = ContinuousBernoulliPixels(torch.tensor(0.0))
     >>> float(uniform.log_prob(torch.tensor(0.3)).exp()), float(uniform.mean)
     (1.0, 0.5)
     """
 
     arg_constraints = {"logits": constraints.real}  # noqa: RUF012
-    support = constraints.unit_interval
     has_rsample = True
 
     def __init__(self, logits: Tensor, *, validate_args: bool | None = None) -> None:
         self.logits = logits
         super().__init__(logits.shape, validate_args=validate_args)
-
-    def expand(
-        self, batch_shape: torch.Size, _instance: ContinuousBernoulliPixels | None = None
-    ) -> ContinuousBernoulliPixels:
-        """The same distribution with a larger batch shape."""
-        new = ContinuousBernoulliPixels(self.logits.expand(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def mean(self) -> Tensor:
@@ -110,7 +86,11 @@ class ContinuousBernoulliPixels(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         logits = widened(self.logits)
-        return logits * (value.to(logits.dtype) - 0.5) - _log_sinhc(logits)
+        near, y, far = _split(logits)
+        y2, a = y.square(), far.abs()
+        terms = 1 / 6 + y2 * (-1 / 180 + y2 / 2835)
+        log_sinhc = torch.where(near, y2 * terms, a / 2 + torch.log(-torch.expm1(-a) / a))
+        return logits * (value.to(logits.dtype) - 0.5) - log_sinhc
 
     def icdf(self, value: Tensor) -> Tensor:
         """log(1 + u (e^l − 1)) / l."""
@@ -131,14 +111,6 @@ def _split(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     near = logits.abs() < _NEAR
     zero, one = torch.zeros_like(logits), torch.ones_like(logits)
     return near, torch.where(near, logits / 2, zero), torch.where(near, one, logits)
-
-
-def _log_sinhc(logits: Tensor) -> Tensor:
-    """log(sinh(y)/y) at y = l/2."""
-    near, y, far = _split(logits)
-    y2, a = y.square(), far.abs()
-    terms = 1 / 6 + y2 * (-1 / 180 + y2 / 2835)
-    return torch.where(near, y2 * terms, a / 2 + torch.log(-torch.expm1(-a) / a))
 
 
 def _mean(logits: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -47,6 +46,7 @@ class Gaussian(Likelihood):
     name = "gaussian"
     measure = LEBESGUE
     preparation = "dequantised"
+    option_names = ("scale", "floor")
 
     def __init__(
         self,
@@ -139,7 +139,3 @@ class Gaussian(Likelihood):
         """The mean image, and the σ to start with, 0.3 + floor, where the decoder gives it."""
         start = self._start.to(mean).expand_as(mean)
         return torch.stack([self.units(mean), start][: self.num_parameters])
-
-    def config(self) -> dict[str, Any]:
-        """Scale and floor."""
-        return {"scale": self.scale, "floor": self.floor}

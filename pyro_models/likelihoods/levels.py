@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pyro_models.counts import is_count
 from pyro_models.data import to_grey
 from pyro_models.errors import UsageError
-from pyro_models.likelihoods.likelihood import Likelihood, check_unit_interval
+from pyro_models.likelihoods.likelihood import Likelihood
 
 __all__ = ["CountingLevels", "level_of"]
 
@@ -17,15 +18,8 @@ class CountingLevels(Likelihood):
     """A probability of each of k levels, k = ``num_levels``. Measure: counting on k levels.
 
     A pixel's level is ⌊k x⌋, at most k − 1: level j of the grey value j/(k − 1) and of all values
-    that this is dequantised to.
-
-    Attributes
-    ----------
-    num_levels
-        k.
-    values_are_grey
-        Whether level j stands for the grey value j/(k − 1), or for the middle of its bin,
-        (j + ½)/k.
+    that this is dequantised to. ``values_are_grey`` where level j stands for that grey value, and
+    not for the middle of its bin, (j + ½)/k.
     """
 
     preparation = "grey"
@@ -33,17 +27,13 @@ class CountingLevels(Likelihood):
 
     def __init__(self, data_shape: tuple[int, ...], *, num_levels: int, option: str) -> None:
         super().__init__(data_shape)
-        if not 2 <= num_levels <= MOST_LEVELS or num_levels != int(num_levels):
+        if not is_count(num_levels, least=2) or num_levels > MOST_LEVELS:
             raise UsageError(
                 f"{option} must be a whole number from 2 to {MOST_LEVELS}; got {num_levels}"
             )
         self.num_levels = int(num_levels)
         self.measure = f"counting on {self.num_levels} levels"
-
-    def check(self, x: Tensor, mask: Tensor | None = None) -> None:
-        """Every seen pixel must lie in [0, 1]."""
-        super().check(x, mask)
-        check_unit_interval(x, mask, who=f"the likelihood {self.name}")
+        self.on_unit_interval = f"the likelihood {self.name}"
 
     def why_no_bits(self, *, preparation: str, levels: int | None) -> str:
         """Only a probability of the data's own levels is one of the grey pixels."""

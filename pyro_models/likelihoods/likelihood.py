@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from pyro_models.data import to_grey
 from pyro_models.errors import UsageError
 
-__all__ = ["LEBESGUE", "LEBESGUE_UNIT", "Likelihood", "check_unit_interval", "widened"]
+__all__ = ["LEBESGUE", "LEBESGUE_UNIT", "Likelihood", "PixelDistribution", "bisected", "widened"]
 
 LEBESGUE = "Lebesgue"  # on the scale of the data, whatever that is
 LEBESGUE_UNIT = "Lebesgue on [0,1]"
@@ -34,6 +37,10 @@ class Likelihood(nn.Module):
         Decoder outputs per pixel and channel.
     no_probability
         Why there is no p(x), where ``measure`` is None.
+    on_unit_interval
+        What to call it where it is of pixels in [0, 1] alone; empty for data of any range.
+    option_names
+        Names of the options that rebuild it, each an attribute.
     """
 
     name: ClassVar[str]
@@ -41,6 +48,8 @@ class Likelihood(nn.Module):
     preparation: ClassVar[str]
     num_parameters: int = 1
     no_probability: ClassVar[str] = ""
+    on_unit_interval: str = ""
+    option_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, data_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -49,12 +58,8 @@ class Likelihood(nn.Module):
     def forward(self, outputs: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """Distribution of x with the batch shape of ``outputs`` and one datum as its event.
 
-        Parameters
-        ----------
-        outputs
-            (\\*batch, num_parameters, \\*data_shape), unbounded.
-        mask
-            True = seen; broadcastable to (B, \\*data_shape). Unseen pixels contribute log 1.
+        Outputs are (\\*batch, num_parameters, \\*data_shape), unbounded; the mask is True where
+        seen and broadcastable to (B, \\*data_shape). Unseen pixels contribute log 1.
         """
         pixels = self.pixels(outputs)
         if mask is not None:
@@ -85,30 +90,27 @@ class Likelihood(nn.Module):
         """
 
     def check(self, x: Tensor, mask: Tensor | None = None) -> None:
-        """Refuse data that this likelihood cannot have.
-
-        Raises
-        ------
-        UsageError
-            One line that says which pixels and what to do.
-        """
+        """Refuse data that this likelihood cannot have, in a line that says what to do."""
         seen = x if mask is None else x[mask.expand_as(x)]
         if not bool(torch.isfinite(seen).all()):
             raise UsageError(
                 "the data hold NaN or infinite values; leave such pixels out with a mask"
             )
+        if self.on_unit_interval and not bool(((seen >= 0) & (seen <= 1)).all()):
+            raise UsageError(
+                f"{self.on_unit_interval} is of pixels in [0, 1]; divide 0…255 pixels by 255, or "
+                "use the likelihood gaussian for data of any range"
+            )
+        self.check_seen(seen)
+
+    def check_seen(self, seen: Tensor) -> None:
+        """Refuse what else this likelihood cannot have among the seen pixels, in a row."""
 
     def why_no_bits(self, *, preparation: str, levels: int | None) -> str:
         """Why log p(x) is not to be had in bits per dimension; empty if it is.
 
         Here for densities: those of dequantised pixels bound the probability of the grey ones.
-
-        Parameters
-        ----------
-        preparation
-            How the pixels are prepared.
-        levels
-            Number of grey levels in the data; ``None`` if unknown.
+        Pixels are of a preparation, and of so many grey levels in the data; ``None`` if unknown.
         """
         if self.no_probability:
             return self.no_probability
@@ -122,7 +124,8 @@ class Likelihood(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Options that rebuild it, besides the data shape."""
-        return {}
+        now = {name: getattr(self, name) for name in self.option_names}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in now.items()}
 
 
 class _Datum(dist.Independent):
@@ -132,28 +135,34 @@ class _Datum(dist.Independent):
         return super().log_prob(value).to(value.dtype)
 
 
-def check_unit_interval(x: Tensor, mask: Tensor | None, *, who: str) -> None:
-    """Refuse data with a seen pixel outside [0, 1].
+class PixelDistribution(TorchDistribution):
+    """A distribution of pixels in [0, 1] whose parameters are those of ``arg_constraints``."""
 
-    Raises
-    ------
-    UsageError
-        One line that says what to do.
-    """
-    inside = (x >= 0) & (x <= 1)
-    if mask is not None:
-        inside = inside | ~mask
-    if not bool(inside.all()):
-        raise UsageError(
-            f"{who} is of pixels in [0, 1]; divide 0…255 pixels by 255, or use the likelihood "
-            "gaussian for data of any range"
-        )
+    support = constraints.unit_interval
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> Any:
+        """The same distribution with a larger batch shape."""
+        new = copy(self)
+        for name, constraint in self.arg_constraints.items():
+            value = getattr(self, name)
+            event = value.shape[value.dim() - constraint.event_dim :]
+            setattr(new, name, value.expand(*batch_shape, *event))
+        new._batch_shape = torch.Size(batch_shape)
+        return new
+
+
+def bisected(
+    rising: Callable[[Tensor], Tensor], wanted: Tensor, low: float, high: float, *, steps: int
+) -> Tensor:
+    """Where a function that rises with each of its arguments is as wanted, between two numbers."""
+    below, above = torch.full_like(wanted, low), torch.full_like(wanted, high)
+    for _ in range(steps):
+        middle = (below + above) / 2
+        small = rising(middle) < wanted
+        below, above = torch.where(small, middle, below), torch.where(small, above, middle)
+    return (below + above) / 2
 
 
 def widened(values: Tensor) -> Tensor:
-    """In float64, where the device has it.
-
-    Densities whose terms cancel are computed there: log p is then right to the last digit of
-    float32, and better before the pixels are summed.
-    """
+    """In float64, where the device has it: there, terms that cancel leave all digits of float32."""
     return values if values.device.type == "mps" else values.double()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -11,9 +10,10 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional as F
 
+from pyro_models.counts import is_count
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods.levels import CountingLevels, level_of
-from pyro_models.likelihoods.likelihood import widened
+from pyro_models.likelihoods.likelihood import PixelDistribution, bisected, widened
 
 __all__ = ["LogisticMixture", "LogisticMixturePixels"]
 
@@ -42,6 +42,7 @@ class LogisticMixture(CountingLevels):
     """
 
     name = "logistic_mixture"
+    option_names = ("components", "levels", "floor")
 
     def __init__(
         self,
@@ -52,12 +53,11 @@ class LogisticMixture(CountingLevels):
         floor: float = 1e-3,
     ) -> None:
         super().__init__(data_shape, num_levels=levels, option="levels")
-        if components < 1:
+        if not is_count(components):
             raise UsageError(f"components must be at least 1; got {components}")
         if not (floor > 0 and math.isfinite(floor)):
             raise UsageError(f"the floor of the logistic scale must be positive; got {floor}")
-        self.components = components
-        self.floor = floor
+        self.components, self.levels, self.floor = components, self.num_levels, floor
         self.num_parameters = 3 * components
 
     def pixels(self, outputs: Tensor) -> TorchDistribution:
@@ -71,38 +71,25 @@ class LogisticMixture(CountingLevels):
         raw = math.log(math.expm1(_START))
         wanted = widened(mean)
         scale = torch.full_like(wanted, self.floor + _START)
-        low, high = torch.full_like(wanted, -2.0), torch.full_like(wanted, 3.0)
-        for _ in range(50):
-            middle = (low + high) / 2
-            below = _rounded_mean(middle, scale, self.num_levels) < wanted
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        loc = ((low + high) / 2).to(mean.dtype)
+
+        def mean_at(loc: Tensor) -> Tensor:
+            return _rounded_mean(loc, scale, self.num_levels)
+
+        loc = bisected(mean_at, wanted, -2.0, 3.0, steps=50).to(mean.dtype)
         parts = torch.stack([torch.zeros_like(loc), loc, torch.full_like(loc, raw)])
         return parts.repeat_interleave(self.components, dim=0)
 
-    def config(self) -> dict[str, Any]:
-        """Components, levels and floor."""
-        return {"components": self.components, "levels": self.num_levels, "floor": self.floor}
 
-
-class LogisticMixturePixels(TorchDistribution):
+class LogisticMixturePixels(PixelDistribution):
     """A grey level j/(k − 1) with the mass that a mixture of logistics has within half a level.
 
     With a, b the edges of the level in units of s from μ,
 
     log [σ(b) − σ(a)] = log σ(b) + log σ(−a) + log(1 − e^{a − b}),
 
-    which loses no digits in the tails; the lowest level leaves out a, the highest b.
+    which loses no digits in the tails; the lowest level leaves out a, the highest b. The logits of
+    the weights π, μ and s are (\\*batch, m) each.
 
-    Parameters
-    ----------
-    logits, loc, scale
-        Logits of the weights π, and μ and s, (\\*batch, m) each.
-    num_levels
-        k.
-
-    Examples
-    --------
     >>> pixel = LogisticMixturePixels(*torch.ones(3, 1), num_levels=2)
     >>> levels = torch.tensor([0.0, 1.0])
     >>> round(float(pixel.log_prob(levels).exp().sum()), 6)
@@ -114,7 +101,6 @@ class LogisticMixturePixels(TorchDistribution):
         "loc": constraints.real_vector,
         "scale": constraints.independent(constraints.positive, 1),
     }
-    support = constraints.unit_interval
 
     def __init__(
         self,
@@ -127,16 +113,6 @@ class LogisticMixturePixels(TorchDistribution):
     ) -> None:
         self.logits, self.loc, self.scale, self.num_levels = logits, loc, scale, num_levels
         super().__init__(logits.shape[:-1], validate_args=validate_args)
-
-    def expand(
-        self, batch_shape: torch.Size, _instance: LogisticMixturePixels | None = None
-    ) -> LogisticMixturePixels:
-        """The same distribution with a larger batch shape."""
-        shape = (*batch_shape, self.logits.shape[-1])
-        logits, loc, scale = (part.expand(shape) for part in (self.logits, self.loc, self.scale))
-        new = LogisticMixturePixels(logits, loc, scale, self.num_levels, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def mean(self) -> Tensor:
@@ -173,10 +149,8 @@ class LogisticMixturePixels(TorchDistribution):
             loc, scale = (p.expand(shape).gather(-1, i).squeeze(-1) for p in (self.loc, self.scale))
             tiny = torch.finfo(loc.dtype).eps
             u = torch.rand_like(loc).clamp(tiny, 1 - tiny)
-            x = loc + scale * torch.logit(u)
-            return (x * (self.num_levels - 1)).round().clamp(0, self.num_levels - 1) / (
-                self.num_levels - 1
-            )
+            x, most = loc + scale * torch.logit(u), self.num_levels - 1
+            return (x * most).round().clamp(0, most) / most
 
 
 def _rounded_mean(loc: Tensor, scale: Tensor, num_levels: int) -> Tensor:

@@ -21,7 +21,7 @@ from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.models.ppca import PPCA
 from pyro_models.models.semi_supervised import SemiSupervisedVAE
 from pyro_models.models.vae import VAE
-from pyro_models.options import check_types
+from pyro_models.options import check_options
 from pyro_models.pair import Pair
 from pyro_models.registry import Registry
 
@@ -72,41 +72,32 @@ def build(
     ----------
     model
         One of ``PAIRS``, a class of a Python file (``"mine.py:Factors"``), or a class.
-    data_shape
-        Shape of one datum.
-    num_classes
-        Number of labels in the data; needed by pairs that use them, else ignored.
+    data_shape, num_classes
+        Shape of one datum, and number of labels in the data; needed by pairs that use them.
     options
         Options of the pair.
-
-    Examples
-    --------
-    >>> build("gmm", (1, 8, 8), num_components=5).num_components
-    5
 
     Raises
     ------
     UsageError
         If the name or an option is unknown, labels are needed and there are none, or the class
         makes no pair.
+
+    Examples
+    --------
+    >>> build("gmm", (1, 8, 8), num_components=5).num_components
+    5
     """
     cls = PAIRS[model] if isinstance(model, str) else model
     name = model if isinstance(model, str) else PAIRS.name_of(cls) or cls.__name__
     if not isinstance(cls, type):
         raise UsageError(f"a model is a name or a class; got {cls!r}")
-    known = [p for p in inspect.signature(cls).parameters if p != "data_shape"]
-    if "num_classes" in known:
-        known.remove("num_classes")
+    if "num_classes" in inspect.signature(cls).parameters:
         if num_classes is None:
             raise UsageError(f"the model {name} needs labels, and these data have none")
         options = {"num_classes": num_classes, **options}
-    unknown = [o for o in options if o not in known and o != "num_classes"]
-    if unknown:
-        raise UsageError(
-            f"the model {name} has no option {', '.join(unknown)}; it has {', '.join(known)}"
-        )
     given = {key: value for key, value in options.items() if key != "num_classes"}
-    check_types(cls, given, who=f"the model {name}", skip={"data_shape", "num_classes"})
+    check_options(cls, given, who=f"the model {name}", skip={"data_shape", "num_classes"})
     try:
         inspect.signature(cls).bind(data_shape, **options)
     except TypeError as error:
@@ -126,13 +117,7 @@ def build(
 
 
 def name_of(pair: Pair) -> str:
-    """The name of a pair's class: as it is registered, or its file's with the class.
-
-    Raises
-    ------
-    UsageError
-        If its class is not registered.
-    """
+    """The name of a pair's class: as it is registered, or its file's with the class."""
     name = PAIRS.name_of(type(pair))
     if name is None:
         raise UsageError(

@@ -18,7 +18,6 @@ from pyro_models.models.model_and_guide import ModelAndGuide, parameters_of
 from pyro_models.moments import mean_of, spread_of
 from pyro_models.networks import (
     Architecture,
-    Classifier,
     Encoder,
     make_classifier,
     make_decoder,
@@ -26,6 +25,7 @@ from pyro_models.networks import (
 )
 from pyro_models.observed import training_data
 from pyro_models.pair import LatentSite
+from pyro_models.priors import PRIORS
 from pyro_models.registry import Registry
 from pyro_models.units import set_units
 
@@ -48,7 +48,9 @@ class Networks:
     activation
         relu, tanh, softplus, silu, gelu, leaky_relu, or a class of ``torch.nn``.
     likelihood
-        p(x | z): a name of ``pyro_models.likelihoods.LIKELIHOODS``, a class, or an instance.
+        p(x | z): a name of ``pyro_models.likelihoods.LIKELIHOODS``, a class, or an instance. Like a
+        network and a prior it may carry its options in a configuration file:
+        ``{class_path: gaussian, init_args: {scale: decoder}}``.
     likelihood_options
         Options of a likelihood that is named, e.g. ``{"scale": "decoder"}``.
     output_bias
@@ -65,10 +67,10 @@ class Networks:
         self,
         data_shape: Sequence[int],
         *,
-        network: str | Architecture = "dense",
+        network: str | Mapping[str, Any] | Architecture = "dense",
         hidden: Sequence[int] = (400, 100),
         activation: str | type[nn.Module] = "relu",
-        likelihood: str | type[Likelihood] | Likelihood = "cross_entropy",
+        likelihood: str | Mapping[str, Any] | type[Likelihood] | Likelihood = "cross_entropy",
         likelihood_options: Mapping[str, Any] | None = None,
         output_bias: str = "default",
         encoder: nn.Module | None = None,
@@ -76,50 +78,36 @@ class Networks:
     ) -> None:
         OUTPUT_BIASES.check(output_bias)
         self.data_shape = tuple(data_shape)
-        self.network = network
-        self.hidden = tuple(hidden)
-        self.activation = activation
+        self.network, self.hidden, self.activation = network, tuple(hidden), activation
         self.likelihood = likelihood_for(likelihood, self.data_shape, likelihood_options)
         self._encoder, self._decoder = encoder, decoder
 
     def decoder(self, latent_dim: int, *, context: int = 0) -> Any:
         """From z (and a context) to the outputs of the likelihood."""
         out_shape = (self.likelihood.num_parameters, *self.data_shape)
+        options: dict[str, Any] = {"context": context, "activation": self.activation}
         return self._decoder or make_decoder(
-            self.network,
-            latent_dim,
-            self.hidden,
-            out_shape,
-            context=context,
-            activation=self.activation,
+            self.network, latent_dim, self.hidden, out_shape, **options
         )
 
     def encoder(
         self, latent_dim: int, *, context: int = 0, data_shape: tuple[int, ...] | None = None
     ) -> Any:
         """From x (and a context) to a distribution over z."""
+        shape = data_shape or self.data_shape
+        options: dict[str, Any] = {"context": context, "activation": self.activation}
         return self._encoder or make_encoder(
-            self.network,
-            data_shape or self.data_shape,
-            self.hidden,
-            latent_dim,
-            context=context,
-            activation=self.activation,
+            self.network, shape, self.hidden, latent_dim, **options
         )
 
     def between(self, wide: int, narrow: int, hidden: Sequence[int]) -> Encoder:
         """Dense layers from one vector of latents to a Normal over another."""
         return make_encoder("dense", (wide,), hidden, narrow, activation=self.activation)
 
-    def classifier(self, num_classes: int, hidden: Sequence[int] | None) -> Classifier:
+    def classifier(self, num_classes: int, hidden: Sequence[int] | None) -> Encoder:
         """From x to logits of its label."""
-        return make_classifier(
-            self.network,
-            self.data_shape,
-            hidden or self.hidden,
-            num_classes,
-            activation=self.activation,
-        )
+        layers, kind = hidden or self.hidden, self.activation
+        return make_classifier(self.network, self.data_shape, layers, num_classes, activation=kind)
 
 
 class Autoencoder(ModelAndGuide):
@@ -174,10 +162,9 @@ class Autoencoder(ModelAndGuide):
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start from x as the options say; returns a name for the record, empty if nothing changed.
 
-        With the output bias ``"data"`` the decoder starts at the mean of x and need not learn it
-        first (as in Burda et al. 2016), and a learned σ of the likelihood at their spread. Under a
-        Gaussian likelihood, all networks see and make data that lie far from 0 or are large or tiny
-        in units of their own (:func:`pyro_models.units.units_of`).
+        With the output bias ``"data"`` the decoder need not learn the mean of x first (as in Burda
+        et al. 2016), and a learned σ of the likelihood starts at the spread of x. Units are those
+        of :func:`pyro_models.units.units_of`.
         """
         p_x = self.likelihood
         x = training_data(x, p_x.data_shape).to(device_of(self))
@@ -205,5 +192,7 @@ class Autoencoder(ModelAndGuide):
         now: dict[str, Any] = {"likelihood": named, "likelihood_options": p_x.config()}
         if named is None:
             now = {"likelihood": p_x, "likelihood_options": None}
+        if isinstance(prior := options.get("prior"), type):
+            now["prior"] = PRIORS.name_of(prior) or prior
         kept = {k: v for k, v in options.items() if v or k not in ("encoder", "decoder")}
         return {name: now.get(name, value) for name, value in kept.items()}

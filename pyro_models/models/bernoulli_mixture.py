@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_models.counts import is_count
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Bernoulli
@@ -30,8 +31,7 @@ class BernoulliMixtureModel(MixtureModel):
     started: Tensor
 
     def __init__(self, data_shape: tuple[int, ...], num_components: int) -> None:
-        super().__init__(Bernoulli(data_shape))
-        self.logits = nn.Parameter(torch.zeros(num_components))
+        super().__init__(Bernoulli(data_shape), num_components)
         self.pixel_logits = nn.Parameter(torch.randn(num_components, math.prod(data_shape)))
         self.register_buffer("started", torch.tensor(False))
 
@@ -44,14 +44,19 @@ class BernoulliMixtureModel(MixtureModel):
 def _different_rows(flat: Tensor, count: int) -> Tensor:
     """The first ``count`` rows that differ from all before them, then, if too few, the others."""
     num = min(count, len(flat))
-    first = flat[:num]
-    if len(torch.unique(first, dim=0)) == num:
+    if len(torch.unique(flat[:num], dim=0)) == num:
         return torch.arange(num)
     _, which = torch.unique(flat, dim=0, return_inverse=True)
     rows = torch.arange(len(flat))
     earliest = torch.full((len(flat),), len(flat)).scatter_reduce(0, which.cpu(), rows, "amin")
     new = earliest[which.cpu()] == rows
     return torch.cat([rows[new], rows[~new]])[:num]
+
+
+def _half_way(flat: Tensor, rows: Tensor) -> Tensor:
+    """Logits half-way between some data and the smoothed mean of all."""
+    mean = (flat.sum(0) + 0.5) / (len(flat) + 1)
+    return torch.logit((flat[rows] + mean) / 2, eps=1e-4)
 
 
 class BernoulliMixture(Mixture):
@@ -77,8 +82,6 @@ class BernoulliMixture(Mixture):
     """
 
     def __init__(self, data_shape: Sequence[int], *, num_components: int = 200) -> None:
-        if num_components < 1:
-            raise UsageError(f"a mixture needs at least one component; got {num_components}")
         super().__init__(BernoulliMixtureModel(tuple(data_shape), num_components), EmptyGuide())
 
     @classmethod
@@ -107,26 +110,25 @@ class BernoulliMixture(Mixture):
         Parameters
         ----------
         x
-            Binary data (N, \\*data_shape).
+            Binary data (N, \\*data_shape), of which ``chunk`` at a time are worked on, to bound
+            memory.
         num_components
             K.
-        iterations
-            At most so many.
+        iterations, tolerance
+            At most so many; stop where one raises the log of that product by less, in nats per
+            datum.
         smoothing
             a, in data per component.
-        tolerance
-            Stop where an iteration raises the log of that product by less, in nats per datum.
         seed
             Random seed of the draw of the data points that it starts from.
-        chunk
-            Data at a time; bounds memory.
 
         Raises
         ------
         UsageError
             If pixels are not 0 or 1, data are fewer than components, or an option is out of range.
         """
-        if iterations < 1 or not smoothing > 0 or not tolerance >= 0 or chunk < 1:
+        counts = is_count(iterations) and is_count(chunk)
+        if not counts or not smoothing > 0 or not tolerance >= 0:
             raise UsageError(
                 "give iterations ≥ 1, smoothing > 0, tolerance ≥ 0 and chunk ≥ 1; got "
                 f"{iterations}, {smoothing}, {tolerance}, {chunk}"
@@ -135,11 +137,7 @@ class BernoulliMixture(Mixture):
         pair = cls(x.shape[1:], num_components=num_components).to(x.device, x.dtype)
         pair.likelihood.check(x)
         pair.start_from(x, seed=seed)
-        options: dict[str, Any] = {
-            "smoothing": smoothing,
-            "tolerance": tolerance,
-            "chunk": chunk,
-        }
+        options: dict[str, Any] = {"smoothing": smoothing, "tolerance": tolerance, "chunk": chunk}
         with torch.no_grad():
             reached, left = pair._climb(x, iterations, **options)
             while left and (empty := pair._empty(x, chunk=chunk)):
@@ -174,11 +172,10 @@ class BernoulliMixture(Mixture):
     def _put_at_worst(self, x: Tensor, components: Sequence[int], *, chunk: int) -> None:
         """Put each of these components at a datum of its own, those of the lowest log p(x)."""
         log_prob = torch.cat([self.exact_log_prob(part) for part in x.split(chunk)])
-        rows = _different_rows(x.flatten(1)[log_prob.argsort()], len(components))
-        mean = (x.flatten(1).sum(0) + 0.5) / (len(x) + 1)
-        worst = x.flatten(1)[log_prob.argsort()[rows]]
+        flat, order = x.flatten(1), log_prob.argsort()
+        rows = _different_rows(flat[order], len(components))
         at = torch.as_tensor(components[: len(rows)], device=x.device)
-        self.model.pixel_logits[at] = torch.logit((worst + mean) / 2, eps=1e-4)
+        self.model.pixel_logits[at] = _half_way(flat, order[rows])
         self.model.logits[at] = self.model.logits.logsumexp(0) - math.log(len(x))  # as one datum
 
     def _expected_counts(self, flat: Tensor, *, chunk: int) -> tuple[Tensor, Tensor, float]:
@@ -207,22 +204,12 @@ class BernoulliMixture(Mixture):
         self.model.pixel_logits.copy_((ones + smoothing).log() - (zeros + smoothing).log())
         self.model.logits.copy_((counts + smoothing).log())
 
-    @property
-    def likelihood(self) -> Bernoulli:
-        """p(x | k)."""
-        likelihood: Bernoulli = self.model.likelihood
-        return likelihood
-
     @torch.no_grad()
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start every component half-way between a random datum and the (smoothed) mean image.
 
-        No datum is taken twice while there are others that differ. Returns a name for the record.
-
-        Raises
-        ------
-        UsageError
-            If there are fewer data than components.
+        No datum is taken twice while there are others that differ; fewer data than components are
+        refused. Returns a name for the record.
         """
         x = training_data(x, self.data_shape, least=0)
         if len(x) < self.num_components:
@@ -233,9 +220,7 @@ class BernoulliMixture(Mixture):
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(x), generator=generator)
         rows = order[_different_rows(flat[order.to(x.device)], self.num_components)]
-        mean = (flat.sum(0) + 0.5) / (len(x) + 1)
-        chosen = flat[rows.to(flat.device)]
-        self.model.pixel_logits.copy_(torch.logit((chosen + mean) / 2, eps=1e-4))
+        self.model.pixel_logits.copy_(_half_way(flat, rows.to(flat.device)))
         self.model.logits.zero_()
         self.model.started.fill_(True)
         return "random data points"
@@ -247,8 +232,7 @@ class BernoulliMixture(Mixture):
         seen = pixel_mask(mask, self.data_shape, x)
         with torch.autocast(x.device.type, enabled=False):
             of_pixels = fill_unseen(x, seen).flatten(1) @ logits.T
-            if seen is None:
-                normalizer = F.softplus(logits).sum(-1)
-            else:
+            normalizer = F.softplus(logits).sum(-1)
+            if seen is not None:
                 normalizer = seen.flatten(1).to(x.dtype) @ F.softplus(logits).T
             return self.model.logits.log_softmax(-1) + of_pixels - normalizer

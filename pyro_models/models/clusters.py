@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -53,29 +54,12 @@ def floor_for(x: Tensor) -> float:
 def start_from_clusters(
     x: Tensor, num_components: int, *, covariance: str, floor: float, seed: int
 ) -> ClusterStart:
-    """Weights, means and covariances of k-means clusters (k-means++ seeding, one run).
+    """Weights, means and covariances of k-means clusters of x (N, D), float64 (k-means++, one run).
 
-    That is how scikit-learn's EM starts; to its covariances a hundredth of the floor is added here.
-    Where fewer data differ than there are components, the others share the cluster, and the weight,
-    of the largest.
-
-    Parameters
-    ----------
-    x
-        Data (N, D), float64, of any offset and scale.
-    num_components
-        K.
-    covariance
-        ``"diagonal"``, ``"spherical"``, ``"tied"`` or ``"full"``.
-    floor
-        ε, which the model adds to every covariance, in squared units of the data.
-    seed
-        Random seed of the first centers.
-
-    Raises
-    ------
-    UsageError
-        If there are fewer data than components.
+    That is how scikit-learn's EM starts; to its covariances a hundredth of the floor ε, which the
+    model adds to every covariance, is added here. Where fewer data differ than there are
+    components, the others share the cluster, and the weight, of the largest; fewer data than
+    components are refused.
     """
     if len(x) < num_components:
         raise UsageError(f"{num_components} components need at least as many data; got {len(x)}")
@@ -117,8 +101,8 @@ def _axis_shape(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Standard deviations of the data, and means and log-deviations of the clusters in them."""
     scale = (residual.square().mean(0) + floor).sqrt()
-    parts = [_deviation(residual, loc[k], share) for k, share in enumerate(member.T)]
-    within = torch.stack([part.square().sum(0) for part in parts]) / member.sum(0)[:, None]
+    squares = [part.square().sum(0) for part in _deviations(residual, member, loc)]
+    within = torch.stack(squares) / member.sum(0)[:, None]
     if covariance == "spherical":
         scale = scale.square().mean().sqrt().expand_as(scale)
         within = within.mean(1, keepdim=True)
@@ -134,8 +118,7 @@ def _dense_shape(
     count, dim = residual.shape
     ridge = floor * torch.eye(dim, dtype=residual.dtype, device=residual.device)
     scale = _cholesky(residual.T @ residual / count + ridge, floor)
-    parts = [_deviation(residual, loc[k], share) for k, share in enumerate(member.T)]
-    scatters = torch.stack([part.T @ part for part in parts])
+    scatters = torch.stack([part.T @ part for part in _deviations(residual, member, loc)])
     if covariance == "tied":
         covariances = scatters.sum(0, keepdim=True) / count + _SMALL * ridge
     else:
@@ -147,10 +130,11 @@ def _dense_shape(
     return scale, offset, raw.squeeze(0) if covariance == "tied" else raw
 
 
-def _deviation(residual: Tensor, loc: Tensor, share: Tensor) -> Tensor:
-    """√r_n (x_n − μ) of the data of one cluster: squares and products of it sum to its scatter."""
-    own = share > 0
-    return (residual[own] - loc) * share[own].sqrt()[:, None]
+def _deviations(residual: Tensor, member: Tensor, loc: Tensor) -> Iterator[Tensor]:
+    """√r_n (x_n − μ) of the data of each cluster: squares and products of it sum to its scatter."""
+    for mean, share in zip(loc, member.T, strict=True):
+        own = share > 0
+        yield (residual[own] - mean) * share[own].sqrt()[:, None]
 
 
 def _cholesky(covariance: Tensor, floor: float) -> Tensor:

@@ -17,7 +17,7 @@ from pyro_models.errors import UsageError
 from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
-from pyro_models.models.guide import Guide
+from pyro_models.models.guide import EncoderGuide
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
 from pyro_models.pair import data_plate, fill_unseen, needed_mask, pixel_mask, register_with_svi
 from pyro_models.registry import check_choice
@@ -27,16 +27,10 @@ __all__ = ["CompletionCVAE"]
 
 
 class Completed(TorchDistribution):
-    """p(x) over whole data of which some pixels C are given: point masses there, density 1.
+    """p(x) over whole data of which some pixels C are ``given``: point masses there, density 1.
 
-    Parameters
-    ----------
-    rest
-        Distribution of the data, with the pixels of C masked out of its density.
-    given
-        C, broadcastable to (\\*batch, \\*event_shape).
-    x
-        What is given; anything outside C.
+    ``rest`` is the distribution of the data, with the pixels of C masked out of its density; x is
+    what is given, and anything outside C.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
@@ -61,8 +55,7 @@ class Completed(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x_R), (\\*batch,), nats."""
-        log_prob: Tensor = self.rest.log_prob(value)
-        return log_prob
+        return self.rest.log_prob(value)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> Completed:
         """The same distribution with a larger batch shape."""
@@ -104,10 +97,8 @@ class CompletionModel(nn.Module):
         conditioning: Conditioning,
     ) -> None:
         super().__init__()
-        self.prior = prior
-        self.decoder = decoder
-        self.likelihood = likelihood
-        self.conditioning = conditioning
+        self.prior, self.decoder = prior, decoder
+        self.likelihood, self.conditioning = likelihood, conditioning
         self.units = Units(likelihood.data_shape)
 
     def given(
@@ -126,13 +117,11 @@ class CompletionModel(nn.Module):
 
     def features(self, x: Tensor, given: Tensor) -> Tensor:
         """What networks see of x_C, (B, features)."""
-        features: Tensor = self.prior.features(_stacked(self.units(x, given), given))
-        return features
+        return self.prior.features(_stacked(self.units(x, given), given))
 
-    def rest(
-        self, z: Tensor, features: Tensor, x: Tensor, given: Tensor, rest: Tensor
-    ) -> TorchDistribution:
-        """p(x_R | z, x_C)."""
+    def rest(self, z: Tensor, features: Tensor, x: Tensor, *sets: Tensor) -> TorchDistribution:
+        """p(x_R | z, x_C), of the sets C and R."""
+        given, rest = sets
         return Completed(self.likelihood(self.decoder(z, features), rest), given, x)
 
     def forward(
@@ -148,25 +137,24 @@ class CompletionModel(nn.Module):
         x = placed(x, next(self.parameters()))
         mask = pixel_mask(mask, self.likelihood.data_shape, x)
         plate = data_plate(x, n, self.conditioning.sets)
-        x_seen, given, rest = self.given(x, mask, plate.size)
-        features = self.features(x_seen, given)
+        x_seen, *sets = self.given(x, mask, plate.size)
+        features = self.features(x_seen, sets[0])
         with plate:
             z = pyro.sample("z", self.prior.head(features))
-            p_x = self.rest(z, features, x_seen, given, rest)
+            p_x = self.rest(z, features, x_seen, *sets)
             return pyro.sample("x", p_x, obs=None if x is None else x_seen)
 
 
-class CompletionGuide(Guide):
+class CompletionGuide(EncoderGuide):
     """q(z | x, C) from the encoder."""
 
     def __init__(self, encoder: Encoder, conditioning: Conditioning) -> None:
-        super().__init__(tuple(conditioning.sets.shape[1:]))
-        self.encoder = encoder
+        super().__init__(encoder, tuple(conditioning.sets.shape[1:]))
         self.conditioning = conditioning
 
-    def story(self, x: Tensor, y: Tensor | None) -> None:
-        """Sample z given all of x."""
-        pyro.sample("z", self.encoder(_stacked(x, self.conditioning(x))))
+    def fed(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """All of x, and C beside it."""
+        return _stacked(self.units(x, seen), self.conditioning(x))
 
 
 class CompletionCVAE(Autoencoder):
@@ -180,15 +168,13 @@ class CompletionCVAE(Autoencoder):
 
     Parameters
     ----------
-    data_shape
-        Shape of one datum, (C, H, W) or (D,).
+    data_shape, latent_dim
+        Shape of one datum, (C, H, W) or (D,), and dimension of z.
     masks
         The sets C by name (``pyro_models.data.masks.MASKS``). Of several the data of a batch take
         one each in turn, and :meth:`conditioned_on` gives the pair for one of them, for evaluation.
     fraction, mask_seed
         For the set ``random``, the part of the pixels in it, and the seed of their one draw.
-    latent_dim
-        Dimension of z.
     shared
         Options of :class:`pyro_models.models.autoencoder.Networks`.
         Prior, decoder and encoder have layers of the sizes ``hidden``.
@@ -207,11 +193,7 @@ class CompletionCVAE(Autoencoder):
     (True, True)
     """
 
-    defaults = {  # noqa: RUF012
-        "hidden": (500,),
-        "likelihood": "bernoulli",
-        "output_bias": "data",
-    }
+    defaults = {"hidden": (500,), "likelihood": "bernoulli", "output_bias": "data"}  # noqa: RUF012
     masks: tuple[str, ...]
     fraction: float
 
@@ -225,7 +207,10 @@ class CompletionCVAE(Autoencoder):
         latent_dim: int = 50,
         **shared: Any,
     ) -> None:
-        _check_masks(masks)
+        if not masks or len(set(masks)) < len(masks):
+            raise UsageError(f"masks needs one or more names, each once; got {list(masks)}")
+        for name in masks:
+            check_choice("mask", name, [known for known in MASKS if known != "everything"])
         networks = self.networks(data_shape, shared)
         shape = networks.data_shape
         sets = [seen_pixels(name, shape, fraction=fraction, seed=mask_seed) for name in masks]
@@ -253,13 +238,7 @@ class CompletionCVAE(Autoencoder):
         return sets if seen is None else sets & seen
 
     def conditioned_on(self, mask: Tensor) -> CompletionCVAE:
-        """The same networks with C = mask for all data.
-
-        Raises
-        ------
-        UsageError
-            If the pair was not made for this set.
-        """
+        """The same networks with C = mask for all data, a set that the pair was made for."""
         wanted = needed_mask(mask, self.data_shape)
         sets = self.model.conditioning.sets
         same = [bool((wanted.to(one.device) == one).all()) for one in sets]
@@ -292,17 +271,9 @@ class CompletionCVAE(Autoencoder):
         like = next(self.parameters())
         x = placed(x, like)
         seen = pixel_mask(mask, self.data_shape, x)
-        x_seen, given, rest = self.model.given(x, seen, 1)
-        features = self.model.features(x_seen, given)
+        parts = self.model.given(x, seen, 1)
+        told = (self.model.features(*parts[:2]), *parts)
         if x is None:  # the same for any batch, which may have no dimension
-            x_seen, given, rest, features = (t.squeeze(0) for t in (x_seen, given, rest, features))
+            told = tuple(part.squeeze(0) for part in told)
         z = latent_value(latents, "z", self.latent_sites["z"], like)
-        return {"x": self.model.rest(z, features, x_seen, given, rest)}
-
-
-def _check_masks(masks: Sequence[str]) -> None:
-    names = [name for name in MASKS if name != "everything"]
-    if not masks or len(set(masks)) < len(masks):
-        raise UsageError(f"masks needs one or more names, each once; got {list(masks)}")
-    for name in masks:
-        check_choice("mask", name, names)
+        return {"x": self.model.rest(z, *told)}

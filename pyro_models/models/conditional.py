@@ -9,16 +9,17 @@ import pyro
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from pyro_models.counts import is_count
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
-from pyro_models.labels import known_labels
+from pyro_models.labels import check_each, integers
 from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
-from pyro_models.models.guide import Guide
+from pyro_models.models.guide import EncoderGuide
 from pyro_models.models.model import Model
 from pyro_models.networks import NormalHead
-from pyro_models.pair import one_hot
 from pyro_models.priors import StandardNormal
 from pyro_models.registry import Registry
 
@@ -46,30 +47,26 @@ class LabelCode(nn.Module):
 
     def __init__(self, num_classes: int, missing_label: str) -> None:
         super().__init__()
-        self.num_classes = num_classes
-        self.missing_label = missing_label
+        self.num_classes, self.missing_label = num_classes, missing_label
         self.register_buffer("indicator", torch.zeros(()), persistent=False)  # knows the device
 
     def forward(self, y: Tensor | None) -> Tensor:
-        """Labels (\\*batch,) to (\\*batch, num_classes)."""
-        if self.missing_label == "refuse":
-            return one_hot(placed(y, self.indicator), self.num_classes, who="a CVAE")
-        device = self.indicator.device
-        size = None if y is None else y.numel()
-        known = None if y is None else y.reshape(-1)
-        label = known_labels(known, self.num_classes, size, device=device, who="a CVAE")
-        code = one_hot(label.clamp(min=0), self.num_classes, who="a CVAE")
-        code = code * (label >= 0).unsqueeze(-1)
-        return code if y is None else code.reshape(*y.shape, -1)
+        """Labels (\\*batch,) to (\\*batch, num_classes); without any, (1, num_classes)."""
+        may_miss = MISSING_LABELS[self.missing_label]
+        if y is None and not may_miss:
+            classes = f"integers 0…{self.num_classes - 1}"
+            raise UsageError(f"a CVAE needs labels: pass y, {classes}, one per datum")
+        given = torch.full((1,), -1, device=self.indicator.device) if y is None else y
+        label = placed(
+            integers(given, self.num_classes, who="a CVAE", may_miss=may_miss), self.indicator
+        )
+        rows = F.one_hot(label.clamp(min=0) if may_miss else label, self.num_classes)
+        return rows.to(torch.get_default_dtype()) * (label >= 0).unsqueeze(-1)
 
     def per_datum(self, y: Tensor | None, size: int | None) -> Tensor:
         """One row per datum (size, num_classes), or (1, num_classes) for one shared by all."""
         code: Tensor = self(y)
-        if code.dim() != 2 or (size is not None and len(code) not in (1, size)):
-            raise UsageError(
-                f"a CVAE needs one label per datum; got labels of shape {tuple(code.shape[:-1])} "
-                f"for {'as many' if size is None else size} data"
-            )
+        check_each(code.shape[:-1], size, who="a CVAE")
         return code
 
 
@@ -80,16 +77,13 @@ class CVAEModel(Model):
         self,
         decoder: nn.Module,
         likelihood: Likelihood,
-        *,
-        latent_dim: int,
         code: LabelCode,
-        learned_prior: bool,
+        standard: nn.Module,
+        label_prior: nn.Module | None,
     ) -> None:
         super().__init__(likelihood, num_classes=code.num_classes)
-        self.decoder = decoder
-        self.code = code
-        self.standard = StandardNormal(latent_dim)
-        self.label_prior = LabelPrior(code.num_classes, latent_dim) if learned_prior else None
+        self.decoder, self.code = decoder, code
+        self.standard, self.label_prior = standard, label_prior
 
     def prior(self, label: Tensor) -> TorchDistribution:
         """p(z | y) for one-hot labels."""
@@ -102,25 +96,7 @@ class CVAEModel(Model):
     def story(self, y: Tensor | None) -> Tensor:
         """z given the label, and what the decoder makes of both."""
         assert y is not None
-        outputs: Tensor = self.decoder(pyro.sample("z", self.prior(y)), y)
-        return outputs
-
-
-class CVAEGuide(Guide):
-    """q(z | x, y) from the encoder."""
-
-    def __init__(self, encoder: nn.Module, code: LabelCode, data_shape: tuple[int, ...]) -> None:
-        super().__init__(data_shape)
-        self.encoder = encoder
-        self.code = code
-
-    def labels(self, y: Tensor | None, size: int) -> Tensor:
-        """One-hot labels, (size, C), or (1, C) for one shared by all."""
-        return self.code.per_datum(y, size)
-
-    def story(self, x: Tensor, y: Tensor | None) -> None:
-        """Sample z given x and its label."""
-        pyro.sample("z", self.encoder(x, y))
+        return self.decoder(pyro.sample("z", self.prior(y)), y)
 
 
 class CVAE(Autoencoder):
@@ -132,10 +108,8 @@ class CVAE(Autoencoder):
 
     Parameters
     ----------
-    data_shape
-        Shape of one datum, (C, H, W) or (D,).
-    num_classes
-        Number of labels.
+    data_shape, num_classes, latent_dim
+        Shape of one datum, (C, H, W) or (D,), number of labels, and dimension of z.
     learned_prior
         False: p(z | y) = N(0, I). True: a learned Normal per label.
     missing_label
@@ -144,8 +118,6 @@ class CVAE(Autoencoder):
         own, the unlabelled ones teach p(x | y) of no label, and the bound is one on log p(x | y)
         for some data and on log p(x | missing) for others. Use
         :class:`pyro_models.models.semi_supervised.SemiSupervisedVAE` instead, which sums y out.
-    latent_dim
-        Dimension of z.
     shared
         Options of :class:`pyro_models.models.autoencoder.Networks`.
 
@@ -169,21 +141,18 @@ class CVAE(Autoencoder):
         missing_label: str = "refuse",
         **shared: Any,
     ) -> None:
-        if num_classes < 1:
+        if not is_count(num_classes):
             raise UsageError(f"a CVAE needs at least one class; got {num_classes}")
         MISSING_LABELS.check(missing_label)
         networks = self.networks(data_shape, shared)
         decoder = networks.decoder(latent_dim, context=num_classes)
         encoder = networks.encoder(latent_dim, context=num_classes)
-        model = CVAEModel(
-            decoder,
-            networks.likelihood,
-            latent_dim=latent_dim,
-            code=LabelCode(num_classes, missing_label),
-            learned_prior=learned_prior,
+        codes = [LabelCode(num_classes, missing_label) for _ in range(2)]
+        prior = LabelPrior(num_classes, latent_dim) if learned_prior else None
+        super().__init__(
+            CVAEModel(decoder, networks.likelihood, codes[0], StandardNormal(latent_dim), prior),
+            EncoderGuide(encoder, networks.data_shape, codes[1]),
         )
-        code = LabelCode(num_classes, missing_label)
-        super().__init__(model, CVAEGuide(encoder, code, networks.data_shape))
         self.takes_missing_labels = MISSING_LABELS[missing_label]
 
     def decode(

@@ -10,7 +10,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from pyro.infer import TraceEnum_ELBO, TraceGraph_ELBO
+from pyro.infer import TraceGraph_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
@@ -18,12 +18,12 @@ from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
 from pyro_models.models.clusters import FLOOR, floor_for, start_from_clusters
-from pyro_models.models.guide import EmptyGuide
+from pyro_models.models.guide import EmptyGuide, Guide
 from pyro_models.models.mixture import Mixture, MixtureModel
 from pyro_models.models.multivariate_normal import ImageMultivariateNormal
 from pyro_models.networks import dense
 from pyro_models.observed import training_data
-from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
+from pyro_models.pair import fill_unseen
 from pyro_models.registry import check_choice
 
 __all__ = ["GMM"]
@@ -46,13 +46,10 @@ class GMMModel(MixtureModel):
     floor: float | Tensor
 
     def __init__(
-        self,
-        data_shape: tuple[int, ...],
-        num_components: int,
-        covariance: str,
-        floor: float | None,
+        self, data_shape: tuple[int, ...], num_components: int, covariance: str, floor: float | None
     ) -> None:
-        super().__init__(Gaussian(data_shape, scale=1.0))  # its kind: the measure and the data
+        # the likelihood tells its kind: the measure and the data
+        super().__init__(Gaussian(data_shape, scale=1.0), num_components)
         dim = math.prod(data_shape)
         self.covariance = covariance
         if floor is None:
@@ -66,7 +63,6 @@ class GMMModel(MixtureModel):
             "tied": (dim, dim),
             "full": (num_components, dim, dim),
         }
-        self.logits = nn.Parameter(torch.zeros(num_components))
         self.offset = nn.Parameter(torch.randn(num_components, dim))
         self.raw_factor = nn.Parameter(torch.zeros(factor_shape[covariance]))
         self.register_buffer("centre", torch.zeros(dim))
@@ -96,10 +92,8 @@ class GMMModel(MixtureModel):
         with torch.autocast(k.device.type, enabled=False):
             loc = self.loc()[k]
             if not self.dense:
-                scale = self.scale()[k]
-                normal = dist.Normal(
-                    loc.unflatten(-1, self.data_shape), scale.unflatten(-1, self.data_shape)
-                )
+                parts = (loc, self.scale()[k])
+                normal = dist.Normal(*(part.unflatten(-1, self.data_shape) for part in parts))
                 masked = normal if mask is None else normal.mask(mask)
                 return masked.to_event(len(self.data_shape))
             tril = self.scale_tril()
@@ -120,7 +114,7 @@ class Baseline(nn.Module):
         return values.squeeze(0) if len(values) == 1 else values
 
 
-class AssignmentGuide(nn.Module):
+class AssignmentGuide(Guide):
     """q(k | x) = Categorical(f(x)), with a learned baseline b(x) for its score-function gradient.
 
     The baseline sees x alone, so the gradient stays unbiased (Mnih & Gregor 2014).
@@ -130,30 +124,22 @@ class AssignmentGuide(nn.Module):
     scale: Tensor
 
     def __init__(self, dim: int, num_components: int, hidden: Sequence[int]) -> None:
-        super().__init__()
+        super().__init__(None)
         self.network = dense([dim, *hidden, num_components])
         self.baseline = Baseline(dim, hidden)
         self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
-        """Sample k given x; unseen pixels are fed as the mean of the data."""
-        register_with_svi(self)
-        x = placed(x, next(self.parameters()))
-        seen = pixel_mask(mask, tuple(x.shape[1:]), x)
+    def fed(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """Unseen pixels are fed as the mean of the data."""
         features = (x.flatten(1) - self.centre) / self.scale
-        features = fill_unseen(features, None if seen is None else seen.flatten(1))
-        baseline = {"nn_baseline": self.baseline, "nn_baseline_input": features}
-        with data_plate(x, n, x):
-            q_k = dist.Categorical(logits=self.network(features).to(x.dtype))
-            pyro.sample("k", q_k, infer={"baseline": baseline})
+        return fill_unseen(features, None if seen is None else seen.flatten(1))
+
+    def story(self, x: Tensor, y: Tensor | None) -> None:
+        """Sample k given x."""
+        baseline = {"nn_baseline": self.baseline, "nn_baseline_input": x}
+        q_k = dist.Categorical(logits=self.network(x).to(x.dtype))
+        pyro.sample("k", q_k, infer={"baseline": baseline})
 
 
 class GMM(Mixture):
@@ -201,19 +187,15 @@ class GMM(Mixture):
         guide: str = "enumerate",
         hidden: Sequence[int] = (64,),
     ) -> None:
-        if num_components < 1:
-            raise UsageError(f"a mixture needs at least one component; got {num_components}")
         check_choice("covariance", covariance, COVARIANCES)
         if floor is not None and not 0 < floor < math.inf:
             raise UsageError(f"the covariance floor must be positive; got {floor}")
         check_choice("GMM guide", guide, GUIDES)
-        shape = tuple(data_shape)
-        model = GMMModel(shape, num_components, covariance, floor)
-        dim = math.prod(shape)
-        amortised = guide == "amortised"
-        super().__init__(
-            model, AssignmentGuide(dim, num_components, hidden) if amortised else EmptyGuide()
-        )
+        model = GMMModel(tuple(data_shape), num_components, covariance, floor)
+        own: nn.Module = EmptyGuide()
+        if guide == "amortised":
+            own = AssignmentGuide(math.prod(data_shape), num_components, hidden)
+        super().__init__(model, own)
         self.floor = floor
         self.guide_name = guide
 
@@ -222,18 +204,13 @@ class GMM(Mixture):
         """Start at a k-means clustering (k-means++ seeding, one run), as scikit-learn's EM does.
 
         Returns a name for the record; see :func:`pyro_models.models.clusters.start_from_clusters`.
-
-        Raises
-        ------
-        UsageError
-            If there are fewer data than components, or the floor is too small for the data.
+        Fewer data than components are refused, and a floor that is too small for the data.
         """
         x = training_data(x, self.data_shape)
         floor = floor_for(x) if self.floor is None else self.floor
         flat = x.detach().cpu().double().flatten(1)
-        start = start_from_clusters(
-            flat, self.num_components, covariance=self.covariance, floor=floor, seed=seed
-        )
+        kind, count = self.covariance, self.num_components
+        start = start_from_clusters(flat, count, covariance=kind, floor=floor, seed=seed)
         if isinstance(self.model.floor, Tensor):
             self.model.floor.fill_(floor)
         for field in fields(start):
@@ -246,9 +223,8 @@ class GMM(Mixture):
 
     def elbo(self) -> ELBO:
         """TraceEnum_ELBO (k summed out), or TraceGraph_ELBO (k sampled)."""
-        if self.guide_name == "enumerate":
-            return TraceEnum_ELBO(max_plate_nesting=1)
-        return TraceGraph_ELBO(max_plate_nesting=1)
+        amortised = self.guide_name == "amortised"
+        return TraceGraph_ELBO(max_plate_nesting=1) if amortised else super().elbo()
 
     def _unseen(self, k: Tensor, x: Tensor, seen: Tensor, *, draw: bool) -> Tensor:
         """Of p(x_unseen | x_seen, k); pixels of dense covariances are not independent given k."""

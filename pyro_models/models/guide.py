@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pyro
 from torch import Tensor, nn
 
 from pyro_models.device import like_of, placed
 from pyro_models.pair import data_plate, pixel_mask, register_with_svi
 from pyro_models.units import Units
 
-__all__ = ["EmptyGuide", "Guide"]
+__all__ = ["EmptyGuide", "EncoderGuide", "Guide"]
 
 
 class Guide(nn.Module):
-    """q(latents | x, y), for each datum by itself.
+    """q(latents | x, y), for each datum by itself, of data of a shape.
 
     A family writes :meth:`story`. The rest is done here, as in
     :class:`pyro_models.models.model.Model`; unseen pixels are fed to it as 0, in units of the data.
-
-    Parameters
-    ----------
-    data_shape
-        Shape of one datum.
+    There are no units in a guide without a shape, which is fed with what its :meth:`fed` makes of
+    x.
     """
 
-    def __init__(self, data_shape: tuple[int, ...]) -> None:
+    def __init__(self, data_shape: tuple[int, ...] | None) -> None:
         super().__init__()
-        self.units = Units(tuple(data_shape))
+        if data_shape is not None:
+            self.units = Units(tuple(data_shape))
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
         """Sample the latents given x, (B, \\*data_shape), and its labels."""
         raise NotImplementedError
+
+    def fed(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """What the story is told of x."""
+        return self.units(x, seen)
 
     def labels(self, y: Tensor | None, size: int) -> Tensor | None:
         """What the story is told of labels: as they are given."""
@@ -49,18 +54,27 @@ class Guide(nn.Module):
         seen = pixel_mask(mask, tuple(x.shape[1:]), x)
         label = self.labels(y, len(x))
         with data_plate(x, n, x):
-            self.story(self.units(x, seen), label)
+            self.story(self.fed(x, seen), label)
+
+
+class EncoderGuide(Guide):
+    """q(z | x) from an encoder, or q(z | x, y) from one that is given ``code``s of labels too."""
+
+    def __init__(self, encoder: nn.Module, data_shape: tuple[int, ...], code: Any = None) -> None:
+        super().__init__(data_shape)
+        self.encoder, self.code = encoder, code
+
+    def labels(self, y: Tensor | None, size: int) -> Tensor | None:
+        """One row of code per datum, or one for all."""
+        return None if self.code is None else self.code.per_datum(y, size)
+
+    def story(self, x: Tensor, y: Tensor | None) -> None:
+        """Sample z given x, and the code of its label."""
+        pyro.sample("z", self.encoder(x) if y is None else self.encoder(x, y))
 
 
 class EmptyGuide(nn.Module):
     """No guide: every latent site is enumerated in the model."""
 
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def forward(self, x: Tensor | None = None, **given: Any) -> None:
         """Sample nothing."""

@@ -11,6 +11,7 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.counts import is_count
 from pyro_models.device import like_of
 from pyro_models.errors import UsageError
 from pyro_models.latents import latent_value
@@ -33,15 +34,13 @@ class TwoLayerModel(Model):
     ) -> None:
         super().__init__(likelihood)
         self.top = StandardNormal(latent_dim)
-        self.prior = prior
-        self.decoder = decoder
+        self.prior, self.decoder = prior, decoder
 
     def story(self, y: Tensor | None) -> Tensor:
         """From the top: z2, z1 given z2, and what the decoder makes of z1."""
         z2 = pyro.sample("z2", self.top())
         z1 = pyro.sample("z1", self.prior(z2))
-        outputs: Tensor = self.decoder(z1)
-        return outputs
+        return self.decoder(z1)
 
 
 class TwoLayerGuide(Guide):
@@ -51,8 +50,7 @@ class TwoLayerGuide(Guide):
         self, encoder: nn.Module, top_encoder: Encoder, data_shape: tuple[int, ...]
     ) -> None:
         super().__init__(data_shape)
-        self.encoder = encoder
-        self.top_encoder = top_encoder
+        self.encoder, self.top_encoder = encoder, top_encoder
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
         """From the bottom: z1 given x, then z2 given z1."""
@@ -95,11 +93,7 @@ class TwoLayerVAE(Autoencoder):
     """
 
     latent_dims: tuple[int, int]
-    defaults = {  # noqa: RUF012
-        "hidden": (200, 200),
-        "activation": "tanh",
-        "likelihood": "bernoulli",
-    }
+    defaults = {"hidden": (200, 200), "activation": "tanh", "likelihood": "bernoulli"}  # noqa: RUF012
 
     def __init__(
         self,
@@ -109,7 +103,7 @@ class TwoLayerVAE(Autoencoder):
         top_hidden: Sequence[int] = (100, 100),
         **shared: Any,
     ) -> None:
-        if len(latent_dims) != 2 or min(latent_dims) < 1:
+        if len(latent_dims) != 2 or not all(map(is_count, latent_dims)):
             raise UsageError(
                 f"latent_dims are those of z1 and of z2, both positive; got {list(latent_dims)}"
             )

@@ -18,7 +18,7 @@ from pyro_models.moments import directions
 from pyro_models.pair import fill_unseen, pixel_mask
 from pyro_models.priors import StandardNormal
 
-__all__ = ["PPCAModel", "no_noise_left", "normal_from_precision", "principal_components"]
+__all__ = ["PPCAModel", "no_noise_left", "principal_components"]
 
 
 class PPCAModel(Model):
@@ -77,20 +77,9 @@ class PPCAModel(Model):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Posterior p(z | x_seen) = N(M⁻¹ Wᵀ r, σ² M⁻¹) with M = WᵀW + σ² I over seen rows of W.
 
-        Parameters
-        ----------
-        x
-            Data, (B, \\*data_shape).
-        mask
-            As :func:`pyro_models.data.masks.pixel_mask` gives it.
-        W, mu, sigma
-            (D, q), (D,) and a scalar: the parameters, detached or in another float type if wanted.
-
-        Returns
-        -------
-        mean, chol, residual
-            M⁻¹ Wᵀ r (B, q), the Cholesky factor of M ((q, q), or (B or 1, q, q) under a mask), and
-            r = x − μ (B, D), 0 where unseen.
+        The mask is as :func:`pyro_models.data.masks.pixel_mask` gives it, and W (D, q), μ (D,) and
+        σ are the parameters, in another float type if wanted. Returns M⁻¹ Wᵀ r (B, q), the Cholesky
+        factor of M ((q, q), or (B or 1, q, q) under a mask), and r = x − μ (B, D), 0 where unseen.
         """
         with torch.autocast(x.device.type, enabled=False):
             return self._posterior(x, mask, W, mu, sigma)
@@ -102,6 +91,18 @@ class PPCAModel(Model):
         W, mu, sigma = (t.to(kind) for t in (self.loadings, self.loc, self.sigma))
         seen = pixel_mask(mask, self.data_shape, x)
         return (W, mu, sigma, *self.posterior(x.to(kind), seen, W, mu, sigma))
+
+    def exact_posterior(self, x: Tensor, mask: Tensor | None) -> dist.MultivariateNormal:
+        """p(z | x_seen) = N(mean, σ² M⁻¹), (B, q).
+
+        Its Cholesky factor is computed in the float type of :meth:`exact`, and only then rounded.
+        """
+        _, _, sigma, mean, chol, _ = self.exact(x, mask)
+        with torch.autocast(mean.device.type, enabled=False):
+            tril = chol / sigma
+            normal = dist.MultivariateNormal(mean, precision_matrix=tril @ tril.mT)
+            tril = normal.scale_tril.to(x.dtype)
+            return dist.MultivariateNormal(mean.to(x.dtype), scale_tril=tril)
 
     def _posterior(
         self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor
@@ -132,53 +133,18 @@ class PPCAModel(Model):
         return mean + solved(left), chol, residual
 
 
-def normal_from_precision(
-    mean: Tensor, chol: Tensor, sigma: Tensor, *, dtype: torch.dtype
-) -> dist.MultivariateNormal:
-    """N(mean, σ² M⁻¹), (B, q), from the Cholesky factor of M that :class:`PPCAModel` gives.
-
-    Its own Cholesky factor is computed in the float type of these, and only then rounded to
-    ``dtype``.
-    """
-    with torch.autocast(mean.device.type, enabled=False):
-        tril = chol / sigma
-        normal = dist.MultivariateNormal(mean, precision_matrix=tril @ tril.mT)
-        return dist.MultivariateNormal(mean.to(dtype), scale_tril=normal.scale_tril.to(dtype))
-
-
 def principal_components(
     x: Tensor, *, latent_dim: int, ddof: int = 0, floor: float = 0.0
 ) -> tuple[Tensor, Tensor, float]:
-    """W, μ and σ² of maximum likelihood in closed form (Tipping & Bishop 1999, eq. 7–8).
+    """W (D, q), μ (D,) and σ² of maximum likelihood (Tipping & Bishop 1999, eq. 7–8).
 
-    W = U_q (Λ_q − σ² I)^½ from the eigenvectors U and eigenvalues λ of the sample covariance
-    S = Σ (x − μ)(x − μ)ᵀ / (N − ddof), and σ² = mean of the D − q smallest λ, or the floor if that
-    is larger: then this W maximises the likelihood under that σ².
+    W = U_q (Λ_q − σ² I)^½ from the eigenvectors U and eigenvalues λ of the sample covariance S = Σ
+    (x − μ)(x − μ)ᵀ / (N − ddof) of x (N, D), of any offset and scale, the largest first, and σ² =
+    mean of the D − q smallest λ, or the floor if that is larger: then this W maximises the
+    likelihood under that σ². A ``ddof`` of 0 is maximum likelihood, 1 the covariance of
+    ``sklearn.decomposition.PCA``. Where nothing is left for the noise, and there is no floor, that
+    is refused: data that vary in r directions have a σ² > 0 for q < r only.
 
-    Parameters
-    ----------
-    x
-        Data as vectors, (N, D), of any offset and scale.
-    latent_dim
-        q < D.
-    ddof
-        0 is maximum likelihood; 1 is the covariance of ``sklearn.decomposition.PCA``.
-    floor
-        Least σ², in squared units of the data.
-
-    Returns
-    -------
-    W, mu, noise
-        (D, q), the largest component first, (D,), and σ².
-
-    Raises
-    ------
-    UsageError
-        If nothing is left for the noise, and there is no floor: data that vary in r directions
-        have a σ² > 0 for q < r only.
-
-    Examples
-    --------
     >>> x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.5], [0.0, -0.5]])
     >>> W, _, noise = principal_components(x, latent_dim=1)
     >>> round(float(W.square().sum() + noise), 12), round(noise, 12)  # the eigenvalues of S
@@ -186,9 +152,11 @@ def principal_components(
     """
     found = directions(x)
     if not floor and found.rank <= latent_dim:
+        most = f"take latent_dim at most {found.rank - 1}"
+        more = "give data that vary in more directions"
         raise UsageError(
-            f"{no_noise_left(len(x), found.rank, latent_dim)}; {_most(found.rank)}, or give floor, "
-            "the least σ², in squared units of the data"
+            f"{no_noise_left(len(x), found.rank, latent_dim)}; {more if found.rank < 2 else most}, "
+            "or give floor, the least σ², in squared units of the data"
         )
     eigenvalues = found.scales.square() / (len(x) - ddof)
     # the others of the D eigenvalues are 0
@@ -201,20 +169,12 @@ def principal_components(
 
 def no_noise_left(num_data: int, rank: int, latent_dim: int) -> str:
     """Why σ² of the maximum likelihood is 0."""
+    who = f"{num_data} data that vary in {rank} direction{'s' * (rank > 1)} only leave"
+    if rank == 0:
+        who = f"{num_data} data that are all the same leave"
     if num_data == 1:
         who = "one datum leaves"
-    elif rank == 0:
-        who = f"{num_data} data that are all the same leave"
-    else:
-        many = "" if rank == 1 else "s"
-        who = f"{num_data} data that vary in {rank} direction{many} only leave"
     return (
         f"{who} no noise beside latent_dim = {latent_dim}: σ² goes to 0 and the likelihood has no "
         "maximum"
     )
-
-
-def _most(rank: int) -> str:
-    if rank < 2:
-        return "give data that vary in more directions"
-    return f"take latent_dim at most {rank - 1}"

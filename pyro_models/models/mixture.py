@@ -8,9 +8,12 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor
+from torch import Tensor, nn
 
+from pyro_models.counts import is_count
 from pyro_models.data.masks import Mask
+from pyro_models.errors import UsageError
+from pyro_models.likelihoods import Likelihood
 from pyro_models.models.model import Model
 from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.observed import checked
@@ -25,7 +28,11 @@ class MixtureModel(Model):
     A subclass gives ``logits``, log π up to a constant, and :meth:`component`.
     """
 
-    logits: Tensor
+    def __init__(self, likelihood: Likelihood, num_components: int) -> None:
+        if not is_count(num_components):
+            raise UsageError(f"a mixture needs at least one component; got {num_components}")
+        super().__init__(likelihood)
+        self.logits = nn.Parameter(torch.zeros(num_components))
 
     def component(self, k: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """p(x_seen | k) for k of any batch shape."""
@@ -34,8 +41,7 @@ class MixtureModel(Model):
     def story(self, y: Tensor | None) -> Tensor:
         """Draw the component."""
         p_k = dist.Categorical(logits=self.logits)
-        k: Tensor = pyro.sample("k", p_k, infer={"enumerate": "parallel"})
-        return k
+        return pyro.sample("k", p_k, infer={"enumerate": "parallel"})
 
     def decoded(self, outputs: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """p(x_seen | k)."""
@@ -80,8 +86,7 @@ class Mixture(ModelAndGuide):
 
     def responsibilities(self, x: Tensor, mask: Mask | None = None) -> Tensor:
         """p(k | x_seen) as a table, (B, K)."""
-        probs: Tensor = self.exact_posterior(x, mask).probs
-        return probs
+        return self.exact_posterior(x, mask).probs
 
     def conditional_mean(self, x: Tensor, mask: Mask) -> Tensor:
         """E[x | x_seen] = Σ_k p(k | x_seen) E[x | x_seen, k], (B, \\*data_shape), exactly.
@@ -113,5 +118,4 @@ class Mixture(ModelAndGuide):
     def _unseen(self, k: Tensor, x: Tensor, seen: Tensor, *, draw: bool) -> Tensor:
         """Means, or draws, of p(x_unseen | x_seen, k): here of pixels independent given k."""
         p_x = self.model.component(k)
-        pixels: Tensor = p_x.sample() if draw else p_x.mean
-        return pixels
+        return p_x.sample() if draw else p_x.mean

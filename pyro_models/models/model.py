@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 from pyro.distributions import TorchDistribution
@@ -44,6 +44,8 @@ class Model(nn.Module):
     torch.Size([5, 3])
     """
 
+    who: ClassVar[str] = ""  # what to call it in an error, if not by its class
+
     def __init__(self, likelihood: Likelihood, *, num_classes: int | None = None) -> None:
         super().__init__()
         self.likelihood = likelihood
@@ -57,30 +59,21 @@ class Model(nn.Module):
     def story(self, y: Tensor | None) -> Any:
         """Sample the latents, and return what :meth:`decoded` makes of them.
 
-        Parameters
-        ----------
-        y
-            Labels as :meth:`labels` gives them.
-
-        Returns
-        -------
-        Tensor
-            Outputs (\\*batch, num_parameters, \\*data_shape) of the likelihood.
+        That is, unless it is overridden, outputs (\\*batch, num_parameters, \\*data_shape) of the
+        likelihood. Labels are as :meth:`labels` gives them.
         """
         raise NotImplementedError
 
     def decoded(self, outputs: Any, mask: Tensor | None = None) -> TorchDistribution:
         """p(x_seen | latents), of what the story returned."""
-        p_x: TorchDistribution = self.likelihood(outputs, mask)
-        return p_x
+        return self.likelihood(outputs, mask)
 
     def labels(self, y: Tensor | None, size: int | None) -> Tensor | None:
         """What the story is told of labels: integers (size,), −1 where missing."""
         if self.num_classes is None:
             return None
-        device, who = device_of(self), type(self).__name__
-        known = known_labels(y, self.num_classes, size, device=device, who=who)
-        return known if size is None else known.expand(size)
+        who = self.who or type(self).__name__
+        return known_labels(y, self.num_classes, size, device=device_of(self), who=who)
 
     def forward(
         self,
@@ -90,18 +83,10 @@ class Model(nn.Module):
         n: int | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Tell the story of each datum of x, or of n new ones.
+        """Tell the story of each datum of x (B, \\*data_shape), or of n new ones.
 
-        Parameters
-        ----------
-        x
-            Data to condition on, (B, \\*data_shape); ``None`` to generate.
-        y
-            Labels (B,).
-        n
-            Number of data to generate.
-        mask
-            True = seen, as :func:`pyro_models.pair.pixel_mask` takes it.
+        y are labels (B,), and the mask is True = seen, as :func:`pyro_models.pair.pixel_mask` takes
+        it.
         """
         register_with_svi(self)
         like = like_of(self)

@@ -29,17 +29,11 @@ __all__ = ["ModelAndGuide"]
 class ModelAndGuide(nn.Module):
     """A pair of a model p(x, latents) and its guide q(latents | x).
 
-    A family makes both in its constructor; what else a pair promises
+    A family makes both in its constructor, such as a :class:`pyro_models.models.model.Model` and a
+    :class:`pyro_models.models.guide.Guide`; what else a pair promises
     (:class:`pyro_models.pair.Pair`) follows here: its sites and what decodes them from the model's
     story, an ELBO that is right for any model, and the options that rebuild it from the
     constructor's signature. Each option is an attribute by its name, unless there is one already.
-
-    Parameters
-    ----------
-    model
-        Such as a :class:`pyro_models.models.model.Model`.
-    guide
-        Such as a :class:`pyro_models.models.guide.Guide`.
     """
 
     num_classes: int | None = None
@@ -83,8 +77,8 @@ class ModelAndGuide(nn.Module):
         for name, value in self.__dict__.pop("_given", {}).items():
             there = getattr(type(self), name, None)
             taken = name in ("model", "guide") or isinstance(there, property) or callable(there)
-            if value is not None and not taken:
-                _keep(self, name, value)
+            if value is not None and not taken and not isinstance(value, nn.Module):
+                setattr(self, name, tuple(value) if isinstance(value, list | tuple) else value)
         self.model, self.guide = model, guide
         if type(self).latent_sites is ModelAndGuide.latent_sites:
             self.__dict__["_sites"] = _sites_of(self)
@@ -92,14 +86,12 @@ class ModelAndGuide(nn.Module):
     @property
     def likelihood(self) -> Likelihood:
         """p(x | latents): its measure, the data it may have, and its mean."""
-        p_x: Likelihood = self.model.likelihood
-        return p_x
+        return self.model.likelihood
 
     @property
     def latent_sites(self) -> Mapping[str, LatentSite]:
         """The unobserved sites of the model's story."""
-        sites: dict[str, LatentSite] = self.__dict__["_sites"]
-        return sites
+        return self.__dict__["_sites"]
 
     def decode(
         self, latents: Mapping[str, Tensor], *, y: Tensor | None = None
@@ -155,12 +147,6 @@ def parameters_of(function: Any) -> list[inspect.Parameter]:
     """Parameters of a constructor, or of a class."""
     function = vars(function).get("__init__", function) if isinstance(function, type) else function
     return [p for p in typed_signature(function).parameters.values() if p.name != "self"]
-
-
-def _keep(pair: nn.Module, name: str, value: Any) -> None:
-    """Keep an option as an attribute: sequences as tuples, and no module twice."""
-    if not isinstance(value, nn.Module):
-        setattr(pair, name, tuple(value) if isinstance(value, list | tuple) else value)
 
 
 def _sites_of(pair: Any) -> dict[str, LatentSite]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 
 import pyro.distributions as dist
 import torch
@@ -14,21 +15,11 @@ __all__ = ["ImageMultivariateNormal"]
 
 
 class ImageMultivariateNormal(TorchDistribution):
-    """N(x; μ, L Lᵀ) over events of shape ``event_shape``, flattened inside.
+    """N(x; μ, L Lᵀ) over events of shape ``event_shape``, flattened inside: μ (\\*batch, D).
 
-    Under a mask the unseen pixels are integrated out: with S the seen set, the density is
-    N(x_S; μ_S, Σ_SS), from Σ with unseen rows and columns replaced by those of the identity.
-
-    Parameters
-    ----------
-    loc
-        (\\*batch, D).
-    scale_tril
-        L, (\\*batch, D, D), lower triangular.
-    event_shape
-        Shape of a datum, of D values.
-    mask
-        True = seen; broadcastable to (\\*batch, \\*event_shape).
+    Under a mask, True where seen and broadcastable to (\\*batch, \\*event_shape), the unseen pixels
+    are integrated out: with S the seen set, the density is N(x_S; μ_S, Σ_SS), from Σ with unseen
+    rows and columns replaced by those of the identity.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
@@ -57,27 +48,23 @@ class ImageMultivariateNormal(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """μ, (\\*batch, \\*event_shape)."""
-        return self._flat.mean.unflatten(-1, self.event_shape).expand(
-            self.batch_shape + self.event_shape
-        )
+        return self._of_event(self._flat.mean)
 
     @property
     def variance(self) -> Tensor:
         """diag(L Lᵀ), (\\*batch, \\*event_shape)."""
-        return self._flat.variance.unflatten(-1, self.event_shape).expand(
-            self.batch_shape + self.event_shape
-        )
+        return self._of_event(self._flat.variance)
+
+    def _of_event(self, flat: Tensor) -> Tensor:
+        shape = self.batch_shape + self.event_shape
+        return flat.unflatten(-1, self.event_shape).expand(shape)
 
     def expand(
         self, batch_shape: torch.Size, _instance: TorchDistribution | None = None
     ) -> ImageMultivariateNormal:
         """The same distribution with a larger batch shape; nothing is copied."""
-        new = self._get_checked_instance(ImageMultivariateNormal, _instance)
-        new._flat = self._flat
-        new._seen = self._seen
-        TorchDistribution.__init__(
-            new, torch.Size(batch_shape), self.event_shape, validate_args=False
-        )
+        new = copy(self)
+        new._batch_shape = torch.Size(batch_shape)
         return new
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
@@ -92,7 +79,11 @@ class ImageMultivariateNormal(TorchDistribution):
             if self._seen is None:
                 log_prob = self._flat.log_prob(x)
             else:
-                log_prob = self._marginal_log_prob(x, self._seen)
+                chol, residual = self._seen_part(x, self._seen, self._flat.loc)
+                whitened = torch.linalg.solve_triangular(chol, residual.unsqueeze(-1), upper=False)
+                log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+                constant = 0.5 * self._seen.sum(-1, dtype=x.dtype) * math.log(2 * math.pi)
+                log_prob = -0.5 * whitened.squeeze(-1).square().sum(-1) - log_det - constant
         return log_prob.expand(torch.broadcast_shapes(self.batch_shape, log_prob.shape))
 
     def completed(self, value: Tensor, *, draw: bool = False) -> Tensor:
@@ -118,10 +109,3 @@ class ImageMultivariateNormal(TorchDistribution):
         covariance = tril @ tril.mT * (m.unsqueeze(-1) * m.unsqueeze(-2))
         chol = torch.linalg.cholesky(covariance + torch.diag_embed(1 - m))
         return chol, torch.where(seen, x - loc, x.new_zeros(()))
-
-    def _marginal_log_prob(self, x: Tensor, seen: Tensor) -> Tensor:
-        chol, residual = self._seen_part(x, seen, self._flat.loc)
-        whitened = torch.linalg.solve_triangular(chol, residual.unsqueeze(-1), upper=False)
-        log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = 0.5 * seen.sum(-1, dtype=x.dtype) * math.log(2 * math.pi)
-        return -0.5 * whitened.squeeze(-1).square().sum(-1) - log_det - constant

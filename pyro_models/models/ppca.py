@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from pyro.infer import Trace_ELBO
-from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
 from pyro_models.data.masks import Mask
@@ -20,7 +19,6 @@ from pyro_models.models.guide import Guide
 from pyro_models.models.linear_gaussian import (
     PPCAModel,
     no_noise_left,
-    normal_from_precision,
     principal_components,
 )
 from pyro_models.models.model_and_guide import ModelAndGuide
@@ -46,24 +44,14 @@ class ExactGuide(nn.Module):
     @property
     def model(self) -> PPCAModel:
         """The model whose posterior this is."""
-        model: PPCAModel = self._model.__self__  # type: ignore[attr-defined]
-        return model
+        return self._model.__self__  # type: ignore[attr-defined]
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def forward(self, x: Tensor, *, mask: Tensor | None = None, **given: Any) -> None:
         """Sample z given x."""
-        model = self.model
         with torch.no_grad():
-            x = placed(x, model.W)
-            _, _, sigma, mean, chol, _ = model.exact(x, mask)
-            q_z = normal_from_precision(mean, chol, sigma, dtype=x.dtype)
-        with data_plate(x, n, x), torch.autocast(x.device.type, enabled=False):
+            x = placed(x, self.model.W)
+            q_z = self.model.exact_posterior(x, mask)
+        with data_plate(x, None, x), torch.autocast(x.device.type, enabled=False):
             pyro.sample("z", q_z)
 
 
@@ -81,13 +69,7 @@ class LinearGuide(Guide):
 
     @torch.no_grad()
     def set_exact(self, W: Tensor, mu: Tensor, noise: float) -> None:
-        """Let q(z | x) be the exact posterior N(M⁻¹ Wᵀ (x − μ), σ² M⁻¹), M = WᵀW + σ² I.
-
-        Parameters
-        ----------
-        W, mu, noise
-            (D, q), (D,) and σ², of the model.
-        """
+        """Let q(z | x) be the exact N(M⁻¹ Wᵀ (x − μ), σ² M⁻¹), M = WᵀW + σ² I."""
         overall = float(self.units.overall)
         W, noise = W / overall, noise / overall**2
         mu = (mu - self.units.centre.flatten().to(mu)) / overall
@@ -164,10 +146,8 @@ class PPCA(ModelAndGuide):
 
         Parameters
         ----------
-        x
-            Data (N, \\*data_shape); computed in float64.
-        latent_dim
-            q.
+        x, latent_dim
+            Data (N, \\*data_shape), computed in float64, and q.
         ddof
             0 is maximum likelihood; 1 is the covariance of ``sklearn.decomposition.PCA``.
         guide
@@ -242,10 +222,6 @@ class PPCA(ModelAndGuide):
                 return ""
         return no_noise_left(len(x), rank, self.latent_dim)
 
-    def elbo(self) -> ELBO:
-        """Trace_ELBO: one sample of z; with the exact guide its log-weights have no variance."""
-        return Trace_ELBO(max_plate_nesting=1)
-
     def exact_log_prob(self, x: Tensor, mask: Mask | None = None) -> Tensor:
         """log p(x_seen) = log N(x; μ, W Wᵀ + σ² I) over seen pixels, (B,), nats, any mask.
 
@@ -266,9 +242,7 @@ class PPCA(ModelAndGuide):
 
     def exact_posterior(self, x: Tensor, mask: Mask | None = None) -> TorchDistribution:
         """p(z | x_seen), a multivariate Normal of batch shape (B,), event shape (q,)."""
-        x, seen = checked(self, x, mask)
-        _, _, sigma, mean, chol, _ = self.model.exact(x, seen)
-        return normal_from_precision(mean, chol, sigma, dtype=x.dtype)
+        return self.model.exact_posterior(*checked(self, x, mask))
 
     def exact_conditional(self, x: Tensor, mask: Mask) -> dist.LowRankMultivariateNormal:
         """p(x_unseen | x_seen) as a Normal over all D pixels, batch shape (B,), event shape (D,).
@@ -278,9 +252,8 @@ class PPCA(ModelAndGuide):
         """
         x, seen = checked(self, x, mask)
         exact = self._conditional(x, seen)
-        return dist.LowRankMultivariateNormal(
-            exact.loc.to(x.dtype), exact.cov_factor.to(x.dtype), exact.cov_diag.to(x.dtype)
-        )
+        parts = (exact.loc, exact.cov_factor, exact.cov_diag)
+        return dist.LowRankMultivariateNormal(*(part.to(x.dtype) for part in parts))
 
     def _conditional(self, x: Tensor, mask: Tensor | None) -> dist.LowRankMultivariateNormal:
         """The same in float64, where the device has it."""
@@ -294,19 +267,17 @@ class PPCA(ModelAndGuide):
 
     def conditional_mean(self, x: Tensor, mask: Mask) -> Tensor:
         """E[x | x_seen], (B, \\*data_shape), exactly; seen pixels are as given."""
-        x, seen = checked(self, x, mask)
-        mean: Tensor = self._conditional(x, seen).mean
-        return self._with_seen(x, seen, mean)
+        return self._completed(x, mask, lambda p: p.mean)
 
     def conditional_sample(self, x: Tensor, mask: Mask, *, n: int) -> Tensor:
         """n draws from p(x | x_seen) for each datum, (n, B, \\*data_shape), exactly.
 
         Seen pixels are as given. Draws come from torch's global generator.
         """
-        x, seen = checked(self, x, mask)
-        draws: Tensor = self._conditional(x, seen).sample(torch.Size((n,)))
-        return self._with_seen(x, seen, draws)
+        return self._completed(x, mask, lambda p: p.sample(torch.Size((n,))))
 
-    def _with_seen(self, x: Tensor, seen: Tensor | None, pixels: Tensor) -> Tensor:
+    def _completed(self, x: Tensor, mask: Mask, values: Callable[[Any], Tensor]) -> Tensor:
+        x, seen = checked(self, x, mask)
+        pixels = values(self._conditional(x, seen)).to(x.dtype)
         seen = needed_mask(seen, self.data_shape, x)
-        return torch.where(seen, x, pixels.to(x.dtype).unflatten(-1, self.data_shape))
+        return torch.where(seen, x, pixels.unflatten(-1, self.data_shape))

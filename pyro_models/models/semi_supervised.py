@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -15,6 +15,7 @@ from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_models.counts import is_count
 from pyro_models.data.masks import Mask
 from pyro_models.device import device_of, placed
 from pyro_models.errors import UsageError
@@ -39,6 +40,7 @@ class SemiSupervisedModel(Model):
 
     label_logits: Tensor
     num_classes: int
+    who = WHO
 
     def __init__(
         self, decoder: nn.Module, likelihood: Likelihood, *, latent_dim: int, num_classes: int
@@ -48,19 +50,13 @@ class SemiSupervisedModel(Model):
         self.prior = StandardNormal(latent_dim)
         self.register_buffer("label_logits", torch.zeros(num_classes), persistent=False)
 
-    def labels(self, y: Tensor | None, size: int | None) -> Tensor:
-        """Known labels, (size,), −1 where missing."""
-        known = known_labels(y, self.num_classes, size, device=device_of(self), who=WHO)
-        return known if size is None else known.expand(size)
-
     def story(self, y: Tensor | None) -> Tensor:
         """The labels that are missing, z, and what the decoder makes of both."""
         assert y is not None
         p_y = KnownLabels(logits=self.label_logits.expand(len(y), -1), known=y)
         label = pyro.sample("y", p_y, infer={"enumerate": "parallel"})
         z = pyro.sample("z", self.prior())
-        outputs: Tensor = self.decoder(z, F.one_hot(label, self.num_classes))
-        return outputs
+        return self.decoder(z, F.one_hot(label, self.num_classes))
 
 
 class SemiSupervisedGuide(Guide):
@@ -74,16 +70,13 @@ class SemiSupervisedGuide(Guide):
         data_shape: tuple[int, ...],
     ) -> None:
         super().__init__(data_shape)
-        self.encoder = encoder
-        self.classifier = classifier
-        self.num_classes = num_classes
+        self.encoder, self.classifier, self.num_classes = encoder, classifier, num_classes
 
     def labels(self, y: Tensor | None, size: int) -> Tensor | None:
         """Known labels, (size,), −1 where missing; ``None`` if all are missing."""
         if y is None:
             return None
-        device = device_of(self)
-        known = known_labels(y, self.num_classes, size, device=device, who=WHO).expand(size)
+        known = known_labels(y, self.num_classes, size, device=device_of(self), who=WHO)
         return all_known(known) if are_known(y) else known
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
@@ -136,33 +129,20 @@ class LabelsApart(TraceEnum_ELBO):
             seen = mask if mask is None or len(mask) != len(x) else mask[there]
             yield x[there], {"y": all_known(y[rows]) if rows is known else None, "mask": seen}
 
-    def differentiable_loss(
-        self, model: Callable[..., Any], guide: Callable[..., Any], x: Tensor, **given: Any
-    ) -> Tensor:
+    def differentiable_loss(self, model: Any, guide: Any, x: Tensor, **given: Any) -> Tensor:
         """−bound, summed over data, with its gradient."""
-        parts = [
-            super(LabelsApart, self).differentiable_loss(model, guide, rows, **conditions)
-            for rows, conditions in self.parts(x, **given)
-        ]
-        return torch.stack(parts).sum()
+        apart = super().differentiable_loss
+        return torch.stack([apart(model, guide, r, **c) for r, c in self.parts(x, **given)]).sum()
 
-    def loss(
-        self, model: Callable[..., Any], guide: Callable[..., Any], x: Tensor, **given: Any
-    ) -> float:
+    def loss(self, model: Any, guide: Any, x: Tensor, **given: Any) -> float:
         """−bound, summed over data."""
-        return math.fsum(
-            super(LabelsApart, self).loss(model, guide, rows, **conditions)
-            for rows, conditions in self.parts(x, **given)
-        )
+        apart = super().loss
+        return math.fsum(apart(model, guide, r, **c) for r, c in self.parts(x, **given))
 
-    def loss_and_grads(
-        self, model: Callable[..., Any], guide: Callable[..., Any], x: Tensor, **given: Any
-    ) -> float:
+    def loss_and_grads(self, model: Any, guide: Any, x: Tensor, **given: Any) -> float:
         """−bound, summed over data; its gradient is added to the parameters."""
-        return math.fsum(
-            super(LabelsApart, self).loss_and_grads(model, guide, rows, **conditions)
-            for rows, conditions in self.parts(x, **given)
-        )
+        apart = super().loss_and_grads
+        return math.fsum(apart(model, guide, r, **c) for r, c in self.parts(x, **given))
 
 
 class SemiSupervisedVAE(Autoencoder):
@@ -185,16 +165,12 @@ class SemiSupervisedVAE(Autoencoder):
 
     Parameters
     ----------
-    data_shape
-        Shape of one datum, (C, H, W) or (D,).
-    num_classes
-        Number of labels, at least 2.
+    data_shape, num_classes, latent_dim
+        Shape of one datum, (C, H, W) or (D,), number of labels, at least 2, and dimension of z.
     classification_weight
         α ≥ 0. Choose it by the accuracy on validation data.
     classifier_hidden
         Layer sizes or channels of the classifier; as ``hidden`` unless given.
-    latent_dim
-        Dimension of z.
     shared
         Options of :class:`pyro_models.models.autoencoder.Networks`.
 
@@ -229,7 +205,7 @@ class SemiSupervisedVAE(Autoencoder):
         latent_dim: int = 50,
         **shared: Any,
     ) -> None:
-        if num_classes < 2:
+        if not is_count(num_classes, least=2):
             raise UsageError(f"{WHO} needs at least two classes; got {num_classes}")
         if not 0 <= classification_weight < math.inf:
             raise UsageError(
@@ -239,10 +215,9 @@ class SemiSupervisedVAE(Autoencoder):
         decoder = networks.decoder(latent_dim, context=num_classes)
         encoder = networks.encoder(latent_dim, context=num_classes)
         classifier = networks.classifier(num_classes, classifier_hidden)
+        p_x, sizes = networks.likelihood, {"latent_dim": latent_dim, "num_classes": num_classes}
         super().__init__(
-            SemiSupervisedModel(
-                decoder, networks.likelihood, latent_dim=latent_dim, num_classes=num_classes
-            ),
+            SemiSupervisedModel(decoder, p_x, **sizes),
             SemiSupervisedGuide(encoder, classifier, num_classes, networks.data_shape),
         )
 
@@ -286,7 +261,7 @@ class SemiSupervisedVAE(Autoencoder):
         """log q(y | x) of the labels, (B,), nats; 0 where a label is missing."""
         x = placed(x, self.model.label_logits)
         pixel_mask(None, self.data_shape, x)  # a step of training does not wait for more of it
-        known = known_labels(y, self.num_classes, len(x), device=x.device, who=WHO).expand(len(x))
+        known = known_labels(y, self.num_classes, len(x), device=x.device, who=WHO)
         if are_known(y):
             return self._log_q(x, known)
         rows = known >= 0

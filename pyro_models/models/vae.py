@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
-from pyro_models.models.guide import Guide
+from pyro_models.models.guide import EncoderGuide
 from pyro_models.models.model import Model
-from pyro_models.priors import StandardNormal
+from pyro_models.priors import prior_for
 
 __all__ = ["VAE"]
 
@@ -27,20 +27,7 @@ class VAEModel(Model):
 
     def story(self, y: Tensor | None) -> Tensor:
         """z from the prior, and what the decoder makes of it."""
-        outputs: Tensor = self.decoder(pyro.sample("z", self.prior()))
-        return outputs
-
-
-class VAEGuide(Guide):
-    """q(z | x) from the encoder."""
-
-    def __init__(self, encoder: nn.Module, data_shape: tuple[int, ...]) -> None:
-        super().__init__(data_shape)
-        self.encoder = encoder
-
-    def story(self, x: Tensor, y: Tensor | None) -> None:
-        """Sample z given x."""
-        pyro.sample("z", self.encoder(x))
+        return self.decoder(pyro.sample("z", self.prior()))
 
 
 class VAE(Autoencoder):
@@ -50,17 +37,13 @@ class VAE(Autoencoder):
 
     Parameters
     ----------
-    data_shape
-        Shape of one datum, (C, H, W) or (D,).
-    latent_dim
-        Dimension of z.
+    data_shape, latent_dim
+        Shape of one datum, (C, H, W) or (D,), and dimension of z.
     prior
-        p(z): a module whose call returns a distribution over z of event shape (latent_dim,); the
-        standard Normal unless given.
+        p(z): a name of ``pyro_models.priors.PRIORS``, a class, or a module whose call returns a
+        distribution over z of event shape (latent_dim,); the standard Normal unless given.
     shared
-        Options of :class:`pyro_models.models.autoencoder.Networks`: ``network``, ``hidden``,
-        ``activation``, ``likelihood`` with ``likelihood_options``, ``output_bias``, ``encoder`` and
-        ``decoder``.
+        Options of :class:`pyro_models.models.autoencoder.Networks`.
 
     Examples
     --------
@@ -75,12 +58,13 @@ class VAE(Autoencoder):
         data_shape: Sequence[int],
         *,
         latent_dim: int = 2,
-        prior: nn.Module | None = None,
+        prior: str | Mapping[str, Any] | type[nn.Module] | nn.Module | None = None,
         **shared: Any,
     ) -> None:
         networks = self.networks(data_shape, shared)
-        prior = prior or StandardNormal(latent_dim)
+        p_z = prior_for("standard" if prior is None else prior, latent_dim)
         decoder, encoder = networks.decoder(latent_dim), networks.encoder(latent_dim)
         super().__init__(
-            VAEModel(decoder, networks.likelihood, prior), VAEGuide(encoder, networks.data_shape)
+            VAEModel(decoder, networks.likelihood, p_z),
+            EncoderGuide(encoder, networks.data_shape),
         )

@@ -33,11 +33,6 @@ def preset_config(name: str) -> str:
 
     The text where the package is in an archive, such as a zip file on the path, and there is no
     file to be named.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name.
     """
     preset = _resource(name)
     return str(preset) if isinstance(preset, Path) else preset.read_text(encoding="utf-8")
@@ -49,8 +44,7 @@ def load_preset(name: str) -> dict[str, Any]:
     >>> load_preset("burda")["options"]["hidden"]
     [200, 200]
     """
-    settings: dict[str, Any] = yaml.safe_load(_resource(name).read_text(encoding="utf-8"))
-    return settings
+    return yaml.safe_load(_resource(name).read_text(encoding="utf-8"))
 
 
 def _resource(name: str) -> Traversable:

@@ -113,6 +113,14 @@ def test_a_table_that_grows_may_be_told_again(call, capsys, tmp_path, repeats):
     assert call("tell", "s.json", "--data", "done.csv") == 0  # nothing new at all
 
 
+def test_a_table_is_fitted_under_a_prior_by_name(call, capsys, table):
+    prior = ["--priors.lengthscale.class_path", "LogNormal"]
+    numbers = [f"--priors.lengthscale.init_args.{n}" for n in ("loc=0.0", "scale=0.001")]
+    assert call("fit", table, "y", "gp", "--inference", "map", *prior, *numbers) == 0
+    found = capsys.readouterr().out.partition("lengthscale[t]")[2].split()[0]
+    assert float(found) == pytest.approx(1.0, rel=0.01)
+
+
 def test_a_table_is_fitted_predicted_and_drawn(call, capsys, table, tmp_path):
     assert call("fit", table, "y", "gp", "--inference", "map", "--kernel", "rbf") == 0
     assert "lengthscale[p]" in capsys.readouterr().out

@@ -231,3 +231,24 @@ def test_a_uniform_prior_has_the_peak_of_the_likelihood_inside_it(
         for i, p in (("map", uniform), ("maximum_likelihood", fixed))
     ]
     assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("inference", "words"),
+    [
+        ("map", "FittedGP(RBF(ard=True, scaled=True), a point θ by map, {n} data of {d} inputs)"),
+        ("laplace", "FittedGP(RBF(ard=True, scaled=True), 256 draws of θ by laplace, {n} data"),
+        ("sparse_variational", "SparseGP(RBF(ard=True, scaled=True), a point θ by sparse"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::gp_bo.InferenceWarning")  # so few steps
+def test_a_fit_is_printed_in_one_line_without_its_data(
+    surface: Data, inference: str, words: str
+) -> None:
+    X, y = surface
+    few = {"epochs": 1, "num_inducing": 5, "progress": False} if "sparse" in inference else {}
+    fitted = fit_gp(X, y, inference=inference, **few)  # type: ignore[arg-type]
+    said = str(fitted)
+    assert said.startswith(words.format(n=len(y), d=X.shape[1]))
+    assert "\n" not in said
+    assert "tensor" not in said

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from inference import commands
-from inference.cli import COMMANDS
+from inference.cli import COMMANDS, main
 from inference.figures.registry import figures_of_pairs
 from inference.learning import Run
 from inference.learning.settings import Settings
@@ -287,6 +287,53 @@ def test_a_preset_gives_options_and_those_after_it_win(call, name, form):
     assert record["model"] == settings["model"]
     assert record["settings"]["batch_size"] == settings["batch_size"]
     assert record["settings"]["epochs"] == 1
+
+
+PRESET = ["--preset", "toronto-iwae-5"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--model", "ppca"], {"model": "ppca"}),
+        (["--lr", "0.5"], {"lr": 0.5}),
+        (["--capture", "false"], {"capture": False}),
+        (["--config", "own.yaml"], {"batch_size": 7}),
+        (["--out", "elsewhere"], {"out": "elsewhere"}),
+        (["--objective", "elbo"], {"objective": "elbo", "objective_options": None}),
+        (["--objective", "iwae"], {"objective": "iwae", "objective_options": {"num_particles": 5}}),
+        (["--objective_options.num_particles", "9"], {"objective_options": {"num_particles": 9}}),
+        (["--options.latent_dim", "3"], {}),
+    ],
+)
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_what_is_given_beside_a_preset_wins_in_either_order(
+    call, monkeypatch, given, expected, before
+):
+    Path("own.yaml").write_text("batch_size: 7")
+    seen: dict[str, object] = {}
+    monkeypatch.setitem(COMMANDS, "train", _recording(seen))
+    assert call("train", *(given + PRESET if before else PRESET + given)) == 0
+    settings = load_preset("toronto-iwae-5") | {"out": "runs/toronto-iwae-5"} | expected
+    assert {name: seen.get(name, {}) for name in expected} == expected
+    same = [n for n in settings if n not in {*expected, "options", "objective_options", "out"}]
+    assert {name: seen[name] for name in same} == {name: settings[name] for name in same}
+    assert seen["options"]["latent_dim"] == (3 if "--options.latent_dim" in given else 2)
+
+
+def test_a_printed_preset_is_without_the_options_of_what_is_given_anew(call, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", *PRESET, "--objective", "elbo", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["objective"], printed["objective_options"]) == ("elbo", None)
+
+
+def test_the_options_of_a_likelihood_go_with_it(call, monkeypatch):
+    seen: dict[str, object] = {}
+    monkeypatch.setitem(COMMANDS, "train", _recording(seen))
+    given = ["--options.likelihood", "bernoulli", "--preset", "eindhoven-gaussian"]
+    assert call("train", *given) == 0
+    assert "likelihood_options" not in seen["options"]
 
 
 @pytest.mark.parametrize(

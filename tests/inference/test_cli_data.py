@@ -139,8 +139,7 @@ def test_a_sweep_is_of_one_data_set(tmp_path):
 
 def test_a_worker_that_finds_other_data_fails_in_one_line(tmp_path):
     from inference import Experiment
-    from inference.selection.outcome import run_trial
-    from inference.selection.trial import EvaluationOptions, Trial
+    from inference.selection.trial import EvaluationOptions, Trial, run_trial
 
     np.save("mine.npy", X)
     experiment = Experiment("ppca", "mine.npy", options={"latent_dim": 1})

@@ -56,7 +56,7 @@ def test_masks_labels_and_options_of_guides(call, runs, capsys):
         ("vae", ["--figure", "z.png", "--mask", "left"], "the figure is of whole images"),
         ("vae", ["--guide", "normal", "--guide_options", "{rank: 1}"], "no option rank"),
         ("vae", ["--guide", "low_rank", "--guide_options", "{rank: x}"], "rank as a whole number"),
-        ("vae", ["--tolerance", "-1"], "tolerance cannot be negative"),
+        ("vae", ["--min_improvement", "-1"], "min_improvement cannot be negative"),
         ("gmm", [], "no continuous latent"),
         ("none", [], "none"),
     ],

@@ -27,7 +27,7 @@ from inference import (
     particles,
     reconstruct,
 )
-from inference.evaluation.accuracy import accuracy
+from inference.evaluation.quantities import accuracy
 from pyro_models import (
     CVAE,
     PPCA,

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from inference.evaluation.annealing import relative_error
+from inference.evaluation.diagnostics import weighed_with_moments
 from inference.evaluation.estimates import log_weights
-from inference.evaluation.latent_moments import weighed_with_moments
 from inference.objectives import Renyi
 from inference.pareto import pareto_k_hat
 from inference.particles import effective_sample_size, log_mean_exp
 from inference.posterior.bound import elbo_of, importance_bound_of
-from inference.posterior.resampling import resampled_latents
+from inference.posterior.latents import resampled_latents
 from inference.posterior.separate_fits import SeparateFits
 from pyro_models import PPCA, UsageError
 

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
-from inference import evidence, particles
+from inference import compare, evidence, fit, infer, latent_means, particles, reconstruct
 from pyro_models import (
     CVAE,
     GMM,
@@ -18,7 +19,7 @@ from pyro_models import (
     UsageError,
     load_data,
 )
-from pyro_models.data import Split
+from pyro_models.data import Observed, Split
 from pyro_models.data.masks import seen_pixels
 
 SHAPE = (1, 2, 4)
@@ -247,3 +248,64 @@ def test_splits_by_hand_are_of_one_shape_and_have_training_data() -> None:
     with pytest.raises(UsageError, match="do not go together"):
         ImageData("mine", {"train": Split(X), "test": Split(X[..., :3])})
     assert load_data("digits").data_shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("low", [-1, -2, 3])
+def test_labels_that_the_pair_does_not_have_are_refused_before_anything_is_computed(
+    low: int,
+) -> None:
+    torch.manual_seed(0)
+    needs = CVAE(SHAPE, num_classes=3, hidden=[4], likelihood="bernoulli")
+    infers = SemiSupervisedVAE(SHAPE, num_classes=3, latent_dim=2, hidden=[4])
+    y = torch.tensor([0, low])
+    line = rf"\A\w+ (needs every label|takes labels) in 0…2[^;]*; got values from .*{low}.*\Z"
+    asked = {
+        "evidence": lambda pair: evidence(pair, BITS[:2], y=y, method="importance"),
+        "chains": lambda pair: evidence(pair, BITS[:2], y=y, method="annealing", num_chains=2),
+        "infer": lambda pair: infer(pair, BITS[:2], y=y, guide="normal", max_steps=2),
+        "particles": lambda pair: particles(pair, None, BITS[:2], y=y, num_particles=2),
+        "reconstruct": lambda pair: reconstruct(pair, BITS[:2], y=y),
+        "latent_means": lambda pair: latent_means(pair, BITS[:2], y=y),
+    }
+    for pair in (needs,) if low == -1 else (needs, infers):
+        for call in asked.values():
+            with pytest.raises(UsageError, match=line):
+                call(pair)
+
+
+def test_training_sees_something_of_every_datum_however_the_mask_comes() -> None:
+    vae = VAE(SHAPE, hidden=[4], latent_dim=2, likelihood="bernoulli")
+    nothing = torch.ones(30, *SHAPE)
+    nothing[4] = 0
+    for data, mask in ((BITS, nothing), (Observed(BITS, mask=nothing), None)):
+        with pytest.raises(UsageError, match=r"^the mask sees nothing of datum 4: .*\Z"):
+            fit(vae, data, mask=mask, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("source", [None, 3, [[0.0, 1.0]]])
+def test_what_has_no_shape_is_not_said_to_have_one(source: Any) -> None:
+    with pytest.raises(UsageError, match=r"^x is a tensor or an array, a data frame.*\Z"):
+        fit(VAE(SHAPE, hidden=[4]), source, progress=False)
+
+
+class Failing(Dataset[Any]):
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, i: int) -> Any:
+        raise KeyError("no such picture")
+
+
+def test_a_data_set_that_fails_is_one_line() -> None:
+    ppca = exact_pair("ppca")
+    line = r"^the items of the \w+ cannot be computed \(KeyError: 'no such picture'\)\Z"
+    for source in (Failing(), DataLoader(Failing(), batch_size=2)):
+        with pytest.raises(UsageError, match=line):
+            evidence(ppca, source)
+
+
+def test_what_was_not_evaluated_is_not_compared() -> None:
+    ppca = exact_pair("ppca")
+    for evaluations in ([ppca], [X], ppca, "run", None):
+        with pytest.raises(UsageError, match=r"^compare takes a list of what evaluate returns"):
+            compare(evaluations)  # type: ignore[arg-type]

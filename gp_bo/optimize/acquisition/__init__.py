@@ -71,20 +71,10 @@ ACQUISITIONS: Registry[Callable[..., Any]] = Registry(
 
 
 def register_acquisition(name: str, make: Callable[..., Any]) -> None:
-    """Let an acquisition function be asked for by name, at the command line too.
+    """Let an acquisition function be asked for by a new name, at the command line too.
 
-    Parameters
-    ----------
-    name
-        Not one of :data:`ACQUISITIONS`.
-    make
-        A class of acquisition functions, whose constructor's arguments are the options; or the
-        function itself, as :func:`make_acquisition` takes it.
-
-    Raises
-    ------
-    UsageError
-        If the name is taken, or nothing can be called.
+    It is made by a class, whose constructor's arguments are the options; or it is the function
+    itself, as :func:`make_acquisition` takes it.
     """
     if not callable(make):
         raise UsageError(f"an acquisition is registered by its class or function; got {make!r}")
@@ -133,9 +123,8 @@ def make_acquisition(acquisition: Any, options: Mapping[str, Any] | None = None)
             check_types(made, options, who=name, skip=set())
         return cast(Acquisition, made(**options))
     if options:
-        raise UsageError(
-            f"{name} is a function, and has no options: leave {', '.join(options)} out"
-        )
+        given = ", ".join(options)
+        raise UsageError(f"{name} is a function, and has no options: leave {given} out")
     return _callable(made)
 
 
@@ -158,13 +147,7 @@ def _callable(made: Any) -> Acquisition:
 def stored_acquisition(
     acquisition: Any, options: Mapping[str, Any] | None
 ) -> tuple[str, dict[str, Any]]:
-    """The name and the options under which a file keeps it.
-
-    Raises
-    ------
-    UsageError
-        If it has no name.
-    """
+    """The name and the options under which a file keeps it; a ``UsageError`` without a name."""
     if isinstance(acquisition, str):
         return acquisition, dict(options or {})
     instance = not isinstance(acquisition, type | FunctionType)

@@ -17,6 +17,7 @@ from gp_bo.optimize.acquisition.multistart import maximize_by_multistart
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["NoisyImprovement", "botorch_model"]
 
@@ -31,12 +32,7 @@ def botorch_model(surrogate: Surrogate) -> Any:
 
     BoTorch maximises, so it is the posterior of −f: values are standardised and sign-flipped,
     inputs are of the unit cube. The model is an ensemble of S: for X (…, q, D) the posterior has
-    batch shape (…, S), as in BoTorch's fully Bayesian models.
-
-    Raises
-    ------
-    UsageError
-        If BoTorch is not installed.
+    batch shape (…, S), as in BoTorch's fully Bayesian models. Without BoTorch, a ``UsageError``.
     """
     _need_botorch()
     with warnings.catch_warnings():
@@ -71,21 +67,15 @@ def botorch_model(surrogate: Surrogate) -> Any:
 
 def _blocks(surrogate: Surrogate, X: Tensor) -> tuple[Tensor, Tensor]:
     """Joint posteriors of q points each: X (…, q, D) → (…, S, q) and (…, S, q, q)."""
-    batch, (q, columns) = X.shape[:-2], X.shape[-2:]
-    z = X.reshape(-1, columns)
-    count, S = len(z) // q, surrogate.draws
-    mean, half = surrogate.from_data(z)
+    *batch, q, columns = X.shape
+    blocks, shape = X.reshape(-1, q, columns), (*batch, surrogate.draws, q)
+    mean, half = surrogate.from_data(blocks.reshape(-1, columns))
     # (S, n, count, q): only pairs within a block are multiplied
-    half = half.reshape(S, -1, count, q)
+    half = half.reshape(*half.shape[:2], len(blocks), q)
     explained = torch.einsum("snbq,snbr->bsqr", half, half)
-    prior = torch.func.vmap(lambda block: surrogate.covariance(block, block))(
-        z.reshape(count, q, columns)
-    )
-    shape = (*batch, S, q)
-    return (
-        mean.reshape(S, count, q).transpose(0, 1).reshape(shape),
-        (prior - explained).reshape(*shape, q),
-    )
+    prior = torch.func.vmap(lambda block: surrogate.covariance(block, block))(blocks)
+    mean = mean.reshape(-1, len(blocks), q).transpose(0, 1).reshape(shape)
+    return mean, (prior - explained).reshape(*shape, q)
 
 
 class NoisyImprovement:
@@ -102,8 +92,7 @@ class NoisyImprovement:
 
     def __init__(self, *, samples: int = 128) -> None:
         _need_botorch()
-        if samples < 1:
-            raise UsageError(f"noisy expected improvement needs samples; got {samples}")
+        check_counts(samples=samples)
         self.samples = samples
 
     def function(self, surrogate: Surrogate, *, seed: int) -> Any:

@@ -7,7 +7,7 @@ the draws of the hyper-parameters θ: E_θ[a_θ(z)].
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -32,15 +32,10 @@ _FAR = -50.0  # below it the asymptotic series has all the digits of float64
 
 
 def log_h(u: Tensor) -> Tensor:
-    """log(φ(u) + u Φ(u)), to full precision however small u is.
+    """log(φ(u) + u Φ(u)), to full precision however small u is; u of any shape, float64.
 
     With t = |u|: for u ≤ −1, h = φ(u) (1 − t √(π/2) erfcx(t/√2)); for u < −50, the series
     h = φ(u) t⁻² (1 − 3 t⁻² + 15 t⁻⁴ − 105 t⁻⁶) (Ament et al. 2023, arXiv:2310.20708, equation 14).
-
-    Parameters
-    ----------
-    u
-        Any shape, float64.
 
     Examples
     --------
@@ -59,8 +54,20 @@ def log_h(u: Tensor) -> Tensor:
     return torch.where(u > -1, direct.log(), torch.where(u < _FAR, far, middle))
 
 
-class Maximized:
-    """An acquisition function that has a value at each point: the largest is taken.
+class _Valued(ABC):
+    """An acquisition function that has a value at each point: the largest is taken."""
+
+    @abstractmethod
+    def value(self, surrogate: Surrogate, z: Tensor) -> Tensor:
+        """The values at points of the unit cube: (M, D) → (M,)."""
+
+    def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
+        """The point of the region where the function is largest, (D,)."""
+        return maximize_by_multistart(lambda z: self.value(surrogate, z), region, seed=seed)
+
+
+class Maximized(_Valued):
+    """A function of one's own that is maximised.
 
     Parameters
     ----------
@@ -72,13 +79,7 @@ class Maximized:
         self.function = function
 
     def value(self, surrogate: Surrogate, z: Tensor) -> Tensor:
-        """(M, D) → (M,).
-
-        Raises
-        ------
-        UsageError
-            If the function gives something else.
-        """
+        """(M, D) → (M,); a ``UsageError`` if the function gives something else."""
         name = getattr(self.function, "__name__", type(self.function).__name__)
         with in_one_line(f"the acquisition function {name}"):
             values = self.function(surrogate, z)
@@ -95,23 +96,8 @@ class Maximized:
             )
         return values
 
-    def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
-        """The point of the region where the function is largest, (D,)."""
-        return maximize_by_multistart(lambda z: self.value(surrogate, z), region, seed=seed)
 
-
-class _ClosedForm(Maximized):
-    """An acquisition function of the posterior's mean and variance at one point."""
-
-    def __init__(self) -> None:
-        pass
-
-    @abstractmethod
-    def value(self, surrogate: Surrogate, z: Tensor) -> Tensor:
-        """(M, D) → (M,)."""
-
-
-class LogExpectedImprovement(_ClosedForm):
+class LogExpectedImprovement(_Valued):
     """log E_θ E[max(0, f⁺_θ − f(z))], f⁺_θ the least posterior mean at the data.
 
     E[max(0, f⁺ − f)] = σ h((f⁺ − m)/σ); of S draws the logarithm of the mean is taken, so that no
@@ -126,7 +112,7 @@ class LogExpectedImprovement(_ClosedForm):
         return each.logsumexp(0) - math.log(surrogate.draws)
 
 
-class ProbabilityOfImprovement(_ClosedForm):
+class ProbabilityOfImprovement(_Valued):
     """log E_θ P(f(z) < f⁺_θ) = log mean_s Φ((f⁺_s − m_s)/σ_s)."""
 
     def value(self, surrogate: Surrogate, z: Tensor) -> Tensor:
@@ -136,7 +122,7 @@ class ProbabilityOfImprovement(_ClosedForm):
         return each.logsumexp(0) - math.log(surrogate.draws)
 
 
-class UpperConfidenceBound(_ClosedForm):
+class UpperConfidenceBound(_Valued):
     """E_θ[−m_θ(z) + √β σ_θ(z)]: the confidence bound of −f, which is maximised.
 
     Parameters

@@ -11,7 +11,7 @@ from gp_bo.optimize.acquisition.multistart import maximize_by_multistart
 from gp_bo.optimize.acquisition.thompson import MOST, joint_draw
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
-from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["MaxValueEntropy", "entropy_reduction"]
 
@@ -41,10 +41,8 @@ class MaxValueEntropy:
     """
 
     def __init__(self, *, minima: int = 32, candidates: int = 500) -> None:
-        if minima < 1 or candidates < 1:
-            raise UsageError("max-value entropy needs minima and candidates of 1 or more")
-        self.minima = minima
-        self.candidates = candidates
+        check_counts(minima=minima, candidates=candidates)
+        self.minima, self.candidates = minima, candidates
 
     def drawn_minima(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
         """(S, k): draws of f* under each θ, each a little below the best mean at the data."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from gp_bo.optimize.acquisition.multistart import maximize_by_multistart
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
-from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["KnowledgeGradient"]
 
@@ -30,10 +30,9 @@ class KnowledgeGradient:
     """
 
     def __init__(self, *, points: int = 64, nodes: int = 32) -> None:
-        if points < 0 or nodes < 2:
-            raise UsageError("the knowledge gradient needs points >= 0 and nodes >= 2")
-        self.points = points
-        self.nodes = nodes
+        check_counts(least=0, points=points)
+        check_counts(least=2, nodes=nodes)
+        self.points, self.nodes = points, nodes
 
     def value(self, surrogate: Surrogate, z: Tensor, *, among: Tensor) -> Tensor:
         """(M, D) → (M,), in standard deviations of y; ``among`` (A, D) is the finite set."""
@@ -47,9 +46,8 @@ class KnowledgeGradient:
         intercept = torch.cat([mean_a[..., None].expand_as(slopes), mean_z[:, None]], 1)
         slopes = torch.cat([slopes, (variance / spread)[:, None]], 1)
         # one node at a time: (S, A + 1, M) numbers at once
-        least = sum(
-            w * (intercept + slopes * node).amin(1) for node, w in zip(at, weights, strict=True)
-        )
+        pairs = zip(at, weights, strict=True)
+        least = sum(w * (intercept + slopes * node).amin(1) for node, w in pairs)
         return (intercept.amin(1) - least).mean(0)
 
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:

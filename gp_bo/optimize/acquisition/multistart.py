@@ -31,21 +31,8 @@ def maximize_by_multistart(
     of them, spread over distinct neighbourhoods, L-BFGS-B goes uphill in the continuous inputs, all
     starts at once. Whole numbers and categories then change one at a time while that helps.
 
-    Parameters
-    ----------
-    value
-        (M, D) → (M,), differentiable.
-    region
-        Where to search.
-    seed
-        Random seed of the points compared.
-    raw, starts, steps
-        Numbers of points compared and of starts, and the most iterations of each.
-
-    Returns
-    -------
-    Tensor
-        (D,), a point that exists and was not tried, unless all were.
+    The function, (M, D) → (M,), is differentiable; ``steps`` are the most iterations of each start.
+    The point, (D,), exists and was not tried, unless all were.
     """
     points = region.candidates(raw, seed=seed)
     values = _in_chunks(value, points)
@@ -104,14 +91,8 @@ def _maximize(
         return float(total.detach()), gradient.nan_to_num().reshape(-1).cpu().numpy()
 
     begin = starts[:, free].reshape(-1).cpu().numpy()
-    ended = minimize(
-        negative,
-        begin,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0.0, 1.0)] * begin.size,
-        options={"maxiter": steps},
-    )
+    bounds, options = [(0.0, 1.0)] * begin.size, {"maxiter": steps}
+    ended = minimize(negative, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     points = starts.clone()
     points[:, free] = torch.as_tensor(ended.x).to(starts.device).reshape(shape)
     return points

@@ -9,6 +9,7 @@ from gp_bo.cholesky import cholesky
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["MOST", "ThompsonSampling", "joint_draw"]
 
@@ -19,15 +20,9 @@ MOST = 4000
 def joint_draw(mean: Tensor, covariance: Tensor, *, generator: torch.Generator) -> Tensor:
     """One draw (M,) from N(mean, covariance): all M values together, never one by one.
 
-    The generator is the CPU's: a seed gives the same numbers on every device.
-
-    A covariance that rounding left singular is helped by a growing share of its scale on the
-    diagonal (1e-10 of the mean variance and up).
-
-    Raises
-    ------
-    UsageError
-        If it is not positive semi-definite to 1e-4 of its scale.
+    The generator is the CPU's: a seed gives the same numbers on every device. A covariance that
+    rounding left singular is helped by a growing share of its scale on the diagonal, 1e-10 of the
+    mean variance and up; one that 1e-4 does not mend is a ``UsageError``.
     """
     scale = covariance.diagonal().mean().clamp_min(1e-300)
     eye = torch.eye(len(mean), dtype=covariance.dtype, device=mean.device)
@@ -52,8 +47,7 @@ class ThompsonSampling:
     """
 
     def __init__(self, *, candidates: int = 1000) -> None:
-        if candidates < 1:
-            raise UsageError(f"Thompson sampling needs candidates; got {candidates}")
+        check_counts(candidates=candidates)
         self.candidates = candidates
 
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:

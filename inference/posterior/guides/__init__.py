@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -12,11 +13,10 @@ from inference.posterior.guides.encoder import ENCODER, REFINED
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.flow import FLOW
 from inference.posterior.guides.full_covariance import FULL_COVARIANCE
-from inference.posterior.guides.hmc import HMC
+from inference.posterior.guides.hmc import HMC, NUTS_GUIDE
 from inference.posterior.guides.laplace import LAPLACE
 from inference.posterior.guides.low_rank import LOW_RANK
 from inference.posterior.guides.normal import NORMAL
-from inference.posterior.guides.nuts import NUTS_GUIDE
 from inference.posterior.guides.point import POINT
 from inference.posterior.guides.prior import PRIOR
 from pyro_models import UsageError
@@ -67,14 +67,11 @@ def _family_of(make: Callable[..., nn.Module] | Family) -> Family:
     return make if isinstance(make, Family) else Family(make)
 
 
-def guide_family(guide: str | Family | nn.Module | Callable[..., nn.Module]) -> tuple[str, Family]:
-    """Name and family of whatever stands for a guide: a name, ``"mine.py:make"``, or an object.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name.
-    """
+def guide_family(
+    guide: str | Mapping[str, Any] | Family | nn.Module | Callable[..., nn.Module],
+) -> tuple[str, Family]:
+    """Name and family of whatever stands for a guide: a name, ``"mine.py:make"``, or an object."""
+    guide, _ = GUIDES.named(guide, {})
     if isinstance(guide, str):
         return guide, _family_of(GUIDES[guide])  # that of a file may be a function
     if isinstance(guide, Family):

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import AffineTransform
 
-from inference.posterior.continuous import Moments
 from inference.posterior.guides.encoder import encoder_moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.flow import flows_package
 from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity
-from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["AMORTISED_FLOW", "AmortisedFlowGuide"]
 
@@ -26,33 +25,27 @@ class AmortisedFlowGuide(PerDatumGuide):
     μ_b, σ_b are the encoder's mean and scale, and c_b = (μ_b, log σ_b) is the context of f, whose
     weights all images share. Every site is on its own.
 
-    Parameters
-    ----------
-    moments
-        The encoder's, by site, each (B, d).
-    transforms, bins, hidden
-        Coupling layers, bins of their splines, and sizes of their hidden layers.
+    There are ``transforms`` coupling layers, with ``bins`` of their splines, and layers of sizes
+    ``hidden``.
     """
 
     shared = True
 
     def __init__(
         self,
-        moments: dict[str, Moments],
+        target: LogDensity,
         *,
         transforms: int = 2,
         bins: int = 8,
         hidden: Sequence[int] = (64, 64),
     ) -> None:
         super().__init__()
-        if transforms < 1 or bins < 2:
-            raise UsageError(
-                f"a flow needs at least 1 transform and 2 bins; got {transforms} and {bins}"
-            )
+        flows, moments = flows_package("flows"), encoder_moments(target)
+        check_counts(transforms=transforms)
+        check_counts(least=2, bins=bins)
         self.sites = tuple(moments)
         numbers = range(len(moments))
         self.per_datum = tuple(f"{kind}_{i}" for i in numbers for kind in ("mean", "scale"))
-        flows = flows_package("flows")
         self.flows = nn.ModuleList()
         for i, m in enumerate(moments.values()):
             self.register_buffer(f"mean_{i}", m.mean)
@@ -69,7 +62,7 @@ class AmortisedFlowGuide(PerDatumGuide):
             self.flows.append(flow.to(m.mean.device, m.mean.dtype))
 
     def sample(self, index: Tensor) -> None:
-        """Sample every site; what x is does not matter."""
+        """Sample every site."""
         zuko, wrapped = flows_package("distributions"), flows_package("transforms")
         from pyro.contrib.zuko import ZukoToPyro
 
@@ -81,13 +74,4 @@ class AmortisedFlowGuide(PerDatumGuide):
             pyro.sample(name, ZukoToPyro(zuko.NormalizingFlow(f, q.base)))
 
 
-def _make(
-    target: LogDensity, *, transforms: int = 2, bins: int = 8, hidden: Sequence[int] = (64, 64)
-) -> AmortisedFlowGuide:
-    flows_package("flows")
-    return AmortisedFlowGuide(
-        encoder_moments(target), transforms=transforms, bins=bins, hidden=hidden
-    )
-
-
-AMORTISED_FLOW = Family(_make, lr=0.003)
+AMORTISED_FLOW = Family(AmortisedFlowGuide, lr=0.003)

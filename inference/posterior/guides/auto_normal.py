@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import cast
+from typing import Any, cast
 
 import pyro
 import torch
@@ -27,14 +27,8 @@ class AutoNormalGuide(nn.Module):
 
     A bare AutoNormal has no parameters before its first call, shares them by name with every other
     AutoNormal of the process, and keeps the size of the batch it saw first. This one has a name of
-    its own, has its parameters from the start, and takes as many data as it has rows.
-
-    Parameters
-    ----------
-    given
-        Whose latents it is for.
-    scale
-        Standard deviations to begin with; the means are where fits begin.
+    its own, has its parameters from the start, where fits begin with standard deviations ``scale``,
+    and takes as many data as it has rows.
     """
 
     def __init__(self, target: LogDensity, *, scale: float = 0.1) -> None:
@@ -51,17 +45,10 @@ class AutoNormalGuide(nn.Module):
         self.auto = auto
         self.sites = tuple(target.prior)
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def forward(self, x: Tensor, **conditions: Any) -> None:
         """Sample every continuous site."""
         with pyro.get_param_store().scope():
-            self.auto(x, y=y, n=n, mask=mask)
+            self.auto(x, **conditions)
 
     @torch.no_grad()
     def moments(self) -> dict[str, Moments]:
@@ -71,9 +58,7 @@ class AutoNormalGuide(nn.Module):
         return {name: Moments(loc, scale) for name, (loc, scale) in found.items()}
 
 
-def _plate(
-    x: Tensor, *, y: Tensor | None = None, n: int | None = None, mask: Tensor | None = None
-) -> pyro.plate:
+def _plate(x: Tensor, *, n: int | None = None, **_: Any) -> pyro.plate:
     return data_plate(x, n, x)
 
 

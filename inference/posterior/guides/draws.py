@@ -25,9 +25,10 @@ class DrawsGuide(PerDatumGuide):
         where they are of no chain.
     stats
         What is known of every draw by name, such as ``diverging``, (S, B).
+    measures
+        What is known of every datum, an attribute (B,) each, such as ``acceptance``, its mean, and
+        ``r_hat``, the largest R̂ of its latents: near 1 where its chains agree.
     """
-
-    per_datum: tuple[str, ...]
 
     def __init__(
         self,
@@ -35,16 +36,18 @@ class DrawsGuide(PerDatumGuide):
         *,
         num_chains: int = 0,
         stats: Mapping[str, Tensor] | None = None,
+        **measures: Tensor,
     ) -> None:
         super().__init__()
         self.num_chains, self.stats = num_chains, tuple(stats or {})
         self.sites = tuple(draws)
-        self.per_datum = tuple(f"draws_{i}" for i in range(len(draws)))
-        for i, values in enumerate(draws.values()):
-            self.register_buffer(f"draws_{i}", values.detach().transpose(0, 1).contiguous())
-        for name, values in (stats or {}).items():
-            self.register_buffer(f"stat_{name}", values.detach().transpose(0, 1).contiguous())
-        self.per_datum = (*self.per_datum, *(f"stat_{name}" for name in self.stats))
+        buffers = {f"draws_{i}": values for i, values in enumerate(draws.values())}
+        buffers |= {f"stat_{name}": values for name, values in (stats or {}).items()}
+        for name, values in buffers.items():
+            self.register_buffer(name, values.detach().transpose(0, 1).contiguous())
+        for name, values in measures.items():
+            self.register_buffer(name, values)
+        self.per_datum = (*buffers, *measures)
 
     @property
     def draws(self) -> dict[str, Tensor]:
@@ -57,14 +60,11 @@ class DrawsGuide(PerDatumGuide):
         def apart(values: Tensor) -> Tensor:
             return values.transpose(0, 1).unflatten(0, (-1, self.num_chains)).transpose(0, 1)
 
-        stats = {name: self.get_buffer(f"stat_{name}") for name in self.stats}
-        return (
-            {name: apart(values) for name, values in self.draws.items()},
-            {name: apart(values) for name, values in stats.items()},
-        )
+        draws = {name: apart(values) for name, values in self.draws.items()}
+        return draws, {name: apart(self.get_buffer(f"stat_{name}")) for name in self.stats}
 
     def sample(self, index: Tensor) -> None:
-        """Sample every site; what x is does not matter."""
+        """Sample every site."""
         draws = self.draws
         first = next(iter(draws.values()))
         equal = first.new_zeros(first.shape[:2])

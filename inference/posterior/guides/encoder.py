@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
-import pyro
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
 from inference.posterior.continuous import Moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NormalGuide
 from inference.posterior.log_density import LogDensity
-from pyro_models import Pair, UsageError
+from inference.sites import traced
+from pyro_models import UsageError
 
-__all__ = ["ENCODER", "REFINED", "EncoderGuide", "encoder_moments"]
+__all__ = ["ENCODER", "REFINED", "EncoderGuide", "OfPair", "encoder_moments"]
 
 _DRAWS = 64
 
 
-class EncoderGuide(nn.Module):
+class OfPair(nn.Module):
+    """A guide that is a function of a pair, and no submodule: the weights are the pair's."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, x: Tensor, **conditions: Any) -> None:
+        """Sample the latents."""
+        self._function(x, **conditions)
+
+
+class EncoderGuide(OfPair):
     """q(z | x) of the pair's own guide: nothing is fitted.
 
     Under a mask it gets what the pair's guide gives it, zeros for unseen pixels in most pairs: a
     guide that was trained on whole images is then a wrong one.
-
-    Parameters
-    ----------
-    pair
-        Whose guide it is.
     """
 
-    def __init__(self, pair: Pair) -> None:
-        super().__init__()
-        self._guide = pair.guide.forward  # a function, not a submodule: the weights are the pair's
-
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
-        """Sample the latents given x."""
-        self._guide(x, y=y, n=n, mask=mask)
+    def __init__(self, target: LogDensity) -> None:
+        super().__init__(target.pair.guide.forward)
 
 
 @torch.no_grad()
@@ -51,15 +48,9 @@ def encoder_moments(target: LogDensity) -> dict[str, Moments]:
     """Means and scales of the pair's own guide, by continuous site, each (B, \\*event_shape).
 
     Over 64 draws of whatever a site is conditioned on (another site, a label): exact where it is
-    conditioned on nothing but x.
-
-    Raises
-    ------
-    UsageError
-        If the guide leaves a continuous site out.
+    conditioned on nothing but x. A guide that leaves a continuous site out is refused.
     """
-    with pyro.plate("_particles", _DRAWS, dim=-2):
-        trace = poutine.trace(target.pair.guide).get_trace(target.x, **target.conditions)
+    trace = traced(target.pair.guide, target.data, _DRAWS)
     moments = {}
     for name in target.prior:
         if name not in trace.nodes:
@@ -75,14 +66,10 @@ def encoder_moments(target: LogDensity) -> dict[str, Moments]:
     return moments
 
 
-def _make_encoder(target: LogDensity) -> EncoderGuide:
-    return EncoderGuide(target.pair)
-
-
 def _make_refined(target: LogDensity) -> NormalGuide:
     """Start at the encoder's means and scales (semi-amortised; Kim et al. 2018)."""
     return NormalGuide(encoder_moments(target))
 
 
-ENCODER = Family(_make_encoder, fitted=False)
+ENCODER = Family(EncoderGuide, fitted=False)
 REFINED = Family(_make_refined)

@@ -38,7 +38,7 @@ class Family:
         A family that is fitted first; ``make`` gets its guide as ``start``.
     contains
         A family whose members are among this one's: the fit is never below the best of it (see
-        :mod:`inference.posterior.contained`).
+        :mod:`inference.posterior.optimize`).
     within
         ``within(target, guide, member)``: a guide like ``guide`` at a fitted member of
         ``contains``.
@@ -64,14 +64,7 @@ class Family:
         name: str,
         start: nn.Module | None = None,
     ) -> nn.Module:
-        """The guide before it is fitted.
-
-        Raises
-        ------
-        UsageError
-            If an option is not one it takes, or no number where it should be one, or what is made
-            is no module.
-        """
+        """The guide before it is fitted, if its options are right and it is a module."""
         known = inspect.signature(self.make).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
         names = [n for n, p in known.items() if p.kind is p.KEYWORD_ONLY and n != "start"]

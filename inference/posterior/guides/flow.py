@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import math
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, cast
 
@@ -13,25 +13,19 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from inference.posterior.continuous import check_vectors
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.full_covariance import FULL_COVARIANCE, FullCovarianceGuide
 from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
+from pyro_models.counts import check_counts
 
 __all__ = ["FLOW", "FlowGuide", "SplineFlow", "flows_package"]
 
 
 def flows_package(module: str) -> ModuleType:
-    """A module of zuko, which is an optional dependency.
-
-    Raises
-    ------
-    UsageError
-        If it is not installed.
-    """
-    import importlib
-
+    """A module of zuko, which is an optional dependency."""
     try:
         return importlib.import_module(f"zuko.{module}")
     except ImportError as error:
@@ -51,14 +45,8 @@ class SplineFlow(TorchDistribution):
     al. 2019), L is unit lower triangular, T lower triangular of positive diagonal. log q(z) =
     log N(ε; 0, I) − Σ log f₁′ − Σ log f₂′ − log |T|; both directions cost one pass.
 
-    Parameters
-    ----------
-    loc, scale_tril
-        μ, (\\*batch, d), and T, (\\*batch, d, d).
-    lower
-        L below its diagonal, (\\*batch, d, d).
-    splines
-        Unconstrained bin widths, heights and slopes of f₁ and f₂, (2, \\*batch, d, 3 bins − 1).
+    Given are μ, (\\*batch, d), T, (\\*batch, d, d), L below its diagonal, (\\*batch, d, d), and
+    unconstrained bin widths, heights and slopes of f₁ and f₂, (2, \\*batch, d, 3 bins − 1).
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
@@ -73,16 +61,6 @@ class SplineFlow(TorchDistribution):
         make = flows_package("transforms").MonotonicRQSTransform
         self.splines = [make(*part.split([bins, bins, bins - 1], -1)) for part in splines]
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> SplineFlow:
-        """The same with a larger batch shape; nothing is copied."""
-        new: SplineFlow = self._get_checked_instance(SplineFlow, _instance)
-        for name in ("loc", "scale_tril", "lower", "splines"):
-            setattr(new, name, getattr(self, name))
-        TorchDistribution.__init__(
-            new, torch.Size(batch_shape), self.event_shape, validate_args=False
-        )
-        return new
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws (\\*sample_shape, \\*batch, d)."""
@@ -106,8 +84,7 @@ class SplineFlow(TorchDistribution):
             + self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         )
         constant = 0.5 * math.log(2 * math.pi) * eps.shape[-1]
-        log_prob: Tensor = -0.5 * eps.square().sum(-1) - constant - log_det
-        return log_prob
+        return -0.5 * eps.square().sum(-1) - constant - log_det
 
 
 def _solve(lower: Tensor, value: Tensor) -> Tensor:
@@ -124,18 +101,16 @@ class FlowGuide(PerDatumGuide):
     All is relative to the Normal N(m, C Cᵀ) that it starts as, so that one learning rate suits wide
     posteriors and narrow ones: μ = m + C δ and T = C D (I + Λ/√d), Λ strictly lower, d latents.
 
-    Parameters
-    ----------
-    normals
-        m (B, d) and C (B, d, d), by site.
-    bins
-        Number of bins of each spline.
+    It starts as the fitted Normals of ``start``: from afar the splines would take the part of μ.
     """
 
-    def __init__(self, normals: Mapping[str, tuple[Tensor, Tensor]], *, bins: int = 6) -> None:
+    def __init__(self, target: LogDensity, *, start: nn.Module, bins: int = 6) -> None:
         super().__init__()
-        if bins < 2:
-            raise UsageError(f"a spline needs at least 2 bins; got {bins}")
+        flows_package("transforms")
+        with torch.no_grad():
+            normals = cast(FullCovarianceGuide, start).marginals()
+        check_vectors("flow", {name: m for name, (m, _) in normals.items()})
+        check_counts(least=2, bins=bins)
         self.sites = tuple(normals)
         self.per_datum = tuple(f"{kind}_{i}" for i in range(len(normals)) for kind in ("m", "C"))
         self.shift, self.log_scale = nn.ParameterDict(), nn.ParameterDict()
@@ -151,7 +126,7 @@ class FlowGuide(PerDatumGuide):
             self.splines[name] = nn.Parameter(m.new_zeros(size, 2, dim, 3 * bins - 1))
 
     def sample(self, index: Tensor) -> None:
-        """Sample every site; what x is does not matter."""
+        """Sample every site."""
         for i, name in enumerate(self.sites):
             m, C = self.get_buffer(f"m_{i}"), self.get_buffer(f"C_{i}")
             lower, turn = (self.lower[name] / math.sqrt(m.shape[1])).unbind(1)
@@ -164,15 +139,4 @@ class FlowGuide(PerDatumGuide):
             pyro.sample(name, SplineFlow(loc, T, lower, splines))
 
 
-def _make(target: LogDensity, *, start: nn.Module, bins: int = 6) -> FlowGuide:
-    """Start as the fitted Normals: from afar the splines would take the part of μ."""
-    flows_package("transforms")
-    with torch.no_grad():
-        normals = cast(FullCovarianceGuide, start).marginals()
-    several = [name for name, (mean, _) in normals.items() if mean.dim() != 2]
-    if several:
-        raise UsageError(f"the guide flow is of vectors, and {several[0]} is none")
-    return FlowGuide(normals, bins=bins)
-
-
-FLOW = Family(_make, begins_with=FULL_COVARIANCE, lr=0.01)
+FLOW = Family(FlowGuide, begins_with=FULL_COVARIANCE, lr=0.01)

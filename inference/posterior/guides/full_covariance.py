@@ -12,30 +12,36 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torch.distributions.kl import register_kl
 
+from inference.posterior.continuous import by_site, side_by_side
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.normal import NORMAL, NormalGuide, check_scale
 from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity
 
-__all__ = ["FULL_COVARIANCE", "FullCovarianceGuide", "TriangularNormal"]
+__all__ = ["FULL_COVARIANCE", "FullCovarianceGuide", "TriangularNormal", "kl_from_independent"]
 
 
 class TriangularNormal(dist.MultivariateNormal):
     """N(μ, L Lᵀ), whose divergence from independent Normals is known in closed form."""
 
 
-@register_kl(TriangularNormal, Independent)
-def _kl_from_independent(q: TriangularNormal, p: Independent) -> Tensor:
-    """½ Σ_d [(Σ_dd + (μ_d − m_d)²) / s_d² − 1] + Σ_d log s_d − log |L| for p = N(m, diag s²)."""
+def kl_from_independent(loc: Tensor, variance: Tensor, log_det: Tensor, p: Independent) -> Tensor:
+    """KL(N(μ, Σ) ‖ p) of μ, the diagonal of Σ and log |Σ|, for p = N(m, diag s²), nats.
+
+    ½ [Σ_d ((Σ_dd + (μ_d − m_d)²) / s_d² − 1 + 2 log s_d) − log |Σ|].
+    """
     base = p.base_dist
     if not isinstance(base, Normal) or p.reinterpreted_batch_ndims != 1:
         raise NotImplementedError
+    quadratic = (variance + (loc - base.loc).square()) / base.scale.square() - 1
+    return 0.5 * ((quadratic + 2 * base.scale.log()).sum(-1) - log_det)
+
+
+@register_kl(TriangularNormal, Independent)
+def _kl_of_triangular(q: TriangularNormal, p: Independent) -> Tensor:
     tril = q._unbroadcasted_scale_tril
-    variance = tril.square().sum(-1)
-    quadratic = (variance + (q.loc - base.loc).square()) / base.scale.square() - 1
-    log_det = tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    kl: Tensor = (0.5 * quadratic + base.scale.log()).sum(-1) - log_det
-    return kl
+    log_det = 2 * tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return kl_from_independent(q.loc, tril.square().sum(-1), log_det, p)
 
 
 class FullCovarianceGuide(PerDatumGuide):
@@ -49,14 +55,8 @@ class FullCovarianceGuide(PerDatumGuide):
 
     q(z_i | z_<i) = N(μ_i + Σ_{j<i} L_ij ε_j, L_ii L_iiᵀ), z_i = μ_i + Σ_{j≤i} L_ij ε_j.
 
-    Parameters
-    ----------
-    shapes
-        Event shape of every site, in the order of the model.
-    loc
-        μ to begin with, (B, D).
-    scale_tril
-        L to begin with, (B, D, D).
+    Given are the event shapes of the sites in the order of the model, and μ, (B, D), and L,
+    (B, D, D), to begin with.
     """
 
     def __init__(self, shapes: dict[str, torch.Size], loc: Tensor, scale_tril: Tensor) -> None:
@@ -75,7 +75,7 @@ class FullCovarianceGuide(PerDatumGuide):
         return self.lower.tril(-1) * rows + torch.diag_embed(diagonal)
 
     def sample(self, index: Tensor) -> None:
-        """Sample the sites in turn; what x is does not matter."""
+        """Sample the sites in turn."""
         tril = self.scale_tril()
         noise: list[Tensor] = []  # ε of the sites before
         start = 0
@@ -95,21 +95,18 @@ class FullCovarianceGuide(PerDatumGuide):
     def marginals(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean (B, d) and triangular scale (B, d, d) of every site on its own."""
         sizes = [math.prod(shape) for shape in self.shapes.values()]
-        rows = self.scale_tril().split(sizes, 1)
-        found, start = {}, 0
-        for (name, mean), part in zip(self.means().items(), rows, strict=True):
-            own = part[:, :, start : start + part.shape[1]]
-            if start:  # Σ_ii = Σ_j L_ij L_ijᵀ
-                own = torch.linalg.cholesky(part @ part.mT)
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        for (name, mean), rows in zip(
+            self.means().items(), self.scale_tril().split(sizes, 1), strict=True
+        ):
+            # Σ_ii = Σ_j L_ij L_ijᵀ
+            own = torch.linalg.cholesky(rows @ rows.mT) if found else rows[:, :, : rows.shape[1]]
             found[name] = mean, own
-            start += part.shape[1]
         return found
 
     def means(self) -> dict[str, Tensor]:
         """E[z] of every site, (B, \\*event_shape)."""
-        sizes = [math.prod(shape) for shape in self.shapes.values()]
-        parts = self.loc.split(sizes, -1)
-        return {n: p.unflatten(-1, s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
+        return by_site(self.loc, self.shapes)
 
 
 def _event(q: TriangularNormal, shape: torch.Size) -> dist.TorchDistribution:
@@ -122,23 +119,19 @@ def _event(q: TriangularNormal, shape: torch.Size) -> dist.TorchDistribution:
 
 def _make(target: LogDensity, *, scale: float = 0.1) -> FullCovarianceGuide:
     """The prior's scales times ``scale``, uncorrelated, around where fits begin."""
-    scales = side_by_side({n: m.scale for n, m in target.start.items()}) * check_scale(scale)
-    loc = side_by_side({n: m.mean for n, m in target.start.items()})
-    shapes = {name: m.mean.shape[1:] for name, m in target.start.items()}
+    start = target.start
+    shapes = {name: m.mean.shape[1:] for name, m in start.items()}
+    scales = side_by_side({n: m.scale for n, m in start.items()}, shapes) * check_scale(scale)
+    loc = side_by_side({n: m.mean for n, m in start.items()}, shapes)
     return FullCovarianceGuide(shapes, loc, torch.diag_embed(scales))
-
-
-def side_by_side(values: dict[str, Tensor]) -> Tensor:
-    """Sites (B, \\*event_shape) as one vector (B, D)."""
-    return torch.cat([value.flatten(1) for value in values.values()], -1)
 
 
 def _within(target: LogDensity, guide: nn.Module, member: nn.Module) -> FullCovarianceGuide:
     """Independent Normals as Normals of diagonal covariance."""
     normal, own = cast(NormalGuide, member), cast(FullCovarianceGuide, guide)
     with torch.no_grad():
-        scales = side_by_side({n: s.exp() for n, s in normal.log_scale.items()})
-        loc = side_by_side(normal.means())
+        scales = side_by_side({n: s.exp() for n, s in normal.log_scale.items()}, own.shapes)
+        loc = side_by_side(normal.means(), own.shapes)
         return FullCovarianceGuide(own.shapes, loc, torch.diag_embed(scales))
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from inference.densities import weigh
+from inference.posterior.continuous import by_site, side_by_side
 from inference.posterior.guides.family import Family
-from inference.posterior.guides.full_covariance import FullCovarianceGuide, side_by_side
-from inference.posterior.guides.point import PointGuide, make_point
+from inference.posterior.guides.full_covariance import FullCovarianceGuide
+from inference.posterior.guides.point import PointGuide
 from inference.posterior.log_density import LogDensity
 
 __all__ = ["LAPLACE", "LaplaceGuide", "covariance_factor", "hessian"]
@@ -23,12 +23,7 @@ class LaplaceGuide(FullCovarianceGuide):
     """q(z) = Π_b N(z_b; z*_b, H_b⁻¹): z* = argmax log p(x_seen, z), H = −∇² log p(x_seen, z*).
 
     Where H is not positive definite (the point is no strict maximum) its eigenvalues are raised to
-    a thousandth of the largest; ``damped`` says where.
-
-    Attributes
-    ----------
-    damped
-        (B,) booleans.
+    a thousandth of the largest; ``damped``, (B,) booleans, says where.
     """
 
     per_datum = ("damped",)
@@ -47,16 +42,10 @@ def hessian(target: LogDensity, points: dict[str, Tensor]) -> Tensor:
     One pass backwards per latent dimension, for all data at once.
     """
     shapes = {name: z.shape[1:] for name, z in points.items()}
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    flat = torch.cat([z.detach().flatten(1) for z in points.values()], -1)
     with torch.enable_grad():
-        z = flat.requires_grad_()
-        parts = zip(shapes.items(), z.split(sizes, -1), strict=True)
-        sites = {name: part.unflatten(-1, shape) for (name, shape), part in parts}
-        latents = {name: value.unsqueeze(0) for name, value in sites.items()}
-        drawn = weigh(target.pair.model, target.data, latents)
-        log_joint = (drawn.log_prior + drawn.log_likelihood).sum()
-        (gradient,) = torch.autograd.grad(log_joint, z, create_graph=True)
+        z = side_by_side(points, shapes).detach().requires_grad_()
+        drawn = weigh(target.pair.model, target.data, by_site(z.unsqueeze(0), shapes))
+        (gradient,) = torch.autograd.grad(drawn.log_joint.sum(), z, create_graph=True)
         rows = [
             torch.autograd.grad(gradient[:, d].sum(), z, retain_graph=True)[0]
             for d in range(z.shape[1])
@@ -80,17 +69,11 @@ def covariance_factor(precision: Tensor) -> tuple[Tensor, Tensor]:
     return (R * sign).mT, damped
 
 
-def _make(target: LogDensity) -> PointGuide:
-    """The search for the mode begins at the start."""
-    return make_point(target)
-
-
 def _at_the_mode(target: LogDensity, guide: nn.Module) -> LaplaceGuide:
     points = cast(PointGuide, guide).means()
     tril, damped = covariance_factor(hessian(target, points))
     shapes = {name: z.shape[1:] for name, z in points.items()}
-    loc = side_by_side({name: z.detach() for name, z in points.items()})
-    return LaplaceGuide(shapes, loc, tril, damped)
+    return LaplaceGuide(shapes, side_by_side(points, shapes).detach(), tril, damped)
 
 
-LAPLACE = Family(_make, objective="log_joint", finish=_at_the_mode)
+LAPLACE = Family(PointGuide, objective="log_joint", finish=_at_the_mode)

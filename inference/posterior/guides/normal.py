@@ -11,48 +11,31 @@ from torch import Tensor, nn
 
 from inference.posterior.continuous import Moments
 from inference.posterior.guides.family import Family
-from inference.posterior.guides.per_datum import PerDatumGuide
+from inference.posterior.guides.point import LocatedGuide
 from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
 
 __all__ = ["NORMAL", "NormalGuide", "check_scale", "start_of"]
 
 
-class NormalGuide(PerDatumGuide):
-    """q(z) = Π_b Π_d N(z_bd; μ_bd, σ_bd²), every site on its own.
-
-    Parameters
-    ----------
-    start
-        μ and σ to begin with, by site, each (B, \\*event_shape).
-    """
+class NormalGuide(LocatedGuide):
+    """q(z) = Π_b Π_d N(z_bd; μ_bd, σ_bd²), every site on its own, from the μ and σ of ``start``."""
 
     def __init__(self, start: Mapping[str, Moments]) -> None:
-        super().__init__()
-        self.loc = nn.ParameterDict({n: nn.Parameter(m.mean.clone()) for n, m in start.items()})
+        super().__init__(start)
         self.log_scale = nn.ParameterDict(
             {name: nn.Parameter(m.scale.log()) for name, m in start.items()}
         )
 
     def sample(self, index: Tensor) -> None:
-        """Sample every site; what x is does not matter, its parameters were fitted to it."""
+        """Sample every site."""
         for name, loc in self.loc.items():
             q = dist.Normal(loc, self.log_scale[name].exp())
             pyro.sample(name, q.to_event(loc.dim() - 1))
 
-    def means(self) -> dict[str, Tensor]:
-        """E[z] of every site, (B, \\*event_shape)."""
-        return dict(self.loc.items())
-
 
 def check_scale(scale: float) -> float:
-    """A starting scale, as a share of the prior's.
-
-    Raises
-    ------
-    UsageError
-        If it is not positive.
-    """
+    """A starting scale, as a share of the prior's, if it is positive."""
     if not 0 < scale < math.inf:
         raise UsageError(f"a guide starts at a positive scale; got {scale}")
     return scale

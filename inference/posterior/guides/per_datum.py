@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import EllipsisType
 from typing import Any, TypeVar, cast
 
 import torch
@@ -17,30 +18,26 @@ __all__ = [
     "for_data",
     "is_per_datum",
     "parameters_of",
-    "per_datum_size",
+    "select_rows",
+    "where_rows",
 ]
 
 Module = TypeVar("Module", bound=nn.Module)
+Index = Tensor | slice | EllipsisType
 
 
 class PerDatumGuide(nn.Module):
     """A guide that samples every site inside the plate over the data it was made for.
 
-    What x is does not matter: its parameters were fitted to it. A family gives ``sample``.
+    What x is does not matter: its parameters were fitted to it. A family gives ``sample``, and
+    ``means`` where it knows E[z] of every site, (B, \\*event_shape).
     """
 
     def sample(self, index: Tensor) -> None:
         """Sample every site; ``index`` numbers the data of the plate."""
         raise NotImplementedError
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> None:
+    def forward(self, x: Tensor, *, n: int | None = None, **_: Any) -> None:
         """Sample every site of the data."""
         with data_plate(x, n, x) as index:
             self.sample(index)
@@ -57,7 +54,7 @@ def is_per_datum(guide: nn.Module, size: int) -> bool:
     return all(p.dim() and len(p) == size for p in guide.parameters())
 
 
-def for_data(guide: Module, index: Tensor | slice, size: int) -> Module:
+def for_data(guide: Module, index: Index, size: int) -> Module:
     """A guide for some of the ``size`` data of another; the other stays as it is.
 
     Parameters are indexed, unless they are shared by the data (see :func:`is_per_datum`), and so
@@ -68,7 +65,7 @@ def for_data(guide: Module, index: Tensor | slice, size: int) -> Module:
 
 
 def _indexed(
-    module: Module, index: Tensor | slice, *, parameters: bool, made: dict[int, Any] | None = None
+    module: Module, index: Index, *, parameters: bool, made: dict[int, Any] | None = None
 ) -> Module:
     """A module of the same class with rows of its tensors; neither pickled nor built again.
 
@@ -99,22 +96,26 @@ def _indexed(
 
 def detached(guide: Module) -> Module:
     """A copy of a guide whose parameters are constants; the other may be trained on."""
-    copy = _indexed(guide, slice(None), parameters=True)
-    return copy.requires_grad_(False)
+    return _indexed(guide, ..., parameters=True).requires_grad_(False)
 
 
-def parameters_of(guide: nn.Module, index: Tensor | slice) -> dict[str, Tensor]:
-    """Copies of some rows of all parameters, by name."""
+def parameters_of(guide: nn.Module, index: Index = ...) -> dict[str, Tensor]:
+    """Copies of all parameters, or some of their rows, by name."""
     return {name: p.detach()[index].clone() for name, p in guide.named_parameters()}
 
 
 @torch.no_grad()
-def copy_parameters(values: Mapping[str, Tensor], guide: nn.Module, index: Tensor | slice) -> None:
-    """Write values by name into some rows of a guide's parameters."""
+def copy_parameters(values: Mapping[str, Tensor], guide: nn.Module, index: Index = ...) -> None:
+    """Write values by name into a guide's parameters, or some of their rows."""
     for name, parameter in guide.named_parameters():
         parameter[index] = values[name]
 
 
-def per_datum_size(guide: nn.Module, size: int) -> float:
-    """Numbers that a guide keeps for each of ``size`` data: all its parameters over ``size``."""
-    return sum(p.numel() for p in guide.parameters()) / size
+def select_rows(values: Mapping[str, Tensor], index: Tensor) -> dict[str, Tensor]:
+    """Some rows of values by name."""
+    return {name: value[index] for name, value in values.items()}
+
+
+def where_rows(rows: Tensor, there: Tensor, elsewhere: Tensor) -> Tensor:
+    """Values of which some rows, (B,) booleans, are others."""
+    return torch.where(rows.reshape(-1, *(1,) * (there.dim() - 1)), there, elsewhere)

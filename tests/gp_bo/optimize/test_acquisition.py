@@ -326,7 +326,7 @@ def test_every_acquisition_proposes_a_point_of_the_space_the_same_for_one_seed(r
         ("ucb", {"beta": -1.0}, "0 or more"),
         ("ucb", {"beta": "wide"}, "beta must be float"),
         ("thompson", {"candidates": 1.5}, "candidates must be int"),
-        ("thompson", {"candidates": 0}, "needs candidates"),
+        ("thompson", {"candidates": 0}, "candidates must be at least 1"),
         ("max_value_entropy", {"minima": 0}, "1 or more"),
         ("knowledge_gradient", {"nodes": 1}, "nodes"),
     ],

@@ -15,8 +15,8 @@ from inference.evaluation import (
 )
 from inference.evaluation.quantity import quantities_of
 from inference.selection import Sweep, sweep
-from inference.selection.outcome import Outcome, run_trial
 from inference.selection.table import Row, choices
+from inference.selection.trial import Outcome, run_trial
 from pyro_models import PPCA, UsageError, load_data
 
 

@@ -76,7 +76,7 @@ class Nothing(nn.Module):
         (lambda: infer(vae(), X, estimator="score"), "estimator is 'path' or 'kl'"),
         (lambda: Plateau(window=1), "window must be at least 2"),
         (lambda: Plateau(decay=0.0), "decay is a factor"),
-        (lambda: Plateau(tolerance=-1.0), "tolerance cannot be negative"),
+        (lambda: Plateau(min_improvement=-1.0), "min_improvement cannot be negative"),
         (
             lambda: infer(vae(), X, guide=lambda given: Nothing()),
             "does not sample the latent z",

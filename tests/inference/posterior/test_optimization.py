@@ -27,7 +27,7 @@ def x(ppca):
     return torch.stack([near, far], 1).flatten(0, 1).double()
 
 
-RULE = Plateau(window=5, tolerance=1e-3, decays=1, patience=1)
+RULE = Plateau(window=5, min_improvement=1e-3, decays=1, patience=1)
 
 
 @pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
@@ -187,7 +187,7 @@ def test_estimators_agree_on_the_optimum(ppca, x):
 
 def test_a_plateau_is_seen_through_noise_and_a_rise_is_not_taken_for_one():
     generator = torch.manual_seed(0)
-    rule = Plateau(window=25, tolerance=0.0, noise=1.0, patience=2, decays=1)
+    rule = Plateau(window=25, min_improvement=0.0, noise_multiple=1.0, patience=2, decays=1)
     watch = rule.watch(2, torch.zeros(1))
     done_at = {}
     for window in range(40):
@@ -201,7 +201,7 @@ def test_a_plateau_is_seen_through_noise_and_a_rise_is_not_taken_for_one():
 
 
 def test_a_window_below_the_best_is_known_as_worse():
-    watch = Plateau(window=10, tolerance=0.5).watch(3, torch.zeros(1))
+    watch = Plateau(window=10, min_improvement=0.5).watch(3, torch.zeros(1))
     watch.look(torch.zeros(3).double(), torch.full((3,), 0.1).double())
     mean = torch.tensor([-0.4, -0.6, -3.0]).double()
     assert watch.is_worse(mean, torch.full((3,), 0.1).double()).tolist() == [False, False, True]
@@ -225,3 +225,13 @@ def test_images_share_nothing_with_a_float32_pair_of_many_images():
     posterior = infer(vae, torch.rand(50, *SHAPE), max_steps=5)
     assert posterior.mean["z"].dtype == torch.float32
     assert posterior.bound.value.shape == (50,)
+
+
+def test_the_rule_has_the_names_of_training_and_takes_the_old_ones():
+    with pytest.warns(DeprecationWarning, match="tolerance of Plateau is now min_improvement"):
+        rule = Plateau(tolerance=0.5)
+    assert rule == Plateau(min_improvement=0.5)
+    with pytest.warns(DeprecationWarning, match="noise of Plateau is now noise_multiple"):
+        assert Plateau(noise=2.0).noise_multiple == 2.0
+    with pytest.warns(DeprecationWarning, match="tolerance is now min_improvement"):
+        assert rule.tolerance == 0.5

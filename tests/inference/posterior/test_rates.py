@@ -12,8 +12,8 @@ from torch import nn
 from inference.evaluation import compare_guides
 from inference.posterior import Plateau, infer
 from inference.posterior.guides import GUIDES
-from inference.posterior.rising import rising
-from pyro_models import PPCA
+from inference.posterior.paired import rising
+from pyro_models import PPCA, TwoLayerVAE
 from pyro_models.likelihoods import Gaussian
 from pyro_models.pair import LatentSite, data_plate
 
@@ -122,6 +122,17 @@ def test_members_of_a_contained_family_are_members():
     normal = GUIDES["normal"]
     assert GUIDES["full_covariance"].contains is normal
     assert GUIDES["low_rank"].contains is normal
+
+
+def test_a_member_keeps_its_sites_whatever_their_order():
+    """The model has z2 before z1, and names are sorted elsewhere."""
+    torch.manual_seed(0)
+    pair = TwoLayerVAE((4,), latent_dims=(3, 2), hidden=[4], likelihood="gaussian")
+    normal = infer(pair, torch.randn(2, 4), guide="normal", max_steps=3)
+    family, target = GUIDES["full_covariance"], normal.target
+    member = family.within(target, family(target, {}, name="full_covariance"), normal.guide)
+    for name, mean in normal.guide.means().items():
+        assert torch.equal(member.means()[name], mean)
 
 
 def test_what_an_optimisation_lost_is_not_its_familys(ppca, x):

@@ -13,7 +13,7 @@ import torch
 
 from inference import evaluate, fit, sweep
 from inference.learning import Run
-from inference.selection import outcome as running
+from inference.selection import trial as running
 from pyro_models import PPCA, VAE, UsageError, load_data
 from pyro_models.files.locks import holding
 from pyro_models.seeds import seeded
