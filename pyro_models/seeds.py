@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -53,9 +53,12 @@ def check_seeds(seeds: Sequence[int]) -> None:
     UsageError
         Saying which.
     """
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise UsageError(f"seeds are one or more whole numbers, each once; got {list(seeds)}")
-    for seed in seeds:
+    several = isinstance(seeds, Iterable) and not isinstance(seeds, str)
+    given = list(seeds) if several else []
+    if not given or len(set(given)) < len(given):
+        shown = given if several else repr(seeds)
+        raise UsageError(f"seeds are one or more whole numbers, each once; got {shown}")
+    for seed in given:
         check_seed(seed)
 
 

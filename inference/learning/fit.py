@@ -19,7 +19,8 @@ from inference.learning.history import History
 from inference.learning.recorded_data import describe_data, remember
 from inference.learning.runs import Run
 from inference.learning.settings import Settings, check_pair_fits
-from inference.learning.together import Copy, train_together
+from inference.learning.stacks import Copy
+from inference.learning.together import train_together
 from inference.learning.training import Training
 from inference.standard_error import mean_and_error, with_error
 from pyro_models import ImageData, Pair, UsageError, build
@@ -201,6 +202,7 @@ def fit(
             training = _begun(pair, data, settings, inside, run=run, resume=resume, **shared)
             return _fitted(training, training.run_epochs(callbacks, progress=progress))
         check_seeds(seeds)
+        seeds = tuple(map(int, seeds))
         _refuse_objects(settings)
         if "seed" in options:
             raise UsageError("give seeds, or one seed")
@@ -209,7 +211,7 @@ def fit(
         runs = _run_folders(out, seeds, resume=resume, force=force)
         copies: list[Copy] = []
         for seed, run in zip(seeds, runs, strict=True):
-            own = settings.replace(seed=int(seed))
+            own = settings.replace(seed=seed)
             begun = resume and run is not None and run.exists
             copy = _made_anew(pair, seed)
             training = _begun(copy, data, own, inside, run=run, resume=begun, **shared)
@@ -219,7 +221,7 @@ def fit(
     fits = tuple(_fitted(c.training, h) for c, h in zip(copies, histories, strict=True))
     bounds = tuple(_last_bound(h, restored=settings.restore_best) for h in histories)
     folder = Path(out) if isinstance(out, str | Path) else None
-    return Fits(fits, tuple(map(int, seeds)), bounds, folder)
+    return Fits(fits, seeds, bounds, folder)
 
 
 def _begun(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -10,11 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from inference.learning.graphed import can_be_graphed
+from inference.learning.nonfinite import NonFiniteError
 from inference.learning.optimizers import laid_out_as, make_optimizer, make_schedule
 from inference.learning.training import Training
 from pyro_models.contract import module_of
+from pyro_models.seeds import generator_states, restore_generators
 
-__all__ = ["BY_ITSELF", "Stacks"]
+__all__ = ["BY_ITSELF", "Copy", "Stacks", "why_in_turn"]
 
 BY_ITSELF = (
     *("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax"),
@@ -24,6 +28,41 @@ BY_ITSELF = (
 
 COUNTS = ("step", "mu_product", "eta", "mu")
 """States of theirs that follow from the number of steps, and so are those of all copies."""
+
+
+class Copy:
+    """One of several trainings, and the global generators as it left them."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.states = generator_states(training.device)
+
+    @contextmanager
+    def turn(self) -> Iterator[Training]:
+        """Inside, the global generators are its own."""
+        restore_generators(self.states, self.training.device)
+        try:
+            yield self.training
+        except NonFiniteError as error:
+            raise NonFiniteError(f"seed {self.training.settings.seed}: {error}") from error
+        self.states = generator_states(self.training.device)
+
+
+def why_in_turn(training: Training) -> str:
+    """Why copies of such a training cannot be trained as one; empty if they can."""
+    step, settings = training.step, training.settings
+    on_device = training.device.type != "cpu"
+    if step.captured is None:
+        return step.not_recorded
+    if settings.compile:
+        return "a compiled step is of one copy"
+    if settings.optimizer not in BY_ITSELF:
+        return "the optimizer is not known to move each weight by itself"
+    if not isinstance(settings.schedule, str | None) or settings.schedule == "ReduceLROnPlateau":
+        return "the schedule may follow each copy's own bound"
+    if on_device or step.classification.pair is not None or settings.labelled_per_batch:
+        return can_be_graphed(step, labelled_per_batch=settings.labelled_per_batch)
+    return ""
 
 
 class Stacks:

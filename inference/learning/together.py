@@ -8,8 +8,8 @@ itself, so that K copies are K trainings, equal up to rounding.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -21,39 +21,21 @@ from tqdm import tqdm
 from inference.denormals import flush_denormals
 from inference.learning.callbacks import Callback
 from inference.learning.capture import RecordedGradient, Recording, difference_of_steps
-from inference.learning.graphed import GraphedSteps, can_be_graphed, cuda_graph, run_directly
+from inference.learning.graphed import GraphedSteps, cuda_graph, run_directly
 from inference.learning.history import History
-from inference.learning.nonfinite import NonFinite, NonFiniteError, first_nonfinite
-from inference.learning.stacks import BY_ITSELF, Stacks
+from inference.learning.nonfinite import NonFinite, first_nonfinite
+from inference.learning.stacks import Copy, Stacks, why_in_turn
 from inference.learning.step import Step
 from inference.learning.training import REPORTED, Training
 from inference.stacked import stacked
 from pyro_models.contract import module_of
 from pyro_models.observed import Observed
-from pyro_models.seeds import generator_states, restore_generators
+from pyro_models.seeds import restore_generators
 
-__all__ = ["Copy", "train_together"]
+__all__ = ["train_together"]
 
 _COMPARED = 3  # epochs whose first step is also taken one by one
 _BETWEEN = 50  # and later not more often than once in so many steps
-
-
-class Copy:
-    """One of several trainings, and the global generators as it left them."""
-
-    def __init__(self, training: Training) -> None:
-        self.training = training
-        self.states = generator_states(training.device)
-
-    @contextmanager
-    def turn(self) -> Iterator[Training]:
-        """Inside, the global generators are its own."""
-        restore_generators(self.states, self.training.device)
-        try:
-            yield self.training
-        except NonFiniteError as error:
-            raise NonFiniteError(f"seed {self.training.settings.seed}: {error}") from error
-        self.states = generator_states(self.training.device)
 
 
 def train_together(
@@ -94,23 +76,6 @@ def train_together(
     return histories
 
 
-def _why_in_turn(copies: Sequence[Copy]) -> str:
-    """Why copies cannot be trained as one; empty if they can."""
-    step, settings = copies[0].training.step, copies[0].training.settings
-    on_device = copies[0].training.device.type != "cpu"
-    if step.captured is None:
-        return step.not_recorded
-    if settings.compile:
-        return "a compiled step is of one copy"
-    if settings.optimizer not in BY_ITSELF:
-        return "the optimizer is not known to move each weight by itself"
-    if not isinstance(settings.schedule, str | None) or settings.schedule == "ReduceLROnPlateau":
-        return "the schedule may follow each copy's own bound"
-    if on_device or step.classification.pair is not None or settings.labelled_per_batch:
-        return can_be_graphed(step, labelled_per_batch=settings.labelled_per_batch)
-    return ""
-
-
 class _Together:
     """Epochs of copies that are all at the same one.
 
@@ -129,7 +94,7 @@ class _Together:
         self.taken, self.compared_at, self.comparisons = self.first.step.taken, 0, 0
         self.steps: _Steps | None = None
         self.captured: Any = self
-        self.why_in_turn = _why_in_turn(copies) if len(copies) > 1 else "one seed is left"
+        self.why_in_turn = why_in_turn(self.first) if len(copies) > 1 else "one seed is left"
         if not self.why_in_turn:
             mean = self.first.step.captured.recorded.mean_of_part  # type: ignore[union-attr]
             self.of_one = RecordedGradient(module_of(self.pair), mean, in_place=False)

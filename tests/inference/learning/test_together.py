@@ -5,7 +5,7 @@ import torch
 
 from inference import Fits, fit
 from inference.learning import NonFiniteError, Run
-from pyro_models import GMM, VAE, SemiSupervisedVAE, TwoLayerVAE, UsageError
+from pyro_models import CVAE, GMM, VAE, SemiSupervisedVAE, TwoLayerVAE, UsageError
 from pyro_models.seeds import seeded
 
 SHAPE = (1, 8, 8)
@@ -26,6 +26,8 @@ CASES = {
     "iwae": (vae, {"objective": "iwae", "objective_options": {"num_particles": 3}}),
     "two layers": (two_layers, {}),
     "gmm": (lambda: GMM(SHAPE, num_components=3), {}),
+    "half seen": (vae, {"mask": "random"}),
+    "labels": (lambda: CVAE(SHAPE, num_classes=10, hidden=[8], likelihood="cross_entropy"), {}),
     "dynamic": (lambda: vae(likelihood="bernoulli"), {}),
     "clipped": (vae, {"clip_norm": 0.5}),
     "warm-up": (vae, {"beta_warmup": 1}),
@@ -157,6 +159,7 @@ def test_what_is_not_finite_is_named_with_its_seed(few):
     [
         ({"seeds": []}, "seeds are one or more"),
         ({"seeds": [1, 1]}, "each once"),
+        ({"seeds": 3}, "got 3"),
         ({"seeds": [-1]}, "a seed is"),
         ({"seeds": [0, 1], "seed": 2}, "or one seed"),
         ({"seeds": [0, 1], "resume": True}, "resume needs out"),
