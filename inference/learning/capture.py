@@ -133,6 +133,10 @@ class RecordedGradient:
         self.recordings: dict[tuple[Any, ...], Recording] = {}
         self._looked_at: set[tuple[Any, ...]] | None = None
 
+    def is_same(self) -> bool:
+        """Whether the module is as it was whenever it was recorded."""
+        return all(recording.module.is_same() for recording in self.recordings.values())
+
     def look_again(self) -> None:
         """From now on look once, rather than at every step, whether the module is as it was."""
         self._looked_at = set()

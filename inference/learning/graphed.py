@@ -130,6 +130,8 @@ class GraphedSteps:
         place.betas.copy_(torch.tensor(betas, dtype=place.betas.dtype, device="cpu"))
         place.failed.fill_(-1)
         self.tempered = any(beta != 1 for beta in betas)
+        if self.taken.captured is None or not self.taken.captured.gradient.is_same():
+            self._launches.clear()  # they are of tensors that the pair has no longer
 
     def run(self, first: int, last: int) -> list[float]:
         """The steps from ``first`` up to ``last``; the sum of their bounds over data, of each copy.

@@ -278,7 +278,7 @@ class Training:
         self.step.look_again()
         while step < self.steps_per_epoch:
             last = min(step + REPORTED, self.steps_per_epoch)
-            if graphed is None or self.step.is_compared or self.step.captured is None:
+            if graphed is None or not self.step.may_be_graphed:
                 batch = data.rows(next(rows))
                 total += self.step_on(step, batch) * len(batch)
                 count, last = count + len(batch), step + 1
