@@ -150,7 +150,8 @@ def fit(
         Show a progress bar with the bound per datum.
     seeds
         Train a copy of the pair under each of these seeds, all at once where that can be, and each
-        as it would be trained alone, up to rounding. Every copy is made anew from the pair's
+        as it would be trained alone, up to rounding; what cannot be is trained in turn, and the
+        history says why. Every copy is made anew from the pair's
         configuration and its seed, as the command line makes it; the pair itself is not trained.
         With ``out``, each has a run folder of its own in it, ``seed-0`` and so on; or ``out`` is a
         list of them, one for each seed.

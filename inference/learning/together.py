@@ -181,6 +181,7 @@ class _Together:
                 copy.training, float(bounds[k]), [g if g is None else g[k] for g in gradients]
             )
             restore_generators(copy.states, self.device)
+            copy.training.optimizer.zero_grad()
             kept = [buffer.clone() for buffer in module_of(copy.training.pair).buffers()]
             with torch.enable_grad(), copy.training.step.autocast():
                 _, difference = difference_of_steps(
@@ -271,13 +272,13 @@ class _Steps(GraphedSteps):
     """Whole steps of several copies, which draw from generators of their own."""
 
     def __init__(self, together: _Together, data: Observed, order: Tensor) -> None:
-        generators, on_cpu = together.generators, together.device.type == "cpu"
+        generators, on_cuda = together.generators, together.device.type == "cuda"
         super().__init__(
             cast(Step, together),
             data,
             batch_size=together.settings.batch_size,
             steps_per_epoch=together.first.steps_per_epoch,
-            launcher=run_directly if on_cpu else partial(cuda_graph, generators=generators),
+            launcher=partial(cuda_graph, generators=generators) if on_cuda else run_directly,
         )
         self.together, self.failing = together, 0
         total = self.place.total.new_zeros(len(generators))

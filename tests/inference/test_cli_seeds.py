@@ -38,6 +38,7 @@ def test_seeds_are_trained_gone_on_with_and_joined(call, refused, elsewhere, cap
     assert float(joined["standard_error"]) == pytest.approx(error, rel=1e-3)
     assert "already holds a run" in refused("train", *SMALL, "--seeds", 0, 1, "--out", "several")
     assert not Path("several/seed-1").exists()
+    assert "name one, such as several/seed-0" in refused("evaluate", "several")
     assert "one --seed" in refused("train", *SMALL, "--seeds", 0, 1, "--seed", 3, "--out", "x")
 
 

@@ -33,6 +33,7 @@ CASES = {
     "warm-up": (vae, {"beta_warmup": 1}),
     "schedule": (vae, {"schedule": "CosineAnnealingLR", "optimizer": "SGD", "lr": 1e-4}),
     "momentum": (vae, {"optimizer": "RMSprop", "optimizer_options": {"momentum": 0.5}}),
+    "of pyro": (vae, {"objective": "trace_graph"}),
     "score function": (vae, {"objective": "rws", "objective_options": {"num_particles": 3}}),
 }
 
