@@ -54,7 +54,9 @@ def main() -> None:
     print(f"{'data':>6}  {'units':>5}  {'one':>7}  {'in turn':>8}  {'at once':>8}   ratio  spread")
     for name in ("digits", "mnist"):
         data = images(name, options.count)
-        for hidden in WIDTHS if data is not None else ():
+        if data is None:
+            continue
+        for hidden in WIDTHS:
             vae = VAE(data.data_shape, hidden=hidden, latent_dim=20, likelihood="bernoulli")
             turn, once = [], []
             for _ in range(options.turns):

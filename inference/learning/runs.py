@@ -157,7 +157,7 @@ class Run:
 
     def record_end(self, history: History) -> None:
         """Add to ``run.json`` how training ended."""
-        names: tuple[str, ...] = (
+        names = [
             "objective",
             "start",
             "best_epoch",
@@ -165,9 +165,9 @@ class Run:
             "remark",
             "recorded",
             "not_recorded",
-        )
+        ]
         if history.at_once > 1 or history.not_at_once:
-            names = (*names, "at_once", "not_at_once")
+            names += ["at_once", "not_at_once"]
         ended = {name: getattr(history, name) for name in names}
         self.add({"training": {"epochs": len(history.epochs), **ended}})
 
