@@ -97,7 +97,7 @@ class _Together:
         self.why_in_turn = why_in_turn(self.first) if len(copies) > 1 else "one seed is left"
         if not self.why_in_turn:
             mean = self.first.step.captured.recorded.mean_of_part  # type: ignore[union-attr]
-            self.of_one = RecordedGradient(module_of(self.pair), mean, in_place=False)
+            self.gradient = RecordedGradient(module_of(self.pair), mean, in_place=False)
             self.stacks = Stacks(self.trainings)
             self.parameters, self.rest = self.stacks.parameters, self.stacks.rest
             self.optimizer, self.schedule = self.stacks.optimizer, self.stacks.schedule
@@ -159,6 +159,9 @@ class _Together:
 
     def _prepare(self, data: Observed, order: Tensor, betas: list[float]) -> None:
         """Record what this epoch needs, and see that it gives what each copy gives alone."""
+        if not self.gradient.is_same():
+            self.why_in_turn = "the pair was changed between epochs"
+            return
         self._take_up()
         size, total = self.settings.batch_size, order.shape[1]
         for begin in {0, total - total % size} - {total}:
@@ -236,7 +239,7 @@ class _Together:
         if key not in self.records:
             own = batch[0]
             with self.autocast():
-                one = self.of_one.recording(own.x, own.y, own.mask, beta, size=len(own))
+                one = self.gradient.recording(own.x, own.y, own.mask, beta, size=len(own))
             held = [*self.parameters, *self.rest]
             inputs = [*(tensor.detach() for tensor in held), batch.x, *given]
             run = stacked(one.run.graph, inputs, int(beta is not None), self.generators)
