@@ -145,8 +145,7 @@ class Step:
             raise NonFinite(what) from error
         finite = math.isfinite(bound)
         if finite and self.settings.clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
-            finite = bool(torch.isfinite(norm))
+            finite = bool(self.clip(self.settings.clip_norm).isfinite())
         if not finite:
             restore_generators(before, self.device)
             raise NonFinite(
@@ -158,6 +157,10 @@ class Step:
             flush_denormals(self.optimizer)
         step_schedule(self.schedule)
         return bound
+
+    def clip(self, most: float) -> torch.Tensor:
+        """Shorten the gradient, if it is longer than this; returns its norm before."""
+        return nn.utils.clip_grad_norm_(self.parameters, most)
 
     @property
     def is_compared(self) -> bool:
