@@ -36,6 +36,7 @@ def sweep(
     threads: int | None = None,
     shard: str | None = None,
     progress: bool = True,
+    at_once: bool = False,
     **shared: Any,
 ) -> Sweep:
     """Train every combination of settings under several seeds; compare them on validation data.
@@ -62,6 +63,7 @@ def sweep(
         shard: Train only this part of the runs, 2/4, say, while other machines that see the folder
             train the others; the tables of the last to end are whole.
         progress: Show a progress bar over runs.
+        at_once: Train the seeds of a setting at once, which is faster where networks are small.
     """
     values = _flat(grid)
     x, lines = _full_name(x, values), _full_name(lines, values)
@@ -77,6 +79,7 @@ def sweep(
         threads=threads,
         shard=shard,
         progress=progress,
+        at_once=at_once,
         **shared,
     )
     with printed_after(result.to_text):

@@ -34,6 +34,7 @@ __all__ = [
     "launched",
     "own_device",
     "processes_on",
+    "several",
 ]
 
 _LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
@@ -45,13 +46,14 @@ class ProcessLostError(UsageError):
     """Another process of the training has ended, or does not answer."""
 
 
-def _several() -> bool:
+def several() -> bool:
+    """Whether this process is one of several that torch.distributed has joined."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def is_first() -> bool:
     """Whether this process is the one that writes, being alone or of rank 0."""
-    return not _several() or dist.get_rank() == 0
+    return not several() or dist.get_rank() == 0
 
 
 def own_device(device: str | torch.device | None) -> str | torch.device | None:
@@ -59,7 +61,7 @@ def own_device(device: str | torch.device | None) -> str | torch.device | None:
 
     So is none given, where they communicate by nccl.
     """
-    if not _several() or (device is None and dist.get_backend() != "nccl"):
+    if not several() or (device is None and dist.get_backend() != "nccl"):
         return device
     if device is not None and str(device) != "cuda":
         return device
@@ -270,7 +272,7 @@ def processes_on(device: torch.device) -> Iterator[Processes]:
 
     Gradients go by nccl where each has a CUDA device of its own, by gloo otherwise.
     """
-    if not _several():
+    if not several():
         yield Processes()
         return
     processes = Processes(dist.get_rank(), dist.get_world_size())

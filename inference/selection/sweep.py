@@ -28,13 +28,14 @@ from inference.selection.trial import (
     Trial,
     outcome_there,
     run_trial,
+    train_at_once,
 )
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.counts import check_counts
 from pyro_models.data import as_data
 from pyro_models.files import LOCK, holding, holding_folder, is_free, write_atomically
 from pyro_models.observed import Data
-from pyro_models.seeds import check_seed
+from pyro_models.seeds import check_seeds
 
 __all__ = ["sweep"]
 
@@ -56,6 +57,7 @@ def sweep(
     threads: int | None = None,
     shard: str | None = None,
     progress: bool = True,
+    at_once: bool = False,
     **shared: Any,
 ) -> Sweep:
     """Train every combination of settings under every seed; evaluate all on validation data alike.
@@ -103,6 +105,9 @@ def sweep(
         ``"2/4"`` trains the second of four parts of the runs, which other calls train at the same
         time, on other machines, too, that see ``out``. The tables hold what is there; those of the
         last to end are whole.
+    at_once
+        Train the seeds of a setting at once, as ``fit(..., seeds=...)`` does: faster where networks
+        are small, and each run equal to its own up to rounding.
     shared
         What all runs share: an option of :class:`inference.Experiment`, or one of its settings.
 
@@ -130,10 +135,7 @@ def sweep(
     """
     data = data if isinstance(data, str) else as_data(data)
     values = check_grid(grid)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise UsageError(f"seeds are one or more whole numbers, each once; got {list(seeds)}")
-    for seed in seeds:
-        check_seed(seed)
+    check_seeds(seeds)
     first, shards = _shard(shard)
     if quantity is not None:
         choices().check(quantity)
@@ -154,8 +156,8 @@ def sweep(
     parallel = joblib.Parallel(
         n_jobs=jobs, return_as="generator_unordered" if unordered else "list"
     )
-    at_once = max(1, joblib.effective_n_jobs(parallel.n_jobs))
-    threads = threads or max(1, torch.get_num_threads() // at_once)
+    side_by_side = max(1, joblib.effective_n_jobs(parallel.n_jobs))
+    threads = threads or max(1, torch.get_num_threads() // side_by_side)
     options = EvaluationOptions(num_particles=num_particles, limit=limit)
     trials = []
     for setting, name in zip(combined, folder_names(combined), strict=True):
@@ -170,6 +172,11 @@ def sweep(
         trials = [replace(trial, identity=identity) for trial in trials]
         _check_trials(trials, images)
         (folder / MARKER).touch()
+        if at_once:
+            mine = trials[first - 1 :: shards]
+            groups = [[t for t in mine if t.setting == setting] for setting in combined]
+            for _ in parallel(joblib.delayed(train_at_once)(group) for group in groups if group):
+                pass
         trained = _run(parallel, trials[first - 1 :: shards], progress=progress)
         with holding(folder / f"{LOCK}-tables"):  # whoever writes last has seen all
             outcomes = (trained.get(trial.folder) or outcome_there(trial) for trial in trials)
