@@ -266,7 +266,7 @@ def _classified(rank, data):
     with processes_on(CPU) as processes:
         settings = Settings(batch_size=20, optimizer="SGD", lr=1e-30)
         training = Training(classifier(), data, settings, None, processes)
-        x = training._training_data()
+        x = training.training_data()
         own, share = processes.part(torch.arange(20), x.y)
         training.step_on(0, x[own], share=share)
     assert (share is not None) == several
