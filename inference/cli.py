@@ -124,9 +124,19 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection]
     given = sys.argv[1:] if arguments is None else arguments
     return exit_code(
         "pyro-models",
-        lambda: _run(given, parts),
+        lambda: _together(given, parts),
         interrupted="what was written is complete (a training can be resumed)",
     )
+
+
+def _together(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
+    """Run it with the other processes of ``torchrun``, where it is one that they can share."""
+    if list(arguments[:1]) != ["train"]:
+        return _run(arguments, parts)
+    from inference.learning.data_parallel import launched
+
+    with launched():
+        _run(arguments, parts)
 
 
 def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:

@@ -34,6 +34,7 @@ def sweep(
     out: str | None = None,
     jobs: int | None = None,
     threads: int | None = None,
+    shard: str | None = None,
     progress: bool = True,
     at_once: bool = False,
     **shared: Any,
@@ -56,8 +57,11 @@ def sweep(
         x: Setting along the axis of the figure; the first that varies unless given.
         lines: Setting that makes a line for each of its values; the second unless given.
         out: Folder of runs, tables and figure; sweeps/MODEL-DATA unless given.
-        jobs: Runs at a time, in processes of their own; 1 unless given.
+        jobs: Runs at a time, in processes of their own; 1 unless given. With --device cuda each
+            takes a GPU, in turn.
         threads: Threads of each run; its share of the cores unless given.
+        shard: Train only this part of the runs, 2/4, say, while other machines that see the folder
+            train the others; the tables of the last to end are whole.
         progress: Show a progress bar over runs.
         at_once: Train the seeds of a setting at once, which is faster where networks are small.
     """
@@ -73,11 +77,14 @@ def sweep(
         limit=limit,
         jobs=jobs,
         threads=threads,
+        shard=shard,
         progress=progress,
         at_once=at_once,
         **shared,
     )
     with printed_after(result.to_text):
+        if result.pending:
+            return result
         best = result.best  # a line of complaint and code 2 where there is none
         if result.varied:
             shown = [x, lines] if lines else [x] if x else []

@@ -11,6 +11,7 @@ from inference.commands.files import printed_after, save_figure, seed_folders
 from inference.declared import takes
 from inference.experiment import Experiment
 from inference.learning import Fit, Fits, Run, Settings
+from inference.learning.data_parallel import is_first
 from inference.learning.recorded_data import recall
 from pyro_models import UsageError
 
@@ -67,7 +68,7 @@ def train(
 
 
 def _save_curves(result: Fit) -> None:
-    if result.history.epochs and result.out is not None:
+    if result.history.epochs and result.out is not None and is_first():
         save_figure(figures.learning_curves(result.history), result.out / "history.png")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from inference.learning.capture import RecordedGradient
+from inference.learning.data_parallel import Share
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills, module_of
 from pyro_models.labels import all_known
@@ -31,23 +32,24 @@ class Classification:
         self.pair: Any = pair if fulfills(pair, Classifies) else None
         self.recorded = RecordedGradient(module_of(pair), self._mean) if recorded else None
 
-    def backward(self, batch: Observed) -> None:
-        """Add the gradient of its negative to the parameters."""
+    def backward(self, batch: Observed, *, share: Share | None = None) -> None:
+        """Add the gradient of its negative to the parameters; that of a share of a batch."""
         if self.pair is None or batch.y is None or not self.pair.classification_weight:
             return
         known = batch.y >= 0
         if not known.any():
             return
+        scale = None if share is None else batch.x.new_tensor(share.of_labelled(int(known.sum())))
         x, y = batch.x[known.to(batch.x.device)], all_known(batch.y[known])
         if self.recorded is not None:
             try:
-                self.recorded.backward(x, y, None, None, size=len(x))
+                self.recorded.backward(x, y, None, scale, size=len(x))
                 return
             except UsageError:  # Python that depends on values
                 self.recorded = None
-        (-self._mean(x, y=y)).backward()
+        (-self._mean(x, y=y, beta=1.0 if scale is None else scale)).backward()
 
-    def _mean(self, x: Tensor, *, y: Tensor, **_: Any) -> Tensor:
+    def _mean(self, x: Tensor, *, y: Tensor, beta: float | Tensor, **_: Any) -> Tensor:
         log_q: Tensor = self.pair.log_label_prob(x, y)
         weight: float = self.pair.classification_weight
-        return weight * log_q.sum() / len(x)
+        return beta * weight * log_q.sum() / len(x)

@@ -15,6 +15,7 @@ import torch
 from inference.declared import takes
 from inference.denormals import denormals_flushed
 from inference.learning.callbacks import Callback
+from inference.learning.data_parallel import is_first, own_device, processes_on, several
 from inference.learning.history import History
 from inference.learning.recorded_data import describe_data, remember
 from inference.learning.runs import Run
@@ -117,6 +118,9 @@ def fit(
     The objective is the average over a batch, so a learning rate means the same for any batch size.
     The pair is trained in place. No global generator of the caller moves.
 
+    Where ``torch.distributed`` is initialized, its processes train the pair together: each has its
+    rows of every batch, and noise of its own. The first alone writes, shows and calls callbacks.
+
     Parameters
     ----------
     pair
@@ -183,7 +187,7 @@ def fit(
         warnings.warn("start is now init_from", DeprecationWarning, stacklevel=2)
         init_from = options.pop("start")
     settings = (settings or Settings()).replace(**options)
-    device = check_device(settings.device or device_of(pair))
+    device = check_device(own_device(settings.device) or device_of(pair))
     settings = settings.replace(device=str(device))
     shared: dict[str, Any] = {
         "mask": mask,
@@ -201,8 +205,13 @@ def fit(
                 raise UsageError("a run folder for each seed is for several seeds: give one folder")
             run = None if out is None else Run(out)
             training = _begun(pair, data, settings, inside, run=run, resume=resume, **shared)
-            return _fitted(training, training.run_epochs(callbacks, progress=progress))
+            shown = progress and is_first()
+            return _fitted(training, training.run_epochs(callbacks, progress=shown))
         check_seeds(seeds)
+        if several():
+            raise UsageError(
+                "several processes train one seed together: give one seed, or one process"
+            )
         seeds = tuple(map(int, seeds))
         _refuse_objects(settings)
         if "seed" in options:
@@ -254,21 +263,23 @@ def _begun(
         raise UsageError(
             f"there is no run to resume in {run.folder}" if run else "resume needs out"
         )
+    processes = inside.enter_context(processes_on(device))
+    first = processes.rank == 0
     if run is not None:
         inside.enter_context(run.held())  # until the last file is written
     inside.enter_context(seeded(seed, device))
     if run is not None and resume:
         run.check_same(pair, described)
-    elif run is not None:
+    elif run is not None and first:
         run.refuse_to_overwrite(force=force)
-    training = Training(pair, data, settings, run)
+    training = Training(pair, data, settings, run, processes)
     if resume and run is not None:
         training.restore(run)
-    elif init_from is not None:
+    elif init_from is not None and first:
         training.start_from_run(Run(init_from))
     training.start_from_data()
     training.try_a_step()
-    if run is not None and not resume:
+    if run is not None and first and not resume:
         run.clear()
         run.create(pair, {"data": described, "settings": settings.plain()})
     remember(pair, whole)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from inference.learning.nonfinite import NonFinite, first_nonfinite
+from inference.learning.nonfinite import NonFinite
 from inference.learning.optimizers import step_schedule
 from inference.learning.step import Step
 from pyro_models.observed import Observed
@@ -36,6 +36,8 @@ def can_be_graphed(step: Step, *, labelled_per_batch: int) -> str:
     """Why whole steps cannot be one graph; empty if they can."""
     if step.captured is None:
         return step.not_recorded
+    if not step.processes.can_be_graphed:
+        return "several processes share a device, and gloo is on the host"
     if step.classification.pair is not None or labelled_per_batch:
         return "batches differ in how many data have labels"
     if not _can_skip(step.optimizer):
@@ -118,6 +120,7 @@ class GraphedSteps:
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.place = _Place.of(data, steps_per_epoch)
         self.tempered = False
+        self.moved: list[torch.nn.Parameter] = []  # in some process, where there are several
         self._launches: dict[tuple[int, int, bool], Launch] = {}
 
     def start_epoch(self, data: Observed, order: Tensor, betas: list[float]) -> None:
@@ -153,6 +156,7 @@ class GraphedSteps:
             for _ in range(count):
                 step_schedule(self.taken.schedule)
         self.taken.taken += last - first
+        self.taken.processes.wait()  # where one is gone, its share of a sum would never come
         *totals, failed = torch.cat([place.total, place.failed.double().view(1)]).tolist()
         if failed >= 0:
             self.taken.taken -= last - int(failed)
@@ -193,8 +197,14 @@ class GraphedSteps:
 
     def _warm_up(self, size: int) -> None:
         """Record, and compile if so, what a launch is made of; nothing is moved by it."""
-        states, rows = self._states(), self.place.order[..., :size]
-        self._gradient(self._rows(rows), self.place.betas[0] if self.tempered else 1.0)
+        processes = self.taken.processes
+        states, rows = self._states(), self.place.order[..., :size][..., processes.own(size)]
+        bound = self._gradient(self._rows(rows), self.place.betas[0] if self.tempered else 1.0)
+        if processes.size > 1:  # the first sum makes the connections, which no graph can
+            here = [p.grad is not None for p in self.taken.parameters]
+            by_any = map(any, zip(*processes.gathered(here), strict=True))
+            self.moved = [p for p, m in zip(self.taken.parameters, by_any, strict=True) if m]
+            self._sum_gradients(bound, size)
         self._forget_gradients()
         self._restore(states)
 
@@ -210,8 +220,17 @@ class GraphedSteps:
 
     def _gradient(self, batch: Observed, beta: float | Tensor) -> Tensor:
         assert self.taken.captured is not None
+        if not len(batch):  # of several processes this one may have none
+            return batch.x.new_zeros(())
         with self.taken.autocast():
             return self.taken.captured.backward_on_device(batch.x, **batch.conditions, beta=beta)
+
+    def _sum_gradients(self, bound: Tensor, size: int) -> Tensor:
+        processes = self.taken.processes
+        if processes.size == 1:
+            return bound
+        weight = processes.share(size)
+        return processes.sum_gradients(self.moved, bound, weight=weight, moved=True)
 
     def _forget_gradients(self) -> None:
         for parameter in self.taken.parameters:
@@ -220,11 +239,12 @@ class GraphedSteps:
     def _step(self, size: int) -> None:
         """One step on what is in its place; nothing of it is read by the host."""
         place, step = self.place, self.taken
-        where = place.step * self.batch_size + torch.arange(size, device=place.order.device)
+        own = torch.arange(size, device=place.order.device)[step.processes.own(size)]
+        where = place.step * self.batch_size + own
         batch = self._rows(place.order.index_select(-1, where))
         beta = place.betas.index_select(0, place.step.view(1)).squeeze(0) if self.tempered else 1.0
         self._forget_gradients()
-        bound = self._gradient(batch, beta)
+        bound = self._sum_gradients(self._gradient(batch, beta), size)
         finite = bound.isfinite().all()
         if step.settings.clip_norm is not None:
             finite = finite & step.clip(step.settings.clip_norm).isfinite().all()
@@ -243,14 +263,15 @@ class GraphedSteps:
             self._gradient(self.batch(step), 1.0)
         self._forget_gradients()
         before = self._states()
-        what = first_nonfinite(self.taken.pair, self.batch(failed))
+        found = self.taken.nonfinite(self.batch(failed), step=failed)
         self._restore(before)
-        return NonFinite(what or "the gradient (every site is finite)", step=failed)
+        return found
 
     def batch(self, step: int) -> Observed:
         """The data of a step of this epoch."""
         begin = step * self.batch_size
-        return self._rows(self.place.order[..., begin : begin + self._size(step)])
+        rows = self.place.order[..., begin : begin + self._size(step)]
+        return self._rows(rows[..., self.taken.processes.own(self._size(step))])
 
 
 def _step_unless(skip: Tensor, optimizer: Any) -> None:
@@ -294,7 +315,12 @@ def cuda_graph(
         group["lr"], group["capturable"] = rate, True
     try:
         torch.cuda.synchronize(device)
-        with torch.cuda.device(device), torch.cuda.graph(graph):
+        capture = torch.cuda.graph(
+            graph,
+            stream=torch.cuda.Stream(device),  # not that of the first device that had a graph
+            capture_error_mode="thread_local",  # other threads watch over nccl's connections
+        )
+        with torch.cuda.device(device), capture:
             steps()
     finally:
         for group, (lr, capturable) in zip(groups, own, strict=True):

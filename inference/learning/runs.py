@@ -24,6 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from inference.learning.data_parallel import is_first
 from inference.learning.history import History
 from inference.learning.recorded_data import UNKNOWN, differs_from_record, plain_fields
 from pyro_models import Pair, UsageError, build
@@ -96,6 +97,9 @@ class Run:
         UsageError
             If it is no run folder, or another training holds it.
         """
+        if not is_first():  # which holds it for all
+            yield
+            return
         self.refuse_to_overwrite(force=True)
         refusal = f"{self.folder} is being trained by another: wait, or name another folder (--out)"
         with holding_folder(self.folder, refusal=refusal):

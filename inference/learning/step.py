@@ -13,6 +13,7 @@ from torch import nn
 from inference.denormals import EVERY, flush_denormals
 from inference.learning.capture import Captured, difference_of_steps
 from inference.learning.classification import Classification
+from inference.learning.data_parallel import Processes, Share
 from inference.learning.nonfinite import NonFinite, first_nonfinite
 from inference.learning.optimizers import make_optimizer, make_schedule, step_schedule
 from inference.learning.settings import Settings
@@ -45,6 +46,8 @@ class Step:
         Where the pair is.
     steps_per_epoch
         Number of steps of one epoch.
+    processes
+        Who takes it together, each on its rows of a batch.
 
     Attributes
     ----------
@@ -53,8 +56,15 @@ class Step:
     """
 
     def __init__(
-        self, pair: Pair, settings: Settings, *, device: torch.device, steps_per_epoch: int
+        self,
+        pair: Pair,
+        settings: Settings,
+        *,
+        device: torch.device,
+        steps_per_epoch: int,
+        processes: Processes | None = None,
     ) -> None:
+        self.processes = processes or Processes()
         self.pair, self.settings, self.device = pair, settings, device
         self.objective = make_objective(pair, settings.objective, settings.objective_options)
         self.parameters = [p for p in pair.parameters() if p.requires_grad]
@@ -91,6 +101,12 @@ class Step:
             raise error
         self.captured, self.not_recorded = None, str(error).replace(": leave capture out", "")
 
+    def agree(self) -> None:
+        """Record in all of several processes, or in none."""
+        self.not_recorded = self.processes.first_word(self.not_recorded)
+        if self.not_recorded:
+            self.captured = None
+
     def autocast(self) -> AbstractContextManager[object]:
         """The precision of the networks."""
         if self.settings.precision == "float32":
@@ -120,8 +136,10 @@ class Step:
             if gradient is not None:
                 gradient.look_again()
 
-    def __call__(self, batch: Observed, *, beta: float) -> float:
+    def __call__(self, batch: Observed, *, beta: float, share: Share | None = None) -> float:
         """Take it; returns the bound on the batch before it.
+
+        Of several processes each is given its rows, and what ``share`` of the batch they are.
 
         Raises
         ------
@@ -133,7 +151,7 @@ class Step:
             parameter.grad = None
         try:
             with pyro.validation_enabled(self.taken == 0), self.autocast():
-                self.classification.backward(batch)  # beside the bound, not in its value
+                self.classification.backward(batch, share=share)  # beside the bound
                 bound = self._gradient(batch, beta)
         except (ValueError, RuntimeError) as error:  # a distribution of NaN, or a Cholesky factor
             restore_generators(before, self.device)
@@ -143,20 +161,26 @@ class Step:
             if what is None:
                 raise
             raise NonFinite(what) from error
+        if share is not None:
+            weight, moved = share.own / share.whole, torch.tensor(bound, dtype=torch.float64)
+            bound = float(self.processes.sum_gradients(self.parameters, moved, weight=weight))
         finite = math.isfinite(bound)
         if finite and self.settings.clip_norm is not None:
             finite = bool(self.clip(self.settings.clip_norm).isfinite())
         if not finite:
             restore_generators(before, self.device)
-            raise NonFinite(
-                first_nonfinite(self.pair, batch) or "the gradient (every site is finite)"
-            )
+            raise self.nonfinite(batch)
         self.optimizer.step()
         self.taken += 1
         if self.taken % EVERY == 0:
             flush_denormals(self.optimizer)
         step_schedule(self.schedule)
         return bound
+
+    def nonfinite(self, batch: Observed, *, step: int | None = None) -> NonFinite:
+        """What is not finite in a step on a batch, or on another's, that was so."""
+        what = self.processes.first_word(first_nonfinite(self.pair, batch) if len(batch) else "")
+        return NonFinite(what or "the gradient (every site is finite)", step=step)
 
     def clip(self, most: float) -> torch.Tensor:
         """Shorten the gradient, if it is longer than this; returns its norm before."""
@@ -176,11 +200,12 @@ class Step:
         return made and self.captured is not None and not self.is_compared
 
     def _gradient(self, batch: Observed, beta: float) -> float:
-        if self.captured is None:
-            return self.objective.backward(batch.x, **batch.conditions, beta=beta)
         if self.is_compared:
             return self._both_ways(batch, beta)
-        return self.captured.backward(batch.x, **batch.conditions, beta=beta)
+        if not len(batch):  # of several processes this one may have none
+            return 0.0
+        step = self.captured or self.objective
+        return step.backward(batch.x, **batch.conditions, beta=beta)
 
     def _both_ways(self, batch: Observed, beta: float) -> float:
         """A step that is run, and recorded beside it."""
@@ -190,9 +215,12 @@ class Step:
         since, self._compared_at = self._compared_at, self.taken
         self._comparisons += 1
         self._between *= 1 if first else 2
-        value, difference = difference_of_steps(
-            self.objective, self.captured, batch, beta=beta, exactly=exactly
-        )
+        value, difference = 0.0, ""
+        if len(batch):
+            value, difference = difference_of_steps(
+                self.objective, self.captured, batch, beta=beta, exactly=exactly
+            )
+        difference = self.processes.first_word(difference)
         if difference:
             reason = (
                 f"its Python does not do the same in every step (recorded, one gives {difference})"

@@ -89,6 +89,7 @@ class _Together:
         self.first = self.trainings[0]
         self.settings, self.device = self.first.settings, self.first.device
         self.pair, self.classification = self.first.pair, self.first.step.classification
+        self.processes = self.first.processes
         self.generators = [torch.Generator(self.device) for _ in copies]
         self.records: dict[Any, Recording] = {}
         self.taken, self.compared_at, self.comparisons = self.first.step.taken, 0, 0

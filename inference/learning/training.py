@@ -16,6 +16,7 @@ from tqdm import tqdm
 from inference.isolated import evaluating
 from inference.learning.batches import batches
 from inference.learning.callbacks import Callback, CallbackState
+from inference.learning.data_parallel import Processes, Share
 from inference.learning.graphed import GraphedSteps, Launcher, can_be_graphed, cuda_graph
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import (
@@ -30,6 +31,7 @@ from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.step import Step
 from inference.learning.stopping import EarlyStopping
+from inference.particles import draw
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills, is_of_library, module_of
 from pyro_models.data import Split
@@ -59,10 +61,20 @@ class Training:
         How.
     run
         Where it is kept, if anywhere.
+    processes
+        Who trains it together, each on its rows of every batch; the first alone writes.
     """
 
-    def __init__(self, pair: Pair, data: ImageData, settings: Settings, run: Run | None) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        data: ImageData,
+        settings: Settings,
+        run: Run | None,
+        processes: Processes | None = None,
+    ) -> None:
         self.pair, self.data, self.settings, self.run = pair, data, settings, run
+        self.processes = processes or Processes()
         self.device = torch.device(settings.device or device_of(pair))
         module_of(pair).to(self.device)
         self.dtype = next(pair.parameters()).dtype
@@ -73,6 +85,7 @@ class Training:
             settings,
             device=self.device,
             steps_per_epoch=self.steps_per_epoch,
+            processes=self.processes,
         )
         self.objective, self.optimizer = self.step.objective, self.step.optimizer
         self.launcher: Launcher | None = cuda_graph if self.device.type == "cuda" else None
@@ -138,6 +151,12 @@ class Training:
         state = run.load_checkpoint()
         if state is None:
             return
+        generators = state.get("processes") or [state["generators"]]
+        if len(generators) != self.processes.size:
+            raise UsageError(
+                f"this run was begun by {len(generators)} processes, not {self.processes.size}: "
+                f"resume it with as many (torchrun --nproc-per-node), or start another"
+            )
         load_weights(self.pair, state["weights"], run.folder / "checkpoint.pt")
         self.optimizer.load_state_dict(self._in_order(state["optimizer"], state["weights"]))
         if self.step.schedule is not None:
@@ -150,7 +169,7 @@ class Training:
         self.at_once, self.not_at_once = state.get("at_once", (1, ""))
         self._take_up_drawing(state["drawing"])
         self.step.taken = len(self.epochs) * self.steps_per_epoch
-        restore_generators(state["generators"], self.device)
+        restore_generators(generators[self.processes.rank], self.device)
 
     def _in_order(self, state: dict[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
         """The optimizer's state, which numbers parameters in the order of the weights beside it.
@@ -165,12 +184,16 @@ class Training:
     def _save(self) -> None:
         if self.run is None:
             return
+        generators = self.processes.gathered(generator_states(self.device))
+        if self.processes.rank:
+            return
         self.run.save_checkpoint(
             {
                 "weights": self.pair.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": None if self.step.schedule is None else self.step.schedule.state_dict(),
-                "generators": generator_states(self.device),
+                "generators": generators[0],
+                **({"processes": generators} if len(generators) > 1 else {}),
                 "shuffling": self.shuffling.get_state(),
                 "drawing": self.drawing.get_state(),
                 "permutation": self.permutation,
@@ -192,16 +215,26 @@ class Training:
         self.start = f"weights of {earlier.folder}"
 
     def start_from_data(self) -> None:
-        """Let a pair that starts from data do so, once."""
+        """Let a pair that starts from data do so, once; the others take it from the first."""
         pair = self.pair
-        if fulfills(pair, StartsFromData) and not pair.started:
+        if self.processes.rank == 0 and fulfills(pair, StartsFromData) and not pair.started:
             x = for_start(self.training_data())
             self.start = pair.start_from(x, seed=self.settings.seed) or None
             # pixels that are drawn anew in every epoch are noise enough
             if self._fixed is not None and fulfills(pair, MayHaveNoMaximum):
                 self._warn_of(pair.no_maximum(x))
+        if self.processes.size > 1:
+            self._take_from_first()
         if not finite_parameters(self.pair):
             raise NonFiniteError("the pair has a parameter that is NaN or infinite before training")
+
+    def _take_from_first(self) -> None:
+        """The parameters and the pixels' generator of the first process; noise of one's own."""
+        self.processes.share_state(module_of(self.pair))
+        self.start, drawing = self.processes.from_first((self.start, self.drawing.get_state()))
+        self.drawing.set_state(drawing)
+        if not self.epochs:
+            self.processes.draw_apart(self.settings.seed, self.device)
 
     @staticmethod
     def _warn_of(no_maximum: str) -> None:
@@ -219,11 +252,14 @@ class Training:
         with seeded(self.settings.seed, self.device), self.step.autocast():
             try:
                 self.objective.check(two.x, **two.conditions)
+                if self.processes.size > 1:
+                    self._refuse_global_sites(two)
                 if not ours:
                     with evaluating(self.pair):
                         self.objective.value(two.x, y=two.y, mask=two.mask)
                 if self.settings.epochs > len(self.epochs):
-                    self.step.prepare(few, beta=self.beta(0))
+                    own = few[self.processes.own(len(few))]
+                    self.step.prepare(own, beta=self.beta(0))
             except UsageError:
                 raise
             except Exception as error:
@@ -233,6 +269,14 @@ class Training:
                 if not isinstance(error, ValueError | RuntimeError):
                     raise
                 # of NaN: the first step says where it comes from
+        self.step.agree()
+
+    def _refuse_global_sites(self, data: Observed) -> None:
+        """What is outside of the plate over data would count once in each process."""
+        same = self.objective.over_particles()
+        parts = same.parts(data.x, **data.conditions) if same else [(data.x, data.conditions)]
+        for x, given in parts:
+            draw(self.pair.model, self.pair.guide, Observed.unchecked(x, **given), num_particles=1)
 
     def _on_device(self, data: Observed) -> Observed:
         return data.to(self.device, self.dtype)
@@ -279,9 +323,10 @@ class Training:
         while step < self.steps_per_epoch:
             last = min(step + REPORTED, self.steps_per_epoch)
             if graphed is None or not self.step.may_be_graphed:
-                batch = data.rows(next(rows))
-                total += self.step_on(step, batch) * len(batch)
-                count, last = count + len(batch), step + 1
+                whole = next(rows)
+                own, share = self.processes.part(whole, data.y)
+                total += self.step_on(step, data.rows(own), share=share) * len(whole)
+                count, last = count + len(whole), step + 1
             else:
                 total += self._steps_on_device(graphed, step, last)
                 seen = list(islice(rows, last - step))
@@ -290,7 +335,7 @@ class Training:
                 self.report(bar, step, last, total / count)
             step = last
         self.shuffle()
-        return total / count, time.perf_counter() - began
+        return total / count, self.processes.mean(time.perf_counter() - began)
 
     def shuffle(self) -> None:
         """Draw the order of the next epoch."""
@@ -330,10 +375,10 @@ class Training:
             what = "objective" if self.objective.remark else "bound"
             bar.set_postfix_str(f"{what} {mean:.2f} nats per datum", refresh=False)
 
-    def step_on(self, step: int, batch: Observed) -> float:
+    def step_on(self, step: int, batch: Observed, share: Share | None = None) -> float:
         """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""
         try:
-            return self.step(batch, beta=self.beta(step))
+            return self.step(batch, beta=self.beta(step), share=share)
         except NonFinite as found:
             raise self.failure(step, str(found)) from found.__cause__
 
@@ -357,6 +402,7 @@ class Training:
 
     def _finish_epoch(self, running: float, seconds: float) -> None:
         """Curves on the parameters as they now are, and what follows from them."""
+        self.processes.share_state(module_of(self.pair))  # running averages in buffers differ
         if not finite_parameters(self.pair):
             names = (
                 n for n, p in module_of(self.pair).named_parameters() if not torch.isfinite(p).all()
@@ -383,29 +429,36 @@ class Training:
         if name not in self.data.splits or not (self.settings.curve_size or needed):
             return None
         data = self._on_device(self.data.prepared(name, seed=self.settings.seed, limit=limit))
-        value, raised = float("nan"), None
-        noise = stream(self.settings.seed, "curves")  # not the pixels' own draws again
+        whole, rank = len(data), self.processes.rank
+        data = data[self.processes.own(whole)]
+        value, values, raised = float("nan"), data.x.new_zeros(0), None
+        by_datum = name == "validation" and bool(self.settings.noise_multiple)
+        # not the pixels' own draws again
+        noise = stream(self.settings.seed, f"curves {rank}" if rank else "curves")
         with seeded(noise, self.device), evaluating(self.pair):
             try:
                 with self.step.autocast():
-                    if name == "validation" and self.settings.noise_multiple:
-                        self._values = self.objective.values(data.x, y=data.y, mask=data.mask)
-                        value = float(self._values.mean())
-                    else:
+                    if by_datum and len(data):
+                        values = self.objective.values(data.x, y=data.y, mask=data.mask)
+                        value = float(values.mean())
+                    elif len(data):
                         value = self.objective.value(data.x, y=data.y, mask=data.mask)
             except (ValueError, RuntimeError) as error:  # as in a step
                 raised = error
+            value = self.processes.mean(value, len(data))
             if value - value == 0:
+                if by_datum:
+                    self._values = self.processes.joined(values, whole)
                 return value
-            what = first_nonfinite(self.pair, data)
-        if what is None and raised is not None:
+            what = self.processes.first_word(first_nonfinite(self.pair, data) if len(data) else "")
+        if not what and raised is not None:
             raise raised
         what = f"{what or 'the bound'} on the {name} split"
         raise self.failure(self.steps_per_epoch - 1, what) from raised
 
     def _call(self, callbacks: Sequence[Callback]) -> None:
         """Callbacks see the pair in evaluation mode and cannot move the generators."""
-        for callback in callbacks:
+        for callback in callbacks if self.processes.rank == 0 else ():
             state = CallbackState(
                 pair=self.pair,
                 epoch=len(self.epochs),
@@ -418,6 +471,7 @@ class Training:
                 reason = callback(state)
             if reason:
                 self.stopping.stop(reason)
+        self.stopping.stop(self.processes.first_word(self.stopping.reason))
 
     def _history(self) -> History:
         return History(
@@ -441,8 +495,9 @@ class Training:
             self.stopping.stop(
                 f"{self.stopping.reason}; parameters of epoch {self.stopping.best_epoch} restored"
             )
-        if self.run is not None:
+        if self.run is not None and self.processes.rank == 0:
             # anew: the last process may have died between the checkpoint and these
             self._save_results(self.run)
             self.run.record_end(self._history())
+        self.processes.wait()
         return self._history()

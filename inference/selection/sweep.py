@@ -26,13 +26,14 @@ from inference.selection.trial import (
     EvaluationOptions,
     Outcome,
     Trial,
+    outcome_there,
     run_trial,
     train_at_once,
 )
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.counts import check_counts
 from pyro_models.data import as_data
-from pyro_models.files import holding_folder, is_free, write_atomically
+from pyro_models.files import LOCK, holding, holding_folder, is_free, write_atomically
 from pyro_models.observed import Data
 from pyro_models.seeds import check_seeds
 
@@ -54,6 +55,7 @@ def sweep(
     limit: int | None = None,
     jobs: int | None = None,
     threads: int | None = None,
+    shard: str | None = None,
     progress: bool = True,
     at_once: bool = False,
     **shared: Any,
@@ -94,10 +96,15 @@ def sweep(
         Number of particles K, and of validation data (all unless given), of the evaluation.
     jobs, progress
         Runs at a time, in processes of their own; 1 unless given or set by
-        ``joblib.parallel_config``; show a progress bar over runs.
+        ``joblib.parallel_config``; show a progress bar over runs. With ``device="cuda"`` each
+        process takes a GPU, in turn.
     threads
         Number of threads of each run: its share of torch's here unless given. A run is the same bit
         for bit for the same number only, so it is recorded, and kept when a run is gone on with.
+    shard
+        ``"2/4"`` trains the second of four parts of the runs, which other calls train at the same
+        time, on other machines, too, that see ``out``. The tables hold what is there; those of the
+        last to end are whole.
     at_once
         Train the seeds of a setting at once, as ``fit(..., seeds=...)`` does: faster where networks
         are small, and each run equal to its own up to rounding.
@@ -129,6 +136,7 @@ def sweep(
     data = data if isinstance(data, str) else as_data(data)
     values = check_grid(grid)
     check_seeds(seeds)
+    first, shards = _shard(shard)
     if quantity is not None:
         choices().check(quantity)
     if "seed" in shared:
@@ -156,23 +164,39 @@ def sweep(
         for seed in seeds:
             own, place = experiment.replace(**setting, seed=seed), folder / name / f"seed={seed}"
             trials.append(Trial(own, options, place, threads, setting))
-    with holding_folder(folder, refusal=f"another sweep is at work in {folder}: wait for it"):
+    what, part = (f"shard {shard}", f"-{first}-of-{shards}") if shard else ("another sweep", "")
+    refusal = f"{what} is at work in {folder}: wait for it"
+    with holding_folder(folder, refusal=refusal, part=part):
         images = trials[0].load()
         identity = images.identity.to_dict()
         trials = [replace(trial, identity=identity) for trial in trials]
         _check_trials(trials, images)
         (folder / MARKER).touch()
         if at_once:
-            groups = (trials[i : i + len(seeds)] for i in range(0, len(trials), len(seeds)))
-            for _ in parallel(joblib.delayed(train_at_once)(group) for group in groups):
+            mine = trials[first - 1 :: shards]
+            groups = [[t for t in mine if t.setting == setting] for setting in combined]
+            for _ in parallel(joblib.delayed(train_at_once)(group) for group in groups if group):
                 pass
-        outcomes = iter(_run(parallel, trials, progress=progress))
-        rows = [Row(s, tuple(itertools.islice(outcomes, len(seeds))), quantity) for s in combined]
-        result = Sweep(tuple(rows), values, tuple(seeds), folder)
-        write_atomically(folder / "sweep.csv", result.to_csv())
-        write_atomically(folder / "sweep.md", result.to_markdown())
-        write_atomically(folder / "runs.csv", result.runs_to_csv())
+        trained = _run(parallel, trials[first - 1 :: shards], progress=progress)
+        with holding(folder / f"{LOCK}-tables"):  # whoever writes last has seen all
+            outcomes = (trained.get(trial.folder) or outcome_there(trial) for trial in trials)
+            size = len(seeds)
+            rows = [Row(s, tuple(itertools.islice(outcomes, size)), quantity) for s in combined]
+            result = Sweep(tuple(rows), values, tuple(seeds), folder)
+            write_atomically(folder / "sweep.csv", result.to_csv())
+            write_atomically(folder / "sweep.md", result.to_markdown())
+            write_atomically(folder / "runs.csv", result.runs_to_csv())
     return result
+
+
+def _shard(shard: str | None) -> tuple[int, int]:
+    """Which part of how many."""
+    if shard is None:
+        return 1, 1
+    number, _, count = str(shard).partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"a shard is 1/4 to 4/4, say; got {shard!r}")
+    return int(number), int(count)
 
 
 def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
@@ -196,8 +220,10 @@ def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
         make_schedule(of.schedule, optimizer, total_steps=1, options=of.schedule_options)
 
 
-def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) -> list[Outcome]:
-    """The outcomes, in the order of the trials."""
+def _run(
+    parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool
+) -> dict[Path, Outcome]:
+    """The outcomes, by folder."""
     found: dict[Path, Outcome] = {}
     own = [each for each in QUANTITIES.values() if not _is_ours(each)]  # unknown to workers
     with tqdm(total=len(trials), unit="run", disable=not progress, dynamic_ncols=True) as bar:
@@ -212,7 +238,7 @@ def _run(parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool) 
                 f"the workers of the sweep gave up after {len(found)} of {len(trials)} runs "
                 f"({reason}); what was finished is kept: sweep again to go on"
             ) from error
-    return [found[trial.folder] for trial in trials]
+    return found
 
 
 def _is_ours(quantity: Quantity) -> bool:

@@ -91,8 +91,14 @@ class Row:
     @property
     def failures(self) -> tuple[tuple[int, str], ...]:
         """Seed and reason of each run that failed, or has no such score."""
-        found = ((outcome.seed, score_of(outcome, self.quantity)) for outcome in self.outcomes)
+        there = (outcome for outcome in self.outcomes if not outcome.pending)
+        found = ((outcome.seed, score_of(outcome, self.quantity)) for outcome in there)
         return tuple((seed, why) for seed, why in found if isinstance(why, str))
+
+    @property
+    def pending(self) -> int:
+        """Number of runs that are another shard's, and not there yet."""
+        return sum(outcome.pending for outcome in self.outcomes)
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,11 @@ class Sweep(Tabular):
         return tuple(name for name, values in self.grid.items() if len(values) > 1)
 
     @property
+    def pending(self) -> int:
+        """Number of runs that are another shard's, and not there yet."""
+        return sum(row.pending for row in self.rows)
+
+    @property
     def comparability(self) -> dict[str, Any]:
         """What all scores agree on (unit, kind, measure, preparation, data …).
 
@@ -125,7 +136,9 @@ class Sweep(Tabular):
         """
         scores = [score for row in self.rows for score in row.scores]
         if not scores:
-            reason = next(reason for row in self.rows for _, reason in row.failures)
+            reason = next((reason for row in self.rows for _, reason in row.failures), None)
+            if reason is None:
+                raise UsageError("no run of this sweep is there yet")
             raise UsageError(f"no run of this sweep has a score; the first: {reason}")
         for score in scores:
             if differing := score.differs_from(scores[0].comparability):
@@ -144,9 +157,10 @@ class Sweep(Tabular):
         A ``UsageError`` is raised if two may not be compared, or each has a seed that failed.
         """
         lower = quantity_named(self.comparability["quantity"]).direction == "lower"
-        whole = [row for row in self.rows if not row.failures]
+        whole = [row for row in self.rows if not (row.failures or row.pending)]
         if not whole:
-            raise UsageError("each setting has a seed that failed, so none of them is best")
+            what = "is not there yet" if self.pending else "failed"
+            raise UsageError(f"each setting has a seed that {what}, so none of them is best")
         return (min if lower else max)(whole, key=lambda row: row.mean)
 
     @property
@@ -160,7 +174,7 @@ class Sweep(Tabular):
 
         def near(row: Row) -> bool:
             error = math.hypot(row.standard_error, best.standard_error)
-            return not row.failures and abs(row.mean - best.mean) <= 2 * error
+            return not (row.failures or row.pending) and abs(row.mean - best.mean) <= 2 * error
 
         return tuple(row for row in self.rows if row is not best and near(row))
 
@@ -197,6 +211,8 @@ class Sweep(Tabular):
             yield f"Best: {describe(self.best.setting)}.{near}"
         except UsageError as error:
             yield f"No best: {error}."
+        if self.pending:
+            yield f"Runs of other shards that are not there yet: {self.pending}."
         for row in self.rows:
             for seed, reason in row.failures:
                 yield f"Failed: {describe(row.setting)}, seed {seed}: {reason}"
@@ -209,6 +225,7 @@ class Sweep(Tabular):
         for row in self.rows:
             score = with_error(row.mean, row.standard_error) if row.scores else None
             seeds = f"{len(row.scores)}{f', {len(row.failures)} failed' if row.failures else ''}"
+            seeds += f", {row.pending} to come" if row.pending else ""
             seconds = None if math.isnan(row.seconds) else f"{row.seconds:.1f}"
             rows.append([*map(str, row.setting.values()), score, seeds, seconds])
         return Table(

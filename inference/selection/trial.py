@@ -6,6 +6,8 @@ The record lies beside the run folder, ``seed=0.json`` beside ``seed=0/``.
 from __future__ import annotations
 
 import json
+import multiprocessing
+import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -32,6 +34,7 @@ __all__ = [
     "EvaluationOptions",
     "Outcome",
     "Trial",
+    "outcome_there",
     "run_trial",
     "train_at_once",
 ]
@@ -183,6 +186,8 @@ class Outcome:
         only.
     repeated
         Whether it was found finished, and not trained now.
+    pending
+        Whether it is another shard's, and not there yet.
     """
 
     folder: Path
@@ -194,6 +199,7 @@ class Outcome:
     stopped: str = ""
     threads: int = 1
     repeated: bool = False
+    pending: bool = False
 
 
 def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
@@ -218,6 +224,17 @@ def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
                 return _train_and_evaluate(trial, threads)
     except Exception as error:  # any failure of one run leaves the others alone
         return _failed(trial, error, threads)
+
+
+def outcome_there(trial: Trial) -> Outcome:
+    """What is on record of a run that is another's to train."""
+    record = trial.record()
+    found = _finished(trial, record)
+    if found is not None:
+        return found
+    failure = ((record or {}).get("outcome") or {}).get("failure")
+    why = failure or "it is of another shard, and not there yet"
+    return Outcome(trial.folder, trial.seed, None, failure=why, pending=not failure)
 
 
 def train_at_once(trials: Sequence[Trial]) -> None:
@@ -250,7 +267,9 @@ def _train_at_once(trials: Sequence[Trial]) -> None:
         seeds, out = [trial.seed for trial in left], [trial.folder for trial in left]
         how = {"out": out, "resume": any(Run(folder).exists for folder in out), "progress": False}
         data = first.prepared(pair, data)
-        fit(pair, data, settings=first.settings, seeds=seeds, **how)
+        device = _device_of_worker(first.settings.device)
+        settings = first.settings.replace(device=device)
+        fit(pair, data, settings=settings, seeds=seeds, **how)
 
 
 def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
@@ -269,6 +288,7 @@ def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
     pair = trial.experiment.build(data)
     data = trial.experiment.prepared(pair, data)
     settings, resume = trial.experiment.settings, Run(trial.folder).exists
+    settings = settings.replace(device=_device_of_worker(settings.device))
     result = fit(pair, data, settings=settings, out=trial.folder, resume=resume, progress=False)
     epochs = result.history.epochs
     name = f"{trial.folder.parent.name}/{trial.folder.name}"
@@ -279,6 +299,13 @@ def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
     outcome = Outcome(folder, seed, evaluation, "", len(epochs), seconds, stopped, threads)
     _write(trial, threads, outcome)
     return outcome
+
+
+def _device_of_worker(device: str | torch.device | None) -> str | torch.device | None:
+    """Where there are several CUDA devices, workers take one each, in turn."""
+    worker = re.fullmatch(r".*-(\d+)", multiprocessing.current_process().name)
+    count = torch.cuda.device_count() if worker and str(device) == "cuda" else 0
+    return f"cuda:{(int(worker[1]) - 1) % count}" if worker and count > 1 else device
 
 
 def _failed(trial: Trial, error: Exception, threads: int) -> Outcome:

@@ -73,14 +73,14 @@ def holding(lock: Path, *, refusal: str | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def holding_folder(folder: Path, *, refusal: str | None = None) -> Iterator[None]:
+def holding_folder(folder: Path, *, refusal: str | None = None, part: str = "") -> Iterator[None]:
     """Hold a whole folder, which is made; what of it was not there and is empty afterwards, goes.
 
-    The ``refusal`` is as for :func:`holding`.
+    The ``refusal`` is as for :func:`holding`; others may hold another ``part`` of it.
     """
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        with holding(folder / LOCK, refusal=refusal):
+        with holding(folder / f"{LOCK}{part}", refusal=refusal):
             yield
     finally:
         with suppress(OSError):  # it holds something

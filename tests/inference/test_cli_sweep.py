@@ -46,6 +46,17 @@ def test_a_sweep_ends_in_tables_and_a_figure(call, capsys):
     assert call(*evaluate, *few) == 0
 
 
+def test_a_shard_says_what_is_to_come_and_the_last_ends_as_a_whole_sweep(call, capsys):
+    grid = ["--grid.lr", "[1e-3, 1e-2]", "--seeds", "[0]", *SMALL, *QUICK, "--out", "parts"]
+    assert call("sweep", *grid, "--shard", "1/2") == 0
+    assert "Runs of other shards that are not there yet: 1." in capsys.readouterr().out
+    assert [row["seeds"] for row in rows("parts")] == ["1", "0"]
+    assert call("sweep", *grid, "--shard", "2/2") == 0
+    assert "Best: lr = " in capsys.readouterr().out
+    assert [row["seeds"] for row in rows("parts")] == ["1", "1"]
+    assert Path("parts/sweep.png").is_file()
+
+
 def test_a_configuration_file_holds_a_sweep_and_the_command_line_wins(call):
     Path("own.yaml").write_text(
         "model: gmm\n"

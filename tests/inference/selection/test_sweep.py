@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import threading
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -10,6 +11,7 @@ from importlib import import_module
 import joblib
 import pytest
 import torch
+from filelock import FileLock
 
 from inference import evaluate, fit, sweep
 from inference.learning import Run
@@ -364,3 +366,59 @@ def test_a_run_that_a_worker_of_a_dead_sweep_is_at_is_waited_for(few, tmp_path, 
     thread.join()
     assert again.rows[0].outcomes[0].repeated
     assert len(trained) == 1
+
+
+def test_shards_train_each_run_once_and_the_last_table_is_that_of_a_whole_sweep(
+    few, tmp_path, trained
+):
+    whole = run(few, tmp_path / "whole")
+    folders = trained[:]
+    trained.clear()
+    out = tmp_path / "parts"
+    first = run(few, out, shard="1/3")
+    assert trained == [folders[0], folders[3]]
+    assert first.pending == 2
+    assert [len(row.scores) for row in first.rows] == [1, 1]
+    assert "Runs of other shards that are not there yet: 2." in first.to_text()
+    with pytest.raises(UsageError, match="a seed that is not there yet, so none of them is best"):
+        first.best  # noqa: B018
+    run(few, out, shard="3/3")
+    last = run(few, out, shard="2/3")
+    assert sorted(trained) == sorted(folders)
+    assert last.pending == 0
+    assert last.best.setting == whole.best.setting
+    assert [row.values for row in last.rows] == [row.values for row in whole.rows]
+    assert weights(out) == weights(tmp_path / "whole")
+    runs = [(path / "runs.csv").read_text().splitlines() for path in (out, tmp_path / "whole")]
+    assert [len(lines) for lines in runs] == [5, 5]
+
+
+def test_another_shard_may_be_at_work_and_the_same_may_not(few, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with FileLock(out / ".pyro-models-lock-1-of-2"):
+        run(few, out, shard="2/2")
+        with pytest.raises(UsageError, match="shard 1/2 is at work in"):
+            run(few, out, shard="1/2")
+
+
+def test_more_shards_than_runs_leave_one_without(few, tmp_path):
+    found = run(few, tmp_path / "out", shard="5/5")
+    assert found.pending == 4
+    assert "no run of this sweep is there yet" in found.to_text()
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2"])
+def test_a_shard_is_one_of_some(shard, few, tmp_path):
+    with pytest.raises(UsageError, match="a shard is 1/4 to 4/4, say; got"):
+        run(few, tmp_path / "out", shard=shard)
+
+
+def test_each_worker_takes_a_device_in_turn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    found = {}
+    for name in ("LokyProcess-1", "LokyProcess-2", "LokyProcess-3", "MainProcess"):
+        monkeypatch.setattr(multiprocessing.current_process(), "_name", name)
+        found[name] = [str(running._device_of_worker(d)) for d in ("cuda", "cuda:1", "cpu", None)]
+    assert [of[0] for of in found.values()] == ["cuda:0", "cuda:1", "cuda:0", "cuda"]
+    assert all(of[1:] == ["cuda:1", "cpu", "None"] for of in found.values())
