@@ -29,6 +29,8 @@ class Model(nn.Module):
         p(x | latents), of which the story returns the outputs.
     num_classes
         Number of labels that the story is told; ``None`` if it is told none.
+    parts
+        What else the story needs, networks say; attributes by these names.
 
     Examples
     --------
@@ -46,10 +48,14 @@ class Model(nn.Module):
 
     who: ClassVar[str] = ""  # what to call it in an error, if not by its class
 
-    def __init__(self, likelihood: Likelihood, *, num_classes: int | None = None) -> None:
+    def __init__(
+        self, likelihood: Likelihood, *, num_classes: int | None = None, **parts: Any
+    ) -> None:
         super().__init__()
         self.likelihood = likelihood
         self.num_classes = num_classes
+        for name, part in parts.items():
+            setattr(self, name, part)
 
     @property
     def data_shape(self) -> tuple[int, ...]:
