@@ -16,11 +16,7 @@ from pyro_models.data.masks import Mask
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.models.guide import Guide
-from pyro_models.models.linear_gaussian import (
-    PPCAModel,
-    no_noise_left,
-    principal_components,
-)
+from pyro_models.models.linear_gaussian import PPCAModel, no_noise_left, principal_components
 from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.moments import directions, mean_of, spread_of
 from pyro_models.observed import checked, training_data
@@ -132,13 +128,7 @@ class PPCA(ModelAndGuide):
 
     @classmethod
     def maximum_likelihood(
-        cls,
-        x: Tensor,
-        *,
-        latent_dim: int,
-        ddof: int = 0,
-        guide: str = "exact",
-        floor: float = 0.0,
+        cls, x: Tensor, *, latent_dim: int, ddof: int = 0, guide: str = "exact", floor: float = 0.0
     ) -> PPCA:
         """The global maximum of the likelihood in closed form (Tipping & Bishop 1999, eq. 7–8).
 
