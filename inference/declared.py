@@ -120,9 +120,7 @@ def kinds_of(cls: type, name: str) -> tuple[Any, ...]:
     """The types that an option may have; a mapping is a ``dict``."""
     hint = _hints(cls)[name]
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    origins = [get_origin(kind) for kind in kinds]
-    mappings = [isinstance(origin, type) and issubclass(origin, Mapping) for origin in origins]
-    return tuple(dict if m else kind for kind, m in zip(kinds, mappings, strict=True))
+    return tuple(dict if get_origin(kind) in (dict, Mapping) else kind for kind in kinds)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

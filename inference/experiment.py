@@ -95,8 +95,7 @@ class Experiment:
         tenth unless given.""",
     )
     levels: int | None = declared(
-        None,
-        "Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).",
+        None, "Number of grey levels of a file's images, where it cannot be told (16 of 4 bits)."
     )
     labels: int | float | None = declared(
         None,
