@@ -32,15 +32,11 @@ GUIDES = ("exact", "linear")
 class ExactGuide(nn.Module):
     """q(z | x) = p(z | x), with the model's parameters detached: no parameters of its own."""
 
+    model: PPCAModel
+
     def __init__(self, model: PPCAModel) -> None:
         super().__init__()
-        # A bound method, not a submodule: the parameters belong to the model alone.
-        self._model = model.forward
-
-    @property
-    def model(self) -> PPCAModel:
-        """The model whose posterior this is."""
-        return self._model.__self__  # type: ignore[attr-defined]
+        self.__dict__["model"] = model  # no submodule: the parameters belong to the model alone
 
     def forward(self, x: Tensor, *, mask: Tensor | None = None, **given: Any) -> None:
         """Sample z given x."""
