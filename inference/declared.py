@@ -74,12 +74,8 @@ def at_least(least: float, *, why: str = "") -> Rule:
 
 def within(least: float, most: float, *, what: str) -> Rule:
     """The rule that a number, which is called ``what``, lies between two others."""
-
-    def rule(name: str, value: Any) -> None:
-        if not least <= value <= most:
-            raise UsageError(f"{what} lies in {least:g}…{most:g}; got {value}")
-
-    return rule
+    words = f"lies in {least:g}…{most:g}"
+    return lambda _, value: _must(what, value, hold=lambda v: least <= v <= most, words=words)
 
 
 def check_declared(options: Any, *, who: str = "") -> None:
