@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any, overload
 
 import torch
@@ -39,9 +38,12 @@ def check_device(device: str | torch.device) -> torch.device:
 
 def like_of(module: Any) -> Tensor:
     """A parameter, or else a buffer, of a module: its device and its float type."""
-    buffers = (buffer for buffer in module.buffers() if buffer.is_floating_point())
-    for first in chain(module.parameters(), buffers):
+    first: Tensor | None = next(iter(module.parameters()), None)
+    if first is not None:
         return first
+    for buffer in module.buffers():
+        if buffer.is_floating_point():
+            return buffer
     raise UsageError(
         f"{type(module).__name__} has no parameter and no buffer, so nothing says on which device "
         "it is: register a buffer"
