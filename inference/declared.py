@@ -74,12 +74,8 @@ def at_least(least: float, *, why: str = "") -> Rule:
 
 def within(least: float, most: float, *, what: str) -> Rule:
     """The rule that a number, which is called ``what``, lies between two others."""
-
-    def rule(name: str, value: Any) -> None:
-        if not least <= value <= most:
-            raise UsageError(f"{what} lies in {least:g}…{most:g}; got {value}")
-
-    return rule
+    words = f"lies in {least:g}…{most:g}"
+    return lambda _, value: _must(what, value, hold=lambda v: least <= v <= most, words=words)
 
 
 def check_declared(options: Any, *, who: str = "") -> None:
@@ -120,9 +116,7 @@ def kinds_of(cls: type, name: str) -> tuple[Any, ...]:
     """The types that an option may have; a mapping is a ``dict``."""
     hint = _hints(cls)[name]
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    origins = [get_origin(kind) for kind in kinds]
-    mappings = [isinstance(origin, type) and issubclass(origin, Mapping) for origin in origins]
-    return tuple(dict if m else kind for kind, m in zip(kinds, mappings, strict=True))
+    return tuple(dict if get_origin(kind) in (dict, Mapping) else kind for kind in kinds)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

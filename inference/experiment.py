@@ -95,8 +95,7 @@ class Experiment:
         tenth unless given.""",
     )
     levels: int | None = declared(
-        None,
-        "Number of grey levels of a file's images, where it cannot be told (16 of 4 bits).",
+        None, "Number of grey levels of a file's images, where it cannot be told (16 of 4 bits)."
     )
     labels: int | float | None = declared(
         None,
@@ -221,20 +220,18 @@ class Experiment:
 
         An unknown name is refused, and so is a value that an option may not have.
         """
-        own = {f.name for f in fields(self)}
+        own = [f.name for f in fields(self)]
         for name in list(changes):
             if name.startswith(OPTION):
                 options = changes.get("options", self.options)
                 changes["options"] = {**options, name.removeprefix(OPTION): changes.pop(name)}
         of_settings = {name: changes.pop(name) for name in list(changes) if name not in own}
         settings = changes.pop("settings", self.settings)
-        known = {f.name for f in fields(Settings)}
+        known = [f.name for f in fields(Settings)]
         unknown = [name for name in of_settings if name not in known]
         if unknown:
-            raise UsageError(
-                f"an experiment has no option {', '.join(unknown)}; it has "
-                f"{', '.join([*own - {'settings'}, *known])}"
-            )
+            names = ", ".join(name for name in (*own, *known) if name != "settings")
+            raise UsageError(f"an experiment has no option {', '.join(unknown)}; it has {names}")
         return replace(self, **changes, settings=settings.replace(**of_settings))
 
     def load_data(self) -> ImageData:

@@ -17,6 +17,7 @@ __all__ = [
     "all_known",
     "are_known",
     "check_each",
+    "check_range",
     "integers",
     "known_labels",
     "labels_for",
@@ -46,14 +47,18 @@ def integers(y: Tensor, num_classes: int, *, who: str, may_miss: bool = True) ->
     y = y.long()
     # reading values makes a step wait for them; training checks them before the first
     if is_validation_enabled() and y.numel():
-        low, high = int(y.min()), int(y.max())
-        if low < (-1 if may_miss else 0) or high >= num_classes:
-            labels = f"takes labels in 0…{num_classes - 1}, or −1 where missing"
-            every = f"needs every label in 0…{num_classes - 1} (−1 means missing)"
-            raise UsageError(
-                f"{who} {labels if may_miss else every}; got values from {low} to {high}"
-            )
+        check_range(y, num_classes, who=who, may_miss=may_miss)
     return y
+
+
+def check_range(y: Tensor, num_classes: int, *, who: str, may_miss: bool) -> None:
+    """Refuse labels that are none of 0…num_classes − 1, nor −1 where they may miss."""
+    low, high = int(y.min()), int(y.max())
+    if low < (-1 if may_miss else 0) or high >= num_classes:
+        needs = f"needs every label in 0…{num_classes - 1} (−1 means missing)"
+        if may_miss:
+            needs = f"takes labels in 0…{num_classes - 1}, or −1 where missing"
+        raise UsageError(f"{who} {needs}; got values from {low} to {high}")
 
 
 def check_each(shape: torch.Size, size: int | None, *, who: str) -> None:

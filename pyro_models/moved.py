@@ -44,12 +44,10 @@ MODULES = {
     "inference.posterior.transition": ("inference.mcmc.hmc",),
     "inference.undisturbed": ("inference.isolated", "pyro_models.seeds", "pyro_models.device"),
     "inference.learning.files": ("pyro_models.files.atomic",),
-    "inference.learning.locks": ("pyro_models.files.locks",),
     "inference.learning.denormals": ("inference.denormals",),
     "inference.learning.objectives": ("inference.objectives",),
     "inference.learning.bounds": ("inference.objectives",),
     "inference.learning.optimisers": ("inference.learning.optimizers",),
-    "inference.learning.processes": ("pyro_models.files.processes",),
     "pyro_models.standard_normal": ("pyro_models.priors",),
     **{f"pyro_models.{name}": (f"pyro_models.models.{name}",) for name in _FAMILIES},
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +11,13 @@ from torch import Tensor
 from pyro_models.contract import fulfills
 from pyro_models.data import ImageData, Observed
 from pyro_models.data.masks import Mask, fill_unseen
-from pyro_models.data.observed import labels_for, seen_of
+from pyro_models.data.observed import seen_of
 from pyro_models.data.precision import check_float32_suffices, loses
 from pyro_models.data.reading import read
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
-from pyro_models.likelihoods import Likelihood
-from pyro_models.pair import Classifies
+from pyro_models.labels import check_range, labels_for
+from pyro_models.pair import Classifies, Pair
 
 __all__ = ["Data", "Observed", "checked", "observed", "training_data"]
 
@@ -27,20 +27,8 @@ Data = Any
 Labels = Tensor | np.ndarray | int
 
 
-class _OfData(Protocol):
-    """What of a pair decides which data it may be asked about."""
-
-    @property
-    def data_shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def likelihood(self) -> Likelihood: ...
-
-    def parameters(self, recurse: bool = True) -> Any: ...
-
-
 def observed(
-    pair: _OfData,
+    pair: Pair,
     x: Data,
     *,
     mask: Mask | None = None,
@@ -74,7 +62,7 @@ def observed(
     """
     num_classes = getattr(pair, "num_classes", None)
     given = read(x, with_labels=num_classes is not None)
-    values, seen = _checked(pair, given, mask, fraction=fraction, seed=seed)
+    values, seen = checked(pair, given, mask, fraction=fraction, seed=seed)
     if seen is not None:
         sees = seen.flatten(1).any(1)
         if not may_be_blind and not bool(sees.all()):
@@ -88,17 +76,14 @@ def observed(
         y = given.y
     values = values if differentiable else values.detach()
     labels = labels_for(y, len(values), values.device)
-    _check_labels(pair, labels, num_classes)
+    if labels is not None and num_classes is not None:
+        may_miss = getattr(pair, "takes_missing_labels", False) or fulfills(pair, Classifies)
+        check_range(labels, num_classes, who=type(pair).__name__, may_miss=may_miss)
     return Observed.unchecked(values, labels, seen)
 
 
 def checked(
-    pair: _OfData,
-    x: Data,
-    mask: Mask | None = None,
-    *,
-    fraction: float = 0.5,
-    seed: int = 0,
+    pair: Any, x: Data, mask: Mask | None = None, *, fraction: float = 0.5, seed: int = 0
 ) -> tuple[Tensor, Tensor | None]:
     """x (B, \\*data_shape) and what is seen of it (B or 1, \\*data_shape), where the pair is.
 
@@ -110,7 +95,22 @@ def checked(
     >>> x.dtype, seen
     (torch.float32, tensor([[ True,  True, False, False]]))
     """
-    return _checked(pair, read(x, with_labels=False), mask, fraction=fraction, seed=seed)
+    given = read(x, with_labels=False)
+    values, shape = given.x, tuple(pair.data_shape)
+    _check_shape(pair, values)
+    if mask is not None and given.mask is not None:
+        raise UsageError("a mask is given twice, by mask and with x: leave one out")
+    seen = seen_of(
+        given.mask if mask is None else mask, shape, values, fraction=fraction, seed=seed
+    )
+    values = fill_unseen(values, seen)  # first, so that what stood there is no matter at all
+    _check_pixels(values)
+    like = next(iter(pair.parameters()))
+    check_float32_suffices(values, like.dtype, name="x", seen=seen)
+    values = placed(values if values.is_floating_point() else values.to(like.dtype), like)
+    seen = placed(seen, like)
+    pair.likelihood.check(values, seen)
+    return values, seen
 
 
 def training_data(x: Data, data_shape: tuple[int, ...] | None = None, *, least: int = 1) -> Tensor:
@@ -145,42 +145,6 @@ def training_data(x: Data, data_shape: tuple[int, ...] | None = None, *, least: 
     return values
 
 
-def _checked(
-    pair: _OfData, given: Observed, mask: Mask | None, *, fraction: float, seed: int
-) -> tuple[Tensor, Tensor | None]:
-    """x, and what is seen of it, where the pair is."""
-    values, shape = given.x, tuple(pair.data_shape)
-    _check_shape(pair, values)
-    if mask is not None and given.mask is not None:
-        raise UsageError("a mask is given twice, by mask and with x: leave one out")
-    seen = seen_of(
-        given.mask if mask is None else mask, shape, values, fraction=fraction, seed=seed
-    )
-    values = fill_unseen(values, seen)  # first, so that what stood there is no matter at all
-    _check_pixels(values)
-    like = next(iter(pair.parameters()))
-    check_float32_suffices(values, like.dtype, name="x", seen=seen)
-    values = placed(values if values.is_floating_point() else values.to(like.dtype), like)
-    seen = placed(seen, like)
-    pair.likelihood.check(values, seen)
-    return values, seen
-
-
-def _check_labels(pair: _OfData, y: Tensor | None, num_classes: int | None) -> None:
-    """Refuse labels that the pair does not have, wherever it would look at them."""
-    if y is None or num_classes is None:
-        return
-    may_miss = getattr(pair, "takes_missing_labels", False) or fulfills(pair, Classifies)
-    if int(y.min()) < (-1 if may_miss else 0) or int(y.max()) >= num_classes:
-        range_of = f"0…{num_classes - 1}"
-        needs = f"needs every label in {range_of}"
-        if may_miss:
-            needs = f"takes labels in {range_of}, or −1 where missing"
-        raise UsageError(
-            f"{type(pair).__name__} {needs}; got values from {int(y.min())} to {int(y.max())}"
-        )
-
-
 def _check_pixels(x: Tensor) -> None:
     """Refuse images of whole numbers above 1, which were not prepared."""
     if not x.is_floating_point() and x.dim() == 4 and x.numel() and int(x.max()) > 1:
@@ -190,7 +154,7 @@ def _check_pixels(x: Tensor) -> None:
         )
 
 
-def _check_shape(pair: _OfData, x: Tensor) -> None:
+def _check_shape(pair: Pair, x: Tensor) -> None:
     shape = tuple(pair.data_shape)
     if tuple(x.shape) == shape:
         raise UsageError(f"x is one datum of shape {shape}: give a batch, x[None]")

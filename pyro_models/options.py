@@ -32,23 +32,15 @@ def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[st
 
     ``who`` is what they are options of; ``skip`` are parameters that are no options.
     """
-    parser = _parser(cls, frozenset(skip))
-    given = {n: list(v) if isinstance(v, tuple) else v for n, v in options.items()}
-    try:
-        parser.parse_object(given)
-    except ArgumentError:
-        pass
-    else:
-        return
-    kinds = inspect.signature(cls).parameters
-    for name, value in given.items():  # one by one, to name the option
+    parser, kinds = _parser(cls, frozenset(skip)), inspect.signature(cls).parameters
+    for name, value in options.items():  # one by one, to name the option
         try:
-            parser.parse_object({name: value})
+            parser.parse_object({name: list(value) if isinstance(value, tuple) else value})
         except ArgumentError as error:
             kind = kinds[name].annotation
             kind = kind if isinstance(kind, str) else inspect.formatannotation(kind)
             kind = re.sub(r"\b(?:\w+\.)+(?=\w)", "", kind)  # as one writes it, without the modules
-            raise UsageError(f"{who}: {name} must be {kind}; got {options[name]!r}") from error
+            raise UsageError(f"{who}: {name} must be {kind}; got {value!r}") from error
 
 
 @cache  # to read a constructor's annotations takes longer than to build what it constructs

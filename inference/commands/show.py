@@ -67,22 +67,18 @@ def _labels(pair: Pair, n: int, label: int | None) -> torch.Tensor | None:
     return torch.full((n,), label)
 
 
-def _all_figures() -> str:
-    known = figures_of_pairs()
-    return ", ".join(f"{name} ({f.needs})" if f.needs else name for name, f in known.items())
+def _names_of_figures() -> str:
+    known = figures_of_pairs().items()
+    names = ", ".join(f"{name} ({f.needs})" if f.needs else name for name, f in known)
+    return f"""Name of the figure, with what it needs: {names}; or mine.py:FUNCTION, which returns a
+        figure, and whose arguments are named as in Shown."""
 
 
 @dataclass(frozen=True)
 class OfFigure(OnRun):
     """What a figure is drawn of, and which."""
 
-    figure: str = declared(
-        "prior_samples",
-        lambda: (
-            f"""Name of the figure, with what it needs: {_all_figures()}; or mine.py:FUNCTION, which
-        returns a figure, and whose arguments are named as in Shown."""
-        ),
-    )
+    figure: str = declared("prior_samples", _names_of_figures)
 
 
 @command

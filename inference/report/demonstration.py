@@ -49,7 +49,11 @@ def demo(
     folder = Path(out)
     _check_way(folder, force=force)
     with holding_folder(folder, refusal=f"another report is being made in {folder}: wait for it"):
-        _make_way(folder, force=force)
+        _check_way(folder, force=force)
+        for path in folder.iterdir():
+            if not path.name.startswith(LOCK):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (folder / MARKER).touch()
         digits = load_data("digits")
         pairs: dict[str, Pair] = {}
         rows: list[Evaluation] = []
@@ -94,12 +98,3 @@ def _check_way(folder: Path, *, force: bool) -> None:
         raise UsageError(f"{folder} is there and is not a report: name another folder")
     if not is_free(folder) and not force:
         raise UsageError(f"{folder} holds a report: replace it with --force, or name another")
-
-
-def _make_way(folder: Path, *, force: bool) -> None:
-    """Empty a folder that is held, and mark it as a report."""
-    _check_way(folder, force=force)
-    for path in folder.iterdir():
-        if not path.name.startswith(LOCK):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (folder / MARKER).touch()

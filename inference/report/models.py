@@ -68,10 +68,7 @@ ENTRIES = (
         _PRIOR,
     ),
     Entry(
-        *("ppca", "PPCA, 10 components", "ppca", "dequantised"),
-        {"latent_dim": 10},
-        _COSINE,
-        _PRIOR,
+        *("ppca", "PPCA, 10 components", "ppca", "dequantised"), {"latent_dim": 10}, _COSINE, _PRIOR
     ),
     Entry(
         *("gmm", "GMM, 20 components", "gmm", "dequantised"),

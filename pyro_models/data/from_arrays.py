@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pyro_models.data.arrays import to_tensor
-from pyro_models.data.images import ImageData, check_shapes
-from pyro_models.data.observed import Observed, seen_of
+from pyro_models.data.images import ImageData
+from pyro_models.data.observed import Observed
 from pyro_models.data.pixels import read_pixels
 from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
@@ -86,9 +86,7 @@ def from_arrays(
 
     def part(key: str) -> Split:
         x = pixels[key]
-        y = _labels(arrays.get(key.replace("x", "y", 1)), len(x), name)
-        seen = None if mask is None else seen_of(mask, tuple(x.shape[1:]), x)
-        return Split(x, y, None if seen is None else seen.expand(x.shape))
+        return Split(x, _labels(arrays.get(key.replace("x", "y", 1)), len(x), name), mask)
 
     split_seed = None
     if whole is not None:
@@ -101,7 +99,6 @@ def from_arrays(
     else:
         splits, split_seed = _split_at_random(part("x"), seed, test_fraction), seed
     train = splits["train"]
-    check_shapes(name, splits)
     if whole is None and "validation" not in splits:
         cut = max(0, len(train) - max(1, len(train) // 9))
         rest = {kind: split for kind, split in splits.items() if kind != "train"}

@@ -123,15 +123,9 @@ class Identity:
         A mask (B, \\*data_shape) that sees all is none, and labels (B,) that are all −1 are none;
         ``fields`` are other attributes of the identity.
         """
-        blind = mask is not None and not bool(mask.all())
-        labelled = y is not None and bool((y >= 0).any())
-        return cls(
-            pixels={BATCH: checksum(x)},
-            labels={BATCH: checksum(y)} if labelled and y is not None else {},
-            num_data={BATCH: len(x)},
-            mask=checksum(mask.expand(x.shape)) if blind and mask is not None else None,
-            **fields,
-        )
+        labels = {} if y is None or not bool((y >= 0).any()) else {BATCH: checksum(y)}
+        seen = None if mask is None or bool(mask.all()) else checksum(mask.expand(x.shape))
+        return cls({BATCH: checksum(x)}, labels, {BATCH: len(x)}, mask=seen, **fields)
 
     @property
     def checksum(self) -> str:

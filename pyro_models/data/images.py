@@ -67,7 +67,12 @@ class ImageData:
     def __post_init__(self) -> None:
         if "train" not in self.splits:
             raise UsageError(f"{self.name} needs a split train; got {', '.join(self.splits)}")
-        check_shapes(self.name, self.splits)
+        for kind, split in self.splits.items():
+            if (shape := tuple(split.x.shape[1:])) != self.data_shape:
+                raise UsageError(
+                    f"{self.name}: training data of shape {self.data_shape} and {kind} data of "
+                    f"shape {shape} do not go together"
+                )
 
     @property
     def identity(self) -> Identity:
@@ -206,10 +211,17 @@ class ImageData:
             raise UsageError("labels were left out of these data already: begin with all of them")
         if split.y is None or self.num_classes is None:
             raise UsageError(f"{self.name} has no labels to keep")
-        kept = _draw_labels(split.y, labels, self.num_classes, seed=seed, name=self.name)
-        y = torch.full_like(split.y, -1)
-        y[kept] = split.y[kept]
-        splits = {**self.splits, "train": Split(split.x, y, split.mask)}
+        check_seed(seed)
+        y, num_classes = split.y, self.num_classes
+        if y.numel() and (most := int(y.max())) >= num_classes:
+            raise UsageError(f"labels of {self.name} must lie in 0…{num_classes - 1}; got {most}")
+        counts = y[y >= 0].bincount(minlength=num_classes)
+        each = _of_each_class(counts, labels, num_data=len(y), name=self.name)
+        order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+        kept = torch.cat([order[y[order] == c][:each] for c in range(num_classes)])
+        some = torch.full_like(y, -1)
+        some[kept] = y[kept]
+        splits = {**self.splits, "train": Split(split.x, some, split.mask)}
         return replace(self, splits=splits, labels_kept=(len(kept), seed))
 
     def labelled(self) -> ImageData:
@@ -236,30 +248,6 @@ class ImageData:
             return ""
         shown = ", ".join(map(str, absent[:5])) + (", …" if len(absent) > 5 else "")
         return f", labels below {self.num_classes} of which none is {shown}"
-
-
-def check_shapes(name: str, splits: Mapping[str, Split]) -> None:
-    """Refuse splits whose data are of other shapes than those of the training data."""
-    shape = tuple(splits["train"].x.shape[1:])
-    for kind, split in splits.items():
-        if tuple(split.x.shape[1:]) != shape:
-            raise UsageError(
-                f"{name}: training data of shape {shape} and {kind} data of shape "
-                f"{tuple(split.x.shape[1:])} do not go together"
-            )
-
-
-def _draw_labels(
-    y: Tensor, labels: int | float, num_classes: int, *, seed: int, name: str
-) -> Tensor:
-    """Rows whose labels are kept: as many of each class as it has and may have, none twice."""
-    check_seed(seed)
-    if y.numel() and int(y.max()) >= num_classes:
-        raise UsageError(f"labels of {name} must lie in 0…{num_classes - 1}; got {int(y.max())}")
-    counts = y[y >= 0].bincount(minlength=num_classes)
-    each = _of_each_class(counts, labels, num_data=len(y), name=name)
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
-    return torch.cat([order[y[order] == c][:each] for c in range(num_classes)])
 
 
 def _of_each_class(counts: Tensor, labels: int | float, *, num_data: int, name: str) -> int:

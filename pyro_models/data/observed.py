@@ -104,12 +104,7 @@ class Observed:
 
 
 def seen_of(
-    mask: Mask | None,
-    data_shape: Sequence[int],
-    x: Tensor,
-    *,
-    fraction: float = 0.5,
-    seed: int = 0,
+    mask: Mask | None, data_shape: Sequence[int], x: Tensor, *, fraction: float = 0.5, seed: int = 0
 ) -> Tensor | None:
     """A mask by name, of a file or as an array: (B or 1, \\*data_shape), where x is."""
     if mask is None:

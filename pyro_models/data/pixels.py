@@ -72,9 +72,8 @@ def read_pixels(arrays: Mapping[str, Any], name: str, *, levels: int | None = No
             f"{name} has images of whole and of real numbers "
             f"({', '.join(f'{k}: {_word(x.dtype)}' for k, x in tensors.items())}): give all in one"
         )
-    found = (_real if True in real else _whole)(tensors, name, levels)
-    images = {k: x.unsqueeze(1) if x.dim() == 3 else x for k, x in found.arrays.items()}
-    return Pixels(images, found.levels, found.scaling)
+    images = {k: x.unsqueeze(1) if x.dim() == 3 else x for k, x in tensors.items()}
+    return (_real if True in real else _whole)(images, name, levels)
 
 
 def _check_shape(x: Tensor, name: str) -> None:

@@ -87,6 +87,4 @@ def _rows(x: Tensor, seen: Tensor | None) -> Tensor:
 def _is_narrower(to: torch.dtype, source: torch.dtype) -> bool:
     if not source.is_floating_point:
         return source != torch.bool
-    return torch.finfo(to).eps > torch.finfo(source).eps or (
-        torch.finfo(to).max < torch.finfo(source).max
-    )
+    return torch.promote_types(to, source) != to

@@ -84,7 +84,8 @@ def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Obse
         raise UsageError(f"{what} is {KINDS}; got a {type(source).__name__}{_hint(source)}")
     what = f"the {type(source).__name__}"
     with alone(), same_generators(torch.device("cpu")), in_one_line(f"the items of {what}"):
-        parts = [_parts(item, f"{kind} {i} of {what}") for i, kind, item in _items(source)]
+        kind, items = _items(source)
+        parts = [_parts(item, f"{kind} {i} of {what}") for i, item in enumerate(items)]
     if not parts or not any(len(x) for x, _, _ in parts):
         raise UsageError(f"{what} holds no data")
     whole = not isinstance(source, DataLoader)
@@ -115,17 +116,15 @@ def _hint(source: object) -> str:
     return ": make a list of it, and of that a tensor" if isinstance(source, Iterator) else ""
 
 
-def _items(source: Dataset[Any] | DataLoader[Any]) -> Iterator[tuple[int, str, Any]]:
-    """What there is to read, with its number and the word for it."""
-    kind = "item"
-    items: Any = source
+def _items(source: Dataset[Any] | DataLoader[Any]) -> tuple[str, Iterable[Any]]:
+    """The word for what there is to read, and all of it."""
     if isinstance(source, DataLoader):
-        kind, items = "batch", _in_order(source)
-    elif not isinstance(source, IterableDataset):
-        if not hasattr(source, "__len__"):
-            raise UsageError(f"the {type(source).__name__} has no length: give it __len__")
-        items = (source[i] for i in range(len(source)))
-    yield from ((i, kind, item) for i, item in enumerate(items))
+        return "batch", _in_order(source)
+    if isinstance(source, IterableDataset):
+        return "item", source
+    if not hasattr(source, "__len__"):
+        raise UsageError(f"the {type(source).__name__} has no length: give it __len__")
+    return "item", (source[i] for i in range(len(source)))
 
 
 def _in_order(loader: DataLoader[Any]) -> Iterable[Any]:

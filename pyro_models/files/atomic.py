@@ -49,15 +49,15 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-    except OSError as error:
-        _remove(draft)
+    except BaseException as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         left = "what it held before is whole" if path.exists() else "there is no such file"
         raise WriteError(
             f"{path} could not be written ({error.strerror or error}): {left}"
         ) from error
-    except BaseException:
-        _remove(draft)
-        raise
 
 
 def is_draft(path: Path) -> bool:
@@ -75,8 +75,3 @@ def _remove_abandoned(path: Path) -> None:
         with suppress(OSError):  # another process was faster
             if has_ended(writer) or time.time() - each.stat().st_mtime > _ABANDONED:
                 os.unlink(each.path)
-
-
-def _remove(draft: Path) -> None:
-    with suppress(OSError):
-        draft.unlink(missing_ok=True)

@@ -35,21 +35,8 @@ __all__ = [
     "likelihood_named",
 ]
 
-LIKELIHOODS: Registry[type[Likelihood]] = Registry(
-    "likelihood",
-    {
-        cls.name: cls
-        for cls in (
-            Bernoulli,
-            CrossEntropy,
-            Gaussian,
-            ContinuousBernoulli,
-            Beta,
-            Categorical,
-            LogisticMixture,
-        )
-    },
-)
+_OWN = (Bernoulli, CrossEntropy, Gaussian, ContinuousBernoulli, Beta, Categorical, LogisticMixture)
+LIKELIHOODS: Registry[type[Likelihood]] = Registry("likelihood", {cls.name: cls for cls in _OWN})
 
 
 def likelihood_for(

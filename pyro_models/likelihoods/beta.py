@@ -13,12 +13,7 @@ from torch.distributions import constraints
 from torch.nn import functional as F
 
 from pyro_models.errors import UsageError
-from pyro_models.likelihoods.likelihood import (
-    LEBESGUE_UNIT,
-    Likelihood,
-    PixelDistribution,
-    widened,
-)
+from pyro_models.likelihoods.likelihood import LEBESGUE_UNIT, Likelihood, PixelDistribution, widened
 
 __all__ = ["Beta", "BetaPixels"]
 
@@ -164,10 +159,8 @@ class BetaPixels(PixelDistribution):
         mean = self.mean
         return mean * (1 - mean) / (self.alpha + self.beta + 1)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def _log_prob(self, value: Tensor) -> Tensor:
         """Log-density at the clamped pixel."""
-        if self._validate_args:
-            self._validate_sample(value)
         alpha, beta = widened(self.alpha), widened(self.beta)
         x = widened(self._clamped(value))
         log_b = torch.lgamma(alpha) + torch.lgamma(beta) - torch.lgamma(alpha + beta)

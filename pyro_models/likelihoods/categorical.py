@@ -102,10 +102,8 @@ class CategoricalPixels(PixelDistribution):
         spread = (self.values - self.mean.unsqueeze(-1)).square()
         return (self.logits.softmax(-1) * spread).sum(-1)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def _log_prob(self, value: Tensor) -> Tensor:
         """log softmax(l) at the pixel's bin."""
-        if self._validate_args:
-            self._validate_sample(value)
         log_p = self.logits.log_softmax(-1)
         level = level_of(value, log_p.shape[-1])
         shape = torch.broadcast_shapes(level.shape, log_p.shape[:-1])

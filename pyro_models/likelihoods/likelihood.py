@@ -140,6 +140,15 @@ class PixelDistribution(TorchDistribution):
 
     support = constraints.unit_interval
 
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x), nats, of each pixel, of x that broadcasts with the parameters."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_prob(value)
+
+    def _log_prob(self, value: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> Any:
         """The same distribution with a larger batch shape."""
         new = copy(self)

@@ -120,10 +120,8 @@ class LogisticMixturePixels(PixelDistribution):
         means = _rounded_mean(self.loc, self.scale, self.num_levels)
         return (self.logits.softmax(-1) * means).sum(-1)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def _log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of the pixel's level."""
-        if self._validate_args:
-            self._validate_sample(value)
         k = self.num_levels
         level = level_of(value, k).unsqueeze(-1)
         half = 0.5 / (k - 1)

@@ -16,13 +16,7 @@ from pyro_models.errors import UsageError
 from pyro_models.likelihoods import LIKELIHOODS, Likelihood, likelihood_for
 from pyro_models.models.model_and_guide import ModelAndGuide, parameters_of
 from pyro_models.moments import mean_of, spread_of
-from pyro_models.networks import (
-    Architecture,
-    Encoder,
-    make_classifier,
-    make_decoder,
-    make_encoder,
-)
+from pyro_models.networks import Architecture, Encoder, make_classifier, make_decoder, make_encoder
 from pyro_models.observed import training_data
 from pyro_models.pair import LatentSite
 from pyro_models.priors import PRIORS
@@ -84,20 +78,18 @@ class Networks:
 
     def decoder(self, latent_dim: int, *, context: int = 0) -> Any:
         """From z (and a context) to the outputs of the likelihood."""
-        out_shape = (self.likelihood.num_parameters, *self.data_shape)
-        options: dict[str, Any] = {"context": context, "activation": self.activation}
+        sizes = (latent_dim, self.hidden, (self.likelihood.num_parameters, *self.data_shape))
         return self._decoder or make_decoder(
-            self.network, latent_dim, self.hidden, out_shape, **options
+            self.network, *sizes, context=context, activation=self.activation
         )
 
     def encoder(
         self, latent_dim: int, *, context: int = 0, data_shape: tuple[int, ...] | None = None
     ) -> Any:
         """From x (and a context) to a distribution over z."""
-        shape = data_shape or self.data_shape
-        options: dict[str, Any] = {"context": context, "activation": self.activation}
+        sizes = (data_shape or self.data_shape, self.hidden, latent_dim)
         return self._encoder or make_encoder(
-            self.network, shape, self.hidden, latent_dim, **options
+            self.network, *sizes, context=context, activation=self.activation
         )
 
     def between(self, wide: int, narrow: int, hidden: Sequence[int]) -> Encoder:
@@ -189,9 +181,8 @@ class Autoencoder(ModelAndGuide):
         """Plain values that rebuild the pair; what has no name, as it was given."""
         p_x, options = self.likelihood, super().config()
         named = LIKELIHOODS.name_of(type(p_x))
-        now: dict[str, Any] = {"likelihood": named, "likelihood_options": p_x.config()}
-        if named is None:
-            now = {"likelihood": p_x, "likelihood_options": None}
+        own = p_x.config() if named else None
+        now: dict[str, Any] = {"likelihood": named or p_x, "likelihood_options": own}
         if isinstance(prior := options.get("prior"), type):
             now["prior"] = PRIORS.name_of(prior) or prior
         kept = {k: v for k, v in options.items() if v or k not in ("encoder", "decoder")}

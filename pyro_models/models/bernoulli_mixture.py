@@ -18,7 +18,6 @@ from pyro_models.likelihoods import Bernoulli
 from pyro_models.models.guide import EmptyGuide
 from pyro_models.models.mixture import Mixture, MixtureModel
 from pyro_models.observed import training_data
-from pyro_models.pair import fill_unseen, pixel_mask
 
 __all__ = ["BernoulliMixture"]
 
@@ -37,7 +36,7 @@ class BernoulliMixtureModel(MixtureModel):
 
     def component(self, k: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """p(x | k) for k of any batch shape; unseen pixels are summed out exactly."""
-        logits = self.pixel_logits[placed(k, self.logits)].unflatten(-1, (1, *self.data_shape))
+        logits = self.pixel_logits[k].unflatten(-1, (1, *self.data_shape))
         return self.likelihood(logits, mask)
 
 
@@ -228,11 +227,9 @@ class BernoulliMixture(Mixture):
     def _log_joint(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """log π_k + Σ_seen x_d l_kd − softplus(l_kd), (B, K): two products of matrices."""
         logits = self.model.pixel_logits
-        x = placed(x, logits)
-        seen = pixel_mask(mask, self.data_shape, x)
         with torch.autocast(x.device.type, enabled=False):
-            of_pixels = fill_unseen(x, seen).flatten(1) @ logits.T
+            of_pixels = x.flatten(1) @ logits.T
             normalizer = F.softplus(logits).sum(-1)
-            if seen is not None:
-                normalizer = seen.flatten(1).to(x.dtype) @ F.softplus(logits).T
+            if mask is not None:
+                normalizer = mask.flatten(1).to(x.dtype) @ F.softplus(logits).T
             return self.model.logits.log_softmax(-1) + of_pixels - normalizer

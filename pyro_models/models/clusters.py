@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,23 +13,12 @@ from torch.nn.functional import one_hot
 from pyro_models.errors import UsageError
 from pyro_models.moments import centred, spread_of
 
-__all__ = ["ClusterStart", "floor_for", "start_from_clusters"]
+__all__ = ["floor_for", "start_from_clusters"]
 
 _SMALL = 1e-2  # of the floor: keeps the logarithm of a cluster's variance finite
 
 FLOOR = 1e-3
 SHARES = (1e-6, 1e-1)  # of the largest variance, between which the floor is left alone
-
-
-@dataclass(frozen=True)
-class ClusterStart:
-    """Parameters of :class:`pyro_models.models.gmm.GMMModel`, by its names for them, in float64."""
-
-    logits: Tensor
-    centre: Tensor
-    data_scale: Tensor
-    offset: Tensor
-    raw_factor: Tensor
 
 
 def floor_for(x: Tensor) -> float:
@@ -51,13 +39,13 @@ def floor_for(x: Tensor) -> float:
 
 def start_from_clusters(
     x: Tensor, num_components: int, *, covariance: str, floor: float, seed: int
-) -> ClusterStart:
+) -> dict[str, Tensor]:
     """Weights, means and covariances of k-means clusters of x (N, D), float64 (k-means++, one run).
 
-    That is how scikit-learn's EM starts; to its covariances a hundredth of the floor ε, which the
-    model adds to every covariance, is added here. Where fewer data differ than there are
-    components, the others share the cluster, and the weight, of the largest; fewer data than
-    components are refused.
+    They are by the names that :class:`pyro_models.models.gmm.GMMModel` has for them. That is how
+    scikit-learn's EM starts; to its covariances a hundredth of the floor ε, which the model adds to
+    every covariance, is added here. Where fewer data differ than there are components, the others
+    share the cluster, and the weight, of the largest; fewer data than components are refused.
     """
     if len(x) < num_components:
         raise UsageError(f"{num_components} components need at least as many data; got {len(x)}")
@@ -66,9 +54,9 @@ def start_from_clusters(
     counts = member.sum(0)
     loc = member.T @ residual / counts[:, None]
     shape = _dense_shape if covariance in ("tied", "full") else _axis_shape
-    data_scale, offset, raw_factor = shape(residual, member, loc, covariance, floor)
-    logits = (counts / counts.sum()).log()
-    return ClusterStart(logits, mean, data_scale, offset, raw_factor)
+    of_shape = shape(residual, member, loc, covariance, floor)
+    names = ("logits", "centre", "data_scale", "offset", "raw_factor")
+    return dict(zip(names, ((counts / counts.sum()).log(), mean, *of_shape), strict=True))
 
 
 def _members(residual: Tensor, num_components: int, *, seed: int) -> Tensor:

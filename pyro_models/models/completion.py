@@ -148,9 +148,7 @@ class CompletionModel(nn.Module):
 class CompletionGuide(EncoderGuide):
     """q(z | x, C) from the encoder."""
 
-    def __init__(self, encoder: Encoder, conditioning: Conditioning) -> None:
-        super().__init__(encoder, tuple(conditioning.sets.shape[1:]))
-        self.conditioning = conditioning
+    conditioning: Conditioning
 
     def fed(self, x: Tensor, seen: Tensor | None) -> Tensor:
         """All of x, and C beside it."""
@@ -222,7 +220,7 @@ class CompletionCVAE(Autoencoder):
         decoder = networks.decoder(latent_dim, context=prior.features.out_features)
         super().__init__(
             CompletionModel(prior, decoder, networks.likelihood, conditioning),
-            CompletionGuide(encoder, conditioning),
+            CompletionGuide(shape, encoder=encoder, code=None, conditioning=conditioning),
         )
 
     @property

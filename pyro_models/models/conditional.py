@@ -15,7 +15,6 @@ from pyro_models.counts import is_count
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.labels import check_each, integers
-from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import EncoderGuide
 from pyro_models.models.model import Model
@@ -73,17 +72,10 @@ class LabelCode(nn.Module):
 class CVAEModel(Model):
     """p(x, z | y) = p(x | z, y) p(z | y)."""
 
-    def __init__(
-        self,
-        decoder: nn.Module,
-        likelihood: Likelihood,
-        code: LabelCode,
-        standard: nn.Module,
-        label_prior: nn.Module | None,
-    ) -> None:
-        super().__init__(likelihood, num_classes=code.num_classes)
-        self.decoder, self.code = decoder, code
-        self.standard, self.label_prior = standard, label_prior
+    decoder: nn.Module
+    code: LabelCode
+    standard: StandardNormal
+    label_prior: nn.Module | None
 
     def prior(self, label: Tensor) -> TorchDistribution:
         """p(z | y) for one-hot labels."""
@@ -148,11 +140,15 @@ class CVAE(Autoencoder):
         decoder = networks.decoder(latent_dim, context=num_classes)
         encoder = networks.encoder(latent_dim, context=num_classes)
         codes = [LabelCode(num_classes, missing_label) for _ in range(2)]
-        prior = LabelPrior(num_classes, latent_dim) if learned_prior else None
-        super().__init__(
-            CVAEModel(decoder, networks.likelihood, codes[0], StandardNormal(latent_dim), prior),
-            EncoderGuide(encoder, networks.data_shape, codes[1]),
+        model = CVAEModel(
+            networks.likelihood,
+            num_classes=num_classes,
+            decoder=decoder,
+            code=codes[0],
+            standard=StandardNormal(latent_dim),
+            label_prior=LabelPrior(num_classes, latent_dim) if learned_prior else None,
         )
+        super().__init__(model, EncoderGuide(networks.data_shape, encoder=encoder, code=codes[1]))
         self.takes_missing_labels = MISSING_LABELS[missing_label]
 
     def decode(

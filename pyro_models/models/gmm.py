@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 
 import pyro
 import pyro.distributions as dist
@@ -14,7 +13,6 @@ from pyro.infer import TraceGraph_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
-from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
 from pyro_models.models.clusters import FLOOR, floor_for, start_from_clusters
@@ -88,7 +86,6 @@ class GMMModel(MixtureModel):
 
     def component(self, k: Tensor, mask: Tensor | None = None) -> TorchDistribution:
         """p(x | k) for k of any batch shape; unseen pixels are integrated out exactly."""
-        k = placed(k, self.logits)
         with torch.autocast(k.device.type, enabled=False):
             loc = self.loc()[k]
             if not self.dense:
@@ -213,11 +210,11 @@ class GMM(Mixture):
         start = start_from_clusters(flat, count, covariance=kind, floor=floor, seed=seed)
         if isinstance(self.model.floor, Tensor):
             self.model.floor.fill_(floor)
-        for field in fields(start):
-            getattr(self.model, field.name).copy_(getattr(start, field.name))
+        for name, value in start.items():
+            getattr(self.model, name).copy_(value)
         self.model.started.fill_(True)
         if isinstance(self.guide, AssignmentGuide):
-            self.guide.centre.copy_(start.centre)
+            self.guide.centre.copy_(start["centre"])
             self.guide.scale.copy_((flat.var(0, correction=0) + floor).sqrt())
         return "k-means++"
 

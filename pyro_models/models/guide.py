@@ -8,6 +8,7 @@ import pyro
 from torch import Tensor, nn
 
 from pyro_models.device import like_of, placed
+from pyro_models.models.model import take_parts
 from pyro_models.pair import data_plate, pixel_mask, register_with_svi
 from pyro_models.units import Units
 
@@ -20,13 +21,14 @@ class Guide(nn.Module):
     A family writes :meth:`story`. The rest is done here, as in
     :class:`pyro_models.models.model.Model`; unseen pixels are fed to it as 0, in units of the data.
     There are no units in a guide without a shape, which is fed with what its :meth:`fed` makes of
-    x.
+    x. What else the story needs, networks say, are attributes that the class annotates.
     """
 
-    def __init__(self, data_shape: tuple[int, ...] | None) -> None:
+    def __init__(self, data_shape: tuple[int, ...] | None, **parts: Any) -> None:
         super().__init__()
         if data_shape is not None:
             self.units = Units(tuple(data_shape))
+        take_parts(self, parts)
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
         """Sample the latents given x, (B, \\*data_shape), and its labels."""
@@ -60,9 +62,8 @@ class Guide(nn.Module):
 class EncoderGuide(Guide):
     """q(z | x) from an encoder, or q(z | x, y) from one that is given ``code``s of labels too."""
 
-    def __init__(self, encoder: nn.Module, data_shape: tuple[int, ...], code: Any = None) -> None:
-        super().__init__(data_shape)
-        self.encoder, self.code = encoder, code
+    encoder: nn.Module
+    code: Any
 
     def labels(self, y: Tensor | None, size: int) -> Tensor | None:
         """One row of code per datum, or one for all."""

@@ -15,7 +15,6 @@ from pyro_models.counts import is_count
 from pyro_models.device import like_of
 from pyro_models.errors import UsageError
 from pyro_models.latents import latent_value
-from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import Guide
 from pyro_models.models.model import Model
@@ -29,12 +28,9 @@ __all__ = ["TwoLayerVAE"]
 class TwoLayerModel(Model):
     """p(x, z1, z2) = p(x | z1) N(z1; μ(z2), diag σ(z2)²) N(z2; 0, I)."""
 
-    def __init__(
-        self, prior: Encoder, decoder: nn.Module, likelihood: Likelihood, latent_dim: int
-    ) -> None:
-        super().__init__(likelihood)
-        self.top = StandardNormal(latent_dim)
-        self.prior, self.decoder = prior, decoder
+    top: StandardNormal
+    prior: Encoder
+    decoder: nn.Module
 
     def story(self, y: Tensor | None) -> Tensor:
         """From the top: z2, z1 given z2, and what the decoder makes of z1."""
@@ -46,11 +42,8 @@ class TwoLayerModel(Model):
 class TwoLayerGuide(Guide):
     """q(z1 | x) q(z2 | z1)."""
 
-    def __init__(
-        self, encoder: nn.Module, top_encoder: Encoder, data_shape: tuple[int, ...]
-    ) -> None:
-        super().__init__(data_shape)
-        self.encoder, self.top_encoder = encoder, top_encoder
+    encoder: nn.Module
+    top_encoder: Encoder
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
         """From the bottom: z1 given x, then z2 given z1."""
@@ -114,8 +107,10 @@ class TwoLayerVAE(Autoencoder):
         decoder, encoder = networks.decoder(z1), networks.encoder(z1)
         top_encoder = networks.between(z1, z2, top_hidden)
         super().__init__(
-            TwoLayerModel(prior, decoder, networks.likelihood, z2),
-            TwoLayerGuide(encoder, top_encoder, networks.data_shape),
+            TwoLayerModel(
+                networks.likelihood, top=StandardNormal(z2), prior=prior, decoder=decoder
+            ),
+            TwoLayerGuide(networks.data_shape, encoder=encoder, top_encoder=top_encoder),
         )
 
     @property

@@ -72,25 +72,42 @@ class PPCAModel(Model):
         """z from the prior, and W z + μ."""
         return self.decoder(pyro.sample("z", self.prior()))
 
-    def posterior(
-        self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Posterior p(z | x_seen) = N(M⁻¹ Wᵀ r, σ² M⁻¹) with M = WᵀW + σ² I over seen rows of W.
-
-        The mask is as :func:`pyro_models.data.masks.pixel_mask` gives it, and W (D, q), μ (D,) and
-        σ are the parameters, in another float type if wanted. Returns M⁻¹ Wᵀ r (B, q), the Cholesky
-        factor of M ((q, q), or (B or 1, q, q) under a mask), and r = x − μ (B, D), 0 where unseen.
-        """
-        with torch.autocast(x.device.type, enabled=False):
-            return self._posterior(x, mask, W, mu, sigma)
-
     def exact(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
-        """W, μ and σ, then what :meth:`posterior` gives, in float64 where the device has it."""
+        """p(z | x_seen) = N(M⁻¹ Wᵀ r, σ² M⁻¹) with M = WᵀW + σ² I over seen rows of W.
+
+        All of it is in float64 where the device has it, whatever x is. Returns W (D, q), μ (D,) and
+        σ in units of the data, M⁻¹ Wᵀ r (B, q), the Cholesky factor of M ((q, q), or
+        (B or 1, q, q) under a mask), and r = x − μ (B, D), 0 where unseen.
+        """
         x = x.to(self.W.device)
-        kind = widened(x.new_zeros(())).dtype
-        W, mu, sigma = (t.to(kind) for t in (self.loadings, self.loc, self.sigma))
-        seen = pixel_mask(mask, self.data_shape, x)
-        return (W, mu, sigma, *self.posterior(x.to(kind), seen, W, mu, sigma))
+        mask = pixel_mask(mask, self.data_shape, x)
+        x = widened(x)
+        W, mu, sigma = (t.to(x.dtype) for t in (self.loadings, self.loc, self.sigma))
+        with torch.autocast(x.device.type, enabled=False):
+            residual = fill_unseen(x, mask).flatten(1) - mu
+            seen: Tensor | float = 1.0
+            if mask is None:
+                M = W.T @ W
+            else:
+                seen = mask.flatten(1).to(W.dtype)
+                residual = residual * seen
+                M = torch.einsum("bd,di,dj->bij", seen, W, W)
+            eye = torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
+            try:
+                chol = torch.linalg.cholesky(M + sigma.square() * eye)
+            except torch.linalg.LinAlgError:
+                raise NotPositiveDefiniteError(
+                    "the noise of this PPCA is too small beside W, or a parameter is not finite, "
+                    "for the posterior of z to be computed: learn it with a larger floor of σ²"
+                ) from None
+
+            def solved(right: Tensor) -> Tensor:
+                return torch.cholesky_solve(right.unsqueeze(-1), chol).squeeze(-1)
+
+            mean = solved(residual @ W)
+            # once more for what is left: M squares W, which loses digits where σ is small beside it
+            left = ((residual - mean @ W.T) * seen) @ W - sigma.square() * mean
+            return W, mu, sigma, mean + solved(left), chol, residual
 
     def exact_posterior(self, x: Tensor, mask: Tensor | None) -> dist.MultivariateNormal:
         """p(z | x_seen) = N(mean, σ² M⁻¹), (B, q).
@@ -103,34 +120,6 @@ class PPCAModel(Model):
             normal = dist.MultivariateNormal(mean, precision_matrix=tril @ tril.mT)
             tril = normal.scale_tril.to(x.dtype)
             return dist.MultivariateNormal(mean.to(x.dtype), scale_tril=tril)
-
-    def _posterior(
-        self, x: Tensor, mask: Tensor | None, W: Tensor, mu: Tensor, sigma: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        residual = fill_unseen(x, mask).flatten(1) - mu
-        eye = torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
-        seen: Tensor | float = 1.0
-        if mask is None:
-            M = W.T @ W
-        else:
-            seen = mask.flatten(1).to(W.dtype)
-            residual = residual * seen
-            M = torch.einsum("bd,di,dj->bij", seen, W, W)
-        try:
-            chol = torch.linalg.cholesky(M + sigma.square() * eye)
-        except torch.linalg.LinAlgError:
-            raise NotPositiveDefiniteError(
-                "the noise of this PPCA is too small beside W, or a parameter is not finite, for "
-                "the posterior of z to be computed: learn it with a larger floor of σ²"
-            ) from None
-
-        def solved(right: Tensor) -> Tensor:
-            return torch.cholesky_solve(right.unsqueeze(-1), chol).squeeze(-1)
-
-        mean = solved(residual @ W)
-        # once more for what is left: M squares W, which loses digits where σ is small beside it
-        left = ((residual - mean @ W.T) * seen) @ W - sigma.square() * mean
-        return mean + solved(left), chol, residual
 
 
 def principal_components(

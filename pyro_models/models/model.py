@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pyro
@@ -13,7 +15,7 @@ from pyro_models.labels import known_labels
 from pyro_models.likelihoods import Likelihood
 from pyro_models.pair import data_plate, fill_unseen, pixel_mask, register_with_svi
 
-__all__ = ["Model"]
+__all__ = ["Model", "take_parts"]
 
 
 class Model(nn.Module):
@@ -29,6 +31,8 @@ class Model(nn.Module):
         p(x | latents), of which the story returns the outputs.
     num_classes
         Number of labels that the story is told; ``None`` if it is told none.
+    parts
+        What else the story needs, networks say: attributes that the class annotates.
 
     Examples
     --------
@@ -46,10 +50,13 @@ class Model(nn.Module):
 
     who: ClassVar[str] = ""  # what to call it in an error, if not by its class
 
-    def __init__(self, likelihood: Likelihood, *, num_classes: int | None = None) -> None:
+    def __init__(
+        self, likelihood: Likelihood, *, num_classes: int | None = None, **parts: Any
+    ) -> None:
         super().__init__()
         self.likelihood = likelihood
         self.num_classes = num_classes
+        take_parts(self, parts)
 
     @property
     def data_shape(self) -> tuple[int, ...]:
@@ -99,3 +106,12 @@ class Model(nn.Module):
         with data_plate(x, size, like):
             p_x = self.decoded(self.story(label), mask)
             return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
+
+
+def take_parts(module: nn.Module, parts: Mapping[str, Any]) -> None:
+    """Let parts of a module be attributes of it, if their names are annotated in its class."""
+    known = {name for cls in type(module).__mro__ for name in inspect.get_annotations(cls)}
+    for name, part in parts.items():
+        if name not in known:
+            raise TypeError(f"{type(module).__name__} has no part {name!r}")
+        setattr(module, name, part)

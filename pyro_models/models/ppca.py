@@ -16,11 +16,7 @@ from pyro_models.data.masks import Mask
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.models.guide import Guide
-from pyro_models.models.linear_gaussian import (
-    PPCAModel,
-    no_noise_left,
-    principal_components,
-)
+from pyro_models.models.linear_gaussian import PPCAModel, no_noise_left, principal_components
 from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.moments import directions, mean_of, spread_of
 from pyro_models.observed import checked, training_data
@@ -36,15 +32,11 @@ GUIDES = ("exact", "linear")
 class ExactGuide(nn.Module):
     """q(z | x) = p(z | x), with the model's parameters detached: no parameters of its own."""
 
+    model: PPCAModel
+
     def __init__(self, model: PPCAModel) -> None:
         super().__init__()
-        # A bound method, not a submodule: the parameters belong to the model alone.
-        self._model = model.forward
-
-    @property
-    def model(self) -> PPCAModel:
-        """The model whose posterior this is."""
-        return self._model.__self__  # type: ignore[attr-defined]
+        self.__dict__["model"] = model  # no submodule: the parameters belong to the model alone
 
     def forward(self, x: Tensor, *, mask: Tensor | None = None, **given: Any) -> None:
         """Sample z given x."""
@@ -132,13 +124,7 @@ class PPCA(ModelAndGuide):
 
     @classmethod
     def maximum_likelihood(
-        cls,
-        x: Tensor,
-        *,
-        latent_dim: int,
-        ddof: int = 0,
-        guide: str = "exact",
-        floor: float = 0.0,
+        cls, x: Tensor, *, latent_dim: int, ddof: int = 0, guide: str = "exact", floor: float = 0.0
     ) -> PPCA:
         """The global maximum of the likelihood in closed form (Tipping & Bishop 1999, eq. 7–8).
 

@@ -38,16 +38,14 @@ _IMPOSSIBLE = -1e4  # its exponential is 0 in every float type, and 0 times it i
 class SemiSupervisedModel(Model):
     """p(x, y, z) = p(x | y, z) N(z; 0, I) / C; known labels are what they are."""
 
+    decoder: nn.Module
+    prior: StandardNormal
     label_logits: Tensor
     num_classes: int
     who = WHO
 
-    def __init__(
-        self, decoder: nn.Module, likelihood: Likelihood, *, latent_dim: int, num_classes: int
-    ) -> None:
-        super().__init__(likelihood, num_classes=num_classes)
-        self.decoder = decoder
-        self.prior = StandardNormal(latent_dim)
+    def __init__(self, likelihood: Likelihood, *, num_classes: int, **parts: Any) -> None:
+        super().__init__(likelihood, num_classes=num_classes, **parts)
         self.register_buffer("label_logits", torch.zeros(num_classes), persistent=False)
 
     def story(self, y: Tensor | None) -> Tensor:
@@ -62,15 +60,9 @@ class SemiSupervisedModel(Model):
 class SemiSupervisedGuide(Guide):
     """q(y | x) q(z | x, y); a known label has probability 1."""
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        classifier: nn.Module,
-        num_classes: int,
-        data_shape: tuple[int, ...],
-    ) -> None:
-        super().__init__(data_shape)
-        self.encoder, self.classifier, self.num_classes = encoder, classifier, num_classes
+    encoder: nn.Module
+    classifier: nn.Module
+    num_classes: int
 
     def labels(self, y: Tensor | None, size: int) -> Tensor | None:
         """Known labels, (size,), −1 where missing; ``None`` if all are missing."""
@@ -214,11 +206,11 @@ class SemiSupervisedVAE(Autoencoder):
         networks = self.networks(data_shape, shared)
         decoder = networks.decoder(latent_dim, context=num_classes)
         encoder = networks.encoder(latent_dim, context=num_classes)
-        classifier = networks.classifier(num_classes, classifier_hidden)
-        p_x, sizes = networks.likelihood, {"latent_dim": latent_dim, "num_classes": num_classes}
+        classifier, shape = networks.classifier(num_classes, classifier_hidden), networks.data_shape
+        prior, kind = StandardNormal(latent_dim), {"num_classes": num_classes}
         super().__init__(
-            SemiSupervisedModel(decoder, p_x, **sizes),
-            SemiSupervisedGuide(encoder, classifier, num_classes, networks.data_shape),
+            SemiSupervisedModel(networks.likelihood, decoder=decoder, prior=prior, **kind),
+            SemiSupervisedGuide(shape, encoder=encoder, classifier=classifier, **kind),
         )
 
     @property

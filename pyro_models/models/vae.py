@@ -8,7 +8,6 @@ from typing import Any
 import pyro
 from torch import Tensor, nn
 
-from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import EncoderGuide
 from pyro_models.models.model import Model
@@ -20,10 +19,8 @@ __all__ = ["VAE"]
 class VAEModel(Model):
     """p(x, z) = p(x | z) p(z)."""
 
-    def __init__(self, decoder: nn.Module, likelihood: Likelihood, prior: nn.Module) -> None:
-        super().__init__(likelihood)
-        self.decoder = decoder
-        self.prior = prior
+    decoder: nn.Module
+    prior: nn.Module
 
     def story(self, y: Tensor | None) -> Tensor:
         """z from the prior, and what the decoder makes of it."""
@@ -65,6 +62,6 @@ class VAE(Autoencoder):
         p_z = prior_for("standard" if prior is None else prior, latent_dim)
         decoder, encoder = networks.decoder(latent_dim), networks.encoder(latent_dim)
         super().__init__(
-            VAEModel(decoder, networks.likelihood, p_z),
-            EncoderGuide(encoder, networks.data_shape),
+            VAEModel(networks.likelihood, decoder=decoder, prior=p_z),
+            EncoderGuide(networks.data_shape, encoder=encoder, code=None),
         )
