@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.laplace import laplace_factor
 from gp_bo.inference.point import modes
-from gp_bo.model import GPModel
+from gp_bo.model import GPModel, HyperPosterior
 from inference.mcmc.diagnostics import ESS_PER_CHAIN, RHAT, bulk_ess, r_hat, tail_ess
 from inference.mcmc.nuts_tree import State, Transition, transition
 from inference.mcmc.warm_up import Chains, check_sampling

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.laplace import laplace_factor
 from gp_bo.inference.point import modes
-from gp_bo.model import GPModel
+from gp_bo.model import GPModel, HyperPosterior
 from pyro_models import UsageError
 from pyro_models.counts import check_counts
 

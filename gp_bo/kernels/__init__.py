@@ -5,8 +5,7 @@ from gp_bo.kernels.linear import Linear
 from gp_bo.kernels.names import KERNELS, kernel_from_config, make_kernel, register_kernel
 from gp_bo.kernels.of_gpytorch import GPyTorchKernel
 from gp_bo.kernels.pairs import Pairs
-from gp_bo.kernels.periodic import Periodic
-from gp_bo.kernels.stationary import RBF, Matern12, Matern32, Matern52, RationalQuadratic
+from gp_bo.kernels.stationary import RBF, Matern12, Matern32, Matern52, Periodic, RationalQuadratic
 
 __all__ = [
     "KERNELS",

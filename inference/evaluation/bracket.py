@@ -19,8 +19,8 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
-from inference.evaluation.contradictions import contradiction
 from inference.evaluation.quantity import quantity_named
+from inference.evaluation.scores import contradiction
 from inference.isolated import isolated
 from inference.mcmc.hmc import transition
 from inference.particles import log_mean_exp

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from gp_bo import InferenceWarning, SparseGP, fit_gp, load_gp
-from gp_bo.inducing import InducingPoints
 from gp_bo.problem import build_model
 from gp_bo.scaling import Scaling
-from gp_bo.sparse import Ascent, _bound
+from gp_bo.sparse import Ascent, InducingPoints, _bound
 from pyro_models import UsageError
 
 FIXED = {"lengthscale": 0.3, "variance": 1.5, "noise": 0.1, "mean": 0.2}
