@@ -59,8 +59,11 @@ class Conditional:
         n, Xs = len(self.gp.y), Xs.to(self.gp.X)
         means, variances = [], []
         for theta, factor in self._chunks(indices, n * max(n, min(len(Xs), 256))):
-            parts = Xs.split(max(1, _MAX_ELEMENTS // (n * len(factor[1]))))
-            columns = [self._marginal(theta, factor, part) for part in parts]
+            columns = []
+            for part in Xs.split(max(1, _MAX_ELEMENTS // (n * len(factor[1])))):
+                mean, whitened = self._cross(theta, factor, part)
+                variance = self.gp.kernel.variance(theta, part) - whitened.square().sum(1)
+                columns.append((mean, variance.clamp_min(0.0)))
             means.append(torch.cat([m for m, _ in columns], -1))
             variances.append(torch.cat([v for _, v in columns], -1))
         return torch.cat(means), torch.cat(variances)
@@ -68,9 +71,13 @@ class Conditional:
     def joint(self, Xs: Tensor, *, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Means (S, M) and covariances (S, M, M) of f*."""
         Xs = Xs.to(self.gp.X)
-        size = max(len(Xs), len(self.gp.y)) ** 2
-        parts = [self._joint(theta, L, Xs) for theta, L in self._chunks(indices, size)]
-        return torch.cat([m for m, _ in parts]), torch.cat([c for _, c in parts])
+        means, covariances = [], []
+        for theta, factor in self._chunks(indices, max(len(Xs), len(self.gp.y)) ** 2):
+            mean, whitened = self._cross(theta, factor, Xs)
+            prior = self.gp.kernel.covariance(theta, Pairs(Xs, Xs))
+            means.append(mean)
+            covariances.append(prior - whitened.mT @ whitened)
+        return torch.cat(means), torch.cat(covariances)
 
     def _cross(self, theta: _Theta, factor: _Factor, Xs: Tensor) -> tuple[Tensor, Tensor]:
         """Means (C, M) and L⁻¹ k*, (C, n, M)."""
@@ -78,15 +85,6 @@ class Conditional:
         cross = self.gp.kernel.covariance(theta, Pairs(self.gp.X, Xs))
         mean = (weights[:, None] @ cross)[:, 0] + mean_values(theta, Xs)
         return mean, torch.linalg.solve_triangular(L, cross, upper=False)
-
-    def _marginal(self, theta: _Theta, factor: _Factor, Xs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, whitened = self._cross(theta, factor, Xs)
-        variance = self.gp.kernel.variance(theta, Xs) - whitened.square().sum(1)
-        return mean, variance.clamp_min(0.0)
-
-    def _joint(self, theta: _Theta, factor: _Factor, Xs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, whitened = self._cross(theta, factor, Xs)
-        return mean, self.gp.kernel.covariance(theta, Pairs(Xs, Xs)) - whitened.mT @ whitened
 
 
 def draw_functions(

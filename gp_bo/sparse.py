@@ -279,8 +279,14 @@ class SparseConditional:
 
     def marginal(self, Xs: Tensor, *, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Means and variances of f*, each (S, M*)."""
-        parts = [self._marginal(part) for part in Xs.to(self.gp.X).split(CHUNK)]
-        mean, variance = (torch.cat(column)[None] for column in zip(*parts, strict=True))
+        means, variances = [], []
+        for part in Xs.to(self.gp.X).split(CHUNK):
+            A = self.inducing.project(self.gp, self.theta, part)
+            prior = self.gp.kernel.variance(self.theta, part)[0]
+            known = (prior - A.square().sum(0)).clamp_min(0.0)
+            means.append(self._mean @ A + mean_values(self.theta, part)[0])
+            variances.append(known + (self._factor @ A).square().sum(0))
+        mean, variance = torch.cat(means)[None], torch.cat(variances)[None]
         return self._repeat(mean, indices), self._repeat(variance, indices)
 
     def joint(self, Xs: Tensor, *, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -292,13 +298,6 @@ class SparseConditional:
         covariance = prior - A.mT @ A + spread.mT @ spread
         mean = self._mean @ A + mean_values(self.theta, Xs)
         return self._repeat(mean, indices), self._repeat(covariance[None], indices)
-
-    def _marginal(self, Xs: Tensor) -> tuple[Tensor, Tensor]:
-        A = self.inducing.project(self.gp, self.theta, Xs)
-        spread = (self._factor @ A).square().sum(0)
-        prior = self.gp.kernel.variance(self.theta, Xs)[0]
-        variance = (prior - A.square().sum(0)).clamp_min(0.0) + spread
-        return self._mean @ A + mean_values(self.theta, Xs)[0], variance
 
     @staticmethod
     def _repeat(value: Tensor, indices: Tensor | None) -> Tensor:

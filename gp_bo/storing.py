@@ -12,7 +12,7 @@ import safetensors.torch as safe
 import torch
 from torch import Tensor
 
-from gp_bo.device import gp_device
+from gp_bo.arrays import gp_device
 from gp_bo.fitted import FittedGP
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.kernels import kernel_from_config

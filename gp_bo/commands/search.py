@@ -277,14 +277,9 @@ def read_results(
         try:
             observed_point(optimizer.state, row)  # it fits the space
             points.append(row)
-            values.append(_value_of(cell))
+            values.append(float(cell) if cell else math.nan)
         except UsageError as error:
             raise UsageError(f"{path}, row {line}: {error}") from None
+        except ValueError:
+            raise UsageError(f"{path}, row {line}: the value {cell!r} is no number") from None
     return points, values
-
-
-def _value_of(cell: str) -> float:
-    try:
-        return float(cell) if cell else math.nan
-    except ValueError:
-        raise UsageError(f"the value {cell!r} is no number") from None

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from gp_bo.arrays import gp_device
 from gp_bo.commands.tables import write_table
-from gp_bo.device import gp_device
 from gp_bo.examination.algorithm1 import CHOICES, Algorithm1, algorithm1, exam_grid, shares, success
 from gp_bo.examination.algorithm1_figure import algorithm1_figure
 from gp_bo.examination.chains import described_chains

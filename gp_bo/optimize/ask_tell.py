@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gp_bo.device import gp_device
+from gp_bo.arrays import gp_device
 from gp_bo.optimize.fitting import fit_surrogate
 from gp_bo.optimize.matching import observed_before
 from gp_bo.optimize.proposal import Recommendation, by_acquisition, from_design, recommended

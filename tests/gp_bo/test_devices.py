@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gp_bo import FittedGP, fit_gp, load_gp, to_arviz
+from gp_bo.arrays import gp_device
 from gp_bo.conditional import Conditional
-from gp_bo.device import gp_device
 from gp_bo.examination.algorithm1 import algorithm1
 from gp_bo.examination.sheet import fit_exam
 from gp_bo.figures import bands, hyper_scatter, traces
