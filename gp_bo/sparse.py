@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 from tqdm import tqdm
 
@@ -136,6 +135,8 @@ def centers(gp: GPModel, count: int, seed: int) -> InducingPoints:
     if len(distinct) <= count:
         Z = distinct
     else:
+        from sklearn.cluster import MiniBatchKMeans  # as slow to import as torch
+
         means = MiniBatchKMeans(count, random_state=seed, n_init=1, batch_size=4 * count + 1024)
         near = (gp.X - gp.origin).cpu().numpy()  # where squared distances keep their digits
         found = np.unique(means.fit(near).cluster_centers_, axis=0)

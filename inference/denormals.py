@@ -50,7 +50,7 @@ def denormals_flushed() -> Iterator[None]:
     """
     team = _team()
     if team is None:
-        before = bool(torch.tensor(1e-40) * 1 == 0)
+        before = _is_flushed()
         torch.set_flush_denormal(True)
         try:
             yield
@@ -67,6 +67,10 @@ def denormals_flushed() -> Iterator[None]:
         yield
     finally:
         team.call(before_all)
+
+
+def _is_flushed() -> bool:
+    return float(torch.tensor(1e-40, device="cpu") * 1) == 0
 
 
 class _Team:
@@ -114,7 +118,7 @@ def flush_denormals(optimizer: Optimizer) -> None:
     >>> float(adam.state[weight]["exp_avg"])
     0.0
     """
-    if _team() is not None and float(torch.tensor(1e-40) * 1) == 0:
+    if _team() is not None and _is_flushed():
         return
     for state in optimizer.state.values():
         for value in state.values():

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from inference.denormals import denormals_flushed
 from pyro_models import Pair
 from pyro_models.device import device_of
 from pyro_models.seeds import alone, seeded
@@ -30,7 +31,10 @@ def evaluating(pair: Pair) -> Iterator[None]:
 
 @contextmanager
 def isolated(pair: Pair, *, seed: int = 0) -> Iterator[torch.device]:
-    """Evaluation mode, no gradients and seeded generators inside; all as before afterwards."""
+    """Evaluation mode, no gradients, seeded generators, denormal numbers taken for 0 inside.
+
+    All is as before afterwards.
+    """
     device = device_of(pair)
-    with evaluating(pair), torch.no_grad(), seeded(seed, device):
+    with evaluating(pair), torch.no_grad(), seeded(seed, device), denormals_flushed():
         yield device

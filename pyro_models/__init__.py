@@ -5,14 +5,76 @@ and ``CompletionCVAE`` are pairs: a model, a guide, and the contract of
 :class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
 """
 
+from importlib import import_module
 from pkgutil import iter_modules
-
-import lazy_loader
+from typing import TYPE_CHECKING, Any
 
 from pyro_models.moved import install
 
-# names are in __init__.pyi, and imported when they are asked for: torch takes seconds
-__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
-__all__ = list({*_names} - {module.name for module in iter_modules(__path__)})
+if TYPE_CHECKING:
+    from pyro_models.data import ImageData, Observed, load_data
+    from pyro_models.errors import UsageError
+    from pyro_models.models import (
+        CVAE,
+        GMM,
+        PPCA,
+        VAE,
+        BernoulliMixture,
+        CompletionCVAE,
+        Guide,
+        Model,
+        ModelAndGuide,
+        SemiSupervisedVAE,
+        TwoLayerVAE,
+        build,
+    )
+    from pyro_models.pair import Pair
+    from pyro_models.presets import load_preset, preset_names
+
+__all__ = [
+    "CVAE",
+    "GMM",
+    "PPCA",
+    "VAE",
+    "BernoulliMixture",
+    "CompletionCVAE",
+    "Guide",
+    "ImageData",
+    "Model",
+    "ModelAndGuide",
+    "Observed",
+    "Pair",
+    "SemiSupervisedVAE",
+    "TwoLayerVAE",
+    "UsageError",
+    "build",
+    "load_data",
+    "load_preset",
+    "preset_names",
+]
+
+_NOT_IN_MODELS = {
+    **dict.fromkeys(("ImageData", "Observed", "load_data"), "data"),
+    **dict.fromkeys(("load_preset", "preset_names"), "presets"),
+    "Pair": "pair",
+    "UsageError": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A name, imported when it is asked for: torch takes seconds."""
+    if name in __all__:
+        found = getattr(import_module(f"{__name__}.{_NOT_IN_MODELS.get(name, 'models')}"), name)
+    elif name in {module.name for module in iter_modules(__path__)}:
+        found = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 install()

@@ -1,7 +1,8 @@
-"""Start of the ``pyro-models`` command.
+"""Start of the ``pyro-models`` and ``gp-bo`` commands.
 
-The command itself lives in ``inference.cli``. It is reached from here, by name and after the check,
-because another distribution may have put its own ``inference`` in that place. What stands above it,
+The commands themselves live in ``inference.cli`` and ``gp_bo.cli``. They are reached from here, by
+name and after the check, because another distribution may have put its own ``inference`` in that
+place; and the list of what they can do is told without them, in no time. What stands above it,
 ``gp_bo``, adds its part to the report from here too: ``inference`` knows nothing of it.
 """
 
@@ -9,22 +10,48 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pyro_models.errors import UsageError
 from pyro_models.installation import check_inference_package
+from pyro_models.overview import asks_for_overview, commands_in, overview
 
-__all__ = ["main"]
+__all__ = ["gp_bo", "main"]
+
+_HOME = Path(__file__).parent.parent
 
 
 def main() -> int:
-    """Check the installation, then run the command line; returns its exit code."""
+    """Check the installation, then run ``pyro-models``; returns its exit code."""
+    folder = _HOME / "inference"
+    demo = commands_in([folder / "report" / "demonstration.py"], marked=False)
+    commands = [*commands_in(sorted((folder / "commands").glob("*.py"))), *demo]
+    about = "Learn and judge density models: Pyro model/guide pairs."
+    return _run("pyro-models", "inference.cli", about, commands, parts=[_functions])
+
+
+def gp_bo() -> int:
+    """Check the installation, then run ``gp-bo``; returns its exit code."""
+    folder = _HOME / "gp_bo"
+    files = [folder / "commands" / "regression.py", folder / "commands" / "search.py"]
+    commands = commands_in([*files, folder / "examination" / "command.py"], marked=False)
+    about = "Gaussian processes, and Bayesian optimisation with them."
+    return _run("gp-bo", "gp_bo.cli", about, [*commands])
+
+
+def _run(
+    program: str, module: str, about: str, commands: list[tuple[str, str]], **given: Any
+) -> int:
     try:
         check_inference_package()
     except UsageError as error:
-        print(f"pyro-models: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {error}", file=sys.stderr)
         return 2
-    return import_module("inference.cli").main(parts=[_functions])
+    if commands and asks_for_overview(sys.argv[1:]):
+        print(overview(program, about, commands), end="")
+        return 0
+    return import_module(module).main(**given)
 
 
 def _functions(*, seed: int) -> Any:

@@ -231,8 +231,7 @@ PLAIN = {  # functions whose tensors are the CPU's on purpose: plans, records an
     "shared_fit.run",
     "show._interpolation",
     "show._labels",
-    "hmc._make",
-    "nuts._make",
+    "hmc._drawn",
     "bernoulli_mixture._different_rows",
     "clusters._members",
 }

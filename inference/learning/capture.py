@@ -215,7 +215,7 @@ class _Recording:
     def add(self, gradients: list[Tensor]) -> None:
         """Add to ``.grad`` tensors that are each parameter's own and laid out as it is."""
         if self.as_they_are is None:
-            memory = {gradient.untyped_storage().data_ptr() for gradient in gradients}
+            memory = _memory_of(gradients)
             strides = zip(self.moved, gradients, strict=True)
             alike = all(p.stride() == gradient.stride() for p, gradient in strides)
             self.as_they_are = alike and len(memory) == len(gradients)
@@ -226,6 +226,14 @@ class _Recording:
                 parameter.grad = gradient
             else:
                 parameter.grad = torch.empty_like(parameter).copy_(gradient)
+
+
+def _memory_of(tensors: list[Tensor]) -> set[int]:
+    """Where tensors lie; empty where a device does not tell."""
+    try:
+        return {tensor.untyped_storage().data_ptr() for tensor in tensors}
+    except RuntimeError:
+        return set()
 
 
 class _Snapshot:
@@ -304,7 +312,7 @@ def difference_of_steps(
     names = [name for name, p in module.named_parameters() if p.requires_grad]
     if not math.isfinite(value):
         difference = ""
-    elif not close(torch.tensor(value_recorded), torch.tensor(value)):
+    elif not close(*torch.tensor([value_recorded, value], device="cpu")):
         difference = f"{value_recorded:.7g} nats per datum instead of {value:.7g}"
     else:
         pairs = zip(names, moved, gradients, strict=True)

@@ -122,7 +122,7 @@ class GraphedSteps:
             if own is not None and new is not None and own.data_ptr() != new.data_ptr():
                 own.copy_(new)
         place.order.copy_(order)
-        place.betas.copy_(torch.tensor(betas, dtype=place.betas.dtype))
+        place.betas.copy_(torch.tensor(betas, dtype=place.betas.dtype, device="cpu"))
         place.failed.fill_(-1)
         self.tempered = any(beta != 1 for beta in betas)
 

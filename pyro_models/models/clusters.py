@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -75,6 +73,9 @@ def start_from_clusters(
 
 def _members(residual: Tensor, num_components: int, *, seed: int) -> Tensor:
     """Each datum's share in each cluster, (N, K), rows summing to 1; no cluster is empty."""
+    from sklearn.cluster import KMeans  # as slow to import as torch
+    from sklearn.exceptions import ConvergenceWarning
+
     size = float(residual.square().mean().sqrt())
     unit = 2.0 ** round(math.log2(size)) if size > 0 else 1.0  # dividing by it rounds nothing
     with warnings.catch_warnings():
