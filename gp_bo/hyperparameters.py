@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyro.distributions as dist
@@ -70,9 +69,22 @@ class HyperParameters:
         self.sites = tuple(sites)
         self.size = start
         self._exp = torch.zeros(start, dtype=torch.bool, device=device)
+        # sites that are Normal in u, a LogNormal θ being one of them, as one vector:
+        # log p(u) = −½ Σ_i τ_i (u_i − m_i)² + constant, log p(θ) = log p(u) − Σ u_i over LogNormals
+        zeros = torch.zeros(3, start, dtype=torch.float64, device=device)
+        self._loc, self._precision, self._log_normal = zeros
+        self._constant = 0.0
+        self._others: list[Site] = []
         for site in sites:
-            self._exp[site.start : site.stop] = site.kind == "exp"
-        self._gaussian = GaussianPriors.of(self.sites, device=device)
+            base, own = _base(site.prior), slice(site.start, site.stop)
+            self._exp[own] = site.kind == "exp"
+            if type(base) is not {"exp": dist.LogNormal, "identity": dist.Normal}.get(site.kind):
+                self._others.append(site)  # τ = 0 in its columns
+                continue
+            self._loc[own] = base.loc.reshape(-1)
+            self._precision[own] = base.scale.reshape(-1).pow(-2)
+            self._log_normal[own] = float(site.kind == "exp")
+            self._constant -= float((base.scale.log() + _HALF_LOG_2PI).sum())
 
     def column_names(self) -> list[str]:
         """One name per column of u: ``lengthscale[0]`` for the first of several."""
@@ -122,8 +134,12 @@ class HyperParameters:
 
         With the Jacobian log |dθ/du| is added: the density of u, rather than that of θ.
         """
-        total, gradient = self._gaussian.log_density(u, jacobian=jacobian)
-        for site in self._gaussian.others:
+        offset = u - self._loc
+        pull = offset * self._precision
+        total, gradient = self._constant - 0.5 * (offset * pull).sum(-1), -pull
+        if not jacobian:
+            total, gradient = total - u @ self._log_normal, gradient - self._log_normal
+        for site in self._others:
             own = u[:, site.start : site.stop]
             value, slope = log_density(site, own, theta[site.parameter.name], jacobian=jacobian)
             total = total + value
@@ -136,50 +152,6 @@ class HyperParameters:
         for site in self.sites:
             theta[site.parameter.name] = site.prior.sample((n,)).double()
         return theta
-
-
-@dataclass(frozen=True)
-class GaussianPriors:
-    """All sites that are Normal in u, a LogNormal θ being one of them, as one vector.
-
-    log p(u) = −½ Σ_i τ_i (u_i − m_i)² + constant, and log p(θ) = log p(u) − Σ u_i over LogNormals;
-    m and τ of each column of u are (p,), τ = 0 where it is of one of the ``others``.
-    """
-
-    loc: Tensor
-    precision: Tensor
-    is_exp: Tensor
-    constant: float
-    others: tuple[Site, ...]
-
-    @classmethod
-    def of(cls, sites: Sequence[Site], *, device: torch.device) -> GaussianPriors:
-        """Those of all sites that are Normal in u; ``others`` are left to :func:`log_density`."""
-        size = sites[-1].stop if sites else 0
-        loc, precision, is_exp = (
-            torch.zeros(size, dtype=torch.float64, device=device) for _ in range(3)
-        )
-        constant, others = 0.0, []
-        for site in sites:
-            base, own = _base(site.prior), slice(site.start, site.stop)
-            kinds = {"exp": dist.LogNormal, "identity": dist.Normal}
-            if type(base) is not kinds.get(site.kind):
-                others.append(site)
-                continue
-            loc[own] = base.loc.reshape(-1)
-            precision[own] = base.scale.reshape(-1).pow(-2)
-            is_exp[own] = float(site.kind == "exp")
-            constant -= float((base.scale.log() + _HALF_LOG_2PI).sum())
-        return cls(loc, precision, is_exp, constant, tuple(others))
-
-    def log_density(self, u: Tensor, *, jacobian: bool) -> tuple[Tensor, Tensor]:
-        """Value (C,) and gradient (C, p); of θ rather than u it has −u for each LogNormal."""
-        offset = u - self.loc
-        pull = offset * self.precision
-        value = self.constant - 0.5 * (offset * pull).sum(-1)
-        if jacobian:
-            return value, -pull
-        return value - u @ self.is_exp, -pull - self.is_exp
 
 
 def log_density(site: Site, u: Tensor, theta: Tensor, *, jacobian: bool) -> tuple[Tensor, Tensor]:

@@ -274,7 +274,6 @@ class SparseConditional:
     def __init__(self, gp: GPModel, theta: Mapping[str, Tensor], inducing: InducingPoints) -> None:
         self.gp, self.inducing = gp, inducing
         self.theta = {name: value.to(gp.X) for name, value in theta.items()}
-        self.num_draws = 1
         with torch.no_grad():
             self._mean, self._factor = inducing.moments()
 
