@@ -16,6 +16,7 @@ from gp_bo.conditional import Conditional, draw_functions
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.model import GPModel
 from gp_bo.prediction import LEVELS, Prediction, PredictiveScores, mixture_moments, score_mixture
+from gp_bo.saving import save_gp
 from gp_bo.scaling import Scaling
 from pyro_models.counts import check_counts
 from pyro_models.seeds import check_seed
@@ -188,8 +189,6 @@ class FittedGP:
 
     def save(self, folder: str | Path) -> None:
         """Write a folder from which :func:`gp_bo.load_gp` makes the same object again."""
-        from gp_bo.storing import save_gp  # which imports this class
-
         save_gp(self, Path(folder))
 
     def _scaled_marginals(self, Xs: Array, *, include_noise: bool) -> tuple[Tensor, Tensor]:

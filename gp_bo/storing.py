@@ -1,8 +1,7 @@
-"""A fitted Gaussian process written to a folder and read again: no pickled code."""
+"""A fitted Gaussian process read from the folder that it was saved in."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,18 +16,13 @@ from gp_bo.fitted import FittedGP
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.kernels import kernel_from_config
 from gp_bo.model import GPModel
-from gp_bo.prior_files import describe_prior, rebuild_prior
+from gp_bo.prior_files import rebuild_prior
+from gp_bo.saving import FORMAT, SETTINGS, STATISTIC, TENSORS, checksum, save_gp
 from gp_bo.scaling import Scaling
 from gp_bo.sparse import InducingPoints, SparseGP
 from pyro_models import UsageError
-from pyro_models.files import holding_folder, write_atomically
 
 __all__ = ["load_gp", "save_gp"]
-
-TENSORS = "gp.safetensors"
-SETTINGS = "gp.json"
-STATISTIC = "statistics."
-FORMAT = 1
 
 
 def load_gp(folder: str | Path, *, device: str | torch.device = "cpu") -> FittedGP:
@@ -84,46 +78,3 @@ def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitt
         return FittedGP(*known)
     points = (tensors[name] for name in ("inducing", "weighted_mean", "precision"))
     return SparseGP(*known, inducing=InducingPoints(*points))
-
-
-def save_gp(fitted: FittedGP, folder: Path) -> None:
-    """Write ``gp.json`` and ``gp.safetensors``: data, scaling, priors, draws, diagnostics.
-
-    Each file is written beside its place and moved there, the settings last: a folder with settings
-    is whole. Both carry one number, so that files of two saves are not read together. A prior that
-    cannot be written as a name and numbers is a ``UsageError``.
-    """
-    draws, gp = fitted.draws, fitted.gp
-    tensors = {"X": fitted.X, "y": fitted.y, **vars(fitted.scaling)}
-    tensors |= {"unconstrained": draws.unconstrained, "weights": draws.weights}
-    tensors |= {f"{STATISTIC}{name}": value for name, value in draws.statistics.items()}
-    inducing = getattr(fitted, "inducing", None)
-    if inducing is not None:
-        held = dict(vars(inducing))
-        tensors |= {"inducing": held.pop("Z"), **held}
-    priors = {s.parameter.name: describe_prior(s.prior) for s in gp.hyperparameters.sites}
-    fixed = {name: value.tolist() for name, value in gp.hyperparameters.fixed.items()}
-    content = safe.save({name: value.cpu().contiguous() for name, value in tensors.items()})
-    settings = {
-        "format": FORMAT,
-        "bytes": checksum(content),
-        "kernel": gp.kernel.config(),
-        "mean": gp.mean,
-        "priors": priors,
-        "fixed": fixed,
-        "given": [name for name in fitted.priors if name in priors or name in fixed],
-        "inference": fitted.inference,
-        "seed": fitted.seed,
-        "num_chains": draws.num_chains,
-        "messages": list(draws.messages),
-        "details": draws.details,
-    }
-    written = json.dumps(settings, indent=1, allow_nan=True, default=Tensor.tolist)
-    with holding_folder(folder):  # no two saves are mixed
-        write_atomically(folder / TENSORS, content)
-        write_atomically(folder / SETTINGS, written)
-
-
-def checksum(content: bytes) -> str:
-    """By which settings know the tensors that belong to them."""
-    return hashlib.sha256(content).hexdigest()
