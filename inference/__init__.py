@@ -22,6 +22,7 @@ from inference.evaluation import (
 from inference.experiment import Experiment
 from inference.learning import (
     Fit,
+    Fits,
     History,
     Run,
     Settings,
@@ -52,6 +53,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "Fit",
+    "Fits",
     "GuideComparison",
     "History",
     "Particles",

@@ -6,6 +6,7 @@ import inspect
 import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import yaml
@@ -39,7 +40,7 @@ def _add_options(parser: OneLineParser, name: str) -> None:
             f"{', '.join(preset_names())}.",
         )
     if name == "compare":
-        parser.add_argument("runs", nargs="+", help="Run folders.")
+        parser.add_argument("runs", nargs="+", help="Run folders, or folders of several seeds.")
     for old, (_, kind) in OLD_OPTIONS.get(name, {}).items():
         parser.add_argument(f"--{old}", type=kind, help=SUPPRESS)
     command = COMMANDS[name]
@@ -93,6 +94,17 @@ def _without_others_options(
         )
 
 
+def _with_seeds(arguments: Sequence[str]) -> list[str]:
+    """Let ``--seeds 0 1 2`` stand for the list."""
+    given = list(arguments)
+    if "--seeds" in given:
+        begin = given.index("--seeds")
+        seeds = list(takewhile(str.isdigit, given[begin + 1 :]))
+        if seeds:
+            given[begin : begin + 1 + len(seeds)] = [f"--seeds=[{', '.join(seeds)}]"]
+    return given
+
+
 def _names(arguments: Sequence[str], option: str) -> bool:
     """Whether an option, or a part of it, or a file that may hold it, is given."""
     starts = (f"--{option}=", f"--{option}.", "--config")
@@ -118,7 +130,7 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection]
 
 
 def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
-    presets, rest = _split_presets(arguments)
+    presets, rest = _split_presets(_with_seeds(arguments))
     rest = with_flags(rest, *[COMMANDS[name] for name in rest[:1] if name in COMMANDS])
     parser = parser_of(
         COMMANDS,

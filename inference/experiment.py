@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 import yaml
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from inference import figures
 from inference.declared import SEED, check_declared, declared, described
-from inference.learning import Callback, CallbackState, Fit, Run, Settings, Snapshots, fit
+from inference.learning import Callback, CallbackState, Fit, Fits, Run, Settings, Snapshots, fit
 from inference.learning.preparation import prepared_for
 from inference.learning.recorded_data import is_labelled_only
 from inference.learning.settings import SWAPPED
@@ -279,6 +279,12 @@ class Experiment:
         pair = self.build(data)
         return pair, self.prepared(pair, data)
 
+    @overload
+    def run(self, *, seeds: None = None, **options: Any) -> Fit: ...
+
+    @overload
+    def run(self, *, seeds: Sequence[int], **options: Any) -> Fits: ...
+
     def run(
         self,
         *,
@@ -286,7 +292,7 @@ class Experiment:
         made: tuple[Pair, ImageData] | None = None,
         callbacks: Sequence[Callback] = (),
         **options: Any,
-    ) -> Fit:
+    ) -> Fit | Fits:
         """Train the pair, and keep the experiment with it in a run folder, ``out``.
 
         Parameters
@@ -296,12 +302,13 @@ class Experiment:
         callbacks
             As for :func:`inference.learning.fit`.
         options
-            ``init_from``, ``resume``, ``force`` and ``progress`` of :func:`inference.learning.fit`.
+            ``init_from``, ``resume``, ``force``, ``progress`` and ``seeds`` of
+            :func:`inference.learning.fit`.
 
         Returns
         -------
         Fit
-            The pair, the history, and the run folder.
+            The pair, the history, and the run folder; of several seeds :class:`Fits`.
         """
         pair, data = made or self.make()
         drawn = [Snapshots(_samples_of, at=self.snapshots)] if self.snapshots else []
@@ -319,8 +326,9 @@ class Experiment:
     def _record(self, state: CallbackState) -> None:
         """Keep the experiment with a run that begins, if a file can hold it."""
         if state.out is not None and state.epoch == 0:
+            seed = Run(state.out).describe()["settings"]["seed"]  # perhaps one of several
             with suppress(UsageError):
-                values = self.to_dict()
+                values = self.replace(seed=seed).to_dict()
                 Run(state.out).add({"experiment": values})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -16,6 +16,7 @@ from pyro_models.errors import UsageError
 __all__ = [
     "alone",
     "check_seed",
+    "check_seeds",
     "generator_states",
     "restore_generators",
     "same_generators",
@@ -42,6 +43,23 @@ def check_seed(seed: int) -> None:
     """Refuse a seed that NumPy and scikit-learn would not take: it is in 0…2³² − 1."""
     if not is_count(seed, least=0) or seed >= 2**32:
         raise UsageError(f"a seed is a whole number in 0…4294967295; got {seed!r}")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds that are none, the same twice, or no seeds.
+
+    Raises
+    ------
+    UsageError
+        Saying which.
+    """
+    several = isinstance(seeds, Iterable) and not isinstance(seeds, str)
+    given = list(seeds) if several else []
+    if not given or len(set(given)) < len(given):
+        shown = given if several else repr(seeds)
+        raise UsageError(f"seeds are one or more whole numbers, each once; got {shown}")
+    for seed in given:
+        check_seed(seed)
 
 
 def stream(seed: int, purpose: str) -> int:

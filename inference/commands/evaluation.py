@@ -8,12 +8,19 @@ from typing import Any
 
 from inference import figures
 from inference.commands.command import OnRun, command
-from inference.commands.files import free_figure_path, free_path, printed_after, save_figure
+from inference.commands.files import (
+    free_figure_path,
+    free_path,
+    printed_after,
+    save_figure,
+    seed_folders,
+)
 from inference.declared import takes
 from inference.evaluation import Comparison, Diagnostics, Evaluation
 from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
+from inference.evaluation.over_seeds import over_seeds
 from inference.learning import Run
 from pyro_models.contract import fulfills
 from pyro_models.device import check_device
@@ -97,7 +104,7 @@ def compare(
     """Score several runs and put into one column only what may be compared.
 
     Args:
-        runs: Run folders.
+        runs: Run folders; of a folder of several seeds, the row is their mean.
         options: One of :class:`OnRun`.
         num_particles: Number of particles K of the importance-sampled bound.
         with_labels: Give pairs that infer labels those of the data; their scores are then of p(x |
@@ -108,15 +115,19 @@ def compare(
     files = ("comparison.csv", "comparison.md", "comparison.html")
     targets = [free_path(f"{out}/{name}", force=on.force) for name in files] if out else []
     check_device(on.device)
-    for run in runs:  # before any is evaluated for long
-        Run(run).load_pair()
+    folders = {run: [str(folder) for folder in seed_folders(run)] or [run] for run in runs}
+    for folder in (folder for each in folders.values() for folder in each):
+        Run(folder).load_pair()  # before any is evaluated for long
     names = [Path(run).name for run in runs]
     rows, unique = [], len(set(names)) == len(names)
     for run, name in zip(runs, names if unique else map(str, runs), strict=True):
-        pair, images = on.open(run)
-        labels = with_labels and fulfills(pair, Classifies)
-        score: dict[str, Any] = {"num_particles": num_particles, "with_labels": labels}
-        rows.append(evaluate_pair(pair, images, name=name, **score, **on.scored))
+        each = []
+        for folder in folders[run]:
+            pair, images = on.open(folder)
+            labels = with_labels and fulfills(pair, Classifies)
+            score: dict[str, Any] = {"num_particles": num_particles, "with_labels": labels}
+            each.append(evaluate_pair(pair, images, name=name, **score, **on.scored))
+        rows.append(each[0] if len(each) == 1 else over_seeds(each, name=name))
     table = compare_evaluations(rows)
     with printed_after(table.to_text), holding_folder(Path(out)) if out else nullcontext():
         for path, text in zip(

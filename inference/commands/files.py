@@ -26,7 +26,16 @@ __all__ = [
     "printed_after",
     "save_arrays",
     "save_figure",
+    "seed_folders",
 ]
+
+
+def seed_folders(folder: str) -> list[Path]:
+    """The run folders of several seeds, if it holds these and is none itself, in their order."""
+    if (Path(folder) / "run.json").exists():
+        return []
+    found = (path.parent for path in Path(folder).glob("seed-*/run.json"))
+    return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 @overload

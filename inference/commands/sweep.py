@@ -35,6 +35,7 @@ def sweep(
     jobs: int | None = None,
     threads: int | None = None,
     progress: bool = True,
+    at_once: bool = False,
     **shared: Any,
 ) -> Sweep:
     """Train every combination of settings under several seeds; compare them on validation data.
@@ -58,6 +59,7 @@ def sweep(
         jobs: Runs at a time, in processes of their own; 1 unless given.
         threads: Threads of each run; its share of the cores unless given.
         progress: Show a progress bar over runs.
+        at_once: Train the seeds of a setting at once, which is faster where networks are small.
     """
     values = _flat(grid)
     x, lines = _full_name(x, values), _full_name(lines, values)
@@ -72,6 +74,7 @@ def sweep(
         jobs=jobs,
         threads=threads,
         progress=progress,
+        at_once=at_once,
         **shared,
     )
     with printed_after(result.to_text):

@@ -7,10 +7,10 @@ from typing import Any
 
 from inference import figures
 from inference.commands.command import command
-from inference.commands.files import printed_after, save_figure
+from inference.commands.files import printed_after, save_figure, seed_folders
 from inference.declared import takes
 from inference.experiment import Experiment
-from inference.learning import Fit, Run, Settings
+from inference.learning import Fit, Fits, Run, Settings
 from inference.learning.recorded_data import recall
 from pyro_models import UsageError
 
@@ -25,8 +25,9 @@ def train(
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
+    seeds: list[int] | None = None,
     **options: Any,
-) -> Fit:
+) -> Fit | Fits:
     """Train a model/guide pair and keep it in a run folder.
 
     Args:
@@ -36,7 +37,11 @@ def train(
         resume: Go on from the last checkpoint in the run folder.
         force: Replace a run that is in the folder.
         progress: Show a progress bar.
+        seeds: Train under each of these seeds, at once where that can be: --seeds 0 1 2. Each has
+            a run folder of its own, OUT/seed-0 and so on.
     """
+    if seeds is not None and options.get("seed"):
+        raise UsageError("give --seeds, or one --seed")
     experiment = Experiment.from_dict(options)
     pair, images = experiment.make()
     folder = Path(out or f"runs/{folder_name(experiment)}")
@@ -46,19 +51,24 @@ def train(
         f"{experiment.model} of {images.name}: {sizes}; {images.preparation} pixels{scaling}",
         flush=True,
     )
+    how: dict[str, Any] = {"made": (pair, images), "init_from": init_from, "out": folder}
+    how |= {"resume": resume, "force": force, "progress": progress}
+    if seeds is not None:
+        several = experiment.run(seeds=seeds, **how)
+        with printed_after(lambda: _summary_of_seeds(several)):
+            for each in several.fits:
+                _save_curves(each)
+        return several
     with Run(folder).held():  # its figure, too, is of this training
-        result = experiment.run(
-            made=(pair, images),
-            init_from=init_from,
-            out=folder,
-            resume=resume,
-            force=force,
-            progress=progress,
-        )
+        result = experiment.run(**how)
         with printed_after(lambda: _summary(result)):
-            if result.history.epochs:
-                save_figure(figures.learning_curves(result.history), folder / "history.png")
+            _save_curves(result)
     return result
+
+
+def _save_curves(result: Fit) -> None:
+    if result.history.epochs and result.out is not None:
+        save_figure(figures.learning_curves(result.history), result.out / "history.png")
 
 
 def folder_name(experiment: Experiment) -> str:
@@ -70,8 +80,14 @@ def folder_name(experiment: Experiment) -> str:
 def recorded_options(out: str, *, elsewhere: bool = False) -> dict[str, Any]:
     """The options that the run in ``out`` was begun with, so that resuming need not repeat them.
 
-    Its data are looked for, unless they are named anew (``elsewhere``).
+    Its data are looked for, unless they are named anew (``elsewhere``). Of several seeds they are
+    those of the first, and the seeds.
     """
+    seeds = seed_folders(out)
+    if seeds:
+        options = recorded_options(str(seeds[0]), elsewhere=elsewhere)
+        options.pop("seed", None)
+        return {**options, "seeds": [int(Run(s).describe()["settings"]["seed"]) for s in seeds]}
     run = Run(out)
     if not run.exists:
         raise UsageError(f"there is no run to resume in {out}")
@@ -96,4 +112,18 @@ def _summary(result: Fit) -> str:
         lines.append(f"{history.objective}: {history.remark}")
     lines.append(f"stopped: {history.stopped}")
     lines.append(f"kept in {result.out}; judge it with: pyro-models evaluate {result.out}")
+    return "\n".join(lines)
+
+
+def _summary_of_seeds(result: Fits) -> str:
+    lines = []
+    for seed, fit, bound in zip(result.seeds, result.fits, result.bounds, strict=True):
+        lines.append(f"seed {seed}: {bound:.2f} ({fit.history.objective}); {fit.history.stopped}")
+    history = result.fits[0].history
+    if history.remark:
+        lines.append(f"{history.objective}: {history.remark}")
+    if history.not_at_once:
+        lines.append(f"the seeds were trained one after the other: {history.not_at_once}")
+    lines.append(f"at the end: {result}")
+    lines.append(f"kept in {result.out}; judge them with: pyro-models compare {result.out}")
     return "\n".join(lines)

@@ -102,7 +102,9 @@ class Comparison(Tabular):
         unknown = sum(any(score.identity is None for score in row) for row in scores)
         by_name = f" The data of {unknown} of {len(self.rows)} rows are known by name alone."
         by_name = by_name if unknown else ""
-        return f"{'; '.join(sorted(sets))}. Value ± standard error over data.{by_name}"
+        seeds = " Of several seeds it is the mean ± its standard error over them."
+        seeds = seeds if any(score.num_seeds for row in scores for score in row) else ""
+        return f"{'; '.join(sorted(sets))}. Value ± standard error over data.{seeds}{by_name}"
 
     def _records(self) -> list[list[object]]:
         """A line per score with every field, and one per empty cell with its reason."""

@@ -83,6 +83,9 @@ class Score:
         What the data are by their content: pixels, labels where they are conditioned on or compared
         with, what is seen, what is conditioned on. It decides in place of the names in ``data`` and
         ``given``; ``None`` where it is unknown, and then names have to do.
+    num_seeds
+        Number of seeds of the training that it is the mean over; its standard error is then over
+        them. ``None`` for one training.
     """
 
     quantity: str
@@ -102,6 +105,7 @@ class Score:
     seed: int | None = None
     method: str | None = None
     identity: Identity | None = field(default=None, hash=False)
+    num_seeds: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.identity, Mapping):  # read from a file
@@ -174,7 +178,8 @@ class Score:
         """What the number is, in words: its kind, what it is given, its measure, the pixels."""
         k = f", K = {self.num_particles}" if self.num_particles else ""
         given = f"given {self.given}" if self.given else ""
-        words = [f"{self.kind}{k}", given, self.measure or "", f"{self.preparation} pixels"]
+        seeds = f"mean over {self.num_seeds} seeds" if self.num_seeds else ""
+        words = [f"{self.kind}{k}", seeds, given, self.measure or "", f"{self.preparation} pixels"]
         return "; ".join(word for word in words if word)
 
     def __str__(self) -> str:

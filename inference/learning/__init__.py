@@ -1,7 +1,7 @@
 """Which parameters make the story fit the data?"""
 
 from inference.learning.callbacks import Callback, CallbackState, Snapshots
-from inference.learning.fit import Fit, fit
+from inference.learning.fit import Fit, Fits, fit
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError
 from inference.learning.optimizers import OPTIMIZERS, SCHEDULES, register_optimizer
@@ -18,6 +18,7 @@ __all__ = [
     "CallbackState",
     "Epoch",
     "Fit",
+    "Fits",
     "History",
     "NonFiniteError",
     "Objective",

@@ -30,7 +30,7 @@ from pyro_models.contract import module_of
 from pyro_models.observed import Observed
 from pyro_models.seeds import generator_states, restore_generators
 
-__all__ = ["Captured", "RecordedGradient", "difference_of_steps"]
+__all__ = ["Captured", "RecordedGradient", "Recording", "difference_of_steps"]
 
 Mean = Callable[..., Tensor]
 Seen = Tensor | None
@@ -121,12 +121,21 @@ class RecordedGradient:
         A function of x, y, mask, β and the size of the batch, to maximise.
     compiled
         Whether what is recorded is compiled by inductor.
+    in_place
+        Whether memory that is read no more may be written to.
     """
 
-    def __init__(self, module: nn.Module, mean: Mean, compiled: bool = False) -> None:
-        self.module, self.mean, self.compiled = module, mean, compiled
-        self.recordings: dict[tuple[Any, ...], _Recording] = {}
+    def __init__(
+        self, module: nn.Module, mean: Mean, compiled: bool = False, *, in_place: bool = True
+    ) -> None:
+        self.module, self.mean = module, mean
+        self.compiled, self.in_place = compiled, in_place
+        self.recordings: dict[tuple[Any, ...], Recording] = {}
         self._looked_at: set[tuple[Any, ...]] | None = None
+
+    def is_same(self) -> bool:
+        """Whether the module is as it was whenever it was recorded."""
+        return all(recording.module.is_same() for recording in self.recordings.values())
 
     def look_again(self) -> None:
         """From now on look once, rather than at every step, whether the module is as it was."""
@@ -134,12 +143,8 @@ class RecordedGradient:
 
     def backward(self, x: Tensor, y: Seen, mask: Seen, beta: Tensor | None, *, size: int) -> Tensor:
         """Add the gradient of −mean to the parameters; return the mean."""
-        recording = self._recording(x, y, mask, beta, size=size)
-        given = [tensor for tensor in (x, y, mask, beta) if tensor is not None]
-        with torch.no_grad():
-            mean, *gradients = recording.run.operations(*recording.held, *given)
-        recording.add(gradients)
-        return mean
+        recording = self.recording(x, y, mask, beta, size=size)
+        return recording.backward([t for t in (x, y, mask, beta) if t is not None])
 
     def prepare(self, x: Tensor, y: Seen, mask: Seen, beta: Tensor | None, *, size: int) -> None:
         """Record it for such shapes.
@@ -149,9 +154,9 @@ class RecordedGradient:
         UsageError
             If it cannot be recorded.
         """
-        self._recording(x, y, mask, beta, size=size)
+        self.recording(x, y, mask, beta, size=size)
 
-    def _recording(self, x: Tensor, *others: Tensor | None, size: int) -> _Recording:
+    def recording(self, x: Tensor, *others: Tensor | None, size: int) -> Recording:
         """The recording for x, and for labels, mask and β, each of which may be ``None``."""
         autocast = torch.is_autocast_enabled(x.device.type)
         key = (x.shape, x.dtype, x.device, *(_kind(other) for other in others), autocast, size)
@@ -163,7 +168,7 @@ class RecordedGradient:
             self._looked_at.add(key)
         return self.recordings[key]
 
-    def _record(self, x: Tensor, *given_with_x: Tensor | None, size: int) -> _Recording:
+    def _record(self, x: Tensor, *given_with_x: Tensor | None, size: int) -> Recording:
         learned = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         fixed = {n: p for n, p in self.module.named_parameters() if not p.requires_grad}
         others: dict[str, Tensor] = {**fixed, **dict(self.module.named_buffers())}
@@ -187,7 +192,7 @@ class RecordedGradient:
         inputs = [p.detach() for p in learned.values()], list(others.values()), x, *given_with_x
         unmoved: list[int] = []
         try:
-            run = Recorded(step, inputs, compiled=self.compiled)
+            run = Recorded(step, inputs, in_place=self.in_place, compiled=self.compiled)
         except UsageError:
             raise
         except Exception as error:  # whatever stops a recording
@@ -199,11 +204,11 @@ class RecordedGradient:
         leaves = list(learned.values())
         moved = [leaf for i, leaf in enumerate(leaves) if i not in unmoved]
         held_tensors = [*leaves, *others.values()]
-        return _Recording(run, held_tensors, moved, _Snapshot(self.module))
+        return Recording(run, held_tensors, moved, _Snapshot(self.module))
 
 
 @dataclass
-class _Recording:
+class Recording:
     """A recorded step, the module's tensors that it is run on, and those its gradients are of."""
 
     run: Recorded
@@ -212,7 +217,15 @@ class _Recording:
     module: _Snapshot
     as_they_are: bool | None = None  # whether gradients can be, not known before the first
 
-    def add(self, gradients: list[Tensor]) -> None:
+    @torch.no_grad()
+    def backward(self, given: list[Tensor]) -> Tensor:
+        """Add the gradient of −mean to the parameters; return the mean."""
+        mean, *gradients = self.run.operations(*self.held, *given)
+        self._add(gradients)
+        found: Tensor = mean
+        return found
+
+    def _add(self, gradients: list[Tensor]) -> None:
         """Add to ``.grad`` tensors that are each parameter's own and laid out as it is."""
         if self.as_they_are is None:
             memory = _memory_of(gradients)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
+
+import torch
 
 from inference.declared import takes
 from inference.denormals import denormals_flushed
@@ -16,16 +19,21 @@ from inference.learning.history import History
 from inference.learning.recorded_data import describe_data, remember
 from inference.learning.runs import Run
 from inference.learning.settings import Settings, check_pair_fits
+from inference.learning.stacks import Copy
+from inference.learning.together import train_together
 from inference.learning.training import Training
-from pyro_models import ImageData, Pair, UsageError
-from pyro_models.contract import check_pair
+from inference.standard_error import mean_and_error, with_error
+from pyro_models import ImageData, Pair, UsageError, build
+from pyro_models.contract import check_pair, module_of
 from pyro_models.data import as_data, half_seen
 from pyro_models.data.masks import Mask
 from pyro_models.device import check_device, device_of
+from pyro_models.errors import in_one_line
+from pyro_models.files import is_free
 from pyro_models.observed import Data
-from pyro_models.seeds import seeded
+from pyro_models.seeds import check_seeds, seeded
 
-__all__ = ["Fit", "fit"]
+__all__ = ["Fit", "Fits", "fit"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,56 @@ class Fit:
     pair: Pair
     history: History
     out: Path | None
+
+
+@dataclass(frozen=True)
+class Fits:
+    """One pair trained under several seeds.
+
+    Attributes
+    ----------
+    fits
+        Each as :func:`fit` returns it, in the order of the seeds.
+    seeds
+        The seeds.
+    bounds
+        The bound of each at its end, nats per datum: on validation data, or else on the training
+        data, or else the running mean of the last epoch; NaN without an epoch.
+    out
+        The folder of their run folders, ``seed-0`` and so on.
+
+    Examples
+    --------
+    >>> print(Fits((), (0, 1, 2), (-97.0, -98.0, -96.0), None))
+    -97.00 ± 0.58 nats per datum over 3 seeds
+    """
+
+    fits: tuple[Fit, ...]
+    seeds: tuple[int, ...]
+    bounds: tuple[float, ...]
+    out: Path | None
+
+    @property
+    def mean(self) -> float:
+        """The mean of the bounds over seeds."""
+        return mean_and_error(torch.tensor(self.bounds))[0]
+
+    @property
+    def standard_error(self) -> float:
+        """Its standard error over seeds, s / √K; NaN for one seed."""
+        return mean_and_error(torch.tensor(self.bounds))[1]
+
+    def __str__(self) -> str:
+        count = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
+        return f"{with_error(self.mean, self.standard_error)} nats per datum over {count}"
+
+
+@overload
+def fit(pair: Pair, data: Any, *, seeds: None = None, **options: Any) -> Fit: ...
+
+
+@overload
+def fit(pair: Pair, data: Any, *, seeds: Sequence[int], **options: Any) -> Fits: ...
 
 
 @takes(Settings)
@@ -47,12 +105,13 @@ def fit(
     settings: Settings | None = None,
     callbacks: Sequence[Callback] = (),
     init_from: str | Path | None = None,
-    out: str | Path | None = None,
+    out: str | Path | Sequence[str | Path] | None = None,
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
+    seeds: Sequence[int] | None = None,
     **options: Any,
-) -> Fit:
+) -> Fit | Fits:
     """Maximise a bound on log p(x) over model and guide, by minibatch gradient ascent.
 
     The objective is the average over a batch, so a learning rate means the same for any batch size.
@@ -89,11 +148,18 @@ def fit(
         Replace a run that is in ``out``.
     progress
         Show a progress bar with the bound per datum.
+    seeds
+        Train a copy of the pair under each of these seeds, all at once where that can be, and each
+        as it would be trained alone, up to rounding; what cannot be is trained in turn, and the
+        history says why. Every copy is made anew from the pair's
+        configuration and its seed, as the command line makes it; the pair itself is not trained.
+        With ``out``, each has a run folder of its own in it, ``seed-0`` and so on; or ``out`` is a
+        list of them, one for each seed.
 
     Returns
     -------
     Fit
-        The pair, the history, and the run folder.
+        The pair, the history, and the run folder; of several seeds :class:`Fits`.
 
     Raises
     ------
@@ -119,37 +185,163 @@ def fit(
     settings = (settings or Settings()).replace(**options)
     device = check_device(settings.device or device_of(pair))
     settings = settings.replace(device=str(device))
-    seed = settings.seed
+    shared: dict[str, Any] = {
+        "mask": mask,
+        "fraction": fraction,
+        "init_from": init_from,
+        "force": force,
+    }
+    with ExitStack() as inside:
+        inside.enter_context(denormals_flushed())
+        inside.enter_context(warnings.catch_warnings())
+        # Pyro's own word for what raises NonFiniteError
+        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]inf)")
+        if seeds is None:
+            if out is not None and not isinstance(out, str | Path):
+                raise UsageError("a run folder for each seed is for several seeds: give one folder")
+            run = None if out is None else Run(out)
+            training = _begun(pair, data, settings, inside, run=run, resume=resume, **shared)
+            return _fitted(training, training.run_epochs(callbacks, progress=progress))
+        check_seeds(seeds)
+        seeds = tuple(map(int, seeds))
+        _refuse_objects(settings)
+        if "seed" in options:
+            raise UsageError("give seeds, or one seed")
+        if mask is None:  # read once
+            data = as_data(data, pair)
+        runs = _run_folders(out, seeds, resume=resume, force=force)
+        copies: list[Copy] = []
+        for seed, run in zip(seeds, runs, strict=True):
+            own = settings.replace(seed=seed)
+            begun = resume and run is not None and run.exists
+            copy = _made_anew(pair, seed)
+            training = _begun(copy, data, own, inside, run=run, resume=begun, **shared)
+            training.share(copies[0].training if copies else None)
+            copies.append(Copy(training))
+        histories = train_together(copies, callbacks, progress=progress)
+    fits = tuple(_fitted(c.training, h) for c, h in zip(copies, histories, strict=True))
+    bounds = tuple(_last_bound(h, restored=settings.restore_best) for h in histories)
+    folder = Path(out) if isinstance(out, str | Path) else None
+    return Fits(fits, seeds, bounds, folder)
+
+
+def _begun(
+    pair: Pair,
+    data: ImageData | Data,
+    settings: Settings,
+    inside: ExitStack,
+    *,
+    run: Run | None,
+    resume: bool,
+    mask: Mask | None,
+    fraction: float,
+    init_from: str | Path | None,
+    force: bool,
+) -> Training:
+    """A training that is ready to go; the generators are its own, and its folder is held."""
+    device, seed = torch.device(settings.device or "cpu"), settings.seed
     if mask is None or isinstance(data, ImageData):
         whole = as_data(data, pair)
         data = whole if mask is None else half_seen(whole, mask, fraction=fraction, seed=seed)
     else:
         data = whole = half_seen(data, mask, pair, fraction=fraction, seed=seed)
     check_pair_fits(pair, data, settings)
-    run, described = None if out is None else Run(out), {}
+    described: dict[str, Any] = {}
     if run is not None:
         seen = {} if data is whole else {"seen": data.identity.mask}
         described = {**describe_data(whole), **seen}
     if resume and (run is None or not run.exists):
-        raise UsageError(f"there is no run to resume in {out}" if out else "resume needs out")
-    held = nullcontext() if run is None else run.held()  # until the last file is written
-    with held, seeded(settings.seed, device), denormals_flushed(), warnings.catch_warnings():
-        if run is not None and resume:
-            run.check_same(pair, described)
-        elif run is not None:
+        raise UsageError(
+            f"there is no run to resume in {run.folder}" if run else "resume needs out"
+        )
+    if run is not None:
+        inside.enter_context(run.held())  # until the last file is written
+    inside.enter_context(seeded(seed, device))
+    if run is not None and resume:
+        run.check_same(pair, described)
+    elif run is not None:
+        run.refuse_to_overwrite(force=force)
+    training = Training(pair, data, settings, run)
+    if resume and run is not None:
+        training.restore(run)
+    elif init_from is not None:
+        training.start_from_run(Run(init_from))
+    training.start_from_data()
+    training.try_a_step()
+    if run is not None and not resume:
+        run.clear()
+        run.create(pair, {"data": described, "settings": settings.plain()})
+    remember(pair, whole)
+    return training
+
+
+def _fitted(training: Training, history: History) -> Fit:
+    return Fit(training.pair, history, None if training.run is None else training.run.folder)
+
+
+def _last_bound(history: History, *, restored: bool) -> float:
+    """The bound of the parameters that training ended with."""
+    if not history.epochs:
+        return math.nan
+    at = history.best_epoch if restored and history.best_epoch is not None else 0
+    last = history.epochs[at - 1]
+    found = (b for b in (last.validation, last.train, last.running) if b is not None)
+    return next(found)
+
+
+def _refuse_objects(settings: Settings) -> None:
+    """Refuse an optimizer or a schedule that is made already, for one pair."""
+    for name, made in (("optimizer", settings.optimizer), ("schedule", settings.schedule)):
+        if made is not None and not isinstance(made, str) and not callable(made):
+            raise UsageError(
+                f"this {name} is for one pair, and several seeds have a copy each: give its name "
+                "or class, with its options"
+            )
+
+
+def _run_folders(
+    out: str | Path | Sequence[str | Path] | None,
+    seeds: Sequence[int],
+    *,
+    resume: bool,
+    force: bool,
+) -> list[Run | None]:
+    """A run folder for each seed; refuses, before anything is written, what is in their place."""
+    if out is None:
+        if resume:
+            raise UsageError("resume needs out")
+        return [None] * len(seeds)
+    if isinstance(out, str | Path):
+        folder = Path(out)
+        if not is_free(folder) and not any(folder.glob("seed-*/run.json")):
+            raise UsageError(
+                f"{folder} is there and holds no runs of several seeds: name another one"
+            )
+        out = [folder / f"seed-{seed}" for seed in seeds]
+    if len(out) != len(seeds):
+        raise UsageError(f"{len(seeds)} seeds need as many run folders; got {len(out)}")
+    runs = [Run(folder) for folder in out]
+    if resume and not any(run.exists for run in runs):
+        raise UsageError(f"there is no run to resume in {runs[0].folder.parent}")
+    for run in runs:
+        if not (resume and run.exists):
             run.refuse_to_overwrite(force=force)
-        # Pyro's own word for what raises NonFiniteError
-        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]inf)")
-        training = Training(pair, data, settings, run)
-        if resume and run is not None:
-            training.restore(run)
-        elif init_from is not None:
-            training.start_from_run(Run(init_from))
-        training.start_from_data()
-        training.try_a_step()
-        if run is not None and not resume:
-            run.clear()
-            run.create(pair, {"data": described, "settings": settings.plain()})
-        remember(pair, whole)
-        history = training.run_epochs(callbacks, progress=progress)
-    return Fit(pair, history, None if run is None else run.folder)
+    return list(runs)
+
+
+def _made_anew(pair: Pair, seed: int) -> Pair:
+    """Another pair of the same configuration; its weights follow from the seed."""
+    kind = type(pair).__name__
+    own = {name: p for name, p in module_of(pair).named_parameters()}
+    with seeded(seed, torch.device("cpu")), in_one_line(f"making a copy of this {kind}"):
+        copy = build(type(module_of(pair)), **pair.config())
+    if {id(p) for p in own.values()} & {id(p) for p in copy.parameters()}:
+        raise UsageError(
+            f"a {kind} of the same configuration has the same network, which was made before it: "
+            "for several seeds, write a class of pairs that makes its networks"
+        )
+    like = next(pair.parameters())
+    module_of(copy).to(like.device, like.dtype).train(module_of(pair).training)
+    for name, parameter in module_of(copy).named_parameters():
+        parameter.requires_grad_(own[name].requires_grad)
+    return copy

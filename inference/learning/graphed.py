@@ -9,12 +9,12 @@ launches several such steps at once and reads the sum when it reports.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from inference.learning.nonfinite import NonFinite, first_nonfinite
@@ -38,10 +38,14 @@ def can_be_graphed(step: Step, *, labelled_per_batch: int) -> str:
         return step.not_recorded
     if step.classification.pair is not None or labelled_per_batch:
         return "batches differ in how many data have labels"
-    group = step.optimizer.param_groups[0]
-    if "capturable" not in group or not group.get("fused"):
+    if not _can_skip(step.optimizer):
         return f"{type(step.optimizer).__name__} cannot skip a step that is not finite by itself"
     return ""
+
+
+def _can_skip(optimizer: Optimizer) -> bool:
+    group = optimizer.param_groups[0]
+    return "capturable" in group and bool(group.get("fused"))
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class _Place:
     step
         The step that is next.
     total
-        Sum of the bound over the data of all steps since the last report, in float64.
+        Sum of the bound over the data of all steps since the last report, of each copy that is
+        trained, (K,), in float64.
     failed
         The first step that was not finite, or −1.
     """
@@ -80,7 +85,7 @@ class _Place:
             order=torch.arange(len(data), device=x.device),
             betas=x.new_ones(steps_per_epoch),
             step=torch.zeros((), dtype=torch.long, device=x.device),
-            total=torch.zeros((), dtype=torch.float64, device=x.device),
+            total=torch.zeros(1, dtype=torch.float64, device=x.device),
             failed=torch.full((), -1, dtype=torch.long, device=x.device),
         )
 
@@ -125,9 +130,11 @@ class GraphedSteps:
         place.betas.copy_(torch.tensor(betas, dtype=place.betas.dtype, device="cpu"))
         place.failed.fill_(-1)
         self.tempered = any(beta != 1 for beta in betas)
+        if self.taken.captured is None or not self.taken.captured.gradient.is_same():
+            self._launches.clear()  # they are of tensors that the pair has no longer
 
-    def run(self, first: int, last: int) -> float:
-        """The steps from ``first`` up to ``last``; the sum of their bounds over data.
+    def run(self, first: int, last: int) -> list[float]:
+        """The steps from ``first`` up to ``last``; the sum of their bounds over data, of each copy.
 
         Raises
         ------
@@ -141,16 +148,16 @@ class GraphedSteps:
         place.total.zero_()
         states = []
         for (start, count), launch in zip(plan, launches, strict=True):
-            states.append((start, generator_states(place.order.device)))
+            states.append((start, self._states()))
             launch()
             for _ in range(count):
                 step_schedule(self.taken.schedule)
         self.taken.taken += last - first
-        total, failed = torch.stack([place.total, place.failed.double()]).tolist()
+        *totals, failed = torch.cat([place.total, place.failed.double().view(1)]).tolist()
         if failed >= 0:
             self.taken.taken -= last - int(failed)
             raise self._failure(int(failed), states)
-        return total
+        return totals
 
     def _launches_of(self, first: int, last: int) -> list[tuple[int, int]]:
         """Where launches begin, and how many steps each has."""
@@ -164,7 +171,7 @@ class GraphedSteps:
         return found
 
     def _size(self, step: int) -> int:
-        return min(self.batch_size, len(self.place.order) - step * self.batch_size)
+        return min(self.batch_size, self.place.order.shape[-1] - step * self.batch_size)
 
     def _launch(self, size: int, count: int) -> Launch:
         key = size, count, self.tempered
@@ -186,11 +193,20 @@ class GraphedSteps:
 
     def _warm_up(self, size: int) -> None:
         """Record, and compile if so, what a launch is made of; nothing is moved by it."""
-        device = self.place.order.device
-        states = generator_states(device)
-        self._gradient(self.place.data[:size], self.place.betas[0] if self.tempered else 1.0)
+        states, rows = self._states(), self.place.order[..., :size]
+        self._gradient(self._rows(rows), self.place.betas[0] if self.tempered else 1.0)
         self._forget_gradients()
-        restore_generators(states, device)
+        self._restore(states)
+
+    def _states(self) -> Any:
+        """States of the generators that a step draws from."""
+        return generator_states(self.place.order.device)
+
+    def _restore(self, states: Any) -> None:
+        restore_generators(states, self.place.order.device)
+
+    def _rows(self, rows: Tensor) -> Observed:
+        return self.place.data.rows(rows)
 
     def _gradient(self, batch: Observed, beta: float | Tensor) -> Tensor:
         assert self.taken.captured is not None
@@ -205,14 +221,13 @@ class GraphedSteps:
         """One step on what is in its place; nothing of it is read by the host."""
         place, step = self.place, self.taken
         where = place.step * self.batch_size + torch.arange(size, device=place.order.device)
-        rows = place.order.index_select(0, where)
+        batch = self._rows(place.order.index_select(-1, where))
         beta = place.betas.index_select(0, place.step.view(1)).squeeze(0) if self.tempered else 1.0
         self._forget_gradients()
-        bound = self._gradient(place.data.rows(rows), beta)
-        finite = bound.isfinite()
+        bound = self._gradient(batch, beta)
+        finite = bound.isfinite().all()
         if step.settings.clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(step.parameters, step.settings.clip_norm)
-            finite = finite & norm.isfinite()
+            finite = finite & step.clip(step.settings.clip_norm).isfinite().all()
         failed = place.failed >= 0
         place.failed.copy_(torch.where(failed | finite, place.failed, place.step))
         skip = place.failed >= 0  # this step and all after it leave the parameters alone
@@ -220,26 +235,30 @@ class GraphedSteps:
         place.total.add_(torch.where(skip, 0.0, bound.double() * size))
         place.step.add_(1)
 
-    def _failure(self, failed: int, states: list[tuple[int, dict[str, Any]]]) -> NonFinite:
+    def _failure(self, failed: int, states: list[tuple[int, Any]]) -> NonFinite:
         """What was not finite in a step, looked for with the random numbers that it had."""
-        device = self.place.order.device
         start, before = next(s for s in reversed(states) if s[0] <= failed)
-        restore_generators(before, device)
+        self._restore(before)
         for step in range(start, failed):  # the random numbers of those of its launch before it
-            self._gradient(self._batch(step), 1.0)
+            self._gradient(self.batch(step), 1.0)
         self._forget_gradients()
-        before = generator_states(device)
-        what = first_nonfinite(self.taken.pair, self._batch(failed))
-        restore_generators(before, device)
+        before = self._states()
+        what = first_nonfinite(self.taken.pair, self.batch(failed))
+        self._restore(before)
         return NonFinite(what or "the gradient (every site is finite)", step=failed)
 
-    def _batch(self, step: int) -> Observed:
+    def batch(self, step: int) -> Observed:
+        """The data of a step of this epoch."""
         begin = step * self.batch_size
-        return self.place.data[self.place.order[begin : begin + self._size(step)]]
+        return self._rows(self.place.order[..., begin : begin + self._size(step)])
 
 
 def _step_unless(skip: Tensor, optimizer: Any) -> None:
     """A step of a fused optimizer, which itself leaves all as it is where ``skip`` is true."""
+    if not _can_skip(optimizer):  # on a CPU, which waits for nothing
+        if not skip:
+            optimizer.step()
+        return
     optimizer.found_inf, optimizer.grad_scale = skip.to(torch.float32), None
     optimizer.step()
     del optimizer.found_inf, optimizer.grad_scale
@@ -254,8 +273,12 @@ def run_directly(steps: Launch, optimizer: Optimizer) -> Launch:
     return steps
 
 
-def cuda_graph(steps: Launch, optimizer: Optimizer) -> Launch:
+def cuda_graph(
+    steps: Launch, optimizer: Optimizer, generators: Sequence[torch.Generator] = ()
+) -> Launch:
     """One CUDA graph of the steps. Its memory is its own; its random numbers are the eager ones.
+
+    ``generators`` are those that it draws from beside the device's own.
 
     The learning rate is read from memory, to which that of the optimizer is written before a
     launch, where it has changed.
@@ -265,6 +288,8 @@ def cuda_graph(steps: Launch, optimizer: Optimizer) -> Launch:
     rates = [torch.tensor(float(group["lr"]), device=device) for group in groups]
     own = [(group["lr"], group["capturable"]) for group in groups]
     graph = torch.cuda.CUDAGraph()
+    for generator in generators:
+        graph.register_generator_state(generator)
     for group, rate in zip(groups, rates, strict=True):
         group["lr"], group["capturable"] = rate, True
     try:

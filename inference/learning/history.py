@@ -59,6 +59,10 @@ class History:
         Whether steps were recorded once and run again, to the end.
     not_recorded
         Why they were not; else empty.
+    at_once
+        Number of seeds whose copies of the pair were trained as one; 1 where it was trained alone.
+    not_at_once
+        Why several seeds were trained one after the other; else empty.
     """
 
     epochs: tuple[Epoch, ...]
@@ -70,6 +74,8 @@ class History:
     remark: str = ""
     recorded: bool = False
     not_recorded: str = ""
+    at_once: int = 1
+    not_at_once: str = ""
 
     def to_csv(self) -> str:
         """The records as CSV text with a header."""

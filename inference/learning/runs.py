@@ -135,7 +135,7 @@ class Run:
                 "data, or start another"
             )
         if recorded and "identity" not in recorded:
-            warnings.warn(f"{self.folder}: {UNKNOWN}", stacklevel=3)
+            warnings.warn(f"{self.folder}: {UNKNOWN}", stacklevel=4)
 
     def create(self, pair: Pair, record: Mapping[str, Any]) -> None:
         """Write ``run.json``: the pair's configuration and what goes with it."""
@@ -157,7 +157,7 @@ class Run:
 
     def record_end(self, history: History) -> None:
         """Add to ``run.json`` how training ended."""
-        names = (
+        names = [
             "objective",
             "start",
             "best_epoch",
@@ -165,7 +165,9 @@ class Run:
             "remark",
             "recorded",
             "not_recorded",
-        )
+        ]
+        if history.at_once > 1 or history.not_at_once:
+            names += ["at_once", "not_at_once"]
         ended = {name: getattr(history, name) for name in names}
         self.add({"training": {"epochs": len(history.epochs), **ended}})
 
@@ -179,7 +181,9 @@ class Run:
         """
         path = self.folder / "run.json"
         if not path.is_file():
-            raise UsageError(f"{self.folder} is not a run folder: it has no run.json")
+            seeds = [str(run.parent) for run in self.folder.glob("seed-*/run.json")]
+            hint = f", but runs of several seeds: name one, such as {min(seeds)}" if seeds else ""
+            raise UsageError(f"{self.folder} is not a run folder: it has no run.json{hint}")
         try:
             description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             found = description["format"]

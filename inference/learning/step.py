@@ -32,8 +32,8 @@ _BETWEEN = 50  # at least so many later
 class Step:
     """How a pair takes one step; it is recorded where that can be.
 
-    The first steps, and later one of each epoch, are taken both ways and compared: Python that does
-    not do the same in every step, such as a count of its calls, ends the recording.
+    The first steps, and later some, ever more seldom, are taken both ways and compared: Python that
+    does not do the same in every step, such as a count of its calls, ends the recording.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Step:
         self.not_recorded = ""
         self._record(settings)
         self.classification = Classification(pair, recorded=self.captured is not None)
-        self.between = max(_BETWEEN, steps_per_epoch)
+        self._between = max(_BETWEEN, steps_per_epoch)
         self.taken = self._comparisons = self._compared_at = 0
 
     def _record(self, settings: Settings) -> None:
@@ -145,8 +145,7 @@ class Step:
             raise NonFinite(what) from error
         finite = math.isfinite(bound)
         if finite and self.settings.clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
-            finite = bool(torch.isfinite(norm))
+            finite = bool(self.clip(self.settings.clip_norm).isfinite())
         if not finite:
             restore_generators(before, self.device)
             raise NonFinite(
@@ -159,12 +158,22 @@ class Step:
         step_schedule(self.schedule)
         return bound
 
+    def clip(self, most: float) -> torch.Tensor:
+        """Shorten the gradient, if it is longer than this; returns its norm before."""
+        return nn.utils.clip_grad_norm_(self.parameters, most)
+
     @property
     def is_compared(self) -> bool:
         """Whether the next step is taken both ways; compiled, it is equal only up to rounding."""
         if self.captured is None or self.settings.compile:
             return False
-        return self._comparisons < _COMPARED or self.taken - self._compared_at >= self.between
+        return self._comparisons < _COMPARED or self.taken - self._compared_at >= self._between
+
+    @property
+    def may_be_graphed(self) -> bool:
+        """Whether the next step may be in a graph, which must not make the optimizer's state."""
+        made = bool(self.optimizer.state)
+        return made and self.captured is not None and not self.is_compared
 
     def _gradient(self, batch: Observed, beta: float) -> float:
         if self.captured is None:
@@ -180,6 +189,7 @@ class Step:
         first = self._comparisons < _COMPARED
         since, self._compared_at = self._compared_at, self.taken
         self._comparisons += 1
+        self._between *= 1 if first else 2
         value, difference = difference_of_steps(
             self.objective, self.captured, batch, beta=beta, exactly=exactly
         )

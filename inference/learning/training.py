@@ -79,7 +79,7 @@ class Training:
         self.graphed: GraphedSteps | None = None
         self.shuffling = torch.Generator().manual_seed(settings.seed)
         self.drawing = self._drawing_generator().manual_seed(settings.seed + 1)
-        self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
+        self.shuffle()
         self.stopping = EarlyStopping(
             patience=settings.patience,
             min_improvement=settings.min_improvement,
@@ -88,15 +88,19 @@ class Training:
         )
         self.epochs: list[Epoch] = []
         self.start: str | None = None
+        self.at_once, self.not_at_once = 1, ""
         self._values: Tensor | None = None  # of the last validation bound
         self._fixed = None if data.redraws else self._on_device(data.prepared("train"))
         self._drawn = data if self._fixed is not None else self._where_it_is_drawn(data)
 
+    def share(self, other: Training | None) -> None:
+        """Learn from the pixels of another training that are the same, to have them once."""
+        if other is not None and other.data is self.data and other._fixed is not None:
+            self._fixed = other._fixed
+
     def run_epochs(self, callbacks: Sequence[Callback], *, progress: bool) -> History:
         """Train from the present epoch to the last one or to an early stop."""
-        if not self.epochs:
-            self._call(callbacks)
-            self._save()
+        self.begin(callbacks)
         bar = tqdm(
             total=self.settings.epochs * self.steps_per_epoch,
             initial=len(self.epochs) * self.steps_per_epoch,
@@ -106,12 +110,26 @@ class Training:
             dynamic_ncols=True,
         )
         with bar:
-            while len(self.epochs) < self.settings.epochs and not self.stopping.reason:
-                running, seconds = self.train_epoch(bar)
-                self._finish_epoch(running, seconds)
-                self._call(callbacks)
-                self._save()
-        return self._finish()
+            while not self.is_done:
+                self.end_epoch(*self.train_epoch(bar), callbacks)
+        return self.finish()
+
+    def begin(self, callbacks: Sequence[Callback]) -> None:
+        """Show and keep the pair as it is before the first epoch."""
+        if not self.epochs:
+            self._call(callbacks)
+            self._save()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last epoch, or an early stop, is reached."""
+        return len(self.epochs) >= self.settings.epochs or bool(self.stopping.reason)
+
+    def end_epoch(self, running: float, seconds: float, callbacks: Sequence[Callback]) -> None:
+        """Curves, callbacks and checkpoint after the steps of an epoch."""
+        self._finish_epoch(running, seconds)
+        self._call(callbacks)
+        self._save()
 
     def restore(self, run: Run) -> None:
         """Take up the state of the last checkpoint of a run, if an epoch was finished."""
@@ -129,6 +147,7 @@ class Training:
         self.stopping.load_state(state["stopping"])
         self.epochs = [Epoch(**record) for record in state["history"]]
         self.start = state["start"]
+        self.at_once, self.not_at_once = state.get("at_once", (1, ""))
         self._take_up_drawing(state["drawing"])
         self.step.taken = len(self.epochs) * self.steps_per_epoch
         restore_generators(state["generators"], self.device)
@@ -158,6 +177,7 @@ class Training:
                 "stopping": self.stopping.state(),
                 "history": [asdict(record) for record in self.epochs],
                 "start": self.start,
+                "at_once": (self.at_once, self.not_at_once),
             }
         )
         self._save_results(self.run)
@@ -175,7 +195,7 @@ class Training:
         """Let a pair that starts from data do so, once."""
         pair = self.pair
         if fulfills(pair, StartsFromData) and not pair.started:
-            x = for_start(self._training_data())
+            x = for_start(self.training_data())
             self.start = pair.start_from(x, seed=self.settings.seed) or None
             # pixels that are drawn anew in every epoch are noise enough
             if self._fixed is not None and fulfills(pair, MayHaveNoMaximum):
@@ -186,7 +206,7 @@ class Training:
     @staticmethod
     def _warn_of(no_maximum: str) -> None:
         if no_maximum:
-            warnings.warn(f"{no_maximum}: the bound rises as long as it is trained", stacklevel=4)
+            warnings.warn(f"{no_maximum}: the bound rises as long as it is trained", stacklevel=5)
 
     def try_a_step(self) -> None:
         """Refuse, before anything is written, an objective or a record the pair cannot have."""
@@ -203,7 +223,7 @@ class Training:
                     with evaluating(self.pair):
                         self.objective.value(two.x, y=two.y, mask=two.mask)
                 if self.settings.epochs > len(self.epochs):
-                    self.step.prepare(few, beta=self._beta(0))
+                    self.step.prepare(few, beta=self.beta(0))
             except UsageError:
                 raise
             except Exception as error:
@@ -217,7 +237,7 @@ class Training:
     def _on_device(self, data: Observed) -> Observed:
         return data.to(self.device, self.dtype)
 
-    def _training_data(self) -> Observed:
+    def training_data(self) -> Observed:
         """Pixels of one epoch: fresh draws where the preparation is random."""
         if self._fixed is not None:
             return self._fixed
@@ -245,7 +265,7 @@ class Training:
     def train_epoch(self, bar: Any = None) -> tuple[float, float]:
         """All batches once; returns the running mean of the objective, and seconds."""
         began = time.perf_counter()
-        data = self._training_data()
+        data = self.training_data()
         order = self.permutation.to(self.device)
         rows = batches(
             order,
@@ -258,7 +278,7 @@ class Training:
         self.step.look_again()
         while step < self.steps_per_epoch:
             last = min(step + REPORTED, self.steps_per_epoch)
-            if graphed is None or self.step.is_compared or self.step.captured is None:
+            if graphed is None or not self.step.may_be_graphed:
                 batch = data.rows(next(rows))
                 total += self.step_on(step, batch) * len(batch)
                 count, last = count + len(batch), step + 1
@@ -267,10 +287,14 @@ class Training:
                 seen = list(islice(rows, last - step))
                 count += sum(len(each) for each in seen)
             if bar is not None:
-                self._report(bar, step, last, total / count)
+                self.report(bar, step, last, total / count)
             step = last
-        self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
+        self.shuffle()
         return total / count, time.perf_counter() - began
+
+    def shuffle(self) -> None:
+        """Draw the order of the next epoch."""
+        self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
 
     def _graphed_steps(self, data: Observed, order: Tensor) -> GraphedSteps | None:
         """What takes whole steps on the device, where one is waited for and they can be so."""
@@ -288,17 +312,18 @@ class Training:
                 steps_per_epoch=self.steps_per_epoch,
                 launcher=self.launcher,
             )
-        betas = [self._beta(step) for step in range(self.steps_per_epoch)]
+        betas = [self.beta(step) for step in range(self.steps_per_epoch)]
         self.graphed.start_epoch(data, order, betas)
         return self.graphed
 
     def _steps_on_device(self, graphed: GraphedSteps, first: int, last: int) -> float:
         try:
-            return graphed.run(first, last)
+            return graphed.run(first, last)[0]
         except NonFinite as found:
-            raise self._failure(found.step or first, str(found)) from None
+            raise self.failure(found.step or first, str(found)) from None
 
-    def _report(self, bar: Any, first: int, last: int, mean: float) -> None:
+    def report(self, bar: Any, first: int, last: int, mean: float) -> None:
+        """Move the bar on by some steps, and say what the bound is."""
         bar.update(last - first)
         if first % REPORTED == 0:
             bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
@@ -308,11 +333,12 @@ class Training:
     def step_on(self, step: int, batch: Observed) -> float:
         """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""
         try:
-            return self.step(batch, beta=self._beta(step))
+            return self.step(batch, beta=self.beta(step))
         except NonFinite as found:
-            raise self._failure(step, str(found)) from found.__cause__
+            raise self.failure(step, str(found)) from found.__cause__
 
-    def _failure(self, step: int, what: str) -> NonFiniteError:
+    def failure(self, step: int, what: str) -> NonFiniteError:
+        """The error that says in which step of the epoch what was not finite."""
         epoch = len(self.epochs) + 1
         kept = "no checkpoint was kept (give out, a run folder)"
         if self.run is not None:
@@ -323,7 +349,7 @@ class Training:
             f"finite is {what}; {kept}; try a lower lr or clip_norm"
         )
 
-    def _beta(self, step: int) -> float:
+    def beta(self, step: int) -> float:
         """Weight of the latent terms: from near 0 linearly to 1 over ``beta_warmup`` epochs."""
         steps = self.settings.beta_warmup * self.steps_per_epoch
         done = len(self.epochs) * self.steps_per_epoch + step + 1
@@ -335,14 +361,14 @@ class Training:
             names = (
                 n for n, p in module_of(self.pair).named_parameters() if not torch.isfinite(p).all()
             )
-            raise self._failure(self.steps_per_epoch - 1, f"parameter {next(names)}")
+            raise self.failure(self.steps_per_epoch - 1, f"parameter {next(names)}")
         record = Epoch(
             epoch=len(self.epochs) + 1,
             running=running,
             train=self._curve("train", limit=self.settings.curve_size),
             validation=self._curve("validation", limit=None),
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
-            beta=self._beta(self.steps_per_epoch - 1),
+            beta=self.beta(self.steps_per_epoch - 1),
             seconds=seconds,
         )
         self.epochs.append(record)
@@ -375,7 +401,7 @@ class Training:
         if what is None and raised is not None:
             raise raised
         what = f"{what or 'the bound'} on the {name} split"
-        raise self._failure(self.steps_per_epoch - 1, what) from raised
+        raise self.failure(self.steps_per_epoch - 1, what) from raised
 
     def _call(self, callbacks: Sequence[Callback]) -> None:
         """Callbacks see the pair in evaluation mode and cannot move the generators."""
@@ -403,9 +429,12 @@ class Training:
             stopped=self.stopping.reason,
             recorded=not self.step.not_recorded,
             not_recorded=self.step.not_recorded,
+            at_once=self.at_once,
+            not_at_once=self.not_at_once,
         )
 
-    def _finish(self) -> History:
+    def finish(self) -> History:
+        """Say why it ended, take up the best parameters if these are kept, and record it."""
         if not self.stopping.reason:
             self.stopping.stop(f"all {len(self.epochs)} epochs done")
         if self.stopping.restore_best(self.pair):

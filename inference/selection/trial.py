@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,15 @@ from pyro_models.files import holding, write_atomically
 from pyro_models.models import PAIRS
 from pyro_models.seeds import alone
 
-__all__ = ["FORMAT", "NOT_SHARED", "EvaluationOptions", "Outcome", "Trial", "run_trial"]
+__all__ = [
+    "FORMAT",
+    "NOT_SHARED",
+    "EvaluationOptions",
+    "Outcome",
+    "Trial",
+    "run_trial",
+    "train_at_once",
+]
 
 FORMAT = "pyro-models trial 1"
 _RECORDED = ("epochs", "seconds", "stopped", "threads")
@@ -68,6 +76,10 @@ class Trial:
     def record_path(self) -> Path:
         """Where the record of the run is kept."""
         return self.folder.with_name(f"{self.folder.name}.json")
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the run; another who does is waited for."""
+        return holding(self.folder.with_name(f".{self.folder.name}.lock"))
 
     def load(self) -> ImageData:
         """The data, with the labels that are kept; refused if they are not what the sweep began
@@ -196,7 +208,7 @@ def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
     threads = trial.threads or torch.get_num_threads()
     try:
         # a worker of a sweep that died may still be at it: then its outcome is taken
-        with holding(trial.folder.with_name(f".{trial.folder.name}.lock")), alone():
+        with trial.held(), alone():
             record = trial.record()
             threads = record["threads"] if record else threads
             found = _finished(trial, record)
@@ -206,6 +218,39 @@ def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
                 return _train_and_evaluate(trial, threads)
     except Exception as error:  # any failure of one run leaves the others alone
         return _failed(trial, error, threads)
+
+
+def train_at_once(trials: Sequence[Trial]) -> None:
+    """Train the runs of one setting, which differ in their seeds alone, at once where that can be.
+
+    What is finished stays as it is. Nothing is raised and nothing evaluated: :func:`run_trial` does
+    so, and goes on with a run that was left unfinished.
+    """
+    if isinstance(trials[0].experiment.model, str):  # a function may make what no copy is
+        with suppress(Exception):
+            _train_at_once(trials)
+
+
+def _train_at_once(trials: Sequence[Trial]) -> None:
+    threads = trials[0].threads or torch.get_num_threads()
+    with ExitStack() as inside:
+        for trial in trials:
+            inside.enter_context(trial.held())
+        records = {trial.seed: trial.record() for trial in trials}
+        left = [t for t in trials if not _finished(t, records[t.seed])]
+        left = [t for t in left if (records[t.seed] or {"threads": threads})["threads"] == threads]
+        if len(left) < 2:
+            return
+        inside.enter_context(alone())
+        inside.enter_context(_threads(threads))
+        for trial in left:
+            _write(trial, threads, None)
+        data, first = left[0].load(), left[0].experiment
+        pair = first.build(data)
+        seeds, out = [trial.seed for trial in left], [trial.folder for trial in left]
+        how = {"out": out, "resume": any(Run(folder).exists for folder in out), "progress": False}
+        data = first.prepared(pair, data)
+        fit(pair, data, settings=first.settings, seeds=seeds, **how)
 
 
 def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:

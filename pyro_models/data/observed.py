@@ -72,8 +72,8 @@ class Observed:
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, index: Tensor | slice) -> Observed:
-        """Some of the data."""
+    def __getitem__(self, index: Tensor | slice | int) -> Observed:
+        """Some of the data, or of several stacks of data one."""
         parts = (None if v is None else v[index] for v in (self.x, self.y, self.mask))
         return Observed.unchecked(*parts)  # type: ignore[arg-type]
 

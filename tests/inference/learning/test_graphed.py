@@ -125,3 +125,22 @@ def test_where_a_device_takes_no_graph_steps_are_run(few):
         device, _ = trained(vae, few, refused)
     for one, other in zip(loop.step.parameters, device.step.parameters, strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_pair_that_is_changed_between_epochs_has_steps_of_its_own(few):
+    """Launches are of the tensors that were learned when they were made."""
+
+    def freeze(state):
+        if state.epoch == 1:
+            state.pair.model.decoder.requires_grad_(False)
+
+    found = []
+    for launcher in (None, run_directly):
+        torch.manual_seed(0)
+        training = Training(vae(), few, Settings(epochs=3, batch_size=16, curve_size=0), None)
+        training.launcher = launcher
+        torch.manual_seed(5)
+        training.run_epochs([freeze], progress=False)
+        found.append([p.clone() for p in training.pair.parameters()])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
