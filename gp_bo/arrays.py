@@ -1,4 +1,4 @@
-"""Inputs and outputs that a user gives, as float64 tensors, or one line on why they are none."""
+"""Inputs and outputs that a user gives, as float64 tensors on a device, or why they are none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pyro_models import UsageError
+from pyro_models.device import check_device
 
-__all__ = ["Array", "as_inputs", "as_outputs", "resolution"]
+__all__ = ["Array", "as_inputs", "as_outputs", "gp_device", "resolution"]
 
 Array = Tensor | np.ndarray
 
@@ -76,3 +77,24 @@ def _double(values: Any, device: torch.device | None, otherwise: str) -> Tensor:
         return tensor if device is None else tensor.to(device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(otherwise) from error
+
+
+def gp_device(device: str | torch.device | None, given: Any = None) -> torch.device:
+    """The device that was asked for, or else, for None, that of the data: the CPU, if no tensor.
+
+    One that is not there, or has no float64, in which covariances are factored, is refused.
+
+    Examples
+    --------
+    >>> gp_device(None, [0.0, 1.0])
+    device(type='cpu')
+    """
+    if device is None:
+        device = given.device if isinstance(given, Tensor) else "cpu"
+    found = check_device(device)
+    if found.type == "mps":
+        raise UsageError(
+            f"a Gaussian process is computed in float64, which {found.type} does not have: give "
+            "device='cpu', or --device cpu"
+        )
+    return found

@@ -8,17 +8,19 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from gp_bo.cholesky import cholesky
 from gp_bo.kernels import Pairs
 from gp_bo.means import mean_values
 from gp_bo.model import GPModel
 
-__all__ = ["Conditional"]
+__all__ = ["Conditional", "draw_functions"]
 
 _Theta = Mapping[str, Tensor]
 _Factor = tuple[Tensor, Tensor]  # L, and the weights Σ⁻¹ (y − m)
 
 _MAX_ELEMENTS = 2**22  # numbers of one chunk's covariances
 _MAX_KEPT = 2**24  # numbers of Cholesky factors that are kept
+_MAX_DRAWN = 2**24  # numbers of the covariances of one chunk of functions that are drawn
 
 
 class Conditional:
@@ -57,8 +59,11 @@ class Conditional:
         n, Xs = len(self.gp.y), Xs.to(self.gp.X)
         means, variances = [], []
         for theta, factor in self._chunks(indices, n * max(n, min(len(Xs), 256))):
-            parts = Xs.split(max(1, _MAX_ELEMENTS // (n * len(factor[1]))))
-            columns = [self._marginal(theta, factor, part) for part in parts]
+            columns = []
+            for part in Xs.split(max(1, _MAX_ELEMENTS // (n * len(factor[1])))):
+                mean, whitened = self._cross(theta, factor, part)
+                variance = self.gp.kernel.variance(theta, part) - whitened.square().sum(1)
+                columns.append((mean, variance.clamp_min(0.0)))
             means.append(torch.cat([m for m, _ in columns], -1))
             variances.append(torch.cat([v for _, v in columns], -1))
         return torch.cat(means), torch.cat(variances)
@@ -66,9 +71,13 @@ class Conditional:
     def joint(self, Xs: Tensor, *, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Means (S, M) and covariances (S, M, M) of f*."""
         Xs = Xs.to(self.gp.X)
-        size = max(len(Xs), len(self.gp.y)) ** 2
-        parts = [self._joint(theta, L, Xs) for theta, L in self._chunks(indices, size)]
-        return torch.cat([m for m, _ in parts]), torch.cat([c for _, c in parts])
+        means, covariances = [], []
+        for theta, factor in self._chunks(indices, max(len(Xs), len(self.gp.y)) ** 2):
+            mean, whitened = self._cross(theta, factor, Xs)
+            prior = self.gp.kernel.covariance(theta, Pairs(Xs, Xs))
+            means.append(mean)
+            covariances.append(prior - whitened.mT @ whitened)
+        return torch.cat(means), torch.cat(covariances)
 
     def _cross(self, theta: _Theta, factor: _Factor, Xs: Tensor) -> tuple[Tensor, Tensor]:
         """Means (C, M) and L⁻¹ k*, (C, n, M)."""
@@ -77,11 +86,45 @@ class Conditional:
         mean = (weights[:, None] @ cross)[:, 0] + mean_values(theta, Xs)
         return mean, torch.linalg.solve_triangular(L, cross, upper=False)
 
-    def _marginal(self, theta: _Theta, factor: _Factor, Xs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, whitened = self._cross(theta, factor, Xs)
-        variance = self.gp.kernel.variance(theta, Xs) - whitened.square().sum(1)
-        return mean, variance.clamp_min(0.0)
 
-    def _joint(self, theta: _Theta, factor: _Factor, Xs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, whitened = self._cross(theta, factor, Xs)
-        return mean, self.gp.kernel.covariance(theta, Pairs(Xs, Xs)) - whitened.mT @ whitened
+def draw_functions(
+    conditional: Conditional,
+    Xs: Tensor,
+    *,
+    chosen: Tensor,
+    normal: Tensor,
+    extra: Tensor,
+    joint: bool,
+) -> Tensor:
+    """f_i = m_s + L_s ε_i with L_s L_sᵀ = Σ_s + extra_s I and s = chosen_i: (n, M), scaled units.
+
+    Each function has a draw of θ, ``chosen``, (n,), and ε, ``normal``, (n, M); ``extra``, (S,), is
+    σ_s² for measurements, 0 for the function. Where inputs, (M, d), are not drawn together, L_s is
+    the root of the diagonal alone.
+    """
+    used, position = chosen.unique(return_inverse=True)
+    drawn = torch.empty_like(normal)
+    size = max(1, _MAX_DRAWN // len(Xs) ** (2 if joint else 1))
+    for start in range(0, len(used), size):
+        part = used[start : start + size]
+        own = (position >= start) & (position < start + len(part))
+        which = position[own] - start
+        if joint:
+            means, covariances = conditional.joint(Xs, indices=part)
+            L = _root(covariances + torch.diag_embed(extra[part, None].expand_as(means)))
+            spread = (L[which] @ normal[own][..., None])[..., 0]
+        else:
+            means, variances = conditional.marginal(Xs, indices=part)
+            spread = (variances + extra[part, None]).sqrt()[which] * normal[own]
+        drawn[own] = means[which] + spread
+    return drawn
+
+
+def _root(covariances: Tensor) -> Tensor:
+    """L; where there is none, by eigenvalues, those that rounding made negative taken as 0."""
+    L, failed = cholesky(covariances)
+    if failed is None:
+        return L
+    values, vectors = torch.linalg.eigh(covariances)
+    root = vectors * values.clamp_min(0.0).sqrt()[..., None, :]
+    return torch.where(failed[:, None, None], root, L)

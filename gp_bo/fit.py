@@ -10,7 +10,7 @@ import torch
 
 from gp_bo.arrays import Array
 from gp_bo.fitted import FittedGP
-from gp_bo.inference import INFERENCES, check_options, infer_hyperparameters
+from gp_bo.inference import INFERENCES, check_options
 from gp_bo.kernels import Kernel
 from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, sparse_gp
@@ -102,11 +102,12 @@ def fit_gp(
     with alone():
         model: dict[str, Any] = {"kernel": kernel, "noise": noise, "mean": mean, "priors": priors}
         problem = regression_problem(X, y, scale=scale, device=device, **model)
-        if inference == SPARSE:
-            check_options(sparse_gp, inference, options)
+        infer: Any = sparse_gp if inference == SPARSE else INFERENCES[inference]
+        check_options(infer, inference, options)
+        if infer is sparse_gp:
             fitted: FittedGP = sparse_gp(problem, seed=seed, **options)
         else:
-            draws = infer_hyperparameters(problem.gp, inference, seed=seed, **options)
+            draws = infer(problem.gp, seed=seed, **options)
             own = (problem.gp, problem.scaling, draws, problem.X, problem.y)
             fitted = FittedGP(*own, inference, seed, problem.priors)
     for message in fitted.draws.messages:

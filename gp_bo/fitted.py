@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from gp_bo.arrays import Array, as_inputs, as_outputs
-from gp_bo.conditional import Conditional
-from gp_bo.function_draws import draw_functions
+from gp_bo.conditional import Conditional, draw_functions
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.model import GPModel
 from gp_bo.prediction import LEVELS, Prediction, PredictiveScores, mixture_moments, score_mixture

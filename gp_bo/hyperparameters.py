@@ -11,15 +11,18 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions.transforms import IndependentTransform
 
 from gp_bo.kernels import HyperParameter
-from gp_bo.prior_density import GaussianPriors, log_density
-from gp_bo.prior_sites import fixed_value, site_of
+from gp_bo.prior_sites import Site, fixed_value, site_of
 from pyro_models import UsageError
 
 __all__ = ["HyperParameters"]
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class HyperParameters:
@@ -66,9 +69,22 @@ class HyperParameters:
         self.sites = tuple(sites)
         self.size = start
         self._exp = torch.zeros(start, dtype=torch.bool, device=device)
+        # sites that are Normal in u, a LogNormal θ being one of them, as one vector:
+        # log p(u) = −½ Σ_i τ_i (u_i − m_i)² + constant, log p(θ) = log p(u) − Σ u_i over LogNormals
+        zeros = torch.zeros(3, start, dtype=torch.float64, device=device)
+        self._loc, self._precision, self._log_normal = zeros
+        self._constant = 0.0
+        self._others: list[Site] = []
         for site in sites:
-            self._exp[site.start : site.stop] = site.kind == "exp"
-        self._gaussian = GaussianPriors.of(self.sites, device=device)
+            base, own = _base(site.prior), slice(site.start, site.stop)
+            self._exp[own] = site.kind == "exp"
+            if type(base) is not {"exp": dist.LogNormal, "identity": dist.Normal}.get(site.kind):
+                self._others.append(site)  # τ = 0 in its columns
+                continue
+            self._loc[own] = base.loc.reshape(-1)
+            self._precision[own] = base.scale.reshape(-1).pow(-2)
+            self._log_normal[own] = float(site.kind == "exp")
+            self._constant -= float((base.scale.log() + _HALF_LOG_2PI).sum())
 
     def column_names(self) -> list[str]:
         """One name per column of u: ``lengthscale[0]`` for the first of several."""
@@ -118,8 +134,12 @@ class HyperParameters:
 
         With the Jacobian log |dθ/du| is added: the density of u, rather than that of θ.
         """
-        total, gradient = self._gaussian.log_density(u, jacobian=jacobian)
-        for site in self._gaussian.others:
+        offset = u - self._loc
+        pull = offset * self._precision
+        total, gradient = self._constant - 0.5 * (offset * pull).sum(-1), -pull
+        if not jacobian:
+            total, gradient = total - u @ self._log_normal, gradient - self._log_normal
+        for site in self._others:
             own = u[:, site.start : site.stop]
             value, slope = log_density(site, own, theta[site.parameter.name], jacobian=jacobian)
             total = total + value
@@ -132,3 +152,42 @@ class HyperParameters:
         for site in self.sites:
             theta[site.parameter.name] = site.prior.sample((n,)).double()
         return theta
+
+
+def log_density(site: Site, u: Tensor, theta: Tensor, *, jacobian: bool) -> tuple[Tensor, Tensor]:
+    """log p(θ) of one site, (C,), and its gradient in its columns u, (C, k), at θ (C, \\*shape).
+
+    log Gamma(θ; a, b) = (a − 1) u − b θ + a log b − log Γ(a); of any other prior by autograd. With
+    the Jacobian log |dθ/du| is added: the density of u, rather than that of θ.
+    """
+    base = _base(site.prior)
+    if site.kind != "exp" or type(base) is not dist.Gamma:
+        return _by_autograd(site, u, jacobian=jacobian)
+    a, b = base.concentration.reshape(-1), base.rate.reshape(-1)
+    theta = theta.reshape(len(u), -1)
+    value = (a - 1) * u - b * theta + a * b.log() - a.lgamma()
+    gradient = a - 1 - b * theta
+    if jacobian:
+        value, gradient = value + u, gradient + 1
+    return value.sum(-1), gradient.expand(u.shape)
+
+
+def _base(prior: Any) -> Any:
+    return prior.base_dist if isinstance(prior, dist.Independent) else prior
+
+
+def _by_autograd(site: Site, u: Tensor, *, jacobian: bool) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        own = u.detach().requires_grad_()
+        shaped = own.reshape(len(u), *site.parameter.shape)
+        theta = site.transform(shaped)
+        value = site.prior.log_prob(theta)
+        if jacobian and site.kind != "identity":
+            inner = site.transform
+            while isinstance(inner, IndependentTransform):
+                inner = inner.base_transform
+            value = value + inner.log_abs_det_jacobian(shaped, theta).reshape(len(u), -1).sum(-1)
+        if not value.requires_grad:  # Uniform: the same everywhere
+            return value.detach(), torch.zeros_like(u)
+        (gradient,) = torch.autograd.grad(value.sum(), own)
+    return value.detach(), gradient

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gp_bo.share import Share
+from inference.standard_error import mean_and_error
 from pyro_models import UsageError
 
 __all__ = ["Prediction", "PredictiveScores", "mixture_moments", "score_mixture"]
@@ -116,23 +117,18 @@ def score_mixture(
     deviation = variances.sqrt()
     z = (y - means) / deviation
     log_each = -0.5 * z.square() - deviation.log() - 0.5 * math.log(2 * math.pi)
-    log_density = (log_each + weights.log()[:, None]).logsumexp(0)
+    log_density, error = mean_and_error((log_each + weights.log()[:, None]).logsumexp(0))
     quantile = weights @ torch.special.ndtr(z)
     squared = (y - weights @ means).square()
     count = len(y)
     rmse = float(squared.mean().sqrt())
     coverage = {a: float(((quantile - 0.5).abs() <= a / 2).double().mean()) for a in levels}
     return PredictiveScores(
-        log_density=float(log_density.mean()),
-        log_density_error=_standard_error(log_density),
+        log_density=log_density,
+        log_density_error=error,
         rmse=rmse,
-        rmse_error=_standard_error(squared) / (2 * rmse) if rmse else 0.0,
+        rmse_error=mean_and_error(squared)[1] / (2 * rmse) if rmse else 0.0,
         coverage=coverage,
         coverage_error={a: math.sqrt(a * (1 - a) / count) for a in levels},
         num_data=count,
     )
-
-
-def _standard_error(values: Tensor) -> float:
-    """The standard error of the mean; NaN for a single value."""
-    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan

@@ -10,15 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gp_bo.arrays import Array, as_inputs, as_outputs, resolution
-from gp_bo.device import gp_device
+from gp_bo.arrays import Array, as_inputs, as_outputs, gp_device, resolution
 from gp_bo.kernels import Kernel, make_kernel
 from gp_bo.model import GPModel
 from gp_bo.prior_names import prior_for
 from gp_bo.scaling import Scaling, location_and_spread, widths
 from pyro_models import UsageError
 
-__all__ = ["Problem", "build_model", "regression_problem"]
+__all__ = ["Problem", "regression_problem"]
 
 _LEAST_SQUARE = 1e-300
 
@@ -67,28 +66,14 @@ def regression_problem(
     scaling = Scaling.none(X.shape[1], device=place)
     if scale:
         scaling = Scaling.of(X, y, resolution=resolutions)
-    gp = build_model(X, y, kernel=kernel, mean=mean, noise=noise, priors=priors, scaling=scaling)
-    return Problem(gp, scaling, X, y, priors)
-
-
-def build_model(
-    X: Tensor,
-    y: Tensor,
-    *,
-    kernel: str | Kernel,
-    mean: str,
-    noise: str | float,
-    priors: Mapping[str, Any],
-    scaling: Scaling,
-) -> GPModel:
-    """The Pyro model of scaled data; arguments as in :func:`gp_bo.fit_gp`."""
-    priors = dict(priors)
+    own = dict(priors)
     if noise != "learned":
         variance = _variance(noise)
         if "noise" in priors:
             raise UsageError("a fixed noise has no prior: leave one of them out")
-        priors["noise"] = variance / float(scaling.spread) ** 2
-    return GPModel(*scaling.data(X, y), kernel=make_kernel(kernel), mean=mean, priors=priors)
+        own["noise"] = variance / float(scaling.spread) ** 2
+    gp = GPModel(*scaling.data(X, y), kernel=make_kernel(kernel), mean=mean, priors=own)
+    return Problem(gp, scaling, X, y, priors)
 
 
 def _variance(noise: Any) -> float:

@@ -1,7 +1,7 @@
 """Sparse variational Gaussian processes: ten thousand rows and more, in minibatches.
 
-Hensman, Fusi & Lawrence (2013), Gaussian processes for big data; whitened as in Hensman, Matthews
-& Ghahramani (2015).
+Titsias (2009), Variational learning of inducing variables; Hensman, Fusi & Lawrence (2013),
+Gaussian processes for big data; whitened as in Hensman, Matthews & Ghahramani (2015).
 """
 
 from __future__ import annotations
@@ -17,21 +17,24 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gp_bo.cholesky import cholesky
 from gp_bo.fitted import FittedGP
-from gp_bo.hyper_posterior import HyperPosterior
-from gp_bo.inducing import CHUNK, InducingPoints, SparseConditional
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.maximize import maximize, starting_points
+from gp_bo.kernels import Pairs
 from gp_bo.means import mean_values
-from gp_bo.model import GPModel
+from gp_bo.model import GPModel, HyperPosterior
 from gp_bo.problem import Problem
 from pyro_models import UsageError
 from pyro_models.counts import check_counts
 
-__all__ = ["SPARSE", "Ascent", "SparseGP", "centers", "first_guess", "sparse_gp"]
+__all__ = ["SPARSE", "Ascent", "InducingPoints", "SparseGP", "centers", "first_guess", "sparse_gp"]
 
 SPARSE = "sparse_variational"
 _FIRST_ROWS = 256
+
+CHUNK = 4096
+"""Rows whose covariances with Z are held at once."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -232,3 +235,70 @@ def _bound(
     error = (residual - m @ A).square() + variance
     fit = -0.5 * (2 * math.pi * noise).log() - 0.5 * error / noise
     return weight * fit.sum() - kl
+
+
+@dataclass(eq=False)
+class InducingPoints:
+    """q(v) = N(m, Λ⁻¹) of the whitened values v = L⁻¹ (f(Z) − m(Z)) at M inducing inputs.
+
+    L Lᵀ = k(Z, Z), so the prior is p(v) = N(0, I). Z is (M, d) in scaled units, ``weighted_mean``
+    Λ m, (M,), and ``precision`` Λ, (M, M).
+    """
+
+    Z: Tensor
+    weighted_mean: Tensor
+    precision: Tensor
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """m, (M,), and a factor F with Λ⁻¹ = Fᵀ F, (M, M)."""
+        L, _ = cholesky(self.precision)
+        mean = torch.cholesky_solve(self.weighted_mean[:, None], L)[:, 0]
+        return mean, torch.linalg.inv(L)
+
+    def project(self, gp: GPModel, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
+        """A = L⁻¹ k(Z, X), (M, B); differentiable in θ and Z."""
+        own = Pairs(self.Z, self.Z, expanded=True, origin=gp.origin)
+        L, failed = cholesky(gp.kernel.covariance(theta, own))
+        if failed is not None:
+            raise UsageError(
+                "the covariance of the inducing inputs is singular: take fewer, or a smaller lr"
+            )
+        pairs = Pairs(self.Z, X, expanded=True, origin=gp.origin)
+        cross = gp.kernel.covariance(theta, pairs)
+        return torch.linalg.solve_triangular(L, cross, upper=False)[0]
+
+
+class SparseConditional:
+    """q(f*) = ∫ p(f* | v) q(v) dv in place of p(f* | y); the face of ``Conditional``, one draw."""
+
+    def __init__(self, gp: GPModel, theta: Mapping[str, Tensor], inducing: InducingPoints) -> None:
+        self.gp, self.inducing = gp, inducing
+        self.theta = {name: value.to(gp.X) for name, value in theta.items()}
+        with torch.no_grad():
+            self._mean, self._factor = inducing.moments()
+
+    def marginal(self, Xs: Tensor, *, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Means and variances of f*, each (S, M*)."""
+        means, variances = [], []
+        for part in Xs.to(self.gp.X).split(CHUNK):
+            A = self.inducing.project(self.gp, self.theta, part)
+            prior = self.gp.kernel.variance(self.theta, part)[0]
+            known = (prior - A.square().sum(0)).clamp_min(0.0)
+            means.append(self._mean @ A + mean_values(self.theta, part)[0])
+            variances.append(known + (self._factor @ A).square().sum(0))
+        mean, variance = torch.cat(means)[None], torch.cat(variances)[None]
+        return self._repeat(mean, indices), self._repeat(variance, indices)
+
+    def joint(self, Xs: Tensor, *, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Means (S, M*) and covariances (S, M*, M*) of f*."""
+        Xs = Xs.to(self.gp.X)
+        A = self.inducing.project(self.gp, self.theta, Xs)
+        spread = self._factor @ A
+        prior = self.gp.kernel.covariance(self.theta, Pairs(Xs, Xs))[0]
+        covariance = prior - A.mT @ A + spread.mT @ spread
+        mean = self._mean @ A + mean_values(self.theta, Xs)
+        return self._repeat(mean, indices), self._repeat(covariance[None], indices)
+
+    @staticmethod
+    def _repeat(value: Tensor, indices: Tensor | None) -> Tensor:
+        return value if indices is None else value[indices.to(value.device)]

@@ -11,16 +11,15 @@ import safetensors.torch as safe
 import torch
 from torch import Tensor
 
-from gp_bo.device import gp_device
+from gp_bo.arrays import gp_device
 from gp_bo.fitted import FittedGP
-from gp_bo.inducing import InducingPoints
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.kernels import kernel_from_config
 from gp_bo.model import GPModel
 from gp_bo.prior_files import rebuild_prior
 from gp_bo.saving import FORMAT, SETTINGS, STATISTIC, TENSORS, checksum, save_gp
 from gp_bo.scaling import Scaling
-from gp_bo.sparse import SparseGP
+from gp_bo.sparse import InducingPoints, SparseGP
 from pyro_models import UsageError
 
 __all__ = ["load_gp", "save_gp"]

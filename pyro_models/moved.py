@@ -31,7 +31,7 @@ MODULES = {
     "inference.posterior.guides.rows": ("inference.posterior.guides.per_datum",),
     "inference.posterior.optimise": ("inference.posterior.optimize",),
     "inference.posterior.optimisation": ("inference.posterior.optimization",),
-    "gp_bo.commands.told": ("gp_bo.commands.results",),
+    "gp_bo.commands.told": ("gp_bo.commands.search",),
     "gp_bo.diagnostics": ("inference.mcmc.diagnostics", "gp_bo.examination.chains"),
     "gp_bo.exam": ("gp_bo.examination.sheet",),
     "gp_bo.exam_part": ("gp_bo.examination.section",),

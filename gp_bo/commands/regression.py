@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from gp_bo.arrays import gp_device
 from gp_bo.commands.tables import Table, numbers, read_table, write_table
-from gp_bo.device import gp_device
+from gp_bo.figures.bands import slice_figure
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
 from gp_bo.optimize import Optimizer
 from gp_bo.optimize.figures import search_figure
-from gp_bo.optimize.slices import slice_figure
 from gp_bo.storing import load_gp
 from inference.commands.files import (
     free_figure_path,

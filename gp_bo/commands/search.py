@@ -1,20 +1,24 @@
-"""``gp-bo minimize``, ``ask`` and ``tell``: optimise a demonstration, or an experiment by hand."""
+"""``gp-bo minimize``, ``ask``, ``tell``: optimise a demonstration, or an experiment by hand."""
 
 from __future__ import annotations
 
+import csv
+import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from gp_bo.commands.results import cells_of, measured_value, pending_point, read_results
-from gp_bo.commands.tables import write_table
+from gp_bo.commands.tables import read_table, write_table
 from gp_bo.functions import function_named
 from gp_bo.optimize import Optimizer
 from gp_bo.optimize import minimize as minimize_function
 from gp_bo.optimize.figures import progress_figure
+from gp_bo.optimize.matching import observed_point
+from gp_bo.optimize.space import Point
 from inference.commands.files import free_figure_path, printed_after, save_figure
 from pyro_models import UsageError
 
@@ -52,14 +56,9 @@ def minimize(
     chosen = function_named(function)
     path = free_figure_path(figure, option="--figure", force=force)
     bounds = list(chosen.bounds)
-    how: dict[str, Any] = {
-        "acquisition": acquisition,
-        "kernel": kernel,
-        "inference": inference,
-        "device": device,
-    }
-    how |= {"problem": function, "seed": seed, "state": state, "progress": progress}
-    result = minimize_function(chosen, bounds, budget=budget, **how)
+    how: dict[str, Any] = {"acquisition": acquisition, "kernel": kernel, "inference": inference}
+    how |= {"problem": function, "seed": seed, "state": state, "device": device}
+    result = minimize_function(chosen, bounds, budget=budget, progress=progress, **how)
     _warn(result.messages)
     least = f"the least value is {chosen.minimum:.6g}"
     regret = f"simple regret {chosen.regret(result.y):.3g} ({least})"
@@ -103,10 +102,8 @@ def ask(
         seed: First time: random seed of the design and all draws.
         device: Where the GP is computed, each time: cpu, cuda, cuda:1 …
     """
-    names = ("maximize", "initial", "repeats", "problem", "seed")
-    first: dict[str, Any] = dict(
-        zip(names, (maximize, initial, repeats, problem, seed), strict=True)
-    )
+    first: dict[str, Any] = {"maximize": maximize, "initial": initial, "repeats": repeats}
+    first |= {"problem": problem, "seed": seed}
     how: dict[str, Any] = {}
     if acquisition is not None:
         how |= {"acquisition": acquisition, "acquisition_options": {}}
@@ -226,3 +223,63 @@ def _space(text: str) -> Any:
     if not isinstance(given, dict | list):
         raise UsageError('a space is written like "{heat: [20, 80], solvent: [water, oil]}"')
     return given
+
+
+def pending_point(optimizer: Optimizer) -> Point:
+    """The one point that is pending; a ``UsageError``, if there is none, or more than one."""
+    if len(optimizer.pending) != 1:
+        raise UsageError(
+            f"{len(optimizer.pending)} points are pending: say which was tried with --point"
+        )
+    return optimizer.pending[0]
+
+
+def cells_of(text: str) -> list[str]:
+    """The cells of one line of CSV, as ask prints it.
+
+    Examples
+    --------
+    >>> cells_of('30, "oil, hot"')
+    ['30', 'oil, hot']
+    """
+    rows = list(csv.reader([text], skipinitialspace=True))
+    return [cell.strip() for cell in rows[0]] if rows else []
+
+
+def measured_value(text: str) -> float:
+    """A value as a finite number; an evaluation that failed is told otherwise."""
+    with suppress(ValueError):
+        value = float(text)
+        if math.isfinite(value):
+            return value
+    raise UsageError(
+        f"the value {text!r} is no finite number; an evaluation that failed is told with "
+        "--failed WHY"
+    )
+
+
+def read_results(
+    optimizer: Optimizer, path: str, column: str
+) -> tuple[list[list[str]], list[float]]:
+    """Points, as they are written, and values of a CSV file; an empty value is NaN.
+
+    It has a column for each input, and one of values, whose name is given. The message of what is
+    wrong says in which row.
+    """
+    table = read_table(path)
+    names = optimizer.space.names
+    if column in names:
+        raise UsageError(f"{column} is an input: name the column of values with --column")
+    *inputs, results = table.pick([*names, column])
+    points: list[list[str]] = []
+    values: list[float] = []
+    for line, cell, *row in zip(table.lines, results, *inputs, strict=True):
+        try:
+            observed_point(optimizer.state, row)  # it fits the space
+            points.append(row)
+            values.append(float(cell) if cell else math.nan)
+        except UsageError as error:
+            raise UsageError(f"{path}, row {line}: {error}") from None
+        except ValueError:
+            raise UsageError(f"{path}, row {line}: the value {cell!r} is no number") from None
+    return points, values

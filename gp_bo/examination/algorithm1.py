@@ -164,7 +164,10 @@ def algorithm1(
         theta: dict[str, float] = {}
         f_star = grid.new_empty(0)
         if choose == "log_ei":
-            index = _by_improvement(fitted, grid, new)
+            with torch.no_grad():
+                points = grid[:, None].to(fitted.device)
+                value = LogExpectedImprovement().value(surrogate_of(fitted), points).cpu()
+            index = int(value.masked_fill(~new, -torch.inf).argmax())
         else:
             theta, f_star = _draw(fitted, grid, seed=own)
             allowed = new if choose == "thompson_new_points" else torch.ones_like(new)
@@ -188,13 +191,6 @@ def _draw(fitted: FittedGP, grid: Tensor, *, seed: int) -> tuple[dict[str, float
         name: float(value[s.to(fitted.device)]) for name, value in fitted.hyperparameters.items()
     }
     return theta, (means[0] + factor @ normal).cpu()
-
-
-def _by_improvement(fitted: FittedGP, grid: Tensor, new: Tensor) -> int:
-    with torch.no_grad():
-        points = grid[:, None].to(fitted.device)
-        value = LogExpectedImprovement().value(surrogate_of(fitted), points).cpu()
-    return int(value.masked_fill(~new, -torch.inf).argmax())
 
 
 def success(runs: Sequence[Algorithm1]) -> dict[str, float]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from gp_bo.arrays import gp_device
 from gp_bo.commands.tables import write_table
-from gp_bo.device import gp_device
 from gp_bo.examination.algorithm1 import CHOICES, Algorithm1, algorithm1, exam_grid, shares, success
 from gp_bo.examination.algorithm1_figure import algorithm1_figure
 from gp_bo.examination.chains import described_chains
@@ -90,7 +90,12 @@ def exam(
 def _write_tables(folder: Path, runs: Sequence[Algorithm1]) -> None:
     """A row for each run, and one for each turn; θ is empty where no function is drawn."""
     head = ["choose", "seed", "found_at", "near_at", "regret", "repeats", "best_x"]
-    write_table(folder / "algorithm1.csv", head, [_row(run) for run in runs])
+    rows: list[list[Any]] = []
+    for run in runs:
+        best = run.steps[int(torch.tensor([step.y_new for step in run.steps]).argmin())].x_new
+        at = ["" if k is None else k for k in (run.found_at, run.near_at)]
+        rows.append([run.choose, run.seed, *at, float(run.regret[-1]), run.repeats, best])
+    write_table(folder / "algorithm1.csv", head, rows)
     head = ["choose", "seed", "k", "p", "x", "y", "lengthscale", "variance", *_CHAINS]
     taken = [
         [
@@ -130,13 +135,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _row(run: Algorithm1) -> list[Any]:
-    values = torch.tensor([step.y_new for step in run.steps])
-    best = run.steps[int(values.argmin())].x_new
-    at = ["" if k is None else k for k in (run.found_at, run.near_at)]
-    return [run.choose, run.seed, *at, float(run.regret[-1]), run.repeats, best]
 
 
 def _counted(choose: str, runs: list[Algorithm1]) -> list[str]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-import torch
-
-from gp_bo.examination.algorithm1 import Algorithm1, algorithm1, exam_grid
+from gp_bo.examination.algorithm1 import algorithm1, exam_grid
 from gp_bo.examination.algorithm1_figure import algorithm1_figure
 from gp_bo.examination.chains import described_chains
 from gp_bo.examination.sheet import exam_function, fit_exam
@@ -28,8 +26,13 @@ def exam_section(*, turns: int = 5, num_draws: int = 500, seed: int = 0) -> Sect
         fitted = fit_exam(num_draws=num_draws, seed=seed)
     exact = fit_exam(inference="quadrature")
     run = algorithm1(turns, seed=seed)
-    scatter = hyper_scatter(fitted, reference=exact)
-    band = bands(fitted, exam_grid(), truth=exam_function)
+    scatter, grid = hyper_scatter(fitted, reference=exact), exam_grid()
+    band = bands(fitted, grid, truth=exam_function)
+    prediction = fitted.predict(grid)
+    inside = (exam_function(grid) - prediction.mean).abs() <= 2 * prediction.standard_deviation
+    held = float(inside.double().mean())
+    regret = f"{float(run.regret[-1]):.3g} after {len(run.steps)} turns"
+    found = "not found" if run.found_at is None else f"found at k = {run.found_at}"
     figures = {
         f"{num_draws} draws of p(θ | D) by NUTS, over quadrature": scatter,
         "f, D and m ± 2√v, hyper-parameters integrated out": band,
@@ -45,8 +48,9 @@ def exam_section(*, turns: int = 5, num_draws: int = 500, seed: int = 0) -> Sect
         ),
         numbers=(
             *_quality(fitted, exact),
-            _held(fitted),
-            _search(run),
+            f"m ± 2√v holds f at {held:.0%} of the {len(grid)} points of the grid (exact count)",
+            f"Algorithm 1: the least value of the grid was {found}; simple regret "
+            f"{regret} (exact on the grid, one seed)",
             f"of Algorithm 1: {described_chains(step.chains for step in run.steps)}",
         ),
         figures=figures,
@@ -69,20 +73,3 @@ def _quality(fitted: FittedGP, exact: FittedGP) -> list[str]:
         )
     divergent = found["divergences"]
     return [*lines, f"{divergent} of {len(u)} transitions diverged", *found["messages"]]
-
-
-def _held(fitted: FittedGP) -> str:
-    grid = exam_grid()
-    with torch.no_grad():
-        prediction = fitted.predict(grid)
-    inside = (exam_function(grid) - prediction.mean).abs() <= 2 * prediction.standard_deviation
-    share = float(inside.double().mean())
-    return f"m ± 2√v holds f at {share:.0%} of the {len(grid)} points of the grid (exact count)"
-
-
-def _search(run: Algorithm1) -> str:
-    found = "not found" if run.found_at is None else f"found at k = {run.found_at}"
-    return (
-        f"Algorithm 1: the least value of the grid was {found}; simple regret "
-        f"{float(run.regret[-1]):.3g} after {len(run.steps)} turns (exact on the grid, one seed)"
-    )

@@ -105,13 +105,10 @@ def traces(fitted: FittedGP, *, title: str | None = None) -> Figure:
 
 def _columns(fitted: FittedGP) -> dict[str, np.ndarray]:
     """Draws by column name, (S,), in original units."""
-    columns = {}
-    for site in fitted.gp.hyperparameters.sites:
-        name = site.parameter.name
-        values = fitted.hyperparameters[name].reshape(fitted.num_draws, -1).cpu().numpy().T
-        for i, own in enumerate(values):
-            columns[name if len(values) == 1 else f"{name}[{i}]"] = own
-    return columns
+    hyper = fitted.gp.hyperparameters
+    draws = [fitted.hyperparameters[site.parameter.name] for site in hyper.sites]
+    values = np.concatenate([each.reshape(fitted.num_draws, -1).cpu().numpy() for each in draws], 1)
+    return dict(zip(hyper.column_names(), values.T, strict=True))
 
 
 def _weighted(fitted: FittedGP) -> bool:

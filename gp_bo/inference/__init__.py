@@ -17,11 +17,10 @@ from gp_bo.inference.nuts import nuts
 from gp_bo.inference.point import map_estimate, maximum_likelihood
 from gp_bo.inference.quadrature import quadrature
 from gp_bo.inference.svi import svi
-from gp_bo.model import GPModel
 from pyro_models import UsageError
 from pyro_models.registry import Registry
 
-__all__ = ["INFERENCES", "HyperDraws", "check_options", "infer_hyperparameters"]
+__all__ = ["INFERENCES", "HyperDraws", "check_options"]
 
 INFERENCES: Registry[Callable[..., HyperDraws]] = Registry(
     "inference",
@@ -34,13 +33,6 @@ INFERENCES: Registry[Callable[..., HyperDraws]] = Registry(
         "quadrature": quadrature,
     },
 )
-
-
-def infer_hyperparameters(gp: GPModel, inference: str, *, seed: int, **options: Any) -> HyperDraws:
-    """p(θ | y), or a point in its place, by one of ``INFERENCES``, with its options."""
-    infer = INFERENCES[inference]
-    check_options(infer, inference, options)
-    return infer(gp, seed=seed, **options)
 
 
 def check_options(infer: Callable[..., Any], inference: str, options: Mapping[str, Any]) -> None:

@@ -7,11 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.maximize import Maximum
 from gp_bo.inference.point import modes
-from gp_bo.model import GPModel
+from gp_bo.model import GPModel, HyperPosterior
 from pyro_models.counts import check_counts
 
 __all__ = ["curvature", "laplace", "laplace_factor"]

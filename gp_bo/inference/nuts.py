@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.laplace import laplace_factor
 from gp_bo.inference.point import modes
-from gp_bo.model import GPModel
+from gp_bo.model import GPModel, HyperPosterior
 from inference.mcmc.diagnostics import ESS_PER_CHAIN, RHAT, bulk_ess, r_hat, tail_ess
 from inference.mcmc.nuts_tree import State, Transition, transition
 from inference.mcmc.warm_up import Chains, check_sampling
@@ -77,11 +76,10 @@ def nuts(
     found = modes(gp, seed=seed, restarts=restarts, jacobian=True)
     factor, _ = laplace_factor(density, found)
     random = np.random.default_rng(seed)
-    windows = _windows(warmup)
+    ends = np.rint(np.cumsum(_WINDOWS) * warmup).astype(int)
+    windows = [(int(n), i in (1, 2)) for i, n in enumerate(np.diff(ends, prepend=0))]
     stricter = (1 - (1 - target_acceptance) / share for share in (2, 4))  # of the misses
-    retries = -1
-    for target in (target_acceptance, *stricter):
-        retries += 1
+    for retries, target in enumerate((target_acceptance, *stricter)):  # noqa: B007
         start = _spread_out(density, found.points, factor, num_chains, random)
         metric = (found.points[0].cpu().numpy(), factor.cpu().numpy())
         chains = _HyperChains(density, metric, start, random, max_depth)
@@ -218,12 +216,6 @@ class _HyperChains(Chains[Transition]):
         now = self.unconstrained(self.state.q)
         self.center, self.factor = u.mean(0), np.linalg.cholesky(covariance)
         self._stand_at(now)
-
-
-def _windows(count: int) -> list[tuple[int, bool]]:
-    """The metric is learned at the ends of the two windows in the middle."""
-    ends = np.rint(np.cumsum(_WINDOWS) * count).astype(int)
-    return [(int(n), i in (1, 2)) for i, n in enumerate(np.diff(ends, prepend=0))]
 
 
 def _spread_out(

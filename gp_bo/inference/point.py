@@ -7,10 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.maximize import Maximum, maximize, starting_points
-from gp_bo.model import GPModel
+from gp_bo.model import GPModel, HyperPosterior
 from gp_bo.scaling import location_and_spread, widths
 from pyro_models import UsageError
 from pyro_models.counts import check_counts

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.laplace import laplace_factor
 from gp_bo.inference.point import modes
-from gp_bo.model import GPModel
+from gp_bo.model import GPModel, HyperPosterior
 from pyro_models import UsageError
 from pyro_models.counts import check_counts
 
@@ -48,8 +47,12 @@ def quadrature(
     factor, _ = laplace_factor(density, found)
     width = factor.square().sum(1).sqrt()
     low, high = found.points[0] - 4 * width, found.points[0] + 4 * width
+    like: dict[str, Any] = {"dtype": low.dtype, "device": low.device}
     for _ in range(40):
-        grid, log_mass = _evaluate(density, low, high, num_points)
+        bounds = zip(low.tolist(), high.tolist(), strict=True)
+        axes = [torch.linspace(*ends, num_points, **like) for ends in bounds]
+        grid = torch.cartesian_prod(*axes).reshape(-1, len(axes))
+        log_mass = density(grid)[0].reshape([num_points] * len(axes))
         grown = _grow(log_mass, low, high)
         if grown is None:
             break
@@ -64,16 +67,6 @@ def quadrature(
     details |= {"low": low.tolist(), "high": high.tolist()}
     weights = weights[kept] / weights[kept].sum()
     return HyperDraws(grid[kept], weights, messages=messages, details=details)
-
-
-def _evaluate(
-    density: HyperPosterior, low: Tensor, high: Tensor, num_points: int
-) -> tuple[Tensor, Tensor]:
-    """Grid points (num_points^p, p) and log density (num_points, …)."""
-    bounds = zip(low.tolist(), high.tolist(), strict=True)
-    axes = [torch.linspace(a, b, num_points, dtype=low.dtype, device=low.device) for a, b in bounds]
-    grid = torch.cartesian_prod(*axes).reshape(-1, len(axes))
-    return grid, density(grid)[0].reshape([num_points] * len(axes))
 
 
 def _grow(log_mass: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor] | None:

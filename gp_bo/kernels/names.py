@@ -7,12 +7,18 @@ from collections.abc import Callable
 from inspect import isfunction
 from typing import Any
 
+from gp_bo.kernels.elementary import (
+    RBF,
+    Linear,
+    Matern12,
+    Matern32,
+    Matern52,
+    Periodic,
+    RationalQuadratic,
+)
 from gp_bo.kernels.gpytorch_files import rebuilt
 from gp_bo.kernels.kernel import Kernel, Product, Sum
-from gp_bo.kernels.linear import Linear
 from gp_bo.kernels.of_gpytorch import GPyTorchKernel, is_gpytorch
-from gp_bo.kernels.periodic import Periodic
-from gp_bo.kernels.stationary import RBF, Matern12, Matern32, Matern52, RationalQuadratic
 from pyro_models import UsageError
 from pyro_models.registry import Registry, UnknownNameError
 

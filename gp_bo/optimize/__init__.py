@@ -12,7 +12,7 @@ from gp_bo.optimize.ask_tell import Optimizer
 from gp_bo.optimize.designs import design_points
 from gp_bo.optimize.inputs import Categorical, Continuous, Integer
 from gp_bo.optimize.minimize import NoNumberError, Result, minimize
-from gp_bo.optimize.recommendation import Recommendation
+from gp_bo.optimize.proposal import Recommendation
 from gp_bo.optimize.region import Region
 from gp_bo.optimize.space import Space, space_from
 from gp_bo.optimize.state import Evaluation, State, load_state, save_state

@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 
-from gp_bo.device import gp_device
+from gp_bo.arrays import gp_device
 from gp_bo.optimize.fitting import fit_surrogate
 from gp_bo.optimize.matching import observed_before
-from gp_bo.optimize.proposal import by_acquisition, from_design
-from gp_bo.optimize.recommendation import Recommendation, recommended
+from gp_bo.optimize.proposal import Recommendation, by_acquisition, from_design, recommended
 from gp_bo.optimize.settings import checked_settings
 from gp_bo.optimize.shared_state import SharedState
 from gp_bo.optimize.space import Point, Space, space_from

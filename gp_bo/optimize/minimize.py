@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gp_bo.optimize.ask_tell import Optimizer
-from gp_bo.optimize.recommendation import Recommendation
+from gp_bo.optimize.proposal import Recommendation
 from gp_bo.optimize.shared_state import Full, working
 from gp_bo.optimize.space import Point, Space
 from gp_bo.optimize.state import Evaluation

@@ -1,19 +1,21 @@
-"""The next point of a search: from the design, then where the acquisition is best."""
+"""The next point of a search, from the design or the acquisition; and which to take in the end."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from gp_bo.optimize.acquisition import Acquisition
 from gp_bo.optimize.designs import LISTED, all_points, design_points
 from gp_bo.optimize.region import Region
-from gp_bo.optimize.space import Point
+from gp_bo.optimize.space import Point, Space
 from gp_bo.optimize.state import State
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
 from pyro_models.seeds import seeded, stream
 
-__all__ = ["by_acquisition", "from_design"]
+__all__ = ["Recommendation", "by_acquisition", "from_design", "recommended"]
 
 
 def from_design(state: State, *, initial: int) -> Point | None:
@@ -72,3 +74,30 @@ def by_acquisition(state: State, surrogate: Surrogate, acquire: Acquisition) -> 
         unit = acquire(surrogate, region, seed=seed)
     [point] = space.decode(unit[None])
     return point
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A point, values of the inputs in order, and what the model believes of the function there.
+
+    Moments are of the function without noise, in the unit of the values, mixed over the draws of θ.
+    """
+
+    x: Point
+    mean: float
+    standard_deviation: float
+
+    def described(self, space: Space) -> str:
+        """What it is, in a line."""
+        found = f"{self.mean:.6g} ± {self.standard_deviation:.2g}: {space.describe_point(self.x)}"
+        return f"recommended, by the posterior mean {found}"
+
+
+def recommended(state: State, surrogate: Surrogate) -> Recommendation:
+    """The evaluated point with the best posterior mean m = mean_s m_s, under the state's GP."""
+    points = [e.point for e in state.successes]
+    mean, variance = surrogate.mixture(state.space.encode(points))
+    best = int(mean.argmin())
+    spread = float(variance[best].clamp_min(0.0).sqrt())
+    shift, scale = state.standardization
+    return Recommendation(points[best], shift + scale * float(mean[best]), abs(scale) * spread)

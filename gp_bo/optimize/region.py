@@ -29,11 +29,6 @@ class Region:
         self.tried = tried.to(best.device)
         self.allowed = None if allowed is None else allowed.to(best.device)
 
-    @property
-    def columns(self) -> int:
-        """D."""
-        return self.space.columns
-
     def candidates(self, count: int, *, seed: int, most: int | None = None) -> Tensor:
         """Points to compare, (M, D): all that are allowed, or ``count`` Sobol points and others.
 
@@ -49,7 +44,7 @@ class Region:
 
     def _around(self, count: int, seed: int) -> Tensor:
         device = self.best.device
-        wide = unit_points(count, self.columns, seed=seed).to(device)
+        wide = unit_points(count, self.space.columns, seed=seed).to(device)
         generator = torch.Generator().manual_seed(seed)
         near = self.best.repeat(max(1, count // (2 * max(1, len(self.best)))), 1)
         spread = torch.tensor(SPREADS, dtype=torch.float64)

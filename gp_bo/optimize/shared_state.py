@@ -103,7 +103,8 @@ class SharedState:
         """
         with self.held():
             now = self.state
-            if budget is not None and len(now.evaluations) + _running(now) + len(points) > budget:
+            running = [c for c in now.claims if c is not None and c.by and not _is_orphaned(c)]
+            if budget is not None and len(now.evaluations) + len(running) + len(points) > budget:
                 raise Full
             new = Counter(now.tried) - Counter(since.tried)
             if any(point in new for point in points):
@@ -175,12 +176,6 @@ class SharedState:
             claims[i] = Claim(time.time(), by)
             self.change(lambda state: replace(state, claims=tuple(claims)))
             return self.state.pending[i]
-
-
-def _running(state: State) -> int:
-    """How many points are being evaluated by calls of ``minimize``."""
-    claims = [claim for claim in state.claims if claim is not None and claim.by]
-    return sum(not _is_orphaned(claim) for claim in claims)
 
 
 def _is_orphaned(claim: Claim) -> bool:

@@ -168,57 +168,39 @@ def anneal(
     )
     check_acceptance(target_acceptance)
     check_seed(seed)
-    together = num_chains + num_pilots
-    with isolated(target.pair, seed=stream(seed, "annealing")):
-        parts = [
-            _forward(
-                some,
-                betas,
-                num_chains=num_chains,
-                num_pilots=num_pilots,
-                num_leapfrog=num_leapfrog,
-                wanted=target_acceptance,
+    together, values = num_chains + num_pilots, betas.tolist()
+
+    def forward(some: LogDensity) -> tuple[Tensor, ...]:
+        """Log-weights (C, B), z (C, B, D), acceptance (B,), step sizes (T − 1, B), scale (B, D)."""
+        drawn = some.sample_start(64)  # of which no chain starts at one: standard deviations of q
+        scale = torch.where(spread_of(drawn) > 0, drawn.std(0), torch.ones_like(drawn[0]))
+        z = some.sample_start(together)  # the pilots first
+        at = some.at(z)
+        log_step = torch.full_like(z[0, :, 0], math.log(0.5 * some.dim**-0.25))
+        log_weights = torch.zeros_like(at.joint)
+        acceptance = torch.zeros_like(log_step)
+        steps = torch.empty(len(betas) - 2, len(some), dtype=z.dtype, device=z.device)
+        for t in range(1, len(values)):
+            log_weights += (values[t] - values[t - 1]) * log_ratio(at)
+            if t + 1 == len(values):
+                break  # a transition at β = 1 would change no weight
+            step = log_step.exp()
+            steps[t - 1] = step
+            moved = transition(
+                some, z, at, step=step, num_leapfrog=num_leapfrog, beta=values[t], scale=scale
             )
-            for _, some in in_chunks(target, together, max_elements=max_elements, progress=progress)
-        ]
+            z, at = moved.z, moved.at
+            gain = min(0.5, max(0.1, t**-0.5))
+            log_step = log_step + gain * (moved.acceptance[:num_pilots].mean(0) - target_acceptance)
+            acceptance += moved.acceptance[num_pilots:].mean(0) / len(steps)
+        return log_weights[num_pilots:], z[num_pilots:], acceptance, steps, scale
+
+    chunks = in_chunks(target, together, max_elements=max_elements, progress=progress)
+    with isolated(target.pair, seed=stream(seed, "annealing")):
+        parts = [forward(some) for _, some in chunks]
     log_weights, z, acceptance, steps, scale = zip(*parts, strict=True)
     of_chains = torch.cat(log_weights, 1), torch.cat(z, 1), torch.cat(acceptance)
     return Annealed(*of_chains, torch.cat(steps, 1), betas, torch.cat(scale), seed)
-
-
-def _forward(
-    target: LogDensity,
-    betas: Tensor,
-    *,
-    num_chains: int,
-    num_pilots: int,
-    num_leapfrog: int,
-    wanted: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Log-weights (C, B), z (C, B, D), acceptance (B,), step sizes (T − 1, B), scale (B, D)."""
-    drawn = target.sample_start(64)  # of which no chain starts at one: standard deviations of q
-    scale = torch.where(spread_of(drawn) > 0, drawn.std(0), torch.ones_like(drawn[0]))
-    z = target.sample_start(num_pilots + num_chains)  # the pilots first
-    at = target.at(z)
-    log_step = torch.full_like(z[0, :, 0], math.log(0.5 * target.dim**-0.25))
-    log_weights = torch.zeros_like(at.joint)
-    acceptance = torch.zeros_like(log_step)
-    steps = torch.empty(len(betas) - 2, len(target), dtype=z.dtype, device=z.device)
-    values = betas.tolist()
-    for t in range(1, len(values)):
-        log_weights += (values[t] - values[t - 1]) * log_ratio(at)
-        if t + 1 == len(values):
-            break  # a transition at β = 1 would change no weight
-        step = log_step.exp()
-        steps[t - 1] = step
-        moved = transition(
-            target, z, at, step=step, num_leapfrog=num_leapfrog, beta=values[t], scale=scale
-        )
-        z, at = moved.z, moved.at
-        gain = min(0.5, max(0.1, t**-0.5))
-        log_step = log_step + gain * (moved.acceptance[:num_pilots].mean(0) - wanted)
-        acceptance += moved.acceptance[num_pilots:].mean(0) / len(steps)
-    return log_weights[num_pilots:], z[num_pilots:], acceptance, steps, scale
 
 
 def log_ratio(at: At) -> Tensor:

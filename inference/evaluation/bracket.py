@@ -19,8 +19,8 @@ from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
-from inference.evaluation.contradictions import contradiction
 from inference.evaluation.quantity import quantity_named
+from inference.evaluation.scores import contradiction
 from inference.isolated import isolated
 from inference.mcmc.hmc import transition
 from inference.particles import log_mean_exp
@@ -162,28 +162,18 @@ def reversed_weights(
     (B, D). E[w⁻¹] = 1 / p(x), where log w is the sum that ``forward`` has, so −log (1/C) Σ w⁻¹ is
     an upper bound on log p(x) in expectation.
     """
-    num_chains = len(forward.log_weights)
+    num_chains, betas, parts = len(forward.log_weights), forward.betas.tolist(), []
     with isolated(target.pair, seed=stream(seed, "annealing in reverse")):
-        parts = [
-            _backward(some, z[index].expand(num_chains, -1, -1), forward, index, num_leapfrog)
-            for index, some in in_chunks(target, num_chains, max_elements=max_elements)
-        ]
+        for index, some in in_chunks(target, num_chains, max_elements=max_elements):
+            steps, scale = forward.step_sizes[:, index], forward.scale[index]
+            place = z[index].expand(num_chains, -1, -1)
+            at = some.at(place)
+            log_weights = torch.zeros_like(at.joint)
+            for t in range(len(betas) - 1, 0, -1):
+                log_weights += (betas[t] - betas[t - 1]) * log_ratio(at)
+                if t > 1:
+                    how = {"step": steps[t - 2], "beta": betas[t - 1], "scale": scale}
+                    moved = transition(some, place, at, num_leapfrog=num_leapfrog, **how)
+                    place, at = moved.z, moved.at
+            parts.append(log_weights)
     return torch.cat(parts, 1)
-
-
-def _backward(
-    target: LogDensity, z: Tensor, forward: Annealed, index: slice, num_leapfrog: int
-) -> Tensor:
-    betas, scale = forward.betas.tolist(), forward.scale[index]
-    steps = forward.step_sizes[:, index]
-    at = target.at(z)
-    log_weights = torch.zeros_like(at.joint)
-    for t in range(len(betas) - 1, 0, -1):
-        log_weights += (betas[t] - betas[t - 1]) * log_ratio(at)
-        if t > 1:
-            step, beta = steps[t - 2], betas[t - 1]
-            moved = transition(
-                target, z, at, step=step, num_leapfrog=num_leapfrog, beta=beta, scale=scale
-            )
-            z, at = moved.z, moved.at
-    return log_weights

@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from inference.evaluation.contradictions import without_contradictions
 from inference.evaluation.evaluation import Evaluation
 from inference.evaluation.quantity import NATS_SUM, quantities_of, quantity_named
-from inference.evaluation.scores import LEBESGUE_255, Score, from_sum, on_unit_pixels
+from inference.evaluation.scores import (
+    LEBESGUE_255,
+    Score,
+    from_sum,
+    on_unit_pixels,
+    without_contradictions,
+)
 from inference.evaluation.table import Absent, Table, Tabular
 from pyro_models import UsageError
 from pyro_models.moved import renamed_attribute

@@ -13,11 +13,10 @@ from tqdm import tqdm
 
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation import quantities  # noqa: F401 - registers them
-from inference.evaluation.contradictions import without_contradictions
 from inference.evaluation.estimates import log_weights
 from inference.evaluation.evaluated import Evaluated, ScoredData, evaluated_split
 from inference.evaluation.quantity import QUANTITIES
-from inference.evaluation.scores import Score
+from inference.evaluation.scores import Score, without_contradictions
 from inference.evaluation.table import Absent, Table, Tabular
 from inference.isolated import isolated
 from inference.particles import checked_count

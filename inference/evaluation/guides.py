@@ -18,10 +18,10 @@ from inference.evaluation.best_of_family import (
     is_better,
     is_fitted,
 )
-from inference.evaluation.contradictions import contradiction
 from inference.evaluation.evidence import Evidence, evidence
 from inference.evaluation.guide_table import GuideComparison, GuideScores
 from inference.evaluation.quantity import quantities_of
+from inference.evaluation.scores import contradiction
 from inference.evaluation.tightest import tightest
 from inference.pareto import pareto_k_hat
 from inference.particles import checked_count, effective_sample_size, log_mean_exp

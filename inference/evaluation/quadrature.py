@@ -135,29 +135,21 @@ def quadrature_kl(
         raise UsageError("this is the KL of a guide: condition the target on one, guide=…")
     if target.dim > MOST_DIMENSIONS or nodes % 2 == 0:
         raise UsageError("quadrature is for one or two latents, and an odd number of nodes")
+    kls, errors = [], []
     with isolated(target.pair, seed=stream(seed, "quadrature")):
-        starts = range(0, len(target), _AT_ONCE)
-        parts = [
-            _kl_on_grid(target.select(rows), log_evidence[rows], nodes, max_elements)
-            for rows in (slice(i, i + _AT_ONCE) for i in starts)
-        ]
-    kls, errors = zip(*parts, strict=True)
+        for i in range(0, len(target), _AT_ONCE):
+            some, log_p = target.select(slice(i, i + _AT_ONCE)), log_evidence[i : i + _AT_ONCE]
+            drawn, numbers = some.sample_start(1000), some.numbers_per_chain
+            centre, spread = drawn.mean(0), drawn.std(0)
+            low, high = centre - 8 * spread, centre + 8 * spread
+            z = regular_grid(low, high, nodes)
+            log_q = values_at(some.log_start, z, numbers, max_elements)
+            posterior = values_at(some.log_joint, z, numbers, max_elements) - log_p
+            q = log_q.exp()
+            parts = torch.where(q > 0, q * (log_q - posterior), q.new_zeros(()))
+            cell = ((high - low) / (nodes - 1)).prod(-1)
+            kl, mass = parts.sum(0) * cell, q.sum(0) * cell
+            half = every_other(parts, nodes, some.dim).sum(0) * cell * 2**some.dim
+            kls.append(kl)
+            errors.append(torch.maximum((kl - half).abs(), (mass - 1).abs()))
     return torch.cat(kls), torch.cat(errors)
-
-
-def _kl_on_grid(
-    target: LogDensity, log_evidence: Tensor, nodes: int, max_elements: int
-) -> tuple[Tensor, Tensor]:
-    drawn = target.sample_start(1000)
-    centre, spread = drawn.mean(0), drawn.std(0)
-    low, high = centre - 8 * spread, centre + 8 * spread
-    z = regular_grid(low, high, nodes)
-    numbers = target.numbers_per_chain
-    log_q = values_at(target.log_start, z, numbers, max_elements)
-    posterior = values_at(target.log_joint, z, numbers, max_elements) - log_evidence
-    q = log_q.exp()
-    parts = torch.where(q > 0, q * (log_q - posterior), q.new_zeros(()))
-    cell = ((high - low) / (nodes - 1)).prod(-1)
-    kl, mass = parts.sum(0) * cell, q.sum(0) * cell
-    half = every_other(parts, nodes, target.dim).sum(0) * cell * 2**target.dim
-    return kl, torch.maximum((kl - half).abs(), (mass - 1).abs())

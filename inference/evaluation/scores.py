@@ -1,4 +1,4 @@
-"""A number with its meaning, and the few conversions between numbers that are exact."""
+"""A number with its meaning, conversions that are exact, and numbers that contradict each other."""
 
 from __future__ import annotations
 
@@ -17,12 +17,22 @@ from inference.evaluation.quantity import (
     Quantity,
     quantity_named,
 )
+from inference.standard_error import with_error
 from pyro_models import UsageError
 from pyro_models.data import Identity
 from pyro_models.likelihoods.likelihood import LEBESGUE_UNIT
 from pyro_models.moved import renamed_attribute
 
-__all__ = ["LEBESGUE_255", "Score", "from_sum", "on_unit_pixels", "to_bits_per_dimension"]
+__all__ = [
+    "LEBESGUE_255",
+    "Score",
+    "beyond",
+    "contradiction",
+    "from_sum",
+    "on_unit_pixels",
+    "to_bits_per_dimension",
+    "without_contradictions",
+]
 
 LEBESGUE_255 = "Lebesgue on [0,255]"
 
@@ -33,6 +43,14 @@ _SAID = {  # what a field that differs says of the content already
     "number of data": ("number of",),
     "given": ("mask", "pixels conditioned on", "other labels"),
 }
+
+_DIGITS = 3
+
+_ERRORS = 3.0
+
+_ROUNDING = 1e-5  # of the numbers themselves: some hundred times that of float32
+
+_SAME = ("unit", "measure", "given", "preparation", "data", "split", "num_data")
 
 
 @dataclass(frozen=True)
@@ -248,3 +266,53 @@ def to_bits_per_dimension(score: Score, *, levels: int) -> Score:
         preparation="grey",
         monte_carlo_error=_scaled(score.monte_carlo_error, 1 / scale),
     )
+
+
+def beyond(excess: float, *, error: float, of: float) -> bool:
+    """Whether the excess of a lower bound above its upper, nats, is more than chance explains.
+
+    That is three of its standard ``error``, NaN counting as none, and the rounding of a number
+    ``of`` that size.
+    """
+    known = 0.0 if math.isnan(error) else error
+    return excess > _ERRORS * known + _ROUNDING * max(1.0, abs(of))
+
+
+def contradiction(
+    lower: tuple[str, float], upper: tuple[str, float], *, error: float
+) -> str | None:
+    """Why two numbers, each with its name, cannot both be right; ``None`` if they can."""
+    excess = lower[1] - upper[1]
+    if not beyond(excess, error=error, of=upper[1]):
+        return None
+    by = with_error(excess, 0.0 if math.isnan(error) else error, digits=_DIGITS)
+    return (
+        f"{lower[0]} {_number(lower[1])} is above {upper[0]} {_number(upper[1])} by {by}, "
+        "more than its error: one is wrong"
+    )
+
+
+def without_contradictions(
+    scores: Mapping[str, Score], absent: Mapping[str, str]
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """Scores without lower bounds that are above an exact log p(x), and reasons for these too."""
+    kept, reasons = dict(scores), dict(absent)
+    exact = scores.get("log_likelihood")
+    if exact is None or exact.kind != "exact":
+        return kept, reasons
+    for name in ("elbo", "importance_bound"):
+        bound = scores.get(name)
+        if bound is None or bound.kind != "lower bound":
+            continue
+        if any(getattr(bound, field) != getattr(exact, field) for field in _SAME):
+            continue
+        of_exact = ("the exact log p(x)", exact.value)
+        error = bound.monte_carlo_error or 0.0
+        if why := contradiction((name, bound.value), of_exact, error=error):
+            del kept[name]
+            reasons[name] = why
+    return kept, reasons
+
+
+def _number(value: float) -> str:
+    return with_error(value, digits=_DIGITS).replace("-", "−")

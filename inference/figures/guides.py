@@ -89,7 +89,8 @@ def guide_gaps(
             axes.errorbar(value, at, xerr=error, color=INK, capsize=3, lw=1)
         far = value + (error if math.isfinite(error) else 0.0)
         beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-        axes.annotate(_length(gap[0]), (max(far, 0.0), at), fontsize=8, color=INK, **beside)
+        length = f"{gap[0]:.{2 if gap[0] >= 0.1 else 3}f}" if gap[0] >= 0 else "0 within its error"
+        axes.annotate(length, (max(far, 0.0), at), fontsize=8, color=INK, **beside)
     axes.set_yticks(np.arange(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     if log:
@@ -124,9 +125,3 @@ def _why(row: GuideScores) -> str:
     """Why a guide has no gap, in a few words."""
     reason = getattr(row, "absent", {}).get("gap", NO_DENSITY)
     return NO_DENSITY if reason.startswith(NO_DENSITY) else "bound above log p(x)"
-
-
-def _length(gap: float) -> str:
-    if gap < 0:
-        return "0 within its error"
-    return f"{gap:.2f}" if gap >= 0.1 else f"{gap:.3f}"

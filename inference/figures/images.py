@@ -11,8 +11,7 @@ from torch import Tensor
 from inference.figures.grid import THIN, WIDE, check_images, condition, decoded_means, mosaic_figure
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
-from inference.posterior.generation import generate
-from inference.posterior.reconstruction import Draw, posterior_sites, reconstruct
+from inference.posterior.reconstruction import Draw, generate, posterior_sites, reconstruct
 from pyro_models import Pair, UsageError
 from pyro_models.counts import check_counts, is_count
 from pyro_models.observed import Data, Labels, Observed, observed

@@ -69,7 +69,10 @@ def latent_use(diagnostics: Diagnostics, *, title: str | None = None) -> Figure:
         grid[0].set_ylabel(f"{of.title}({q} ‖ {p}), {of.unit}")
         grid[0].set_title(f"in all {kl.sum():.2f} {of.unit}", fontsize=9, color=INK, loc="right")
     _stack(grid[-1], at, of_means[order], within[order], active)
-    _name_dimensions(grid[-1], order)
+    grid[-1].set(xlabel="latent dimension, by variance of its posterior mean", xticks=[])
+    if len(order) <= _NAMED:
+        angle, size = (90, 6) if len(order) > _NAMED_UPRIGHT else (0, 9)
+        grid[-1].set_xticks(at, [str(d + 1) for d in order], rotation=angle, fontsize=size)
     for axes in grid:
         plain(axes, lines="y")
     heading = f"{diagnostics.active_units} of {len(order)} latent dimensions active"
@@ -93,11 +96,3 @@ def _stack(
     axes.axhline(1, color=INK, ls=":", lw=1)
     axes.set(ylabel="variance", ylim=(0, 1.08 * max(1.0, bottom.max())))
     axes.legend(fontsize=8, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
-
-
-def _name_dimensions(axes: Axes, order: np.ndarray) -> None:
-    axes.set(xlabel="latent dimension, by variance of its posterior mean", xticks=[])
-    angle, size = (90, 6) if len(order) > _NAMED_UPRIGHT else (0, 9)
-    if len(order) <= _NAMED:
-        names = [str(d + 1) for d in order]
-        axes.set_xticks(np.arange(len(order)), names, rotation=angle, fontsize=size)

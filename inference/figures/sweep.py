@@ -67,7 +67,8 @@ def setting_curves(
     values = list(sweep.grid[x])
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     log = numeric and min(values) > 0 and max(values) / min(values) >= DECADE
-    places = {i: float(v) if numeric else float(i) for i, v in enumerate(values)}
+    places = np.array(values if numeric else range(len(values)), dtype=float)
+    low, high = places.min(), places.max()
     if log:
         axes.set_xscale("log")
     of_lines = [None] if lines is None else list(sweep.grid[lines])
@@ -75,11 +76,12 @@ def setting_curves(
         own = [row for row in rows if lines is None or row.setting[lines] == value]
         # side by side, so that bars of equal height stay apart
         shift = 0.0 if len(of_lines) == 1 else 0.012 * (i - (len(of_lines) - 1) / 2)
-        at_x = _shifted(places, [values.index(row.setting[x]) for row in own], shift, log=log)
+        at_x = places[[values.index(row.setting[x]) for row in own]]
+        at_x = at_x * (high / low) ** shift if log else at_x + shift * ((high - low) or 1.0)
         _draw(axes, at_x, own, index=i, name=None if lines is None else str(value))
     axes.xaxis.set_minor_locator(NullLocator())  # the values of the grid, and nothing between them
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xticks(list(places.values()), [f"{v:g}" if numeric else str(v) for v in values])
+    axes.set_xticks(places, [f"{v:g}" if numeric else str(v) for v in values])
     axes.set_xlabel(x.removeprefix(_OPTION))
     axes.set_ylabel("\n(".join(label.rsplit(" (", 1)) if len(label) > LONG_LABEL else label)
     plain(axes, lines="y")
@@ -119,15 +121,6 @@ def _axes(
     if lines is not None and len(grid[lines]) > MOST_LINES:
         raise UsageError(f"{lines} has more than {MOST_LINES} values: put it along the axis (x)")
     return x, lines, at
-
-
-def _shifted(
-    places: Mapping[int, float], indices: Sequence[int], shift: float, *, log: bool
-) -> np.ndarray:
-    """Places along the axis, moved by a part of its length."""
-    at = np.array([places[i] for i in indices])
-    low, high = min(places.values()), max(places.values())
-    return at * (high / low) ** shift if log else at + shift * ((high - low) or 1.0)
 
 
 def _draw(axes: Axes, at: np.ndarray, rows: Sequence[Row], *, index: int, name: str | None) -> None:

@@ -4,7 +4,6 @@ from inference.posterior.bound import Bound
 from inference.posterior.completion import Completion, complete
 from inference.posterior.export import to_arviz
 from inference.posterior.features import latents_as_data
-from inference.posterior.generation import generate
 from inference.posterior.guides import GUIDES, Family, register_guide
 from inference.posterior.hmc import Draws, hmc
 from inference.posterior.infer import infer
@@ -12,7 +11,7 @@ from inference.posterior.log_density import LogDensity, condition
 from inference.posterior.nuts import nuts
 from inference.posterior.plateau import Plateau
 from inference.posterior.posterior import Posterior
-from inference.posterior.reconstruction import latent_means, posterior_sites, reconstruct
+from inference.posterior.reconstruction import generate, latent_means, posterior_sites, reconstruct
 from pyro_models.moved import renamed
 
 __all__ = [

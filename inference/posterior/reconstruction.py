@@ -1,4 +1,4 @@
-"""Latents of given data, and the data decoded from them."""
+"""Latents of given data, the data decoded from them, and new data from a pair's model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,22 @@ from inference.posterior.latents import draw_latents, given_continuous
 from inference.posterior.log_density import LogDensity
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
+from pyro_models.counts import check_counts
 from pyro_models.data.masks import Mask
+from pyro_models.labels import labels_for
 from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.pair import ConditionsOnPixels, Exact
+from pyro_models.seeds import check_seed
 
-__all__ = ["Draw", "check_draw", "decoded_from", "latent_means", "posterior_sites", "reconstruct"]
+__all__ = [
+    "Draw",
+    "check_draw",
+    "decoded_from",
+    "generate",
+    "latent_means",
+    "posterior_sites",
+    "reconstruct",
+]
 
 Draw = Literal["mean", "sample"]
 Guide = Callable[..., Any] | None
@@ -228,3 +239,49 @@ def _sites_of_values(
         sites = posterior_sites(pair, data, guide=at_k)
         means = {n: site.mean for n, site in sites.items() if n != name}
     return k, probs, means
+
+
+def generate(
+    pair: Pair, *, n: int, y: Tensor | int | None = None, pixels: Draw = "mean", seed: int = 0
+) -> Tensor:
+    """Data of latents drawn from the prior, (n, \\*data_shape), where the pair is.
+
+    The same seed gives the same latents, whichever of the two is asked for; the caller's generators
+    do not move.
+
+    Parameters
+    ----------
+    pair
+        Whose model generates.
+    n
+        How many.
+    y
+        Labels (n,), or one for all, for a pair that conditions on them.
+    pixels
+        ``"mean"``: E[x | z]. ``"sample"``: x ~ p(x | z).
+    seed
+        Random seed of the draws.
+
+    Examples
+    --------
+    >>> from pyro_models import VAE
+    >>> generate(VAE((1, 8, 8), hidden=[16]), n=5).shape
+    torch.Size([5, 1, 8, 8])
+
+    Raises
+    ------
+    UsageError
+        If n < 1, or labels do not fit.
+    """
+    check_pair(pair)
+    check_draw("pixels", pixels)
+    check_counts(n=n)
+    check_seed(seed)
+    with isolated(pair, seed=seed) as device:
+        labels = labels_for(y, n, device)
+        trace = poutine.trace(pair.model).get_trace(n=n, y=labels)
+        found: Tensor = trace.nodes["x"]["value"]
+        if pixels == "mean":
+            latents = {n: trace.nodes[n]["value"] for n in pair.latent_sites if n in trace}
+            found = pair.decode(latents, y=labels)["x"].mean
+        return found

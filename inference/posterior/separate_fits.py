@@ -103,7 +103,7 @@ class SeparateFits:
             self._leave(torch.ones_like(self.mean, dtype=torch.bool), STEP_LIMIT, step)
 
     def _close_window(self, step: int) -> None:
-        mean, error = self._window()
+        mean, error = self.mean, (self.squares / self.seen / (self.seen - 1)).sqrt()
         worse = self.watch.is_worse(mean, error)
         done = self.watch.look(mean, error)
         self._keep(worse)
@@ -120,7 +120,8 @@ class SeparateFits:
                 bound, gradients = self.bound()
                 break
             except torch.linalg.LinAlgError:  # some covariance is none any more
-                self._leave(impossible_data(self.target, self.guide, self._bound), NON_FINITE, step)
+                call = partial(bound_of, settings=self.settings)
+                self._leave(impossible_data(self.target, self.guide, call), NON_FINITE, step)
                 if not len(self.target):
                     return torch.ones_like(self.mean, dtype=torch.bool)
         parameters = dict(self.guide.named_parameters())
@@ -143,9 +144,6 @@ class SeparateFits:
         self.mean = self.mean + deviation / self.seen
         self.squares = self.squares + deviation * (bound.double() - self.mean)
         return finite
-
-    def _bound(self, target: LogDensity, guide: nn.Module) -> Tensor:
-        return bound_of(target, guide, self.settings)
 
     def _averages(self) -> dict[str, Tensor]:
         """The parameters over the window so far."""
@@ -229,10 +227,6 @@ class SeparateFits:
         self.total = {name: torch.zeros_like(p) for name, p in self.guide.named_parameters()}
         zeros = torch.zeros(len(self.target), dtype=torch.float64, device=self.target.x.device)
         self.mean, self.squares = zeros, zeros.clone()
-
-    def _window(self) -> tuple[Tensor, Tensor]:
-        """Mean of the window's bounds, and its standard error."""
-        return self.mean, (self.squares / self.seen / (self.seen - 1)).sqrt()
 
     def _leave(self, who: Tensor, reason: str, steps: int) -> None:
         """Images stop: their parameters are kept, and the batch is made smaller."""

@@ -11,20 +11,20 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gp_bo import FittedGP, fit_gp, load_gp, to_arviz
+from gp_bo.arrays import gp_device
 from gp_bo.conditional import Conditional
-from gp_bo.device import gp_device
 from gp_bo.examination.algorithm1 import algorithm1
 from gp_bo.examination.sheet import fit_exam
 from gp_bo.figures import bands, hyper_scatter, traces
+from gp_bo.figures.bands import slice_figure
 from gp_bo.inference import INFERENCES
 from gp_bo.kernels import Pairs, make_kernel
 from gp_bo.optimize import Region, space_from
 from gp_bo.optimize.acquisition import ACQUISITIONS, acquisition_named
 from gp_bo.optimize.fitting import fit_surrogate
 from gp_bo.optimize.proposal import by_acquisition
-from gp_bo.optimize.slices import slice_figure
 from gp_bo.optimize.state import Evaluation, State
-from gp_bo.prior_device import moved_prior
+from gp_bo.prior_sites import moved_prior
 from gp_bo.sparse import SPARSE
 from pyro_models import UsageError
 from tests.simulated_device import MODULE, SIMULATED, simulate

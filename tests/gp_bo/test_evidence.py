@@ -9,11 +9,10 @@ from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 from torch.distributions import constraints
 
-from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.hyperparameters import HyperParameters
 from gp_bo.kernels import HyperParameter, make_kernel
 from gp_bo.means import MEANS
-from gp_bo.model import GPModel
+from gp_bo.model import GPModel, HyperPosterior
 from pyro_models import UsageError
 
 Data = tuple[Tensor, Tensor]

@@ -11,7 +11,7 @@ import torch
 
 from gp_bo import FittedGP, fit_gp, load_gp, to_arviz
 from gp_bo.examination.sheet import fit_exam
-from gp_bo.hyper_posterior import HyperPosterior
+from gp_bo.model import HyperPosterior
 from inference.mcmc.diagnostics import r_hat
 from pyro_models import UsageError
 

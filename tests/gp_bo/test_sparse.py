@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from gp_bo import InferenceWarning, SparseGP, fit_gp, load_gp
-from gp_bo.inducing import InducingPoints
-from gp_bo.problem import build_model
+from gp_bo.problem import regression_problem
 from gp_bo.scaling import Scaling
-from gp_bo.sparse import Ascent, _bound
+from gp_bo.sparse import Ascent, InducingPoints, _bound
 from pyro_models import UsageError
 
 FIXED = {"lengthscale": 0.3, "variance": 1.5, "noise": 0.1, "mean": 0.2}
@@ -30,7 +29,7 @@ def _data(n: int, seed: int) -> tuple[Tensor, Tensor]:
 def test_inducing_points_at_all_data_make_the_exact_posterior_and_evidence(seed: int) -> None:
     X, y = _data(20, seed)
     options = {"kernel": "rbf", "mean": "constant", "noise": "learned", "priors": FIXED}
-    gp = build_model(X, y, scaling=Scaling.none(2), **options)  # type: ignore[arg-type]
+    gp = regression_problem(X, y, scale=False, **options).gp  # type: ignore[arg-type]
     theta = gp.hyperparameters.constrain(torch.zeros(1, 0, dtype=torch.float64))
     inducing = InducingPoints(X.clone(), torch.zeros(20).double(), torch.eye(20).double())
     bound = _bound(gp, theta, inducing, X, y, forgetting=1.0)

@@ -9,7 +9,7 @@ from torch import nn
 
 from inference.posterior.guides.amortised_flow import AMORTISED_FLOW
 from inference.posterior.guides.auto_normal import AUTO_NORMAL
-from inference.posterior.guides.encoder import ENCODER, REFINED
+from inference.posterior.guides.encoder import ENCODER, PRIOR, REFINED
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.flow import FLOW
 from inference.posterior.guides.full_covariance import FULL_COVARIANCE
@@ -18,7 +18,6 @@ from inference.posterior.guides.laplace import LAPLACE
 from inference.posterior.guides.low_rank import LOW_RANK
 from inference.posterior.guides.normal import NORMAL
 from inference.posterior.guides.point import POINT
-from inference.posterior.guides.prior import PRIOR
 from pyro_models import UsageError
 from pyro_models.registry import Registry
 

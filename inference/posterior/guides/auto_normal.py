@@ -62,9 +62,8 @@ def _plate(x: Tensor, *, n: int | None = None, **_: Any) -> pyro.plate:
     return data_plate(x, n, x)
 
 
-def _as_normal(target: LogDensity, guide: nn.Module) -> NormalGuide:
-    """The fitted Normals without Pyro's detour by auxiliary sites; the latents are real."""
-    return NormalGuide(cast(AutoNormalGuide, guide).moments())
-
-
-AUTO_NORMAL = Family(AutoNormalGuide, finish=_as_normal)
+# what is fitted, without Pyro's detour by auxiliary sites; the latents are real
+AUTO_NORMAL = Family(
+    AutoNormalGuide,
+    finish=lambda _, guide: NormalGuide(cast(AutoNormalGuide, guide).moments()),
+)

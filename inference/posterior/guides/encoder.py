@@ -1,4 +1,4 @@
-"""The pair's own guide, amortised as it was trained, and where it is to go on from there."""
+"""The pair's own guide as it was trained, and where it is to go on from; the prior as guide."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from inference.posterior.continuous import Moments
@@ -15,7 +16,7 @@ from inference.posterior.log_density import LogDensity
 from inference.sites import traced
 from pyro_models import UsageError
 
-__all__ = ["ENCODER", "REFINED", "EncoderGuide", "OfPair", "encoder_moments"]
+__all__ = ["ENCODER", "PRIOR", "REFINED", "EncoderGuide", "OfPair", "PriorGuide", "encoder_moments"]
 
 _DRAWS = 64
 
@@ -73,3 +74,19 @@ def _make_refined(target: LogDensity) -> NormalGuide:
 
 ENCODER = Family(EncoderGuide, fitted=False)
 REFINED = Family(_make_refined)
+
+
+class PriorGuide(OfPair):
+    """q(z) = p(z) of a pair: nothing is fitted, and x reaches nothing.
+
+    log (1/K) Σ_k p(x | z_k) is then the plain Monte-Carlo estimate of log p(x). Hardly a z of the
+    prior explains a given image, so a handful of the K weights carry all of the sum.
+    """
+
+    def __init__(self, target: LogDensity) -> None:
+        pair = target.pair
+        hidden = [n for n, site in pair.latent_sites.items() if site.discrete]
+        super().__init__(poutine.block(pair.model.forward, hide=["x", *hidden]))
+
+
+PRIOR = Family(PriorGuide, fitted=False)

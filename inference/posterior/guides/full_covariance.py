@@ -119,10 +119,10 @@ def _event(q: TriangularNormal, shape: torch.Size) -> dist.TorchDistribution:
 
 def _make(target: LogDensity, *, scale: float = 0.1) -> FullCovarianceGuide:
     """The prior's scales times ``scale``, uncorrelated, around where fits begin."""
-    start = target.start
-    shapes = {name: m.mean.shape[1:] for name, m in start.items()}
-    scales = side_by_side({n: m.scale for n, m in start.items()}, shapes) * check_scale(scale)
-    loc = side_by_side({n: m.mean for n, m in start.items()}, shapes)
+    start = target.start.items()
+    shapes = {name: m.mean.shape[1:] for name, m in start}
+    scales = side_by_side({n: m.scale for n, m in start}, shapes) * check_scale(scale)
+    loc = side_by_side({n: m.mean for n, m in start}, shapes)
     return FullCovarianceGuide(shapes, loc, torch.diag_embed(scales))
 
 

@@ -15,14 +15,13 @@ from torch import Tensor
 from gp_bo import InferenceWarning, fit_gp
 from gp_bo.examination.sheet import exam_priors, fit_exam
 from gp_bo.fitted import FittedGP
-from gp_bo.hyper_posterior import HyperPosterior
 from gp_bo.inference import INFERENCES, laplace, quadrature, svi
 from gp_bo.inference.maximize import maximize, starting_points
 from gp_bo.inference.nuts import chain_diagnostics
 from gp_bo.inference.point import map_estimate, maximum_likelihood
 from gp_bo.inference.svi import _NO_GUIDES
 from gp_bo.kernels import Pairs, make_kernel
-from gp_bo.model import GPModel
+from gp_bo.model import GPModel, HyperPosterior
 from pyro_models import UsageError
 
 # of chains that are compared with the truth themselves

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from gp_bo import FittedGP, fit_gp
-from gp_bo.optimize.slices import slice_figure
+from gp_bo.figures.bands import slice_figure
 from pyro_models import UsageError
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from inference.evaluation import Bracket, Evidence, bracket, compare, compare_guides, evaluate
-from inference.evaluation.contradictions import beyond, contradiction, without_contradictions
 from inference.evaluation.guide_table import GuideComparison
+from inference.evaluation.scores import beyond, contradiction, without_contradictions
 from inference.figures import guide_gaps
 from pyro_models import CVAE, PPCA, UsageError, load_data
 

@@ -1,18 +1,27 @@
-"""Kernels of a distance: k(x, x') = σ² κ(s), s = Σ_d (x_d − x'_d)² / ℓ_d²."""
+"""Elementary kernels: σ² κ(s) of a distance s = Σ_d (x_d − x'_d)² / ℓ_d²; periodic; linear."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gp_bo.kernels.kernel import HyperParameter, Pullback, ScaledLeaf, Theta, log_normal
+from gp_bo.kernels.kernel import (
+    HyperParameter,
+    Leaf,
+    Pullback,
+    ScaledLeaf,
+    Theta,
+    _Pullbacks,
+    log_normal,
+)
 from gp_bo.kernels.pairs import Pairs
 
-__all__ = ["RBF", "Matern12", "Matern32", "Matern52", "RationalQuadratic"]
+__all__ = ["RBF", "Linear", "Matern12", "Matern32", "Matern52", "Periodic", "RationalQuadratic"]
 
 _TINY = 1e-60  # a square root of it is still a number whose gradient is finite
 
@@ -137,3 +146,64 @@ class RationalQuadratic(_Stationary):
         """∂κ/∂α = κ (t / (1 + t) − log(1 + t)), t = s / 2α."""
         t = s / (2 * theta["alpha"][:, None, None])
         return {"alpha": (H * k * (t / (1 + t) - t.log1p())).sum((-1, -2))}
+
+
+@dataclass(frozen=True)
+class Periodic(ScaledLeaf):
+    """k(x, x') = σ² exp(−2 Σ_d sin²(π (x_d − x'_d) / p_d) / ℓ_d²).
+
+    The length-scale ℓ has no unit; the period p has the input's.
+    """
+
+    name = "periodic"
+
+    def own_hyperparameters(self, dim: int) -> list[HyperParameter]:
+        """ℓ and p, (d,) or (), and σ², ()."""
+        shape = (dim,) if self.ard else ()
+        return [
+            HyperParameter("lengthscale", shape, log_normal(0.0, 1.0)),
+            HyperParameter("period", shape, log_normal(math.log(0.5), 0.7), 1),
+            *self._variance(),
+        ]
+
+    def _form(self, theta: Theta, pairs: Pairs) -> tuple[Tensor, Pullback]:
+        names = ("lengthscale", "period")
+        each = (self._per_input(theta[name], pairs.dim)[..., None, None] for name in names)
+        lengthscale, period = each
+        angle = math.pi * pairs.differences / period  # (C, d, n, m)
+        square = angle.sin().square()
+        k = (-2 * (square / lengthscale.square()).sum(1)).exp()
+
+        def pullback(H: Tensor) -> dict[str, Tensor]:
+            by_lengthscale = 4 * square * lengthscale.pow(-3)
+            by_period = 2 * (2 * angle).sin() * angle / (period * lengthscale.square())
+            slopes = {"lengthscale": by_lengthscale, "period": by_period}
+            inner = (H * k)[:, None]
+            return {n: self._collect((inner * slope).sum((-1, -2))) for n, slope in slopes.items()}
+
+        return k, pullback
+
+
+@dataclass(frozen=True)
+class Linear(Leaf):
+    """k(x, x') = Σ_d σ_d² x_d x'_d: the prior of Σ_d w_d x_d with w_d ~ N(0, σ_d²).
+
+    With scaled inputs the origin is the lower corner of their box. It keeps its variances in a
+    product, where the other factors lose theirs.
+    """
+
+    name = "linear"
+    can_be_unscaled = False
+
+    def own_hyperparameters(self, dim: int) -> list[HyperParameter]:
+        """σ², (d,) or ()."""
+        shape = (dim,) if self.ard else ()
+        return [HyperParameter("variance", shape, log_normal(0.0, 1.0), -2, 2)]
+
+    def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
+        variance = self._per_input(thetas[0]["variance"], pairs.dim)
+        K = (pairs.X * variance[:, None]) @ pairs.Xs.mT
+        return K, lambda G: [{"variance": self._collect(((G @ pairs.Xs) * pairs.X).sum(-2))}]
+
+    def _diagonal(self, thetas: Sequence[Theta], X: Tensor) -> Tensor:
+        return self._per_input(thetas[0]["variance"], X.shape[1]) @ X.square().mT
