@@ -35,7 +35,6 @@ MODULES = {
     "gp_bo.optimize.state_file": ("gp_bo.optimize.shared_state",),
     "gp_bo.prior_density": ("gp_bo.hyperparameters",),
     "gp_bo.prior_device": ("gp_bo.prior_sites",),
-    "inference.evaluation.accuracy": ("inference.evaluation.quantities",),
     "inference.evaluation.contradictions": ("inference.evaluation.scores",),
     "inference.evaluation.guide_scores": ("inference.evaluation.guide_table",),
     "inference.evaluation.latent_moments": ("inference.evaluation.diagnostics",),
