@@ -87,14 +87,18 @@ def parser_of(
 def with_flags(arguments: Sequence[str], *functions: Callable[..., Any]) -> list[str]:
     """A command and its options; ``--force`` stands for ``--force=true``, as all flags do.
 
-    >>> def write(*, force: bool = False) -> None: ...
-    >>> with_flags(["write", "--force"], write)
-    ['write', '--force=true']
+    >>> def write(*, force: bool = False, sync: bool | None = None) -> None: ...
+    >>> with_flags(["write", "--force", "--sync"], write)
+    ['write', '--force=true', '--sync=true']
     """
     parameters = [p for f in functions for p in inspect.signature(f).parameters.values()]
-    flags = {f"--{p.name}" for p in parameters if isinstance(p.default, bool)}
+    flags = {f"--{p.name}" for p in parameters if _is_flag(p)}
     following = [*arguments[1:], ""][: len(arguments)]
     return [
         f"{argument}=true" if argument in flags and after not in ("true", "false") else argument
         for argument, after in zip(arguments, following, strict=True)
     ]
+
+
+def _is_flag(parameter: inspect.Parameter) -> bool:
+    return isinstance(parameter.default, bool) or str(parameter.annotation) == "bool | None"

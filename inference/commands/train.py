@@ -111,6 +111,8 @@ def _summary(result: Fit) -> str:
         )
     if history.remark:
         lines.append(f"{history.objective}: {history.remark}")
+    if history.epochs and history.not_recorded not in ("", "capture is off"):
+        lines.append(f"steps were run, not recorded: {history.not_recorded}")
     lines.append(f"stopped: {history.stopped}")
     lines.append(f"kept in {result.out}; judge it with: pyro-models evaluate {result.out}")
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from torch import nn
 
 from inference.chunks import chunk_size
 from inference.declared import replaced, takes
+from inference.denormals import denormals_flushed
 from inference.isolated import evaluating
 from inference.posterior.continuous import needs_continuous
 from inference.posterior.guides import GUIDES, Family, guide_family
@@ -105,7 +106,8 @@ def infer(
     began = time.perf_counter()
     chunk = chunk_size(pair, each=given.num_particles, max_elements=most)
     settings = Fitting(**vars(given), chunk=chunk)
-    with evaluating(pair), frozen(pair), seeded(stream(seed, "infer"), device_of(pair)):
+    noise = seeded(stream(seed, "infer"), device_of(pair))
+    with evaluating(pair), frozen(pair), noise, denormals_flushed():
         needs_continuous(pair)
         data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
         images = with_prior(pair, data)
