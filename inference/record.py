@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
@@ -79,6 +79,8 @@ class Recorded:
             warnings.simplefilter("ignore")  # of the recorder, about its own parts
             make = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)
             self.graph: GraphModule = make(*tensors)
+        if any(node.op == "get_attr" for node in _returned(self.graph)):
+            raise RuntimeError("its results are tensors of the recording, which no operation made")
         leave_out_what_does_nothing(self.graph)
         take_constants_out(self.graph)
         if in_place and not compiled:
@@ -91,6 +93,10 @@ class Recorded:
     def __call__(self, *inputs: Any) -> tuple[Tensor, ...]:
         """What the step returns."""
         return tuple(self.operations(*(t for t in tree_leaves(inputs) if isinstance(t, Tensor))))
+
+
+def _returned(graph: GraphModule) -> list[Node]:
+    return next(node for node in graph.graph.nodes if node.op == "output").all_input_nodes
 
 
 def _compiled(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:

@@ -160,11 +160,11 @@ def tell(
     if data is not None:
         if point is not None:
             raise UsageError("--data holds the points: leave out --point")
-        before = optimizer.tell_table(*read_results(optimizer, data, column))
+        before = optimizer.tell_table(*_read_results(optimizer, data, column))
         if before:
             print(f"{before} rows were told before")
     else:
-        where: Any = pending_point(optimizer) if point is None else cells_of(point)
+        where: Any = pending_point(optimizer) if point is None else _cells_of(point)
         if failed is not None:
             optimizer.tell_failure(where, failed)
         else:
@@ -196,7 +196,7 @@ def forget(
         raise UsageError(f"--older_than is a number of hours; got {older_than:g}")
     optimizer = Optimizer.resume(state)
     forgotten = optimizer.forget(
-        None if point is None else [cells_of(point)],
+        None if point is None else [_cells_of(point)],
         older_than=None if older_than is None else older_than * 3600,
     )
     for each in forgotten:
@@ -234,12 +234,12 @@ def pending_point(optimizer: Optimizer) -> Point:
     return optimizer.pending[0]
 
 
-def cells_of(text: str) -> list[str]:
+def _cells_of(text: str) -> list[str]:
     """The cells of one line of CSV, as ask prints it.
 
     Examples
     --------
-    >>> cells_of('30, "oil, hot"')
+    >>> _cells_of('30, "oil, hot"')
     ['30', 'oil, hot']
     """
     rows = list(csv.reader([text], skipinitialspace=True))
@@ -258,7 +258,7 @@ def measured_value(text: str) -> float:
     )
 
 
-def read_results(
+def _read_results(
     optimizer: Optimizer, path: str, column: str
 ) -> tuple[list[list[str]], list[float]]:
     """Points, as they are written, and values of a CSV file; an empty value is NaN.

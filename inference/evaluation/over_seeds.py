@@ -49,7 +49,9 @@ def _mean(first: Score, scores: Sequence[Score]) -> Score:
         difference = score.differs_from(first.comparability)
         if difference:
             raise UsageError(f"{first.quantity} of several seeds has no mean ({difference})")
-    value, error = mean_and_error(torch.tensor([score.value for score in scores]).double())
+    value, error = mean_and_error(
+        torch.tensor([score.value for score in scores], device="cpu").double()
+    )
     return replace(
         first,
         value=value,

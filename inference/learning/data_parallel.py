@@ -152,7 +152,9 @@ class Processes:
             parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in own]
             parts.append(bound.to(own[0]))
             if not moved:
-                parts.append(torch.tensor([p.grad is not None for p in own]).to(own[0]))
+                parts.append(
+                    torch.tensor([p.grad is not None for p in own], device="cpu").to(own[0])
+                )
             flat = torch.cat([part.detach().reshape(-1) for part in parts]).mul_(weight)
             with _answers() if self.sums is self.words else nullcontext():
                 dist.all_reduce(flat, group=self.sums)
@@ -168,7 +170,9 @@ class Processes:
         """The mean over all data of which ``count``, with this mean, are here."""
         if self.size == 1:
             return value
-        sums = torch.tensor([value * count if count else 0.0, count], dtype=torch.float64)
+        sums = torch.tensor(
+            [value * count if count else 0.0, count], dtype=torch.float64, device="cpu"
+        )
         with _answers():
             dist.all_reduce(sums, group=self.words)
         return float(sums[0] / sums[1])
@@ -209,7 +213,7 @@ class Processes:
         if self.size == 1:
             return content
         sent = torch.frombuffer(bytearray(_saved(content)), dtype=torch.uint8)
-        length = torch.tensor(len(sent))
+        length = torch.tensor(len(sent), device="cpu")
         with _answers():
             dist.broadcast(length, 0, group=self.words)
             sent = sent if self.rank == 0 else sent.new_empty(int(length))
@@ -234,9 +238,9 @@ class Processes:
             restore_generators(states, device)
 
     def _gathered(self, content: bytes) -> list[bytes]:
-        lengths = [torch.tensor(0) for _ in range(self.size)]
+        lengths = [torch.tensor(0, device="cpu") for _ in range(self.size)]
         with _answers():
-            dist.all_gather(lengths, torch.tensor(len(content)), group=self.words)
+            dist.all_gather(lengths, torch.tensor(len(content), device="cpu"), group=self.words)
             longest = max(1, *map(int, lengths))
             padded = torch.frombuffer(bytearray(content.ljust(longest)), dtype=torch.uint8)
             found = [torch.empty_like(padded) for _ in range(self.size)]

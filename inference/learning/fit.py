@@ -76,12 +76,12 @@ class Fits:
     @property
     def mean(self) -> float:
         """The mean of the bounds over seeds."""
-        return mean_and_error(torch.tensor(self.bounds))[0]
+        return mean_and_error(torch.tensor(self.bounds, device="cpu"))[0]
 
     @property
     def standard_error(self) -> float:
         """Its standard error over seeds, s / √K; NaN for one seed."""
-        return mean_and_error(torch.tensor(self.bounds))[1]
+        return mean_and_error(torch.tensor(self.bounds, device="cpu"))[1]
 
     def __str__(self) -> str:
         count = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"

@@ -162,7 +162,10 @@ class Step:
                 raise
             raise NonFinite(what) from error
         if share is not None:
-            weight, moved = share.own / share.whole, torch.tensor(bound, dtype=torch.float64)
+            weight, moved = (
+                share.own / share.whole,
+                torch.tensor(bound, dtype=torch.float64, device="cpu"),
+            )
             bound = float(self.processes.sum_gradients(self.parameters, moved, weight=weight))
         finite = math.isfinite(bound)
         if finite and self.settings.clip_norm is not None:

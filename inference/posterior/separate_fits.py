@@ -102,8 +102,12 @@ class SeparateFits:
             self.kept = parameters_of(self.guide)
             self._leave(torch.ones_like(self.mean, dtype=torch.bool), STEP_LIMIT, step)
 
+    def _window(self) -> tuple[Tensor, Tensor]:
+        """Mean of the bounds in the window so far, and its standard error, (B,)."""
+        return self.mean, (self.squares / self.seen / (self.seen - 1)).sqrt()
+
     def _close_window(self, step: int) -> None:
-        mean, error = self.mean, (self.squares / self.seen / (self.seen - 1)).sqrt()
+        mean, error = self._window()
         worse = self.watch.is_worse(mean, error)
         done = self.watch.look(mean, error)
         self._keep(worse)

@@ -140,7 +140,7 @@ def test_nuts_survives_points_on_top_of_each_other():
 def test_wrong_options_are_refused_in_one_line():
     with pytest.raises(UsageError, match="choose is one of thompson"):
         algorithm1(1, choose="guess")
-    with pytest.raises(UsageError, match="0 or more"):
+    with pytest.raises(UsageError, match="turns must be at least 0"):
         algorithm1(-1)
 
 

@@ -327,7 +327,7 @@ def test_every_acquisition_proposes_a_point_of_the_space_the_same_for_one_seed(r
         ("ucb", {"beta": "wide"}, "beta must be float"),
         ("thompson", {"candidates": 1.5}, "candidates must be int"),
         ("thompson", {"candidates": 0}, "candidates must be at least 1"),
-        ("max_value_entropy", {"minima": 0}, "1 or more"),
+        ("max_value_entropy", {"minima": 0}, "minima must be at least 1"),
         ("knowledge_gradient", {"nodes": 1}, "nodes"),
     ],
 )
