@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inference.denormals import denormals_flushed
 from inference.learning.settings import Settings
 from inference.learning.training import Training
 from pyro_models import VAE, ImageData, UsageError, load_data
@@ -93,7 +94,12 @@ def ours(data: ImageData, num_particles: int, device: torch.device, **options: A
     training = Training(vae, data, settings, None)
     training.step.look_again()
     done = iter(range(10**9))
-    return lambda x: training.step_on(next(done), Observed.unchecked(x))
+
+    def step(x: Tensor) -> float:
+        with denormals_flushed():  # as ``fit`` does for the whole of it
+            return training.step_on(next(done), Observed.unchecked(x))
+
+    return step
 
 
 def flops(num_particles: int) -> float:
