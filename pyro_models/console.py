@@ -15,7 +15,7 @@ from typing import Any
 
 from pyro_models.errors import UsageError
 from pyro_models.installation import check_inference_package
-from pyro_models.overview import asks_for_overview, commands_in, overview
+from pyro_models.overview import asks_for_overview, commands_in, exported, overview
 
 __all__ = ["gp_bo", "main"]
 
@@ -25,7 +25,7 @@ _HOME = Path(__file__).parent.parent
 def main() -> int:
     """Check the installation, then run ``pyro-models``; returns its exit code."""
     folder = _HOME / "inference"
-    demo = commands_in([folder / "report" / "demonstration.py"], marked=False)
+    demo = commands_in([folder / "report" / "demonstration.py"], among=["demo"])
     commands = [*commands_in(sorted((folder / "commands").glob("*.py"))), *demo]
     about = "Learn and judge density models: Pyro model/guide pairs."
     return _run("pyro-models", "inference.cli", about, commands, parts=[_functions])
@@ -35,7 +35,8 @@ def gp_bo() -> int:
     """Check the installation, then run ``gp-bo``; returns its exit code."""
     folder = _HOME / "gp_bo"
     files = [folder / "commands" / "regression.py", folder / "commands" / "search.py"]
-    commands = commands_in([*files, folder / "examination" / "command.py"], marked=False)
+    names = [*exported(folder / "commands" / "__init__.py"), "exam"]
+    commands = commands_in([*files, folder / "examination" / "command.py"], among=names)
     about = "Gaussian processes, and Bayesian optimisation with them."
     return _run("gp-bo", "gp_bo.cli", about, [*commands])
 

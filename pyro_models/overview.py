@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ast
 from argparse import ArgumentParser, HelpFormatter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 _MORE = "For more details of each subcommand, add it as an argument followed by --help."
 
-__all__ = ["asks_for_overview", "commands_in", "overview"]
+__all__ = ["asks_for_overview", "commands_in", "exported", "overview"]
 
 
 def asks_for_overview(arguments: Sequence[str]) -> bool:
@@ -25,20 +25,32 @@ def asks_for_overview(arguments: Sequence[str]) -> bool:
     return list(arguments) in (["--help"], ["-h"])
 
 
-def commands_in(files: Iterable[Path], *, marked: bool = True) -> Iterator[tuple[str, str]]:
+def commands_in(
+    files: Iterable[Path], *, among: Collection[str] | None = None
+) -> Iterator[tuple[str, str]]:
     """Name and first line of the docstring of the functions of files that are commands.
 
-    They are marked as a ``command``, or else all that are public. In an archive there are none.
+    They are marked as a ``command``, or else ``among`` some names. In an archive there are none.
     """
     for file in files:
         if not file.is_file():
             continue
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+            if not isinstance(node, ast.FunctionDef):
                 continue
             marks = {mark.id for mark in node.decorator_list if isinstance(mark, ast.Name)}
-            if "command" in marks or not marked:
+            if "command" in marks if among is None else node.name in among:
                 yield node.name, (ast.get_docstring(node) or "").split("\n", maxsplit=1)[0]
+
+
+def exported(file: Path) -> list[str]:
+    """What a module says in ``__all__``."""
+    if not file.is_file():
+        return []
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return []
 
 
 def overview(program: str, description: str, commands: Iterable[tuple[str, str]]) -> str:
