@@ -38,7 +38,9 @@ def minimize(
     progress: bool = True,
     force: bool = False,
 ) -> None:
-    """Minimise a function whose minimum is known: {functions}.
+    """Minimise a function whose minimum is known.
+
+    It is one of {functions}.
 
     Args:
         function: Its name.

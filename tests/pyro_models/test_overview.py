@@ -33,6 +33,7 @@ def test_it_lists_the_commands_and_imports_none_of_them(program):
         for name, command in program_of.COMMANDS.items()
     }
     assert listed(done.stdout) == expected
+    assert "{" not in done.stdout  # what is filled in from a registry stands further below
 
 
 def test_names_of_the_package_are_imported_when_they_are_asked_for():
