@@ -3,7 +3,7 @@
 Pyro's handlers take about as long for one datum as for many. A step is run once on fake tensors,
 the operations it comes to are written down, and later steps run that list alone: the same
 operations on the same numbers in the same order, so values, gradients and random draws agree bit
-for bit (dropout alone, which the recording takes apart, draws others).
+for bit on a CPU.
 """
 
 from __future__ import annotations

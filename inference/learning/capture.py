@@ -3,12 +3,11 @@
 Pyro's handlers cost a constant time per step, which for small networks is as much as the
 arithmetic. Here guide, model and backward pass are run once on fake tensors, the operations they
 come to are written down, and later steps run that list alone: the same operations on the same
-numbers in the same order, so values, gradients and random draws agree bit for bit (dropout alone,
-which the recording takes apart, draws others).
+numbers in the same order, so values, gradients and random draws agree bit for bit on a CPU.
 
 What is recorded is what the Python code did the first time. A model whose Python depends on the
 values of tensors cannot be recorded, and that is an error; one whose Python changes from step to
-step (a counter) must not be: its first step would be repeated for ever.
+step (a counter) must not be, and :func:`difference_of_steps` finds it out.
 """
 
 from __future__ import annotations

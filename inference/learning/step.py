@@ -95,7 +95,7 @@ class Step:
         except UsageError as error:
             self._run_instead(error)
 
-    def _run_instead(self, error: UsageError) -> None:
+    def _run_instead(self, error: Exception) -> None:
         """Go on without a record, unless one was asked for."""
         if self.settings.capture or self.settings.compile:
             raise error
@@ -157,6 +157,9 @@ class Step:
             restore_generators(before, self.device)
             mistake = isinstance(error, UsageError)
             mistake = mistake and not isinstance(error, NotPositiveDefiniteError)
+            if mistake and self.captured is not None and self.processes.size == 1:
+                self._run_instead(error)  # a shape of its own; a mistake is met again
+                return self(batch, beta=beta, share=share)
             what = None if mistake else first_nonfinite(self.pair, batch)
             if what is None:
                 raise

@@ -258,8 +258,11 @@ class Training:
                     with evaluating(self.pair):
                         self.objective.value(two.x, y=two.y, mask=two.mask)
                 if self.settings.epochs > len(self.epochs):
-                    own = few[self.processes.own(len(few))]
-                    self.step.prepare(own, beta=self.beta(0))
+                    last = self.num_train % self.settings.batch_size
+                    for size in dict.fromkeys((len(few), last or len(few))):
+                        own = few[:size][self.processes.own(size)]
+                        if len(own):
+                            self.step.prepare(own, beta=self.beta(0))
             except UsageError:
                 raise
             except Exception as error:

@@ -307,3 +307,21 @@ def test_a_scale_of_ones_own_is_not_left_out_silently(few):
     pair = Scaling(SHAPE, hidden=[8], latent_dim=2)
     with pytest.raises(UsageError, match=r"scale of its own.*beta_warmup"):
         fit(pair, few, epochs=1, progress=False)
+
+
+def test_a_batch_that_alone_cannot_be_recorded_is_run(few):
+    """The last, uneven one is met before the first step, and not in the middle of an epoch."""
+
+    class Branching(torch.nn.Linear):
+        def forward(self, value):
+            found = super().forward(value)
+            return found if found.shape[-2] == 40 or found.sum() < 1e9 else -found
+
+    pair = PAIRS["vae"]()
+    features = pair.guide.encoder
+    name, layer = next((n, m) for n, m in features.named_modules() if type(m) is torch.nn.Linear)
+    parent = features.get_submodule(name.rpartition(".")[0])
+    setattr(parent, name.rpartition(".")[2], Branching(layer.in_features, layer.out_features))
+    assert len(few.split("train")) % 40
+    history = fit(pair, few, epochs=1, batch_size=40, progress=False).history
+    assert "depends on values" in history.not_recorded
