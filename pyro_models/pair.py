@@ -49,10 +49,13 @@ class LatentSite:
     """One unobserved site of a model: the shape of one datum's value, () for a discrete site.
 
     ``num_values`` is the number of values of a discrete site; ``None`` for a continuous one.
+    ``why_not_free`` says of a continuous one why no other guide is fitted and no chain is run, as
+    its posterior has no density on real vectors; empty where it has.
     """
 
     event_shape: tuple[int, ...]
     num_values: int | None = None
+    why_not_free: str = ""
 
     @property
     def discrete(self) -> bool:

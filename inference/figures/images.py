@@ -245,6 +245,11 @@ def _check_path(pair: Pair, starts: Observed, ends: Observed, *, steps: int) -> 
             f"nothing lies between two values of a discrete latent ({', '.join(discrete)}): "
             "interpolation needs continuous latents only"
         )
+    if any(site.why_not_free for site in pair.latent_sites.values()):
+        raise UsageError(
+            f"a straight way between two v of {type(pair).__name__} fades one image into the other: "
+            "go from noise to noise, pair.noise(x) and pair.of_noise(z)"
+        )
     if len(starts) != len(ends):
         raise UsageError(f"give as many ends as starts; got {len(starts)} and {len(ends)}")
     if not is_count(steps, least=2):

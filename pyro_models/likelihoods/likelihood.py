@@ -103,6 +103,9 @@ class Likelihood(nn.Module):
             )
         self.check_seen(seen)
 
+    def check_levels(self, levels: int | None, *, data: str) -> None:
+        """Refuse data of so many grey levels, ``None`` if unknown, where only others will do."""
+
     def check_seen(self, seen: Tensor) -> None:
         """Refuse what else this likelihood cannot have among the seen pixels, in a row."""
 
