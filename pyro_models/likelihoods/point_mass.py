@@ -39,7 +39,7 @@ class Quantised(CountingLevels):
         if levels is not None and levels != self.num_levels:
             raise UsageError(
                 f"this model is of {self.num_levels} levels, and {data} has {levels}: give it "
-                f"levels={levels}"
+                f"levels={levels} (--options.levels {levels})"
             )
 
     def outputs_for(self, mean: Tensor) -> Tensor:

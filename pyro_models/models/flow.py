@@ -297,7 +297,11 @@ class Flow(ModelAndGuide):
         data_shape: Sequence[int],
         *,
         flow: FlowLike = "dense",
-        dequantise: str | Mapping[str, Any] | Callable[..., nn.Module] | nn.Module | None = "uniform",
+        dequantise: str
+        | Mapping[str, Any]
+        | Callable[..., nn.Module]
+        | nn.Module
+        | None = "uniform",
         levels: int = 256,
         alpha: float = 1e-5,
     ) -> None:

@@ -151,10 +151,11 @@ def trained(few: ImageData) -> dict[str, Flow]:
     return flows
 
 
-def test_variational_dequantisation_has_the_higher_bound(trained: dict[str, Flow], few: ImageData) -> None:
+def test_variational_dequantisation_has_the_higher_bound(
+    trained: dict[str, Flow], few: ImageData
+) -> None:
     found = {
-        name: evaluate(flow, few, split="train", num_particles=10)
-        for name, flow in trained.items()
+        name: evaluate(flow, few, split="train", num_particles=10) for name, flow in trained.items()
     }
     bounds = {name: of.per_datum["elbo"] for name, of in found.items()}
     gain = bounds["variational"] - bounds["uniform"]
@@ -164,7 +165,9 @@ def test_variational_dequantisation_has_the_higher_bound(trained: dict[str, Flow
         assert of.scores["bits_per_dimension"].value < math.log2(17)
 
 
-def test_what_there_is_for_pairs_is_there_for_flows(trained: dict[str, Flow], few: ImageData) -> None:
+def test_what_there_is_for_pairs_is_there_for_flows(
+    trained: dict[str, Flow], few: ImageData
+) -> None:
     flow, x = trained["variational"], few.prepared("test", limit=4).x
     found = compare_guides(
         flow, x, guides=["encoder", UniformDequantisation(few.data_shape, 17)], num_particles=60
@@ -202,7 +205,9 @@ def test_what_needs_a_smooth_posterior_is_refused_in_one_line(call: Any, few: Im
 def test_levels_that_are_not_the_datas_are_refused_with_those_that_are(few: ImageData) -> None:
     for data, levels in ((few, 17), (few.with_preparation("threshold"), 2)):
         for use in (fit, evaluate):
-            with pytest.raises(UsageError, match=rf"^.*256 levels.*digits has {levels}.*={levels}\Z"):
+            with pytest.raises(
+                UsageError, match=rf"^.*256 levels.*digits has {levels}.*={levels} "
+            ):
                 use(Flow(few.data_shape, flow=DENSE), data)
 
 

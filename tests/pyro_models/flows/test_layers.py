@@ -111,7 +111,9 @@ def test_a_mask_keeps_what_it_shows_and_a_fresh_coupling_changes_nothing() -> No
     assert torch.equal(moved[:, mask], x[:, mask])
     assert not bool((moved[:, ~mask] == x[:, ~mask]).any())
     torch.nn.init.constant_(layer.network.body[-1].bias, 1e6)
-    assert float(layer(x)[1].detach().max()) == pytest.approx(int((~mask).sum()))  # s is at most f = 1
+    assert float(layer(x)[1].detach().max()) == pytest.approx(
+        int((~mask).sum())
+    )  # s is at most f = 1
 
 
 @torch.no_grad()
@@ -138,7 +140,9 @@ def test_draws_have_the_density() -> None:
 def test_networks_have_the_sizes_of_the_tutorial() -> None:
     shape, image = (1, 28, 28), {"context_shape": (1, 28, 28)}
     sizes = {name: flow_for(name, shape) for name in ("conv", "multiscale")}
-    guide = flow_for({"class_path": "conv", "init_args": {"couplings": 4, "channels": 16}}, shape, **image)
+    guide = flow_for(
+        {"class_path": "conv", "init_args": {"couplings": 4, "channels": 16}}, shape, **image
+    )
     count = {name: sum(p.numel() for p in f.parameters()) for name, f in sizes.items()}
     of_guide = sum(p.numel() for p in guide.parameters())
     assert count["conv"] == 556_312
