@@ -316,20 +316,22 @@ FUNCTIONS: dict[str, Callable[[Cell], Any]] = {
     "evaluate": lambda cell: evaluate(cell.pair, cell.data, num_particles=3, limit=9) and [],
     "evaluate completion": lambda cell: (
         only(cell.name != "flow")
-        or evaluate_completion(
-            cell.pair,
-            cell.data,
-            "left",
-            limit=6,
-            log_prob=False,
-            complete_options={"num_samples": 1, "num_latents": 2}
-            | (
-                {"infer_options": SHORT}
-                if cell.name in ("vae", "cvae", "m2", "two_layer_vae")
-                else {}
-            ),
+        or (
+            evaluate_completion(
+                cell.pair,
+                cell.data,
+                "left",
+                limit=6,
+                log_prob=False,
+                complete_options={"num_samples": 1, "num_latents": 2}
+                | (
+                    {"infer_options": SHORT}
+                    if cell.name in ("vae", "cvae", "m2", "two_layer_vae")
+                    else {}
+                ),
+            )
+            and []
         )
-        and []
     ),
     "diagnose": _continuous(
         lambda cell: diagnose(cell.pair, cell.data, num_particles=30, limit=9) and []

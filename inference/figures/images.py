@@ -247,8 +247,8 @@ def _check_path(pair: Pair, starts: Observed, ends: Observed, *, steps: int) -> 
         )
     if any(site.why_not_free for site in pair.latent_sites.values()):
         raise UsageError(
-            f"a straight way between two v of {type(pair).__name__} fades one image into the other: "
-            "go from noise to noise, pair.noise(x) and pair.of_noise(z)"
+            f"a straight way between two v of {type(pair).__name__} fades one image into the "
+            "other: go from noise to noise, pair.noise(x) and pair.of_noise(z)"
         )
     if len(starts) != len(ends):
         raise UsageError(f"give as many ends as starts; got {len(starts)} and {len(ends)}")

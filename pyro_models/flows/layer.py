@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from pyro_models.seeds import seeded
 
-__all__ = ["Chain", "FlowDistribution", "Layer", "summed"]
+__all__ = ["Chain", "ExpandedByCopy", "FlowDistribution", "Layer", "summed"]
 
 _DRAWS = 16  # that means and variances are estimated from
 
@@ -76,15 +76,25 @@ class Chain(Layer):
         return shape
 
 
-class FlowDistribution(TorchDistribution):
+class ExpandedByCopy(TorchDistribution):
+    """A distribution whose ``rsample`` and ``log_prob`` broadcast what it is made of themselves."""
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
+    has_rsample = True
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        """The same distribution with a larger batch shape."""
+        new = copy(self)
+        new._batch_shape = torch.Size(batch_shape)
+        return new
+
+
+class FlowDistribution(ExpandedByCopy):
     """log p(x) = log π(f(x; c)) + log |det ∂f/∂x|, π the standard Normal or logistic of each value.
 
     ``context`` c is (\\*batch, …), or ``None`` for batch shape (). Means and variances have no
     closed form: they are estimated from 16 draws of a seed of their own.
     """
-
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
-    has_rsample = True
 
     def __init__(
         self,
@@ -108,12 +118,6 @@ class FlowDistribution(TorchDistribution):
         """Real values, or those in [0, 1]."""
         one = constraints.unit_interval if self.on_unit_interval else constraints.real
         return constraints.independent(one, len(self.event_shape))
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
-        new = copy(self)
-        new._batch_shape = torch.Size(batch_shape)
-        return new
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws (\\*sample_shape, \\*batch, \\*event_shape)."""

@@ -1,4 +1,4 @@
-"""p(x | v) where v decides x: the level that a number in [0, 1] falls into, or the number itself."""
+"""p(x | v) where v decides x: the level that a number in [0, 1] falls into, or v itself."""
 
 from __future__ import annotations
 
