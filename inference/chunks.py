@@ -13,9 +13,13 @@ MAX_ELEMENTS = 2**22
 
 
 def numbers_per_particle(pair: Pair) -> int:
-    """Numbers of which one datum is decoded, times the values of enumerated sites."""
+    """Numbers of which one datum is decoded, times the values of enumerated sites.
+
+    A pair whose networks hold more for one says so by ``numbers_per_datum``.
+    """
     values = [site.num_values for site in pair.latent_sites.values() if site.num_values]
     decoded = pair.likelihood.num_parameters * math.prod(pair.data_shape)
+    decoded = max(decoded, getattr(pair, "numbers_per_datum", 0))
     return decoded * math.prod(values)
 
 

@@ -31,6 +31,7 @@ class DenseBody(nn.Module):
         self.shape = tuple(mask.shape)
         for name, values in (("kept", mask), ("moved", ~mask)):
             self.register_buffer(name, values.flatten().nonzero().flatten(), persistent=False)
+        self.numbers = max(2 * mask.numel(), *hidden)  # held for one datum
         sizes = [len(self.kept) + context, *hidden, 2 * len(self.moved)]
         self.body = dense(sizes, activation)
         _begin_at_zero(self.body[-1])
@@ -98,6 +99,7 @@ class GatedBody(nn.Module):
         self, shape: tuple[int, ...], channels: int, *, blocks: int = 3, context: int = 0
     ) -> None:
         super().__init__()
+        self.numbers = 2 * channels * math.prod(shape[1:])  # held for one datum
         self.body = nn.Sequential(
             nn.Conv2d(shape[0] + context, channels, 3, padding=1),
             *(GatedBlock(channels) for _ in range(blocks)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -134,6 +135,12 @@ class Flow(ModelAndGuide):
     def latent_sites(self) -> Mapping[str, LatentSite]:
         """One continuous site, v."""
         return {"v": LatentSite(self.data_shape, why_not_free=WHY_NOT_FREE)}
+
+    @property
+    def numbers_per_datum(self) -> int:
+        """Numbers that the widest network holds for one datum, for the sizes of chunks."""
+        found = [getattr(part, "numbers", 0) for part in self.modules()]
+        return max(math.prod(self.data_shape), *found)
 
     @property
     def started(self) -> bool:
