@@ -205,5 +205,6 @@ def flow_for(flow: FlowLike, data_shape: Shape, *, context_shape: Shape | None =
             f"a flow is a module with forward, inverse and shape_after, such as a Layer; got "
             f"{type(made).__name__}"
         )
-    made.shape_after(tuple(data_shape))
-    return made
+    layers: Any = made
+    layers.shape_after(tuple(data_shape))
+    return layers

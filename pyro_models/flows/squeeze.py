@@ -59,8 +59,8 @@ class Split(Layer):
         if shape[0] % 2:
             raise UsageError(f"a split needs an even number of channels; got {shape[0]}")
         self.inner = inner
-        self.half = (shape[0] // 2, *shape[1:])
-        self.inner_shape = inner.shape_after(self.half)
+        self.half_shape = (shape[0] // 2, *shape[1:])
+        self.inner_shape = inner.shape_after(self.half_shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z and the log-determinant of f."""
@@ -72,7 +72,7 @@ class Split(Layer):
         """The image."""
         first, b = z.chunk(2, dim=-1)
         a = self.inner.inverse(first.unflatten(-1, self.inner_shape), context)
-        return torch.cat([a, b.unflatten(-1, self.half)], dim=-3)
+        return torch.cat([a, b.unflatten(-1, self.half_shape)], dim=-3)
 
     def shape_after(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """One vector."""

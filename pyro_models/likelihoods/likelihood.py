@@ -39,6 +39,8 @@ class Likelihood(nn.Module):
         Why there is no p(x), where ``measure`` is None.
     on_unit_interval
         What to call it where it is of pixels in [0, 1] alone; empty for data of any range.
+    for_other_data
+        What to do instead with data of any range.
     option_names
         Names of the options that rebuild it, each an attribute.
     """
@@ -49,6 +51,7 @@ class Likelihood(nn.Module):
     num_parameters: int = 1
     no_probability: ClassVar[str] = ""
     on_unit_interval: str = ""
+    for_other_data: ClassVar[str] = "use the likelihood gaussian"
     option_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, data_shape: tuple[int, ...]) -> None:
@@ -99,7 +102,7 @@ class Likelihood(nn.Module):
         if self.on_unit_interval and not bool(((seen >= 0) & (seen <= 1)).all()):
             raise UsageError(
                 f"{self.on_unit_interval} is of pixels in [0, 1]; divide 0…255 pixels by 255, or "
-                "use the likelihood gaussian for data of any range"
+                f"{self.for_other_data} for data of any range"
             )
         self.check_seen(seen)
 

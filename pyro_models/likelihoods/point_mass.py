@@ -25,9 +25,11 @@ class Quantised(CountingLevels):
 
     name = "quantised"
     option_names = ("levels",)
+    for_other_data = "give the flow dequantise=None (--options.dequantise null)"
 
     def __init__(self, data_shape: tuple[int, ...], *, levels: int = 256) -> None:
         super().__init__(data_shape, num_levels=levels, option="levels")
+        self.on_unit_interval = "a flow of grey levels"
         self.levels = self.num_levels
 
     def pixels(self, outputs: Tensor) -> TorchDistribution:

@@ -48,7 +48,7 @@ WHY_NOT_FREE = (
 class FlowModel(Model):
     """v ~ p(v) of a flow, and x, which v decides."""
 
-    layers: nn.Module
+    layers: Chain
 
     def density(self) -> FlowDistribution:
         """p(v), event shape (\\*data_shape)."""
@@ -103,6 +103,7 @@ class Flow(ModelAndGuide):
 
     options_of_guide = ("dequantise",)
     model: FlowModel
+    units_set: Tensor
     data_shape: tuple[int, ...]
 
     def __init__(
@@ -125,7 +126,7 @@ class Flow(ModelAndGuide):
             likelihood = Quantised(shape, levels=levels)
         first = Logit(shape, alpha=alpha) if pixels else Standardize(shape)
         layers = Chain([first, flow_for(flow, shape)])
-        guide = ItselfGuide(shape, pixels=pixels)
+        guide: nn.Module = ItselfGuide(shape, pixels=pixels)
         if dequantise is not None:
             guide = dequantisation_for(dequantise, shape, levels)
         super().__init__(FlowModel(likelihood, layers=layers), guide)

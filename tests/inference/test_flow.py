@@ -202,6 +202,11 @@ def test_what_needs_a_smooth_posterior_is_refused_in_one_line(call: Any, few: Im
         call(flow, few.prepared("test", limit=4).x)
 
 
+def test_vectors_that_are_no_pixels_want_no_dequantisation() -> None:
+    with pytest.raises(UsageError, match=r"^a flow of grey levels .* dequantise=None .*\Z"):
+        fit(Flow((2,), flow=DENSE), 10 * torch.randn(50, 2), epochs=1)
+
+
 def test_levels_that_are_not_the_datas_are_refused_with_those_that_are(few: ImageData) -> None:
     for data, levels in ((few, 17), (few.with_preparation("threshold"), 2)):
         for use in (fit, evaluate):
