@@ -31,6 +31,7 @@ __all__ = [
     "ConditionsOnPixels",
     "Exact",
     "LatentSite",
+    "MadeOfNoise",
     "MayHaveNoMaximum",
     "Pair",
     "StartsFromData",
@@ -128,6 +129,16 @@ class Exact(Pair, Protocol):
 
     def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> Any:
         """p(latents | x_seen), batch shape (B,)."""
+
+
+class MadeOfNoise(Pair, Protocol):
+    """A pair that makes data of as much noise z by a map with an inverse."""
+
+    def noise(self, x: Tensor) -> Tensor:
+        """The z of data, (B, …)."""
+
+    def of_noise(self, z: Tensor) -> Tensor:
+        """The data of z with any leading batch dimensions."""
 
 
 class CompletesExactly(Pair, Protocol):
