@@ -8,6 +8,7 @@ resident memory on a CPU, torch's allocations on a GPU. Run ``python benchmarks/
 from __future__ import annotations
 
 import argparse
+import ctypes
 import multiprocessing
 import resource
 from collections.abc import Callable
@@ -60,6 +61,7 @@ def forget_peak(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     elif STATUS.exists():
+        getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # what is free already
         STATUS.with_name("clear_refs").write_text("5")
 
 
