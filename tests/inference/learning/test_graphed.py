@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inference.learning.graphed import GraphedSteps, can_be_graphed, run_directly
+from inference.cuda_graph import run_directly
+from inference.learning.graphed import GraphedSteps, can_be_graphed
 from inference.learning.nonfinite import NonFiniteError
 from inference.learning.settings import Settings
 from inference.learning.training import Training
