@@ -19,7 +19,8 @@ from torch.optim import Optimizer
 
 __all__ = ["Launch", "Launched", "Launcher", "can_skip", "launch_of", "launcher_of", "run_directly"]
 
-_RUN_FIRST = 2  # calls, which make what a graph must not: records, handles of libraries, kernels
+# calls, which make what a graph must not: records (at the third), handles of libraries, kernels
+_RUN_FIRST = 3
 
 Launch = Callable[[], object]
 Launcher = Callable[[Launch, Optimizer | None], Launch]
@@ -79,8 +80,8 @@ class Launched:
     Examples
     --------
     >>> double = Launched(lambda x: (2 * x,), run_directly, what="doublings")
-    >>> [double(torch.tensor([float(i)]))[0].item() for i in range(4)]
-    [0.0, 2.0, 4.0, 6.0]
+    >>> [double(torch.tensor([float(i)]))[0].item() for i in range(5)]
+    [0.0, 2.0, 4.0, 6.0, 8.0]
     """
 
     def __init__(

@@ -57,11 +57,16 @@ class _Tape(TorchDispatchMode):
             again = function(*args, **kwargs)
             if all(r.alias_info is None for r in function._schema.returns):
                 for old, new in zip(tree_leaves(results), tree_leaves(again), strict=True):
-                    old.copy_(new)
+                    if isinstance(old, Tensor):
+                        old.copy_(new)
 
 
 def tape(
-    steps: Callable[[], object], optimizer: Any = None, *, device: torch.device, generators: Any = ()
+    steps: Callable[[], object],
+    optimizer: Any = None,
+    *,
+    device: torch.device,
+    generators: Any = (),
 ) -> Callable[[], object]:
     """Instead of :func:`inference.cuda_graph.cuda_graph`."""
     made = _Tape()
