@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from clock import add_device, name_of, seconds
 from torch import Tensor
 
 from inference import complete, condition, hmc, infer, nuts
@@ -40,18 +40,9 @@ WORK: dict[str, Callable[[VAE, Tensor], object]] = {
 }
 
 
-def seconds(work: Callable[[VAE, Tensor], object], vae: VAE, x: Tensor) -> float:
-    """Of one call, all that it has asked the device for included."""
-    began = time.perf_counter()
-    work(vae, x)
-    if x.device.type != "cpu":
-        torch.get_device_module(x.device).synchronize()
-    return time.perf_counter() - began
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
+    add_device(parser)
     parser.add_argument("--images", type=int, default=1000, help="images at most (default 1000)")
     parser.add_argument("--turns", type=int, default=2, help="timed turns (default 2)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
@@ -62,7 +53,7 @@ def main() -> None:
     vae = VAE(SHAPE, hidden=[400], latent_dim=50, likelihood="bernoulli").to(options.device)
     x = torch.rand(options.images, *SHAPE).round().to(options.device)
     graphs = dict(LAUNCHERS)
-    print(f"{options.device}, {len(x)} images at most, {options.turns} turns, medians")
+    print(f"{name_of(options.device)}, {len(x)} images at most, {options.turns} turns, medians")
     print(f"{'':30}{'as it is':>10}{'no graphs':>11}{'ratio':>8}  spread")
     for name in options.work:
         taken: dict[bool, list[float]] = {True: [], False: []}
@@ -70,9 +61,10 @@ def main() -> None:
             for graphed, times in taken.items():
                 LAUNCHERS.clear()
                 LAUNCHERS.update(graphs if graphed else {})
-                spent = seconds(WORK[name], vae, x)
+                began = seconds(options.device)
+                WORK[name](vae, x)
                 if turn:  # the first turn warms up
-                    times.append(spent)
+                    times.append(seconds(options.device) - began)
         LAUNCHERS.update(graphs)
         ratios = [a / b for a, b in zip(taken[True], taken[False], strict=True)]
         own, other = (statistics.median(times) for times in taken.values())
