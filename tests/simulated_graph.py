@@ -38,7 +38,10 @@ class _Tape(TorchDispatchMode):
         given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         kinds = {t.device.type for t in given} | {torch.device(kwargs.get("device") or "cpu").type}
         copies = function.overloadpacket.__name__ in _FROM_HOST and len(kinds) > 1
-        if function in _WAITS or (copies and given[-1].device.type == "cpu"):
+        copied = (copies and given[-1].device.type == "cpu") or (
+            function is _aten.lift_fresh.default and given[0].device.type != "cpu"
+        )
+        if function in _WAITS or copied:
             raise RuntimeError(f"operation not permitted when stream is capturing: {function}")
         for argument, value in zip(function._schema.arguments, args, strict=False):
             if argument.alias_info is not None and argument.alias_info.is_write:
