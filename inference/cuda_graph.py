@@ -117,7 +117,8 @@ class Launched:
             return self.function
 
         def call(*given: Any) -> Result:
-            torch._foreach_copy_(inputs, [value for value in given if isinstance(value, Tensor)])
+            if inputs:
+                torch._foreach_copy_(inputs, [v for v in given if isinstance(v, Tensor)])
             launch()
             return tuple(value.clone() for value in left)
 

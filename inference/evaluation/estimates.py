@@ -16,7 +16,6 @@ from inference.cuda_graph import Launched, launcher_of
 from inference.particles import checked_count, draw, particles
 from pyro_models import Pair
 from pyro_models.contract import check_pair
-from pyro_models.device import device_of
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.observed import Observed, observed
 from pyro_models.pair import Exact
@@ -88,13 +87,11 @@ def log_weights(
     K = num_particles if probe.latents else 1  # all enumerated: every particle is the same
     data_chunk = max(1, min(len(data), max_elements // (size * min(K, 64))))
     particle_chunk = max(1, min(K, max_elements // (size * data_chunk)))
-    parts, weigh = [], None
+    parts = []
     for i in range(0, len(data), data_chunk):
         rows = slice(i, i + data_chunk)
         own = _for_rows(guide, rows)
-        if weigh is None or own is not guide:
-            weigh = _weights_of(pair, own)
-        parts.append(_weigh(weigh, data[rows], K, chunk=particle_chunk))
+        parts.append(_weigh(pair, data[rows], K, chunk=particle_chunk, guide=own))
         if progress is not None:
             progress(len(data[rows]))
     total, inverse, rest, elbo, spread = (torch.cat(p) for p in zip(*parts, strict=True))
@@ -118,30 +115,30 @@ def log_weights(
     )
 
 
-def _weights_of(pair: Pair, guide: Callable[..., Any] | None) -> Launched:
-    """A function of data and a number of particles: their log-weights."""
-
-    def weigh(x: Tensor, y: Tensor | None, mask: Tensor | None, count: int) -> tuple[Tensor]:
-        given = Observed.unchecked(x, y, mask)
-        drawn = draw(pair.model, guide or pair.guide, given, num_particles=count)
-        return (widened(drawn.log_weight),)
-
-    return Launched(weigh, launcher_of(device_of(pair)), what="particles")
-
-
 def _weigh(
-    weigh: Launched, data: Observed, num_particles: int, *, chunk: int
+    pair: Pair,
+    data: Observed,
+    num_particles: int,
+    *,
+    chunk: int,
+    guide: Callable[..., Any] | None,
 ) -> tuple[Tensor, ...]:
     """log Σ w, Σ w² / (Σ w)², log Σ w without the heaviest; mean, variance of log w; each (B,)."""
     first = widened(data.x.new_full((len(data),), -math.inf))
     second, rest, heaviest = first.clone(), first.clone(), first.clone()
     total, squares = torch.zeros_like(first), torch.zeros_like(first)
     near = torch.zeros_like(first)  # about the mean: squares far from it would cancel
+
+    def weigh(count: int) -> tuple[Tensor]:
+        drawn = draw(pair.model, guide or pair.guide, data, num_particles=count)
+        return (widened(drawn.log_weight),)
+
+    launched = Launched(weigh, launcher_of(data.x.device), what="particles")
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
         # all data and one particle were checked before
         with alone(), pyro.validation_enabled(False):
-            (log_w,) = weigh(data.x, data.y, data.mask, count)
+            (log_w,) = launched(count)
         if i == 0:
             near = log_w.mean(0).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         log_w = log_w - near
