@@ -49,7 +49,7 @@ def launch_of(
     """A launch of steps; ``None``, with a line of why, where they can be none. Nothing has run."""
     try:
         return launcher(steps, optimizer)
-    except RuntimeError as error:
+    except Exception as error:  # whatever stops it: a mistake is met again where steps are run
         why = " ".join(str(error).split())[:200]
         warnings.warn(f"{what} are no CUDA graph, but run: {why}", stacklevel=4)
         return None
@@ -147,12 +147,12 @@ def cuda_graph(
         group["lr"], group["capturable"] = rate, True
     try:
         _capture(graph, steps, device)
-    except RuntimeError:
-        # a capture that is broken off may leave generators in it: nobody else could draw from them
+    except Exception:
+        graph.reset()
         with torch.cuda.device(device):
             drawn_from = torch.cuda.default_generators[torch.cuda.current_device()]
         for generator in (drawn_from, *generators):
-            generator.graphsafe_set_state(generator.clone_state())
+            _set_free(generator)
         raise
     finally:
         for group, (lr, capturable) in zip(groups, own, strict=True):
@@ -178,6 +178,16 @@ def _capture(graph: torch.cuda.CUDAGraph, steps: Launch, device: torch.device) -
     # entered twice, since a capture that is broken off does not leave its stream
     with torch.cuda.device(device), torch.cuda.stream(side), capture:
         steps()
+
+
+def _set_free(generator: torch.Generator) -> None:
+    """Let a generator be drawn from that a capture, broken off, may have kept."""
+    state = generator.get_state()
+    try:
+        torch.rand(1, device=generator.device, generator=generator)
+        generator.set_state(state)
+    except RuntimeError:
+        generator.graphsafe_set_state(generator.clone_state())
 
 
 LAUNCHERS: dict[str, Callable[..., Launch]] = {"cuda": cuda_graph}
