@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS, chunk_size, numbers_per_particle
-from inference.particles import checked_count, particles
+from inference.cuda_graph import Launched, launcher_of
+from inference.particles import checked_count, draw, particles
 from pyro_models import Pair
 from pyro_models.contract import check_pair
 from pyro_models.likelihoods.likelihood import widened
@@ -127,12 +128,17 @@ def _weigh(
     second, rest, heaviest = first.clone(), first.clone(), first.clone()
     total, squares = torch.zeros_like(first), torch.zeros_like(first)
     near = torch.zeros_like(first)  # about the mean: squares far from it would cancel
+
+    def weigh(count: int) -> tuple[Tensor]:
+        drawn = draw(pair.model, guide or pair.guide, data, num_particles=count)
+        return (widened(drawn.log_weight),)
+
+    launched = Launched(weigh, launcher_of(data.x.device), what="particles")
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
         # all data and one particle were checked before
         with alone(), pyro.validation_enabled(False):
-            drawn = particles(pair, guide, data.x, num_particles=count, y=data.y, mask=data.mask)
-        log_w = widened(drawn.log_weight)
+            (log_w,) = launched(count)
         if i == 0:
             near = log_w.mean(0).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         log_w = log_w - near

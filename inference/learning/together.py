@@ -11,17 +11,17 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from inference.cuda_graph import launcher_of, run_directly
 from inference.denormals import flush_denormals
 from inference.learning.callbacks import Callback
 from inference.learning.capture import RecordedGradient, Recording, difference_of_steps
-from inference.learning.graphed import GraphedSteps, cuda_graph, run_directly
+from inference.learning.graphed import GraphedSteps
 from inference.learning.history import History
 from inference.learning.nonfinite import NonFinite, first_nonfinite
 from inference.learning.stacks import Copy, Stacks, why_in_turn
@@ -276,13 +276,13 @@ class _Steps(GraphedSteps):
     """Whole steps of several copies, which draw from generators of their own."""
 
     def __init__(self, together: _Together, data: Observed, order: Tensor) -> None:
-        generators, on_cuda = together.generators, together.device.type == "cuda"
+        generators = together.generators
         super().__init__(
             cast(Step, together),
             data,
             batch_size=together.settings.batch_size,
             steps_per_epoch=together.first.steps_per_epoch,
-            launcher=partial(cuda_graph, generators=generators) if on_cuda else run_directly,
+            launcher=launcher_of(together.device, generators) or run_directly,
         )
         self.together, self.failing = together, 0
         total = self.place.total.new_zeros(len(generators))

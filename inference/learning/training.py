@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from inference.cuda_graph import launcher_of
 from inference.isolated import evaluating
 from inference.learning.batches import batches
 from inference.learning.callbacks import Callback, CallbackState
 from inference.learning.data_parallel import Processes, Share
-from inference.learning.graphed import GraphedSteps, Launcher, can_be_graphed, cuda_graph
+from inference.learning.graphed import GraphedSteps, can_be_graphed
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import (
     NonFinite,
@@ -88,7 +89,7 @@ class Training:
             processes=self.processes,
         )
         self.objective, self.optimizer = self.step.objective, self.step.optimizer
-        self.launcher: Launcher | None = cuda_graph if self.device.type == "cuda" else None
+        self.launcher = launcher_of(self.device)
         self.graphed: GraphedSteps | None = None
         self.shuffling = torch.Generator().manual_seed(settings.seed)
         self.drawing = self._drawing_generator().manual_seed(settings.seed + 1)

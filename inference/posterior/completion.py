@@ -12,6 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from inference.chunks import MAX_ELEMENTS, chunk_size
+from inference.cuda_graph import Launched, launcher_of
 from inference.isolated import isolated
 from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
@@ -185,15 +186,21 @@ def complete(
             precise = precision_of(pair) or DEFAULT
             pair = in_precision(pair.conditioned_on(data.mask), precise)
         at_once = max(num_samples, num_latents)
-        parts = []
+
+        def completed(x: Tensor, y: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+            part = Observed.unchecked(x, y, mask)
+            if guide == "exact":
+                return _exactly(pair, part, num_samples=num_samples, pixels=pixels)
+            decoded = partial(_decoded, pair, part, trained=guide == "trained")
+            average, p_x = decoded(num_latents).mean.mean(0), decoded(num_samples)
+            return average, p_x.sample() if pixels == "sample" else p_x.mean
+
+        # linear algebra is waited for
+        launcher = None if guide == "exact" else launcher_of(data.x.device)
+        launched = Launched(completed, launcher, what="completions")
+        chunks = data.chunks(chunk_size(pair, each=at_once, max_elements=max_elements))
         with isolated(pair, seed=stream(seed, "completion")):
-            for part in data.chunks(chunk_size(pair, each=at_once, max_elements=max_elements)):
-                if guide == "exact":
-                    parts.append(_exactly(pair, part, num_samples=num_samples, pixels=pixels))
-                    continue
-                decoded = partial(_decoded, pair, part, trained=guide == "trained")
-                average, p_x = decoded(num_latents).mean.mean(0), decoded(num_samples)
-                parts.append((average, p_x.sample() if pixels == "sample" else p_x.mean))
+            parts = [launched(part.x, part.y, part.mask) for part in chunks]
         means, draws = zip(*parts, strict=True)
         mean, samples = data.with_seen(torch.cat(means)), data.with_seen(torch.cat(draws, 1))
     return Completion(

@@ -19,9 +19,9 @@ import torch
 import torch.distributed as dist
 
 from inference.cli import main
+from inference.cuda_graph import run_directly
 from inference.learning import Run, fit
 from inference.learning.data_parallel import Processes, ProcessLostError, processes_on
-from inference.learning.graphed import run_directly
 from inference.learning.nonfinite import NonFiniteError
 from inference.learning.settings import Settings
 from inference.learning.training import Training
