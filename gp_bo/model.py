@@ -33,8 +33,6 @@ class GPModel(nn.Module):
     Inputs (n, d) and outputs (n,) are float64, on the device where everything is computed. Priors
     are Pyro distributions by name, or numbers, which fix θ; ``noise`` is σ_n².
 
-    Examples
-    --------
     >>> from gp_bo.kernels import RBF
     >>> X = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
     >>> gp = GPModel(X, X.sin()[:, 0], kernel=RBF(), mean="zero", priors={"noise": 1e-4})

@@ -86,8 +86,6 @@ class PredictiveScores:
 def mixture_moments(means: Tensor, variances: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """m = Σ_s w_s m_s and v = Σ_s w_s (v_s + (m_s − m)²), each (M,), from (S, M) and (S,).
 
-    Examples
-    --------
     >>> import torch
     >>> means, one = torch.tensor([[-1.0], [1.0]]), torch.ones(2, 1)
     >>> float(mixture_moments(means, one, torch.tensor([0.5, 0.5]))[1])

@@ -31,8 +31,6 @@ def describe_prior(prior: Any) -> dict[str, Any]:
 
     What cannot be written so is a ``UsageError``.
 
-    Examples
-    --------
     >>> describe_prior(dist.LogNormal(torch.tensor(0.0), torch.tensor(2.0)))
     {'class': 'LogNormal', 'parameters': {'loc': 0.0, 'scale': 2.0}}
     """

@@ -65,8 +65,6 @@ def site_of(
     The prior is moved to the device; None is the CPU. One that is no distribution of Pyro, is of
     another shape, improper or discrete, or lies below 0 where it must not, is a ``UsageError``.
 
-    Examples
-    --------
     >>> noise = HyperParameter("noise", (), dist.LogNormal(-4.0, 1.0), output_power=2)
     >>> site_of(noise, dist.HalfNormal(0.1), start=0, stop=1).kind
     'exp'
@@ -159,8 +157,6 @@ def moved_prior(prior: Any, device: torch.device) -> Any:
     Distributions that are made of others, by transforms, mixtures or masks, are moved with all that
     they are made of.
 
-    Examples
-    --------
     >>> import pyro.distributions as dist
     >>> moved_prior(dist.LogNormal(0.0, 1.0), torch.device("meta")).base_dist.loc.device
     device(type='meta')

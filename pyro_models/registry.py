@@ -121,10 +121,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def named(self, thing: Any, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
         """What is written as ``class_path`` and ``init_args`` as a name and options; else as given.
 
-        Raises
-        ------
-        UsageError
-            If a mapping is not written so.
+        A mapping that is not written so is refused.
         """
         if not isinstance(thing, Mapping):
             return thing, options

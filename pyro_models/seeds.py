@@ -46,13 +46,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuse seeds that are none, the same twice, or no seeds.
-
-    Raises
-    ------
-    UsageError
-        Saying which.
-    """
+    """Refuse seeds that are none, the same twice, or no seeds, saying which."""
     several = isinstance(seeds, Iterable) and not isinstance(seeds, str)
     given = list(seeds) if several else []
     if not given or len(set(given)) < len(given):

@@ -50,8 +50,6 @@ class ChainSummary:
 def described_chains(fits: Iterable[ChainSummary | None]) -> str:
     """What the chains of several fits came to, in one line; empty if there were none.
 
-    Examples
-    --------
     >>> print(described_chains([ChainSummary(1.03, 135.0, 98.0, 2, 500, 4)]))  # doctest: +ELLIPSIS
     chains of 1 fit of 500 draws: R-hat up to 1.030, above 1.01 in 1; ...
     """

@@ -93,13 +93,7 @@ def seen_pixels(
 
 
 def check_sees(seen: Tensor) -> None:
-    """Refuse a mask (B or 1, \\*data_shape) that sees nothing of a datum.
-
-    Raises
-    ------
-    UsageError
-        Naming the first such datum.
-    """
+    """Refuse a mask (B or 1, \\*data_shape) that sees nothing of a datum, naming the first such."""
     empty = (~seen.flatten(1).any(1)).nonzero().flatten().tolist()
     if empty:
         of_which = "" if len(seen) == 1 else f" of datum {empty[0]}"
