@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_models.counts import is_count
 from pyro_models.data.masks import MASKS, mask_name, seen_pixels
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
@@ -18,8 +19,9 @@ from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import EncoderGuide
+from pyro_models.models.model import Model
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
-from pyro_models.pair import data_plate, fill_unseen, needed_mask, pixel_mask, register_with_svi
+from pyro_models.pair import fill_unseen, needed_mask, pixel_mask
 from pyro_models.registry import check_choice
 from pyro_models.units import Units
 
@@ -86,7 +88,7 @@ def _stacked(x: Tensor, given: Tensor) -> Tensor:
     return torch.cat([x, given.to(x.dtype)], dim=1)
 
 
-class CompletionModel(nn.Module):
+class CompletionModel(Model):
     """p(z | x_C) p(x_R | z, x_C); prior and decoder read x_C through the same features."""
 
     def __init__(
@@ -96,7 +98,8 @@ class CompletionModel(nn.Module):
         likelihood: Likelihood,
         conditioning: Conditioning,
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # parameters in the order of stored optimizers
+        self.num_classes = None
         self.prior, self.decoder = prior, decoder
         self.likelihood, self.conditioning = likelihood, conditioning
         self.units = Units(likelihood.data_shape)
@@ -119,30 +122,19 @@ class CompletionModel(nn.Module):
         """What networks see of x_C, (B, features)."""
         return self.prior.features(_stacked(self.units(x, given), given))
 
-    def rest(self, z: Tensor, features: Tensor, x: Tensor, *sets: Tensor) -> TorchDistribution:
-        """p(x_R | z, x_C), of the sets C and R."""
-        given, rest = sets
-        return Completed(self.likelihood(self.decoder(z, features), rest), given, x)
+    def told(self, x: Tensor | None, mask: Tensor | None, y: Any, size: int | None) -> Any:
+        """The features of x_C, x, C and R; labels are ignored."""
+        parts = self.given(x, mask, size if size is not None and is_count(size) else 1)
+        return self.features(*parts[:2]), *parts
 
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The rest of x, given C; without x, of nothing given. Labels are ignored."""
-        register_with_svi(self)
-        x = placed(x, next(self.parameters()))
-        mask = pixel_mask(mask, self.likelihood.data_shape, x)
-        plate = data_plate(x, n, self.conditioning.sets)
-        x_seen, *sets = self.given(x, mask, plate.size)
-        features = self.features(x_seen, sets[0])
-        with plate:
-            z = pyro.sample("z", self.prior.head(features))
-            p_x = self.rest(z, features, x_seen, *sets)
-            return pyro.sample("x", p_x, obs=None if x is None else x_seen)
+    def story(self, y: Any) -> Any:
+        """z given x_C, and what was told with it."""
+        return pyro.sample("z", self.prior.head(y[0])), *y
+
+    def decoded(self, outputs: Any, mask: Tensor | None = None) -> TorchDistribution:
+        """p(x_R | z, x_C), of the sets C and R."""
+        z, features, x, given, rest = outputs
+        return Completed(self.likelihood(self.decoder(z, features), rest), given, x)
 
 
 class CompletionGuide(EncoderGuide):
@@ -269,9 +261,8 @@ class CompletionCVAE(Autoencoder):
         like = next(self.parameters())
         x = placed(x, like)
         seen = pixel_mask(mask, self.data_shape, x)
-        parts = self.model.given(x, seen, 1)
-        told = (self.model.features(*parts[:2]), *parts)
+        told = self.model.told(x, seen, y, 1)
         if x is None:  # the same for any batch, which may have no dimension
             told = tuple(part.squeeze(0) for part in told)
         z = latent_value(latents, "z", self.latent_sites["z"], like)
-        return {"x": self.model.rest(z, *told)}
+        return {"x": self.model.decoded((z, *told))}
