@@ -32,7 +32,6 @@ class Categorical(CountingLevels):
     """
 
     name = "categorical"
-    option_names = ("bins", "values")
 
     def __init__(
         self, data_shape: tuple[int, ...], *, bins: int = 256, values: str | None = None
