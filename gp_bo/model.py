@@ -116,8 +116,7 @@ class Evidence:
         """L with L Lᵀ = Σ, (C, n, n), and Σ⁻¹ (y − m), (C, n)."""
         mean, covariance = self.moments(theta)
         L, _ = cholesky(covariance)
-        weights = torch.cholesky_solve((self.y - mean)[..., None], L)[..., 0]
-        return L, weights
+        return L, torch.cholesky_solve((self.y - mean)[..., None], L)[..., 0]
 
     def value(self, theta: Mapping[str, Tensor]) -> Tensor:
         """log p(y | X, θ), (C,), nats; differentiable; −inf where Σ has no Cholesky factor."""

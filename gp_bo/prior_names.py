@@ -60,5 +60,4 @@ def prior_for(prior: Any) -> Any:
     if not callable(make):
         return make
     with in_one_line(f"the prior {name}"):
-        values = {n: torch.as_tensor(v, dtype=torch.float64) for n, v in options.items()}
-        return make(**values)
+        return make(**{n: torch.as_tensor(v, dtype=torch.float64) for n, v in options.items()})

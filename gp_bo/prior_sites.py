@@ -112,8 +112,7 @@ def _support(h: HyperParameter, prior: Any) -> Any:
         support = support.base_constraint
     if support.is_discrete:
         raise UsageError(f"the prior of {h.name} must be continuous")
-    lower = getattr(support, "lower_bound", -1)
-    if h.positive and not bool((torch.as_tensor(lower) >= 0).all()):
+    if h.positive and not bool((torch.as_tensor(getattr(support, "lower_bound", -1)) >= 0).all()):
         raise UsageError(f"{h.name} is positive, its prior is not: take LogNormal or Gamma, say")
     return support
 
@@ -169,9 +168,7 @@ def moved_prior(prior: Any, device: torch.device) -> Any:
 def _moved(part: Any, device: torch.device, done: dict[int, Any]) -> Any:
     """A copy with everything that it is made of; a transform and its inverse hold each other."""
     if isinstance(part, Tensor):
-        if part.device == device:
-            return part
-        return done.setdefault(id(part), part.to(device))
+        return part if part.device == device else done.setdefault(id(part), part.to(device))
     if isinstance(part, list):
         return [_moved(each, device, done) for each in part]
     if not isinstance(part, _PARTS):

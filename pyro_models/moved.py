@@ -177,9 +177,7 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if not _places(fullname):
-            return None
-        return ModuleSpec(fullname, self, is_package=True)
+        return ModuleSpec(fullname, self, is_package=True) if _places(fullname) else None
 
     def exec_module(self, module: ModuleType) -> None:
         places = _places(module.__name__)

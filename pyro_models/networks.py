@@ -304,8 +304,7 @@ def make_classifier(
 ) -> Encoder:
     """Network for q(y | x): the encoder's body, with one output per class."""
     parts = _architecture(network, data_shape, hidden, num_classes, activation)
-    features = parts.features(data_shape, hidden, 0, activation)
-    return Encoder(features, num_classes, head=nn.Linear)
+    return Encoder(parts.features(data_shape, hidden, 0, activation), num_classes, head=nn.Linear)
 
 
 def make_decoder(

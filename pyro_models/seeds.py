@@ -58,8 +58,7 @@ def check_seeds(seeds: Sequence[int]) -> None:
 
 def stream(seed: int, purpose: str) -> int:
     """A seed for one purpose, so that two uses of one seed do not share their random numbers."""
-    sequence = np.random.SeedSequence([seed, *purpose.encode()])
-    return int(sequence.generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1)[0])
 
 
 def generator_states(device: torch.device) -> dict[str, Any]:

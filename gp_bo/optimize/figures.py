@@ -87,8 +87,7 @@ def progress_figure(optimizer: Optimizer, *, optimum: float | None = None) -> Fi
     failed = [i for i, v in evaluated if v is None]
     if not len(good):
         raise UsageError("no value to draw: tell one first")
-    maximize = optimizer.state.maximize
-    best = (np.maximum if maximize else np.minimum).accumulate(good[:, 1])
+    best = (np.maximum if optimizer.state.maximize else np.minimum).accumulate(good[:, 1])
     known = optimum is not None
     figure = Figure(figsize=(6.0, 4.8 if known else 3.4), layout="constrained")
     ratios = (3, 2) if known else (1,)

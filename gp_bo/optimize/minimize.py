@@ -157,8 +157,7 @@ def minimize(
     if not callable(f):
         raise UsageError(f"f is a function of the inputs; got {f!r}")
     optimizer = Optimizer(bounds, **options)
-    done = len(optimizer.evaluations)
-    bar = tqdm(total=budget, initial=min(done, budget), disable=not progress)
+    bar = tqdm(total=budget, initial=min(len(optimizer.evaluations), budget), disable=not progress)
     with working() as name, bar:
         stopped = _search(f, optimizer, name=name, budget=budget, target=target, bar=bar)
     best, evaluations = optimizer.best, optimizer.evaluations

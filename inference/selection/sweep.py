@@ -165,8 +165,7 @@ def sweep(
             own, place = experiment.replace(**setting, seed=seed), folder / name / f"seed={seed}"
             trials.append(Trial(own, options, place, threads, setting))
     what, part = (f"shard {shard}", f"-{first}-of-{shards}") if shard else ("another sweep", "")
-    refusal = f"{what} is at work in {folder}: wait for it"
-    with holding_folder(folder, refusal=refusal, part=part):
+    with holding_folder(folder, refusal=f"{what} is at work in {folder}: wait for it", part=part):
         images = trials[0].load()
         identity = images.identity.to_dict()
         trials = [replace(trial, identity=identity) for trial in trials]

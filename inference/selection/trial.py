@@ -267,8 +267,7 @@ def _train_at_once(trials: Sequence[Trial]) -> None:
         seeds, out = [trial.seed for trial in left], [trial.folder for trial in left]
         how = {"out": out, "resume": any(Run(folder).exists for folder in out), "progress": False}
         data = first.prepared(pair, data)
-        device = _device_of_worker(first.settings.device)
-        settings = first.settings.replace(device=device)
+        settings = first.settings.replace(device=_device_of_worker(first.settings.device))
         fit(pair, data, settings=settings, seeds=seeds, **how)
 
 

@@ -245,8 +245,7 @@ def _random(spatial: tuple[int, ...], count: int, *, fraction: float, seed: int)
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     order = torch.rand(count, torch.Size(spatial).numel(), generator=generator).argsort(1)
-    seen = order.argsort(1) < round(fraction * order.shape[1])
-    return seen.reshape(count, *spatial)
+    return (order.argsort(1) < round(fraction * order.shape[1])).reshape(count, *spatial)
 
 
 def _loaded(path: str | Path) -> np.ndarray:

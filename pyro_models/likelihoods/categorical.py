@@ -68,8 +68,7 @@ class Categorical(CountingLevels):
             return torch.softmax(tilt.unsqueeze(-1) * steps, -1) @ values
 
         tilt = bisected(mean_at, wanted, -50.0, 50.0, steps=60)
-        centred = steps - steps.mean()
-        return (tilt.unsqueeze(-1) * centred).movedim(-1, 0).to(mean.dtype)
+        return (tilt.unsqueeze(-1) * (steps - steps.mean())).movedim(-1, 0).to(mean.dtype)
 
 
 class CategoricalPixels(PixelDistribution):

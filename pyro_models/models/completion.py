@@ -79,8 +79,7 @@ class Conditioning(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """C of each datum, (B, \\*data_shape)."""
-        rows = torch.arange(len(x), device=x.device) % len(self.sets)
-        return self.sets[rows]
+        return self.sets[torch.arange(len(x), device=x.device) % len(self.sets)]
 
 
 def _stacked(x: Tensor, given: Tensor) -> Tensor:
@@ -109,8 +108,7 @@ class CompletionModel(Model):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x with 0 where unseen, C and R, (size, \\*data_shape) each; without x C is empty."""
         if x is None:
-            like = next(self.parameters())
-            x = like.new_zeros(size, *self.likelihood.data_shape)
+            x = next(self.parameters()).new_zeros(size, *self.likelihood.data_shape)
             nothing = torch.zeros_like(x, dtype=torch.bool)
             return x, nothing, ~nothing
         sets = self.conditioning(x)
@@ -260,8 +258,7 @@ class CompletionCVAE(Autoencoder):
         """
         like = next(self.parameters())
         x = placed(x, like)
-        seen = pixel_mask(mask, self.data_shape, x)
-        told = self.model.told(x, seen, y, 1)
+        told = self.model.told(x, pixel_mask(mask, self.data_shape, x), y, 1)
         if x is None:  # the same for any batch, which may have no dimension
             told = tuple(part.squeeze(0) for part in told)
         z = latent_value(latents, "z", self.latent_sites["z"], like)
