@@ -263,6 +263,7 @@ class ScaledLeaf(Leaf):
         return ones * thetas[0]["variance"][:, None] if self.scaled else ones
 
 
+@dataclass(init=False, repr=False, unsafe_hash=True)
 class _Composite(Kernel):
     """Kernels joined by one operation."""
 
@@ -289,12 +290,6 @@ class _Composite(Kernel):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.parts))})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and self.parts == other.parts
-
-    def __hash__(self) -> int:
-        return hash((self.symbol, self.parts))
 
 
 class Sum(_Composite):

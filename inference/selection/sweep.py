@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from inference.declared import takes
 from inference.evaluation import quantities
-from inference.evaluation.quantity import QUANTITIES, Quantity
+from inference.evaluation.quantity import QUANTITIES
 from inference.experiment import Experiment
 from inference.learning.optimizers import make_optimizer, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective
@@ -224,7 +224,8 @@ def _run(
 ) -> dict[Path, Outcome]:
     """The outcomes, by folder."""
     found: dict[Path, Outcome] = {}
-    own = [each for each in QUANTITIES.values() if not _is_ours(each)]  # unknown to workers
+    computed = [each for each in QUANTITIES.values() if each.compute is not None]
+    own = [q for q in computed if q.compute.__module__ != quantities.__name__]  # unknown to workers
     with tqdm(total=len(trials), unit="run", disable=not progress, dynamic_ncols=True) as bar:
         try:
             for outcome in parallel(joblib.delayed(run_trial)(trial, *own) for trial in trials):
@@ -238,8 +239,3 @@ def _run(
                 f"({reason}); what was finished is kept: sweep again to go on"
             ) from error
     return found
-
-
-def _is_ours(quantity: Quantity) -> bool:
-    """Whether every worker knows it."""
-    return quantity.compute is None or quantity.compute.__module__ == quantities.__name__
