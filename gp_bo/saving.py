@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import safetensors.torch as safe
 from torch import Tensor
 
-from gp_bo.prior_files import describe_prior
+from gp_bo.prior_names import describe_prior
 from pyro_models.files import holding_folder, write_atomically
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from gp_bo.fitted import FittedGP
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.kernels import kernel_from_config
 from gp_bo.model import GPModel
-from gp_bo.prior_files import rebuild_prior
+from gp_bo.prior_names import rebuild_prior
 from gp_bo.saving import FORMAT, SETTINGS, STATISTIC, TENSORS, checksum, save_gp
 from gp_bo.scaling import Scaling
 from gp_bo.sparse import InducingPoints, SparseGP

@@ -28,6 +28,7 @@ MODULES = {
     "gp_bo.kernels.periodic": ("gp_bo.kernels.elementary",),
     "gp_bo.kernels.stationary": ("gp_bo.kernels.elementary",),
     "gp_bo.prior_density": ("gp_bo.hyperparameters",),
+    "gp_bo.prior_files": ("gp_bo.prior_names",),
     "inference.evaluation.guide_scores": ("inference.evaluation.guide_table",),
     "inference.evaluation.latent_moments": ("inference.evaluation.diagnostics",),
     "inference.figures.decoding": ("inference.figures.grid",),

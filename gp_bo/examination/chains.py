@@ -35,11 +35,9 @@ class ChainSummary:
         if "rhat" not in details:
             return None
         bulk, tail = (np.nan_to_num([*details[k].values()]).min() for k in ("bulk_ess", "tail_ess"))
-        rhat = float(
-            np.nan_to_num([*details["rhat"].values()], nan=math.inf, posinf=math.inf).max()
-        )
+        rhat = np.nan_to_num([*details["rhat"].values()], nan=math.inf, posinf=math.inf).max()
         chains = (details["divergences"], num_draws, details["num_chains"])
-        return cls(rhat, float(bulk), float(tail), *chains)
+        return cls(float(rhat), float(bulk), float(tail), *chains)
 
     @property
     def is_short(self) -> bool:

@@ -160,8 +160,7 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
     else:
         top.plot(best.point[index], best.value, "o", color=INK, markersize=5, label="best")
     top.set_ylabel(optimizer.state.problem or "value")
-    handles, labels = top.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     low.plot(at, improvement, color=PETROFF[2])
     floor = max(float(improvement.max()) - 40, float(improvement.min()))
     low.set_ylim(floor, float(improvement.max()) + 2)

@@ -144,9 +144,8 @@ def sweep(
     experiment = Experiment(model, data).replace(
         **{name: value for name, value in shared.items() if value is not None}
     )
-    for name, number in (("num_particles", num_particles), ("limit", limit), ("threads", threads)):
-        if number is not None:
-            check_counts(**{name: number})
+    counts = {"num_particles": num_particles, "limit": limit, "threads": threads}
+    check_counts(**{name: count for name, count in counts.items() if count is not None})
     if jobs == 0:
         raise UsageError("jobs are 1 or more at a time, or −1 for one on each core; got 0")
     folder, combined = Path(out), combinations(values)

@@ -19,7 +19,7 @@ from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import EncoderGuide
-from pyro_models.models.model import Model
+from pyro_models.models.model import Model, take_parts
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
 from pyro_models.pair import fill_unseen, needed_mask, pixel_mask
 from pyro_models.registry import check_choice
@@ -90,17 +90,14 @@ def _stacked(x: Tensor, given: Tensor) -> Tensor:
 class CompletionModel(Model):
     """p(z | x_C) p(x_R | z, x_C); prior and decoder read x_C through the same features."""
 
-    def __init__(
-        self,
-        prior: Encoder,
-        decoder: DenseDecoder | ConvDecoder,
-        likelihood: Likelihood,
-        conditioning: Conditioning,
-    ) -> None:
-        nn.Module.__init__(self)  # parameters in the order of stored optimizers
-        self.num_classes = None
-        self.prior, self.decoder = prior, decoder
-        self.likelihood, self.conditioning = likelihood, conditioning
+    prior: Encoder
+    decoder: DenseDecoder | ConvDecoder
+    conditioning: Conditioning
+
+    def __init__(self, likelihood: Likelihood, **parts: Any) -> None:
+        nn.Module.__init__(self)
+        take_parts(self, parts)  # first: so stored optimizers have their parameters
+        self.likelihood, self.num_classes = likelihood, None
         self.units = Units(likelihood.data_shape)
 
     def given(
@@ -202,15 +199,15 @@ class CompletionCVAE(Autoencoder):
         networks = self.networks(data_shape, shared)
         shape = networks.data_shape
         sets = [seen_pixels(name, shape, fraction=fraction, seed=mask_seed) for name in masks]
-        conditioning = Conditioning(torch.cat([one.expand(1, *shape) for one in sets]))
-        if bool(conditioning.sets.flatten(1).all(1).any()):
+        kind = {"conditioning": Conditioning(torch.cat([one.expand(1, *shape) for one in sets]))}
+        if bool(kind["conditioning"].sets.flatten(1).all(1).any()):
             raise UsageError("a mask that sees every pixel leaves nothing to complete")
         stacked = (2 * shape[0], *shape[1:])
         prior, encoder = (networks.encoder(latent_dim, data_shape=stacked) for _ in range(2))
         decoder = networks.decoder(latent_dim, context=prior.features.out_features)
         super().__init__(
-            CompletionModel(prior, decoder, networks.likelihood, conditioning),
-            CompletionGuide(shape, encoder=encoder, code=None, conditioning=conditioning),
+            CompletionModel(networks.likelihood, prior=prior, decoder=decoder, **kind),
+            CompletionGuide(shape, encoder=encoder, code=None, **kind),
         )
 
     @property
