@@ -76,14 +76,10 @@ class GPModel(nn.Module):
         theta = dict(self.hyperparameters.fixed)
         for site in self.hyperparameters.sites:
             theta[site.parameter.name] = pyro.sample(site.parameter.name, site.prior)
-        shapes = self.hyperparameters.declared
-        batch = torch.broadcast_shapes(
-            *(v.shape[: v.dim() - len(shapes[name].shape)] for name, v in theta.items())
-        )
-        flat = {
-            name: v.expand((*batch, *shapes[name].shape)).reshape(-1, *shapes[name].shape)
-            for name, v in theta.items()
-        }
+        own = {name: h.shape for name, h in self.hyperparameters.declared.items()}
+        leading = (v.shape[: v.dim() - len(own[name])] for name, v in theta.items())
+        batch = torch.broadcast_shapes(*leading)
+        flat = {n: v.expand((*batch, *own[n])).reshape(-1, *own[n]) for n, v in theta.items()}
         loc, covariance = self.evidence.moments(flat)
         loc, tril = loc.reshape(*batch, -1), cholesky(covariance)[0]
         tril = tril.reshape(*batch, *tril.shape[-2:])
