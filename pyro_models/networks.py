@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyro.distributions as dist
@@ -34,17 +35,9 @@ __all__ = [
     "make_encoder",
 ]
 
-ACTIVATIONS: Registry[type[nn.Module]] = Registry(
-    "activation",
-    {
-        "relu": nn.ReLU,
-        "tanh": nn.Tanh,
-        "softplus": nn.Softplus,
-        "silu": nn.SiLU,
-        "gelu": nn.GELU,
-        "leaky_relu": nn.LeakyReLU,
-    },
-)
+ACTIVATIONS: Registry[type[nn.Module]] = Registry("activation")
+ACTIVATIONS |= {"relu": nn.ReLU, "tanh": nn.Tanh, "softplus": nn.Softplus, "silu": nn.SiLU}
+ACTIVATIONS |= {"gelu": nn.GELU, "leaky_relu": nn.LeakyReLU}
 Activation = str | type[nn.Module]
 Shape = tuple[int, ...]
 _SCALE_FLOOR = 1e-5
@@ -241,13 +234,9 @@ class Architecture:
     decoder: Callable[..., Any]
 
 
-NETWORKS: Registry[Any] = Registry(
-    "network",
-    {
-        "dense": Architecture(DenseFeatures, DenseDecoder),
-        "conv": Architecture(ConvFeatures, ConvDecoder),
-    },
-)
+NETWORKS: Registry[Any] = Registry("network")
+NETWORKS["dense"] = Architecture(DenseFeatures, DenseDecoder)
+NETWORKS["conv"] = Architecture(ConvFeatures, ConvDecoder)
 
 
 def _architecture(
@@ -283,29 +272,21 @@ def make_encoder(
     *,
     context: int = 0,
     activation: Activation = "relu",
+    head: Callable[..., Any] = NormalHead,
 ) -> Encoder:
     """Network for q(z | x, context), with z of ``latent_dim`` and a context of so many values.
 
     It is ``"dense"``, layers of the sizes ``hidden``; ``"conv"``, convolutions with the channels
-    ``hidden``, each halving height and width; or an architecture of one's own.
+    ``hidden``, each halving height and width; or an architecture of one's own. The ``head`` is made
+    of the numbers of features and of outputs.
     """
     parts = _architecture(network, data_shape, hidden, latent_dim, activation)
     features = parts.features(data_shape, hidden, context, activation)
-    return Encoder(features, latent_dim, head=NormalHead)
+    return Encoder(features, latent_dim, head=head)
 
 
-def make_classifier(
-    network: str | Mapping[str, Any] | Architecture,
-    data_shape: tuple[int, ...],
-    hidden: Sequence[int],
-    num_classes: int,
-    *,
-    activation: Activation = "relu",
-) -> Encoder:
-    """Network for q(y | x): the encoder's body, with one output per class."""
-    parts = _architecture(network, data_shape, hidden, num_classes, activation)
-    features = parts.features(data_shape, hidden, 0, activation)
-    return Encoder(features, num_classes, head=nn.Linear)
+make_classifier = partial(make_encoder, head=nn.Linear)
+"""Network for q(y | x): the encoder's body, with one output per class."""
 
 
 def make_decoder(

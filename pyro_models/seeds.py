@@ -46,13 +46,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuse seeds that are none, the same twice, or no seeds.
-
-    Raises
-    ------
-    UsageError
-        Saying which.
-    """
+    """Refuse seeds that are none, the same twice, or no seeds, saying which."""
     several = isinstance(seeds, Iterable) and not isinstance(seeds, str)
     given = list(seeds) if several else []
     if not given or len(set(given)) < len(given):
@@ -64,8 +58,7 @@ def check_seeds(seeds: Sequence[int]) -> None:
 
 def stream(seed: int, purpose: str) -> int:
     """A seed for one purpose, so that two uses of one seed do not share their random numbers."""
-    sequence = np.random.SeedSequence([seed, *purpose.encode()])
-    return int(sequence.generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1)[0])
 
 
 def generator_states(device: torch.device) -> dict[str, Any]:

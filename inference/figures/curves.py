@@ -172,17 +172,11 @@ def _name_lines(axes: Axes, bounds: list[_Bound]) -> None:
             ends.append((min(max(height, 0.0), 1.0), bound.epochs[finite[-1]], bound))
     ends.sort(key=lambda end: end[0])
     for (height, epoch, bound), place in zip(ends, _apart([e[0] for e in ends]), strict=True):
-        axes.annotate(
-            bound.label,
-            xy=(epoch, low + height * (high - low)),
-            xytext=(1.03, place),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=9,
-            color=bound.color,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": bound.color, "lw": 0.6, "shrinkB": 4},
-        )
+        arrow = {"arrowstyle": "-", "color": bound.color, "lw": 0.6, "shrinkB": 4}
+        style: dict[str, Any] = {"textcoords": "axes fraction", "va": "center", "fontsize": 9}
+        style |= {"color": bound.color, "annotation_clip": False, "arrowprops": arrow}
+        end = (epoch, low + height * (high - low))
+        axes.annotate(bound.label, xy=end, xytext=(1.03, place), **style)
 
 
 def _apart(heights: list[float]) -> list[float]:

@@ -120,8 +120,7 @@ def prior_samples(
     z, under = ", ".join(pair.latent_sites), condition(pair, y)
     prior = f"p({z} | y)" if under else f"p({z})"
     title = f"Prior samples\n{z} ~ {prior},  x: {pixels} of p(x | {z}{under})"
-    columns = math.ceil(math.sqrt(n))
-    return mosaic_figure(images, columns=columns, title=title, tile_inches=0.7)[0]
+    return mosaic_figure(images, columns=math.ceil(math.sqrt(n)), title=title, tile_inches=0.7)[0]
 
 
 @register_figure(needs="labels")

@@ -260,16 +260,8 @@ def _train_at_once(trials: Sequence[Trial]) -> None:
             return
         inside.enter_context(alone())
         inside.enter_context(_threads(threads))
-        for trial in left:
-            _write(trial, threads, None)
-        data, first = left[0].load(), left[0].experiment
-        pair = first.build(data)
-        seeds, out = [trial.seed for trial in left], [trial.folder for trial in left]
-        how = {"out": out, "resume": any(Run(folder).exists for folder in out), "progress": False}
-        data = first.prepared(pair, data)
-        device = _device_of_worker(first.settings.device)
-        settings = first.settings.replace(device=device)
-        fit(pair, data, settings=settings, seeds=seeds, **how)
+        out = [trial.folder for trial in left]
+        _trained(left, threads, out=out, seeds=[trial.seed for trial in left])
 
 
 def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
@@ -282,14 +274,20 @@ def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
     return Outcome(trial.folder, trial.seed, evaluation, repeated=True, **recorded)
 
 
-def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
-    _write(trial, threads, None)
-    data = trial.load()
-    pair = trial.experiment.build(data)
-    data = trial.experiment.prepared(pair, data)
-    settings, resume = trial.experiment.settings, Run(trial.folder).exists
+def _trained(trials: Sequence[Trial], threads: int, **how: Any) -> tuple[Any, ImageData]:
+    """What a fit of runs that differ in their seeds alone returns, and the data prepared for it."""
+    for trial in trials:
+        _write(trial, threads, None)
+    data, experiment = trials[0].load(), trials[0].experiment
+    pair, settings = experiment.build(data), experiment.settings
+    data = experiment.prepared(pair, data)
     settings = settings.replace(device=_device_of_worker(settings.device))
-    result = fit(pair, data, settings=settings, out=trial.folder, resume=resume, progress=False)
+    resume = any(Run(trial.folder).exists for trial in trials)
+    return fit(pair, data, settings=settings, resume=resume, progress=False, **how), data
+
+
+def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
+    result, data = _trained([trial], threads, out=trial.folder)
     epochs = result.history.epochs
     name = f"{trial.folder.parent.name}/{trial.folder.name}"
     how = asdict(trial.evaluation)

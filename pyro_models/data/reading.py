@@ -98,8 +98,7 @@ def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Obse
             tensors = [to_tensor(label, f"a label of {what}") for label in labels]
             if whole:
                 tensors = [t.reshape(()) if t.numel() == 1 else t for t in tensors]
-            together = _joined(tensors, f"labels of {what}", stacked=whole)
-            y = labels_for(together, len(x), x.device)
+            y = labels_for(_joined(tensors, f"labels of {what}", stacked=whole), len(x), x.device)
     except UsageError:
         if with_labels:
             raise
