@@ -15,7 +15,9 @@ import torch
 from inference.declared import takes
 from inference.denormals import denormals_flushed
 from inference.learning.callbacks import Callback
+from inference.learning.checkpoint import restore
 from inference.learning.data_parallel import is_first, own_device, processes_on, several
+from inference.learning.first_step import try_a_step
 from inference.learning.history import History
 from inference.learning.recorded_data import describe_data, remember
 from inference.learning.runs import Run
@@ -274,11 +276,11 @@ def _begun(
         run.refuse_to_overwrite(force=force)
     training = Training(pair, data, settings, run, processes)
     if resume and run is not None:
-        training.restore(run)
+        restore(training, run)
     elif init_from is not None and first:
         training.start_from_run(Run(init_from))
     training.start_from_data()
-    training.try_a_step()
+    try_a_step(training)
     if run is not None and first and not resume:
         run.clear()
         run.create(pair, {"data": described, "settings": settings.plain()})
