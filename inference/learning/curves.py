@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from inference.isolated import evaluating
 from inference.learning.epoch_data import EpochData
 from inference.learning.nonfinite import NonFinite, first_nonfinite
 from inference.learning.step import Step
+from pyro_models.observed import Observed
 from pyro_models.seeds import seeded, stream
 
 __all__ = ["Curve", "curve"]
@@ -35,27 +37,39 @@ def curve(
     NonFinite
         If it is not finite.
     """
-    given = data.prepared(name, limit=limit)
-    whole, processes = len(given), step.processes
-    given = given[processes.own(whole)]
-    value, values, raised = float("nan"), given.x.new_zeros(0), None
-    rank, objective = processes.rank, step.objective
+    processes, whole = step.processes, len(data.data.split(name).x[:limit])
+    value, count, each, raised, what = 0.0 if whole else math.nan, 0, [], None, ""
+    rank = processes.rank
     # not the pixels' own draws again
     noise = stream(step.settings.seed, f"curves {rank}" if rank else "curves")
     with seeded(noise, step.device), evaluating(step.pair):
-        try:
-            with step.autocast():
-                if by_datum and len(given):
-                    values = objective.values(given.x, y=given.y, mask=given.mask)
-                    value = float(values.mean())
-                elif len(given):
-                    value = objective.value(given.x, y=given.y, mask=given.mask)
-        except (ValueError, RuntimeError) as error:  # as in a step
-            raised = error
-        value = processes.mean(value, len(given))
+        for given in data.chunks(name, limit=limit):
+            try:
+                own, values = _bound(step, given, by_datum=by_datum)
+            except (ValueError, RuntimeError) as error:  # as in a step
+                own, values, raised = float("nan"), given.x.new_zeros(0), error
+            each.append(values)
+            count += len(given)
+            value += (own - value) * (len(given) / max(1, count))
+            if value - value != 0:
+                what = first_nonfinite(step.pair, given) if len(given) else ""
+                break
+        value = processes.mean(value, count)
         if value - value == 0:
-            return Curve(value, processes.joined(values, whole) if by_datum else None)
-        what = processes.first_word(first_nonfinite(step.pair, given) if len(given) else "")
+            return Curve(value, processes.joined(torch.cat(each), whole) if by_datum else None)
+        what = processes.first_word(what)
     if not what and raised is not None:
         raise raised
     raise NonFinite(f"{what or 'the bound'} on the {name} split") from raised
+
+
+def _bound(step: Step, data: Observed, *, by_datum: bool) -> tuple[float, Tensor]:
+    """The bound on some data, and its values where asked for."""
+    if not len(data):
+        return 0.0, data.x.new_zeros(0)
+    with step.autocast():
+        if by_datum:
+            values = step.objective.values(data.x, y=data.y, mask=data.mask)
+            return float(values.mean()), values
+        value = step.objective.value(data.x, y=data.y, mask=data.mask)
+    return value, data.x.new_zeros(0)

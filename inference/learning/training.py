@@ -158,6 +158,9 @@ class Training:
         if self.processes.rank == 0 and fulfills(pair, StartsFromData) and not pair.started:
             x = self.epoch_data.for_start()
             self.start = pair.start_from(x, seed=self.settings.seed) or None
+            if len(x) < (num_train := self.epoch_data.num_train):
+                what = self.start or "statistics"
+                self.start = f"{what} of {len(x):,} of the {num_train:,} training data"
             # pixels that are drawn anew in every epoch are noise enough
             if not self.data.redraws and fulfills(pair, MayHaveNoMaximum):
                 self._warn_of(pair.no_maximum(x))
@@ -205,7 +208,7 @@ class Training:
 
     def _graphed_steps(self, data: Observed) -> GraphedSteps | None:
         """What takes whole steps on the device, where one is waited for and they can be so."""
-        if self.launcher is None:
+        if self.launcher is None or self.epoch_data.streams:
             return None
         if self.graphed is None:
             why_not = can_be_graphed(self.step, labelled_per_batch=self.settings.labelled_per_batch)

@@ -27,7 +27,7 @@ from pyro_models.data.arrays import to_tensor
 from pyro_models.data.precision import loses
 from pyro_models.errors import UsageError
 
-__all__ = ["Pixels", "read_pixels"]
+__all__ = ["Pixels", "check_finite", "read_pixels"]
 
 BRIGHT = 128  # uint8 images with no pixel as bright may be of fewer levels than 256
 
@@ -59,7 +59,7 @@ def read_pixels(arrays: Mapping[str, Any], name: str, *, levels: int | None = No
     tensors = {key: to_tensor(array, name) for key, array in arrays.items()}
     for x in tensors.values():
         _check_shape(x, name)
-        _check_finite(x, name)
+        check_finite(x, name)
     if all(x.dim() == 2 for x in tensors.values()):
         if levels is not None:
             raise UsageError(f"{name} holds vectors, which have no grey levels: leave levels out")
@@ -89,7 +89,8 @@ def _check_shape(x: Tensor, name: str) -> None:
         )
 
 
-def _check_finite(x: Tensor, name: str) -> None:
+def check_finite(x: Tensor, name: str) -> None:
+    """Refuse NaN and infinite values, of which the first is named."""
     wrong = ~x.isfinite()
     if not bool(wrong.any()):
         return
