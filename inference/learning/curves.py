@@ -52,7 +52,7 @@ def curve(
             count += len(given)
             value += (own - value) * (len(given) / max(1, count))
             if value - value != 0:
-                what = first_nonfinite(step.pair, given) if len(given) else ""
+                what = (first_nonfinite(step.pair, given) or "") if len(given) else ""
                 break
         value = processes.mean(value, count)
         if value - value == 0:

@@ -44,7 +44,7 @@ def describe_data(data: ImageData) -> dict[str, Any]:
         "test_fraction": data.test_fraction,
         "scaling": data.scaling,
         "identity": data.identity.to_dict(),
-        **({"written": list(data.split("train").x.written)} if data.is_streamed else {}),
+        **({} if data.written is None else {"written": list(data.written)}),
     }
 
 
@@ -78,11 +78,11 @@ def differs_from_record(now: Mapping[str, Any], record: Mapping[str, Any]) -> st
 
 def _written_since(now: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     """Whether a file whose identity is that of a sample was written to, as far as can be told."""
-    written = [of.get("written") for of in (now, record)]
-    same_file = now.get("source") is not None and now.get("source") == record.get("source")
-    if None in written or not (same_file or written[0][0] != written[1][0]):
+    own, was = now.get("written"), record.get("written")
+    if own is None or was is None or own == was:
         return None
-    return None if written[0] == written[1] else "the file was written to since"
+    same_file = now.get("source") is not None and now.get("source") == record.get("source")
+    return "the file was written to since" if same_file or own[0] != was[0] else None
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,12 @@ class ImageData:
         return self.splits["train"].is_streamed
 
     @property
+    def written(self) -> tuple[int, int] | None:
+        """Size of the file that is streamed, and when it was written, in nanoseconds."""
+        x = self.splits["train"].x
+        return x.written if isinstance(x, Rows) else None
+
+    @property
     def redraws(self) -> bool:
         """Whether each use of a split draws its pixels anew."""
         return is_random(self.preparation)

@@ -80,11 +80,10 @@ class Observed:
 
     def rows(self, index: Tensor) -> Observed:
         """The data of these numbers in 0…N − 1, gathered faster than any index can be."""
-        x: Tensor | Rows = self.x
-        if isinstance(x, Rows):
-            x = x.read(index)
+        if isinstance(self.x, Rows):
+            x = self.x.read(index)
         else:
-            x = x.flatten(1).index_select(0, index).unflatten(1, x.shape[1:])
+            x = self.x.flatten(1).index_select(0, index).unflatten(1, self.x.shape[1:])
         y, mask = (None if v is None else v.index_select(0, index) for v in (self.y, self.mask))
         return Observed.unchecked(x, y, mask)
 

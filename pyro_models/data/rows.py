@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pyro_models.data.arrays import to_tensor
 from pyro_models.data.identity import checksum
-from pyro_models.data.pixels import check_finite, read_pixels
+from pyro_models.data.pixels import check_finite, check_shape, read_pixels
 from pyro_models.errors import UsageError
 from pyro_models.memory import free_memory, in_words
 
@@ -78,10 +78,10 @@ class Rows:
     @classmethod
     def of(cls, array: np.memmap[Any, Any], name: str, *, levels: int | None = None) -> Rows:
         """All rows of an array, whose terms are those of a sample; refused as in memory."""
-        if array.ndim not in (2, 3, 4) or not len(array):
-            read_pixels({"x": np.zeros(array.shape, array.dtype)[:1]}, name)
+        check_shape(torch.empty(array.shape, device="meta"), name)
+        if not len(array):
             raise UsageError(f"{name} holds no data")
-        if hasattr(mmap, "MADV_RANDOM") and isinstance(array._mmap, mmap.mmap):  # type: ignore[attr-defined]
+        if hasattr(mmap, "MADV_RANDOM"):
             array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # no neighbours
         written = _written(array)
         places = _evenly(len(array), _in_sample(array.shape)).numpy()
@@ -109,11 +109,12 @@ class Rows:
 
     def __getitem__(self, index: slice | Tensor) -> Rows:
         """Some of the rows, in another order; nothing is read."""
-        if self.numbers is None and isinstance(index, slice):
-            index = torch.arange(*index.indices(len(self)))
-        elif self.numbers is None and index.dtype == torch.bool:
+        if isinstance(index, slice):
+            index = torch.arange(len(self))[index] if self.numbers is None else self.numbers[index]
+            return replace(self, numbers=index)
+        if index.dtype == torch.bool:
             index = index.nonzero().flatten()
-        return replace(self, numbers=index if self.numbers is None else self.numbers[index])
+        return replace(self, numbers=self.numbers_of(index))
 
     def joined(self, other: Rows) -> Rows:
         """These rows and then others of the same array."""
@@ -134,19 +135,30 @@ class Rows:
         numbers = self.numbers_of(rows.cpu()).numpy()
         order = np.argsort(numbers, kind="stable")
         values = np.empty((len(numbers), *self.array.shape[1:]), self.array.dtype)
+        self._ask_for(numbers[order])
         values[order] = self.array[numbers[order]]
-        if values.ndim == 2:
-            x = to_tensor(values, self.name)
-            check_finite(x, self.name)
+        x = to_tensor(values, self.name)
+        check_finite(x, self.name, numbers.tolist())
+        if x.dim() == 2:
             return x.to(self.dtype)
         try:
-            read = read_pixels({"x": values}, self.name, levels=self.levels)
+            read = read_pixels({"x": x}, self.name, levels=self.levels)
         except UsageError as error:
             if self.levels is None:
                 raise
             told = f"a sample of its rows has {self.levels} grey levels"
             raise UsageError(f"{error} ({told}: give levels if all have more)") from error
         return read.arrays["x"].to(self.dtype)
+
+    def _ask_for(self, numbers: np.ndarray) -> None:
+        """Let the system fetch rows all at once, rather than each when it is met."""
+        mapped, stride = self.array._mmap, self.array.strides[0]  # type: ignore[attr-defined]
+        if not hasattr(mmap, "MADV_WILLNEED") or not self.array.flags.c_contiguous:
+            return
+        start = _address(self.array) - _address(np.frombuffer(mapped, np.uint8))
+        for begin in (start + numbers * stride).tolist():
+            page = begin // mmap.PAGESIZE * mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_WILLNEED, page, begin + stride - page)
 
     def sample(self) -> Tensor:
         """Places of a sample of the rows, evenly spaced; all of them if they are few."""
@@ -175,6 +187,10 @@ def in_memory(values: Tensor | Rows) -> Tensor:
             "(test_fraction)"
         )
     return values.read(torch.arange(len(values)))
+
+
+def _address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def _in_sample(shape: tuple[int, ...]) -> int:

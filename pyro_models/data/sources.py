@@ -315,7 +315,11 @@ def _from_file(path: Path, *, stream: bool | None = None, **split: Any) -> Image
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     try:
-        mapped = np.load(path, mmap_mode="r") if path.suffix == ".npy" else _unpacked(path)
+        mapped: Any = None
+        if path.suffix == ".npy":
+            mapped = np.load(path, mmap_mode="r")
+        else:
+            _refuse_too_large(path)
         arrays: dict[str, Any] = {}
         if not is_streamed(mapped, stream):
             with path.open("rb") as file:
@@ -333,7 +337,7 @@ def _from_file(path: Path, *, stream: bool | None = None, **split: Any) -> Image
     return replace(data, source=os.path.abspath(path))
 
 
-def _unpacked(path: Path) -> None:
+def _refuse_too_large(path: Path) -> None:
     """Refuse an archive whose arrays are too large to be held in memory."""
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())

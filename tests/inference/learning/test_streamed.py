@@ -143,6 +143,11 @@ def test_what_only_a_later_row_tells_is_refused_when_it_is_read(tmp_path, monkey
     data = load_data(tmp_path / "late.npy", stream=True, preparation="threshold")
     with pytest.raises(UsageError, match=r"from 0 to 200.*sample of its rows has 2 grey levels"):
         fit(vae(), data, epochs=1, progress=False)
+    late = (pixels / 255).astype(np.float32)
+    late[57, 2, 3] = np.nan
+    np.save(tmp_path / "nan.npy", late)
+    with pytest.raises(UsageError, match=r"the first in row 57, pixel \(2, 3\)"):
+        fit(vae("cross_entropy"), tmp_path / "nan.npy", stream=True, epochs=1, progress=False)
     pixels[4] = 100
     np.save(tmp_path / "late.npy", pixels)
     with pytest.raises(UsageError, match="was written to while it was read"):
