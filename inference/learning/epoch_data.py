@@ -20,7 +20,7 @@ from inference.learning.settings import Settings
 from pyro_models import ImageData, UsageError
 from pyro_models.data import Split
 from pyro_models.data.preparation import prepare
-from pyro_models.data.rows import SAMPLE
+from pyro_models.data.rows import SAMPLE, sample_of
 from pyro_models.memory import free_memory
 from pyro_models.observed import Observed
 from pyro_models.seeds import stream
@@ -157,11 +157,10 @@ class EpochData:
 
     def for_start(self) -> Tensor:
         """What a pair is started from; of data that are streamed a sample."""
-        if self.data.is_streamed:
-            return self.on_device(self.data.sampled("train", self.drawing)).x
-        if self.streams:
-            return for_start(self.data.draw("train", self.drawing)).to(self.device, self.dtype)
-        return for_start(self.epoch())
+        if not self.streams:
+            return for_start(self.epoch())
+        rows = sample_of(self._drawn.split("train").x.shape)
+        return for_start(self.on_device(self._drawn.draw("train", self.drawing, rows=rows)))
 
     def chunks(self, name: str, *, limit: int | None = None) -> Iterator[Observed]:
         """A split, or its first data, as :meth:`prepared`, as many at a time as memory holds."""

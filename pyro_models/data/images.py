@@ -13,7 +13,7 @@ from pyro_models.counts import is_count
 from pyro_models.data.identity import Identity, checksum
 from pyro_models.data.masks import Mask, seen_pixels
 from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
-from pyro_models.data.rows import Rows, in_memory
+from pyro_models.data.rows import Rows, in_memory, sample_of
 from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
 from pyro_models.registry import check_choice
@@ -168,7 +168,7 @@ class ImageData:
     def sampled(self, name: str, generator: torch.Generator) -> Split:
         """A split as :meth:`draw` gives it; of what is streamed a sample of its data."""
         x = self.split(name).x
-        return self.draw(name, generator, rows=x.sample() if isinstance(x, Rows) else None)
+        return self.draw(name, generator, rows=sample_of(x.shape) if isinstance(x, Rows) else None)
 
     @property
     def is_streamed(self) -> bool:

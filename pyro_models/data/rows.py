@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from pyro_models.data.pixels import check_finite, check_shape, read_pixels
 from pyro_models.errors import UsageError
 from pyro_models.memory import free_memory, in_words
 
-__all__ = ["SAMPLE", "Rows", "in_memory", "is_streamed", "is_too_large"]
+__all__ = ["SAMPLE", "Rows", "in_memory", "is_streamed", "is_too_large", "sample_of"]
 
 SAMPLE = 2**25
 """Numbers in a sample of rows, 128 MiB in float32; all rows of an array that has no more."""
@@ -45,6 +46,16 @@ def is_streamed(array: Any, stream: bool | None = None) -> bool:
     if stream is not None or array.dtype.kind not in "biuf":
         return bool(stream)
     return is_too_large(array.size * torch.get_default_dtype().itemsize)
+
+
+def sample_of(shape: Sequence[int]) -> Tensor:
+    """Places of a sample of data (N, \\*data_shape), evenly spaced; all of them if they are few.
+
+    >>> sample_of((3, 28, 28))
+    tensor([0, 1, 2])
+    """
+    count = min(shape[0], max(1, SAMPLE // max(1, math.prod(shape[1:]))))
+    return torch.arange(count) * shape[0] // max(1, count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +95,7 @@ class Rows:
         if hasattr(mmap, "MADV_RANDOM"):
             array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # no neighbours
         written = _written(array)
-        places = _evenly(len(array), _in_sample(array.shape)).numpy()
+        places = sample_of(array.shape).numpy()
         found = read_pixels({"x": np.asarray(array[places])}, name, levels=levels)
         scaling = ", ".join(word for word in (found.scaling, "streamed from its file") if word)
         return cls(array, name, found.arrays["x"].dtype, found.levels, scaling, written)
@@ -160,17 +171,13 @@ class Rows:
             page = begin // mmap.PAGESIZE * mmap.PAGESIZE
             mapped.madvise(mmap.MADV_WILLNEED, page, begin + stride - page)
 
-    def sample(self) -> Tensor:
-        """Places of a sample of the rows, evenly spaced; all of them if they are few."""
-        return _evenly(len(self), _in_sample(self.shape))
-
     def to(self, *place: Any, **options: Any) -> Tensor:
         """All of them in memory, and there where a tensor would be."""
         return in_memory(self).to(*place, **options)
 
     def checksum(self) -> str:
         """That of a sample, and how many of how many rows it has; of few rows as of a tensor."""
-        places = self.sample()
+        places = sample_of(self.shape)
         found = checksum(self.read(places))
         return found if len(places) == len(self) else f"{found} of {len(places)} in {len(self)}"
 
@@ -191,14 +198,6 @@ def in_memory(values: Tensor | Rows) -> Tensor:
 
 def _address(array: np.ndarray) -> int:
     return int(array.__array_interface__["data"][0])
-
-
-def _in_sample(shape: tuple[int, ...]) -> int:
-    return max(1, SAMPLE // max(1, math.prod(shape[1:])))
-
-
-def _evenly(count: int, most: int) -> Tensor:
-    return torch.arange(min(count, most)) * count // min(count, most)
 
 
 def _written(array: np.memmap[Any, Any]) -> tuple[int, int]:

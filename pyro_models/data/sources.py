@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,21 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_models.data.from_arrays import PROVENANCE, from_arrays
+from pyro_models.data.from_file import from_file
 from pyro_models.data.identity import checksum
 from pyro_models.data.images import ImageData
 from pyro_models.data.masks import Mask, check_sees, seen_pixels
 from pyro_models.data.observed import Observed
 from pyro_models.data.reading import KINDS, hint_of, holds_data, read_data
-from pyro_models.data.rows import Rows, is_streamed, is_too_large
+from pyro_models.data.rows import Rows, is_streamed
 from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
 from pyro_models.installation import import_torchvision
-from pyro_models.memory import in_words
 
 __all__ = ["DATA_SETS", "DATA_VARIABLE", "PROVENANCE", "as_data", "half_seen", "load_data"]
 
@@ -116,7 +114,7 @@ def load_data(
     elif source in DATA_SETS:
         data = DATA_SETS[str(source)]()
     elif Path(source).suffix in (".npy", ".npz"):
-        data = _from_file(Path(source), **split)
+        data = from_file(Path(source), **split)
     else:
         raise UsageError(
             f"unknown data set {str(source)!r}: choose from {', '.join(DATA_SETS)}, "
@@ -141,7 +139,7 @@ def as_data(
     if isinstance(source, str | Path):
         if Path(source).suffix not in (".npy", ".npz"):
             raise UsageError(f"data are read by load_data: give load_data({str(source)!r})")
-        source = _from_file(Path(source), whole=split, stream=stream)
+        source = from_file(Path(source), whole=split, stream=stream)
     if not isinstance(source, ImageData):
         options: dict[str, Any] = {"with_labels": _uses_labels(pair), "stream": stream}
         source = _of_user(source, whole=split, **options)
@@ -309,43 +307,6 @@ def _download(dataset: Any, root: Path, folder_name: str) -> None:
         dataset(draft, download=True)
         for path in (Path(draft) / folder_name / "raw").iterdir():
             path.replace(place / path.name)
-
-
-def _from_file(path: Path, *, stream: bool | None = None, **split: Any) -> ImageData:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
-    try:
-        mapped: Any = None
-        if path.suffix == ".npy":
-            mapped = np.load(path, mmap_mode="r")
-        else:
-            _refuse_too_large(path)
-        arrays: dict[str, Any] = {}
-        if not is_streamed(mapped, stream):
-            with path.open("rb") as file:
-                content = np.load(file, allow_pickle=False)
-                arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
-    except UsageError:
-        raise
-    except MemoryError as error:
-        raise UsageError(f"{path} is larger than memory: stream it (stream=True)") from error
-    except Exception as error:  # a damaged file can fail in any way
-        raise UsageError(f"{path} is not a readable {path.suffix} file of plain arrays") from error
-    if not arrays:
-        arrays = {"x": Rows.of(mapped, str(path), levels=split.get("levels"))}
-    data = from_arrays(str(path), arrays, **split)
-    return replace(data, source=os.path.abspath(path))
-
-
-def _refuse_too_large(path: Path) -> None:
-    """Refuse an archive whose arrays are too large to be held in memory."""
-    with zipfile.ZipFile(path) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-    if is_too_large(size):
-        raise UsageError(
-            f"{path} holds {in_words(size)}, more than memory can hold, and an archive cannot be "
-            "streamed: save x alone by numpy.save, as a .npy file"
-        )
 
 
 def _kind(source: object) -> str:

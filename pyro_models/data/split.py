@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_models.data.arrays import check_plain
 from pyro_models.data.identity import checksum
 from pyro_models.data.observed import Observed, labels_for
-from pyro_models.data.rows import Rows
+from pyro_models.data.rows import Rows, sample_of
 from pyro_models.errors import UsageError
 
 __all__ = ["Split"]
@@ -57,7 +57,7 @@ class Split(Observed):
 
     def sample(self) -> Split:
         """Itself; of what is streamed a sample of its data, in memory."""
-        return Split.of(self.rows(self.x.sample())) if isinstance(self.x, Rows) else self
+        return Split.of(self.rows(sample_of(self.x.shape))) if self.is_streamed else self
 
     def check_grey(self, name: str) -> None:
         """Refuse what is to be prepared and is no real numbers in [0, 1]; looked at once."""
