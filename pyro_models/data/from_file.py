@@ -24,9 +24,10 @@ def from_file(path: Path, *, stream: bool | None = None, **split: Any) -> ImageD
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     try:
-        if zipfile.is_zipfile(path):
+        packed = zipfile.is_zipfile(path)
+        if packed:
             _refuse_too_large(path)
-        mapped = np.load(path, mmap_mode="r")
+        mapped = None if packed else np.load(path, mmap_mode="r")
         streamed = is_streamed(mapped, stream)
         if not streamed:
             with path.open("rb") as file:
@@ -38,7 +39,7 @@ def from_file(path: Path, *, stream: bool | None = None, **split: Any) -> ImageD
         raise UsageError(f"{path} is larger than memory: stream it (stream=True)") from error
     except Exception as error:  # a damaged file can fail in any way
         raise UsageError(f"{path} is not a readable {path.suffix} file of plain arrays") from error
-    if streamed:
+    if streamed and mapped is not None:
         arrays = {"x": Rows.of(mapped, str(path), levels=split.get("levels"))}
     data = from_arrays(str(path), arrays, **split)
     return replace(data, source=os.path.abspath(path))

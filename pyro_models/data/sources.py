@@ -133,7 +133,7 @@ def as_data(
     Labels that come along may be anything for a ``pair`` that uses none. All of it is the
     ``split``, as it is the training data; with ``None`` it is split as :func:`load_data` does.
 
-    >>> as_data(np.zeros((7, 3)), split="test")  # doctest: +ELLIPSIS
+    >>> as_data(torch.zeros(7, 3), split="test")  # doctest: +ELLIPSIS
     ImageData(array-7x3_..., (3,), train 7, test 7, grey)
     """
     if isinstance(source, str | Path):
