@@ -24,10 +24,8 @@ def from_file(path: Path, *, stream: bool | None = None, **split: Any) -> ImageD
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     try:
-        packed = zipfile.is_zipfile(path)
-        if packed:
-            _refuse_too_large(path)
-        mapped = None if packed else np.load(path, mmap_mode="r")
+        _refuse_large_archive(path)
+        mapped = _mapped(path)
         streamed = is_streamed(mapped, stream)
         if not streamed:
             with path.open("rb") as file:
@@ -45,8 +43,18 @@ def from_file(path: Path, *, stream: bool | None = None, **split: Any) -> ImageD
     return replace(data, source=os.path.abspath(path))
 
 
-def _refuse_too_large(path: Path) -> None:
+def _mapped(path: Path) -> np.memmap[Any, Any] | None:
+    """The array of a .npy file, of which nothing is read; ``None`` of anything else."""
+    with path.open("rb") as file:
+        if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+            return None
+    return np.lib.format.open_memmap(path, mode="r")
+
+
+def _refuse_large_archive(path: Path) -> None:
     """Refuse an archive whose arrays are too large to be held in memory."""
+    if not zipfile.is_zipfile(path):
+        return
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if is_too_large(size):
