@@ -242,6 +242,7 @@ class Experiment:
                 test_fraction=self.test_fraction,
                 seed=self.split_seed,
                 levels=self.levels,
+                stream=self.settings.stream,
             )
         if self.labels is not None:
             data = data.with_labels(self.labels, seed=self.labels_seed)

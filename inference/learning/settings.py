@@ -168,6 +168,13 @@ class Settings:
         up to rounding. It needs a C++ compiler, or triton on a GPU.""",
     )
 
+    stream: bool | None = declared(
+        None,
+        """Read the data of each batch when it is needed: of a .npy file that is larger than memory
+        from there, of data that are larger than the device from memory. Unless given, it is done
+        where the data are too large to be held.""",
+    )
+
     def __post_init__(self) -> None:
         check_declared(self)
         naming = (canonical, named_optimizer, named_schedule)
@@ -212,7 +219,9 @@ class Settings:
         before = {**json.loads(json.dumps(Settings().plain())), **earlier}  # an older release's
         for name, value in json.loads(json.dumps(self.plain())).items():
             was = before[name]
-            if name in ("device", "capture") or (name == "epochs" and self.schedule is None):
+            if name in ("device", "capture", "stream") or (
+                name == "epochs" and self.schedule is None
+            ):
                 continue
             if was != value:
                 raise UsageError(
@@ -301,5 +310,7 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
                     f"split has {int(split.y.min())} to {int(split.y.max())}"
                 )
         dtype = next(iter(pair.parameters())).dtype
-        check_float32_suffices(split.x, dtype, name=data.name, seen=split.mask)
-        pair.likelihood.check(data.prepared(name, seed=seed).x, split.mask)
+        some = split.sample()
+        check_float32_suffices(some.x, dtype, name=data.name, seen=some.mask)
+        drawn = data.sampled(name, torch.Generator().manual_seed(seed))
+        pair.likelihood.check(drawn.x, drawn.mask)

@@ -121,7 +121,7 @@ class _Together:
         """All batches of one epoch; the mean of the objective of each copy, and seconds."""
         if not self.why_in_turn:
             began = time.perf_counter()
-            drawn = [training.drawing.get_state() for training in self.trainings]
+            drawn = [training.epoch_data.drawing.get_state() for training in self.trainings]
             data, order = self._rows()
             betas = [self.first.beta(step) for step in range(self.first.steps_per_epoch)]
             try:
@@ -135,7 +135,7 @@ class _Together:
                     seconds = time.perf_counter() - began
                     return [(mean, seconds) for mean in means]
             for training, state in zip(self.trainings, drawn, strict=True):
-                training.drawing.set_state(state)
+                training.epoch_data.drawing.set_state(state)
         return [self._in_turn(copy, bar) for copy in self.copies]
 
     def _in_turn(self, copy: Copy, bar: Any) -> tuple[float, float]:
@@ -149,9 +149,9 @@ class _Together:
 
         Data that are the same for all are there once.
         """
-        order = torch.stack([training.permutation for training in self.trainings])
+        order = torch.stack([training.epoch_data.permutation for training in self.trainings])
         order = order.to(self.device)
-        each = [training.training_data() for training in self.trainings]
+        each = [training.epoch_data.epoch() for training in self.trainings]
         if all(data is each[0] for data in each):
             return each[0], order
         starts = torch.arange(len(each), device=self.device) * len(each[0])
@@ -229,7 +229,7 @@ class _Together:
             raise
         self._hand_out()
         for training in self.trainings:
-            training.shuffle()
+            training.epoch_data.shuffle()
             training.at_once = max(training.at_once, len(self.copies))
         return [total / count for total in totals]
 

@@ -87,7 +87,7 @@ def test_a_step_that_is_not_finite_is_named_and_those_after_it_move_nothing(few)
         own = Split(split.x.clone(), split.y)
         training = Training(pair, replace(few, splits={"train": own}), settings, None)
         training.launcher = launcher
-        own.x[training.permutation[8 * 9 + 3]] = math.inf
+        own.x[training.epoch_data.permutation[8 * 9 + 3]] = math.inf
         torch.manual_seed(5)
         with pytest.raises(NonFiniteError) as caught:
             training.run_epochs([], progress=False)
