@@ -17,7 +17,7 @@ from pyro_models.seeds import seeded
 
 __all__ = ["FLOWS", "FlowDistribution", "FlowPrior"]
 
-FLOWS = ("nsf", "maf", "nice", "realnvp", "naf", "unaf", "sospf", "bpf", "gf", "cnf")
+FLOWS = ("nsf", "maf", "nice", "realnvp", "sospf", "bpf")
 """Families of zuko that are over all of R^d, of the releases that have them."""
 
 _DRAWS = 4096  # for moments that have no closed form
@@ -33,13 +33,13 @@ class FlowDistribution(TorchDistribution):
     support = constraints.real_vector
     has_rsample = True
 
-    def __init__(self, flow: Distribution, batch_shape: torch.Size = torch.Size()) -> None:  # noqa: B008
+    def __init__(self, flow: Distribution, batch_shape: Any = ()) -> None:
         self.flow = flow
-        super().__init__(batch_shape, flow.event_shape, validate_args=False)
+        super().__init__(torch.Size(batch_shape), flow.event_shape, validate_args=False)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> FlowDistribution:
         """The same distribution with another batch shape."""
-        return FlowDistribution(self.flow, torch.Size(batch_shape))
+        return FlowDistribution(self.flow, batch_shape)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws (\\*sample_shape, \\*batch, d)."""
@@ -78,7 +78,8 @@ class FlowPrior(nn.Module):
     latent_dim
         Dimension of z.
     flow
-        A family of zuko: nsf, maf, nice, realnvp, naf, unaf, sospf, bpf, gf or cnf.
+        A family of zuko: nsf, maf, nice, realnvp, sospf or bpf. The last two are drawn
+        from by a search, which takes its time.
     options
         Options of zuko's class, such as ``transforms``, ``bins`` and ``hidden_features``.
 
