@@ -1,7 +1,7 @@
 """p(x, z): generative models in Pyro, each with the guide that belongs to it.
 
-``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``PPCA``, ``GMM``, ``BernoulliMixture``
-and ``CompletionCVAE`` are pairs: a model, a guide, and the contract of
+``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``HVAE``, ``PPCA``, ``GMM``,
+``BernoulliMixture`` and ``CompletionCVAE`` are pairs: a model, a guide, and the contract of
 :class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
 """
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyro_models.models import (
         CVAE,
         GMM,
+        HVAE,
         PPCA,
         VAE,
         BernoulliMixture,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CVAE",
     "GMM",
+    "HVAE",
     "PPCA",
     "VAE",
     "BernoulliMixture",

@@ -20,6 +20,7 @@ from pyro_models.models.model import Model
 from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.models.ppca import PPCA
 from pyro_models.models.semi_supervised import SemiSupervisedVAE
+from pyro_models.models.top_down import HVAE
 from pyro_models.models.vae import VAE
 from pyro_models.options import check_options
 from pyro_models.pair import Pair
@@ -28,6 +29,7 @@ from pyro_models.registry import Registry
 __all__ = [
     "CVAE",
     "GMM",
+    "HVAE",
     "PAIRS",
     "PPCA",
     "VAE",
@@ -50,6 +52,7 @@ PAIRS: Registry[type[nn.Module]] = Registry(
         "cvae": CVAE,
         "m2": SemiSupervisedVAE,
         "two_layer_vae": TwoLayerVAE,
+        "hvae": HVAE,
         "ppca": PPCA,
         "gmm": GMM,
         "bernoulli_mixture": BernoulliMixture,

@@ -203,7 +203,12 @@ class CompletionCVAE(Autoencoder):
         if bool(kind["conditioning"].sets.flatten(1).all(1).any()):
             raise UsageError("a mask that sees every pixel leaves nothing to complete")
         stacked = (2 * shape[0], *shape[1:])
-        prior, encoder = (networks.encoder(latent_dim, data_shape=stacked) for _ in range(2))
+        if networks.given_prior is not None:
+            raise UsageError(
+                "the prior of a CompletionCVAE is its network p(z | x_C): leave out prior"
+            )
+        prior = networks.normal(latent_dim, data_shape=stacked)
+        encoder = networks.encoder(latent_dim, data_shape=stacked)
         decoder = networks.decoder(latent_dim, context=prior.features.out_features)
         super().__init__(
             CompletionModel(networks.likelihood, prior=prior, decoder=decoder, **kind),

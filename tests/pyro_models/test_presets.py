@@ -53,6 +53,18 @@ DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
         )
         for name in ("burda", "burda-iwae", "burda-full-vae", "burda-full-iwae")
     },
+    "tomczak-vae": (
+        [(600, 784), (600, 300), (80, 300)],  # gated layers have two outputs for each feature
+        [(600, 40), (600, 300), (784, 300)],
+    ),
+    "tomczak-vamp": (
+        [(600, 784), (600, 300), (80, 300)],
+        [(600, 40), (600, 300), (784, 300), (500, 1, 28, 28)],
+    ),
+    "tomczak-hvae": (
+        [(600, 824), (600, 300), (80, 300), (600, 784), (600, 300), (80, 300)],
+        [(500, 1, 28, 28), (600, 40), (600, 300), (80, 300), (600, 80), (600, 300), (784, 300)],
+    ),
     "copenhagen-conv": (
         [(16, 1, 3, 3), (32, 16, 3, 3), (4, 32 * 7 * 7)],
         [(32 * 7 * 7, 2), (32, 16, 3, 3), (16, 1, 3, 3)],
@@ -118,7 +130,7 @@ def test_preset_builds_and_takes_an_elbo(name: str) -> None:
 def test_preset_stops_early_only_with_data_to_validate_on(name: str) -> None:
     settings = load_preset(name)
     early = settings.get("patience") is not None
-    assert early == settings.get("restore_best", False) == name.startswith("eindhoven")
+    assert early == settings.get("restore_best", False) == name.startswith(("eindhoven", "tomczak"))
     assert not (early and settings.get("all_training"))
 
 
