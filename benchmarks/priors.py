@@ -67,7 +67,9 @@ def main() -> None:
         found[name] = bound.double()
         ahead = found[name] - found[given.priors[0]]
         cells = [f"{v.mean():.2f} ± {v.std() / len(v) ** 0.5:.2f}" for v in (found[name], ahead)]
-        print(f"| {name} | {cells[0]} | {cells[1]} | {time.perf_counter() - began:.0f} |", flush=True)
+        print(
+            f"| {name} | {cells[0]} | {cells[1]} | {time.perf_counter() - began:.0f} |", flush=True
+        )
 
 
 if __name__ == "__main__":

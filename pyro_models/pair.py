@@ -31,6 +31,7 @@ __all__ = [
     "ConditionsOnPixels",
     "Exact",
     "LatentSite",
+    "MadeOfNoise",
     "MayHaveNoMaximum",
     "Pair",
     "StartsFromData",
@@ -49,10 +50,13 @@ class LatentSite:
     """One unobserved site of a model: the shape of one datum's value, () for a discrete site.
 
     ``num_values`` is the number of values of a discrete site; ``None`` for a continuous one.
+    ``why_not_free`` says of a continuous one why no other guide is fitted and no chain is run, as
+    its posterior has no density on real vectors; empty where it has.
     """
 
     event_shape: tuple[int, ...]
     num_values: int | None = None
+    why_not_free: str = ""
 
     @property
     def discrete(self) -> bool:
@@ -125,6 +129,16 @@ class Exact(Pair, Protocol):
 
     def exact_posterior(self, x: Tensor, mask: Tensor | None = None) -> Any:
         """p(latents | x_seen), batch shape (B,)."""
+
+
+class MadeOfNoise(Pair, Protocol):
+    """A pair that makes data of as much noise z by a map with an inverse."""
+
+    def noise(self, x: Tensor) -> Tensor:
+        """The z of data, (B, …)."""
+
+    def of_noise(self, z: Tensor) -> Tensor:
+        """The data of z with any leading batch dimensions."""
 
 
 class CompletesExactly(Pair, Protocol):

@@ -67,7 +67,7 @@ def test_every_function_moves_its_data_to_where_the_pair_is(pair: str, function:
 @pytest.mark.parametrize("function", ["exact", "infer prior", "accuracy", "complete trained"])
 def test_the_table_knows_which_function_is_for_which_pair(function: str) -> None:
     found = {p for p in devices.PAIRS if devices.check(p, function, torch.device("cpu")) == "ok"}
-    mixtures, no_latent = {"gmm", "bernoulli_mixture"}, {"gmm", "bernoulli_mixture"}
+    mixtures, no_latent = {"gmm", "bernoulli_mixture"}, {"gmm", "bernoulli_mixture", "flow"}
     assert (
         found
         == {

@@ -327,5 +327,7 @@ def _best(pair: Pair) -> str:
     continuous = [site for site in pair.latent_sites.values() if not site.discrete]
     if not continuous:
         return "importance"  # all is enumerated: every weight is the evidence itself
+    if any(site.why_not_free for site in continuous):
+        return "importance"
     dim = sum(math.prod(site.event_shape) for site in continuous)
     return "quadrature" if dim <= MOST_DIMENSIONS else "annealing"

@@ -288,6 +288,7 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
             f"the pair is made for data of shape {tuple(pair.data_shape)}, and {data.name} has "
             f"{data.data_shape}"
         )
+    pair.likelihood.check_levels(data.prepared_levels, data=data.name)
     for name in splits:
         split = data.split(name)
         if not len(split):

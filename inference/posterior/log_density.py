@@ -20,6 +20,7 @@ from inference.particles import Particles
 from inference.posterior.continuous import (
     Moments,
     by_site,
+    check_free,
     check_real,
     needs_continuous,
     side_by_side,
@@ -290,6 +291,7 @@ def condition(
     torch.Size([4, 3])
     """
     needs_continuous(pair)
+    check_free(pair)
     data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
     target = LogDensity(pair, data, guide)
     with evaluating(pair), torch.no_grad():  # with Pyro's checks, once

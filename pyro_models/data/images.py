@@ -113,6 +113,13 @@ class ImageData:
         """Number of levels of dequantised pixels, whose noise is one level wide; else ``None``."""
         return self.levels if self.preparation == "dequantised" else None
 
+    @property
+    def prepared_levels(self) -> int | None:
+        """Number of levels that prepared pixels have; ``None`` if unknown or not pixels."""
+        if self.preparation in ("threshold", "dynamic", "static"):
+            return 2
+        return self.levels
+
     def preparation_with_seed(self, seed: int | None) -> str:
         """The preparation in a word, with the seed where its draws follow from one."""
         if self.preparation == "static":

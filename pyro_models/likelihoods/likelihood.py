@@ -40,6 +40,8 @@ class Likelihood(nn.Module):
         Why there is no p(x), where ``measure`` is None.
     on_unit_interval
         What to call it where it is of pixels in [0, 1] alone; empty for data of any range.
+    for_other_data
+        What to do instead with data of any range.
     """
 
     name: ClassVar[str]
@@ -48,6 +50,7 @@ class Likelihood(nn.Module):
     num_parameters: int = 1
     no_probability: ClassVar[str] = ""
     on_unit_interval: str = ""
+    for_other_data: ClassVar[str] = "use the likelihood gaussian"
 
     def __init__(self, data_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -97,9 +100,12 @@ class Likelihood(nn.Module):
         if self.on_unit_interval and not bool(((seen >= 0) & (seen <= 1)).all()):
             raise UsageError(
                 f"{self.on_unit_interval} is of pixels in [0, 1]; divide 0…255 pixels by 255, or "
-                "use the likelihood gaussian for data of any range"
+                f"{self.for_other_data} for data of any range"
             )
         self.check_seen(seen)
+
+    def check_levels(self, levels: int | None, *, data: str) -> None:
+        """Refuse data of so many grey levels, ``None`` if unknown, where only others will do."""
 
     def check_seen(self, seen: Tensor) -> None:
         """Refuse what else this likelihood cannot have among the seen pixels, in a row."""

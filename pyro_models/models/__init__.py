@@ -13,6 +13,7 @@ from pyro_models.errors import UsageError, in_one_line
 from pyro_models.models.bernoulli_mixture import BernoulliMixture
 from pyro_models.models.completion import CompletionCVAE
 from pyro_models.models.conditional import CVAE
+from pyro_models.models.flow import Flow
 from pyro_models.models.gmm import GMM
 from pyro_models.models.guide import EmptyGuide, Guide
 from pyro_models.models.hierarchical import TwoLayerVAE
@@ -36,6 +37,7 @@ __all__ = [
     "BernoulliMixture",
     "CompletionCVAE",
     "EmptyGuide",
+    "Flow",
     "Guide",
     "Model",
     "ModelAndGuide",
@@ -55,6 +57,7 @@ PAIRS: Registry[type[nn.Module]] = Registry(
         "hvae": HVAE,
         "ppca": PPCA,
         "gmm": GMM,
+        "flow": Flow,
         "bernoulli_mixture": BernoulliMixture,
         "completion_cvae": CompletionCVAE,
     },
