@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from pyro_models.errors import UsageError
 from pyro_models.moved import renamed
 
-__all__ = ["Registry", "UnknownNameError", "check_choice", "found_as"]
+__all__ = ["Registry", "UnknownNameError", "check_choice", "found_as", "modules_of_files"]
 
 T = TypeVar("T")
 
@@ -165,6 +165,11 @@ class Registry(MutableMapping[str, T], Generic[T]):
         if _is_own(thing, module):
             thing.__found_as__ = f"{Path(path).resolve()}:{attribute}"
         return thing
+
+
+def modules_of_files() -> list[ModuleType]:
+    """The Python files that were read for a name, as modules; no other process can import them."""
+    return [module for name, module in sys.modules.items() if name.startswith(_PREFIX)]
 
 
 def found_as(thing: object) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from inference.blocks import computed
 from inference.chunks import MAX_ELEMENTS, chunk_size
-from inference.isolated import isolated
 from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
@@ -26,7 +26,7 @@ from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
 from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.pair import CompletesExactly, ConditionsOnPixels
-from pyro_models.seeds import check_seed, stream
+from pyro_models.seeds import check_seed
 
 __all__ = ["Completion", "complete"]
 
@@ -129,7 +129,8 @@ def complete(
     seed
         Random seed of all draws; the caller's generators do not move.
     max_elements
-        Numbers that the reconstructions in memory at once may hold.
+        Numbers that may be decoded at once of the draws of a posterior; no number hangs on it. Fits
+        have their own (``infer_options``), and other completions are of blocks of ``2**22``.
     progress
         Show a progress bar while a guide is fitted.
     precision
@@ -168,11 +169,12 @@ def complete(
         guide = "exact" if fulfills(pair, CompletesExactly) else fitted
     posterior = None
     if not isinstance(guide, str) or guide not in ("exact", "trained", ENCODER_ZEROS):
-        options = {"seed": seed, "max_elements": max_elements, "progress": progress}
+        options = {"seed": seed, "progress": progress}
         posterior = _posterior(pair, data, guide, {**options, **(infer_options or {})})
+        bounded = replace(posterior, max_elements=max_elements)
         guide = posterior.name
-        mean = posterior.complete(num_samples=num_latents, seed=seed)
-        samples = posterior.completions(num_samples, pixels=pixels, seed=seed)
+        mean = bounded.complete(num_samples=num_latents, seed=seed)
+        samples = bounded.completions(num_samples, pixels=pixels, seed=seed)
     else:
         if infer_options:
             raise UsageError(f"infer_options are for a guide that is fitted, not for {guide}")
@@ -184,16 +186,23 @@ def complete(
                 )
             precise = precision_of(pair) or DEFAULT
             pair = in_precision(pair.conditioned_on(data.mask), precise)
-        at_once = max(num_samples, num_latents)
-        parts = []
-        with isolated(pair, seed=stream(seed, "completion")):
-            for part in data.chunks(chunk_size(pair, each=at_once, max_elements=max_elements)):
-                if guide == "exact":
-                    parts.append(_exactly(pair, part, num_samples=num_samples, pixels=pixels))
-                    continue
-                decoded = partial(_decoded, pair, part, trained=guide == "trained")
-                average, p_x = decoded(num_latents).mean.mean(0), decoded(num_samples)
-                parts.append((average, p_x.sample() if pixels == "sample" else p_x.mean))
+
+        def filled_in(part: Observed) -> tuple[Tensor, Tensor]:
+            if guide == "exact":
+                return _exactly(pair, part, num_samples=num_samples, pixels=pixels)
+            decoded = partial(_decoded, pair, part, trained=guide == "trained")
+            average, p_x = decoded(num_latents).mean.mean(0), decoded(num_samples)
+            return average, p_x.sample() if pixels == "sample" else p_x.mean
+
+        parts = computed(
+            filled_in,
+            data.__getitem__,
+            pair=pair,
+            count=len(data),
+            size=chunk_size(pair, each=max(num_samples, num_latents)),
+            seed=seed,
+            purpose="completion",
+        )
         means, draws = zip(*parts, strict=True)
         mean, samples = data.with_seen(torch.cat(means)), data.with_seen(torch.cat(draws, 1))
     return Completion(
