@@ -221,8 +221,8 @@ def spread(
     folder = Path(resume)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; resume names a folder")
-    own = {"precision": precision_of(pair) or DEFAULT, "device": device_of(pair).type}
-    own |= {"guides": [*map(_checksum, guides)]}
+    own: dict[str, Any] = {"precision": precision_of(pair) or DEFAULT}
+    own |= {"device": device_of(pair).type, "guides": [*map(_checksum, guides)]}
     now = {"format": FORMAT, "identity": identity.to_dict(), "settings": {**settings, **own}}
     now = json.loads(json.dumps(now, default=int))  # as it is read; whole numbers may be NumPy's
     with holding_folder(folder, refusal=f"another evaluation is at work in {folder}: wait for it"):

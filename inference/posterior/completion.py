@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -129,8 +129,8 @@ def complete(
     seed
         Random seed of all draws; the caller's generators do not move.
     max_elements
-        Numbers that may be decoded at once of the draws of a posterior; no number hangs on it. Fits
-        have their own (``infer_options``), and other completions are of blocks of ``2**22``.
+        Numbers that may be decoded at once of a posterior's draws; no number hangs on it. Other
+        completions go by blocks of ``2**22`` numbers.
     progress
         Show a progress bar while a guide is fitted.
     precision
@@ -169,12 +169,11 @@ def complete(
         guide = "exact" if fulfills(pair, CompletesExactly) else fitted
     posterior = None
     if not isinstance(guide, str) or guide not in ("exact", "trained", ENCODER_ZEROS):
-        options = {"seed": seed, "progress": progress}
+        options = {"seed": seed, "max_elements": max_elements, "progress": progress}
         posterior = _posterior(pair, data, guide, {**options, **(infer_options or {})})
-        bounded = replace(posterior, max_elements=max_elements)
         guide = posterior.name
-        mean = bounded.complete(num_samples=num_latents, seed=seed)
-        samples = bounded.completions(num_samples, pixels=pixels, seed=seed)
+        mean = posterior.complete(num_samples=num_latents, seed=seed)
+        samples = posterior.completions(num_samples, pixels=pixels, seed=seed)
     else:
         if infer_options:
             raise UsageError(f"infer_options are for a guide that is fitted, not for {guide}")

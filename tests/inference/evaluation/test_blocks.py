@@ -10,7 +10,7 @@ from inference import blocks as blocks_of
 from inference.chunks import chunk_size
 from inference.evaluation import bracket, diagnose, evaluate, evidence, log_weights
 from inference.evaluation.quadrature import quadrature
-from inference.posterior import chains, complete, hmc, infer
+from inference.posterior import chains, complete, infer
 from inference.posterior.log_density import condition
 from pyro_models import VAE, UsageError
 
@@ -57,7 +57,7 @@ def _bracket(pair: VAE, x: Tensor, most: int) -> tuple[Tensor, ...]:
 
 
 def _posterior(pair: VAE, x: Tensor, most: int) -> tuple[Tensor, ...]:
-    found = infer(pair, x, guide="laplace", max_steps=2, max_elements=most)
+    found = infer(pair, x, guide="normal", max_steps=2, max_elements=most)
     return found.log_weights(30), found.sample(7)["z"], found.completions(3, pixels="sample")
 
 
@@ -74,9 +74,6 @@ FUNCTIONS = {
     "importance, per datum": lambda *a: _evidence(*a, method="importance", guide="prior"),
     "annealing": lambda *a: _evidence(*a, method="annealing"),
     "bracket": _bracket,
-    "hmc": lambda pair, x, most: (
-        hmc(condition(pair, x), num_samples=2, warmup=20, num_leapfrog=1, max_elements=most).z,
-    ),
     "log_weights": lambda pair, x, most: (
         log_weights(pair, x, num_particles=30, seed=2, max_elements=most).bound,
     ),
@@ -86,8 +83,7 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_no_number_hangs_on_memory(name: str, x: Tensor) -> None:
-    whole, same, parts = (FUNCTIONS[name](vae(), x, most) for most in (2**22, 2**30, 64 * 3))
-    assert all(map(torch.equal, same, whole))
+    whole, parts = (FUNCTIONS[name](vae(), x, most) for most in (2**30, 64 * 3))
     for found, expected in zip(parts, whole, strict=True):
         torch.testing.assert_close(found, expected, **WORST)
     assert not torch.equal(whole[0][:1], whole[0][4:5])
