@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pyro_models.errors import UsageError
 from pyro_models.moved import renamed
 
-__all__ = ["Registry", "UnknownNameError", "check_choice", "found_as"]
+__all__ = ["Registry", "UnknownNameError", "check_choice", "found_as", "modules_of_files"]
 
 T = TypeVar("T")
 
@@ -148,6 +148,11 @@ class Registry(UserDict[str, T]):
         if _is_own(thing, module):
             thing.__found_as__ = f"{Path(path).resolve()}:{attribute}"
         return thing
+
+
+def modules_of_files() -> list[ModuleType]:
+    """The Python files that were read for a name, as modules; no other process can import them."""
+    return [module for name, module in sys.modules.items() if name.startswith(_PREFIX)]
 
 
 def found_as(thing: object) -> str | None:

@@ -56,9 +56,14 @@ def check_seeds(seeds: Sequence[int]) -> None:
         check_seed(seed)
 
 
-def stream(seed: int, purpose: str) -> int:
-    """A seed for one purpose, so that two uses of one seed do not share their random numbers."""
-    return int(np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1)[0])
+def stream(seed: int, purpose: str, block: int = 0) -> int:
+    """A seed for one purpose, so that two uses of one seed do not share their random numbers.
+
+    Each block of the data has one of its own; the first has that of the whole.
+    """
+    spawned = (block,) if block else ()
+    sequence = np.random.SeedSequence([seed, *purpose.encode()], spawn_key=spawned)
+    return int(sequence.generate_state(1)[0])
 
 
 def generator_states(device: torch.device) -> dict[str, Any]:

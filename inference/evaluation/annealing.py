@@ -12,24 +12,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from inference.blocks import HERE, Blocks, computed
 from inference.chunks import MAX_ELEMENTS
 from inference.cuda_graph import Launched, launcher_of
-from inference.isolated import isolated
 from inference.mcmc.hmc import At, transition
 from inference.mcmc.warm_up import check_acceptance
 from inference.particles import effective_sample_size, log_mean_exp, relative_weights
-from inference.posterior.chains import in_chunks
+from inference.posterior.chains import block_size
 from inference.posterior.log_density import LogDensity
 from pyro_models.counts import check_counts
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
 from pyro_models.registry import check_choice
-from pyro_models.seeds import check_seed, stream
+from pyro_models.seeds import check_seed
 
 __all__ = ["SCHEDULES", "Annealed", "anneal", "log_ratio", "relative_error", "schedule_of"]
 
@@ -123,6 +123,7 @@ def anneal(
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
     progress: Callable[[int], object] | None = None,
+    blocks: Blocks = HERE,
 ) -> Annealed:
     """Annealed importance sampling with HMC transitions, images × chains at once.
 
@@ -145,9 +146,9 @@ def anneal(
         Leapfrog steps in a transition, and a*.
     seed
         Seed of all draws; the caller's generators do not move.
-    max_elements, progress
-        Numbers that one chunk's reconstructions may hold, which bounds memory; called with the
-        number of data after each chunk.
+    max_elements, progress, blocks
+        Numbers that may be decoded at once, which bounds memory; called with 1 for each datum that
+        is done; and who computes. None of them changes a number.
 
     Raises
     ------
@@ -217,9 +218,17 @@ def anneal(
         log_weights = log_weights + (path[-1] - path[-2]) * log_ratio(At(*densities))
         return log_weights[num_pilots:], z[num_pilots:], acceptance, steps, scale
 
-    chunks = in_chunks(target, together, max_elements=max_elements, progress=progress)
-    with isolated(target.pair, seed=stream(seed, "annealing")):
-        parts = [forward(some) for _, some in chunks]
+    parts = computed(
+        forward,
+        replace(target, max_elements=max_elements).select,
+        pair=target.pair,
+        count=len(target),
+        size=block_size(target, together),
+        seed=seed,
+        purpose="annealing",
+        blocks=blocks,
+        progress=progress,
+    )
     log_weights, z, acceptance, steps, scale = zip(*parts, strict=True)
     of_chains = torch.cat(log_weights, 1), torch.cat(z, 1), torch.cat(acceptance)
     return Annealed(*of_chains, torch.cat(steps, 1), betas, torch.cat(scale), seed)

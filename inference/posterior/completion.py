@@ -11,9 +11,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from inference.blocks import computed
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.cuda_graph import Launched, launcher_of
-from inference.isolated import isolated
 from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
@@ -27,7 +27,7 @@ from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
 from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.pair import CompletesExactly, ConditionsOnPixels
-from pyro_models.seeds import check_seed, stream
+from pyro_models.seeds import check_seed
 
 __all__ = ["Completion", "complete"]
 
@@ -130,7 +130,8 @@ def complete(
     seed
         Random seed of all draws; the caller's generators do not move.
     max_elements
-        Numbers that the reconstructions in memory at once may hold.
+        Numbers that may be decoded at once of a posterior's draws; no number hangs on it. Other
+        completions go by blocks of ``2**22`` numbers.
     progress
         Show a progress bar while a guide is fitted.
     precision
@@ -185,7 +186,6 @@ def complete(
                 )
             precise = precision_of(pair) or DEFAULT
             pair = in_precision(pair.conditioned_on(data.mask), precise)
-        at_once = max(num_samples, num_latents)
 
         def completed(x: Tensor, y: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
             part = Observed.unchecked(x, y, mask)
@@ -198,9 +198,15 @@ def complete(
         # linear algebra is waited for
         launcher = None if guide == "exact" else launcher_of(data.x.device)
         launched = Launched(completed, launcher, what="completions")
-        chunks = data.chunks(chunk_size(pair, each=at_once, max_elements=max_elements))
-        with isolated(pair, seed=stream(seed, "completion")):
-            parts = [launched(part.x, part.y, part.mask) for part in chunks]
+        parts = computed(
+            lambda part: launched(part.x, part.y, part.mask),
+            data.__getitem__,
+            pair=pair,
+            count=len(data),
+            size=chunk_size(pair, each=max(num_samples, num_latents)),
+            seed=seed,
+            purpose="completion",
+        )
         means, draws = zip(*parts, strict=True)
         mean, samples = data.with_seen(torch.cat(means)), data.with_seen(torch.cat(draws, 1))
     return Completion(

@@ -10,7 +10,6 @@ from typing import Any
 
 import joblib
 import torch
-from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
 from inference.declared import takes
@@ -30,6 +29,7 @@ from inference.selection.trial import (
     run_trial,
     train_at_once,
 )
+from inference.workers import parallel as parallel_of
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.counts import check_counts
 from pyro_models.data import as_data
@@ -151,10 +151,7 @@ def sweep(
     folder, combined = Path(out), combinations(values)
     if not is_free(folder) and not (folder / MARKER).is_file():
         raise UsageError(f"{folder} is there and is no sweep: name another folder (out)")
-    unordered = get_active_backend()[0].supports_return_generator  # results as they come
-    parallel = joblib.Parallel(
-        n_jobs=jobs, return_as="generator_unordered" if unordered else "list"
-    )
+    parallel = parallel_of(jobs)
     side_by_side = max(1, joblib.effective_n_jobs(parallel.n_jobs))
     threads = threads or max(1, torch.get_num_threads() // side_by_side)
     options = EvaluationOptions(num_particles=num_particles, limit=limit)

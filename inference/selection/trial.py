@@ -6,11 +6,9 @@ The record lies beside the run folder, ``seed=0.json`` beside ``seed=0/``.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import re
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,8 @@ from inference.evaluation.quantity import QUANTITIES, Quantity
 from inference.experiment import OPTION, Experiment
 from inference.learning import Run, fit
 from inference.selection.grid import PREPARATION
+from inference.workers import device_of_worker as _device_of_worker
+from inference.workers import threads as threads_of_torch
 from pyro_models import ImageData, UsageError
 from pyro_models.data import Identity
 from pyro_models.files import holding, write_atomically
@@ -220,7 +220,7 @@ def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
             found = _finished(trial, record)
             if found is not None:
                 return found
-            with _threads(threads):
+            with threads_of_torch(threads):
                 return _train_and_evaluate(trial, threads)
     except Exception as error:  # any failure of one run leaves the others alone
         return _failed(trial, error, threads)
@@ -259,7 +259,7 @@ def _train_at_once(trials: Sequence[Trial]) -> None:
         if len(left) < 2:
             return
         inside.enter_context(alone())
-        inside.enter_context(_threads(threads))
+        inside.enter_context(threads_of_torch(threads))
         out = [trial.folder for trial in left]
         _trained(left, threads, out=out, seeds=[trial.seed for trial in left])
 
@@ -299,13 +299,6 @@ def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
     return outcome
 
 
-def _device_of_worker(device: str | torch.device | None) -> str | torch.device | None:
-    """Where there are several CUDA devices, workers take one each, in turn."""
-    worker = re.fullmatch(r".*-(\d+)", multiprocessing.current_process().name)
-    count = torch.cuda.device_count() if worker and str(device) == "cuda" else 0
-    return f"cuda:{(int(worker[1]) - 1) % count}" if worker and count > 1 else device
-
-
 def _failed(trial: Trial, error: Exception, threads: int) -> Outcome:
     """Record why, in one line; for what is no mistake in use, the traceback too."""
     kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
@@ -331,16 +324,3 @@ def _write(trial: Trial, threads: int, outcome: Outcome | None, *, details: str 
     content = {"format": FORMAT, "trial": trial.describe(), "threads": threads, "outcome": found}
     text = json.dumps(content, indent=2, ensure_ascii=False, default=repr)
     write_atomically(trial.record_path, f"{text}\n")
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """So many threads of torch inside, as many as before afterwards."""
-    before = torch.get_num_threads()
-    try:
-        if number != before:
-            torch.set_num_threads(number)
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
