@@ -60,6 +60,7 @@ PAIRS: dict[str, dict[str, Any]] = {
     "gmm": {"num_components": 3, "covariance": "full"},
     "bernoulli_mixture": {"num_components": 3},
     "completion_cvae": {**SMALL, "likelihood": "bernoulli"},
+    "generator": {**SMALL, "batch_norm": True},
 }
 SHORT: dict[str, Any] = {"max_steps": 60, "starts": 4}
 

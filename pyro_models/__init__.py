@@ -1,7 +1,7 @@
 """p(x, z): generative models in Pyro, each with the guide that belongs to it.
 
-``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``PPCA``, ``GMM``, ``BernoulliMixture``
-and ``CompletionCVAE`` are pairs: a model, a guide, and the contract of
+``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``PPCA``, ``GMM``, ``BernoulliMixture``,
+``CompletionCVAE`` and ``Generator`` are pairs: a model, a guide, and the contract of
 :class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
 """
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         VAE,
         BernoulliMixture,
         CompletionCVAE,
+        Generator,
         Guide,
         Model,
         ModelAndGuide,
@@ -38,6 +39,7 @@ __all__ = [
     "VAE",
     "BernoulliMixture",
     "CompletionCVAE",
+    "Generator",
     "Guide",
     "ImageData",
     "Model",

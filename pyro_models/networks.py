@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyro.distributions as dist
@@ -45,14 +46,15 @@ ACTIVATIONS: Registry[type[nn.Module]] = Registry(
         "leaky_relu": nn.LeakyReLU,
     },
 )
-Activation = str | type[nn.Module]
+Activation = str | Mapping[str, Any] | type[nn.Module]
 Shape = tuple[int, ...]
 _SCALE_FLOOR = 1e-5
 
 
-def activation_for(activation: Activation) -> type[nn.Module]:
-    """A class of activations by its name, or as it is."""
-    return ACTIVATIONS[activation] if isinstance(activation, str) else activation
+def activation_for(activation: Activation) -> Callable[[], nn.Module]:
+    """What makes an activation: of a class, by its name or as it is, with its options if any."""
+    thing, options = ACTIVATIONS.named(activation, {})
+    return partial(ACTIVATIONS[thing] if isinstance(thing, str) else thing, **options)
 
 
 def dense(sizes: Sequence[int], activation: Activation = "relu") -> nn.Sequential:

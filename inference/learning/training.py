@@ -164,6 +164,7 @@ class Training:
         self.shuffling.set_state(state["shuffling"])
         self.permutation = state["permutation"]
         self.stopping.load_state(state["stopping"])
+        self.objective.load_state(state.get("objective", {}))
         self.epochs = [Epoch(**record) for record in state["history"]]
         self.start = state["start"]
         self.at_once, self.not_at_once = state.get("at_once", (1, ""))
@@ -198,6 +199,7 @@ class Training:
                 "drawing": self.drawing.get_state(),
                 "permutation": self.permutation,
                 "stopping": self.stopping.state(),
+                "objective": self.objective.state(),
                 "history": [asdict(record) for record in self.epochs],
                 "start": self.start,
                 "at_once": (self.at_once, self.not_at_once),
@@ -376,7 +378,7 @@ class Training:
         if first % REPORTED == 0:
             bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
             what = "objective" if self.objective.remark else "bound"
-            bar.set_postfix_str(f"{what} {mean:.2f} nats per datum", refresh=False)
+            bar.set_postfix_str(f"{what} {mean:.2f} {self.objective.unit}", refresh=False)
 
     def step_on(self, step: int, batch: Observed, share: Share | None = None) -> float:
         """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""
@@ -419,6 +421,7 @@ class Training:
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
             beta=self.beta(self.steps_per_epoch - 1),
             seconds=seconds,
+            measures=self.objective.measures(),
         )
         self.epochs.append(record)
         bound = record.validation if record.validation is not None else running
@@ -429,7 +432,8 @@ class Training:
     def _curve(self, name: str, *, limit: int | None) -> float | None:
         """The bound on a split: the same draws after every epoch, nothing else moved."""
         needed = name == "validation" and self.stopping.needs_validation
-        if name not in self.data.splits or not (self.settings.curve_size or needed):
+        wanted = needed or (self.settings.curve_size and self.objective.ranks)
+        if name not in self.data.splits or not wanted:
             return None
         data = self._on_device(self.data.prepared(name, seed=self.settings.seed, limit=limit))
         whole, rank = len(data), self.processes.rank
@@ -480,6 +484,7 @@ class Training:
         return History(
             tuple(self.epochs),
             objective=self.objective.name,
+            unit=self.objective.unit,
             remark=self.objective.remark,
             start=self.start,
             best_epoch=self.stopping.best_epoch,

@@ -13,6 +13,7 @@ from pyro_models.errors import UsageError, in_one_line
 from pyro_models.models.bernoulli_mixture import BernoulliMixture
 from pyro_models.models.completion import CompletionCVAE
 from pyro_models.models.conditional import CVAE
+from pyro_models.models.generator import Generator
 from pyro_models.models.gmm import GMM
 from pyro_models.models.guide import EmptyGuide, Guide
 from pyro_models.models.hierarchical import TwoLayerVAE
@@ -34,6 +35,7 @@ __all__ = [
     "BernoulliMixture",
     "CompletionCVAE",
     "EmptyGuide",
+    "Generator",
     "Guide",
     "Model",
     "ModelAndGuide",
@@ -54,6 +56,7 @@ PAIRS: Registry[type[nn.Module]] = Registry(
         "gmm": GMM,
         "bernoulli_mixture": BernoulliMixture,
         "completion_cvae": CompletionCVAE,
+        "generator": Generator,
     },
     hint="name a class of a file, my_file.py:MyClass",
 )

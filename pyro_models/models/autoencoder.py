@@ -40,7 +40,8 @@ class Networks:
     hidden
         Layer sizes (dense) or channels (conv) from data to latents; the decoder mirrors them.
     activation
-        relu, tanh, softplus, silu, gelu, leaky_relu, or a class of ``torch.nn``.
+        relu, tanh, softplus, silu, gelu, leaky_relu, or a class of ``torch.nn``; with options as
+        ``{class_path: leaky_relu, init_args: {negative_slope: 0.2}}``.
     likelihood
         p(x | z): a name of ``pyro_models.likelihoods.LIKELIHOODS``, a class, or an instance. Like a
         network and a prior it may carry its options in a configuration file:
@@ -63,7 +64,7 @@ class Networks:
         *,
         network: str | Mapping[str, Any] | Architecture = "dense",
         hidden: Sequence[int] = (400, 100),
-        activation: str | type[nn.Module] = "relu",
+        activation: str | Mapping[str, Any] | type[nn.Module] = "relu",
         likelihood: str | Mapping[str, Any] | type[Likelihood] | Likelihood = "cross_entropy",
         likelihood_options: Mapping[str, Any] | None = None,
         output_bias: str = "default",

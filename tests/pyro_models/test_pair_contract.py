@@ -131,6 +131,9 @@ CASES = [
     Case("completion_cvae", {**SMALL, "masks": ["top", "bottom_left", "random"]}),
     Case("completion_cvae", {**SMALL, "network": "conv", "hidden": [4, 8]}),
     Case("completion_cvae", {**SMALL, "masks": ["random"], "likelihood": "gaussian"}, (6,)),
+    Case("generator", {**SMALL, "sigma": 0.3}),
+    Case("generator", {**SMALL, "network": "conv", "hidden": [4, 8]}),
+    Case("generator", SMALL, (6,)),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
