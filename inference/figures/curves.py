@@ -162,7 +162,8 @@ def _mark_outside(axes: Axes, bounds: list[_Bound]) -> None:
         below = b.finite & (b.values < low)
         for inside, marker in ((below, "v"), (~b.finite, "x")):
             at, edge = b.epochs[inside], axes.get_xaxis_transform()
-            axes.plot(at, np.zeros_like(at), marker, color=b.color, transform=edge, **style)
+            if len(at):  # an empty line would have a place in the layout, far below
+                axes.plot(at, np.zeros_like(at), marker, color=b.color, transform=edge, **style)
         hidden += zip(b.values[below], b.epochs[below], strict=True)
     if hidden:
         deepest, when = min(hidden, key=lambda found: found[0])
