@@ -1,8 +1,8 @@
 """p(x, z): generative models in Pyro, each with the guide that belongs to it.
 
 ``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``HVAE``, ``PPCA``, ``GMM``,
-``BernoulliMixture`` and ``CompletionCVAE`` are pairs: a model, a guide, and the contract of
-:class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
+``BernoulliMixture``, ``CompletionCVAE``, ``Flow`` and ``Generator`` are pairs: a model, a guide,
+and the contract of :class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
 """
 
 from importlib import import_module
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         BernoulliMixture,
         CompletionCVAE,
         Flow,
+        Generator,
         Guide,
         Model,
         ModelAndGuide,
@@ -42,6 +43,7 @@ __all__ = [
     "BernoulliMixture",
     "CompletionCVAE",
     "Flow",
+    "Generator",
     "Guide",
     "ImageData",
     "Model",

@@ -48,25 +48,26 @@ ACTIVATIONS: Registry[type[nn.Module]] = Registry(
         "gated": nn.GLU,
     },
 )
-Activation = str | type[nn.Module]
+Activation = str | Mapping[str, Any] | type[nn.Module]
 Shape = tuple[int, ...]
 _SCALE_FLOOR = 1e-5
 
 
-def activation_for(activation: Activation) -> type[nn.Module]:
-    """A class of activations by its name, or as it is."""
-    return ACTIVATIONS[activation] if isinstance(activation, str) else activation
+def activation_for(activation: Activation) -> partial[nn.Module]:
+    """What makes an activation: of a class, by its name or as it is, with its options if any."""
+    thing, options = ACTIVATIONS.named(activation, {})
+    return partial(ACTIVATIONS[thing] if isinstance(thing, str) else thing, **options)
 
 
 def _gated(activation: Activation) -> int:
     """Values that a layer makes for each feature: 2 if h = (W x + b) ⊙ σ(V x + c), else 1."""
-    return 2 if activation_for(activation) is nn.GLU else 1
+    return 2 if activation_for(activation).func is nn.GLU else 1
 
 
 def _between(activation: Activation, *, dim: int = -1) -> nn.Module:
     """What stands between two layers, of features along ``dim``."""
     kind = activation_for(activation)
-    return nn.GLU(dim) if kind is nn.GLU else kind()
+    return nn.GLU(dim) if kind.func is nn.GLU else kind()
 
 
 def dense(sizes: Sequence[int], activation: Activation = "relu") -> nn.Sequential:

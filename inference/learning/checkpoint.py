@@ -33,6 +33,7 @@ def save(training: Training, run: Run) -> None:
             **({"processes": generators} if len(generators) > 1 else {}),
             **training.epoch_data.state(),
             "stopping": training.stopping.state(),
+            "objective": training.objective.state(),
             "history": [asdict(record) for record in training.epochs],
             "start": training.start,
             "at_once": (training.at_once, training.not_at_once),
@@ -59,6 +60,7 @@ def restore(training: Training, run: Run) -> None:
     if step.schedule is not None:
         step.schedule.load_state_dict(state["schedule"])
     training.stopping.load_state(state["stopping"])
+    training.objective.load_state(state.get("objective", {}))
     training.epochs = [Epoch(**record) for record in state["history"]]
     training.start = state["start"]
     training.at_once, training.not_at_once = state.get("at_once", (1, ""))

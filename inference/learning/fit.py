@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import torch
+from torch import nn
 
 from inference.declared import takes
 from inference.denormals import denormals_flushed
@@ -306,9 +307,12 @@ def _last_bound(history: History, *, restored: bool) -> float:
 
 
 def _refuse_objects(settings: Settings) -> None:
-    """Refuse an optimizer or a schedule that is made already, for one pair."""
-    for name, made in (("optimizer", settings.optimizer), ("schedule", settings.schedule)):
-        if made is not None and not isinstance(made, str) and not callable(made):
+    """Refuse an optimizer, a schedule or a critic that is made already, for one pair."""
+    objects = {"optimizer": settings.optimizer, "schedule": settings.schedule}
+    objects |= {k: v for k, v in settings.objective_options.items() if isinstance(v, nn.Module)}
+    for name, made in objects.items():
+        one = isinstance(made, nn.Module) or (made is not None and not callable(made))
+        if one and not isinstance(made, str):
             raise UsageError(
                 f"this {name} is for one pair, and several seeds have a copy each: give its name "
                 "or class, with its options"

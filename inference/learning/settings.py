@@ -231,6 +231,8 @@ class Settings:
 
 
 def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
     return value is None or isinstance(value, bool | int | float | str | list | tuple)
 
 
@@ -264,6 +266,11 @@ def check_pair_fits_objective(pair: Pair, settings: Settings) -> None:
     objective = make_objective(pair, settings.objective, settings.objective_options)
     if settings.capture:
         Captured(objective)
+    if (settings.patience or settings.restore_best) and not objective.ranks:
+        raise UsageError(
+            f"a higher value of {objective.name} is no better model, so that patience and "
+            "restore_best have nothing to go by: leave them out"
+        )
     if settings.beta_warmup and not objective.tempers:
         raise UsageError(f"β warm-up is not defined for the objective {objective.name}")
     discrete = any(site.discrete for site in pair.latent_sites.values())

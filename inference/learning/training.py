@@ -240,7 +240,7 @@ class Training:
         if first % REPORTED == 0:
             bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
             what = "objective" if self.objective.remark else "bound"
-            bar.set_postfix_str(f"{what} {mean:.2f} nats per datum", refresh=False)
+            bar.set_postfix_str(f"{what} {mean:.2f} {self.objective.unit}", refresh=False)
 
     def step_on(self, step: int, batch: Observed, share: Share | None = None) -> float:
         """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""
@@ -283,6 +283,7 @@ class Training:
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
             beta=self.beta(self.steps_per_epoch - 1),
             seconds=seconds,
+            measures=self.objective.measures(),
         )
         self.epochs.append(record)
         bound = record.validation if record.validation is not None else running
@@ -292,7 +293,8 @@ class Training:
     def _curve(self, name: str, *, limit: int | None) -> float | None:
         """The bound on a split, where it is to be had."""
         needed = name == "validation" and self.stopping.needs_validation
-        if name not in self.data.splits or not (self.settings.curve_size or needed):
+        wanted = needed or (self.settings.curve_size and self.objective.ranks)
+        if name not in self.data.splits or not wanted:
             return None
         by_datum = name == "validation" and bool(self.settings.noise_multiple)
         try:
@@ -324,6 +326,7 @@ class Training:
         return History(
             tuple(self.epochs),
             objective=self.objective.name,
+            unit=self.objective.unit,
             remark=self.objective.remark,
             start=self.start,
             best_epoch=self.stopping.best_epoch,

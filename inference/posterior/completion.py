@@ -17,7 +17,7 @@ from inference.cuda_graph import Launched, launcher_of
 from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
-from inference.posterior.reconstruction import Draw, check_draw, decoded_from
+from inference.posterior.reconstruction import Draw, check_draw, decoded_from, has_encoder
 from inference.precision import DEFAULT, at_precision, in_precision, precision_of
 from inference.sites import traced
 from pyro_models import Pair, UsageError
@@ -265,7 +265,7 @@ def _decoded(pair: Pair, data: Observed, n: int, *, trained: bool) -> TorchDistr
         return traced(pair.model, data, n).nodes["x"]["fn"]
     data = Observed.unchecked(data.x, data.y)
     sites = traced(pair.guide, data, n).nodes
-    missing = [name for name in pair.latent_sites if name not in sites]
+    missing = [name for name in pair.latent_sites if name not in sites or not has_encoder(pair)]
     if missing:
         raise UsageError(
             f"{type(pair).__name__} has no encoder of {', '.join(missing)} to feed zeros to"

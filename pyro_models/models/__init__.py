@@ -14,6 +14,7 @@ from pyro_models.models.bernoulli_mixture import BernoulliMixture
 from pyro_models.models.completion import CompletionCVAE
 from pyro_models.models.conditional import CVAE
 from pyro_models.models.flow import Flow
+from pyro_models.models.generator import Generator
 from pyro_models.models.gmm import GMM
 from pyro_models.models.guide import EmptyGuide, Guide
 from pyro_models.models.hierarchical import TwoLayerVAE
@@ -38,6 +39,7 @@ __all__ = [
     "CompletionCVAE",
     "EmptyGuide",
     "Flow",
+    "Generator",
     "Guide",
     "Model",
     "ModelAndGuide",
@@ -60,6 +62,7 @@ PAIRS: Registry[type[nn.Module]] = Registry(
         "flow": Flow,
         "bernoulli_mixture": BernoulliMixture,
         "completion_cvae": CompletionCVAE,
+        "generator": Generator,
     },
     hint="name a class of a file, my_file.py:MyClass",
 )

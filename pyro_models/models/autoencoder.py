@@ -48,8 +48,9 @@ class Networks:
     hidden
         Layer sizes (dense) or channels (conv) from data to latents; the decoder mirrors them.
     activation
-        relu, tanh, softplus, silu, gelu, leaky_relu, gated, or a class of ``torch.nn``. Gated
-        layers are h = (W x + b) ⊙ σ(V x + c) (Dauphin et al. 2017).
+        relu, tanh, softplus, silu, gelu, leaky_relu, gated, or a class of ``torch.nn``; with
+        options as ``{class_path: leaky_relu, init_args: {negative_slope: 0.2}}``. Gated layers are
+        h = (W x + b) ⊙ σ(V x + c) (Dauphin et al. 2017).
     prior
         p(z), of the topmost z: a name of ``pyro_models.priors.PRIORS`` (standard, mixture, vamp,
         flow), a class, or a module whose call returns a distribution over z of event shape
@@ -79,7 +80,7 @@ class Networks:
         *,
         network: str | Mapping[str, Any] | Architecture = "dense",
         hidden: Sequence[int] = (400, 100),
-        activation: str | type[nn.Module] = "relu",
+        activation: str | Mapping[str, Any] | type[nn.Module] = "relu",
         prior: str | Mapping[str, Any] | type[nn.Module] | nn.Module | None = None,
         latent_scale: str = "softplus",
         likelihood: str | Mapping[str, Any] | type[Likelihood] | Likelihood = "cross_entropy",

@@ -152,6 +152,9 @@ CASES = [
     ),
     Case("flow", {"flow": DENSE_FLOW, "dequantise": None}),
     Case("flow", {"flow": DENSE_FLOW, "dequantise": None}, (6,)),
+    Case("generator", {**SMALL, "sigma": 0.3}),
+    Case("generator", {**SMALL, "network": "conv", "hidden": [4, 8]}),
+    Case("generator", SMALL, (6,)),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
