@@ -65,6 +65,7 @@ PAIRS: dict[str, dict[str, Any]] = {
         "flow": {"class_path": "conv", "init_args": {"couplings": 2, "channels": 4}},
         "dequantise": "variational",
     },
+    "generator": {**SMALL, "batch_norm": True},
 }
 SHORT: dict[str, Any] = {"max_steps": 60, "starts": 4}
 

@@ -215,8 +215,7 @@ def register_with_svi(module: nn.Module) -> None:
     """
     if not any(isinstance(h, TraceMessenger) and h.param_only for h in runtime._PYRO_STACK):
         return
-    name = _svi_names.setdefault(module, f"{type(module).__name__}_{next(_counter)}")
-    pyro.module(name, module)
+    pyro.module(_svi_names.setdefault(module, f"{type(module).__name__}_{next(_counter)}"), module)
 
 
 def data_plate(x: Tensor | None, n: int | None, like: Tensor) -> pyro.plate:

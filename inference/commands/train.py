@@ -111,6 +111,9 @@ def _summary(result: Fit) -> str:
             f"{', '.join(bounds) or f'running {last.running:.2f}'} "
             f"{history.unit} ({history.objective})"
         )
+    if history.epochs and history.epochs[-1].measures:
+        found = history.epochs[-1].measures.items()
+        lines.append(", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in found))
     if history.remark:
         lines.append(f"{history.objective}: {history.remark}")
     if history.epochs and history.not_recorded not in ("", "capture is off"):

@@ -122,8 +122,7 @@ def prior_samples(
     z, under = ", ".join(pair.latent_sites), condition(pair, y)
     prior = f"p({z} | y)" if under else f"p({z})"
     title = f"Prior samples\n{z} ~ {prior},  x: {pixels} of p(x | {z}{under})"
-    columns = math.ceil(math.sqrt(n))
-    return mosaic_figure(images, columns=columns, title=title, tile_inches=0.7)[0]
+    return mosaic_figure(images, columns=math.ceil(math.sqrt(n)), title=title, tile_inches=0.7)[0]
 
 
 @register_figure(needs="labels")
@@ -167,7 +166,7 @@ def _between_classes(shown: Shown) -> Figure:
     """Rows between the first test images of the classes 0–1, 2–3, …, or, given labels, of one."""
     pair, x, y = shown.pair, shown.test.x, shown.test.y
     if y is None:
-        return interpolation(pair, x[0:10:2], x[1:10:2])
+        return interpolation(pair, x[0:10:2], x[1:10:2], steps=shown.steps)
     of_class = [(y == c).nonzero().flatten().tolist() for c in range(int(y.max()) + 1)]
     firsts = [rows[0] for rows in of_class if rows]
     ends = list(zip(firsts[0::2], firsts[1::2], strict=False))
@@ -177,7 +176,8 @@ def _between_classes(shown: Shown) -> Figure:
         raise UsageError("an interpolation needs two test images; give more data")
     a, b = torch.tensor(ends).unbind(1)
     y_starts, y_ends = (None, None) if pair.num_classes is None else (y[a], y[b])
-    return interpolation(pair, x[a], x[b], y_starts=y_starts, y_ends=y_ends)
+    ends_of = {"y_starts": y_starts, "y_ends": y_ends}
+    return interpolation(pair, x[a], x[b], **ends_of, steps=shown.steps)
 
 
 @register_figure(needs="continuous latents", of_shown=_between_classes)

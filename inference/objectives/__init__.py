@@ -11,6 +11,7 @@
 ``rws``                 ``ReweightedWakeSleep``   L_K; gradients for a guide without rsample
 ``js``                  ``JensenShannon``         E_q[log p(x | z)] − JS(q ‖ p)
 ``geometric_js``        ``GeometricJensenShannon``  the same with JS_G, closed for Gaussians
+``adversarial``         ``Adversarial``           no bound: samples against data, by a critic
 ======================  ========================  =================================================
 
 ``trace``, ``trace_mean_field``, ``trace_graph`` and ``trace_enum`` are Pyro's own. Each bound gives
@@ -18,7 +19,9 @@
 latent terms, stays outside the average over particles.
 """
 
+from inference.objectives.adversarial import Adversarial
 from inference.objectives.bound import Bound, Tempered
+from inference.objectives.critic import CRITICS, LOSSES, AdversarialLoss, Critic
 from inference.objectives.elbo import MeanFieldELBO, MonteCarloELBO, PairELBO, StickTheLanding
 from inference.objectives.importance_weighted import IWAE, DReG, ReweightedWakeSleep
 from inference.objectives.jensen_shannon import (
@@ -38,9 +41,14 @@ from inference.objectives.objective import (
 from inference.objectives.renyi import Renyi
 
 __all__ = [
+    "CRITICS",
     "IWAE",
+    "LOSSES",
     "OBJECTIVES",
+    "Adversarial",
+    "AdversarialLoss",
     "Bound",
+    "Critic",
     "DReG",
     "GeometricJensenShannon",
     "JensenShannon",

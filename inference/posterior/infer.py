@@ -111,7 +111,7 @@ def infer(
     given = replaced(Optimization(), options, who="infer")
     seed, most = given.seed, given.max_elements
     began = time.perf_counter()
-    chunk = chunk_size(pair, each=given.num_particles, max_elements=most)
+    chunk = chunk_size(pair, each=given.num_particles)  # whatever memory there is: the same noise
     settings = Fitting(**vars(given), chunk=chunk)
     noise = seeded(stream(seed, "infer"), device_of(pair))
     with evaluating(pair), frozen(pair), noise, denormals_flushed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from copy import copy
 from typing import Any, ClassVar
@@ -41,8 +42,6 @@ class Likelihood(nn.Module):
         What to call it where it is of pixels in [0, 1] alone; empty for data of any range.
     for_other_data
         What to do instead with data of any range.
-    option_names
-        Names of the options that rebuild it, each an attribute.
     """
 
     name: ClassVar[str]
@@ -52,7 +51,6 @@ class Likelihood(nn.Module):
     no_probability: ClassVar[str] = ""
     on_unit_interval: str = ""
     for_other_data: ClassVar[str] = "use the likelihood gaussian"
-    option_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, data_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -129,8 +127,9 @@ class Likelihood(nn.Module):
         return to_grey(mean, preparation, levels=levels)
 
     def config(self) -> dict[str, Any]:
-        """Options that rebuild it, besides the data shape."""
-        now = {name: getattr(self, name) for name in self.option_names}
+        """Options that rebuild it, besides the data shape: each is an attribute by its name."""
+        names = [n for n in inspect.signature(type(self)).parameters if n != "data_shape"]
+        now = {name: getattr(self, name) for name in names if hasattr(self, name)}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in now.items()}
 
 

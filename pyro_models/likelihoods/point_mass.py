@@ -24,7 +24,6 @@ class Quantised(CountingLevels):
     """
 
     name = "quantised"
-    option_names = ("levels",)
     for_other_data = "give the flow dequantise=None (--options.dequantise null)"
 
     def __init__(self, data_shape: tuple[int, ...], *, levels: int = 256) -> None:

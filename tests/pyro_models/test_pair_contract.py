@@ -24,6 +24,7 @@ from pyro_models.data import Split
 from pyro_models.likelihoods import LIKELIHOODS
 from pyro_models.models import PAIRS, build, name_of
 from pyro_models.pair import ConditionsOnPixels, Pair, pixel_mask
+from pyro_models.priors import PRIORS
 
 B = 4
 CLASSES = 10
@@ -82,6 +83,7 @@ class Case:
 
 SMALL: dict[str, Any] = {"hidden": [8], "latent_dim": 2}
 TWO_LAYERS: dict[str, Any] = {"hidden": [8], "top_hidden": [6], "latent_dims": [3, 2]}
+VAMP: dict[str, Any] = {"class_path": "vamp", "init_args": {"num_pseudo_inputs": 3}}
 DENSE_FLOW: dict[str, Any] = {
     "class_path": "dense",
     "init_args": {"couplings": 2, "hidden": [8]},
@@ -120,6 +122,11 @@ CASES = [
         for name in ("cross_entropy", "continuous_bernoulli", "gaussian")
     ),
     Case("two_layer_vae", {**TWO_LAYERS, "network": "conv", "hidden": [4, 8]}),
+    *(Case("vae", {**SMALL, "prior": name}) for name in PRIORS if name != "standard"),
+    *(Case(name, {**SMALL, "prior": VAMP}) for name in ("cvae", "m2")),
+    Case("two_layer_vae", {**TWO_LAYERS, "prior": "mixture"}),
+    Case("hvae", TWO_LAYERS),
+    Case("hvae", {**TWO_LAYERS, "prior": VAMP, "network": "conv", "hidden": [4, 8]}),
     *(Case("ppca", {"guide": guide}) for guide in ("exact", "linear")),
     Case("ppca", {"guide": "linear"}, (6,)),
     *(
@@ -145,6 +152,9 @@ CASES = [
     ),
     Case("flow", {"flow": DENSE_FLOW, "dequantise": None}),
     Case("flow", {"flow": DENSE_FLOW, "dequantise": None}, (6,)),
+    Case("generator", {**SMALL, "sigma": 0.3}),
+    Case("generator", {**SMALL, "network": "conv", "hidden": [4, 8]}),
+    Case("generator", SMALL, (6,)),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
