@@ -11,6 +11,8 @@
 ``rws``                 ``ReweightedWakeSleep``   L_K; gradients for a guide without rsample
 ``js``                  ``JensenShannon``         E_q[log p(x | z)] − JS(q ‖ p)
 ``geometric_js``        ``GeometricJensenShannon``  the same with JS_G, closed for Gaussians
+``one_step``            ``StepELBO``              the ELBO of a diffusion, one step of each datum
+``noise_prediction``    ``NoisePrediction``       −½ ‖ε − ε̂‖² of such a step: no bound
 ======================  ========================  =================================================
 
 ``trace``, ``trace_mean_field``, ``trace_graph`` and ``trace_enum`` are Pyro's own. Each bound gives
@@ -19,6 +21,7 @@ latent terms, stays outside the average over particles.
 """
 
 from inference.objectives.bound import Bound, Tempered
+from inference.objectives.diffusion import NoisePrediction, StepELBO
 from inference.objectives.elbo import MeanFieldELBO, MonteCarloELBO, PairELBO, StickTheLanding
 from inference.objectives.importance_weighted import IWAE, DReG, ReweightedWakeSleep
 from inference.objectives.jensen_shannon import (
@@ -46,12 +49,14 @@ __all__ = [
     "JensenShannon",
     "MeanFieldELBO",
     "MonteCarloELBO",
+    "NoisePrediction",
     "Objective",
     "OfParticles",
     "OfPyro",
     "PairELBO",
     "Renyi",
     "ReweightedWakeSleep",
+    "StepELBO",
     "StickTheLanding",
     "Tempered",
     "canonical",

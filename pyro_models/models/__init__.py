@@ -13,6 +13,7 @@ from pyro_models.errors import UsageError, in_one_line
 from pyro_models.models.bernoulli_mixture import BernoulliMixture
 from pyro_models.models.completion import CompletionCVAE
 from pyro_models.models.conditional import CVAE
+from pyro_models.models.diffusion import Diffusion
 from pyro_models.models.gmm import GMM
 from pyro_models.models.guide import EmptyGuide, Guide
 from pyro_models.models.hierarchical import TwoLayerVAE
@@ -33,6 +34,7 @@ __all__ = [
     "VAE",
     "BernoulliMixture",
     "CompletionCVAE",
+    "Diffusion",
     "EmptyGuide",
     "Guide",
     "Model",
@@ -54,6 +56,7 @@ PAIRS: Registry[type[nn.Module]] = Registry(
         "gmm": GMM,
         "bernoulli_mixture": BernoulliMixture,
         "completion_cvae": CompletionCVAE,
+        "diffusion": Diffusion,
     },
     hint="name a class of a file, my_file.py:MyClass",
 )
