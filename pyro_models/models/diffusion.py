@@ -12,7 +12,7 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
-from pyro_models.counts import check_counts
+from pyro_models.counts import check_counts, is_count
 from pyro_models.diffusion.chains import NoisingChain, ReverseChain
 from pyro_models.diffusion.denoisers import denoiser_for
 from pyro_models.diffusion.noise import NOISES, Noise
@@ -24,6 +24,8 @@ from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.pair import LatentSite
 
 __all__ = ["Diffusion"]
+
+_OF_A_LEVEL = 2.55  # β_1 = 10⁻⁴ at 256 levels, as in Ho et al. 2020
 
 
 class DiffusionModel(Model):
@@ -85,7 +87,9 @@ class Diffusion(ModelAndGuide):
     hidden
         Channels of the U-Net, halving the image between them, or widths of the dense blocks.
     noise
-        β_1, …, β_T: ``"cosine"``, ``"linear"``, or a function of T.
+        β_1, …, β_T: ``"cosine"``, ``"linear"``, or a function of T. β_1 is at least
+        (2.55/(levels − 1))², which is about the width of a level: less noise would tell the network
+        nothing and cost much of the bound.
     levels
         Grey levels of the data.
     sampling_steps, eta
@@ -132,10 +136,12 @@ class Diffusion(ModelAndGuide):
             raise UsageError(f"eta is a number from 0 to 1; got {eta}")
         make = NOISES[noise] if isinstance(noise, str) else noise
         with in_one_line(f"the noise {noise}"):
-            betas = torch.as_tensor(make(num_steps), dtype=torch.float64)
+            betas = torch.as_tensor(make(num_steps), dtype=torch.float64).clone()
         if betas.shape != (num_steps,) or not bool(((betas > 0) & (betas < math.inf)).all()):
             raise UsageError(f"noise is {num_steps} positive numbers β; got shape {betas.shape}")
         shape = tuple(data_shape)
+        if is_count(levels, least=2):
+            betas[0] = betas[0].clamp(min=min(0.5, (_OF_A_LEVEL / (levels - 1)) ** 2))
         network = denoiser_for(denoiser, shape, hidden)
         least = float(Noise(betas, kept).reverse_variance[0].sqrt()) / 4
         likelihood = DiscretizedGaussian(shape, levels=levels, floor=least)
