@@ -411,6 +411,8 @@ def main() -> int:
         for name in arguments.pairs:
             began = time.perf_counter()
             found = check(name, function, device)
+            if device.type != "cpu":
+                torch.accelerator.synchronize(device)
             seconds = time.perf_counter() - began
             if found not in ("ok", "–"):
                 failures.append(f"{function}, {name}: {found}")

@@ -264,3 +264,12 @@ def test_no_function_makes_a_tensor_without_a_device(package: str) -> None:
         place for path in (ROOT / package).rglob("*.py") for place in _made_without_a_device(path)
     }
     assert not found - PLAIN
+
+
+def test_every_benchmark_takes_a_device_and_its_clock_waits_for_it() -> None:
+    sources = {path.name: path.read_text() for path in (ROOT / "benchmarks").glob("*.py")}
+    del sources["clock.py"]
+    for name, source in sources.items():
+        assert "add_device(parser)" in source or '"--device"' in source, name
+        if name not in ("devices.py", "gpu.py"):  # by hand there: one is read here, one starts all
+            assert "time.perf_counter" not in source, name

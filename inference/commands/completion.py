@@ -93,6 +93,7 @@ def complete(
             write_atomically(listing, text)
         if target.suffix == ".npz":
             arrays = {n: getattr(completed, n) for n in ("mean", "samples", "x", "mask")}
+            arrays |= {"precision": completed.precision} if completed.precision else {}
             save_arrays(target, arrays, completed.identity)
         else:
             shown = figures.completions(completed, prepared.x, rows=limit, samples=num_samples)

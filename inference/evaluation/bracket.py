@@ -27,6 +27,7 @@ from inference.particles import log_mean_exp
 from inference.posterior.chains import in_chunks
 from inference.posterior.identity import conditions
 from inference.posterior.log_density import LogDensity, condition
+from inference.precision import DEFAULT, at_precision, precision_of
 from inference.standard_error import mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
@@ -50,8 +51,8 @@ class Bracket:
         Bound from chains that start at q, its standard error, and the annealing behind them.
     upper, upper_error
         Bound from chains that start at the exact draw, and its standard error given that draw.
-    x, given
-        The data, (B, \\*data_shape), and what p is given, as of
+    x, given, precision
+        The data, (B, \\*data_shape), and what p is given and the precision, as of
         :class:`inference.evaluation.Evidence`.
     """
 
@@ -62,6 +63,7 @@ class Bracket:
     x: Tensor
     forward: Annealed
     given: str | None = None
+    precision: str | None = None
 
     @property
     def gap(self) -> Tensor:
@@ -82,10 +84,12 @@ class Bracket:
         return (
             f"{of.heading(self.given)} of {n} simulated data: {found} "
             f"(bounds in expectation, C = {len(self.forward.log_weights)}, "
-            f"T = {len(self.forward.betas) - 1}, seed {self.forward.seed})"
+            f"T = {len(self.forward.betas) - 1}, seed {self.forward.seed}"
+            f"{f', in {self.precision}' if self.precision else ''})"
         )
 
 
+@at_precision
 def bracket(
     pair: Pair,
     *,
@@ -96,6 +100,7 @@ def bracket(
     guide: Callable[..., Any] | None = None,
     num_leapfrog: int = 10,
     seed: int = 0,
+    precision: str = DEFAULT,
     **options: Any,
 ) -> Bracket:
     """Bound log p(x) of data simulated from the pair's model from both sides.
@@ -113,6 +118,9 @@ def bracket(
         Start the path at a guide instead of the prior.
     num_leapfrog, seed, options
         As for :func:`inference.evaluation.anneal`.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the result says it.
 
     Raises
     ------
@@ -143,7 +151,8 @@ def bracket(
     inverse = -reversed_weights(target, z, forward, num_leapfrog=num_leapfrog, seed=seed, **limit)
     lower, error, given = forward.estimate, forward.standard_error, conditions(pair, labels)
     upper, upper_error = -log_mean_exp(inverse), relative_error(inverse)
-    return Bracket(lower, error, upper, upper_error, x, forward, given)
+    bounds = lower, error, upper, upper_error
+    return Bracket(*bounds, x, forward, given, precision_of(pair))
 
 
 def reversed_weights(

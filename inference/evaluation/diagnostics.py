@@ -19,6 +19,7 @@ from inference.isolated import isolated
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
 from inference.particles import Particles, checked_count, draw, effective_sample_size
 from inference.posterior.identity import conditions, given_labels
+from inference.precision import DEFAULT, at_precision, precision_of
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import Identity, as_data
 from pyro_models.observed import Data, Observed
@@ -55,6 +56,8 @@ class Diagnostics(Tabular):
         these data are by content.
     given
         What the posteriors are given beside x, e.g. ``y`` or ``x_left``; ``None`` for nothing.
+    precision
+        As of :class:`inference.evaluation.Score`.
     """
 
     effective_sample_size: Tensor
@@ -68,6 +71,7 @@ class Diagnostics(Tabular):
     seed: int
     identity: Identity | None = None
     given: str | None = None
+    precision: str | None = None
 
     @property
     def active_units(self) -> int:
@@ -114,6 +118,7 @@ class Diagnostics(Tabular):
         ess, k_hat, k = self.effective_sample_size, self.k_hat, self.num_particles
         size, shape = quantity_named("effective_sample_size"), quantity_named("k_hat")
         given = f", given {self.given}" if self.given else ""
+        given += f", in {self.precision}" if self.precision else ""
         tail = f"not estimated (it needs at least {FEWEST} particles)"
         if k >= FEWEST:
             tail = (
@@ -130,6 +135,7 @@ class Diagnostics(Tabular):
         ]
 
 
+@at_precision
 def diagnose(
     pair: Pair,
     data: ImageData | Data,
@@ -140,6 +146,7 @@ def diagnose(
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
     progress: bool = False,
+    precision: str = DEFAULT,
 ) -> Diagnostics:
     """Diagnose a pair's guide on a split.
 
@@ -158,6 +165,9 @@ def diagnose(
     max_elements, progress
         Numbers that one chunk's reconstructions may hold, which bounds memory whatever K is; show a
         progress bar.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the result says it.
 
     Raises
     ------
@@ -203,6 +213,7 @@ def diagnose(
         seed=seed,
         identity=data.identity_of(split, limit=limit, labels=bool(given_labels(pair, found.y))),
         given=conditions(pair, found.y),
+        precision=precision_of(pair),
     )
 
 

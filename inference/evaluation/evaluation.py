@@ -22,6 +22,7 @@ from inference.isolated import isolated
 from inference.particles import checked_count
 from inference.posterior.identity import conditions, given_labels
 from inference.posterior.log_density import log_label_prior
+from inference.precision import DEFAULT, at_precision, precision_of
 from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills
 from pyro_models.data import as_data, checksum
@@ -103,6 +104,7 @@ class Evaluation(Tabular):
             raise UsageError("these are not scores of pyro-models; evaluate again") from error
 
 
+@at_precision
 def evaluate(
     pair: Pair,
     data: ImageData | Data,
@@ -115,6 +117,7 @@ def evaluate(
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
     progress: bool = False,
+    precision: str = DEFAULT,
 ) -> Evaluation:
     """Score a pair on a split.
 
@@ -144,6 +147,9 @@ def evaluate(
         Random seed of the preparation and the particles; the caller's generators do not move.
     max_elements, progress
         Bound on memory, see :func:`inference.evaluation.log_weights`; show a progress bar.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the result says it.
 
     Examples
     --------
@@ -166,7 +172,8 @@ def evaluate(
     scored = ScoredData.of_split(data, split, seed, limit=limit, labels=labels)
     of_pixels = checksum(pair.conditioning(x)) if fulfills(pair, ConditionsOnPixels) else None
     identity = replace(scored.identity, conditioned=of_pixels)
-    scored = replace(scored, given=conditions(pair, y), identity=identity)
+    given, precise = conditions(pair, y), precision_of(pair)
+    scored = replace(scored, given=given, identity=identity, precision=precise)
     with (
         isolated(pair, seed=stream(seed, "particles")),  # not the pixels' own draws again
         tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,

@@ -23,6 +23,7 @@ from inference.particles import checked_count
 from inference.posterior.identity import conditions, identity_of
 from inference.posterior.infer import infer
 from inference.posterior.log_density import condition, log_label_prior
+from inference.precision import DEFAULT, at_precision, precision_of
 from inference.standard_error import error_of_mean, mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
@@ -72,6 +73,8 @@ class Evidence:
     sources
         What is behind the value of each datum, where it is not ``method`` for all: annealing where
         a grid could not resolve it, the L_K of a guide where its error was smaller.
+    precision
+        As of :class:`inference.evaluation.Score`.
     """
 
     value: Tensor
@@ -86,6 +89,7 @@ class Evidence:
     seed: int = 0
     identity: Identity | None = None
     sources: tuple[str, ...] = ()
+    precision: str | None = None
 
     @classmethod
     def of_caller(cls, value: Tensor) -> Evidence:
@@ -143,7 +147,7 @@ class Evidence:
             by += f"{self.monte_carlo_error:.4f}{self._warning()}"
         return (
             f"{of.heading(self.given)} {of.text(*self.mean)} {of.unit} over {len(self):,} data "
-            f"({self.kind}{bound}{by})"
+            f"({self.kind}{bound}{f', in {self.precision}' if self.precision else ''}{by})"
         )
 
     def _details(self) -> Iterator[str]:
@@ -170,6 +174,7 @@ class Evidence:
         )
 
 
+@at_precision
 def evidence(
     pair: Pair,
     x: Data,
@@ -187,6 +192,7 @@ def evidence(
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
     progress: bool = False,
+    precision: str = DEFAULT,
 ) -> Evidence:
     """log p(x_seen) = log ∫ p(x_seen | z) p(z) dz of every datum.
 
@@ -214,6 +220,9 @@ def evidence(
         Random seed of all draws; the caller's generators do not move.
     max_elements, progress
         Numbers that one chunk's reconstructions may hold, which bounds memory; show a progress bar.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the result says it.
 
     Raises
     ------
@@ -303,6 +312,7 @@ def evidence(
         given=conditions(pair, data.y),
         seed=seed,
         identity=identity_of(pair, data),
+        precision=precision_of(pair),
     )
     if method != "best" or not bool(found.poor.any()):
         return found

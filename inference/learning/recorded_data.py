@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from inference.precision import original
 from pyro_models import ImageData, Pair, UsageError, load_data
 from pyro_models.contract import module_of
 from pyro_models.data import DATA_SETS, Identity, Split
@@ -249,7 +250,7 @@ def check_held_out(pair: Pair, data: ImageData, split: str) -> None:
         One line that says how many there are, and which seed to give.
     """
     held_out, train = data.split(split), data.split("train")
-    for learned, seed in _LEARNED.get(pair, ()):
+    for learned, seed in _LEARNED.get(original(pair), ()):
         other_shape = learned.x.shape[1:] != held_out.x.shape[1:]
         if split == "train" or other_shape or learned is train or learned.same_as(train):
             continue

@@ -30,9 +30,11 @@ from inference.learning.optimizers import (
     named_schedule,
 )
 from inference.objectives import OBJECTIVES, canonical, check_objective, make_objective
+from inference.precision import PRECISIONS
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.data import check_float32_suffices
+from pyro_models.registry import check_choice
 from pyro_models.seeds import check_seed
 
 __all__ = [
@@ -46,12 +48,9 @@ __all__ = [
 SWAPPED = ("objective", "optimizer", "schedule")
 """Settings that are a name or an object; each has options by name beside it."""
 
-PRECISIONS = ("float32", "bfloat16")
-
 
 def _known_precision(_: str, precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}: choose from {', '.join(PRECISIONS)}")
+    check_choice("precision", precision, PRECISIONS[:2])  # in float64 a pair trains that is
 
 
 @described

@@ -17,6 +17,7 @@ from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
+from inference.precision import DEFAULT, at_precision, in_precision, precision_of
 from inference.sites import traced
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
@@ -57,6 +58,8 @@ class Completion:
         Random seed of all draws.
     identity
         What was completed, by content: data, what is seen, labels, the model's weights.
+    precision
+        As of :class:`inference.evaluation.Score`.
     """
 
     mean: Tensor
@@ -68,11 +71,13 @@ class Completion:
     posterior: Posterior | None = field(repr=False)
     seed: int
     identity: Identity | None = field(default=None, repr=False)
+    precision: str | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
 
+@at_precision
 def complete(
     pair: Pair,
     x: Data,
@@ -88,6 +93,7 @@ def complete(
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
     progress: bool = False,
+    precision: str = DEFAULT,
 ) -> Completion:
     """Fill in the unseen pixels of data.
 
@@ -126,6 +132,9 @@ def complete(
         Numbers that the reconstructions in memory at once may hold.
     progress
         Show a progress bar while a guide is fitted.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the result says it.
 
     Raises
     ------
@@ -173,7 +182,8 @@ def complete(
                     f"{type(pair).__name__} is not trained to complete: infer a guide, such as "
                     "normal"
                 )
-            pair = pair.conditioned_on(data.mask)
+            precise = precision_of(pair) or DEFAULT
+            pair = in_precision(pair.conditioned_on(data.mask), precise)
         at_once = max(num_samples, num_latents)
         parts = []
         with isolated(pair, seed=stream(seed, "completion")):
@@ -196,6 +206,7 @@ def complete(
         posterior=posterior,
         seed=seed,
         identity=identity_of(pair, data) if posterior is None else posterior.identity,
+        precision=precision_of(pair),
     )
 
 

@@ -23,6 +23,7 @@ from inference.posterior.optimization import Fitting, Optimization, Outcome
 from inference.posterior.optimize import at_least_the_contained, optimize
 from inference.posterior.posterior import Posterior
 from inference.posterior.start import with_initial_values, with_prior
+from inference.precision import DEFAULT, at_precision
 from inference.sites import traced
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
@@ -37,6 +38,7 @@ NOT_FITTED = "not fitted"
 
 
 @takes(Optimization)
+@at_precision
 def infer(
     pair: Pair,
     x: Data,
@@ -47,6 +49,7 @@ def infer(
     guide: str | Mapping[str, Any] | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
     guide_options: Mapping[str, Any] | None = None,
     resample: int | None = None,
+    precision: str = DEFAULT,
     **options: Any,
 ) -> Posterior:
     """Infer the latents of images, whole or half-seen, under a trained pair's model.
@@ -80,6 +83,9 @@ def infer(
     resample
         Draw so many values from the guide and resample them by their importance weights: see
         :meth:`Posterior.resampled`.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the posterior stays in it.
     options
 
     Raises

@@ -21,6 +21,7 @@ from inference.posterior.identity import conditions
 from inference.posterior.latents import draw_latents, mean_of, resampled_latents
 from inference.posterior.log_density import LogDensity
 from inference.posterior.reconstruction import Draw, check_draw, decoded_from
+from inference.precision import precision_of
 from pyro_models import Pair, UsageError
 from pyro_models.counts import check_counts
 from pyro_models.data import Identity
@@ -115,6 +116,11 @@ class Posterior:
     def identity(self) -> Identity:
         """What it was inferred from, by content: data, mask, labels, the model's weights."""
         return self.target.identity
+
+    @property
+    def precision(self) -> str | None:
+        """In what precision it was inferred and is asked, as of a score; ``None`` for float32."""
+        return precision_of(self.pair)
 
     def select(self, rows: Tensor | slice | Sequence[int]) -> Posterior:
         """The posterior of some of the images, in the order of ``rows`` (numbers or booleans)."""
@@ -260,6 +266,8 @@ class Posterior:
         given = conditions(self.pair, self.y)
         if given:
             lines["given"] = given
+        if self.precision:
+            lines["precision"] = self.precision
         if self.density:
             mean, error = self.bound.mean
             unit = f"nats ({self.bound.num_particles} draws)"
