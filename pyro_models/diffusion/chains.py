@@ -58,7 +58,10 @@ class _Chain(TorchDistribution):
 
 
 class NoisingChain(_Chain):
-    """q(z_1, …, z_S | x) = Π_t N(z_t; √α_t z_{t−1}, β_t I), z_0 = u, for u (\\*batch, \\*data_shape)."""
+    """q(z_1, …, z_S | x) = Π_t N(z_t; √α_t z_{t−1}, β_t I), z_0 = u.
+
+    u is (\\*batch, \\*data_shape).
+    """
 
     def __init__(self, noise: Noise, u: Tensor, data_shape: tuple[int, ...]) -> None:
         super().__init__(noise, tuple(u.shape[: u.dim() - len(data_shape)]), data_shape)
@@ -93,7 +96,8 @@ class NoisingChain(_Chain):
 
 
 class ReverseChain(_Chain):
-    """p(z) = N(z_S; 0, I) Π_{t = 2}^S N(z_{t−1}; μ_t(z_t), η² β̃_t I), by a network ε̂(z_t, t).
+    """p(z) = N(z_S; 0, I) Π_{t = 2}^S N(z_{t−1}; μ_t(z_t), η² β̃_t I), by the noise ε̂ that is
+    ``predicted`` (:data:`pyro_models.diffusion.PREDICTED`) by a network of z_t and t/T.
 
     With û = (z_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t, and β̃_t the variance of q(z_{t−1} | z_t, x),
 
@@ -105,10 +109,16 @@ class ReverseChain(_Chain):
     """
 
     def __init__(
-        self, noise: Noise, denoiser: Denoiser, data_shape: tuple[int, ...], *, eta: float = 1.0
+        self,
+        noise: Noise,
+        denoiser: Denoiser,
+        data_shape: tuple[int, ...],
+        *,
+        predicted: Callable[..., Tensor],
+        eta: float = 1.0,
     ) -> None:
         super().__init__(noise, (), data_shape)
-        self.denoiser, self.eta = denoiser, eta
+        self.denoiser, self.predicted, self.eta = denoiser, predicted, eta
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """A chain, from the noise down."""
@@ -140,12 +150,14 @@ class ReverseChain(_Chain):
 
     def _mean(self, z: Tensor, step: int | slice) -> Tensor:
         """μ_t(z_t) of a step, from 0, or of several that lie along the first dimension of z_t."""
-        alpha, beta, remaining, earlier, time = (
+        alpha, alpha_bar, beta, remaining, earlier, time = (
             getattr(self.noise, name)[step]
-            for name in ("alpha", "beta", "remaining", "earlier", "time")
+            for name in ("alpha", "alpha_bar", "beta", "remaining", "earlier", "time")
         )
         event_dims = len(self.event_shape) - 1
-        error = self.denoiser(z, time.expand(z.shape[: z.dim() - event_dims]))
+        output = self.denoiser(z, time.expand(z.shape[: z.dim() - event_dims]))
+        shaped = self._shaped(alpha_bar), self._shaped(remaining)
+        error = self.predicted(z, output, *shaped)
         share = (earlier * (1 - self.eta**2 * beta / remaining)).sqrt()  # 1 − ᾱ_{t−1} − η² β̃_t
         weight = share - (remaining / alpha).sqrt()
         return z / self._shaped(alpha.sqrt()) + self._shaped(weight) * error

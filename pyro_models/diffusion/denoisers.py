@@ -1,4 +1,4 @@
-"""Networks ε̂(z_t, t): which noise is in z_t, given the time t/T.
+"""Networks that see the noise in z_t, given the time t/T.
 
 All accept any leading batch dimensions, and hand back the float type of z.
 """
@@ -53,7 +53,7 @@ class Denoiser(nn.Module):
         raise NotImplementedError
 
     def forward(self, z: Tensor, time: Tensor) -> Tensor:
-        """z (\\*batch, \\*data_shape) and t/T (\\*batch,) to the noise, (\\*batch, \\*data_shape)."""
+        """z (\\*batch, \\*data_shape) and t/T (\\*batch,) to one value for each."""
         flat = z.reshape(-1, *self.data_shape)
         return self.body(flat, time.reshape(-1)).to(z.dtype).reshape(z.shape)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyro_models.registry import Registry
 
-__all__ = ["NOISES", "Noise"]
+__all__ = ["NOISES", "PREDICTED", "Noise"]
 
 _MOST = 0.999  # of β, so that a little of the signal is always left
 
@@ -39,6 +39,24 @@ NOISES: Registry[Callable[[int], Tensor]] = Registry(
     "noise", {"cosine": cosine, "linear": linear}, hint="give a function of the number of steps"
 )
 """Functions of T that return β_1, …, β_T, (T,)."""
+
+
+def _of_v(z: Tensor, output: Tensor, alpha_bar: Tensor, remaining: Tensor) -> Tensor:
+    return remaining.sqrt() * z + alpha_bar.sqrt() * output
+
+
+def _as_it_is(z: Tensor, output: Tensor, alpha_bar: Tensor, remaining: Tensor) -> Tensor:
+    return output
+
+
+PREDICTED: Registry[Callable[..., Tensor]] = Registry(
+    "prediction", {"v": _of_v, "noise": _as_it_is}
+)
+"""ε̂ of z_t and a network's output, given ᾱ_t and 1 − ᾱ_t.
+
+The output is the noise itself, or v = √ᾱ_t ε − √(1 − ᾱ_t) u (Salimans & Ho 2022), which says as
+much of u where there is hardly anything but noise as where there is hardly any.
+"""
 
 
 class Noise(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pyro_models.counts import check_counts, is_count
 from pyro_models.diffusion.chains import NoisingChain, ReverseChain
 from pyro_models.diffusion.denoisers import denoiser_for
-from pyro_models.diffusion.noise import NOISES, Noise
+from pyro_models.diffusion.noise import NOISES, PREDICTED, Noise
 from pyro_models.errors import UsageError, in_one_line
 from pyro_models.likelihoods import DiscretizedGaussian
 from pyro_models.models.guide import Guide
@@ -34,14 +34,25 @@ class DiffusionModel(Model):
     denoiser: nn.Module
     noise: Noise
     eta: float
+    predicts: str
 
     def story(self, y: Tensor | None) -> Tensor:
         """Sample the chain; returns μ and s of p(x | z_1)."""
-        chain = ReverseChain(self.noise, self.denoiser, self.data_shape, eta=self.eta)
-        z = pyro.sample("z", chain)
+        z = pyro.sample(
+            "z",
+            ReverseChain(
+                self.noise,
+                self.denoiser,
+                self.data_shape,
+                predicted=PREDICTED[self.predicts],
+                eta=self.eta,
+            ),
+        )
         first = z.select(-1 - len(self.data_shape), 0)
         time = self.noise.time[0].expand(first.shape[: first.dim() - len(self.data_shape)])
-        return self.outputs(first, self.denoiser(first, time))
+        alpha_bar, remaining = self.noise.alpha_bar[0], self.noise.remaining[0]
+        output = self.denoiser(first, time)
+        return self.outputs(first, PREDICTED[self.predicts](first, output, alpha_bar, remaining))
 
     def outputs(self, z: Tensor, error: Tensor) -> Tensor:
         """Of z_1 and the noise in it: the mean û as pixels, and its σ, √((1 − ᾱ_1)/ᾱ_1)/2."""
@@ -70,10 +81,10 @@ class Diffusion(ModelAndGuide):
 
     p(z_T) = N(0, I), p(z_{t−1} | z_t) = N(μ_t(z_t), β̃_t I), p(x | z_1) a rounded Gaussian,
 
-    where μ_t is the mean of q(z_{t−1} | z_t, x) at the x that the network ε̂(z_t, t) sees in z_t, and
-    β̃_t its variance. One site z holds the chain (z_1, …, z_T), so that everything that is known of a
-    pair is known of this one: its full bound and L_K by :func:`inference.particles`, say. Training
-    takes one step t of each datum (:meth:`step_bound`), of which the bound is the mean.
+    where μ_t is the mean of q(z_{t−1} | z_t, x) at the x that a network of z_t and t/T sees there,
+    and β̃_t its variance. One site z holds the chain (z_1, …, z_T), so that everything that is known
+    of a pair is known of this one: its whole bound and L_K by :func:`inference.particles`, say.
+    Training takes one step t of each datum (:meth:`step_bound`), of which the bound is the mean.
 
     Parameters
     ----------
@@ -82,10 +93,12 @@ class Diffusion(ModelAndGuide):
     num_steps
         T.
     denoiser
-        ε̂: ``"unet"`` of images, ``"dense"``, a class, or a module that is called with z (\\*batch,
-        \\*data_shape) and t/T (\\*batch,).
+        The network: ``"unet"`` of images, ``"dense"``, a class, or a module that is called with
+        z (\\*batch, \\*data_shape) and t/T (\\*batch,).
     hidden
         Channels of the U-Net, halving the image between them, or widths of the dense blocks.
+    predicts
+        What it says: ``"v"``, √ᾱ_t ε − √(1 − ᾱ_t) u, or ``"noise"``, ε, as in Ho et al. 2020.
     noise
         β_1, …, β_T: ``"cosine"``, ``"linear"``, or a function of T. β_1 is at least
         (2.55/(levels − 1))², which is about the width of a level: less noise would tell the network
@@ -116,6 +129,7 @@ class Diffusion(ModelAndGuide):
         num_steps: int = 1000,
         denoiser: str | Mapping[str, Any] | Callable[..., nn.Module] = "unet",
         hidden: Sequence[int] | None = None,
+        predicts: str = "v",
         noise: str | Callable[[int], Tensor] = "cosine",
         levels: int = 256,
         sampling_steps: int | None = None,
@@ -134,6 +148,7 @@ class Diffusion(ModelAndGuide):
             kept = spread.round().long().flip(0).tolist()
         if isinstance(eta, bool) or not 0 <= eta <= 1:
             raise UsageError(f"eta is a number from 0 to 1; got {eta}")
+        PREDICTED.check(predicts)
         make = NOISES[noise] if isinstance(noise, str) else noise
         with in_one_line(f"the noise {noise}"):
             betas = torch.as_tensor(make(num_steps), dtype=torch.float64).clone()
@@ -146,7 +161,11 @@ class Diffusion(ModelAndGuide):
         least = float(Noise(betas, kept).reverse_variance[0].sqrt()) / 4
         likelihood = DiscretizedGaussian(shape, levels=levels, floor=least)
         model = DiffusionModel(
-            likelihood, noise=Noise(betas, kept), denoiser=network, eta=float(eta)
+            likelihood,
+            noise=Noise(betas, kept),
+            denoiser=network,
+            eta=float(eta),
+            predicts=predicts,
         )
         super().__init__(model, DiffusionGuide(shape, noise=Noise(betas, kept)))
 
@@ -177,16 +196,19 @@ class Diffusion(ModelAndGuide):
         """‖ε − ε̂(z_t, t)‖² of one step of each datum, (B,): "simple" in Ho et al. 2020, eq. 14."""
         return self._at_a_step(x, mask)[0]
 
-    def _at_a_step(
-        self, x: Tensor, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _at_a_step(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """‖ε − ε̂‖², log p(x_seen | z_t) as if t were 1, the steps from 0, and u; (B,) each."""
         u = 2 * self.guide.units(x, mask) - 1
         noise: Noise = self.model.noise
-        step = torch.randint(len(noise), (len(x),), device=x.device)
+        # one uniform number, shifted: steps of all sizes in every batch, each still even by itself
+        shifts = torch.arange(len(x), dtype=u.dtype, device=u.device) / len(x)
+        even = (torch.rand((), dtype=u.dtype, device=u.device) + shifts) % 1
+        step = (even * len(noise)).long().clamp(max=len(noise) - 1)
         drawn = torch.randn_like(u)
         z = noise.noised(u, step, drawn)
-        predicted = self.model.denoiser(z, noise.time[step])
+        output = self.model.denoiser(z, noise.time[step])
+        levels = noise.at("alpha_bar", step, u), noise.at("remaining", step, u)
+        predicted = PREDICTED[self.model.predicts](z, output, *levels)
         error = (drawn - predicted).square().flatten(1).sum(-1)
         p_x = self.likelihood(self.model.outputs(z, predicted), mask)
         return error, p_x.log_prob(self.guide.units(x, mask)), step, u
