@@ -1,8 +1,9 @@
 """p(x, z): generative models in Pyro, each with the guide that belongs to it.
 
-``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``PPCA``, ``GMM``, ``BernoulliMixture``,
-``CompletionCVAE`` and ``Diffusion`` are pairs: a model, a guide, and the contract of
-:class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
+``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``HVAE``, ``PPCA``, ``GMM``,
+``BernoulliMixture``, ``CompletionCVAE``, ``Flow``, ``Generator`` and ``Diffusion`` are pairs: a
+model, a guide, and the contract of :class:`pyro_models.pair.Pair`. ``load_data`` reads the images
+they are about.
 """
 
 from importlib import import_module
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
     from pyro_models.models import (
         CVAE,
         GMM,
+        HVAE,
         PPCA,
         VAE,
         BernoulliMixture,
         CompletionCVAE,
         Diffusion,
+        Flow,
+        Generator,
         Guide,
         Model,
         ModelAndGuide,
@@ -35,11 +39,14 @@ if TYPE_CHECKING:
 __all__ = [
     "CVAE",
     "GMM",
+    "HVAE",
     "PPCA",
     "VAE",
     "BernoulliMixture",
     "CompletionCVAE",
     "Diffusion",
+    "Flow",
+    "Generator",
     "Guide",
     "ImageData",
     "Model",

@@ -61,6 +61,19 @@ def test_the_guide_of_my_own_guide_is_registered_fitted_and_weighed(
     assert "heavy_tails" in capsys.readouterr().out
 
 
+def test_the_flows_of_the_page_are_learned_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "flows.md").read_text(), re.S)
+    assert len(blocks) == 2
+    found: dict[str, object] = {"__name__": "flows"}
+    torch.manual_seed(0)
+    for block in blocks:
+        quick = block.replace("progress=False", "progress=False, capture=False")
+        exec(compile(quick, "flows.md", "exec"), found)
+    out = capsys.readouterr().out
+    assert "bits per dimension" in out
+    assert "(exact)" in out
+
+
 def test_the_steps_of_how_fast_are_recorded() -> None:
     (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "how-fast.md").read_text(), re.S)
     found: dict[str, object] = {}

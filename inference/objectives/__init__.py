@@ -13,6 +13,7 @@
 ``geometric_js``        ``GeometricJensenShannon``  the same with JS_G, closed for Gaussians
 ``one_step``            ``StepELBO``              the ELBO of a diffusion, one step of each datum
 ``noise_prediction``    ``NoisePrediction``       −½ ‖ε − ε̂‖² of such a step: no bound
+``adversarial``         ``Adversarial``           no bound: samples against data, by a critic
 ======================  ========================  =================================================
 
 ``trace``, ``trace_mean_field``, ``trace_graph`` and ``trace_enum`` are Pyro's own. Each bound gives
@@ -20,7 +21,9 @@
 latent terms, stays outside the average over particles.
 """
 
+from inference.objectives.adversarial import Adversarial
 from inference.objectives.bound import Bound, Tempered
+from inference.objectives.critic import CRITICS, LOSSES, AdversarialLoss, Critic
 from inference.objectives.diffusion import NoisePrediction, StepELBO
 from inference.objectives.elbo import MeanFieldELBO, MonteCarloELBO, PairELBO, StickTheLanding
 from inference.objectives.importance_weighted import IWAE, DReG, ReweightedWakeSleep
@@ -41,9 +44,14 @@ from inference.objectives.objective import (
 from inference.objectives.renyi import Renyi
 
 __all__ = [
+    "CRITICS",
     "IWAE",
+    "LOSSES",
     "OBJECTIVES",
+    "Adversarial",
+    "AdversarialLoss",
     "Bound",
+    "Critic",
     "DReG",
     "GeometricJensenShannon",
     "JensenShannon",

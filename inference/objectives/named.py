@@ -116,7 +116,7 @@ def instance_of(objective: Any, options: Options = None) -> Any:
         _check_names(thing, options, who=f"the objective {name_of(objective)}")
         return make(**options)
     refuse_options(thing, options)
-    if not callable(thing) and not hasattr(thing, "loss_and_grads"):
+    if not callable(thing) and not any(hasattr(thing, n) for n in ("loss_and_grads", "of_pair")):
         raise UsageError(
             f"{thing!r} is no objective: give a name of {OBJECTIVES.help()}, a function over "
             "particles, or an instance of a Pyro ELBO"

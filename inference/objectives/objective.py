@@ -16,6 +16,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.chunks import chunk_size
+from inference.isolated import evaluating
 from inference.objectives.any_guide import AnyGuideELBO, WithBaselines, WithDice
 from inference.objectives.bound import Bound
 from inference.objectives.elbo import MeanFieldELBO, PairELBO
@@ -74,6 +75,9 @@ def make_objective(pair: Pair, objective: Any = "elbo", options: Options = None)
     """
     check_pair(pair)
     made, name = instance_of(objective, options), name_of(objective)
+    if hasattr(made, "of_pair"):
+        of_pair: Objective = made.of_pair(pair, name=name)
+        return of_pair
     if isinstance(made, PairELBO):
         return _of_pair(pair, pair.elbo(), made.options, name)
     if hasattr(made, "differentiable_loss") or hasattr(made, "loss_and_grads"):
@@ -122,12 +126,21 @@ class Objective:
         Whether a weight β of the latent terms is defined.
     beta
         That weight, where it is an option of the objective.
+    unit
+        What its value is in.
+    ranks
+        Whether a higher value is a better model: then it has curves, and may stop a training.
+    why_not_recorded
+        Why its steps can only be run; empty if nothing but its kind decides that.
     """
 
     name: str
     remark: str
     tempers: bool = True
     beta: float = 1.0
+    unit: str = "nats per datum"
+    ranks: bool = True
+    why_not_recorded: str = ""
 
     def __init__(self, pair: Pair, *, remark: str = "") -> None:
         self.pair = pair
@@ -147,12 +160,31 @@ class Objective:
 
     def over_particles(self) -> OfParticles | None:
         """The same estimate as a bound over particles, which can be recorded; if there is one."""
-        raise NotImplementedError
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """What an objective that learns something itself needs to go on; most need nothing."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
+
+    def measures(self) -> dict[str, float]:
+        """What it has measured of the steps since this was last asked, by name."""
+        return {}
+
+    def nonfinite(self) -> str:
+        """What it learns itself that is not finite, in words; empty if there is none."""
+        return ""
 
     @torch.no_grad()
     def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
-        """Refuse what only the sites of model and guide show that the pair cannot have."""
-        self._check(Observed.unchecked(x, y, mask))
+        """Refuse what only the sites of model and guide show that the pair cannot have.
+
+        The pair is in evaluation mode: its running averages do not move.
+        """
+        with evaluating(self.pair):
+            self._check(Observed.unchecked(x, y, mask))
 
     @torch.no_grad()
     def values(

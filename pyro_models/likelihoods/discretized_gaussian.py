@@ -42,7 +42,6 @@ class DiscretizedGaussian(CountingLevels):
     """
 
     name = "discretized_gaussian"
-    option_names = ("levels", "floor")
     num_parameters = 2
 
     def __init__(

@@ -47,9 +47,7 @@ class CountingLevels(Likelihood):
 
     def grey_mean(self, mean: Tensor, *, preparation: str, levels: int | None) -> Tensor:
         """Values that are grey levels already are left alone."""
-        if self.values_are_grey:
-            return mean
-        return to_grey(mean, preparation, levels=levels)
+        return mean if self.values_are_grey else to_grey(mean, preparation, levels=levels)
 
 
 def level_of(x: Tensor, num_levels: int) -> Tensor:
