@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from clock import add_device
+from clock import add_device, seconds
 
 from inference import evaluate, fit
 from inference.learning import CallbackState
@@ -95,13 +95,14 @@ def large_file(folder: str, gigabytes: float, side: int) -> Path:
 def training_on_file(path: Path, device: str, limit: float) -> None:
     """One epoch of the ELBO on a file of which memory holds a part."""
     resource.setrlimit(resource.RLIMIT_DATA, (int(limit * 1e9),) * 2)
-    began = time.perf_counter()
+    where = torch.device(device)
+    began = seconds(where)
     data = load_data(path, levels=256)
-    print(f"{data}\nopened in {time.perf_counter() - began:.1f} s", flush=True)
+    print(f"{data}\nopened in {seconds(where) - began:.1f} s", flush=True)
     pair = VAE(data.data_shape, hidden=[20], latent_dim=2, likelihood="cross_entropy").to(device)
 
     def begun(state: CallbackState) -> None:
-        print(f"epoch {state.epoch} done, {time.perf_counter() - began:.1f} s", flush=True)
+        print(f"epoch {state.epoch} done, {seconds(where) - began:.1f} s", flush=True)
 
     fit(pair, data, epochs=1, batch_size=1000, callbacks=[begun])
 
@@ -114,8 +115,8 @@ def measure_file(options: argparse.Namespace) -> None:
         given = (path, str(options.device), options.limit)
         process = multiprocessing.get_context("spawn").Process(target=training_on_file, args=given)
         process.start()
-        most, began = 0.0, time.perf_counter()
-        while process.is_alive() and time.perf_counter() - began < options.seconds:
+        most, began = 0.0, time.monotonic()
+        while process.is_alive() and time.monotonic() - began < options.seconds:
             most = max(most, own_memory(process.pid))
             process.join(0.05)
         process.terminate()
