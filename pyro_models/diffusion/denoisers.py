@@ -47,6 +47,7 @@ class Denoiser(nn.Module):
     def __init__(self, data_shape: Sequence[int]) -> None:
         super().__init__()
         self.data_shape = tuple(data_shape)
+        self.numbers = math.prod(self.data_shape)  # of the widest layer
 
     def body(self, z: Tensor, time: Tensor) -> Tensor:
         """(N, \\*data_shape) and (N,) to (N, \\*data_shape)."""
@@ -64,7 +65,7 @@ class DenseDenoiser(Denoiser):
     def __init__(self, data_shape: Sequence[int], *, hidden: Sequence[int] = (256, 256)) -> None:
         super().__init__(data_shape)
         width = _equal(hidden)
-        size = math.prod(self.data_shape)
+        size, self.numbers = self.numbers, max(self.numbers, width)
         self.time = TimeFeatures(width)
         self.first, self.last = nn.Linear(size, width), nn.Linear(width, size)
         self.into = nn.ModuleList(nn.Linear(width, width) for _ in hidden)
@@ -125,6 +126,7 @@ class UNet(Denoiser):
         for channels in hidden:
             check_counts(hidden=channels)
         size = 4 * hidden[0]
+        self.numbers = 2 * hidden[0] * math.prod(self.data_shape[1:])
         self.time = TimeFeatures(size)
         self.first = nn.Conv2d(self.data_shape[0], hidden[0], 3, padding=1)
         pairs = list(zip([hidden[0], *hidden[:-1]], hidden, strict=True))

@@ -160,6 +160,7 @@ class Diffusion(ModelAndGuide):
         network = denoiser_for(denoiser, shape, hidden)
         least = float(Noise(betas, kept).reverse_variance[0].sqrt()) / 4
         likelihood = DiscretizedGaussian(shape, levels=levels, floor=least)
+        likelihood.of_these_alone = True
         model = DiffusionModel(
             likelihood,
             noise=Noise(betas, kept),
@@ -173,6 +174,12 @@ class Diffusion(ModelAndGuide):
     def latent_sites(self) -> dict[str, LatentSite]:
         """One site, the chain."""
         return {"z": LatentSite((len(self.model.noise), *self.data_shape))}
+
+    @property
+    def numbers_per_datum(self) -> int:
+        """Numbers that the network holds of one datum's chain."""
+        size = math.prod(self.data_shape)
+        return len(self.model.noise) * max(size, getattr(self.model.denoiser, "numbers", 0))
 
     def elbo(self) -> ELBO:
         """Trace_ELBO, of all steps: :meth:`step_bound` is the same on average."""

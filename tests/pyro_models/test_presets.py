@@ -171,7 +171,7 @@ def test_preset_builds_and_takes_an_elbo(name: str) -> None:
     x = prepare(grey, preparation, levels=256, generator=torch.Generator().manual_seed(0))
     pair.likelihood.check(x)
     if settings["model"] == "diffusion":  # of hundreds of steps one is enough
-        assert math.isfinite(float(pair.step_bound(x).sum()))
+        assert bool(pair.step_bound(x).isfinite().all())
         return
     loss = pair.elbo().loss(pair.model, pair.guide, x, y=torch.tensor([0, 5, 9]))
     expected = math.prod(shape) * UNTRAINED[pair.likelihood.name]
