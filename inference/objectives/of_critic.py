@@ -78,8 +78,8 @@ class OfCritic(Objective):
         learned = [p for p in self.critic.parameters() if p.requires_grad]
         if not learned:
             raise UsageError(f"the critic {type(self.critic).__name__} has nothing to learn")
-        lr, betas = self.options.critic_lr, tuple(self.options.critic_betas)
-        return torch.optim.Adam(learned, lr=lr, betas=betas, fused=True)
+        lr, (first, second) = self.options.critic_lr, self.options.critic_betas
+        return torch.optim.Adam(learned, lr=lr, betas=(first, second), fused=True)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -24,7 +24,7 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 class _Chain(TorchDistribution):
     """A distribution over z = (z_1, …, z_S), event shape (S, \\*data_shape)."""
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     has_rsample = True
 
     def __init__(self, noise: Noise, batch_shape: tuple[int, ...], data_shape: tuple[int, ...]):
