@@ -80,6 +80,10 @@ DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
         [(600, 824), (600, 300), (80, 300), (600, 784), (600, 300), (80, 300)],
         [(500, 1, 28, 28), (600, 40), (600, 300), (80, 300), (600, 80), (600, 300), (784, 300)],
     ),
+    "amsterdam-4bit": (
+        [(32, 1, 3, 3), (64, 32, 3, 3), (40, 64 * 7 * 7)],
+        [(64 * 7 * 7, 20), (64, 32, 3, 3), (32, 16, 3, 3)],
+    ),
     "amsterdam-flow": ([], DENSE_FLOW),
     "amsterdam-flow-variational": ([(1, 1, 1), (512, 1176), (784, 512)] * 4, DENSE_FLOW),
     "flow-simple": ([], GATED),
