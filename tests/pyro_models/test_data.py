@@ -459,8 +459,6 @@ def test_levels_say_what_cannot_be_told() -> None:
     ):
         with pytest.raises(UsageError, match=line):
             load_data(array, levels=levels)
-    with pytest.raises(UsageError, match="grey levels of digits are known"):
-        load_data("digits", levels=17)
 
 
 def test_however_an_array_is_stored_it_is_read() -> None:
