@@ -148,9 +148,7 @@ def test_half_seen_data_are_a_part_of_it(tmp_path):
 def test_fewer_grey_levels_are_kept_with_the_run_and_score_in_bits(tmp_path):
     options = {"hidden": [4], "latent_dim": 2, "likelihood": "categorical"}
     options["likelihood_options"] = {"bins": 4}
-    experiment = Experiment(
-        "vae", "digits", Settings(epochs=1, progress=False), options=options, levels=4
-    )
+    experiment = Experiment("vae", "digits", Settings(epochs=1), options=options, levels=4)
     experiment.run(out=tmp_path / "run")
     assert Experiment.load(tmp_path / "run") == experiment
     run = Run(tmp_path / "run")
