@@ -1,6 +1,7 @@
 """Everything that is measured on a GPU, one after the other, within the minutes that there are.
 
-What works on the device, an epoch and a step beside those written by hand, encoder-free inference
+What works on the device, an epoch and a step beside those written by hand, encoder-free inference,
+what repeats after training with and without CUDA graphs (fits, chains, annealing, L_K, completion),
 and peak memory; then the whole protocol of Burda et al. (2016), K = 1 and K = 50, as far as the
 rest of the time allows, each on half of it. Run ``python benchmarks/gpu.py --minutes 10``; every
 part prints what it prints by itself, and one that fails or takes too long is named at the end.
@@ -20,6 +21,7 @@ PARTS: dict[str, list[str]] = {
     "an epoch": ["svi_epoch.py"],
     "a step of the importance-weighted bound": ["iwae_step.py", "--compile"],
     "encoder-free inference": ["encoder_free.py", "--turns", "3"],
+    "launches": ["launches.py"],
     "memory": ["memory.py"],
 }
 PROTOCOL = ("burda-full-vae", "burda-full-iwae")

@@ -34,12 +34,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     add_device(parser)
     given = parser.parse_args()
-    device = given.device
     data = load_data("mnist", preparation="dynamic")
     train = data.splits["train"]
     slice_ = Split(train.x[: given.train], train.y[: given.train])
     data = replace(data, splits={**data.splits, "train": slice_})
-    x = data.prepared("test", limit=given.test).x.to(device)
+    x = data.prepared("test", limit=given.test).x.to(given.device)
     options = {
         "mixture": {"num_components": given.components},
         "vamp": {"num_pseudo_inputs": given.components},
@@ -48,7 +47,7 @@ def main() -> None:
     print(f"| prior | L_{given.num_particles} | less that of {given.priors[0]} | seconds |")
     print("|---|---|---|---|")
     for name in given.priors:
-        began = seconds(device)
+        began = seconds(given.device)
         with seeded(given.seed, torch.device("cpu")):
             prior = {"class_path": name, "init_args": options.get(name, {})}
             shared = {"hidden": [200, 200], "activation": "gated", "likelihood": "bernoulli"}
@@ -62,7 +61,7 @@ def main() -> None:
             beta_warmup=given.epochs // 5,
             curve_size=0,
             seed=given.seed,
-            device=str(device),
+            device=given.device,
             progress=False,
         )
         with isolated(pair, seed=given.seed):
@@ -70,7 +69,10 @@ def main() -> None:
         found[name] = bound.double()
         ahead = found[name] - found[given.priors[0]]
         cells = [f"{v.mean():.2f} ± {v.std() / len(v) ** 0.5:.2f}" for v in (found[name], ahead)]
-        print(f"| {name} | {cells[0]} | {cells[1]} | {seconds(device) - began:.0f} |", flush=True)
+        print(
+            f"| {name} | {cells[0]} | {cells[1]} | {seconds(given.device) - began:.0f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

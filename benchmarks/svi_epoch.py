@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from inference.isolated import isolated
 from inference.learning import make_objective
+from inference.learning.first_step import try_a_step
 from inference.learning.settings import Settings
 from inference.learning.training import Training
 from pyro_models import VAE, ImageData, UsageError, load_data
@@ -130,7 +131,7 @@ def ours(data: ImageData, device: torch.device, **options: Any) -> Contestant:
     vae = _vae(data)
     settings = Settings(batch_size=BATCH, curve_size=0, device=str(device), **options)
     training = Training(vae, data, settings, None)
-    training.try_a_step()
+    try_a_step(training)
 
     def epoch() -> None:
         training.train_epoch()

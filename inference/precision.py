@@ -76,7 +76,8 @@ def original(pair: Any) -> Any:
 def at_precision(function: F) -> F:
     """Let a function of a pair compute with the pair in the ``precision`` that it takes.
 
-    Guides that are modules, or belong to the pair, follow it; a posterior stays in its own.
+    Guides that belong to the pair follow it, and other modules into float64; a posterior stays as
+    it is. One image in place of a pair is no matter of precision.
     """
     signature = inspect.signature(function)
 
@@ -86,12 +87,12 @@ def at_precision(function: F) -> F:
         precision = given.arguments.pop("precision", DEFAULT)
         check_choice("precision", precision, PRECISIONS)
         pair = given.arguments["pair"]
-        if precision not in (DEFAULT, None if isinstance(pair, Tensor) else precision_of(pair)):
-            made: dict[int, Any] = {}
-            for name in ("pair", "guide", "guides"):
-                if name in given.arguments and not isinstance(pair, Tensor):
-                    value = given.arguments[name]
-                    given.arguments[name] = _converted(value, pair, precision, made)
+        if isinstance(pair, Tensor) or precision in (DEFAULT, precision_of(pair)):
+            return function(*given.args, **given.kwargs)
+        made: dict[int, Any] = {}
+        for name in ("pair", "guide", "guides"):  # what these share, their copies share too
+            if name in given.arguments:
+                given.arguments[name] = _converted(given.arguments[name], pair, precision, made)
         return function(*given.args, **given.kwargs)
 
     return computed  # type: ignore[return-value]

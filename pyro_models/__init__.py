@@ -1,8 +1,9 @@
 """p(x, z): generative models in Pyro, each with the guide that belongs to it.
 
 ``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``HVAE``, ``PPCA``, ``GMM``,
-``BernoulliMixture`` and ``CompletionCVAE`` are pairs: a model, a guide, and the contract of
-:class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
+``BernoulliMixture``, ``CompletionCVAE``, ``Flow``, ``Generator`` and ``Diffusion`` are pairs: a
+model, a guide, and the contract of :class:`pyro_models.pair.Pair`. ``load_data`` reads the images
+they are about.
 """
 
 from importlib import import_module
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
         VAE,
         BernoulliMixture,
         CompletionCVAE,
+        Diffusion,
+        Flow,
+        Generator,
         Guide,
         Model,
         ModelAndGuide,
@@ -40,6 +44,9 @@ __all__ = [
     "VAE",
     "BernoulliMixture",
     "CompletionCVAE",
+    "Diffusion",
+    "Flow",
+    "Generator",
     "Guide",
     "ImageData",
     "Model",

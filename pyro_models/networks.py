@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyro.distributions as dist
@@ -47,25 +48,26 @@ ACTIVATIONS: Registry[type[nn.Module]] = Registry(
         "gated": nn.GLU,
     },
 )
-Activation = str | type[nn.Module]
+Activation = str | Mapping[str, Any] | type[nn.Module]
 Shape = tuple[int, ...]
 _SCALE_FLOOR = 1e-5
 
 
-def activation_for(activation: Activation) -> type[nn.Module]:
-    """A class of activations by its name, or as it is."""
-    return ACTIVATIONS[activation] if isinstance(activation, str) else activation
+def activation_for(activation: Activation) -> partial[nn.Module]:
+    """What makes an activation: of a class, by its name or as it is, with its options if any."""
+    thing, options = ACTIVATIONS.named(activation, {})
+    return partial(ACTIVATIONS[thing] if isinstance(thing, str) else thing, **options)
 
 
 def _gated(activation: Activation) -> int:
     """Values that a layer makes for each feature: 2 if h = (W x + b) ⊙ σ(V x + c), else 1."""
-    return 2 if activation_for(activation) is nn.GLU else 1
+    return 2 if activation_for(activation).func is nn.GLU else 1
 
 
 def _between(activation: Activation, *, dim: int = -1) -> nn.Module:
     """What stands between two layers, of features along ``dim``."""
     kind = activation_for(activation)
-    return nn.GLU(dim) if kind is nn.GLU else kind()
+    return nn.GLU(dim) if kind.func is nn.GLU else kind()
 
 
 def dense(sizes: Sequence[int], activation: Activation = "relu") -> nn.Sequential:
@@ -76,7 +78,7 @@ def dense(sizes: Sequence[int], activation: Activation = "relu") -> nn.Sequentia
     """
     if not all(map(is_count, sizes)):
         raise UsageError(f"layer sizes must be positive; got {list(sizes)}")
-    return nn.Sequential(*_hidden(sizes[:-1], activation), nn.Linear(*sizes[-2:]))
+    return nn.Sequential(*_hidden(sizes[:-1], activation), nn.Linear(sizes[-2], sizes[-1]))
 
 
 def _hidden(sizes: Sequence[int], activation: Activation) -> list[nn.Module]:
@@ -276,13 +278,9 @@ class Architecture:
     decoder: Callable[..., Any]
 
 
-NETWORKS: Registry[Any] = Registry(
-    "network",
-    {
-        "dense": Architecture(DenseFeatures, DenseDecoder),
-        "conv": Architecture(ConvFeatures, ConvDecoder),
-    },
-)
+NETWORKS: Registry[Any] = Registry("network")
+NETWORKS["dense"] = Architecture(DenseFeatures, DenseDecoder)
+NETWORKS["conv"] = Architecture(ConvFeatures, ConvDecoder)
 
 
 def _architecture(
@@ -319,30 +317,22 @@ def make_encoder(
     context: int = 0,
     activation: Activation = "relu",
     scale: str = "softplus",
+    head: Callable[..., Any] | None = None,
 ) -> Encoder:
     """Network for q(z | x, context), with z of ``latent_dim`` and a context of so many values.
 
     It is ``"dense"``, layers of the sizes ``hidden``; ``"conv"``, convolutions with the channels
-    ``hidden``, each halving height and width; or an architecture of one's own. σ is a ``softplus``,
-    or log σ² ``clipped`` to [−6, 2].
+    ``hidden``, each halving height and width; or an architecture of one's own. The ``head`` is made
+    of the numbers of features and of outputs: a Normal unless given, whose σ is a ``softplus``, or
+    log σ² ``clipped`` to [−6, 2].
     """
     parts = _architecture(network, data_shape, hidden, latent_dim, activation)
     features = parts.features(data_shape, hidden, context, activation)
-    return Encoder(features, latent_dim, head=LATENT_SCALES[scale])
+    return Encoder(features, latent_dim, head=head or LATENT_SCALES[scale])
 
 
-def make_classifier(
-    network: str | Mapping[str, Any] | Architecture,
-    data_shape: tuple[int, ...],
-    hidden: Sequence[int],
-    num_classes: int,
-    *,
-    activation: Activation = "relu",
-) -> Encoder:
-    """Network for q(y | x): the encoder's body, with one output per class."""
-    parts = _architecture(network, data_shape, hidden, num_classes, activation)
-    features = parts.features(data_shape, hidden, 0, activation)
-    return Encoder(features, num_classes, head=nn.Linear)
+make_classifier = partial(make_encoder, head=nn.Linear)
+"""Network for q(y | x): the encoder's body, with one output per class."""
 
 
 def make_decoder(

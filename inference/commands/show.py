@@ -91,6 +91,7 @@ def plot(
     pixels: Literal["mean", "sample"] = "mean",
     size: int = 20,
     span: tuple[float, float] | None = None,
+    steps: int = 10,
     out: str | None = None,
     **options: Any,
 ) -> None:
@@ -105,6 +106,7 @@ def plot(
         pixels: Means of pixels, or draws of them (reconstructions, prior_samples, class_grid).
         size: Images along a side of the latent grid.
         span: Even latent grid from this z to that, e.g. "[-4, 4]"; normal quantiles unless given.
+        steps: Images of each row of an interpolation, both ends decoded among them.
         out: PNG, PDF or SVG file; FIGURE.png in the run folder's figures unless given.
     """
     on = OfFigure(**options)
@@ -124,6 +126,7 @@ def plot(
         pixels=pixels,
         size=size,
         span=span,
+        steps=steps,
         seed=on.seed,
     )
     save_figure(drawn.draw(shown), target)

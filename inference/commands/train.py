@@ -69,7 +69,9 @@ def train(
 
 def _save_curves(result: Fit) -> None:
     if result.history.epochs and result.out is not None and is_first():
-        save_figure(figures.learning_curves(result.history), result.out / "history.png")
+        save_figure(
+            figures.learning_curves(result.history, pair=result.pair), result.out / "history.png"
+        )
 
 
 def folder_name(experiment: Experiment) -> str:
@@ -109,6 +111,9 @@ def _summary(result: Fit) -> str:
             f"{', '.join(bounds) or f'running {last.running:.2f}'} "
             f"{history.unit} ({history.objective})"
         )
+    if history.epochs and history.epochs[-1].measures:
+        found = history.epochs[-1].measures.items()
+        lines.append(", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in found))
     if history.remark:
         lines.append(f"{history.objective}: {history.remark}")
     if history.epochs and history.not_recorded not in ("", "capture is off"):

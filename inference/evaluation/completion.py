@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -68,8 +69,11 @@ def conditional_log_prob(
         conditional = in_precision(conditional, precision_of(pair) or DEFAULT)
         own = evidence(conditional, complete_data, **options)
         return Conditional(own.value, own.standard_error, own.kind, *_how(own))
-    whole = evidence(pair, complete_data, **options)
-    seen = evidence(pair, half, **options)
+    folder = options.pop("resume", None)
+    whole, seen = (
+        evidence(pair, of, **options, resume=folder and Path(folder) / name)
+        for of, name in ((complete_data, "whole"), (half, "seen"))
+    )
     kind: Kind = "exact" if whole.kind == seen.kind == "exact" else "estimate"
     if whole.kind == "objective only":
         kind = "objective only"

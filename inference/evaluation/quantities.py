@@ -21,7 +21,7 @@ from inference.evaluation.quantity import (
 from inference.evaluation.scores import Score, to_bits_per_dimension
 from inference.isolated import isolated
 from inference.pareto import RELIABLE
-from inference.posterior.reconstruction import Draw, reconstruct
+from inference.posterior.reconstruction import Draw, has_encoder, reconstruct
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Split, as_data
@@ -136,7 +136,9 @@ def _bits_per_dimension(of: Evaluated) -> Score | str:
 def _squared_error(quantity: str, latents: Draw) -> Compute:
     """Mean over pixels of (reconstruction − grey pixel)², in chunks over data."""
 
-    def compute(of: Evaluated) -> Score:
+    def compute(of: Evaluated) -> Score | str:
+        if not has_encoder(of.pair):
+            return "there is no encoder: infer latents image by image (pyro-models infer)"
         data, errors = of.data, []
         preparation, levels = data.preparation, data.levels
         parts = Observed.unchecked(of.x, of.y).chunks(_AT_ONCE)

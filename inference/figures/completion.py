@@ -13,7 +13,7 @@ from inference.figures.registry import register_figure
 from inference.isolated import isolated
 from inference.posterior.completion import Completion
 from inference.posterior.posterior import Posterior
-from inference.posterior.reconstruction import Draw, reconstruct
+from inference.posterior.reconstruction import Draw, has_encoder, reconstruct
 from pyro_models import UsageError
 from pyro_models.counts import check_counts, is_count
 from pyro_models.data.reading import read
@@ -113,6 +113,8 @@ def encoder_free(
 ) -> Figure:
     """Originals | decoded from latents fitted to each image alone | decoded from the encoder's.
 
+    The last column is left out where the pair has no encoder.
+
     Parameters
     ----------
     posterior
@@ -135,16 +137,18 @@ def encoder_free(
     part = posterior.select(slice(0, rows * blocks))
     blocks = min(blocks, len(part))
     fitted = part.reconstruct(latents=latents, pixels="mean", seed=seed)
-    with isolated(pair, seed=seed):
-        encoded = reconstruct(pair, part.x, y=part.y, latents=latents, pixels="mean")
-    images = torch.stack([part.x.cpu(), fitted.cpu(), encoded.cpu()], 1).flatten(0, 1)
+    shown, names = [part.x.cpu(), fitted.cpu()], ["original", "fitted"]
+    if has_encoder(pair):
+        with isolated(pair, seed=seed):
+            encoded = reconstruct(pair, part.x, y=part.y, latents=latents, pixels="mean")
+        shown, names = [*shown, encoded.cpu()], [*names, "encoder"]
+    images, wide = torch.stack(shown, 1).flatten(0, 1), len(names)
     how = "E[z]" if latents == "mean" else "z"
-    title = (
-        f"Reconstructions without and with the encoder\nE[x | z] at {how} of q(z; Ψ*), "
-        f"fitted to each image ({posterior.name}), and of q(z | x)"
-    )
-    gaps = [WIDE if i % 3 == 2 else THIN for i in range(3 * blocks - 1)], WIDE / 2
-    names = ["original", "fitted", "encoder"] * blocks
+    title = f"Reconstructions without{' and with' * (wide > 2)} the encoder\nE[x | z] at {how} of "
+    title += f"q(z; Ψ*), fitted to each image ({posterior.name})"
+    title += ", and of q(z | x)" if wide > 2 else ""
+    gaps = [WIDE if i % wide == wide - 1 else THIN for i in range(wide * blocks - 1)], WIDE / 2
+    names *= blocks
     return mosaic_figure(
-        images, columns=3 * blocks, gaps=gaps, names=names, title=title, tile_inches=0.85
+        images, columns=wide * blocks, gaps=gaps, names=names, title=title, tile_inches=0.85
     )[0]

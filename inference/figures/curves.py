@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import Any, NamedTuple
 
@@ -10,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from inference.evaluation.quantity import NATS
+from inference.evaluation.quantity import BITS, NATS
 from inference.figures.palette import INK, PETROFF, plain
 from inference.figures.registry import register_figure
 from inference.learning.history import History
-from pyro_models import UsageError
+from pyro_models import Pair, UsageError
+from pyro_models.likelihoods.levels import CountingLevels
 
 __all__ = ["learning_curves"]
 
@@ -39,13 +41,19 @@ _LINES = {
     "train": ("training", PETROFF[0], "o", "-"),
     "running": ("training, while learning", PETROFF[8], "^", "--"),
 }
+_MEASURES = {  # of adversarial training, in panels below
+    "loss": ("generator_loss", "critic_loss"),
+    "share": ("accuracy_real", "accuracy_fake", "diversity"),
+}
 _FEW = 30  # epochs up to which each is marked
 _LABEL_GAP = 0.055
 _TITLE_WIDTH = 70
 
 
 @register_figure()
-def learning_curves(history: History, *, title: str | None = None) -> Figure:
+def learning_curves(
+    history: History, *, title: str | None = None, pair: Pair | None = None
+) -> Figure:
     """Bounds by epoch, each line named at its end, the best epoch marked; higher is better.
 
     The axis is made for the later epochs. A bound too deep for it is a triangle on the lower edge,
@@ -59,6 +67,9 @@ def learning_curves(history: History, *, title: str | None = None) -> Figure:
         objective that is no bound, stands below the title, and the axis says objective.
     title
         Drawn above; by default the objective.
+    pair
+        Whose training it was: a bound on the probability of levels of pixels has an axis in bits
+        per dimension, −bound / (D ln 2), too.
 
     Raises
     ------
@@ -68,8 +79,10 @@ def learning_curves(history: History, *, title: str | None = None) -> Figure:
     bounds = _bounds(history)
     if not any(b.finite.any() for b in bounds):
         raise UsageError("no epoch with a finite bound to draw: train first")
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.add_subplot()
+    measured = _measured(history)
+    figure = Figure(figsize=(6.4, 4.0 + 2.2 * len(measured)), layout="constrained")
+    heights = [4.0, *[2.2] * len(measured)]
+    axes, *below = figure.subplots(1 + len(measured), height_ratios=heights, squeeze=False)[:, 0]
     every = [record.epoch for record in history.epochs]
     pad = 0.02 * (max(every) - min(every)) or 0.5
     axes.set(xlim=(min(every) - pad, max(every) + pad), ylim=_limits(bounds))
@@ -86,15 +99,45 @@ def learning_curves(history: History, *, title: str | None = None) -> Figure:
     remark = getattr(history, "remark", "")
     unit = getattr(history, "unit", None) or NATS
     axes.set(xlabel="epoch", ylabel=f"{'objective' if remark else 'bound'} ({unit})")
+    if pair is not None and not remark and isinstance(pair.likelihood, CountingLevels):
+        scale = -math.prod(pair.data_shape) * math.log(2)
+        functions = (lambda nats: nats / scale, lambda bits: bits * scale)
+        axes.secondary_yaxis(-0.22, functions=functions).set_ylabel(BITS)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     plain(axes, lines="y")
     objective = getattr(history, "objective", None)
     lines = [title or (f"objective: {objective}" if objective else "")]
     lines += textwrap.wrap(remark, _TITLE_WIDTH)
+    for lower, (what, curves) in zip(below, measured.items(), strict=True):
+        _draw_measures(lower, what, curves, axes.get_xlim())
     if any(lines):
         heading = "\n".join(line for line in lines if line)
         axes.set_title(heading, fontsize=10, pad=6 if best is None else 18)
     return figure
+
+
+def _measured(history: History) -> dict[str, list[_Bound]]:
+    """What an objective measured beside its value: losses, and shares, where there are any."""
+    epochs = [record for record in history.epochs if getattr(record, "measures", {})]
+    groups: dict[str, list[_Bound]] = {}
+    for what, names in _MEASURES.items():
+        for i, name in enumerate(name for name in names if epochs and name in epochs[0].measures):
+            at = np.array([(r.epoch, r.measures.get(name, np.nan)) for r in epochs], dtype=float)
+            look = (name.replace("_", " "), PETROFF[2 * i], "", "-")
+            groups.setdefault(what, []).append(_Bound(*look, *at.T))
+    return groups
+
+
+def _draw_measures(axes: Axes, what: str, curves: list[_Bound], across: Any) -> None:
+    """Each line named at its end."""
+    for curve in curves:
+        axes.plot(curve.epochs, curve.values, color=curve.color, lw=1.4, marker=curve.marker)
+    if what == "share":
+        axes.set_ylim(0, max(1.05, *(1.05 * c.values.max() for c in curves)))
+    _name_lines(axes, curves, gap=2 * _LABEL_GAP)
+    axes.set(xlabel="epoch", ylabel=what, xlim=across)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    plain(axes, lines="y")
 
 
 def _bounds(history: History) -> list[_Bound]:
@@ -130,7 +173,8 @@ def _mark_outside(axes: Axes, bounds: list[_Bound]) -> None:
         below = b.finite & (b.values < low)
         for inside, marker in ((below, "v"), (~b.finite, "x")):
             at, edge = b.epochs[inside], axes.get_xaxis_transform()
-            axes.plot(at, np.zeros_like(at), marker, color=b.color, transform=edge, **style)
+            if len(at):  # an empty line would have a place in the layout, far below
+                axes.plot(at, np.zeros_like(at), marker, color=b.color, transform=edge, **style)
         hidden += zip(b.values[below], b.epochs[below], strict=True)
     if hidden:
         deepest, when = min(hidden, key=lambda found: found[0])
@@ -161,7 +205,7 @@ def _mark_best(axes: Axes, bounds: list[_Bound], best: int) -> None:
     axes.annotate(f"best epoch {best}", xy=(best, 1), fontsize=8, color=INK, **above)
 
 
-def _name_lines(axes: Axes, bounds: list[_Bound]) -> None:
+def _name_lines(axes: Axes, bounds: list[_Bound], gap: float = _LABEL_GAP) -> None:
     """The name of each line at its end, right of the axes, pushed apart where ends are close."""
     low, high = axes.get_ylim()
     ends = []
@@ -171,7 +215,7 @@ def _name_lines(axes: Axes, bounds: list[_Bound]) -> None:
             height = (bound.values[finite[-1]] - low) / (high - low)
             ends.append((min(max(height, 0.0), 1.0), bound.epochs[finite[-1]], bound))
     ends.sort(key=lambda end: end[0])
-    for (height, epoch, bound), place in zip(ends, _apart([e[0] for e in ends]), strict=True):
+    for (height, epoch, bound), place in zip(ends, _apart([e[0] for e in ends], gap), strict=True):
         axes.annotate(
             bound.label,
             xy=(epoch, low + height * (high - low)),
@@ -185,12 +229,12 @@ def _name_lines(axes: Axes, bounds: list[_Bound]) -> None:
         )
 
 
-def _apart(heights: list[float]) -> list[float]:
-    """Increasing heights moved apart to ``_LABEL_GAP``, about where they were, none above 1."""
+def _apart(heights: list[float], gap: float) -> list[float]:
+    """Increasing heights moved apart to a gap, about where they were, none above 1."""
     places = list(heights)
     for _ in range(50):
         for i in range(len(places) - 1):
-            lack = _LABEL_GAP - (places[i + 1] - places[i])
+            lack = gap - (places[i + 1] - places[i])
             if lack > 0:
                 places[i] -= lack / 2
                 places[i + 1] += lack / 2

@@ -130,7 +130,8 @@ def _prior_contours(axes: Axes, pair: Pair) -> None:
     with isolated(pair):
         inside = torch.quantile(p_z.log_prob(z), z.new_tensor([0.1, 0.5])).cpu()
         height = p_z.log_prob(torch.cartesian_prod(*sides).to(z)).reshape(121, 121).cpu()
-    lines = contour_generator(*(side.numpy() for side in sides), height.T.numpy()).lines
+    across, up = (side.numpy() for side in sides)
+    lines: Any = contour_generator(across, up, height.T.numpy()).lines
     for level, dashes in zip(inside.tolist(), ("--", "-"), strict=True):
         for line in lines(level):
             axes.plot(*line.T, color=INK, linestyle=dashes, linewidth=0.7, alpha=0.6, zorder=0)
@@ -219,11 +220,7 @@ def _of_shown(shown: Shown) -> Figure:
 
 @register_figure(needs="two latents", of_shown=_of_shown)
 def latent_grid(
-    pair: Pair,
-    *,
-    size: int = 20,
-    span: tuple[float, float] | None = None,
-    y: int | None = None,
+    pair: Pair, *, size: int = 20, span: tuple[float, float] | None = None, y: int | None = None
 ) -> Figure:
     """Decoded means E[x | z] on a regular grid of two latents, z₁ to the right, z₂ upwards.
 

@@ -41,6 +41,8 @@ class Shown:
         Whether latents and pixels are drawn or averaged: ``"sample"`` or ``"mean"``.
     size, span
         Images along a side of a grid of latents, and from which z to which it goes.
+    steps
+        Images of an interpolation, its two ends among them.
     """
 
     pair: Pair
@@ -52,6 +54,7 @@ class Shown:
     pixels: Draw = "mean"
     size: int = 20
     span: tuple[float, float] | None = None
+    steps: int = 10
     seed: int = 0
 
     @cached_property
@@ -102,7 +105,20 @@ class RegisteredFigure:
         return figure
 
 
-_GIVEN = ("pair", "x", "y", "history", "n", "label", "latents", "pixels", "size", "span", "seed")
+_GIVEN = (
+    "pair",
+    "x",
+    "y",
+    "history",
+    "n",
+    "label",
+    "latents",
+    "pixels",
+    "size",
+    "span",
+    "steps",
+    "seed",
+)
 
 _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

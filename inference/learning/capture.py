@@ -64,6 +64,8 @@ class Captured:
 
     def __init__(self, objective: Objective, *, compiled: bool = False) -> None:
         recorded = objective.over_particles()
+        if objective.why_not_recorded:
+            raise UsageError(f"{objective.why_not_recorded}: leave capture out")
         if recorded is None:
             raise UsageError(
                 f"{objective.name} cannot be recorded, since no bound over particles is known to "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 __all__ = ["Epoch", "History"]
 
@@ -26,6 +26,8 @@ class Epoch:
         At the end of the epoch.
     seconds
         Wall time of the epoch's training steps.
+    measures
+        What else the objective measures of its steps, by name, on average over the epoch.
     """
 
     epoch: int
@@ -35,6 +37,7 @@ class Epoch:
     learning_rate: float
     beta: float
     seconds: float
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,9 @@ class History:
     def to_csv(self) -> str:
         """The records as CSV text with a header."""
         out = io.StringIO()
-        writer = csv.DictWriter(out, [f.name for f in fields(Epoch)], lineterminator="\n")
+        names = [f.name for f in fields(Epoch) if f.name != "measures"]
+        names += dict.fromkeys(name for record in self.epochs for name in record.measures)
+        writer = csv.DictWriter(out, names, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(asdict(record) for record in self.epochs)
+        writer.writerows({**asdict(record), **record.measures} for record in self.epochs)
         return out.getvalue()

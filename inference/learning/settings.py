@@ -168,6 +168,13 @@ class Settings:
         up to rounding. It needs a C++ compiler, or triton on a GPU.""",
     )
 
+    stream: bool | None = declared(
+        None,
+        """Read the data of each batch when it is needed: of a .npy file that is larger than memory
+        from there, of data that are larger than the device from memory. Unless given, it is done
+        where the data are too large to be held.""",
+    )
+
     def __post_init__(self) -> None:
         check_declared(self)
         naming = (canonical, named_optimizer, named_schedule)
@@ -212,7 +219,9 @@ class Settings:
         before = {**json.loads(json.dumps(Settings().plain())), **earlier}  # an older release's
         for name, value in json.loads(json.dumps(self.plain())).items():
             was = before[name]
-            if name in ("device", "capture") or (name == "epochs" and self.schedule is None):
+            if name in ("device", "capture", "stream") or (
+                name == "epochs" and self.schedule is None
+            ):
                 continue
             if was != value:
                 raise UsageError(
@@ -222,6 +231,8 @@ class Settings:
 
 
 def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
     return value is None or isinstance(value, bool | int | float | str | list | tuple)
 
 
@@ -255,6 +266,11 @@ def check_pair_fits_objective(pair: Pair, settings: Settings) -> None:
     objective = make_objective(pair, settings.objective, settings.objective_options)
     if settings.capture:
         Captured(objective)
+    if (settings.patience or settings.restore_best) and not objective.ranks:
+        raise UsageError(
+            f"a higher value of {objective.name} is no better model, so that patience and "
+            "restore_best have nothing to go by: leave them out"
+        )
     if settings.beta_warmup and not objective.tempers:
         raise UsageError(f"β warm-up is not defined for the objective {objective.name}")
     discrete = any(site.discrete for site in pair.latent_sites.values())
@@ -279,6 +295,7 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
             f"the pair is made for data of shape {tuple(pair.data_shape)}, and {data.name} has "
             f"{data.data_shape}"
         )
+    pair.likelihood.check_levels(data.prepared_levels, data=data.name)
     for name in splits:
         split = data.split(name)
         if not len(split):
@@ -301,5 +318,7 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
                     f"split has {int(split.y.min())} to {int(split.y.max())}"
                 )
         dtype = next(iter(pair.parameters())).dtype
-        check_float32_suffices(split.x, dtype, name=data.name, seen=split.mask)
-        pair.likelihood.check(data.prepared(name, seed=seed).x, split.mask)
+        some = split.sample()
+        check_float32_suffices(some.x, dtype, name=data.name, seen=some.mask)
+        drawn = data.sampled(name, torch.Generator().manual_seed(seed))
+        pair.likelihood.check(drawn.x, drawn.mask)

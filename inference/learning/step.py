@@ -185,7 +185,8 @@ class Step:
 
     def nonfinite(self, batch: Observed, *, step: int | None = None) -> NonFinite:
         """What is not finite in a step on a batch, or on another's, that was so."""
-        what = self.processes.first_word(first_nonfinite(self.pair, batch) if len(batch) else "")
+        what = (first_nonfinite(self.pair, batch) if len(batch) else "") or ""
+        what = self.processes.first_word(what or self.objective.nonfinite())
         return NonFinite(what or "the gradient (every site is finite)", step=step)
 
     def clip(self, most: float) -> torch.Tensor:

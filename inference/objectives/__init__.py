@@ -11,6 +11,9 @@
 ``rws``                 ``ReweightedWakeSleep``   L_K; gradients for a guide without rsample
 ``js``                  ``JensenShannon``         E_q[log p(x | z)] − JS(q ‖ p)
 ``geometric_js``        ``GeometricJensenShannon``  the same with JS_G, closed for Gaussians
+``one_step``            ``StepELBO``              the ELBO of a diffusion, one step of each datum
+``noise_prediction``    ``NoisePrediction``       −½ ‖ε − ε̂‖² of such a step: no bound
+``adversarial``         ``Adversarial``           no bound: samples against data, by a critic
 ======================  ========================  =================================================
 
 ``trace``, ``trace_mean_field``, ``trace_graph`` and ``trace_enum`` are Pyro's own. Each bound gives
@@ -18,7 +21,10 @@
 latent terms, stays outside the average over particles.
 """
 
+from inference.objectives.adversarial import Adversarial
 from inference.objectives.bound import Bound, Tempered
+from inference.objectives.critic import CRITICS, LOSSES, AdversarialLoss, Critic
+from inference.objectives.diffusion import NoisePrediction, StepELBO
 from inference.objectives.elbo import MeanFieldELBO, MonteCarloELBO, PairELBO, StickTheLanding
 from inference.objectives.importance_weighted import IWAE, DReG, ReweightedWakeSleep
 from inference.objectives.jensen_shannon import (
@@ -38,20 +44,27 @@ from inference.objectives.objective import (
 from inference.objectives.renyi import Renyi
 
 __all__ = [
+    "CRITICS",
     "IWAE",
+    "LOSSES",
     "OBJECTIVES",
+    "Adversarial",
+    "AdversarialLoss",
     "Bound",
+    "Critic",
     "DReG",
     "GeometricJensenShannon",
     "JensenShannon",
     "MeanFieldELBO",
     "MonteCarloELBO",
+    "NoisePrediction",
     "Objective",
     "OfParticles",
     "OfPyro",
     "PairELBO",
     "Renyi",
     "ReweightedWakeSleep",
+    "StepELBO",
     "StickTheLanding",
     "Tempered",
     "canonical",

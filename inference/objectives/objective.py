@@ -16,6 +16,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.chunks import chunk_size
+from inference.isolated import evaluating
 from inference.objectives.any_guide import AnyGuideELBO, WithBaselines, WithDice
 from inference.objectives.bound import Bound
 from inference.objectives.elbo import MeanFieldELBO, PairELBO
@@ -23,8 +24,9 @@ from inference.objectives.named import Options, chosen, instance_of, name_of, re
 from inference.particles import Particles, checked_count, draw
 from inference.sites import check_same_sites
 from pyro_models import Pair, UsageError
-from pyro_models.contract import check_pair, is_of_library
+from pyro_models.contract import check_pair, fulfills, is_of_library
 from pyro_models.observed import Observed
+from pyro_models.pair import Diffuses
 
 __all__ = ["Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
 
@@ -73,6 +75,9 @@ def make_objective(pair: Pair, objective: Any = "elbo", options: Options = None)
     """
     check_pair(pair)
     made, name = instance_of(objective, options), name_of(objective)
+    if hasattr(made, "of_pair"):
+        of_pair: Objective = made.of_pair(pair, name=name)
+        return of_pair
     if isinstance(made, PairELBO):
         return _of_pair(pair, pair.elbo(), made.options, name)
     if hasattr(made, "differentiable_loss") or hasattr(made, "loss_and_grads"):
@@ -82,6 +87,8 @@ def make_objective(pair: Pair, objective: Any = "elbo", options: Options = None)
 
 def _of_pair(pair: Pair, elbo: ELBO, options: Options, name: str) -> Objective:
     """The ELBO that a pair says is its own, over particles where it is one of those known here."""
+    if fulfills(pair, Diffuses):
+        return OfParticles(pair, instance_of("one_step", options), name=f"{name} (one_step)")
     if type(elbo) is TraceMeanField_ELBO:
         return OfParticles(pair, instance_of("mean_field", options), name=f"{name} (mean_field)")
     refuse_options(elbo, options or {})
@@ -119,12 +126,21 @@ class Objective:
         Whether a weight β of the latent terms is defined.
     beta
         That weight, where it is an option of the objective.
+    unit
+        What its value is in.
+    ranks
+        Whether a higher value is a better model: then it has curves, and may stop a training.
+    why_not_recorded
+        Why its steps can only be run; empty if nothing but its kind decides that.
     """
 
     name: str
     remark: str
     tempers: bool = True
     beta: float = 1.0
+    unit: str = "nats per datum"
+    ranks: bool = True
+    why_not_recorded: str = ""
 
     def __init__(self, pair: Pair, *, remark: str = "") -> None:
         self.pair = pair
@@ -144,12 +160,31 @@ class Objective:
 
     def over_particles(self) -> OfParticles | None:
         """The same estimate as a bound over particles, which can be recorded; if there is one."""
-        raise NotImplementedError
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """What an objective that learns something itself needs to go on; most need nothing."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
+
+    def measures(self) -> dict[str, float]:
+        """What it has measured of the steps since this was last asked, by name."""
+        return {}
+
+    def nonfinite(self) -> str:
+        """What it learns itself that is not finite, in words; empty if there is none."""
+        return ""
 
     @torch.no_grad()
     def check(self, x: Tensor, *, y: Seen = None, mask: Seen = None) -> None:
-        """Refuse what only the sites of model and guide show that the pair cannot have."""
-        self._check(Observed.unchecked(x, y, mask))
+        """Refuse what only the sites of model and guide show that the pair cannot have.
+
+        The pair is in evaluation mode: its running averages do not move.
+        """
+        with evaluating(self.pair):
+            self._check(Observed.unchecked(x, y, mask))
 
     @torch.no_grad()
     def values(
@@ -225,18 +260,22 @@ class OfParticles(Objective):
         size: int,
     ) -> Tensor:
         """What a part of a batch of ``size`` data adds to the mean over the batch."""
-        drawn = self._draw(Observed.unchecked(x, y, mask))
-        if self.reparameterised and not self.any_guide:
-            _check_reparameterised(drawn, self.name)
         weight = {}
         if self.tempers:
             # one product in the float type of the data, whether β comes as a number or a tensor
             weight = {"beta": beta * x.new_full((), self.beta) if self.beta != 1 else beta}
-        each = self._each(drawn, **weight)
+        each = self._each(Observed.unchecked(x, y, mask), **weight)
         return each.mean() if len(each) == size else each.sum() / size
 
-    def _each(self, drawn: Particles, **weight: Any) -> Tensor:
-        """The bound of every datum, (B,)."""
+    def _each(self, data: Observed, **weight: Any) -> Tensor:
+        """The bound of every datum, (B,), over particles unless the bound draws for itself."""
+        of_data = getattr(self.bound, "of_data", None)
+        if of_data is not None:
+            each: Tensor = of_data(self.pair, data.x, data.mask)
+            return each
+        drawn = self._draw(data)
+        if self.reparameterised and not self.any_guide:
+            _check_reparameterised(drawn, self.name)
         found = self.bound(drawn, **weight)
         if not isinstance(found, Tensor) or found.shape != drawn.shape[1:]:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -249,6 +288,8 @@ class OfParticles(Objective):
     def _check(self, data: Observed) -> None:
         """Whether the bound is defined, its gradient is, and no site has a scale of its own."""
         self.mean(data.x, y=data.y, mask=data.mask)
+        if hasattr(self.bound, "of_data"):
+            return
         drawn = self._draw(data)
         for name, site in (*drawn.model_sites.items(), *drawn.guide_sites.items()):
             if isinstance(site["scale"], Tensor) or site["scale"] != 1:
@@ -269,8 +310,8 @@ class OfParticles(Objective):
         parts = (
             part for some in data.chunks(chunk) for part in self.parts(some.x, **some.conditions)
         )
-        drawn = (self._draw(Observed.unchecked(rows, **given)) for rows, given in parts)
-        return torch.cat([self._each(each).double() for each in drawn])
+        observed = (Observed.unchecked(rows, **given) for rows, given in parts)
+        return torch.cat([self._each(each).double() for each in observed])
 
     def _draw(self, data: Observed) -> Particles:
         return draw(

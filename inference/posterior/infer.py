@@ -15,8 +15,9 @@ from inference.chunks import chunk_size
 from inference.declared import replaced, takes
 from inference.denormals import denormals_flushed
 from inference.isolated import evaluating
-from inference.posterior.continuous import needs_continuous
+from inference.posterior.continuous import check_free, needs_continuous
 from inference.posterior.guides import GUIDES, Family, guide_family
+from inference.posterior.guides.encoder import PRIOR
 from inference.posterior.guides.per_datum import detached, for_data, is_per_datum
 from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import Fitting, Optimization, Outcome
@@ -110,11 +111,13 @@ def infer(
     given = replaced(Optimization(), options, who="infer")
     seed, most = given.seed, given.max_elements
     began = time.perf_counter()
-    chunk = chunk_size(pair, each=given.num_particles, max_elements=most)
+    chunk = chunk_size(pair, each=given.num_particles)  # whatever memory there is: the same noise
     settings = Fitting(**vars(given), chunk=chunk)
     noise = seeded(stream(seed, "infer"), device_of(pair))
     with evaluating(pair), frozen(pair), noise, denormals_flushed():
         needs_continuous(pair)
+        if family.fitted or not family.density or family is PRIOR:
+            check_free(pair)
         data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
         images = with_prior(pair, data)
         if family.fitted:

@@ -27,6 +27,7 @@ __all__ = [
     "check_draw",
     "decoded_from",
     "generate",
+    "has_encoder",
     "latent_means",
     "posterior_sites",
     "reconstruct",
@@ -54,8 +55,8 @@ def posterior_sites(
 ) -> dict[str, TorchDistribution]:
     """q(site | x) of every latent site, batch shape (B,).
 
-    From the guide (the pair's own unless given). A discrete site that is alone and left to
-    enumeration has its exact posterior.
+    From the guide (the pair's own unless given; of a pair without an encoder, the guide ``normal``
+    fitted to x). A discrete site that is alone and left to enumeration has its exact posterior.
 
     Raises
     ------
@@ -176,7 +177,17 @@ def decoded_from(pair: Pair, latents: Mapping[str, Tensor], data: Observed) -> T
     return decoded
 
 
+def has_encoder(pair: Pair) -> bool:
+    """Whether the pair's own guide knows anything of x; that of a generator is its prior."""
+    return not getattr(pair.guide, "blind", False)
+
+
 def _run(pair: Pair, data: Observed, guide: Guide) -> poutine.Trace:
+    """The guide on data; in the place of one that knows nothing of them, one fitted to them."""
+    if guide is None and not has_encoder(pair):
+        from inference.posterior.infer import infer  # which builds on this
+
+        guide = infer(pair, data, guide="normal")
     return poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
 
 

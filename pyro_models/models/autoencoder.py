@@ -48,8 +48,9 @@ class Networks:
     hidden
         Layer sizes (dense) or channels (conv) from data to latents; the decoder mirrors them.
     activation
-        relu, tanh, softplus, silu, gelu, leaky_relu, gated, or a class of ``torch.nn``. Gated
-        layers are h = (W x + b) ⊙ σ(V x + c) (Dauphin et al. 2017).
+        relu, tanh, softplus, silu, gelu, leaky_relu, gated, or a class of ``torch.nn``; with
+        options as ``{class_path: leaky_relu, init_args: {negative_slope: 0.2}}``. Gated layers are
+        h = (W x + b) ⊙ σ(V x + c) (Dauphin et al. 2017).
     prior
         p(z), of the topmost z: a name of ``pyro_models.priors.PRIORS`` (standard, mixture, vamp,
         flow), a class, or a module whose call returns a distribution over z of event shape
@@ -79,7 +80,7 @@ class Networks:
         *,
         network: str | Mapping[str, Any] | Architecture = "dense",
         hidden: Sequence[int] = (400, 100),
-        activation: str | type[nn.Module] = "relu",
+        activation: str | Mapping[str, Any] | type[nn.Module] = "relu",
         prior: str | Mapping[str, Any] | type[nn.Module] | nn.Module | None = None,
         latent_scale: str = "softplus",
         likelihood: str | Mapping[str, Any] | type[Likelihood] | Likelihood = "cross_entropy",
@@ -116,13 +117,13 @@ class Networks:
     ) -> Encoder:
         """From x (and a context) to a Normal over latents, with no module in its place."""
         sizes = (data_shape or self.data_shape, self.hidden, latent_dim)
-        options = {"activation": self.activation, "scale": self.latent_scale}
-        return make_encoder(self.network, *sizes, context=context, **options)
+        options = {"activation": self.activation, "scale": self.latent_scale, "context": context}
+        return make_encoder(self.network, *sizes, **options)  # type: ignore[arg-type]
 
     def between(self, wide: int, narrow: int, hidden: Sequence[int]) -> Encoder:
         """Dense layers from one vector of latents to a Normal over another."""
-        options = {"activation": self.activation, "scale": self.latent_scale}
-        return make_encoder("dense", (wide,), hidden, narrow, **options)
+        kind, scale = self.activation, self.latent_scale
+        return make_encoder("dense", (wide,), hidden, narrow, activation=kind, scale=scale)
 
     def prior(self, latent_dim: int) -> nn.Module:
         """p(z), before it is attached to a guide."""
@@ -163,8 +164,9 @@ class Autoencoder(ModelAndGuide):
 
     def __init__(self, model: nn.Module, guide: nn.Module) -> None:
         for part in model.modules():
-            if hasattr(part, "attach"):
-                part.attach(guide, num_classes=model.num_classes)
+            attach: Any = getattr(part, "attach", None)
+            if attach is not None:
+                attach(guide, num_classes=model.num_classes)
         super().__init__(model, guide)
         self.register_buffer("bias_set", torch.tensor(False))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyro
+import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ from pyro_models.models.model import take_parts
 from pyro_models.pair import data_plate, pixel_mask, register_with_svi
 from pyro_models.units import Units
 
-__all__ = ["EmptyGuide", "EncoderGuide", "Guide"]
+__all__ = ["EmptyGuide", "EncoderGuide", "Guide", "PriorGuide"]
 
 
 class Guide(nn.Module):
@@ -78,6 +79,30 @@ class EncoderGuide(Guide):
         """q(z | x, code), x in units of the data."""
         q: TorchDistribution = self.encoder(x) if code is None else self.encoder(x, code)
         return q
+
+
+class PriorGuide(nn.Module):
+    """q(z | x) = p(z), of a model without an encoder: no parameters of its own.
+
+    Its bounds are true and loose, and its latents know nothing of x, which ``blind`` says.
+    """
+
+    blind = True
+    prior: Any
+
+    def __init__(self, prior: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["prior"] = prior  # no submodule: the parameters belong to the model alone
+
+    def forward(
+        self, x: Tensor, *, n: int | None = None, mask: Tensor | None = None, **given: Any
+    ) -> None:
+        """Sample z of each datum."""
+        pixel_mask(mask, tuple(x.shape[1:]), x)
+        with torch.no_grad():
+            q_z = self.prior()
+        with data_plate(x, n, x):
+            pyro.sample("z", q_z)
 
 
 class EmptyGuide(nn.Module):

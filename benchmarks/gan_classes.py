@@ -1,0 +1,83 @@
+"""Does a GAN draw every class? Counts of the classes of 1,000 samples under a small classifier.
+
+The classifier is trained on the spot, on the training data; its accuracy on test data is printed
+beside the counts, and so are the counts among test data. ``python benchmarks/gan_classes.py``
+trains on the bundled digits, and with ``--data mnist --epochs 12`` on MNIST.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inference import Experiment, generate
+from pyro_models.data import Split
+
+STEPS = 2000
+
+
+def classifier(train: Split) -> nn.Module:
+    """A dense network with one hidden layer."""
+    assert train.y is not None
+    torch.manual_seed(0)
+    size = train.x[0].numel()
+    net = nn.Sequential(nn.Flatten(), nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, 10))
+    adam = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+    for _ in range(STEPS):
+        rows = torch.randint(len(train), (128,))
+        adam.zero_grad()
+        nn.functional.cross_entropy(net(train.x[rows]), train.y[rows]).backward()
+        adam.step()
+    return net.eval()
+
+
+@torch.no_grad()
+def counts(net: nn.Module, x: Tensor) -> list[int]:
+    """How many of the data are of each class, by the classifier."""
+    return torch.bincount(net(x).argmax(1), minlength=10).tolist()
+
+
+def main() -> None:
+    """Train, draw, count."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--preset", default="amsterdam-gan")
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--hidden", type=int, nargs="+")
+    parser.add_argument("--latent_dim", type=int)
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out")
+    given = parser.parse_args()
+    experiment = Experiment.preset(given.preset).replace(
+        data=given.data, epochs=given.epochs, seed=given.seed, snapshots=None
+    )
+    for name in ("hidden", "latent_dim"):
+        if getattr(given, name):
+            experiment = experiment.replace(**{f"options.{name}": getattr(given, name)})
+    if given.lr:
+        options: dict[str, Any] = {**experiment.settings.objective_options, "critic_lr": given.lr}
+        experiment = experiment.replace(lr=given.lr, objective_options=options)
+    pair, data = experiment.make()
+    net = classifier(data.prepared("train"))
+    test = data.prepared("test")
+    assert test.y is not None
+    with torch.no_grad():
+        right = float((net(test.x).argmax(1) == test.y).float().mean())
+    began = time.perf_counter()
+    fitted = experiment.run(made=(pair, data), progress=False, out=given.out)
+    seconds = time.perf_counter() - began
+    print(f"{given.preset} on {given.data}: {given.epochs} epochs in {seconds:.0f} s")
+    print({k: round(v, 3) for k, v in fitted.history.epochs[-1].measures.items()})
+    print(f"classes of {given.n} samples:", counts(net, generate(pair, n=given.n, seed=1)))
+    print(f"classes of {min(given.n, len(test))} test data:", counts(net, test.x[: given.n]))
+    print(f"the classifier is right on {right:.1%} of the test data")
+
+
+if __name__ == "__main__":
+    main()
