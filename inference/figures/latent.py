@@ -125,7 +125,8 @@ def _prior_contours(axes: Axes, pair: Pair) -> None:
     z = _prior(pair, name, None, n=_DRAWS)[1]
     p_z, _ = _prior(pair, name, None, n=1)
     low, high = z.quantile(0.001, dim=0), z.quantile(0.999, dim=0)
-    sides = [torch.linspace(float(a), float(b), 121) for a, b in zip(low, high, strict=True)]
+    ends = zip(low.tolist(), high.tolist(), strict=True)
+    sides = [torch.linspace(a, b, 121, device="cpu") for a, b in ends]
     with isolated(pair):
         inside = torch.quantile(p_z.log_prob(z), z.new_tensor([0.1, 0.5])).cpu()
         height = p_z.log_prob(torch.cartesian_prod(*sides).to(z)).reshape(121, 121).cpu()
@@ -279,7 +280,7 @@ def _is_standard(p: Any) -> bool:
 
 def _quantiles(z: Tensor, size: int) -> Tensor:
     """Quantiles of two latents, each by itself, (2, size), of draws (n, 2)."""
-    at = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    at = (torch.arange(size, dtype=torch.float64, device="cpu") + 0.5) / size
     return z.cpu().double().quantile(at, dim=0).T
 
 
