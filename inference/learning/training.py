@@ -277,7 +277,9 @@ class Training:
         self.step.agree()
 
     def _refuse_global_sites(self, data: Observed) -> None:
-        """What is outside of the plate over data would count once in each process."""
+        """What is outside of the plate over data would count once in each process, as a critic."""
+        if self.objective.state():
+            raise UsageError(f"{self.objective.name} learns a critic: train it in one process")
         same = self.objective.over_particles()
         parts = same.parts(data.x, **data.conditions) if same else [(data.x, data.conditions)]
         for x, given in parts:

@@ -12,6 +12,7 @@
 ``js``                  ``JensenShannon``         E_q[log p(x | z)] − JS(q ‖ p)
 ``geometric_js``        ``GeometricJensenShannon``  the same with JS_G, closed for Gaussians
 ``adversarial``         ``Adversarial``           no bound: samples against data, by a critic
+``adversarial_autoencoder``  ``AdversarialAutoencoder``  none: E_q[log p(x | z)], a critic of q(z)
 ======================  ========================  =================================================
 
 ``trace``, ``trace_mean_field``, ``trace_graph`` and ``trace_enum`` are Pyro's own. Each bound gives
@@ -19,7 +20,7 @@
 latent terms, stays outside the average over particles.
 """
 
-from inference.objectives.adversarial import Adversarial
+from inference.objectives.adversarial import Adversarial, AdversarialAutoencoder
 from inference.objectives.bound import Bound, Tempered
 from inference.objectives.critic import CRITICS, LOSSES, AdversarialLoss, Critic
 from inference.objectives.elbo import MeanFieldELBO, MonteCarloELBO, PairELBO, StickTheLanding
@@ -46,6 +47,7 @@ __all__ = [
     "LOSSES",
     "OBJECTIVES",
     "Adversarial",
+    "AdversarialAutoencoder",
     "AdversarialLoss",
     "Bound",
     "Critic",

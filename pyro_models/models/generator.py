@@ -147,11 +147,15 @@ class Generator(ModelAndGuide):
     @property
     def sigma(self) -> float:
         """σ, in units of the data."""
-        return float(self.likelihood.scale)
+        return float(self._noise().scale)
 
     def set_sigma(self, sigma: float) -> None:
         """Let σ be this value; a ``UsageError`` is raised if it is not positive."""
-        self.likelihood.scale = _checked(sigma)
+        self._noise().scale = _checked(sigma)
+
+    def _noise(self) -> Gaussian:
+        assert isinstance(self.likelihood, Gaussian)
+        return self.likelihood
 
     @property
     def started(self) -> bool:

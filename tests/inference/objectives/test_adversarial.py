@@ -11,7 +11,13 @@ from torch import nn
 
 from inference import figures
 from inference.learning import Run, fit
-from inference.objectives import LOSSES, Adversarial, AdversarialLoss, make_objective
+from inference.objectives import (
+    LOSSES,
+    Adversarial,
+    AdversarialAutoencoder,
+    AdversarialLoss,
+    make_objective,
+)
 from pyro_models import CVAE, GMM, PPCA, VAE, CompletionCVAE, Generator, UsageError
 
 SHAPE = (1, 8, 8)
@@ -136,6 +142,41 @@ def test_a_line_learns_mean_and_spread_of_normal_data(loss):
             if step >= 140:
                 found.append((decoder.a.abs().item(), decoder.b.item()))
     assert torch.tensor(found).mean(0).tolist() == pytest.approx([s, m], abs=0.1)
+
+
+class Encoded(nn.Module):
+    """q(z | x) = N(a x + b, 0.3²)."""
+
+    def __init__(self):
+        super().__init__()
+        self.line = Line(2.0, 1.5)
+
+    def forward(self, x):
+        return pyro.distributions.Normal(self.line(x).squeeze(-2), 0.3).to_event(1)
+
+
+def test_an_adversarial_autoencoder_matches_all_latents_together_to_the_prior():
+    """Of x ~ N(0, 1) all z together are N(b, a² + 0.3²), the prior at b = 0, a² = 0.91."""
+    flat = {"likelihood": "gaussian", "likelihood_options": {"scale": 1e3}}
+    pair = VAE((1,), latent_dim=1, encoder=Encoded(), decoder=Line(), **flat).double()
+    options = {"critic_lr": 0.03, "critic_betas": (0.0, 0.9), "critic_steps": 2, "r1": 0.3}
+    game = AdversarialAutoencoder(critic=Quadratic().double(), **options)
+    objective, found = make_objective(pair, game), []
+    adam = torch.optim.Adam(pair.guide.parameters(), lr=0.03, betas=(0.0, 0.9))
+    slower = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.1, total_iters=200)
+    line = pair.guide.encoder.line
+    with pyro.validation_enabled(False):
+        for step in range(200):
+            adam.zero_grad()
+            objective.backward(torch.randn(100, 1).double())
+            adam.step()
+            slower.step()
+            if step >= 140:
+                found.append((line.a.square().item(), line.b.item()))
+    assert torch.tensor(found).mean(0).tolist() == pytest.approx([0.91, 0.0], abs=0.15)
+    assert objective.unit == "nats per datum"
+    with pytest.raises(UsageError, match="one continuous latent, which its guide samples"):
+        make_objective(GMM((4,), num_components=2), game).check(torch.rand(2, 4))
 
 
 def gan(**options):
