@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from clock import add_device
 from matplotlib.figure import Figure
 from scipy.optimize import minimize as descend
 from scipy.stats import norm
@@ -59,13 +60,14 @@ DRAWS = 5000  # of the bootstrap
 Propose = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
-def ours(name: str) -> Callable[[TestFunction, int, int], list[float]]:
+def ours(name: str, device: torch.device) -> Callable[[TestFunction, int, int], list[float]]:
     """Ask and tell, with everything but the options of ``OURS`` as it comes."""
     inference, options = OURS[name]
 
     def run(function: TestFunction, budget: int, seed: int) -> list[float]:
         gp = {"noise": NOISE, **options}
-        optimizer = Optimizer(list(function.bounds), inference=inference, gp=gp, seed=seed)
+        how: dict[str, Any] = {"inference": inference, "gp": gp, "seed": seed, "device": device}
+        optimizer = Optimizer(list(function.bounds), **how)
         values: list[float] = []
         for point in start_of(function, seed):
             values.append(function(point))
@@ -102,7 +104,7 @@ def start_of(function: TestFunction, seed: int) -> list[Any]:
     return design_points(space, max(5, 2 * space.columns + 2), seed=seed)
 
 
-def by_botorch(*, told: bool) -> Propose:
+def by_botorch(device: torch.device, *, told: bool) -> Propose:
     """SingleTaskGP with its default priors, LogEI by optimize_acqf."""
 
     def propose(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
@@ -112,13 +114,14 @@ def by_botorch(*, told: bool) -> Propose:
         from botorch.optim import optimize_acqf
         from gpytorch.mlls import ExactMarginalLogLikelihood
 
-        values = -torch.as_tensor(y)[:, None]
+        values = -torch.as_tensor(y, device=device)[:, None]
         noise = BOTORCH_NOISE * float(values.var())
         variance = torch.full_like(values, noise) if told else None
-        with seeded(seed, torch.device("cpu")):
-            model = SingleTaskGP(torch.as_tensor(x), values, train_Yvar=variance)
+        with seeded(seed, device):
+            model = SingleTaskGP(torch.as_tensor(x, device=device), values, train_Yvar=variance)
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-            bounds = torch.tensor([[0.0] * x.shape[1], [1.0] * x.shape[1]], dtype=torch.float64)
+            ends = [[0.0] * x.shape[1], [1.0] * x.shape[1]]
+            bounds = torch.tensor(ends, dtype=torch.float64, device=device)
             point, _ = optimize_acqf(
                 LogExpectedImprovement(model, best_f=values.max()),
                 bounds=bounds,
@@ -126,7 +129,7 @@ def by_botorch(*, told: bool) -> Propose:
                 num_restarts=10,
                 raw_samples=512,
             )
-        return point[0].numpy()
+        return point[0].cpu().numpy()
 
     return propose
 
@@ -170,16 +173,27 @@ def by_chance(x: np.ndarray, _y: np.ndarray, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).random(x.shape[1])
 
 
-METHODS: dict[str, Callable[[TestFunction, int, int], list[float]]] = {
-    **{name: ours(name) for name in OURS},
-    "botorch": peer(by_botorch(told=False)),
-    "botorch-told": peer(by_botorch(told=True)),
-    "sklearn": peer(by_sklearn),
-    "random": peer(by_chance),
-}
+METHODS = (*OURS, *PEERS)
 
 
-def run_one(out: Path, name: str, method: str, seed: int, budget: int) -> bool:
+def method_named(
+    name: str, device: torch.device
+) -> Callable[[TestFunction, int, int], list[float]]:
+    """What is run under a name; scikit-learn and random search have no device."""
+    if name in OURS:
+        return ours(name, device)
+    peers = {
+        "botorch": by_botorch(device, told=False),
+        "botorch-told": by_botorch(device, told=True),
+        "sklearn": by_sklearn,
+        "random": by_chance,
+    }
+    return peer(peers[name])
+
+
+def run_one(
+    out: Path, name: str, method: str, seed: int, *, budget: int, device: torch.device
+) -> bool:
     """Run one, unless its file is there; whether it was run."""
     path = out / name / method / f"{seed}.json"
     if path.exists() and len(json.loads(path.read_text())["values"]) >= budget:
@@ -187,7 +201,7 @@ def run_one(out: Path, name: str, method: str, seed: int, budget: int) -> bool:
     begin = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        values = METHODS[method](function_named(name), budget, seed)
+        values = method_named(method, device)(function_named(name), budget, seed)
     record = {"values": values, "cpu_seconds": time.process_time() - begin}
     write_atomically(path, json.dumps(record))
     return True
@@ -289,20 +303,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--out", type=Path, default=Path("regret"), help="folder of the results")
     parser.add_argument("--functions", nargs="+", choices=FUNCTIONS, default=list(BUDGETS))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--seeds", type=_seeds, help="0-4, say; 20 seeds, 5 for NUTS, unless given")
     parser.add_argument("--budget", type=int, help="evaluations, for less than the whole")
     parser.add_argument("--report", action="store_true", help="run nothing")
+    add_device(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     budgets = {n: min(b, options.budget or b) for n, b in BUDGETS.items()}
+    how = {n: {"budget": budget, "device": options.device} for n, budget in budgets.items()}
     # seed by seed, so that a run that is stopped has something of everything
     for seed in options.seeds or range(20):
         for name in options.functions:
             for method in options.methods:
                 if options.report or (options.seeds is None and seed >= SEEDS.get(method, 20)):
                     continue
-                if run_one(options.out, name, method, seed, budgets[name]):
+                if run_one(options.out, name, method, seed, **how[name]):
                     print(f"{name} {method} seed {seed}: done", flush=True)
     report(options.out, options.functions, budgets)
 

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import pyro
 import torch
+from clock import add_device, name_of, seconds
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
@@ -100,9 +100,9 @@ def per_step(vae: VAE, x: Tensor, *, guide: str, steps: int, turns: int) -> None
             vae, x, guide=guide, stopping=never, max_steps=steps, lr=LR, starts=0
         ),
     }
-    seconds = in_turns(contestants, turns)
-    reference = statistics.median(seconds["hand-written, batched"])
-    for name, taken in seconds.items():
+    took = in_turns(contestants, turns, x.device)
+    reference = statistics.median(took["hand-written, batched"])
+    for name, taken in took.items():
         ratios = [t / reference for t in taken]
         middle = statistics.median(ratios)
         spread = (max(ratios) - min(ratios)) / middle
@@ -112,9 +112,9 @@ def per_step(vae: VAE, x: Tensor, *, guide: str, steps: int, turns: int) -> None
 
 def per_image(vae: VAE, x: Tensor, *, few: int) -> None:
     """Seconds per image, all at once and one at a time."""
-    began = time.perf_counter()
+    began = seconds(x.device)
     posterior = infer(vae, x, guide="normal", progress=True)
-    ours = (time.perf_counter() - began) / len(x)
+    ours = (seconds(x.device) - began) / len(x)
     steps = int(posterior.steps.double().mean())
     print(f"\nper image: infer took {posterior.steps.double().mean():.0f} steps on average")
     for reason in sorted(set(posterior.stopped)):
@@ -126,10 +126,10 @@ def per_image(vae: VAE, x: Tensor, *, few: int) -> None:
         ("hand-written, one at a time", by_hand),
         ("pyro.infer.SVI, one at a time", by_svi),
     ):
-        began = time.perf_counter()
+        began = seconds(x.device)
         bounds = [one(vae, x[i : i + 1], steps) for i in range(few)]
         # computing the bound takes some passes of some hundred: it is left in
-        rows[name] = ((time.perf_counter() - began) / few, statistics.mean(bounds))
+        rows[name] = ((seconds(x.device) - began) / few, statistics.mean(bounds))
     for name, (taken, bound) in rows.items():
         print(f"{name:34}{1000 * taken:14.1f}{taken / ours:13.1f}   {bound:.2f}")
 
@@ -163,15 +163,17 @@ def _run(loop: HandWritten, steps: int) -> None:
         loop.step()
 
 
-def in_turns(contestants: dict[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+def in_turns(
+    contestants: dict[str, Callable[[], object]], turns: int, device: torch.device
+) -> dict[str, list[float]]:
+    took: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(turns + 1):
         for name, run in contestants.items():
-            began = time.perf_counter()
+            began = seconds(device)
             run()
             if turn:  # the first turn warms up
-                seconds[name].append(time.perf_counter() - began)
-    return seconds
+                took[name].append(seconds(device) - began)
+    return took
 
 
 def main() -> None:
@@ -185,7 +187,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5, help="of training, without --run")
     parser.add_argument("--turns", type=int, default=5, help="timed turns (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add_device(parser)
     parser.add_argument("--quick", action="store_true", help="100 images, 1 epoch, 2 turns")
     options = parser.parse_args()
     if options.quick:
@@ -198,7 +200,7 @@ def main() -> None:
         raise SystemExit("this benchmark is of a VAE with Bernoulli pixels")
     vae = vae.to(options.device)
     x = data.prepared("test", limit=options.images).x.to(options.device)
-    print(f"{data.name}, {len(x)} images, {torch.get_num_threads()} threads")
+    print(f"{data.name}, {name_of(x.device)}, {len(x)} images, {torch.get_num_threads()} threads")
     with isolated(vae), torch.enable_grad(), frozen(vae):
         for guide in ("normal", "auto_normal"):
             per_step(vae, x, guide=guide, steps=options.steps, turns=options.turns)

@@ -13,6 +13,7 @@ import warnings
 from typing import Any
 
 import torch
+from clock import add_device
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
@@ -35,7 +36,15 @@ def pca_features(data: ImageData, count: int) -> ImageData:
     return ImageData(f"mnist PCA-{count}", splits)
 
 
-def by_svi(data: ImageData, covariance: str, components: int, seed: int, epochs: int) -> float:
+def by_svi(
+    data: ImageData,
+    covariance: str,
+    components: int,
+    seed: int,
+    *,
+    epochs: int,
+    device: torch.device,
+) -> float:
     """Held-out log p(x) per datum of our GMM."""
     gmm = GMM(data.data_shape, num_components=components, covariance=covariance, floor=FLOOR)
     gmm.start_from(data.prepared("train").x, seed=seed)  # the clusters that EM starts from, too
@@ -49,6 +58,7 @@ def by_svi(data: ImageData, covariance: str, components: int, seed: int, epochs:
         seed=seed,
         curve_size=0,
         progress=False,
+        device=device,
     )
     return evaluate(gmm, data, num_particles=1).scores["log_likelihood"].value
 
@@ -75,7 +85,9 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=5, help="k-means starts (default 5)")
     parser.add_argument("--epochs", type=int, default=30, help="epochs of SVI (default 30)")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
+    add_device(parser)
     options = parser.parse_args()
+    how = {"epochs": options.epochs, "device": options.device}
     mnist = load_data("mnist", all_training=True)
     features = pca_features(mnist, 50)
     cases = {
@@ -85,10 +97,10 @@ def main() -> None:
     }
     print(f"held-out log p(x), nats per datum, K = {options.components}, floor {FLOOR}")
     for data, covariance in (cases[name] for name in options.cases):
-        ours, theirs = [], []
+        ours, theirs, case = [], [], (covariance, options.components)
         for seed in range(options.starts):
-            theirs.append(by_em(data, covariance, options.components, seed))
-            ours.append(by_svi(data, covariance, options.components, seed, options.epochs))
+            theirs.append(by_em(data, *case, seed))
+            ours.append(by_svi(data, *case, seed, **how))
             print(f"  start {seed}: SVI {ours[-1]:.3f}  EM {theirs[-1]:.3f}", flush=True)
         title = f"{data.name} {data.preparation if data.is_images else ''} {covariance}"
         print(

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 import warnings
 from collections.abc import Callable
 
 import torch
+from clock import add_device, processor_seconds
 from sklearn.datasets import load_diabetes
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
@@ -32,12 +32,14 @@ Predict = Callable[[Tensor, Tensor, Tensor], Moments]
 
 
 def ours(
-    inference: str, kernel: str, **options: int
+    inference: str, kernel: str, device: torch.device, **options: int
 ) -> Callable[[Tensor, Tensor, Tensor], Moments]:
     def predict(X: Tensor, y: Tensor, Xs: Tensor) -> Moments:
-        fitted = fit_gp(X, y, kernel=kernel, inference=inference, **options)
+        fitted = fit_gp(X, y, kernel=kernel, inference=inference, device=device, **options)
         with torch.no_grad():
-            return *fitted.predictive_marginals(Xs, include_noise=True), fitted.weights
+            moments = *fitted.predictive_marginals(Xs, include_noise=True), fitted.weights
+        mean, variance, weights = (part.cpu() for part in moments)
+        return mean, variance, weights
 
     return predict
 
@@ -70,18 +72,19 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=60)
     parser.add_argument("--kernel", default="rbf")
     parser.add_argument("--methods", default="ml,sklearn,map,laplace,nuts")
+    add_device(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     X, y = (torch.from_numpy(a) for a in load_diabetes(return_X_y=True))
-    kernel = options.kernel
+    device, how = options.device, (options.kernel, options.device)
     nuts = {"num_draws": options.draws, "warmup": options.warmup, "restarts": 2}
     known = {
-        "ml": ours("maximum_likelihood", kernel, restarts=2),
+        "ml": ours("maximum_likelihood", *how, restarts=2),
         "sklearn": scikit_learn,
-        "map": ours("map", kernel, restarts=2),
-        "laplace": ours("laplace", kernel, num_draws=options.draws, restarts=2),
-        "nuts": ours("nuts", kernel, **nuts),
+        "map": ours("map", *how, restarts=2),
+        "laplace": ours("laplace", *how, num_draws=options.draws, restarts=2),
+        "nuts": ours("nuts", *how, **nuts),
     }
     methods = {name: known[name] for name in options.methods.split(",")}
     done: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {name: [] for name in methods}
@@ -90,9 +93,9 @@ def main() -> None:
         if fold >= options.folds:
             break
         for name, method in methods.items():
-            start = time.process_time()
+            start = processor_seconds(device)
             moments = method(X[train], y[train], X[test])
-            seconds[name] += time.process_time() - start
+            seconds[name] += processor_seconds(device) - start
             done[name].append(per_patient(y[test], moments))
             print(f"fold {fold} {name:8s} NLPD {float(done[name][-1][0].mean()):.4f}", flush=True)
     base = torch.cat([nlpd for nlpd, _, _ in next(iter(done.values()))])

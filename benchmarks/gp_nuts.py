@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import pyro
 import pyro.contrib.gp as contrib
 import pyro.distributions as dist
 import torch
+from clock import add_device, processor_seconds
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
@@ -40,8 +40,8 @@ class Case:
     priors: dict[str, tuple[float, float]]  # of log-normals; the noise is fixed when it has none
 
 
-def cases() -> dict[str, Case]:
-    x, y = exam_data()
+def cases(device: torch.device) -> dict[str, Case]:
+    x, y = (values.to(device) for values in exam_data())
     generator = torch.Generator().manual_seed(0)
     X = torch.rand(30, 2, generator=generator, dtype=torch.float64)
     noise = torch.randn(30, generator=generator, dtype=torch.float64)
@@ -49,7 +49,9 @@ def cases() -> dict[str, Case]:
     return {
         "exam": Case(x[:, None], y, {"lengthscale": (-1.0, 1.0), "variance": (0.0, 2.0)}),
         "thirty": Case(
-            X, y30, {"lengthscale": (-1.0, 1.0), "variance": (0.0, 1.0), "noise": (-3.0, 1.0)}
+            X.to(device),
+            y30.to(device),
+            {"lengthscale": (-1.0, 1.0), "variance": (0.0, 1.0), "noise": (-3.0, 1.0)},
         ),
     }
 
@@ -68,10 +70,15 @@ def ours(case: Case, seed: int, draws: int, warmup: int, chains: int = 4) -> np.
         warmup=warmup,
         num_chains=chains,
     )
-    return fitted.draws.unconstrained.reshape(chains, draws // chains, -1).numpy()
+    return fitted.draws.unconstrained.reshape(chains, draws // chains, -1).cpu().numpy()
 
 
 def pyro_contrib(case: Case, seed: int, draws: int, warmup: int) -> np.ndarray:
+    with case.X.device:  # where it makes what it is not given
+        return _pyro_contrib(case, seed, draws, warmup)
+
+
+def _pyro_contrib(case: Case, seed: int, draws: int, warmup: int) -> np.ndarray:
     pyro.clear_param_store()
     pyro.set_rng_seed(seed)
     dim = case.X.shape[1]
@@ -87,7 +94,7 @@ def pyro_contrib(case: Case, seed: int, draws: int, warmup: int) -> np.ndarray:
     mcmc.run()
     found = {name.rpartition(".")[2]: v for name, v in mcmc.get_samples().items()}
     columns = [found[n].reshape(draws, -1).log() for n in NAMES if n in case.priors]
-    return torch.cat(columns, 1).numpy()[None]
+    return torch.cat(columns, 1).cpu().numpy()[None]
 
 
 def _log_normal(case: Case, name: str, dim: int) -> dist.Distribution:
@@ -102,7 +109,7 @@ def make_numpyro(case: Case) -> Callable[[Case, int, int, int], np.ndarray]:
     import numpyro.distributions as nd
 
     jax.config.update("jax_enable_x64", True)
-    X, y = jnp.asarray(case.X.numpy()), jnp.asarray(case.y.numpy())
+    X, y = (jnp.asarray(v.cpu().numpy()) for v in (case.X, case.y))
     dim = X.shape[1]
 
     def model() -> None:
@@ -150,7 +157,7 @@ def truth(case: Case) -> np.ndarray:
         fitted = fit_gp(
             case.X, case.y, mean="zero", noise=EXAM_NOISE, priors=priors, inference="quadrature"
         )
-        return (fitted.weights @ fitted.draws.unconstrained).numpy()
+        return (fitted.weights @ fitted.draws.unconstrained).cpu().numpy()
     return ours(case, 999, 16000, 300, chains=64).mean((0, 1))
 
 
@@ -160,11 +167,12 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--warmup", type=int, default=300)
     parser.add_argument("--cases", default="exam,thirty")
+    add_device(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     for name in options.cases.split(","):
-        case = cases()[name]
+        case = cases(options.device)[name]
         methods = {"gp_bo": ours, "pyro.contrib.gp": pyro_contrib}
         try:
             methods["numpyro"] = make_numpyro(case)
@@ -172,19 +180,19 @@ def main() -> None:
             print("NumPyro is not installed: left out")
         expected = truth(case)
         for label, method in methods.items():
-            start = time.process_time()
+            start = processor_seconds(options.device)
             method(case, 1000, 20 if label != "numpyro" else options.draws, options.warmup)
             if label == "numpyro":
                 print(
                     f"{name}: numpyro's first run, compilation included: "
-                    f"{time.process_time() - start:.1f} s"
+                    f"{processor_seconds(options.device) - start:.1f} s"
                 )
         rates: dict[str, list[float]] = {label: [] for label in methods}
         for seed in range(options.rounds):
             for label, method in methods.items():
-                start = time.process_time()
+                start = processor_seconds(options.device)
                 draws = method(case, seed, options.draws, options.warmup)
-                seconds = time.process_time() - start
+                seconds = processor_seconds(options.device) - start
                 ess = [bulk_ess(draws[..., i]) for i in range(draws.shape[-1])]
                 spread = draws.reshape(-1, draws.shape[-1]).std(0) / np.sqrt(ess)
                 off = np.abs(draws.mean((0, 1)) - expected) / spread

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 import warnings
 from collections.abc import Callable
 
 import gpytorch
 import torch
+from clock import add_device, processor_seconds
 from sklearn.datasets import make_friedman1
 from torch import Tensor
 from tqdm import tqdm
@@ -35,11 +35,11 @@ from gp_bo.sparse import SPARSE, Ascent, centers, first_guess
 Moments = tuple[Tensor, Tensor]  # means of f and variances of y at the test rows
 
 
-def data(rows: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def data(rows: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs, noisy outputs and the function."""
     X, f = (torch.from_numpy(v) for v in make_friedman1(rows, random_state=seed))
     noise = torch.randn(rows, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return X, f + noise, f
+    return X.to(device), (f + noise).to(device), f.to(device)
 
 
 class SVGP(gpytorch.models.ApproximateGP):
@@ -64,8 +64,8 @@ class PeerSVGP:
         self.X, self.y = X, y
         name = "Natural" if natural else "Cholesky"
         kind = getattr(gpytorch.variational, f"{name}VariationalDistribution")
-        self.model = SVGP(Z.clone(), kind).double()
-        self.likelihood = gpytorch.likelihoods.GaussianLikelihood().double()
+        self.model = SVGP(Z.clone(), kind).double().to(Z.device)
+        self.likelihood = gpytorch.likelihoods.GaussianLikelihood().double().to(Z.device)
         self.bound = gpytorch.mlls.VariationalELBO(self.likelihood, self.model, len(y))
         own = [*self.likelihood.parameters()]
         if natural:
@@ -122,23 +122,24 @@ def main() -> None:
         ("seed", 0),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
+    add_device(parser)
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    X, y, _ = data(given.rows, given.seed)
-    Xs, ys, fs = data(5000, given.seed + 1)
+    X, y, _ = data(given.rows, given.seed, given.device)
+    Xs, ys, fs = data(5000, given.seed + 1, given.device)
     options = {"kernel": "rbf", "noise": "learned", "mean": "constant"}
     problem = regression_problem(X, y, priors=None, scale=None, **options)
     generator = torch.Generator().manual_seed(given.seed)
-    start = time.process_time()
+    start = processor_seconds(given.device)
     inducing = centers(problem.gp, given.inducing, given.seed)
-    between = time.process_time()
+    between = processor_seconds(given.device)
     gp, Z = problem.gp, inducing.Z.clone()
     u = first_guess(gp, generator)
     ascent = Ascent(gp, inducing, u, steps=given.steps, lr=0.03, forgetting=0.1)
     print(
         f"{given.rows} rows: k-means {between - start:.1f} s; our start, mode of 256 rows and one "
-        f"pass, {time.process_time() - between:.1f} s"
+        f"pass, {processor_seconds(given.device) - between:.1f} s"
     )
     peers = {
         "GPyTorch, Adam": PeerSVGP(gp.X, gp.y, Z, natural=False),
@@ -153,10 +154,10 @@ def main() -> None:
     for _ in tqdm(range(given.steps), unit="step", mininterval=5):
         batch = torch.randint(given.rows, (given.batch,), generator=generator)
         for name, step in takers.items():
-            start = time.process_time()
+            start = processor_seconds(given.device)
             step(batch)
-            spent[name] += time.process_time() - start
-    draws = HyperDraws(ascent.end(), torch.ones(1, dtype=torch.float64))
+            spent[name] += processor_seconds(given.device) - start
+    draws = HyperDraws(ascent.end(), torch.ones(1, dtype=torch.float64, device=given.device))
     ours = SparseGP(
         gp, problem.scaling, draws, problem.X, problem.y, SPARSE, given.seed, inducing=inducing
     )
@@ -174,7 +175,7 @@ def main() -> None:
             f"{spent[name] / spent['ours']:.2f} × ours"
         )
     if given.exact_rows:
-        start = time.process_time()
+        start = processor_seconds(given.device)
         few = slice(given.exact_rows)
         exact = fit_gp(X[few], y[few], inference="map", restarts=1, **options)
         with torch.no_grad():
@@ -182,7 +183,7 @@ def main() -> None:
         moments = (predicted.mean, predicted.variance)
         print(
             f"exact, first {given.exact_rows} rows      {scores(moments, ys, fs)}; "
-            f"{time.process_time() - start:.0f} s"
+            f"{processor_seconds(given.device) - start:.0f} s"
         )
 
 

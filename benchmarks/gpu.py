@@ -1,6 +1,7 @@
 """Everything that is measured on a GPU, one after the other, within the minutes that there are.
 
-What works on the device, an epoch and a step beside those written by hand, encoder-free inference
+What works on the device, an epoch and a step beside those written by hand, encoder-free inference,
+what repeats after training with and without CUDA graphs (fits, chains, annealing, L_K, completion),
 and peak memory; then the whole protocol of Burda et al. (2016), K = 1 and K = 50, as far as the
 rest of the time allows, each on half of it. Run ``python benchmarks/gpu.py --minutes 10``; every
 part prints what it prints by itself, and one that fails or takes too long is named at the end.
@@ -16,11 +17,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PARTS: dict[str, list[str]] = {
-    "what works": ["devices.py", "--device", "cuda"],
-    "an epoch": ["svi_epoch.py", "--device", "cuda"],
-    "a step of the importance-weighted bound": ["iwae_step.py", "--device", "cuda", "--compile"],
-    "encoder-free inference": ["encoder_free.py", "--device", "cuda", "--turns", "3"],
-    "memory": ["memory.py", "--device", "cuda"],
+    "what works": ["devices.py"],
+    "an epoch": ["svi_epoch.py"],
+    "a step of the importance-weighted bound": ["iwae_step.py", "--compile"],
+    "encoder-free inference": ["encoder_free.py", "--turns", "3"],
+    "launches": ["launches.py"],
+    "memory": ["memory.py"],
 }
 PROTOCOL = ("burda-full-vae", "burda-full-iwae")
 
@@ -40,17 +42,20 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="for all of it (default 10)")
     parser.add_argument("--out", default="runs", help="folder of the protocol's runs")
     parser.add_argument("--parts", nargs="*", default=list(PARTS), help="some of the parts")
+    parser.add_argument("--device", default="cuda", help="another device (default cuda)")
     options = parser.parse_args()
+    device = ["--device", options.device]
     ends = time.monotonic() + 60 * options.minutes
     failed = {}
     for name in options.parts:
         script, *arguments = PARTS[name]
         left = ends - time.monotonic()
-        failed[name] = run([sys.executable, str(HERE / script), *arguments], seconds=left)
+        command = [sys.executable, str(HERE / script), *device, *arguments]
+        failed[name] = run(command, seconds=left)
     for i, preset in enumerate(PROTOCOL):
         share = (ends - time.monotonic()) / (len(PROTOCOL) - i)
         command = [sys.executable, "-m", "inference.cli", "train", "--preset", preset]
-        command += ["--device", "cuda", "--out", f"{options.out}/{preset}"]
+        command += [*device, "--out", f"{options.out}/{preset}"]
         resumed = (Path(options.out) / preset / "run.json").is_file()
         run([*command, *(["--resume"] if resumed else [])], seconds=share)
     for name, what in failed.items():

@@ -14,6 +14,7 @@ import statistics
 
 import pyro
 import torch
+from clock import add_device
 from torch import Tensor
 
 from inference import fit
@@ -29,9 +30,9 @@ RATIOS = (
 STAGES = {"before training": None, "trained by elbo": {}, "trained by iwae": {"num_particles": 5}}
 
 
-def trained(data: ImageData, stage: str, *, seed: int, epochs: int) -> VAE:
+def trained(data: ImageData, stage: str, *, seed: int, epochs: int, device: torch.device) -> VAE:
     torch.manual_seed(seed)
-    vae = VAE(data.data_shape, latent_dim=10, hidden=[128], likelihood="bernoulli")
+    vae = VAE(data.data_shape, latent_dim=10, hidden=[128], likelihood="bernoulli").to(device)
     options = STAGES[stage]
     if options is not None:
         objective = stage.removeprefix("trained by ")
@@ -57,15 +58,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=100)
+    add_device(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = load_data("digits", preparation="threshold")
-    x = data.prepared("train", limit=100).x
+    x = data.prepared("train", limit=100).x.to(arguments.device)
     print(f"{'variance of the first / of the second':40} " + " ".join(f"{s:>20}" for s in STAGES))
     found: dict[tuple[str, str, int], list[str]] = {ratio: [] for ratio in RATIOS}
     for stage in STAGES:
         vaes = [
-            trained(data, stage, seed=seed, epochs=arguments.epochs)
+            trained(data, stage, seed=seed, epochs=arguments.epochs, device=arguments.device)
             for seed in range(arguments.seeds)
         ]
         for ratio in RATIOS:

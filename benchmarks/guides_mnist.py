@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 
+from clock import add_device, seconds
 from torch import Tensor
 
 from inference import Run, bracket, evidence, infer
@@ -25,10 +25,10 @@ from pyro_models import load_data
 
 
 def line(name: str, values: Tensor, began: float) -> None:
-    values = values.double()
+    taken = seconds(values.device) - began
+    values = values.cpu().double()
     error = float(values.std()) / math.sqrt(len(values))
-    seconds = time.perf_counter() - began
-    print(f"{name:44}{float(values.mean()):10.3f} ± {error:.3f}   [{seconds:.0f} s]", flush=True)
+    print(f"{name:44}{float(values.mean()):10.3f} ± {error:.3f}   [{taken:.0f} s]", flush=True)
 
 
 def main() -> None:
@@ -43,25 +43,26 @@ def main() -> None:
     parser.add_argument("--temperatures", type=int, default=200, help="T of annealing (200)")
     parser.add_argument("--leapfrog", type=int, default=5, help="steps in a transition (5)")
     parser.add_argument("--seed", type=int, default=0)
+    add_device(parser)
     options = parser.parse_args()
-    pair = Run(options.run).load_pair()
+    pair = Run(options.run).load_pair(device=options.device)
     data = load_data("mnist", preparation="dynamic")
     x = data.prepared("test", seed=options.seed, limit=options.images).x
     seed = {"seed": options.seed}
     print(f"{data.name} test, the first {len(x):,}, {data.preparation} pixels; {options.run}")
 
-    began = time.perf_counter()
+    began = seconds(options.device)
     encoder = infer(pair, x, guide="encoder", **seed).elbo(num_particles=options.draws).value
     line("ELBO, encoder", encoder, began)
     for guide in options.guides:
-        began = time.perf_counter()
+        began = seconds(options.device)
         fitted = infer(pair, x, guide=guide, progress=True, **seed)
         bound = fitted.elbo(num_particles=options.draws).value
         line(f"ELBO, {guide} ({int(fitted.steps.median())} steps)", bound, began)
         line("  minus the encoder's", bound - encoder, began)
 
     few = x[: options.annealed]
-    began = time.perf_counter()
+    began = seconds(options.device)
     weighted = evidence(pair, few, method="importance", num_particles=options.particles, **seed)
     line(f"L_{options.particles}, the first {len(few)}", weighted.value, began)
     settings = {
@@ -69,12 +70,12 @@ def main() -> None:
         "num_temperatures": options.temperatures,
         "num_leapfrog": options.leapfrog,
     }
-    began = time.perf_counter()
+    began = seconds(options.device)
     annealed = evidence(pair, few, method="annealing", guide="encoder", **settings, **seed)
     line(f"AIS from the encoder, {annealed.num_particles} chains", annealed.value, began)
     line("  minus L_K", annealed.value - weighted.value, began)
     print(annealed)
-    began = time.perf_counter()
+    began = seconds(options.device)
     both = bracket(pair, num_data=len(few), guide=pair.guide, **settings, **seed)
     line("BDMC on simulated data, upper − lower", both.gap, began)
     print(both)

@@ -16,9 +16,9 @@ without ``--run`` a VAE is trained here. ``--quick`` for a minute's look; ``--he
 from __future__ import annotations
 
 import argparse
-import time
 
 import torch
+from clock import add_device, seconds
 
 from inference import Evaluation, Run, compare, fit
 from inference.evaluation import evaluate_completion
@@ -35,25 +35,26 @@ QUICK = {
 }
 
 
-def learned(pair: Pair, data: ImageData, epochs: int) -> Pair:
+def learned(pair: Pair, data: ImageData, options: argparse.Namespace) -> Pair:
     """Adam with a rate that falls to 0, batches of 128."""
     fit(
         pair,
         data,
-        epochs=epochs,
+        epochs=options.epochs,
         batch_size=128,
         lr=1e-3,
         schedule="CosineAnnealingLR",
         curve_size=0,
         capture=True,
         progress=False,
+        device=options.device,
     )
     return pair
 
 
 def vae_of(options: argparse.Namespace, data: ImageData) -> Pair:
     if options.run:
-        return Run(options.run).load_pair()
+        return Run(options.run).load_pair(device=options.device)
     torch.manual_seed(options.seed)
     vae = VAE(
         data.data_shape,
@@ -62,19 +63,19 @@ def vae_of(options: argparse.Namespace, data: ImageData) -> Pair:
         likelihood="bernoulli",
         output_bias="data",
     )
-    return learned(vae, data, options.epochs)
+    return learned(vae, data, options)
 
 
 def cvae_of(options: argparse.Namespace, data: ImageData) -> Pair:
     if options.cvae_run:
-        return Run(options.cvae_run).load_pair()
+        return Run(options.cvae_run).load_pair(device=options.device)
     torch.manual_seed(options.seed)
     cvae = CompletionCVAE(data.data_shape, masks=["left"], hidden=[options.hidden])
-    return learned(cvae, data, options.epochs)
+    return learned(cvae, data, options)
 
 
-def show(row: Evaluation, began: float) -> Evaluation:
-    seconds = time.perf_counter() - began
+def show(row: Evaluation, began: float, device: torch.device) -> Evaluation:
+    taken = seconds(device) - began
     score = row.scores.get("conditional_log_likelihood")
     nats = ""
     if score is not None:
@@ -86,7 +87,7 @@ def show(row: Evaluation, began: float) -> Evaluation:
         )
     error = row.scores["mse_unseen"]
     print(
-        f"{row.name}: {nats}MSE {error.value:.4f} ± {error.standard_error:.4f}  [{seconds:.0f} s]",
+        f"{row.name}: {nats}MSE {error.value:.4f} ± {error.standard_error:.4f}  [{taken:.0f} s]",
         flush=True,
     )
     return row
@@ -110,7 +111,9 @@ def main() -> None:
     parser.add_argument("--guides", nargs="+", default=["normal", "encoder_zeros"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="small and untrained: does it run?")
+    add_device(parser)
     options = parser.parse_args()
+    device = options.device
     if options.quick:
         vars(options).update(QUICK)
     data = load_data("mnist", preparation="threshold", all_training=True)
@@ -128,28 +131,28 @@ def main() -> None:
     }
     importance = {"method": "importance", "num_particles": options.particles}
 
-    began, rows = time.perf_counter(), []
+    began, rows = seconds(device), []
     mixture = BernoulliMixture.maximum_likelihood(
-        train, num_components=options.components, seed=options.seed
+        train.to(device), num_components=options.components, seed=options.seed
     )
-    rows.append(show(evaluate_completion(mixture, data, "left", **shared), began))
+    rows.append(show(evaluate_completion(mixture, data, "left", **shared), began, device))
 
-    began = time.perf_counter()
-    ppca = PPCA.maximum_likelihood(train, latent_dim=50)
-    rows.append(show(evaluate_completion(ppca, data, "left", **shared), began))
+    began = seconds(device)
+    ppca = PPCA.maximum_likelihood(train.to(device), latent_dim=50)
+    rows.append(show(evaluate_completion(ppca, data, "left", **shared), began, device))
 
-    began, mean = time.perf_counter(), train.mean(0)
+    began, mean = seconds(device), train.mean(0)
     row = evaluate_completion(mean, data, "left", name="mean training image", **shared)
-    rows.append(show(row, began))
+    rows.append(show(row, began, device))
 
-    began = time.perf_counter()
+    began = seconds(device)
     cvae = cvae_of(options, data)
     row = evaluate_completion(cvae, data, "left", evidence_options=importance, **shared)
-    rows.append(show(row, began))
+    rows.append(show(row, began, device))
 
     vae = vae_of(options, data)
     for i, guide in enumerate(options.guides):
-        began = time.perf_counter()
+        began = seconds(device)
         row = evaluate_completion(
             vae,
             data,
@@ -159,7 +162,7 @@ def main() -> None:
             evidence_options=annealing,
             **shared,
         )
-        rows.append(show(row, began))
+        rows.append(show(row, began, device))
     print()
     print(compare(rows).to_text())
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from clock import add_device, name_of, seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -122,15 +122,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--turns", type=int, default=7, help="timed turns of each (default 7)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add_device(parser)
     parser.add_argument("--compile", action="store_true", help="also with compile=True")
     parser.add_argument("--peak", type=float, help="TFLOP/s that the processor can reach")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    device, data = torch.device(options.device), images()
+    device, data = options.device, images()
     x = data.prepared("train").x.to(device)
-    where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    print(f"{data.name}, {where}, {torch.get_num_threads()} threads, {options.turns} turns")
+    where = f"{name_of(device)}, {torch.get_num_threads()} threads"
+    print(f"{data.name}, {where}, {options.turns} turns")
     for num_particles, steps in ((1, 200), (5, 100), (50, 15)):
         contestants = {
             "hand-written": hand_written(num_particles, device),
@@ -153,21 +153,21 @@ def _compare(
     peak: float | None,
 ) -> None:
     """Ratios of medians, of contestants that take as many steps in turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    took: dict[str, list[float]] = {name: [] for name in contestants}
     bounds: dict[str, float] = {}
     for turn in range(turns + 1):
         for name, step in contestants.items():
             first = turn * steps * BATCH
-            began = time.perf_counter()
+            began = seconds(x.device)
             values = []
             for i in range(steps):
                 at = (first + i * BATCH) % (len(x) - BATCH)
                 values.append(step(x[at : at + BATCH]))
             if turn:  # the first turn warms up
-                seconds[name].append(time.perf_counter() - began)
+                took[name].append(seconds(x.device) - began)
             bounds[name] = statistics.mean(values)
-    reference = statistics.median(seconds["hand-written"])
-    for name, taken in seconds.items():
+    reference = statistics.median(took["hand-written"])
+    for name, taken in took.items():
         median = statistics.median(taken)
         spread = (max(taken) - min(taken)) / median
         reached = flops(num_particles) * steps / median / 1e12

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 
 import torch
+from clock import add_device, seconds
 
 from inference import fit
 from inference.evaluation import log_weights
@@ -43,11 +43,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="CHANGE", help=", ".join(CHANGES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
+    add_device(parser)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     data = load_data("mnist", preparation="dynamic", all_training=True)
-    test = data.prepared("test", seed=0, limit=options.images).x
+    test = data.prepared("test", seed=0, limit=options.images).x.to(options.device)
     first: torch.Tensor | None = None
     for name, change in CHANGES.items():
         if options.only and name not in options.only and name != "preset":
@@ -60,16 +61,17 @@ def main() -> None:
             del settings[taken]
         torch.manual_seed(options.seed)
         pair = VAE(data.data_shape, **of_model)
-        start = time.perf_counter()
-        fit(pair, data, seed=options.seed, progress=False, **settings)
-        seconds = time.perf_counter() - start
+        start = seconds(options.device)
+        how = {"seed": options.seed, "device": options.device, "progress": False}
+        fit(pair, data, **how, **settings)
+        taken = seconds(options.device) - start
         torch.manual_seed(0)
         bound = log_weights(pair, test, num_particles=options.particles).bound
         first = bound if first is None else first
         paired = (bound - first).std() / math.sqrt(len(bound))
         print(
             f"{name:18s} L_{options.particles} {float(bound.mean()):8.3f}, "
-            f"{float((bound - first).mean()):+.3f} ± {float(paired):.3f}, {seconds:.0f} s",
+            f"{float((bound - first).mean()):+.3f} ± {float(paired):.3f}, {taken:.0f} s",
             flush=True,
         )
 

@@ -17,6 +17,7 @@ import math
 import statistics
 
 import torch
+from clock import add_device
 from sklearn.decomposition import PCA
 from torch import Tensor
 
@@ -34,12 +35,12 @@ def mean_log_prob(ppca: PPCA, x: Tensor) -> float:
 def beside_sklearn(train: Tensor, test: Tensor, q: int) -> None:
     """Equal likelihoods on the same data, up to rounding."""
     ours = PPCA.maximum_likelihood(train.double(), latent_dim=q, ddof=1)
-    theirs = PCA(q, svd_solver="full").fit(train.double().flatten(1).numpy())
-    a, b = mean_log_prob(ours, test.double()), theirs.score(test.double().flatten(1).numpy())
+    theirs = PCA(q, svd_solver="full").fit(train.double().flatten(1).cpu().numpy())
+    a, b = mean_log_prob(ours, test.double()), theirs.score(test.double().flatten(1).cpu().numpy())
     print(f"q = {q:2}: closed form {a:.6f}, scikit-learn {b:.6f}, difference {a - b:+.1e}")
 
 
-def by_svi(data: ImageData, q: int, seed: int, epochs: int) -> PPCA:
+def by_svi(data: ImageData, q: int, seed: int, epochs: int, device: torch.device) -> PPCA:
     torch.manual_seed(seed)
     ppca = PPCA(data.data_shape, latent_dim=q)
     fit(
@@ -53,6 +54,7 @@ def by_svi(data: ImageData, q: int, seed: int, epochs: int) -> PPCA:
         seed=seed,
         curve_size=0,
         progress=False,
+        device=device,
     )
     return ppca
 
@@ -61,7 +63,7 @@ def importance_sampling(train: Tensor, test: Tensor, q: int) -> None:
     """Estimates from a guide that is not the posterior, for growing K."""
     ppca = PPCA.maximum_likelihood(train.double(), latent_dim=q, guide="linear")
     with torch.no_grad():
-        ppca.guide.raw_tril += math.log(1.2) * torch.eye(q)
+        ppca.guide.raw_tril += math.log(1.2) * torch.eye(q, device=test.device)
         exact = ppca.exact_log_prob(test.double())
     print(f"q = {q}: exact log p(x) {float(exact.mean()):.4f} nats per image")
     for k in (1, 2, 5, 10, 50, 100, 500):
@@ -82,16 +84,17 @@ def main() -> None:
     parser.add_argument("--components", type=int, nargs="+", default=[2, 10, 50], help="q")
     parser.add_argument("--seeds", type=int, default=3, help="how many (default 3)")
     parser.add_argument("--epochs", type=int, default=50, help="epochs of SVI (default 50)")
+    add_device(parser)
     options = parser.parse_args()
     data = load_data("mnist", preparation="dequantised", all_training=True)
-    train, test = data.prepared("train").x, data.prepared("test").x
+    train, test = (data.prepared(name).x.to(options.device) for name in ("train", "test"))
     for q in options.components:
         beside_sklearn(train, test, q)
     importance_sampling(train, test, options.components[0])
     for q in options.components:
         best = mean_log_prob(PPCA.maximum_likelihood(train, latent_dim=q), test)
         found = [
-            mean_log_prob(by_svi(data, q, seed, options.epochs), test)
+            mean_log_prob(by_svi(data, q, seed, options.epochs, options.device), test)
             for seed in range(options.seeds)
         ]
         spread = max(found) - min(found)

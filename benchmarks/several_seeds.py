@@ -13,6 +13,7 @@ import statistics
 from dataclasses import replace
 
 import torch
+from clock import add_device
 
 from inference import Fit, fit
 from pyro_models import VAE, ImageData, UsageError, load_data
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="timed turns (default 3)")
     parser.add_argument("--count", type=int, default=5000, help="training images (default 5000)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default cpu)")
+    add_device(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     seeds = list(range(options.seeds))

@@ -17,19 +17,20 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 import pyro
 import torch
+from clock import add_device, name_of, seconds
 from pyro.infer import SVI
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inference.isolated import isolated
 from inference.learning import make_objective
+from inference.learning.first_step import try_a_step
 from inference.learning.settings import Settings
 from inference.learning.training import Training
 from pyro_models import VAE, ImageData, UsageError, load_data
@@ -130,7 +131,7 @@ def ours(data: ImageData, device: torch.device, **options: Any) -> Contestant:
     vae = _vae(data)
     settings = Settings(batch_size=BATCH, curve_size=0, device=str(device), **options)
     training = Training(vae, data, settings, None)
-    training.try_a_step()
+    try_a_step(training)
 
     def epoch() -> None:
         training.train_epoch()
@@ -269,37 +270,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--epochs", type=int, default=5, help="timed epochs of each (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add_device(parser)
     parser.add_argument("--no-compile", action="store_true", help="leave out what is compiled")
     parser.add_argument("--no-jax", action="store_true", help="leave out JAX")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    device, data = torch.device(options.device), images()
+    device, data = options.device, images()
     found = contestants(data, device, compiled=not options.no_compile, jax=not options.no_jax)
-    seconds: dict[str, list[float]] = {name: [] for name in found}
+    taken: dict[str, list[float]] = {name: [] for name in found}
     for turn in range(options.epochs + 1):
         for name, (epoch, _) in found.items():
-            began = time.perf_counter()
+            began = seconds(device)
             epoch()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
             if turn:  # the first turn warms up
-                seconds[name].append(time.perf_counter() - began)
+                taken[name].append(seconds(device) - began)
     against = {
         "to fused Adam": "hand-written, fused Adam",
         "to its graph": "hand-written CUDA graph",
         "to it compiled": "hand-written CUDA graph, compiled",
     }
     against = {title: name for title, name in against.items() if name in found}
-    where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    print(f"{data.name}, {where}, {torch.get_num_threads()} threads, {options.epochs} epochs each")
+    where = f"{name_of(device)}, {torch.get_num_threads()} threads"
+    print(f"{data.name}, {where}, {options.epochs} epochs each")
     print(
         f"{'':34}" + "".join(f"{title:>16}" for title in against) + "  spread   test bound (nats)"
     )
     for name, (_, bound) in found.items():
-        median = statistics.median(seconds[name])
-        ratios = (median / statistics.median(seconds[other]) for other in against.values())
-        spread = (max(seconds[name]) - min(seconds[name])) / median
+        median = statistics.median(taken[name])
+        ratios = (median / statistics.median(taken[other]) for other in against.values())
+        spread = (max(taken[name]) - min(taken[name])) / median
         columns = "".join(f"{ratio:16.2f}" for ratio in ratios)
         print(f"{name:34}{columns}{spread:8.0%}   {bound():.2f}")
 

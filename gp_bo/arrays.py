@@ -22,8 +22,6 @@ def as_inputs(X: Any, *, dim: int | None = None, device: torch.device | None = N
     ``dim`` is the d of a Gaussian process that is there already. What is no finite matrix, or has
     another number of columns, is a ``UsageError``.
 
-    Examples
-    --------
     >>> as_inputs([0.0, 1.0, 2.0]).shape
     torch.Size([3, 1])
     """
@@ -56,8 +54,6 @@ def as_outputs(y: Any, count: int, *, device: torch.device | None = None) -> Ten
 def resolution(values: Any) -> float:
     """ε of the float type that values came in: neighbours near x lie about ε |x| apart.
 
-    Examples
-    --------
     >>> resolution(torch.zeros(2)) == 2**-23, resolution([0.1, 0.2]) == 2**-52
     (True, True)
     """
@@ -84,8 +80,6 @@ def gp_device(device: str | torch.device | None, given: Any = None) -> torch.dev
 
     One that is not there, or has no float64, in which covariances are factored, is refused.
 
-    Examples
-    --------
     >>> gp_device(None, [0.0, 1.0])
     device(type='cpu')
     """

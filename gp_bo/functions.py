@@ -20,8 +20,6 @@ class TestFunction:
     That is the least inside the bounds, (lower, upper) of each input; ``minimizers`` are all points
     where it is taken.
 
-    Examples
-    --------
     >>> branin = function_named("branin")
     >>> round(branin([math.pi, 2.275]), 6)
     0.397887

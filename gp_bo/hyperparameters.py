@@ -31,8 +31,6 @@ class HyperParameters:
     Priors are Pyro distributions by name, moved to the device, or numbers, which fix θ. One that
     does not fit, or is of no hyper-parameter, is a ``UsageError``.
 
-    Examples
-    --------
     >>> import pyro.distributions as dist
     >>> variance = HyperParameter("variance", (), dist.LogNormal(0.0, 1.0), output_power=2)
     >>> HyperParameters([variance], {}).constrain(torch.zeros(3, 1))["variance"]

@@ -33,8 +33,6 @@ class GPModel(nn.Module):
     Inputs (n, d) and outputs (n,) are float64, on the device where everything is computed. Priors
     are Pyro distributions by name, or numbers, which fix θ; ``noise`` is σ_n².
 
-    Examples
-    --------
     >>> from gp_bo.kernels import RBF
     >>> X = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
     >>> gp = GPModel(X, X.sin()[:, 0], kernel=RBF(), mean="zero", priors={"noise": 1e-4})
@@ -78,14 +76,10 @@ class GPModel(nn.Module):
         theta = dict(self.hyperparameters.fixed)
         for site in self.hyperparameters.sites:
             theta[site.parameter.name] = pyro.sample(site.parameter.name, site.prior)
-        shapes = self.hyperparameters.declared
-        batch = torch.broadcast_shapes(
-            *(v.shape[: v.dim() - len(shapes[name].shape)] for name, v in theta.items())
-        )
-        flat = {
-            name: v.expand((*batch, *shapes[name].shape)).reshape(-1, *shapes[name].shape)
-            for name, v in theta.items()
-        }
+        own = {name: h.shape for name, h in self.hyperparameters.declared.items()}
+        leading = (v.shape[: v.dim() - len(own[name])] for name, v in theta.items())
+        batch = torch.broadcast_shapes(*leading)
+        flat = {n: v.expand((*batch, *own[n])).reshape(-1, *own[n]) for n, v in theta.items()}
         loc, covariance = self.evidence.moments(flat)
         loc, tril = loc.reshape(*batch, -1), cholesky(covariance)[0]
         tril = tril.reshape(*batch, *tril.shape[-2:])
@@ -118,8 +112,7 @@ class Evidence:
         """L with L Lᵀ = Σ, (C, n, n), and Σ⁻¹ (y − m), (C, n)."""
         mean, covariance = self.moments(theta)
         L, _ = cholesky(covariance)
-        weights = torch.cholesky_solve((self.y - mean)[..., None], L)[..., 0]
-        return L, weights
+        return L, torch.cholesky_solve((self.y - mean)[..., None], L)[..., 0]
 
     def value(self, theta: Mapping[str, Tensor]) -> Tensor:
         """log p(y | X, θ), (C,), nats; differentiable; −inf where Σ has no Cholesky factor."""

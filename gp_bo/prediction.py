@@ -86,8 +86,6 @@ class PredictiveScores:
 def mixture_moments(means: Tensor, variances: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """m = Σ_s w_s m_s and v = Σ_s w_s (v_s + (m_s − m)²), each (M,), from (S, M) and (S,).
 
-    Examples
-    --------
     >>> import torch
     >>> means, one = torch.tensor([[-1.0], [1.0]]), torch.ones(2, 1)
     >>> float(mixture_moments(means, one, torch.tensor([0.5, 0.5]))[1])
@@ -123,12 +121,7 @@ def score_mixture(
     count = len(y)
     rmse = float(squared.mean().sqrt())
     coverage = {a: float(((quantile - 0.5).abs() <= a / 2).double().mean()) for a in levels}
-    return PredictiveScores(
-        log_density=log_density,
-        log_density_error=error,
-        rmse=rmse,
-        rmse_error=mean_and_error(squared)[1] / (2 * rmse) if rmse else 0.0,
-        coverage=coverage,
-        coverage_error={a: math.sqrt(a * (1 - a) / count) for a in levels},
-        num_data=count,
-    )
+    rmse_error = mean_and_error(squared)[1] / (2 * rmse) if rmse else 0.0
+    coverage_error = {a: math.sqrt(a * (1 - a) / count) for a in levels}
+    errors = (log_density, error, rmse, rmse_error)
+    return PredictiveScores(*errors, coverage, coverage_error, count)

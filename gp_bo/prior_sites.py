@@ -65,8 +65,6 @@ def site_of(
     The prior is moved to the device; None is the CPU. One that is no distribution of Pyro, is of
     another shape, improper or discrete, or lies below 0 where it must not, is a ``UsageError``.
 
-    Examples
-    --------
     >>> noise = HyperParameter("noise", (), dist.LogNormal(-4.0, 1.0), output_power=2)
     >>> site_of(noise, dist.HalfNormal(0.1), start=0, stop=1).kind
     'exp'
@@ -114,8 +112,7 @@ def _support(h: HyperParameter, prior: Any) -> Any:
         support = support.base_constraint
     if support.is_discrete:
         raise UsageError(f"the prior of {h.name} must be continuous")
-    lower = getattr(support, "lower_bound", -1)
-    if h.positive and not bool((torch.as_tensor(lower) >= 0).all()):
+    if h.positive and not bool((torch.as_tensor(getattr(support, "lower_bound", -1)) >= 0).all()):
         raise UsageError(f"{h.name} is positive, its prior is not: take LogNormal or Gamma, say")
     return support
 
@@ -159,8 +156,6 @@ def moved_prior(prior: Any, device: torch.device) -> Any:
     Distributions that are made of others, by transforms, mixtures or masks, are moved with all that
     they are made of.
 
-    Examples
-    --------
     >>> import pyro.distributions as dist
     >>> moved_prior(dist.LogNormal(0.0, 1.0), torch.device("meta")).base_dist.loc.device
     device(type='meta')
@@ -173,9 +168,7 @@ def moved_prior(prior: Any, device: torch.device) -> Any:
 def _moved(part: Any, device: torch.device, done: dict[int, Any]) -> Any:
     """A copy with everything that it is made of; a transform and its inverse hold each other."""
     if isinstance(part, Tensor):
-        if part.device == device:
-            return part
-        return done.setdefault(id(part), part.to(device))
+        return part if part.device == device else done.setdefault(id(part), part.to(device))
     if isinstance(part, list):
         return [_moved(each, device, done) for each in part]
     if not isinstance(part, _PARTS):

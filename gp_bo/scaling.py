@@ -106,8 +106,6 @@ def widths(X: Tensor, *, resolution: float = EPSILON) -> tuple[Tensor, Tensor]:
     A column whose width is no more than rounding, 8 ε max |x|, has no width of its own. It gets 1,
     or, of large values, √ε max |x|: a unit beside which that rounding is nothing.
 
-    Examples
-    --------
     >>> widths(torch.tensor([[0.3, 5.0], [0.1 + 0.2, 7.0]], dtype=torch.float64))[1].tolist()
     [1.0, 2.0]
     """
@@ -127,8 +125,6 @@ def location_and_spread(y: Tensor, *, resolution: float = EPSILON) -> tuple[Tens
 
     Where values lie far from 0, of their differences to the first: m = y₁ + mean(y − y₁).
 
-    Examples
-    --------
     >>> y = 1e9 + torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
     >>> [float(each) for each in location_and_spread(y)]
     [1000000000.0, 1.0]

@@ -13,8 +13,6 @@ __all__ = ["Share"]
 class Share:
     """``count`` of ``total`` cases, of which there is at least one.
 
-    Examples
-    --------
     >>> print(Share(5, 5))
     100 % (95 % interval 57 – 100 %)
     """

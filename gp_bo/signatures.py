@@ -14,8 +14,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 def takes_options_of(other: Callable[..., Any]) -> Callable[[F], F]:
     """A decorator that shows, in place of ``**options``, the keyword arguments of another function.
 
-    Examples
-    --------
     >>> def draw(x, *, color="black"): ...
     >>> @takes_options_of(draw)
     ... def draw_all(*each, **options): ...

@@ -99,8 +99,7 @@ def sparse_gp(
     with tqdm(total=steps, unit="step", disable=not progress, leave=False) as bar:
         for _ in range(epochs):
             total = 0.0
-            order = torch.randperm(rows, generator=generator).to(gp.device)
-            for batch in order.split(batch_size):
+            for batch in torch.randperm(rows, generator=generator).to(gp.device).split(batch_size):
                 per_row = ascent.step(batch) / rows
                 total += per_row * len(batch) / rows
                 bar.update()
@@ -179,8 +178,7 @@ class Ascent:
         (-bound / rows).backward()
         if self.u.grad is not None:
             u = self.u.detach()
-            slope = hyper.log_prior(u, hyper.constrain(u), jacobian=False)[1]
-            self.u.grad -= slope / rows
+            self.u.grad -= hyper.log_prior(u, hyper.constrain(u), jacobian=False)[1] / rows
         self._optimizer.step()
         self._schedule.step()
         return float(bound.detach())
@@ -223,8 +221,7 @@ def _bound(
     noise, residual = theta["noise"][0], y - mean_values(theta, X)[0]
     weight = len(gp.y) / len(y)
     with torch.no_grad():
-        eye = torch.eye(len(A), dtype=A.dtype, device=A.device)
-        precision = eye + weight / noise * (A @ A.mT)
+        precision = torch.eye(len(A), dtype=A.dtype, device=A.device) + weight / noise * (A @ A.mT)
         inducing.precision.lerp_(precision, forgetting)
         inducing.weighted_mean.lerp_(weight / noise * (A @ residual), forgetting)
         m, factor = inducing.moments()
@@ -263,8 +260,7 @@ class InducingPoints:
             raise UsageError(
                 "the covariance of the inducing inputs is singular: take fewer, or a smaller lr"
             )
-        pairs = Pairs(self.Z, X, expanded=True, origin=gp.origin)
-        cross = gp.kernel.covariance(theta, pairs)
+        cross = gp.kernel.covariance(theta, Pairs(self.Z, X, expanded=True, origin=gp.origin))
         return torch.linalg.solve_triangular(L, cross, upper=False)[0]
 
 

@@ -16,7 +16,7 @@ from gp_bo.fitted import FittedGP
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.kernels import kernel_from_config
 from gp_bo.model import GPModel
-from gp_bo.prior_files import rebuild_prior
+from gp_bo.prior_names import rebuild_prior
 from gp_bo.saving import FORMAT, SETTINGS, STATISTIC, TENSORS, checksum, save_gp
 from gp_bo.scaling import Scaling
 from gp_bo.sparse import InducingPoints, SparseGP
@@ -64,14 +64,9 @@ def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitt
     scaling = Scaling(*(tensors[name] for name in ("lower", "width", "shift", "spread")))
     kernel = kernel_from_config(settings["kernel"])
     gp = GPModel(*scaling.data(X, y), kernel=kernel, mean=settings["mean"], priors=priors)
-    draws = HyperDraws(
-        tensors["unconstrained"],
-        tensors["weights"],
-        settings["num_chains"],
-        tuple(settings["messages"]),
-        settings["details"],
-        {n.removeprefix(STATISTIC): v for n, v in tensors.items() if n.startswith(STATISTIC)},
-    )
+    by_draw = {n.removeprefix(STATISTIC): v for n, v in tensors.items() if n.startswith(STATISTIC)}
+    said = (settings["num_chains"], tuple(settings["messages"]), settings["details"])
+    draws = HyperDraws(tensors["unconstrained"], tensors["weights"], *said, by_draw)
     given = {name: priors[name] for name in settings.get("given", ())}
     known = (gp, scaling, draws, X, y, settings["inference"], settings["seed"], given)
     if "inducing" not in tensors:

@@ -13,10 +13,16 @@ MAX_ELEMENTS = 2**22
 
 
 def numbers_per_particle(pair: Pair) -> int:
-    """Numbers of which one datum is decoded, times the values of enumerated sites."""
+    """Numbers of which one datum is decoded, times the values of enumerated sites.
+
+    With those that a prior needs for one value of z: of a mixture all means. A pair whose networks
+    hold more for one says so by ``numbers_per_datum``.
+    """
     values = [site.num_values for site in pair.latent_sites.values() if site.num_values]
     decoded = pair.likelihood.num_parameters * math.prod(pair.data_shape)
-    return decoded * math.prod(values)
+    decoded = max(decoded, getattr(pair, "numbers_per_datum", 0))
+    prior = sum(getattr(part, "numbers_per_particle", 0) for part in pair.model.modules())
+    return decoded * math.prod(values) + prior
 
 
 def chunk_size(pair: Pair, *, each: int, max_elements: int = MAX_ELEMENTS) -> int:

@@ -18,6 +18,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pyro_models import UsageError
+from pyro_models.options import check_known
 from pyro_models.seeds import check_seed
 
 __all__ = [
@@ -101,9 +102,7 @@ def check_declared(options: Any, *, who: str = "") -> None:
 def replaced(options: T, changes: Mapping[str, Any], *, who: str) -> T:
     """A dataclass with some of its options changed, if it has these and the values may be so."""
     known = [field.name for field in dataclasses.fields(options)]  # type: ignore[arg-type]
-    unknown = [name for name in changes if name not in known]
-    if unknown:
-        raise UsageError(f"{who} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    check_known(changes, known, who=who)
     return dataclasses.replace(options, **changes)  # type: ignore[type-var]
 
 

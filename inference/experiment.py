@@ -25,6 +25,7 @@ from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import DATA_SETS
 from pyro_models.likelihoods import LIKELIHOODS
 from pyro_models.models import PAIRS
+from pyro_models.options import check_known
 from pyro_models.presets import load_preset
 from pyro_models.priors import PRIORS
 from pyro_models.seeds import seeded
@@ -227,11 +228,8 @@ class Experiment:
                 changes["options"] = {**options, name.removeprefix(OPTION): changes.pop(name)}
         of_settings = {name: changes.pop(name) for name in list(changes) if name not in own}
         settings = changes.pop("settings", self.settings)
-        known = [f.name for f in fields(Settings)]
-        unknown = [name for name in of_settings if name not in known]
-        if unknown:
-            names = ", ".join(name for name in (*own, *known) if name != "settings")
-            raise UsageError(f"an experiment has no option {', '.join(unknown)}; it has {names}")
+        known = [name for name in (*own, *(f.name for f in fields(Settings))) if name != "settings"]
+        check_known(of_settings, known, who="an experiment")
         return replace(self, **changes, settings=settings.replace(**of_settings))
 
     def load_data(self) -> ImageData:
@@ -244,6 +242,7 @@ class Experiment:
                 test_fraction=self.test_fraction,
                 seed=self.split_seed,
                 levels=self.levels,
+                stream=self.settings.stream,
             )
         if self.labels is not None:
             data = data.with_labels(self.labels, seed=self.labels_seed)

@@ -74,20 +74,11 @@ def density_sites(trace: poutine.Trace) -> dict[str, Site]:
 
 
 def check_same_sites(guide: poutine.Trace, model: poutine.Trace) -> None:
-    """Refuse a latent that the guide does not sample, and one that the model does not have.
+    """Refuse a latent that the guide does not sample, and one that the model has not, by name.
 
     The first would be drawn from the prior and weighed as if it were not, the second the other way
-    round. Enumerated sites may be left to the model, and auxiliary ones to the guide.
-
-    Parameters
-    ----------
-    guide, model
-        Traces on the same data.
-
-    Raises
-    ------
-    UsageError
-        Naming the first such site.
+    round. Enumerated sites may be left to the model, and auxiliary ones to the guide. The traces
+    are of the same data.
     """
     for name, site in model.nodes.items():
         if name not in guide.nodes and _is_latent(site) and not site["infer"].get("enumerate"):

@@ -16,8 +16,6 @@ _HUGE = 1e15  # from here on a float has no digit after the point
 def mean_and_error(values: Tensor) -> tuple[float, float]:
     """The mean of N values, (N,), and its standard error s / √N, which is NaN for one value.
 
-    Examples
-    --------
     >>> import torch
     >>> mean_and_error(torch.tensor([1.0, 2.0, 6.0]))
     (3.0, 1.5275252316519468)

@@ -1,8 +1,9 @@
 """p(x, z): generative models in Pyro, each with the guide that belongs to it.
 
-``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``PPCA``, ``GMM``, ``BernoulliMixture``,
-``CompletionCVAE`` and ``Generator`` are pairs: a model, a guide, and the contract of
-:class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
+``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``HVAE``, ``PPCA``, ``GMM``,
+``BernoulliMixture``, ``CompletionCVAE``, ``Flow``, ``Generator`` and ``Diffusion`` are pairs: a
+model, a guide, and the contract of :class:`pyro_models.pair.Pair`. ``load_data`` reads the images
+they are about.
 """
 
 from importlib import import_module
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from pyro_models.models import (
         CVAE,
         GMM,
+        HVAE,
         PPCA,
         VAE,
         BernoulliMixture,
         CompletionCVAE,
+        Diffusion,
+        Flow,
         Generator,
         Guide,
         Model,
@@ -35,10 +39,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CVAE",
     "GMM",
+    "HVAE",
     "PPCA",
     "VAE",
     "BernoulliMixture",
     "CompletionCVAE",
+    "Diffusion",
+    "Flow",
     "Generator",
     "Guide",
     "ImageData",

@@ -54,8 +54,7 @@ def check_pair(pair: object) -> None:
     kind = type(pair).__name__
     missing = missing_members(pair, Pair)
     if missing:
-        inner = getattr(pair, "pair", None)
-        hint = "; give its .pair" if fulfills(inner, Pair) else ""
+        hint = "; give its .pair" if fulfills(getattr(pair, "pair", None), Pair) else ""
         raise UsageError(f"{kind} is no pair: it lacks {', '.join(missing)}{hint}")
     for name in ("model", "guide"):
         part = getattr(pair, name)

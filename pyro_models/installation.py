@@ -39,8 +39,7 @@ def check_inference_package() -> None:
     }
     spec = find_spec("inference")
     found = Path(spec.origin).parent.parent if spec is not None and spec.origin else None
-    home = Path(__file__).parent.parent
-    if found == home and not claimants:
+    if found == Path(__file__).parent.parent and not claimants:
         return
     providers = ", ".join(sorted(claimants)) or (f"the one at {found}" if found else "none found")
     raise UsageError(

@@ -97,8 +97,7 @@ def directions(x: Tensor) -> Directions:
     _, scales, rows = torch.linalg.svd(R, full_matrices=False)
     scales = scales * unit
     # singular values up to here are rounding: of the data's float type, or of the computation
-    varies = residual.abs().amax(0) > 0
-    rounding = torch.where(varies, _rounding(x), torch.zeros_like(residual[0]))
+    rounding = torch.where(residual.abs().amax(0) > 0, _rounding(x), torch.zeros_like(residual[0]))
     of_data = math.sqrt(N) * rounding.max() + torch.linalg.vector_norm(rounding)
     least = torch.maximum(of_data, max(N, D) * torch.finfo(scales.dtype).eps * scales.max())
     return Directions(mean, scales, rows.T, int((scales > least).sum()))

@@ -20,32 +20,22 @@ _FAMILIES: tuple[str, ...] = ("autoencoder", "bernoulli_mixture", "clusters", "c
 _FAMILIES += ("conditional", "hierarchical", "linear_gaussian", "mixture", "multivariate_normal")
 _FAMILIES += ("ppca", "semi_supervised", "vae")
 MODULES = {
-    "gp_bo.commands.results": ("gp_bo.commands.search",),
-    "gp_bo.device": ("gp_bo.arrays",),
     "gp_bo.evidence": ("gp_bo.model",),
     "gp_bo.hyper_posterior": ("gp_bo.model",),
     "gp_bo.function_draws": ("gp_bo.conditional",),
     "gp_bo.inducing": ("gp_bo.sparse",),
-    "gp_bo.kernels.gpytorch_priors": ("gp_bo.kernels.of_gpytorch",),
     "gp_bo.kernels.linear": ("gp_bo.kernels.elementary",),
     "gp_bo.kernels.periodic": ("gp_bo.kernels.elementary",),
     "gp_bo.kernels.stationary": ("gp_bo.kernels.elementary",),
-    "gp_bo.optimize.recommendation": ("gp_bo.optimize.proposal",),
-    "gp_bo.optimize.slices": ("gp_bo.figures.bands",),
-    "gp_bo.optimize.state_file": ("gp_bo.optimize.shared_state",),
     "gp_bo.prior_density": ("gp_bo.hyperparameters",),
-    "gp_bo.prior_device": ("gp_bo.prior_sites",),
-    "inference.evaluation.contradictions": ("inference.evaluation.scores",),
+    "gp_bo.prior_files": ("gp_bo.prior_names",),
     "inference.evaluation.guide_scores": ("inference.evaluation.guide_table",),
     "inference.evaluation.latent_moments": ("inference.evaluation.diagnostics",),
     "inference.figures.decoding": ("inference.figures.grid",),
-    "inference.posterior.contained": ("inference.posterior.optimize",),
     "inference.posterior.generation": ("inference.posterior.reconstruction",),
     "inference.posterior.guides.nuts": ("inference.posterior.guides.hmc",),
     "inference.posterior.guides.prior": ("inference.posterior.guides.encoder",),
     "inference.posterior.resampling": ("inference.posterior.latents",),
-    "inference.posterior.rising": ("inference.posterior.paired",),
-    "inference.report.section": ("inference.report.page",),
     "inference.selection.outcome": ("inference.selection.trial",),
     "pyro_models.masks": ("pyro_models.data.masks",),
     "inference.posterior.target": ("inference.posterior.log_density",),
@@ -188,9 +178,7 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if not _places(fullname):
-            return None
-        return ModuleSpec(fullname, self, is_package=True)
+        return ModuleSpec(fullname, self, is_package=True) if _places(fullname) else None
 
     def exec_module(self, module: ModuleType) -> None:
         places = _places(module.__name__)

@@ -25,6 +25,7 @@ from pyro_models.errors import UsageError, in_one_line
 from pyro_models.registry import Registry
 
 __all__ = [
+    "LATENT_SCALES",
     "NETWORKS",
     "Architecture",
     "DenseDecoder",
@@ -44,6 +45,7 @@ ACTIVATIONS: Registry[type[nn.Module]] = Registry(
         "silu": nn.SiLU,
         "gelu": nn.GELU,
         "leaky_relu": nn.LeakyReLU,
+        "gated": nn.GLU,
     },
 )
 Activation = str | Mapping[str, Any] | type[nn.Module]
@@ -51,10 +53,21 @@ Shape = tuple[int, ...]
 _SCALE_FLOOR = 1e-5
 
 
-def activation_for(activation: Activation) -> Callable[[], nn.Module]:
+def activation_for(activation: Activation) -> partial[nn.Module]:
     """What makes an activation: of a class, by its name or as it is, with its options if any."""
     thing, options = ACTIVATIONS.named(activation, {})
     return partial(ACTIVATIONS[thing] if isinstance(thing, str) else thing, **options)
+
+
+def _gated(activation: Activation) -> int:
+    """Values that a layer makes for each feature: 2 if h = (W x + b) ⊙ σ(V x + c), else 1."""
+    return 2 if activation_for(activation).func is nn.GLU else 1
+
+
+def _between(activation: Activation, *, dim: int = -1) -> nn.Module:
+    """What stands between two layers, of features along ``dim``."""
+    kind = activation_for(activation)
+    return nn.GLU(dim) if kind.func is nn.GLU else kind()
 
 
 def dense(sizes: Sequence[int], activation: Activation = "relu") -> nn.Sequential:
@@ -63,14 +76,17 @@ def dense(sizes: Sequence[int], activation: Activation = "relu") -> nn.Sequentia
     >>> dense([784, 400, 2], "tanh")[0].out_features
     400
     """
-    between = activation_for(activation)
     if not all(map(is_count, sizes)):
         raise UsageError(f"layer sizes must be positive; got {list(sizes)}")
+    return nn.Sequential(*_hidden(sizes[:-1], activation), nn.Linear(sizes[-2], sizes[-1]))
+
+
+def _hidden(sizes: Sequence[int], activation: Activation) -> list[nn.Module]:
+    """Linear layers of the given sizes with the activation after each."""
     layers: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
-        layers += [between()] if i else []
-        layers += [nn.Linear(n_in, n_out)]
-    return nn.Sequential(*layers)
+    for n_in, n_out in itertools.pairwise(sizes):
+        layers += [nn.Linear(n_in, n_out * _gated(activation)), _between(activation)]
+    return layers
 
 
 def _join(x: Tensor, context: Tensor | None) -> Tensor:
@@ -85,6 +101,11 @@ def _join(x: Tensor, context: Tensor | None) -> Tensor:
 class NormalHead(nn.Module):
     """Features to N(μ, diag σ²) with σ = softplus(s) + 1e-5: positive, and unbounded above."""
 
+    @staticmethod
+    def scale(raw: Tensor) -> Tensor:
+        """σ of s."""
+        return F.softplus(raw) + _SCALE_FLOOR
+
     def __init__(self, features: int, event_dim: int) -> None:
         super().__init__()
         self.linear = nn.Linear(features, 2 * event_dim)
@@ -93,7 +114,21 @@ class NormalHead(nn.Module):
         """(\\*batch, features) to a Normal of batch shape (\\*batch,), event shape (event_dim,)."""
         out = self.linear(features)
         loc, raw = out.to(torch.promote_types(out.dtype, torch.float32)).chunk(2, dim=-1)
-        return dist.Normal(loc, F.softplus(raw) + _SCALE_FLOOR).to_event(1)
+        return dist.Normal(loc, self.scale(raw)).to_event(1)
+
+
+class ClippedNormalHead(NormalHead):
+    """Features to N(μ, diag σ²) with log σ² clipped to [−6, 2], as Tomczak & Welling (2018) do."""
+
+    @staticmethod
+    def scale(raw: Tensor) -> Tensor:
+        """σ of s = log σ²."""
+        return (0.5 * F.hardtanh(raw, -6.0, 2.0)).exp()
+
+
+LATENT_SCALES: Registry[type[NormalHead]] = Registry(
+    "latent_scale", {"softplus": NormalHead, "clipped": ClippedNormalHead}
+)
 
 
 class DenseFeatures(nn.Module):
@@ -105,10 +140,8 @@ class DenseFeatures(nn.Module):
         super().__init__()
         self.data_dims = len(data_shape)
         self.out_features = hidden[-1]
-        self.body = nn.Sequential(
-            *dense([math.prod(data_shape) + context, *hidden], activation),
-            activation_for(activation)(),
-        )
+        sizes = [math.prod(data_shape) + context, *hidden]
+        self.body = nn.Sequential(*_hidden(sizes, activation))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """(\\*batch, \\*data_shape) to (\\*batch, hidden[-1])."""
@@ -132,7 +165,8 @@ class ConvFeatures(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for n_in, n_out in zip([data_shape[0], *hidden[:-1]], hidden, strict=True):
-            layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), activation_for(activation)()]
+            wide = n_out * _gated(activation)
+            layers += [nn.Conv2d(n_in, wide, 3, stride=2, padding=1), _between(activation, dim=-3)]
         self.body = nn.Sequential(*layers)
         self.out_features = math.prod(_conv_shapes(data_shape, hidden)[-1]) + context
 
@@ -194,14 +228,15 @@ class ConvDecoder(nn.Module):
         self.out_shape = out_shape
         parameters, channels, height, width = out_shape
         shapes = _conv_shapes((channels, height, width), hidden)[::-1]
-        outputs = [*(s[0] for s in shapes[1:-1]), parameters * channels]
-        self.start_shape = shapes[0]
-        layers: list[nn.Module] = [activation_for(activation)()]
+        gate = _gated(activation)
+        outputs = [*(s[0] * gate for s in shapes[1:-1]), parameters * channels]
+        self.start_shape = (shapes[0][0] * gate, *shapes[0][1:])
+        layers: list[nn.Module] = []
         for i, n_out in enumerate(outputs):
             small, large = shapes[i], shapes[i + 1]
             padding = (large[1] - (2 * small[1] - 1), large[2] - (2 * small[2] - 1))
             up = nn.ConvTranspose2d(small[0], n_out, 3, stride=2, padding=1, output_padding=padding)
-            layers += [up] if i == 0 else [activation_for(activation)(), up]
+            layers += [_between(activation, dim=-3), up]
         self.linear = nn.Linear(in_features, math.prod(self.start_shape))
         self.body = nn.Sequential(*layers)
 
@@ -243,13 +278,9 @@ class Architecture:
     decoder: Callable[..., Any]
 
 
-NETWORKS: Registry[Any] = Registry(
-    "network",
-    {
-        "dense": Architecture(DenseFeatures, DenseDecoder),
-        "conv": Architecture(ConvFeatures, ConvDecoder),
-    },
-)
+NETWORKS: Registry[Any] = Registry("network")
+NETWORKS["dense"] = Architecture(DenseFeatures, DenseDecoder)
+NETWORKS["conv"] = Architecture(ConvFeatures, ConvDecoder)
 
 
 def _architecture(
@@ -285,29 +316,23 @@ def make_encoder(
     *,
     context: int = 0,
     activation: Activation = "relu",
+    scale: str = "softplus",
+    head: Callable[..., Any] | None = None,
 ) -> Encoder:
     """Network for q(z | x, context), with z of ``latent_dim`` and a context of so many values.
 
     It is ``"dense"``, layers of the sizes ``hidden``; ``"conv"``, convolutions with the channels
-    ``hidden``, each halving height and width; or an architecture of one's own.
+    ``hidden``, each halving height and width; or an architecture of one's own. The ``head`` is made
+    of the numbers of features and of outputs: a Normal unless given, whose σ is a ``softplus``, or
+    log σ² ``clipped`` to [−6, 2].
     """
     parts = _architecture(network, data_shape, hidden, latent_dim, activation)
     features = parts.features(data_shape, hidden, context, activation)
-    return Encoder(features, latent_dim, head=NormalHead)
+    return Encoder(features, latent_dim, head=head or LATENT_SCALES[scale])
 
 
-def make_classifier(
-    network: str | Mapping[str, Any] | Architecture,
-    data_shape: tuple[int, ...],
-    hidden: Sequence[int],
-    num_classes: int,
-    *,
-    activation: Activation = "relu",
-) -> Encoder:
-    """Network for q(y | x): the encoder's body, with one output per class."""
-    parts = _architecture(network, data_shape, hidden, num_classes, activation)
-    features = parts.features(data_shape, hidden, 0, activation)
-    return Encoder(features, num_classes, head=nn.Linear)
+make_classifier = partial(make_encoder, head=nn.Linear)
+"""Network for q(y | x): the encoder's body, with one output per class."""
 
 
 def make_decoder(

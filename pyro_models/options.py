@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,17 +12,21 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from pyro_models.errors import UsageError
 
-__all__ = ["check_options", "check_types", "typed_signature"]
+__all__ = ["check_known", "check_options", "check_types", "typed_signature"]
+
+
+def check_known(options: Iterable[str], known: Sequence[str], *, who: str) -> None:
+    """Refuse names of options that are none of those known."""
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        there = ", ".join(known) or "none"
+        raise UsageError(f"{who} has no option {', '.join(unknown)}; it has {there}")
 
 
 def check_options(cls: type, options: Mapping[str, Any], *, who: str, skip: set[str]) -> None:
     """Refuse options, by name, that a class's constructor does not have, or of another type."""
     known = [name for name in inspect.signature(cls).parameters if name not in skip]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise UsageError(
-            f"{who} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
-        )
+    check_known(options, known, who=who)
     if options:
         check_types(cls, options, who=who, skip=skip)
 

@@ -29,8 +29,10 @@ __all__ = [
     "Classifies",
     "CompletesExactly",
     "ConditionsOnPixels",
+    "Diffuses",
     "Exact",
     "LatentSite",
+    "MadeOfNoise",
     "MayHaveNoMaximum",
     "Pair",
     "StartsFromData",
@@ -49,10 +51,13 @@ class LatentSite:
     """One unobserved site of a model: the shape of one datum's value, () for a discrete site.
 
     ``num_values`` is the number of values of a discrete site; ``None`` for a continuous one.
+    ``why_not_free`` says of a continuous one why no other guide is fitted and no chain is run, as
+    its posterior has no density on real vectors; empty where it has.
     """
 
     event_shape: tuple[int, ...]
     num_values: int | None = None
+    why_not_free: str = ""
 
     @property
     def discrete(self) -> bool:
@@ -127,6 +132,16 @@ class Exact(Pair, Protocol):
         """p(latents | x_seen), batch shape (B,)."""
 
 
+class MadeOfNoise(Pair, Protocol):
+    """A pair that makes data of as much noise z by a map with an inverse."""
+
+    def noise(self, x: Tensor) -> Tensor:
+        """The z of data, (B, …)."""
+
+    def of_noise(self, z: Tensor) -> Tensor:
+        """The data of z with any leading batch dimensions."""
+
+
 class CompletesExactly(Pair, Protocol):
     """A pair that knows p(x_unseen | x_seen) itself, for any mask."""
 
@@ -162,6 +177,16 @@ class ConditionsOnPixels(Pair, Protocol):
 
     def conditioned_on(self, mask: Tensor) -> Pair:
         """The same networks with C = mask for all data: one that it was made for."""
+
+
+class Diffuses(Pair, Protocol):
+    """A pair whose bound is a sum over many steps of a chain, of which one can stand for all."""
+
+    def step_bound(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The bound with one step drawn for each datum, (B,), nats; its mean is the ELBO."""
+
+    def noise_error(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Squared error of the noise that is seen in one step of each datum, (B,)."""
 
 
 class Classifies(Pair, Protocol):
@@ -201,8 +226,7 @@ def register_with_svi(module: nn.Module) -> None:
     """
     if not any(isinstance(h, TraceMessenger) and h.param_only for h in runtime._PYRO_STACK):
         return
-    name = _svi_names.setdefault(module, f"{type(module).__name__}_{next(_counter)}")
-    pyro.module(name, module)
+    pyro.module(_svi_names.setdefault(module, f"{type(module).__name__}_{next(_counter)}"), module)
 
 
 def data_plate(x: Tensor | None, n: int | None, like: Tensor) -> pyro.plate:

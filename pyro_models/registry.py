@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from collections import UserDict
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from pyro_models.errors import UsageError
 from pyro_models.moved import renamed
 
-__all__ = ["Registry", "UnknownNameError", "check_choice", "found_as"]
+__all__ = ["Registry", "UnknownNameError", "check_choice", "found_as", "modules_of_files"]
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ class UnknownNameError(UsageError, KeyError):
     __str__ = Exception.__str__  # a KeyError's is the repr of its message
 
 
-class Registry(MutableMapping[str, T], Generic[T]):
+class Registry(UserDict[str, T]):
     """Names of one kind of thing, and what they stand for.
 
     A name may be that of a class in a Python file, ``"mine.py:Factors"``; the file is then read. Or
@@ -65,32 +66,17 @@ class Registry(MutableMapping[str, T], Generic[T]):
     """
 
     def __init__(self, kind: str, things: Mapping[str, T] | None = None, *, hint: str = "") -> None:
+        super().__init__(things or {})
         self.kind, self.hint = kind, hint
-        self._things: dict[str, T] = dict(things or {})
 
-    def __getitem__(self, name: str) -> T:
-        if name in self._things:
-            return self._things[name]
+    get = Mapping.get  # of what is in a file, too
+
+    def __missing__(self, name: str) -> T:
         if isinstance(name, str) and ".py:" in name:
             return self._of_file(name)
         if isinstance(name, str) and "." in name:
             return self._of_module(name)
         raise UnknownNameError(_unknown(self.kind, name, self, self.hint))
-
-    def __setitem__(self, name: str, thing: T) -> None:
-        self._things[name] = thing
-
-    def __delitem__(self, name: str) -> None:
-        del self._things[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._things)
-
-    def __len__(self) -> int:
-        return len(self._things)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._things
 
     def register(self, name: str, thing: T | None = None) -> Any:
         """Let a thing be asked for by name; without the thing, a decorator of it.
@@ -99,32 +85,29 @@ class Registry(MutableMapping[str, T], Generic[T]):
         """
 
         def keep(it: T) -> T:
-            if self._things.get(name, it) is not it:
+            if self.data.get(name, it) is not it:
                 article = "an" if self.kind[0] in "aeiou" else "a"
                 raise UsageError(
                     f"there is {article} {self.kind} {name!r} already: choose another name"
                 )
-            self._things[name] = it
+            self.data[name] = it
             return it
 
         return keep if thing is None else keep(thing)
 
     def check(self, name: object) -> None:
         """Refuse a name that is not registered, and say which are."""
-        check_choice(self.kind, name, self._things, hint=self.hint)
+        check_choice(self.kind, name, self.data, hint=self.hint)
 
     def name_of(self, thing: object) -> str | None:
         """The name that a thing is registered by, or was found by in a file."""
-        names = (name for name, it in self._things.items() if it is thing)
+        names = (name for name, it in self.data.items() if it is thing)
         return next(names, None) or found_as(thing)
 
     def named(self, thing: Any, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
         """What is written as ``class_path`` and ``init_args`` as a name and options; else as given.
 
-        Raises
-        ------
-        UsageError
-            If a mapping is not written so.
+        A mapping that is not written so is refused.
         """
         if not isinstance(thing, Mapping):
             return thing, options
@@ -165,6 +148,11 @@ class Registry(MutableMapping[str, T], Generic[T]):
         if _is_own(thing, module):
             thing.__found_as__ = f"{Path(path).resolve()}:{attribute}"
         return thing
+
+
+def modules_of_files() -> list[ModuleType]:
+    """The Python files that were read for a name, as modules; no other process can import them."""
+    return [module for name, module in sys.modules.items() if name.startswith(_PREFIX)]
 
 
 def found_as(thing: object) -> str | None:

@@ -46,13 +46,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuse seeds that are none, the same twice, or no seeds.
-
-    Raises
-    ------
-    UsageError
-        Saying which.
-    """
+    """Refuse seeds that are none, the same twice, or no seeds, saying which."""
     several = isinstance(seeds, Iterable) and not isinstance(seeds, str)
     given = list(seeds) if several else []
     if not given or len(set(given)) < len(given):
@@ -62,9 +56,13 @@ def check_seeds(seeds: Sequence[int]) -> None:
         check_seed(seed)
 
 
-def stream(seed: int, purpose: str) -> int:
-    """A seed for one purpose, so that two uses of one seed do not share their random numbers."""
-    sequence = np.random.SeedSequence([seed, *purpose.encode()])
+def stream(seed: int, purpose: str, block: int = 0) -> int:
+    """A seed for one purpose, so that two uses of one seed do not share their random numbers.
+
+    Each block of the data has one of its own; the first has that of the whole.
+    """
+    spawned = (block,) if block else ()
+    sequence = np.random.SeedSequence([seed, *purpose.encode()], spawn_key=spawned)
     return int(sequence.generate_state(1)[0])
 
 

@@ -67,7 +67,7 @@ def test_every_function_moves_its_data_to_where_the_pair_is(pair: str, function:
 @pytest.mark.parametrize("function", ["exact", "infer prior", "accuracy", "complete trained"])
 def test_the_table_knows_which_function_is_for_which_pair(function: str) -> None:
     found = {p for p in devices.PAIRS if devices.check(p, function, torch.device("cpu")) == "ok"}
-    mixtures, no_latent = {"gmm", "bernoulli_mixture"}, {"gmm", "bernoulli_mixture"}
+    mixtures, no_latent = {"gmm", "bernoulli_mixture"}, {"gmm", "bernoulli_mixture", "flow"}
     assert (
         found
         == {
@@ -264,3 +264,11 @@ def test_no_function_makes_a_tensor_without_a_device(package: str) -> None:
         place for path in (ROOT / package).rglob("*.py") for place in _made_without_a_device(path)
     }
     assert not found - PLAIN
+
+
+def test_every_benchmark_takes_a_device_and_its_clock_waits_for_it() -> None:
+    sources = {path.name: path.read_text() for path in (ROOT / "benchmarks").glob("*.py")}
+    del sources["clock.py"]
+    for name, source in sources.items():
+        assert "add_device(parser)" in source or '"--device"' in source, name
+        assert "time.perf_counter" not in source or "synchronize" in source, name

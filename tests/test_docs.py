@@ -61,9 +61,28 @@ def test_the_guide_of_my_own_guide_is_registered_fitted_and_weighed(
     assert "heavy_tails" in capsys.readouterr().out
 
 
+def test_the_flows_of_the_page_are_learned_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "flows.md").read_text(), re.S)
+    assert len(blocks) == 2
+    found: dict[str, object] = {"__name__": "flows"}
+    torch.manual_seed(0)
+    for block in blocks:
+        quick = block.replace("progress=False", "progress=False, capture=False")
+        exec(compile(quick, "flows.md", "exec"), found)
+    out = capsys.readouterr().out
+    assert "bits per dimension" in out
+    assert "(exact)" in out
+
+
 def test_the_steps_of_how_fast_are_recorded() -> None:
     (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "how-fast.md").read_text(), re.S)
     found: dict[str, object] = {}
     exec(compile(block, "how-fast.md", "exec"), found)
     history = found["result"].history  # type: ignore[attr-defined]
     assert (history.recorded, history.not_recorded) == (True, "")
+
+
+def test_the_example_of_diffusion_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "diffusion.md").read_text(), re.S)
+    exec(compile(block, "diffusion.md", "exec"), {})
+    assert "bits per dimension" in capsys.readouterr().out

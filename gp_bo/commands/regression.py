@@ -155,8 +155,7 @@ def plot(
         name = inputs[0] if input_name is None else input_name
         if name not in inputs:
             raise UsageError(f"{name!r} is no input; choose from {', '.join(inputs)}")
-        column = inputs.index(name)
-        figure = slice_figure(fitted, inputs, target, column=column, seed=seed)
+        figure = slice_figure(fitted, inputs, target, column=inputs.index(name), seed=seed)
     save_figure(figure, path)
     print(f"written to {path}")
 

@@ -239,8 +239,6 @@ def pending_point(optimizer: Optimizer) -> Point:
 def _cells_of(text: str) -> list[str]:
     """The cells of one line of CSV, as ask prints it.
 
-    Examples
-    --------
     >>> _cells_of('30, "oil, hot"')
     ['30', 'oil, hot']
     """

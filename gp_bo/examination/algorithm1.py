@@ -187,9 +187,8 @@ def _draw(fitted: FittedGP, grid: Tensor, *, seed: int) -> tuple[dict[str, float
     means, covariances = fitted.predictive_draws(grid, include_noise=True, indices=s)
     normal = torch.randn(len(grid), generator=generator, dtype=grid.dtype).to(fitted.device)
     factor = torch.linalg.cholesky(covariances[0])  # 10⁻⁴ on the diagonal keeps it away from 0
-    theta = {
-        name: float(value[s.to(fitted.device)]) for name, value in fitted.hyperparameters.items()
-    }
+    at = s.to(fitted.device)
+    theta = {name: float(value[at]) for name, value in fitted.hyperparameters.items()}
     return theta, (means[0] + factor @ normal).cpu()
 
 

@@ -35,11 +35,9 @@ class ChainSummary:
         if "rhat" not in details:
             return None
         bulk, tail = (np.nan_to_num([*details[k].values()]).min() for k in ("bulk_ess", "tail_ess"))
-        rhat = float(
-            np.nan_to_num([*details["rhat"].values()], nan=math.inf, posinf=math.inf).max()
-        )
+        rhat = np.nan_to_num([*details["rhat"].values()], nan=math.inf, posinf=math.inf).max()
         chains = (details["divergences"], num_draws, details["num_chains"])
-        return cls(rhat, float(bulk), float(tail), *chains)
+        return cls(float(rhat), float(bulk), float(tail), *chains)
 
     @property
     def is_short(self) -> bool:
@@ -50,8 +48,6 @@ class ChainSummary:
 def described_chains(fits: Iterable[ChainSummary | None]) -> str:
     """What the chains of several fits came to, in one line; empty if there were none.
 
-    Examples
-    --------
     >>> print(described_chains([ChainSummary(1.03, 135.0, 98.0, 2, 500, 4)]))  # doctest: +ELLIPSIS
     chains of 1 fit of 500 draws: R-hat up to 1.030, above 1.01 in 1; ...
     """

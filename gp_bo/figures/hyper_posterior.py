@@ -61,8 +61,7 @@ def hyper_scatter(
         axis.set_minor_formatter(NullFormatter())
     plain(axes)
     # outside the axes: draws may lie anywhere in them
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     if title:
         axes.set_title(title, fontsize=10, loc="left")
     if fitted.draws.num_chains:

@@ -18,6 +18,7 @@ from gp_bo.inference.point import map_estimate, maximum_likelihood
 from gp_bo.inference.quadrature import quadrature
 from gp_bo.inference.svi import svi
 from pyro_models import UsageError
+from pyro_models.options import check_known
 from pyro_models.registry import Registry
 
 __all__ = ["INFERENCES", "HyperDraws", "check_options"]
@@ -39,11 +40,7 @@ def check_options(infer: Callable[..., Any], inference: str, options: Mapping[st
     """Refuse an option that is no keyword of ``infer``, or no number where one is due."""
     parameters = inspect.signature(infer, eval_str=True).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "seed"]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise UsageError(
-            f"inference {inference!r} has no option {', '.join(unknown)}; it has {', '.join(known)}"
-        )
+    check_known(options, known, who=f"inference {inference!r}")
     kinds = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a number")}
     for p in parameters:
         kind, due = kinds.get(p.annotation, (object, ""))

@@ -64,8 +64,7 @@ def maximize(
         step += 1
         at, slope = u[active], gradient[active]
         direction = (H[active] @ slope[..., None])[..., 0]
-        ascent = (direction * slope).sum(-1)
-        direction = torch.where((ascent > 0)[:, None], direction, slope)
+        direction = torch.where(((direction * slope).sum(-1) > 0)[:, None], direction, slope)
         direction = direction * (_LONGEST_STEP / direction.norm(dim=-1)).clamp_max(1.0)[:, None]
         before = value[active]
         moved, now, new_slope = _line_search(objective, at, before, slope, direction)
@@ -107,8 +106,7 @@ def _update(H: Tensor, d: Tensor, y: Tensor, fresh: Tensor, eye: Tensor) -> Tens
     H = torch.where((fresh & good)[:, None, None], scale[:, None, None] * eye, H)
     rho = torch.where(good, 1 / torch.where(good, dy, 1.0), 0.0)[:, None, None]
     V = eye - rho * d[..., None] * y[..., None, :]
-    updated = V @ H @ V.mT + rho * d[..., None] * d[..., None, :]
-    return torch.where(good[:, None, None], updated, H)
+    return torch.where(good[:, None, None], V @ H @ V.mT + rho * d[..., None] * d[..., None, :], H)
 
 
 def starting_points(gp: GPModel, count: int, *, generator: torch.Generator) -> Tensor:

@@ -71,8 +71,7 @@ def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Maximum:
     hyper = gp.hyperparameters
     if not hyper.size:
         return _nothing_to_maximize(gp)
-    generator = torch.Generator().manual_seed(seed)
-    starts = starting_points(gp, restarts, generator=generator)
+    starts = starting_points(gp, restarts, generator=torch.Generator().manual_seed(seed))
     with seeded(seed, gp.device):
         drawn = hyper.unconstrain(hyper.sample(restarts // 2))
     starts[: len(drawn)] = drawn.clamp(-_WALL, _WALL)

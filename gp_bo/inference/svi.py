@@ -78,8 +78,7 @@ def svi(
             made = _normal_at_the_mode(made)
         with torch.no_grad():
             drawn = Predictive(made, num_samples=num_draws, parallel=True)()
-            elbo = Trace_ELBO(512, max_plate_nesting=0, vectorize_particles=True)
-            final = -elbo.loss(gp, made)
+            final = -Trace_ELBO(512, max_plate_nesting=0, vectorize_particles=True).loss(gp, made)
     shapes = {s.parameter.name: s.parameter.shape for s in gp.hyperparameters.sites}
     theta = {name: drawn[name].reshape(num_draws, *shape) for name, shape in shapes.items()}
     u = gp.hyperparameters.unconstrain(theta).detach()

@@ -91,8 +91,7 @@ class Matern12(_Stationary):
         return (-s.clamp_min(_TINY).sqrt()).exp()
 
     def _slope(self, s: Tensor, k: Tensor, theta: Theta) -> Tensor:
-        root = s.clamp_min(_TINY).sqrt()
-        return torch.where(s > _TINY, -0.5 * k / root, 0.0)
+        return torch.where(s > _TINY, -0.5 * k / s.clamp_min(_TINY).sqrt(), 0.0)
 
 
 @dataclass(frozen=True)
@@ -197,8 +196,7 @@ class Linear(Leaf):
 
     def own_hyperparameters(self, dim: int) -> list[HyperParameter]:
         """σ², (d,) or ()."""
-        shape = (dim,) if self.ard else ()
-        return [HyperParameter("variance", shape, log_normal(0.0, 1.0), -2, 2)]
+        return [HyperParameter("variance", (dim,) if self.ard else (), log_normal(0.0, 1.0), -2, 2)]
 
     def _evaluate(self, thetas: Sequence[Theta], pairs: Pairs) -> tuple[Tensor, _Pullbacks]:
         variance = self._per_input(thetas[0]["variance"], pairs.dim)

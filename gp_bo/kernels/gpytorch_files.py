@@ -52,8 +52,7 @@ def rebuilt(description: Mapping[str, Any], registered: Mapping[str, Any]) -> An
     kernel = _made(description["structure"], registered).double()
     with torch.no_grad():
         for path, parameter in kernel.named_parameters():
-            value = torch.tensor(description["parameters"][path], dtype=torch.float64)
-            parameter.copy_(value)
+            parameter.copy_(torch.tensor(description["parameters"][path], dtype=torch.float64))
             parameter.requires_grad_(path not in description["fixed"])
     return kernel
 

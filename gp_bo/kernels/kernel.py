@@ -226,8 +226,7 @@ class Leaf(Kernel):
         return HyperParameter("lengthscale", (dim,) if self.ard else (), prior, input_power)
 
     def _variance(self) -> list[HyperParameter]:
-        prior = log_normal(0.0, 1.0)
-        return [HyperParameter("variance", (), prior, 0, 2)] if self.scaled else []
+        return [HyperParameter("variance", (), log_normal(0.0, 1.0), 0, 2)] if self.scaled else []
 
     def _per_input(self, value: Tensor, dim: int) -> Tensor:
         """A hyper-parameter (C, d) or (C,) as (C, d)."""
@@ -264,6 +263,7 @@ class ScaledLeaf(Leaf):
         return ones * thetas[0]["variance"][:, None] if self.scaled else ones
 
 
+@dataclass(init=False, repr=False, unsafe_hash=True)
 class _Composite(Kernel):
     """Kernels joined by one operation."""
 
@@ -290,12 +290,6 @@ class _Composite(Kernel):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.parts))})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and self.parts == other.parts
-
-    def __hash__(self) -> int:
-        return hash((self.symbol, self.parts))
 
 
 class Sum(_Composite):
@@ -339,8 +333,7 @@ class Product(_Composite):
         def pullbacks(G: Tensor) -> list[dict[str, Tensor]]:
             gradients = []
             for i, (_, pullback) in enumerate(done):
-                others = [*factors[:i], *factors[i + 1 :]]
-                gradients += pullback(reduce(mul, others) * G)
+                gradients += pullback(reduce(mul, [*factors[:i], *factors[i + 1 :]]) * G)
             return gradients
 
         return reduce(mul, factors), pullbacks

@@ -293,8 +293,7 @@ def _of_pyro(prior: Any, *, name: str, shape: tuple[int, ...]) -> Any:
             f"priors={{{name!r}: a distribution of pyro.distributions}}"
         )
     made = own(**{each: value.detach().double() for each, value in values.items()})
-    own_shape = made.batch_shape + made.event_shape
-    if len(own_shape) <= len(shape):
+    if len(made.batch_shape + made.event_shape) <= len(shape):
         return made
     # a shape like (1, d) in the shape of the hyper-parameter
     return own(**{each: getattr(made, each).reshape(shape) for each in made.arg_constraints})

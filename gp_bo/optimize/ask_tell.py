@@ -131,8 +131,7 @@ class Optimizer:
             raise UsageError(f"{path} has settings that are unknown: {', '.join(unknown)}")
         check_types(cls, found.settings, who=str(path), skip=_PROBLEM)
         known = {name: getattr(found, name) for name in ("maximize", "problem", "seed")}
-        settings = {**found.settings, **changed}
-        return cls(found.space, **known, state=path, device=device, **settings)
+        return cls(found.space, **known, state=path, device=device, **{**found.settings, **changed})
 
     @property
     def state(self) -> State:
@@ -287,17 +286,11 @@ class Optimizer:
         failed = [e.point for e in state.evaluations if e.value is None]
         points = self.space.encode([*(e.point for e in state.successes), *failed])
         shift, scale = state.standardization
-        values = torch.tensor([e.value for e in state.successes], dtype=torch.float64)
-        y = (values - shift) / scale
-        fitted = fit_surrogate(
-            points,
-            torch.cat([y, y.max().expand(len(failed))]),
-            inference=settings["inference"],
-            seed=stream(state.seed, f"inference {len(state.evaluations)}"),
-            device=self.device,
-            noisy=settings["repeats"],
-            **{**settings["gp"], **self._kernel},
-        )
+        y = (torch.tensor([e.value for e in state.successes], dtype=torch.float64) - shift) / scale
+        y, gp = torch.cat([y, y.max().expand(len(failed))]), {**settings["gp"], **self._kernel}
+        seed = stream(state.seed, f"inference {len(state.evaluations)}")
+        how = {"inference": settings["inference"], "noisy": settings["repeats"]}
+        fitted = fit_surrogate(points, y, seed=seed, device=self.device, **how, **gp)
         self.messages += [f"after {len(state.evaluations)}: {m}" for m in fitted.messages]
         return fitted
 

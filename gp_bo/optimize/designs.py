@@ -25,8 +25,7 @@ def unit_points(count: int, columns: int, *, seed: int, design: str = "sobol") -
     A longer design of the same seed begins with the shorter one.
     """
     if design == "sobol":
-        engine = SobolEngine(columns, scramble=True, seed=seed)
-        return engine.draw(count, dtype=torch.float64)
+        return SobolEngine(columns, scramble=True, seed=seed).draw(count, dtype=torch.float64)
     return torch.as_tensor(np.random.default_rng(seed).random((count, columns)))
 
 

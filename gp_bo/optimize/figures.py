@@ -87,8 +87,7 @@ def progress_figure(optimizer: Optimizer, *, optimum: float | None = None) -> Fi
     failed = [i for i, v in evaluated if v is None]
     if not len(good):
         raise UsageError("no value to draw: tell one first")
-    maximize = optimizer.state.maximize
-    best = (np.maximum if maximize else np.minimum).accumulate(good[:, 1])
+    best = (np.maximum if optimizer.state.maximize else np.minimum).accumulate(good[:, 1])
     known = optimum is not None
     figure = Figure(figsize=(6.0, 4.8 if known else 3.4), layout="constrained")
     ratios = (3, 2) if known else (1,)
@@ -161,8 +160,7 @@ def search_figure(optimizer: Optimizer, *, input_name: str | None = None) -> Fig
     else:
         top.plot(best.point[index], best.value, "o", color=INK, markersize=5, label="best")
     top.set_ylabel(optimizer.state.problem or "value")
-    handles, labels = top.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     low.plot(at, improvement, color=PETROFF[2])
     floor = max(float(improvement.max()) - 40, float(improvement.min()))
     low.set_ylim(floor, float(improvement.max()) + 2)

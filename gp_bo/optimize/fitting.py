@@ -21,6 +21,7 @@ from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, SparseGP
 from pyro_models import UsageError
 from pyro_models.counts import check_counts
+from pyro_models.options import check_known
 from pyro_models.seeds import alone
 
 __all__ = ["DEFAULTS", "check_gp_options", "fit_surrogate", "surrogate_of"]
@@ -107,10 +108,7 @@ def check_gp_options(
     INFERENCES.check(inference)
     takers = (fit_gp, fit_surrogate, INFERENCES[inference])
     own = {name for taker in takers for name in inspect.signature(taker).parameters}
-    known = sorted(own - {"X", "x", "y", "gp", "options", *OWN})
-    unknown = [name for name in gp if name not in known]
-    if unknown:
-        raise UsageError(f"the GP has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    check_known(gp, sorted(own - {"X", "x", "y", "gp", "options", *OWN}), who="the GP")
     try:
         json.dumps(dict(gp))
     except (TypeError, ValueError):

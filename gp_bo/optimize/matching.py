@@ -24,8 +24,6 @@ def observed_point(state: State, given: Any) -> Point:
     inputs are within a thousandth of their widths, whole numbers and categories are equal, and
     every other pending point is at least twice as far. Else it is a new point, and fits the space.
 
-    Examples
-    --------
     >>> from gp_bo.optimize.space import space_from
     >>> state = State(space_from([(0, 10_000)]), pending=((4876.0,), (4879.0,), (17.25,)))
     >>> [observed_point(state, x) for x in (4879, 17.3, 4877.5)]

@@ -157,8 +157,7 @@ def minimize(
     if not callable(f):
         raise UsageError(f"f is a function of the inputs; got {f!r}")
     optimizer = Optimizer(bounds, **options)
-    done = len(optimizer.evaluations)
-    bar = tqdm(total=budget, initial=min(done, budget), disable=not progress)
+    bar = tqdm(total=budget, initial=min(len(optimizer.evaluations), budget), disable=not progress)
     with working() as name, bar:
         stopped = _search(f, optimizer, name=name, budget=budget, target=target, bar=bar)
     best, evaluations = optimizer.best, optimizer.evaluations
@@ -169,16 +168,9 @@ def minimize(
         remedy = "" if state is None else f"; mend f and begin anew, without {state}"
         first = f"{evaluations[0].failure}{remedy}"
         raise UsageError(f"all {len(evaluations)} evaluations failed; the first: {first}")
-    return Result(
-        best.point,
-        best.value,
-        evaluations,
-        stopped,
-        optimizer.space,
-        optimizer.state.maximize,
-        tuple(optimizer.messages),
-        optimizer._at(optimizer.state),
-    )
+    found = (best.point, best.value, evaluations, stopped, optimizer.space)
+    now, messages = optimizer.state, tuple(optimizer.messages)
+    return Result(*found, now.maximize, messages, optimizer._at(now))
 
 
 def _search(

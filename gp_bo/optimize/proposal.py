@@ -24,8 +24,6 @@ def from_design(state: State, *, initial: int) -> Point | None:
     Enough are ``initial``, among which points that are pending count. When every point of the space
     was tried, and fewer than two have a value, there is no next one.
 
-    Examples
-    --------
     >>> from gp_bo.optimize.space import space_from
     >>> levels = space_from({"level": ["low", "high"]})
     >>> from_design(State(levels, settings={"design": "sobol"}), initial=5)
@@ -47,12 +45,8 @@ def from_design(state: State, *, initial: int) -> Point | None:
 def by_acquisition(state: State, surrogate: Surrogate, acquire: Acquisition) -> Point:
     """The best point under an acquisition function, which draws from a stream of its own.
 
-    Where a point is pending, the surrogate believes its own mean.
-
-    Raises
-    ------
-    UsageError
-        If every point of a finite space was tried, and none may be again.
+    Where a point is pending, the surrogate believes its own mean. Where every point of a finite
+    space was tried, and none may be again, that is refused.
     """
     space, avoided = state.space, state.tried
     if state.settings["repeats"]:  # only those that failed are not asked for again

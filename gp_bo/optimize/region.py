@@ -38,8 +38,7 @@ class Region:
         points = self._around(count, seed) if self.allowed is None else self.allowed
         if most is None or len(points) <= most:
             return points
-        generator = torch.Generator().manual_seed(seed)
-        some = torch.randperm(len(points), generator=generator)[:most]
+        some = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:most]
         return points[some.to(points.device)]
 
     def _around(self, count: int, seed: int) -> Tensor:
@@ -59,8 +58,7 @@ class Region:
         """(M,) bool: whether a point is one of those tried, to a millionth of the cube's width."""
         if not len(self.tried):
             return torch.zeros(len(points), dtype=torch.bool, device=points.device)
-        distance = torch.cdist(points, self.tried, p=float("inf"))
-        return distance.amin(1) < SAME
+        return torch.cdist(points, self.tried, p=float("inf")).amin(1) < SAME
 
     def neighbors(self, point: Tensor) -> Tensor:
         """(M, D): the point with one integer a step away, or one category changed."""
@@ -69,8 +67,7 @@ class Region:
             stop = start + each.columns
             changes = point.new_empty(0, each.columns)
             if isinstance(each, Integer):
-                steps = point.new_tensor([[-1.0], [1.0]]) / (each.high - each.low)
-                changes = point[start] + steps
+                changes = point[start] + point.new_tensor([[-1.0], [1.0]]) / (each.high - each.low)
                 changes = changes[((changes > -SAME) & (changes < 1 + SAME))[:, 0]]
             elif isinstance(each, Categorical):
                 changes = torch.eye(each.columns).to(point)[point[start:stop] == 0]

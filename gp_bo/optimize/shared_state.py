@@ -109,8 +109,7 @@ class SharedState:
             new = Counter(now.tried) - Counter(since.tried)
             if any(point in new for point in points):
                 return False
-            claim = Claim(time.time(), by)
-            self.change(lambda state: state.with_asked(*points, claim=claim))
+            self.change(lambda state: state.with_asked(*points, claim=Claim(time.time(), by)))
         return True
 
     def record(
@@ -181,6 +180,4 @@ class SharedState:
 def _is_orphaned(claim: Claim) -> bool:
     """Whether the call that claimed it is no more, as far as can be known here."""
     process = claim.by.rpartition("-")[0]
-    if process == this_process():
-        return claim.by not in _at_work
-    return has_ended(process)
+    return claim.by not in _at_work if process == this_process() else has_ended(process)

@@ -102,8 +102,7 @@ class Surrogate:
         """Mean and variance of f, (S, M) each, at points z of the unit cube, (M, D)."""
         z = z.to(self.x)
         mean, half = self.from_data(z)
-        variance = self.prior_variance(z) - half.square().sum(1)
-        return mean, variance.clamp_min(VARIANCE_FLOOR)
+        return mean, (self.prior_variance(z) - half.square().sum(1)).clamp_min(VARIANCE_FLOOR)
 
     def mixture(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of f over all draws, (M,) each, at points z (M, D)."""
@@ -152,5 +151,4 @@ class Surrogate:
 
     def best_points(self, count: int) -> Tensor:
         """(≤ count, D): points that were observed, least mean first."""
-        order = self.means_at_data[:, : self.real].mean(0).argsort()
-        return self.x[order[:count]]
+        return self.x[self.means_at_data[:, : self.real].mean(0).argsort()[:count]]

@@ -21,8 +21,6 @@ LARGEST = 1e150  # a spread of larger values overflows
 def number_of(given: Any) -> float:
     """A real number as a float: plain, of NumPy, or the one element of an array or a tensor.
 
-    Examples
-    --------
     >>> number_of(np.array([[0.5]])), number_of(torch.tensor(2))
     (0.5, 2.0)
     """

@@ -10,6 +10,7 @@ from inference.declared import SEED, at_least, check_declared, declared
 from inference.learning import Run
 from inference.learning.recorded_data import recall
 from inference.learning.settings import check_pair_fits_data
+from inference.precision import DEFAULT, PRECISIONS, in_precision
 from pyro_models import ImageData, Pair
 from pyro_models.data import Split
 from pyro_models.data.masks import MASKS
@@ -42,6 +43,12 @@ class OnRun:
     seed: int = declared(0, "Random seed of the preparation and of all draws.", SEED)
     force: bool = declared(False, "Replace files that are there.")
     device: str = declared("cpu", "Where to compute: cpu, cuda, cuda:1 or mps.")
+    precision: str = declared(
+        DEFAULT,
+        """How to compute: float32 as it was trained, bfloat16 for its networks alone, or float64
+        for all, the truth to compare with.""",
+        lambda _, given: check_choice("precision", given, PRECISIONS),
+    )
     progress: bool = declared(True, "Show progress bars.")
 
     def __post_init__(self) -> None:
@@ -54,7 +61,7 @@ class OnRun:
         """
         where, folder = check_device(self.device), Run(run)
         record = folder.describe()
-        pair = folder.load_pair(device=where)
+        pair = in_precision(folder.load_pair(device=where), self.precision)
         found = recall(record["data"], run=run, given=self.data)
         if found.note:
             print(f"note: {found.note}")

@@ -31,6 +31,8 @@ def complete(
     num_temperatures: int = 1000,
     out: str = "completed.png",
     table: str | None = None,
+    workers: int | None = None,
+    resume: str | None = None,
     **options: Any,
 ) -> Comparison:
     """Complete half-seen images: a picture of them, and a table of how well it went.
@@ -50,6 +52,8 @@ def complete(
         num_temperatures: Temperatures of the same.
         out: Figure (.png, .pdf, .svg), or .npz with the arrays mean, samples, x and mask.
         table: Markdown or CSV file (.md, .csv) for the table.
+        workers: Processes that share log_prob, one thread or GPU each; this one unless given.
+        resume: Folder where finished blocks are kept; the same command goes on after a kill.
     """
     on = OnHalfSeen(mask=mask, limit=limit, **options)
     target = free_path(out, force=on.force, endings=".png, .pdf, .svg or .npz")
@@ -77,7 +81,12 @@ def complete(
         log_prob=log_prob,
         guide=completed.posterior or completed.guide,
         complete_options={"num_latents": num_latents},
-        evidence_options={"num_chains": num_chains, "num_temperatures": num_temperatures},
+        evidence_options={
+            "num_chains": num_chains,
+            "num_temperatures": num_temperatures,
+            "workers": workers,
+            "resume": resume,
+        },
         **settings,
     )
     mean = images.prepared("train", seed=on.seed).x.mean(0)
@@ -93,6 +102,7 @@ def complete(
             write_atomically(listing, text)
         if target.suffix == ".npz":
             arrays = {n: getattr(completed, n) for n in ("mean", "samples", "x", "mask")}
+            arrays |= {"precision": completed.precision} if completed.precision else {}
             save_arrays(target, arrays, completed.identity)
         else:
             shown = figures.completions(completed, prepared.x, rows=limit, samples=num_samples)

@@ -37,6 +37,8 @@ def evaluate(
     num_particles: int = 100,
     with_labels: bool = False,
     out: str | None = None,
+    workers: int | None = None,
+    resume: str | None = None,
     **options: Any,
 ) -> Evaluation:
     """Score a trained pair: bounds, exact evidence where it exists, errors, accuracy.
@@ -47,11 +49,14 @@ def evaluate(
         num_particles: Number of particles K of the importance-sampled bound.
         with_labels: Give a pair that infers labels those of the data; scores are then of p(x | y).
         out: JSON file for the scores.
+        workers: Processes that share the work, one thread or GPU each; this one unless given.
+        resume: Folder where finished blocks are kept; the same command goes on after a kill.
     """
     on = OnRun(**options)
     target = free_path(out, force=on.force)
     pair, images = on.open(run)
     score: dict[str, Any] = {"num_particles": num_particles, "with_labels": with_labels}
+    score |= {"workers": workers, "resume": resume}
     result = evaluate_pair(pair, images, name=Path(run).name, **score, **on.scored)
     with printed_after(lambda: result):
         if target is not None:

@@ -18,7 +18,7 @@ __all__ = ["features"]
 
 
 @command
-@takes(OnRun, without=("split", "limit", "progress"))
+@takes(OnRun, without=("split", "limit", "precision", "progress"))
 def features(run: str, out: str = "latents.npz", **options: Any) -> None:
     """Write the latent means of a run's data as vectors that another model can be trained on.
 

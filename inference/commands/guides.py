@@ -32,6 +32,8 @@ def guides(
     start: str | None = None,
     max_steps: int = 2000,
     out: str | None = None,
+    workers: int | None = None,
+    resume: str | None = None,
     **options: Any,
 ) -> GuideComparison:
     """Compare guides of a trained pair: bounds, gaps to log p(x), k-hat, cost, paired differences.
@@ -49,6 +51,8 @@ def guides(
             importance sampling draws from (the pair's own unless given).
         max_steps: Steps after which the fit of a datum stops in any case.
         out: Folder for guides.csv, guides.md and guides.png.
+        workers: Processes that share log p(x), one thread or GPU each; this one unless given.
+        resume: Folder where finished blocks are kept; the same command goes on after a kill.
     """
     on = OnHalfSeen(limit=limit, **options)
     names = ("guides.csv", "guides.md", "guides.png")
@@ -77,6 +81,8 @@ def guides(
             "num_chains": num_chains,
             "num_particles": num_particles,
             "guide": start,
+            "workers": workers,
+            "resume": resume,
         },
         seed=on.seed,
         progress=on.progress,

@@ -83,6 +83,7 @@ def infer(
                 bound = posterior.bound
                 arrays |= {"bound": bound.value, "standard_error": bound.standard_error}
             arrays |= {"steps": posterior.steps, "stopped": posterior.stopped}
+            arrays |= {"precision": posterior.precision} if posterior.precision else {}
             save_arrays(target, arrays, posterior.identity)
         if picture is not None:
             save_figure(figures.encoder_free(posterior), picture)

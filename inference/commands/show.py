@@ -23,7 +23,7 @@ from pyro_models.files import write_atomically
 
 __all__ = ["plot", "sample"]
 
-NOT_OF_DATA = ("data", "split", "limit", "progress")
+NOT_OF_DATA = ("data", "split", "limit", "precision", "progress")
 
 
 @command

@@ -69,7 +69,9 @@ def train(
 
 def _save_curves(result: Fit) -> None:
     if result.history.epochs and result.out is not None and is_first():
-        save_figure(figures.learning_curves(result.history), result.out / "history.png")
+        save_figure(
+            figures.learning_curves(result.history, pair=result.pair), result.out / "history.png"
+        )
 
 
 def folder_name(experiment: Experiment) -> str:

@@ -12,26 +12,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from inference.blocks import HERE, Blocks, computed
 from inference.chunks import MAX_ELEMENTS
-from inference.isolated import isolated
+from inference.cuda_graph import Launched, launcher_of
 from inference.mcmc.hmc import At, transition
 from inference.mcmc.warm_up import check_acceptance
 from inference.particles import effective_sample_size, log_mean_exp, relative_weights
-from inference.posterior.chains import in_chunks
+from inference.posterior.chains import block_size
 from inference.posterior.log_density import LogDensity
 from pyro_models.counts import check_counts
+from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
 from pyro_models.registry import check_choice
-from pyro_models.seeds import check_seed, stream
+from pyro_models.seeds import check_seed
 
 __all__ = ["SCHEDULES", "Annealed", "anneal", "log_ratio", "relative_error", "schedule_of"]
 
 SCHEDULES = ("sigmoidal", "linear")
+
+GRADIENTS = 40
+"""Leapfrog steps of one launch on a device, where a transition has fewer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +123,7 @@ def anneal(
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
     progress: Callable[[int], object] | None = None,
+    blocks: Blocks = HERE,
 ) -> Annealed:
     """Annealed importance sampling with HMC transitions, images × chains at once.
 
@@ -140,9 +146,9 @@ def anneal(
         Leapfrog steps in a transition, and a*.
     seed
         Seed of all draws; the caller's generators do not move.
-    max_elements, progress
-        Numbers that one chunk's reconstructions may hold, which bounds memory; called with the
-        number of data after each chunk.
+    max_elements, progress, blocks
+        Numbers that may be decoded at once, which bounds memory; called with 1 for each datum that
+        is done; and who computes. None of them changes a number.
 
     Raises
     ------
@@ -168,7 +174,8 @@ def anneal(
     )
     check_acceptance(target_acceptance)
     check_seed(seed)
-    together, values = num_chains + num_pilots, betas.tolist()
+    together, at_once = num_chains + num_pilots, max(1, GRADIENTS // num_leapfrog)
+    gains = betas.new_tensor([min(0.5, max(0.1, t**-0.5)) for t in range(1, num_temperatures)])
 
     def forward(some: LogDensity) -> tuple[Tensor, ...]:
         """Log-weights (C, B), z (C, B, D), acceptance (B,), step sizes (T − 1, B), scale (B, D)."""
@@ -177,27 +184,51 @@ def anneal(
         z = some.sample_start(together)  # the pilots first
         at = some.at(z)
         log_step = torch.full_like(z[0, :, 0], math.log(0.5 * some.dim**-0.25))
-        log_weights = torch.zeros_like(at.joint)
-        acceptance = torch.zeros_like(log_step)
-        steps = torch.empty(len(betas) - 2, len(some), dtype=z.dtype, device=z.device)
-        for t in range(1, len(values)):
-            log_weights += (values[t] - values[t - 1]) * log_ratio(at)
-            if t + 1 == len(values):
-                break  # a transition at β = 1 would change no weight
-            step = log_step.exp()
-            steps[t - 1] = step
-            moved = transition(
-                some, z, at, step=step, num_leapfrog=num_leapfrog, beta=values[t], scale=scale
-            )
-            z, at = moved.z, moved.at
-            gain = min(0.5, max(0.1, t**-0.5))
-            log_step = log_step + gain * (moved.acceptance[:num_pilots].mean(0) - target_acceptance)
-            acceptance += moved.acceptance[num_pilots:].mean(0) / len(steps)
+        wide = widened(z[:0])  # a device may have no float64
+        path, rates = betas.to(wide), gains.to(wide)
+        steps = torch.empty(len(rates), len(some), dtype=z.dtype, device=z.device)
+
+        def cooled(
+            path: Tensor, gains: Tensor, scale: Tensor, *state: Tensor
+        ) -> tuple[Tensor, ...]:
+            """The state after some temperatures, from the one before them, and their steps."""
+            log_weights, acceptance, log_step, z, *densities = state
+            at, used = At(*densities), []
+            for before, beta, gain in zip(path, path[1:], gains, strict=False):
+                log_weights = log_weights + (beta - before) * log_ratio(at)
+                used.append(log_step.exp())
+                moved = transition(
+                    some, z, at, step=used[-1], num_leapfrog=num_leapfrog, beta=beta, scale=scale
+                )
+                z, at, taken = moved.z, moved.at, moved.acceptance
+                log_step = log_step + gain * (taken[:num_pilots].mean(0) - target_acceptance)
+                acceptance = acceptance + taken[num_pilots:].mean(0) / len(steps)
+            state = log_weights, acceptance, log_step, z, *vars(at).values()
+            return torch.stack(used), *state
+
+        launched = Launched(cooled, launcher_of(z.device), what="temperatures")
+        zeros = torch.zeros_like(at.joint), torch.zeros_like(log_step)
+        state = [*zeros, log_step, z, *vars(at).values()]
+        for t in range(0, len(steps), at_once):
+            some_of = slice(t, t + at_once)
+            given = path[t : t + at_once + 1], rates[some_of], scale
+            steps[some_of], *state = launched(*given, *state)
+        # a transition at β = 1 would change no weight
+        log_weights, acceptance, _, z, *densities = state
+        log_weights = log_weights + (path[-1] - path[-2]) * log_ratio(At(*densities))
         return log_weights[num_pilots:], z[num_pilots:], acceptance, steps, scale
 
-    chunks = in_chunks(target, together, max_elements=max_elements, progress=progress)
-    with isolated(target.pair, seed=stream(seed, "annealing")):
-        parts = [forward(some) for _, some in chunks]
+    parts = computed(
+        forward,
+        replace(target, max_elements=max_elements).select,
+        pair=target.pair,
+        count=len(target),
+        size=block_size(target, together),
+        seed=seed,
+        purpose="annealing",
+        blocks=blocks,
+        progress=progress,
+    )
     log_weights, z, acceptance, steps, scale = zip(*parts, strict=True)
     of_chains = torch.cat(log_weights, 1), torch.cat(z, 1), torch.cat(acceptance)
     return Annealed(*of_chains, torch.cat(steps, 1), betas, torch.cat(scale), seed)

@@ -10,13 +10,15 @@ as the model fits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from inference.blocks import HERE, Blocks, computed, spread
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import Annealed, anneal, log_ratio, relative_error
 from inference.evaluation.quantity import quantity_named
@@ -24,9 +26,10 @@ from inference.evaluation.scores import contradiction
 from inference.isolated import isolated
 from inference.mcmc.hmc import transition
 from inference.particles import log_mean_exp
-from inference.posterior.chains import in_chunks
+from inference.posterior.chains import block_size
 from inference.posterior.identity import conditions
 from inference.posterior.log_density import LogDensity, condition
+from inference.precision import DEFAULT, at_precision, precision_of
 from inference.standard_error import mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
@@ -50,8 +53,8 @@ class Bracket:
         Bound from chains that start at q, its standard error, and the annealing behind them.
     upper, upper_error
         Bound from chains that start at the exact draw, and its standard error given that draw.
-    x, given
-        The data, (B, \\*data_shape), and what p is given, as of
+    x, given, precision
+        The data, (B, \\*data_shape), and what p is given and the precision, as of
         :class:`inference.evaluation.Evidence`.
     """
 
@@ -62,6 +65,7 @@ class Bracket:
     x: Tensor
     forward: Annealed
     given: str | None = None
+    precision: str | None = None
 
     @property
     def gap(self) -> Tensor:
@@ -82,10 +86,12 @@ class Bracket:
         return (
             f"{of.heading(self.given)} of {n} simulated data: {found} "
             f"(bounds in expectation, C = {len(self.forward.log_weights)}, "
-            f"T = {len(self.forward.betas) - 1}, seed {self.forward.seed})"
+            f"T = {len(self.forward.betas) - 1}, seed {self.forward.seed}"
+            f"{f', in {self.precision}' if self.precision else ''})"
         )
 
 
+@at_precision
 def bracket(
     pair: Pair,
     *,
@@ -96,6 +102,9 @@ def bracket(
     guide: Callable[..., Any] | None = None,
     num_leapfrog: int = 10,
     seed: int = 0,
+    workers: int | None = None,
+    resume: str | Path | None = None,
+    precision: str = DEFAULT,
     **options: Any,
 ) -> Bracket:
     """Bound log p(x) of data simulated from the pair's model from both sides.
@@ -113,6 +122,11 @@ def bracket(
         Start the path at a guide instead of the prior.
     num_leapfrog, seed, options
         As for :func:`inference.evaluation.anneal`.
+    workers, resume
+        As for :func:`inference.evaluation.evidence`.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the result says it.
 
     Raises
     ------
@@ -137,13 +151,18 @@ def bracket(
         sites = poutine.trace(pair.model).get_trace(None, y=labels, n=num_data).nodes
     x = sites["x"]["value"]
     target = condition(pair, x, mask=mask, y=labels, guide=guide, fraction=fraction, seed=seed)
-    forward = anneal(target, num_leapfrog=num_leapfrog, seed=seed, **options)
     z = target.pack({name: sites[name]["value"] for name in target.sites})
     limit = {k: v for k, v in options.items() if k == "max_elements"}
-    inverse = -reversed_weights(target, z, forward, num_leapfrog=num_leapfrog, seed=seed, **limit)
+    settings = {n: v for n, v in options.items() if n not in ("max_elements", "progress")}
+    how: dict[str, Any] = {"num_leapfrog": num_leapfrog, "seed": seed}
+    of: dict[str, Any] = {"identity": target.identity, "guides": (guide,)}
+    with spread(workers, resume, pair, settings={**settings, **how}, **of) as blocks:
+        forward = anneal(target, blocks=blocks, **how, **options)
+        inverse = -reversed_weights(target, z, forward, blocks=blocks, **how, **limit)
     lower, error, given = forward.estimate, forward.standard_error, conditions(pair, labels)
     upper, upper_error = -log_mean_exp(inverse), relative_error(inverse)
-    return Bracket(lower, error, upper, upper_error, x, forward, given)
+    bounds = lower, error, upper, upper_error
+    return Bracket(*bounds, x, forward, given, precision_of(pair))
 
 
 def reversed_weights(
@@ -154,6 +173,7 @@ def reversed_weights(
     num_leapfrog: int = 10,
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
+    blocks: Blocks = HERE,
 ) -> Tensor:
     """log w of chains that run from exact posterior draws back to q, (C, B), nats.
 
@@ -162,18 +182,33 @@ def reversed_weights(
     (B, D). E[w⁻¹] = 1 / p(x), where log w is the sum that ``forward`` has, so −log (1/C) Σ w⁻¹ is
     an upper bound on log p(x) in expectation.
     """
-    num_chains, betas, parts = len(forward.log_weights), forward.betas.tolist(), []
-    with isolated(target.pair, seed=stream(seed, "annealing in reverse")):
-        for index, some in in_chunks(target, num_chains, max_elements=max_elements):
-            steps, scale = forward.step_sizes[:, index], forward.scale[index]
-            place = z[index].expand(num_chains, -1, -1)
-            at = some.at(place)
-            log_weights = torch.zeros_like(at.joint)
-            for t in range(len(betas) - 1, 0, -1):
-                log_weights += (betas[t] - betas[t - 1]) * log_ratio(at)
-                if t > 1:
-                    how = {"step": steps[t - 2], "beta": betas[t - 1], "scale": scale}
-                    moved = transition(some, place, at, num_leapfrog=num_leapfrog, **how)
-                    place, at = moved.z, moved.at
-            parts.append(log_weights)
-    return torch.cat(parts, 1)
+    num_chains, betas = len(forward.log_weights), forward.betas.tolist()
+    bounded = replace(target, max_elements=max_elements)
+
+    def part(rows: slice | Tensor) -> tuple[LogDensity, Tensor, Tensor, Tensor]:
+        return bounded.select(rows), z[rows], forward.step_sizes[:, rows], forward.scale[rows]
+
+    def backward(of: tuple[LogDensity, Tensor, Tensor, Tensor]) -> tuple[Tensor]:
+        some, place, steps, scale = of
+        place = place.expand(num_chains, -1, -1)
+        at = some.at(place)
+        log_weights = torch.zeros_like(at.joint)
+        for t in range(len(betas) - 1, 0, -1):
+            log_weights += (betas[t] - betas[t - 1]) * log_ratio(at)
+            if t > 1:
+                how = {"step": steps[t - 2], "beta": betas[t - 1], "scale": scale}
+                moved = transition(some, place, at, num_leapfrog=num_leapfrog, **how)
+                place, at = moved.z, moved.at
+        return (log_weights,)
+
+    parts = computed(
+        backward,
+        part,
+        pair=target.pair,
+        count=len(target),
+        size=block_size(target, num_chains),
+        seed=seed,
+        purpose="annealing in reverse",
+        blocks=blocks,
+    )
+    return torch.cat([log_weights for (log_weights,) in parts], 1)

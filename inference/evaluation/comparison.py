@@ -67,7 +67,9 @@ class Cell:
         """What stands in the table."""
         if self.score is None:
             return Absent(self.reason)
-        return f"{self.score.column_number}{' (exact)' if self.score.kind == 'exact' else ''}"
+        exact = "exact" if self.score.kind == "exact" else None
+        words = ", ".join(word for word in (exact, self.score.precision) if word)
+        return f"{self.score.column_number}{words and f' ({words})'}"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from inference.evaluation.evidence import Evidence, evidence
 from inference.evaluation.quantity import Kind
 from inference.posterior.completion import complete
 from inference.posterior.posterior import Posterior
+from inference.precision import DEFAULT, at_precision, in_precision, precision_of
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import as_data, checksum
@@ -64,10 +66,14 @@ def conditional_log_prob(
     half = observed(pair, complete_data, mask=mask, fraction=fraction, seed=seed)
     if fulfills(pair, ConditionsOnPixels):
         conditional = pair.conditioned_on(needed_mask(half.mask, pair.data_shape))
+        conditional = in_precision(conditional, precision_of(pair) or DEFAULT)
         own = evidence(conditional, complete_data, **options)
         return Conditional(own.value, own.standard_error, own.kind, *_how(own))
-    whole = evidence(pair, complete_data, **options)
-    seen = evidence(pair, half, **options)
+    folder = options.pop("resume", None)
+    whole, seen = (
+        evidence(pair, of, **options, resume=folder and Path(folder) / name)
+        for of, name in ((complete_data, "whole"), (half, "seen"))
+    )
     kind: Kind = "exact" if whole.kind == seen.kind == "exact" else "estimate"
     if whole.kind == "objective only":
         kind = "objective only"
@@ -84,6 +90,7 @@ def _how(found: Evidence) -> tuple[int | None, str | None]:
     return None, f"annealing, {found.num_particles} chains, {temperatures} temperatures"
 
 
+@at_precision
 def evaluate_completion(
     pair: Pair | Tensor,
     data: ImageData | Data,
@@ -99,6 +106,7 @@ def evaluate_completion(
     name: str | None = None,
     seed: int = 0,
     progress: bool = False,
+    precision: str = DEFAULT,
 ) -> Evaluation:
     """Score the completion of half-seen data, as a row for :func:`inference.evaluation.compare`.
 
@@ -127,6 +135,9 @@ def evaluate_completion(
         Name of the row; the pair's class and the guide unless given.
     seed, progress
         Random seed of the preparation, the mask and all draws; show progress bars.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the result says it.
 
     Raises
     ------
@@ -161,6 +172,7 @@ def evaluate_completion(
         scores = {"mse_unseen": scored.score("mse_unseen", error)}
         absent = {quantity: "an image is no distribution"}
         return Evaluation(name or "one image", scores, absent, {"mse_unseen": error})
+    scored = replace(scored, precision=precision_of(pair))
     y = None if fulfills(pair, Classifies) else prepared.y
     if pair.num_classes is not None and y is not None:
         identity = replace(scored.identity, labels={split: checksum(y)})

@@ -11,18 +11,19 @@ from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 from tqdm import tqdm
 
+from inference.blocks import computed
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.evaluation.evaluated import evaluated_split
 from inference.evaluation.quantity import quantities_of, quantity_named
 from inference.evaluation.table import Table, Tabular
-from inference.isolated import isolated
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
-from inference.particles import Particles, checked_count, draw, effective_sample_size
+from inference.particles import Particles, checked_count, effective_sample_size
+from inference.pieces import drawn_in_pieces
 from inference.posterior.identity import conditions, given_labels
+from inference.precision import DEFAULT, at_precision, precision_of
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import Identity, as_data
 from pyro_models.observed import Data, Observed
-from pyro_models.seeds import stream
 
 __all__ = ["ACTIVE", "Diagnostics", "diagnose", "pareto_k_hat", "weighed_with_moments"]
 
@@ -55,6 +56,8 @@ class Diagnostics(Tabular):
         these data are by content.
     given
         What the posteriors are given beside x, e.g. ``y`` or ``x_left``; ``None`` for nothing.
+    precision
+        As of :class:`inference.evaluation.Score`.
     """
 
     effective_sample_size: Tensor
@@ -68,6 +71,7 @@ class Diagnostics(Tabular):
     seed: int
     identity: Identity | None = None
     given: str | None = None
+    precision: str | None = None
 
     @property
     def active_units(self) -> int:
@@ -114,6 +118,7 @@ class Diagnostics(Tabular):
         ess, k_hat, k = self.effective_sample_size, self.k_hat, self.num_particles
         size, shape = quantity_named("effective_sample_size"), quantity_named("k_hat")
         given = f", given {self.given}" if self.given else ""
+        given += f", in {self.precision}" if self.precision else ""
         tail = f"not estimated (it needs at least {FEWEST} particles)"
         if k >= FEWEST:
             tail = (
@@ -130,6 +135,7 @@ class Diagnostics(Tabular):
         ]
 
 
+@at_precision
 def diagnose(
     pair: Pair,
     data: ImageData | Data,
@@ -140,6 +146,7 @@ def diagnose(
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
     progress: bool = False,
+    precision: str = DEFAULT,
 ) -> Diagnostics:
     """Diagnose a pair's guide on a split.
 
@@ -156,8 +163,11 @@ def diagnose(
     seed
         Random seed of the preparation and the particles; the caller's generators do not move.
     max_elements, progress
-        Numbers that one chunk's reconstructions may hold, which bounds memory whatever K is; show a
-        progress bar.
+        Numbers that may be decoded at once, which bounds memory whatever K is and changes no number
+        beyond rounding; show a progress bar.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the result says it.
 
     Raises
     ------
@@ -175,19 +185,24 @@ def diagnose(
     num_particles = checked_count(num_particles)
     data = as_data(data, pair, split=split)
     found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
-    chunk = chunk_size(pair, each=num_particles, max_elements=max_elements)
     options = {"num_particles": num_particles, "max_elements": max_elements}
-    sizes, k_hats, moments = [], [], []
-    with (
-        isolated(pair, seed=stream(seed, "particles")),
-        tqdm(total=len(found), disable=not progress, unit="datum", leave=False) as bar,
-    ):
-        for part in Observed.unchecked(found.x, found.y).chunks(chunk):
-            log_w, of_part = weighed_with_moments(pair, part.x, y=part.y, **options)
-            sizes.append(effective_sample_size(log_w).cpu())
-            k_hats.append(pareto_k_hat(log_w).cpu())
-            moments.append(of_part)
-            bar.update(len(part))
+
+    def weigh(part: Observed) -> tuple[Tensor, Tensor, LatentMoments]:
+        log_w, of_part = weighed_with_moments(pair, part.x, y=part.y, **options)
+        return effective_sample_size(log_w).cpu(), pareto_k_hat(log_w).cpu(), of_part
+
+    with tqdm(total=len(found), disable=not progress, unit="datum", leave=False) as bar:
+        parts = computed(
+            weigh,
+            Observed.unchecked(found.x, found.y).__getitem__,
+            pair=pair,
+            count=len(found),
+            size=chunk_size(pair, each=num_particles),
+            seed=seed,
+            purpose="particles",
+            progress=bar.update,
+        )
+    sizes, k_hats, moments = zip(*parts, strict=True)
     means = torch.cat([m.mean for m in moments])
     noise = torch.cat([m.noise for m in moments]).mean(0)
     kls = [m.kl for m in moments if m.kl is not None]
@@ -203,6 +218,7 @@ def diagnose(
         seed=seed,
         identity=data.identity_of(split, limit=limit, labels=bool(given_labels(pair, found.y))),
         given=conditions(pair, found.y),
+        precision=precision_of(pair),
     )
 
 
@@ -224,47 +240,53 @@ def weighed_with_moments(
     """log w, (K, B), of a pair's own guide, and the moments of that guide, from the same draws.
 
     Latents above one another have no moments in closed form: E[z] = E[E[z | above]] and Var[z] =
-    E[Var[z | above]] + Var[E[z | above]] are averages over the particles. One chunk of these
-    reconstructs at most ``max_elements`` numbers.
+    E[Var[z | above]] + Var[E[z | above]] are averages over the particles. At most ``max_elements``
+    numbers are decoded at once.
     """
-    chunk = chunk_size(pair, each=len(x), max_elements=max_elements)
-    log_w, sums, kls = [], [], []
-    near: Tensor | None = None  # of the means: squares far from it would cancel
+    chunk = chunk_size(pair, each=len(x))
+    data, options = Observed.unchecked(x, y), {"max_elements": max_elements}
+    log_w: list[Tensor] = []
+    sums: dict[str, Tensor] = {}
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
-        drawn = draw(pair.model, pair.guide, Observed.unchecked(x, y), num_particles=count)
-        log_w.append(drawn.log_weight)
-        sites = [n for n, s in drawn.guide_sites.items() if not s["fn"].has_enumerate_support]
-        if not sites:
-            raise UsageError(
-                "there is no continuous latent that the guide samples: nothing to diagnose"
+        for k, rows, drawn in drawn_in_pieces(pair, None, data, num_particles=count, **options):
+            if not (k.start or rows.start):
+                log_w.append(drawn.log_weight.new_empty(count, len(x)))
+            log_w[-1][k, rows] = drawn.log_weight
+            sites = [n for n, s in drawn.guide_sites.items() if not s["fn"].has_enumerate_support]
+            if not sites:
+                raise UsageError(
+                    "there is no continuous latent that the guide samples: nothing to diagnose"
+                )
+            q = [drawn.guide_sites[name]["fn"] for name in sites]  # given the sites above, (K, B)
+            means, variances = (
+                torch.cat([v.double().flatten(2) for v in values], -1)
+                for values in ([of.mean for of in q], [of.variance for of in q])
             )
-        q = [drawn.guide_sites[name]["fn"] for name in sites]  # given the sites above, (K or 1, B)
-        means, variances = (
-            torch.cat([v.double().flatten(2) for v in values], -1)
-            for values in ([of.mean for of in q], [of.variance for of in q])
-        )
-        near = means[0] if near is None else near
-        away = means - near
-        sums.append((away.sum(0), away.square().sum(0), variances.sum(0)))
-        kls.append(_kl_by_dimension(drawn, sites))
-    assert near is not None
-    mean, square, variance = (
-        torch.stack(part).sum(0) / num_particles for part in zip(*sums, strict=True)
-    )
+            zeros = means.new_zeros(len(x), means.shape[-1])
+            # of the means: squares far from it would cancel
+            near = sums.setdefault("near", zeros.clone())
+            if i + k.start == 0:
+                near[rows] = means[0]
+            away = means - near[rows]
+            found = {"mean": away, "square": away.square(), "variance": variances}
+            kl = _kl_by_dimension(drawn, sites)
+            found |= {"no kl": away} if kl is None else {"kl": kl}
+            for name, values in found.items():
+                sums.setdefault(name, zeros.clone())[rows] += values.sum(0)
+    mean, square, variance = (sums[n] / num_particles for n in ("mean", "square", "variance"))
     # what the latents above move the mean of those below: 0 where one site is all there is
     noise = (square - mean.square()).clamp_min(0) / max(1, num_particles - 1)
-    known = [kl for kl in kls if kl is not None]
     return torch.cat(log_w), LatentMoments(
-        mean=near + mean,
+        mean=sums["near"] + mean,
         noise=noise,
         variance=variance + noise * num_particles,
-        kl=torch.stack(known).sum(0) / num_particles if len(known) == len(kls) else None,
+        kl=None if "no kl" in sums else sums["kl"] / num_particles,
     )
 
 
 def _kl_by_dimension(drawn: Particles, sites: list[str]) -> Tensor | None:
-    """KL of each site given those above it, summed over particles, (B, d), if all factorise.
+    """KL of each site given those above it, (K, B, d), if all factorise.
 
     Sampled, log q(z_d) − log p(z_d), where the guide goes in another order than the model: a
     conditional KL is then no term of the joint one, and these still add up to it.
@@ -281,4 +303,4 @@ def _kl_by_dimension(drawn: Particles, sites: list[str]) -> Tensor | None:
             z = drawn.guide_sites[name]["value"]
             kl = q.base_dist.log_prob(z) - p.base_dist.log_prob(z)
         kls.append(kl.double().flatten(2))
-    return torch.cat(kls, -1).sum(0)
+    return torch.cat(kls, -1)

@@ -11,8 +11,11 @@ import pyro
 import torch
 from torch import Tensor
 
-from inference.chunks import MAX_ELEMENTS, chunk_size, numbers_per_particle
+from inference.blocks import HERE, Blocks, computed
+from inference.chunks import MAX_ELEMENTS, chunk_size
+from inference.cuda_graph import Launched, launcher_of
 from inference.particles import checked_count, particles
+from inference.pieces import for_rows, log_weights_of
 from pyro_models import Pair
 from pyro_models.contract import check_pair
 from pyro_models.likelihoods.likelihood import widened
@@ -56,19 +59,24 @@ def log_weights(
     y: Tensor | None = None,
     mask: Tensor | None = None,
     guide: Callable[..., Any] | None = None,
+    seed: int | None = None,
     max_elements: int = MAX_ELEMENTS,
     progress: Callable[[int], object] | None = None,
+    blocks: Blocks = HERE,
 ) -> LogWeights:
-    """Weigh K particles of every datum, in chunks over data and particles.
+    """Weigh K particles of every datum, in blocks of data and particles.
 
     Parameters
     ----------
     pair, x, num_particles, y, mask, guide
         As for :func:`inference.particles.particles`. A guide with parameters of each datum is asked
         for those of a chunk by ``guide.select(rows)``.
-    max_elements, progress
-        Numbers that one chunk's decoder outputs may hold, which bounds memory whatever K is; called
-        with the number of data after each chunk of data.
+    seed
+        Random seed of all draws, each block's its own, with the pair in evaluation mode; torch's
+        generators go on as they are unless given.
+    max_elements, progress, blocks
+        Numbers that may be decoded at once, which bounds memory whatever K is; called with 1 for
+        each datum that is done; and who computes.
 
     Raises
     ------
@@ -77,29 +85,33 @@ def log_weights(
     """
     check_pair(pair)
     num_particles = checked_count(num_particles)
-    size = numbers_per_particle(pair)
     data = observed(pair, x, mask=mask, y=y)
-    one = data[:1]
-    probe = particles(
-        pair, _for_rows(guide, slice(0, 1)), one.x, num_particles=1, y=one.y, mask=one.mask
+    size = chunk_size(pair, each=min(num_particles, 64))
+
+    def part(rows: slice | Tensor) -> tuple[Observed, Callable[..., Any] | None]:
+        return data[rows], for_rows(guide, rows)
+
+    def weigh(of: tuple[Observed, Callable[..., Any] | None]) -> tuple[Tensor, ...]:
+        return _weigh(pair, *of, num_particles, max_elements=max_elements)
+
+    parts = computed(
+        weigh,
+        part,
+        pair=pair,
+        count=len(data),
+        size=size,
+        seed=seed,
+        purpose="particles",
+        blocks=blocks,
+        progress=progress,
     )
-    K = num_particles if probe.latents else 1  # all enumerated: every particle is the same
-    data_chunk = max(1, min(len(data), max_elements // (size * min(K, 64))))
-    particle_chunk = max(1, min(K, max_elements // (size * data_chunk)))
-    parts = []
-    for i in range(0, len(data), data_chunk):
-        rows = slice(i, i + data_chunk)
-        own = _for_rows(guide, rows)
-        parts.append(_weigh(pair, data[rows], K, chunk=particle_chunk, guide=own))
-        if progress is not None:
-            progress(len(data[rows]))
-    total, inverse, rest, elbo, spread = (torch.cat(p) for p in zip(*parts, strict=True))
-    kind = data.x.dtype
-    if not probe.latents:
+    total, inverse, rest, elbo, spread, certain = (torch.cat(p) for p in zip(*parts, strict=True))
+    kind, K = data.x.dtype, num_particles
+    if bool(certain.all()):
         elbo = elbo.to(kind)
         zero = torch.zeros_like(elbo)
-        size_k = torch.full_like(elbo, float(num_particles))
-        return LogWeights(elbo, zero, elbo, zero, size_k, num_particles)
+        size_k = torch.full_like(elbo, float(K))
+        return LogWeights(elbo, zero, elbo, zero, size_k, K)
     relative = (inverse * K - 1).clamp_min(0)  # Var w / (mean w)²; NaN where every weight is 0
     unknown = torch.full_like(elbo, math.nan)
     without = total - rest + math.log((K - 1) / K) if K > 1 else unknown
@@ -110,29 +122,43 @@ def log_weights(
         bound=(total - math.log(K)).to(kind),
         bound_error=error.to(kind),
         effective_sample_size=(1 / inverse).nan_to_num(nan=0.0).clamp_max(K).to(kind),
-        num_particles=num_particles,
+        num_particles=K,
     )
 
 
 def _weigh(
     pair: Pair,
     data: Observed,
+    guide: Callable[..., Any] | None,
     num_particles: int,
     *,
-    chunk: int,
-    guide: Callable[..., Any] | None,
+    max_elements: int,
 ) -> tuple[Tensor, ...]:
-    """log Σ w, Σ w² / (Σ w)², log Σ w without the heaviest; mean, variance of log w; each (B,)."""
+    """log Σ w, Σ w² / (Σ w)², log Σ w without the heaviest; mean, variance of log w; each (B,).
+
+    And whether nothing was drawn, so that every particle is the same: one is then taken.
+    """
+    one = data[:1]
+    own = for_rows(guide, slice(0, 1))
+    probe = particles(pair, own, one.x, num_particles=1, y=one.y, mask=one.mask)
+    certain = not probe.latents
+    num_particles = 1 if certain else num_particles
     first = widened(data.x.new_full((len(data),), -math.inf))
     second, rest, heaviest = first.clone(), first.clone(), first.clone()
     total, squares = torch.zeros_like(first), torch.zeros_like(first)
     near = torch.zeros_like(first)  # about the mean: squares far from it would cancel
+    chunk = chunk_size(pair, each=len(data))
+
+    def weigh(count: int) -> tuple[Tensor]:
+        how = {"num_particles": count, "max_elements": max_elements}
+        return (widened(log_weights_of(pair, guide, data, **how)),)
+
+    launched = Launched(weigh, launcher_of(data.x.device), what="particles")
     for i in range(0, num_particles, chunk):
         count = min(chunk, num_particles - i)
         # all data and one particle were checked before
         with alone(), pyro.validation_enabled(False):
-            drawn = particles(pair, guide, data.x, num_particles=count, y=data.y, mask=data.mask)
-        log_w = widened(drawn.log_weight)
+            (log_w,) = launched(count)
         if i == 0:
             near = log_w.mean(0).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         log_w = log_w - near
@@ -144,13 +170,8 @@ def _weigh(
         squares = squares + log_w.square().sum(0)
     shift = total / num_particles
     spread = (squares / num_particles - shift.square()).clamp_min(0)
-    return near + first, (second - 2 * first).exp(), near + rest, near + shift, spread
-
-
-def _for_rows(guide: Callable[..., Any] | None, rows: slice) -> Callable[..., Any] | None:
-    """A guide for some data: one with parameters of each datum gives their part."""
-    select = getattr(guide, "select", None)
-    return guide if select is None else select(rows)
+    found = near + first, (second - 2 * first).exp(), near + rest, near + shift, spread
+    return *found, torch.full_like(first, certain, dtype=torch.bool)
 
 
 @torch.no_grad()

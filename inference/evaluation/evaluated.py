@@ -54,7 +54,7 @@ class ScoredData:
 
     Each datum has so many ``dimensions`` that the scores are of; the ``identity`` says what the
     data are by their content, and ``given``, in words, what is conditioned on, ``None`` for
-    nothing.
+    nothing. The ``precision`` is that of the pair, see :class:`inference.evaluation.Score`.
     """
 
     data: ImageData
@@ -63,6 +63,7 @@ class ScoredData:
     dimensions: int
     identity: Identity
     given: str | None = None
+    precision: str | None = None
 
     @classmethod
     def of_split(
@@ -93,6 +94,7 @@ class ScoredData:
             "given": self.given,
             "seed": self.seed,
             "identity": self.identity,
+            "precision": self.precision,
         }
         return Score(quantity=quantity, **{**shared, **fields})
 

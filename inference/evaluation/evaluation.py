@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
 
+from inference.blocks import spread
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation import quantities  # noqa: F401 - registers them
 from inference.evaluation.estimates import log_weights
@@ -20,8 +22,9 @@ from inference.evaluation.scores import Score, without_contradictions
 from inference.evaluation.table import Absent, Table, Tabular
 from inference.isolated import isolated
 from inference.particles import checked_count
-from inference.posterior.identity import conditions, given_labels
+from inference.posterior.identity import conditions, given_labels, identity_of
 from inference.posterior.log_density import log_label_prior
+from inference.precision import DEFAULT, at_precision, precision_of
 from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills
 from pyro_models.data import as_data, checksum
@@ -103,6 +106,7 @@ class Evaluation(Tabular):
             raise UsageError("these are not scores of pyro-models; evaluate again") from error
 
 
+@at_precision
 def evaluate(
     pair: Pair,
     data: ImageData | Data,
@@ -115,6 +119,9 @@ def evaluate(
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
     progress: bool = False,
+    workers: int | None = None,
+    resume: str | Path | None = None,
+    precision: str = DEFAULT,
 ) -> Evaluation:
     """Score a pair on a split.
 
@@ -144,6 +151,11 @@ def evaluate(
         Random seed of the preparation and the particles; the caller's generators do not move.
     max_elements, progress
         Bound on memory, see :func:`inference.evaluation.log_weights`; show a progress bar.
+    workers, resume
+        As for :func:`inference.evaluation.evidence`, of the particles.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the result says it.
 
     Examples
     --------
@@ -166,13 +178,18 @@ def evaluate(
     scored = ScoredData.of_split(data, split, seed, limit=limit, labels=labels)
     of_pixels = checksum(pair.conditioning(x)) if fulfills(pair, ConditionsOnPixels) else None
     identity = replace(scored.identity, conditioned=of_pixels)
-    scored = replace(scored, given=conditions(pair, y), identity=identity)
+    given, precise = conditions(pair, y), precision_of(pair)
+    scored = replace(scored, given=given, identity=identity, precision=precise)
+    of: dict[str, Any] = {"identity": identity_of(pair, x, y=y), "guides": (pair.guide,)}
+    settings = {"num_particles": num_particles, "seed": seed}
     with (
-        isolated(pair, seed=stream(seed, "particles")),  # not the pixels' own draws again
+        spread(workers, resume, pair, settings=settings, **of) as blocks,
         tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
     ):
         bounds: dict[str, Any] = {"max_elements": max_elements, "progress": bar.update}
-        weights = log_weights(pair, x, y=y, num_particles=num_particles, **bounds)
+        bounds |= {"num_particles": num_particles, "seed": seed, "blocks": blocks}
+        weights = log_weights(pair, x, y=y, **bounds)
+    with isolated(pair, seed=stream(seed, "quantities")):
         prior = log_label_prior(pair, x, y)
         weights = replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
         grey = data.split(split).x[:limit].to(x)

@@ -6,12 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from inference.blocks import spread
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.annealing import anneal
 from inference.evaluation.estimates import exact_log_prob, log_weights
@@ -23,6 +25,7 @@ from inference.particles import checked_count
 from inference.posterior.identity import conditions, identity_of
 from inference.posterior.infer import infer
 from inference.posterior.log_density import condition, log_label_prior
+from inference.precision import DEFAULT, at_precision, precision_of
 from inference.standard_error import error_of_mean, mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
@@ -31,7 +34,7 @@ from pyro_models.data.masks import Mask
 from pyro_models.observed import Data, Labels, observed
 from pyro_models.pair import Exact
 from pyro_models.registry import check_choice
-from pyro_models.seeds import check_seed, stream
+from pyro_models.seeds import check_seed
 
 __all__ = ["METHODS", "Evidence", "evidence"]
 
@@ -72,6 +75,8 @@ class Evidence:
     sources
         What is behind the value of each datum, where it is not ``method`` for all: annealing where
         a grid could not resolve it, the L_K of a guide where its error was smaller.
+    precision
+        As of :class:`inference.evaluation.Score`.
     """
 
     value: Tensor
@@ -86,6 +91,7 @@ class Evidence:
     seed: int = 0
     identity: Identity | None = None
     sources: tuple[str, ...] = ()
+    precision: str | None = None
 
     @classmethod
     def of_caller(cls, value: Tensor) -> Evidence:
@@ -143,7 +149,7 @@ class Evidence:
             by += f"{self.monte_carlo_error:.4f}{self._warning()}"
         return (
             f"{of.heading(self.given)} {of.text(*self.mean)} {of.unit} over {len(self):,} data "
-            f"({self.kind}{bound}{by})"
+            f"({self.kind}{bound}{f', in {self.precision}' if self.precision else ''}{by})"
         )
 
     def _details(self) -> Iterator[str]:
@@ -170,6 +176,7 @@ class Evidence:
         )
 
 
+@at_precision
 def evidence(
     pair: Pair,
     x: Data,
@@ -187,6 +194,9 @@ def evidence(
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
     progress: bool = False,
+    workers: int | None = None,
+    resume: str | Path | None = None,
+    precision: str = DEFAULT,
 ) -> Evidence:
     """log p(x_seen) = log ∫ p(x_seen | z) p(z) dz of every datum.
 
@@ -213,13 +223,23 @@ def evidence(
     seed
         Random seed of all draws; the caller's generators do not move.
     max_elements, progress
-        Numbers that one chunk's reconstructions may hold, which bounds memory; show a progress bar.
+        Numbers that may be decoded at once, which bounds memory; show a progress bar.
+    workers, resume
+        Processes that blocks of data are spread over, with one thread each (with ``"cuda"`` a GPU
+        each, in turn); this one with all its threads unless given. A folder where finished blocks
+        are kept: the same call goes on from there after a kill. Random numbers are those of each
+        block, so that neither changes a number, nor does ``max_elements`` beyond rounding (of
+        what is sampled not at all from ``2**22`` on).
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the result says it.
 
     Raises
     ------
     UsageError
         If the method is unknown or does not exist for this pair, the data do not fit it, or
-        quadrature is asked for by name and cannot resolve a datum.
+        quadrature is asked for by name and cannot resolve a datum; or the folder ``resume`` holds
+        blocks of another evaluation.
 
     Examples
     --------
@@ -238,36 +258,40 @@ def evidence(
     if isinstance(guide, str | Mapping):
         guide = infer(pair, data, guide=guide, seed=seed, progress=progress)
 
-    def annealed(rows: slice | Tensor, progress: Callable[[int], object] | None = None) -> Evidence:
-        chains = anneal(
-            condition(pair, data, guide=guide).select(rows),
-            num_chains=num_chains,
-            num_temperatures=num_temperatures,
-            schedule=schedule,
-            num_leapfrog=num_leapfrog,
-            seed=seed,
-            max_elements=max_elements,
-            progress=progress,
-        )
+    of_chains: dict[str, Any] = {
+        "num_chains": num_chains,
+        "num_temperatures": num_temperatures,
+        "num_leapfrog": num_leapfrog,
+        "schedule": schedule,
+    }
+
+    def annealed(rows: slice | Tensor, **how: Any) -> Evidence:
+        target = condition(pair, data, guide=guide).select(rows)
+        chains = anneal(target, seed=seed, **of_chains, **how)
         settings = {
             "T =": num_temperatures,
             "leapfrog steps": num_leapfrog,
             "acceptance": round(float(chains.acceptance.mean()), 2),
         }
-        value, error, size = chains.estimate, chains.standard_error, chains.effective_sample_size
-        return Evidence(value, error, size, "lower bound", "annealing", num_chains, settings)
+        found = chains.estimate, chains.standard_error, chains.effective_sample_size
+        return Evidence(*found, "lower bound", "annealing", num_chains, settings)
 
-    def sampled(progress: Callable[[int], object] | None = None) -> Evidence:
-        with isolated(pair, seed=stream(seed, "particles")):
-            options: dict[str, Any] = {"max_elements": max_elements, "progress": progress}
-            options |= {"num_particles": num_particles, "guide": guide}
-            of = log_weights(pair, data.x, y=data.y, mask=data.mask, **options)
+    def sampled(**how: Any) -> Evidence:
+        how |= {"num_particles": num_particles, "guide": guide, "seed": seed}
+        of = log_weights(pair, data.x, y=data.y, mask=data.mask, **how)
+        with isolated(pair):
             value = of.bound - log_label_prior(pair, data.x, data.y)
-        error, size = of.bound_error, of.effective_sample_size
-        return Evidence(value, error, size, "lower bound", "importance", of.num_particles)
+        found = value, of.bound_error, of.effective_sample_size
+        return Evidence(*found, "lower bound", "importance", of.num_particles)
 
     unresolved: Mapping[int, str] = {}
-    with tqdm(total=len(data), disable=not progress, unit="datum", leave=False) as bar:
+    settings = {"method": method, "num_particles": num_particles, "seed": seed, **of_chains}
+    of_data: dict[str, Any] = {"identity": identity_of(pair, data), "guides": (guide, pair.guide)}
+    with (
+        spread(workers, resume, pair, settings=settings, **of_data) as blocks,
+        tqdm(total=len(data), disable=not progress, unit="datum", leave=False) as bar,
+    ):
+        how: dict[str, Any] = {"max_elements": max_elements, "blocks": blocks}
         if used == "exact":
             if not fulfills(pair, Exact):
                 raise UsageError(
@@ -276,39 +300,44 @@ def evidence(
             value = exact_log_prob(pair, data.x, mask=data.mask, max_elements=max_elements)
             found = Evidence(value, torch.zeros_like(value), None, "exact", used, None)
         elif used == "importance":
-            found = sampled(bar.update)
+            found = sampled(progress=bar.update, **how)
         elif used == "quadrature":
-            grid = quadrature(condition(pair, data), max_elements=max_elements, progress=bar.update)
+            grid = quadrature(condition(pair, data), progress=bar.update, **how)
             nodes = {"nodes per dimension": int(grid.nodes.max())}
             found = Evidence(grid.log_evidence, grid.error, None, "estimate", used, None, nodes)
             unresolved = grid.unresolved
         else:
-            found = annealed(slice(None), bar.update)
-    if unresolved and method == "quadrature":
-        row, why = next(iter(unresolved.items()))
-        raise UsageError(
-            f"quadrature cannot resolve {len(unresolved)} of {len(data)} data; datum {row}: {why}. "
-            "Choose the method annealing, or best, which anneals these"
+            found = annealed(slice(None), progress=bar.update, **how)
+        if unresolved:
+            if method == "quadrature":
+                raise _unresolved(unresolved, len(data))
+            rows = torch.tensor(list(unresolved), device=found.value.device)
+            found = filled(found, rows, annealed(rows, **how))
+        measure = pair.likelihood.measure
+        found = replace(
+            found,
+            value=found.value.detach(),
+            standard_error=found.standard_error.detach(),
+            kind="objective only" if measure is None else found.kind,
+            measure=measure,
+            given=conditions(pair, data.y),
+            seed=seed,
+            identity=of_data["identity"],
+            precision=precision_of(pair),
         )
-    if unresolved:
-        rows = torch.tensor(list(unresolved), device=found.value.device)
-        found = filled(found, rows, annealed(rows))
-    measure = pair.likelihood.measure
-    found = replace(
-        found,
-        value=found.value.detach(),
-        standard_error=found.standard_error.detach(),
-        kind="objective only" if measure is None else found.kind,
-        measure=measure,
-        given=conditions(pair, data.y),
-        seed=seed,
-        identity=identity_of(pair, data),
-    )
-    if method != "best" or not bool(found.poor.any()):
-        return found
-    own = sampled()
+        if method != "best" or not bool(found.poor.any()):
+            return found
+        own = sampled(**how)
     bound = (own.value, own.standard_error, own.effective_sample_size)
     return tightest(found, [(f"L_{num_particles} of the guide", *bound)])
+
+
+def _unresolved(why: Mapping[int, str], count: int) -> UsageError:
+    row = next(iter(why))
+    return UsageError(
+        f"quadrature cannot resolve {len(why)} of {count} data; datum {row}: {why[row]}. Choose "
+        "the method annealing, or best, which anneals these"
+    )
 
 
 def _best(pair: Pair) -> str:
@@ -317,5 +346,7 @@ def _best(pair: Pair) -> str:
     continuous = [site for site in pair.latent_sites.values() if not site.discrete]
     if not continuous:
         return "importance"  # all is enumerated: every weight is the evidence itself
+    if any(site.why_not_free for site in continuous):
+        return "importance"
     dim = sum(math.prod(site.event_shape) for site in continuous)
     return "quadrature" if dim <= MOST_DIMENSIONS else "annealing"

@@ -52,6 +52,8 @@ class GuideScores:
         guide of its family is better.
     absent
         Quantities that the guide has none of, and why.
+    precision
+        As of :class:`inference.evaluation.Score`.
     """
 
     name: str
@@ -71,6 +73,7 @@ class GuideScores:
     amortisation_gap: Tensor | None = None
     optimisation_gap: Tensor | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
+    precision: str | None = None
 
     @property
     def bound(self) -> tuple[Tensor, Tensor] | None:
@@ -209,6 +212,9 @@ class GuideComparison(Tabular):
             f"K = {self.num_particles}, seed {self.seed}; ESS: median over data, of "
             f"{self.num_particles}; times of this run."
         )
+        for precision in dict.fromkeys(row.precision for row in self.rows if row.precision):
+            names = (row.name for row in self.rows if row.precision == precision)
+            yield f"In {precision}: {', '.join(names)}."
         if self.evidence.identity is None:
             yield (
                 "log p(x) is the caller's own: of which data, mask, labels and weights it is was "
@@ -295,6 +301,7 @@ class GuideComparison(Tabular):
                     "seed": self.seed,
                     "reason": None if there else row.absent[name],
                     "identity": found.identity and found.identity.checksum,
+                    "precision": row.precision,
                 }
                 lines.append(line)
         return [list(lines[0]), *(list(line.values()) for line in lines)]

@@ -31,6 +31,7 @@ from inference.posterior.infer import infer
 from inference.posterior.log_density import log_label_prior
 from inference.posterior.optimization import DIVERGED, NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
+from inference.precision import DEFAULT, at_precision
 from inference.standard_error import error_of_mean
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
@@ -44,6 +45,7 @@ _WHOLE = "fitted to each datum: all of its gap counts as its family's"
 _OPTIMISATION = "fitted to each datum: what it lacks of the best of its family is its optimisation"
 
 
+@at_precision
 def compare_guides(
     pair: Pair,
     x: Data,
@@ -62,6 +64,7 @@ def compare_guides(
     evidence_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     progress: bool = False,
+    precision: str = DEFAULT,
 ) -> GuideComparison:
     """Score guides on the same data: their bounds, and what lies between bound and evidence.
 
@@ -102,6 +105,10 @@ def compare_guides(
         Further options of these two functions.
     seed, progress
         Random seed of all draws (the caller's generators do not move); show progress bars.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the table says it, and a
+        posterior stays in its own.
 
     Raises
     ------
@@ -182,7 +189,13 @@ def _bounds(posterior: Posterior, num_particles: int, seed: int) -> GuideScores:
     """What K weights of every datum say, or why there are none."""
     milliseconds = 1000 * posterior.seconds / len(posterior)
     unfinished = sum(reason in (STEP_LIMIT, NON_FINITE, DIVERGED) for reason in posterior.stopped)
-    row = GuideScores(posterior.name, milliseconds, posterior.num_parameters, unfinished=unfinished)
+    row = GuideScores(
+        posterior.name,
+        milliseconds,
+        posterior.num_parameters,
+        unfinished=unfinished,
+        precision=posterior.precision,
+    )
     if not posterior.density:
         reason = "no density: there is no log q, so no bound and no weight"
         without = set(quantities_of("guides")) - {"milliseconds", "num_parameters"}

@@ -9,6 +9,7 @@ import torch
 
 from inference.evaluation.evaluation import Evaluation
 from inference.evaluation.scores import Score
+from inference.precision import DEFAULT
 from inference.standard_error import mean_and_error
 from pyro_models import UsageError
 
@@ -49,6 +50,7 @@ def _mean(first: Score, scores: Sequence[Score]) -> Score:
         difference = score.differs_from(first.comparability)
         if difference:
             raise UsageError(f"{first.quantity} of several seeds has no mean ({difference})")
+    precisions = dict.fromkeys(score.precision or DEFAULT for score in scores)
     value, error = mean_and_error(
         torch.tensor([score.value for score in scores], device="cpu").double()
     )
@@ -58,4 +60,5 @@ def _mean(first: Score, scores: Sequence[Score]) -> Score:
         standard_error=error,
         monte_carlo_error=None,
         num_seeds=len(scores),
+        precision=None if [*precisions] == [DEFAULT] else ", ".join(precisions),
     )

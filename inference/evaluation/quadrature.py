@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from inference.blocks import HERE, Blocks, computed
 from inference.chunks import MAX_ELEMENTS
 from inference.evaluation.integral import Integral, Quadrature, every_other, values_at
 from inference.evaluation.modes import regular_grid
-from inference.isolated import isolated
 from inference.posterior.log_density import LogDensity
 from pyro_models import UsageError
-from pyro_models.seeds import stream
 
 __all__ = ["MOST_DIMENSIONS", "Quadrature", "quadrature", "quadrature_kl"]
 
@@ -34,6 +34,7 @@ def quadrature(
     max_elements: int = MAX_ELEMENTS,
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
+    blocks: Blocks = HERE,
 ) -> Quadrature:
     """Integrate p(x_seen, z) over z by the trapezoidal rule.
 
@@ -58,9 +59,9 @@ def quadrature(
     nodes, max_nodes
         Along each dimension to begin with, and at most; odd. By default 129 and 32769 for one
         latent, 65 and 513 for two.
-    max_elements, progress
-        Numbers that one chunk's reconstructions may hold, which bounds memory; called with the
-        number of data after each chunk.
+    max_elements, progress, blocks
+        Numbers that may be decoded at once, which bounds memory; called with 1 for each datum that
+        is done; and who computes.
     seed
         Random seed of the draws from prior and guide that say where to look first.
 
@@ -88,16 +89,31 @@ def quadrature(
     max_nodes = max(nodes, _MOST_NODES[target.dim]) if max_nodes is None else max_nodes
     if nodes < 3 or nodes % 2 == 0 or max_nodes % 2 == 0:
         raise UsageError(f"nodes and max_nodes must be odd, 3 or more; got {nodes}, {max_nodes}")
-    parts, unresolved = [], {}
-    with isolated(target.pair, seed=stream(seed, "quadrature")):
-        for i in range(0, len(target), _AT_ONCE):
-            some = target.select(slice(i, i + _AT_ONCE))
-            found = Integral(some, tolerance, max_elements).run(nodes, max_nodes)
-            unresolved.update({i + row: why for row, why in found.unresolved.items()})
-            parts.append([v for v in vars(found).values() if isinstance(v, Tensor)])
-            if progress is not None:
-                progress(len(some))
-    log_evidence, error, mean, covariance, used = map(torch.cat, zip(*parts, strict=True))
+
+    def integrate(some: LogDensity) -> tuple[Tensor, ...]:
+        found = Integral(some, tolerance, max_elements).run(nodes, max_nodes)
+        why = json.dumps(dict(found.unresolved)).encode()  # a tensor, too, so that it can be kept
+        values = [v for v in vars(found).values() if isinstance(v, Tensor)]
+        return *values, torch.tensor(list(why), dtype=torch.uint8)
+
+    parts = computed(
+        integrate,
+        target.select,
+        pair=target.pair,
+        count=len(target),
+        size=_AT_ONCE,
+        seed=seed,
+        purpose="quadrature",
+        blocks=blocks,
+        progress=progress,
+    )
+    *values, reasons = zip(*parts, strict=True)
+    unresolved = {
+        number * _AT_ONCE + int(row): why
+        for number, of_block in enumerate(reasons)
+        for row, why in json.loads(bytes(of_block.tolist())).items()
+    }
+    log_evidence, error, mean, covariance, used = map(torch.cat, values)
     return Quadrature(log_evidence, error, mean, covariance, used, unresolved)
 
 
@@ -135,21 +151,30 @@ def quadrature_kl(
         raise UsageError("this is the KL of a guide: condition the target on one, guide=…")
     if target.dim > MOST_DIMENSIONS or nodes % 2 == 0:
         raise UsageError("quadrature is for one or two latents, and an odd number of nodes")
-    kls, errors = [], []
-    with isolated(target.pair, seed=stream(seed, "quadrature")):
-        for i in range(0, len(target), _AT_ONCE):
-            some, log_p = target.select(slice(i, i + _AT_ONCE)), log_evidence[i : i + _AT_ONCE]
-            drawn, numbers = some.sample_start(1000), some.numbers_per_chain
-            centre, spread = drawn.mean(0), drawn.std(0)
-            low, high = centre - 8 * spread, centre + 8 * spread
-            z = regular_grid(low, high, nodes)
-            log_q = values_at(some.log_start, z, numbers, max_elements)
-            posterior = values_at(some.log_joint, z, numbers, max_elements) - log_p
-            q = log_q.exp()
-            parts = torch.where(q > 0, q * (log_q - posterior), q.new_zeros(()))
-            cell = ((high - low) / (nodes - 1)).prod(-1)
-            kl, mass = parts.sum(0) * cell, q.sum(0) * cell
-            half = every_other(parts, nodes, some.dim).sum(0) * cell * 2**some.dim
-            kls.append(kl)
-            errors.append(torch.maximum((kl - half).abs(), (mass - 1).abs()))
+
+    def integrate(of: tuple[LogDensity, Tensor]) -> tuple[Tensor, Tensor]:
+        some, log_p = of
+        drawn, numbers = some.sample_start(1000), some.numbers_per_chain
+        centre, spread = drawn.mean(0), drawn.std(0)
+        low, high = centre - 8 * spread, centre + 8 * spread
+        z = regular_grid(low, high, nodes)
+        log_q = values_at(some.log_start, z, numbers, max_elements)
+        posterior = values_at(some.log_joint, z, numbers, max_elements) - log_p
+        q = log_q.exp()
+        parts = torch.where(q > 0, q * (log_q - posterior), q.new_zeros(()))
+        cell = ((high - low) / (nodes - 1)).prod(-1)
+        kl, mass = parts.sum(0) * cell, q.sum(0) * cell
+        half = every_other(parts, nodes, some.dim).sum(0) * cell * 2**some.dim
+        return kl, torch.maximum((kl - half).abs(), (mass - 1).abs())
+
+    found = computed(
+        integrate,
+        lambda rows: (target.select(rows), log_evidence[rows]),
+        pair=target.pair,
+        count=len(target),
+        size=_AT_ONCE,
+        seed=seed,
+        purpose="quadrature",
+    )
+    kls, errors = zip(*found, strict=True)
     return torch.cat(kls), torch.cat(errors)

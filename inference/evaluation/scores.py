@@ -86,6 +86,9 @@ class Score:
     num_seeds
         Number of seeds of the training that it is the mean over; its standard error is then over
         them. ``None`` for one training.
+    precision
+        ``"bfloat16"`` where the networks computed in it, ``"float64"`` where all did, ``None`` for
+        float32. It estimates the same thing, so it is said and decides nothing.
     """
 
     quantity: str
@@ -106,6 +109,7 @@ class Score:
     method: str | None = None
     identity: Identity | None = field(default=None, hash=False)
     num_seeds: int | None = None
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.identity, Mapping):  # read from a file
@@ -179,7 +183,8 @@ class Score:
         k = f", K = {self.num_particles}" if self.num_particles else ""
         given = f"given {self.given}" if self.given else ""
         seeds = f"mean over {self.num_seeds} seeds" if self.num_seeds else ""
-        words = [f"{self.kind}{k}", seeds, given, self.measure or "", f"{self.preparation} pixels"]
+        pixels = f"{self.preparation} pixels"
+        words = [f"{self.kind}{k}", seeds, given, self.measure or "", pixels, self.precision or ""]
         return "; ".join(word for word in words if word)
 
     def __str__(self) -> str:

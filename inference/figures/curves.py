@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import Any, NamedTuple
 
@@ -10,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from inference.evaluation.quantity import NATS
+from inference.evaluation.quantity import BITS, NATS
 from inference.figures.palette import INK, PETROFF, plain
 from inference.figures.registry import register_figure
 from inference.learning.history import History
-from pyro_models import UsageError
+from pyro_models import Pair, UsageError
+from pyro_models.likelihoods.levels import CountingLevels
 
 __all__ = ["learning_curves"]
 
@@ -49,7 +51,9 @@ _TITLE_WIDTH = 70
 
 
 @register_figure()
-def learning_curves(history: History, *, title: str | None = None) -> Figure:
+def learning_curves(
+    history: History, *, title: str | None = None, pair: Pair | None = None
+) -> Figure:
     """Bounds by epoch, each line named at its end, the best epoch marked; higher is better.
 
     The axis is made for the later epochs. A bound too deep for it is a triangle on the lower edge,
@@ -63,6 +67,9 @@ def learning_curves(history: History, *, title: str | None = None) -> Figure:
         objective that is no bound, stands below the title, and the axis says objective.
     title
         Drawn above; by default the objective.
+    pair
+        Whose training it was: a bound on the probability of levels of pixels has an axis in bits
+        per dimension, −bound / (D ln 2), too.
 
     Raises
     ------
@@ -92,6 +99,10 @@ def learning_curves(history: History, *, title: str | None = None) -> Figure:
     remark = getattr(history, "remark", "")
     unit = getattr(history, "unit", None) or NATS
     axes.set(xlabel="epoch", ylabel=f"{'objective' if remark else 'bound'} ({unit})")
+    if pair is not None and not remark and isinstance(pair.likelihood, CountingLevels):
+        scale = -math.prod(pair.data_shape) * math.log(2)
+        functions = (lambda nats: nats / scale, lambda bits: bits * scale)
+        axes.secondary_yaxis(-0.22, functions=functions).set_ylabel(BITS)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     plain(axes, lines="y")
     objective = getattr(history, "objective", None)

@@ -67,8 +67,7 @@ def guide_gaps(
         raise UsageError(
             "a gap that is not finite cannot be drawn: more particles, or leave it out"
         )
-    height = 1.3 + 0.36 * len(gaps)
-    figure = Figure(figsize=(6.4, height), layout="constrained")
+    figure = Figure(figsize=(6.4, 1.3 + 0.36 * len(gaps)), layout="constrained")
     axes = figure.subplots()
     labels = []
     for at, row in enumerate(comparison.rows):

@@ -11,10 +11,13 @@ from torch import Tensor
 from inference.figures.grid import THIN, WIDE, check_images, condition, decoded_means, mosaic_figure
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
-from inference.posterior.reconstruction import Draw, generate, posterior_sites, reconstruct
+from inference.posterior.decoding import Draw
+from inference.posterior.reconstruction import generate, posterior_sites, reconstruct
 from pyro_models import Pair, UsageError
+from pyro_models.contract import fulfills
 from pyro_models.counts import check_counts, is_count
 from pyro_models.observed import Data, Labels, Observed, observed
+from pyro_models.pair import MadeOfNoise
 
 __all__ = ["class_grid", "interpolation", "mixture_means", "prior_samples", "reconstructions"]
 
@@ -120,8 +123,7 @@ def prior_samples(
     z, under = ", ".join(pair.latent_sites), condition(pair, y)
     prior = f"p({z} | y)" if under else f"p({z})"
     title = f"Prior samples\n{z} ~ {prior},  x: {pixels} of p(x | {z}{under})"
-    columns = math.ceil(math.sqrt(n))
-    return mosaic_figure(images, columns=columns, title=title, tile_inches=0.7)[0]
+    return mosaic_figure(images, columns=math.ceil(math.sqrt(n)), title=title, tile_inches=0.7)[0]
 
 
 @register_figure(needs="labels")
@@ -192,7 +194,8 @@ def interpolation(
     """Rows of images decoded on the straight way from one datum's mean code to another's.
 
     z(λ) = (1 − λ) E[z | start] + λ E[z | end] for λ on a uniform partition of [0, 1], decoded to
-    E[x | z(λ)]; at the two ends of a row stand the true images.
+    E[x | z(λ)]; at the two ends of a row stand the true images. Of a flow, z is the noise that it
+    makes of an image.
 
     Parameters
     ----------
@@ -214,26 +217,34 @@ def interpolation(
     _check_path(pair, start, end, steps=steps)
     rows, y = len(start), start.y
     with isolated(pair):
-        first, last = posterior_sites(pair, start), posterior_sites(pair, end)
         weights = torch.linspace(0, 1, steps, dtype=start.x.dtype)
-        latents = {}
-        for name in pair.latent_sites:
-            z, to = first[name].mean.unsqueeze(1), last[name].mean.unsqueeze(1)
-            weight = weights.to(z).reshape(1, -1, *(1,) * (z.dim() - 2))
-            latents[name] = (1 - weight) * z + weight * to
-        y = None if y is None else y.unsqueeze(1).expand(rows, steps)
-        path = decoded_means(pair, latents, y)
+
+        def between(first: Tensor, last: Tensor) -> Tensor:
+            weight = weights.to(first).reshape(1, -1, *(1,) * (first.dim() - 1))
+            return (1 - weight) * first.unsqueeze(1) + weight * last.unsqueeze(1)
+
+        if fulfills(pair, MadeOfNoise):
+            names, code, title = ["z"], "f({})", "Interpolation between the noise of images"
+            path = pair.of_noise(between(pair.noise(start.x), pair.noise(end.x))).cpu()
+        else:
+            names, title = list(pair.latent_sites), "Interpolation between posterior means"
+            code = f"E[{', '.join(names)} | {{}}]"
+            first, last = posterior_sites(pair, start), posterior_sites(pair, end)
+            latents = {name: between(first[name].mean, last[name].mean) for name in names}
+            y = None if y is None else y.unsqueeze(1).expand(rows, steps)
+            path = decoded_means(pair, latents, y)
     labels = [f"{weight:.2f}".rstrip("0").rstrip(".") for weight in weights.tolist()]
     figure, axes, _ = mosaic_figure(
         torch.cat([start.x.cpu().unsqueeze(1), path, end.x.cpu().unsqueeze(1)], 1).flatten(0, 1),
         columns=steps + 2,
         gaps=([WIDE, *[THIN] * (steps - 1), WIDE], THIN),
         names=["start", *labels, "end"],
-        title="Interpolation between posterior means",
+        title=title,
         tile_inches=0.8,
     )
-    z = ", ".join(pair.latent_sites)
-    way = f"λ,  where {z} = (1 − λ) E[{z} | start] + λ E[{z} | end];  true images at both ends"
+    z = ", ".join(names)
+    ways = f"(1 − λ) {code.format('start')} + λ {code.format('end')}"
+    way = f"λ,  where {z} = {ways};  true images at both ends"
     axes.set_xlabel(way, fontsize=9)
     return figure
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from contourpy import contour_generator
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from pyro import poutine
 from torch import Tensor
+from torch.distributions import Independent, Normal
 
 from inference.figures.grid import check_images, condition, decoded_means, mosaic_figure
 from inference.figures.palette import INK, PETROFF, class_color, class_marker, marker_area, plain
@@ -19,17 +22,19 @@ from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.reconstruction import latent_means
 from pyro_models import Pair, UsageError
-from pyro_models.contract import check_pair
+from pyro_models.contract import check_pair, fulfills
 from pyro_models.counts import check_counts, is_count
 from pyro_models.data.observed import labels_for
 from pyro_models.data.reading import read
 from pyro_models.observed import Data, Labels, observed
+from pyro_models.pair import Classifies, ConditionsOnPixels
 
 __all__ = ["latent_grid", "latent_scatter"]
 
 _MAX_TICKS = 10
 _GRID_GAP, _GAPS_UP_TO = 0.06, 25
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_DRAWS = 1024  # of a prior, to see where it is
 _EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25, "alpha": 0.75}
 
 
@@ -41,6 +46,8 @@ def latent_scatter(
 
     One latent: a strip per class (a histogram without labels). Two: a scatter plot. Three: the same
     in 3-D. More: their first two principal components, with the share of variance in the labels.
+    Around two latents of one site lie contours of p(z), of the smallest regions of 50 and 90 %: the
+    posteriors together should fill them. A prior that is one of labels or pixels is left out.
 
     Parameters
     ----------
@@ -71,6 +78,8 @@ def latent_scatter(
         _strips(axes, means[:, 0], names[0], classes)
     else:
         _points(axes, means, names, classes)
+    if list(_shapes(pair).values()) == [(2,)]:
+        _prior_contours(axes, pair)
     if means.shape[1] == 2:
         axes.set_aspect("equal", adjustable="datalim")
     if means.shape[1] < 3:
@@ -98,6 +107,33 @@ def _latent_names(pair: Pair) -> list[str]:
             index = str(i).translate(_SUBSCRIPTS) if len(name) == 1 else f"[{i}]"
             names.append(name if size == 1 else name + index)
     return names
+
+
+def _prior(pair: Pair, name: str, y: int | None, *, n: int) -> tuple[Any, Tensor]:
+    """The prior of one site, of n data, and a draw for each, (n, \\*event_shape)."""
+    with isolated(pair) as device:
+        site = poutine.trace(pair.model).get_trace(n=n, y=labels_for(y, n, device)).nodes[name]
+        return site["fn"], site["value"]
+
+
+def _prior_contours(axes: Axes, pair: Pair) -> None:
+    """Contours of a prior of two latents that is the same for all data."""
+    of_labels = pair.num_classes is not None and not fulfills(pair, Classifies)
+    if of_labels or fulfills(pair, ConditionsOnPixels):
+        return
+    (name,) = _shapes(pair)
+    z = _prior(pair, name, None, n=_DRAWS)[1]
+    p_z, _ = _prior(pair, name, None, n=1)
+    low, high = z.quantile(0.001, dim=0), z.quantile(0.999, dim=0)
+    sides = [torch.linspace(float(a), float(b), 121) for a, b in zip(low, high, strict=True)]
+    with isolated(pair):
+        inside = torch.quantile(p_z.log_prob(z), z.new_tensor([0.1, 0.5])).cpu()
+        height = p_z.log_prob(torch.cartesian_prod(*sides).to(z)).reshape(121, 121).cpu()
+    across, up = (side.numpy() for side in sides)
+    lines: Any = contour_generator(across, up, height.T.numpy()).lines
+    for level, dashes in zip(inside.tolist(), ("--", "-"), strict=True):
+        for line in lines(level):
+            axes.plot(*line.T, color=INK, linestyle=dashes, linewidth=0.7, alpha=0.6, zorder=0)
 
 
 def _principal(means: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
@@ -183,11 +219,7 @@ def _of_shown(shown: Shown) -> Figure:
 
 @register_figure(needs="two latents", of_shown=_of_shown)
 def latent_grid(
-    pair: Pair,
-    *,
-    size: int = 20,
-    span: tuple[float, float] | None = None,
-    y: int | None = None,
+    pair: Pair, *, size: int = 20, span: tuple[float, float] | None = None, y: int | None = None
 ) -> Figure:
     """Decoded means E[x | z] on a regular grid of two latents, z₁ to the right, z₂ upwards.
 
@@ -200,7 +232,8 @@ def latent_grid(
         Values per latent, n.
     span
         None: the standard normal's quantiles Φ⁻¹((i + ½) / n), i = 0 … n − 1, so that every image
-        stands for the same prior probability. (low, high): n evenly spaced values from low to high.
+        stands for the same prior probability; under another prior those of draws of either latent.
+        (low, high): n evenly spaced values from low to high.
 
     Raises
     ------
@@ -210,27 +243,44 @@ def latent_grid(
     check_pair(pair)
     name = _two_latents(pair)
     check_images(pair)
-    values = _grid_values(size, span)
+    check_counts(size=size)
+    p_z, drawn = _prior(pair, name, y, n=_DRAWS)
+    standard = span is not None or _is_standard(p_z)
+    values = _grid_values(size, span).expand(2, -1) if standard else _quantiles(drawn, size)
     with isolated(pair) as device:
         axis = values.to(next(iter(pair.parameters())))
-        down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")
+        down, across = torch.meshgrid(axis[1].flip(0), axis[0], indexing="ij")
         z = torch.stack([across, down], dim=-1).flatten(0, 1)
         images = decoded_means(pair, {name: z}, labels_for(y, len(z), device))
     gap = _GRID_GAP if size <= _GAPS_UP_TO else 0.0
-    spacing = "quantiles of N(0, 1)" if span is None else "evenly spaced"
     under = f", y = {y}" if condition(pair, y) else ""
+    spacing = "quantiles of N(0, 1)" if standard else f"quantiles of draws of p({name}{under})"
+    spacing = spacing if span is None else "evenly spaced"
     title = f"Decoded means E[x | {name}{under}]\n{name} {spacing}"
     figure, axes, tiles = mosaic_figure(
         images, columns=size, gaps=(gap, gap), title=title, tile_inches=0.5
     )
-    ticks = _tick_values(values, span)
-    text = [f"{tick:{'.2f' if span is None else 'g'}}".replace("-", "−") for tick in ticks]
-    axes.set_xticks(np.interp(ticks, values, tiles.across), text)
-    axes.set_yticks(np.interp(ticks, values, tiles.down[::-1]), text)
+    sides = ((axes.set_xticks, tiles.across), (axes.set_yticks, tiles.down[::-1]))
+    for of_axis, (set_ticks, tile) in zip(values, sides, strict=True):
+        ticks = _tick_values(of_axis, span)
+        text = [f"{tick:{'.2f' if span is None else 'g'}}".replace("-", "−") for tick in ticks]
+        set_ticks(np.interp(ticks, of_axis, tile), text)
     axes.tick_params(length=3)
     horizontal, vertical = _latent_names(pair)
     axes.set(xlabel=horizontal, ylabel=vertical)
     return figure
+
+
+def _is_standard(p: Any) -> bool:
+    """Whether it is N(0, I)."""
+    normal = p.base_dist if isinstance(p, Independent) else p
+    return isinstance(normal, Normal) and not normal.loc.any() and bool((normal.scale == 1).all())
+
+
+def _quantiles(z: Tensor, size: int) -> Tensor:
+    """Quantiles of two latents, each by itself, (2, size), of draws (n, 2)."""
+    at = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    return z.cpu().double().quantile(at, dim=0).T
 
 
 def _tick_values(values: Tensor, span: tuple[float, float] | None) -> np.ndarray:
@@ -242,9 +292,14 @@ def _tick_values(values: Tensor, span: tuple[float, float] | None) -> np.ndarray
     return values.numpy()[np.linspace(0, size - 1, min(size, _MAX_TICKS)).round().astype(int)]
 
 
+def _shapes(pair: Pair) -> dict[str, tuple[int, ...]]:
+    """Event shapes of the continuous sites."""
+    return {name: s.event_shape for name, s in pair.latent_sites.items() if not s.discrete}
+
+
 def _two_latents(pair: Pair) -> str:
     """Name of the one continuous site of two latents."""
-    sizes = {name: s.event_shape for name, s in pair.latent_sites.items() if not s.discrete}
+    sizes = _shapes(pair)
     if list(sizes.values()) != [(2,)]:
         found = ", ".join(f"{name} of shape {shape}" for name, shape in sizes.items()) or "none"
         raise UsageError(

@@ -16,7 +16,9 @@ from torch import nn
 from inference.declared import takes
 from inference.denormals import denormals_flushed
 from inference.learning.callbacks import Callback
+from inference.learning.checkpoint import restore
 from inference.learning.data_parallel import is_first, own_device, processes_on, several
+from inference.learning.first_step import try_a_step
 from inference.learning.history import History
 from inference.learning.recorded_data import describe_data, remember
 from inference.learning.runs import Run
@@ -128,8 +130,9 @@ def fit(
         The pair; if it knows how to start from data and has not yet, it does so first.
     data
         Training data, prepared anew each epoch where the preparation is random. A tensor, an array,
-        a data frame, a torch ``Dataset`` or ``DataLoader`` or an ``Observed`` is read and split as
-        :func:`pyro_models.load_data` does; batches are drawn here, whatever a loader's are.
+        a data frame, a torch ``Dataset`` or ``DataLoader``, an ``Observed`` or the path of a
+        ``.npy`` or ``.npz`` file is read and split as :func:`pyro_models.load_data` does; batches
+        are drawn here, whatever a loader's are.
     options
         One of :class:`Settings`, over those in ``settings``.
     mask
@@ -218,7 +221,7 @@ def fit(
         if "seed" in options:
             raise UsageError("give seeds, or one seed")
         if mask is None:  # read once
-            data = as_data(data, pair)
+            data = as_data(data, pair, stream=settings.stream)
         runs = _run_folders(out, seeds, resume=resume, force=force)
         copies: list[Copy] = []
         for seed, run in zip(seeds, runs, strict=True):
@@ -251,7 +254,9 @@ def _begun(
     """A training that is ready to go; the generators are its own, and its folder is held."""
     device, seed = torch.device(settings.device or "cpu"), settings.seed
     if mask is None or isinstance(data, ImageData):
-        whole = as_data(data, pair)
+        whole = as_data(data, pair, stream=settings.stream)
+        if whole.is_streamed:  # and is so when it is resumed
+            settings = settings.replace(stream=settings.stream is not False)
         data = whole if mask is None else half_seen(whole, mask, fraction=fraction, seed=seed)
     else:
         data = whole = half_seen(data, mask, pair, fraction=fraction, seed=seed)
@@ -275,11 +280,11 @@ def _begun(
         run.refuse_to_overwrite(force=force)
     training = Training(pair, data, settings, run, processes)
     if resume and run is not None:
-        training.restore(run)
+        restore(training, run)
     elif init_from is not None and first:
         training.start_from_run(Run(init_from))
     training.start_from_data()
-    training.try_a_step()
+    try_a_step(training)
     if run is not None and first and not resume:
         run.clear()
         run.create(pair, {"data": described, "settings": settings.plain()})

@@ -8,28 +8,23 @@ launches several such steps at once and reads the sum when it reports.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
+from inference.cuda_graph import Launch, Launcher, can_skip, launch_of, run_directly
 from inference.learning.nonfinite import NonFinite
 from inference.learning.optimizers import step_schedule
 from inference.learning.step import Step
 from pyro_models.observed import Observed
 from pyro_models.seeds import generator_states, restore_generators
 
-__all__ = ["GraphedSteps", "can_be_graphed", "cuda_graph", "run_directly"]
+__all__ = ["GraphedSteps", "can_be_graphed"]
 
 STEPS = 8
 """Steps of one launch, where nothing happens on the host between them."""
-
-Launch = Callable[[], object]
-Launcher = Callable[[Launch, Optimizer], Launch]
 
 
 def can_be_graphed(step: Step, *, labelled_per_batch: int) -> str:
@@ -40,14 +35,9 @@ def can_be_graphed(step: Step, *, labelled_per_batch: int) -> str:
         return "several processes share a device, and gloo is on the host"
     if step.classification.pair is not None or labelled_per_batch:
         return "batches differ in how many data have labels"
-    if not _can_skip(step.optimizer):
+    if not can_skip(step.optimizer):
         return f"{type(step.optimizer).__name__} cannot skip a step that is not finite by itself"
     return ""
-
-
-def _can_skip(optimizer: Optimizer) -> bool:
-    group = optimizer.param_groups[0]
-    return "capturable" in group and bool(group.get("fused"))
 
 
 @dataclass(frozen=True)
@@ -104,7 +94,7 @@ class GraphedSteps:
     batch_size, steps_per_epoch
         Of the epochs.
     launcher
-        What makes a launch of some steps: :func:`cuda_graph`, or :func:`run_directly`.
+        What makes a launch of some steps: see :func:`inference.cuda_graph.launcher_of`.
     """
 
     def __init__(
@@ -186,13 +176,11 @@ class GraphedSteps:
                 for _ in range(count):
                     self._step(size)
 
-            try:
-                self._launches[key] = self.launcher(steps, self.taken.optimizer)
-            except RuntimeError as error:  # nothing has run yet
+            made = launch_of(steps, self.launcher, self.taken.optimizer, what="whole steps")
+            if made is None:
                 self._forget_gradients()
-                why = " ".join(str(error).split())[:200]
-                warnings.warn(f"whole steps are no CUDA graph, but run: {why}", stacklevel=2)
-                self.launcher, self._launches[key] = run_directly, steps
+                self.launcher, made = run_directly, steps
+            self._launches[key] = made
         return self._launches[key]
 
     def _warm_up(self, size: int) -> None:
@@ -276,7 +264,7 @@ class GraphedSteps:
 
 def _step_unless(skip: Tensor, optimizer: Any) -> None:
     """A step of a fused optimizer, which itself leaves all as it is where ``skip`` is true."""
-    if not _can_skip(optimizer):  # on a CPU, which waits for nothing
+    if not can_skip(optimizer):  # on a CPU, which waits for nothing
         if not skip:
             optimizer.step()
         return
@@ -287,52 +275,3 @@ def _step_unless(skip: Tensor, optimizer: Any) -> None:
 
 def _parts(data: Observed) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     return data.x, data.y, data.mask
-
-
-def run_directly(steps: Launch, optimizer: Optimizer) -> Launch:
-    """Run the steps, operation by operation."""
-    return steps
-
-
-def cuda_graph(
-    steps: Launch, optimizer: Optimizer, generators: Sequence[torch.Generator] = ()
-) -> Launch:
-    """One CUDA graph of the steps. Its memory is its own; its random numbers are the eager ones.
-
-    ``generators`` are those that it draws from beside the device's own.
-
-    The learning rate is read from memory, to which that of the optimizer is written before a
-    launch, where it has changed.
-    """
-    groups = optimizer.param_groups
-    device = groups[0]["params"][0].device
-    rates = [torch.tensor(float(group["lr"]), device=device) for group in groups]
-    own = [(group["lr"], group["capturable"]) for group in groups]
-    graph = torch.cuda.CUDAGraph()
-    for generator in generators:
-        graph.register_generator_state(generator)
-    for group, rate in zip(groups, rates, strict=True):
-        group["lr"], group["capturable"] = rate, True
-    try:
-        torch.cuda.synchronize(device)
-        capture = torch.cuda.graph(
-            graph,
-            stream=torch.cuda.Stream(device),  # not that of the first device that had a graph
-            capture_error_mode="thread_local",  # other threads watch over nccl's connections
-        )
-        with torch.cuda.device(device), capture:
-            steps()
-    finally:
-        for group, (lr, capturable) in zip(groups, own, strict=True):
-            group["lr"], group["capturable"] = lr, capturable
-    written = [float(group["lr"]) for group in groups]
-
-    def launch() -> None:
-        for i, group in enumerate(groups):
-            lr = float(group["lr"])
-            if lr != written[i]:
-                rates[i].fill_(lr)
-                written[i] = lr
-        graph.replay()
-
-    return launch

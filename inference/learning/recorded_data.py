@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from inference.precision import original
 from pyro_models import ImageData, Pair, UsageError, load_data
 from pyro_models.contract import module_of
 from pyro_models.data import DATA_SETS, Identity, Split
@@ -44,6 +45,7 @@ def describe_data(data: ImageData) -> dict[str, Any]:
         "test_fraction": data.test_fraction,
         "scaling": data.scaling,
         "identity": data.identity.to_dict(),
+        **({} if data.written is None else {"written": list(data.written)}),
     }
 
 
@@ -72,7 +74,16 @@ def differs_from_record(now: Mapping[str, Any], record: Mapping[str, Any]) -> st
         return None
     if not was.labels or not own.labels:  # the same pixels, with labels or without
         was, own = replace(was, labels={}), replace(own, labels={})
-    return own.differs_from(was)
+    return own.differs_from(was) or _written_since(now, record)
+
+
+def _written_since(now: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    """Whether a file whose identity is that of a sample was written to, as far as can be told."""
+    own, was = now.get("written"), record.get("written")
+    if own is None or was is None or own == was:
+        return None
+    same_file = now.get("source") is not None and now.get("source") == record.get("source")
+    return "the file was written to since" if same_file or own[0] != was[0] else None
 
 
 @dataclass(frozen=True)
@@ -189,6 +200,7 @@ def _reading(place: str, record: Mapping[str, Any]) -> dict[str, Any]:
     if place not in DATA_SETS:
         options |= {"seed": record.get("split_seed") or 0, "levels": record.get("levels")}
         options["test_fraction"] = record.get("test_fraction")
+        options["stream"] = "written" in record
     return options
 
 
@@ -249,17 +261,18 @@ def check_held_out(pair: Pair, data: ImageData, split: str) -> None:
         One line that says how many there are, and which seed to give.
     """
     held_out, train = data.split(split), data.split("train")
-    for learned, seed in _LEARNED.get(pair, ()):
+    for learned, seed in _LEARNED.get(original(pair), ()):
         other_shape = learned.x.shape[1:] != held_out.x.shape[1:]
         if split == "train" or other_shape or learned is train or learned.same_as(train):
             continue
-        known = set(learned.each_checksum())
-        if len(known) < _OWN * len(learned):  # in data that repeat an equal one tells nothing
+        trained_on, scored = learned.each_checksum(), held_out.each_checksum()
+        known = set(trained_on)
+        if len(known) < _OWN * len(trained_on):  # in data that repeat an equal one tells nothing
             continue
-        count = sum(one in known for one in held_out.each_checksum())
+        count = sum(one in known for one in scored)
         if not count:
             continue
-        found = f"{count:,} of the {len(held_out):,} {split} data were trained on"
+        found = f"{count:,} of the {len(scored):,} {split} data were trained on"
         if None not in (seed, data.split_seed) and seed != data.split_seed:
             raise UsageError(
                 f"{found}: these data are split by the seed {data.split_seed}, and those that the "

@@ -30,9 +30,11 @@ from inference.learning.optimizers import (
     named_schedule,
 )
 from inference.objectives import OBJECTIVES, canonical, check_objective, make_objective
+from inference.precision import PRECISIONS
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair
 from pyro_models.data import check_float32_suffices
+from pyro_models.registry import check_choice
 from pyro_models.seeds import check_seed
 
 __all__ = [
@@ -46,12 +48,9 @@ __all__ = [
 SWAPPED = ("objective", "optimizer", "schedule")
 """Settings that are a name or an object; each has options by name beside it."""
 
-PRECISIONS = ("float32", "bfloat16")
-
 
 def _known_precision(_: str, precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}: choose from {', '.join(PRECISIONS)}")
+    check_choice("precision", precision, PRECISIONS[:2])  # in float64 a pair trains that is
 
 
 @described
@@ -169,6 +168,13 @@ class Settings:
         up to rounding. It needs a C++ compiler, or triton on a GPU.""",
     )
 
+    stream: bool | None = declared(
+        None,
+        """Read the data of each batch when it is needed: of a .npy file that is larger than memory
+        from there, of data that are larger than the device from memory. Unless given, it is done
+        where the data are too large to be held.""",
+    )
+
     def __post_init__(self) -> None:
         check_declared(self)
         naming = (canonical, named_optimizer, named_schedule)
@@ -213,7 +219,9 @@ class Settings:
         before = {**json.loads(json.dumps(Settings().plain())), **earlier}  # an older release's
         for name, value in json.loads(json.dumps(self.plain())).items():
             was = before[name]
-            if name in ("device", "capture") or (name == "epochs" and self.schedule is None):
+            if name in ("device", "capture", "stream") or (
+                name == "epochs" and self.schedule is None
+            ):
                 continue
             if was != value:
                 raise UsageError(
@@ -287,6 +295,7 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
             f"the pair is made for data of shape {tuple(pair.data_shape)}, and {data.name} has "
             f"{data.data_shape}"
         )
+    pair.likelihood.check_levels(data.prepared_levels, data=data.name)
     for name in splits:
         split = data.split(name)
         if not len(split):
@@ -309,5 +318,7 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
                     f"split has {int(split.y.min())} to {int(split.y.max())}"
                 )
         dtype = next(iter(pair.parameters())).dtype
-        check_float32_suffices(split.x, dtype, name=data.name, seen=split.mask)
-        pair.likelihood.check(data.prepared(name, seed=seed).x, split.mask)
+        some = split.sample()
+        check_float32_suffices(some.x, dtype, name=data.name, seen=some.mask)
+        drawn = data.sampled(name, torch.Generator().manual_seed(seed))
+        pair.likelihood.check(drawn.x, drawn.mask)

@@ -52,8 +52,8 @@ def why_in_turn(training: Training) -> str:
     """Why copies of such a training cannot be trained as one; empty if they can."""
     step, settings = training.step, training.settings
     on_device = training.device.type != "cpu"
-    if step.captured is None:
-        return step.not_recorded
+    if step.captured is None or training.epoch_data.streams:
+        return step.not_recorded or "each copy reads its own batches"
     if settings.compile:
         return "a compiled step is of one copy"
     if settings.optimizer not in BY_ITSELF:

@@ -11,17 +11,17 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from inference.cuda_graph import launcher_of, run_directly
 from inference.denormals import flush_denormals
 from inference.learning.callbacks import Callback
 from inference.learning.capture import RecordedGradient, Recording, difference_of_steps
-from inference.learning.graphed import GraphedSteps, cuda_graph, run_directly
+from inference.learning.graphed import GraphedSteps
 from inference.learning.history import History
 from inference.learning.nonfinite import NonFinite, first_nonfinite
 from inference.learning.stacks import Copy, Stacks, why_in_turn
@@ -121,7 +121,7 @@ class _Together:
         """All batches of one epoch; the mean of the objective of each copy, and seconds."""
         if not self.why_in_turn:
             began = time.perf_counter()
-            drawn = [training.drawing.get_state() for training in self.trainings]
+            drawn = [training.epoch_data.drawing.get_state() for training in self.trainings]
             data, order = self._rows()
             betas = [self.first.beta(step) for step in range(self.first.steps_per_epoch)]
             try:
@@ -135,7 +135,7 @@ class _Together:
                     seconds = time.perf_counter() - began
                     return [(mean, seconds) for mean in means]
             for training, state in zip(self.trainings, drawn, strict=True):
-                training.drawing.set_state(state)
+                training.epoch_data.drawing.set_state(state)
         return [self._in_turn(copy, bar) for copy in self.copies]
 
     def _in_turn(self, copy: Copy, bar: Any) -> tuple[float, float]:
@@ -149,9 +149,9 @@ class _Together:
 
         Data that are the same for all are there once.
         """
-        order = torch.stack([training.permutation for training in self.trainings])
+        order = torch.stack([training.epoch_data.permutation for training in self.trainings])
         order = order.to(self.device)
-        each = [training.training_data() for training in self.trainings]
+        each = [training.epoch_data.epoch() for training in self.trainings]
         if all(data is each[0] for data in each):
             return each[0], order
         starts = torch.arange(len(each), device=self.device) * len(each[0])
@@ -229,7 +229,7 @@ class _Together:
             raise
         self._hand_out()
         for training in self.trainings:
-            training.shuffle()
+            training.epoch_data.shuffle()
             training.at_once = max(training.at_once, len(self.copies))
         return [total / count for total in totals]
 
@@ -276,13 +276,13 @@ class _Steps(GraphedSteps):
     """Whole steps of several copies, which draw from generators of their own."""
 
     def __init__(self, together: _Together, data: Observed, order: Tensor) -> None:
-        generators, on_cuda = together.generators, together.device.type == "cuda"
+        generators = together.generators
         super().__init__(
             cast(Step, together),
             data,
             batch_size=together.settings.batch_size,
             steps_per_epoch=together.first.steps_per_epoch,
-            launcher=partial(cuda_graph, generators=generators) if on_cuda else run_directly,
+            launcher=launcher_of(together.device, generators) or run_directly,
         )
         self.together, self.failing = together, 0
         total = self.place.total.new_zeros(len(generators))

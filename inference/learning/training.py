@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,34 +12,28 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from inference.cuda_graph import launcher_of
 from inference.isolated import evaluating
-from inference.learning.batches import batches
 from inference.learning.callbacks import Callback, CallbackState
+from inference.learning.checkpoint import save
+from inference.learning.curves import curve
 from inference.learning.data_parallel import Processes, Share
-from inference.learning.graphed import GraphedSteps, Launcher, can_be_graphed, cuda_graph
+from inference.learning.epoch_data import EpochData
+from inference.learning.graphed import GraphedSteps, can_be_graphed
 from inference.learning.history import Epoch, History
-from inference.learning.nonfinite import (
-    NonFinite,
-    NonFiniteError,
-    finite_parameters,
-    first_nonfinite,
-)
+from inference.learning.nonfinite import NonFinite, NonFiniteError, finite_parameters
 from inference.learning.optimizers import step_schedule
-from inference.learning.preparation import for_start
 from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.step import Step
 from inference.learning.stopping import EarlyStopping
-from inference.particles import draw
-from pyro_models import ImageData, Pair, UsageError
-from pyro_models.contract import fulfills, is_of_library, module_of
-from pyro_models.data import Split
+from pyro_models import ImageData, Pair
+from pyro_models.contract import fulfills, module_of
 from pyro_models.device import device_of
-from pyro_models.errors import in_one_line
 from pyro_models.files import write_atomically
 from pyro_models.observed import Observed
 from pyro_models.pair import MayHaveNoMaximum, StartsFromData
-from pyro_models.seeds import generator_states, restore_generators, seeded, stream
+from pyro_models.seeds import seeded
 
 __all__ = ["Training"]
 
@@ -77,9 +70,14 @@ class Training:
         self.processes = processes or Processes()
         self.device = torch.device(settings.device or device_of(pair))
         module_of(pair).to(self.device)
-        self.dtype = next(pair.parameters()).dtype
-        self.num_train = len(data.split("train"))
-        self.steps_per_epoch = -(-self.num_train // settings.batch_size)
+        self.epoch_data = EpochData(
+            data,
+            settings,
+            device=self.device,
+            dtype=next(pair.parameters()).dtype,
+            processes=self.processes,
+        )
+        self.steps_per_epoch = self.epoch_data.steps_per_epoch
         self.step = Step(
             pair,
             settings,
@@ -88,11 +86,8 @@ class Training:
             processes=self.processes,
         )
         self.objective, self.optimizer = self.step.objective, self.step.optimizer
-        self.launcher: Launcher | None = cuda_graph if self.device.type == "cuda" else None
+        self.launcher = launcher_of(self.device)
         self.graphed: GraphedSteps | None = None
-        self.shuffling = torch.Generator().manual_seed(settings.seed)
-        self.drawing = self._drawing_generator().manual_seed(settings.seed + 1)
-        self.shuffle()
         self.stopping = EarlyStopping(
             patience=settings.patience,
             min_improvement=settings.min_improvement,
@@ -103,13 +98,11 @@ class Training:
         self.start: str | None = None
         self.at_once, self.not_at_once = 1, ""
         self._values: Tensor | None = None  # of the last validation bound
-        self._fixed = None if data.redraws else self._on_device(data.prepared("train"))
-        self._drawn = data if self._fixed is not None else self._where_it_is_drawn(data)
 
     def share(self, other: Training | None) -> None:
         """Learn from the pixels of another training that are the same, to have them once."""
-        if other is not None and other.data is self.data and other._fixed is not None:
-            self._fixed = other._fixed
+        if other is not None:
+            self.epoch_data.share(other.epoch_data)
 
     def run_epochs(self, callbacks: Sequence[Callback], *, progress: bool) -> History:
         """Train from the present epoch to the last one or to an early stop."""
@@ -144,68 +137,12 @@ class Training:
         self._call(callbacks)
         self._save()
 
-    def restore(self, run: Run) -> None:
-        """Take up the state of the last checkpoint of a run, if an epoch was finished."""
-        described = run.describe()
-        self.settings.check_same(described["settings"])
-        state = run.load_checkpoint()
-        if state is None:
-            return
-        generators = state.get("processes") or [state["generators"]]
-        if len(generators) != self.processes.size:
-            raise UsageError(
-                f"this run was begun by {len(generators)} processes, not {self.processes.size}: "
-                f"resume it with as many (torchrun --nproc-per-node), or start another"
-            )
-        load_weights(self.pair, state["weights"], run.folder / "checkpoint.pt")
-        self.optimizer.load_state_dict(self._in_order(state["optimizer"], state["weights"]))
-        if self.step.schedule is not None:
-            self.step.schedule.load_state_dict(state["schedule"])
-        self.shuffling.set_state(state["shuffling"])
-        self.permutation = state["permutation"]
-        self.stopping.load_state(state["stopping"])
-        self.objective.load_state(state.get("objective", {}))
-        self.epochs = [Epoch(**record) for record in state["history"]]
-        self.start = state["start"]
-        self.at_once, self.not_at_once = state.get("at_once", (1, ""))
-        self._take_up_drawing(state["drawing"])
-        self.step.taken = len(self.epochs) * self.steps_per_epoch
-        restore_generators(generators[self.processes.rank], self.device)
-
-    def _in_order(self, state: dict[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
-        """The optimizer's state, which numbers parameters in the order of the weights beside it.
-
-        A release may order the parts of a pair in another way than the one that wrote them.
-        """
-        named = module_of(self.pair).named_parameters()
-        now = {name: i for i, name in enumerate(n for n, p in named if p.requires_grad)}
-        then = [name for name in weights if name in now]
-        return {**state, "state": {now[then[i]]: of for i, of in state["state"].items()}}
-
     def _save(self) -> None:
         if self.run is None:
             return
-        generators = self.processes.gathered(generator_states(self.device))
-        if self.processes.rank:
-            return
-        self.run.save_checkpoint(
-            {
-                "weights": self.pair.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": None if self.step.schedule is None else self.step.schedule.state_dict(),
-                "generators": generators[0],
-                **({"processes": generators} if len(generators) > 1 else {}),
-                "shuffling": self.shuffling.get_state(),
-                "drawing": self.drawing.get_state(),
-                "permutation": self.permutation,
-                "stopping": self.stopping.state(),
-                "objective": self.objective.state(),
-                "history": [asdict(record) for record in self.epochs],
-                "start": self.start,
-                "at_once": (self.at_once, self.not_at_once),
-            }
-        )
-        self._save_results(self.run)
+        save(self, self.run)
+        if self.processes.rank == 0:
+            self._save_results(self.run)
 
     def _save_results(self, run: Run) -> None:
         run.save_weights(self.pair)
@@ -220,10 +157,13 @@ class Training:
         """Let a pair that starts from data do so, once; the others take it from the first."""
         pair = self.pair
         if self.processes.rank == 0 and fulfills(pair, StartsFromData) and not pair.started:
-            x = for_start(self.training_data())
+            x = self.epoch_data.for_start()
             self.start = pair.start_from(x, seed=self.settings.seed) or None
+            if len(x) < (num_train := self.epoch_data.num_train):
+                what = self.start or "statistics"
+                self.start = f"{what} of {len(x):,} of the {num_train:,} training data"
             # pixels that are drawn anew in every epoch are noise enough
-            if self._fixed is not None and fulfills(pair, MayHaveNoMaximum):
+            if not self.data.redraws and fulfills(pair, MayHaveNoMaximum):
                 self._warn_of(pair.no_maximum(x))
         if self.processes.size > 1:
             self._take_from_first()
@@ -233,8 +173,9 @@ class Training:
     def _take_from_first(self) -> None:
         """The parameters and the pixels' generator of the first process; noise of one's own."""
         self.processes.share_state(module_of(self.pair))
-        self.start, drawing = self.processes.from_first((self.start, self.drawing.get_state()))
-        self.drawing.set_state(drawing)
+        drawing = self.epoch_data.drawing
+        self.start, state = self.processes.from_first((self.start, drawing.get_state()))
+        drawing.set_state(state)
         if not self.epochs:
             self.processes.draw_apart(self.settings.seed, self.device)
 
@@ -243,114 +184,32 @@ class Training:
         if no_maximum:
             warnings.warn(f"{no_maximum}: the bound rises as long as it is trained", stacklevel=5)
 
-    def try_a_step(self) -> None:
-        """Refuse, before anything is written, an objective or a record the pair cannot have."""
-        few: Observed = self.data.prepared(
-            "train", seed=self.settings.seed, limit=self.settings.batch_size
-        )
-        few = self._on_device(few)
-        two = few[:2]
-        ours = is_of_library(self.pair)
-        with seeded(self.settings.seed, self.device), self.step.autocast():
-            try:
-                self.objective.check(two.x, **two.conditions)
-                if self.processes.size > 1:
-                    self._refuse_global_sites(two)
-                if not ours:
-                    with evaluating(self.pair):
-                        self.objective.value(two.x, y=two.y, mask=two.mask)
-                if self.settings.epochs > len(self.epochs):
-                    last = self.num_train % self.settings.batch_size
-                    for size in dict.fromkeys((len(few), last or len(few))):
-                        own = few[:size][self.processes.own(size)]
-                        if len(own):
-                            self.step.prepare(own, beta=self.beta(0))
-            except UsageError:
-                raise
-            except Exception as error:
-                if finite_parameters(self.pair) and not ours:
-                    with in_one_line(f"a step of {type(self.pair).__name__}"):
-                        raise
-                if not isinstance(error, ValueError | RuntimeError):
-                    raise
-                # of NaN: the first step says where it comes from
-        self.step.agree()
-
-    def _refuse_global_sites(self, data: Observed) -> None:
-        """What is outside of the plate over data would count once in each process, as a critic."""
-        if self.objective.state():
-            raise UsageError(f"{self.objective.name} learns a critic: train it in one process")
-        same = self.objective.over_particles()
-        parts = same.parts(data.x, **data.conditions) if same else [(data.x, data.conditions)]
-        for x, given in parts:
-            draw(self.pair.model, self.pair.guide, Observed.unchecked(x, **given), num_particles=1)
-
-    def _on_device(self, data: Observed) -> Observed:
-        return data.to(self.device, self.dtype)
-
-    def training_data(self) -> Observed:
-        """Pixels of one epoch: fresh draws where the preparation is random."""
-        if self._fixed is not None:
-            return self._fixed
-        return self._on_device(self._drawn.draw("train", self.drawing))
-
-    def _drawing_generator(self) -> torch.Generator:
-        """Pixels are drawn where the pair is, where another processor than this one does it."""
-        return torch.Generator(self.device if self.device.type == "cuda" else "cpu")
-
-    def _where_it_is_drawn(self, data: ImageData) -> ImageData:
-        """The grey training pixels beside their generator."""
-        if self.drawing.device.type == "cpu":
-            return data
-        grey = data.split("train")
-        y, mask = (None if v is None else v.to(self.device) for v in (grey.y, grey.mask))
-        return replace(data, splits={"train": Split(grey.x.to(self.device), y, mask)})
-
-    def _take_up_drawing(self, state: Tensor) -> None:
-        if len(state) == len(self.drawing.get_state()):
-            self.drawing.set_state(state)
-        else:  # the run was begun on another kind of device
-            seed = stream(self.settings.seed, f"pixels from epoch {len(self.epochs)} on")
-            self.drawing.manual_seed(seed)
-
     def train_epoch(self, bar: Any = None) -> tuple[float, float]:
         """All batches once; returns the running mean of the objective, and seconds."""
         began = time.perf_counter()
-        data = self.training_data()
-        order = self.permutation.to(self.device)
-        rows = batches(
-            order,
-            batch_size=self.settings.batch_size,
-            y=data.y,
-            labelled_per_batch=self.settings.labelled_per_batch,
-        )
+        data = self.epoch_data.epoch()
+        taken = self.epoch_data.batches(data)
         total, count, step = 0.0, 0, 0
-        graphed = self._graphed_steps(data, order)
+        graphed = self._graphed_steps(data)
         self.step.look_again()
         while step < self.steps_per_epoch:
             last = min(step + REPORTED, self.steps_per_epoch)
             if graphed is None or not self.step.may_be_graphed:
-                whole = next(rows)
-                own, share = self.processes.part(whole, data.y)
-                total += self.step_on(step, data.rows(own), share=share) * len(whole)
-                count, last = count + len(whole), step + 1
+                size, read, share = next(taken)
+                total += self.step_on(step, read(), share=share) * size
+                count, last = count + size, step + 1
             else:
                 total += self._steps_on_device(graphed, step, last)
-                seen = list(islice(rows, last - step))
-                count += sum(len(each) for each in seen)
+                count += sum(size for size, *_ in islice(taken, last - step))
             if bar is not None:
                 self.report(bar, step, last, total / count)
             step = last
-        self.shuffle()
+        self.epoch_data.shuffle()
         return total / count, self.processes.mean(time.perf_counter() - began)
 
-    def shuffle(self) -> None:
-        """Draw the order of the next epoch."""
-        self.permutation = torch.randperm(self.num_train, generator=self.shuffling)
-
-    def _graphed_steps(self, data: Observed, order: Tensor) -> GraphedSteps | None:
+    def _graphed_steps(self, data: Observed) -> GraphedSteps | None:
         """What takes whole steps on the device, where one is waited for and they can be so."""
-        if self.launcher is None:
+        if self.launcher is None or self.epoch_data.streams:
             return None
         if self.graphed is None:
             why_not = can_be_graphed(self.step, labelled_per_batch=self.settings.labelled_per_batch)
@@ -365,6 +224,7 @@ class Training:
                 launcher=self.launcher,
             )
         betas = [self.beta(step) for step in range(self.steps_per_epoch)]
+        order = self.epoch_data.permutation.to(self.device)
         self.graphed.start_epoch(data, order, betas)
         return self.graphed
 
@@ -430,40 +290,20 @@ class Training:
         step_schedule(self.step.schedule, bound=bound)
         self.stopping.look(record, self.pair, self._values)
 
-    @torch.no_grad()
     def _curve(self, name: str, *, limit: int | None) -> float | None:
-        """The bound on a split: the same draws after every epoch, nothing else moved."""
+        """The bound on a split, where it is to be had."""
         needed = name == "validation" and self.stopping.needs_validation
         wanted = needed or (self.settings.curve_size and self.objective.ranks)
         if name not in self.data.splits or not wanted:
             return None
-        data = self._on_device(self.data.prepared(name, seed=self.settings.seed, limit=limit))
-        whole, rank = len(data), self.processes.rank
-        data = data[self.processes.own(whole)]
-        value, values, raised = float("nan"), data.x.new_zeros(0), None
         by_datum = name == "validation" and bool(self.settings.noise_multiple)
-        # not the pixels' own draws again
-        noise = stream(self.settings.seed, f"curves {rank}" if rank else "curves")
-        with seeded(noise, self.device), evaluating(self.pair):
-            try:
-                with self.step.autocast():
-                    if by_datum and len(data):
-                        values = self.objective.values(data.x, y=data.y, mask=data.mask)
-                        value = float(values.mean())
-                    elif len(data):
-                        value = self.objective.value(data.x, y=data.y, mask=data.mask)
-            except (ValueError, RuntimeError) as error:  # as in a step
-                raised = error
-            value = self.processes.mean(value, len(data))
-            if value - value == 0:
-                if by_datum:
-                    self._values = self.processes.joined(values, whole)
-                return value
-            what = self.processes.first_word(first_nonfinite(self.pair, data) if len(data) else "")
-        if not what and raised is not None:
-            raise raised
-        what = f"{what or 'the bound'} on the {name} split"
-        raise self.failure(self.steps_per_epoch - 1, what) from raised
+        try:
+            found = curve(self.step, self.epoch_data, name, limit=limit, by_datum=by_datum)
+        except NonFinite as error:
+            raise self.failure(self.steps_per_epoch - 1, str(error)) from error.__cause__
+        if by_datum:
+            self._values = found.values
+        return found.value
 
     def _call(self, callbacks: Sequence[Callback]) -> None:
         """Callbacks see the pair in evaluation mode and cannot move the generators."""

@@ -157,8 +157,7 @@ def _autocovariance(chains: np.ndarray) -> np.ndarray:
     length = chains.shape[-1]
     size = 1 << (2 * length - 1).bit_length()
     spectrum = np.fft.rfft(chains - chains.mean(-1, keepdims=True), size)
-    product = np.fft.irfft((spectrum * spectrum.conj()).real, size)
-    return product[..., :length] / length
+    return np.fft.irfft((spectrum * spectrum.conj()).real, size)[..., :length] / length
 
 
 def _split(draws: np.ndarray) -> np.ndarray:

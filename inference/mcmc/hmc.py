@@ -17,6 +17,9 @@ from inference.mcmc.leapfrog import leapfrog
 
 __all__ = ["At", "Density", "Transition", "transition"]
 
+Beta = float | Tensor
+"""A tensor on the device is not waited for."""
+
 
 @dataclass(frozen=True)
 class At:
@@ -31,15 +34,19 @@ class At:
     start_gradient: Tensor
     joint_gradient: Tensor
 
-    def log_density(self, beta: float) -> Tensor:
+    def log_density(self, beta: Beta) -> Tensor:
         """(1 − β) log q(z) + β log p(x, z), (C, B)."""
-        return self.joint if beta == 1 else (1 - beta) * self.start + beta * self.joint
+        return self.joint if _is_one(beta) else (1 - beta) * self.start + beta * self.joint
 
-    def gradient(self, beta: float) -> Tensor:
+    def gradient(self, beta: Beta) -> Tensor:
         """Gradient of that, (C, B, D)."""
-        if beta == 1:
+        if _is_one(beta):
             return self.joint_gradient
         return (1 - beta) * self.start_gradient + beta * self.joint_gradient
+
+
+def _is_one(beta: Beta) -> bool:
+    return not isinstance(beta, Tensor) and beta == 1
 
 
 class Density(Protocol):
@@ -70,7 +77,7 @@ def transition(
     *,
     step: Tensor,
     num_leapfrog: int,
-    beta: float = 1.0,
+    beta: Beta = 1.0,
     scale: Tensor | None = None,
 ) -> Transition:
     """Move every chain once, leaving π_β(z) ∝ q(z)^{1−β} p(x, z)^β as it is.
@@ -94,14 +101,8 @@ def transition(
     acceptance = (-change).exp().clamp_max(1.0)
     taken = torch.rand_like(acceptance) < acceptance
     index = taken.unsqueeze(-1)
-    return Transition(
-        z=torch.where(index, there, z),
-        at=At(
-            torch.where(taken, end.start, at.start),
-            torch.where(taken, end.joint, at.joint),
-            torch.where(index, end.start_gradient, at.start_gradient),
-            torch.where(index, end.joint_gradient, at.joint_gradient),
-        ),
-        acceptance=acceptance,
-        diverged=change > 1000,
-    )
+    values = [torch.where(taken, *each) for each in ((end.start, at.start), (end.joint, at.joint))]
+    slopes = (end.start_gradient, at.start_gradient), (end.joint_gradient, at.joint_gradient)
+    gradients = [torch.where(index, *each) for each in slopes]
+    z = torch.where(index, there, z)
+    return Transition(z, At(*values, *gradients), acceptance, diverged=change > 1000)

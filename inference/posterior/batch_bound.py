@@ -75,6 +75,11 @@ class BatchBound:
         bound, *gradients = self.run(*self._inputs())
         return bound, tuple(gradients)
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the next step is the record's."""
+        return isinstance(self.run, Recorded)
+
     def _inputs(self) -> tuple[list[Tensor], Tensor, Tensor | None, Tensor | None]:
         return [p.detach() for p in self.parameters], self.target.x, self.target.y, self.target.mask
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from inference.blocks import computed
 from inference.chunks import MAX_ELEMENTS
 from inference.declared import declared
-from inference.isolated import isolated
 from inference.mcmc import diagnostics
 from inference.mcmc.warm_up import Chains, check_sampling
 from inference.posterior.log_density import LogDensity
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
-from pyro_models.seeds import stream
 
-__all__ = ["Draws", "LatentChains", "Moved", "Sampling", "draw", "in_chunks"]
+__all__ = ["Draws", "LatentChains", "Moved", "Sampling", "block_size", "draw"]
+
+BLOCK = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,27 +160,21 @@ class Sampling:
     target_acceptance: float = declared(0.8, "Between 0 and 1; 0.65 to 0.8 is best for HMC.")
     seed: int = declared(0, "Seed of all draws; the caller's generators do not move.")
     max_elements: int = declared(
-        MAX_ELEMENTS, "Numbers that one chunk's reconstructions may hold; bounds memory."
+        MAX_ELEMENTS, "Numbers that may be decoded at once; bounds memory, and changes no draw."
     )
     progress: Callable[[int], object] | None = declared(
-        None, "Called with the number of data after each chunk."
+        None, "Called with 1 for each datum that is done."
     )
 
 
-def in_chunks(
-    target: LogDensity,
-    num_chains: int,
-    *,
-    max_elements: int,
-    progress: Callable[[int], object] | None = None,
-) -> Iterator[tuple[slice, LogDensity]]:
-    """Places and targets of parts of the data, whose chains' reconstructions fit."""
-    size = max(1, max_elements // (target.numbers_per_chain * num_chains))
-    for i in range(0, len(target), size):
-        some = target.select(slice(i, i + size))
-        yield slice(i, i + size), some
-        if progress is not None:
-            progress(len(some))
+def block_size(target: LogDensity, num_chains: int) -> int:
+    """Data whose chains are moved together, by constants alone.
+
+    On a CPU few enough for several processes to have something to do; a GPU, whose random numbers
+    are others anyway, is faster with more.
+    """
+    size = max(1, MAX_ELEMENTS // (target.numbers_per_chain * num_chains))
+    return min(size, BLOCK) if target.x.device.type == "cpu" else size
 
 
 def draw(
@@ -190,21 +185,30 @@ def draw(
     name: str,
     **counts: int,
 ) -> Draws:
-    """Warm chains up and draw with them, chunk by chunk.
+    """Warm chains up and draw with them, block by block.
 
     The chains of some data are made given their place among all. The sampler of that name has a
     stream of random numbers of its own, and whole numbers that are checked like those of all.
     """
     checked = {n: v for n, v in vars(sampling).items() if n != "progress"}
     check_sampling(**checked, **counts)
-    seed, most = sampling.seed, sampling.max_elements
-    parts = []
-    with isolated(target.pair, seed=stream(seed, name)):
-        chunks = partial(in_chunks, max_elements=most, progress=sampling.progress)
-        for index, some in chunks(target, sampling.num_chains):
-            chains = make(index, some)
-            chains.warm_up(chains.windows(sampling.warmup), sampling.target_acceptance)
-            parts.append(chains.sample(sampling.num_samples))
+    seed, bounded = sampling.seed, replace(target, max_elements=sampling.max_elements)
+
+    def sample(rows: Any) -> tuple[Tensor, ...]:
+        chains = make(rows, bounded.select(rows))
+        chains.warm_up(chains.windows(sampling.warmup), sampling.target_acceptance)
+        return chains.sample(sampling.num_samples)
+
+    parts = computed(
+        sample,
+        lambda rows: rows,
+        pair=target.pair,
+        count=len(target),
+        size=block_size(target, sampling.num_chains),
+        seed=seed,
+        purpose=name,
+        progress=sampling.progress,
+    )
     draws, rates, diverging, *others = zip(*parts, strict=True)
     acceptance, divergences, steps, scales = (torch.cat(part) for part in others)
     stats = {"acceptance_rate": torch.cat(rates, 2), "diverging": torch.cat(diverging, 2)}

@@ -11,12 +11,14 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from inference.blocks import computed
 from inference.chunks import MAX_ELEMENTS, chunk_size
-from inference.isolated import isolated
+from inference.cuda_graph import Launched, launcher_of
+from inference.posterior.decoding import Draw, check_draw, decoded_from, has_encoder
 from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
-from inference.posterior.reconstruction import Draw, check_draw, decoded_from, has_encoder
+from inference.precision import DEFAULT, at_precision, in_precision, precision_of
 from inference.sites import traced
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
@@ -25,7 +27,7 @@ from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
 from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.pair import CompletesExactly, ConditionsOnPixels
-from pyro_models.seeds import check_seed, stream
+from pyro_models.seeds import check_seed
 
 __all__ = ["Completion", "complete"]
 
@@ -57,6 +59,8 @@ class Completion:
         Random seed of all draws.
     identity
         What was completed, by content: data, what is seen, labels, the model's weights.
+    precision
+        As of :class:`inference.evaluation.Score`.
     """
 
     mean: Tensor
@@ -68,11 +72,13 @@ class Completion:
     posterior: Posterior | None = field(repr=False)
     seed: int
     identity: Identity | None = field(default=None, repr=False)
+    precision: str | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
 
+@at_precision
 def complete(
     pair: Pair,
     x: Data,
@@ -88,6 +94,7 @@ def complete(
     seed: int = 0,
     max_elements: int = MAX_ELEMENTS,
     progress: bool = False,
+    precision: str = DEFAULT,
 ) -> Completion:
     """Fill in the unseen pixels of data.
 
@@ -123,9 +130,13 @@ def complete(
     seed
         Random seed of all draws; the caller's generators do not move.
     max_elements
-        Numbers that the reconstructions in memory at once may hold.
+        Numbers that may be decoded at once of a posterior's draws; no number hangs on it. Other
+        completions go by blocks of ``2**22`` numbers.
     progress
         Show a progress bar while a guide is fitted.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the result says it.
 
     Raises
     ------
@@ -173,17 +184,29 @@ def complete(
                     f"{type(pair).__name__} is not trained to complete: infer a guide, such as "
                     "normal"
                 )
-            pair = pair.conditioned_on(data.mask)
-        at_once = max(num_samples, num_latents)
-        parts = []
-        with isolated(pair, seed=stream(seed, "completion")):
-            for part in data.chunks(chunk_size(pair, each=at_once, max_elements=max_elements)):
-                if guide == "exact":
-                    parts.append(_exactly(pair, part, num_samples=num_samples, pixels=pixels))
-                    continue
-                decoded = partial(_decoded, pair, part, trained=guide == "trained")
-                average, p_x = decoded(num_latents).mean.mean(0), decoded(num_samples)
-                parts.append((average, p_x.sample() if pixels == "sample" else p_x.mean))
+            precise = precision_of(pair) or DEFAULT
+            pair = in_precision(pair.conditioned_on(data.mask), precise)
+
+        def completed(x: Tensor, y: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+            part = Observed.unchecked(x, y, mask)
+            if guide == "exact":
+                return _exactly(pair, part, num_samples=num_samples, pixels=pixels)
+            decoded = partial(_decoded, pair, part, trained=guide == "trained")
+            average, p_x = decoded(num_latents).mean.mean(0), decoded(num_samples)
+            return average, p_x.sample() if pixels == "sample" else p_x.mean
+
+        # linear algebra is waited for
+        launcher = None if guide == "exact" else launcher_of(data.x.device)
+        launched = Launched(completed, launcher, what="completions")
+        parts = computed(
+            lambda part: launched(part.x, part.y, part.mask),
+            data.__getitem__,
+            pair=pair,
+            count=len(data),
+            size=chunk_size(pair, each=max(num_samples, num_latents)),
+            seed=seed,
+            purpose="completion",
+        )
         means, draws = zip(*parts, strict=True)
         mean, samples = data.with_seen(torch.cat(means)), data.with_seen(torch.cat(draws, 1))
     return Completion(
@@ -196,6 +219,7 @@ def complete(
         posterior=posterior,
         seed=seed,
         identity=identity_of(pair, data) if posterior is None else posterior.identity,
+        precision=precision_of(pair),
     )
 
 

@@ -17,6 +17,7 @@ from pyro_models.contract import check_pair
 __all__ = [
     "Moments",
     "by_site",
+    "check_free",
     "check_real",
     "check_vectors",
     "needs_continuous",
@@ -60,6 +61,13 @@ def needs_continuous(pair: Pair) -> None:
             f"{type(pair).__name__} has no continuous latent to infer; its discrete ones are "
             "summed out exactly (exact_posterior)"
         )
+
+
+def check_free(pair: Pair) -> None:
+    """Refuse a pair with a latent that has no density on real vectors, in its own words."""
+    for site in pair.latent_sites.values():
+        if site.why_not_free:
+            raise UsageError(site.why_not_free)
 
 
 def check_real(name: str, distribution: Any) -> None:

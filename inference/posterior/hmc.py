@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inference.cuda_graph import Launched, launcher_of
 from inference.declared import replaced, takes
-from inference.mcmc.hmc import transition
+from inference.mcmc.hmc import At, transition
 from inference.posterior.chains import Draws, LatentChains, Moved, Sampling, draw
 from inference.posterior.log_density import LogDensity
 from pyro_models.device import placed
@@ -90,17 +91,23 @@ class _HMCChains(LatentChains):
         self.learns_scale = scale is None
         self.scale = torch.ones_like(z[0]) if scale is None else scale
         self.step = torch.full_like(z[0, :, 0], 0.1 if scale is None else 0.5)
+        self.launched = Launched(self._moved, launcher_of(z.device), what="transitions")
 
     def move(self, step: Tensor) -> Moved:
         """One transition of each chain, its ε times a number between 0.8 and 1.2."""
-        jitter = 0.8 + 0.4 * torch.rand_like(self.at.joint)
+        given = step, self.scale, self.z, *vars(self.at).values()
+        acceptance, diverged, self.z, *at = self.launched(*given)
+        self.at = At(*at)
+        return Moved(self.z, acceptance, diverged)
+
+    def _moved(self, step: Tensor, scale: Tensor, z: Tensor, *at: Tensor) -> tuple[Tensor, ...]:
+        jitter = 0.8 + 0.4 * torch.rand_like(at[0])
         moved = transition(
             self.target,
-            self.z,
-            self.at,
+            z,
+            At(*at),
             step=step * jitter,
             num_leapfrog=self.num_leapfrog,
-            scale=self.scale,
+            scale=scale,
         )
-        self.z, self.at = moved.z, moved.at
-        return Moved(moved.z, moved.acceptance, moved.diverged)
+        return moved.acceptance, moved.diverged, moved.z, *vars(moved.at).values()

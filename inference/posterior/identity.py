@@ -5,11 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyro_models import Pair
-from pyro_models.contract import fulfills
+from pyro_models.contract import fulfills, module_of
 from pyro_models.data import Identity, checksum, weights_checksum
 from pyro_models.data.masks import Mask
 from pyro_models.observed import Data, Labels, observed
 from pyro_models.pair import ConditionsOnPixels
+from pyro_models.priors import is_of_guide
 
 __all__ = ["conditions", "given_labels", "identity_of", "model_checksum"]
 
@@ -41,11 +42,12 @@ def model_checksum(pair: Pair) -> str:
     """A checksum of p(x, z): the pair's options and the weights of its model, without its guide's.
 
     An exact guide, or another one, makes no other model: a pair may name the options of its guide
-    alone in ``options_of_guide``.
+    alone in ``options_of_guide``. A prior that is made of the guide makes its weights the model's.
     """
     own = getattr(pair, "options_of_guide", ())
     options = {name: value for name, value in pair.config().items() if name not in own}
-    return weights_checksum(pair.model, config=options)
+    module = module_of(pair) if is_of_guide(pair.model) else pair.model
+    return weights_checksum(module, config=options)
 
 
 def conditions(pair: Pair, y: Tensor | None) -> str | None:

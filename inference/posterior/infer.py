@@ -15,14 +15,16 @@ from inference.chunks import chunk_size
 from inference.declared import replaced, takes
 from inference.denormals import denormals_flushed
 from inference.isolated import evaluating
-from inference.posterior.continuous import needs_continuous
+from inference.posterior.continuous import check_free, needs_continuous
 from inference.posterior.guides import GUIDES, Family, guide_family
+from inference.posterior.guides.encoder import PRIOR
 from inference.posterior.guides.per_datum import detached, for_data, is_per_datum
 from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import Fitting, Optimization, Outcome
 from inference.posterior.optimize import at_least_the_contained, optimize
 from inference.posterior.posterior import Posterior
 from inference.posterior.start import with_initial_values, with_prior
+from inference.precision import DEFAULT, at_precision
 from inference.sites import traced
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
@@ -37,6 +39,7 @@ NOT_FITTED = "not fitted"
 
 
 @takes(Optimization)
+@at_precision
 def infer(
     pair: Pair,
     x: Data,
@@ -47,6 +50,7 @@ def infer(
     guide: str | Mapping[str, Any] | Family | nn.Module | Callable[..., nn.Module] = "auto_normal",
     guide_options: Mapping[str, Any] | None = None,
     resample: int | None = None,
+    precision: str = DEFAULT,
     **options: Any,
 ) -> Posterior:
     """Infer the latents of images, whole or half-seen, under a trained pair's model.
@@ -80,6 +84,9 @@ def infer(
     resample
         Draw so many values from the guide and resample them by their importance weights: see
         :meth:`Posterior.resampled`.
+    precision
+        ``"float32"``, ``"bfloat16"`` or ``"float64"``, see
+        :func:`inference.precision.in_precision`; the posterior stays in it.
     options
 
     Raises
@@ -104,11 +111,13 @@ def infer(
     given = replaced(Optimization(), options, who="infer")
     seed, most = given.seed, given.max_elements
     began = time.perf_counter()
-    chunk = chunk_size(pair, each=given.num_particles, max_elements=most)
+    chunk = chunk_size(pair, each=given.num_particles)  # whatever memory there is: the same noise
     settings = Fitting(**vars(given), chunk=chunk)
     noise = seeded(stream(seed, "infer"), device_of(pair))
     with evaluating(pair), frozen(pair), noise, denormals_flushed():
         needs_continuous(pair)
+        if family.fitted or not family.density or family is PRIOR:
+            check_free(pair)
         data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
         images = with_prior(pair, data)
         if family.fitted:

@@ -12,7 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from inference.chunks import numbers_per_particle
+from inference.chunks import MAX_ELEMENTS, numbers_per_particle
 from inference.densities import log_density, weigh
 from inference.isolated import evaluating
 from inference.mcmc.hmc import At
@@ -20,6 +20,7 @@ from inference.particles import Particles
 from inference.posterior.continuous import (
     Moments,
     by_site,
+    check_free,
     check_real,
     needs_continuous,
     side_by_side,
@@ -61,6 +62,8 @@ class LogDensity:
         :func:`inference.posterior.start.with_initial_values`.
     weights
         A checksum of the model as it was then.
+    max_elements
+        Numbers that the chains of :meth:`at` may decode at once; the rest is done in turn.
     """
 
     pair: Pair
@@ -69,12 +72,16 @@ class LogDensity:
     prior: Mapping[str, Moments] = field(default_factory=dict)
     start: Mapping[str, Moments] = field(default_factory=dict)
     weights: str | None = None
+    max_elements: int = MAX_ELEMENTS
     _recordings: dict[tuple[Any, ...], int | Callable[..., tuple[Tensor, ...]]] = field(
         default_factory=dict, repr=False
     )
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_recordings": {}}
 
     @property
     def x(self) -> Tensor:
@@ -203,7 +210,10 @@ class LogDensity:
         from then on (see :mod:`inference.record`); a model or guide that cannot be recorded is run
         as it is. No parameter is given a gradient.
         """
-        z = placed(z.detach(), self.x)
+        z = placed(z.detach(), self.x).contiguous()  # as it was where it was recorded
+        most = max(1, self.max_elements // self.numbers_per_chain)
+        if z.shape[0] * len(self) > most:
+            return self._at_in_turn(z, most)
         key = (z.shape, z.dtype, z.device, self.mask is None or self.mask.shape, self.y is None)
         known = self._recordings.get(key, 0)
         if isinstance(known, int):
@@ -212,6 +222,18 @@ class LogDensity:
         run = self._evaluate if isinstance(known, int) else known
         with torch.no_grad():
             return At(*run(z, self.x, self.mask, self.y))
+
+    def _at_in_turn(self, z: Tensor, most: int) -> At:
+        """Some chains at a time of some data at a time."""
+        chains = max(1, most // len(self))
+        width = max(1, most // chains)
+        columns = []
+        for i in range(0, len(self), width):
+            rows = slice(i, i + width)
+            some = self if width >= len(self) else self.select(rows)
+            parts = [vars(some.at(part)).values() for part in z[:, rows].split(chains)]
+            columns.append([torch.cat(values) for values in zip(*parts, strict=True)])
+        return At(*(torch.cat(values, 1) for values in zip(*columns, strict=True)))
 
     def _evaluate(
         self, z: Tensor, x: Tensor, mask: Tensor | None, y: Tensor | None
@@ -290,6 +312,7 @@ def condition(
     torch.Size([4, 3])
     """
     needs_continuous(pair)
+    check_free(pair)
     data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
     target = LogDensity(pair, data, guide)
     with evaluating(pair), torch.no_grad():  # with Pyro's checks, once

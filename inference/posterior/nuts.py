@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.cuda_graph import Launched, launcher_of
 from inference.declared import replaced, takes
 from inference.mcmc.nuts_tree import State, transition
 from inference.posterior.chains import Draws, LatentChains, Moved, Sampling, draw
@@ -69,6 +70,7 @@ class _NUTSChains(LatentChains):
         self.like, self.shape = z, tuple(z.shape)  # (C, B, D)
         self.scale = torch.ones_like(z[0])
         self.step = torch.full_like(z[0, :, 0], 0.1)
+        self.launched = Launched(self._at, launcher_of(z.device), what="gradients")
         self.rescaled(z)
 
     def rescaled(self, z: Tensor) -> None:
@@ -80,9 +82,12 @@ class _NUTSChains(LatentChains):
     def _density(self, q: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """log p(x_seen, z) of some chains; the others are computed beside them, for one shape."""
         self.places[chains] = q
-        at = self.target.at(self._z(self.places))
-        value = _flat(at.joint.unsqueeze(-1))[chains, 0]
-        return value, _flat(at.joint_gradient * self.scale)[chains]
+        value, gradient = self.launched(self._z(self.places), self.scale)
+        return _flat(value.unsqueeze(-1))[chains, 0], _flat(gradient)[chains]
+
+    def _at(self, z: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        at = self.target.at(z)
+        return at.joint, at.joint_gradient * scale
 
     def _z(self, places: np.ndarray) -> Tensor:
         return torch.from_numpy(places).to(self.like).reshape(self.shape) * self.scale

@@ -112,8 +112,8 @@ class Optimization:
     )
     max_elements: int = declared(
         MAX_ELEMENTS,
-        """Numbers that the reconstructions in memory at once may hold; more images are done in
-        turn.""",
+        """Numbers that may be decoded at once where starts are looked for, and by the posterior. No
+        number hangs on it: fits see images in blocks of ``2**22`` numbers, one after the other.""",
     )
     progress: bool = declared(False, "Show a progress bar of images.")
 

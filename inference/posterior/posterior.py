@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from inference.blocks import computed
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.isolated import isolated
 from inference.pareto import pareto_k_hat
-from inference.particles import Particles, draw, effective_sample_size
+from inference.particles import draw, effective_sample_size
+from inference.pieces import log_weights_of
 from inference.posterior.bound import Bound, elbo_of, importance_bound_of
+from inference.posterior.decoding import Draw, check_draw, decoded_from
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.per_datum import for_data
 from inference.posterior.identity import conditions
 from inference.posterior.latents import draw_latents, mean_of, resampled_latents
 from inference.posterior.log_density import LogDensity
-from inference.posterior.reconstruction import Draw, check_draw, decoded_from
+from inference.precision import precision_of
 from pyro_models import Pair, UsageError
 from pyro_models.counts import check_counts
 from pyro_models.data import Identity
@@ -29,6 +32,8 @@ from pyro_models.moved import renamed_attribute
 from pyro_models.seeds import stream
 
 __all__ = ["Posterior"]
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +69,7 @@ class Posterior:
     proposal
         What was resampled, if it was.
     max_elements
-        Numbers that one chunk's reconstructions may hold.
+        Numbers that may be decoded at once; no draw hangs on it.
     """
 
     target: LogDensity = field(repr=False)
@@ -116,6 +121,11 @@ class Posterior:
         """What it was inferred from, by content: data, mask, labels, the model's weights."""
         return self.target.identity
 
+    @property
+    def precision(self) -> str | None:
+        """In what precision it was inferred and is asked, as of a score; ``None`` for float32."""
+        return precision_of(self.pair)
+
     def select(self, rows: Tensor | slice | Sequence[int]) -> Posterior:
         """The posterior of some of the images, in the order of ``rows`` (numbers or booleans)."""
         if not isinstance(rows, slice):
@@ -136,8 +146,11 @@ class Posterior:
         Discrete sites that were summed out are drawn given the continuous ones and x_seen.
         """
         check_counts(n=n)
-        with isolated(self.pair, seed=stream(seed, "posterior sample")):
-            parts = [draw_latents(part.target, part.guide, n) for part in self._chunks(n)]
+
+        def drawn(part: Posterior) -> dict[str, Tensor]:
+            return draw_latents(part.target, part.guide, n)
+
+        parts = self._blocks(drawn, each=n, seed=seed, purpose="posterior sample")
         return {name: torch.cat([p[name] for p in parts], 1) for name in parts[0]}
 
     def resampled(self, num_particles: int, *, seed: int = 0) -> Posterior:
@@ -149,8 +162,13 @@ class Posterior:
         """
         self._needs_density("an importance weight")
         check_counts(**{"resample (K)": num_particles})
-        with isolated(self.pair, seed=stream(seed, "resampling")):
-            parts = [resampled_latents(p._draw(num_particles)) for p in self._chunks(num_particles)]
+
+        def redrawn(part: Posterior) -> dict[str, Tensor]:
+            target = part.target
+            drawn = draw(self.pair.model, part.guide, target.data, num_particles=num_particles)
+            return resampled_latents(drawn)
+
+        parts = self._blocks(redrawn, each=num_particles, seed=seed, purpose="resampling")
         draws = {name: torch.cat([p[name] for p in parts], 1) for name in self.target.prior}
         return replace(
             self,
@@ -212,7 +230,7 @@ class Posterior:
 
         An average of E[x | z] over ``num_samples`` draws of z.
         """
-        pieces = self._pieces(num_samples, seed)
+        pieces = self._pieces(num_samples, seed, self.max_elements)
         total = sum(self._decode(z, "mean", seed=seed).sum(0) for z, _ in pieces)
         return self.target.data.with_seen(torch.as_tensor(total) / num_samples)
 
@@ -223,15 +241,25 @@ class Posterior:
         pixels are exactly as given.
         """
         check_draw("pixels", pixels)
-        parts = [self._decode(z, pixels, seed=seed + i) for z, i in self._pieces(n, seed)]
+        most = MAX_ELEMENTS if pixels == "sample" else self.max_elements
+        pieces = self._pieces(n, seed, most)
+        parts = [self._decode(z, pixels, seed=seed + i) for z, i in pieces]
         return self.target.data.with_seen(torch.cat(parts))
 
     def log_weights(self, num_particles: int, *, seed: int = 0) -> Tensor:
         """log w_k = log p(x_seen, z_k) − log q(z_k), (K, B), in nats; memory is bounded."""
         self._needs_density("an importance weight")
         check_counts(**{"num_particles (K)": num_particles})
-        with isolated(self.pair, seed=stream(seed, "particles")):
-            return torch.cat([p._log_weights(num_particles) for p in self._chunks(1)], 1)
+        options = {"max_elements": self.max_elements}
+
+        def weighed(part: Posterior) -> Tensor:
+            size = chunk_size(self.pair, each=len(part))
+            counts = [min(size, num_particles - i) for i in range(0, num_particles, size)]
+            data = part.target.data
+            of = [log_weights_of(self.pair, part, data, num_particles=n, **options) for n in counts]
+            return torch.cat(of)
+
+        return torch.cat(self._blocks(weighed, each=1, seed=seed, purpose="particles"), 1)
 
     def elbo(self, *, num_particles: int = 100, seed: int = 0) -> Bound:
         """E_q[log p(x_seen, z) − log q(z)] ≤ log p(x_seen), estimated from K draws per image."""
@@ -260,6 +288,8 @@ class Posterior:
         given = conditions(self.pair, self.y)
         if given:
             lines["given"] = given
+        if self.precision:
+            lines["precision"] = self.precision
         if self.density:
             mean, error = self.bound.mean
             unit = f"nats ({self.bound.num_particles} draws)"
@@ -283,24 +313,25 @@ class Posterior:
                 f"the guide {self.name} has no density, so {what} is not defined for it{hint}"
             )
 
-    def _chunks(self, num_particles: int) -> Iterator[Posterior]:
-        """Parts of the images whose reconstructions fit into memory."""
-        chunk = chunk_size(self.pair, each=num_particles, max_elements=self.max_elements)
-        for i in range(0, len(self), chunk):
-            yield self if chunk >= len(self) else self.select(slice(i, i + chunk))
+    def _blocks(
+        self, compute: Callable[[Posterior], Result], *, each: int, seed: int, purpose: str
+    ) -> list[Result]:
+        """What is computed of blocks of the images, so many draws of each of which are decoded."""
+        size = chunk_size(self.pair, each=each)
+        return computed(
+            compute,
+            lambda rows: self if size >= len(self) else self.select(rows),
+            pair=self.pair,
+            count=len(self),
+            size=size,
+            seed=seed,
+            purpose=purpose,
+        )
 
-    def _log_weights(self, num_particles: int) -> Tensor:
-        chunk = chunk_size(self.pair, each=len(self), max_elements=self.max_elements)
-        counts = [min(chunk, num_particles - i) for i in range(0, num_particles, chunk)]
-        return torch.cat([self._draw(count).log_weight for count in counts])
-
-    def _draw(self, num_particles: int) -> Particles:
-        return draw(self.pair.model, self.guide, self.target.data, num_particles=num_particles)
-
-    def _pieces(self, n: int, seed: int) -> Iterator[tuple[dict[str, Tensor], int]]:
+    def _pieces(self, n: int, seed: int, most: int) -> Iterator[tuple[dict[str, Tensor], int]]:
         """n draws of the latents, a few at a time, and the number of the piece."""
         draws = self.sample(n, seed=seed)
-        step = chunk_size(self.pair, each=len(self), max_elements=self.max_elements)
+        step = chunk_size(self.pair, each=len(self), max_elements=most)
         for i in range(0, n, step):
             yield {name: values[i : i + step] for name, values in draws.items()}, i
 

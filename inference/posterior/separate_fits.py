@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inference.cuda_graph import Launch, can_skip, launch_of, launcher_of
 from inference.learning.optimizers import laid_out_as
-from inference.posterior.batch_bound import BatchBound, bound_of
+from inference.posterior.batch_bound import STEADY, BatchBound, bound_of
 from inference.posterior.conditioning import impossible_data, without_density
 from inference.posterior.guides.per_datum import (
     copy_parameters,
@@ -43,6 +44,9 @@ JITTER = 0.5
 # windows over which the direction is taken in which an image came
 _WAY = 4
 
+# steps of one launch, on a device
+STEPS = 10
+
 
 @dataclass
 class Record:
@@ -53,21 +57,23 @@ class Record:
     rows: Tensor
     bar: Any
 
-    def leave(self, who: Tensor, values: Mapping[str, Tensor], *, reason: int, steps: int) -> None:
-        """Images ``who``, (B,) booleans of those that are left, stop with these parameters."""
+    def leave(
+        self, who: Tensor, values: Mapping[str, Tensor], *, reason: int, steps: int | Tensor
+    ) -> None:
+        """Images ``who``, (B,) booleans of those in the batch, stop with these parameters."""
         gone = self.rows[who]
         copy_parameters(select_rows(values, who), self.full, gone)
         self.outcome.reason[gone.cpu()] = reason
-        self.outcome.steps[gone.cpu()] = steps
+        self.outcome.steps[gone.cpu()] = steps[who].cpu() if isinstance(steps, Tensor) else steps
         self.bar.update(len(gone))
-        self.rows = self.rows[~who]
 
 
 class SeparateFits:
-    """The images of one chunk that have not stopped yet."""
+    """The images of one chunk that have not stopped yet.
 
-    mean: Tensor  # of the window's bounds so far, and the squares of their deviations from it
-    squares: Tensor
+    On a device, several steps are one launch. Images that have converged stay in the batch there,
+    going on for nothing, until half of it has: every size of a batch is a launch of its own.
+    """
 
     def __init__(
         self, target: LogDensity, guide: nn.Module, settings: Fitting, *, record: Record
@@ -82,15 +88,26 @@ class SeparateFits:
             objective=settings.objective,
             at_once=len(target) * settings.num_particles,
         )
+        self.launcher = launcher_of(target.x.device)
+        self.launches: dict[bool, Launch] = {}
+        self.here = torch.ones(len(target), dtype=torch.bool, device=target.x.device)
+        # of the window: how many steps it has, mean of the bounds so far and the squares of their
+        # deviations from it, the first step that was not finite, how much slower each image is
+        zeros = torch.zeros(len(target), dtype=torch.float64, device=target.x.device)
+        self.count, self.mean, self.squares = zeros.new_zeros(()), zeros, zeros.clone()
+        self.failed, self.factor = zeros.clone(), self.watch.factor.clone()
+        self.total = {name: torch.zeros_like(value) for name, value in self.kept.items()}
         self._open_window()
         self.bound = BatchBound(target, guide, settings, steady=_FIRST)
 
     def run(self) -> None:
         """Fit all, until the last has stopped."""
-        for step in range(1, self.settings.max_steps + 1):
-            finite = self._step(step)
-            if not bool(finite.all()):
-                self._leave(~finite, NON_FINITE, step)
+        step, most = 0, self.settings.max_steps
+        while step < most:
+            step += self._advance(step, most - step)
+            failed = (self.failed > 0) & self.here
+            if bool(failed.any()):
+                self._leave(failed, NON_FINITE, step - self.seen + self.failed.long())
             if self.seen == self.settings.rule.window and len(self.target):
                 self._leave_without_density(self._averages(), step)
                 if len(self.target):
@@ -100,7 +117,7 @@ class SeparateFits:
         self._leave_without_density(parameters_of(self.guide), step)
         if len(self.target):
             self.kept = parameters_of(self.guide)
-            self._leave(torch.ones_like(self.mean, dtype=torch.bool), STEP_LIMIT, step)
+            self._leave(self.here, STEP_LIMIT, step)
 
     def _window(self) -> tuple[Tensor, Tensor]:
         """Mean of the bounds in the window so far, and its standard error, (B,)."""
@@ -109,7 +126,7 @@ class SeparateFits:
     def _close_window(self, step: int) -> None:
         mean, error = self._window()
         worse = self.watch.is_worse(mean, error)
-        done = self.watch.look(mean, error)
+        done = self.watch.look(mean, error) & self.here
         self._keep(worse)
         if bool(done.any()):
             done = done & ~self._go_on(done)
@@ -117,37 +134,65 @@ class SeparateFits:
             self._leave(done, CONVERGED, step)
         self._open_window()
 
-    def _step(self, step: int) -> Tensor:
-        """One step of all; where bound and gradient were finite, (B,)."""
-        while True:
+    def _advance(self, step: int, most: int) -> int:
+        """The steps of a launch, or one; returns how many."""
+        launch = (
+            self._launch() if min(most, self.settings.rule.window - self.seen) >= STEPS else None
+        )
+        if launch is not None:
+            launch()
+            self.seen += STEPS
+            return STEPS
+        while len(self.target):
             try:
-                bound, gradients = self.bound()
+                self._step()
+                self.seen += 1
                 break
             except torch.linalg.LinAlgError:  # some covariance is none any more
                 call = partial(bound_of, settings=self.settings)
-                self._leave(impossible_data(self.target, self.guide, call), NON_FINITE, step)
-                if not len(self.target):
-                    return torch.ones_like(self.mean, dtype=torch.bool)
+                who = impossible_data(self.target, self.guide, call) & self.here
+                self._leave(who, NON_FINITE, step + 1)
+        return 1
+
+    def _launch(self) -> Launch | None:
+        """So many steps at once, where nothing is in the way."""
+        if self.launcher is None or not self.bound.is_recorded or not can_skip(self.optimizer):
+            return None
+        if self.slowed not in self.launches:
+
+            def steps() -> None:
+                for _ in range(STEPS):
+                    self._step()
+
+            made = launch_of(steps, self.launcher, self.optimizer, what="steps of a fit")
+            if made is None:
+                self.launcher = None
+                return None
+            self.launches[self.slowed] = made
+        return self.launches[self.slowed]
+
+    def _step(self) -> None:
+        """One step of all, nothing of which is read by the host."""
+        bound, gradients = self.bound()
         parameters = dict(self.guide.named_parameters())
         finite = bound.isfinite()
         for parameter, gradient in zip(parameters.values(), gradients, strict=True):
             finite = finite & gradient.flatten(1).isfinite().all(1)
             parameter.grad = laid_out_as(gradient, parameter)
-        slowed = bool((self.watch.factor != 1).any())
-        before = [p.detach().clone() for p in parameters.values()] if slowed else []
+        before = [p.detach().clone() for p in parameters.values()] if self.slowed else []
         self.optimizer.step()
         with torch.no_grad():
             for parameter, old in zip(parameters.values(), before, strict=bool(before)):
-                factor = self.watch.factor.reshape(-1, *(1,) * (parameter.dim() - 1))
+                factor = self.factor.reshape(-1, *(1,) * (parameter.dim() - 1))
                 parameter.copy_(torch.lerp(old, parameter, factor))
             for name, parameter in parameters.items():
                 self.total[name] += parameter
-        self.seen += 1
+        self.count += 1
         # Welford (1962): squares of deviations, which lose nothing to a bound far from 0
         deviation = bound.double() - self.mean
-        self.mean = self.mean + deviation / self.seen
-        self.squares = self.squares + deviation * (bound.double() - self.mean)
-        return finite
+        self.mean += deviation / self.count
+        self.squares += deviation * (bound.double() - self.mean)
+        self.failed.copy_(torch.where((self.failed > 0) | finite, self.failed, self.count))
 
     def _averages(self) -> dict[str, Tensor]:
         """The parameters over the window so far."""
@@ -159,7 +204,7 @@ class SeparateFits:
             return
         there = for_data(self.guide, ..., len(self.target))
         copy_parameters(values, there)
-        lost = without_density(self.target, there)
+        lost = without_density(self.target, there) & self.here
         if bool(lost.any()):
             self._leave(lost, DIVERGED, step)
 
@@ -228,15 +273,19 @@ class SeparateFits:
 
     def _open_window(self) -> None:
         self.seen = 0
-        self.total = {name: torch.zeros_like(p) for name, p in self.guide.named_parameters()}
-        zeros = torch.zeros(len(self.target), dtype=torch.float64, device=self.target.x.device)
-        self.mean, self.squares = zeros, zeros.clone()
+        for of_window in (self.count, self.mean, self.squares, self.failed, *self.total.values()):
+            of_window.zero_()
+        self.factor.copy_(self.watch.factor)
+        self.slowed = bool((self.factor != 1).any())
 
-    def _leave(self, who: Tensor, reason: str, steps: int) -> None:
+    def _leave(self, who: Tensor, reason: str, steps: int | Tensor) -> None:
         """Images stop: their parameters are kept, and the batch is made smaller."""
         self.record.leave(who, self.kept, reason=REASONS.index(reason), steps=steps)
-        stay = (~who).nonzero().flatten()
+        self.here = self.here & ~who
+        stay = self.here.nonzero().flatten()
         size, state = len(self.target), self.optimizer.state
+        if self.launcher is not None and reason == CONVERGED and 2 * len(stay) > size:
+            return
         old = list(self.guide.parameters())
         self.target = self.target.select(stay)
         self.guide = for_data(self.guide, stay, size)
@@ -244,9 +293,13 @@ class SeparateFits:
         self.kept, self.total, *self.way = (
             select_rows(table, stay) for table in (self.kept, self.total, *self.way)
         )
-        self.mean, self.squares = self.mean[stay], self.squares[stay]
+        for name in ("here", "mean", "squares", "failed", "factor"):
+            setattr(self, name, getattr(self, name)[stay])
+        self.record.rows = self.record.rows[stay]
+        self.launches = {}
         if len(stay):
-            self.bound = BatchBound(self.target, self.guide, self.settings)
+            steady = STEADY if self.launcher is None else _FIRST
+            self.bound = BatchBound(self.target, self.guide, self.settings, steady=steady)
             self.optimizer = self.settings.new_optimizer(self.guide)
             for before, parameter in zip(old, self.guide.parameters(), strict=True):
                 own = self.optimizer.state[parameter] = dict(state[before])

@@ -41,12 +41,13 @@ class _AtMean(Messenger):
 
     def __init__(self, pair: Pair) -> None:
         super().__init__()
-        self.continuous = {n for n, site in pair.latent_sites.items() if not site.discrete}
+        self.continuous = {n: s for n, s in pair.latent_sites.items() if not s.discrete}
         self.noted: dict[str, Moments] = {}
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if msg["name"] in self.continuous and not site_is_subsample(msg):
-            check_real(msg["name"], msg["fn"])
+            if not self.continuous[msg["name"]].why_not_free:
+                check_real(msg["name"], msg["fn"])
             msg["value"] = msg["fn"].mean
             self.noted[msg["name"]] = Moments(msg["fn"].mean.clone(), msg["fn"].stddev.clone())
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import joblib
 import torch
-from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
 from inference.declared import takes
 from inference.evaluation import quantities
-from inference.evaluation.quantity import QUANTITIES, Quantity
+from inference.evaluation.quantity import QUANTITIES
 from inference.experiment import Experiment
 from inference.learning.optimizers import make_optimizer, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective
@@ -30,6 +29,7 @@ from inference.selection.trial import (
     run_trial,
     train_at_once,
 )
+from inference.workers import parallel as parallel_of
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.counts import check_counts
 from pyro_models.data import as_data
@@ -144,18 +144,14 @@ def sweep(
     experiment = Experiment(model, data).replace(
         **{name: value for name, value in shared.items() if value is not None}
     )
-    for name, number in (("num_particles", num_particles), ("limit", limit), ("threads", threads)):
-        if number is not None:
-            check_counts(**{name: number})
+    counts = {"num_particles": num_particles, "limit": limit, "threads": threads}
+    check_counts(**{name: count for name, count in counts.items() if count is not None})
     if jobs == 0:
         raise UsageError("jobs are 1 or more at a time, or −1 for one on each core; got 0")
     folder, combined = Path(out), combinations(values)
     if not is_free(folder) and not (folder / MARKER).is_file():
         raise UsageError(f"{folder} is there and is no sweep: name another folder (out)")
-    unordered = get_active_backend()[0].supports_return_generator  # results as they come
-    parallel = joblib.Parallel(
-        n_jobs=jobs, return_as="generator_unordered" if unordered else "list"
-    )
+    parallel = parallel_of(jobs)
     side_by_side = max(1, joblib.effective_n_jobs(parallel.n_jobs))
     threads = threads or max(1, torch.get_num_threads() // side_by_side)
     options = EvaluationOptions(num_particles=num_particles, limit=limit)
@@ -165,8 +161,7 @@ def sweep(
             own, place = experiment.replace(**setting, seed=seed), folder / name / f"seed={seed}"
             trials.append(Trial(own, options, place, threads, setting))
     what, part = (f"shard {shard}", f"-{first}-of-{shards}") if shard else ("another sweep", "")
-    refusal = f"{what} is at work in {folder}: wait for it"
-    with holding_folder(folder, refusal=refusal, part=part):
+    with holding_folder(folder, refusal=f"{what} is at work in {folder}: wait for it", part=part):
         images = trials[0].load()
         identity = images.identity.to_dict()
         trials = [replace(trial, identity=identity) for trial in trials]
@@ -225,7 +220,8 @@ def _run(
 ) -> dict[Path, Outcome]:
     """The outcomes, by folder."""
     found: dict[Path, Outcome] = {}
-    own = [each for each in QUANTITIES.values() if not _is_ours(each)]  # unknown to workers
+    computed = [each for each in QUANTITIES.values() if each.compute is not None]
+    own = [q for q in computed if q.compute.__module__ != quantities.__name__]  # unknown to workers
     with tqdm(total=len(trials), unit="run", disable=not progress, dynamic_ncols=True) as bar:
         try:
             for outcome in parallel(joblib.delayed(run_trial)(trial, *own) for trial in trials):
@@ -239,8 +235,3 @@ def _run(
                 f"({reason}); what was finished is kept: sweep again to go on"
             ) from error
     return found
-
-
-def _is_ours(quantity: Quantity) -> bool:
-    """Whether every worker knows it."""
-    return quantity.compute is None or quantity.compute.__module__ == quantities.__name__

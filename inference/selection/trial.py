@@ -6,11 +6,9 @@ The record lies beside the run folder, ``seed=0.json`` beside ``seed=0/``.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import re
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,8 @@ from inference.evaluation.quantity import QUANTITIES, Quantity
 from inference.experiment import OPTION, Experiment
 from inference.learning import Run, fit
 from inference.selection.grid import PREPARATION
+from inference.workers import device_of_worker as _device_of_worker
+from inference.workers import threads as threads_of_torch
 from pyro_models import ImageData, UsageError
 from pyro_models.data import Identity
 from pyro_models.files import holding, write_atomically
@@ -220,7 +220,7 @@ def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
             found = _finished(trial, record)
             if found is not None:
                 return found
-            with _threads(threads):
+            with threads_of_torch(threads):
                 return _train_and_evaluate(trial, threads)
     except Exception as error:  # any failure of one run leaves the others alone
         return _failed(trial, error, threads)
@@ -259,17 +259,9 @@ def _train_at_once(trials: Sequence[Trial]) -> None:
         if len(left) < 2:
             return
         inside.enter_context(alone())
-        inside.enter_context(_threads(threads))
-        for trial in left:
-            _write(trial, threads, None)
-        data, first = left[0].load(), left[0].experiment
-        pair = first.build(data)
-        seeds, out = [trial.seed for trial in left], [trial.folder for trial in left]
-        how = {"out": out, "resume": any(Run(folder).exists for folder in out), "progress": False}
-        data = first.prepared(pair, data)
-        device = _device_of_worker(first.settings.device)
-        settings = first.settings.replace(device=device)
-        fit(pair, data, settings=settings, seeds=seeds, **how)
+        inside.enter_context(threads_of_torch(threads))
+        out = [trial.folder for trial in left]
+        _trained(left, threads, out=out, seeds=[trial.seed for trial in left])
 
 
 def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
@@ -282,14 +274,20 @@ def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
     return Outcome(trial.folder, trial.seed, evaluation, repeated=True, **recorded)
 
 
-def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
-    _write(trial, threads, None)
-    data = trial.load()
-    pair = trial.experiment.build(data)
-    data = trial.experiment.prepared(pair, data)
-    settings, resume = trial.experiment.settings, Run(trial.folder).exists
+def _trained(trials: Sequence[Trial], threads: int, **how: Any) -> tuple[Any, ImageData]:
+    """What a fit of runs that differ in their seeds alone returns, and the data prepared for it."""
+    for trial in trials:
+        _write(trial, threads, None)
+    data, experiment = trials[0].load(), trials[0].experiment
+    pair, settings = experiment.build(data), experiment.settings
+    data = experiment.prepared(pair, data)
     settings = settings.replace(device=_device_of_worker(settings.device))
-    result = fit(pair, data, settings=settings, out=trial.folder, resume=resume, progress=False)
+    resume = any(Run(trial.folder).exists for trial in trials)
+    return fit(pair, data, settings=settings, resume=resume, progress=False, **how), data
+
+
+def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
+    result, data = _trained([trial], threads, out=trial.folder)
     epochs = result.history.epochs
     name = f"{trial.folder.parent.name}/{trial.folder.name}"
     how = asdict(trial.evaluation)
@@ -299,13 +297,6 @@ def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
     outcome = Outcome(folder, seed, evaluation, "", len(epochs), seconds, stopped, threads)
     _write(trial, threads, outcome)
     return outcome
-
-
-def _device_of_worker(device: str | torch.device | None) -> str | torch.device | None:
-    """Where there are several CUDA devices, workers take one each, in turn."""
-    worker = re.fullmatch(r".*-(\d+)", multiprocessing.current_process().name)
-    count = torch.cuda.device_count() if worker and str(device) == "cuda" else 0
-    return f"cuda:{(int(worker[1]) - 1) % count}" if worker and count > 1 else device
 
 
 def _failed(trial: Trial, error: Exception, threads: int) -> Outcome:
@@ -333,16 +324,3 @@ def _write(trial: Trial, threads: int, outcome: Outcome | None, *, details: str 
     content = {"format": FORMAT, "trial": trial.describe(), "threads": threads, "outcome": found}
     text = json.dumps(content, indent=2, ensure_ascii=False, default=repr)
     write_atomically(trial.record_path, f"{text}\n")
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """So many threads of torch inside, as many as before afterwards."""
-    before = torch.get_num_threads()
-    try:
-        if number != before:
-            torch.set_num_threads(number)
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)

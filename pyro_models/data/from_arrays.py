@@ -15,7 +15,8 @@ from torch import Tensor
 from pyro_models.data.arrays import to_tensor
 from pyro_models.data.images import ImageData
 from pyro_models.data.observed import Observed
-from pyro_models.data.pixels import read_pixels
+from pyro_models.data.pixels import Pixels, read_pixels
+from pyro_models.data.rows import Rows
 from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
 from pyro_models.seeds import check_seed
@@ -81,21 +82,24 @@ def from_arrays(
 ) -> ImageData:
     """Arrays as splits: one that is split at random or is ``whole``, or one for each split."""
     _check_names(name, arrays)
-    found = read_pixels({k: v for k, v in arrays.items() if k.startswith("x")}, name, levels=levels)
-    pixels = found.arrays
+    if isinstance(rows := arrays.get("x"), Rows):
+        found = Pixels({"x": rows}, rows.levels, rows.scaling)
+    else:
+        pixels = {k: v for k, v in arrays.items() if k.startswith("x")}
+        found = read_pixels(pixels, name, levels=levels)
 
     def part(key: str) -> Split:
-        x = pixels[key]
+        x = found.arrays[key]
         return Split(x, _labels(arrays.get(key.replace("x", "y", 1)), len(x), name), mask)
 
     split_seed = None
     if whole is not None:
         every = part("x")
         splits = {"train": every, whole: every}
-    elif "x_train" in pixels:
+    elif "x_train" in found.arrays:
         if test_fraction is not None:
             raise UsageError(f"{name} brings its own test split: leave test_fraction out")
-        splits = {kind: part(f"x_{kind}") for kind in _KINDS if f"x_{kind}" in pixels}
+        splits = {kind: part(f"x_{kind}") for kind in _KINDS if f"x_{kind}" in arrays}
     else:
         splits, split_seed = _split_at_random(part("x"), seed, test_fraction), seed
     train = splits["train"]

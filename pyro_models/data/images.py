@@ -13,6 +13,7 @@ from pyro_models.counts import is_count
 from pyro_models.data.identity import Identity, checksum
 from pyro_models.data.masks import Mask, seen_pixels
 from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
+from pyro_models.data.rows import Rows, in_memory, sample_of
 from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
 from pyro_models.registry import check_choice
@@ -112,9 +113,18 @@ class ImageData:
         """Number of levels of dequantised pixels, whose noise is one level wide; else ``None``."""
         return self.levels if self.preparation == "dequantised" else None
 
+    @property
+    def prepared_levels(self) -> int | None:
+        """Number of levels that prepared pixels have; ``None`` if unknown or not pixels."""
+        if self.preparation in ("threshold", "dynamic", "static"):
+            return 2
+        return self.levels
+
     def preparation_with_seed(self, seed: int | None) -> str:
         """The preparation in a word, with the seed where its draws follow from one."""
         if self.preparation == "static":
+            if self.is_streamed:
+                return f"static (seed {STATIC_SEED} and number of each datum)"
             seed = STATIC_SEED
         elif not self.redraws:
             seed = None
@@ -141,14 +151,42 @@ class ImageData:
         """A split with its pixels prepared; the same draws for the same seed."""
         return self.draw(name, torch.Generator().manual_seed(seed), limit=limit)
 
-    def draw(self, name: str, generator: torch.Generator, *, limit: int | None = None) -> Split:
-        """A split, or its first ``limit`` data, prepared by the next draws of ``generator``."""
+    def draw(
+        self,
+        name: str,
+        generator: torch.Generator,
+        *,
+        limit: int | None = None,
+        rows: Tensor | None = None,
+    ) -> Split:
+        """A split, its first ``limit`` data or some of its ``rows``, prepared by the next draws."""
         split = self.split(name)
         if self.preparation != "grey":
             split.check_grey(f"the {name} split of {self.name}")
-        part = split[:limit]
-        x = prepare(part.x, self.preparation, levels=self.levels, generator=generator)
+        numbers = None
+        if isinstance(split.x, Rows) and self.preparation == "static":
+            rows = torch.arange(len(split[:limit])) if rows is None else rows
+            numbers = split.x.numbers_of(rows)
+        part = split[:limit] if rows is None else split.rows(rows)
+        x = in_memory(part.x)
+        x = prepare(x, self.preparation, levels=self.levels, generator=generator, numbers=numbers)
         return Split(x, part.y, part.mask)
+
+    def sampled(self, name: str, generator: torch.Generator) -> Split:
+        """A split as :meth:`draw` gives it; of what is streamed a sample of its data."""
+        x = self.split(name).x
+        return self.draw(name, generator, rows=sample_of(x.shape) if isinstance(x, Rows) else None)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether its pixels are in a file, of which rows are read when they are needed."""
+        return self.splits["train"].is_streamed
+
+    @property
+    def written(self) -> tuple[int, int] | None:
+        """Size of the file that is streamed, and when it was written, in nanoseconds."""
+        x = self.splits["train"].x
+        return x.written if isinstance(x, Rows) else None
 
     @property
     def redraws(self) -> bool:
@@ -169,6 +207,8 @@ class ImageData:
         the pixels that the mask ``random`` sees of each datum and its seed, says which: see
         :func:`pyro_models.data.masks.seen_pixels`. Data that have a mask already refuse another.
         """
+        if self.is_streamed:
+            raise UsageError(f"{self.name} is streamed from its file, whole: leave the mask out")
         if any(split.mask is not None for split in self.splits.values()):
             raise UsageError(f"{self.name} says itself what is seen: leave the mask out")
         splits = {}

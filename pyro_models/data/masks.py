@@ -93,13 +93,7 @@ def seen_pixels(
 
 
 def check_sees(seen: Tensor) -> None:
-    """Refuse a mask (B or 1, \\*data_shape) that sees nothing of a datum.
-
-    Raises
-    ------
-    UsageError
-        Naming the first such datum.
-    """
+    """Refuse a mask (B or 1, \\*data_shape) that sees nothing of a datum, naming the first such."""
     empty = (~seen.flatten(1).any(1)).nonzero().flatten().tolist()
     if empty:
         of_which = "" if len(seen) == 1 else f" of datum {empty[0]}"
@@ -251,8 +245,7 @@ def _random(spatial: tuple[int, ...], count: int, *, fraction: float, seed: int)
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     order = torch.rand(count, torch.Size(spatial).numel(), generator=generator).argsort(1)
-    seen = order.argsort(1) < round(fraction * order.shape[1])
-    return seen.reshape(count, *spatial)
+    return (order.argsort(1) < round(fraction * order.shape[1])).reshape(count, *spatial)
 
 
 def _loaded(path: str | Path) -> np.ndarray:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_models.data.arrays import tensor_of
 from pyro_models.data.masks import Mask, fill_unseen, needed_mask, seen_pixels
+from pyro_models.data.rows import Rows
 from pyro_models.errors import UsageError
 
 __all__ = ["Observed", "labels_for"]
@@ -79,7 +80,10 @@ class Observed:
 
     def rows(self, index: Tensor) -> Observed:
         """The data of these numbers in 0…N − 1, gathered faster than any index can be."""
-        x = self.x.flatten(1).index_select(0, index).unflatten(1, self.x.shape[1:])
+        if isinstance(self.x, Rows):
+            x = self.x.read(index)
+        else:
+            x = self.x.flatten(1).index_select(0, index).unflatten(1, self.x.shape[1:])
         y, mask = (None if v is None else v.index_select(0, index) for v in (self.y, self.mask))
         return Observed.unchecked(x, y, mask)
 
@@ -88,10 +92,16 @@ class Observed:
         for i in range(0, len(self), size):
             yield self[i : i + size]
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> Observed:
-        """The same on a device, x in a float type."""
-        y, mask = (None if v is None else v.to(device) for v in (self.y, self.mask))
-        return Observed.unchecked(self.x.to(device, dtype), y, mask)
+    def to(
+        self, device: torch.device, dtype: torch.dtype | None = None, *, non_blocking: bool = False
+    ) -> Observed:
+        """The same on a device, x in a float type; ``non_blocking`` as for tensors."""
+        y, mask = (
+            None if v is None else v.to(device, non_blocking=non_blocking)
+            for v in (self.y, self.mask)
+        )
+        x = self.x.to(device, dtype or self.x.dtype, non_blocking=non_blocking)
+        return Observed.unchecked(x, y, mask)
 
     @property
     def conditions(self) -> dict[str, Tensor | None]:

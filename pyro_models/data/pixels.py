@@ -16,7 +16,7 @@ Vectors stay as they are, in float64 where float32 would round their differences
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,20 +27,20 @@ from pyro_models.data.arrays import to_tensor
 from pyro_models.data.precision import loses
 from pyro_models.errors import UsageError
 
-__all__ = ["Pixels", "read_pixels"]
+__all__ = ["Pixels", "check_finite", "check_shape", "read_pixels"]
 
 BRIGHT = 128  # uint8 images with no pixel as bright may be of fewer levels than 256
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Arrays as data: float tensors (N, C, H, W) or (N, D) by name, as given.
+    """Arrays as data: float tensors (N, C, H, W) or (N, D) by name, as given, or rows of a file.
 
     ``levels`` is the number of grey levels, where known, and ``scaling`` what was done to the
     values, in words; empty if nothing.
     """
 
-    arrays: Mapping[str, Tensor]
+    arrays: Mapping[str, Any]
     levels: int | None
     scaling: str
 
@@ -58,8 +58,8 @@ def read_pixels(arrays: Mapping[str, Any], name: str, *, levels: int | None = No
     """
     tensors = {key: to_tensor(array, name) for key, array in arrays.items()}
     for x in tensors.values():
-        _check_shape(x, name)
-        _check_finite(x, name)
+        check_shape(x, name)
+        check_finite(x, name)
     if all(x.dim() == 2 for x in tensors.values()):
         if levels is not None:
             raise UsageError(f"{name} holds vectors, which have no grey levels: leave levels out")
@@ -76,7 +76,8 @@ def read_pixels(arrays: Mapping[str, Any], name: str, *, levels: int | None = No
     return (_real if True in real else _whole)(images, name, levels)
 
 
-def _check_shape(x: Tensor, name: str) -> None:
+def check_shape(x: Tensor, name: str) -> None:
+    """Refuse what is neither images nor vectors; x may be of the device meta."""
     if x.dim() not in (2, 3, 4):
         raise UsageError(
             f"{name} has shape {tuple(x.shape)}: images are (N, H, W) or (N, C, H, W), vectors "
@@ -89,13 +90,15 @@ def _check_shape(x: Tensor, name: str) -> None:
         )
 
 
-def _check_finite(x: Tensor, name: str) -> None:
+def check_finite(x: Tensor, name: str, numbers: Sequence[int] | None = None) -> None:
+    """Refuse NaN and infinite values, of which the first is named; rows may have ``numbers``."""
     wrong = ~x.isfinite()
     if not bool(wrong.any()):
         return
     row, *place = wrong.nonzero()[0].tolist()
     what = f"column {place[0]}" if len(place) == 1 else f"pixel {tuple(place)}"
     value = float(x[(row, *place)])
+    row = row if numbers is None else numbers[row]
     raise UsageError(
         f"{name} holds NaN or infinite values, the first in row {row}, {what} ({value}): leave "
         "these data out, or put a number there and say by a mask that it is unseen"

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,12 +30,18 @@ def is_random(preparation: str) -> bool:
 
 
 def prepare(
-    x: Tensor, preparation: str, *, levels: int | None, generator: torch.Generator
+    x: Tensor,
+    preparation: str,
+    *,
+    levels: int | None,
+    generator: torch.Generator,
+    numbers: Tensor | None = None,
 ) -> Tensor:
     """Prepare grey pixels in [0, 1], (N, \\*data_shape), as one of ``PREPARATIONS`` says.
 
     ``levels`` is the number of grey levels, which dequantised pixels need; ``dynamic`` and
-    ``dequantised`` draw from the generator, where it is.
+    ``dequantised`` draw from the generator, where it is. Where data have ``numbers``, (N,), the
+    draw of ``static`` follows from each, whichever others are prepared with it.
 
     >>> x = torch.tensor([[0.2, 0.8]])
     >>> prepare(x, "threshold", levels=256, generator=torch.Generator())
@@ -45,6 +52,8 @@ def prepare(
         return x
     if preparation == "threshold":
         return (x > 0.5).to(x.dtype)
+    if preparation == "static" and numbers is not None:
+        return (_noise_of(numbers, x) < x).to(x.dtype)
     if preparation == "static":
         generator = torch.Generator().manual_seed(STATIC_SEED)
     noise = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
@@ -55,6 +64,15 @@ def prepare(
         edge = torch.finfo(x.dtype).eps / 2
         return ((x * (levels - 1) + noise) / levels).clamp(edge / levels, 1 - edge)
     return (noise < x).to(x.dtype)
+
+
+def _noise_of(numbers: Tensor, x: Tensor) -> Tensor:
+    """U(0, 1) like x, of each datum from a stream of its own."""
+    noise = np.empty(x.shape, np.float32)
+    for own, number in zip(noise, numbers.tolist(), strict=True):
+        bits = np.random.Philox(key=STATIC_SEED, counter=[0, 0, 0, number])
+        own[...] = np.random.Generator(bits).random(own.shape, dtype=np.float32)
+    return torch.from_numpy(noise).to(x)
 
 
 def to_grey(x: Tensor, preparation: str, *, levels: int | None) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from pyro_models.data.arrays import holds_array, tensor_of, to_tensor
 from pyro_models.data.images import ImageData
 from pyro_models.data.observed import Observed, labels_for
 from pyro_models.data.pixels import read_pixels
+from pyro_models.data.rows import is_too_large
 from pyro_models.errors import UsageError, in_one_line
+from pyro_models.memory import in_words
 from pyro_models.seeds import alone, same_generators
 
-__all__ = ["holds_data", "read", "read_data"]
+__all__ = ["hint_of", "holds_data", "read", "read_data"]
 
 KINDS = "a tensor or an array, a data frame, a torch Dataset or DataLoader, a split or an Observed"
+_LOOKED = 1024  # items between two looks at their size
 _PICTURES = ("1", "L", "RGB")  # what an image library calls black and white, grey and colours
 
 
@@ -81,11 +85,15 @@ def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Obse
     if holds_array(source):
         return Observed.unchecked(tensor_of(source, what))
     if not isinstance(source, Dataset | DataLoader):
-        raise UsageError(f"{what} is {KINDS}; got a {type(source).__name__}{_hint(source)}")
+        raise UsageError(f"{what} is {KINDS}; got a {type(source).__name__}{hint_of(source)}")
     what = f"the {type(source).__name__}"
     with alone(), same_generators(torch.device("cpu")), in_one_line(f"the items of {what}"):
         kind, items = _items(source)
-        parts = [_parts(item, f"{kind} {i} of {what}") for i, item in enumerate(items)]
+        parts: list[tuple[Tensor, Any, Tensor | None]] = []
+        for i, item in enumerate(items):
+            parts.append(_parts(item, f"{kind} {i} of {what}"))
+            if i % _LOOKED == 0:
+                _refuse_too_large(parts, source, what)
     if not parts or not any(len(x) for x, _, _ in parts):
         raise UsageError(f"{what} holds no data")
     whole = not isinstance(source, DataLoader)
@@ -98,15 +106,29 @@ def read_data(source: Any, *, what: str = "x", with_labels: bool = True) -> Obse
             tensors = [to_tensor(label, f"a label of {what}") for label in labels]
             if whole:
                 tensors = [t.reshape(()) if t.numel() == 1 else t for t in tensors]
-            together = _joined(tensors, f"labels of {what}", stacked=whole)
-            y = labels_for(together, len(x), x.device)
+            y = labels_for(_joined(tensors, f"labels of {what}", stacked=whole), len(x), x.device)
     except UsageError:
         if with_labels:
             raise
     return Observed(x, y, mask) if mask is not None else Observed.unchecked(x, y)
 
 
-def _hint(source: object) -> str:
+def _refuse_too_large(parts: Sequence[tuple[Tensor, Any, Any]], source: Any, what: str) -> None:
+    """Refuse what is, or by its length will be, larger than memory once it is read."""
+    numbers = sum(x.numel() for x, *_ in parts[-_LOOKED:]) / len(parts[-_LOOKED:])
+    count = len(parts)
+    with suppress(TypeError):  # a loader of items that come without end
+        count = max(count, len(source))
+    if is_too_large(size := numbers * count * torch.get_default_dtype().itemsize):
+        raise UsageError(
+            f"{what} holds {in_words(size)} of numbers or more, which memory cannot hold: write "
+            "its items into the array of a .npy file (numpy.lib.format.open_memmap), which is "
+            "streamed, and give that"
+        )
+
+
+def hint_of(source: object) -> str:
+    """What to do with what is of no such kind, where that can be told."""
     if isinstance(source, ImageData):
         return ": give one of its splits"
     if isinstance(source, Mapping):

@@ -11,16 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_models.data.from_arrays import PROVENANCE, from_arrays
+from pyro_models.data.from_file import from_file
 from pyro_models.data.identity import checksum
 from pyro_models.data.images import ImageData
 from pyro_models.data.masks import Mask, check_sees, seen_pixels
 from pyro_models.data.observed import Observed
-from pyro_models.data.reading import KINDS, holds_data, read_data
+from pyro_models.data.reading import KINDS, hint_of, holds_data, read_data
+from pyro_models.data.rows import Rows, is_streamed
 from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
 from pyro_models.installation import import_torchvision
@@ -45,8 +46,9 @@ def load_data(
     test_fraction: float | None = None,
     seed: int = 0,
     levels: int | None = None,
+    stream: bool | None = None,
 ) -> ImageData:
-    """Load a data set into memory.
+    """Load a data set into memory, or open a file that is larger than it.
 
     Parameters
     ----------
@@ -76,6 +78,12 @@ def load_data(
     levels
         Number of grey levels L of your own images, where it cannot be told: whole numbers are
         divided by L − 1, real ones in [0, 1] stay as they are.
+    stream
+        Of a ``.npy`` file, or an array of ``numpy.load(path, mmap_mode="r")``: whether rows are
+        read from the file when they are needed, rather than all of them now. Unless given, they are
+        where three copies of them as floats exceed the memory that is available. Levels and scaling
+        are then those of a sample of rows, against which each is checked when it is read, and the
+        identity of the data is that of the sample; other data are in memory always.
 
     Raises
     ------
@@ -98,14 +106,15 @@ def load_data(
     if named and test_fraction is not None:
         raise UsageError(f"{source} brings its own test split: leave test_fraction out")
     split: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "levels": levels}
+    split["stream"] = stream
     if of_user:
         data = _of_user(source, labels, name=name, **split)
     elif not isinstance(source, str | Path):
-        raise UsageError(f"data are a name, a path, {KINDS}; got {type(source).__name__}")
+        raise UsageError(f"data are a name, a path, {KINDS}; got {_kind(source)}")
     elif source in DATA_SETS:
         data = DATA_SETS[str(source)]()
     elif Path(source).suffix in (".npy", ".npz"):
-        data = _from_file(Path(source), **split)
+        data = from_file(Path(source), **split)
     else:
         raise UsageError(
             f"unknown data set {str(source)!r}: choose from {', '.join(DATA_SETS)}, "
@@ -116,19 +125,24 @@ def load_data(
     return data if preparation == "grey" else data.with_preparation(preparation)
 
 
-def as_data(source: Any, pair: Any = None, *, split: str | None = None) -> ImageData:
+def as_data(
+    source: Any, pair: Any = None, *, split: str | None = None, stream: bool | None = None
+) -> ImageData:
     """A data set as it is, or anything else that :func:`load_data` takes, but for a name, as one.
 
     Labels that come along may be anything for a ``pair`` that uses none. All of it is the
     ``split``, as it is the training data; with ``None`` it is split as :func:`load_data` does.
 
-    >>> as_data(np.zeros((7, 3)), split="test")  # doctest: +ELLIPSIS
+    >>> as_data(torch.zeros(7, 3), split="test")  # doctest: +ELLIPSIS
     ImageData(array-7x3_..., (3,), train 7, test 7, grey)
     """
     if isinstance(source, str | Path):
-        raise UsageError(f"data are read by load_data: give load_data({str(source)!r})")
+        if Path(source).suffix not in (".npy", ".npz"):
+            raise UsageError(f"data are read by load_data: give load_data({str(source)!r})")
+        source = from_file(Path(source), whole=split, stream=stream)
     if not isinstance(source, ImageData):
-        source = _of_user(source, with_labels=_uses_labels(pair), whole=split)
+        options: dict[str, Any] = {"with_labels": _uses_labels(pair), "stream": stream}
+        source = _of_user(source, whole=split, **options)
     seen = None if split is None else source.split(split).mask
     if seen is not None and not bool(seen.all()):
         raise UsageError(
@@ -149,6 +163,11 @@ def half_seen(
     """
     if isinstance(source, ImageData):
         return source.with_mask(mask, fraction=fraction, seed=seed)
+    if is_streamed(source):
+        raise UsageError(
+            "an array that is larger than memory is streamed from its file, whole: leave the mask "
+            "out"
+        )
     given = read_data(source, with_labels=_uses_labels(pair))
     if given.mask is not None:
         raise UsageError("a mask is given twice, by mask and with the data: leave one out")
@@ -167,11 +186,16 @@ def _of_user(
     *,
     name: str | None = None,
     with_labels: bool = True,
+    stream: bool | None = None,
     **split: Any,
 ) -> ImageData:
     """What a user hands in, with its labels and what is seen of it."""
     shape = getattr(source, "shape", None)
     what = "x" if shape is None else f"array of shape {tuple(shape)}"
+    if is_streamed(source, stream):
+        rows = Rows.of(source, what, levels=split.get("levels"))
+        name = _checked_name(name) or _name_of(rows, split.get("seed", 0))
+        return from_arrays(name, {"x": rows, "y": labels}, **split)
     given = read_data(source, with_labels=with_labels, what=what)
     if given.mask is not None:
         check_sees(given.mask)
@@ -193,18 +217,25 @@ def _checked_name(name: str | None) -> str | None:
     return name
 
 
-def _name_of(x: Tensor, seed: int) -> str:
+def _name_of(x: Tensor | Rows, seed: int) -> str:
     """A name of its own for every array and split, so that two are not taken for one."""
     shape = "x".join(map(str, x.shape))
-    return f"array-{shape}_{zlib.crc32(f'{checksum(x)} {seed}'.encode()):08x}"
+    content = x.checksum() if isinstance(x, Rows) else checksum(x)
+    return f"array-{shape}_{zlib.crc32(f'{content} {seed}'.encode()):08x}"
 
 
 def _with_all_training(data: ImageData) -> ImageData:
     train, validation = data.splits["train"], data.splits["validation"]
     parts = [(getattr(train, n), getattr(validation, n)) for n in ("x", "y", "mask")]
-    both: list[Any] = [None if a is None or b is None else torch.cat([a, b]) for a, b in parts]
+    both: list[Any] = [None if a is None or b is None else _joined(a, b) for a, b in parts]
     rest = {name: split for name, split in data.splits.items() if name == "test"}
     return replace(data, splits={"train": Split(*both), **rest})
+
+
+def _joined(first: Tensor | Rows, second: Tensor | Rows) -> Tensor | Rows:
+    if isinstance(first, Rows) and isinstance(second, Rows):
+        return first.joined(second)
+    return torch.cat([first, second])  # type: ignore[list-item]
 
 
 def _digits() -> ImageData:
@@ -278,14 +309,8 @@ def _download(dataset: Any, root: Path, folder_name: str) -> None:
             path.replace(place / path.name)
 
 
-def _from_file(path: Path, **split: Any) -> ImageData:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
-    try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
-    except Exception as error:  # a damaged file can fail in any way
-        raise UsageError(f"{path} is not a readable {path.suffix} file of plain arrays") from error
-    data = from_arrays(str(path), arrays, **split)
-    return replace(data, source=os.path.abspath(path))
+def _kind(source: object) -> str:
+    hint = hint_of(source)
+    if not hint and hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        hint = ": give its items as one array, of a .npy file if they are larger than memory"
+    return f"{type(source).__name__}{hint}"

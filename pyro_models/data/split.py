@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pyro_models.data.arrays import check_plain
 from pyro_models.data.identity import checksum
-from pyro_models.data.observed import Observed
+from pyro_models.data.observed import Observed, labels_for
+from pyro_models.data.rows import Rows, sample_of
 from pyro_models.errors import UsageError
 
 __all__ = ["Split"]
@@ -28,6 +29,11 @@ class Split(Observed):
 
     def __post_init__(self) -> None:
         x, y = self.x, self.y
+        if isinstance(x, Rows):
+            if self.mask is not None:
+                raise UsageError(f"{x.name} is streamed from its file, whole: leave the mask out")
+            object.__setattr__(self, "y", labels_for(y, len(x), x.device))
+            return
         if not isinstance(x, Tensor):
             kind = type(x).__name__
             raise UsageError(f"a split is of a tensor x; got a {kind}: load_data takes arrays")
@@ -44,8 +50,19 @@ class Split(Observed):
         """Data as a split of their own."""
         return Split(data.x, data.y, data.mask)
 
+    @property
+    def is_streamed(self) -> bool:
+        """Whether its pixels are rows of a file that are read when they are needed."""
+        return isinstance(self.x, Rows)
+
+    def sample(self) -> Split:
+        """Itself; of what is streamed a sample of its data, in memory."""
+        return Split.of(self.rows(sample_of(self.x.shape))) if self.is_streamed else self
+
     def check_grey(self, name: str) -> None:
         """Refuse what is to be prepared and is no real numbers in [0, 1]; looked at once."""
+        if self.is_streamed:  # each row is looked at when it is read
+            return
         version = None if self.x.is_inference() else self.x._version
         if self._checksums.get("grey", "") == str(version) or not self.x.numel():
             return
@@ -62,8 +79,8 @@ class Split(Observed):
         return len(self) == len(other) and self.checksums()[0] == other.checksums()[0]
 
     def each_checksum(self) -> list[bytes]:
-        """A checksum of the pixels of every datum."""
-        rows = self.x.detach().cpu().float().flatten(1).contiguous().numpy()
+        """A checksum of the pixels of every datum, or of those of the sample."""
+        rows = self.sample().x.detach().cpu().float().flatten(1).contiguous().numpy()
         return [hashlib.blake2b(row.data, digest_size=16).digest() for row in rows]
 
     def checksums(self, limit: int | None = None) -> tuple[str, str | None]:
@@ -73,10 +90,15 @@ class Split(Observed):
         """
         return self._once(self.x, limit), None if self.y is None else self._once(self.y, limit)
 
-    def _once(self, values: Tensor, limit: int | None) -> str:
+    def _once(self, values: Tensor | Rows, limit: int | None) -> str:
         part = values[:limit]
-        version = None if values.is_inference() else values._version
+        version: Any = None
+        if isinstance(values, Rows):
+            version = values.written
+        elif not values.is_inference():
+            version = values._version
         key = (values is self.x, len(part), version)
         if key not in self._checksums:
-            self._checksums[key] = checksum(part)
+            found = part.checksum() if isinstance(part, Rows) else checksum(part)
+            self._checksums[key] = found
         return self._checksums[key]

@@ -51,7 +51,6 @@ class Beta(Likelihood):
     name = "beta"
     preparation = "dequantised"
     on_unit_interval = "the Beta likelihood"
-    option_names = ("epsilon", "floor", "concentration", "allow_ignoring_z")
 
     def __init__(
         self,

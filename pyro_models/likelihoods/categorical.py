@@ -32,7 +32,6 @@ class Categorical(CountingLevels):
     """
 
     name = "categorical"
-    option_names = ("bins", "values")
 
     def __init__(
         self, data_shape: tuple[int, ...], *, bins: int = 256, values: str | None = None
@@ -69,8 +68,7 @@ class Categorical(CountingLevels):
             return torch.softmax(tilt.unsqueeze(-1) * steps, -1) @ values
 
         tilt = bisected(mean_at, wanted, -50.0, 50.0, steps=60)
-        centred = steps - steps.mean()
-        return (tilt.unsqueeze(-1) * centred).movedim(-1, 0).to(mean.dtype)
+        return (tilt.unsqueeze(-1) * (steps - steps.mean())).movedim(-1, 0).to(mean.dtype)
 
 
 class CategoricalPixels(PixelDistribution):

@@ -46,7 +46,6 @@ class Gaussian(Likelihood):
     name = "gaussian"
     measure = LEBESGUE
     preparation = "dequantised"
-    option_names = ("scale", "floor")
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from copy import copy
 from typing import Any, ClassVar
@@ -39,8 +40,8 @@ class Likelihood(nn.Module):
         Why there is no p(x), where ``measure`` is None.
     on_unit_interval
         What to call it where it is of pixels in [0, 1] alone; empty for data of any range.
-    option_names
-        Names of the options that rebuild it, each an attribute.
+    for_other_data
+        What to do instead with data of any range.
     """
 
     name: ClassVar[str]
@@ -49,7 +50,7 @@ class Likelihood(nn.Module):
     num_parameters: int = 1
     no_probability: ClassVar[str] = ""
     on_unit_interval: str = ""
-    option_names: ClassVar[tuple[str, ...]] = ()
+    for_other_data: ClassVar[str] = "use the likelihood gaussian"
 
     def __init__(self, data_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -99,9 +100,12 @@ class Likelihood(nn.Module):
         if self.on_unit_interval and not bool(((seen >= 0) & (seen <= 1)).all()):
             raise UsageError(
                 f"{self.on_unit_interval} is of pixels in [0, 1]; divide 0…255 pixels by 255, or "
-                "use the likelihood gaussian for data of any range"
+                f"{self.for_other_data} for data of any range"
             )
         self.check_seen(seen)
+
+    def check_levels(self, levels: int | None, *, data: str) -> None:
+        """Refuse data of so many grey levels, ``None`` if unknown, where only others will do."""
 
     def check_seen(self, seen: Tensor) -> None:
         """Refuse what else this likelihood cannot have among the seen pixels, in a row."""
@@ -123,8 +127,9 @@ class Likelihood(nn.Module):
         return to_grey(mean, preparation, levels=levels)
 
     def config(self) -> dict[str, Any]:
-        """Options that rebuild it, besides the data shape."""
-        now = {name: getattr(self, name) for name in self.option_names}
+        """Options that rebuild it, besides the data shape: each is an attribute by its name."""
+        names = [n for n in inspect.signature(type(self)).parameters if n != "data_shape"]
+        now = {name: getattr(self, name) for name in names if hasattr(self, name)}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in now.items()}
 
 

@@ -42,7 +42,6 @@ class LogisticMixture(CountingLevels):
     """
 
     name = "logistic_mixture"
-    option_names = ("components", "levels", "floor")
 
     def __init__(
         self,

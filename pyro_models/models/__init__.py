@@ -13,6 +13,8 @@ from pyro_models.errors import UsageError, in_one_line
 from pyro_models.models.bernoulli_mixture import BernoulliMixture
 from pyro_models.models.completion import CompletionCVAE
 from pyro_models.models.conditional import CVAE
+from pyro_models.models.diffusion import Diffusion
+from pyro_models.models.flow import Flow
 from pyro_models.models.generator import Generator
 from pyro_models.models.gmm import GMM
 from pyro_models.models.guide import EmptyGuide, Guide
@@ -21,6 +23,7 @@ from pyro_models.models.model import Model
 from pyro_models.models.model_and_guide import ModelAndGuide
 from pyro_models.models.ppca import PPCA
 from pyro_models.models.semi_supervised import SemiSupervisedVAE
+from pyro_models.models.top_down import HVAE
 from pyro_models.models.vae import VAE
 from pyro_models.options import check_options
 from pyro_models.pair import Pair
@@ -29,12 +32,15 @@ from pyro_models.registry import Registry
 __all__ = [
     "CVAE",
     "GMM",
+    "HVAE",
     "PAIRS",
     "PPCA",
     "VAE",
     "BernoulliMixture",
     "CompletionCVAE",
+    "Diffusion",
     "EmptyGuide",
+    "Flow",
     "Generator",
     "Guide",
     "Model",
@@ -52,10 +58,13 @@ PAIRS: Registry[type[nn.Module]] = Registry(
         "cvae": CVAE,
         "m2": SemiSupervisedVAE,
         "two_layer_vae": TwoLayerVAE,
+        "hvae": HVAE,
         "ppca": PPCA,
         "gmm": GMM,
+        "flow": Flow,
         "bernoulli_mixture": BernoulliMixture,
         "completion_cvae": CompletionCVAE,
+        "diffusion": Diffusion,
         "generator": Generator,
     },
     hint="name a class of a file, my_file.py:MyClass",

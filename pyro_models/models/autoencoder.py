@@ -11,21 +11,29 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
-from pyro_models.device import device_of
+from pyro_models.device import device_of, like_of
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import LIKELIHOODS, Likelihood, likelihood_for
 from pyro_models.models.model_and_guide import ModelAndGuide, parameters_of
 from pyro_models.moments import mean_of, spread_of
-from pyro_models.networks import Architecture, Encoder, make_classifier, make_decoder, make_encoder
+from pyro_models.networks import (
+    LATENT_SCALES,
+    Architecture,
+    Encoder,
+    make_classifier,
+    make_decoder,
+    make_encoder,
+)
 from pyro_models.observed import training_data
 from pyro_models.pair import LatentSite
-from pyro_models.priors import PRIORS
+from pyro_models.priors import PRIORS, prior_for
 from pyro_models.registry import Registry
 from pyro_models.units import set_units
 
 __all__ = ["Autoencoder", "Networks"]
 
 OUTPUT_BIASES = Registry("output_bias", {"default": False, "data": True})
+_LATER = frozenset(("encoder", "decoder", "prior", "latent_scale"))  # where they are no default
 
 
 class Networks:
@@ -40,8 +48,16 @@ class Networks:
     hidden
         Layer sizes (dense) or channels (conv) from data to latents; the decoder mirrors them.
     activation
-        relu, tanh, softplus, silu, gelu, leaky_relu, or a class of ``torch.nn``; with options as
-        ``{class_path: leaky_relu, init_args: {negative_slope: 0.2}}``.
+        relu, tanh, softplus, silu, gelu, leaky_relu, gated, or a class of ``torch.nn``; with
+        options as ``{class_path: leaky_relu, init_args: {negative_slope: 0.2}}``. Gated layers are
+        h = (W x + b) ⊙ σ(V x + c) (Dauphin et al. 2017).
+    prior
+        p(z), of the topmost z: a name of ``pyro_models.priors.PRIORS`` (standard, mixture, vamp,
+        flow), a class, or a module whose call returns a distribution over z of event shape
+        (latent_dim,); the standard Normal unless given.
+    latent_scale
+        How the networks of Normals over latents say σ: ``"softplus"``, or ``"clipped"``, log σ² in
+        [−6, 2].
     likelihood
         p(x | z): a name of ``pyro_models.likelihoods.LIKELIHOODS``, a class, or an instance. Like a
         network and a prior it may carry its options in a configuration file:
@@ -65,6 +81,8 @@ class Networks:
         network: str | Mapping[str, Any] | Architecture = "dense",
         hidden: Sequence[int] = (400, 100),
         activation: str | Mapping[str, Any] | type[nn.Module] = "relu",
+        prior: str | Mapping[str, Any] | type[nn.Module] | nn.Module | None = None,
+        latent_scale: str = "softplus",
         likelihood: str | Mapping[str, Any] | type[Likelihood] | Likelihood = "cross_entropy",
         likelihood_options: Mapping[str, Any] | None = None,
         output_bias: str = "default",
@@ -72,9 +90,11 @@ class Networks:
         decoder: nn.Module | None = None,
     ) -> None:
         OUTPUT_BIASES.check(output_bias)
+        LATENT_SCALES.check(latent_scale)
         self.data_shape = tuple(data_shape)
         self.network, self.hidden, self.activation = network, tuple(hidden), activation
         self.likelihood = likelihood_for(likelihood, self.data_shape, likelihood_options)
+        self.given_prior, self.latent_scale = prior, latent_scale
         self._encoder, self._decoder = encoder, decoder
 
     def decoder(self, latent_dim: int, *, context: int = 0) -> Any:
@@ -88,14 +108,26 @@ class Networks:
         self, latent_dim: int, *, context: int = 0, data_shape: tuple[int, ...] | None = None
     ) -> Any:
         """From x (and a context) to a distribution over z."""
+        if self._encoder is not None:
+            return self._encoder
+        return self.normal(latent_dim, context=context, data_shape=data_shape)
+
+    def normal(
+        self, latent_dim: int, *, context: int = 0, data_shape: tuple[int, ...] | None = None
+    ) -> Encoder:
+        """From x (and a context) to a Normal over latents, with no module in its place."""
         sizes = (data_shape or self.data_shape, self.hidden, latent_dim)
-        return self._encoder or make_encoder(
-            self.network, *sizes, context=context, activation=self.activation
-        )
+        options = {"activation": self.activation, "scale": self.latent_scale, "context": context}
+        return make_encoder(self.network, *sizes, **options)  # type: ignore[arg-type]
 
     def between(self, wide: int, narrow: int, hidden: Sequence[int]) -> Encoder:
         """Dense layers from one vector of latents to a Normal over another."""
-        return make_encoder("dense", (wide,), hidden, narrow, activation=self.activation)
+        kind, scale = self.activation, self.latent_scale
+        return make_encoder("dense", (wide,), hidden, narrow, activation=kind, scale=scale)
+
+    def prior(self, latent_dim: int) -> nn.Module:
+        """p(z), before it is attached to a guide."""
+        return prior_for("standard" if self.given_prior is None else self.given_prior, latent_dim)
 
     def classifier(self, num_classes: int, hidden: Sequence[int] | None) -> Encoder:
         """From x to logits of its label."""
@@ -112,6 +144,7 @@ class Autoencoder(ModelAndGuide):
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {}
+    in_config: ClassVar[frozenset[str]] = frozenset()  # of later options, even at their defaults
     bias_set: Tensor
     latent_dim: int
     output_bias: str
@@ -130,6 +163,10 @@ class Autoencoder(ModelAndGuide):
         return Networks(data_shape, **{**cls.defaults, **shared})
 
     def __init__(self, model: nn.Module, guide: nn.Module) -> None:
+        for part in model.modules():
+            attach: Any = getattr(part, "attach", None)
+            if attach is not None:
+                attach(guide, num_classes=model.num_classes)
         super().__init__(model, guide)
         self.register_buffer("bias_set", torch.tensor(False))
 
@@ -149,7 +186,13 @@ class Autoencoder(ModelAndGuide):
         Images are of pixels in [0, 1]; vectors under a Gaussian likelihood may be in any units.
         """
         any_units = self.likelihood.of_any_scale and len(self.data_shape) == 1
-        return bool(self.bias_set) or not (OUTPUT_BIASES[self.output_bias] or any_units)
+        asked = OUTPUT_BIASES[self.output_bias] or bool(self._of_data)
+        return bool(self.bias_set) or not (asked or any_units)
+
+    @property
+    def _of_data(self) -> list[Any]:
+        """Priors that start from data."""
+        return [part for part in self.model.modules() if hasattr(part, "start_from")]
 
     @torch.no_grad()
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
@@ -157,7 +200,7 @@ class Autoencoder(ModelAndGuide):
 
         With the output bias ``"data"`` the decoder need not learn the mean of x first (as in Burda
         et al. 2016), and a learned σ of the likelihood starts at the spread of x. Units are those
-        of :func:`pyro_models.units.units_of`.
+        of :func:`pyro_models.units.units_of`. The pseudo-inputs of a VampPrior start at some of x.
         """
         p_x = self.likelihood
         x = training_data(x, p_x.data_shape).to(device_of(self))
@@ -175,6 +218,8 @@ class Autoencoder(ModelAndGuide):
                 p_x.start_at(spread_of(x))
             decoder.set_output_bias(mean_of(x), p_x.outputs_for)
             done.append("output bias from the mean of the data")
+        fed = self.guide.units(x.to(like_of(self).dtype)) if self._of_data else x
+        done += [prior.start_from(fed, seed=seed) for prior in self._of_data]
         self.bias_set.fill_(True)
         return ", ".join(done)
 
@@ -186,5 +231,7 @@ class Autoencoder(ModelAndGuide):
         now: dict[str, Any] = {"likelihood": named or p_x, "likelihood_options": own}
         if isinstance(prior := options.get("prior"), type):
             now["prior"] = PRIORS.name_of(prior) or prior
-        kept = {k: v for k, v in options.items() if v or k not in ("encoder", "decoder")}
+        usual = inspect.signature(type(self)).parameters
+        left_out = _LATER - self.in_config
+        kept = {k: v for k, v in options.items() if k not in left_out or v != usual[k].default}
         return {name: now.get(name, value) for name, value in kept.items()}

@@ -216,8 +216,7 @@ class BernoulliMixture(Mixture):
                 f"{self.num_components} components need at least as many data; got {len(x)}"
             )
         flat = placed(x.detach(), self.model.logits).flatten(1)
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(x), generator=generator)
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
         rows = order[_different_rows(flat[order.to(x.device)], self.num_components)]
         self.model.pixel_logits.copy_(_half_way(flat, rows.to(flat.device)))
         self.model.logits.zero_()

@@ -95,8 +95,7 @@ def _axis_shape(
     if covariance == "spherical":
         scale = scale.square().mean().sqrt().expand_as(scale)
         within = within.mean(1, keepdim=True)
-    relative = (within + _SMALL * floor) / scale.square()
-    raw = 0.5 * relative.log()
+    raw = 0.5 * ((within + _SMALL * floor) / scale.square()).log()
     return scale, loc / scale, raw[:, :1] if covariance == "spherical" else raw
 
 
@@ -112,8 +111,7 @@ def _dense_shape(
         covariances = scatters.sum(0, keepdim=True) / count + _SMALL * ridge
     else:
         covariances = scatters / member.sum(0)[:, None, None] + _SMALL * ridge
-    factor = _cholesky(covariances, floor)
-    roots = torch.linalg.solve_triangular(scale, factor, upper=False)
+    roots = torch.linalg.solve_triangular(scale, _cholesky(covariances, floor), upper=False)
     raw = roots.tril(-1) + torch.diag_embed(roots.diagonal(dim1=-2, dim2=-1).log())
     offset = torch.linalg.solve_triangular(scale, loc.T, upper=False).T
     return scale, offset, raw.squeeze(0) if covariance == "tied" else raw

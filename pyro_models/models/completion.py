@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_models.counts import is_count
 from pyro_models.data.masks import MASKS, mask_name, seen_pixels
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
@@ -18,8 +19,9 @@ from pyro_models.latents import latent_value
 from pyro_models.likelihoods import Likelihood
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import EncoderGuide
+from pyro_models.models.model import Model, take_parts
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
-from pyro_models.pair import data_plate, fill_unseen, needed_mask, pixel_mask, register_with_svi
+from pyro_models.pair import fill_unseen, needed_mask, pixel_mask
 from pyro_models.registry import check_choice
 from pyro_models.units import Units
 
@@ -77,8 +79,7 @@ class Conditioning(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """C of each datum, (B, \\*data_shape)."""
-        rows = torch.arange(len(x), device=x.device) % len(self.sets)
-        return self.sets[rows]
+        return self.sets[torch.arange(len(x), device=x.device) % len(self.sets)]
 
 
 def _stacked(x: Tensor, given: Tensor) -> Tensor:
@@ -86,19 +87,17 @@ def _stacked(x: Tensor, given: Tensor) -> Tensor:
     return torch.cat([x, given.to(x.dtype)], dim=1)
 
 
-class CompletionModel(nn.Module):
+class CompletionModel(Model):
     """p(z | x_C) p(x_R | z, x_C); prior and decoder read x_C through the same features."""
 
-    def __init__(
-        self,
-        prior: Encoder,
-        decoder: DenseDecoder | ConvDecoder,
-        likelihood: Likelihood,
-        conditioning: Conditioning,
-    ) -> None:
-        super().__init__()
-        self.prior, self.decoder = prior, decoder
-        self.likelihood, self.conditioning = likelihood, conditioning
+    prior: Encoder
+    decoder: DenseDecoder | ConvDecoder
+    conditioning: Conditioning
+
+    def __init__(self, likelihood: Likelihood, **parts: Any) -> None:
+        nn.Module.__init__(self)
+        take_parts(self, parts)  # first: so stored optimizers have their parameters
+        self.likelihood, self.num_classes = likelihood, None
         self.units = Units(likelihood.data_shape)
 
     def given(
@@ -106,8 +105,7 @@ class CompletionModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x with 0 where unseen, C and R, (size, \\*data_shape) each; without x C is empty."""
         if x is None:
-            like = next(self.parameters())
-            x = like.new_zeros(size, *self.likelihood.data_shape)
+            x = next(self.parameters()).new_zeros(size, *self.likelihood.data_shape)
             nothing = torch.zeros_like(x, dtype=torch.bool)
             return x, nothing, ~nothing
         sets = self.conditioning(x)
@@ -119,30 +117,19 @@ class CompletionModel(nn.Module):
         """What networks see of x_C, (B, features)."""
         return self.prior.features(_stacked(self.units(x, given), given))
 
-    def rest(self, z: Tensor, features: Tensor, x: Tensor, *sets: Tensor) -> TorchDistribution:
-        """p(x_R | z, x_C), of the sets C and R."""
-        given, rest = sets
-        return Completed(self.likelihood(self.decoder(z, features), rest), given, x)
+    def told(self, x: Tensor | None, mask: Tensor | None, y: Any, size: int | None) -> Any:
+        """The features of x_C, x, C and R; labels are ignored."""
+        parts = self.given(x, mask, size if size is not None and is_count(size) else 1)
+        return self.features(*parts[:2]), *parts
 
-    def forward(
-        self,
-        x: Tensor | None = None,
-        *,
-        y: Tensor | None = None,
-        n: int | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The rest of x, given C; without x, of nothing given. Labels are ignored."""
-        register_with_svi(self)
-        x = placed(x, next(self.parameters()))
-        mask = pixel_mask(mask, self.likelihood.data_shape, x)
-        plate = data_plate(x, n, self.conditioning.sets)
-        x_seen, *sets = self.given(x, mask, plate.size)
-        features = self.features(x_seen, sets[0])
-        with plate:
-            z = pyro.sample("z", self.prior.head(features))
-            p_x = self.rest(z, features, x_seen, *sets)
-            return pyro.sample("x", p_x, obs=None if x is None else x_seen)
+    def story(self, y: Any) -> Any:
+        """z given x_C, and what was told with it."""
+        return pyro.sample("z", self.prior.head(y[0])), *y
+
+    def decoded(self, outputs: Any, mask: Tensor | None = None) -> TorchDistribution:
+        """p(x_R | z, x_C), of the sets C and R."""
+        z, features, x, given, rest = outputs
+        return Completed(self.likelihood(self.decoder(z, features), rest), given, x)
 
 
 class CompletionGuide(EncoderGuide):
@@ -212,15 +199,20 @@ class CompletionCVAE(Autoencoder):
         networks = self.networks(data_shape, shared)
         shape = networks.data_shape
         sets = [seen_pixels(name, shape, fraction=fraction, seed=mask_seed) for name in masks]
-        conditioning = Conditioning(torch.cat([one.expand(1, *shape) for one in sets]))
-        if bool(conditioning.sets.flatten(1).all(1).any()):
+        kind = {"conditioning": Conditioning(torch.cat([one.expand(1, *shape) for one in sets]))}
+        if bool(kind["conditioning"].sets.flatten(1).all(1).any()):
             raise UsageError("a mask that sees every pixel leaves nothing to complete")
         stacked = (2 * shape[0], *shape[1:])
-        prior, encoder = (networks.encoder(latent_dim, data_shape=stacked) for _ in range(2))
+        if networks.given_prior is not None:
+            raise UsageError(
+                "the prior of a CompletionCVAE is its network p(z | x_C): leave out prior"
+            )
+        prior = networks.normal(latent_dim, data_shape=stacked)
+        encoder = networks.encoder(latent_dim, data_shape=stacked)
         decoder = networks.decoder(latent_dim, context=prior.features.out_features)
         super().__init__(
-            CompletionModel(prior, decoder, networks.likelihood, conditioning),
-            CompletionGuide(shape, encoder=encoder, code=None, conditioning=conditioning),
+            CompletionModel(networks.likelihood, prior=prior, decoder=decoder, **kind),
+            CompletionGuide(shape, encoder=encoder, code=None, **kind),
         )
 
     @property
@@ -268,10 +260,8 @@ class CompletionCVAE(Autoencoder):
         """
         like = next(self.parameters())
         x = placed(x, like)
-        seen = pixel_mask(mask, self.data_shape, x)
-        parts = self.model.given(x, seen, 1)
-        told = (self.model.features(*parts[:2]), *parts)
+        told = self.model.told(x, pixel_mask(mask, self.data_shape, x), y, 1)
         if x is None:  # the same for any batch, which may have no dimension
             told = tuple(part.squeeze(0) for part in told)
         z = latent_value(latents, "z", self.latent_sites["z"], like)
-        return {"x": self.model.rest(z, *told)}
+        return {"x": self.model.decoded((z, *told))}

@@ -19,7 +19,6 @@ from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import EncoderGuide
 from pyro_models.models.model import Model
 from pyro_models.networks import NormalHead
-from pyro_models.priors import StandardNormal
 from pyro_models.registry import Registry
 
 __all__ = ["CVAE"]
@@ -74,7 +73,7 @@ class CVAEModel(Model):
 
     decoder: nn.Module
     code: LabelCode
-    standard: StandardNormal
+    standard: nn.Module
     label_prior: nn.Module | None
 
     def prior(self, label: Tensor) -> TorchDistribution:
@@ -103,7 +102,8 @@ class CVAE(Autoencoder):
     data_shape, num_classes, latent_dim
         Shape of one datum, (C, H, W) or (D,), number of labels, and dimension of z.
     learned_prior
-        False: p(z | y) = N(0, I). True: a learned Normal per label.
+        False: p(z | y) = p(z), the ``prior``, N(0, I) unless given. True: a learned Normal per
+        label, and no ``prior`` may be given.
     missing_label
         ``"refuse"``, or ``"zeros"``: a missing label (−1) becomes a vector of zeros. That is a
         common mistake, kept to be compared with: "missing" is then one more class with data of its
@@ -137,6 +137,10 @@ class CVAE(Autoencoder):
             raise UsageError(f"a CVAE needs at least one class; got {num_classes}")
         MISSING_LABELS.check(missing_label)
         networks = self.networks(data_shape, shared)
+        if learned_prior and networks.given_prior is not None:
+            raise UsageError(
+                "a CVAE has one prior: leave out prior, or learned_prior, a Normal per label"
+            )
         decoder = networks.decoder(latent_dim, context=num_classes)
         encoder = networks.encoder(latent_dim, context=num_classes)
         codes = [LabelCode(num_classes, missing_label) for _ in range(2)]
@@ -145,7 +149,7 @@ class CVAE(Autoencoder):
             num_classes=num_classes,
             decoder=decoder,
             code=codes[0],
-            standard=StandardNormal(latent_dim),
+            standard=networks.prior(latent_dim),
             label_prior=LabelPrior(num_classes, latent_dim) if learned_prior else None,
         )
         super().__init__(model, EncoderGuide(networks.data_shape, encoder=encoder, code=codes[1]))

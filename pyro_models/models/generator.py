@@ -147,15 +147,13 @@ class Generator(ModelAndGuide):
     @property
     def sigma(self) -> float:
         """σ, in units of the data."""
-        return float(self._noise().scale)
+        p_x: Any = self.likelihood
+        return float(p_x.scale)
 
     def set_sigma(self, sigma: float) -> None:
         """Let σ be this value; a ``UsageError`` is raised if it is not positive."""
-        self._noise().scale = _checked(sigma)
-
-    def _noise(self) -> Gaussian:
-        assert isinstance(self.likelihood, Gaussian)
-        return self.likelihood
+        p_x: Any = self.likelihood
+        p_x.scale = _checked(sigma)
 
     @property
     def started(self) -> bool:

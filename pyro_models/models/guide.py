@@ -6,6 +6,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_models.device import like_of, placed
@@ -72,7 +73,12 @@ class EncoderGuide(Guide):
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
         """Sample z given x, and the code of its label."""
-        pyro.sample("z", self.encoder(x) if y is None else self.encoder(x, y))
+        pyro.sample("z", self.posterior(x, y))
+
+    def posterior(self, x: Tensor, code: Tensor | None) -> TorchDistribution:
+        """q(z | x, code), x in units of the data."""
+        q: TorchDistribution = self.encoder(x) if code is None else self.encoder(x, code)
+        return q
 
 
 class PriorGuide(nn.Module):

@@ -20,15 +20,23 @@ from pyro_models.models.guide import Guide
 from pyro_models.models.model import Model
 from pyro_models.networks import Encoder
 from pyro_models.pair import LatentSite
-from pyro_models.priors import StandardNormal
 
 __all__ = ["TwoLayerVAE"]
 
 
-class TwoLayerModel(Model):
-    """p(x, z1, z2) = p(x | z1) N(z1; μ(z2), diag σ(z2)²) N(z2; 0, I)."""
+def two_dims(latent_dims: Sequence[int]) -> tuple[int, int]:
+    """The dimensions of z1 and z2."""
+    if len(latent_dims) != 2 or not all(map(is_count, latent_dims)):
+        raise UsageError(
+            f"latent_dims are those of z1 and of z2, both positive; got {list(latent_dims)}"
+        )
+    return latent_dims[0], latent_dims[1]
 
-    top: StandardNormal
+
+class TwoLayerModel(Model):
+    """p(x, z1, z2) = p(x | z1) N(z1; μ(z2), diag σ(z2)²) p(z2)."""
+
+    top: nn.Module
     prior: Encoder
     decoder: nn.Module
 
@@ -54,8 +62,8 @@ class TwoLayerGuide(Guide):
 class TwoLayerVAE(Autoencoder):
     """Variational autoencoder with two stochastic layers (Burda, Grosse & Salakhutdinov 2016).
 
-    z2 ~ N(0, I), z1 | z2 ~ N(μ(z2), diag σ(z2)²), x | z1 from the likelihood; the guide goes the
-    other way, q(z1 | x) q(z2 | z1). Per datum, in nats,
+    z2 ~ p(z2), N(0, I) unless another ``prior`` is given, z1 | z2 ~ N(μ(z2), diag σ(z2)²), x | z1
+    from the likelihood; the guide goes the other way, q(z1 | x) q(z2 | z1). Per datum, in nats,
 
     log p(x) ≥ E_q[log p(x | z1) + log p(z1 | z2) + log p(z2) − log q(z1 | x) − log q(z2 | z1)].
 
@@ -96,19 +104,15 @@ class TwoLayerVAE(Autoencoder):
         top_hidden: Sequence[int] = (100, 100),
         **shared: Any,
     ) -> None:
-        if len(latent_dims) != 2 or not all(map(is_count, latent_dims)):
-            raise UsageError(
-                f"latent_dims are those of z1 and of z2, both positive; got {list(latent_dims)}"
-            )
         networks = self.networks(data_shape, shared)
-        z1, z2 = latent_dims
+        z1, z2 = two_dims(latent_dims)
         # p(z1 | z2) and q(z2 | z1) are Normals given a vector, as an encoder's are
         prior = networks.between(z2, z1, tuple(top_hidden)[::-1])
         decoder, encoder = networks.decoder(z1), networks.encoder(z1)
         top_encoder = networks.between(z1, z2, top_hidden)
         super().__init__(
             TwoLayerModel(
-                networks.likelihood, top=StandardNormal(z2), prior=prior, decoder=decoder
+                networks.likelihood, top=networks.prior(z2), prior=prior, decoder=decoder
             ),
             TwoLayerGuide(networks.data_shape, encoder=encoder, top_encoder=top_encoder),
         )

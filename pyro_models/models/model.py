@@ -82,6 +82,10 @@ class Model(nn.Module):
         who = self.who or type(self).__name__
         return known_labels(y, self.num_classes, size, device=device_of(self), who=who)
 
+    def told(self, x: Tensor | None, mask: Tensor | None, y: Any, size: int | None) -> Any:
+        """What the story is told: of the labels alone, as :meth:`labels` gives them."""
+        return self.labels(y, size)
+
     def forward(
         self,
         x: Tensor | None = None,
@@ -100,11 +104,11 @@ class Model(nn.Module):
         x = placed(x, like)
         mask = pixel_mask(mask, self.data_shape, x)
         size = n if x is None else len(x)
-        label = self.labels(y, size)
-        if size is None and y is not None and label is not None:
-            size = len(label)
+        told = self.told(x, mask, y, size)
+        if size is None and y is not None and isinstance(told, Tensor):
+            size = len(told)
         with data_plate(x, size, like):
-            p_x = self.decoded(self.story(label), mask)
+            p_x = self.decoded(self.story(told), mask)
             return pyro.sample("x", p_x, obs=None if x is None else fill_unseen(x, mask))
 
 

@@ -56,8 +56,7 @@ class ImageMultivariateNormal(TorchDistribution):
         return self._of_event(self._flat.variance)
 
     def _of_event(self, flat: Tensor) -> Tensor:
-        shape = self.batch_shape + self.event_shape
-        return flat.unflatten(-1, self.event_shape).expand(shape)
+        return flat.unflatten(-1, self.event_shape).expand(self.batch_shape + self.event_shape)
 
     def expand(
         self, batch_shape: torch.Size, _instance: TorchDistribution | None = None

@@ -27,7 +27,6 @@ from pyro_models.models.guide import Guide
 from pyro_models.models.model import Model
 from pyro_models.observed import checked
 from pyro_models.pair import LatentSite, pixel_mask
-from pyro_models.priors import StandardNormal
 
 __all__ = ["SemiSupervisedVAE"]
 
@@ -36,10 +35,10 @@ _IMPOSSIBLE = -1e4  # its exponential is 0 in every float type, and 0 times it i
 
 
 class SemiSupervisedModel(Model):
-    """p(x, y, z) = p(x | y, z) N(z; 0, I) / C; known labels are what they are."""
+    """p(x, y, z) = p(x | y, z) p(z) / C; known labels are what they are."""
 
     decoder: nn.Module
-    prior: StandardNormal
+    prior: nn.Module
     label_logits: Tensor
     num_classes: int
     who = WHO
@@ -84,7 +83,12 @@ class SemiSupervisedGuide(Guide):
             else:
                 infer = {}
         label = pyro.sample("y", dist.Categorical(logits=logits), infer=infer)
-        pyro.sample("z", self.encoder(x, F.one_hot(label, self.num_classes)))
+        pyro.sample("z", self.posterior(x, F.one_hot(label, self.num_classes)))
+
+    def posterior(self, x: Tensor, code: Tensor) -> TorchDistribution:
+        """q(z | x, y), x in units of the data, y as one-hot codes."""
+        q: TorchDistribution = self.encoder(x, code)
+        return q
 
     def class_logits(self, x: Tensor) -> Tensor:
         """log q(y | x), (B, C), up to a constant, of x in units of the data."""
@@ -140,7 +144,8 @@ class LabelsApart(TraceEnum_ELBO):
 class SemiSupervisedVAE(Autoencoder):
     """Semi-supervised VAE, the M2 of Kingma, Rezende, Mohamed & Welling (2014).
 
-    p(y) = 1/C, p(z) = N(0, I), p(x | y, z); guide q(y | x) q(z | x, y). Per datum, in nats, with
+    p(y) = 1/C, p(x | y, z), and p(z) = N(0, I) unless another ``prior`` is given; guide q(y | x)
+    q(z | x, y). Per datum, in nats, with
 
     L(x, y) = E_{q(z|x,y)}[log p(x | y, z) + log p(y) + log p(z) − log q(z | x, y)],
 
@@ -207,7 +212,7 @@ class SemiSupervisedVAE(Autoencoder):
         decoder = networks.decoder(latent_dim, context=num_classes)
         encoder = networks.encoder(latent_dim, context=num_classes)
         classifier, shape = networks.classifier(num_classes, classifier_hidden), networks.data_shape
-        prior, kind = StandardNormal(latent_dim), {"num_classes": num_classes}
+        prior, kind = networks.prior(latent_dim), {"num_classes": num_classes}
         super().__init__(
             SemiSupervisedModel(networks.likelihood, decoder=decoder, prior=prior, **kind),
             SemiSupervisedGuide(shape, encoder=encoder, classifier=classifier, **kind),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyro
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import EncoderGuide
 from pyro_models.models.model import Model
-from pyro_models.priors import prior_for
 
 __all__ = ["VAE"]
 
@@ -30,15 +29,12 @@ class VAEModel(Model):
 class VAE(Autoencoder):
     """Variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014).
 
-    log p(x) ≥ E_{q(z|x)}[log p(x | z)] − KL(q(z | x) ‖ N(0, I)), per datum, in nats.
+    log p(x) ≥ E_{q(z|x)}[log p(x | z)] − KL(q(z | x) ‖ p(z)), per datum, in nats.
 
     Parameters
     ----------
     data_shape, latent_dim
         Shape of one datum, (C, H, W) or (D,), and dimension of z.
-    prior
-        p(z): a name of ``pyro_models.priors.PRIORS``, a class, or a module whose call returns a
-        distribution over z of event shape (latent_dim,); the standard Normal unless given.
     shared
         Options of :class:`pyro_models.models.autoencoder.Networks`.
 
@@ -50,16 +46,11 @@ class VAE(Autoencoder):
     torch.Size([5, 3, 1, 8, 8])
     """
 
-    def __init__(
-        self,
-        data_shape: Sequence[int],
-        *,
-        latent_dim: int = 2,
-        prior: str | Mapping[str, Any] | type[nn.Module] | nn.Module | None = None,
-        **shared: Any,
-    ) -> None:
+    in_config = frozenset(("prior",))
+
+    def __init__(self, data_shape: Sequence[int], *, latent_dim: int = 2, **shared: Any) -> None:
         networks = self.networks(data_shape, shared)
-        p_z = prior_for("standard" if prior is None else prior, latent_dim)
+        p_z = networks.prior(latent_dim)
         decoder, encoder = networks.decoder(latent_dim), networks.encoder(latent_dim)
         super().__init__(
             VAEModel(networks.likelihood, decoder=decoder, prior=p_z),

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import transforms
 
 from gp_bo import fit_gp, load_gp
-from gp_bo.prior_files import describe_prior, rebuild_prior
+from gp_bo.prior_names import describe_prior, rebuild_prior
 from pyro_models import UsageError
 
 

@@ -1,5 +1,8 @@
 """``pyro-models guides``, and every mistake a person makes with it."""
 
+import json
+
+import numpy as np
 import pytest
 
 SETTINGS = ["--limit", "4", "--num_particles", "50", "--progress", "false"]
@@ -43,6 +46,26 @@ def test_a_table_is_printed_and_written(call, run, tmp_path, capsys):
     assert "--force" in capsys.readouterr().err
 
 
+def test_commands_on_a_run_compute_in_a_precision(call, run, tmp_path, capsys):
+    given = [run, "--limit", "3", "--progress", "false", "--precision", "float64"]
+    assert call("evaluate", *given, "--out", tmp_path / "scores.json") == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert {score["precision"] for score in scores.values()} == {"float64"}
+    capsys.readouterr()
+    sampled = ["--method", "importance", "--num_particles", "9", "--max_steps", "3"]
+    assert call("guides", *given, "--guides", "[laplace]", *sampled) == 0
+    assert "In float64: laplace." in capsys.readouterr().out
+    assert call("diagnose", *given, "--num_particles", "30") == 0
+    assert ", in float64" in capsys.readouterr().out
+    assert call("infer", *given, "--max_steps", "3", "--out", tmp_path / "z.npz") == 0
+    found = np.load(tmp_path / "z.npz")
+    assert (found["precision"], found["z"].dtype) == ("float64", np.float64)
+    completed = ["--guide", "laplace", "--out", tmp_path / "x.npz"]
+    assert call("complete", *given, *completed) == 0
+    assert np.load(tmp_path / "x.npz")["precision"] == "float64"
+    assert "float64" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -51,6 +74,7 @@ def test_a_table_is_printed_and_written(call, run, tmp_path, capsys):
         (["--limit", "0"], "limit must be at least 1"),
         (["--mask", "middle"], "unknown mask 'middle'"),
         (["--method", "magic"], "magic"),
+        (["--precision", "int8"], "unknown precision 'int8': choose from float32, bfloat16"),
     ],
 )
 def test_mistakes_are_one_line(refused, run, arguments, why):

@@ -80,6 +80,23 @@ def test_activation_stands_between_layers_and_not_at_the_end(activation: str) ->
     assert kinds == [linear, act, linear, act, linear]
 
 
+def test_gated_layers_are_gated_and_log_variances_clipped() -> None:
+    layers, x = dense([5, 4, 3], "gated"), torch.randn(7, 5)
+    W, V = layers[0].weight.chunk(2)
+    b, c = layers[0].bias.chunk(2)
+    torch.testing.assert_close(layers[:2](x), (x @ W.T + b) * (x @ V.T + c).sigmoid())
+    assert layers(x).shape == (7, 3)
+    image = torch.randn(2, 1, 7, 5)
+    q_z = make_encoder("conv", (1, 7, 5), [4, 6], 2, activation="gated", scale="clipped")(image)
+    decoder = make_decoder("conv", 2, [4, 6], (1, 1, 7, 5), activation="gated")
+    assert decoder(q_z.sample()).shape == (2, 1, 1, 7, 5)
+    head = make_encoder("dense", (5,), [4], 2, activation="gated", scale="clipped").head
+    nn.init.ones_(head.linear.weight)
+    for value, log_variance in ((-1e4, -6.0), (1e4, 2.0)):
+        scale = head(torch.full((1, 4), value)).base_dist.scale
+        torch.testing.assert_close(2 * scale.log(), torch.full((1, 2), log_variance))
+
+
 def test_a_normal_head_is_positive_and_finite_for_extreme_features() -> None:
     head = NormalHead(1, 2)
     nn.init.ones_(head.linear.weight)

@@ -14,6 +14,21 @@ from pyro_models.data import prepare
 
 SHAPE = (1, 28, 28)
 SHAPES = dict.fromkeys(("m2-latents", "m2-latents-start"), (50,))  # vectors; all others images
+
+
+def gated(channels: int, pixels: int, *, context: int = 0) -> list[tuple[int, ...]]:
+    """The bound of each channel, then the network of one coupling."""
+    block = [
+        (channels, 2 * channels, 3, 3),
+        (2 * channels, 2 * channels, 1, 1),
+        *[(channels, 1, 1)] * 2,
+    ]
+    first = (channels, pixels + context, 3, 3)
+    return [(pixels, 1, 1), first, *block * 3, (2 * pixels, 2 * channels, 3, 3)]
+
+
+DENSE_FLOW = [(1, 1, 1), (1024, 392), (1024, 1024), (784, 1024)] * 8
+GATED = gated(32, 1) * 8
 DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
     "copenhagen-dense": (
         [(400, 784), (100, 400), (4, 100)],
@@ -54,6 +69,26 @@ DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
         )
         for name in ("burda", "burda-iwae", "burda-full-vae", "burda-full-iwae")
     },
+    "tomczak-vae": (
+        [(600, 784), (600, 300), (80, 300)],  # gated layers have two outputs for each feature
+        [(600, 40), (600, 300), (784, 300)],
+    ),
+    "tomczak-vamp": (
+        [(600, 784), (600, 300), (80, 300)],
+        [(600, 40), (600, 300), (784, 300), (500, 1, 28, 28)],
+    ),
+    "tomczak-hvae": (
+        [(600, 824), (600, 300), (80, 300), (600, 784), (600, 300), (80, 300)],
+        [(500, 1, 28, 28), (600, 40), (600, 300), (80, 300), (600, 80), (600, 300), (784, 300)],
+    ),
+    "amsterdam-flow": ([], DENSE_FLOW),
+    "amsterdam-flow-variational": ([(1, 1, 1), (512, 1176), (784, 512)] * 4, DENSE_FLOW),
+    "flow-simple": ([], GATED),
+    "flow-vardeq": (gated(16, 1, context=1) * 4, GATED),
+    "flow-multiscale": (
+        gated(16, 1, context=1) * 4,
+        gated(32, 1) * 2 + gated(48, 4) * 2 + gated(64, 8) * 4,
+    ),
     "copenhagen-conv": (
         [(16, 1, 3, 3), (32, 16, 3, 3), (4, 32 * 7 * 7)],
         [(32 * 7 * 7, 2), (32, 16, 3, 3), (16, 1, 3, 3)],
@@ -81,12 +116,38 @@ DENSE |= {  # of generators, which have no encoder
     "amsterdam-gan": ([], [(128, 100), (256, 128), (512, 256), (1024, 512), (784, 1024)]),
     "gan-conv": ([], [(64 * 7 * 7, 50), (64, 32, 3, 3), (32, 1, 3, 3)]),
 }
+
+
+def unet(*channels: int) -> list[tuple[int, ...]]:
+    """Time, the way down, the middle, the way up."""
+    size = 4 * channels[0]
+    steps = list(zip((channels[0], *channels[:-1]), channels, strict=True))
+
+    def block(a: int, b: int) -> list[tuple[int, ...]]:
+        own = [(b, a, 3, 3), (b, size), (b, b, 3, 3)]
+        return own if a == b else [*own, (b, a, 1, 1)]
+
+    return [
+        (size, 32),
+        (size, size),
+        (channels[0], 1, 3, 3),
+        *(shape for a, b in steps for shape in block(a, b)),
+        *((b, b, 3, 3) for b in channels[:-1]),
+        *block(channels[-1], channels[-1]),
+        *(shape for a, b in reversed(steps) for shape in block(2 * b, a)),
+        (1, channels[0], 3, 3),
+    ]
+
+
+DENSE |= {"ddpm": ([], unet(64, 128, 128)), "ddpm-digits": ([], unet(32, 64))}
 UNTRAINED = {  # nats per datum before any training: about this for every pixel
     "bernoulli": math.log(2),
     "cross_entropy": math.log(2),
     "gaussian": 0.5 * math.log(2 * math.pi * 0.7**2) + (1 / 3) / (2 * 0.7**2),
     "beta": 0.05,  # α = β = ln 2 on uniform pixels: log B(α, β) − 2 (1 − α)
     "categorical": math.log(16),
+    # N(logit v; 0, 1) of uniform v, in bins: log 256 + ½ log 2π + π²/6 − 2
+    "quantised": math.log(256) + 0.5 * math.log(2 * math.pi) + math.pi**2 / 6 - 2,
 }
 
 
@@ -110,6 +171,9 @@ def test_preset_builds_and_takes_an_elbo(name: str) -> None:
     grey = torch.rand(3, *shape)
     x = prepare(grey, preparation, levels=256, generator=torch.Generator().manual_seed(0))
     pair.likelihood.check(x)
+    if settings["model"] == "diffusion":  # of hundreds of steps one is enough
+        assert bool(pair.step_bound(x).isfinite().all())
+        return
     loss = pair.elbo().loss(pair.model, pair.guide, x, y=torch.tensor([0, 5, 9]))
     expected = math.prod(shape) * UNTRAINED[pair.likelihood.name]
     if settings["model"] == "generator":  # G is about ½ everywhere, and σ is fixed
@@ -127,7 +191,8 @@ def test_preset_builds_and_takes_an_elbo(name: str) -> None:
 def test_preset_stops_early_only_with_data_to_validate_on(name: str) -> None:
     settings = load_preset(name)
     early = settings.get("patience") is not None
-    assert early == settings.get("restore_best", False) == name.startswith("eindhoven")
+    assert early == name.startswith(("eindhoven", "tomczak"))
+    assert settings.get("restore_best", False) == (early or name.startswith("flow-"))
     assert not (early and settings.get("all_training"))
 
 

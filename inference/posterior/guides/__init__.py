@@ -76,7 +76,8 @@ def guide_family(
     if isinstance(guide, Family):
         return getattr(guide.make, "__name__", "own"), guide
     if isinstance(guide, nn.Module):
-        return type(guide).__name__, Family(lambda given: guide)
+        learns = any(parameter.requires_grad for parameter in guide.parameters())
+        return type(guide).__name__, Family(lambda given: guide, fitted=learns)
     if callable(guide):
         return getattr(guide, "__name__", type(guide).__name__), Family(guide)
     raise UsageError(f"a guide is a name, a module or a function that makes one; got {guide!r}")

@@ -19,9 +19,10 @@ import torch
 import torch.distributed as dist
 
 from inference.cli import main
+from inference.cuda_graph import run_directly
 from inference.learning import Run, fit
 from inference.learning.data_parallel import Processes, ProcessLostError, processes_on
-from inference.learning.graphed import run_directly
+from inference.learning.first_step import try_a_step
 from inference.learning.nonfinite import NonFiniteError
 from inference.learning.settings import Settings
 from inference.learning.training import Training
@@ -212,7 +213,7 @@ def _training(data, *, launcher=None, make=vae, **options):
     training = Training(make(), data, Settings(curve_size=0, **options), None, processes)
     training.launcher = launcher
     training.start_from_data()
-    training.try_a_step()
+    try_a_step(training)
     return training
 
 
@@ -221,10 +222,10 @@ def _struck(rank, data, on_device):
     training = _training(
         data, launcher=run_directly if on_device else None, make=make, batch_size=20
     )
-    x = training._fixed.x.clone()  # the processes share the memory of what they are given
-    training._fixed = Observed.unchecked(x)
+    x = training.epoch_data.fixed.x.clone()  # the processes share the memory of what they are given
+    training.epoch_data.fixed = Observed.unchecked(x)
     if rank == 1:
-        x[training.permutation[35]] = math.inf  # the second batch's second half
+        x[training.epoch_data.permutation[35]] = math.inf  # the second batch's second half
     with pytest.raises(NonFiniteError) as caught:
         training.run_epochs([], progress=False)
     return str(caught.value)
@@ -266,7 +267,7 @@ def _classified(rank, data):
     with processes_on(CPU) as processes:
         settings = Settings(batch_size=20, optimizer="SGD", lr=1e-30)
         training = Training(classifier(), data, settings, None, processes)
-        x = training.training_data()
+        x = training.epoch_data.epoch()
         own, share = processes.part(torch.arange(20), x.y)
         training.step_on(0, x[own], share=share)
     assert (share is not None) == several

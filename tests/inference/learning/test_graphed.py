@@ -10,12 +10,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inference.learning.graphed import GraphedSteps, can_be_graphed, run_directly
+from inference.cuda_graph import run_directly
+from inference.learning.graphed import GraphedSteps, can_be_graphed
 from inference.learning.nonfinite import NonFiniteError
 from inference.learning.settings import Settings
 from inference.learning.training import Training
 from pyro_models import GMM, VAE, SemiSupervisedVAE, TwoLayerVAE
 from pyro_models.data import Split
+from tests.simulated_graph import tape
 
 SHAPE = (1, 8, 8)
 
@@ -85,7 +87,7 @@ def test_a_step_that_is_not_finite_is_named_and_those_after_it_move_nothing(few)
         own = Split(split.x.clone(), split.y)
         training = Training(pair, replace(few, splits={"train": own}), settings, None)
         training.launcher = launcher
-        own.x[training.permutation[8 * 9 + 3]] = math.inf
+        own.x[training.epoch_data.permutation[8 * 9 + 3]] = math.inf
         torch.manual_seed(5)
         with pytest.raises(NonFiniteError) as caught:
             training.run_epochs([], progress=False)
@@ -143,4 +145,16 @@ def test_a_pair_that_is_changed_between_epochs_has_steps_of_its_own(few):
         training.run_epochs([freeze], progress=False)
         found.append([p.clone() for p in training.pair.parameters()])
     for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_graph_as_strict_as_cudas_gives_the_steps_of_the_loop(few):
+    def graph(steps, optimizer):
+        return tape(steps, optimizer, device=torch.device("cpu"))
+
+    make, options = CASES["iwae"]
+    loop, _ = trained(make, few, None, **options)
+    device, _ = trained(make, few, graph, **options)
+    assert device.graphed.launcher is graph
+    for one, other in zip(loop.step.parameters, device.step.parameters, strict=True):
         assert torch.equal(one, other)

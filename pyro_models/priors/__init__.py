@@ -1,43 +1,36 @@
-"""p(z): priors of latents, each a module whose call returns a distribution."""
+"""p(z): priors of latents, each a module whose call returns a distribution.
+
+One that is made of the pair's guide has a method ``attach(guide, num_classes=…)``, and one that
+starts from data a ``start_from(u, seed=…)``, as :class:`VampPrior` does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pyro.distributions as dist
-import torch
-from pyro.distributions import TorchDistribution
-from torch import Tensor, nn
+from torch import nn
 
-from pyro_models.counts import is_count
 from pyro_models.errors import UsageError, in_one_line
+from pyro_models.priors.flow import FlowPrior
+from pyro_models.priors.mixture import MixturePrior
+from pyro_models.priors.standard import StandardNormal
+from pyro_models.priors.vamp import VampPrior
 from pyro_models.registry import Registry
 
-__all__ = ["PRIORS", "StandardNormal", "prior_for"]
-
-
-class StandardNormal(nn.Module):
-    """p(z) = N(0, I), batch shape (), event shape (latent_dim,)."""
-
-    zeros: Tensor
-    ones: Tensor
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        if not is_count(latent_dim):
-            raise UsageError(f"the latent dimension must be at least 1; got {latent_dim}")
-        self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
-        self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
-
-    def forward(self) -> TorchDistribution:
-        """The distribution."""
-        return dist.Normal(self.zeros, self.ones).to_event(1)
-
+__all__ = [
+    "PRIORS",
+    "FlowPrior",
+    "MixturePrior",
+    "StandardNormal",
+    "VampPrior",
+    "is_of_guide",
+    "prior_for",
+]
 
 PRIORS: Registry[Callable[..., nn.Module]] = Registry(
     "prior",
-    {"standard": StandardNormal},
+    {"standard": StandardNormal, "mixture": MixturePrior, "vamp": VampPrior, "flow": FlowPrior},
     hint="give a module whose call returns a distribution over z",
 )
 
@@ -77,3 +70,8 @@ def prior_for(
     if not isinstance(made, nn.Module):
         raise UsageError(f"the prior {prior} is made as {made!r}: return an nn.Module")
     return made
+
+
+def is_of_guide(model: nn.Module) -> bool:
+    """Whether p(x, z) is a function of the guide's weights too."""
+    return any(hasattr(part, "attach") for part in model.modules())
