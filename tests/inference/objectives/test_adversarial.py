@@ -18,7 +18,7 @@ from inference.objectives import (
     AdversarialLoss,
     make_objective,
 )
-from pyro_models import CVAE, GMM, PPCA, VAE, CompletionCVAE, Generator, UsageError
+from pyro_models import CVAE, GMM, PPCA, VAE, CompletionCVAE, Flow, Generator, UsageError
 
 SHAPE = (1, 8, 8)
 STILL = 1e-30  # a learning rate at which nothing moves
@@ -235,6 +235,9 @@ def test_several_seeds_have_a_critic_each(few, tmp_path):
         fit(gan(), few, seeds=[0, 1], **{**SMALL, "objective_options": mine})
 
 
+COUPLINGS = {"class_path": "dense", "init_args": {"hidden": [8]}}
+
+
 @pytest.mark.parametrize(
     ("pair", "options"),
     [
@@ -243,12 +246,14 @@ def test_several_seeds_have_a_critic_each(few, tmp_path):
         (lambda: VAE(SHAPE, hidden=[8], likelihood="cross_entropy"), {"pixels": "mean"}),
         (lambda: PPCA(SHAPE, latent_dim=2), {"critic": "conv", "loss": "hinge"}),
         (lambda: gan(network="conv", hidden=[4, 8]), {"critic_steps": 2, "loss": "wasserstein"}),
+        (lambda: Flow(SHAPE, flow=COUPLINGS, dequantise=None), {}),
     ],
 )
 def test_whatever_is_sampled_with_gradients_is_trained_and_its_guide_is_not(pair, options, few):
     made = pair()
+    data = few.with_preparation(made.likelihood.preparation)
     before = {name: p.detach().clone() for name, p in made.named_parameters()}
-    fit(made, few, **{**SMALL, "epochs": 1, "objective_options": options})
+    fit(made, data, **{**SMALL, "epochs": 1, "objective_options": options})
     moved = {n for n, p in made.named_parameters() if not torch.equal(p, before[n])}
     assert any(n.startswith("model.") for n in moved)
     assert not any(n.startswith("guide.") for n in moved)
@@ -284,6 +289,8 @@ class Wide(nn.Module):
         (lambda: VAE(SHAPE, hidden=[8], likelihood="bernoulli"), {}, {}, "bernoulli has none"),
         (lambda: VAE(SHAPE, hidden=[8], likelihood="categorical"), {}, {}, "categorical has none"),
         (lambda: GMM(SHAPE, num_components=2), {}, {}, "latent 'k' of GMM has none"),
+        (lambda: Flow(SHAPE, flow=COUPLINGS, levels=17), {}, {}, "gradients through samples"),
+        (lambda: Flow(SHAPE, flow=COUPLINGS, levels=17), {"pixels": "mean"}, {}, "moves its samp"),
         (lambda: CVAE(SHAPE, num_classes=10, hidden=[8]), {}, {}, "given labels or pixels"),
         (lambda: CompletionCVAE(SHAPE, hidden=[8]), {}, {}, "given labels or pixels"),
     ],
