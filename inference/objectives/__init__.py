@@ -14,6 +14,7 @@
 ``one_step``            ``StepELBO``              the ELBO of a diffusion, one step of each datum
 ``noise_prediction``    ``NoisePrediction``       −½ ‖ε − ε̂‖² of such a step: no bound
 ``adversarial``         ``Adversarial``           no bound: samples against data, by a critic
+``adversarial_autoencoder``  ``AdversarialAutoencoder``  none: E_q[log p(x | z)], a critic of q(z)
 ======================  ========================  =================================================
 
 ``trace``, ``trace_mean_field``, ``trace_graph`` and ``trace_enum`` are Pyro's own. Each bound gives
@@ -21,7 +22,7 @@
 latent terms, stays outside the average over particles.
 """
 
-from inference.objectives.adversarial import Adversarial
+from inference.objectives.adversarial import Adversarial, AdversarialAutoencoder
 from inference.objectives.bound import Bound, Tempered
 from inference.objectives.critic import CRITICS, LOSSES, AdversarialLoss, Critic
 from inference.objectives.diffusion import NoisePrediction, StepELBO
@@ -49,6 +50,7 @@ __all__ = [
     "LOSSES",
     "OBJECTIVES",
     "Adversarial",
+    "AdversarialAutoencoder",
     "AdversarialLoss",
     "Bound",
     "Critic",

@@ -36,6 +36,7 @@ DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
     ),
     "toronto": ([(500, 784), (4, 500)], [(500, 2), (784, 500)]),
     "tsinghua": ([(256, 794), (80, 256)], [(256, 50), (784, 256)]),
+    "amsterdam-aae": ([(500, 784), (40, 500)], [(500, 20), (784, 500)]),
     "amsterdam": ([(500, 784), (40, 500)], [(500, 20), (784, 500)]),
     **dict.fromkeys(
         ("m2-100", "m2-3000"),
