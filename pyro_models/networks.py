@@ -278,9 +278,13 @@ class Architecture:
     decoder: Callable[..., Any]
 
 
-NETWORKS: Registry[Any] = Registry("network")
-NETWORKS["dense"] = Architecture(DenseFeatures, DenseDecoder)
-NETWORKS["conv"] = Architecture(ConvFeatures, ConvDecoder)
+NETWORKS: Registry[Any] = Registry(
+    "network",
+    {
+        "dense": Architecture(DenseFeatures, DenseDecoder),
+        "conv": Architecture(ConvFeatures, ConvDecoder),
+    },
+)
 
 
 def _architecture(

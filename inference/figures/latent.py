@@ -220,7 +220,11 @@ def _of_shown(shown: Shown) -> Figure:
 
 @register_figure(needs="two latents", of_shown=_of_shown)
 def latent_grid(
-    pair: Pair, *, size: int = 20, span: tuple[float, float] | None = None, y: int | None = None
+    pair: Pair,
+    *,
+    size: int = 20,
+    span: tuple[float, float] | None = None,
+    y: int | None = None,
 ) -> Figure:
     """Decoded means E[x | z] on a regular grid of two latents, z₁ to the right, z₂ upwards.
 
