@@ -61,6 +61,7 @@ PAIRS: dict[str, dict[str, Any]] = {
     "gmm": {"num_components": 3, "covariance": "full"},
     "bernoulli_mixture": {"num_components": 3},
     "completion_cvae": {**SMALL, "likelihood": "bernoulli"},
+    "diffusion": {"num_steps": 3, "denoiser": "dense", "hidden": [8], "levels": 17},
     "flow": {
         "levels": 17,
         "flow": DENSE_FLOW,

@@ -162,10 +162,15 @@ class FittedGP:
         chosen = self.weights.cpu().multinomial(n, replacement=True, generator=generator)
         inputs = self._inputs(Xs)
         normal = torch.randn(n, len(inputs), generator=generator, dtype=torch.float64)
-        drawn = {"chosen": chosen.to(self.device), "normal": normal.to(self.device)}
-        drawn["extra"] = self.scaled_hyperparameters["noise"] * include_noise
-        functions = draw_functions(self.conditional, inputs, **drawn, joint=joint)
-        return self.scaling.mean_back(functions)
+        drawn = draw_functions(
+            self.conditional,
+            inputs,
+            chosen=chosen.to(self.device),
+            normal=normal.to(self.device),
+            extra=self.scaled_hyperparameters["noise"] * include_noise,
+            joint=joint,
+        )
+        return self.scaling.mean_back(drawn)
 
     @torch.no_grad()
     def score(

@@ -121,7 +121,12 @@ def score_mixture(
     count = len(y)
     rmse = float(squared.mean().sqrt())
     coverage = {a: float(((quantile - 0.5).abs() <= a / 2).double().mean()) for a in levels}
-    rmse_error = mean_and_error(squared)[1] / (2 * rmse) if rmse else 0.0
-    coverage_error = {a: math.sqrt(a * (1 - a) / count) for a in levels}
-    errors = (log_density, error, rmse, rmse_error)
-    return PredictiveScores(*errors, coverage, coverage_error, count)
+    return PredictiveScores(
+        log_density=log_density,
+        log_density_error=error,
+        rmse=rmse,
+        rmse_error=mean_and_error(squared)[1] / (2 * rmse) if rmse else 0.0,
+        coverage=coverage,
+        coverage_error={a: math.sqrt(a * (1 - a) / count) for a in levels},
+        num_data=count,
+    )

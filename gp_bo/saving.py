@@ -42,11 +42,20 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
     priors = {s.parameter.name: describe_prior(s.prior) for s in gp.hyperparameters.sites}
     fixed = {name: value.tolist() for name, value in gp.hyperparameters.fixed.items()}
     content = safe.save({name: value.cpu().contiguous() for name, value in tensors.items()})
-    settings = {"format": FORMAT, "bytes": checksum(content), "kernel": gp.kernel.config()}
-    settings |= {"mean": gp.mean, "priors": priors, "fixed": fixed}
-    settings["given"] = [name for name in fitted.priors if name in priors or name in fixed]
-    settings |= {"inference": fitted.inference, "seed": fitted.seed, "num_chains": draws.num_chains}
-    settings |= {"messages": list(draws.messages), "details": draws.details}
+    settings = {
+        "format": FORMAT,
+        "bytes": checksum(content),
+        "kernel": gp.kernel.config(),
+        "mean": gp.mean,
+        "priors": priors,
+        "fixed": fixed,
+        "given": [name for name in fitted.priors if name in priors or name in fixed],
+        "inference": fitted.inference,
+        "seed": fitted.seed,
+        "num_chains": draws.num_chains,
+        "messages": list(draws.messages),
+        "details": draws.details,
+    }
     written = json.dumps(settings, indent=1, allow_nan=True, default=Tensor.tolist)
     with holding_folder(folder):  # no two saves are mixed
         write_atomically(folder / TENSORS, content)

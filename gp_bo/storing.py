@@ -64,9 +64,14 @@ def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitt
     scaling = Scaling(*(tensors[name] for name in ("lower", "width", "shift", "spread")))
     kernel = kernel_from_config(settings["kernel"])
     gp = GPModel(*scaling.data(X, y), kernel=kernel, mean=settings["mean"], priors=priors)
-    by_draw = {n.removeprefix(STATISTIC): v for n, v in tensors.items() if n.startswith(STATISTIC)}
-    said = (settings["num_chains"], tuple(settings["messages"]), settings["details"])
-    draws = HyperDraws(tensors["unconstrained"], tensors["weights"], *said, by_draw)
+    draws = HyperDraws(
+        tensors["unconstrained"],
+        tensors["weights"],
+        settings["num_chains"],
+        tuple(settings["messages"]),
+        settings["details"],
+        {n.removeprefix(STATISTIC): v for n, v in tensors.items() if n.startswith(STATISTIC)},
+    )
     given = {name: priors[name] for name in settings.get("given", ())}
     known = (gp, scaling, draws, X, y, settings["inference"], settings["seed"], given)
     if "inducing" not in tensors:

@@ -20,7 +20,16 @@ from inference.evaluation import (
     evidence,
 )
 from inference.experiment import Experiment
-from inference.learning import Fit, Fits, History, Run, Settings, Snapshots, fit, register_optimizer
+from inference.learning import (
+    Fit,
+    Fits,
+    History,
+    Run,
+    Settings,
+    Snapshots,
+    fit,
+    register_optimizer,
+)
 from inference.objectives import register_objective
 from inference.particles import Particles, particles
 from inference.posterior import (

@@ -23,6 +23,7 @@ from inference.objectives import OBJECTIVES
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import DATA_SETS
+from pyro_models.data.sources import LEVELS
 from pyro_models.likelihoods import LIKELIHOODS
 from pyro_models.models import PAIRS
 from pyro_models.options import check_known
@@ -96,7 +97,9 @@ class Experiment:
         tenth unless given.""",
     )
     levels: int | None = declared(
-        None, "Number of grey levels of a file's images, where it cannot be told (16 of 4 bits)."
+        None,
+        """Number of grey levels: of a file's images, where it cannot be told; a named set has as
+        many made of it (16 are 4 bits).""",
     )
     labels: int | float | None = declared(
         None,
@@ -172,6 +175,7 @@ class Experiment:
                 "experiment yourself, with the mask"
             )
         labels, labels_seed = data.get("labels_kept") or (None, 0)
+        levels, own = data.get("levels"), LEVELS.get(str(data.get("name")))
         known = {f.name for f in fields(Settings)}
         _check_by_name(record["settings"], run)
         return cls(
@@ -183,7 +187,7 @@ class Experiment:
             all_training="validation" not in data.get("splits", {}),
             split_seed=data.get("split_seed") or 0,
             test_fraction=data.get("test_fraction"),
-            levels=None if data.get("name") in DATA_SETS else data.get("levels"),
+            levels=None if levels == own else levels,
             labels=labels,
             labels_seed=labels_seed,
             labelled_only=is_labelled_only(data),

@@ -39,7 +39,7 @@ def drawn_in_pieces(
     with alone():
         sites = traced(guide or pair.guide, data, K).nodes
     values = {
-        name: site["value"].expand(K, size, *site["fn"].event_shape)
+        name: site["value"].expand(K, size, *site["value"].shape[2:])
         for name, site in sites.items()
         if site["type"] == "sample" and not site_is_subsample(site)
     }

@@ -1,8 +1,9 @@
 """p(x, z): generative models in Pyro, each with the guide that belongs to it.
 
 ``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``HVAE``, ``PPCA``, ``GMM``,
-``BernoulliMixture``, ``CompletionCVAE``, ``Flow`` and ``Generator`` are pairs: a model, a guide,
-and the contract of :class:`pyro_models.pair.Pair`. ``load_data`` reads the images they are about.
+``BernoulliMixture``, ``CompletionCVAE``, ``Flow``, ``Generator`` and ``Diffusion`` are pairs: a
+model, a guide, and the contract of :class:`pyro_models.pair.Pair`. ``load_data`` reads the images
+they are about.
 """
 
 from importlib import import_module
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         VAE,
         BernoulliMixture,
         CompletionCVAE,
+        Diffusion,
         Flow,
         Generator,
         Guide,
@@ -42,6 +44,7 @@ __all__ = [
     "VAE",
     "BernoulliMixture",
     "CompletionCVAE",
+    "Diffusion",
     "Flow",
     "Generator",
     "Guide",

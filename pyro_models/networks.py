@@ -78,7 +78,7 @@ def dense(sizes: Sequence[int], activation: Activation = "relu") -> nn.Sequentia
     """
     if not all(map(is_count, sizes)):
         raise UsageError(f"layer sizes must be positive; got {list(sizes)}")
-    return nn.Sequential(*_hidden(sizes[:-1], activation), nn.Linear(*sizes[-2:]))
+    return nn.Sequential(*_hidden(sizes[:-1], activation), nn.Linear(sizes[-2], sizes[-1]))
 
 
 def _hidden(sizes: Sequence[int], activation: Activation) -> list[nn.Module]:
@@ -278,9 +278,13 @@ class Architecture:
     decoder: Callable[..., Any]
 
 
-NETWORKS: Registry[Any] = Registry("network")
-NETWORKS["dense"] = Architecture(DenseFeatures, DenseDecoder)
-NETWORKS["conv"] = Architecture(ConvFeatures, ConvDecoder)
+NETWORKS: Registry[Any] = Registry(
+    "network",
+    {
+        "dense": Architecture(DenseFeatures, DenseDecoder),
+        "conv": Architecture(ConvFeatures, ConvDecoder),
+    },
+)
 
 
 def _architecture(

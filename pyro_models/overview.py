@@ -79,7 +79,11 @@ def overview(program: str, description: str, commands: Iterable[tuple[str, str]]
         formatter_class=lambda prog: HelpFormatter(prog, width=100),
     )
     parser.add_argument("-h", "--help", action="help", help="Show this help message and exit.")
-    listed = parser.add_subparsers(title="subcommands", description=_MORE, metavar="COMMAND")
+    listed = parser.add_subparsers(
+        title="subcommands",
+        description=_MORE,
+        metavar="COMMAND",
+    )
     for name, summary in commands:
         listed.add_parser(name, help=summary)
     return parser.format_help()

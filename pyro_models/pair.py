@@ -29,6 +29,7 @@ __all__ = [
     "Classifies",
     "CompletesExactly",
     "ConditionsOnPixels",
+    "Diffuses",
     "Exact",
     "LatentSite",
     "MadeOfNoise",
@@ -176,6 +177,16 @@ class ConditionsOnPixels(Pair, Protocol):
 
     def conditioned_on(self, mask: Tensor) -> Pair:
         """The same networks with C = mask for all data: one that it was made for."""
+
+
+class Diffuses(Pair, Protocol):
+    """A pair whose bound is a sum over many steps of a chain, of which one can stand for all."""
+
+    def step_bound(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The bound with one step drawn for each datum, (B,), nats; its mean is the ELBO."""
+
+    def noise_error(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Squared error of the noise that is seen in one step of each datum, (B,)."""
 
 
 class Classifies(Pair, Protocol):

@@ -80,3 +80,9 @@ def test_the_steps_of_how_fast_are_recorded() -> None:
     exec(compile(block, "how-fast.md", "exec"), found)
     history = found["result"].history  # type: ignore[attr-defined]
     assert (history.recorded, history.not_recorded) == (True, "")
+
+
+def test_the_example_of_diffusion_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "diffusion.md").read_text(), re.S)
+    exec(compile(block, "diffusion.md", "exec"), {})
+    assert "bits per dimension" in capsys.readouterr().out

@@ -64,8 +64,11 @@ def exam(
     if seeds < 1 or turns < 0:
         raise UsageError(f"seeds is 1 or more, turns 0 or more; got {seeds} and {turns}")
     check_seed(seed)
-    how: dict[str, Any] = {"prior_on": prior_on, "num_draws": num_draws}
-    how["device"] = gp_device(device)
+    how: dict[str, Any] = {
+        "prior_on": prior_on,
+        "num_draws": num_draws,
+        "device": gp_device(device),
+    }
     choices = CHOICES if remedies else CHOICES[:1]
     with holding_folder(folder, refusal=f"another examination is at work in {folder}: wait"):
         lines: list[str] = []  # as far as it comes

@@ -56,9 +56,15 @@ def nuts(
     target_acceptance, max_depth
         The acceptance to which the step size is adapted, and the most doublings of a trajectory.
     """
-    counts = {"num_draws": num_draws, "num_chains": num_chains, "max_depth": max_depth}
-    counts["restarts"] = restarts
-    check_sampling(warmup=warmup, target_acceptance=target_acceptance, seed=seed, **counts)
+    check_sampling(
+        num_draws=num_draws,
+        num_chains=num_chains,
+        warmup=warmup,
+        target_acceptance=target_acceptance,
+        max_depth=max_depth,
+        restarts=restarts,
+        seed=seed,
+    )
     if num_draws < 4 * num_chains or num_draws % num_chains:
         raise UsageError(
             "num_draws is of all chains together, a multiple of num_chains and at least four for "
@@ -86,10 +92,15 @@ def nuts(
     draws = np.stack([chains.unconstrained(t.state.q) for t in statistics], axis=1)
     details, messages = chain_diagnostics(draws, gp.hyperparameters.column_names())
     divergences = sum(int(t.diverged.sum()) for t in statistics)
-    details |= {"divergences": divergences, "step_size": step, "retries": retries}
-    details["acceptance"] = float(np.mean([t.acceptance for t in statistics]))
-    details["gradients"] = int(sum(t.leapfrogs.sum() for t in statistics))
-    details |= {"num_chains": num_chains, "warmup": warmup}
+    details |= {
+        "divergences": divergences,
+        "step_size": step,
+        "retries": retries,
+        "acceptance": float(np.mean([t.acceptance for t in statistics])),
+        "gradients": int(sum(t.leapfrogs.sum() for t in statistics)),
+        "num_chains": num_chains,
+        "warmup": warmup,
+    }
     if divergences:
         messages.append(
             f"{divergences} of {num_draws} transitions diverged: parts of the posterior may be "
@@ -100,10 +111,13 @@ def nuts(
             f"the step size collapsed to {step:.1e} in spite of {retries} restarts: data are "
             "near-duplicates, or the noise is too small for them"
         )
-    u = torch.from_numpy(draws.reshape(-1, density.size)).to(gp.device)
-    by_draw = {name: v.to(gp.device) for name, v in _by_draw(statistics, step).items()}
-    said: dict[str, Any] = {"messages": tuple(messages), "details": details, "statistics": by_draw}
-    return HyperDraws.equal(u, num_chains=num_chains, **said)
+    return HyperDraws.equal(
+        torch.from_numpy(draws.reshape(-1, density.size)).to(gp.device),
+        num_chains=num_chains,
+        messages=tuple(messages),
+        details=details,
+        statistics={n: v.to(gp.device) for n, v in _by_draw(statistics, step).items()},
+    )
 
 
 def _by_draw(done: Sequence[Transition], step: float) -> dict[str, torch.Tensor]:

@@ -287,10 +287,15 @@ class Optimizer:
         points = self.space.encode([*(e.point for e in state.successes), *failed])
         shift, scale = state.standardization
         y = (torch.tensor([e.value for e in state.successes], dtype=torch.float64) - shift) / scale
-        y, gp = torch.cat([y, y.max().expand(len(failed))]), {**settings["gp"], **self._kernel}
-        seed = stream(state.seed, f"inference {len(state.evaluations)}")
-        how = {"inference": settings["inference"], "noisy": settings["repeats"]}
-        fitted = fit_surrogate(points, y, seed=seed, device=self.device, **how, **gp)
+        fitted = fit_surrogate(
+            points,
+            torch.cat([y, y.max().expand(len(failed))]),
+            inference=settings["inference"],
+            seed=stream(state.seed, f"inference {len(state.evaluations)}"),
+            device=self.device,
+            noisy=settings["repeats"],
+            **{**settings["gp"], **self._kernel},
+        )
         self.messages += [f"after {len(state.evaluations)}: {m}" for m in fitted.messages]
         return fitted
 

@@ -168,9 +168,16 @@ def minimize(
         remedy = "" if state is None else f"; mend f and begin anew, without {state}"
         first = f"{evaluations[0].failure}{remedy}"
         raise UsageError(f"all {len(evaluations)} evaluations failed; the first: {first}")
-    found = (best.point, best.value, evaluations, stopped, optimizer.space)
-    now, messages = optimizer.state, tuple(optimizer.messages)
-    return Result(*found, now.maximize, messages, optimizer._at(now))
+    return Result(
+        best.point,
+        best.value,
+        evaluations,
+        stopped,
+        optimizer.space,
+        optimizer.state.maximize,
+        tuple(optimizer.messages),
+        optimizer._at(optimizer.state),
+    )
 
 
 def _search(

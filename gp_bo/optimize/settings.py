@@ -63,7 +63,13 @@ def checked_settings(
     if initial is not None and not is_count(initial, least=2):
         raise UsageError(f"a design needs two points or more; got initial={initial!r}")
     check_gp_options(inference, gp, columns=columns, **made)
-    options, initial = dict(acquisition_options or {}), None if initial is None else int(initial)
-    settings = {"acquisition": acquisition, "acquisition_options": options, "inference": inference}
-    settings |= {"gp": gp, "initial": initial, "design": design, "repeats": repeats}
+    settings = {
+        "acquisition": acquisition,
+        "acquisition_options": dict(acquisition_options or {}),
+        "inference": inference,
+        "gp": gp,
+        "initial": None if initial is None else int(initial),
+        "design": design,
+        "repeats": repeats,
+    }
     return acquire, made, settings

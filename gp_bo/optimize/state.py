@@ -117,16 +117,21 @@ class State:
 
     def with_asked(self, *points: Point, claim: Claim | None = None) -> State:
         """With more points pending."""
-        claims, asked = (*self.claims, *[claim] * len(points)), self.asked + len(points)
-        pending = (*self.pending, *points)
-        return dataclasses.replace(self, pending=pending, claims=claims, asked=asked)
+        return dataclasses.replace(
+            self,
+            pending=(*self.pending, *points),
+            claims=(*self.claims, *(claim for _ in points)),
+            asked=self.asked + len(points),
+        )
 
     def without_pending(self, indices: Collection[int]) -> State:
         """Without some pending points, by their places."""
         left = [i for i in range(len(self.pending)) if i not in indices]
-        pending = tuple(self.pending[i] for i in left)
-        claims = tuple(self.claims[i] for i in left)
-        return dataclasses.replace(self, pending=pending, claims=claims)
+        return dataclasses.replace(
+            self,
+            pending=tuple(self.pending[i] for i in left),
+            claims=tuple(self.claims[i] for i in left),
+        )
 
     def with_observed(self, point: Point, value: float | None, failure: str = "") -> State:
         """With one more evaluation; the point is pending no more (once, if it was asked twice)."""
@@ -149,11 +154,18 @@ class State:
 
     def to_json(self) -> str:
         """As text; every float is written with all its digits."""
-        record: dict[str, Any] = {"format": FORMAT, "space": self.space.config()}
-        record |= {"maximize": self.maximize, "problem": self.problem, "seed": self.seed}
-        record |= {"settings": dict(self.settings), "asked": self.asked, "pending": self.pending}
-        record["claims"] = [None if c is None else dataclasses.asdict(c) for c in self.claims]
-        record["evaluations"] = [dataclasses.asdict(e) for e in self.evaluations]
+        record = {
+            "format": FORMAT,
+            "space": self.space.config(),
+            "maximize": self.maximize,
+            "problem": self.problem,
+            "seed": self.seed,
+            "settings": dict(self.settings),
+            "asked": self.asked,
+            "pending": self.pending,
+            "claims": [None if c is None else dataclasses.asdict(c) for c in self.claims],
+            "evaluations": [dataclasses.asdict(e) for e in self.evaluations],
+        }
         return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -194,12 +206,18 @@ def _from_record(record: Mapping[str, Any]) -> State:
     settings = dict(record["settings"])
     if not all(isinstance(name, str) for name in settings):
         raise UsageError("settings are values by name")
-    problem = (space, maximize, str(record["problem"]), int(record["seed"]), settings)
-    evaluations = tuple(_evaluation(space, each) for each in record["evaluations"])
-    pending = tuple(space.check(point) for point in record["pending"])
     claims = record.get("claims", ())
-    claims = tuple(c if c is None else Claim(float(c["since"]), str(c["by"])) for c in claims)
-    return State(*problem, evaluations, pending, asked, claims)
+    return State(
+        space,
+        maximize,
+        str(record["problem"]),
+        int(record["seed"]),
+        settings,
+        tuple(_evaluation(space, each) for each in record["evaluations"]),
+        tuple(space.check(point) for point in record["pending"]),
+        asked,
+        tuple(c if c is None else Claim(float(c["since"]), str(c["by"])) for c in claims),
+    )
 
 
 def _evaluation(space: Space, record: Mapping[str, Any]) -> Evaluation:

@@ -13,6 +13,7 @@ from inference import figures
 from inference.commands.command import OnRun, command
 from inference.commands.files import free_figure_path, free_path, save_figure
 from inference.declared import declared, takes
+from inference.evaluation.quantity import NATS
 from inference.figures.registry import Shown, figure_named, figures_of_pairs
 from inference.learning import Run
 from inference.learning.history import Epoch, History
@@ -146,5 +147,6 @@ def _read_history(run: Path) -> History:
         objective=training.get("objective", record["settings"]["objective"]),
         best_epoch=training.get("best_epoch"),
         stopped=training.get("stopped", ""),
+        unit=training.get("unit", NATS),
         remark=training.get("remark", ""),  # runs of earlier versions have none
     )

@@ -12,6 +12,7 @@ Latents are counted from 1 in all of them: z₁, z₂, ….
 from inference.figures.completion import completions, encoder_free
 from inference.figures.contours import latent_contours
 from inference.figures.curves import learning_curves
+from inference.figures.denoising import denoising, fewer_steps
 from inference.figures.guides import guide_gaps
 from inference.figures.images import (
     class_grid,
@@ -30,8 +31,10 @@ __all__ = [
     "Shown",
     "class_grid",
     "completions",
+    "denoising",
     "draw_figure",
     "encoder_free",
+    "fewer_steps",
     "guide_gaps",
     "interpolation",
     "latent_contours",

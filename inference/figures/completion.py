@@ -12,8 +12,9 @@ from inference.figures.grid import THIN, WIDE, check_images, check_shape, mosaic
 from inference.figures.registry import register_figure
 from inference.isolated import isolated
 from inference.posterior.completion import Completion
+from inference.posterior.decoding import Draw, has_encoder
 from inference.posterior.posterior import Posterior
-from inference.posterior.reconstruction import Draw, has_encoder, reconstruct
+from inference.posterior.reconstruction import reconstruct
 from pyro_models import UsageError
 from pyro_models.counts import check_counts, is_count
 from pyro_models.data.reading import read

@@ -11,7 +11,8 @@ from torch import Tensor
 from inference.figures.grid import THIN, WIDE, check_images, condition, decoded_means, mosaic_figure
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
-from inference.posterior.reconstruction import Draw, generate, posterior_sites, reconstruct
+from inference.posterior.decoding import Draw
+from inference.posterior.reconstruction import generate, posterior_sites, reconstruct
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.counts import check_counts, is_count

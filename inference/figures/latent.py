@@ -125,11 +125,13 @@ def _prior_contours(axes: Axes, pair: Pair) -> None:
     z = _prior(pair, name, None, n=_DRAWS)[1]
     p_z, _ = _prior(pair, name, None, n=1)
     low, high = z.quantile(0.001, dim=0), z.quantile(0.999, dim=0)
-    sides = [torch.linspace(float(a), float(b), 121) for a, b in zip(low, high, strict=True)]
+    ends = zip(low.tolist(), high.tolist(), strict=True)
+    sides = [torch.linspace(a, b, 121, device="cpu") for a, b in ends]
     with isolated(pair):
         inside = torch.quantile(p_z.log_prob(z), z.new_tensor([0.1, 0.5])).cpu()
         height = p_z.log_prob(torch.cartesian_prod(*sides).to(z)).reshape(121, 121).cpu()
-    lines = contour_generator(*(side.numpy() for side in sides), height.T.numpy()).lines
+    across, up = (side.numpy() for side in sides)
+    lines: Any = contour_generator(across, up, height.T.numpy()).lines
     for level, dashes in zip(inside.tolist(), ("--", "-"), strict=True):
         for line in lines(level):
             axes.plot(*line.T, color=INK, linestyle=dashes, linewidth=0.7, alpha=0.6, zorder=0)
@@ -218,7 +220,11 @@ def _of_shown(shown: Shown) -> Figure:
 
 @register_figure(needs="two latents", of_shown=_of_shown)
 def latent_grid(
-    pair: Pair, *, size: int = 20, span: tuple[float, float] | None = None, y: int | None = None
+    pair: Pair,
+    *,
+    size: int = 20,
+    span: tuple[float, float] | None = None,
+    y: int | None = None,
 ) -> Figure:
     """Decoded means E[x | z] on a regular grid of two latents, z₁ to the right, z₂ upwards.
 
@@ -278,7 +284,7 @@ def _is_standard(p: Any) -> bool:
 
 def _quantiles(z: Tensor, size: int) -> Tensor:
     """Quantiles of two latents, each by itself, (2, size), of draws (n, 2)."""
-    at = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    at = (torch.arange(size, dtype=torch.float64, device="cpu") + 0.5) / size
     return z.cpu().double().quantile(at, dim=0).T
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from matplotlib.figure import Figure
 
 from inference.learning.history import History
-from inference.posterior.reconstruction import Draw
+from inference.posterior.decoding import Draw
 from pyro_models import Pair
 from pyro_models.data import Split
 from pyro_models.errors import UsageError, in_one_line

@@ -52,7 +52,9 @@ def try_a_step(training: Training) -> None:
 
 
 def _refuse_global_sites(training: Training, data: Observed) -> None:
-    """What is outside of the plate over data would count once in each process."""
+    """What is outside of the plate over data counts once in each process, as does a critic."""
+    if training.objective.state():
+        raise UsageError(f"{training.objective.name} learns a critic: train it in one process")
     pair, same = training.pair, training.objective.over_particles()
     parts = same.parts(data.x, **data.conditions) if same else [(data.x, data.conditions)]
     for x, given in parts:

@@ -197,8 +197,10 @@ def is_labelled_only(record: Mapping[str, Any]) -> bool:
 def _reading(place: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """The options of ``load_data`` that follow from a record."""
     options: dict[str, Any] = {"all_training": "validation" not in record["splits"]}
+    if place not in DATA_SETS or place == record.get("name"):
+        options["levels"] = record.get("levels")
     if place not in DATA_SETS:
-        options |= {"seed": record.get("split_seed") or 0, "levels": record.get("levels")}
+        options["seed"] = record.get("split_seed") or 0
         options["test_fraction"] = record.get("test_fraction")
         options["stream"] = "written" in record
     return options

@@ -163,6 +163,7 @@ class Run:
         """Add to ``run.json`` how training ended."""
         names = [
             "objective",
+            "unit",
             "start",
             "best_epoch",
             "stopped",

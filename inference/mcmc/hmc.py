@@ -101,8 +101,14 @@ def transition(
     acceptance = (-change).exp().clamp_max(1.0)
     taken = torch.rand_like(acceptance) < acceptance
     index = taken.unsqueeze(-1)
-    values = [torch.where(taken, *each) for each in ((end.start, at.start), (end.joint, at.joint))]
-    slopes = (end.start_gradient, at.start_gradient), (end.joint_gradient, at.joint_gradient)
-    gradients = [torch.where(index, *each) for each in slopes]
-    z = torch.where(index, there, z)
-    return Transition(z, At(*values, *gradients), acceptance, diverged=change > 1000)
+    return Transition(
+        z=torch.where(index, there, z),
+        at=At(
+            torch.where(taken, end.start, at.start),
+            torch.where(taken, end.joint, at.joint),
+            torch.where(index, end.start_gradient, at.start_gradient),
+            torch.where(index, end.joint_gradient, at.joint_gradient),
+        ),
+        acceptance=acceptance,
+        diverged=change > 1000,
+    )

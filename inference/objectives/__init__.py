@@ -11,7 +11,10 @@
 ``rws``                 ``ReweightedWakeSleep``   L_K; gradients for a guide without rsample
 ``js``                  ``JensenShannon``         E_q[log p(x | z)] − JS(q ‖ p)
 ``geometric_js``        ``GeometricJensenShannon``  the same with JS_G, closed for Gaussians
+``one_step``            ``StepELBO``              the ELBO of a diffusion, one step of each datum
+``noise_prediction``    ``NoisePrediction``       −½ ‖ε − ε̂‖² of such a step: no bound
 ``adversarial``         ``Adversarial``           no bound: samples against data, by a critic
+``adversarial_autoencoder``  ``AdversarialAutoencoder``  none: E_q[log p(x | z)], a critic of q(z)
 ======================  ========================  =================================================
 
 ``trace``, ``trace_mean_field``, ``trace_graph`` and ``trace_enum`` are Pyro's own. Each bound gives
@@ -19,9 +22,10 @@
 latent terms, stays outside the average over particles.
 """
 
-from inference.objectives.adversarial import Adversarial
+from inference.objectives.adversarial import Adversarial, AdversarialAutoencoder
 from inference.objectives.bound import Bound, Tempered
 from inference.objectives.critic import CRITICS, LOSSES, AdversarialLoss, Critic
+from inference.objectives.diffusion import NoisePrediction, StepELBO
 from inference.objectives.elbo import MeanFieldELBO, MonteCarloELBO, PairELBO, StickTheLanding
 from inference.objectives.importance_weighted import IWAE, DReG, ReweightedWakeSleep
 from inference.objectives.jensen_shannon import (
@@ -46,6 +50,7 @@ __all__ = [
     "LOSSES",
     "OBJECTIVES",
     "Adversarial",
+    "AdversarialAutoencoder",
     "AdversarialLoss",
     "Bound",
     "Critic",
@@ -54,12 +59,14 @@ __all__ = [
     "JensenShannon",
     "MeanFieldELBO",
     "MonteCarloELBO",
+    "NoisePrediction",
     "Objective",
     "OfParticles",
     "OfPyro",
     "PairELBO",
     "Renyi",
     "ReweightedWakeSleep",
+    "StepELBO",
     "StickTheLanding",
     "Tempered",
     "canonical",

@@ -24,8 +24,9 @@ from inference.objectives.named import Options, chosen, instance_of, name_of, re
 from inference.particles import Particles, checked_count, draw
 from inference.sites import check_same_sites
 from pyro_models import Pair, UsageError
-from pyro_models.contract import check_pair, is_of_library
+from pyro_models.contract import check_pair, fulfills, is_of_library
 from pyro_models.observed import Observed
+from pyro_models.pair import Diffuses
 
 __all__ = ["Objective", "OfParticles", "OfPyro", "check_objective", "make_objective"]
 
@@ -86,6 +87,8 @@ def make_objective(pair: Pair, objective: Any = "elbo", options: Options = None)
 
 def _of_pair(pair: Pair, elbo: ELBO, options: Options, name: str) -> Objective:
     """The ELBO that a pair says is its own, over particles where it is one of those known here."""
+    if fulfills(pair, Diffuses):
+        return OfParticles(pair, instance_of("one_step", options), name=f"{name} (one_step)")
     if type(elbo) is TraceMeanField_ELBO:
         return OfParticles(pair, instance_of("mean_field", options), name=f"{name} (mean_field)")
     refuse_options(elbo, options or {})
@@ -257,18 +260,22 @@ class OfParticles(Objective):
         size: int,
     ) -> Tensor:
         """What a part of a batch of ``size`` data adds to the mean over the batch."""
-        drawn = self._draw(Observed.unchecked(x, y, mask))
-        if self.reparameterised and not self.any_guide:
-            _check_reparameterised(drawn, self.name)
         weight = {}
         if self.tempers:
             # one product in the float type of the data, whether β comes as a number or a tensor
             weight = {"beta": beta * x.new_full((), self.beta) if self.beta != 1 else beta}
-        each = self._each(drawn, **weight)
+        each = self._each(Observed.unchecked(x, y, mask), **weight)
         return each.mean() if len(each) == size else each.sum() / size
 
-    def _each(self, drawn: Particles, **weight: Any) -> Tensor:
-        """The bound of every datum, (B,)."""
+    def _each(self, data: Observed, **weight: Any) -> Tensor:
+        """The bound of every datum, (B,), over particles unless the bound draws for itself."""
+        of_data = getattr(self.bound, "of_data", None)
+        if of_data is not None:
+            each: Tensor = of_data(self.pair, data.x, data.mask)
+            return each
+        drawn = self._draw(data)
+        if self.reparameterised and not self.any_guide:
+            _check_reparameterised(drawn, self.name)
         found = self.bound(drawn, **weight)
         if not isinstance(found, Tensor) or found.shape != drawn.shape[1:]:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -281,6 +288,8 @@ class OfParticles(Objective):
     def _check(self, data: Observed) -> None:
         """Whether the bound is defined, its gradient is, and no site has a scale of its own."""
         self.mean(data.x, y=data.y, mask=data.mask)
+        if hasattr(self.bound, "of_data"):
+            return
         drawn = self._draw(data)
         for name, site in (*drawn.model_sites.items(), *drawn.guide_sites.items()):
             if isinstance(site["scale"], Tensor) or site["scale"] != 1:
@@ -301,8 +310,8 @@ class OfParticles(Objective):
         parts = (
             part for some in data.chunks(chunk) for part in self.parts(some.x, **some.conditions)
         )
-        drawn = (self._draw(Observed.unchecked(rows, **given)) for rows, given in parts)
-        return torch.cat([self._each(each).double() for each in drawn])
+        observed = (Observed.unchecked(rows, **given) for rows, given in parts)
+        return torch.cat([self._each(each).double() for each in observed])
 
     def _draw(self, data: Observed) -> Particles:
         return draw(

@@ -8,20 +8,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
 from inference.objectives.critic import LOSSES, AdversarialLoss, gradient_norms, make_critic
 from inference.objectives.objective import Objective, Seen
 from pyro_models import Pair, UsageError
-from pyro_models.contract import fulfills
 from pyro_models.device import like_of
 from pyro_models.errors import in_one_line
 from pyro_models.observed import Observed
-from pyro_models.pair import ConditionsOnPixels
 
 if TYPE_CHECKING:
-    from inference.objectives.adversarial import Adversarial
+    from inference.objectives.adversarial import Game
 
 __all__ = ["MEASURES", "OfCritic"]
 
@@ -49,10 +46,11 @@ class OfCritic(Objective):
 
     tempers = False
     ranks = False
+    weight = 1.0  # of the critic's word
     why_not_recorded = "the adversarial objective updates a critic of its own"
 
-    def __init__(self, pair: Pair, options: Adversarial, *, name: str) -> None:
-        super().__init__(pair, remark=self._said)
+    def __init__(self, pair: Pair, options: Game, *, name: str, remark: str) -> None:
+        super().__init__(pair, remark=remark)
         self.options, loss = options, options.loss
         self.loss: AdversarialLoss = LOSSES[loss] if isinstance(loss, str) else loss
         self.unit = self.loss.unit
@@ -63,8 +61,6 @@ class OfCritic(Objective):
         self._sums: Tensor | None = None
         self._count = 0
         self._lost = False
-
-    _said = "it bounds no evidence, since it is relative to a critic that moves; it trains no guide"
 
     @cached_property
     def critic(self) -> nn.Module:
@@ -78,13 +74,13 @@ class OfCritic(Objective):
         learned = [p for p in self.critic.parameters() if p.requires_grad]
         if not learned:
             raise UsageError(f"the critic {type(self.critic).__name__} has nothing to learn")
-        lr, betas = self.options.critic_lr, tuple(self.options.critic_betas)
-        return torch.optim.Adam(learned, lr=lr, betas=betas, fused=True)
+        lr, (first, second) = self.options.critic_lr, self.options.critic_betas
+        return torch.optim.Adam(learned, lr=lr, betas=(first, second), fused=True)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of what the critic judges."""
-        return tuple(self.pair.data_shape)
+        raise NotImplementedError
 
     def backward(self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float = 1.0) -> float:
         """Move the critic; then add the gradient of the generator's loss; return −1 times it."""
@@ -95,7 +91,7 @@ class OfCritic(Objective):
         real, fake, beside = self.compared(x)
         shown = fake.detach().requires_grad_()
         critic_loss, scores = self._move_critic(real, shown.detach())
-        loss = self.loss.of_generator(self.scores(shown)).mean()
+        loss = self.weight * self.loss.of_generator(self.scores(shown)).mean()
         (gradient,) = torch.autograd.grad(loss, shown)
         ((fake * gradient).sum() + beside).backward()
         self._note(loss, critic_loss, *self._right(*scores), _distance(shown, real), gradient)
@@ -103,18 +99,11 @@ class OfCritic(Objective):
 
     def compared(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the critic is to tell apart, and what the pair descends beside that, a scalar."""
-        return self._as_seen(x), self._as_seen(self.samples(len(x))), x.new_zeros(())
+        raise NotImplementedError
 
-    def samples(self, n: int) -> Tensor:
-        """n samples of the model, (n, \\*data_shape), with gradients to its parameters."""
-        site = poutine.trace(self.pair.model).get_trace(n=n).nodes["x"]
-        drawn: Tensor = site["value"] if self.options.pixels == "sample" else site["fn"].mean
-        return drawn
-
-    def _as_seen(self, x: Tensor) -> Tensor:
-        """Data in the units that networks work in."""
-        units = getattr(self.pair.likelihood, "units", None)
-        return x if units is None else units(x)
+    def _check_pair(self, data: Observed) -> None:
+        """Refuse a pair that has nothing for such a critic."""
+        raise NotImplementedError
 
     def scores(self, x: Tensor) -> Tensor:
         """The critic's scores, (B,)."""
@@ -240,38 +229,6 @@ class OfCritic(Objective):
             )
         self.optimizer  # noqa: B018  (made here, or refused)
 
-    def _check_pair(self, data: Observed) -> None:
-        pair, name = self.pair, type(self.pair).__name__
-        if data.mask is not None:
-            raise UsageError("a critic judges whole data: the adversarial objective takes no mask")
-        if pair.num_classes is not None or fulfills(pair, ConditionsOnPixels):
-            raise UsageError(
-                f"the critic sees data alone, and {name} generates them given labels or pixels: "
-                "the adversarial objective is for pairs that generate from latents alone"
-            )
-        nodes = poutine.trace(pair.model).get_trace(n=2).nodes
-        for site in pair.latent_sites:
-            if not nodes[site]["fn"].has_rsample:
-                raise UsageError(
-                    f"the adversarial objective needs gradients through samples, and the latent "
-                    f"{site!r} of {name} has none"
-                )
-        p_x, pixels = nodes["x"]["fn"], self.options.pixels
-        if not p_x.has_rsample and pixels != "mean":
-            raise UsageError(
-                f"the adversarial objective needs gradients through samples, and the likelihood "
-                f"{pair.likelihood.name} has none: take gaussian, or show the critic the mean "
-                "E[x | z] (pixels: mean)"
-            )
-        if pixels != "sample":
-            try:
-                p_x.mean  # noqa: B018
-            except NotImplementedError:
-                raise UsageError(
-                    f"p(x | z) of {name} has no mean in closed form: show the critic draws of it "
-                    "(pixels: sample)"
-                ) from None
-
     @torch.no_grad()
     def _values(self, data: Observed, batch_size: int) -> Tensor:
         """−1 times the generator's loss of as many samples as there are data."""
@@ -280,7 +237,8 @@ class OfCritic(Objective):
         parts = []
         for some in data.chunks(batch_size):
             _, fake, beside = self.compared(some.x)
-            parts.append(-self.loss.of_generator(self.scores(fake)).double() - beside)
+            scored = self.weight * self.loss.of_generator(self.scores(fake)).double()
+            parts.append(-scored - beside)
         self.critic.train(training)
         return torch.cat(parts)
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from inference.blocks import computed
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.cuda_graph import Launched, launcher_of
+from inference.posterior.decoding import Draw, check_draw, decoded_from, has_encoder
 from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
-from inference.posterior.reconstruction import Draw, check_draw, decoded_from, has_encoder
 from inference.precision import DEFAULT, at_precision, in_precision, precision_of
 from inference.sites import traced
 from pyro_models import Pair, UsageError

@@ -17,12 +17,12 @@ from inference.pareto import pareto_k_hat
 from inference.particles import draw, effective_sample_size
 from inference.pieces import log_weights_of
 from inference.posterior.bound import Bound, elbo_of, importance_bound_of
+from inference.posterior.decoding import Draw, check_draw, decoded_from
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.per_datum import for_data
 from inference.posterior.identity import conditions
 from inference.posterior.latents import draw_latents, mean_of, resampled_latents
 from inference.posterior.log_density import LogDensity
-from inference.posterior.reconstruction import Draw, check_draw, decoded_from
 from inference.precision import precision_of
 from pyro_models import Pair, UsageError
 from pyro_models.counts import check_counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pyro import poutine
@@ -11,6 +11,8 @@ from pyro.distributions import Categorical, TorchDistribution
 from torch import Tensor
 
 from inference.isolated import evaluating, isolated
+from inference.posterior.decoding import Draw, check_draw, decoded_from, has_encoder
+from inference.posterior.infer import infer
 from inference.posterior.latents import draw_latents, given_continuous
 from inference.posterior.log_density import LogDensity
 from pyro_models import Pair, UsageError
@@ -19,29 +21,18 @@ from pyro_models.counts import check_counts
 from pyro_models.data.masks import Mask
 from pyro_models.labels import labels_for
 from pyro_models.observed import Data, Labels, Observed, observed
-from pyro_models.pair import ConditionsOnPixels, Exact
+from pyro_models.pair import Exact
 from pyro_models.seeds import check_seed
 
 __all__ = [
-    "Draw",
-    "check_draw",
-    "decoded_from",
     "generate",
-    "has_encoder",
     "latent_means",
     "posterior_sites",
     "reconstruct",
 ]
 
-Draw = Literal["mean", "sample"]
 Guide = Callable[..., Any] | None
 """A guide; ``None`` for the pair's own."""
-
-
-def check_draw(name: str, draw: str) -> None:
-    """Refuse what is neither ``"mean"`` nor ``"sample"``, with the option's name."""
-    if draw not in ("mean", "sample"):
-        raise UsageError(f"{name} is 'mean' or 'sample'; got {draw!r}")
 
 
 @torch.no_grad()
@@ -168,25 +159,9 @@ def reconstruct(
     return p_x.mean if pixels == "mean" else p_x.sample()
 
 
-def decoded_from(pair: Pair, latents: Mapping[str, Tensor], data: Observed) -> TorchDistribution:
-    """p(x | latents), (\\*batch, B), also of a pair that conditions on pixels of x."""
-    check_pair(pair)
-    of_pixels = {"x": data.x, "mask": data.mask} if fulfills(pair, ConditionsOnPixels) else {}
-    with evaluating(pair):
-        decoded: TorchDistribution = pair.decode(latents, y=data.y, **of_pixels)["x"]
-    return decoded
-
-
-def has_encoder(pair: Pair) -> bool:
-    """Whether the pair's own guide knows anything of x; that of a generator is its prior."""
-    return not getattr(pair.guide, "blind", False)
-
-
 def _run(pair: Pair, data: Observed, guide: Guide) -> poutine.Trace:
     """The guide on data; in the place of one that knows nothing of them, one fitted to them."""
     if guide is None and not has_encoder(pair):
-        from inference.posterior.infer import infer  # which builds on this
-
         guide = infer(pair, data, guide="normal")
     return poutine.trace(guide or pair.guide).get_trace(data.x, **data.conditions)
 

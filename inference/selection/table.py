@@ -228,8 +228,13 @@ class Sweep(Tabular):
             seeds += f", {row.pending} to come" if row.pending else ""
             seconds = None if math.isnan(row.seconds) else f"{row.seconds:.1f}"
             rows.append([*map(str, row.setting.values()), score, seeds, seconds])
-        heads, notes = [[name] for name in names], [*self._notes()]
-        return Table(heads=heads, rows=rows, notes=notes, named_rows=False, records=self._records())
+        return Table(
+            heads=[[name] for name in names],
+            rows=rows,
+            notes=[*self._notes()],
+            named_rows=False,
+            records=self._records(),
+        )
 
     def _records(self) -> list[list[object]]:
         """A line for each setting."""

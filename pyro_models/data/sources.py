@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_models.counts import is_count
 from pyro_models.data.from_arrays import PROVENANCE, from_arrays
 from pyro_models.data.from_file import from_file
 from pyro_models.data.identity import checksum
@@ -76,8 +77,9 @@ def load_data(
         given, rounded down and at least one datum (0 leaves it out; a ninth of the rest validates),
         and the seed of the random split.
     levels
-        Number of grey levels L of your own images, where it cannot be told: whole numbers are
-        divided by L − 1, real ones in [0, 1] stay as they are.
+        Number of grey levels L. Images of a named set become ⌊L x⌋/(L − 1), ⌊L x⌋ at most L − 1: 16
+        are 4 bits. Of your own images it is needed where it cannot be told: whole numbers are then
+        divided by L − 1, and real ones in [0, 1] stay as they are.
     stream
         Of a ``.npy`` file, or an array of ``numpy.load(path, mmap_mode="r")``: whether rows are
         read from the file when they are needed, rather than all of them now. Unless given, they are
@@ -101,8 +103,6 @@ def load_data(
             which = source if isinstance(source, str | Path) else f"a {type(source).__name__}"
             raise UsageError(f"{what} with an array; {which} brings its own")
     named = isinstance(source, str) and source in DATA_SETS
-    if named and levels is not None:
-        raise UsageError(f"the grey levels of {source} are known: leave levels out")
     if named and test_fraction is not None:
         raise UsageError(f"{source} brings its own test split: leave test_fraction out")
     split: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "levels": levels}
@@ -112,7 +112,7 @@ def load_data(
     elif not isinstance(source, str | Path):
         raise UsageError(f"data are a name, a path, {KINDS}; got {_kind(source)}")
     elif source in DATA_SETS:
-        data = DATA_SETS[str(source)]()
+        data = _coarsened(DATA_SETS[str(source)](), levels)
     elif Path(source).suffix in (".npy", ".npz"):
         data = from_file(Path(source), **split)
     else:
@@ -238,6 +238,20 @@ def _joined(first: Tensor | Rows, second: Tensor | Rows) -> Tensor | Rows:
     return torch.cat([first, second])  # type: ignore[list-item]
 
 
+def _coarsened(data: ImageData, levels: int | None) -> ImageData:
+    """The images in fewer grey levels; as they are where there are as many."""
+    most = data.levels
+    if levels is None or levels == most:
+        return data
+    if not is_count(levels, least=2) or most is None or levels > most:
+        raise UsageError(f"{data.name} has {most} grey levels: give 2 to {most}; got {levels!r}")
+    fewer = {
+        kind: replace(split, x=(split.x * levels).floor().clamp(max=levels - 1) / (levels - 1))
+        for kind, split in data.splits.items()
+    }
+    return replace(data, splits=fewer, levels=levels)
+
+
 def _digits() -> ImageData:
     """1,797 images of 17 grey levels, shuffled once by a fixed seed: 1,257 / 180 / 360."""
     from sklearn.datasets import load_digits
@@ -249,7 +263,7 @@ def _digits() -> ImageData:
     sizes, kinds = (1257, 180, 360), ("train", "validation", "test")
     parts = zip(kinds, x.split(sizes), y.split(sizes), strict=True)
     splits = {kind: Split(*part) for kind, *part in parts}
-    return ImageData("digits", splits, levels=17, num_classes=10)
+    return ImageData("digits", splits, levels=LEVELS["digits"], num_classes=10)
 
 
 def _mnist(name: str, folder_name: str) -> ImageData:
@@ -285,7 +299,7 @@ def _mnist(name: str, folder_name: str) -> ImageData:
     train, test = (Split(*part) for part in parts)
     cut = len(train) - MNIST_VALIDATION
     splits = {"train": Split.of(train[:cut]), "validation": Split.of(train[cut:]), "test": test}
-    return ImageData(name, splits, levels=256, num_classes=10)
+    return ImageData(name, splits, levels=LEVELS[name], num_classes=10)
 
 
 DATA_SETS: Mapping[str, Callable[[], ImageData]] = {
@@ -294,6 +308,9 @@ DATA_SETS: Mapping[str, Callable[[], ImageData]] = {
     "fashion-mnist": partial(_mnist, "fashion-mnist", "FashionMNIST"),
 }
 """What is loaded by name, and how."""
+
+LEVELS = {"digits": 17, "mnist": 256, "fashion-mnist": 256}
+"""Their grey levels."""
 
 
 def _download(dataset: Any, root: Path, folder_name: str) -> None:

@@ -15,6 +15,7 @@ from pyro_models.likelihoods.bernoulli import Bernoulli, CrossEntropy
 from pyro_models.likelihoods.beta import Beta
 from pyro_models.likelihoods.categorical import Categorical
 from pyro_models.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from pyro_models.likelihoods.discretized_gaussian import DiscretizedGaussian
 from pyro_models.likelihoods.gaussian import Gaussian
 from pyro_models.likelihoods.likelihood import Likelihood
 from pyro_models.likelihoods.logistic_mixture import LogisticMixture
@@ -28,6 +29,7 @@ __all__ = [
     "Categorical",
     "ContinuousBernoulli",
     "CrossEntropy",
+    "DiscretizedGaussian",
     "Gaussian",
     "Likelihood",
     "LogisticMixture",
@@ -35,7 +37,16 @@ __all__ = [
     "likelihood_named",
 ]
 
-_OWN = (Bernoulli, CrossEntropy, Gaussian, ContinuousBernoulli, Beta, Categorical, LogisticMixture)
+_OWN = (
+    Bernoulli,
+    CrossEntropy,
+    Gaussian,
+    ContinuousBernoulli,
+    Beta,
+    Categorical,
+    LogisticMixture,
+    DiscretizedGaussian,
+)
 LIKELIHOODS: Registry[type[Likelihood]] = Registry("likelihood", {cls.name: cls for cls in _OWN})
 
 

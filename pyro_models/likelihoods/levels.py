@@ -24,6 +24,7 @@ class CountingLevels(Likelihood):
 
     preparation = "grey"
     values_are_grey: bool = True
+    of_these_alone: bool = False  # data of other levels are refused before training
 
     def __init__(self, data_shape: tuple[int, ...], *, num_levels: int, option: str) -> None:
         super().__init__(data_shape)
@@ -34,6 +35,14 @@ class CountingLevels(Likelihood):
         self.num_levels = int(num_levels)
         self.measure = f"counting on {self.num_levels} levels"
         self.on_unit_interval = f"the likelihood {self.name}"
+
+    def check_levels(self, levels: int | None, *, data: str) -> None:
+        """Refuse data of another number of levels, where the model is of these alone."""
+        if self.of_these_alone and levels not in (None, self.num_levels):
+            raise UsageError(
+                f"this model is of {self.num_levels} levels, and {data} has {levels}: give it "
+                f"levels={levels} (--options.levels {levels})"
+            )
 
     def why_no_bits(self, *, preparation: str, levels: int | None) -> str:
         """Only a probability of the data's own levels is one of the grey pixels."""

@@ -8,7 +8,6 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_models.errors import UsageError
 from pyro_models.likelihoods.levels import CountingLevels, level_of
 from pyro_models.likelihoods.likelihood import LEBESGUE, Likelihood, PixelDistribution
 
@@ -24,6 +23,7 @@ class Quantised(CountingLevels):
     """
 
     name = "quantised"
+    of_these_alone = True
     for_other_data = "give the flow dequantise=None (--options.dequantise null)"
 
     def __init__(self, data_shape: tuple[int, ...], *, levels: int = 256) -> None:
@@ -34,14 +34,6 @@ class Quantised(CountingLevels):
     def pixels(self, outputs: Tensor) -> TorchDistribution:
         """A point mass at the level of every pixel."""
         return QuantisedPixels(outputs.squeeze(-1 - len(self.data_shape)), self.num_levels)
-
-    def check_levels(self, levels: int | None, *, data: str) -> None:
-        """Refuse data of another number of levels."""
-        if levels is not None and levels != self.num_levels:
-            raise UsageError(
-                f"this model is of {self.num_levels} levels, and {data} has {levels}: give it "
-                f"levels={levels} (--options.levels {levels})"
-            )
 
     def outputs_for(self, mean: Tensor) -> Tensor:
         """The middle of the bin of each pixel."""

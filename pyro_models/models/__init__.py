@@ -13,6 +13,7 @@ from pyro_models.errors import UsageError, in_one_line
 from pyro_models.models.bernoulli_mixture import BernoulliMixture
 from pyro_models.models.completion import CompletionCVAE
 from pyro_models.models.conditional import CVAE
+from pyro_models.models.diffusion import Diffusion
 from pyro_models.models.flow import Flow
 from pyro_models.models.generator import Generator
 from pyro_models.models.gmm import GMM
@@ -37,6 +38,7 @@ __all__ = [
     "VAE",
     "BernoulliMixture",
     "CompletionCVAE",
+    "Diffusion",
     "EmptyGuide",
     "Flow",
     "Generator",
@@ -62,6 +64,7 @@ PAIRS: Registry[type[nn.Module]] = Registry(
         "flow": Flow,
         "bernoulli_mixture": BernoulliMixture,
         "completion_cvae": CompletionCVAE,
+        "diffusion": Diffusion,
         "generator": Generator,
     },
     hint="name a class of a file, my_file.py:MyClass",

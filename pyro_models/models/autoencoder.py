@@ -117,13 +117,13 @@ class Networks:
     ) -> Encoder:
         """From x (and a context) to a Normal over latents, with no module in its place."""
         sizes = (data_shape or self.data_shape, self.hidden, latent_dim)
-        options = {"activation": self.activation, "scale": self.latent_scale}
-        return make_encoder(self.network, *sizes, context=context, **options)
+        options = {"activation": self.activation, "scale": self.latent_scale, "context": context}
+        return make_encoder(self.network, *sizes, **options)  # type: ignore[arg-type]
 
     def between(self, wide: int, narrow: int, hidden: Sequence[int]) -> Encoder:
         """Dense layers from one vector of latents to a Normal over another."""
-        options = {"activation": self.activation, "scale": self.latent_scale}
-        return make_encoder("dense", (wide,), hidden, narrow, **options)
+        kind, scale = self.activation, self.latent_scale
+        return make_encoder("dense", (wide,), hidden, narrow, activation=kind, scale=scale)
 
     def prior(self, latent_dim: int) -> nn.Module:
         """p(z), before it is attached to a guide."""
@@ -164,8 +164,9 @@ class Autoencoder(ModelAndGuide):
 
     def __init__(self, model: nn.Module, guide: nn.Module) -> None:
         for part in model.modules():
-            if hasattr(part, "attach"):
-                part.attach(guide, num_classes=model.num_classes)
+            attach: Any = getattr(part, "attach", None)
+            if attach is not None:
+                attach(guide, num_classes=model.num_classes)
         super().__init__(model, guide)
         self.register_buffer("bias_set", torch.tensor(False))
 

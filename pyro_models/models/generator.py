@@ -147,11 +147,13 @@ class Generator(ModelAndGuide):
     @property
     def sigma(self) -> float:
         """σ, in units of the data."""
-        return float(self.likelihood.scale)
+        p_x: Any = self.likelihood
+        return float(p_x.scale)
 
     def set_sigma(self, sigma: float) -> None:
         """Let σ be this value; a ``UsageError`` is raised if it is not positive."""
-        self.likelihood.scale = _checked(sigma)
+        p_x: Any = self.likelihood
+        p_x.scale = _checked(sigma)
 
     @property
     def started(self) -> bool:

@@ -73,9 +73,10 @@ class VampPrior(nn.Module):
         if self._posterior is not None:
             raise UsageError("a VampPrior is of one pair's guide: make another for another pair")
         self._posterior = posterior  # a method: the guide does not become a submodule
-        self.pseudo_inputs = nn.Parameter(torch.rand(K, *guide.units.centre.shape))
+        like = guide.units.centre
+        self.pseudo_inputs = nn.Parameter(torch.rand(K, *like.shape, device=like.device))
         if num_classes is not None:
-            equal = torch.full((K, num_classes), 1 / num_classes)
+            equal = torch.full((K, num_classes), 1 / num_classes, device=like.device)
             self.pseudo_labels = nn.Parameter(equal)
 
     @torch.no_grad()

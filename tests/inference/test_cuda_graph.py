@@ -82,7 +82,7 @@ WORK = {
         )
     ),
     "a bound of many particles": lambda vae, x: vars(
-        log_weights(vae, x, num_particles=30, max_elements=ONE)
+        log_weights(vae, x, num_particles=60, max_elements=ONE)
     ).values(),
     "completion": lambda vae, x: vars(
         complete(vae, x, "left", guide="encoder_zeros", num_latents=3, max_elements=ONE)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference import Experiment, Run, Settings, fit
+from inference import Experiment, Run, Settings, evaluate, fit
+from inference.learning.recorded_data import recall
 from inference.learning.settings import Settings as OfLearning
 from pyro_models import PPCA, VAE, UsageError, build, load_data, load_preset, preset_names
 from pyro_models.seeds import seeded
@@ -142,3 +143,16 @@ def test_half_seen_data_are_a_part_of_it(tmp_path):
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     with pytest.raises(UsageError, match="learned from half-seen data"):
         Experiment.load(tmp_path / "run")
+
+
+def test_fewer_grey_levels_are_kept_with_the_run_and_score_in_bits(tmp_path):
+    options = {"hidden": [4], "latent_dim": 2, "likelihood": "categorical"}
+    options["likelihood_options"] = {"bins": 4}
+    experiment = Experiment("vae", "digits", Settings(epochs=1), options=options, levels=4)
+    experiment.run(out=tmp_path / "run")
+    assert Experiment.load(tmp_path / "run") == experiment
+    run = Run(tmp_path / "run")
+    data = recall(run.describe()["data"], run="run").data
+    assert data.levels == 4
+    scores = evaluate(run.load_pair(), data, num_particles=2, limit=20).scores
+    assert "bits_per_dimension" in scores

@@ -459,8 +459,6 @@ def test_levels_say_what_cannot_be_told() -> None:
     ):
         with pytest.raises(UsageError, match=line):
             load_data(array, levels=levels)
-    with pytest.raises(UsageError, match="grey levels of digits are known"):
-        load_data("digits", levels=17)
 
 
 def test_however_an_array_is_stored_it_is_read() -> None:
@@ -632,3 +630,19 @@ def test_masks_go_with_their_data_through_the_split() -> None:
     assert data.identity.differs_from(load_data(x, seed=3).identity) is not None
     both = load_data(Observed(x, mask=x % 4 < 3), seed=3, all_training=True)
     assert both.split("train").mask.shape == (18, 2)
+
+
+def test_a_named_set_is_had_in_fewer_grey_levels() -> None:
+    whole, few = load_data("digits"), load_data("digits", levels=4)
+    x = few.split("test").x
+    assert few.levels == 4
+    torch.testing.assert_close(x.unique(), torch.arange(4) / 3)
+    assert torch.equal(x, (whole.split("test").x * 4).floor().clamp(max=3) / 3)
+    assert torch.equal(load_data("digits", levels=17).split("train").x, whole.split("train").x)
+    assert few.identity != whole.identity
+
+
+@pytest.mark.parametrize("levels", [1, 18, 2.5, True])
+def test_levels_that_a_named_set_cannot_have_are_refused(levels: Any) -> None:
+    with pytest.raises(UsageError, match="digits has 17 grey levels: give 2 to 17"):
+        load_data("digits", levels=levels)

@@ -142,6 +142,8 @@ CASES = [
     Case("completion_cvae", {**SMALL, "masks": ["top", "bottom_left", "random"]}),
     Case("completion_cvae", {**SMALL, "network": "conv", "hidden": [4, 8]}),
     Case("completion_cvae", {**SMALL, "masks": ["random"], "likelihood": "gaussian"}, (6,)),
+    Case("diffusion", {"num_steps": 3, "denoiser": "dense", "hidden": [8], "levels": 17}),
+    Case("diffusion", {"num_steps": 2, "hidden": [4, 8], "noise": "linear"}, (2, 5, 9)),
     *(
         Case("flow", {"levels": 17, "flow": flow, "dequantise": guide})
         for flow, guide in (

@@ -103,10 +103,13 @@ class NoisyImprovement:
             from botorch.acquisition.logei import qLogNoisyExpectedImprovement
             from botorch.sampling.normal import SobolQMCNormalSampler
         with torch.no_grad():
-            sampler = SobolQMCNormalSampler(torch.Size([self.samples]), seed=seed)
-            how: dict[str, Any] = {"X_baseline": surrogate.x, "sampler": sampler}
-            how |= {"prune_baseline": True, "cache_root": False}
-            return qLogNoisyExpectedImprovement(model, **how)
+            return qLogNoisyExpectedImprovement(
+                model,
+                X_baseline=surrogate.x,
+                sampler=SobolQMCNormalSampler(torch.Size([self.samples]), seed=seed),
+                prune_baseline=True,
+                cache_root=False,
+            )
 
     def __call__(self, surrogate: Surrogate, region: Region, *, seed: int) -> Tensor:
         """The point of the region where it is largest, (D,)."""

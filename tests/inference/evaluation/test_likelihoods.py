@@ -26,7 +26,8 @@ def judged(few, likelihood, *, num_particles=3, **options):
 @every_likelihood
 def test_squared_errors_of_every_likelihood_are_on_the_grey_scale(name, few):
     """A decoder that says the mean of the prepared data whatever z is, and so the grey mean."""
-    options = {"logistic_mixture": {"levels": 17}, "categorical": {"bins": 17}}.get(name, {})
+    levels = {key: {"levels": 17} for key in ("logistic_mixture", "discretized_gaussian")}
+    options = {**levels, "categorical": {"bins": 17}}.get(name, {})
     network = {"latent_dim": 2, "hidden": [8], "output_bias": "data"}
     pair = VAE(SHAPE, likelihood=name, likelihood_options=options, **network)
     data = few.with_preparation(pair.likelihood.preparation)

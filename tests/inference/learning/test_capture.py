@@ -17,6 +17,7 @@ from pyro_models import (
     VAE,
     BernoulliMixture,
     CompletionCVAE,
+    Diffusion,
     SemiSupervisedVAE,
     TwoLayerVAE,
     UsageError,
@@ -28,12 +29,18 @@ PAIRS = {
     "conv": lambda: VAE(SHAPE, network="conv", hidden=[4], latent_dim=2, likelihood="gaussian"),
     "cvae": lambda: CVAE(SHAPE, num_classes=10, hidden=[12], latent_dim=2, learned_prior=True),
     "ppca": lambda: PPCA(SHAPE, latent_dim=2, guide="linear"),
+    "diffusion": lambda: Diffusion(SHAPE, num_steps=5, hidden=[4, 8], levels=17),
     "completion": lambda: CompletionCVAE(  # model and guide share a module
         SHAPE, masks=["left"], hidden=[12], latent_dim=2, likelihood="gaussian"
     ),
 }
+DRAWN_FOR_DATA = [name for name, cls in OBJECTIVES.items() if hasattr(cls, "of_data")]
 CASES = [  # every bound with one pair; labels, a learned prior and an exact KL meet the KL terms
-    *(("vae", name) for name, cls in OBJECTIVES.items() if issubclass(cls, Bound)),
+    *(
+        ("diffusion" if name in DRAWN_FOR_DATA else "vae", name)
+        for name, cls in OBJECTIVES.items()
+        if issubclass(cls, Bound)
+    ),
     ("conv", "dreg"),
     ("cvae", "mean_field"),
     ("cvae", "iwae"),

@@ -11,8 +11,14 @@ from torch import nn
 
 from inference import figures
 from inference.learning import Run, fit
-from inference.objectives import LOSSES, Adversarial, AdversarialLoss, make_objective
-from pyro_models import CVAE, GMM, PPCA, VAE, CompletionCVAE, Generator, UsageError
+from inference.objectives import (
+    LOSSES,
+    Adversarial,
+    AdversarialAutoencoder,
+    AdversarialLoss,
+    make_objective,
+)
+from pyro_models import CVAE, GMM, PPCA, VAE, CompletionCVAE, Flow, Generator, UsageError
 
 SHAPE = (1, 8, 8)
 STILL = 1e-30  # a learning rate at which nothing moves
@@ -138,6 +144,41 @@ def test_a_line_learns_mean_and_spread_of_normal_data(loss):
     assert torch.tensor(found).mean(0).tolist() == pytest.approx([s, m], abs=0.1)
 
 
+class Encoded(nn.Module):
+    """q(z | x) = N(a x + b, 0.3²)."""
+
+    def __init__(self):
+        super().__init__()
+        self.line = Line(2.0, 1.5)
+
+    def forward(self, x):
+        return pyro.distributions.Normal(self.line(x).squeeze(-2), 0.3).to_event(1)
+
+
+def test_an_adversarial_autoencoder_matches_all_latents_together_to_the_prior():
+    """Of x ~ N(0, 1) all z together are N(b, a² + 0.3²), the prior at b = 0, a² = 0.91."""
+    flat = {"likelihood": "gaussian", "likelihood_options": {"scale": 1e3}}
+    pair = VAE((1,), latent_dim=1, encoder=Encoded(), decoder=Line(), **flat).double()
+    options = {"critic_lr": 0.03, "critic_betas": (0.0, 0.9), "critic_steps": 2, "r1": 0.3}
+    game = AdversarialAutoencoder(critic=Quadratic().double(), **options)
+    objective, found = make_objective(pair, game), []
+    adam = torch.optim.Adam(pair.guide.parameters(), lr=0.03, betas=(0.0, 0.9))
+    slower = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.1, total_iters=200)
+    line = pair.guide.encoder.line
+    with pyro.validation_enabled(False):
+        for step in range(200):
+            adam.zero_grad()
+            objective.backward(torch.randn(100, 1).double())
+            adam.step()
+            slower.step()
+            if step >= 140:
+                found.append((line.a.square().item(), line.b.item()))
+    assert torch.tensor(found).mean(0).tolist() == pytest.approx([0.91, 0.0], abs=0.15)
+    assert objective.unit == "nats per datum"
+    with pytest.raises(UsageError, match="one continuous latent, which its guide samples"):
+        make_objective(GMM((4,), num_components=2), game).check(torch.rand(2, 4))
+
+
 def gan(**options):
     torch.manual_seed(0)
     return Generator(SHAPE, **{"latent_dim": 4, "hidden": [16, 12], "batch_norm": True, **options})
@@ -194,6 +235,9 @@ def test_several_seeds_have_a_critic_each(few, tmp_path):
         fit(gan(), few, seeds=[0, 1], **{**SMALL, "objective_options": mine})
 
 
+COUPLINGS = {"class_path": "dense", "init_args": {"hidden": [8]}}
+
+
 @pytest.mark.parametrize(
     ("pair", "options"),
     [
@@ -202,12 +246,14 @@ def test_several_seeds_have_a_critic_each(few, tmp_path):
         (lambda: VAE(SHAPE, hidden=[8], likelihood="cross_entropy"), {"pixels": "mean"}),
         (lambda: PPCA(SHAPE, latent_dim=2), {"critic": "conv", "loss": "hinge"}),
         (lambda: gan(network="conv", hidden=[4, 8]), {"critic_steps": 2, "loss": "wasserstein"}),
+        (lambda: Flow(SHAPE, flow=COUPLINGS, dequantise=None), {}),
     ],
 )
 def test_whatever_is_sampled_with_gradients_is_trained_and_its_guide_is_not(pair, options, few):
     made = pair()
+    data = few.with_preparation(made.likelihood.preparation)
     before = {name: p.detach().clone() for name, p in made.named_parameters()}
-    fit(made, few, **{**SMALL, "epochs": 1, "objective_options": options})
+    fit(made, data, **{**SMALL, "epochs": 1, "objective_options": options})
     moved = {n for n, p in made.named_parameters() if not torch.equal(p, before[n])}
     assert any(n.startswith("model.") for n in moved)
     assert not any(n.startswith("guide.") for n in moved)
@@ -243,6 +289,8 @@ class Wide(nn.Module):
         (lambda: VAE(SHAPE, hidden=[8], likelihood="bernoulli"), {}, {}, "bernoulli has none"),
         (lambda: VAE(SHAPE, hidden=[8], likelihood="categorical"), {}, {}, "categorical has none"),
         (lambda: GMM(SHAPE, num_components=2), {}, {}, "latent 'k' of GMM has none"),
+        (lambda: Flow(SHAPE, flow=COUPLINGS, levels=17), {}, {}, "gradients through samples"),
+        (lambda: Flow(SHAPE, flow=COUPLINGS, levels=17), {"pixels": "mean"}, {}, "moves its samp"),
         (lambda: CVAE(SHAPE, num_classes=10, hidden=[8]), {}, {}, "given labels or pixels"),
         (lambda: CompletionCVAE(SHAPE, hidden=[8]), {}, {}, "given labels or pixels"),
     ],

@@ -92,7 +92,11 @@ def test_the_gradient_is_that_of_finite_differences(name: str) -> None:
         )
 
 
-SMALLER = {"categorical": {"bins": 17}, "logistic_mixture": {"levels": 17, "components": 2}}
+SMALLER = {
+    "categorical": {"bins": 17},
+    "logistic_mixture": {"levels": 17, "components": 2},
+    "discretized_gaussian": {"levels": 17},
+}
 SUPPORT = {  # one pixel: its values, and the weight of each in a sum or an integral
     "counting": lambda k: (torch.arange(k).double() / (k - 1), torch.ones(k).double()),
     "Lebesgue on": lambda _: quadrature(0.0, 1.0),

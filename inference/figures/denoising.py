@@ -1,0 +1,104 @@
+"""Figures of a diffusion: how an image comes out of noise, and what fewer steps make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.figure import Figure
+from pyro import poutine
+from torch import Tensor
+
+from inference.figures.grid import THIN, WIDE, check_images, mosaic_figure
+from inference.figures.registry import register_figure
+from inference.isolated import isolated
+from inference.posterior.reconstruction import generate
+from pyro_models import Pair, UsageError
+from pyro_models.contract import fulfills
+from pyro_models.counts import check_counts
+from pyro_models.pair import Diffuses
+
+__all__ = ["denoising", "fewer_steps"]
+
+
+def _check(pair: Pair) -> None:
+    check_images(pair)
+    if not fulfills(pair, Diffuses):
+        raise UsageError(f"this figure is of a diffusion, and {type(pair).__name__} is none")
+
+
+@register_figure(needs="a diffusion")
+def denoising(pair: Pair, *, rows: int = 5, columns: int = 8, seed: int = 0) -> Figure:
+    """Chains z_T, …, z_1 from noise down to E[x | z_1], each in a row, at even distances.
+
+    Parameters
+    ----------
+    pair
+        A diffusion of images; z is shown as pixels, (z + 1)/2, cut off at black and white.
+    rows, columns
+        Number of chains, and of steps of each that are shown, beside the image at its end.
+    seed
+        Random seed of the chains.
+
+    Raises
+    ------
+    UsageError
+        If the pair is no diffusion of images.
+    """
+    _check(pair)
+    check_counts(rows=rows, columns=columns)
+    with isolated(pair, seed=seed):
+        z: Tensor = poutine.trace(pair.model).get_trace(n=rows).nodes["z"]["value"]
+        image = pair.decode({"z": z})["x"].mean
+    steps = torch.linspace(z.shape[1], 1, min(columns, z.shape[1])).round().long()
+    shown = torch.cat([(z[:, steps - 1] + 1) / 2, image.unsqueeze(1)], 1).flatten(0, 1)
+    return mosaic_figure(
+        shown,
+        columns=len(steps) + 1,
+        gaps=([*[THIN] * (len(steps) - 1), WIDE], THIN),
+        names=[*(f"$z_{{{t}}}$" for t in steps.tolist()), r"E[x | $z_1$]"],
+        title="From noise to images",
+        tile_inches=0.8,
+    )[0]
+
+
+@register_figure(needs="a diffusion")
+def fewer_steps(
+    pair: Pair, *, columns: int = 10, steps: Sequence[int] = (50, 20, 5), seed: int = 0
+) -> Figure:
+    """Samples by all steps of the model (DDPM), and by few steps without noise (DDIM), row by row.
+
+    Parameters
+    ----------
+    pair
+        A diffusion of images with a method ``faster``.
+    columns
+        Number of samples in a row.
+    steps
+        Numbers of steps of the rows below the first; those that the pair does not have are left
+        out.
+    seed
+        Random seed of every row. The rows do not share their noise.
+
+    Raises
+    ------
+    UsageError
+        If the pair is no diffusion of images, or cannot take fewer steps.
+    """
+    _check(pair)
+    if not hasattr(pair, "faster"):
+        raise UsageError(f"{type(pair).__name__} has no method faster")
+    whole = pair.latent_sites["z"].event_shape[0]
+    fewer = [count for count in steps if count < whole]
+    made = [pair, *(pair.faster(count, eta=0.0) for count in fewer)]
+    images = torch.cat([generate(each, n=columns, seed=seed).cpu() for each in made])
+    figure, axes, tiles = mosaic_figure(
+        images,
+        columns=columns,
+        gaps=(THIN, WIDE),
+        title="Samples of a diffusion, by number of steps",
+        tile_inches=0.8,
+    )
+    names = [f"{whole} (DDPM)", *(f"{count} (DDIM)" for count in fewer)]
+    axes.set_yticks(tiles.down, names)
+    return figure

@@ -1,0 +1,21 @@
+"""Figures of a diffusion."""
+
+import pytest
+
+from inference import figures
+from pyro_models import VAE, Diffusion, UsageError
+
+
+def test_chains_and_fewer_steps_are_shown_with_their_names() -> None:
+    pair = Diffusion((1, 8, 8), num_steps=6, hidden=[4], levels=17)
+    axes = figures.denoising(pair, rows=2, columns=3).axes[0]
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert names == ["$z_{6}$", "$z_{4}$", "$z_{1}$", "E[x | $z_1$]"]
+    axes = figures.fewer_steps(pair, columns=3, steps=(50, 2)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["6 (DDPM)", "2 (DDIM)"]
+
+
+def test_other_pairs_are_refused_in_a_line() -> None:
+    for draw in (figures.denoising, figures.fewer_steps):
+        with pytest.raises(UsageError, match="of a diffusion, and VAE is none"):
+            draw(VAE((1, 8, 8), hidden=[4]))
