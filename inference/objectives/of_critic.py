@@ -176,7 +176,7 @@ class OfCritic(Objective):
         if right >= WON and vanished:
             self._warn(
                 "the critic has won: it tells samples from data without fail, and the generator's "
-                f"gradient is {found['gradient'] / self.largest:.1g} of what it was; take another "
+                f"gradient is {found['gradient']:.1g}, and was {self.largest:.1g}; take another "
                 "loss (non_saturating, wasserstein), a lower critic_lr, r1, or dropout"
             )
         elif self.steps >= _EARLY and found["diversity"] < COLLAPSED:
