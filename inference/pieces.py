@@ -66,7 +66,7 @@ def log_weights_of(
     ]
     if len(parts) == 1:
         return parts[0][2]
-    log_w = torch.empty(num_particles, len(data)).to(parts[0][2])
+    log_w = parts[0][2].new_empty(num_particles, len(data))
     for k, rows, part in parts:
         log_w[k, rows] = part
     return log_w

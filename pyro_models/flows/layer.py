@@ -123,13 +123,14 @@ class FlowDistribution(ExpandedByCopy):
         return self._drawn(torch.Size(sample_shape) + self._batch_shape)
 
     def _drawn(self, shape: torch.Size) -> Tensor:
-        kind: dict[str, Any] = {"dtype": self.like.dtype, "device": self.like.device}
+        dtype, device = self.like.dtype, self.like.device
         shape = shape + self.z_shape
         if self.base == "normal":
-            noise = torch.randn(shape, **kind)
+            noise = torch.randn(shape, dtype=dtype, device=device)
         else:
-            tiny = torch.finfo(self.like.dtype).eps
-            noise = torch.logit(torch.rand(shape, **kind).clamp(tiny, 1 - tiny))
+            tiny = torch.finfo(dtype).eps
+            uniform = torch.rand(shape, dtype=dtype, device=device)
+            noise = torch.logit(uniform.clamp(tiny, 1 - tiny))
         x: Tensor = self.layers.inverse(noise, self.context)
         return x
 
