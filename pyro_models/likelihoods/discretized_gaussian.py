@@ -116,14 +116,14 @@ class DiscretizedGaussianPixels(PixelDistribution):
         outer = torch.where(far > 0, last, first)  # the tail on its side of μ is its own
         inner = torch.where(far > 0, first, last)  # and so is all on the other side
         away = far.abs()
-        log_b = torch.where(inner, torch.zeros_like(far), log_ndtr(half - away))
+        log_b = torch.where(inner, torch.zeros_like(far), _log_ndtr(half - away))
         edge = outer | inner
         narrow = ~edge & (half * (1 + away) < _NARROW)
         remote = ~edge & (away - half > _REMOTE)
         # log Φ(a) − log Φ(b) where log Φ(x) = −x²/2 − log(−x √2π), nearly: their digits cancel
         there = torch.where(remote, away, half + _REMOTE)
         of_tails = -2 * half * there + torch.log1p(-2 * half / (there + half))
-        ratio = torch.where(remote, of_tails, log_ndtr(-half - away) - log_b)
+        ratio = torch.where(remote, of_tails, _log_ndtr(-half - away) - log_b)
         ratio = torch.where(narrow | outer, -torch.ones_like(far), ratio)
         mass = log_b + torch.where(outer, torch.zeros_like(far), torch.log(-torch.expm1(ratio)))
         density = -0.5 * far.square() - _LOG_ROOT_TWO_PI + torch.log(2 * half)
@@ -135,3 +135,11 @@ class DiscretizedGaussianPixels(PixelDistribution):
             shape, most = self._extended_shape(sample_shape), self.num_levels - 1
             noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
             return ((self.loc + self.scale * noise) * most).round().clamp(0, most) / most
+
+
+def _log_ndtr(x: Tensor) -> Tensor:
+    """log Φ(x), whose gradient keeps its digits far out too: there that of torch loses them."""
+    out = x < -_REMOTE
+    near, far = torch.where(out, torch.zeros_like(x), x), torch.where(out, x, -torch.ones_like(x))
+    tail = -0.5 * far.square() - torch.log(-far) - _LOG_ROOT_TWO_PI - far.square().reciprocal()
+    return torch.where(out, tail, log_ndtr(near))
