@@ -19,7 +19,7 @@ __all__ = ["DiscretizedGaussian", "DiscretizedGaussianPixels"]
 
 _START = 0.1  # σ of the outputs for a mean
 _NARROW = 5e-3  # where the next term of the series is below the rounding of float32
-_REMOTE = 30.0  # in units of σ; the next term of either tail is a thousandth of the ratio's
+_REMOTE = 30.0  # in units of σ: from here on the series of log Φ has all digits of float64
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -120,9 +120,10 @@ class DiscretizedGaussianPixels(PixelDistribution):
         edge = outer | inner
         narrow = ~edge & (half * (1 + away) < _NARROW)
         remote = ~edge & (away - half > _REMOTE)
-        # log Φ(a) − log Φ(b) where log Φ(x) = −x²/2 − log(−x √2π), nearly: their digits cancel
+        # log Φ(−a) − log Φ(−b) term by term: the whole would cancel
         there = torch.where(remote, away, half + _REMOTE)
-        of_tails = -2 * half * there + torch.log1p(-2 * half / (there + half))
+        a, b = there + half, there - half
+        of_tails = -2 * half * there + torch.log1p(-2 * half / a) + _series(a) - _series(b)
         ratio = torch.where(remote, of_tails, _log_ndtr(-half - away) - log_b)
         ratio = torch.where(narrow | outer, -torch.ones_like(far), ratio)
         mass = log_b + torch.where(outer, torch.zeros_like(far), torch.log(-torch.expm1(ratio)))
@@ -141,5 +142,11 @@ def _log_ndtr(x: Tensor) -> Tensor:
     """log Φ(x), whose gradient keeps its digits far out too: there that of torch loses them."""
     out = x < -_REMOTE
     near, far = torch.where(out, torch.zeros_like(x), x), torch.where(out, x, -torch.ones_like(x))
-    tail = -0.5 * far.square() - torch.log(-far) - _LOG_ROOT_TWO_PI - far.square().reciprocal()
+    tail = -0.5 * far.square() - torch.log(-far) - _LOG_ROOT_TWO_PI + _series(far)
     return torch.where(out, tail, log_ndtr(near))
+
+
+def _series(x: Tensor) -> Tensor:
+    """What is left of log Φ(−|x|) beyond −x²/2 − log(|x| √2π)."""
+    square = x.square().reciprocal()
+    return square * (-1 + square * (2.5 - square * 37 / 3))
