@@ -67,6 +67,8 @@ class DiffusionModel(Model):
 class DiffusionGuide(Guide):
     """q(z | x): noise is added, step by step."""
 
+    unseen = "black"
+
     noise: Noise
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
