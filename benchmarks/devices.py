@@ -141,6 +141,8 @@ def _svi(cell: Cell) -> Any:
 def _infer(name: str) -> Callable[[Cell], Any]:
     def call(cell: Cell) -> Any:
         only(cell.continuous)
+        of_vectors = name in ("low_rank", "flow", "amortised_flow")
+        only(not (of_vectors and cell.name == "diffusion"))
         few = {
             "hmc": {"num_samples": 8, "warmup": 20},
             "nuts": {"num_samples": 3, "warmup": 20, "num_chains": 2},

@@ -170,6 +170,9 @@ def test_chains_are_inferred_by_guides_of_their_own() -> None:
         bound = infer(pair, LEVELS, guide=guide, max_steps=20, starts=2).bound
         assert bool((bound.value < truth + 4 * bound.standard_error).all())
         assert bool((bound.value > truth - 3).all())
+    for guide in ("low_rank", "flow", "amortised_flow"):
+        with pytest.raises(UsageError, match=f"the guide {guide} is of vectors, and z is none"):
+            infer(pair, LEVELS, guide=guide)
     p_z = particles(pair, None, LEVELS, num_particles=1).model_sites["z"]["fn"]
     drawn = p_z.sample((20_000,))
     error = drawn.std(0) / 8  # of 64 draws
