@@ -141,6 +141,8 @@ def test_long_chains_keep_their_digits_in_float32() -> None:
     [
         ({"num_steps": 0}, "num_steps must be at least 1"),
         ({"eta": 1.5}, "eta is a number from 0 to 1; got 1.5"),
+        ({"eta": "0"}, "eta is a number from 0 to 1; got '0'"),
+        ({"denoiser": nn.Bilinear(3, 1, 2)}, r"^the denoiser Bilinear of z \(2, 2\) .*\Z"),
         ({"num_steps": 5, "sampling_steps": 6}, "of 5 steps at most all are taken"),
         ({"noise": "pink"}, "unknown noise 'pink'"),
         ({"noise": torch.zeros}, "positive numbers"),
@@ -195,3 +197,17 @@ def test_the_way_between_two_chains_is_no_figure() -> None:
     pair = Diffusion((1, 4, 4), num_steps=2, denoiser="dense", hidden=[4])
     with pytest.raises(UsageError, match=r"a cross-fade, and shows nothing of it\Z"):
         figures.interpolation(pair, torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4))
+
+
+class OfOneNumber(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, z: Tensor, time: Tensor) -> Tensor:
+        return self.weight * z[..., :1]
+
+
+def test_a_denoiser_of_ones_own_that_returns_too_little_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match=r"each of z, \(2, 3\); OfOneNumber returned \(2, 1\)\Z"):
+        Diffusion((3,), denoiser=OfOneNumber, num_steps=2)
