@@ -52,6 +52,7 @@ from pyro_models.device import check_device
 from pyro_models.pair import Classifies, CompletesExactly, Exact
 
 SMALL: dict[str, Any] = {"hidden": [8], "latent_dim": 2}
+DENSE_FLOW = {"class_path": "dense", "init_args": {"couplings": 1, "hidden": [8]}}
 PAIRS: dict[str, dict[str, Any]] = {
     "vae": {**SMALL, "likelihood": "bernoulli"},
     "cvae": {**SMALL, "likelihood": "bernoulli", "learned_prior": True},
@@ -64,8 +65,8 @@ PAIRS: dict[str, dict[str, Any]] = {
     "diffusion": {"num_steps": 3, "denoiser": "dense", "hidden": [8], "levels": 17},
     "flow": {
         "levels": 17,
-        "flow": {"class_path": "conv", "init_args": {"couplings": 2, "channels": 4}},
-        "dequantise": "variational",
+        "flow": DENSE_FLOW,
+        "dequantise": {"class_path": "variational", "init_args": {"flow": DENSE_FLOW}},
     },
     "generator": {**SMALL, "batch_norm": True},
 }

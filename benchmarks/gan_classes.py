@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inference import Experiment, generate
+from inference import Experiment, Settings, generate
 from pyro_models.data import Split
 
 STEPS = 2000
@@ -44,9 +44,9 @@ def counts(net: nn.Module, x: Tensor) -> list[int]:
 def main() -> None:
     """Train, draw, count."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--preset", default="amsterdam-gan")
+    parser.add_argument("--preset", help="the generator's defaults unless given")
     parser.add_argument("--data", default="digits")
-    parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--hidden", type=int, nargs="+")
     parser.add_argument("--latent_dim", type=int)
     parser.add_argument("--lr", type=float)
@@ -54,7 +54,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out")
     given = parser.parse_args()
-    experiment = Experiment.preset(given.preset).replace(
+    experiment = Experiment("generator", settings=Settings(objective="adversarial"))
+    if given.preset:
+        experiment = Experiment.preset(given.preset)
+    experiment = experiment.replace(
         data=given.data, epochs=given.epochs, seed=given.seed, snapshots=None
     )
     for name in ("hidden", "latent_dim"):
@@ -72,7 +75,9 @@ def main() -> None:
     began = time.perf_counter()
     fitted = experiment.run(made=(pair, data), progress=False, out=given.out)
     seconds = time.perf_counter() - began
-    print(f"{given.preset} on {given.data}: {given.epochs} epochs in {seconds:.0f} s")
+    print(
+        f"{given.preset or 'generator'} on {given.data}: {given.epochs} epochs in {seconds:.0f} s"
+    )
     print({k: round(v, 3) for k, v in fitted.history.epochs[-1].measures.items()})
     print(f"classes of {given.n} samples:", counts(net, generate(pair, n=given.n, seed=1)))
     print(f"classes of {min(given.n, len(test))} test data:", counts(net, test.x[: given.n]))

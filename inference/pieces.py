@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
@@ -66,7 +65,7 @@ def log_weights_of(
     ]
     if len(parts) == 1:
         return parts[0][2]
-    log_w = torch.empty(num_particles, len(data)).to(parts[0][2])
+    log_w = parts[0][2].new_empty(num_particles, len(data))
     for k, rows, part in parts:
         log_w[k, rows] = part
     return log_w

@@ -234,6 +234,17 @@ PLAIN = {  # functions whose tensors are the CPU's on purpose: plans, records an
     "hmc._drawn",
     "bernoulli_mixture._different_rows",
     "clusters._members",
+    "coupling.channel_mask",  # what a module is made of, before it is moved
+    "coupling.checkerboard",
+    "noise.cosine",
+    "noise.linear",
+    "denoising.denoising",
+    "epoch_data.chunks",  # rows of a file
+    "images.draw",
+    "rows.__getitem__",
+    "rows.in_memory",
+    "rows.joined",
+    "rows.sample_of",
 }
 
 

@@ -94,7 +94,7 @@ def quadrature(
         found = Integral(some, tolerance, max_elements).run(nodes, max_nodes)
         why = json.dumps(dict(found.unresolved)).encode()  # a tensor, too, so that it can be kept
         values = [v for v in vars(found).values() if isinstance(v, Tensor)]
-        return *values, torch.tensor(list(why), dtype=torch.uint8)
+        return *values, torch.tensor(list(why), dtype=torch.uint8, device="cpu")
 
     parts = computed(
         integrate,

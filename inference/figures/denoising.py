@@ -70,7 +70,7 @@ def _of_shown(shown: Shown) -> Figure:
 
 @register_figure(needs="a diffusion", of_shown=_of_shown)
 def fewer_steps(
-    pair: Pair, *, columns: int = 10, steps: Sequence[int] = (50, 20, 5), seed: int = 0
+    pair: Pair, *, columns: int = 10, num_steps: Sequence[int] = (50, 20, 5), seed: int = 0
 ) -> Figure:
     """Samples by all steps that the pair takes, and by few without noise (DDIM), row by row.
 
@@ -80,7 +80,7 @@ def fewer_steps(
         A diffusion of images with a method ``faster``.
     columns
         Number of samples in a row.
-    steps
+    num_steps
         Numbers of steps of the rows below the first; those that the pair does not have are left
         out.
     seed
@@ -95,7 +95,7 @@ def fewer_steps(
     if not hasattr(pair, "faster"):
         raise UsageError(f"{type(pair).__name__} has no method faster")
     whole = pair.latent_sites["z"].event_shape[0]
-    fewer = [count for count in steps if count < whole]
+    fewer = [count for count in num_steps if count < whole]
     made = [pair, *(pair.faster(count, eta=0.0) for count in fewer)]
     images = torch.cat([generate(each, n=columns, seed=seed).cpu() for each in made])
     figure, axes, tiles = mosaic_figure(

@@ -34,12 +34,15 @@ class Game:
         wasserstein and 0 for others unless given.""",
         NOT_NEGATIVE,
     )
-    r1: float = declared(
-        0.0, "Weight γ of γ/2 E ‖∇ s(x)‖² at data (Mescheder et al. 2018).", NOT_NEGATIVE
+    r1: float | None = declared(
+        None,
+        """Weight γ of γ/2 E ‖∇ s(x)‖² at data (Mescheder et al. 2018); 0 for wasserstein and 1 for
+        others unless given.""",
+        NOT_NEGATIVE,
     )
     critic_steps: int = declared(1, "Steps of the critic in each step.", at_least(1))
     critic_lr: float = declared(
-        2e-4, "Learning rate of the critic, whose optimizer is Adam.", POSITIVE
+        1e-3, "Learning rate of the critic, whose optimizer is Adam.", POSITIVE
     )
     critic_betas: tuple[float, float] = declared((0.5, 0.999), "Its decay rates β₁ and β₂.")
 

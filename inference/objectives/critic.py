@@ -106,8 +106,9 @@ class AdversarialLoss:
         What its values are in.
     centred
         Whether a score above 0 says data; else the mean score stands between data and samples.
-    gradient_penalty
-        Weight of the penalty (‖∇ s‖ − 1)² that belongs to it, unless another is asked for.
+    gradient_penalty, r1
+        Weights of the penalties (‖∇ s‖ − 1)² and ½ ‖∇ s‖² that belong to it, unless others are
+        asked for. Without any, most games of a strong critic end in collapse.
     """
 
     of_critic: Callable[[Tensor, Tensor], Tensor]
@@ -115,6 +116,7 @@ class AdversarialLoss:
     unit: str = "units of the critic"
     centred: bool = True
     gradient_penalty: float = 0.0
+    r1: float = 1.0
 
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
@@ -138,6 +140,7 @@ LOSSES: Registry[AdversarialLoss] = Registry(
             lambda s: -s,
             centred=False,
             gradient_penalty=10.0,
+            r1=0.0,
         ),
     },
     hint="give an AdversarialLoss",

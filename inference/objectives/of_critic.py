@@ -55,8 +55,9 @@ class OfCritic(Objective):
         self.loss: AdversarialLoss = LOSSES[loss] if isinstance(loss, str) else loss
         self.unit = self.loss.unit
         self.name = f"{name}, {loss if isinstance(loss, str) else 'a loss of its own'}"
-        penalty = options.gradient_penalty
+        penalty, r1 = options.gradient_penalty, options.r1
         self.penalty = self.loss.gradient_penalty if penalty is None else penalty
+        self.r1 = self.loss.r1 if r1 is None else r1
         self.steps, self.largest, self.warned = 0, 0.0, ""
         self._sums: Tensor | None = None
         self._count = 0
@@ -124,9 +125,9 @@ class OfCritic(Objective):
             share = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device).to(real)
             between = share * real + (1 - share) * fake
             loss = loss + self.penalty * (gradient_norms(self.scores, between) - 1).square().mean()
-        if self.options.r1:
+        if self.r1:
             norms = gradient_norms(self.scores, real)
-            loss = loss + self.options.r1 / 2 * norms.square().mean()
+            loss = loss + self.r1 / 2 * norms.square().mean()
         return loss, scores
 
     def _move_critic(self, real: Tensor, fake: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -176,7 +177,7 @@ class OfCritic(Objective):
         if right >= WON and vanished:
             self._warn(
                 "the critic has won: it tells samples from data without fail, and the generator's "
-                f"gradient is {found['gradient'] / self.largest:.1g} of what it was; take another "
+                f"gradient is {found['gradient']:.1g}, and was {self.largest:.1g}; take another "
                 "loss (non_saturating, wasserstein), a lower critic_lr, r1, or dropout"
             )
         elif self.steps >= _EARLY and found["diversity"] < COLLAPSED:

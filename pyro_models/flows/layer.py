@@ -17,8 +17,6 @@ from pyro_models.seeds import seeded
 
 __all__ = ["Chain", "ExpandedByCopy", "FlowDistribution", "Layer", "summed"]
 
-_DRAWS = 16  # that means and variances are estimated from
-
 
 class Layer(nn.Module):
     """An invertible map z = f(x; c) of one datum, with any leading batch dimensions.
@@ -93,7 +91,7 @@ class FlowDistribution(ExpandedByCopy):
     """log p(x) = log π(f(x; c)) + log |det ∂f/∂x|, π the standard Normal or logistic of each value.
 
     ``context`` c is (\\*batch, …), or ``None`` for batch shape (). Means and variances have no
-    closed form: they are estimated from 16 draws of a seed of their own.
+    closed form: they are estimated from ``num_draws`` draws, always the same ones.
     """
 
     def __init__(
@@ -105,10 +103,11 @@ class FlowDistribution(ExpandedByCopy):
         context: Tensor | None = None,
         base: str = "normal",
         on_unit_interval: bool = False,
+        num_draws: int = 16,
     ) -> None:
         self.layers, self.context, self.base, self.like = layers, context, base, like
         self.z_shape = layers.shape_after(event_shape)
-        self.on_unit_interval = on_unit_interval
+        self.on_unit_interval, self.num_draws = on_unit_interval, num_draws
         batch = torch.Size() if context is None else context.shape[: -len(event_shape)]
         self._own_batch = batch
         super().__init__(batch, torch.Size(event_shape), validate_args=False)
@@ -124,13 +123,14 @@ class FlowDistribution(ExpandedByCopy):
         return self._drawn(torch.Size(sample_shape) + self._batch_shape)
 
     def _drawn(self, shape: torch.Size) -> Tensor:
-        kind: dict[str, Any] = {"dtype": self.like.dtype, "device": self.like.device}
+        dtype, device = self.like.dtype, self.like.device
         shape = shape + self.z_shape
         if self.base == "normal":
-            noise = torch.randn(shape, **kind)
+            noise = torch.randn(shape, dtype=dtype, device=device)
         else:
-            tiny = torch.finfo(self.like.dtype).eps
-            noise = torch.logit(torch.rand(shape, **kind).clamp(tiny, 1 - tiny))
+            tiny = torch.finfo(dtype).eps
+            uniform = torch.rand(shape, dtype=dtype, device=device)
+            noise = torch.logit(uniform.clamp(tiny, 1 - tiny))
         x: Tensor = self.layers.inverse(noise, self.context)
         return x
 
@@ -156,7 +156,10 @@ class FlowDistribution(ExpandedByCopy):
     @torch.no_grad()
     def _moments(self) -> tuple[Tensor, Tensor]:
         with seeded(0, self.like.device):
-            draws = torch.stack([self._drawn(self._own_batch) for _ in range(_DRAWS)])
+            if self.context is None:
+                draws = self._drawn(torch.Size([self.num_draws]))
+            else:  # one by one, which bounds memory
+                draws = torch.stack([self._drawn(self._own_batch) for _ in range(self.num_draws)])
         return draws.mean(0), draws.var(0)
 
 

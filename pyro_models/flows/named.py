@@ -151,7 +151,7 @@ def _zuko() -> ModuleType:
         ) from error
 
 
-_ZUKO = ("NICE", "RealNVP", "MAF", "NSF", "NAF", "UNAF", "SOSPF", "BPF")
+_ZUKO = ("NICE", "RealNVP", "MAF", "NSF", "SOSPF", "BPF")  # those that are over all of R^d
 FLOWS: Registry[Callable[..., nn.Module]] = Registry(
     "flow",
     {
@@ -164,7 +164,13 @@ FLOWS: Registry[Callable[..., nn.Module]] = Registry(
 )
 
 
-def flow_for(flow: FlowLike, data_shape: Shape, *, context_shape: Shape | None = None) -> Any:
+def flow_for(
+    flow: FlowLike,
+    data_shape: Shape,
+    *,
+    context_shape: Shape | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Any:
     """The layers of a flow from data of a shape to noise.
 
     Parameters
@@ -175,6 +181,8 @@ def flow_for(flow: FlowLike, data_shape: Shape, *, context_shape: Shape | None =
         context_shape=None, **options)``; or a module such as a :class:`Layer`.
     data_shape, context_shape
         Shape of one datum, and of what the flow is given beside it; ``None`` for nothing.
+    options
+        Further options of a flow that is named.
 
     Raises
     ------
@@ -189,8 +197,10 @@ def flow_for(flow: FlowLike, data_shape: Shape, *, context_shape: Shape | None =
     >>> z.shape, log_det.shape
     (torch.Size([2, 1, 4, 4]), torch.Size([2]))
     """
-    flow, options = FLOWS.named(flow, {})
+    flow, options = FLOWS.named(flow, options or {})
     made: Any = flow
+    if isinstance(flow, nn.Module) and options:
+        raise UsageError(f"a flow that is a module has its options: leave out {', '.join(options)}")
     if not isinstance(flow, nn.Module):
         make = FLOWS[flow] if isinstance(flow, str) else flow
         name = flow if isinstance(flow, str) else getattr(make, "__name__", repr(make))

@@ -19,6 +19,7 @@ __all__ = ["DiscretizedGaussian", "DiscretizedGaussianPixels"]
 
 _START = 0.1  # σ of the outputs for a mean
 _NARROW = 5e-3  # where the next term of the series is below the rounding of float32
+_REMOTE = 30.0  # in units of σ: from here on the series of log Φ has all digits of float64
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -114,9 +115,17 @@ class DiscretizedGaussianPixels(PixelDistribution):
         first, last = level == 0, level == most
         outer = torch.where(far > 0, last, first)  # the tail on its side of μ is its own
         inner = torch.where(far > 0, first, last)  # and so is all on the other side
-        log_b = torch.where(inner, torch.zeros_like(far), log_ndtr(half - far.abs()))
-        narrow = ~(outer | inner) & (half * (1 + far.abs()) < _NARROW)
-        ratio = torch.where(narrow, -torch.ones_like(far), log_ndtr(-half - far.abs()) - log_b)
+        away = far.abs()
+        log_b = torch.where(inner, torch.zeros_like(far), _log_ndtr(half - away))
+        edge = outer | inner
+        narrow = ~edge & (half * (1 + away) < _NARROW)
+        remote = ~edge & (away - half > _REMOTE)
+        # log Φ(−a) − log Φ(−b) term by term: the whole would cancel
+        there = torch.where(remote, away, half + _REMOTE)
+        a, b = there + half, there - half
+        of_tails = -2 * half * there + torch.log1p(-2 * half / a) + _series(a) - _series(b)
+        ratio = torch.where(remote, of_tails, _log_ndtr(-half - away) - log_b)
+        ratio = torch.where(narrow | outer, -torch.ones_like(far), ratio)
         mass = log_b + torch.where(outer, torch.zeros_like(far), torch.log(-torch.expm1(ratio)))
         density = -0.5 * far.square() - _LOG_ROOT_TWO_PI + torch.log(2 * half)
         return torch.where(narrow, density + (far.square() - 1) * half.square() / 6, mass)
@@ -127,3 +136,17 @@ class DiscretizedGaussianPixels(PixelDistribution):
             shape, most = self._extended_shape(sample_shape), self.num_levels - 1
             noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
             return ((self.loc + self.scale * noise) * most).round().clamp(0, most) / most
+
+
+def _log_ndtr(x: Tensor) -> Tensor:
+    """log Φ(x), whose gradient keeps its digits far out too: there that of torch loses them."""
+    out = x < -_REMOTE
+    near, far = torch.where(out, torch.zeros_like(x), x), torch.where(out, x, -torch.ones_like(x))
+    tail = -0.5 * far.square() - torch.log(-far) - _LOG_ROOT_TWO_PI + _series(far)
+    return torch.where(out, tail, log_ndtr(near))
+
+
+def _series(x: Tensor) -> Tensor:
+    """What is left of log Φ(−|x|) beyond −x²/2 − log(|x| √2π)."""
+    square = x.square().reciprocal()
+    return square * (-1 + square * (2.5 - square * 37 / 3))

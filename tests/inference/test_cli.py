@@ -41,6 +41,14 @@ def runs(call, tmp_path_factory):
         "two_layer_vae": ["--options.latent_dims", "[3,2]", "--options.hidden", "[8]"],
         "ppca": ["--options.latent_dim", "2"],
         "gmm": ["--options.num_components", "3"],
+        "diffusion": [
+            "--options.num_steps",
+            "6",
+            "--options.levels",
+            "17",
+            "--options.hidden",
+            "[4]",
+        ],
     }
     for model, own in options.items():
         assert call("train", "--model", model, *own, *QUICK, "--out", folder / model) == 0
@@ -160,8 +168,10 @@ def test_samples_may_be_a_picture(call, runs):
         assert Path(f"{model}.png").read_bytes().startswith(b"\x89PNG")
 
 
+OF_OTHERS = ("mixture_means", "class_grid", "denoising", "fewer_steps")
 SHOWN = [
-    *(("vae", f) for f in figures_of_pairs() if f not in ("mixture_means", "class_grid")),
+    *(("vae", f) for f in figures_of_pairs() if f not in OF_OTHERS),
+    *(("diffusion", f) for f in ("prior_samples", "denoising", "fewer_steps", "reconstructions")),
     *(("cvae", f) for f in ("class-grid", "samples", "reconstructions", "interpolation", "curves")),
     *(("m2", f) for f in ("class_grid", "prior_samples", "reconstructions", "latent_scatter")),
     *(("two_layer_vae", f) for f in ("samples", "reconstructions", "latent-scatter")),

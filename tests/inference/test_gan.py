@@ -11,6 +11,7 @@ from inference.figures.registry import Shown, draw_figure
 from inference.learning import Run, fit
 from inference.posterior import latent_means
 from pyro_models import VAE, Generator, UsageError
+from pyro_models.data import Split
 from pyro_models.priors import StandardNormal
 
 SHAPE = (1, 8, 8)
@@ -133,6 +134,6 @@ def test_a_prior_is_an_argument():
 
 def test_a_single_row_passes_batch_norm(few):
     pair = Generator(SHAPE, hidden=[8, 8], latent_dim=2, batch_norm=True)
-    one = replace(few, splits={"train": few.splits["train"][:9]})
+    one = replace(few, splits={"train": Split(few.splits["train"].x[:9])})
     options = {"objective": "adversarial", "batch_size": 8, "epochs": 1, "progress": False}
     assert math.isfinite(fit(pair, one, **options).history.epochs[0].running)

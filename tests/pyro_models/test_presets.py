@@ -27,7 +27,7 @@ def gated(channels: int, pixels: int, *, context: int = 0) -> list[tuple[int, ..
     return [(pixels, 1, 1), first, *block * 3, (2 * pixels, 2 * channels, 3, 3)]
 
 
-DENSE_FLOW = [(1, 1, 1), (1024, 392), (1024, 1024), (784, 1024)] * 8
+DENSE_FLOW = [(1, 1, 1), (512, 392), (512, 512), (784, 512)] * 8
 GATED = gated(32, 1) * 8
 DENSE = {  # rows of the weight matrices, encoder then decoder, as (out, in)
     "copenhagen-dense": (

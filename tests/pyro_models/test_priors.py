@@ -24,8 +24,8 @@ from pyro_models import (
     UsageError,
     load_data,
 )
+from pyro_models.flows import FLOWS
 from pyro_models.priors import PRIORS, FlowPrior, MixturePrior, VampPrior, prior_for
-from pyro_models.priors.flow import FLOWS
 
 SHAPE = (1, 3, 3)
 OPTIONS = {
@@ -98,11 +98,12 @@ def test_one_pseudo_input_at_a_datum_is_that_datums_posterior():
     assert any(torch.allclose(found, one) for one in each)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", sorted(set(FLOWS) - {"conv", "multiscale"}))
 def test_a_flow_prior_integrates_to_one_and_draws_what_it_says(name):
     torch.manual_seed(0)
     with torch.no_grad():
-        prior = FlowPrior(2, flow=name).double()().expand(torch.Size([1]))
+        few = {"couplings": 2, "hidden": [8]} if name == "dense" else {}
+        prior = FlowPrior(2, flow=name, **few).double()().expand(torch.Size([1]))
         points, log_area = grid(20.0, 201)
         density = prior.log_prob(points)
         assert float((density + log_area).logsumexp(0)) == pytest.approx(0.0, abs=5e-3)
@@ -190,7 +191,7 @@ def test_figures_show_where_another_prior_is():
         (lambda: CVAE(SHAPE, num_classes=2, prior="flow", learned_prior=True), "has one prior"),
         (lambda: VAE(SHAPE, prior=vae().model.prior), "of one pair's guide"),
         (lambda: prior_for("vamp", 2).forward(), "is made of a guide's encoder"),
-        (lambda: FlowPrior(2, flow="glow"), "unknown flow 'glow': choose from nsf"),
+        (lambda: FlowPrior(2, flow="glow"), "unknown flow 'glow': choose from dense"),
         (lambda: VAE(SHAPE, prior={"class_path": "vamp", "init_args": {"k": 2}}), "vamp|VampPrior"),
         (lambda: MixturePrior(2, num_components=0), "num_components must be at least 1"),
         (lambda: VAE(SHAPE, latent_scale="tanh"), "unknown latent_scale 'tanh'"),

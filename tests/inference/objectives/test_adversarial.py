@@ -51,7 +51,7 @@ def line(a=1.0, b=0.0):
 
 
 def game(pair, critic, **options):
-    options = {"critic_lr": STILL, **options}
+    options = {"critic_lr": STILL, "r1": 0.0, **options}
     return make_objective(pair, Adversarial(critic=critic.double(), **options))
 
 
@@ -315,7 +315,8 @@ def test_what_is_not_finite_is_found_in_the_critic(few):
 def test_a_critic_that_has_won_and_collapsed_samples_are_said_once(few):
     """Against log(1 − D) a critic far ahead leaves no gradient."""
     x = few.split("train").x[:64]
-    objective = make_objective(gan(batch_norm=False), Adversarial(loss="minimax", critic_lr=0.01))
+    weak = {"loss": "minimax", "r1": 0.0, "critic_lr": 0.01}
+    objective = make_objective(gan(batch_norm=False), Adversarial(**weak))
 
     def play(objective, steps):
         for _ in range(steps):
