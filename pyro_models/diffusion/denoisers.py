@@ -188,16 +188,14 @@ def _checked(network: nn.Module, data_shape: tuple[int, ...]) -> nn.Module:
     like = next(network.parameters(), torch.zeros(()))
     z, time = like.new_zeros(2, *data_shape), like.new_ones(2)
     try:
-        with (
-            in_one_line(f"the denoiser {name} of z {tuple(z.shape)} and t/T (2,)"),
-            torch.no_grad(),
-        ):
+        with torch.no_grad(), in_one_line(f"the denoiser {name} of z {tuple(z.shape)}"):
             found = network.eval()(z, time)
     finally:
         network.train(training)
     shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
     if shape != tuple(z.shape):
         raise UsageError(
-            f"a denoiser returns one number for each of z, {tuple(z.shape)}; {name} returned {shape}"
+            f"a denoiser returns one number for each of z, {tuple(z.shape)}; {name} returned "
+            f"{shape}"
         )
     return network
