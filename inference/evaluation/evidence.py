@@ -31,7 +31,7 @@ from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
-from pyro_models.observed import Data, Labels, observed
+from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.pair import Exact
 from pyro_models.registry import check_choice
 from pyro_models.seeds import check_seed
@@ -254,7 +254,7 @@ def evidence(
     checked_count(num_particles)
     check_seed(seed)
     data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
-    used = _best(pair) if method == "best" else method
+    used = _best(pair, data) if method == "best" else method
     if isinstance(guide, str | Mapping):
         guide = infer(pair, data, guide=guide, seed=seed, progress=progress)
 
@@ -340,13 +340,12 @@ def _unresolved(why: Mapping[int, str], count: int) -> UsageError:
     )
 
 
-def _best(pair: Pair) -> str:
-    if fulfills(pair, Exact):
-        return "exact"
+def _best(pair: Pair, data: Observed) -> str:
     continuous = [site for site in pair.latent_sites.values() if not site.discrete]
-    if not continuous:
-        return "importance"  # all is enumerated: every weight is the evidence itself
-    if any(site.why_not_free for site in continuous):
-        return "importance"
+    decided = any(site.why_not_free for site in continuous)  # by x, as far as that is seen
+    if fulfills(pair, Exact) and not (decided and data.half_seen):
+        return "exact"
+    if decided or not continuous:
+        return "importance"  # where all is enumerated, every weight is the evidence itself
     dim = sum(math.prod(site.event_shape) for site in continuous)
     return "quadrature" if dim <= MOST_DIMENSIONS else "annealing"

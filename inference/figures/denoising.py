@@ -10,7 +10,7 @@ from pyro import poutine
 from torch import Tensor
 
 from inference.figures.grid import THIN, WIDE, check_images, mosaic_figure
-from inference.figures.registry import register_figure
+from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.reconstruction import generate
 from pyro_models import Pair, UsageError
@@ -62,11 +62,17 @@ def denoising(pair: Pair, *, rows: int = 5, columns: int = 8, seed: int = 0) -> 
     )[0]
 
 
-@register_figure(needs="a diffusion")
+def _of_shown(shown: Shown) -> Figure:
+    return fewer_steps(
+        shown.pair, seed=shown.seed
+    )  # its ``steps`` are not those of an interpolation
+
+
+@register_figure(needs="a diffusion", of_shown=_of_shown)
 def fewer_steps(
     pair: Pair, *, columns: int = 10, num_steps: Sequence[int] = (50, 20, 5), seed: int = 0
 ) -> Figure:
-    """Samples by all steps of the model (DDPM), and by few steps without noise (DDIM), row by row.
+    """Samples by all steps that the pair takes, and by few without noise (DDIM), row by row.
 
     Parameters
     ----------
@@ -99,6 +105,7 @@ def fewer_steps(
         title="Samples of a diffusion, by number of steps",
         tile_inches=0.8,
     )
-    names = [f"{whole} (DDPM)", *(f"{count} (DDIM)" for count in fewer)]
+    own = {1.0: "DDPM", 0.0: "DDIM"}.get(eta := getattr(pair.model, "eta", 1.0), f"η = {eta:g}")
+    names = [f"{whole} ({own})", *(f"{count} (DDIM)" for count in fewer)]
     axes.set_yticks(tiles.down, names)
     return figure

@@ -17,7 +17,7 @@ from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.counts import check_counts, is_count
 from pyro_models.observed import Data, Labels, Observed, observed
-from pyro_models.pair import MadeOfNoise
+from pyro_models.pair import Diffuses, MadeOfNoise
 
 __all__ = ["class_grid", "interpolation", "mixture_means", "prior_samples", "reconstructions"]
 
@@ -251,6 +251,11 @@ def interpolation(
 
 def _check_path(pair: Pair, starts: Observed, ends: Observed, *, steps: int) -> None:
     """Refuse ends between which there is no straight way."""
+    if fulfills(pair, Diffuses):
+        raise UsageError(
+            f"the latents that a {type(pair).__name__} decodes are the images themselves with a "
+            "little noise: the straight way between two is a cross-fade, and shows nothing of it"
+        )
     discrete = [name for name, site in pair.latent_sites.items() if site.discrete]
     if discrete:
         raise UsageError(

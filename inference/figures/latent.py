@@ -309,7 +309,7 @@ def _two_latents(pair: Pair) -> str:
         found = ", ".join(f"{name} of shape {shape}" for name, shape in sizes.items()) or "none"
         raise UsageError(
             f"latent_grid needs one site of exactly 2 latents; this {type(pair).__name__} has "
-            f"{found}: build it with latent_dim=2"
+            f"{found}{': build it with latent_dim=2' if 'latent_dim' in pair.config() else ''}"
         )
     return next(iter(sizes))
 

@@ -32,8 +32,9 @@ from inference.learning.optimizers import (
 from inference.objectives import OBJECTIVES, canonical, check_objective, make_objective
 from inference.precision import PRECISIONS
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.contract import check_pair
+from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import check_float32_suffices
+from pyro_models.pair import Diffuses
 from pyro_models.registry import check_choice
 from pyro_models.seeds import check_seed
 
@@ -322,3 +323,8 @@ def check_pair_fits_data(pair: Pair, data: ImageData, *, splits: Sequence[str], 
         check_float32_suffices(some.x, dtype, name=data.name, seen=some.mask)
         drawn = data.sampled(name, torch.Generator().manual_seed(seed))
         pair.likelihood.check(drawn.x, drawn.mask)
+        if fulfills(pair, Diffuses) and drawn.half_seen:
+            raise UsageError(
+                f"a {type(pair).__name__} learns of whole data: where nothing is seen its guide "
+                f"puts {pair.guide.unseen}, and the model would learn to generate that"
+            )

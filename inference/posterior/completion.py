@@ -14,7 +14,13 @@ from torch import Tensor
 from inference.blocks import computed
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.cuda_graph import Launched, launcher_of
-from inference.posterior.decoding import Draw, check_draw, decoded_from, has_encoder
+from inference.posterior.decoding import (
+    Draw,
+    check_completes,
+    check_draw,
+    decoded_from,
+    has_encoder,
+)
 from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
@@ -270,4 +276,5 @@ def _decoded(pair: Pair, data: Observed, n: int, *, trained: bool) -> TorchDistr
         raise UsageError(
             f"{type(pair).__name__} has no encoder of {', '.join(missing)} to feed zeros to"
         )
+    check_completes(pair)
     return decoded_from(pair, {name: sites[name]["value"] for name in pair.latent_sites}, data)

@@ -14,7 +14,7 @@ from pyro_models.contract import check_pair, fulfills
 from pyro_models.observed import Observed
 from pyro_models.pair import ConditionsOnPixels
 
-__all__ = ["Draw", "check_draw", "decoded_from", "has_encoder"]
+__all__ = ["Draw", "check_completes", "check_draw", "decoded_from", "has_encoder"]
 
 Draw = Literal["mean", "sample"]
 
@@ -37,3 +37,17 @@ def decoded_from(pair: Pair, latents: Mapping[str, Tensor], data: Observed) -> T
 def has_encoder(pair: Pair) -> bool:
     """Whether the pair's own guide knows anything of x; that of a generator is its prior."""
     return not getattr(pair.guide, "blind", False)
+
+
+def check_completes(pair: Pair) -> None:
+    """Refuse a pair's own guide that puts something in unseen pixels, or knows nothing of x."""
+    if not has_encoder(pair):
+        raise UsageError(
+            f"{type(pair).__name__} has no encoder to complete by: infer a guide, such as normal"
+        )
+    if unseen := getattr(pair.guide, "unseen", ""):
+        free = not any(site.why_not_free for site in pair.latent_sites.values())
+        raise UsageError(
+            f"{type(pair).__name__} cannot complete by its own guide, which puts {unseen} where "
+            f"nothing is seen{': infer one, such as normal' if free else ''}"
+        )

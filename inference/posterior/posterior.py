@@ -17,8 +17,9 @@ from inference.pareto import pareto_k_hat
 from inference.particles import draw, effective_sample_size
 from inference.pieces import log_weights_of
 from inference.posterior.bound import Bound, elbo_of, importance_bound_of
-from inference.posterior.decoding import Draw, check_draw, decoded_from
+from inference.posterior.decoding import Draw, check_completes, check_draw, decoded_from
 from inference.posterior.guides.draws import DrawsGuide
+from inference.posterior.guides.encoder import EncoderGuide
 from inference.posterior.guides.per_datum import for_data
 from inference.posterior.identity import conditions
 from inference.posterior.latents import draw_latents, mean_of, resampled_latents
@@ -230,6 +231,8 @@ class Posterior:
 
         An average of E[x | z] over ``num_samples`` draws of z.
         """
+        if isinstance(self.guide, EncoderGuide):
+            check_completes(self.pair)
         pieces = self._pieces(num_samples, seed, self.max_elements)
         total = sum(self._decode(z, "mean", seed=seed).sum(0) for z, _ in pieces)
         return self.target.data.with_seen(torch.as_tensor(total) / num_samples)
@@ -241,6 +244,8 @@ class Posterior:
         pixels are exactly as given.
         """
         check_draw("pixels", pixels)
+        if isinstance(self.guide, EncoderGuide):
+            check_completes(self.pair)
         most = MAX_ELEMENTS if pixels == "sample" else self.max_elements
         pieces = self._pieces(n, seed, most)
         parts = [self._decode(z, pixels, seed=seed + i) for z, i in pieces]

@@ -104,6 +104,11 @@ class Observed:
         return Observed.unchecked(x, y, mask)
 
     @property
+    def half_seen(self) -> bool:
+        """Whether anything is not seen."""
+        return self.mask is not None and not bool(self.mask.all())
+
+    @property
     def conditions(self) -> dict[str, Tensor | None]:
         """What model and guide are called with beside x."""
         return {"y": self.y, "mask": self.mask}

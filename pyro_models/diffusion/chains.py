@@ -15,10 +15,12 @@ from torch.distributions.utils import _standard_normal
 from pyro_models.diffusion.noise import Noise
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods.likelihood import widened
+from pyro_models.seeds import seeded
 
 __all__ = ["NoisingChain", "ReverseChain"]
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
+_DRAWS = 64  # for moments that have no closed form
 
 
 class _Chain(TorchDistribution):
@@ -105,7 +107,7 @@ class ReverseChain(_Chain):
 
     which at η = 1 is the mean of q(z_{t−1} | z_t, x) at u = û (Ho et al. 2020, eq. 11). At η = 0
     every step but the first is a function of the one above (Song et al. 2021, eq. 12): such a chain
-    can be sampled, and has no density.
+    can be sampled, and has no density. Mean and variance are those of 64 draws, always the same.
     """
 
     def __init__(
@@ -119,6 +121,21 @@ class ReverseChain(_Chain):
     ) -> None:
         super().__init__(noise, (), data_shape)
         self.denoiser, self.predicted, self.eta = denoiser, predicted, eta
+
+    @property
+    def mean(self) -> Tensor:
+        """E[z], (\\*batch, S, \\*data_shape)."""
+        return self._draws().mean(0).expand(self._extended_shape())
+
+    @property
+    def variance(self) -> Tensor:
+        """Var[z] of each value, (\\*batch, S, \\*data_shape)."""
+        return self._draws().var(0).expand(self._extended_shape())
+
+    @torch.no_grad()
+    def _draws(self) -> Tensor:
+        with seeded(0, self.noise.beta.device):
+            return self.expand(torch.Size()).rsample(torch.Size([_DRAWS]))
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """A chain, from the noise down."""

@@ -169,7 +169,7 @@ def denoiser_for(
     """A denoiser by its name, its class, or as it is; ``hidden`` as of a class, if given."""
     denoiser, options = DENOISERS.named(denoiser, {})
     if isinstance(denoiser, nn.Module):
-        return denoiser
+        return _checked(denoiser, data_shape)
     make: Any = DENOISERS[denoiser] if isinstance(denoiser, str) else denoiser
     if hidden is not None:
         options = {"hidden": hidden, **options}
@@ -177,4 +177,25 @@ def denoiser_for(
         made = make(data_shape, **options)
     if not isinstance(made, nn.Module):
         raise UsageError(f"the denoiser {denoiser} is made as {made!r}: return an nn.Module")
-    return made
+    return _checked(made, data_shape)
+
+
+def _checked(network: nn.Module, data_shape: tuple[int, ...]) -> nn.Module:
+    """A network that returns a number for each of z; one of one's own is asked once."""
+    if isinstance(network, Denoiser) and network.data_shape == data_shape:
+        return network
+    name, training = type(network).__name__, network.training
+    like = next(network.parameters(), torch.zeros(()))
+    z, time = like.new_zeros(2, *data_shape), like.new_ones(2)
+    try:
+        with torch.no_grad(), in_one_line(f"the denoiser {name} of z {tuple(z.shape)}"):
+            found = network.eval()(z, time)
+    finally:
+        network.train(training)
+    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if shape != tuple(z.shape):
+        raise UsageError(
+            f"a denoiser returns one number for each of z, {tuple(z.shape)}; {name} returned "
+            f"{shape}"
+        )
+    return network

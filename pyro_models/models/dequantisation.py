@@ -78,6 +78,8 @@ class WithinBins(ExpandedByCopy):
 class SeenGuide(Guide):
     """A guide whose story is told (x, what is seen of it), ``None`` for everything."""
 
+    unseen = "noise"
+
     def fed(self, x: Tensor, seen: Tensor | None) -> Any:
         """x, 0 where unseen, and what is seen of it."""
         return (x, None) if seen is None else (fill_unseen(x, seen), seen.expand_as(x))

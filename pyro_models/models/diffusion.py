@@ -67,6 +67,8 @@ class DiffusionModel(Model):
 class DiffusionGuide(Guide):
     """q(z | x): noise is added, step by step."""
 
+    unseen = "black"
+
     noise: Noise
 
     def story(self, x: Tensor, y: Tensor | None) -> None:
@@ -146,8 +148,8 @@ class Diffusion(ModelAndGuide):
                 )
             spread = torch.linspace(num_steps, 1, sampling_steps, dtype=torch.float64)
             kept = spread.round().long().flip(0).tolist()
-        if isinstance(eta, bool) or not 0 <= eta <= 1:
-            raise UsageError(f"eta is a number from 0 to 1; got {eta}")
+        if isinstance(eta, bool) or not isinstance(eta, int | float) or not 0 <= eta <= 1:
+            raise UsageError(f"eta is a number from 0 to 1; got {eta!r}")
         PREDICTED.check(predicts)
         make = NOISES[noise] if isinstance(noise, str) else noise
         with in_one_line(f"the noise {noise}"):

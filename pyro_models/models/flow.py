@@ -101,7 +101,6 @@ class Flow(ModelAndGuide):
     True
     """
 
-    options_of_guide = ("dequantise",)
     model: FlowModel
     units_set: Tensor
     data_shape: tuple[int, ...]
@@ -131,6 +130,11 @@ class Flow(ModelAndGuide):
             guide = dequantisation_for(dequantise, shape, levels)
         super().__init__(FlowModel(likelihood, layers=layers), guide)
         self.register_buffer("units_set", torch.tensor(pixels))
+
+    @property
+    def options_of_guide(self) -> tuple[str, ...]:
+        """``dequantise``, which where it is ``None`` makes another model."""
+        return ("dequantise",) if isinstance(self.likelihood, Quantised) else ()
 
     @property
     def latent_sites(self) -> Mapping[str, LatentSite]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import torch
@@ -23,8 +23,11 @@ class Guide(nn.Module):
     A family writes :meth:`story`. The rest is done here, as in
     :class:`pyro_models.models.model.Model`; unseen pixels are fed to it as 0, in units of the data.
     There are no units in a guide without a shape, which is fed with what its :meth:`fed` makes of
-    x. What else the story needs, networks say, are attributes that the class annotates.
+    x. What else the story needs, networks say, are attributes that the class annotates. Where the
+    latents are the pixels themselves, ``unseen`` says what the guide puts where nothing is seen.
     """
+
+    unseen: ClassVar[str] = ""
 
     def __init__(self, data_shape: tuple[int, ...] | None, **parts: Any) -> None:
         super().__init__()

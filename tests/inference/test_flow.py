@@ -24,6 +24,7 @@ from inference import (
     particles,
     reconstruct,
 )
+from inference.posterior.identity import model_checksum
 from pyro_models import Flow, ImageData, UsageError, build, load_data
 from pyro_models.flows import Layer
 from pyro_models.flows.layer import summed
@@ -109,6 +110,23 @@ def test_a_mask_leaves_pixels_out_of_the_bound() -> None:
     weights = (drawn.log_weight - truth).exp()
     error = weights.std(0) / math.sqrt(len(weights))
     assert bool(((weights.mean(0) - 1).abs() < 4.5 * error + 1e-4).all())
+
+
+def test_half_seen_continuous_data_are_weighed_and_never_completed_by_noise() -> None:
+    flow, x = Flow((2,), flow=DENSE, dequantise=None), torch.randn(6, 2)
+    seen = torch.tensor([True, False])
+    assert evidence(flow, x, mask=seen, num_particles=4).method == "importance"
+    assert evidence(flow, x, mask=torch.tensor([True, True])).method == "exact"
+    with pytest.raises(UsageError, match=r"own guide, which puts noise where nothing is seen\Z"):
+        complete(flow, x, seen, guide="encoder")
+
+
+def test_a_flow_of_levels_is_another_model_than_one_of_continuous_data() -> None:
+    flows = [Flow((1, 4, 4), flow=DENSE, dequantise=d) for d in ("uniform", "variational", None)]
+    for flow in flows:
+        flow.model.layers.load_state_dict(flows[0].model.layers.state_dict())
+    levels, same, continuous = map(model_checksum, flows)
+    assert levels == same != continuous
 
 
 class Flat(Layer):

@@ -67,6 +67,8 @@ def test_half_a_datum_is_completed(gan, x):
     assert torch.equal(completed.mean[..., :4], x[..., :4])
     with pytest.raises(UsageError, match="no encoder of z to feed zeros to"):
         complete(gan, x, "left", guide="encoder_zeros")
+    with pytest.raises(UsageError, match="no encoder to complete by: infer a guide"):
+        complete(gan, x, "left", guide="encoder")
 
 
 def test_its_evidence_is_that_of_a_linear_gaussian():

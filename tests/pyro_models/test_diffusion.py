@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from inference import evidence, generate, particles
+from inference import complete, evidence, figures, fit, generate, infer, particles
 from inference.objectives import make_objective
-from pyro_models import VAE, Diffusion, UsageError
+from pyro_models import VAE, Diffusion, Observed, UsageError
 from pyro_models.diffusion import NOISES, Noise
 
 
@@ -141,6 +141,8 @@ def test_long_chains_keep_their_digits_in_float32() -> None:
     [
         ({"num_steps": 0}, "num_steps must be at least 1"),
         ({"eta": 1.5}, "eta is a number from 0 to 1; got 1.5"),
+        ({"eta": "0"}, "eta is a number from 0 to 1; got '0'"),
+        ({"denoiser": nn.Bilinear(3, 1, 2)}, r"^the denoiser Bilinear of z \(2, 2\) .*\Z"),
         ({"num_steps": 5, "sampling_steps": 6}, "of 5 steps at most all are taken"),
         ({"noise": "pink"}, "unknown noise 'pink'"),
         ({"noise": torch.zeros}, "positive numbers"),
@@ -161,3 +163,51 @@ def test_objectives_of_a_step_are_of_diffusions_alone() -> None:
     simple = make_objective(tiny(size=2), "noise_prediction")
     assert "no bound on log p" in simple.remark
     assert make_objective(tiny(), "elbo").name == "elbo (one_step)"
+
+
+def test_chains_are_inferred_by_guides_of_their_own() -> None:
+    pair = tiny(num_steps=2)
+    truth = evidence(pair, LEVELS, method="quadrature").value
+    for guide in ("normal", "encoder"):
+        bound = infer(pair, LEVELS, guide=guide, max_steps=20, starts=2).bound
+        assert bool((bound.value < truth + 4 * bound.standard_error).all())
+        assert bool((bound.value > truth - 3).all())
+    for guide in ("low_rank", "flow", "amortised_flow"):
+        with pytest.raises(UsageError, match=f"the guide {guide} is of vectors, and z is none"):
+            infer(pair, LEVELS, guide=guide)
+    p_z = particles(pair, None, LEVELS, num_particles=1).model_sites["z"]["fn"]
+    drawn = p_z.sample((20_000,))
+    error = drawn.std(0) / 8  # of 64 draws
+    assert bool(((p_z.mean - drawn.mean(0)).abs() < 5 * error).all())
+    assert bool((p_z.variance / drawn.var(0) - 1).abs().max() < 5 * math.sqrt(2 / 63))
+
+
+def test_nothing_is_learned_or_completed_of_the_black_that_stands_for_unseen_pixels() -> None:
+    pair, x, seen = tiny(size=2), torch.zeros(8, 2).double(), torch.tensor([True, False])
+    done = complete(pair, x, seen, infer_options={"max_steps": 5, "starts": 2}, num_samples=2)
+    assert done.samples.shape == (2, 8, 2)
+    for guide in ("encoder", "encoder_zeros"):
+        with pytest.raises(UsageError, match=r"own guide, which puts black .* such as normal\Z"):
+            complete(pair, x, seen, guide=guide)
+    with pytest.raises(UsageError, match=r"^a Diffusion learns of whole data: .*\Z"):
+        fit(pair, Observed(x, mask=seen), epochs=1, progress=False)
+
+
+def test_the_way_between_two_chains_is_no_figure() -> None:
+    pair = Diffusion((1, 4, 4), num_steps=2, denoiser="dense", hidden=[4])
+    with pytest.raises(UsageError, match=r"a cross-fade, and shows nothing of it\Z"):
+        figures.interpolation(pair, torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4))
+
+
+class OfOneNumber(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, z: Tensor, time: Tensor) -> Tensor:
+        return self.weight * z[..., :1]
+
+
+def test_a_denoiser_of_ones_own_that_returns_too_little_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match=r"each of z, \(2, 3\); OfOneNumber returned \(2, 1\)\Z"):
+        Diffusion((3,), denoiser=OfOneNumber, num_steps=2)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import AffineTransform
 
+from inference.posterior.continuous import check_vectors
 from inference.posterior.guides.encoder import encoder_moments
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.flow import flows_package
@@ -41,6 +42,7 @@ class AmortisedFlowGuide(PerDatumGuide):
     ) -> None:
         super().__init__()
         flows, moments = flows_package("flows"), encoder_moments(target)
+        check_vectors("amortised_flow", {name: m.mean for name, m in moments.items()})
         check_counts(transforms=transforms)
         check_counts(least=2, bins=bins)
         self.sites = tuple(moments)

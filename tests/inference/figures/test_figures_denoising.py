@@ -13,6 +13,9 @@ def test_chains_and_fewer_steps_are_shown_with_their_names() -> None:
     assert names == ["$z_{6}$", "$z_{4}$", "$z_{1}$", "E[x | $z_1$]"]
     axes = figures.fewer_steps(pair, columns=3, num_steps=(50, 2)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["6 (DDPM)", "2 (DDIM)"]
+    shown = figures.Shown(pair=pair.faster(6, eta=0.0), load_test=list, load_history=list)
+    axes = figures.draw_figure("fewer_steps", shown).axes[0]  # as the command line draws it
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["6 (DDIM)", "5 (DDIM)"]
 
 
 def test_other_pairs_are_refused_in_a_line() -> None:
