@@ -44,7 +44,8 @@ class Column:
         """What may be compared in a line: unit, kind, measure, preparation."""
         c = self.comparability
         kind, measure, preparation = (c.get(name) for name in ("kind", "measure", "preparation"))
-        parts = [c.get("unit", quantity_named(self.quantity).unit)]
+        unit = c.get("unit", quantity_named(self.quantity).unit)
+        parts = [] if self.title.startswith(unit) else [unit]  # bits per dimension, said once
         if kind == "objective only":
             parts.append(kind)
         elif kind is not None and (measure or kind != "estimate"):

@@ -184,7 +184,7 @@ def evaluate(
     settings = {"num_particles": num_particles, "seed": seed}
     with (
         spread(workers, resume, pair, settings=settings, **of) as blocks,
-        tqdm(total=len(x), disable=not progress, unit="datum", leave=False) as bar,
+        tqdm(desc=name, total=len(x), disable=not progress, unit="datum", leave=False) as bar,
     ):
         bounds: dict[str, Any] = {"max_elements": max_elements, "progress": bar.update}
         bounds |= {"num_particles": num_particles, "seed": seed, "blocks": blocks}

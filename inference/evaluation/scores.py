@@ -42,6 +42,7 @@ _SAID = {  # what a field that differs says of the content already
     "split": ("splits",),
     "number of data": ("number of",),
     "given": ("mask", "pixels conditioned on", "other labels"),
+    "measure": ("grey levels",),
 }
 
 _DIGITS = 3

@@ -102,7 +102,10 @@ def learning_curves(
     if pair is not None and not remark and isinstance(pair.likelihood, CountingLevels):
         scale = -math.prod(pair.data_shape) * math.log(2)
         functions = (lambda nats: nats / scale, lambda bits: bits * scale)
-        axes.secondary_yaxis(-0.22, functions=functions).set_ylabel(BITS)
+        bits = axes.secondary_yaxis("left", functions=functions)
+        bits.set_ylabel(BITS)
+        # in points: a fraction of the axes, whose width the layout sets, was cut off at the edge
+        bits.spines["left"].set_position(("outward", 57))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     plain(axes, lines="y")
     objective = getattr(history, "objective", None)

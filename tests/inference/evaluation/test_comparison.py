@@ -68,6 +68,14 @@ def test_what_differs_in_one_field_stands_apart_and_the_field_is_named(field, va
     assert reason in table.to_text()
 
 
+def test_another_measure_is_the_whole_reason_where_levels_follow_from_it():
+    known = load_data("digits").identity
+    assert known.levels == 17
+    counting = {"measure": "counting on 17 levels", "identity": replace(known, levels=None)}
+    table = compare([row("a", **counting), row("b", measure=LEBESGUE_UNIT, identity=known)])
+    assert table.cells[1][0].reason == "measure: Lebesgue on [0,1], not counting on 17 levels"
+
+
 def test_two_seeds_of_a_random_preparation_are_two_data():
     table = compare(
         [row(str(s), preparation=f"dynamic (seed {s})", value=float(s)) for s in (0, 1)]

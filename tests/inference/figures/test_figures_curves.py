@@ -6,7 +6,7 @@ import pytest
 from matplotlib.text import Text
 
 from inference.figures import learning_curves
-from pyro_models import UsageError
+from pyro_models import Flow, UsageError
 
 
 def history(running, train=None, validation=None, **attributes):
@@ -49,6 +49,18 @@ def test_axes_carry_units_and_objective():
     bits = learning_curves(history([-3, -2], unit="bits per dimension"), title="Mine").axes[0]
     assert bits.get_ylabel() == "bound (bits per dimension)"
     assert bits.get_title() == "Mine"
+
+
+def test_the_axis_in_bits_of_levels_is_inside_the_figure_whole():
+    pair = Flow((1, 8, 8), levels=17, flow={"class_path": "dense", "init_args": {"couplings": 1}})
+    figure = learning_curves(history([-132.0, -97.0]), pair=pair)
+    (bits,) = figure.axes[0].child_axes
+    figure.draw_without_rendering()
+    label = bits.yaxis.label.get_window_extent()
+    assert bits.get_ylabel() == "bits per dimension"
+    assert label.x0 >= 0
+    most, least = (y / (-64 * math.log(2)) for y in figure.axes[0].get_ylim())
+    assert sorted(bits.get_ylim()) == pytest.approx([least, most])
 
 
 def test_an_objective_that_is_no_bound_is_not_called_one():
