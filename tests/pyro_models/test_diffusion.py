@@ -210,4 +210,4 @@ class OfOneNumber(nn.Module):
 
 def test_a_denoiser_of_ones_own_that_returns_too_little_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match=r"each of z, \(2, 3\); OfOneNumber returned \(2, 1\)\Z"):
-        Diffusion((3,), denoiser=OfOneNumber, num_steps=2)
+        Diffusion((3,), denoiser=OfOneNumber(), num_steps=2)
