@@ -128,6 +128,8 @@ def _bits_per_dimension(of: Evaluated) -> Score | str:
         return "vectors are no pixels"
     if fulfills(pair, ConditionsOnPixels):
         return "of unseen pixels given seen ones, not of whole images"
+    if not has_encoder(pair):
+        return "there is no encoder, and a bound by draws of the prior is far too low: see evidence"
     why_not = pair.likelihood.why_no_bits(preparation=data.preparation, levels=data.levels)
     if why_not or data.levels is None:
         return why_not or "the number of grey levels is not known"

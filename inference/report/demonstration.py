@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from inference.evaluation import Comparison, Evaluation, compare, evaluate
 from inference.report.models import ENTRIES, learn, shown
 from inference.report.page import MakeSection, Section, write_page, write_section
 from inference.report.unseen import completions_section, guides_section
-from pyro_models import Pair, UsageError, load_data
+from pyro_models import ImageData, Pair, UsageError, load_data
 from pyro_models.device import check_device
 from pyro_models.files import LOCK, holding_folder, is_free, write_atomically
 
@@ -34,7 +34,7 @@ def demo(
     *,
     parts: Sequence[MakeSection] = (),
 ) -> Comparison:
-    """Learn six models of the bundled digits, infer with them, evaluate both, and write a page.
+    """Learn eight models of the bundled digits, infer with them, evaluate both, and write a page.
 
     Args:
         out: Folder for index.html, tables, figures and run folders.
@@ -65,11 +65,8 @@ def demo(
             rows.append(evaluate(pair, data, num_particles=num_particles, name=name, seed=seed))
             pairs[entry.key] = pair
             sections.append(write_section(shown(entry, trained, data, rows[-1]), folder))
-        densities = digits.with_preparation("dequantised")
-        several = {name: pairs[key] for name, key in OF_DENSITIES.items()}
         further: list[Callable[[], Section]] = [
-            partial(guides_section, pairs[VAE], densities, num_particles=num_particles, seed=seed),
-            partial(completions_section, several, densities, seed=seed),
+            *_unseen(pairs, digits, num_particles=num_particles, seed=seed),
             *(partial(make, seed=seed) for make in parts),
         ]
         for work in tqdm(further, desc="inference", unit="part", disable=not progress):
@@ -81,6 +78,18 @@ def demo(
     print(table.to_text())
     print(f"report: {folder / 'index.html'}")
     return table
+
+
+def _unseen(
+    pairs: Mapping[str, Pair], digits: ImageData, *, num_particles: int, seed: int
+) -> list[Callable[[], Section]]:
+    """What is inferred with the models that were learned."""
+    densities = digits.with_preparation("dequantised")
+    several = {name: pairs[key] for name, key in OF_DENSITIES.items()}
+    return [
+        partial(guides_section, pairs[VAE], densities, num_particles=num_particles, seed=seed),
+        partial(completions_section, several, densities, seed=seed),
+    ]
 
 
 def _check_way(folder: Path, *, force: bool) -> None:

@@ -1,4 +1,4 @@
-"""Six models of the bundled digits: how each is learned, evaluated, and shown."""
+"""Eight models of the bundled digits: how each is learned, evaluated, and shown."""
 
 from __future__ import annotations
 
@@ -75,6 +75,21 @@ ENTRIES = (
         {"num_components": 20, "covariance": "diagonal"},
         _COSINE,
         {"means of the components": "mixture_means"},
+    ),
+    Entry(
+        *("flow", "flow, uniform dequantisation", "flow", "grey"),
+        {
+            "flow": {"class_path": "dense", "init_args": {"couplings": 4, "hidden": [128, 128]}},
+            "levels": 17,
+        },
+        {"epochs": 30},
+        {"samples": "prior_samples"},
+    ),
+    Entry(
+        *("gan", "GAN", "generator", "dequantised"),
+        {},
+        {"objective": "adversarial", "epochs": 60},
+        {"samples": "prior_samples"},
     ),
 )
 

@@ -87,7 +87,12 @@ def test_the_page_holds_what_it_promises(short, tmp_path, capsys):
     bits = {
         line["name"] for line in lines if line["quantity"] == "bits_per_dimension" and line["value"]
     }
-    assert bits == {"VAE, Gaussian likelihood", "PPCA, 10 components", "GMM, 20 components"}
+    assert bits == {
+        "VAE, Gaussian likelihood",
+        "PPCA, 10 components",
+        "GMM, 20 components",
+        "flow, uniform dequantisation",
+    }
     with pytest.raises(UsageError, match="holds a report"):
         report.demo(str(folder), progress=False)
 
