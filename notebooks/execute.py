@@ -24,6 +24,9 @@ NAMES = (
     "half_images",
     "swap_guides",
     "gp_bo",
+    "flows",
+    "gans",
+    "vae_gan_flow",
 )
 METADATA = {
     "jupytext": {

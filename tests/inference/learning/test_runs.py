@@ -166,6 +166,7 @@ def test_a_finished_run_is_complete_and_can_be_opened(few, tmp_path):
     assert record["training"] == {
         "epochs": 4,
         "objective": "elbo (mean_field)",
+        "unit": "nats per datum",
         "start": None,
         "best_epoch": trained.history.best_epoch,
         "stopped": "all 4 epochs done",
