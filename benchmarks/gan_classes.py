@@ -8,10 +8,10 @@ trains on the bundled digits, and with ``--data mnist --epochs 12`` on MNIST.
 from __future__ import annotations
 
 import argparse
-import time
 from typing import Any
 
 import torch
+from clock import add_device, seconds
 from torch import Tensor, nn
 
 from inference import Experiment, Settings, generate
@@ -53,12 +53,17 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out")
+    add_device(parser)
     given = parser.parse_args()
     experiment = Experiment("generator", settings=Settings(objective="adversarial"))
     if given.preset:
         experiment = Experiment.preset(given.preset)
     experiment = experiment.replace(
-        data=given.data, epochs=given.epochs, seed=given.seed, snapshots=None
+        data=given.data,
+        epochs=given.epochs,
+        seed=given.seed,
+        snapshots=None,
+        device=str(given.device),
     )
     for name in ("hidden", "latent_dim"):
         if getattr(given, name):
@@ -72,14 +77,12 @@ def main() -> None:
     assert test.y is not None
     with torch.no_grad():
         right = float((net(test.x).argmax(1) == test.y).float().mean())
-    began = time.perf_counter()
+    began = seconds(given.device)
     fitted = experiment.run(made=(pair, data), progress=False, out=given.out)
-    seconds = time.perf_counter() - began
-    print(
-        f"{given.preset or 'generator'} on {given.data}: {given.epochs} epochs in {seconds:.0f} s"
-    )
+    took = seconds(given.device) - began
+    print(f"{given.preset or 'generator'} on {given.data}: {given.epochs} epochs in {took:.0f} s")
     print({k: round(v, 3) for k, v in fitted.history.epochs[-1].measures.items()})
-    print(f"classes of {given.n} samples:", counts(net, generate(pair, n=given.n, seed=1)))
+    print(f"classes of {given.n} samples:", counts(net, generate(pair, n=given.n, seed=1).cpu()))
     print(f"classes of {min(given.n, len(test))} test data:", counts(net, test.x[: given.n]))
     print(f"the classifier is right on {right:.1%} of the test data")
 

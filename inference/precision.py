@@ -87,7 +87,10 @@ def at_precision(function: F) -> F:
         precision = given.arguments.pop("precision", DEFAULT)
         check_choice("precision", precision, PRECISIONS)
         pair = given.arguments["pair"]
-        if isinstance(pair, Tensor) or precision in (DEFAULT, precision_of(pair)):
+        if isinstance(pair, Tensor) or precision == DEFAULT:
+            return function(*given.args, **given.kwargs)
+        check_pair(pair)
+        if precision == precision_of(pair):
             return function(*given.args, **given.kwargs)
         made: dict[int, Any] = {}
         for name in ("pair", "guide", "guides"):  # what these share, their copies share too

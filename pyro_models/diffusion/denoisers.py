@@ -185,7 +185,7 @@ def _checked(network: nn.Module, data_shape: tuple[int, ...]) -> nn.Module:
     if isinstance(network, Denoiser) and network.data_shape == data_shape:
         return network
     name, training = type(network).__name__, network.training
-    like = next(network.parameters(), torch.zeros(()))
+    like = next(network.parameters(), torch.zeros((), device="cpu"))
     z, time = like.new_zeros(2, *data_shape), like.new_ones(2)
     try:
         with torch.no_grad(), in_one_line(f"the denoiser {name} of z {tuple(z.shape)}"):

@@ -267,7 +267,7 @@ class Secret(Sausage):
 def test_a_kernel_class_of_ones_own_is_given_registered_and_stored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(KERNELS, "_things", dict(KERNELS))
+    monkeypatch.setattr(KERNELS, "data", dict(KERNELS))
     options = {"inference": "map", "noise": 0.01, "restarts": 2}
     by_class, by_object = (fit_gp(X2, Y2, kernel=k, **options) for k in (Sausage, Sausage()))
     by_object.save(tmp_path)
