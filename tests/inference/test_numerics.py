@@ -97,12 +97,12 @@ def test_the_error_of_a_window_is_that_of_its_bounds(offset: float) -> None:
     fits.given = SimpleNamespace(x=bounds, __len__=lambda: 4)
     fits.mean, fits.squares = torch.zeros(4).double(), torch.zeros(4).double()
     fits.guide, fits.total = nn.Module(), {}
-    fits.watch = SimpleNamespace(factor=torch.ones(4))
-    fits.optimizer = SimpleNamespace(step=lambda: None)
-    fits.seen = 0
+    fits.optimizer, fits.slowed = SimpleNamespace(step=lambda: None), False
+    fits.count, fits.failed = torch.zeros(()).double(), torch.zeros(4).double()
     for row in bounds:
         fits.bound = lambda row=row: (row, [])
-        fits._step(1)
+        fits._step()
+    fits.seen = len(bounds)
     mean, error = fits._window()
     torch.testing.assert_close(mean, bounds.mean(0), rtol=1e-12, atol=1e-6)
     torch.testing.assert_close(error, bounds.std(0, correction=0) / 7, rtol=1e-7, atol=0)
