@@ -49,11 +49,17 @@ def _cells() -> Iterator[object]:
     """All cells; in every run those that show another mistake than their neighbours."""
     everywhere = {"decode and traces", "SVI step", "fit elbo", "evaluate", "reconstruct", "exact"}
     everywhere |= {"generate", "evidence importance", "complete exact", "posterior sites"}
-    slow = {"infer flow", "infer amortised_flow", "infer nuts", "figures"}
+    with_vae = {"infer nuts", "figures", "infer full_covariance", "infer low_rank"}
+    slow = {
+        "infer flow",
+        "infer amortised_flow",
+    }  # minutes: what they add is in the tests of guides
+    fitted = {("reconstruct", "generator"), ("posterior sites", "generator")}
     for function in devices.FUNCTIONS:
         for pair in devices.PAIRS:
-            often = function in everywhere or (pair in ("vae", "m2") and function not in slow)
-            often = often or (function in slow and pair == "vae")
+            often = function in everywhere and (function, pair) not in fitted
+            often = often or (pair in ("vae", "m2") and function not in with_vae | slow)
+            often = often or (function in with_vae and pair == "vae")
             marks = [] if often else [pytest.mark.slow]
             yield pytest.param(pair, function, marks=marks, id=f"{function}-{pair}")
 
