@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_models import UsageError
-from pyro_models.errors import in_one_line
 from pyro_models.inserted import inserted
+from pyro_models.modules import module_for
 from pyro_models.networks import Architecture, make_classifier
 from pyro_models.registry import Registry
 
@@ -79,17 +79,7 @@ CRITICS: Registry[Callable[..., nn.Module]] = Registry(
 
 def make_critic(critic: Any, data_shape: tuple[int, ...]) -> nn.Module:
     """A critic of data of a shape: by its name with options, its class or function, or as it is."""
-    critic, options = CRITICS.named(critic, {})
-    if isinstance(critic, nn.Module):
-        return critic
-    make = CRITICS[critic] if isinstance(critic, str) else critic
-    if not callable(make):
-        raise UsageError(f"a critic is a name, a class or a module; got {critic!r}")
-    with in_one_line(f"the critic {getattr(make, '__name__', critic)}"):
-        made = make(data_shape, **options)
-    if not isinstance(made, nn.Module):
-        raise UsageError(f"the critic {critic} is made as {made!r:.60}: return an nn.Module")
-    return made
+    return module_for(CRITICS, critic, data_shape)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from inference.objectives.bound import Bound
+from inference.objectives.named import OBJECTIVES
+from inference.objectives.objective import OfParticles
 from inference.particles import Particles
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
+from pyro_models.observed import Observed
 from pyro_models.pair import Diffuses
 
 __all__ = ["NoisePrediction", "OneStep", "StepELBO"]
@@ -24,6 +27,10 @@ class OneStep(Bound):
     def of_step(self, pair: Diffuses, x: Tensor, mask: Tensor | None) -> Tensor:
         """Of one draw, (B,)."""
         raise NotImplementedError
+
+    def of_pair(self, pair: Pair, *, name: str) -> OfSteps:
+        """The objective for a pair."""
+        return OfSteps(pair, self, name=name)
 
     def of_data(self, pair: Pair, x: Tensor, mask: Tensor | None) -> Tensor:
         """The objective of every datum, (B,)."""
@@ -38,6 +45,19 @@ class OneStep(Bound):
     def __call__(self, p: Particles) -> Tensor:
         """Refused: it is not of particles of all steps."""
         raise UsageError(f"{type(self).__name__} is of a pair, not of particles")
+
+
+class OfSteps(OfParticles):
+    """An objective of single steps, for a pair: it draws for itself, and no particles."""
+
+    bound: OneStep
+
+    def _each(self, data: Observed, **weight: Any) -> Tensor:
+        return self.bound.of_data(self.pair, data.x, data.mask)
+
+    def _check(self, data: Observed) -> None:
+        """Nothing but whether it is defined."""
+        self._each(data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,3 +81,7 @@ class NoisePrediction(OneStep):
     def of_step(self, pair: Diffuses, x: Tensor, mask: Tensor | None) -> Tensor:
         """Half the squared error, negative."""
         return -0.5 * pair.noise_error(x, mask)
+
+
+OBJECTIVES.register("one_step", StepELBO)
+OBJECTIVES.register("noise_prediction", NoisePrediction)

@@ -12,7 +12,6 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanFie
 from pyro.infer.elbo import ELBO
 from torch import Tensor
 
-from inference.objectives.diffusion import NoisePrediction, StepELBO
 from inference.objectives.elbo import MeanFieldELBO, MonteCarloELBO, PairELBO, StickTheLanding
 from inference.objectives.importance_weighted import IWAE, DReG, ReweightedWakeSleep
 from inference.objectives.jensen_shannon import GeometricJensenShannon, JensenShannon
@@ -48,8 +47,6 @@ OBJECTIVES: Registry[Callable[..., Any]] = Registry(
         "rws": ReweightedWakeSleep,
         "js": JensenShannon,
         "geometric_js": GeometricJensenShannon,
-        "one_step": StepELBO,
-        "noise_prediction": NoisePrediction,
         "trace": Trace_ELBO,
         "trace_mean_field": TraceMeanField_ELBO,
         "trace_graph": TraceGraph_ELBO,

@@ -88,7 +88,10 @@ def make_objective(pair: Pair, objective: Any = "elbo", options: Options = None)
 def _of_pair(pair: Pair, elbo: ELBO, options: Options, name: str) -> Objective:
     """The ELBO that a pair says is its own, over particles where it is one of those known here."""
     if fulfills(pair, Diffuses):
-        return OfParticles(pair, instance_of("one_step", options), name=f"{name} (one_step)")
+        by_step: Objective = instance_of("one_step", options).of_pair(
+            pair, name=f"{name} (one_step)"
+        )
+        return by_step
     if type(elbo) is TraceMeanField_ELBO:
         return OfParticles(pair, instance_of("mean_field", options), name=f"{name} (mean_field)")
     refuse_options(elbo, options or {})
@@ -268,11 +271,7 @@ class OfParticles(Objective):
         return each.mean() if len(each) == size else each.sum() / size
 
     def _each(self, data: Observed, **weight: Any) -> Tensor:
-        """The bound of every datum, (B,), over particles unless the bound draws for itself."""
-        of_data = getattr(self.bound, "of_data", None)
-        if of_data is not None:
-            each: Tensor = of_data(self.pair, data.x, data.mask)
-            return each
+        """The bound of every datum, (B,)."""
         drawn = self._draw(data)
         if self.reparameterised and not self.any_guide:
             _check_reparameterised(drawn, self.name)
@@ -288,8 +287,6 @@ class OfParticles(Objective):
     def _check(self, data: Observed) -> None:
         """Whether the bound is defined, its gradient is, and no site has a scale of its own."""
         self.mean(data.x, y=data.y, mask=data.mask)
-        if hasattr(self.bound, "of_data"):
-            return
         drawn = self._draw(data)
         for name, site in (*drawn.model_sites.items(), *drawn.guide_sites.items()):
             if isinstance(site["scale"], Tensor) or site["scale"] != 1:

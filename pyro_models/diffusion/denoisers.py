@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from pyro_models.counts import check_counts
 from pyro_models.errors import UsageError, in_one_line
+from pyro_models.modules import module_for
 from pyro_models.registry import Registry
 
 __all__ = ["DENOISERS", "DenseDenoiser", "UNet", "denoiser_for"]
@@ -167,17 +168,8 @@ def denoiser_for(
     hidden: Sequence[int] | None,
 ) -> nn.Module:
     """A denoiser by its name, its class, or as it is; ``hidden`` as of a class, if given."""
-    denoiser, options = DENOISERS.named(denoiser, {})
-    if isinstance(denoiser, nn.Module):
-        return _checked(denoiser, data_shape)
-    make: Any = DENOISERS[denoiser] if isinstance(denoiser, str) else denoiser
-    if hidden is not None:
-        options = {"hidden": hidden, **options}
-    with in_one_line(f"the denoiser {getattr(make, '__name__', make)}"):
-        made = make(data_shape, **options)
-    if not isinstance(made, nn.Module):
-        raise UsageError(f"the denoiser {denoiser} is made as {made!r}: return an nn.Module")
-    return _checked(made, data_shape)
+    given = {} if hidden is None else {"hidden": hidden}
+    return _checked(module_for(DENOISERS, denoiser, data_shape, **given), data_shape)
 
 
 def _checked(network: nn.Module, data_shape: tuple[int, ...]) -> nn.Module:

@@ -11,11 +11,11 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_models.errors import UsageError, in_one_line
 from pyro_models.flows import Chain, FlowDistribution, FlowLike, Logit, flow_for
 from pyro_models.flows.layer import ExpandedByCopy, summed
 from pyro_models.likelihoods.levels import level_of
 from pyro_models.models.guide import Guide
+from pyro_models.modules import module_for
 from pyro_models.pair import fill_unseen
 from pyro_models.registry import Registry
 
@@ -202,14 +202,4 @@ DEQUANTISATIONS: Registry[Any] = Registry(
 
 def dequantisation_for(given: Any, data_shape: tuple[int, ...], levels: int) -> nn.Module:
     """The guide of v by its name, class or function, or as it is."""
-    thing, options = DEQUANTISATIONS.named(given, {})
-    if isinstance(thing, nn.Module):
-        return thing
-    make = DEQUANTISATIONS[thing] if isinstance(thing, str) else thing
-    if not callable(make):
-        raise UsageError(f"a dequantisation is a name, a class or a guide; got {given!r}")
-    with in_one_line(f"the dequantisation {thing}"):
-        made = make(data_shape, levels, **options)
-    if not isinstance(made, nn.Module):
-        raise UsageError(f"the dequantisation {thing} is made as {made!r}: return an nn.Module")
-    return made
+    return module_for(DEQUANTISATIONS, given, data_shape, levels)

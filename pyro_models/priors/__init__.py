@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from pyro_models.errors import UsageError, in_one_line
+from pyro_models.modules import module_for
 from pyro_models.priors.flow import FlowPrior
 from pyro_models.priors.mixture import MixturePrior
 from pyro_models.priors.standard import StandardNormal
@@ -59,17 +59,7 @@ def prior_for(
     UsageError
         If the name is unknown, or no module is made.
     """
-    prior, options = PRIORS.named(prior, {})
-    if isinstance(prior, nn.Module):
-        return prior
-    make = PRIORS[prior] if isinstance(prior, str) else prior
-    if not callable(make):
-        raise UsageError(f"a prior is a name, a class or a module; got {prior!r}")
-    with in_one_line(f"the prior {getattr(make, '__name__', make)}"):
-        made = make(latent_dim, **options)
-    if not isinstance(made, nn.Module):
-        raise UsageError(f"the prior {prior} is made as {made!r}: return an nn.Module")
-    return made
+    return module_for(PRIORS, prior, latent_dim)
 
 
 def is_of_guide(model: nn.Module) -> bool:
