@@ -32,7 +32,8 @@ def module_for(registry: Registry[Any], given: Any, *args: Any, **defaults: Any)
     make = registry[thing] if isinstance(thing, str) else thing
     if not callable(make):
         raise UsageError(f"a {registry.kind} is a name, a class or a module; got {given!r}")
-    who = f"the {registry.kind} {getattr(make, '__name__', thing)}"
+    name = thing if isinstance(thing, str) else getattr(thing, "__name__", thing)
+    who = f"the {registry.kind} {name}"
     with in_one_line(who):
         made = make(*args, **{**defaults, **options})
     if not isinstance(made, nn.Module):
