@@ -1,8 +1,8 @@
 """q(z | x): how the unknown is learned, inferred and evaluated; pairs are known by their contract.
 
-``fit`` learns; ``infer``, ``complete`` and ``impute`` find what was not seen; ``evaluate``, ``compare``,
-``evidence`` and ``compare_guides`` say how good it is; ``sweep`` chooses settings; ``particles`` is
-what all are built on; ``figures`` draws.
+``fit`` learns; ``infer``, ``complete`` and ``impute`` find what was not seen; ``evaluate``,
+``compare``, ``evidence`` and ``compare_guides`` say how good it is; ``sweep`` chooses settings;
+``particles`` is what all are built on; ``figures`` draws.
 """
 
 from inference import figures

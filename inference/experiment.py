@@ -30,6 +30,7 @@ from pyro_models.models import PAIRS
 from pyro_models.options import check_known
 from pyro_models.presets import load_preset
 from pyro_models.priors import PRIORS
+from pyro_models.registry import check_choice
 from pyro_models.seeds import seeded
 
 __all__ = ["Experiment"]
@@ -102,12 +103,16 @@ class Experiment:
         """Number of grey levels: of a file's images, where it cannot be told; a named set has as
         many made of it (16 are 4 bits).""",
     )
-    missing: Literal["unseen"] | None = declared(
-        None, "unseen: what is NaN, or an empty cell of a table, counts as unseen."
+    missing: str | None = declared(
+        None,
+        "unseen: what is NaN, or an empty cell of a table, counts as unseen.",
+        lambda _, given: check_choice("missing", given, ("unseen",)),
     )
     label: str | None = declared(None, "Column of labels, of a table.")
-    columns: list[str] | None = declared(None, "Columns of a table that are used; all if not given.")
-    kinds: Mapping[str, str] | None = declared(
+    columns: list[str] | None = declared(
+        None, "Columns of a table that are used; all if not given."
+    )
+    kinds: dict[str, str] | None = declared(
         None,
         """Kinds of columns of a table by name, real, count, binary or categorical, where they are
         others than are found: --kinds '{age: real}'.""",

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from inference import figures
 from inference.commands.command import OnHalfSeen, command
-from inference.commands.impute import impute
 from inference.commands.files import free_path, printed_after, save_arrays, save_figure
+from inference.commands.impute import impute
 from inference.declared import takes
 from inference.evaluation import Comparison, compare, evaluate_completion
 from inference.learning import Run

@@ -134,9 +134,8 @@ def recall(record: Mapping[str, Any], *, run: str, given: str | None = None) -> 
     places = [name] if name in DATA_SETS else _places(record)
     if not places:
         raise UsageError(
-            f"{run} was trained on data in memory ({name}): save them "
-            f"{'as a CSV file' if 'table' in record else 'with numpy.save'}, and name the file with "
-            "--data"
+            f"{run} was trained on data in memory ({name}): save them with "
+            f"{'to_csv' if 'table' in record else 'numpy.save'}, and name the file with --data"
         )
     there = [p for p in places if p in DATA_SETS or Path(p).is_file()]
     if not there:

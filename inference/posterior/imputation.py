@@ -1,9 +1,9 @@
-"""The empty cells of a table: several draws of each from p(x_unseen | x_seen), and what they say."""
+"""The empty cells of a table: draws of each from p(x_unseen | x_seen), and what they say."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from inference.isolated import isolated
-from inference.posterior.decoding import decoded_from, has_encoder
+from inference.posterior.decoding import check_completes, decoded_from, has_encoder
+from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
 from pyro_models import ImageData, Pair, UsageError, load_data
@@ -22,7 +23,7 @@ from pyro_models.data import Table
 from pyro_models.data.from_table import is_frame, is_table, read_table
 from pyro_models.observed import Observed, observed
 from pyro_models.pair import CompletesExactly, Exact
-from pyro_models.seeds import check_seed
+from pyro_models.seeds import check_seed, stream
 
 __all__ = ["Imputation", "impute"]
 
@@ -108,7 +109,9 @@ class Imputation:
             ) else math.nan  # fmt: skip
             rows.append([index, name, *of, p])
         ends = [f"{end}_{level:g}" for end in ("low", "high")]
-        return pandas.DataFrame(rows, columns=["row", "column", "value", "sd", *ends, "probability"])
+        return pandas.DataFrame(
+            rows, columns=["row", "column", "value", "sd", *ends, "probability"]
+        )
 
     def log_prob(self, truth: Any) -> Any:
         """log p(cell | x_seen) of the true values of empty cells, nats, a frame; empty where seen.
@@ -152,22 +155,32 @@ class Imputation:
     def _by_draws(self, x: Tensor) -> Tensor:
         """log (1/M) Σ_m p(x_j | z_m), (B, C)."""
         assert self.posterior is not None
-        total, count = None, len(self.draws)
-        whole = Observed.unchecked(self.data.x, self.data.y)
-        latents = self.posterior.sample(count)
+        places = self.table.places.values()
         with isolated(self.pair):
-            for begin in range(0, count, _AT_ONCE):
-                some = {name: z[begin : begin + _AT_ONCE] for name, z in latents.items()}
-                p_x: Any = decoded_from(self.pair, some, whole)
+            each = []
+            for p_x in _decoded(self.posterior, len(self.draws)):
                 values = p_x.base_dist.log_prob(x).double()
-                parts = [values[..., p].sum(-1) for p in self.table.places.values()]
-                part = torch.stack(parts, -1).logsumexp(0)
-                total = part if total is None else torch.logaddexp(total, part)
-        assert total is not None
-        return total - math.log(count)
+                of_columns = torch.stack([values[..., place].sum(-1) for place in places], -1)
+                each.append(of_columns.logsumexp(0))
+        return torch.stack(each).logsumexp(0) - math.log(len(self.draws))
 
 
 _AT_ONCE = 100  # draws decoded at once
+
+
+@torch.no_grad()
+def _decoded(posterior: Posterior, count: int) -> Iterator[Any]:
+    """p(x | z) of so many resampled z, some of them at a time."""
+    pair, guide = posterior.pair, posterior.guide
+    stored = guide.draws if isinstance(guide, DrawsGuide) else {}
+    if set(stored) == set(pair.latent_sites):  # which are draws already
+        latents = {name: z.transpose(0, 1)[:count] for name, z in stored.items()}
+    else:
+        latents = posterior.sample(count)
+    whole = Observed.unchecked(posterior.x, posterior.y)
+    for begin in range(0, count, _AT_ONCE):
+        some = {name: z[begin : begin + _AT_ONCE] for name, z in latents.items()}
+        yield decoded_from(pair, some, whole)
 
 
 def impute(
@@ -204,7 +217,7 @@ def impute(
         ``"best"``: exact if there is such, else the pair's own guide, or ``"normal"`` where it has
         none. ``"exact"``, or anything that :func:`inference.infer` takes.
     num_particles
-        K.
+        K, at least as many as ``num_draws``.
     num_draws
         M, draws of every empty cell.
     infer_options
@@ -246,11 +259,16 @@ def impute(
             mean = pair.conditional_mean(data.x, data.mask)
             draws = pair.conditional_sample(data.x, data.mask, n=num_draws)
     else:
-        own_options = {"seed": seed, **(infer_options or {})}
-        posterior = infer(pair, data, guide=guide, resample=num_particles, **own_options)
+        if not isinstance(guide, str) or guide == "encoder":
+            check_completes(pair)
+        redrawn = max(num_particles, num_draws)
+        how = {"seed": seed, **(infer_options or {})}
+        posterior = infer(pair, data, guide=guide, resample=redrawn, **how)
         guide = posterior.name
-        mean = posterior.complete(num_samples=num_draws, seed=seed)
-        draws = posterior.completions(num_draws, seed=seed)
+        with isolated(pair, seed=stream(seed, "imputations")):
+            parts = [(p.mean.sum(0), p.sample()) for p in _decoded(posterior, num_draws)]
+        mean = data.with_seen(torch.stack([mean for mean, _ in parts]).sum(0) / num_draws)
+        draws = data.with_seen(torch.cat([drawn for _, drawn in parts]))
     seen = table.of_columns(_mask_of(data))
     values = table.frame(mean, rounded=False, index=frame.index)
     blank = Imputation(pair, table, frame, None, None, {}, draws, data, str(guide), posterior)

@@ -49,7 +49,7 @@ def from_table(
     columns: Sequence[str] | None = None,
     kinds: Mapping[str, str] | None = None,
     missing: str | None = None,
-    like: Table | None = None,
+    like: Table | ImageData | None = None,
     seed: int = 0,
     test_fraction: float | None = None,
 ) -> ImageData:
@@ -62,8 +62,8 @@ def from_table(
     if like is None:
         table = _found(frame, who, label=label, columns=columns, kinds=kinds or {})
     else:
-        table = like
-    missing = missing or (None if like is None else like.missing)
+        table = _table_of(like)
+        missing = missing or table.missing
     table = replace(table, missing=missing)
     x, mask = _numbers(table, frame, who)
     y = labels_of(labels, len(frame), who) if labels is not None else _labels(table, frame, who)
@@ -98,6 +98,13 @@ def from_table(
         missing=missing,
         table=table,
     )
+
+
+def _table_of(like: Table | ImageData) -> Table:
+    table = like.table if isinstance(like, ImageData) else like
+    if not isinstance(table, Table):
+        raise UsageError(f"like is a table, or data that are one; got {like!r:.80}")
+    return table
 
 
 def read_table(path: Path) -> Any:
@@ -218,7 +225,7 @@ def _check_seen(table: Table, frame: Any, mask: Tensor, y: Tensor | None, who: s
             (row, place), count = (~seen).nonzero()[0].tolist(), int((~seen).sum())
             name = table.names[place]
         raise UsageError(
-            f"{who} has {count:,} empty cells, the first in row {row}, column {name!r}: leave these "
+            f"{who} has {count:,} empty cells, the first in row {row}, column {name!r}: leave such "
             'rows out, or say missing="unseen", which learns from the rest'
         )
     blind = (~seen.any(1)).nonzero().flatten().tolist()
@@ -252,5 +259,3 @@ def _scaled(table: Table, x: Tensor, mask: Tensor, train: Tensor, who: str) -> T
 def _name_of(x: Tensor, table: Table, seed: int) -> str:
     content = f"{checksum(x)} {table.names} {seed}"
     return f"table-{len(x)}x{len(table.columns)}_{zlib.crc32(content.encode()):08x}"
-
-

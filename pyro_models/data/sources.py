@@ -125,32 +125,22 @@ def load_data(
         if value is not None and not of_user:
             which = source if isinstance(source, str | Path) else f"a {type(source).__name__}"
             raise UsageError(f"{what} with an array; {which} brings its own")
-    of_tables: dict[str, Any] = {"label": label, "columns": columns, "kinds": kinds}
+    of_tables: dict[str, Any] = {"label": label, "columns": columns, "kinds": kinds, "like": like}
     if is_table(source):
         if levels is not None or stream:
             raise UsageError("a table has no levels and is not streamed: leave these out")
-        table: Any = like.table if isinstance(like, ImageData) else like
-        data = from_table(
-            source,
-            name=_checked_name(name),
-            labels=labels,
-            seed=seed,
-            test_fraction=test_fraction,
-            missing=missing,
-            like=table,
-            **of_tables,
-        )
+        of_tables |= {"seed": seed, "test_fraction": test_fraction, "missing": missing}
+        data = from_table(source, name=_checked_name(name), labels=labels, **of_tables)
         return _finished(data, preparation, all_training=all_training)
-    for option, value in {**of_tables, "like": like}.items():
-        if value is not None:
-            raise UsageError(
-                f"{option} is of a table, a data frame or a {', '.join(ENDINGS)} file: leave it out"
-            )
+    for option in (o for o, value in of_tables.items() if value is not None):
+        raise UsageError(
+            f"{option} is of a table, a data frame or a {', '.join(ENDINGS)} file: leave it out"
+        )
     named = isinstance(source, str) and source in DATA_SETS
-    if named and missing is not None:
-        raise UsageError(f"{source} has no missing values: leave missing out")
-    if named and test_fraction is not None:
-        raise UsageError(f"{source} brings its own test split: leave test_fraction out")
+    if named and (test_fraction is not None or missing is not None):
+        which = "missing" if test_fraction is None else "test_fraction"
+        why = "has no missing values" if test_fraction is None else "brings its own test split"
+        raise UsageError(f"{source} {why}: leave {which} out")
     split: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "levels": levels}
     split |= {"stream": stream, "missing": missing}
     if of_user:
