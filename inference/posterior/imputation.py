@@ -100,18 +100,22 @@ class Imputation:
         import pandas
 
         low, high = self.interval(level)
-        rows = []
-        for i, j in (~self._seen).nonzero().tolist():
-            name, index = self.table.names[j], self.frame.index[i]
-            of = [frame[name].iloc[i] for frame in (self.mean, self.sd, low, high)]
-            p = self.probabilities[name].loc[[index]].max(axis=1).iloc[0] if (
-                name in self.probabilities
-            ) else math.nan  # fmt: skip
-            rows.append([index, name, *of, p])
         ends = [f"{end}_{level:g}" for end in ("low", "high")]
-        return pandas.DataFrame(
-            rows, columns=["row", "column", "value", "sd", *ends, "probability"]
-        )
+        parts = []
+        for name, known in zip(self.table.names, self._seen.T.cpu().numpy(), strict=True):
+            empty = {
+                "value": self.mean.rename(columns=str),
+                "sd": self.sd,
+                ends[0]: low,
+                ends[1]: high,
+            }
+            values = {title: frame[name].to_numpy()[~known] for title, frame in empty.items()}
+            p = self.probabilities.get(name)
+            best = math.nan if p is None else p.max(axis=1).to_numpy()
+            of = {"row": self.frame.index[~known], "column": name, **values, "probability": best}
+            parts.append(pandas.DataFrame({"at": (~known).nonzero()[0], **of}))
+        found = pandas.concat([part for part in parts if len(part)] or parts[:1])
+        return found.sort_values("at", kind="stable").drop(columns="at").reset_index(drop=True)
 
     def log_prob(self, truth: Any) -> Any:
         """log p(cell | x_seen) of the true values of empty cells, nats, a frame; empty where seen.

@@ -73,6 +73,8 @@ class Mixed(Likelihood):
     for_other_data = "use the likelihood gaussian"
     centre: Tensor
     unit: Tensor
+    order: Tensor
+    groups: Tensor
 
     def __init__(
         self,
