@@ -47,6 +47,7 @@ from inference.posterior import (
     reconstruct,
     register_guide,
 )
+from inference.programs import Program, ProgramPosterior
 from inference.selection import Sweep, sweep
 
 __all__ = [
@@ -61,6 +62,8 @@ __all__ = [
     "Imputation",
     "Particles",
     "Posterior",
+    "Program",
+    "ProgramPosterior",
     "Run",
     "Score",
     "Settings",
