@@ -16,7 +16,7 @@ from inference import figures
 from inference.declared import SEED, check_declared, declared, described
 from inference.learning import Callback, CallbackState, Fit, Fits, Run, Settings, Snapshots, fit
 from inference.learning.preparation import prepared_for
-from inference.learning.recorded_data import is_labelled_only
+from inference.learning.recorded_data import columns_on, is_labelled_only
 from inference.learning.settings import SWAPPED
 from inference.objectives import OBJECTIVES
 from pyro_models import ImageData, Pair, UsageError, build, load_data
@@ -206,6 +206,8 @@ class Experiment:
             split_seed=data.get("split_seed") or 0,
             test_fraction=data.get("test_fraction"),
             levels=None if levels == own else levels,
+            missing=data.get("missing"),
+            **columns_on(data),
             labels=labels,
             labels_seed=labels_seed,
             labelled_only=is_labelled_only(data),

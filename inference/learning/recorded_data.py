@@ -19,6 +19,7 @@ __all__ = [
     "UNKNOWN",
     "Recalled",
     "check_held_out",
+    "columns_on",
     "describe_data",
     "differs_from_record",
     "is_labelled_only",
@@ -212,12 +213,19 @@ def _reading(place: str, record: Mapping[str, Any]) -> dict[str, Any]:
         options["test_fraction"] = record.get("test_fraction")
         options["stream"] = "written" in record
         options["missing"] = record.get("missing")
-    if is_table(place) and "table" in record:
-        table = Table.from_dict(record["table"])
-        options["columns"] = table.names
-        options["kinds"] = {column.name: column.kind for column in table.columns}
-        options["label"] = None if table.label is None else table.label.name
-    return options
+    return {**options, **(columns_on(record) if is_table(place) else {})}
+
+
+def columns_on(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How a table on record was read: columns, their kinds, its label; nothing of other data."""
+    if "table" not in record:
+        return {}
+    table = Table.from_dict(record["table"])
+    return {
+        "columns": table.names,
+        "kinds": {column.name: column.kind for column in table.columns},
+        "label": None if table.label is None else table.label.name,
+    }
 
 
 def _prepared(data: ImageData, record: Mapping[str, Any]) -> ImageData:
