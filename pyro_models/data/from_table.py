@@ -124,9 +124,10 @@ def read_table(path: Path) -> Any:
     except UsageError:
         raise
     except ImportError as error:
+        lacks = "pyarrow" if "arrow" in str(error) else "pandas"
+        instead = ", or give the table as a CSV file" if lacks == "pyarrow" else ""
         raise UsageError(
-            f"{path} cannot be read without {'pyarrow' if 'arrow' in str(error) else 'pandas'}: "
-            "pip install pandas pyarrow, or give the table as a CSV file"
+            f"{path} cannot be read without {lacks}: pip install {lacks}{instead}"
         ) from error
     except Exception as error:  # a damaged file can fail in any way
         why = " ".join(f"{type(error).__name__}: {error}".split())

@@ -228,7 +228,7 @@ def _check_column(column: Column, x: Tensor, seen: Tensor) -> None:
         wrong |= (x.sum(1, keepdim=True) != 1) & seen
     if bool(wrong.any()):
         row, place = (int(i) for i in wrong.nonzero()[0])
-        hint = "normal or student_t, or kinds of load_data" if column.size == 1 else "its own kind"
+        hint = "normal or student_t for it" if column.size == 1 else "the kind that its values have"
         raise UsageError(
             f"{column.title} is {column.kind}, of {kind.what}, and row {row} holds "
             f"{float(x[row, place]):g}: choose {hint}"
