@@ -16,11 +16,10 @@ from inference.commands.files import (
     seed_folders,
 )
 from inference.declared import takes
-from inference.evaluation import Comparison, Diagnostics, Evaluation
+from inference.evaluation import Comparison, Diagnostics, Evaluation, sample_floors
 from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
-from inference.evaluation import sample_floors
 from inference.evaluation.over_seeds import over_seeds
 from inference.evaluation.samples import BINARY, OF_SAMPLES
 from inference.learning import Run
