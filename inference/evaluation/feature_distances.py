@@ -59,7 +59,7 @@ def _by_torchmetrics(name: str, real: Tensor, drawn: Tensor, **options: Any) -> 
     return float(found[0] if isinstance(found, tuple) else found)
 
 
-def _check(real: Tensor, drawn: Tensor, *, least: int, what: str) -> None:
+def _checked(real: Tensor, drawn: Tensor, *, least: int, what: str) -> tuple[Tensor, Tensor]:
     if real.shape != drawn.shape:
         raise UsageError(
             f"as many samples as data are compared; got features {tuple(drawn.shape)} and "
@@ -67,6 +67,7 @@ def _check(real: Tensor, drawn: Tensor, *, least: int, what: str) -> None:
         )
     if len(real) < least:
         raise UsageError(f"{what} needs at least {least} images; there are {len(real)}")
+    return real.detach().cpu().double(), drawn.detach().cpu().double()
 
 
 def _jackknife(
@@ -108,7 +109,9 @@ def frechet_distance(real: Tensor, drawn: Tensor) -> tuple[float, float]:
     18.0
     """
     least = real.shape[1] + 1
-    _check(real, drawn, least=least, what=f"a Fréchet distance of {real.shape[1]} features")
+    real, drawn = _checked(
+        real, drawn, least=least, what=f"a Fréchet distance of {real.shape[1]} features"
+    )
     return _jackknife(lambda rows: _by_torchmetrics("fid", real[rows], drawn[rows]), len(real))
 
 
@@ -141,7 +144,7 @@ def kernel_distance(real: Tensor, drawn: Tensor) -> tuple[float, float]:
     >>> abs(value) < 3 * error
     True
     """
-    _check(real, drawn, least=2 * _BLOCKS, what="a kernel distance")
+    real, drawn = _checked(real, drawn, least=2 * _BLOCKS, what="a kernel distance")
     sets = math.ceil(len(real) / _SET)
 
     def of_sets(rows: Tensor) -> Tensor:
@@ -161,8 +164,8 @@ def in_balls(real: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     The ball of a datum reaches to its k-th nearest other datum, k = 5.
     """
-    _check(real, drawn, least=NEIGHBOURS + 2, what="density and coverage")
-    balls, alone = torch.zeros(len(drawn)), torch.zeros(len(drawn))
+    real, drawn = _checked(real, drawn, least=NEIGHBOURS + 2, what="density and coverage")
+    balls, alone = torch.zeros(2, len(drawn), device="cpu")
     held = []
     for part in real.split(_AT_ONCE):
         radius = torch.cdist(part, real).topk(NEIGHBOURS + 1, largest=False).values[:, -1:]

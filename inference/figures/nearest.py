@@ -16,7 +16,7 @@ from pyro_models.observed import Data, observed
 
 __all__ = ["nearest"]
 
-_TEST_DATA = 1000  # of which the distance to training data is shown
+_MOST = 1000  # images whose distances to training images are computed
 
 
 @register_figure(needs="images")
@@ -57,20 +57,19 @@ def nearest(
             f"samples stand beside training images: give an even number of columns; got {columns} "
             f"columns, {rows} rows"
         )
-    n = columns * rows // 2
+    n = min(columns * rows // 2, _MOST)
     y = None if pair.num_classes is None else torch.arange(n) % pair.num_classes
     drawn = generate(pair, n=n, y=y, pixels=pixels, seed=seed).cpu()
     known = observed(pair, train).x.cpu()
-    far = torch.cdist(drawn.flatten(1), known.flatten(1))
-    medians = f"samples {far.amin(1).median():.2f}"
-    if x is not None:
-        test = observed(pair, x).x.cpu()[:_TEST_DATA]
-        medians += (
-            f", test data {torch.cdist(test.flatten(1), known.flatten(1)).amin(1).median():.2f}"
-        )
+    shown = {"samples": drawn} | ({} if x is None else {"test data": observed(pair, x).x.cpu()})
+    far = {
+        name: torch.cdist(images[:_MOST].flatten(1), known.flatten(1)).min(1)
+        for name, images in shown.items()
+    }
+    medians = ", ".join(f"{name} {of.values.median():.2f}" for name, of in far.items())
     z, under = ", ".join(pair.latent_sites), condition(pair, y)
     figure, axes, _ = mosaic_figure(
-        torch.stack([drawn, known[far.argmin(1)]], 1).flatten(0, 1),
+        torch.stack([drawn, known[far["samples"].indices]], 1).flatten(0, 1),
         columns=columns,
         gaps=([THIN if i % 2 == 0 else WIDE for i in range(columns - 1)], WIDE / 2),
         names=["sample", "nearest"] * (columns // 2),
