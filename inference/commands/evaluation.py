@@ -43,11 +43,11 @@ def _names(quantities: list[str] | str | None) -> list[str] | None:
 def evaluate(
     run: str,
     num_particles: int = 100,
-    quantities: list[str] | str | None = None,
     with_labels: bool = False,
     out: str | None = None,
     workers: int | None = None,
     resume: str | None = None,
+    quantities: list[str] | str | None = None,
     **options: Any,
 ) -> Evaluation:
     """Score a trained pair: bounds, exact evidence where it exists, errors, accuracy.
@@ -113,9 +113,9 @@ def diagnose(
 def compare(
     runs: list[str],
     num_particles: int = 100,
-    quantities: list[str] | str | None = None,
     with_labels: bool = False,
     out: str | None = None,
+    quantities: list[str] | str | None = None,
     **options: Any,
 ) -> Comparison:
     """Score several runs and put into one column only what may be compared.
