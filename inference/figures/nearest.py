@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from inference.figures.grid import THIN, WIDE, check_images, condition, mosaic_figure
@@ -13,6 +14,9 @@ from inference.posterior.reconstruction import generate
 from pyro_models import Pair, UsageError
 from pyro_models.counts import is_count
 from pyro_models.observed import Data, observed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["nearest"]
 
