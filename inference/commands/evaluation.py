@@ -152,9 +152,9 @@ def compare(
             binary = images.preparation if images.preparation in BINARY else "grey"
             floors[images.name, images.split_seed, binary] = images
         rows.append(each[0] if len(each) == 1 else over_seeds(each, name=name))
-    how = {"split": on.split, "limit": on.limit, "seed": on.seed, "quantities": of_samples}
     for images in floors.values() if of_samples else ():
-        rows += sample_floors(images, **how)
+        of: dict[str, Any] = {"split": on.split, "limit": on.limit, "seed": on.seed}
+        rows += sample_floors(images, quantities=of_samples, **of)
     table = compare_evaluations(rows, quantities=wanted)
     with printed_after(table.to_text), holding_folder(Path(out)) if out else nullcontext():
         for path, text in zip(

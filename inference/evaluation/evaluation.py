@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from inference.blocks import spread
 from inference.chunks import MAX_ELEMENTS
-from inference.evaluation import quantities as _  # noqa: F401 - registers them
+from inference.evaluation import quantities as _quantities  # noqa: F401 - registers them
 from inference.evaluation import samples as _samples  # noqa: F401 - registers them
 from inference.evaluation.estimates import LogWeights, log_weights
 from inference.evaluation.evaluated import Evaluated, ScoredData, evaluated_split
@@ -148,7 +148,7 @@ def evaluate(
         (:func:`pyro_models.data.as_data`) all is scored, as it is.
     quantities
         Names of those that are computed, in their order; all that do not come by name alone unless
-        given. Without those that need particles none are drawn.
+        given. For those of samples alone no particles are drawn.
     num_particles
         Number of particles K.
     with_labels
@@ -208,9 +208,13 @@ def evaluate(
         grey = data.split(split).x[:limit].to(x)
         evaluated = Evaluated(pair, scored, x, y, found.y, grey, weigh, limit, max_elements)
         absent: dict[str, str] = {}
+        if not all(QUANTITIES[key].by_name for key in named):
+            _ = evaluated.weights  # what is wrong with a pair is said of the pair
         for key in _with_needs(named):
+            compute = QUANTITIES[key].compute
+            assert compute is not None
             with in_one_line(f"the quantity {key}"):
-                score = _computable()[key].compute(evaluated)
+                score = compute(evaluated)
             if isinstance(score, str):
                 absent[key] = score
             elif isinstance(score, Score):

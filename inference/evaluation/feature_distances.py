@@ -201,7 +201,7 @@ def density(real: Tensor, drawn: Tensor) -> tuple[float, float]:
     return density_of(*in_balls(real, drawn))
 
 
-def density_of(balls: Tensor, held: Tensor, _: Tensor) -> tuple[float, float]:
+def density_of(balls: Tensor, held: Tensor, alone: Tensor) -> tuple[float, float]:
     """The density, of what :func:`in_balls` counts."""
     (value, of_samples), (_, of_data) = mean_and_error(balls), mean_and_error(held)
     return value / NEIGHBOURS, math.hypot(of_samples, of_data) / NEIGHBOURS
@@ -232,7 +232,7 @@ def coverage(real: Tensor, drawn: Tensor) -> tuple[float, float]:
     return coverage_of(*in_balls(real, drawn))
 
 
-def coverage_of(_: Tensor, held: Tensor, alone: Tensor) -> tuple[float, float]:
+def coverage_of(balls: Tensor, held: Tensor, alone: Tensor) -> tuple[float, float]:
     """The coverage, of what :func:`in_balls` counts."""
     (value, of_data), (_, of_samples) = mean_and_error((held > 0).double()), mean_and_error(alone)
     return value, math.hypot(of_data, of_samples)

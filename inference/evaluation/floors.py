@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -64,10 +65,9 @@ def evaluate_samples(
     """
     check_seed(seed)
     check_limit(limit)
+    known = [name + suffix for name in OF_SAMPLES for suffix in ("", "_mean")]
     for quantity in quantities:
-        check_choice(
-            "quantity of samples", quantity, [*OF_SAMPLES, *map("{}_mean".format, OF_SAMPLES)]
-        )
+        check_choice("quantity of samples", quantity, known)
     n = min(NUM_SAMPLES, len(data.split(split)), limit or NUM_SAMPLES)
     scored = ScoredData.of_split(data, split, seed, limit=n, labels=False)
     classifier = classifier_of(data)
@@ -123,22 +123,35 @@ def sample_floors(
     """
     shared: dict[str, Any] = {"split": split, "limit": limit, "seed": seed}
     shared["quantities"] = quantities
-    name, other = "floor: training data", "train"
-    if split == "train":
-        name, other = "floor: test data", "test"
-    binary = data.with_preparation("grey") if data.preparation not in BINARY else data
-    images = binary.prepared(other, seed=stream(seed, "floor"), limit=NUM_SAMPLES).x
-    try:
-        rows = [evaluate_samples(images, data, name=name, **shared)]
-    except UsageError as why:
-        rows = [Evaluation(name, {}, dict.fromkeys(quantities, str(why)))]
-    if not data.is_images:
-        return rows
-    noisy = data.with_preparation("grey" if data.levels is None else "dequantised")
-    x = noisy.sampled("train", torch.Generator().manual_seed(stream(seed, "floor"))).x
-    gaussians = PAIRS["gmm"](data.data_shape, num_components=_COMPONENTS)
-    gaussians.start_from(x, seed=seed)
-    linear = PAIRS["ppca"].maximum_likelihood(x, latent_dim=_COMPONENTS)
-    named = {"PPCA": linear, f"{_COMPONENTS} Gaussians": gaussians}
-    found = [evaluate(pair, noisy, name=f"floor: {name}", **shared) for name, pair in named.items()]
-    return [*rows, *found]
+    other = "test" if split == "train" else "train"
+    own = stream(seed, "floor")
+    noisy = data
+    if data.is_images:
+        noisy = data.with_preparation("grey" if data.levels is None else "dequantised")
+
+    def of_images(name: str) -> Evaluation:
+        plain = data if data.preparation in BINARY else replace(data, preparation="grey")
+        images = plain.prepared(other, seed=own, limit=NUM_SAMPLES).x
+        return evaluate_samples(images, data, name=name, **shared)
+
+    def of_ppca(name: str) -> Evaluation:
+        ppca: Any = PAIRS["ppca"]
+        pair = ppca.maximum_likelihood(train(), latent_dim=_COMPONENTS)
+        return evaluate(pair, noisy, name=name, **shared)
+
+    def of_gaussians(name: str) -> Evaluation:
+        pair: Any = PAIRS["gmm"](data.data_shape, num_components=_COMPONENTS)
+        pair.start_from(train(), seed=seed)
+        return evaluate(pair, noisy, name=name, **shared)
+
+    def train() -> Tensor:
+        return noisy.sampled("train", torch.Generator().manual_seed(own)).x
+
+    named = {f"{'training' if other == 'train' else other} data": of_images, "PPCA": of_ppca}
+    rows = []
+    for what, make in {**named, f"{_COMPONENTS} Gaussians": of_gaussians}.items():
+        try:
+            rows.append(make(f"floor: {what}"))
+        except UsageError as why:
+            rows.append(Evaluation(f"floor: {what}", {}, dict.fromkeys(quantities, str(why))))
+    return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -74,7 +74,7 @@ class ComparedFeatures:
             value=value,
             standard_error=error,
             num_data=len(self.real),
-            measure=str(self.classifier),
+            measure=f"{self.classifier}, n = {len(self.real):,}",
             preparation=self.preparation,
         )
 
@@ -128,9 +128,10 @@ def _compared(of: Evaluated, pixels: Draw) -> ComparedFeatures | str:
     if pixels == "sample":
         real, drawn = of.x if binary else of.grey, _levelled(drawn, data)
     else:
-        how = {"preparation": data.preparation, "levels": data.levels}
-        real, drawn = of.grey, pair.likelihood.grey_mean(drawn, **how)
-    scored = replace(of.scored, identity=data.identity_of(of.scored.split, limit=n))
+        to_grey = partial(pair.likelihood.grey_mean, preparation=data.preparation)
+        real, drawn = of.grey, to_grey(drawn, levels=data.levels)
+    identity = data.identity_of(of.scored.split, limit=n, labels=y is not None)
+    scored = replace(of.scored, identity=identity)
     prepared = preparation_of(of.scored) if binary and pixels == "sample" else "grey"
     features = (classifier.features(x) for x in (real[:n], drawn))
     return ComparedFeatures(scored, prepared, classifier, *features)
@@ -148,7 +149,8 @@ def _of_samples(quantity: str, pixels: Draw) -> Compute:
 
 def _register(name: str, title: str, *fields: Any) -> None:
     """A quantity of samples x ~ p(x | z), and the same of means E[x | z]."""
-    for suffix, words, pixels in (("", "", "sample"), ("_mean", ", x mean", "mean")):
+    kinds: list[tuple[str, str, Draw]] = [("", "", "sample"), ("_mean", ", x mean", "mean")]
+    for suffix, words, pixels in kinds:
         of = name + suffix
         compute, shown = _of_samples(of, pixels), ("comparison",)
         how: dict[str, Any] = {"shown": shown, "by_name": True, "compute": compute}

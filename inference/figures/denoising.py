@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro import poutine
@@ -25,12 +25,19 @@ if TYPE_CHECKING:
 __all__ = ["between_samples", "denoising", "fewer_steps"]
 
 
-def _check(pair: Pair, method: str = "") -> None:
+def _check(pair: Pair) -> None:
     check_images(pair)
     if not fulfills(pair, Diffuses):
         raise UsageError(f"this figure is of a diffusion, and {type(pair).__name__} is none")
-    if method and not hasattr(pair, method):
-        raise UsageError(f"{type(pair).__name__} has no method {method}")
+
+
+def _faster(pair: Pair) -> Callable[..., Any]:
+    """The pair by fewer steps."""
+    _check(pair)
+    if not hasattr(pair, "faster"):
+        raise UsageError(f"{type(pair).__name__} has no method faster")
+    found: Callable[..., Any] = pair.faster
+    return found
 
 
 @register_figure(needs="a diffusion")
@@ -97,10 +104,9 @@ def fewer_steps(
     UsageError
         If the pair is no diffusion of images, or cannot take fewer steps.
     """
-    _check(pair, "faster")
-    whole = pair.latent_sites["z"].event_shape[0]
+    faster, whole = _faster(pair), pair.latent_sites["z"].event_shape[0]
     fewer = [count for count in num_steps if count < whole]
-    made = [pair, *(pair.faster(count, eta=0.0) for count in fewer)]
+    made = [pair, *(faster(count, eta=0.0) for count in fewer)]
     images = torch.cat([generate(each, n=columns, seed=seed).cpu() for each in made])
     figure, axes, tiles = mosaic_figure(
         images,
@@ -115,10 +121,11 @@ def fewer_steps(
     return figure
 
 
-@register_figure(
-    needs="a diffusion",
-    of_shown=lambda shown: between_samples(shown.pair, steps=shown.steps, seed=shown.seed),
-)
+def _between(shown: Shown) -> Figure:
+    return between_samples(shown.pair, steps=shown.steps, seed=shown.seed)
+
+
+@register_figure(needs="a diffusion", of_shown=_between)
 def between_samples(
     pair: Pair, *, rows: int = 5, steps: int = 10, num_steps: int = 50, seed: int = 0
 ) -> Figure:
@@ -126,7 +133,7 @@ def between_samples(
 
     Without noise but the first (η = 0, DDIM), an image is a function of z_T. Between two draws of
     it, the noise goes along their arc, sin((1 − λ) θ)/sin θ z_T + sin(λ θ)/sin θ z_T′ with θ the
-    angle between them, so that every point is as likely as the ends (Song et al. 2021, eq. 67).
+    angle between them, so that every point is about as likely as the ends (Song et al. 2021).
 
     Parameters
     ----------
@@ -142,13 +149,12 @@ def between_samples(
     UsageError
         If the pair is no diffusion of images, or cannot take fewer steps.
     """
-    _check(pair, "faster")
+    faster, whole = _faster(pair), pair.latent_sites["z"].event_shape[0]
     check_counts(rows=rows, steps=steps, num_steps=num_steps)
-    whole = pair.latent_sites["z"].event_shape[0]
-    smooth = pair.faster(min(num_steps, whole), eta=0.0)
+    smooth = faster(min(num_steps, whole), eta=0.0)
     with isolated(smooth, seed=seed) as device:
         chain = poutine.trace(smooth.model).get_trace(n=1).nodes["z"]["fn"]
-        of = {"device": device, "dtype": next(pair.parameters()).dtype}
+        of: dict[str, Any] = {"device": device, "dtype": next(pair.parameters()).dtype}
         weight = torch.linspace(0, 1, steps, **of).unsqueeze(-1)
         first, last = torch.randn(2, rows, 1, math.prod(pair.data_shape), **of)
         angle = torch.cosine_similarity(first, last, dim=-1).acos().unsqueeze(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from inference.evaluation import compare, evaluate, sample_floors
 from inference.report.page import Section
@@ -16,7 +17,7 @@ QUANTITIES = ("frechet", "coverage", "frechet_mean", "coverage_mean")
 def samples_section(pairs: Mapping[str, tuple[Pair, ImageData]], *, seed: int) -> Section:
     """Samples of every pair beside training data, by features of a small classifier."""
     data = next(iter(pairs.values()))[1]
-    options = {"quantities": QUANTITIES, "seed": seed}
+    options: dict[str, Any] = {"quantities": QUANTITIES, "seed": seed}
     rows = [evaluate(pair, own, name=name, **options) for name, (pair, own) in pairs.items()]
     return Section(
         "samples",

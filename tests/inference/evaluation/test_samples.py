@@ -131,7 +131,7 @@ def test_scores_say_what_they_are_of_and_come_by_name_alone(ppca, digits, monkey
     for score in found.scores.values():
         assert score.num_data == 360
         assert score.standard_error > 0
-        assert score.measure == "features of the classifier digits (05a081a6)"
+        assert score.measure == "features of the classifier digits (05a081a6), n = 360"
         assert (score.kind, score.preparation) == ("estimate", "grey")
     assert "features of the classifier" in found.to_text()
     again = evaluate(ppca, digits, quantities=DISTANCES)  # whatever else is asked for
