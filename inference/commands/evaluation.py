@@ -21,8 +21,10 @@ from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
 from inference.evaluation.over_seeds import over_seeds
+from inference.evaluation.quantity import quantities_of
 from inference.evaluation.samples import BINARY, OF_SAMPLES
 from inference.learning import Run
+from pyro_models import ImageData
 from pyro_models.contract import fulfills
 from pyro_models.device import check_device
 from pyro_models.files import holding_folder, write_atomically
@@ -134,13 +136,16 @@ def compare(
     files = ("comparison.csv", "comparison.md", "comparison.html")
     targets = [free_path(f"{out}/{name}", force=on.force) for name in files] if out else []
     check_device(on.device)
+    wanted = _names(quantities)
+    for name in wanted or ():
+        quantities_of("comparison").check(name)
+    of_samples = [name for name in wanted or () if name.removesuffix("_mean") in OF_SAMPLES]
     folders = {run: [str(folder) for folder in seed_folders(run)] or [run] for run in runs}
     for folder in (folder for each in folders.values() for folder in each):
         Run(folder).load_pair()  # before any is evaluated for long
     names = [Path(run).name for run in runs]
     rows, unique = [], len(set(names)) == len(names)
-    wanted, floors = _names(quantities), {}
-    of_samples = [name for name in wanted or () if name.removesuffix("_mean") in OF_SAMPLES]
+    floors: dict[tuple[object, ...], ImageData] = {}
     for run, name in zip(runs, names if unique else map(str, runs), strict=True):
         each = []
         for folder in folders[run]:
@@ -150,7 +155,7 @@ def compare(
             score["quantities"] = wanted
             each.append(evaluate_pair(pair, images, name=name, **score, **on.scored))
             binary = images.preparation if images.preparation in BINARY else "grey"
-            floors[images.name, images.split_seed, binary] = images
+            floors[images.name, images.levels, images.split_seed, binary] = images
         rows.append(each[0] if len(each) == 1 else over_seeds(each, name=name))
     for images in floors.values() if of_samples else ():
         of: dict[str, Any] = {"split": on.split, "limit": on.limit, "seed": on.seed}

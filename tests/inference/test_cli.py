@@ -780,3 +780,5 @@ def test_quantities_are_asked_for_by_name_and_floors_stand_beside_samples(call, 
 def test_a_quantity_that_is_unknown_is_refused_before_anything_is_computed(refused, runs):
     line = refused("evaluate", runs / "ppca", "--quantities", "fid,elbo")
     assert "unknown quantity 'fid': choose from elbo, log_likelihood" in line
+    line = refused("compare", runs / "ppca", "--quantities", "importance_bound")
+    assert "unknown quantity 'importance_bound': choose from elbo" in line
