@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from clock import seconds
+from clock import add_device, seconds
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -33,12 +33,13 @@ def shifted(x: Tensor) -> Tensor:
     return x.roll(by, (-2, -1))
 
 
-def trained(name: str) -> nn.Sequential:
+def trained(name: str, device: torch.device) -> nn.Sequential:
     """The network of a data set, on all but its test data."""
     torch.manual_seed(0)
     train = load_data(name, all_training=True).prepared("train")
     assert train.y is not None
-    net, size = images_network(train.x.shape[-1]), 128
+    net, size = images_network(train.x.shape[-1]).to(device), 128
+    x, y = train.x.to(device), train.y.to(device)
     steps = EPOCHS[name] * (len(train) // size)
     adam = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, max_lr=4e-3, total_steps=steps)
@@ -47,26 +48,27 @@ def trained(name: str) -> nn.Sequential:
             order = torch.randperm(len(train))
         rows = order[step % (len(train) // size) * size :][:size]
         adam.zero_grad()
-        nn.functional.cross_entropy(net(shifted(train.x[rows])), train.y[rows]).backward()
+        nn.functional.cross_entropy(net(shifted(x[rows])), y[rows]).backward()
         adam.step()
         schedule.step()
     with torch.no_grad():
-        parts = train.x.split(1000)
+        parts = x.split(1000)
         scale = torch.stack([net[:-1](part).square().mean() for part in parts]).mean().sqrt()
         net[-3].weight /= scale
         net[-3].bias /= scale
         net[-1].weight *= scale
-    return net
+    return net.cpu()
 
 
 def main() -> None:
     """Train, write, read again, and say how often it is right."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", choices=list(EPOCHS), default="digits")
-    name = parser.parse_args().data
-    cpu = torch.device("cpu")
-    began = seconds(cpu)
-    weights = {key: value.half().contiguous() for key, value in trained(name).state_dict().items()}
+    add_device(parser)
+    given = parser.parse_args()
+    name, began = given.data, seconds(given.device)
+    net = trained(name, given.device)
+    weights = {key: value.half().contiguous() for key, value in net.state_dict().items()}
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.safetensors"
     save_file(weights, path)
@@ -74,7 +76,7 @@ def main() -> None:
     assert test.y is not None
     right = float((classifier.classify(test.x) == test.y).float().mean())
     print(f"{name}: {right:.2%} of {len(test):,} test images, checksum {classifier.checksum}")
-    print(f"{path.stat().st_size / 1000:.0f} kB, {seconds(cpu) - began:.0f} s")
+    print(f"{path.stat().st_size / 1000:.0f} kB, {seconds(given.device) - began:.0f} s")
 
 
 if __name__ == "__main__":

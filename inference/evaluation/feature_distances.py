@@ -74,9 +74,9 @@ def _jackknife(
     distance: Callable[[Tensor], float], count: int, sets: int = 1
 ) -> tuple[float, float]:
     """A distance of rows, and its standard error by leaving out each tenth of them, of each set."""
-    rows = torch.arange(count)
+    rows = torch.arange(count, device="cpu")
     without = [distance(rows[rows // sets % _BLOCKS != block]) for block in range(_BLOCKS)]
-    spread = float(torch.tensor(without, dtype=torch.float64).var(correction=0))
+    spread = float(torch.tensor(without, dtype=torch.float64, device="cpu").var(correction=0))
     return distance(rows), math.sqrt((_BLOCKS - 1) * spread)
 
 
@@ -151,10 +151,10 @@ def kernel_distance(real: Tensor, drawn: Tensor) -> tuple[float, float]:
         each = [rows[rows % sets == i] for i in range(sets)]
         of = [(real[own], drawn[own], len(own)) for own in each]
         found = [_by_torchmetrics("kid", x, y, subsets=1, subset_size=size) for x, y, size in of]
-        return torch.tensor(found, dtype=torch.float64)
+        return torch.tensor(found, dtype=torch.float64, device="cpu")
 
     if sets >= _BLOCKS:
-        return mean_and_error(of_sets(torch.arange(len(real))))
+        return mean_and_error(of_sets(torch.arange(len(real), device="cpu")))
     return _jackknife(lambda rows: float(of_sets(rows).mean()), len(real), sets)
 
 

@@ -154,9 +154,9 @@ def between_samples(
     smooth = faster(min(num_steps, whole), eta=0.0)
     with isolated(smooth, seed=seed) as device:
         chain = poutine.trace(smooth.model).get_trace(n=1).nodes["z"]["fn"]
-        of: dict[str, Any] = {"device": device, "dtype": next(pair.parameters()).dtype}
-        weight = torch.linspace(0, 1, steps, **of).unsqueeze(-1)
-        first, last = torch.randn(2, rows, 1, math.prod(pair.data_shape), **of)
+        kind, size = next(pair.parameters()).dtype, math.prod(pair.data_shape)
+        weight = torch.linspace(0, 1, steps, dtype=kind, device=device).unsqueeze(-1)
+        first, last = torch.randn(2, rows, 1, size, dtype=kind, device=device)
         angle = torch.cosine_similarity(first, last, dim=-1).acos().unsqueeze(-1)
         way = ((1 - weight) * angle).sin() * first + (weight * angle).sin() * last
         top = (way / angle.sin()).reshape(rows * steps, 1, *pair.data_shape)

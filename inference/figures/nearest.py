@@ -62,7 +62,7 @@ def nearest(
             f"columns, {rows} rows"
         )
     n = min(columns * rows // 2, _MOST)
-    y = None if pair.num_classes is None else torch.arange(n) % pair.num_classes
+    y = None if pair.num_classes is None else torch.arange(n, device="cpu") % pair.num_classes
     drawn = generate(pair, n=n, y=y, pixels=pixels, seed=seed).cpu()
     known = observed(pair, train).x.cpu()
     shown = {"samples": drawn} | ({} if x is None else {"test data": observed(pair, x).x.cpu()})
