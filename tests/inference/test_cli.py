@@ -168,10 +168,11 @@ def test_samples_may_be_a_picture(call, runs):
         assert Path(f"{model}.png").read_bytes().startswith(b"\x89PNG")
 
 
-OF_OTHERS = ("mixture_means", "class_grid", "denoising", "fewer_steps")
+OF_DIFFUSIONS = ("between_samples", "denoising", "fewer_steps")
+OF_OTHERS = ("mixture_means", "class_grid", *OF_DIFFUSIONS)
 SHOWN = [
     *(("vae", f) for f in figures_of_pairs() if f not in OF_OTHERS),
-    *(("diffusion", f) for f in ("prior_samples", "denoising", "fewer_steps", "reconstructions")),
+    *(("diffusion", f) for f in ("prior_samples", *OF_DIFFUSIONS, "reconstructions")),
     *(("cvae", f) for f in ("class-grid", "samples", "reconstructions", "interpolation", "curves")),
     *(("m2", f) for f in ("class_grid", "prior_samples", "reconstructions", "latent_scatter")),
     *(("two_layer_vae", f) for f in ("samples", "reconstructions", "latent-scatter")),
