@@ -20,6 +20,7 @@ from inference.learning.history import Epoch, History
 from inference.posterior import generate
 from pyro_models import Pair, UsageError
 from pyro_models.counts import check_counts
+from pyro_models.data import Split
 from pyro_models.files import write_atomically
 
 __all__ = ["plot", "sample"]
@@ -128,6 +129,7 @@ def plot(
         pair=pair,
         load_test=lambda: OnRun().open(run)[1].prepared("test", seed=on.seed, limit=n),
         load_history=lambda: _read_history(Path(run)),
+        load_train=lambda: _training_data(run, on.seed),
         n=n,
         label=label,
         latents=latents,
@@ -139,6 +141,10 @@ def plot(
     )
     save_figure(drawn.draw(shown), target)
     print(f"{name} of {Path(run).name} in {target}")
+
+
+def _training_data(run: str, seed: int) -> Split:
+    return OnRun().open(run)[1].sampled("train", torch.Generator().manual_seed(seed))
 
 
 def _read_history(run: Path) -> History:

@@ -13,7 +13,7 @@ Latents are counted from 1 in all of them: z₁, z₂, ….
 from inference.figures.completion import completions, encoder_free
 from inference.figures.contours import latent_contours
 from inference.figures.curves import learning_curves
-from inference.figures.denoising import denoising, fewer_steps
+from inference.figures.denoising import between_samples, denoising, fewer_steps
 from inference.figures.guides import guide_gaps
 from inference.figures.images import (
     class_grid,
@@ -24,12 +24,14 @@ from inference.figures.images import (
 )
 from inference.figures.latent import latent_grid, latent_scatter
 from inference.figures.latent_use import latent_use
+from inference.figures.nearest import nearest
 from inference.figures.registry import FIGURES, Shown, draw_figure, register_figure
 from inference.figures.sweep import setting_curves
 
 __all__ = [
     "FIGURES",
     "Shown",
+    "between_samples",
     "class_grid",
     "completions",
     "denoising",
@@ -44,6 +46,7 @@ __all__ = [
     "latent_use",
     "learning_curves",
     "mixture_means",
+    "nearest",
     "prior_samples",
     "reconstructions",
     "register_figure",
