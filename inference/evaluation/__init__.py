@@ -8,12 +8,16 @@ from inference.evaluation.diagnostics import Diagnostics, diagnose, pareto_k_hat
 from inference.evaluation.estimates import LogWeights, exact_log_prob, log_weights
 from inference.evaluation.evaluation import Evaluation, evaluate
 from inference.evaluation.evidence import Evidence, evidence
+from inference.evaluation.evidence_scores import evaluate_evidence
 from inference.evaluation.guide_table import GuideComparison, GuideScores
 from inference.evaluation.guides import compare_guides
+from inference.evaluation.kernels import KernelDensity, kernel_density
 from inference.evaluation.quadrature import Quadrature, quadrature, quadrature_kl
 from inference.evaluation.quantities import accuracy
 from inference.evaluation.quantity import QUANTITIES, Quantity, register_quantity
 from inference.evaluation.scores import Score, from_sum, on_unit_pixels, to_bits_per_dimension
+from inference.evaluation.sigma_curve import SigmaCurve, sigma_curve
+from inference.evaluation.spherical import with_sigma
 from inference.evaluation.table import Table
 
 __all__ = [
@@ -26,10 +30,12 @@ __all__ = [
     "Evidence",
     "GuideComparison",
     "GuideScores",
+    "KernelDensity",
     "LogWeights",
     "Quadrature",
     "Quantity",
     "Score",
+    "SigmaCurve",
     "Table",
     "accuracy",
     "anneal",
@@ -39,14 +45,18 @@ __all__ = [
     "diagnose",
     "evaluate",
     "evaluate_completion",
+    "evaluate_evidence",
     "evidence",
     "exact_log_prob",
     "from_sum",
+    "kernel_density",
     "log_weights",
     "on_unit_pixels",
     "pareto_k_hat",
     "quadrature",
     "quadrature_kl",
     "register_quantity",
+    "sigma_curve",
     "to_bits_per_dimension",
+    "with_sigma",
 ]

@@ -24,6 +24,7 @@ from inference.figures.images import (
 from inference.figures.latent import latent_grid, latent_scatter
 from inference.figures.latent_use import latent_use
 from inference.figures.registry import FIGURES, Shown, draw_figure, register_figure
+from inference.figures.sigma import sigma_curves
 from inference.figures.sweep import setting_curves
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "reconstructions",
     "register_figure",
     "setting_curves",
+    "sigma_curves",
 ]
