@@ -17,7 +17,10 @@ from inference.evaluation import (
     diagnose,
     evaluate,
     evaluate_completion,
+    evaluate_evidence,
     evidence,
+    kernel_density,
+    sigma_curve,
 )
 from inference.experiment import Experiment
 from inference.learning import (
@@ -71,12 +74,14 @@ __all__ = [
     "diagnose",
     "evaluate",
     "evaluate_completion",
+    "evaluate_evidence",
     "evidence",
     "figures",
     "fit",
     "generate",
     "hmc",
     "infer",
+    "kernel_density",
     "latent_means",
     "nuts",
     "particles",
@@ -84,5 +89,6 @@ __all__ = [
     "register_guide",
     "register_objective",
     "register_optimizer",
+    "sigma_curve",
     "sweep",
 ]

@@ -16,8 +16,11 @@ from inference.evaluation import kernel_density as density_of_kernels
 from inference.evaluation.evaluated import evaluated_split
 from inference.evaluation.sigma_curve import SIGMAS
 from inference.evaluation.spherical import fixed_sigma, why_not_spherical
+from pyro_models.contract import fulfills
 from pyro_models.counts import check_counts
 from pyro_models.files import holding_folder, write_atomically
+from pyro_models.observed import observed
+from pyro_models.pair import Classifies
 
 __all__ = ["evidence"]
 
@@ -82,19 +85,22 @@ def evidence(
     names = [Path(run).name for run in runs]
     names = names if len(set(names)) == len(names) else runs
     rows, curves, said = [], dict[str, SigmaCurve](), []
-    for i, (name, (own, images)) in enumerate(zip(names, opened, strict=True)):
+    for i, (run, (own, images)) in enumerate(zip(names, opened, strict=True)):
         kept = {n: resume and Path(resume) / f"{i}-{n}" for n in ("sigma", "evidence", "bracket")}
-        pair, kernels = own, None
+        name, pair, kernels = run, own, None
         if sigmas is not None or kernel_samples:
             of: dict[str, Any] = {"seed": on.seed, "split": "validation", "limit": num_validation}
-            validation = evaluated_split(pair, images, **of).x
+            held_out = evaluated_split(pair, images, **of)
+            given = pair.num_classes is not None and not fulfills(pair, Classifies)
+            validation = observed(pair, held_out.x, y=held_out.y if given else None)
         if sigmas is not None and (why := why_not_spherical(pair)):
             said.append(f"{name} is {why}")
         elif sigmas is not None:
             how = {**of_chains, "resume": kept["sigma"], "progress": on.progress}
-            curves[name] = sigma_curve(pair, validation, sigmas, **how)
-            pair = curves[name].pair
-            said.append(f"{name}: {curves[name]}")
+            curves[run] = sigma_curve(pair, validation, sigmas, **how)
+            pair = curves[run].pair
+            said.append(f"{name}: {curves[run]}")
+            name = f"{name}, σ {curves[run].sigma:g}"
         if kernel_samples:
             of = {"seed": on.seed, "split": on.split, "limit": limit}
             x = evaluated_split(pair, images, **of).x

@@ -118,7 +118,7 @@ def kernel_density(
             "others: use gaussian, of dequantised pixels"
         )
     given = [observed(pair, data) for data in (validation, x)]
-    if any(data.mask is not None for data in given):
+    if any(data.half_seen for data in given):
         raise UsageError("a kernel density is of whole data: these have unseen pixels")
     flat = torch.cat([widened(data.x).flatten(1) for data in given])
     centre = flat.mean(0)  # so that squares do not cancel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from inference.precision import DEFAULT, at_precision
 from inference.standard_error import mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.observed import Data, observed
+from pyro_models.options import check_known
 from pyro_models.registry import check_choice
 from pyro_models.seeds import check_seed
 
@@ -166,6 +168,8 @@ def sigma_curve(
     check_choice("method", method, METHODS)
     check_seed(seed)
     sigmas = checked_sigmas(sigmas)
+    known = inspect.signature(anneal if method == "annealing" else evidence).parameters
+    check_known(options, [name for name in known if name not in _OWN], who="a curve of σ")
     how: dict[str, Any] = {"seed": seed, "workers": workers, "resume": resume, "progress": progress}
     found = _annealed if method == "annealing" else _each
     value, error, kind, by = found(pair, x, sigmas, method=method, **how, **options)
@@ -179,6 +183,7 @@ def sigma_curve(
     return curve
 
 
+_OWN = ("target", "pair", "x", "stops", "blocks", "mask", "y", "fraction")  # not of a user's choice
 Found = tuple[Tensor, Tensor, Kind, str]
 
 

@@ -195,6 +195,8 @@ def test_no_set_of_sigmas_is_refused(pair, x, sigmas):
 def test_other_mistakes_are_one_line(pair, x):
     with pytest.raises(UsageError, match="unknown method 'magic'"):
         sigma_curve(pair, x, SIGMAS, method="magic")
+    with pytest.raises(UsageError, match="guide"):
+        sigma_curve(pair, x, SIGMAS, guide="normal")
     with pytest.raises(UsageError, match="sigma is a positive number; got 0"):
         with_sigma(pair, 0)
     half = observed(pair, x, mask=torch.arange(D) < 3)
