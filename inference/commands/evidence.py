@@ -14,7 +14,7 @@ from inference.evaluation import Comparison, SigmaCurve, bracket, evaluate_evide
 from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import kernel_density as density_of_kernels
 from inference.evaluation.evaluated import evaluated_split
-from inference.evaluation.sigma_curve import SIGMAS
+from inference.evaluation.sigmas import SIGMAS
 from inference.evaluation.spherical import fixed_sigma, why_not_spherical
 from pyro_models.contract import fulfills
 from pyro_models.counts import check_counts

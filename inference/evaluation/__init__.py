@@ -16,7 +16,7 @@ from inference.evaluation.quadrature import Quadrature, quadrature, quadrature_k
 from inference.evaluation.quantities import accuracy
 from inference.evaluation.quantity import QUANTITIES, Quantity, register_quantity
 from inference.evaluation.scores import Score, from_sum, on_unit_pixels, to_bits_per_dimension
-from inference.evaluation.sigma_curve import SigmaCurve, sigma_curve
+from inference.evaluation.sigmas import SigmaCurve, sigma_curve
 from inference.evaluation.spherical import with_sigma
 from inference.evaluation.table import Table
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import trange
 
 from inference.evaluation.quantity import Kind
-from inference.evaluation.sigma_curve import SIGMAS, SigmaCurve, checked_sigmas
+from inference.evaluation.sigmas import SIGMAS, SigmaCurve, checked_sigmas
 from inference.posterior.decoding import Draw
 from inference.posterior.reconstruction import generate
 from inference.standard_error import mean_and_error, with_error
