@@ -31,7 +31,7 @@ from inference import fit
 from inference.isolated import isolated
 from inference.learning import Run
 from inference.posterior import Plateau, infer
-from inference.posterior.infer import frozen
+from inference.posterior.fitted import frozen
 from pyro_models import VAE, ImageData, UsageError, load_data
 from pyro_models.data import Split
 

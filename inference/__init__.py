@@ -48,6 +48,7 @@ from inference.posterior import (
     reconstruct,
     register_guide,
 )
+from inference.programs import Program, ProgramPosterior
 from inference.selection import Sweep, sweep
 
 __all__ = [
@@ -61,6 +62,8 @@ __all__ = [
     "History",
     "Particles",
     "Posterior",
+    "Program",
+    "ProgramPosterior",
     "Run",
     "Score",
     "Settings",

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 import yaml
-from matplotlib.figure import Figure
 
 from inference import figures
 from inference.declared import SEED, check_declared, declared, described
@@ -30,6 +29,9 @@ from pyro_models.options import check_known
 from pyro_models.presets import load_preset
 from pyro_models.priors import PRIORS
 from pyro_models.seeds import seeded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Experiment"]
 

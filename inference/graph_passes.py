@@ -116,15 +116,19 @@ _FILLED: dict[Any, Callable[..., Any]] = {
 """Operations that take from a tensor its shape alone: what they fill it with."""
 
 
-def take_constants_out(graph: GraphModule) -> None:
-    """Compute once what depends on no input and on no chance, such as where a gradient begins."""
-    known: dict[Node, Tensor] = {}
+def take_constants_out(graph: GraphModule, given: Mapping[Node, Tensor] | None = None) -> None:
+    """Compute once what depends on no input and on no chance, such as where a gradient begins.
+
+    ``given`` are inputs that will always be the tensors they are now.
+    """
+    known = {node: value for node, value in (given or {}).items() if not _is_written_to(node)}
+    inputs = set(known)
     for node in graph.graph.nodes:
         if _is_constant(node, known):
             with torch.no_grad():
                 known[node] = _value(node, known)
     for i, (node, value) in enumerate(known.items()):
-        if all(user in known for user in node.users):
+        if node in inputs or all(user in known for user in node.users):
             continue
         graph.register_buffer(f"_constant_{i}", value, persistent=False)
         with graph.graph.inserting_before(node):

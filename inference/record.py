@@ -38,6 +38,9 @@ class Recorded:
     compiled
         Whether inductor makes fused kernels of the operations: faster, equal up to rounding, and
         with the random numbers of the eager step.
+    constants
+        Those of the inputs that are the same tensors, unchanged, at every later step: what depends
+        on them alone is computed once.
 
     Attributes
     ----------
@@ -65,6 +68,7 @@ class Recorded:
         *,
         in_place: bool = True,
         compiled: bool = False,
+        constants: Sequence[Tensor] = (),
     ) -> None:
         leaves, structure = tree_flatten(list(inputs))
         there = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
@@ -82,7 +86,10 @@ class Recorded:
         if any(node.op == "get_attr" for node in _returned(self.graph)):
             raise RuntimeError("its results are tensors of the recording, which no operation made")
         leave_out_what_does_nothing(self.graph)
-        take_constants_out(self.graph)
+        places = (node for node in self.graph.graph.nodes if node.op == "placeholder")
+        constant = {id(tensor) for tensor in constants}
+        given = {n: t for n, t in zip(places, tensors, strict=True) if id(t) in constant}
+        take_constants_out(self.graph, given)
         if in_place and not compiled:
             reuse_memory(self.graph)
         self.operations: Callable[..., Any] = self.graph.forward

@@ -11,7 +11,7 @@ from pyro import poutine
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from inference.evaluation.guide_table import GuideScores
-from inference.posterior.infer import NOT_FITTED
+from inference.posterior.fitted import NOT_FITTED
 from inference.posterior.posterior import Posterior
 from pyro_models.seeds import alone, same_generators
 

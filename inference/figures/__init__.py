@@ -2,7 +2,8 @@
 
 Every function returns a new ``matplotlib.figure.Figure`` and touches neither pyplot's state, nor
 the pair's parameters and modes, nor torch's generators: ``figure.savefig("name.pdf")`` writes it,
-and a notebook shows it as a cell's last value (after ``%matplotlib inline``).
+and a notebook shows it as a cell's last value (after ``%matplotlib inline``). matplotlib is
+imported when a figure is drawn: a command that draws none starts without it.
 
 A figure has one name, that of its function, in Python, at the command line and in files;
 ``FIGURES`` has all of them with what they need, and ``register_figure`` adds one of your own.

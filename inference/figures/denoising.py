@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.figure import Figure
 from pyro import poutine
 from torch import Tensor
 
@@ -17,6 +17,9 @@ from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.counts import check_counts
 from pyro_models.pair import Diffuses
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["denoising", "fewer_steps"]
 

@@ -6,9 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from inference.learning.history import History
 from inference.posterior.decoding import Draw
@@ -16,6 +14,9 @@ from pyro_models import Pair
 from pyro_models.data import Split
 from pyro_models.errors import UsageError, in_one_line
 from pyro_models.registry import Registry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["FIGURES", "Shown", "draw_figure", "figure_named", "figures_of_pairs", "register_figure"]
 
@@ -91,6 +92,8 @@ class RegisteredFigure:
 
     def draw(self, shown: Shown) -> Figure:
         """Draw it of a trained pair; a ``UsageError`` is raised if it needs more than that."""
+        from matplotlib.figure import Figure
+
         if self.of_shown is not None:
             return self.of_shown(shown)
         if self.missing:
@@ -125,7 +128,7 @@ _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 FIGURES: Registry[RegisteredFigure] = Registry("figure", hint="FILE.py:FUNCTION of your own")
 """Every figure by its name."""
 
-F = TypeVar("F", bound=Callable[..., Figure])
+F = TypeVar("F", bound=Callable[..., "Figure"])
 
 
 def register_figure(

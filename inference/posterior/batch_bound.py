@@ -100,7 +100,9 @@ class BatchBound:
         device = self.target.x.device
         with same_generators(device):
             try:  # a recorder takes no bound method
-                run = Recorded(partial(self._step), self._inputs())
+                inputs = self._inputs()
+                data = [given for given in inputs[1:] if isinstance(given, Tensor)]
+                run = Recorded(partial(self._step), inputs, constants=data)
             except Exception:  # whatever stops a recording: Pyro runs it every time
                 return self._step
         found = []

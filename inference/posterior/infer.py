@@ -1,43 +1,28 @@
-"""Posterior inference for given images: a guide of their own instead of the encoder's."""
+"""Posterior inference for given images, or for any Pyro model with its arguments."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
-from inference.chunks import chunk_size
 from inference.declared import replaced, takes
-from inference.denormals import denormals_flushed
-from inference.isolated import evaluating
-from inference.posterior.continuous import check_free, needs_continuous
+from inference.posterior.fitted import posterior_of
 from inference.posterior.guides import GUIDES, Family, guide_family
-from inference.posterior.guides.encoder import PRIOR
-from inference.posterior.guides.per_datum import detached, for_data, is_per_datum
-from inference.posterior.log_density import LogDensity
-from inference.posterior.optimization import Fitting, Optimization, Outcome
-from inference.posterior.optimize import at_least_the_contained, optimize
+from inference.posterior.optimization import Optimization
 from inference.posterior.posterior import Posterior
-from inference.posterior.start import with_initial_values, with_prior
 from inference.precision import DEFAULT, at_precision
-from inference.sites import traced
-from pyro_models import Pair, UsageError
+from inference.programs.infer import or_program
+from pyro_models import Pair
 from pyro_models.contract import check_pair
 from pyro_models.data.masks import Mask
-from pyro_models.device import device_of
 from pyro_models.observed import Data, Labels, observed
-from pyro_models.seeds import seeded, stream
 
-__all__ = ["NOT_FITTED", "frozen", "infer"]
-
-NOT_FITTED = "not fitted"
+__all__ = ["infer"]
 
 
+@or_program
 @takes(Optimization)
 @at_precision
 def infer(
@@ -61,10 +46,15 @@ def infer(
     Nothing of the pair changes: no parameter, no gradient, no mode, no generator. What stands in an
     unseen pixel, NaN included, reaches nothing.
 
+    ``infer(model, *args, guide="full_covariance", **kwargs)`` does the same for any Pyro model,
+    called with these arguments (see :class:`inference.programs.Program`), and returns an
+    :class:`inference.programs.ProgramPosterior`. Keywords that are settings of this function are
+    its own, all others the model's; ``infer(Program(model, *args, **kwargs))`` where names clash.
+
     Parameters
     ----------
     pair
-        A pair with a continuous latent. Discrete ones are summed out.
+        A pair with a continuous latent; discrete ones are summed out. Or a Pyro model.
     x
         Prepared data, (B, \\*data_shape), of any kind that :func:`pyro_models.observed.observed`
         takes.
@@ -109,86 +99,12 @@ def infer(
     guide, of_guide = GUIDES.named(guide, guide_options or {})
     name, family = guide_family(guide)
     given = replaced(Optimization(), options, who="infer")
-    seed, most = given.seed, given.max_elements
-    began = time.perf_counter()
-    chunk = chunk_size(pair, each=given.num_particles)  # whatever memory there is: the same noise
-    settings = Fitting(**vars(given), chunk=chunk)
-    noise = seeded(stream(seed, "infer"), device_of(pair))
-    with evaluating(pair), frozen(pair), noise, denormals_flushed():
-        needs_continuous(pair)
-        if family.fitted or not family.density or family is PRIOR:
-            check_free(pair)
-        data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
-        images = with_prior(pair, data)
-        if family.fitted:
-            images = with_initial_values(images, given)
-        module, outcome = _fitted(images, family, settings, name=name, options=of_guide)
-        module = detached(module)
-    posterior = Posterior(
-        target=images,
-        guide=module,
+    posterior = posterior_of(
+        pair,
+        lambda: observed(pair, x, mask=mask, y=y, fraction=fraction, seed=given.seed),
+        family,
+        given,
         name=name,
-        density=family.density,
-        stopped=outcome.reasons if outcome else (NOT_FITTED,) * len(images),
-        steps=outcome.steps if outcome else torch.zeros(len(images), dtype=torch.long),
-        seconds=time.perf_counter() - began,
-        num_parameters=sum(p.numel() for p in module.parameters()) / len(images),
-        seed=seed,
-        max_elements=most,
+        options=of_guide,
     )
-    return posterior if resample is None else posterior.resampled(resample, seed=seed)
-
-
-def _fitted(
-    images: LogDensity,
-    family: Family,
-    settings: Fitting,
-    *,
-    name: str,
-    options: Mapping[str, Any],
-) -> tuple[nn.Module, Outcome | None]:
-    """A guide of the family, and how its fit ended if it was one."""
-
-    def of(other: Family) -> tuple[nn.Module, Outcome | None]:
-        return _fitted(images, other, replace(settings, lr=None), name=name, options={})
-
-    start, before = (None, None) if family.begins_with is None else of(family.begins_with)
-    guide = family(images, options, name=name, start=start)
-    _check_sites(images, guide, name)
-    outcome = None
-    if family.fitted:
-        own = settings.of_family(family)
-        outcome = optimize(images, guide, own)
-        if before is not None:
-            outcome = Outcome(outcome.reason, outcome.steps + before.steps)
-        smaller = family.contains
-        if smaller is not None and is_per_datum(guide, len(images)):
-            outcome = at_least_the_contained(
-                images, guide, outcome, own, family=family, contained=lambda: of(smaller)[0]
-            )
-    return guide if family.finish is None else family.finish(images, guide), outcome
-
-
-@contextmanager
-def frozen(pair: Pair) -> Iterator[None]:
-    """No gradient to any parameter of the pair inside; as before afterwards."""
-    learned = [p for p in pair.parameters() if p.requires_grad]
-    for parameter in learned:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learned:
-            parameter.requires_grad_(True)
-
-
-@torch.no_grad()
-def _check_sites(target: LogDensity, guide: nn.Module, name: str) -> None:
-    """Run a guide on the first image, and refuse one that leaves out a continuous site."""
-    own_rows = is_per_datum(guide, len(target)) or getattr(guide, "shared", False)
-    first = target.select(slice(0, 1)) if own_rows else target  # some weights shared, some not
-    part = for_data(guide, slice(0, 1), len(target)) if own_rows else guide
-    trace = traced(part, first.data, 2)
-    missing = [site for site in target.prior if site not in trace.nodes]
-    if missing:
-        raise UsageError(f"the guide {name} does not sample the latent {', '.join(missing)}")
+    return posterior if resample is None else posterior.resampled(resample, seed=given.seed)

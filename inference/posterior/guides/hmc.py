@@ -17,7 +17,8 @@ __all__ = ["HMC", "NUTS_GUIDE"]
 
 def _drawn(sampler: Callable[..., Draws], target: LogDensity, **counts: int) -> DrawsGuide:
     """All images and chains at once, each image with its own step size."""
-    density = condition(target.pair, target.data)
+    start = getattr(target.pair, "chain_start", None)  # a pair may know better than its prior
+    density = condition(target.pair, target.data, guide=start)
     draws = sampler(density, seed=int(torch.randint(2**31, ())), **counts)
     return DrawsGuide(
         draws.latents,

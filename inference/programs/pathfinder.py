@@ -1,0 +1,201 @@
+"""Pathfinder: the best Normal on the way of a quasi-Newton climb (Zhang et al. 2022).
+
+L-BFGS climbs log p(x, u) from a point of the prior. At each point u_l on its way the pairs
+s = u_l − u_{l−1} and y = ∇_{l−1} − ∇_l of the last steps give an inverse Hessian H_l, and so
+a Normal N(u_l + H_l ∇_l, H_l). The one with the highest ELBO is taken: on the way to a mode that is
+no typical point (a funnel), it lies before the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from scipy.optimize import minimize
+from torch import Tensor, nn
+
+from inference.programs.pair import SITE
+from inference.programs.program import Program
+from pyro_models import UsageError
+from pyro_models.pair import data_plate
+from pyro_models.seeds import seeded, stream
+
+__all__ = ["Gaussian", "pathfinder", "paths"]
+
+_DRAWS = 16  # for the ELBO of a point of the way
+_WIDER = 1.5  # starts of chains are as much wider than the Normals that were found
+_TRIES = 100  # draws from the prior among which one must be possible
+_CURVED = 1e-12  # least curvature, as a share of |y|², of a step that teaches the Hessian
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """N(loc, scale_tril scale_trilᵀ) over unconstrained reals, and its ELBO in nats."""
+
+    loc: Tensor
+    scale_tril: Tensor
+    elbo: float
+
+    @property
+    def scale(self) -> Tensor:
+        """Standard deviations, (D,)."""
+        return self.scale_tril.square().sum(-1).sqrt()
+
+
+def paths(
+    program: Program, *, num_paths: int = 4, max_steps: int = 200, seed: int = 0
+) -> list[Gaussian]:
+    """The best Normal of each of some paths that begin at draws from the prior, best first.
+
+    A path that leaves the numbers at once has none.
+
+    Raises
+    ------
+    UsageError
+        If log p(x, u) is −∞ or NaN at every one of 100 draws.
+    """
+    with seeded(stream(seed, "pathfinder"), program.device):
+        starts = _possible(program, num_paths)
+        found = [pathfinder(program.log_joint, start, max_steps=max_steps) for start in starts]
+    return sorted((g for g in found if g is not None), key=lambda g: -g.elbo)
+
+
+def _possible(program: Program, count: int) -> Tensor:
+    """Draws from the prior, (count, D), where log p(x, u) is finite."""
+    with torch.no_grad():
+        drawn = program.draw_prior(_TRIES)
+        terms = program.log_terms(drawn)
+        finite = terms.joint.isfinite()
+    if not bool(finite.any()):
+        wrong = "likelihood" if bool(terms.prior.isfinite().any()) else "prior"
+        raise UsageError(
+            f"log p is −∞ or NaN at every one of {_TRIES} draws from the prior of {program.name}, "
+            f"by its {wrong}: the data are impossible under it; look at their scale and support"
+        )
+    possible = drawn[finite]
+    return possible[torch.arange(count) % len(possible)]
+
+
+def pathfinder(
+    log_density: Callable[[Tensor], Tensor],
+    start: Tensor,
+    *,
+    history: int = 6,
+    max_steps: int = 200,
+) -> Gaussian | None:
+    """The best Normal of one path from ``start``, (D,); ``None`` if there is none.
+
+    The log density is of points (N, D), (N,), differentiable. Noise is of the global generator.
+    """
+    points = _path(log_density, start, max_steps)
+    D = len(start)
+    alpha = np.ones(D)
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    noise = torch.randn(_DRAWS, D, dtype=torch.float64)
+    best: Gaussian | None = None
+    constant = 0.5 * D * (1 + math.log(2 * math.pi))
+    for (before, g_before), (point, gradient) in pairwise(points):
+        s, y = point - before, g_before - gradient
+        if s @ y > _CURVED * (y @ y):
+            alpha = _diagonal(alpha, s, y)
+            pairs = [*pairs[1 - history :], (s, y)]
+        normal = _normal(point, gradient, _inverse_hessian(alpha, pairs))
+        if normal is None:
+            continue
+        loc, tril = normal
+        with torch.no_grad():
+            joint = log_density((loc + noise @ tril.T).to(start)).double()
+        # E_q[log p] − E_q[log q], the second with the same noise
+        entropy = constant + float(tril.diagonal().log().sum())
+        elbo = float(joint.mean()) + entropy
+        if math.isfinite(elbo) and (best is None or elbo > best.elbo):
+            best = Gaussian(loc, tril, elbo)
+    if best is None:
+        return None
+    return Gaussian(best.loc.to(start), best.scale_tril.to(start), best.elbo)
+
+
+def _path(
+    log_density: Callable[[Tensor], Tensor], start: Tensor, max_steps: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Points of an L-BFGS climb, each with the gradient of log p there."""
+    seen: dict[bytes, np.ndarray] = {}
+
+    def negative(at: np.ndarray) -> tuple[float, np.ndarray]:
+        leaf = torch.from_numpy(at).to(start).unsqueeze(0).requires_grad_()
+        with torch.enable_grad():
+            value = log_density(leaf).sum()
+            (slope,) = torch.autograd.grad(value, leaf)
+        height, gradient = float(value.detach()), slope[0].double().cpu().numpy()
+        if not math.isfinite(height) or not np.isfinite(gradient).all():
+            return 1e300, np.zeros_like(at)
+        seen[at.tobytes()] = gradient
+        return -height, -gradient
+
+    begin = start.detach().double().cpu().numpy()
+    way = [begin]
+    with np.errstate(all="ignore"):
+        minimize(
+            negative,
+            begin,
+            jac=True,
+            method="L-BFGS-B",
+            callback=lambda at: way.append(at.copy()),
+            options={"maxiter": max_steps, "maxls": 40},
+        )
+    return [(at, seen[at.tobytes()]) for at in way if at.tobytes() in seen]
+
+
+def _diagonal(alpha: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The diagonal that an inverse Hessian begins with (Zhang et al. 2022, algorithm 3)."""
+    a, b, c = y @ (alpha * y), y @ s, s @ (s / alpha)
+    new = 1 / (a / (b * alpha) + y * y / b - a * s * s / (b * c * alpha * alpha))
+    good = np.isfinite(new) & (new > 0)
+    return np.where(good, new, alpha)
+
+
+def _inverse_hessian(alpha: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """H ← (I − ρ s yᵀ) H (I − ρ y sᵀ) + ρ s sᵀ, ρ = 1 / yᵀ s, from diag α, (D, D)."""
+    H = np.diag(alpha)
+    for s, y in pairs:
+        rho, Hy = 1 / (y @ s), H @ y
+        H = H - rho * (np.outer(s, Hy) + np.outer(Hy, s))
+        H += (rho * rho * (y @ Hy) + rho) * np.outer(s, s)
+    return H
+
+
+def _normal(point: np.ndarray, gradient: np.ndarray, H: np.ndarray) -> tuple[Tensor, Tensor] | None:
+    """u + H ∇ and the factor of H, if it is a covariance."""
+    covariance = torch.from_numpy(0.5 * (H + H.T))
+    tril, wrong = torch.linalg.cholesky_ex(covariance)
+    loc = torch.from_numpy(point + H @ gradient)
+    if int(wrong) or not bool(tril.isfinite().all() and loc.isfinite().all()):
+        return None
+    return loc, tril
+
+
+class StartOfChains(nn.Module):
+    """Draws of u from an even mixture of the Normals of all paths, half as wide again.
+
+    Where the paths found several modes the chains begin in all of them.
+    """
+
+    def __init__(self, found: list[Gaussian], *, loc: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("loc", torch.stack([(g.loc - loc) / scale for g in found]))
+        tril = [_WIDER * g.scale_tril / scale.unsqueeze(-1) for g in found]
+        self.register_buffer("tril", torch.stack(tril))
+
+    def forward(self, x: Tensor, *, n: int | None = None, **_: Any) -> None:
+        """Sample u."""
+        even = dist.Categorical(logits=torch.zeros_like(self.loc[:, 0]))
+        normals = dist.MultivariateNormal(self.loc, scale_tril=self.tril)
+        with data_plate(x, n, x):
+            pyro.sample(SITE, dist.MixtureSameFamily(even, normals))
