@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
-
 from inference.evaluation.quantity import quantity_named
 from inference.figures.palette import class_color, class_marker, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from inference.evaluation import SigmaCurve
 
 __all__ = ["sigma_curves"]
@@ -45,6 +44,9 @@ def sigma_curves(curves: SigmaCurve | Mapping[str, SigmaCurve], *, title: str = 
     >>> figure.axes[0].get_xlabel()
     'σ'
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, NullLocator
+
     named = curves if isinstance(curves, Mapping) else {"": curves}
     if not named:
         raise UsageError("no curve to draw")
