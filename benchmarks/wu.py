@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clock import add_device
+import torch
+from clock import add_device, seconds
 from gan_classes import classifier, counts
 from torch import nn
 
@@ -82,11 +82,11 @@ def data_of(scale: Scale) -> ImageData:
     return replace(data, splits={**data.splits, "train": first})
 
 
-def trained(name: str, scale: Scale, data: ImageData, folder: Path, device: str) -> Any:
+def trained(name: str, scale: Scale, data: ImageData, folder: Path, device: torch.device) -> Any:
     """The pair of a preset, trained, or as it was before."""
     run = folder / "run"
     experiment = Experiment.preset(name).replace(
-        epochs=scale.epochs[name], snapshots=None, device=device, curve_size=0
+        epochs=scale.epochs[name], snapshots=None, device=str(device), curve_size=0
     )
     if scale.hidden:
         experiment = experiment.replace(**{"options.hidden": list(scale.hidden)})
@@ -98,15 +98,15 @@ def trained(name: str, scale: Scale, data: ImageData, folder: Path, device: str)
 
 
 def measured(
-    name: str, scale: Scale, data: ImageData, *, net: nn.Module, folder: Path, device: str
+    name: str, scale: Scale, data: ImageData, *, net: nn.Module, folder: Path, device: torch.device
 ) -> tuple[dict[str, Any], SigmaCurve]:
     """All numbers of one model, kept in a file when they are there; and log p(x) against σ."""
     file = folder / "found.json"
     folder.mkdir(parents=True, exist_ok=True)
-    clock = {"began": time.perf_counter()}
+    clock = {"began": seconds(device)}
 
     def said(what: str, *more: object) -> None:
-        now = time.perf_counter()
+        now = seconds(device)
         print(f"{name}: {what}, {now - clock['began']:.0f} s", *more, flush=True)
         clock["began"] = now
 
@@ -231,12 +231,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("wu"))
     add_device(parser)
     given = parser.parse_args()
-    scale, device = SCALES[given.scale], str(given.device)
+    scale = SCALES[given.scale]
     data = data_of(scale)
     net = classifier(data.prepared("train"))
     found, curves = {}, {}
     for name in given.models:
-        how = {"net": net, "folder": given.out / name, "device": device}
+        how = {"net": net, "folder": given.out / name, "device": given.device}
         found[name], curves[name] = measured(name, scale, data, **how)
     table = table_of(found, scale)
     said = findings(found)

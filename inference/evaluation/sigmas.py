@@ -25,6 +25,7 @@ from inference.posterior.log_density import condition
 from inference.precision import DEFAULT, at_precision
 from inference.standard_error import mean_and_error
 from pyro_models import Pair, UsageError
+from pyro_models.likelihoods.likelihood import widened
 from pyro_models.observed import Data, observed
 from pyro_models.options import check_known
 from pyro_models.registry import check_choice
@@ -70,7 +71,7 @@ class SigmaCurve(Tabular):
     @property
     def best(self) -> int:
         """Which σ has the highest mean."""
-        return int(self.value.double().mean(1).argmax())
+        return int(widened(self.value).mean(1).argmax())
 
     @property
     def sigma(self) -> float:
@@ -173,7 +174,7 @@ def sigma_curve(
     how: dict[str, Any] = {"seed": seed, "workers": workers, "resume": resume, "progress": progress}
     found = _annealed if method == "annealing" else _each
     value, error, kind, by = found(pair, x, sigmas, method=method, **how, **options)
-    best = sigmas[int(value.double().mean(1).argmax())]
+    best = sigmas[int(widened(value).mean(1).argmax())]
     curve = SigmaCurve(sigmas, value, error, kind, by, with_sigma(pair, best), seed)
     if curve.at_end:
         warnings.warn(
@@ -217,7 +218,7 @@ def _annealed(
     for sigma, log_w in zip(sigmas, weights, strict=True):
         beta = (least / sigma) ** 2
         log_c = math.log(2 * math.pi * sigma**2) - beta * math.log(2 * math.pi * least**2)
-        values.append(log_mean_exp(log_w.double()) - 0.5 * size * log_c)
+        values.append(log_mean_exp(widened(log_w)) - 0.5 * size * log_c)
     chains, temperatures = len(found.log_weights), len(found.betas) - 1
     by = f"annealing, {chains} chains, {temperatures} temperatures"
     return torch.stack(values), torch.stack([*map(relative_error, weights)]), "lower bound", by
