@@ -13,7 +13,7 @@ from inference.evaluation.kernels import KernelDensity
 from inference.evaluation.scores import Score
 from inference.evaluation.spherical import why_not_spherical
 from inference.precision import DEFAULT, at_precision, precision_of
-from pyro_models import ImageData, Pair
+from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.data import as_data
 from pyro_models.observed import Data
@@ -72,6 +72,9 @@ def evaluate_evidence(
     found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
     given = pair.num_classes is not None and not fulfills(pair, Classifies)
     y = found.y if given else None
+    if kernel_density is not None and len(kernel_density.value) != len(found):
+        count = len(kernel_density.value)
+        raise UsageError(f"the kernel density is of {count} data, and these are {len(found)}")
     scored = ScoredData.of_split(data, split, seed, limit=limit, labels=given)
     own = evidence(pair, found.x, y=y, seed=seed, progress=progress, **options)
     why = why_not_spherical(pair)

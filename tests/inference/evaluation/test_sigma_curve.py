@@ -166,6 +166,8 @@ def test_only_a_fixed_spherical_sigma_stands_in_the_column(few):
     )
     beside = evaluate_evidence(fixed, few, kernel_density=kernels, **how).scores["kernel_density"]
     assert (beside.kind, beside.method) == ("objective only", "9 samples, mean pixels")
+    with pytest.raises(UsageError, match="the kernel density is of 4 data, and these are 3"):
+        evaluate_evidence(fixed, few, kernel_density=kernels, **{**how, "limit": 3})
 
 
 @pytest.mark.parametrize(
