@@ -45,15 +45,22 @@ def sample(
         n: Number of data.
         label: Their label, for a pair that needs labels; all labels in turn unless given.
         pixels: Draw pixels, or give their means.
-        out: .npy file for the array, or .png for a figure.
+        out: .npy file for the array, .png for a figure, or .csv for a table in its own units.
     """
     on = OnRun(**options)
     check_counts(n=n)
-    target = free_path(out, force=on.force, endings=".npy or .png")
+    target = free_path(out, force=on.force, endings=".npy, .png or .csv")
     pair = Run(run).load_pair(device=on.device)
     y = _labels(pair, n, label)
     if target.suffix == ".png":
         save_figure(figures.prior_samples(pair, n=n, y=y, pixels=pixels, seed=on.seed), target)
+    elif target.suffix == ".csv":
+        table = Run(run).table
+        if table is None:
+            raise UsageError(f"{run} was not trained on a table: give --out samples.npy")
+        x = generate(pair, n=n, y=y, pixels=pixels, seed=on.seed)
+        rows = table.frame(x, rounded=pixels == "sample")
+        write_atomically(target, rows.to_csv(index=False))
     else:
         x = generate(pair, n=n, y=y, pixels=pixels, seed=on.seed)
         write_atomically(target, lambda file: np.save(file, x.cpu().numpy()))
