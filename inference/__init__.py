@@ -17,7 +17,10 @@ from inference.evaluation import (
     diagnose,
     evaluate,
     evaluate_completion,
+    evaluate_evidence,
     evidence,
+    kernel_density,
+    sigma_curve,
 )
 from inference.experiment import Experiment
 from inference.learning import (
@@ -77,6 +80,7 @@ __all__ = [
     "diagnose",
     "evaluate",
     "evaluate_completion",
+    "evaluate_evidence",
     "evidence",
     "figures",
     "fit",
@@ -84,6 +88,7 @@ __all__ = [
     "hmc",
     "impute",
     "infer",
+    "kernel_density",
     "latent_means",
     "nuts",
     "particles",
@@ -91,5 +96,6 @@ __all__ = [
     "register_guide",
     "register_objective",
     "register_optimizer",
+    "sigma_curve",
     "sweep",
 ]

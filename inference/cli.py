@@ -30,6 +30,12 @@ OLD_OPTIONS: dict[str, dict[str, tuple[str, type]]] = {
 }
 """Old name → new name and type of options of commands."""
 
+ON_SEVERAL = {
+    "compare": "Run folders, or folders of several seeds.",
+    "evidence": "Run folders.",
+}
+"""Commands on several runs, and what these may be."""
+
 
 def _add_options(parser: OneLineParser, name: str) -> None:
     if name == "train":
@@ -39,8 +45,8 @@ def _add_options(parser: OneLineParser, name: str) -> None:
             help="A course's architecture and recipe; options given beside it win: "
             f"{', '.join(preset_names())}.",
         )
-    if name == "compare":
-        parser.add_argument("runs", nargs="+", help="Run folders, or folders of several seeds.")
+    if name in ON_SEVERAL:
+        parser.add_argument("runs", nargs="+", help=ON_SEVERAL[name])
     for old, (_, kind) in OLD_OPTIONS.get(name, {}).items():
         parser.add_argument(f"--{old}", type=kind, help=SUPPRESS)
     command = COMMANDS[name]
@@ -159,7 +165,7 @@ def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
     options.pop("config", None)
     if options.pop("preset", None) is not None:
         raise UsageError("a preset is named on the command line (--preset NAME), not in a file")
-    if options.get("resume") and options.get("out"):
+    if chosen.command == "train" and options.get("resume") and options.get("out"):
         recorded = recorded_options(options["out"], elsewhere=_names(given, "data"))
         options |= {name: value for name, value in recorded.items() if not _names(given, name)}
     for old, (new, _) in OLD_OPTIONS.get(chosen.command, {}).items():

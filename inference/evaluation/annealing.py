@@ -11,7 +11,7 @@ and E[w] = p(x): the log of the mean weight is a lower bound on log p(x) in expe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +25,7 @@ from inference.mcmc.warm_up import check_acceptance
 from inference.particles import effective_sample_size, log_mean_exp, relative_weights
 from inference.posterior.chains import block_size
 from inference.posterior.log_density import LogDensity
+from pyro_models import UsageError
 from pyro_models.counts import check_counts
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
@@ -33,7 +34,7 @@ from pyro_models.seeds import check_seed
 
 __all__ = ["SCHEDULES", "Annealed", "anneal", "log_ratio", "relative_error", "schedule_of"]
 
-SCHEDULES = ("sigmoidal", "linear")
+SCHEDULES = ("sigmoidal", "linear", "geometric")
 
 GRADIENTS = 40
 """Leapfrog steps of one launch on a device, where a transition has fewer."""
@@ -53,6 +54,8 @@ class Annealed:
         seed of all draws.
     step_sizes, scale
         ε of every transition, (T − 1, B), in units of the standard deviations ``scale``, (B, D).
+    stopped
+        log w of every chain at each of the stops, (S, C, B), nats: E[w] = ∫ q^{1−β} p(x, z)^β dz.
     """
 
     log_weights: Tensor
@@ -62,6 +65,7 @@ class Annealed:
     betas: Tensor
     scale: Tensor
     seed: int
+    stopped: Tensor | None = None
 
     @property
     def estimate(self) -> Tensor:
@@ -100,14 +104,16 @@ def schedule_of(name: str, num_temperatures: int) -> Tensor:
     """β_0 = 0 < β_1 < … < β_T = 1, (T + 1,), float64, by the name of the schedule.
 
     ``"linear"``: β_t = t / T. ``"sigmoidal"``: with s_t = σ(4 (2t / T − 1)) it is β_t = (s_t − s_0)
-    / (s_T − s_0), slow at both ends (Grosse et al. 2015).
+    / (s_T − s_0), slow at both ends (Grosse et al. 2015). ``"geometric"``: β_t = (e^{k t / T} − 1)
+    / (e^k − 1) with k = 10: steps in proportion to β, for likelihoods that say far more than the
+    prior, such as N(G(z), σ² I) of a small σ.
     """
     check_counts(num_temperatures=num_temperatures)
     check_choice("schedule", name, SCHEDULES)
     t = torch.linspace(0, 1, num_temperatures + 1, dtype=torch.float64)
     if name == "linear":
         return t
-    s = torch.sigmoid(4 * (2 * t - 1))
+    s = torch.expm1(10 * t) if name == "geometric" else torch.sigmoid(4 * (2 * t - 1))
     return (s - s[0]) / (s[-1] - s[0])
 
 
@@ -117,6 +123,7 @@ def anneal(
     num_chains: int = 16,
     num_temperatures: int = 1000,
     schedule: str = "sigmoidal",
+    stops: Sequence[float] = (),
     num_leapfrog: int = 10,
     num_pilots: int = 4,
     target_acceptance: float = 0.65,
@@ -142,6 +149,8 @@ def anneal(
     num_temperatures, schedule
         T, of which twice as many halve the bias, more or less; and how they are spaced, see
         :func:`schedule_of`.
+    stops
+        Further temperatures, S numbers between 0 and 1 that rise: the weights there are kept.
     num_leapfrog, target_acceptance
         Leapfrog steps in a transition, and a*.
     seed
@@ -166,6 +175,11 @@ def anneal(
     True
     """
     betas = schedule_of(schedule, num_temperatures)
+    stopping = betas.new_tensor(stops)
+    if not bool((torch.cat([betas[:1], stopping, betas[-1:]]).diff() > 0).all()):
+        raise UsageError(f"stops are temperatures between 0 and 1 that rise; got {list(stops)}")
+    betas = torch.cat([betas, stopping]).unique()
+    kept = torch.searchsorted(betas, stopping).tolist()
     check_counts(
         num_chains=num_chains,
         num_leapfrog=num_leapfrog,
@@ -175,10 +189,13 @@ def anneal(
     check_acceptance(target_acceptance)
     check_seed(seed)
     together, at_once = num_chains + num_pilots, max(1, GRADIENTS // num_leapfrog)
-    gains = betas.new_tensor([min(0.5, max(0.1, t**-0.5)) for t in range(1, num_temperatures)])
+    gains = betas.new_tensor([min(0.5, max(0.1, t**-0.5)) for t in range(1, len(betas) - 1)])
 
     def forward(some: LogDensity) -> tuple[Tensor, ...]:
-        """Log-weights (C, B), z (C, B, D), acceptance (B,), step sizes (T − 1, B), scale (B, D)."""
+        """Log-weights (C, B), z (C, B, D), acceptance (B,), step sizes (T − 1, B), scale (B, D).
+
+        And, where there are stops, the log-weights there, (S, C, B).
+        """
         drawn = some.sample_start(64)  # of which no chain starts at one: standard deviations of q
         scale = torch.where(spread_of(drawn) > 0, drawn.std(0), torch.ones_like(drawn[0]))
         z = some.sample_start(together)  # the pilots first
@@ -191,11 +208,12 @@ def anneal(
         def cooled(
             path: Tensor, gains: Tensor, scale: Tensor, *state: Tensor
         ) -> tuple[Tensor, ...]:
-            """The state after some temperatures, from the one before them, and their steps."""
+            """The state after some temperatures, their steps, and the weights at each of them."""
             log_weights, acceptance, log_step, z, *densities = state
-            at, used = At(*densities), []
+            at, used, weights = At(*densities), [], []
             for before, beta, gain in zip(path, path[1:], gains, strict=False):
                 log_weights = log_weights + (beta - before) * log_ratio(at)
+                weights.append(log_weights)
                 used.append(log_step.exp())
                 moved = transition(
                     some, z, at, step=used[-1], num_leapfrog=num_leapfrog, beta=beta, scale=scale
@@ -204,19 +222,21 @@ def anneal(
                 log_step = log_step + gain * (taken[:num_pilots].mean(0) - target_acceptance)
                 acceptance = acceptance + taken[num_pilots:].mean(0) / len(steps)
             state = log_weights, acceptance, log_step, z, *vars(at).values()
-            return torch.stack(used), *state
+            return torch.stack(used), torch.stack(weights), *state
 
         launched = Launched(cooled, launcher_of(z.device), what="temperatures")
         zeros = torch.zeros_like(at.joint), torch.zeros_like(log_step)
-        state = [*zeros, log_step, z, *vars(at).values()]
+        state, stopped = [*zeros, log_step, z, *vars(at).values()], []
         for t in range(0, len(steps), at_once):
             some_of = slice(t, t + at_once)
             given = path[t : t + at_once + 1], rates[some_of], scale
-            steps[some_of], *state = launched(*given, *state)
+            steps[some_of], weights, *state = launched(*given, *state)
+            stopped += [weights[i - t - 1] for i in kept if t < i <= t + len(weights)]
         # a transition at β = 1 would change no weight
         log_weights, acceptance, _, z, *densities = state
         log_weights = log_weights + (path[-1] - path[-2]) * log_ratio(At(*densities))
-        return log_weights[num_pilots:], z[num_pilots:], acceptance, steps, scale
+        found = log_weights[num_pilots:], z[num_pilots:], acceptance, steps, scale
+        return (*found, torch.stack(stopped)[:, num_pilots:]) if kept else found
 
     parts = computed(
         forward,
@@ -229,9 +249,10 @@ def anneal(
         blocks=blocks,
         progress=progress,
     )
-    log_weights, z, acceptance, steps, scale = zip(*parts, strict=True)
+    log_weights, z, acceptance, steps, scale, *stopped = zip(*parts, strict=True)
     of_chains = torch.cat(log_weights, 1), torch.cat(z, 1), torch.cat(acceptance)
-    return Annealed(*of_chains, torch.cat(steps, 1), betas, torch.cat(scale), seed)
+    at_stops = torch.cat(stopped[0], 2) if stopped else None
+    return Annealed(*of_chains, torch.cat(steps, 1), betas, torch.cat(scale), seed, at_stops)
 
 
 def log_ratio(at: At) -> Tensor:

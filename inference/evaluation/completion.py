@@ -11,7 +11,7 @@ from torch import Tensor
 
 from inference.evaluation.evaluated import ScoredData, check_limit, evaluated_split
 from inference.evaluation.evaluation import Evaluation
-from inference.evaluation.evidence import Evidence, evidence
+from inference.evaluation.evidence import evidence
 from inference.evaluation.quantity import Kind
 from inference.posterior.completion import complete
 from inference.posterior.posterior import Posterior
@@ -68,7 +68,7 @@ def conditional_log_prob(
         conditional = pair.conditioned_on(needed_mask(half.mask, pair.data_shape))
         conditional = in_precision(conditional, precision_of(pair) or DEFAULT)
         own = evidence(conditional, complete_data, **options)
-        return Conditional(own.value, own.standard_error, own.kind, *_how(own))
+        return Conditional(own.value, own.standard_error, own.kind, **own.how)
     folder = options.pop("resume", None)
     whole, seen = (
         evidence(pair, of, **options, resume=folder and Path(folder) / name)
@@ -79,15 +79,7 @@ def conditional_log_prob(
         kind = "objective only"
     error = (whole.standard_error.square() + seen.standard_error.square()).sqrt()
     value = whole.value.double() - seen.value.double()
-    return Conditional(value, error, kind, *_how(whole))
-
-
-def _how(found: Evidence) -> tuple[int | None, str | None]:
-    """K of importance sampling, and the settings of annealing in words."""
-    if found.method != "annealing":
-        return found.num_particles, None
-    temperatures = found.settings["T ="]
-    return None, f"annealing, {found.num_particles} chains, {temperatures} temperatures"
+    return Conditional(value, error, kind, **whole.how)
 
 
 @at_precision

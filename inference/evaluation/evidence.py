@@ -124,6 +124,14 @@ class Evidence:
         return torch.tensor(sampled, device=self.value.device)
 
     @property
+    def how(self) -> dict[str, Any]:
+        """What a score of it says of how tight it is: K, or the settings of annealing in words."""
+        if self.method != "annealing":
+            return {"num_particles": self.num_particles, "method": None}
+        by = f"annealing, {self.num_particles} chains, {self.settings['T =']} temperatures"
+        return {"num_particles": None, "method": by}
+
+    @property
     def is_sampled(self) -> bool:
         """Whether any value is an average over samples or chains."""
         return bool(self.sampled_rows.any())

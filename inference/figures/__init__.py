@@ -26,6 +26,7 @@ from inference.figures.latent import latent_grid, latent_scatter
 from inference.figures.latent_use import latent_use
 from inference.figures.nearest import nearest
 from inference.figures.registry import FIGURES, Shown, draw_figure, register_figure
+from inference.figures.sigma import sigma_curves
 from inference.figures.sweep import setting_curves
 
 __all__ = [
@@ -51,4 +52,5 @@ __all__ = [
     "reconstructions",
     "register_figure",
     "setting_curves",
+    "sigma_curves",
 ]

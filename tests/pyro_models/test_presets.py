@@ -120,6 +120,15 @@ DENSE |= {  # of generators, which have no encoder
     "amsterdam-gan": ([], [(128, 100), (256, 128), (512, 256), (1024, 512), (784, 1024)]),
     "gan-conv": ([], [(64 * 7 * 7, 50), (64, 32, 3, 3), (32, 1, 3, 3)]),
 }
+WU = {
+    10: [(64, 10), (256, 64), (256, 256), (1024, 256), (784, 1024)],
+    50: [(1024, 50), (1024, 1024), (1024, 1024), (784, 1024)],
+}
+DENSE |= {f"wu-gan-{dim}": ([], decoder) for dim, decoder in WU.items()}
+DENSE |= {
+    "wu-vae-10": ([(1024, 784), (256, 1024), (256, 256), (64, 256), (20, 64)], WU[10]),
+    "wu-vae-50": ([(1024, 784), (1024, 1024), (1024, 1024), (100, 1024)], WU[50]),
+}
 
 
 def unet(*channels: int) -> list[tuple[int, ...]]:
@@ -180,9 +189,10 @@ def test_preset_builds_and_takes_an_elbo(name: str) -> None:
         return
     loss = pair.elbo().loss(pair.model, pair.guide, x, y=torch.tensor([0, 5, 9]))
     expected = math.prod(shape) * UNTRAINED[pair.likelihood.name]
-    if settings["model"] == "generator":  # G is about ½ everywhere, and σ is fixed
-        variance = pair.sigma**2
-        expected = 0.5 * math.prod(shape) * (math.log(2 * math.pi * variance) + 1 / 12 / variance)
+    if isinstance(sigma := getattr(pair.likelihood, "scale", None), float):
+        # σ is fixed; a generator is about ½ everywhere, a decoder about 0
+        square = (1 / 12 if settings["model"] == "generator" else 1 / 3) / sigma**2
+        expected = 0.5 * math.prod(shape) * (math.log(2 * math.pi * sigma**2) + square)
     # the rest is KL and what the weights happen to say
     assert loss / 3 == pytest.approx(expected, rel=0.25, abs=60)
     assert hasattr(torch.optim, settings["optimizer"])
