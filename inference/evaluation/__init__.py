@@ -10,6 +10,7 @@ from inference.evaluation.evaluation import Evaluation, evaluate
 from inference.evaluation.evidence import Evidence, evidence
 from inference.evaluation.guide_table import GuideComparison, GuideScores
 from inference.evaluation.guides import compare_guides
+from inference.evaluation.program_table import ProgramGuideComparison, ProgramGuideScores
 from inference.evaluation.quadrature import Quadrature, quadrature, quadrature_kl
 from inference.evaluation.quantities import accuracy
 from inference.evaluation.quantity import QUANTITIES, Quantity, register_quantity
@@ -27,6 +28,8 @@ __all__ = [
     "GuideComparison",
     "GuideScores",
     "LogWeights",
+    "ProgramGuideComparison",
+    "ProgramGuideScores",
     "Quadrature",
     "Quantity",
     "Score",
