@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from inference.evaluation.annealing import anneal, relative_error
-from inference.evaluation.bracket import reversed_weights
-from inference.evaluation.evidence import Evidence, evidence
+from inference.evaluation.annealing import relative_error
+from inference.evaluation.evidence import Evidence
+from inference.evaluation.program_evidence import annealed_evidence, known_evidence, with_kl
 from inference.evaluation.program_moments import (
     Moments,
     chains_of,
@@ -26,21 +26,16 @@ from inference.evaluation.program_moments import (
 )
 from inference.evaluation.program_table import Number, ProgramGuideComparison, ProgramGuideScores
 from inference.evaluation.program_words import DIVERGENT
-from inference.evaluation.quadrature import MOST_DIMENSIONS
-from inference.evaluation.quantity import Kind
-from inference.evaluation.scores import contradiction
-from inference.evaluation.tightest import tightest
 from inference.mcmc.diagnostics import bulk_ess, r_hat
 from inference.pareto import pareto_k_hat
 from inference.particles import checked_count, effective_sample_size, log_mean_exp
 from inference.posterior.fitted import NOT_FITTED
-from inference.posterior.guides import guide_family
 from inference.posterior.guides.draws import DrawsGuide
-from inference.posterior.log_density import condition
 from inference.posterior.optimization import CONVERGED
 from inference.programs import Program, ProgramPair, ProgramPosterior
-from inference.programs.infer import infer_program, is_program, program_of, standardized
-from inference.programs.pair import SITE
+from inference.programs.door import is_program
+from inference.programs.guides import program_family
+from inference.programs.infer import infer_program, program_of, standardized
 from pyro_models import UsageError
 from pyro_models.seeds import check_seed
 
@@ -51,7 +46,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 GUIDES = ("normal", "full_covariance", "laplace", "nuts")
 REFERENCE = {"num_samples": 500, "num_chains": 8, "warmup": 400}
 """Chains of the reference."""
-ANNEALING = {"num_chains": 64, "num_temperatures": 200, "num_leapfrog": 5}
 _DISAGREE = 1.05  # R̂ above which chains are no reference
 _NO_DENSITY = "no density: there is no log q, so no bound and no weight"
 _OF_WEIGHTS = ("elbo", "importance_bound", "kl", "k_hat")
@@ -91,7 +85,9 @@ def compare_program_guides(
     if checked_count(num_particles) < 2:
         raise UsageError(f"num_particles (K) must be at least 2; got {num_particles}")
     program = program_of(model, args, kwargs)
-    names = [g.name if isinstance(g, ProgramPosterior) else guide_family(g)[0] for g in guides]
+    names = [
+        g.name if isinstance(g, ProgramPosterior) else program_family(g, {})[0] for g in guides
+    ]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"two guides are named {twice!r}: rows need names of their own")
@@ -120,24 +116,21 @@ def compare_program_guides(
     if known is None and isinstance(of, ProgramPosterior):
         known = moments_of(of)
         notes += _doubts(of)
-    rows = [
-        ProgramGuideScores(name, failed=q)
-        if isinstance(q, str)
-        else _scored(q, num_particles, seed, name=name)
-        for name, q in found.items()
-    ]
+    rows = [_row(name, q, num_particles, seed) for name, q in found.items()]
     pair = _pair(posteriors, program, seed)
-    evidence_of: Evidence | str | None = _known(pair, posteriors, log_evidence)
+    evidence_of: Evidence | str | None = known_evidence(pair, posteriors, log_evidence)
     upper = None
     if evidence_of is None:
-        evidence_of, upper = _annealed(pair, rows, of, {"seed": seed, **(evidence_options or {})})
+        evidence_of, upper = annealed_evidence(
+            pair, rows, of, {"seed": seed, **(evidence_options or {})}
+        )
     if program.improper:
         notes.append(
             f"The prior of {', '.join(program.improper)} does not integrate to 1: log p(x) is up "
             "to a constant, KL and all else are not."
         )
     rows = [
-        _against(_with_kl(row, evidence_of), known, of) if row.posterior else row for row in rows
+        _against(with_kl(row, evidence_of), known, of) if row.posterior else row for row in rows
     ]
     return ProgramGuideComparison(
         tuple(rows),
@@ -197,10 +190,10 @@ def _reference(
             return posteriors[name]
     try:
         fitted = fit(reference or "nuts")
-    except UsageError:
+    except Exception as error:  # whatever a model of someone else raises
         if reference is not None:
             raise
-        return "chains could not be drawn"
+        return f"chains could not be drawn: {' '.join(str(error).split())}"
     return fitted
 
 
@@ -245,6 +238,16 @@ def _worst(found: tuple[float, float, str]) -> tuple[float, float, Any, str]:
 
 
 # weights and chains ------------------------------------------------------------------------------
+
+
+def _row(name: str, q: ProgramPosterior | str, count: int, seed: int) -> ProgramGuideScores:
+    """What is known of a guide, or why there is none."""
+    if isinstance(q, str):
+        return ProgramGuideScores(name, failed=q)
+    try:
+        return _scored(q, count, seed, name=name)
+    except Exception as error:  # of its density
+        return ProgramGuideScores(name, failed=" ".join(str(error).split()) or type(error).__name__)
 
 
 def _scored(q: ProgramPosterior, count: int, seed: int, *, name: str) -> ProgramGuideScores:
@@ -311,112 +314,3 @@ def _of_chains(q: ProgramPosterior) -> tuple[Number, Number, Number, int]:
         least = min(least, Number(float(sizes.min()), where=name), key=lambda n: n.value)
     diverging = stats["diverging"]
     return Number(float(diverging.sum()), kind="exact"), worst, least, diverging.numel()
-
-
-# evidence ----------------------------------------------------------------------------------------
-
-
-def _known(
-    pair: ProgramPair,
-    posteriors: Mapping[str, ProgramPosterior],
-    given: float | Tensor | Evidence | None,
-) -> Evidence | None:
-    """log p(x) as given, as a guide knows it, or by quadrature."""
-    if isinstance(given, Evidence):
-        return given
-    if given is not None:
-        return Evidence.of_caller(torch.tensor([float(given)], dtype=torch.float64, device="cpu"))
-    kinds: dict[str, Kind] = {"exact": "exact", "quadrature": "estimate"}
-    for name, kind in kinds.items():
-        value = getattr(posteriors.get(name), "log_evidence", None)
-        if value is not None:
-            at = torch.tensor([float(value)], dtype=torch.float64, device="cpu")
-            return Evidence(at, torch.zeros_like(at), None, kind, name, None)
-    if pair.program.dim > MOST_DIMENSIONS:
-        return None
-    try:
-        return evidence(pair, pair.data, method="quadrature")
-    except UsageError:  # a grid cannot resolve it
-        return None
-
-
-def _annealed(
-    pair: ProgramPair,
-    rows: Sequence[ProgramGuideScores],
-    reference: ProgramPosterior | str,
-    options: Mapping[str, Any],
-) -> tuple[Evidence | str, Number | None]:
-    """log p(x) by annealing, and an upper bound if the reference has draws to anneal back from.
-
-    Chains begin at Normals about the paths that Pathfinder has found, half as wide again.
-    """
-    start, how = pair.chain_start, {**ANNEALING, **options}
-    if start is None and pair.program.improper:
-        return "the prior is improper, and there is nothing else to anneal from", None
-    target = condition(pair, pair.data, guide=start)
-    try:
-        forward = anneal(target, **how)
-    except UsageError:
-        raise
-    except Exception as error:  # whatever a model of someone else raises
-        return f"annealing failed: {' '.join(str(error).split())}", None
-    settings = {
-        "T =": how["num_temperatures"],
-        "leapfrog steps": how["num_leapfrog"],
-        "acceptance": round(float(forward.acceptance.mean()), 2),
-    }
-    found = Evidence(
-        forward.estimate,
-        forward.standard_error,
-        forward.effective_sample_size,
-        "lower bound",
-        "annealing",
-        int(how["num_chains"]),
-        settings,
-        seed=int(how["seed"]),
-    )
-    bounds = [_bound(row) for row in rows if "importance_bound" in row.numbers]
-    return tightest(found, bounds), _upper(pair, target, forward, reference, how)
-
-
-def _bound(row: ProgramGuideScores) -> tuple[str, Tensor, Tensor, None]:
-    number = row.numbers["importance_bound"]
-    own = {"dtype": torch.float64, "device": "cpu"}
-    values = (torch.tensor([v], **own) for v in (number.value, number.error))
-    return (f"L_K of {row.name}", *values, None)  # type: ignore[return-value]
-
-
-def _upper(
-    pair: ProgramPair,
-    target: Any,
-    forward: Any,
-    reference: ProgramPosterior | str,
-    how: Mapping[str, Any],
-) -> Number | None:
-    """Chains that anneal back from draws of the reference: an upper bound in expectation."""
-    if isinstance(reference, str) or not isinstance(reference.posterior.guide, DrawsGuide):
-        return None
-    drawn = reference.posterior.sample(how["num_chains"], seed=how["seed"])[SITE]
-    u = pair.standard(reference.pair.reals(drawn))  # (C, 1, D)
-    again = {n: how[n] for n in ("num_leapfrog", "seed")}
-    inverse = -reversed_weights(target, u, forward, **again)
-    return Number(float(-log_mean_exp(inverse)), float(relative_error(inverse)), "upper bound")
-
-
-def _with_kl(row: ProgramGuideScores, found: Evidence | str) -> ProgramGuideScores:
-    """The row with KL(q ‖ p) = log p(x) − ELBO, or why it is not given."""
-    elbo = row.numbers.get("elbo")
-    if elbo is None:
-        return row
-    if isinstance(found, str):
-        return dataclasses.replace(row, absent={**row.absent, "kl": f"log p(x): {found}"})
-    log_p, noise = float(found.value[0]), float(found.standard_error[0])
-    error = math.hypot(elbo.error, 0.0 if math.isnan(noise) else noise)
-    wrong = contradiction((f"the ELBO of {row.name}", elbo.value), ("log p(x)", log_p), error=error)
-    if wrong is not None:
-        return dataclasses.replace(row, absent={**row.absent, "kl": wrong})
-    if not math.isfinite(elbo.value):
-        return dataclasses.replace(row, absent={**row.absent, "kl": "the ELBO is not finite"})
-    kind: Kind = "lower bound" if found.kind == "lower bound" else "estimate"
-    kl = Number(log_p - elbo.value, error, kind)
-    return dataclasses.replace(row, numbers={**row.numbers, "kl": kl})

@@ -12,6 +12,7 @@ from torch import Tensor
 from inference.mcmc.diagnostics import effective_sample_size
 from inference.posterior.guides.draws import DrawsGuide
 from inference.programs import ProgramPosterior
+from inference.programs.guides.references import GridGuide
 from inference.programs.pair import SITE
 
 __all__ = ["Departures", "Moments", "departures", "moments", "moments_of"]
@@ -69,7 +70,7 @@ def moments_of(posterior: ProgramPosterior) -> Moments:
     guide = posterior.posterior.guide
     if isinstance(guide, DrawsGuide) and guide.num_chains:
         return _moments(chains_of(posterior), None, True)
-    if not isinstance(guide, DrawsGuide) and not posterior.density and hasattr(guide, "weights"):
+    if isinstance(guide, GridGuide):
         both = (posterior.mean, posterior.sd)
         mean, sd = ({n: v.cpu().double() for n, v in of.items()} for of in both)
         zero = {name: torch.zeros_like(value) for name, value in mean.items()}

@@ -18,6 +18,7 @@ from pyro_models.counts import check_counts
 __all__ = ["guide_marginals"]
 
 _BINS = 40
+_DRAWS = 2000
 _TAIL = 0.005  # share of the reference left out on either side
 
 
@@ -83,8 +84,9 @@ def _draw(panel: Axes, comparison: ProgramGuideComparison, name: str, at: int) -
     several = False
     for i, row in enumerate(compared):
         assert row.posterior is not None
-        several = row.posterior.draws[name].dim() > 1
-        values, color = _column(row.posterior.draws[name], at), PETROFF[i % len(PETROFF)]
+        drawn = row.posterior.sample(_DRAWS)[name]
+        several = drawn.dim() > 1
+        values, color = _column(drawn, at), PETROFF[i % len(PETROFF)]
         if values.min() == values.max():
             panel.axvline(values[0], color=color, label=row.name)
         else:

@@ -21,6 +21,8 @@ from pyro_models.seeds import stream
 
 __all__ = ["nuts"]
 
+_CANDIDATES = 4  # for each start of a chain
+
 
 @takes(Sampling)
 def nuts(
@@ -67,9 +69,10 @@ def nuts(
 
     def make(index: slice, some: LogDensity) -> LatentChains:
         random = np.random.default_rng(stream(sampling.seed, f"nuts {index.start}"))
-        z = some.sample_start(sampling.num_chains)
         if metric is None:
+            z = some.sample_start(sampling.num_chains)
             return _NUTSChains(some, z, random, max_depth)
+        z = _likely(some, sampling.num_chains)
         return _DenseChains(some, z, random, max_depth, metric[index].to(z))
 
     return draw(target, make, sampling, name="nuts", max_depth=max_depth)
@@ -186,6 +189,19 @@ class _DenseChains(_NUTSChains):
         self.scale = _spread(self.factor)
         self.step = torch.full_like(self.step, size**-0.25)
         self.rescaled(moves[-1].z)
+
+
+@torch.no_grad()
+def _likely(target: LogDensity, count: int) -> Tensor:
+    """Starts, (C, B, D), none of them where a chain would stand still, far out in the tails.
+
+    At random among draws at most 3 + D nats below the median of all.
+    """
+    z = target.sample_start(_CANDIDATES * count)
+    value = target.log_joint(z).nan_to_num(nan=-math.inf)
+    short = value - value.median(0).values + 3 + target.dim
+    order = torch.where(short >= 0, torch.rand_like(value), short).topk(count, dim=0).indices
+    return z.gather(0, order.unsqueeze(-1).expand(-1, -1, target.dim))
 
 
 def _spread(factor: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from tests.inference.programs.conftest import regression
 from tests.inference.programs.models import REFERENCES, SCHOOLS, schools
 
 
-def failing(target):
+def failing(X, y):
     raise RuntimeError("no guide\ntoday")
 
 
@@ -50,9 +50,9 @@ def test_full_covariance_is_exact_and_mean_field_as_narrow_as_theory_says(compar
 
 
 def test_a_row_says_what_is_missing_and_words_stand_below(compared) -> None:
-    assert compared["failing"].failed == "no guide today"
+    assert "no guide today" in compared["failing"].failed
     text = str(compared)
-    assert "failing: failed: no guide today." in text
+    assert "failing: failed: " in text
     assert "full_covariance: means and standard deviations right" in text
     assert "point: means right, no spread in" in text
     assert "no density" in text
@@ -80,27 +80,29 @@ def test_annealing_brackets_log_p_and_chains_are_described(linear) -> None:
 
 @pytest.mark.parametrize("centred", [True, False])
 def test_the_funnel_is_found_out(centred) -> None:
-    nuts = {"class_path": "nuts", "init_args": {"num_samples": 60, "num_chains": 16, "warmup": 80}}
+    counts = {"num_samples": 30, "num_chains": 16, "warmup": 60, "max_depth": 4}
     found = compare_guides(
         schools,
         **SCHOOLS,
         centred=centred,
-        guides=["full_covariance", nuts],
+        guides=["normal", {"class_path": "nuts", "init_args": counts}],
         log_evidence=-31.3,
         infer_options={"max_steps": 300},
     )
-    k_hat, diverged = found["full_covariance"].value("k_hat"), found["nuts"].value("divergences")
+    k_hat, share = found["normal"].value("k_hat"), found["nuts"].value("divergences") / 480
     if centred:
-        assert diverged > 5
+        assert share > 0.01
         assert k_hat > 0.7
         assert "write the model non-centred" in found.words[1]
         assert "do not use it as an importance proposal" in found.words[0]
+        assert "is doubtful itself" in str(found)
     else:
-        assert diverged <= 2
+        assert share < 0.005
         assert k_hat < 0.7
+        assert "non-centred" not in found.words[1]
 
 
-@pytest.mark.parametrize("name", [n for n in REFERENCES if n != "eight schools"])
+@pytest.mark.parametrize("name", ["kidiq", "earnings"])
 def test_nuts_is_within_its_errors_of_the_reference(name) -> None:
     model, args, kwargs, of, reference = REFERENCES[name]
     counts = {"num_samples": 60, "num_chains": 16, "warmup": 80}
