@@ -17,7 +17,7 @@ from inference.evaluation.program_table import Number, ProgramGuideScores
 from inference.evaluation.quadrature import MOST_DIMENSIONS
 from inference.evaluation.quantity import Kind
 from inference.evaluation.scores import contradiction
-from inference.evaluation.tightest import tightest
+from inference.evaluation.tightest import LowerBound, tightest
 from inference.particles import log_mean_exp
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.log_density import LogDensity, condition
@@ -93,7 +93,7 @@ def annealed_evidence(
     return tightest(found, bounds), _upper(pair, target, forward, reference, how)
 
 
-def _bound(row: ProgramGuideScores) -> tuple[str, Tensor, Tensor, None]:
+def _bound(row: ProgramGuideScores) -> LowerBound:
     number = row.numbers["importance_bound"]
     both = torch.tensor([[number.value], [number.error]], dtype=torch.float64, device="cpu")
     return f"L_K of {row.name}", both[0], both[1], None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -74,10 +75,12 @@ def guide_marginals(
 
 
 def _draw(panel: Axes, comparison: ProgramGuideComparison, name: str, at: int) -> None:
-    known, bins = comparison.reference_draws, np.asarray(_BINS)
+    known = comparison.reference_draws
+    bins: int | list[float] = _BINS
     if known is not None:
         values = _column(known[name], at)
-        bins = np.linspace(*np.quantile(values, (_TAIL, 1 - _TAIL)), _BINS)
+        low, high = (float(np.quantile(values, share)) for share in (_TAIL, 1 - _TAIL))
+        bins = np.linspace(low, high, _BINS).tolist()
         label = comparison.reference_name
         panel.hist(values, bins=bins, density=True, color=MISSING, label=label)
     compared = [row for row in comparison.rows if row.posterior and not row.is_reference]
@@ -90,8 +93,8 @@ def _draw(panel: Axes, comparison: ProgramGuideComparison, name: str, at: int) -
         if values.min() == values.max():
             panel.axvline(values[0], color=color, label=row.name)
         else:
-            how = {"density": True, "histtype": "step", "color": color, "label": row.name}
-            panel.hist(values, bins=bins if bins.ndim else _BINS, **how)
+            how: dict[str, Any] = {"histtype": "step", "color": color, "label": row.name}
+            panel.hist(values, bins=bins, density=True, **how)
     panel.set_title(f"{name}[{at}]" if several else name)
     panel.set_yticks([])
     plain(panel)
