@@ -20,8 +20,10 @@ _ERRORS = 3.0  # standard errors that a number must be beyond to be called wrong
 DIVERGENT = 0.005  # share of transitions that diverge from which on a geometry is hard
 _GOOD = 0.5  # k̂ up to which weights have finite variance
 _MOST_SITES = 3
-_SHARES = ((1 / 4, "a quarter"), (1 / 3, "a third"), (1 / 2, "half"), (2 / 3, "two thirds"))
-_SHARES += ((3 / 4, "three quarters"),)
+_SHARES = (
+    *((1 / 4, "a quarter"), (1 / 3, "a third"), (1 / 2, "half")),
+    *((2 / 3, "two thirds"), (3 / 4, "three quarters")),
+)
 _NEAR = 0.04
 
 
