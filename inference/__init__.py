@@ -1,8 +1,8 @@
 """q(z | x): how the unknown is learned, inferred and evaluated; pairs are known by their contract.
 
-``fit`` learns; ``infer`` and ``complete`` find what was not seen; ``evaluate``, ``compare``,
-``evidence`` and ``compare_guides`` say how good it is; ``sweep`` chooses settings; ``particles`` is
-what all are built on; ``figures`` draws.
+``fit`` learns; ``infer``, ``complete`` and ``impute`` find what was not seen; ``evaluate``,
+``compare``, ``evidence`` and ``compare_guides`` say how good it is; ``sweep`` chooses settings;
+``particles`` is what all are built on; ``figures`` draws.
 """
 
 from inference import figures
@@ -34,11 +34,13 @@ from inference.objectives import register_objective
 from inference.particles import Particles, particles
 from inference.posterior import (
     Completion,
+    Imputation,
     Posterior,
     complete,
     condition,
     generate,
     hmc,
+    impute,
     infer,
     latent_means,
     nuts,
@@ -57,6 +59,7 @@ __all__ = [
     "Fits",
     "GuideComparison",
     "History",
+    "Imputation",
     "Particles",
     "Posterior",
     "Program",
@@ -79,6 +82,7 @@ __all__ = [
     "fit",
     "generate",
     "hmc",
+    "impute",
     "infer",
     "latent_means",
     "nuts",

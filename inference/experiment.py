@@ -7,29 +7,33 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 import yaml
-from matplotlib.figure import Figure
 
 from inference import figures
 from inference.declared import SEED, check_declared, declared, described
 from inference.learning import Callback, CallbackState, Fit, Fits, Run, Settings, Snapshots, fit
 from inference.learning.preparation import prepared_for
-from inference.learning.recorded_data import is_labelled_only
+from inference.learning.recorded_data import columns_on, is_labelled_only
 from inference.learning.settings import SWAPPED
 from inference.objectives import OBJECTIVES
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import DATA_SETS
+from pyro_models.data.from_table import ENDINGS
 from pyro_models.data.sources import LEVELS
 from pyro_models.likelihoods import LIKELIHOODS
 from pyro_models.models import PAIRS
 from pyro_models.options import check_known
 from pyro_models.presets import load_preset
 from pyro_models.priors import PRIORS
+from pyro_models.registry import check_choice
 from pyro_models.seeds import seeded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Experiment"]
 
@@ -73,8 +77,8 @@ class Experiment:
     data: str | Path | ImageData | Any = declared(
         "digits",
         lambda: (
-            f"""Data to learn from: {", ".join(DATA_SETS)} (digits are bundled), or a .npy or
-        .npz file. In Python also data in memory."""
+            f"""Data to learn from: {", ".join(DATA_SETS)} (digits are bundled), a .npy or .npz
+        file, or a table ({", ".join(ENDINGS)}). In Python also data in memory."""
         ),
     )
     settings: Settings = field(default_factory=Settings)
@@ -100,6 +104,20 @@ class Experiment:
         None,
         """Number of grey levels: of a file's images, where it cannot be told; a named set has as
         many made of it (16 are 4 bits).""",
+    )
+    missing: str | None = declared(
+        None,
+        "unseen: what is NaN, or an empty cell of a table, counts as unseen.",
+        lambda _, given: check_choice("missing", given, ("unseen",)),
+    )
+    label: str | None = declared(None, "Column of labels, of a table.")
+    columns: list[str] | None = declared(
+        None, "Columns of a table that are used; all if not given."
+    )
+    kinds: dict[str, str] | None = declared(
+        None,
+        """Kinds of columns of a table by name, real, count, binary or categorical, where they are
+        others than are found: --kinds '{age: real}'.""",
     )
     labels: int | float | None = declared(
         None,
@@ -188,6 +206,8 @@ class Experiment:
             split_seed=data.get("split_seed") or 0,
             test_fraction=data.get("test_fraction"),
             levels=None if levels == own else levels,
+            missing=data.get("missing"),
+            **columns_on(data),
             labels=labels,
             labels_seed=labels_seed,
             labelled_only=is_labelled_only(data),
@@ -247,6 +267,10 @@ class Experiment:
                 seed=self.split_seed,
                 levels=self.levels,
                 stream=self.settings.stream,
+                missing=self.missing,
+                label=self.label,
+                columns=self.columns,
+                kinds=self.kinds,
             )
         if self.labels is not None:
             data = data.with_labels(self.labels, seed=self.labels_seed)
@@ -257,13 +281,12 @@ class Experiment:
         if "num_classes" in self.options:
             raise UsageError("the number of classes comes from the data: leave num_classes out")
         with seeded(self.settings.seed, torch.device("cpu")):
+            options = _with_columns(self.options, data)
             if isinstance(self.model, str):
-                return build(
-                    self.model, data.data_shape, num_classes=data.num_classes, **self.options
-                )
+                return build(self.model, data.data_shape, num_classes=data.num_classes, **options)
             known = inspect.signature(self.model).parameters
             labels = {"num_classes": data.num_classes} if "num_classes" in known else {}
-            pair = self.model(data.data_shape, **labels, **self.options)
+            pair = self.model(data.data_shape, **labels, **options)
             check_pair(pair)
             return pair
 
@@ -330,6 +353,18 @@ class Experiment:
             with suppress(UsageError):
                 values = self.replace(seed=seed).to_dict()
                 Run(state.out).add({"experiment": values})
+
+
+def _with_columns(options: Mapping[str, Any], data: ImageData) -> Mapping[str, Any]:
+    """The options of a model, with the columns of a table for a likelihood that is of columns."""
+    if data.table is None or "likelihood" not in options:
+        return options
+    name, own = LIKELIHOODS.named(options["likelihood"], options.get("likelihood_options") or {})
+    cls, given = LIKELIHOODS[name] if isinstance(name, str) else name, own.get("columns")
+    if not getattr(cls, "of_columns", False) or not isinstance(given, Mapping | None):
+        return options
+    columns = {**own, "columns": data.table.likelihoods_with(given)}
+    return {**options, "likelihood": name, "likelihood_options": columns}
 
 
 def _samples_of(pair: Pair) -> Figure:

@@ -8,8 +8,11 @@ from typing import Any, Literal
 from inference import figures
 from inference.commands.command import OnHalfSeen, command
 from inference.commands.files import free_path, printed_after, save_arrays, save_figure
+from inference.commands.impute import impute
 from inference.declared import takes
 from inference.evaluation import Comparison, compare, evaluate_completion
+from inference.learning import Run
+from inference.posterior import Imputation
 from inference.posterior import complete as complete_data
 from pyro_models.files import write_atomically
 
@@ -34,8 +37,10 @@ def complete(
     workers: int | None = None,
     resume: str | None = None,
     **options: Any,
-) -> Comparison:
+) -> Comparison | Imputation:
     """Complete half-seen images: a picture of them, and a table of how well it went.
+
+    A run of a table has its empty cells filled in, as by ``pyro-models impute``.
 
     Args:
         run: Run folder.
@@ -55,6 +60,10 @@ def complete(
         workers: Processes that share log_prob, one thread or GPU each; this one unless given.
         resume: Folder where finished blocks are kept; the same command goes on after a kill.
     """
+    if Run(run).table is not None:
+        own = {name: value for name, value in options.items() if name != "fraction"}
+        target_of_table = "completed.csv" if out == "completed.png" else out
+        return impute(run, guide=guide, out=target_of_table, **own)
     on = OnHalfSeen(mask=mask, limit=limit, **options)
     target = free_path(out, force=on.force, endings=".png, .pdf, .svg or .npz")
     listing = free_path(table, force=on.force, option="table", endings=".md or .csv")

@@ -16,18 +16,28 @@ from inference.commands.files import (
     seed_folders,
 )
 from inference.declared import takes
-from inference.evaluation import Comparison, Diagnostics, Evaluation
+from inference.evaluation import Comparison, Diagnostics, Evaluation, sample_floors
 from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
 from inference.evaluation.over_seeds import over_seeds
+from inference.evaluation.quantity import quantities_of
+from inference.evaluation.samples import BINARY, OF_SAMPLES
 from inference.learning import Run
+from pyro_models import ImageData
 from pyro_models.contract import fulfills
 from pyro_models.device import check_device
 from pyro_models.files import holding_folder, write_atomically
 from pyro_models.pair import Classifies
 
 __all__ = ["compare", "diagnose", "evaluate"]
+
+
+def _names(quantities: list[str] | str | None) -> list[str] | None:
+    """Names as ``elbo,frechet`` or as a list."""
+    if not isinstance(quantities, str):
+        return quantities
+    return [name.strip() for name in quantities.split(",") if name.strip()]
 
 
 @command
@@ -39,6 +49,7 @@ def evaluate(
     out: str | None = None,
     workers: int | None = None,
     resume: str | None = None,
+    quantities: list[str] | str | None = None,
     **options: Any,
 ) -> Evaluation:
     """Score a trained pair: bounds, exact evidence where it exists, errors, accuracy.
@@ -47,6 +58,8 @@ def evaluate(
         run: Run folder.
         options: One of :class:`OnRun`.
         num_particles: Number of particles K of the importance-sampled bound.
+        quantities: Names with commas between, such as elbo,frechet,coverage; all but those of
+            samples unless given.
         with_labels: Give a pair that infers labels those of the data; scores are then of p(x | y).
         out: JSON file for the scores.
         workers: Processes that share the work, one thread or GPU each; this one unless given.
@@ -56,7 +69,7 @@ def evaluate(
     target = free_path(out, force=on.force)
     pair, images = on.open(run)
     score: dict[str, Any] = {"num_particles": num_particles, "with_labels": with_labels}
-    score |= {"workers": workers, "resume": resume}
+    score |= {"workers": workers, "resume": resume, "quantities": _names(quantities)}
     result = evaluate_pair(pair, images, name=Path(run).name, **score, **on.scored)
     with printed_after(lambda: result):
         if target is not None:
@@ -104,6 +117,7 @@ def compare(
     num_particles: int = 100,
     with_labels: bool = False,
     out: str | None = None,
+    quantities: list[str] | str | None = None,
     **options: Any,
 ) -> Comparison:
     """Score several runs and put into one column only what may be compared.
@@ -112,6 +126,8 @@ def compare(
         runs: Run folders; of a folder of several seeds, the row is their mean.
         options: One of :class:`OnRun`.
         num_particles: Number of particles K of the importance-sampled bound.
+        quantities: Names with commas between, such as elbo,frechet,coverage; all but those of
+            samples unless given. Beside these stand floors: training data, PPCA, Gaussians.
         with_labels: Give pairs that infer labels those of the data; their scores are then of p(x |
             y), as those of pairs that need labels are.
         out: Folder for comparison.csv, comparison.md and comparison.html.
@@ -120,20 +136,31 @@ def compare(
     files = ("comparison.csv", "comparison.md", "comparison.html")
     targets = [free_path(f"{out}/{name}", force=on.force) for name in files] if out else []
     check_device(on.device)
+    wanted = _names(quantities)
+    for name in wanted or ():
+        quantities_of("comparison").check(name)
+    of_samples = [name for name in wanted or () if name.removesuffix("_mean") in OF_SAMPLES]
     folders = {run: [str(folder) for folder in seed_folders(run)] or [run] for run in runs}
     for folder in (folder for each in folders.values() for folder in each):
         Run(folder).load_pair()  # before any is evaluated for long
     names = [Path(run).name for run in runs]
     rows, unique = [], len(set(names)) == len(names)
+    floors: dict[tuple[object, ...], ImageData] = {}
     for run, name in zip(runs, names if unique else map(str, runs), strict=True):
         each = []
         for folder in folders[run]:
             pair, images = on.open(folder)
             labels = with_labels and fulfills(pair, Classifies)
             score: dict[str, Any] = {"num_particles": num_particles, "with_labels": labels}
+            score["quantities"] = wanted
             each.append(evaluate_pair(pair, images, name=name, **score, **on.scored))
+            binary = images.preparation if images.preparation in BINARY else "grey"
+            floors[images.name, images.levels, images.split_seed, binary] = images
         rows.append(each[0] if len(each) == 1 else over_seeds(each, name=name))
-    table = compare_evaluations(rows)
+    for images in floors.values() if of_samples else ():
+        of: dict[str, Any] = {"split": on.split, "limit": on.limit, "seed": on.seed}
+        rows += sample_floors(images, quantities=of_samples, **of)
+    table = compare_evaluations(rows, quantities=wanted)
     with printed_after(table.to_text), holding_folder(Path(out)) if out else nullcontext():
         for path, text in zip(
             targets,

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_models import UsageError
 from pyro_models.data import Identity
 from pyro_models.files import is_free, write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "check_writable",

@@ -20,6 +20,7 @@ from inference.learning.history import Epoch, History
 from inference.posterior import generate
 from pyro_models import Pair, UsageError
 from pyro_models.counts import check_counts
+from pyro_models.data import Split
 from pyro_models.files import write_atomically
 
 __all__ = ["plot", "sample"]
@@ -45,15 +46,22 @@ def sample(
         n: Number of data.
         label: Their label, for a pair that needs labels; all labels in turn unless given.
         pixels: Draw pixels, or give their means.
-        out: .npy file for the array, or .png for a figure.
+        out: .npy file for the array, .png for a figure, or .csv for a table in its own units.
     """
     on = OnRun(**options)
     check_counts(n=n)
-    target = free_path(out, force=on.force, endings=".npy or .png")
+    target = free_path(out, force=on.force, endings=".npy, .png or .csv")
     pair = Run(run).load_pair(device=on.device)
     y = _labels(pair, n, label)
     if target.suffix == ".png":
         save_figure(figures.prior_samples(pair, n=n, y=y, pixels=pixels, seed=on.seed), target)
+    elif target.suffix == ".csv":
+        table = Run(run).table
+        if table is None:
+            raise UsageError(f"{run} was not trained on a table: give --out samples.npy")
+        x = generate(pair, n=n, y=y, pixels=pixels, seed=on.seed)
+        rows = table.frame(x, rounded=pixels == "sample")
+        write_atomically(target, rows.to_csv(index=False))
     else:
         x = generate(pair, n=n, y=y, pixels=pixels, seed=on.seed)
         write_atomically(target, lambda file: np.save(file, x.cpu().numpy()))
@@ -121,6 +129,7 @@ def plot(
         pair=pair,
         load_test=lambda: OnRun().open(run)[1].prepared("test", seed=on.seed, limit=n),
         load_history=lambda: _read_history(Path(run)),
+        load_train=lambda: _training_data(run, on.seed),
         n=n,
         label=label,
         latents=latents,
@@ -132,6 +141,10 @@ def plot(
     )
     save_figure(drawn.draw(shown), target)
     print(f"{name} of {Path(run).name} in {target}")
+
+
+def _training_data(run: str, seed: int) -> Split:
+    return OnRun().open(run)[1].sampled("train", torch.Generator().manual_seed(seed))
 
 
 def _read_history(run: Path) -> History:

@@ -48,10 +48,8 @@ def train(
     folder = Path(out or f"runs/{folder_name(experiment)}")
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in images.splits.items())
     scaling = f", {images.scaling}" if images.scaling else ""
-    print(
-        f"{experiment.model} of {images.name}: {sizes}; {images.preparation} pixels{scaling}",
-        flush=True,
-    )
+    how_read = images.scaling if images.table else f"{images.preparation} pixels{scaling}"
+    print(f"{experiment.model} of {images.name}: {sizes}; {how_read}", flush=True)
     how: dict[str, Any] = {"made": (pair, images), "init_from": init_from, "out": folder}
     how |= {"resume": resume, "force": force, "progress": progress}
     if seeds is not None:

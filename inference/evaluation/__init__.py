@@ -8,6 +8,14 @@ from inference.evaluation.diagnostics import Diagnostics, diagnose, pareto_k_hat
 from inference.evaluation.estimates import LogWeights, exact_log_prob, log_weights
 from inference.evaluation.evaluation import Evaluation, evaluate
 from inference.evaluation.evidence import Evidence, evidence
+from inference.evaluation.feature_distances import (
+    coverage,
+    density,
+    frechet_distance,
+    kernel_distance,
+)
+from inference.evaluation.features import CLASSIFIERS, Classifier, register_classifier
+from inference.evaluation.floors import evaluate_samples, sample_floors
 from inference.evaluation.guide_table import GuideComparison, GuideScores
 from inference.evaluation.guides import compare_guides
 from inference.evaluation.program_table import ProgramGuideComparison, ProgramGuideScores
@@ -18,9 +26,11 @@ from inference.evaluation.scores import Score, from_sum, on_unit_pixels, to_bits
 from inference.evaluation.table import Table
 
 __all__ = [
+    "CLASSIFIERS",
     "QUANTITIES",
     "Annealed",
     "Bracket",
+    "Classifier",
     "Comparison",
     "Diagnostics",
     "Evaluation",
@@ -39,17 +49,24 @@ __all__ = [
     "bracket",
     "compare",
     "compare_guides",
+    "coverage",
+    "density",
     "diagnose",
     "evaluate",
     "evaluate_completion",
+    "evaluate_samples",
     "evidence",
     "exact_log_prob",
+    "frechet_distance",
     "from_sum",
+    "kernel_distance",
     "log_weights",
     "on_unit_pixels",
     "pareto_k_hat",
     "quadrature",
     "quadrature_kl",
+    "register_classifier",
     "register_quantity",
+    "sample_floors",
     "to_bits_per_dimension",
 ]

@@ -151,6 +151,7 @@ def compare(
     if not evaluations:
         raise UsageError("there is nothing to compare: give at least one evaluation")
     known = quantities_of("comparison")
+    asked = quantities is not None
     quantities = list(known) if quantities is None else quantities
     for name in quantities:
         known.check(name)
@@ -163,6 +164,8 @@ def compare(
         for evaluation in evaluations:  # what is contradicted has a column as well
             if quantity in evaluation.scores:
                 _place(_converted(evaluation.scores[quantity]), columns)
+        if asked and not any(column.quantity == quantity for column in columns):
+            columns.append(Column(quantity, {}))  # of reasons alone
     cells = tuple(tuple(_cell(*row, column, columns) for column in columns) for row in rows)
     return Comparison(tuple(e.name for e in evaluations), tuple(columns), cells)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -140,11 +142,13 @@ class Evaluated:
         those that the data have, −1 where missing, given to the pair or not.
     grey
         The data before their preparation, (N, \\*data_shape).
-    weights, max_elements
-        Bounds from the log-weights of K particles, given y where there is one; and the numbers that
-        one chunk may hold.
+    weigh, max_elements
+        Makes ``weights``, the bounds from the log-weights of K particles, given y where there is
+        one, when they are first asked for; and the numbers that one chunk may hold.
     scores, per_datum
         The scores of the quantities before this one, and the numbers behind them, (N,) each.
+    shared
+        What one quantity has made and others need as well, by a name.
     """
 
     pair: Pair
@@ -153,11 +157,19 @@ class Evaluated:
     y: Tensor | None
     labels: Tensor | None
     grey: Tensor
-    weights: LogWeights
+    weigh: Callable[[], LogWeights]
     limit: int | None
     max_elements: int
     scores: dict[str, Score] = field(default_factory=dict)
     per_datum: dict[str, Tensor] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def weights(self) -> LogWeights:
+        """The bounds of every datum."""
+        found = self.weigh()
+        self.per_datum.update(elbo=found.elbo, importance_bound=found.bound)
+        return found
 
     @property
     def data(self) -> ImageData:

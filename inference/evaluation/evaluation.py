@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from inference.blocks import spread
 from inference.chunks import MAX_ELEMENTS
-from inference.evaluation import quantities  # noqa: F401 - registers them
-from inference.evaluation.estimates import log_weights
+from inference.evaluation import quantities as _quantities  # noqa: F401 - registers them
+from inference.evaluation import samples as _samples  # noqa: F401 - registers them
+from inference.evaluation.estimates import LogWeights, log_weights
 from inference.evaluation.evaluated import Evaluated, ScoredData, evaluated_split
-from inference.evaluation.quantity import QUANTITIES
+from inference.evaluation.quantity import QUANTITIES, Quantity
 from inference.evaluation.scores import Score, without_contradictions
 from inference.evaluation.table import Absent, Table, Tabular
 from inference.isolated import isolated
@@ -31,6 +32,7 @@ from pyro_models.data import as_data, checksum
 from pyro_models.errors import UsageError, in_one_line
 from pyro_models.observed import Data
 from pyro_models.pair import Classifies, ConditionsOnPixels
+from pyro_models.registry import Registry
 from pyro_models.seeds import stream
 
 __all__ = ["Evaluation", "evaluate"]
@@ -56,8 +58,9 @@ class Evaluation(Tabular):
     per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def _head(self) -> str:
-        first = next(iter(self.scores.values()))
-        return f"{self.name} on {first.data} {first.split} ({first.num_data:,} data)"
+        for first in self.scores.values():
+            return f"{self.name} on {first.data} {first.split} ({first.num_data:,} data)"
+        return self.name
 
     def __str__(self) -> str:
         return self.to_text().removesuffix("\n")
@@ -112,6 +115,7 @@ def evaluate(
     data: ImageData | Data,
     *,
     split: str = "test",
+    quantities: Sequence[str] | None = None,
     num_particles: int = 100,
     limit: int | None = None,
     with_labels: bool = False,
@@ -130,7 +134,9 @@ def evaluate(
     ``bits_per_dimension`` (densities of dequantised pixels, probabilities of all grey levels),
     ``mse_sampled`` and ``mse_mean`` (reconstructions from sampled and from mean z, against the grey
     pixels), and ``accuracy`` of a pair that classifies. A pair that infers labels is not given
-    them, unless asked for.
+    them, unless asked for. By name alone come ``frechet``, ``kernel``, ``density`` and
+    ``coverage`` of samples x ~ p(x | z) and, as ``frechet_mean`` and so on, of means E[x | z]: see
+    :mod:`inference.evaluation.samples`.
 
     Parameters
     ----------
@@ -140,6 +146,9 @@ def evaluate(
         The first ``limit`` data of the split ``"test"``, ``"validation"`` or ``"train"``, prepared
         as they say, with the seed; the scores say how many. Of what is no data set with splits
         (:func:`pyro_models.data.as_data`) all is scored, as it is.
+    quantities
+        Names of those that are computed, in their order; all that do not come by name alone unless
+        given. For those of samples alone no particles are drawn.
     num_particles
         Number of particles K.
     with_labels
@@ -166,6 +175,7 @@ def evaluate(
     'exact'
     """
     num_particles = checked_count(num_particles)
+    named = _named(quantities)
     data = as_data(data, pair, split=split)
     found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
     x, y = found.x, found.y
@@ -182,32 +192,61 @@ def evaluate(
     scored = replace(scored, given=given, identity=identity, precision=precise)
     of: dict[str, Any] = {"identity": identity_of(pair, x, y=y), "guides": (pair.guide,)}
     settings = {"num_particles": num_particles, "seed": seed}
-    with (
-        spread(workers, resume, pair, settings=settings, **of) as blocks,
-        tqdm(desc=name, total=len(x), disable=not progress, unit="datum", leave=False) as bar,
-    ):
-        bounds: dict[str, Any] = {"max_elements": max_elements, "progress": bar.update}
-        bounds |= {"num_particles": num_particles, "seed": seed, "blocks": blocks}
-        weights = log_weights(pair, x, y=y, **bounds)
-    with isolated(pair, seed=stream(seed, "quantities")):
+
+    def weigh() -> LogWeights:
+        with (
+            spread(workers, resume, pair, settings=settings, **of) as blocks,
+            tqdm(desc=name, total=len(x), disable=not progress, unit="datum", leave=False) as bar,
+        ):
+            bounds: dict[str, Any] = {"max_elements": max_elements, "progress": bar.update}
+            bounds |= {"num_particles": num_particles, "seed": seed, "blocks": blocks}
+            weights = log_weights(pair, x, y=y, **bounds)
         prior = log_label_prior(pair, x, y)
-        weights = replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
+        return replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
+
+    with isolated(pair, seed=stream(seed, "quantities")):
         grey = data.split(split).x[:limit].to(x)
-        numbers = {"elbo": weights.elbo, "importance_bound": weights.bound}
-        evaluated = Evaluated(
-            pair, scored, x, y, found.y, grey, weights, limit, max_elements, per_datum=numbers
-        )
+        evaluated = Evaluated(pair, scored, x, y, found.y, grey, weigh, limit, max_elements)
         absent: dict[str, str] = {}
-        for key, quantity in QUANTITIES.items():
-            if quantity.compute is None:
-                continue
+        if not all(QUANTITIES[key].by_name for key in named):
+            _ = evaluated.weights  # what is wrong with a pair is said of the pair
+        for key in _with_needs(named):
+            compute = QUANTITIES[key].compute
+            assert compute is not None
             with in_one_line(f"the quantity {key}"):
-                score = quantity.compute(evaluated)
+                score = compute(evaluated)
             if isinstance(score, str):
                 absent[key] = score
             elif isinstance(score, Score):
                 evaluated.scores[key] = score
             elif score is not None:
                 raise UsageError(f"the quantity {key} gives a Score or a reason; got {score!r:.60}")
+    scores = {key: evaluated.scores[key] for key in named if key in evaluated.scores}
+    absent = {key: absent[key] for key in named if key in absent}
     per_datum = {key: values.cpu() for key, values in evaluated.per_datum.items()}
-    return Evaluation(name or type(pair).__name__, evaluated.scores, absent, per_datum)
+    return Evaluation(name or type(pair).__name__, scores, absent, per_datum)
+
+
+def _computable() -> Registry[Quantity]:
+    known = {key: quantity for key, quantity in QUANTITIES.items() if quantity.compute is not None}
+    return Registry("quantity", known)
+
+
+def _named(quantities: Sequence[str] | None) -> list[str]:
+    """What is to be computed, checked; each once."""
+    known = _computable()
+    if quantities is None:
+        return [key for key, quantity in known.items() if not quantity.by_name]
+    names = [quantities] if isinstance(quantities, str) else list(dict.fromkeys(quantities))
+    if not names:
+        raise UsageError(f"name at least one quantity: {', '.join(known)}")
+    for name in names:
+        known.check(name)
+    return names
+
+
+def _with_needs(names: Sequence[str]) -> list[str]:
+    """The same with what they need, in the order in which they are computed."""
+    known = _computable()
+    all_of_them = {*names, *(need for name in names for need in known[name].needs)}
+    return [key for key in known if key in all_of_them]

@@ -56,6 +56,9 @@ class Quantity:
         Makes its score of a pair that is evaluated, as :func:`inference.evaluation.evaluate` does
         with every quantity: a :class:`inference.evaluation.Score`, the reason why there is none, or
         ``None`` where the quantity does not apply. Quantities without it come from elsewhere.
+    needs, by_name
+        The quantities that ``compute`` finds in ``scores`` or ``absent`` already; and whether it is
+        computed only where it is asked for by name, since it takes long.
     """
 
     name: str
@@ -69,6 +72,8 @@ class Quantity:
     compared_by: tuple[str, ...] = COMPARED_BY
     shown: tuple[str, ...] = ("comparison", "sweep")
     compute: Compute | None = None
+    needs: tuple[str, ...] = ()
+    by_name: bool = False
 
     def heading(self, given: str | None = None) -> str:
         """The title with what is given, as ``log p(x | y)`` for ``log p(x)``, or ``L_K | y``."""

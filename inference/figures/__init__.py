@@ -2,7 +2,8 @@
 
 Every function returns a new ``matplotlib.figure.Figure`` and touches neither pyplot's state, nor
 the pair's parameters and modes, nor torch's generators: ``figure.savefig("name.pdf")`` writes it,
-and a notebook shows it as a cell's last value (after ``%matplotlib inline``).
+and a notebook shows it as a cell's last value (after ``%matplotlib inline``). matplotlib is
+imported when a figure is drawn: a command that draws none starts without it.
 
 A figure has one name, that of its function, in Python, at the command line and in files;
 ``FIGURES`` has all of them with what they need, and ``register_figure`` adds one of your own.
@@ -12,7 +13,7 @@ Latents are counted from 1 in all of them: z₁, z₂, ….
 from inference.figures.completion import completions, encoder_free
 from inference.figures.contours import latent_contours
 from inference.figures.curves import learning_curves
-from inference.figures.denoising import denoising, fewer_steps
+from inference.figures.denoising import between_samples, denoising, fewer_steps
 from inference.figures.guides import guide_gaps
 from inference.figures.images import (
     class_grid,
@@ -23,6 +24,7 @@ from inference.figures.images import (
 )
 from inference.figures.latent import latent_grid, latent_scatter
 from inference.figures.latent_use import latent_use
+from inference.figures.nearest import nearest
 from inference.figures.program_guides import guide_marginals
 from inference.figures.registry import FIGURES, Shown, draw_figure, register_figure
 from inference.figures.sweep import setting_curves
@@ -30,6 +32,7 @@ from inference.figures.sweep import setting_curves
 __all__ = [
     "FIGURES",
     "Shown",
+    "between_samples",
     "class_grid",
     "completions",
     "denoising",
@@ -45,6 +48,7 @@ __all__ = [
     "latent_use",
     "learning_curves",
     "mixture_means",
+    "nearest",
     "prior_samples",
     "reconstructions",
     "register_figure",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from inference.figures.grid import THIN, WIDE, check_images, check_shape, mosaic_figure
@@ -19,6 +19,9 @@ from pyro_models import UsageError
 from pyro_models.counts import check_counts, is_count
 from pyro_models.data.reading import read
 from pyro_models.observed import Data
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["completions", "encoder_free"]
 

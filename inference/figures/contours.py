@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from inference.figures.grid import check_images
@@ -20,6 +18,9 @@ from pyro_models import Pair, UsageError
 from pyro_models.data.masks import Mask
 from pyro_models.data.reading import read
 from pyro_models.observed import Data, Labels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["latent_contours"]
 
@@ -62,6 +63,9 @@ def latent_contours(
         If there are not two latents, the data are no image, or a q is of other data or has no
         density.
     """
+    from matplotlib.colors import to_rgb
+    from matplotlib.figure import Figure
+
     named = _named(posteriors)
     check_images(pair)
     x = read(x).x

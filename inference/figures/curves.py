@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from inference.evaluation.quantity import BITS, NATS
 from inference.figures.palette import INK, PETROFF, plain
@@ -17,6 +14,10 @@ from inference.figures.registry import register_figure
 from inference.learning.history import History
 from pyro_models import Pair, UsageError
 from pyro_models.likelihoods.levels import CountingLevels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["learning_curves"]
 
@@ -76,6 +77,9 @@ def learning_curves(
     UsageError
         If there is no epoch, or no finite bound.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     bounds = _bounds(history)
     if not any(b.finite.any() for b in bounds):
         raise UsageError("no epoch with a finite bound to draw: train first")
@@ -133,6 +137,8 @@ def _measured(history: History) -> dict[str, list[_Bound]]:
 
 def _draw_measures(axes: Axes, what: str, curves: list[_Bound], across: Any) -> None:
     """Each line named at its end."""
+    from matplotlib.ticker import MaxNLocator
+
     for curve in curves:
         axes.plot(curve.epochs, curve.values, color=curve.color, lw=1.4, marker=curve.marker)
     if what == "share":

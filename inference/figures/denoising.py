@@ -1,11 +1,12 @@
-"""Figures of a diffusion: how an image comes out of noise, and what fewer steps make of it."""
+"""Figures of a diffusion: how images come out of noise, by all steps or few, and between two."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.figure import Figure
 from pyro import poutine
 from torch import Tensor
 
@@ -18,13 +19,25 @@ from pyro_models.contract import fulfills
 from pyro_models.counts import check_counts
 from pyro_models.pair import Diffuses
 
-__all__ = ["denoising", "fewer_steps"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["between_samples", "denoising", "fewer_steps"]
 
 
 def _check(pair: Pair) -> None:
     check_images(pair)
     if not fulfills(pair, Diffuses):
         raise UsageError(f"this figure is of a diffusion, and {type(pair).__name__} is none")
+
+
+def _faster(pair: Pair) -> Callable[..., Any]:
+    """The pair by fewer steps."""
+    _check(pair)
+    if not hasattr(pair, "faster"):
+        raise UsageError(f"{type(pair).__name__} has no method faster")
+    found: Callable[..., Any] = pair.faster
+    return found
 
 
 @register_figure(needs="a diffusion")
@@ -91,12 +104,9 @@ def fewer_steps(
     UsageError
         If the pair is no diffusion of images, or cannot take fewer steps.
     """
-    _check(pair)
-    if not hasattr(pair, "faster"):
-        raise UsageError(f"{type(pair).__name__} has no method faster")
-    whole = pair.latent_sites["z"].event_shape[0]
+    faster, whole = _faster(pair), pair.latent_sites["z"].event_shape[0]
     fewer = [count for count in num_steps if count < whole]
-    made = [pair, *(pair.faster(count, eta=0.0) for count in fewer)]
+    made = [pair, *(faster(count, eta=0.0) for count in fewer)]
     images = torch.cat([generate(each, n=columns, seed=seed).cpu() for each in made])
     figure, axes, tiles = mosaic_figure(
         images,
@@ -109,3 +119,53 @@ def fewer_steps(
     names = [f"{whole} ({own})", *(f"{count} (DDIM)" for count in fewer)]
     axes.set_yticks(tiles.down, names)
     return figure
+
+
+def _between(shown: Shown) -> Figure:
+    return between_samples(shown.pair, steps=shown.steps, seed=shown.seed)
+
+
+@register_figure(needs="a diffusion", of_shown=_between)
+def between_samples(
+    pair: Pair, *, rows: int = 5, steps: int = 10, num_steps: int = 50, seed: int = 0
+) -> Figure:
+    """Rows of images between two samples, by the noise that they are made of.
+
+    Without noise but the first (η = 0, DDIM), an image is a function of z_T. Between two draws of
+    it, the noise goes along their arc, sin((1 − λ) θ)/sin θ z_T + sin(λ θ)/sin θ z_T′ with θ the
+    angle between them, so that every point is about as likely as the ends (Song et al. 2021).
+
+    Parameters
+    ----------
+    pair
+        A diffusion of images with a method ``faster``.
+    rows, steps
+        Number of rows, and of λ in each, from 0 to 1.
+    num_steps, seed
+        Steps that are taken, at most those of the pair; and the random seed of the noise.
+
+    Raises
+    ------
+    UsageError
+        If the pair is no diffusion of images, or cannot take fewer steps.
+    """
+    faster, whole = _faster(pair), pair.latent_sites["z"].event_shape[0]
+    check_counts(rows=rows, steps=steps, num_steps=num_steps)
+    smooth = faster(min(num_steps, whole), eta=0.0)
+    with isolated(smooth, seed=seed) as device:
+        chain = poutine.trace(smooth.model).get_trace(n=1).nodes["z"]["fn"]
+        kind, size = next(pair.parameters()).dtype, math.prod(pair.data_shape)
+        weight = torch.linspace(0, 1, steps, dtype=kind, device=device).unsqueeze(-1)
+        first, last = torch.randn(2, rows, 1, size, dtype=kind, device=device)
+        angle = torch.cosine_similarity(first, last, dim=-1).acos().unsqueeze(-1)
+        way = ((1 - weight) * angle).sin() * first + (weight * angle).sin() * last
+        top = (way / angle.sin()).reshape(rows * steps, 1, *pair.data_shape)
+        z = chain.from_noise(top.expand(-1, *chain.event_shape))
+        images = smooth.decode({"z": z})["x"].mean
+    return mosaic_figure(
+        images.cpu(),
+        columns=steps,
+        names=[f"{at:.2f}".rstrip("0").rstrip(".") for at in weight.flatten().tolist()],
+        title="Between samples of a diffusion, by their noise",
+        tile_inches=0.8,
+    )[0]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["Mosaic", "check_images", "check_shape", "condition", "decoded_means", "mosaic_figure"]
 
@@ -94,6 +96,9 @@ def mosaic_figure(
     The gaps are those across and down of :func:`mosaic`; ``tile_inches`` is the width of a tile on
     paper, made smaller where the whole would be wider than seven inches.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     tiles = mosaic(images, columns=columns, gaps_across=gaps[0], gaps_down=gaps[1])
     height, width = tiles.pixels.shape[:2]
     inches = max(2.5, min(7.0, tile_inches * width / tiles.tile[1]))

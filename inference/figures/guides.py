@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from inference.evaluation import QUANTITIES, GuideComparison, GuideScores
 from inference.figures.palette import INK, MISSING, PETROFF, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["guide_gaps"]
 
@@ -55,6 +57,8 @@ def guide_gaps(
     >>> guide_gaps(found).axes[0].get_xlabel()
     'log p(x) − ELBO, nats per datum'
     """
+    from matplotlib.figure import Figure
+
     gaps = {row.name: row.value("gap") for row in comparison.rows}
     drawn = {name: gap for name, gap in gaps.items() if gap is not None}
     if not drawn:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from inference.figures.grid import THIN, WIDE, check_images, condition, decoded_means, mosaic_figure
@@ -18,6 +18,9 @@ from pyro_models.contract import fulfills
 from pyro_models.counts import check_counts, is_count
 from pyro_models.observed import Data, Labels, Observed, observed
 from pyro_models.pair import Diffuses, MadeOfNoise
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["class_grid", "interpolation", "mixture_means", "prior_samples", "reconstructions"]
 

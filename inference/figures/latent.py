@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from contourpy import contour_generator
-from matplotlib import patheffects
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from pyro import poutine
 from torch import Tensor
 from torch.distributions import Independent, Normal
@@ -28,6 +24,10 @@ from pyro_models.data.observed import labels_for
 from pyro_models.data.reading import read
 from pyro_models.observed import Data, Labels, observed
 from pyro_models.pair import Classifies, ConditionsOnPixels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["latent_grid", "latent_scatter"]
 
@@ -64,6 +64,8 @@ def latent_scatter(
     UsageError
         If the pair has no continuous latent, or the data do not fit it.
     """
+    from matplotlib.figure import Figure
+
     check_pair(pair)
     data = observed(pair, read(x), y=y)
     with isolated(pair):
@@ -155,6 +157,8 @@ def _principal(means: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[st
 
 def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray | None) -> None:
     """Points in 2-D or 3-D with a legend, and a numeral at the median of each class."""
+    from matplotlib import patheffects
+
     axes.set(xlabel=names[0], ylabel=names[1])
     crowd = min(1.0, math.sqrt(1500 / max(len(means), 1)))
     if classes is None:
@@ -290,6 +294,8 @@ def _quantiles(z: Tensor, size: int) -> Tensor:
 
 def _tick_values(values: Tensor, span: tuple[float, float] | None) -> np.ndarray:
     """At most ten values of z to write at the axes: round ones where the axis is linear."""
+    from matplotlib.ticker import MaxNLocator
+
     if span is not None:
         ticks = np.asarray(MaxNLocator(_MAX_TICKS - 2).tick_values(*span))
         return ticks[(ticks >= span[0]) & (ticks <= span[1])]

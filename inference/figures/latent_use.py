@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from inference.evaluation import QUANTITIES, Diagnostics
 from inference.figures.palette import INK, MISSING, PETROFF, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["latent_use"]
 
@@ -47,6 +51,8 @@ def latent_use(diagnostics: Diagnostics, *, title: str | None = None) -> Figure:
     >>> latent_use(diagnose(ppca, data, num_particles=1, limit=20)).get_suptitle()
     '5 of 5 latent dimensions active'
     """
+    from matplotlib.figure import Figure
+
     of_means = diagnostics.posterior_mean_variance.numpy()
     within = diagnostics.posterior_variance.numpy()
     kl = None if diagnostics.kl is None else diagnostics.kl.numpy()

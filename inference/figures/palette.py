@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from matplotlib.axes import Axes
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["INK", "MISSING", "PETROFF", "class_color", "class_marker", "marker_area", "plain"]
 

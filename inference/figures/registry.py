@@ -6,9 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from inference.learning.history import History
 from inference.posterior.decoding import Draw
@@ -16,6 +14,9 @@ from pyro_models import Pair
 from pyro_models.data import Split
 from pyro_models.errors import UsageError, in_one_line
 from pyro_models.registry import Registry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["FIGURES", "Shown", "draw_figure", "figure_named", "figures_of_pairs", "register_figure"]
 
@@ -30,8 +31,9 @@ class Shown:
     ----------
     pair
         The pair.
-    load_test, load_history
-        Give the test data, prepared, and the record of the training, where a figure needs them.
+    load_test, load_history, load_train
+        Give the test data, prepared, the record of the training, and the training data, prepared,
+        where a figure needs them.
     n, seed
         Number of test data, and random seed of all draws.
     label
@@ -48,6 +50,7 @@ class Shown:
     pair: Pair
     load_test: Callable[[], Split]
     load_history: Callable[[], History]
+    load_train: Callable[[], Split] | None = None
     n: int = 1000
     label: int | None = None
     latents: Draw = "sample"
@@ -66,6 +69,10 @@ class Shown:
         """What an argument of a figure of this name is to be, such as ``x`` the test data."""
         if name in ("x", "y"):
             return getattr(self.test, name)
+        if name == "train":
+            if self.load_train is None:
+                raise UsageError("training data are not at hand here: give load_train")
+            return self.load_train().x
         return self.load_history() if name == "history" else getattr(self, name)
 
 
@@ -91,6 +98,8 @@ class RegisteredFigure:
 
     def draw(self, shown: Shown) -> Figure:
         """Draw it of a trained pair; a ``UsageError`` is raised if it needs more than that."""
+        from matplotlib.figure import Figure
+
         if self.of_shown is not None:
             return self.of_shown(shown)
         if self.missing:
@@ -109,6 +118,7 @@ _GIVEN = (
     "pair",
     "x",
     "y",
+    "train",
     "history",
     "n",
     "label",
@@ -125,7 +135,7 @@ _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 FIGURES: Registry[RegisteredFigure] = Registry("figure", hint="FILE.py:FUNCTION of your own")
 """Every figure by its name."""
 
-F = TypeVar("F", bound=Callable[..., Figure])
+F = TypeVar("F", bound=Callable[..., "Figure"])
 
 
 def register_figure(
@@ -133,9 +143,10 @@ def register_figure(
 ) -> Callable[[F], F]:
     """Let a function that returns a figure be drawn by name, ``pyro-models plot`` included.
 
-    Its arguments named ``pair``, ``x`` and ``y`` (of the test data), ``history``, or as an
-    attribute of :class:`Shown`, are filled; all others need a default. The figure's name is that of
-    the function unless given; ``needs`` and ``of_shown`` are as of :class:`RegisteredFigure`.
+    Its arguments named ``pair``, ``x`` and ``y`` (of the test data), ``train`` (the training
+    data's x), ``history``, or as an attribute of :class:`Shown`, are filled; all others need a
+    default. The figure's name is that of the function unless given; ``needs`` and ``of_shown`` are
+    as of :class:`RegisteredFigure`.
 
     Raises
     ------

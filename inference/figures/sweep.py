@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
 
 from inference.figures.palette import INK, class_color, class_marker, plain
 from inference.figures.registry import register_figure
@@ -17,6 +14,10 @@ from pyro_models import UsageError
 
 if TYPE_CHECKING:  # what is drawn rests on experiments, and these draw samples
     from inference.selection import Row, Sweep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["setting_curves"]
 
@@ -57,6 +58,9 @@ def setting_curves(
     UsageError
         If a setting is unknown or left open, or there are no scores that may be compared.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, NullLocator
+
     x, lines, at = _axes(sweep.grid, x, lines, dict(at or {}))
     rows = [row for row in sweep.rows if all(row.setting[k] == v for k, v in at.items())]
     label = sweep.label  # refuses what may not be compared

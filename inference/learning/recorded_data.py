@@ -12,12 +12,14 @@ from weakref import WeakKeyDictionary
 from inference.precision import original
 from pyro_models import ImageData, Pair, UsageError, load_data
 from pyro_models.contract import module_of
-from pyro_models.data import DATA_SETS, Identity, Split
+from pyro_models.data import DATA_SETS, Identity, Split, Table
+from pyro_models.data.from_table import ENDINGS, is_table
 
 __all__ = [
     "UNKNOWN",
     "Recalled",
     "check_held_out",
+    "columns_on",
     "describe_data",
     "differs_from_record",
     "is_labelled_only",
@@ -46,6 +48,8 @@ def describe_data(data: ImageData) -> dict[str, Any]:
         "scaling": data.scaling,
         "identity": data.identity.to_dict(),
         **({} if data.written is None else {"written": list(data.written)}),
+        **({} if data.missing is None else {"missing": data.missing}),
+        **({} if data.table is None else {"table": data.table.to_dict()}),
     }
 
 
@@ -131,8 +135,8 @@ def recall(record: Mapping[str, Any], *, run: str, given: str | None = None) -> 
     places = [name] if name in DATA_SETS else _places(record)
     if not places:
         raise UsageError(
-            f"{run} was trained on data in memory ({name}): save them with numpy.save, and name "
-            "the file with --data"
+            f"{run} was trained on data in memory ({name}): save them with "
+            f"{'to_csv' if 'table' in record else 'numpy.save'}, and name the file with --data"
         )
     there = [p for p in places if p in DATA_SETS or Path(p).is_file()]
     if not there:
@@ -158,14 +162,19 @@ def recall(record: Mapping[str, Any], *, run: str, given: str | None = None) -> 
 
 def _places(record: Mapping[str, Any]) -> list[str]:
     """Where the file of a record may be: by its name from here, and where it was."""
-    if Path(str(record["name"])).suffix not in (".npy", ".npz"):
+    if Path(str(record["name"])).suffix not in (".npy", ".npz", *ENDINGS):
         return []
     found = [str(record["name"]), record.get("source")]
     return list(dict.fromkeys(place for place in found if place is not None))
 
 
 def _read_as_itself(place: str, record: Mapping[str, Any]) -> ImageData:
-    """Other data on their own terms; of the levels on record only where these leave it open."""
+    """Other data on their own terms; of the levels on record only where these leave it open.
+
+    Rows of another table are in the columns of the one on record.
+    """
+    if "table" in record and is_table(place):
+        return load_data(place, like=Table.from_dict(record["table"]), missing="unseen")
     options = _reading(place, record)
     levels = options.pop("levels", None)
     try:
@@ -203,7 +212,20 @@ def _reading(place: str, record: Mapping[str, Any]) -> dict[str, Any]:
         options["seed"] = record.get("split_seed") or 0
         options["test_fraction"] = record.get("test_fraction")
         options["stream"] = "written" in record
-    return options
+        options["missing"] = record.get("missing")
+    return {**options, **(columns_on(record) if is_table(place) else {})}
+
+
+def columns_on(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How a table on record was read: columns, their kinds, its label; nothing of other data."""
+    if "table" not in record:
+        return {}
+    table = Table.from_dict(record["table"])
+    return {
+        "columns": table.names,
+        "kinds": {column.name: column.kind for column in table.columns},
+        "label": None if table.label is None else table.label.name,
+    }
 
 
 def _prepared(data: ImageData, record: Mapping[str, Any]) -> ImageData:

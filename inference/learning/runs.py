@@ -29,6 +29,7 @@ from inference.learning.history import History
 from inference.learning.recorded_data import UNKNOWN, differs_from_record, plain_fields
 from pyro_models import Pair, UsageError, build
 from pyro_models.contract import check_pair, module_of
+from pyro_models.data import Table
 from pyro_models.device import check_device
 from pyro_models.files import holding_folder, is_free, write_atomically
 from pyro_models.installation import version_of
@@ -203,6 +204,12 @@ class Run:
         if found != FORMAT:
             raise UsageError(f"{path} is of the format {found!r}, not {FORMAT!r}")
         return description
+
+    @property
+    def table(self) -> Table | None:
+        """What the columns are of the table that it was trained on; ``None`` of other data."""
+        record = self.describe()["data"].get("table")
+        return None if record is None else Table.from_dict(record)
 
     def save_weights(self, pair: Pair) -> None:
         """Write the weights of model and guide."""

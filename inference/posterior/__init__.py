@@ -6,6 +6,7 @@ from inference.posterior.export import to_arviz
 from inference.posterior.features import latents_as_data
 from inference.posterior.guides import GUIDES, Family, register_guide
 from inference.posterior.hmc import Draws, hmc
+from inference.posterior.imputation import Imputation, impute
 from inference.posterior.infer import infer
 from inference.posterior.log_density import LogDensity, condition
 from inference.posterior.nuts import nuts
@@ -20,6 +21,7 @@ __all__ = [
     "Completion",
     "Draws",
     "Family",
+    "Imputation",
     "LogDensity",
     "Plateau",
     "Posterior",
@@ -27,6 +29,7 @@ __all__ = [
     "condition",
     "generate",
     "hmc",
+    "impute",
     "infer",
     "latent_means",
     "latents_as_data",

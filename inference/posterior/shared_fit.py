@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from inference.posterior.batch_bound import bound_of, bounds_of
+from inference.learning.optimizers import laid_out_as
+from inference.posterior.batch_bound import BatchBound, bounds_of
 from inference.posterior.guides.per_datum import copy_parameters, for_data, parameters_of
 from inference.posterior.log_density import LogDensity
 from inference.posterior.optimization import NON_FINITE, REASONS, Fitting, Outcome
@@ -15,6 +16,8 @@ from inference.posterior.paired import DRAWS, Values, rising, surely_higher
 from pyro_models.seeds import seeded
 
 __all__ = ["SharedFit"]
+
+_FIRST = 10  # steps before they are recorded
 
 
 class SharedFit:
@@ -29,6 +32,7 @@ class SharedFit:
         step = settings.chunk if getattr(guide, "shared", False) else self.size
         rows = [slice(i, i + step) for i in range(0, self.size, step)]
         self.parts = [(target.select(r), for_data(guide, r, self.size)) for r in rows]
+        self.bounds = [BatchBound(*part, settings, steady=_FIRST) for part in self.parts]
 
     def run(self, outcome: Outcome) -> None:
         """Fit until the mean bound stops rising."""
@@ -107,13 +111,13 @@ class SharedFit:
         copy_parameters(end if stays else start, self.guide)
 
     def _step(self) -> float:
-        self.optimizer.zero_grad()
-        total = 0.0
-        for part, guide in self.parts:
-            bound = bound_of(part, guide, self.settings)
-            (-bound.sum() / self.size).backward()
-            total += float(bound.detach().sum())
+        found = [of_part() for of_part in self.bounds]
+        total = sum(float(bound.sum()) for bound, _ in found)
         if math.isfinite(total):
+            of_each = zip(*(gradients for _, gradients in found), strict=True)
+            for parameter, parts in zip(self.guide.parameters(), of_each, strict=True):
+                gradient = torch.stack(parts).sum(0) / self.size
+                parameter.grad = laid_out_as(gradient, parameter)
             self.optimizer.step()
         return total / self.size
 

@@ -33,6 +33,7 @@ _DRAWS = 16  # for the ELBO of a point of the way
 _WIDER = 1.5  # starts of chains are as much wider than the Normals that were found
 _DENSE = 300  # numbers up to which chains have a dense metric
 _TRIES = 100  # draws from the prior among which one must be possible
+_HOPELESS = 30.0  # nats below the best path: it ended on no mode that counts
 _CURVED = 1e-12  # least curvature, as a share of |y|², of a step that teaches the Hessian
 
 
@@ -55,7 +56,8 @@ def paths(
 ) -> list[Gaussian]:
     """The best Normal of each of some paths that begin at draws from the prior, best first.
 
-    A path that leaves the numbers at once has none.
+    A path that leaves the numbers at once has none, and one that ends far below the best is left
+    out. Lengths are measured in widths of the prior.
 
     Raises
     ------
@@ -63,25 +65,49 @@ def paths(
         If log p(x, u) is −∞ or NaN at every one of 100 draws.
     """
     with seeded(stream(seed, "pathfinder"), program.device):
-        starts = _possible(program, num_paths)
-        found = [pathfinder(program.log_joint, start, max_steps=max_steps) for start in starts]
-    return sorted((g for g in found if g is not None), key=lambda g: -g.elbo)
+        starts, scale = _possible(program, num_paths)
+        found = [_scaled_path(program, start, scale, max_steps) for start in starts]
+        kept = sorted((g for g in found if g is not None), key=lambda g: -g.elbo)
+        if kept:  # once more, in units of what was found, where the prior's were no guide
+            again = _scaled_path(program, kept[0].loc, kept[0].scale, max_steps)
+            if again is not None and again.elbo > kept[0].elbo:
+                kept[0] = again
+    return [g for g in kept if g.elbo > kept[0].elbo - _HOPELESS]
 
 
-def _possible(program: Program, count: int) -> Tensor:
-    """Draws from the prior, (count, D), where log p(x, u) is finite."""
+def _scaled_path(program: Program, start: Tensor, scale: Tensor, max_steps: int) -> Gaussian | None:
+    """The best Normal of a path that is measured in units of ``scale``, (D,)."""
+
+    def log_density(v: Tensor) -> Tensor:
+        return program.log_joint(scale * v)
+
+    found = pathfinder(log_density, start / scale, max_steps=max_steps)
+    if found is None:
+        return None
+    elbo = found.elbo + float(scale.log().sum())
+    return Gaussian(scale * found.loc, scale.unsqueeze(-1) * found.scale_tril, elbo)
+
+
+def _possible(program: Program, count: int) -> tuple[Tensor, Tensor]:
+    """Draws from the prior where log p(x, u) is finite, (count, D), the best first; its widths.
+
+    The widths are those of the middle half of the draws, as those of a Normal.
+    """
     with torch.no_grad():
         drawn = program.draw_prior(_TRIES)
         terms = program.log_terms(drawn)
-        finite = terms.joint.isfinite()
+    finite = terms.joint.isfinite()
     if not bool(finite.any()):
         wrong = "likelihood" if bool(terms.prior.isfinite().any()) else "prior"
         raise UsageError(
             f"log p is −∞ or NaN at every one of {_TRIES} draws from the prior of {program.name}, "
             f"by its {wrong}: the data are impossible under it; look at their scale and support"
         )
-    possible = drawn[finite]
-    return possible[torch.arange(count, device=drawn.device) % len(possible)]
+    low, high = drawn.quantile(drawn.new_tensor([0.25, 0.75]), 0)
+    possible, best = drawn[finite], terms.joint[finite].argmax()
+    rows = torch.arange(count, device=drawn.device) % len(possible)
+    rows[0] = best
+    return possible[rows], ((high - low) / 1.35).clamp_min(1e-6)
 
 
 def pathfinder(
@@ -149,7 +175,7 @@ def _path(
             jac=True,
             method="L-BFGS-B",
             callback=lambda at: way.append(at.copy()),
-            options={"maxiter": max_steps, "maxls": 40},
+            options={"maxiter": max_steps, "maxls": 40, "ftol": 1e-12, "gtol": 1e-7},
         )
     return [(at, seen[at.tobytes()]) for at in way if at.tobytes() in seen]
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from inference.evaluation import Comparison, Evaluation, compare, evaluate
 from inference.report.models import ENTRIES, learn, shown
 from inference.report.page import MakeSection, Section, write_page, write_section
+from inference.report.samples import samples_section
 from inference.report.unseen import completions_section, guides_section
 from pyro_models import ImageData, Pair, UsageError, load_data
 from pyro_models.device import check_device
@@ -86,7 +87,9 @@ def _unseen(
     """What is inferred with the models that were learned."""
     densities = digits.with_preparation("dequantised")
     several = {name: pairs[key] for name, key in OF_DENSITIES.items()}
+    trained = {e.title: (pairs[e.key], digits.with_preparation(e.preparation)) for e in ENTRIES}
     return [
+        partial(samples_section, trained, seed=seed),
         partial(guides_section, pairs[VAE], densities, num_particles=num_particles, seed=seed),
         partial(completions_section, several, densities, seed=seed),
     ]

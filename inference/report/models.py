@@ -109,6 +109,7 @@ def shown(entry: Entry, trained: Fit, data: ImageData, evaluation: Evaluation) -
         pair=trained.pair,
         load_test=lambda: data.prepared("test"),
         load_history=lambda: trained.history,
+        load_train=lambda: data.prepared("train"),
     )
     named = {"learning curves": "learning_curves", **entry.draw}
     drawn = {title: draw_figure(name, seen) for title, name in named.items()}

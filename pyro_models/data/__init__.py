@@ -13,6 +13,7 @@ from pyro_models.data.sources import (
     half_seen,
     load_data,
 )
+from pyro_models.data.table import Table, TableColumn
 
 __all__ = [
     "DATA_SETS",
@@ -23,6 +24,8 @@ __all__ = [
     "ImageData",
     "Observed",
     "Split",
+    "Table",
+    "TableColumn",
     "as_data",
     "check_float32_suffices",
     "checksum",

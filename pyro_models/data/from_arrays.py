@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyro_models.data.arrays import to_tensor
 from pyro_models.data.images import ImageData
+from pyro_models.data.masks import check_sees
 from pyro_models.data.observed import Observed
 from pyro_models.data.pixels import Pixels, read_pixels
 from pyro_models.data.rows import Rows
@@ -21,7 +22,7 @@ from pyro_models.data.split import Split
 from pyro_models.errors import UsageError
 from pyro_models.seeds import check_seed
 
-__all__ = ["PROVENANCE", "from_arrays"]
+__all__ = ["PROVENANCE", "from_arrays", "labels_of", "split_whole", "unseen_of"]
 
 PROVENANCE = "latents_of"  # what an .npz file of latents says of the run that made them
 TEST_FRACTION = 0.1  # of an array that comes as one
@@ -79,9 +80,18 @@ def from_arrays(
     test_fraction: float | None = None,
     levels: int | None = None,
     whole: str | None = None,
+    missing: str | None = None,
 ) -> ImageData:
-    """Arrays as splits: one that is split at random or is ``whole``, or one for each split."""
+    """Arrays as splits: one that is split at random or is ``whole``, or one for each split.
+
+    What is NaN is unseen if that is what ``missing`` says.
+    """
     _check_names(name, arrays)
+    masks: dict[str, Tensor | None] = {}
+    if missing is not None:
+        found_unseen = {k: unseen_of(v, missing, name) for k, v in arrays.items() if k[0] == "x"}
+        arrays = {**arrays, **{key: x for key, (x, _) in found_unseen.items()}}
+        masks = {key: seen for key, (_, seen) in found_unseen.items()}
     if isinstance(rows := arrays.get("x"), Rows):
         found = Pixels({"x": rows}, rows.levels, rows.scaling)
     else:
@@ -90,7 +100,11 @@ def from_arrays(
 
     def part(key: str) -> Split:
         x = found.arrays[key]
-        return Split(x, _labels(arrays.get(key.replace("x", "y", 1)), len(x), name), mask)
+        y, seen = labels_of(arrays.get(key.replace("x", "y", 1)), len(x), name), masks.get(key)
+        if seen is not None:
+            seen = seen.unsqueeze(1) if seen.dim() == 3 else seen
+            check_sees(seen)
+        return Split(x, y, mask if seen is None else seen)
 
     split_seed = None
     if whole is not None:
@@ -101,15 +115,10 @@ def from_arrays(
             raise UsageError(f"{name} brings its own test split: leave test_fraction out")
         splits = {kind: part(f"x_{kind}") for kind in _KINDS if f"x_{kind}" in arrays}
     else:
-        splits, split_seed = _split_at_random(part("x"), seed, test_fraction), seed
-    train = splits["train"]
-    if whole is None and "validation" not in splits:
-        cut = max(0, len(train) - max(1, len(train) // 9))
-        rest = {kind: split for kind, split in splits.items() if kind != "train"}
-        splits = {"train": Split.of(train[:cut]), "validation": Split.of(train[cut:]), **rest}
-    if not all(map(len, splits.values())):
-        total = sum(map(len, splits.values()))
-        raise UsageError(f"{name} has too few data to split: {total}; give 3 or more")
+        splits, split_seed = split_whole(part("x"), name, seed, test_fraction)
+    if whole is None:
+        splits = _with_validation(splits)
+    _check_enough(splits, name)
     known = [split.y for split in splits.values() if split.y is not None and split.y.numel()]
     num_classes = int(max(y.max() for y in known)) + 1 if known else 0
     return ImageData(
@@ -121,7 +130,47 @@ def from_arrays(
         test_fraction=test_fraction,
         scaling=found.scaling,
         latents_of=_provenance(arrays.get(PROVENANCE), name),
+        missing=missing,
     )
+
+
+def split_whole(
+    data: Observed, name: str, seed: int, test_fraction: float | None
+) -> tuple[dict[str, Split], int]:
+    """Training, validation and test data, drawn by a seed, and the seed."""
+    splits = _with_validation(_split_at_random(data, seed, test_fraction))
+    _check_enough(splits, name)
+    return splits, seed
+
+
+def _with_validation(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """The splits with a ninth of the training data to validate, unless they have some."""
+    if "validation" in splits:
+        return dict(splits)
+    train = splits["train"]
+    cut = max(0, len(train) - max(1, len(train) // 9))
+    rest = {kind: split for kind, split in splits.items() if kind != "train"}
+    return {"train": Split.of(train[:cut]), "validation": Split.of(train[cut:]), **rest}
+
+
+def _check_enough(splits: Mapping[str, Split], name: str) -> None:
+    if not all(map(len, splits.values())):
+        total = sum(map(len, splits.values()))
+        raise UsageError(f"{name} has too few data to split: {total}; give 3 or more")
+
+
+def unseen_of(array: Any, missing: str, name: str) -> tuple[Tensor, Tensor | None]:
+    """An array with 0 where it is NaN, and where it is not; ``None`` where nothing is NaN."""
+    if missing != "unseen":
+        raise UsageError(f"missing is 'unseen', or left out; got {missing!r}")
+    if isinstance(array, Rows):
+        raise UsageError(
+            f"{name} is streamed from its file, whole, and its NaN cannot be unseen: read it into "
+            "memory (stream=False)"
+        )
+    x = to_tensor(array, name)
+    seen = ~x.isnan()
+    return (x, None) if bool(seen.all()) else (x.masked_fill(~seen, 0), seen)
 
 
 def _split_at_random(data: Observed, seed: int, test_fraction: float | None) -> dict[str, Split]:
@@ -149,7 +198,8 @@ def _provenance(array: Any, name: str) -> dict[str, Any] | None:
     return found
 
 
-def _labels(array: Any, count: int, name: str) -> Tensor | None:
+def labels_of(array: Any, count: int, name: str) -> Tensor | None:
+    """Labels (N,) of an array, or ``None`` of none."""
     if array is None:
         return None
     try:

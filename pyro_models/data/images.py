@@ -15,6 +15,7 @@ from pyro_models.data.masks import Mask, seen_pixels
 from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
 from pyro_models.data.rows import Rows, in_memory, sample_of
 from pyro_models.data.split import Split
+from pyro_models.data.table import Table
 from pyro_models.errors import UsageError
 from pyro_models.registry import check_choice
 from pyro_models.seeds import check_seed, stream
@@ -50,6 +51,10 @@ class ImageData:
     latents_of
         For latents of a pair as data: the checksum of its ``weights``, the identity of the ``data``
         they are of, and which ``statistic`` of the posterior.
+    missing
+        ``"unseen"`` where NaN counted as unseen when they were read.
+    table
+        Of a table: what its columns are.
     """
 
     name: str
@@ -64,6 +69,8 @@ class ImageData:
     scaling: str = ""
     source: str | None = None
     latents_of: Mapping[str, Any] | None = None
+    missing: str | None = None
+    table: Table | None = None
 
     def __post_init__(self) -> None:
         if "train" not in self.splits:
@@ -215,7 +222,11 @@ class ImageData:
         for name, split in self.splits.items():
             options: dict[str, Any] = {"num_data": len(split), "fraction": fraction}
             own = stream(seed, f"mask of {name}")
-            seen = seen_pixels(mask, self.data_shape, seed=own, **options)
+            if self.table is None:
+                seen = seen_pixels(mask, self.data_shape, seed=own, **options)
+            else:  # the values of a column are seen together
+                seen = seen_pixels(mask, (len(self.table.columns),), seed=own, **options)
+                seen = self.table.of_values(seen)
             splits[name] = Split(split.x, split.y, seen)
         return replace(self, splits=splits)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
+from operator import and_
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor
 
 from pyro_models.counts import is_count
-from pyro_models.data.from_arrays import PROVENANCE, from_arrays
+from pyro_models.data.from_arrays import PROVENANCE, from_arrays, unseen_of
 from pyro_models.data.from_file import from_file
+from pyro_models.data.from_table import ENDINGS, from_table, is_table
 from pyro_models.data.identity import checksum
 from pyro_models.data.images import ImageData
 from pyro_models.data.masks import Mask, check_sees, seen_pixels
@@ -24,6 +26,7 @@ from pyro_models.data.observed import Observed
 from pyro_models.data.reading import KINDS, hint_of, holds_data, read_data
 from pyro_models.data.rows import Rows, is_streamed
 from pyro_models.data.split import Split
+from pyro_models.data.table import Table
 from pyro_models.errors import UsageError
 from pyro_models.installation import import_torchvision
 
@@ -48,6 +51,11 @@ def load_data(
     seed: int = 0,
     levels: int | None = None,
     stream: bool | None = None,
+    missing: str | None = None,
+    label: str | None = None,
+    columns: Sequence[str] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    like: Table | ImageData | None = None,
 ) -> ImageData:
     """Load a data set into memory, or open a file that is larger than it.
 
@@ -61,7 +69,10 @@ def load_data(
         0 or 1; booleans; or float in [0, 1]. Vectors are (N, D), of any range; they stay in float64
         where float32 would round their differences away. An ``.npz`` file holds ``x`` (and ``y``),
         or ``x_train`` and ``x_test``, and ``x_validation`` unless a tenth of ``x_train`` is to
-        validate (and ``y_train``, ``y_test``, ``y_validation``), and nothing else.
+        validate (and ``y_train``, ``y_test``, ``y_validation``), and nothing else. A data frame of
+        pandas, or a ``.csv``, ``.tsv`` or ``.parquet`` file, is a table of named columns: see
+        :mod:`pyro_models.data.table`. Real ones are standardised by the training split, which
+        ``data.table.frame(x)`` undoes.
     labels
         Integer labels (N,) that go with an array: 0, 1, …, or −1 where missing.
     name
@@ -86,6 +97,18 @@ def load_data(
         where three copies of them as floats exceed the memory that is available. Levels and scaling
         are then those of a sample of rows, against which each is checked when it is read, and the
         identity of the data is that of the sample; other data are in memory always.
+    missing
+        ``"unseen"``: what is NaN, or an empty cell, counts as unseen. Refused unless given.
+    label
+        Of a table: the column of labels, by name.
+    columns
+        Of a table: the names of the columns that are used; all unless given.
+    kinds
+        Of a table: ``"real"``, ``"count"``, ``"binary"`` or ``"categorical"`` for columns by name,
+        where it is another than is found.
+    like
+        Of a table of new rows: the table, or the data, that a pair was trained on, whose columns,
+        categories and units they share. All of them are the test split.
 
     Raises
     ------
@@ -102,11 +125,24 @@ def load_data(
         if value is not None and not of_user:
             which = source if isinstance(source, str | Path) else f"a {type(source).__name__}"
             raise UsageError(f"{what} with an array; {which} brings its own")
+    of_tables: dict[str, Any] = {"label": label, "columns": columns, "kinds": kinds, "like": like}
+    if is_table(source):
+        if levels is not None or stream:
+            raise UsageError("a table has no levels and is not streamed: leave these out")
+        of_tables |= {"seed": seed, "test_fraction": test_fraction, "missing": missing}
+        data = from_table(source, name=_checked_name(name), labels=labels, **of_tables)
+        return _finished(data, preparation, all_training=all_training)
+    for option in (o for o, value in of_tables.items() if value is not None):
+        raise UsageError(
+            f"{option} is of a table, a data frame or a {', '.join(ENDINGS)} file: leave it out"
+        )
     named = isinstance(source, str) and source in DATA_SETS
-    if named and test_fraction is not None:
-        raise UsageError(f"{source} brings its own test split: leave test_fraction out")
+    if named and (test_fraction is not None or missing is not None):
+        which = "missing" if test_fraction is None else "test_fraction"
+        why = "has no missing values" if test_fraction is None else "brings its own test split"
+        raise UsageError(f"{source} {why}: leave {which} out")
     split: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "levels": levels}
-    split["stream"] = stream
+    split |= {"stream": stream, "missing": missing}
     if of_user:
         data = _of_user(source, labels, name=name, **split)
     elif not isinstance(source, str | Path):
@@ -118,8 +154,12 @@ def load_data(
     else:
         raise UsageError(
             f"unknown data set {str(source)!r}: choose from {', '.join(DATA_SETS)}, "
-            "or give a .npy or .npz file"
+            f"or give a .npy or .npz file, or a table ({', '.join(ENDINGS)})"
         )
+    return _finished(data, preparation, all_training=all_training)
+
+
+def _finished(data: ImageData, preparation: str, *, all_training: bool) -> ImageData:
     if all_training and "validation" in data.splits:
         data = _with_all_training(data)
     return data if preparation == "grey" else data.with_preparation(preparation)
@@ -196,14 +236,20 @@ def _of_user(
         rows = Rows.of(source, what, levels=split.get("levels"))
         name = _checked_name(name) or _name_of(rows, split.get("seed", 0))
         return from_arrays(name, {"x": rows, "y": labels}, **split)
+    missing = split.pop("missing", None)
     given = read_data(source, with_labels=with_labels, what=what)
+    if missing is not None:
+        x, seen = unseen_of(given.x, missing, what)
+        masks = [mask for mask in (seen, given.mask) if mask is not None]
+        given = Observed.unchecked(x, given.y, reduce(and_, masks) if masks else None)
     if given.mask is not None:
         check_sees(given.mask)
     if labels is not None and given.y is not None:
         raise UsageError("labels are given twice, by labels and with the data: leave one out")
     arrays = {"x": given.x, "y": given.y if labels is None else labels}
     name = _checked_name(name) or _name_of(given.x, split.get("seed", 0))
-    return from_arrays(name, arrays, mask=given.mask, **split)
+    data = from_arrays(name, arrays, mask=given.mask, **split)
+    return data if missing is None else replace(data, missing=missing)
 
 
 def _checked_name(name: str | None) -> str | None:
@@ -212,7 +258,7 @@ def _checked_name(name: str | None) -> str | None:
         return None
     if not isinstance(name, str) or not name.strip() or name in DATA_SETS:
         raise UsageError(f"name of an array is a word of its own; got {name!r}")
-    if Path(name).suffix in (".npy", ".npz"):
+    if Path(name).suffix in (".npy", ".npz", *ENDINGS):
         raise UsageError(f"{name} would be the name of a file: leave its ending out")
     return name
 

@@ -139,13 +139,16 @@ class ReverseChain(_Chain):
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """A chain, from the noise down."""
+        return self.from_noise(self._standard(sample_shape, self.noise.beta))
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The chain of standard normal noise, (\\*batch, S, \\*data_shape); z_S is its last."""
         dim = -len(self.event_shape)
-        noise = self._standard(sample_shape, self.noise.beta).unbind(dim)
-        steps = [noise[-1]]
+        steps = [noise.select(dim, -1)]
         for t in range(len(self.noise) - 1, 0, -1):
             z = steps[-1]
             scale = self.eta * self.noise.reverse_variance[t].sqrt()
-            steps.append(self._mean(z, t) + scale * noise[t - 1])
+            steps.append(self._mean(z, t) + scale * noise.select(dim, t - 1))
         return torch.stack(steps[::-1], dim)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from pyro_models.likelihoods.discretized_gaussian import DiscretizedGaussian
 from pyro_models.likelihoods.gaussian import Gaussian
 from pyro_models.likelihoods.likelihood import Likelihood
 from pyro_models.likelihoods.logistic_mixture import LogisticMixture
+from pyro_models.likelihoods.mixed import Mixed
 from pyro_models.options import check_options
 from pyro_models.registry import Registry
 
@@ -33,6 +34,7 @@ __all__ = [
     "Gaussian",
     "Likelihood",
     "LogisticMixture",
+    "Mixed",
     "likelihood_for",
     "likelihood_named",
 ]
@@ -46,6 +48,7 @@ _OWN = (
     Categorical,
     LogisticMixture,
     DiscretizedGaussian,
+    Mixed,
 )
 LIKELIHOODS: Registry[type[Likelihood]] = Registry("likelihood", {cls.name: cls for cls in _OWN})
 

@@ -90,6 +90,10 @@ class Likelihood(nn.Module):
         ``outputs_for`` follows it.
         """
 
+    def start_units(self, x: Tensor) -> str:
+        """Take units of its own from vectors (N, D); what was done in words. Most have none."""
+        return ""
+
     def check(self, x: Tensor, mask: Tensor | None = None) -> None:
         """Refuse data that this likelihood cannot have, in a line that says what to do."""
         seen = x if mask is None else x[mask.expand_as(x)]

@@ -207,6 +207,8 @@ class Autoencoder(ModelAndGuide):
         done = []
         if p_x.of_any_scale and set_units(self, x):
             done.append("units of the data")
+        if len(self.data_shape) == 1 and (what := p_x.start_units(x)):
+            done.append(what)
         if OUTPUT_BIASES[self.output_bias]:
             decoder = self.model.decoder
             if not hasattr(decoder, "set_output_bias"):

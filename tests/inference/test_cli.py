@@ -168,10 +168,11 @@ def test_samples_may_be_a_picture(call, runs):
         assert Path(f"{model}.png").read_bytes().startswith(b"\x89PNG")
 
 
-OF_OTHERS = ("mixture_means", "class_grid", "denoising", "fewer_steps")
+OF_DIFFUSIONS = ("between_samples", "denoising", "fewer_steps")
+OF_OTHERS = ("mixture_means", "class_grid", *OF_DIFFUSIONS)
 SHOWN = [
     *(("vae", f) for f in figures_of_pairs() if f not in OF_OTHERS),
-    *(("diffusion", f) for f in ("prior_samples", "denoising", "fewer_steps", "reconstructions")),
+    *(("diffusion", f) for f in ("prior_samples", *OF_DIFFUSIONS, "reconstructions")),
     *(("cvae", f) for f in ("class-grid", "samples", "reconstructions", "interpolation", "curves")),
     *(("m2", f) for f in ("class_grid", "prior_samples", "reconstructions", "latent_scatter")),
     *(("two_layer_vae", f) for f in ("samples", "reconstructions", "latent-scatter")),
@@ -763,3 +764,22 @@ def test_a_run_on_labelled_data_alone_is_resumed_on_them(call):
     assert call(*judge, "--out", "train.json") == 0
     scores = json.loads(Path("train.json").read_text())["scores"]
     assert {score["num_data"] for score in scores.values()} == {20}
+
+
+def test_quantities_are_asked_for_by_name_and_floors_stand_beside_samples(call, runs, capsys):
+    asked = ["--quantities", "coverage,elbo", "--num_particles", "2", "--progress", "false"]
+    assert call("evaluate", runs / "ppca", *asked, "--out", "named.json") == 0
+    assert list(json.loads(Path("named.json").read_text())["scores"]) == ["coverage", "elbo"]
+    asked = ["--quantities", "[density,coverage]", "--limit", "99", "--progress", "false"]
+    assert call("compare", runs / "ppca", runs / "gmm", *asked) == 0
+    out = capsys.readouterr().out
+    assert "floor: training data" in out
+    assert "(2) coverage: share of the data" in out
+    assert "elbo" not in out.split("floor")[1]
+
+
+def test_a_quantity_that_is_unknown_is_refused_before_anything_is_computed(refused, runs):
+    line = refused("evaluate", runs / "ppca", "--quantities", "fid,elbo")
+    assert "unknown quantity 'fid': choose from elbo, log_likelihood" in line
+    line = refused("compare", runs / "ppca", "--quantities", "importance_bound")
+    assert "unknown quantity 'importance_bound': choose from elbo" in line

@@ -9,7 +9,7 @@ import pytest
 
 from inference import report
 from inference.learning import Run
-from inference.report import demonstration, models, unseen
+from inference.report import demonstration, models, samples, unseen
 from pyro_models import UsageError
 
 
@@ -49,6 +49,7 @@ def short(monkeypatch):
         for entry in models.ENTRIES
     )
     monkeypatch.setattr(demonstration, "ENTRIES", entries)
+    monkeypatch.setattr(samples, "QUANTITIES", ("coverage", "coverage_mean"))
     monkeypatch.setattr(unseen, "IMAGES", 8)
     monkeypatch.setattr(unseen, "HALF_SEEN", 8)
     monkeypatch.setattr(unseen, "ANNEALING", {**unseen.ANNEALING, "num_temperatures": 2})
@@ -77,7 +78,7 @@ def test_the_page_holds_what_it_promises(short, tmp_path, capsys):
     for entry in short:
         assert f'<section id="{entry.key}">' in text
         assert Run(folder / "runs" / entry.key).load_pair().config()["data_shape"] == [1, 8, 8]
-    for title in ("Without the encoder", "Half of an image"):
+    for title in ("Without the encoder", "Half of an image", "Samples", "floor: training data"):
         assert title in page.text
     lines = list(csv.DictReader(io.StringIO((folder / "comparison.csv").read_text())))
     assert {line["name"] for line in lines} == set(table.rows)

@@ -109,6 +109,15 @@ CASES = [
         (2, 5, 9),
     ),
     Case("vae", {**SMALL, "likelihood": "beta", "likelihood_options": {"epsilon": 0.0}}, (6,)),
+    Case(
+        "vae",
+        {
+            **SMALL,
+            "likelihood": "mixed",
+            "likelihood_options": {"columns": ["normal", "student_t"] * 3, "scale": "decoder"},
+        },
+        (6,),
+    ),
     Case("cvae", {**SMALL, "network": "conv", "hidden": [4, 8]}),
     Case("cvae", {**SMALL, "learned_prior": True}),
     *(  # labels are summed over in front of whatever dimensions the outputs have

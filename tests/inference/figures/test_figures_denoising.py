@@ -1,6 +1,8 @@
 """Figures of a diffusion."""
 
 import pytest
+import torch
+from pyro import poutine
 
 from inference import figures
 from pyro_models import VAE, Diffusion, UsageError
@@ -18,7 +20,20 @@ def test_chains_and_fewer_steps_are_shown_with_their_names() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["6 (DDIM)", "5 (DDIM)"]
 
 
+def test_rows_between_samples_go_from_one_sample_to_another() -> None:
+    pair = Diffusion((1, 8, 8), num_steps=6, hidden=[4], levels=17)
+    figure = figures.between_samples(pair, rows=2, steps=3)
+    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert names == ["0", "0.5", "1"]
+    chain = poutine.trace(pair.faster(6, eta=0.0).model).get_trace(n=1).nodes["z"]["fn"]
+    noise = torch.randn(4, 6, 1, 8, 8)
+    z = chain.from_noise(noise)
+    last = noise[:, -1:].expand_as(noise)
+    assert torch.equal(chain.from_noise(last), z)  # of the last noise alone
+    assert torch.equal(z[:, -1], noise[:, -1])
+
+
 def test_other_pairs_are_refused_in_a_line() -> None:
-    for draw in (figures.denoising, figures.fewer_steps):
+    for draw in (figures.denoising, figures.fewer_steps, figures.between_samples):
         with pytest.raises(UsageError, match="of a diffusion, and VAE is none"):
             draw(VAE((1, 8, 8), hidden=[4]))

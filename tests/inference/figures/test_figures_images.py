@@ -5,11 +5,14 @@ import pytest
 import torch
 
 from inference.figures import (
+    Shown,
     class_grid,
+    draw_figure,
     interpolation,
     latent_grid,
     latent_scatter,
     mixture_means,
+    nearest,
     prior_samples,
     reconstructions,
 )
@@ -294,3 +297,26 @@ def test_figures_need_no_pyplot_and_are_written_as_pdf(ppca, tmp_path):
     figure.savefig(tmp_path / "samples.pdf")
     assert (tmp_path / "samples.pdf").read_bytes().startswith(b"%PDF")
     assert plt.get_fignums() == []
+
+
+def test_samples_stand_beside_the_nearest_training_images(digits):
+    train = load_data("digits").prepared("train").x
+    learned = PPCA.maximum_likelihood(train, latent_dim=4)
+    figure = nearest(learned, train, x=digits.x, rows=3, columns=4)
+    tiles = rows_of_tiles(figure)
+    samples, found = tiles[:, 0::2].reshape(6, 64), tiles[:, 1::2].reshape(6, 64)
+    for sample, image in zip(samples, found, strict=True):
+        distances = np.linalg.norm(train.flatten(1).numpy() - sample, axis=1)
+        assert abs(np.linalg.norm(image - sample) - distances.min()) < 0.35  # pixels were clipped
+    words = figure.axes[0].get_xlabel()
+    assert "samples" in words
+    assert "test data" in words
+    heart = GMM((1, 8, 8), num_components=3)  # what was learned by heart is at no distance
+    heart.start_from(train[:3])
+    by_heart = nearest(heart, train, x=digits.x, rows=2, columns=4).axes[0].get_xlabel()
+    assert "samples 0.00" in by_heart
+    with pytest.raises(UsageError, match="an even number of columns; got 3 columns"):
+        nearest(learned, train, columns=3)
+    shown = Shown(pair=learned, load_test=list, load_history=list)
+    with pytest.raises(UsageError, match=r"give load_train\Z"):
+        draw_figure("nearest", shown)

@@ -19,10 +19,10 @@ def gap(linear, posterior) -> float:
     return linear.log_evidence - float(posterior.elbo.value)
 
 
-@pytest.mark.parametrize("name", ["exact", "pathfinder"])
-def test_normals_that_are_found_are_the_posterior_where_it_is_normal(linear, name) -> None:
+@pytest.mark.parametrize(("name", "most"), [("exact", 1e-3), ("pathfinder", 0.3)])
+def test_normals_that_are_found_are_the_posterior_where_it_is_normal(linear, name, most) -> None:
     q = infer(regression, linear.X, linear.y, guide=name)
-    assert abs(gap(linear, q)) < 0.02
+    assert abs(gap(linear, q)) < most
     if name == "exact":
         assert abs(q.log_evidence - linear.log_evidence) < 1e-3
 
@@ -127,3 +127,17 @@ def test_minibatches_train_and_the_full_data_are_evaluated() -> None:
     whole = infer(model, y, guide="exact")
     assert float(some.elbo.value) < whole.log_evidence + 0.05
     assert float(some.elbo.standard_error) < 0.5  # of the full data: no noise of subsamples
+
+
+def test_a_very_wide_prior_does_not_spoil_where_fits_begin() -> None:
+    def model(y):
+        loc = pyro.sample("loc", dist.Normal(0.0, 1e4))
+        scale = pyro.sample("scale", dist.HalfCauchy(2.5))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(loc, scale), obs=y)
+
+    y = 500 + 3 * torch.randn(50, generator=torch.Generator().manual_seed(0))
+    q = infer(model, y, guide="pathfinder")
+    exact = infer(model, y, guide="quadrature")
+    assert abs(float(q.elbo.value) - exact.log_evidence) < 1.0
+    assert abs(float(q.mean["loc"] - exact.mean["loc"])) < float(exact.sd["loc"])

@@ -1,0 +1,64 @@
+"""A table at the command line: trained on, filled in, sampled, in its own units and names."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from inference.learning import Run
+
+RNG = np.random.default_rng(0)
+Z = RNG.normal(size=50)
+FRAME = pd.DataFrame(
+    {
+        "age": 40 + 10 * Z,
+        "visits": RNG.poisson(np.exp(1 + Z)),
+        "kind": np.where(Z > 0.5, "x", np.where(Z < -0.5, "y", "z")),
+        "class": np.where(Z > 0, "p", "q"),
+    }
+)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_table_is_trained_on_and_filled_in(call, refused, capsys):
+    holes = FRAME.copy()
+    holes.loc[::4, "age"], holes.loc[1::4, "kind"] = np.nan, None
+    holes.to_csv("table.csv", index=False)
+    train = ("train", "--data", "table.csv", "--model", "vae", "--options.likelihood", "mixed")
+    train += ("--options.hidden", "[4]", "--epochs", 1, "--progress", "false", "--out", "run")
+    assert "empty cells" in refused(*train)
+    train += ("--missing", "unseen", "--label", "class")
+    train += ("--options.likelihood_options.columns", "{age: student_t}")
+    assert call(*train) == 0
+    record = Run("run").describe()
+    likelihood = record["config"]["likelihood_options"]["columns"]
+    expected = {"age": "student_t", "visits": "negative_binomial", "kind": "categorical:3"}
+    assert likelihood == expected
+    assert Run("run").table.label.values == ("p", "q")
+
+    new = holes.iloc[:9].assign(id=range(9))
+    new.to_csv("new.csv", index=False)
+    quick = ("--num_particles", 20, "--num_draws", 20, "--progress", "false")
+    given = ("impute", "run", "--data", "new.csv", "--cells", "cells.csv", *quick)
+    assert call(*given) == 0
+    made, cells = pd.read_csv("completed.csv"), pd.read_csv("cells.csv")
+    assert list(made.columns) == list(new.columns)
+    assert not made.isna().any().any()
+    seen = new.notna()
+    pd.testing.assert_frame_equal(made[seen], new[seen], check_dtype=False)
+    assert len(cells) == int(new.isna().sum().sum())
+    assert "already there" in refused(*given)
+    assert call("complete", "run", "--out", "own.csv", "--progress", "false") == 0
+    assert len(pd.read_csv("own.csv")) == 5  # of its own test split
+    assert (
+        call("infer", "run", "--data", "new.csv", "--guide", "encoder", "--progress", "false") == 0
+    )
+    assert call("sample", "run", "--n", 3, "--out", "drawn.csv") == 0
+    drawn = pd.read_csv("drawn.csv")
+    assert list(drawn.columns) == ["age", "visits", "kind"]
+    assert set(drawn["kind"]) <= {"x", "y", "z"}
+    new.assign(kind="w").to_csv("other.csv", index=False)
+    wrong = ("impute", "run", "--data", "other.csv", "--out", "o.csv")
+    assert "holds 'w' in row 0, and was learned with 'x', 'y', 'z'" in refused(*wrong)
+    holes.assign(age=1.0).to_csv("table.csv", index=False)
+    assert "has changed since" in refused("infer", "run", "--progress", "false")
+    capsys.readouterr()
