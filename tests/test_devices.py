@@ -238,10 +238,16 @@ PLAIN = {  # functions whose tensors are the CPU's on purpose: plans, records an
     "show._interpolation",
     "show._labels",
     "hmc._drawn",
+    "from_table.from_table",  # cells of a table, and frames that are shown
+    "imputation._numeric",
+    "imputation.interval",
+    "imputation.log_prob",
+    "model_file._constant",
     "bernoulli_mixture._different_rows",
     "clusters._members",
     "coupling.channel_mask",  # what a module is made of, before it is moved
     "coupling.checkerboard",
+    "mixed._groups",
     "noise.cosine",
     "noise.linear",
     "denoising.denoising",

@@ -20,6 +20,7 @@ from inference.evaluation.floors import evaluate_samples, sample_floors
 from inference.evaluation.guide_table import GuideComparison, GuideScores
 from inference.evaluation.guides import compare_guides
 from inference.evaluation.kernels import KernelDensity, kernel_density
+from inference.evaluation.program_table import ProgramGuideComparison, ProgramGuideScores
 from inference.evaluation.quadrature import Quadrature, quadrature, quadrature_kl
 from inference.evaluation.quantities import accuracy
 from inference.evaluation.quantity import QUANTITIES, Quantity, register_quantity
@@ -42,6 +43,8 @@ __all__ = [
     "GuideScores",
     "KernelDensity",
     "LogWeights",
+    "ProgramGuideComparison",
+    "ProgramGuideScores",
     "Quadrature",
     "Quantity",
     "Score",

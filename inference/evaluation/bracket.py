@@ -179,14 +179,19 @@ def reversed_weights(
 
     The transitions of ``forward``, the annealing of this target, in reverse order, with its step
     sizes; given its pilots' all of them are fixed. All chains of a datum start at one exact draw z,
-    (B, D). E[w⁻¹] = 1 / p(x), where log w is the sum that ``forward`` has, so −log (1/C) Σ w⁻¹ is
-    an upper bound on log p(x) in expectation.
+    (B, D), or each at one of its own, (C, B, D). E[w⁻¹] = 1 / p(x), where log w is the sum that
+    ``forward`` has, so −log (1/C) Σ w⁻¹ is an upper bound on log p(x) in expectation.
     """
     num_chains, betas = len(forward.log_weights), forward.betas.tolist()
     bounded = replace(target, max_elements=max_elements)
 
     def part(rows: slice | Tensor) -> tuple[LogDensity, Tensor, Tensor, Tensor]:
-        return bounded.select(rows), z[rows], forward.step_sizes[:, rows], forward.scale[rows]
+        return (
+            bounded.select(rows),
+            z[..., rows, :],
+            forward.step_sizes[:, rows],
+            forward.scale[rows],
+        )
 
     def backward(of: tuple[LogDensity, Tensor, Tensor, Tensor]) -> tuple[Tensor]:
         some, place, steps, scale = of

@@ -20,6 +20,7 @@ from inference.evaluation.best_of_family import (
 )
 from inference.evaluation.evidence import Evidence, evidence
 from inference.evaluation.guide_table import GuideComparison, GuideScores
+from inference.evaluation.program_guides import or_program_guides
 from inference.evaluation.quantity import quantities_of
 from inference.evaluation.scores import contradiction
 from inference.evaluation.tightest import tightest
@@ -45,6 +46,7 @@ _WHOLE = "fitted to each datum: all of its gap counts as its family's"
 _OPTIMISATION = "fitted to each datum: what it lacks of the best of its family is its optimisation"
 
 
+@or_program_guides
 @at_precision
 def compare_guides(
     pair: Pair,
@@ -84,10 +86,22 @@ def compare_guides(
     :func:`inference.evaluation.tightest.tightest`). A gap that is negative beyond its error is said
     and not given as a number.
 
+    ``compare_guides(model, *args, guides=[...], **kwargs)`` does the same for any Pyro model,
+    called with these arguments, and returns an
+    :class:`inference.evaluation.ProgramGuideComparison`: bounds and KL(q ‖ p(θ | x)), k̂, effective
+    draws for each draw and each second, and what means and standard deviations differ from a
+    ``reference`` in units of its standard deviations; plain words stand below. The reference is
+    ``exact``, ``quadrature`` or ``nuts`` if that is one of the guides, NUTS of 8 × 500 draws
+    otherwise; or the name of a guide, a posterior, or draws as ``{site: (n, \\*shape)}``. log p(x)
+    is ``log_evidence`` if given, exact where a guide knows it, by quadrature up to two numbers, and
+    else annealed between a lower and an upper bound. A guide that fails keeps its row, with the
+    reason. Other keywords of this function have their meaning, all that it does not have are the
+    model's.
+
     Parameters
     ----------
     pair
-        A pair with a continuous latent; nothing of it changes.
+        A pair with a continuous latent; nothing of it changes. Or a Pyro model.
     x, mask, y, fraction
         Prepared data (B, \\*data_shape), what is seen of them, and labels, as
         :func:`pyro_models.observed.observed` takes them. With labels of a pair that infers them all

@@ -25,6 +25,7 @@ from inference.figures.images import (
 from inference.figures.latent import latent_grid, latent_scatter
 from inference.figures.latent_use import latent_use
 from inference.figures.nearest import nearest
+from inference.figures.program_guides import guide_marginals
 from inference.figures.registry import FIGURES, Shown, draw_figure, register_figure
 from inference.figures.sigma import sigma_curves
 from inference.figures.sweep import setting_curves
@@ -40,6 +41,7 @@ __all__ = [
     "encoder_free",
     "fewer_steps",
     "guide_gaps",
+    "guide_marginals",
     "interpolation",
     "latent_contours",
     "latent_grid",

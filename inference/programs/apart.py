@@ -15,6 +15,7 @@ from pyro.poutine.subsample_messenger import SubsampleMessenger
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from inference.programs.indefinite import IndefiniteIsNaN
 from pyro_models.seeds import alone
 
 __all__ = ["Apart", "apart", "modules_of", "one_by_one", "said", "whole_plates"]
@@ -48,7 +49,8 @@ def apart(modules: Iterable[nn.Module], *, dtype: torch.dtype | None = None) -> 
         for parameter in learned:
             parameter.requires_grad_(False)
         try:
-            with pyro.validation_enabled(False), pyro.get_param_store().scope():
+            store = pyro.get_param_store().scope()
+            with pyro.validation_enabled(False), store, IndefiniteIsNaN():
                 yield
         finally:
             torch.set_default_dtype(default)

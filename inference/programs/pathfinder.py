@@ -31,6 +31,7 @@ __all__ = ["Gaussian", "pathfinder", "paths"]
 
 _DRAWS = 16  # for the ELBO of a point of the way
 _WIDER = 1.5  # starts of chains are as much wider than the Normals that were found
+_DENSE = 300  # numbers up to which chains have a dense metric
 _TRIES = 100  # draws from the prior among which one must be possible
 _HOPELESS = 30.0  # nats below the best path: it ended on no mode that counts
 _CURVED = 1e-12  # least curvature, as a share of |y|², of a step that teaches the Hessian
@@ -221,6 +222,12 @@ class StartOfChains(nn.Module):
         self.register_buffer("loc", torch.stack([(g.loc - loc) / scale for g in found]))
         tril = [_WIDER * g.scale_tril / scale.unsqueeze(-1) for g in found]
         self.register_buffer("tril", torch.stack(tril))
+
+    @property
+    def metric(self) -> Tensor | None:
+        """Factor of the best path's covariance, (1, D, D); ``None`` where D is above 300."""
+        factor = self.get_buffer("tril")[:1] / _WIDER
+        return factor if factor.shape[-1] <= _DENSE else None
 
     def forward(self, x: Tensor, *, n: int | None = None, **_: Any) -> None:
         """Sample u."""

@@ -204,7 +204,7 @@ class Table:
     def standardised(self, x: Tensor) -> Tensor:
         """Plain numbers (N, D), float64, in the units of the columns."""
         by_column = [(c.centre, c.scale) for c in self.columns for _ in range(c.size)]
-        centre, scale = torch.tensor(by_column, dtype=x.dtype).unbind(1)
+        centre, scale = torch.tensor(by_column, dtype=x.dtype, device=x.device).unbind(1)
         return (x - centre) / scale
 
     def with_units(self, centres: Mapping[str, float], scales: Mapping[str, float]) -> Table:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import nn
 
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.guides.family import Family
@@ -15,9 +17,9 @@ from inference.posterior.nuts import nuts
 __all__ = ["HMC", "NUTS_GUIDE"]
 
 
-def _drawn(sampler: Callable[..., Draws], target: LogDensity, **counts: int) -> DrawsGuide:
+def _drawn(sampler: Callable[..., Draws], target: LogDensity, **counts: Any) -> DrawsGuide:
     """All images and chains at once, each image with its own step size."""
-    start = getattr(target.pair, "chain_start", None)  # a pair may know better than its prior
+    start = _start(target)
     density = condition(target.pair, target.data, guide=start)
     draws = sampler(density, seed=int(torch.randint(2**31, ())), **counts)
     return DrawsGuide(
@@ -27,6 +29,12 @@ def _drawn(sampler: Callable[..., Draws], target: LogDensity, **counts: int) -> 
         num_chains=draws.z.shape[1],
         stats={name: values.flatten(0, 1) for name, values in draws.stats.items()},
     )
+
+
+def _start(target: LogDensity) -> nn.Module | None:
+    """Where a pair that knows better than its prior lets chains start."""
+    found: nn.Module | None = getattr(target.pair, "chain_start", None)
+    return found
 
 
 def _make_hmc(
@@ -50,7 +58,8 @@ def _make_nuts(
     max_depth: int = 8,
 ) -> DrawsGuide:
     counts = {"num_samples": num_samples, "num_chains": num_chains, "warmup": warmup}
-    return _drawn(nuts, target, max_depth=max_depth, **counts)
+    metric = getattr(_start(target), "metric", None)
+    return _drawn(nuts, target, max_depth=max_depth, metric=metric, **counts)
 
 
 HMC = Family(_make_hmc, fitted=False, density=False)

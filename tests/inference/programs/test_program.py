@@ -154,3 +154,17 @@ def test_plates_that_clash_and_data_that_are_not_finite_are_named() -> None:
         Program(clash, torch.ones(3, 3))
     with pytest.raises(UsageError, match="'y' hold 1 values that are NaN"):
         Program(regression, torch.ones(3, 2), torch.tensor([1.0, torch.nan, 0.0]))
+
+
+def test_a_covariance_that_is_indefinite_at_one_place_stops_no_other() -> None:
+    def model(y):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        factor = torch.linalg.cholesky(torch.eye(2) - z * torch.ones(2, 2))
+        pyro.sample("y", dist.MultivariateNormal(torch.zeros(2), scale_tril=factor), obs=y)
+
+    u = torch.tensor([[0.0], [3.0]], requires_grad=True)
+    found = Program(model, torch.ones(2)).log_joint(u)
+    assert bool(found[0].isfinite())
+    assert not bool(found[1].isfinite())
+    found[0].backward()
+    assert bool(u.grad[0].isfinite().all())
