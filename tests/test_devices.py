@@ -225,7 +225,7 @@ PLAIN = {  # functions whose tensors are the CPU's on purpose: plans, records an
     "annealing.schedule_of",
     "images.class_grid",
     "images.interpolation",
-    "infer.infer",
+    "fitted.posterior_of",
     "latent._grid_values",
     "masks._named",
     "objective._block_sums",

@@ -13,7 +13,7 @@ from inference.posterior.guides import GUIDES, Family, guide_family
 from inference.posterior.optimization import Optimization
 from inference.posterior.posterior import Posterior
 from inference.precision import DEFAULT, at_precision
-from inference.programs.infer import or_program
+from inference.programs.door import or_program
 from pyro_models import Pair
 from pyro_models.contract import check_pair
 from pyro_models.data.masks import Mask

@@ -4,42 +4,54 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pyro
+import torch
 from pyro.poutine import runtime
 from pyro.poutine.subsample_messenger import SubsampleMessenger
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from pyro_models.seeds import alone
 
-__all__ = ["apart", "modules_of", "whole_plates"]
+__all__ = ["Apart", "apart", "modules_of", "one_by_one", "said", "whole_plates"]
+
+
+def said(error: Exception) -> str:
+    """What an error says, in a line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @contextmanager
-def apart(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """No handler and no plate from outside; modules in evaluation mode, their parameters constant.
+def apart(modules: Iterable[nn.Module], *, dtype: torch.dtype | None = None) -> Iterator[None]:
+    """No handler, plate or parameter of Pyro's store from outside; modules are constant.
 
+    They are in evaluation mode, and no gradient reaches their parameters. Numbers are of a float
+    type, the caller's default unless given.
     Arguments of distributions are not checked: a check looks at values, which vectorised evaluation
     does not have. All is as before afterwards.
     """
     allocator, enumerated = runtime._DIM_ALLOCATOR, vars(runtime._ENUM_ALLOCATOR)
     with alone():
+        default = torch.get_default_dtype()
         stack, dims, numbers = runtime._PYRO_STACK[:], allocator._stack, dict(enumerated)
         modes = {m: m.training for module in modules for m in module.modules()}
         learned = {p: None for m in modes for p in m.parameters(recurse=False) if p.requires_grad}
         runtime._PYRO_STACK.clear()
         allocator._stack = []
+        torch.set_default_dtype(dtype or default)
         for module in modes:
             module.training = False
         for parameter in learned:
             parameter.requires_grad_(False)
         try:
-            with pyro.validation_enabled(False):
+            with pyro.validation_enabled(False), pyro.get_param_store().scope():
                 yield
         finally:
+            torch.set_default_dtype(default)
             runtime._PYRO_STACK[:] = stack
             allocator._stack = dims
             enumerated.clear()
@@ -48,6 +60,32 @@ def apart(modules: Iterable[nn.Module]) -> Iterator[None]:
                 module.training = training
             for parameter in learned:
                 parameter.requires_grad_(True)
+
+
+class Apart:
+    """:func:`apart` of some modules, entered once, and before anything is vectorised."""
+
+    def __init__(self, modules: list[nn.Module], dtype: torch.dtype | None) -> None:
+        self.modules, self.dtype, self.inside = modules, dtype, False
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Go inside, or stay there."""
+        if self.inside:
+            yield
+            return
+        with apart(self.modules, dtype=self.dtype):
+            self.inside = True
+            try:
+                yield
+            finally:
+                self.inside = False
+
+
+def one_by_one(function: Callable[..., Any], rows: Tensor, given: Mapping[str, Tensor]) -> Any:
+    """A function of one row after the other, its results stacked."""
+    found = [function(row, {n: v[i] for n, v in given.items()}) for i, row in enumerate(rows)]
+    return tree_map(lambda *values: torch.stack(values), *found)
 
 
 @contextmanager
@@ -66,11 +104,11 @@ def whole_plates() -> Iterator[None]:
         return original.__func__(name, size, drawn, subsample, *rest)
 
     with alone():
-        SubsampleMessenger._subsample = staticmethod(whole)  # type: ignore[method-assign]
+        SubsampleMessenger._subsample = staticmethod(whole)
         try:
             yield
         finally:
-            SubsampleMessenger._subsample = original  # type: ignore[method-assign]
+            SubsampleMessenger._subsample = original
 
 
 def modules_of(*things: Any) -> list[nn.Module]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from pyro.ops.einsum.util import Tensordot
 from pyro.ops.rings import LogRing
 from torch import Tensor
@@ -32,14 +31,15 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
     names = inputs.split(",")
     summed = sorted(set(inputs) - {","} - set(output))
     order = [*output, *summed]
-    total = torch.zeros(())
-    for i, (dims, operand) in enumerate(zip(names, operands, strict=True)):
+    values = []
+    for dims, operand in zip(names, operands, strict=True):
         there = [symbol for symbol in order if symbol in dims]
         value = operand.permute([dims.index(symbol) for symbol in there])
         for at, symbol in enumerate(order):
             if symbol not in dims:
                 value = value.unsqueeze(at)
-        total = value if not i else total + value
+        values.append(value)
+    total = sum(values[1:], values[0])
     if not summed:
         return total.clone()
     return total.logsumexp(tuple(range(len(output), len(order))))

@@ -40,12 +40,11 @@ class ProgramPair(nn.Module):
         m and s, each (D,): 0 and 1 unless given.
     minibatches
         Whether subsampled plates draw their data anew at each evaluation.
+    jacobian
+        Whether log p(u) has log |dθ/du|; without it a maximum is one of log p(x, θ).
     chain_start
         A guide to draw starts of chains from; the prior unless given.
     """
-
-    num_classes: ClassVar[None] = None
-    data_shape: ClassVar[tuple[int, ...]] = (1,)
 
     def __init__(
         self,
@@ -54,15 +53,18 @@ class ProgramPair(nn.Module):
         loc: Tensor | None = None,
         scale: Tensor | None = None,
         minibatches: bool = False,
+        jacobian: bool = True,
         chain_start: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        like = {"dtype": program.dtype, "device": program.device}
-        self.program, self.minibatches = program, minibatches
+        like: dict[str, Any] = {"dtype": program.dtype, "device": program.device}
+        self.program, self.minibatches, self.jacobian = program, minibatches, jacobian
         loc = torch.zeros(program.dim, **like) if loc is None else loc.detach()
         scale = torch.ones(program.dim, **like) if scale is None else scale.detach()
         self.loc, self.scale = (nn.Parameter(v, requires_grad=False) for v in (loc, scale))
         self.chain_start = chain_start
+        self.num_classes: int | None = None
+        self.data_shape: tuple[int, ...] = (1,)
         self.likelihood = _OfProgram(program)
         self.model: nn.Module = _Model(self)
         self.guide: nn.Module = _Model(self, observes=False)
@@ -85,6 +87,17 @@ class ProgramPair(nn.Module):
         """u in standard units, (\\*batch, D), of unconstrained reals of the program."""
         return (reals - self.loc) / self.scale
 
+    def like(self, *, minibatches: bool = False, jacobian: bool = True) -> ProgramPair:
+        """The same program in the same units, evaluated otherwise."""
+        return ProgramPair(
+            self.program,
+            loc=self.loc,
+            scale=self.scale,
+            minibatches=minibatches,
+            jacobian=jacobian,
+            chain_start=self.chain_start,
+        )
+
     @property
     def log_det(self) -> Tensor:
         """log |d reals / du|."""
@@ -92,7 +105,8 @@ class ProgramPair(nn.Module):
 
     def log_terms(self, u: Tensor) -> LogTerms:
         """log p(u) and log p(x | u), each (\\*batch,), nats."""
-        terms = self.program.log_terms(self.reals(u), minibatches=self.minibatches)
+        how = {"minibatches": self.minibatches, "jacobian": self.jacobian}
+        terms = self.program.log_terms(self.reals(u), **how)
         return LogTerms(terms.prior + self.log_det, terms.likelihood)
 
     def decode(self, latents: Mapping[str, Tensor], *, y: Tensor | None = None) -> dict[str, Any]:
@@ -110,6 +124,8 @@ class ProgramPair(nn.Module):
 
 class _Model(nn.Module):
     """p(u), and p(x | u) unless it is the guide that draws from the prior."""
+
+    pair: ProgramPair
 
     def __init__(self, pair: ProgramPair, *, observes: bool = True) -> None:
         super().__init__()

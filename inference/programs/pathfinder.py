@@ -80,7 +80,7 @@ def _possible(program: Program, count: int) -> Tensor:
             f"by its {wrong}: the data are impossible under it; look at their scale and support"
         )
     possible = drawn[finite]
-    return possible[torch.arange(count) % len(possible)]
+    return possible[torch.arange(count, device=drawn.device) % len(possible)]
 
 
 def pathfinder(
@@ -98,7 +98,7 @@ def pathfinder(
     D = len(start)
     alpha = np.ones(D)
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    noise = torch.randn(_DRAWS, D, dtype=torch.float64)
+    noise = torch.randn(_DRAWS, D, dtype=torch.float64, device="cpu")
     best: Gaussian | None = None
     constant = 0.5 * D * (1 + math.log(2 * math.pi))
     for (before, g_before), (point, gradient) in pairwise(points):
@@ -186,6 +186,9 @@ class StartOfChains(nn.Module):
 
     Where the paths found several modes the chains begin in all of them.
     """
+
+    loc: Tensor
+    tril: Tensor
 
     def __init__(self, found: list[Gaussian], *, loc: Tensor, scale: Tensor) -> None:
         super().__init__()

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
+import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from functools import cached_property, partial
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import cached_property
+from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor
-from torch.distributions import biject_to
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from inference.programs.apart import apart, modules_of, whole_plates
-from inference.programs.sites import (
-    AtSites,
-    Enumerated,
-    Latent,
-    LogTerms,
-    Plate,
-    is_improper,
-    is_latent,
-    log_terms,
-    widest,
-)
+from inference.programs.running import Runner
+from inference.programs.sites import LogTerms, Plate, Unobserved, log_terms, widest
 from pyro_models import UsageError
 from pyro_models.counts import check_counts
 from pyro_models.data import checksum
 from pyro_models.seeds import seeded, stream
 
 __all__ = ["Program"]
-
-Result = TypeVar("Result")
-_TRIES = 100  # draws from the prior among which one must be possible
 
 
 class Program:
@@ -69,8 +55,8 @@ class Program:
         Observed values by name.
     plates
         Plates by name, each a :class:`inference.programs.sites.Plate`.
-    looped
-        Why densities are computed one after the other; empty where they are vectorised.
+    dims
+        Names of the dimensions of every latent and observed site: its plates, or its own.
 
     Raises
     ------
@@ -93,26 +79,32 @@ class Program:
     """
 
     def __init__(self, model: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        self._set_up(model, args, kwargs)
+
+    def _set_up(
+        self,
+        model: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        dtype: torch.dtype | None = None,
+    ) -> None:
         if not callable(model) or isinstance(model, type):
             what = getattr(model, "__name__", repr(model))
             raise UsageError(f"a program is a Pyro model, a function or a module; got {what}")
         self.model, self.args, self.kwargs = model, args, kwargs
-        self.modules = modules_of(model, args, kwargs)
-        self.looped, self._inside = "", False
-        self.params: dict[str, Tensor] = {}
-        self.latents: dict[str, Latent] = {}
-        self.discrete: dict[str, int] = {}
-        self.observed: dict[str, Tensor] = {}
-        self.plates: dict[str, Plate] = {}
-        self._check_arguments()
-        with seeded(0, torch.device("cpu")), torch.no_grad():
-            self._discover(self._first_run())
-        self.looped = self._why_looped()
+        self._runner = runner = Runner(model, args, kwargs, dtype)
+        sites = runner.sites
+        self.latents, self.discrete, self.observed = sites.latents, sites.discrete, sites.observed
+        self.plates, self.dims = sites.plates, sites.dims
+        with seeded(1, torch.device("cpu")), torch.no_grad():
+            runner.looped = "not yet known"
+            u = self.draw_prior(2)
+            runner.find_whether_looped(lambda: self.log_terms(u).joint)
         if self.looped:
             warnings.warn(
                 f"{self.name} is run for one draw at a time, as it cannot be vectorised: "
                 f"{self.looped}",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def __repr__(self) -> str:
@@ -125,13 +117,17 @@ class Program:
         parts.append(f"observed {listed({n: v.shape for n, v in self.observed.items()})}")
         return f"Program({self.name}: {'; '.join(parts)})"
 
+    def double(self) -> Program:
+        """The same program in float64: copies of its arguments and modules, the same function."""
+        made = object.__new__(Program)
+        model, args, kwargs = tree_map(_doubled, (self.model, self.args, dict(self.kwargs)))
+        made._set_up(model, args, kwargs, torch.float64)
+        return made
+
     @property
     def name(self) -> str:
         """What the model is called."""
-        inner: Any = self.model
-        while isinstance(inner, partial):  # one of Pyro's handlers is a partial of what it handles
-            inner = next((a for a in reversed(inner.args) if callable(a)), inner.func)
-        return str(getattr(inner, "__name__", type(inner).__name__))
+        return self._runner.name
 
     @property
     def dim(self) -> int:
@@ -149,9 +145,9 @@ class Program:
         return next(iter(self.latents.values())).device
 
     @property
-    def nesting(self) -> int:
-        """Dimensions that the plates take."""
-        return max((-plate.dim for plate in self.plates.values() if plate.dim), default=0)
+    def looped(self) -> str:
+        """Why densities are computed one after the other; empty where they are vectorised."""
+        return self._runner.looped
 
     @property
     def subsampled(self) -> dict[str, Plate]:
@@ -163,33 +159,40 @@ class Program:
         """Latents whose prior does not integrate to 1: evidence is then up to a constant."""
         return tuple(name for name, site in self.latents.items() if not site.proper)
 
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Of every observed site."""
+        return {name: checksum(value) for name, value in self.observed.items()}
+
     @cached_property
     def checksum(self) -> str:
         """Of what the model says: sites, observed values, and its log density at three points."""
         points = torch.linspace(-1, 1, 3, dtype=self.dtype, device=self.device)
-        at = self.log_joint(points.unsqueeze(-1).expand(3, self.dim)).double()
+        with torch.no_grad():
+            at = self.log_joint(points.unsqueeze(-1).expand(3, self.dim)).double()
         shown = [f"{value:.4e}" for value in at.tolist()]
         sites = [f"{name} {tuple(site.shape)}" for name, site in self.latents.items()]
-        seen = [f"{name} {checksum(value)}" for name, value in self.observed.items()]
-        text = "; ".join([*sites, *seen, *shown])
-        return checksum(torch.tensor(list(text.encode()), dtype=torch.uint8))
+        text = f"{sites} {self.checksums} {shown}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     # densities -----------------------------------------------------------------------------------
 
-    def log_terms(self, u: Tensor, *, minibatches: bool = False) -> LogTerms:
+    def log_terms(self, u: Tensor, *, minibatches: bool = False, jacobian: bool = True) -> LogTerms:
         """log p(θ) |dθ/du| and log p(x | θ), each (\\*batch,), at u, (\\*batch, D); nats.
 
         With ``minibatches`` each u meets data of its own that subsampled plates draw, scaled so
-        that both terms are unbiased.
+        that both terms are unbiased. Without the ``jacobian`` the first is log p(θ).
         """
         flat = u.reshape(-1, self.dim)
         drawn = self._indices(len(flat)) if minibatches else {}
 
         def terms(vector: Tensor, indices: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            at = self._at(u=vector, indices=indices)
-            return tuple(log_terms(self._trace(at, whole=not indices), at))
+            at = self._runner.at(u=vector, indices=indices)
+            trace = self._runner.trace(at, whole=not indices)
+            found = log_terms(trace, at, jacobian=jacobian)
+            return found.prior, found.likelihood
 
-        prior, likelihood = self._each(terms, flat, drawn)
+        prior, likelihood = self._runner.each(terms, flat, drawn)
         return LogTerms(prior.reshape(u.shape[:-1]), likelihood.reshape(u.shape[:-1]))
 
     def log_prior(self, u: Tensor) -> Tensor:
@@ -210,11 +213,11 @@ class Program:
         """θ = T(u) by site, (\\*batch, \\*shape), of u, (\\*batch, D)."""
 
         def values(vector: Tensor, _: dict[str, Tensor]) -> dict[str, Tensor]:
-            at = self._at(u=vector)
-            self._trace(at)
+            at = self._runner.at(u=vector)
+            self._runner.trace(at)
             return at.values
 
-        found = self._each(values, u.reshape(-1, self.dim), {})
+        found = self._runner.each(values, u.reshape(-1, self.dim), {})
         return {n: v.reshape(*u.shape[:-1], *self.latents[n].shape) for n, v in found.items()}
 
     def unconstrain(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -234,12 +237,12 @@ class Program:
             given[name] = value.reshape(-1, *site.shape)
 
         def vector(_: Tensor, row: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            at = self._at(values=row)
-            self._trace(at)
+            at = self._runner.at(values=row)
+            self._runner.trace(at)
             return at.vector, sum(x.sum() for x in at.log_dets.values())  # type: ignore[return-value]
 
         count = len(next(iter(given.values())))
-        u, log_det = self._each(vector, torch.empty(count, 0), given)
+        u, log_det = self._runner.each(vector, torch.empty(count, 0, device=self.device), given)
         return u.reshape(*batch, self.dim), log_det.reshape(batch)
 
     # draws from the prior ------------------------------------------------------------------------
@@ -251,12 +254,12 @@ class Program:
         """
 
         def vector(_: Tensor, __: dict[str, Tensor]) -> Tensor:
-            at = self._at()
-            self._trace(at)
+            at = self._runner.drawing()
+            self._runner.trace(at)
             return at.vector
 
         with torch.no_grad():
-            return self._each(vector, torch.empty(n, 0), {}, draws=True)
+            return self._runner.each(vector, torch.empty(n, 0, device=self.device), {}, draws=True)
 
     def simulate(self, n: int, *, seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """n draws of the latents from the prior, and of data given them; each (n, \\*shape).
@@ -265,19 +268,20 @@ class Program:
         """
         check_counts(n=n)
         with seeded(stream(seed, "simulate"), self.device), torch.no_grad():
-            drawn = self._predicted(torch.empty(n, 0), {})
-        data = {name: value for name, value in drawn.items() if name in self.observed}
-        return {name: value for name, value in drawn.items() if name not in data}, data
+            drawn = self._predicted(torch.empty(n, 0, device=self.device), {})
+        latent = {name: drawn[name] for name in (*self.latents, *self.discrete)}
+        return latent, {name: drawn[name] for name in self.observed}
 
     def predict(self, latents: Mapping[str, Tensor], *, seed: int = 0) -> dict[str, Tensor]:
-        """Data x ~ p(x | θ) for each of n values of the latents, (n, \\*shape): observed by site.
+        """Data x ~ p(x | θ) for each of n values of the latents: observed site → (n, \\*shape).
 
-        Discrete latents that are not given are drawn from their priors.
+        Sites of ``pyro.deterministic`` are among them. Discrete latents are drawn anew, given θ.
         """
-        rows = torch.empty(len(next(iter(latents.values()))), 0)
+        rows = torch.empty(len(next(iter(latents.values()))), 0, device=self.device)
         with seeded(stream(seed, "predict"), self.device), torch.no_grad():
             drawn = self._predicted(rows, dict(latents))
-        return {name: drawn[name] for name in self.observed}
+        latent = {*self.latents, *self.discrete, *self._runner.sites.factors}
+        return {name: values for name, values in drawn.items() if name not in latent}
 
     def given(self, data: Mapping[str, Tensor]) -> Program:
         """The same program that has observed other data: values by observed site."""
@@ -286,15 +290,14 @@ class Program:
             raise UsageError(
                 f"the model observes {', '.join(self.observed)}, and not {', '.join(unknown)}"
             )
-        model = poutine.condition(poutine.uncondition(self.model), {**self.observed, **data})
+        model = poutine.condition(Unobserved()(self.model), {**self.observed, **data})
         return Program(model, *self.args, **self.kwargs)
 
     def _predicted(self, rows: Tensor, given: dict[str, Tensor]) -> dict[str, Tensor]:
         """All sites of runs with values of some, data unobserved: (n, \\*shape) by name."""
 
         def run(_: Tensor, row: dict[str, Tensor]) -> dict[str, Tensor]:
-            at = AtSites(self.latents, self.params, values=row)
-            trace = self._trace(at, uncondition=True)
+            trace = self._runner.trace(self._runner.drawing(values=row), uncondition=True)
             sites = trace.nodes.items()
             return {
                 n: torch.as_tensor(s["value"])
@@ -302,61 +305,7 @@ class Program:
                 if s["type"] == "sample" and not site_is_subsample(s)
             }
 
-        return self._each(run, rows, given, draws=True)
-
-    # how it is run -------------------------------------------------------------------------------
-
-    def _at(self, **given: Any) -> AtSites:
-        several = bool(self.discrete)
-        return AtSites(self.latents, self.params, enumerate_discrete=several, **given)
-
-    def _trace(
-        self, at: AtSites, *, whole: bool = True, uncondition: bool = False
-    ) -> poutine.Trace:
-        """One run of the model."""
-        every = at.enumerate_discrete and not uncondition
-        enum = Enumerated(first_available_dim=-1 - self.nesting) if every else nullcontext()
-        plates = whole_plates() if whole else nullcontext()
-        model = poutine.uncondition(self.model) if uncondition else self.model
-        with self._apart(), plates, poutine.trace() as tracing, enum, at:
-            model(*self.args, **self.kwargs)
-        return tracing.trace
-
-    @contextmanager
-    def _apart(self) -> Iterator[None]:
-        """Apart from everything outside; entered once, and before anything is vectorised."""
-        if self._inside:
-            yield
-            return
-        with apart(self.modules):
-            self._inside = True
-            try:
-                yield
-            finally:
-                self._inside = False
-
-    def _each(
-        self,
-        function: Callable[..., Any],
-        rows: Tensor,
-        given: Mapping[str, Tensor],
-        *,
-        draws: bool = False,
-    ) -> Any:
-        """A function of each row of tensors, vectorised where it can be."""
-        with self._apart():
-            if not self.looped:
-                try:
-                    return torch.func.vmap(function, randomness="different")(rows, dict(given))
-                except Exception:  # densities are vectorised, or known not to be; draws may not be
-                    if not draws:
-                        raise
-            return self._one_by_one(function, rows, given)
-
-    @staticmethod
-    def _one_by_one(function: Callable[..., Any], rows: Tensor, given: Mapping[str, Tensor]) -> Any:
-        found = [function(row, {n: v[i] for n, v in given.items()}) for i, row in enumerate(rows)]
-        return torch.utils._pytree.tree_map(lambda *values: torch.stack(values), *found)
+        return self._runner.each(run, rows, given, draws=True)
 
     def _indices(self, count: int) -> dict[str, Tensor]:
         """Data that each subsampled plate draws, (count, subsample size)."""
@@ -367,117 +316,9 @@ class Program:
             for name, plate in self.subsampled.items()
         }
 
-    # what the first run shows --------------------------------------------------------------------
 
-    def _check_arguments(self) -> None:
-        called = getattr(self.model, "forward", self.model)
-        try:
-            signature = inspect.signature(called)
-        except (TypeError, ValueError):  # of a handler, say
-            return
-        try:
-            signature.bind(*self.args, **self.kwargs)
-        except TypeError as error:
-            raise UsageError(
-                f"the model is called as {self.name}{signature}, and {error}: give its data after "
-                "the model"
-            ) from error
-
-    def _first_run(self) -> poutine.Trace:
-        try:
-            return self._trace(AtSites(None, self.params))
-        except UsageError:
-            raise
-        except Exception as error:  # whatever a model of someone else raises
-            reason = " ".join(str(error).split())
-            raise UsageError(
-                f"the model {self.name} fails on these arguments: {type(error).__name__}: {reason}"
-            ) from error
-
-    def _discover(self, trace: poutine.Trace) -> None:
-        for name, site in trace.nodes.items():
-            if site["type"] != "sample":
-                continue
-            if site_is_subsample(site):
-                continue
-            for frame in site["cond_indep_stack"]:
-                size = frame.full_size or frame.size
-                self.plates[frame.name] = Plate(size, size, frame.dim)
-            if site["is_observed"] and not site["infer"].get("_deterministic"):
-                self._note_observed(name, site)
-            elif is_latent(site):
-                self._note_latent(name, site)
-        if not self.latents:
-            what = "only discrete latents, which are summed out" if self.discrete else "no latent"
-            raise UsageError(
-                f"the model {self.name} has {what}: there is nothing to infer; a latent is a "
-                "pyro.sample without obs="
-            )
-        if not self.observed:
-            raise UsageError(
-                f"the model {self.name} observes nothing: give data to a pyro.sample by obs=, or "
-                "use pyro.poutine.condition"
-            )
-        self._note_subsamples()
-
-    def _note_observed(self, name: str, site: Mapping[str, Any]) -> None:
-        value, fn = torch.as_tensor(site["value"]), site["fn"]
-        if isinstance(fn, dist.Unit):  # pyro.factor
-            self.observed[name] = fn.log_factor.detach()
-            return
-        seen = site["mask"]
-        unseen = torch.zeros((), dtype=torch.bool) if seen is None else ~torch.as_tensor(seen)
-        wrong = ~value.isfinite() if value.is_floating_point() else torch.zeros_like(unseen)
-        if seen is None and bool(wrong.any()):
-            raise UsageError(
-                f"the data of the site {name!r} hold {int(wrong.sum())} values that are NaN or "
-                "infinite: leave them out, or mask them by pyro.poutine.mask"
-            )
-        self.observed[name] = value.detach()
-
-    def _note_latent(self, name: str, site: Mapping[str, Any]) -> None:
-        fn, value = site["fn"], site["value"]
-        if fn.support.is_discrete:
-            if not fn.has_enumerate_support:
-                raise UsageError(
-                    f"the latent {name!r} is discrete and has no finite number of values "
-                    f"({type(fn).__name__}), so it cannot be summed out: sum it out in the model"
-                )
-            self.discrete[name] = len(fn.enumerate_support(expand=False))
-            return
-        try:
-            reals = biject_to(fn.support).inv(value)
-        except NotImplementedError as error:
-            raise UsageError(
-                f"the latent {name!r} ({type(fn).__name__}) has a support that is no image of "
-                "unconstrained reals: parametrise it otherwise"
-            ) from error
-        frames = {f.name: f.dim for f in site["cond_indep_stack"] if f.vectorized}
-        self.latents[name] = Latent(
-            value.shape, reals.shape, value.dtype, value.device, frames, not is_improper(fn)
-        )
-
-    def _note_subsamples(self) -> None:
-        """How many data each plate draws, from a run in which plates draw."""
-        at = AtSites(self.latents, self.params)
-        for site in self._trace(at, whole=False).nodes.values():
-            for frame in site.get("cond_indep_stack", ()):
-                if frame.name in self.plates and frame.vectorized:
-                    known = self.plates[frame.name]
-                    self.plates[frame.name] = Plate(known.size, frame.size, known.dim)
-
-    def _why_looped(self) -> str:
-        """Empty where two draws at once have the densities that they have one after the other."""
-        with seeded(1, torch.device("cpu")), torch.no_grad():
-            self.looped = "not yet known"
-            u = self.draw_prior(2)
-            alone = self.log_terms(u).joint
-            try:
-                self.looped = ""
-                together = self.log_terms(u).joint
-            except UsageError:
-                raise
-            except Exception as error:  # of the kind that the model's Python makes of it
-                return " ".join(str(error).split())[:160] or type(error).__name__
-        same = torch.allclose(together, alone, rtol=1e-3, atol=1e-3, equal_nan=True)
-        return "" if same else "its densities are others when two are computed at once"
+def _doubled(value: Any) -> Any:
+    if isinstance(value, nn.Module):
+        return deepcopy(value).double()
+    narrow = isinstance(value, Tensor) and value.is_floating_point()
+    return value.double() if narrow else value

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -31,6 +30,7 @@ __all__ = [
     "Latent",
     "LogTerms",
     "Plate",
+    "Unobserved",
     "is_improper",
     "is_latent",
     "log_terms",
@@ -135,13 +135,14 @@ class AtSites(Messenger):
         self.log_dets: dict[str, Tensor] = {}
 
     def _pyro_param(self, msg: Any) -> None:
-        """Parameters are what they were at first; the global store sees none of it."""
-        name, store = msg["name"], pyro.get_param_store()
+        """Parameters are what they were when the program was made; Pyro's store sees none of it."""
+        name, args = msg["name"], (*msg["args"], None, None)
         if name not in self.params:
-            args = (*msg["args"], *(None,) * 2)
             init = msg["kwargs"].get("init_tensor", args[1])
-            value = store[name] if name in store else init() if callable(init) else init
-            self.params[name] = value.detach().clone()
+            if init is None:  # of a PyroModule, which holds it
+                return
+            value = init() if callable(init) else init
+            self.params[name] = torch.as_tensor(value).detach().clone()
         msg["value"], msg["done"] = self.params[name], True
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -162,7 +163,8 @@ class AtSites(Messenger):
             msg["value"] = self.given[msg["name"]]
         elif is_improper(msg["fn"]):
             to_site = biject_to(msg["fn"].support)
-            msg["value"] = to_site(torch.zeros(to_site.inverse_shape(msg["fn"].shape())))
+            shape = to_site.inverse_shape(msg["fn"].shape())
+            msg["value"] = to_site(torch.zeros(shape, device=None))
 
     def _place(self, msg: Any) -> None:
         """A continuous latent: its reals, with which data of a plate they are of, and its value."""
@@ -177,8 +179,8 @@ class AtSites(Messenger):
             most = torch.finfo(site.dtype).max ** 0.25
             reals = to_site.inv(msg["fn"]()).nan_to_num(0.0, most, -most).clamp(-most, most)
         else:  # an improper prior cannot be drawn from: as Stan begins
-            like = {"dtype": site.dtype, "device": site.device}
-            reals = 4 * torch.rand(site.unconstrained, **like) - 2
+            uniform = torch.rand(site.unconstrained, dtype=site.dtype, device=site.device)
+            reals = 4 * uniform - 2
         self.unconstrained[name] = reals
         for plate, dim in site.plates.items():
             if plate in self.indices:
@@ -215,7 +217,19 @@ class Enumerated(EnumMessenger):
         }
 
 
-def log_terms(trace: Trace, at: AtSites) -> LogTerms:
+class Unobserved(Messenger):
+    """Data are drawn instead of observed; what is determined stays so, and so do factors.
+
+    Pyro's ``uncondition`` would draw the first anew, in another shape inside a plate.
+    """
+
+    def _pyro_sample(self, msg: Any) -> None:
+        determined = msg["infer"].get("_deterministic") or isinstance(msg["fn"], dist.Unit)
+        if msg["is_observed"] and not determined:
+            msg["is_observed"], msg["value"], msg["done"] = False, None, False
+
+
+def log_terms(trace: Trace, at: AtSites, *, jacobian: bool = True) -> LogTerms:
     """Both terms of a run at given values."""
     prior = joint = torch.zeros((), dtype=at.dtype, device=next(iter(at.values.values())).device)
     every: dict[str, Tensor] = {}
@@ -224,7 +238,7 @@ def log_terms(trace: Trace, at: AtSites) -> LogTerms:
             continue
         log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
         log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
-        if name in at.log_dets:
+        if jacobian and name in at.log_dets:
             log_prob = _with_jacobian(log_prob, at.log_dets[name])
         every[name] = log_prob
     summed = _enumerated(trace, every) if at.enumerate_discrete else {}
@@ -263,13 +277,13 @@ def _enumerated(trace: Trace, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _summed_out(trace: Trace, terms: Mapping[str, Tensor]) -> Tensor:
+def _summed_out(trace: Trace, terms: Mapping[str, Tensor]) -> Tensor | float:
     """log Σ over all enumerated values of the product of some terms, by tensor elimination.
 
     The scale of a subsampled plate belongs outside the sum, so the terms must have one in common.
     """
     if not terms:
-        return torch.zeros(())
+        return 0.0
     plates = trace.plate_to_symbol
     factors: OrderedDict[frozenset[str], list[Tensor]] = OrderedDict()
     for name, term in terms.items():
@@ -282,6 +296,6 @@ def _summed_out(trace: Trace, terms: Mapping[str, Tensor]) -> Tensor:
             f"the sites {', '.join(terms)} have different scales: a discrete site and the data "
             "that depend on it must stand in the same subsampled plate"
         )
-    symbols = {symbol for term in terms.values() for symbol in term._pyro_dims}
+    symbols = {symbol for term in terms.values() for symbol in term._pyro_dims}  # type: ignore[attr-defined]
     summed = symbols - set(plates.values())
     return contract_to_tensor(factors, summed, ring=VectorizedLogRing()) * scales.pop()
