@@ -45,7 +45,7 @@ def cholesky(K: Tensor, *, jitters: Sequence[float] = JITTERS) -> tuple[Tensor, 
 
 
 def _vectorized(K: Tensor, jitters: Sequence[float]) -> Tensor:
-    """The same under ``torch.func.vmap``, where nothing can depend on values: every jitter tried."""
+    """The same under ``torch.func.vmap``, where no step can depend on values: all are tried."""
     eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
     size = K.detach().diagonal(dim1=-2, dim2=-1).mean(-1)
     added, (L, info) = torch.zeros_like(size), torch.linalg.cholesky_ex(K)

@@ -10,14 +10,13 @@ import torch
 
 from gp_bo.arrays import Array
 from gp_bo.fitted import FittedGP
-from gp_bo.inference import INFERENCES, check_options
+from gp_bo.inference import check_options, inference_named
 from gp_bo.kernels import Kernel
 from gp_bo.latent.fitted import LatentGP
 from gp_bo.latent.model import LatentGPModel
 from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, sparse_gp
 from pyro_models import UsageError
-from pyro_models.registry import check_choice
 from pyro_models.seeds import alone, check_seed
 
 __all__ = ["InferenceWarning", "fit_gp"]
@@ -54,7 +53,8 @@ def fit_gp(
     kernel
         A name or formula of names (``"rbf + periodic"``), or a :class:`gp_bo.kernels.Kernel`.
     inference
-        How the hyper-parameters θ are inferred, one of ``gp_bo.inference.INFERENCES``; or
+        How the hyper-parameters θ are inferred, one of ``gp_bo.inference.INFERENCES``; or by a
+        guide of :func:`inference.infer` for any Pyro model, ``"full_covariance"`` for one; or
         ``"sparse_variational"``, which takes 10⁴ rows and more: f is inferred through inducing
         points, by minibatches, and θ is a point (:func:`gp_bo.sparse.sparse_gp` has its options).
     noise
@@ -109,13 +109,12 @@ def fit_gp(
     >>> [round(float(m), 2) for m in prediction.mean]
     [1.0, -0.98]
     """
-    check_choice("inference", inference, (*INFERENCES, SPARSE))
+    infer: Any = sparse_gp if inference == SPARSE else inference_named(inference, also=[SPARSE])
     check_seed(seed)
     with alone():
         model: dict[str, Any] = {"kernel": kernel, "noise": noise, "mean": mean, "priors": priors}
         model["likelihood"] = likelihood
         problem = regression_problem(X, y, scale=scale, device=device, **model)
-        infer: Any = sparse_gp if inference == SPARSE else INFERENCES[inference]
         check_options(infer, inference, options)
         latent = isinstance(problem.gp, LatentGPModel)
         if infer is sparse_gp and latent:
