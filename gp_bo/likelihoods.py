@@ -178,10 +178,9 @@ class StudentT(Likelihood):
         return (df + 1) * r / total, (df + 1) * (wide - r.square()) / total.square()
 
     def step_curvature(self, W: Tensor, f: Tensor, y: Tensor, theta: Theta) -> Tensor:
-        """W, at least half of (ν + 1) / (ν σ² + r²), with which no step can lose."""
+        """(ν + 1) / (ν σ² + r²), with which no step loses: it is an EM step (Lange et al. 1989)."""
         df = _along(theta["df"], f)
-        bound = (df + 1) / (df * _along(theta["noise"], f) + (y - f).square())
-        return torch.maximum(W, 0.5 * bound)
+        return (df + 1) / (df * _along(theta["noise"], f) + (y - f).square())
 
     def response(self, f: Tensor) -> Tensor:
         """f itself."""

@@ -78,9 +78,9 @@ def draw_bands(
     grid = as_inputs(x, dim=1, device=torch.device("cpu"))[:, 0].detach()
     with torch.no_grad():
         parts = fitted.band(grid, include_noise=include_noise)
-    mean, low, high = (part.cpu() for part in parts)
+    mean, lower, upper = (part.cpu() for part in parts)
     label = fitted.band_label + (", with noise" if include_noise else "")
-    _fill(axes, grid, low, high, alpha=0.25, label=None)
+    _fill(axes, grid, lower, upper, alpha=0.25, label=None)
     axes.plot([], [], color=PETROFF[0], alpha=0.25, lw=8, label=label)
     axes.plot(grid, mean, color=PETROFF[0], lw=1.8, label="m", zorder=3)
     if num_functions:
@@ -142,8 +142,8 @@ def slice_figure(
     line[:, column] = at.to(X.device)
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
-    word = "measurement ± 2 sd" if fitted.band_label == "m ± 2√v" else "measurement, 95 %"
-    bands = ((True, 0.12, word), (False, 0.34, f"function, {fitted.band_label}"))
+    noisy_label = "measurement ± 2 sd" if fitted.band_label == "m ± 2√v" else "measurement, 95 %"
+    bands = ((True, 0.12, noisy_label), (False, 0.34, f"function, {fitted.band_label}"))
     with torch.no_grad():
         for noisy, share, label in bands:
             if noisy and not fitted.gp.likelihood.has_intervals:

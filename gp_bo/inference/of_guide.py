@@ -6,7 +6,7 @@ from typing import Any
 
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.model import GPModel
-from inference import infer
+from inference.programs.infer import infer_program
 from pyro_models import UsageError
 from pyro_models.counts import check_counts
 
@@ -23,7 +23,7 @@ def of_guide(
     check_counts(num_draws=num_draws)
     if not gp.hyperparameters.size:
         raise UsageError("every hyper-parameter is fixed: nothing is left to infer; use map")
-    found: Any = infer(gp, guide=guide, guide_options=options, seed=seed)
+    found = infer_program(gp, guide=guide, guide_options=options, seed=seed)
     u = gp.hyperparameters.unconstrain(found.sample(num_draws, seed=seed)).detach()
     details = {"elbo": float(found.elbo.value), "k_hat": found.k_hat} if found.density else {}
     return HyperDraws.equal(u.to(gp.X), details=details)

@@ -107,13 +107,15 @@ class LaplaceEvidence(Evidence):
         return torch.where((sign > 0) & value.isfinite(), value, -torch.inf)
 
     def _refined(self, mode: _Mode, mean: Tensor, K: Tensor, theta: Theta) -> tuple[_Mode, Tensor]:
-        """One more Newton step, and W after it.
+        """Two more Newton steps, and W after them.
 
-        The derivative of the step by θ, at the mode, is that of the mode itself: the map's
-        derivative by f is 0 there (the implicit function theorem).
+        The derivatives by θ of the steps are those of the mode, the first two orders with two of
+        them: the derivative of a step by f is 0 at the mode (the implicit function theorem).
         """
-        slope, W = self.likelihood.derivatives(mean + mode.c, self.y, theta)
-        c, a = _newton(K, mode.c, slope, W)
+        c, a, _ = mode
+        for _ in range(2):
+            slope, W = self.likelihood.derivatives(mean + c, self.y, theta)
+            c, a = _newton(K, c, slope, W)
         _, W = self.likelihood.derivatives(mean + c, self.y, theta)
         return _Mode(c, a, self._psi(c, a, mean, theta)), W
 

@@ -75,11 +75,7 @@ class LatentGPModel(GPModel):
         return theta
 
     def joint(self) -> dict[str, Tensor]:
-        """The whole Pyro model: ``v`` ~ N(0, I), f = m + L v with L Lᵀ = K, y ~ p(y | f).
-
-        >>> from inference import infer
-        >>> infer(fitted.gp.joint, guide="nuts")  # doctest: +SKIP
-        """
+        """The whole Pyro model: ``v`` ~ N(0, I), f = m + L v with L Lᵀ = K, y ~ p(y | f)."""
         theta, flat, batch = self._sampled()
         mean, K = self.evidence.moments(flat)
         zeros = torch.zeros_like(self.y)
