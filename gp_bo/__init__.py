@@ -8,6 +8,7 @@ from gp_bo.export import to_arviz
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
 from gp_bo.kernels import register_kernel
+from gp_bo.latent.fitted import LatentGP
 from gp_bo.optimize import Optimizer, minimize, register_acquisition
 from gp_bo.prediction import Prediction, PredictiveScores
 from gp_bo.sparse import SparseGP
@@ -16,6 +17,7 @@ from gp_bo.storing import load_gp
 __all__ = [
     "FittedGP",
     "InferenceWarning",
+    "LatentGP",
     "Optimizer",
     "Prediction",
     "PredictiveScores",

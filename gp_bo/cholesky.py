@@ -20,6 +20,8 @@ def cholesky(K: Tensor, *, jitters: Sequence[float] = JITTERS) -> tuple[Tensor, 
     is not finite, or that the largest does not mend, has a factor of NaN; where that is so is said
     by the second of the pair, (…) booleans, which is None where all went well.
     """
+    if torch._C._functorch.is_batchedtensor(K):
+        return _vectorized(K, jitters), None
     L, info = torch.linalg.cholesky_ex(K)
     if not info.any():  # a factor of NaN has info > 0
         return L, None
@@ -40,3 +42,14 @@ def cholesky(K: Tensor, *, jitters: Sequence[float] = JITTERS) -> tuple[Tensor, 
     failed = info > 0
     L = torch.where(failed[..., None, None], torch.nan, L)
     return L, failed
+
+
+def _vectorized(K: Tensor, jitters: Sequence[float]) -> Tensor:
+    """The same under ``torch.func.vmap``, where no step can depend on values: all are tried."""
+    eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
+    size = K.detach().diagonal(dim1=-2, dim2=-1).mean(-1)
+    added, (L, info) = torch.zeros_like(size), torch.linalg.cholesky_ex(K)
+    for jitter in jitters:
+        added = torch.where(info > 0, jitter * size, added)
+        L, info = torch.linalg.cholesky_ex(K + added[..., None, None] * eye)
+    return torch.where((info > 0)[..., None, None], torch.nan, L)

@@ -15,6 +15,7 @@ from gp_bo.examination.command import exam
 from gp_bo.functions import FUNCTIONS
 from gp_bo.inference import INFERENCES
 from gp_bo.kernels import KERNELS
+from gp_bo.likelihoods import LIKELIHOODS
 from gp_bo.means import MEANS
 from gp_bo.optimize import ACQUISITIONS
 from gp_bo.prior_names import PRIORS
@@ -33,6 +34,7 @@ _REGISTRIES: dict[str, Collection[str]] = {
     "{acquisitions}": ACQUISITIONS,
     "{inferences}": INFERENCES,
     "{means}": MEANS,
+    "{likelihoods}": LIKELIHOODS,
     "{priors}": PRIORS,
     "{functions}": FUNCTIONS,
 }

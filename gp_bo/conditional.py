@@ -34,7 +34,7 @@ class Conditional:
     def __init__(self, gp: GPModel, theta: _Theta) -> None:
         self.gp = gp
         self.theta = {name: value.to(gp.X) for name, value in theta.items()}
-        self.num_draws = len(self.theta["noise"])
+        self.num_draws = len(next(iter(self.theta.values())))
 
     @cached_property
     def _kept(self) -> _Factor:
@@ -61,8 +61,8 @@ class Conditional:
         for theta, factor in self._chunks(indices, n * max(n, min(len(Xs), 256))):
             columns = []
             for part in Xs.split(max(1, _MAX_ELEMENTS // (n * len(factor[1])))):
-                mean, whitened = self._cross(theta, factor, part)
-                variance = self.gp.kernel.variance(theta, part) - whitened.square().sum(1)
+                mean, left, right = self._cross(theta, factor, part)
+                variance = self.gp.kernel.variance(theta, part) - (left * right).sum(1)
                 columns.append((mean, variance.clamp_min(0.0)))
             means.append(torch.cat([m for m, _ in columns], -1))
             variances.append(torch.cat([v for _, v in columns], -1))
@@ -73,18 +73,22 @@ class Conditional:
         Xs = Xs.to(self.gp.X)
         means, covariances = [], []
         for theta, factor in self._chunks(indices, max(len(Xs), len(self.gp.y)) ** 2):
-            mean, whitened = self._cross(theta, factor, Xs)
+            mean, left, right = self._cross(theta, factor, Xs)
             prior = self.gp.kernel.covariance(theta, Pairs(Xs, Xs))
             means.append(mean)
-            covariances.append(prior - whitened.mT @ whitened)
+            covariances.append(prior - left.mT @ right)
         return torch.cat(means), torch.cat(covariances)
 
-    def _cross(self, theta: _Theta, factor: _Factor, Xs: Tensor) -> tuple[Tensor, Tensor]:
-        """Means (C, M) and L⁻¹ k*, (C, n, M)."""
-        L, weights = factor
+    def _cross(self, theta: _Theta, factor: _Factor, Xs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Means (C, M), and two (C, n, M) by whose product the data reduce the covariance."""
         cross = self.gp.kernel.covariance(theta, Pairs(self.gp.X, Xs))
-        mean = (weights[:, None] @ cross)[:, 0] + mean_values(theta, Xs)
-        return mean, torch.linalg.solve_triangular(L, cross, upper=False)
+        mean = (factor[1][:, None] @ cross)[:, 0] + mean_values(theta, Xs)
+        return mean, *self._reduced(factor, cross)
+
+    def _reduced(self, factor: _Factor, cross: Tensor) -> tuple[Tensor, Tensor]:
+        """L⁻¹ k*, twice."""
+        whitened = torch.linalg.solve_triangular(factor[0], cross, upper=False)
+        return whitened, whitened
 
 
 def draw_functions(

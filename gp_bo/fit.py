@@ -10,11 +10,13 @@ import torch
 
 from gp_bo.arrays import Array
 from gp_bo.fitted import FittedGP
-from gp_bo.inference import INFERENCES, check_options
+from gp_bo.inference import check_options, inference_named
 from gp_bo.kernels import Kernel
+from gp_bo.latent.fitted import LatentGP
+from gp_bo.latent.model import LatentGPModel
 from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, sparse_gp
-from pyro_models.registry import check_choice
+from pyro_models import UsageError
 from pyro_models.seeds import alone, check_seed
 
 __all__ = ["InferenceWarning", "fit_gp"]
@@ -32,6 +34,7 @@ def fit_gp(
     inference: str = "nuts",
     noise: str | float = "learned",
     mean: str = "constant",
+    likelihood: Any = "gaussian",
     priors: Mapping[str, Any] | None = None,
     scale: bool | None = None,
     seed: int = 0,
@@ -39,6 +42,8 @@ def fit_gp(
     **options: Any,
 ) -> FittedGP:
     """Gaussian-process regression, y = f(x) + ε, f ~ GP(m_θ, k_θ), ε ~ N(0, σ_n²).
+
+    With another likelihood y_i ~ p(y_i | f(x_i)): labels, counts, data with outliers.
 
     Parameters
     ----------
@@ -48,13 +53,20 @@ def fit_gp(
     kernel
         A name or formula of names (``"rbf + periodic"``), or a :class:`gp_bo.kernels.Kernel`.
     inference
-        How the hyper-parameters θ are inferred, one of ``gp_bo.inference.INFERENCES``; or
+        How the hyper-parameters θ are inferred, one of ``gp_bo.inference.INFERENCES``; or by a
+        guide of :func:`inference.infer` for any Pyro model, ``"full_covariance"`` for one; or
         ``"sparse_variational"``, which takes 10⁴ rows and more: f is inferred through inducing
         points, by minibatches, and θ is a point (:func:`gp_bo.sparse.sparse_gp` has its options).
     noise
         ``"learned"``, or a number: the noise *variance* σ_n² in the output's unit squared.
     mean
         ``"zero"``, ``"constant"`` or ``"linear"``. With scaling, zero is the mean of the outputs.
+    likelihood
+        p(y | f): ``"gaussian"``; ``"bernoulli"`` of labels 0 and 1, f their log-odds; ``"poisson"``
+        of counts, f the logarithm of their rate; ``"student_t"``; or a
+        :class:`gp_bo.likelihoods.Likelihood`. Of all but the first f is inferred by Laplace's
+        approximation at each θ, and θ by its evidence (Rasmussen & Williams 2006, chapter 3).
+        Labels and counts are not scaled, and have no ``noise``.
     priors
         Name of a hyper-parameter to a distribution of ``pyro.distributions``; to one by its name,
         ``{class_path: NAME, init_args: {PARAMETER: VALUE}}`` with a name of
@@ -76,7 +88,7 @@ def fit_gp(
     -------
     FittedGP
         Draws of θ, predictions, functions, scores, diagnostics; a :class:`gp_bo.SparseGP` of
-        ``"sparse_variational"``.
+        ``"sparse_variational"``, a :class:`gp_bo.LatentGP` of another likelihood.
 
     Raises
     ------
@@ -97,19 +109,24 @@ def fit_gp(
     >>> [round(float(m), 2) for m in prediction.mean]
     [1.0, -0.98]
     """
-    check_choice("inference", inference, (*INFERENCES, SPARSE))
+    infer: Any = sparse_gp if inference == SPARSE else inference_named(inference, also=[SPARSE])
     check_seed(seed)
     with alone():
         model: dict[str, Any] = {"kernel": kernel, "noise": noise, "mean": mean, "priors": priors}
+        model["likelihood"] = likelihood
         problem = regression_problem(X, y, scale=scale, device=device, **model)
-        infer: Any = sparse_gp if inference == SPARSE else INFERENCES[inference]
         check_options(infer, inference, options)
+        latent = isinstance(problem.gp, LatentGPModel)
+        if infer is sparse_gp and latent:
+            raise UsageError(f"{SPARSE} is for gaussian noise: name another inference")
         if infer is sparse_gp:
             fitted: FittedGP = sparse_gp(problem, seed=seed, **options)
         else:
             draws = infer(problem.gp, seed=seed, **options)
+            if isinstance(problem.gp, LatentGPModel):
+                draws = problem.gp.looked_at(draws)
             own = (problem.gp, problem.scaling, draws, problem.X, problem.y)
-            fitted = FittedGP(*own, inference, seed, problem.priors)
+            fitted = (LatentGP if latent else FittedGP)(*own, inference, seed, problem.priors)
     for message in fitted.draws.messages:
         warnings.warn(f"{inference}: {message}", InferenceWarning, stacklevel=2)
     return fitted

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -119,6 +119,15 @@ class FittedGP:
         marginals = self._scaled_marginals(Xs, include_noise=include_noise)
         return Prediction(*self._back(*mixture_moments(*marginals, self.weights)))
 
+    band_label: ClassVar[str] = "m ± 2√v"
+    """What :meth:`band` gives, in figures and tables."""
+
+    def band(self, Xs: Array, *, include_noise: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """m, m − 2√v and m + 2√v, (M,) each."""
+        found = self.predict(Xs, include_noise=include_noise)
+        deviation = found.variance.clamp_min(0).sqrt()
+        return found.mean, found.mean - 2 * deviation, found.mean + 2 * deviation
+
     def predictive_marginals(
         self, Xs: Array, *, include_noise: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -156,21 +165,28 @@ class FittedGP:
         seed
             Random seed of the draws; they are the same on every device.
         """
+        extra = self.scaled_hyperparameters["noise"] * include_noise
+        return self.scaling.mean_back(self._drawn(Xs, n, joint=joint, extra=extra, seed=seed)[0])
+
+    def _drawn(
+        self, Xs: Array, n: int, *, joint: bool, extra: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """n draws of f* + ε, ε of variance ``extra``, (n, M), scaled, and the θ of each, (n,)."""
         check_counts(n=n)
         check_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         chosen = self.weights.cpu().multinomial(n, replacement=True, generator=generator)
-        inputs = self._inputs(Xs)
+        chosen, inputs = chosen.to(self.device), self._inputs(Xs)
         normal = torch.randn(n, len(inputs), generator=generator, dtype=torch.float64)
         drawn = draw_functions(
             self.conditional,
             inputs,
-            chosen=chosen.to(self.device),
+            chosen=chosen,
             normal=normal.to(self.device),
-            extra=self.scaled_hyperparameters["noise"] * include_noise,
+            extra=extra,
             joint=joint,
         )
-        return self.scaling.mean_back(drawn)
+        return drawn, chosen
 
     @torch.no_grad()
     def score(

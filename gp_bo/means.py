@@ -11,9 +11,11 @@ from torch import Tensor
 from gp_bo.kernels import HyperParameter
 from pyro_models.registry import check_choice
 
-__all__ = ["MEANS", "mean_gradients", "mean_hyperparameters", "mean_values"]
+__all__ = ["LOCATIONS", "MEANS", "mean_gradients", "mean_hyperparameters", "mean_values"]
 
 MEANS = ("zero", "constant", "linear")
+LOCATIONS = {"constant": "mean", "linear": "bias"}
+"""What of a mean function has the outputs' location, by its name."""
 
 
 def mean_hyperparameters(mean: str, dim: int) -> list[HyperParameter]:

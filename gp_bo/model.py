@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from gp_bo.cholesky import cholesky
 from gp_bo.hyperparameters import HyperParameters
-from gp_bo.kernels import HyperParameter, Kernel, Pairs, log_normal
+from gp_bo.kernels import Kernel, Pairs
+from gp_bo.likelihoods import Gaussian, Likelihood
 from gp_bo.means import mean_gradients, mean_hyperparameters, mean_values
-from gp_bo.scaling import far_origin
+from gp_bo.scaling import far_origin, location_and_spread
 from pyro_models import UsageError
 
 __all__ = ["Evidence", "GPModel", "HyperPosterior"]
@@ -41,16 +42,24 @@ class GPModel(nn.Module):
     """
 
     def __init__(
-        self, X: Tensor, y: Tensor, *, kernel: Kernel, mean: str, priors: Mapping[str, Any]
+        self,
+        X: Tensor,
+        y: Tensor,
+        *,
+        kernel: Kernel,
+        mean: str,
+        priors: Mapping[str, Any],
+        likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__()
         self.X, self.y = X, y
         self.kernel, self.mean = kernel, mean
+        self.likelihood = Gaussian() if likelihood is None else likelihood
         self.evidence = Evidence(X, y, kernel)
         self.origin = far_origin(X)
         dim = X.shape[1]
-        noise = HyperParameter("noise", (), log_normal(-4.0, 1.0), 0, 2)
-        declared = [*kernel.hyperparameters(dim), *mean_hyperparameters(mean, dim), noise]
+        declared = [*kernel.hyperparameters(dim), *mean_hyperparameters(mean, dim)]
+        declared += self.likelihood.hyperparameters()
         names = [h.name for h in declared]
         twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
         if twice:
@@ -62,9 +71,23 @@ class GPModel(nn.Module):
 
     def with_data(self, X: Tensor, y: Tensor) -> GPModel:
         """The same kernel, mean and priors with other data, (n, d) and (n,)."""
+        return GPModel(X, y, kernel=self.kernel, mean=self.mean, priors=self.priors)
+
+    @property
+    def priors(self) -> dict[str, Any]:
+        """Every hyper-parameter by name: its prior, or what it is fixed at."""
         hyper = self.hyperparameters
-        priors = {**{s.parameter.name: s.prior for s in hyper.sites}, **hyper.fixed}
-        return GPModel(X, y, kernel=self.kernel, mean=self.mean, priors=priors)
+        return {**{s.parameter.name: s.prior for s in hyper.sites}, **hyper.fixed}
+
+    @property
+    def location(self) -> float:
+        """About where f lies."""
+        return float(self.y.mean())
+
+    @property
+    def spread(self) -> float:
+        """The unit of f: the standard deviation of the outputs."""
+        return float(location_and_spread(self.y)[1])
 
     @property
     def device(self) -> torch.device:
@@ -73,13 +96,7 @@ class GPModel(nn.Module):
 
     def forward(self) -> dict[str, Tensor]:
         """Sample every hyper-parameter and observe y; returns θ by name."""
-        theta = dict(self.hyperparameters.fixed)
-        for site in self.hyperparameters.sites:
-            theta[site.parameter.name] = pyro.sample(site.parameter.name, site.prior)
-        own = {name: h.shape for name, h in self.hyperparameters.declared.items()}
-        leading = (v.shape[: v.dim() - len(own[name])] for name, v in theta.items())
-        batch = torch.broadcast_shapes(*leading)
-        flat = {n: v.expand((*batch, *own[n])).reshape(-1, *own[n]) for n, v in theta.items()}
+        theta, flat, batch = self._sampled()
         loc, covariance = self.evidence.moments(flat)
         loc, tril = loc.reshape(*batch, -1), cholesky(covariance)[0]
         tril = tril.reshape(*batch, *tril.shape[-2:])
@@ -87,6 +104,17 @@ class GPModel(nn.Module):
         normal = dist.MultivariateNormal(loc, scale_tril=tril, validate_args=False)
         pyro.sample("y", normal, obs=self.y)
         return theta
+
+    def _sampled(self) -> tuple[dict[str, Tensor], dict[str, Tensor], torch.Size]:
+        """θ by name, each (\\*batch, \\*shape), the same as (C, \\*shape), and the batch."""
+        theta = dict(self.hyperparameters.fixed)
+        for site in self.hyperparameters.sites:
+            theta[site.parameter.name] = pyro.sample(site.parameter.name, site.prior)
+        own = {name: h.shape for name, h in self.hyperparameters.declared.items()}
+        leading = (v.shape[: v.dim() - len(own[name])] for name, v in theta.items())
+        batch = torch.broadcast_shapes(*leading)
+        flat = {n: v.expand((*batch, *own[n])).reshape(-1, *own[n]) for n, v in theta.items()}
+        return theta, flat, batch
 
 
 class Evidence:

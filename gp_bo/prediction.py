@@ -76,9 +76,10 @@ class PredictiveScores:
     def __str__(self) -> str:
         shares = {level: Share(count, self.num_data) for level, count in self.counted.items()}
         covered = ", ".join(f"{100 * level:g} %: {share}" for level, share in shares.items())
+        covered = f", coverage {covered}" if covered else ""
         return (
             f"log density {self.log_density:.4f} ± {self.log_density_error:.4f} nats per datum, "
-            f"RMSE {self.rmse:.4g} ± {self.rmse_error:.2g}, coverage {covered} "
+            f"RMSE {self.rmse:.4g} ± {self.rmse_error:.2g}{covered} "
             f"(N = {self.num_data})"
         )
 

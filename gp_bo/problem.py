@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from gp_bo.arrays import Array, as_inputs, as_outputs, gp_device, resolution
 from gp_bo.kernels import Kernel, make_kernel
+from gp_bo.latent.model import gp_model
+from gp_bo.likelihoods import Gaussian, make_likelihood
+from gp_bo.means import LOCATIONS
 from gp_bo.model import GPModel
 from gp_bo.prior_names import prior_for
 from gp_bo.scaling import Scaling, location_and_spread, widths
@@ -46,13 +50,15 @@ def regression_problem(
     priors: Mapping[str, Any] | None,
     scale: bool | None,
     device: str | torch.device | None = None,
+    likelihood: Any = "gaussian",
 ) -> Problem:
     """Check and scale the data and build the model; arguments as in :func:`gp_bo.fit_gp`."""
-    place = gp_device(device, X)
+    place, likelihood = gp_device(device, X), make_likelihood(likelihood)
     resolutions = resolution(X), resolution(y)
     X = as_inputs(X, device=place).detach()
     y = as_outputs(y, len(X), device=place).detach()
-    if noise == 0:
+    likelihood.check(y)
+    if noise == 0 and type(likelihood) is Gaussian:
         X, y = _distinct(X, y)
     if len(X) < 2:
         raise UsageError(f"a Gaussian process needs at least two points; got {len(X)}")
@@ -66,14 +72,23 @@ def regression_problem(
     scaling = Scaling.none(X.shape[1], device=place)
     if scale:
         scaling = Scaling.of(X, y, resolution=resolutions)
+    if not likelihood.in_unit_of_outputs:
+        nothing = Scaling.none(X.shape[1], device=place)
+        scaling = replace(scaling, shift=nothing.shift, spread=nothing.spread)
     own = dict(priors)
     if noise != "learned":
+        if "noise" not in [h.name for h in likelihood.hyperparameters()]:
+            raise UsageError("this likelihood has no noise of its own: leave noise out")
         variance = _variance(noise)
         if "noise" in priors:
             raise UsageError("a fixed noise has no prior: leave one of them out")
         own["noise"] = variance / float(scaling.spread) ** 2
-    gp = GPModel(*scaling.data(X, y), kernel=make_kernel(kernel), mean=mean, priors=own)
-    return Problem(gp, scaling, X, y, priors)
+    model: dict[str, Any] = {"kernel": make_kernel(kernel), "mean": mean, "likelihood": likelihood}
+    name = LOCATIONS.get(mean)
+    if name is not None and name not in own and not likelihood.in_unit_of_outputs:
+        location = torch.tensor(likelihood.location(y), dtype=torch.float64)
+        own[name] = dist.Normal(location, torch.ones_like(location))
+    return Problem(gp_model(scaling, X, y, priors=own, **model), scaling, X, y, priors)
 
 
 def _variance(noise: Any) -> float:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import safetensors.torch as safe
 from torch import Tensor
 
+from gp_bo.likelihoods import LIKELIHOODS, Likelihood
 from gp_bo.prior_names import describe_prior
+from pyro_models import UsageError
 from pyro_models.files import holding_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
         "bytes": checksum(content),
         "kernel": gp.kernel.config(),
         "mean": gp.mean,
+        "likelihood": _named(gp.likelihood),
         "priors": priors,
         "fixed": fixed,
         "given": [name for name in fitted.priors if name in priors or name in fixed],
@@ -60,6 +63,16 @@ def save_gp(fitted: FittedGP, folder: Path) -> None:
     with holding_folder(folder):  # no two saves are mixed
         write_atomically(folder / TENSORS, content)
         write_atomically(folder / SETTINGS, written)
+
+
+def _named(likelihood: Likelihood) -> str:
+    name = LIKELIHOODS.name_of(type(likelihood))
+    if name is None:
+        raise UsageError(
+            f"the likelihood {type(likelihood).__name__} has no name to be found by again: give it "
+            "one by gp_bo.likelihoods.LIKELIHOODS.register"
+        )
+    return name
 
 
 def checksum(content: bytes) -> str:

@@ -15,7 +15,9 @@ from gp_bo.arrays import gp_device
 from gp_bo.fitted import FittedGP
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.kernels import kernel_from_config
-from gp_bo.model import GPModel
+from gp_bo.latent.fitted import LatentGP
+from gp_bo.latent.model import LatentGPModel, gp_model
+from gp_bo.likelihoods import make_likelihood
 from gp_bo.prior_names import rebuild_prior
 from gp_bo.saving import FORMAT, SETTINGS, STATISTIC, TENSORS, checksum, save_gp
 from gp_bo.scaling import Scaling
@@ -63,7 +65,9 @@ def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitt
     X, y = tensors["X"], tensors["y"]
     scaling = Scaling(*(tensors[name] for name in ("lower", "width", "shift", "spread")))
     kernel = kernel_from_config(settings["kernel"])
-    gp = GPModel(*scaling.data(X, y), kernel=kernel, mean=settings["mean"], priors=priors)
+    likelihood = make_likelihood(settings.get("likelihood", "gaussian"))
+    model: dict[str, Any] = {"kernel": kernel, "mean": settings["mean"], "likelihood": likelihood}
+    gp = gp_model(scaling, X, y, priors=priors, **model)
     draws = HyperDraws(
         tensors["unconstrained"],
         tensors["weights"],
@@ -75,6 +79,6 @@ def _rebuilt(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fitt
     given = {name: priors[name] for name in settings.get("given", ())}
     known = (gp, scaling, draws, X, y, settings["inference"], settings["seed"], given)
     if "inducing" not in tensors:
-        return FittedGP(*known)
+        return (LatentGP if isinstance(gp, LatentGPModel) else FittedGP)(*known)
     points = (tensors[name] for name in ("inducing", "weighted_mean", "precision"))
     return SparseGP(*known, inducing=InducingPoints(*points))

@@ -18,6 +18,7 @@ from gp_bo.commands.tables import Table, numbers, read_table, write_table
 from gp_bo.figures.bands import slice_figure
 from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
+from gp_bo.latent.fitted import LatentGP
 from gp_bo.optimize import Optimizer
 from gp_bo.optimize.figures import search_figure
 from gp_bo.storing import load_gp
@@ -46,6 +47,7 @@ def fit(
     inference: str = "nuts",
     noise: float | str = "learned",
     mean: str = "constant",
+    likelihood: str = "gaussian",
     priors: dict[str, Any] | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -64,6 +66,8 @@ def fit(
             more, sparse_variational.
         noise: "learned", or a variance in the target's unit squared.
         mean: One of {means}.
+        likelihood: What the data are, given the function: {likelihoods}. Labels are 0 and 1, counts
+            whole numbers.
         priors: Priors of hyper-parameters, in original units: a number, which fixes it, or one of
             {priors} with its numbers, --priors.lengthscale.class_path LogNormal
             --priors.lengthscale.init_args.loc 0 --priors.lengthscale.init_args.scale 1.
@@ -82,13 +86,14 @@ def fit(
         if name in inspect.signature(fit_gp).parameters:
             raise UsageError(f"{name} is no option of the inference: give --{name} itself")
     how: dict[str, Any] = {"kernel": kernel, "inference": inference, "noise": noise}
-    how |= {"mean": mean, "priors": priors}
+    how |= {"mean": mean, "likelihood": likelihood, "priors": priors}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InferenceWarning)
         fitted = fit_gp(X, y, **how, seed=seed, device=place, **(options or {}))
+    kind = "" if likelihood == "gaussian" else f", {likelihood} likelihood"
     lines = [
         *(f"warning: {warning.message}" for warning in caught),
-        f"{target} from {', '.join(chosen)}: {len(y)} rows, {kernel}, {inference}",
+        f"{target} from {', '.join(chosen)}: {len(y)} rows, {kernel}, {inference}{kind}",
         *_described(fitted, chosen),
     ]
     named = json.dumps({"inputs": chosen, "target": target}, ensure_ascii=False)
@@ -106,7 +111,7 @@ def predict(
     device: str = "cpu",
     force: bool = False,
 ) -> None:
-    """Predict the target for the rows of a CSV file.
+    """Predict the target for the rows of a CSV file: probabilities of labels, rates of counts.
 
     Args:
         gp: Folder that "gp-bo fit" wrote.
@@ -120,9 +125,10 @@ def predict(
     path = free_path(out, force=force)
     X = numbers(read_table(data), inputs)
     prediction = fitted.predict(X, include_noise=include_noise)
-    mean, sigma = prediction.mean, prediction.variance.sqrt()
-    columns = torch.stack([mean, sigma, mean - 2 * sigma, mean + 2 * sigma], 1).cpu()
-    head = [*inputs, target, "standard_deviation", "minus_2sd", "plus_2sd"]
+    mean, low, high = fitted.band(X, include_noise=include_noise)
+    columns = torch.stack([mean, prediction.variance.sqrt(), low, high], 1).cpu()
+    ends = ["low_95", "high_95"] if isinstance(fitted, LatentGP) else ["minus_2sd", "plus_2sd"]
+    head = [*inputs, target, "standard_deviation", *ends]
     write_table(path, head, [[*x, *p] for x, p in zip(X.tolist(), columns.tolist(), strict=True)])
 
 

@@ -32,7 +32,12 @@ def draw_band(
     **style: Any,
 ) -> None:
     """m ± 2√v alone, at inputs x, from m and √v."""
-    low, high = mean - 2 * deviation, mean + 2 * deviation
+    _fill(axes, x, mean - 2 * deviation, mean + 2 * deviation, label=label, **style)
+
+
+def _fill(
+    axes: Axes, x: Any, low: Tensor, high: Tensor, *, label: str | None, **style: Any
+) -> None:
     axes.fill_between(x, low, high, linewidth=0, label=label, **{"color": PETROFF[0], **style})
 
 
@@ -47,6 +52,9 @@ def draw_bands(
     seed: int = 0,
 ) -> None:
     """m ± 2√v over one input, with the data, on given axes; m and v are those of the mixture.
+
+    Of another likelihood than the Gaussian they are the mean and the central 95 % interval of
+    E[y | f], a probability or a rate.
 
     Parameters
     ----------
@@ -69,10 +77,10 @@ def draw_bands(
         x = torch.linspace(low - pad, high + pad, 200, dtype=torch.float64)
     grid = as_inputs(x, dim=1, device=torch.device("cpu"))[:, 0].detach()
     with torch.no_grad():
-        prediction = fitted.predict(grid, include_noise=include_noise)
-    mean, deviation = prediction.mean.cpu(), prediction.standard_deviation.cpu()
-    label = "m ± 2√v" + (", with noise" if include_noise else "")
-    draw_band(axes, grid, mean, deviation, alpha=0.25, label=None)
+        parts = fitted.band(grid, include_noise=include_noise)
+    mean, lower, upper = (part.cpu() for part in parts)
+    label = fitted.band_label + (", with noise" if include_noise else "")
+    _fill(axes, grid, lower, upper, alpha=0.25, label=None)
     axes.plot([], [], color=PETROFF[0], alpha=0.25, lw=8, label=label)
     axes.plot(grid, mean, color=PETROFF[0], lw=1.8, label="m", zorder=3)
     if num_functions:
@@ -127,21 +135,24 @@ def slice_figure(
     X = fitted.X
     if not 0 <= column < X.shape[1] or len(inputs) != X.shape[1]:
         raise UsageError(f"a column is 0 … {X.shape[1] - 1}, and each has a name; got {column}")
-    low, high = float(X[:, column].min()), float(X[:, column].max())
+    first, last = float(X[:, column].min()), float(X[:, column].max())
     pad = margin(X[:, column], 0.05)
     line = X.median(0).values.repeat(200, 1)
-    at = torch.linspace(low - pad, high + pad, 200, dtype=X.dtype)
+    at = torch.linspace(first - pad, last + pad, 200, dtype=X.dtype)
     line[:, column] = at.to(X.device)
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
-    bands = ((True, 0.12, "measurement ± 2 sd"), (False, 0.34, "function, m ± 2√v"))
+    noisy_label = "measurement ± 2 sd" if fitted.band_label == "m ± 2√v" else "measurement, 95 %"
+    bands = ((True, 0.12, noisy_label), (False, 0.34, f"function, {fitted.band_label}"))
     with torch.no_grad():
         for noisy, share, label in bands:
-            prediction = fitted.predict(line, include_noise=noisy)
-            mean, deviation = prediction.mean.cpu(), prediction.variance.clamp_min(0).sqrt().cpu()
+            if noisy and not fitted.gp.likelihood.has_intervals:
+                continue
+            parts = fitted.band(line, include_noise=noisy)
+            mean, low, high = (part.cpu() for part in parts)
             # opaque, so that bands on top of each other keep their own colours
             tint = tuple(1 - share * (1 - part) for part in to_rgb(PETROFF[0]))
-            draw_band(axes, at, mean, deviation, label=label, color=tint)
+            _fill(axes, at, low, high, label=label, color=tint)
         drawn = list(fitted.sample(line, num_functions, seed=seed).cpu()) if num_functions else []
     axes.plot(at, mean, color=PETROFF[0], label="m")
     for i, values in enumerate(drawn):
@@ -154,7 +165,7 @@ def slice_figure(
         foot = axes.get_xaxis_transform()
         style: dict[str, Any] = {"color": INK, "ms": 7, "label": "data", "transform": foot}
         axes.plot(X[:, column].cpu(), [0.02] * len(X), "|", **style)
-    axes.set_xlim(low - pad, high + pad)
+    axes.set_xlim(first - pad, last + pad)
     held = "" if alone else " (other inputs at their medians)"
     axes.set(xlabel=f"{inputs[column]}{held}", ylabel=target)
     plain(axes)

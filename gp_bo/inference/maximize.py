@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gp_bo.model import GPModel
-from gp_bo.scaling import location_and_spread, widths
+from gp_bo.scaling import widths
 
 __all__ = ["Maximum", "maximize", "starting_points"]
 
@@ -116,7 +116,7 @@ def starting_points(gp: GPModel, count: int, *, generator: torch.Generator) -> T
     generator is the CPU's: a seed gives the same starts on every device.
     """
     width = widths(gp.X)[1]
-    spread = float(location_and_spread(gp.y)[1])
+    spread = gp.spread
     columns = []
     for site in gp.hyperparameters.sites:
         h = site.parameter
@@ -126,7 +126,7 @@ def starting_points(gp: GPModel, count: int, *, generator: torch.Generator) -> T
             low, high = _RANGES.get((h.name.rpartition(".")[2]), (-1.0, 1.0))
             own = low + (high - low) * uniform + h.log_unit(width, spread).reshape(-1)
         elif site.kind == "identity" and not h.positive:
-            centre = float(gp.y.mean()) if h.output_power and not h.input_power else 0.0
+            centre = gp.location if h.output_power and not h.input_power else 0.0
             own = centre + spread * (uniform - 0.5)
         else:
             own = 2 * uniform - 1
@@ -140,4 +140,5 @@ _RANGES = {
     "period": (-2.5, 0.0),
     "period_length": (-2.5, 0.0),
     "noise": (-9.0, -1.0),
+    "df": (0.5, 3.5),
 }

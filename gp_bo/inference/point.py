@@ -10,7 +10,7 @@ from torch import Tensor
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.maximize import Maximum, maximize, starting_points
 from gp_bo.model import GPModel, HyperPosterior
-from gp_bo.scaling import location_and_spread, widths
+from gp_bo.scaling import widths
 from pyro_models import UsageError
 from pyro_models.counts import check_counts
 from pyro_models.seeds import seeded
@@ -28,7 +28,7 @@ class _Walled:
 
     def __init__(self, gp: GPModel) -> None:
         self.evidence = HyperPosterior(gp, prior=False)
-        width, spread = widths(gp.X)[1], location_and_spread(gp.y)[1]
+        width, spread = widths(gp.X)[1], gp.spread
         self.center = gp.y.new_zeros(gp.hyperparameters.size)
         self.held = torch.ones_like(self.center, dtype=torch.bool)
         for site in gp.hyperparameters.sites:

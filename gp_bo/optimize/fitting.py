@@ -15,6 +15,7 @@ from gp_bo.fit import InferenceWarning, fit_gp
 from gp_bo.fitted import FittedGP
 from gp_bo.inference import INFERENCES, check_options
 from gp_bo.kernels import Kernel, Pairs, log_normal
+from gp_bo.latent.fitted import LatentGP
 from gp_bo.means import mean_values
 from gp_bo.optimize.surrogate import Surrogate
 from gp_bo.problem import regression_problem
@@ -32,7 +33,14 @@ NOISE_PRIOR = log_normal(-9.0, 3.0)
 NOISY_PRIOR = log_normal(-2.0, 1.5)  # where the user says that there is noise
 # options that are not of the inference
 _MODEL: dict[str, Any] = {**DEFAULTS, "noise": "learned", "mean": "constant", "priors": None}
-OWN = ("scale", "seed", "inference", "device", "noisy")  # what the optimiser decides itself
+OWN = (
+    "scale",
+    "seed",
+    "inference",
+    "device",
+    "noisy",
+    "likelihood",
+)  # what the optimiser decides itself
 
 
 def surrogate_of(fitted: FittedGP, *, num_draws: int | None = None) -> Surrogate:
@@ -42,6 +50,8 @@ def surrogate_of(fitted: FittedGP, *, num_draws: int | None = None) -> Surrogate
     often as their weight says (systematic resampling). A sparse one is refused: its acquisition
     would cost as much as an exact one's.
     """
+    if isinstance(fitted, LatentGP):
+        raise UsageError("a surrogate has gaussian noise: fit with another likelihood than this")
     if isinstance(fitted, SparseGP):
         raise UsageError(f"a surrogate conditions on every row: fit with another than {SPARSE!r}")
     keep = _evenly(fitted.weights, num_draws)

@@ -423,3 +423,22 @@ def test_where_values_are_noisy_the_best_is_said_to_be_lucky(call, capsys):
     said = capsys.readouterr().out
     assert "best value 0.6 at heat = 30" in said
     assert "recommended, by the posterior mean" in said
+
+
+def test_labels_are_fitted_predicted_and_drawn_from_a_table(call, capsys, refused, tmp_path):
+    rows = [f"{i / 3},{int(i > 6)},{i / 2}" for i in range(14)]
+    (tmp_path / "labels.csv").write_text("\n".join(["t,ill,half", *rows]) + "\n")
+    fit = ("fit", "labels.csv", "ill", "gp", "--inputs", "[t]", "--inference", "map")
+    assert call(*fit, "--likelihood", "bernoulli") == 0
+    assert "bernoulli likelihood" in capsys.readouterr().out
+    assert call("predict", "gp", "labels.csv") == 0
+    predicted = printed_rows(capsys)
+    assert predicted[0].keys() == {"t", "ill", "standard_deviation", "low_95", "high_95"}
+    for row in predicted:
+        low, p, high = (float(row[name]) for name in ("low_95", "ill", "high_95"))
+        assert 0 <= low <= p <= high <= 1
+    assert float(predicted[0]["ill"]) < 0.5 < float(predicted[-1]["ill"])
+    assert call("plot", "gp", "gp.png") == 0
+    halves = ("fit", "labels.csv", "half", "other", "--inputs", "[t]", "--likelihood")
+    assert "labels of a bernoulli likelihood are 0 or 1" in refused(*halves, "bernoulli")
+    assert "counts of a poisson likelihood" in refused(*halves, "poisson")

@@ -325,3 +325,19 @@ def test_the_commands_take_a_device(call, refused, capsys, tmp_path, monkeypatch
     ):
         assert "unknown device" in refused(*command, "--device", "cudas")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "student_t"])
+def test_labels_and_outliers_are_predicted_on_the_device(surface: Data, likelihood: str) -> None:
+    X, y = surface
+    y = (y > y.mean()).double() if likelihood == "bernoulli" else y
+    few = {"likelihood": likelihood, "inference": "laplace", **OPTIONS["laplace"]}
+    there, here = (fit_gp(X, y, device=each, **few) for each in (SIM, CPU))  # type: ignore[arg-type]
+    found = [there.predict(X).mean, there.sample(X, 3), *there.band(X)]
+    assert {each.device for each in found} == {SIM}
+    for mine, theirs in zip(
+        found, [here.predict(X).mean, here.sample(X, 3), *here.band(X)], strict=True
+    ):
+        assert (mine.cpu() - theirs).abs().max() < 1e-9
+    assert there.sample(X, 2, include_noise=True).device == SIM
+    assert there.score(X, y).num_data == len(y)
