@@ -66,13 +66,21 @@ def paths(
     """
     with seeded(stream(seed, "pathfinder"), program.device):
         starts, scale = _possible(program, num_paths)
-        found = [_scaled_path(program, start, scale, max_steps) for start in starts]
+        # along a narrow ridge float32 does not tell up from down
+        precise = program.double() if program.device.type != "mps" else program
+        starts, scale = starts.to(precise.dtype), scale.to(precise.dtype)
+        found = [_scaled_path(precise, start, scale, max_steps) for start in starts]
         kept = sorted((g for g in found if g is not None), key=lambda g: -g.elbo)
         if kept:  # once more, in units of what was found, where the prior's were no guide
-            again = _scaled_path(program, kept[0].loc, kept[0].scale, max_steps)
+            again = _scaled_path(precise, kept[0].loc, kept[0].scale, max_steps)
             if again is not None and again.elbo > kept[0].elbo:
                 kept[0] = again
-    return [g for g in kept if g.elbo > kept[0].elbo - _HOPELESS]
+    like = starts.new_empty(0, dtype=program.dtype)
+    return [
+        Gaussian(g.loc.to(like), g.scale_tril.to(like), g.elbo)
+        for g in kept
+        if g.elbo > kept[0].elbo - _HOPELESS
+    ]
 
 
 def _scaled_path(program: Program, start: Tensor, scale: Tensor, max_steps: int) -> Gaussian | None:
@@ -224,9 +232,14 @@ class StartOfChains(nn.Module):
         self.register_buffer("tril", torch.stack(tril))
 
     @property
+    def best(self) -> tuple[Tensor, Tensor]:
+        """Mean (1, D) and factor of the covariance (1, D, D) of the best path."""
+        return self.loc[:1], self.tril[:1] / _WIDER
+
+    @property
     def metric(self) -> Tensor | None:
         """Factor of the best path's covariance, (1, D, D); ``None`` where D is above 300."""
-        factor = self.get_buffer("tril")[:1] / _WIDER
+        factor = self.best[1]
         return factor if factor.shape[-1] <= _DENSE else None
 
     def forward(self, x: Tensor, *, n: int | None = None, **_: Any) -> None:

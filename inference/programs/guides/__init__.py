@@ -12,7 +12,7 @@ from inference.posterior.guides import GUIDES, Family, guide_family
 from inference.posterior.guides.laplace import LAPLACE
 from inference.posterior.guides.point import POINT
 from inference.programs.guides.auto import AUTOGUIDES, autoguide_family, blocks
-from inference.programs.guides.gaussian import EXACT, PATHFINDER
+from inference.programs.guides.gaussian import DENSE, EXACT, PATHFINDER
 from inference.programs.guides.named_flow import named_flow_family
 from inference.programs.guides.of_sites import SiteGuide, pair_of
 from inference.programs.guides.references import PYRO_NUTS, QUADRATURE
@@ -28,6 +28,7 @@ PROGRAM_GUIDES: Registry[Family] = Registry(
     "guide",
     {
         **{name: GUIDES[name] for name in (*_OF_PAIRS, "flow", "hmc", "nuts")},
+        "full_covariance": DENSE,
         **{name: autoguide_family(name) for name in AUTOGUIDES},
         "AutoLaplaceApproximation": LAPLACE,
         "AutoDelta": POINT,

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from inference.posterior.guides.family import Family
-from inference.posterior.guides.full_covariance import FullCovarianceGuide
+from inference.posterior.guides.full_covariance import FULL_COVARIANCE, FullCovarianceGuide
 from inference.posterior.guides.laplace import hessian
 from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity
 from inference.programs.guides.of_sites import pair_of
 from inference.programs.pair import SITE, ProgramPair
-from inference.programs.pathfinder import Gaussian, paths
+from inference.programs.pathfinder import Gaussian, StartOfChains, paths
 from pyro_models import UsageError
 from pyro_models.counts import check_counts
 
-__all__ = ["EXACT", "PATHFINDER"]
+__all__ = ["DENSE", "EXACT", "PATHFINDER"]
 
 _PROBES = 64  # points where log p must be quadratic
 _ROUNDING = 50  # units in the last place of log p that rounding may make of it
@@ -112,5 +114,18 @@ def _not_exact(pair: ProgramPair, why: str) -> str:
     )
 
 
+def _dense(target: LogDensity, *, scale: float | None = None) -> nn.Module:
+    """The best Normal of Pathfinder to begin with: along a ridge small steps lead nowhere.
+
+    With a ``scale``, or where there is none, uncorrelated as for pairs.
+    """
+    start = pair_of(target).chain_start
+    if scale is not None or not isinstance(start, StartOfChains):
+        return FULL_COVARIANCE.make(target, **({} if scale is None else {"scale": scale}))
+    loc, tril = start.best
+    return FullCovarianceGuide({SITE: loc.shape[1:]}, loc, tril)
+
+
+DENSE = replace(FULL_COVARIANCE, make=_dense)
 PATHFINDER = Family(_pathfinder, fitted=False)
 EXACT = Family(_exact, fitted=False)
