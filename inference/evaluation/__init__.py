@@ -2,6 +2,7 @@
 
 from inference.evaluation.annealing import Annealed, anneal
 from inference.evaluation.bracket import Bracket, bracket
+from inference.evaluation.calibration import Calibration, calibrate
 from inference.evaluation.comparison import Comparison, compare
 from inference.evaluation.completion import evaluate_completion
 from inference.evaluation.diagnostics import Diagnostics, diagnose, pareto_k_hat
@@ -20,6 +21,7 @@ __all__ = [
     "QUANTITIES",
     "Annealed",
     "Bracket",
+    "Calibration",
     "Comparison",
     "Diagnostics",
     "Evaluation",
@@ -34,6 +36,7 @@ __all__ = [
     "accuracy",
     "anneal",
     "bracket",
+    "calibrate",
     "compare",
     "compare_guides",
     "diagnose",

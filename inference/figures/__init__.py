@@ -10,6 +10,7 @@ A figure has one name, that of its function, in Python, at the command line and 
 Latents are counted from 1 in all of them: z₁, z₂, ….
 """
 
+from inference.figures.calibration import expected_coverage, rank_ecdfs, rank_histograms
 from inference.figures.completion import completions, encoder_free
 from inference.figures.contours import latent_contours
 from inference.figures.curves import learning_curves
@@ -35,6 +36,7 @@ __all__ = [
     "denoising",
     "draw_figure",
     "encoder_free",
+    "expected_coverage",
     "fewer_steps",
     "guide_gaps",
     "interpolation",
@@ -45,6 +47,8 @@ __all__ = [
     "learning_curves",
     "mixture_means",
     "prior_samples",
+    "rank_ecdfs",
+    "rank_histograms",
     "reconstructions",
     "register_figure",
     "setting_curves",
