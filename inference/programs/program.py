@@ -130,6 +130,11 @@ class Program:
         return self._runner.name
 
     @property
+    def factors(self) -> tuple[str, ...]:
+        """Names of what is no data, but a factor of the density (``pyro.factor``)."""
+        return tuple(self._runner.sites.factors)
+
+    @property
     def dim(self) -> int:
         """D, the number of unconstrained reals."""
         return sum(site.size for site in self.latents.values())

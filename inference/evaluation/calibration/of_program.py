@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,8 +44,8 @@ MOST_ELEMENTS = 2**24
 class OfProgram(Simulator):
     """Simulations from a program; those of a block are inferred at once where a guide allows it.
 
-    Families of guides for data allow it: by name, or a function ``make(target)``. Whatever else
-    ``infer`` takes for a program is fitted to each data set by itself.
+    Families of guides for data allow it, by name or as a ``Family``. Whatever else ``infer`` takes
+    for a program is fitted to each data set by itself.
 
     Parameters
     ----------
@@ -62,12 +61,10 @@ class OfProgram(Simulator):
                 f"the prior of {', '.join(program.improper)} is improper, so nothing can be "
                 "simulated: give it a proper one"
             )
-        _, data = program.simulate(1)
-        factors = [name for name, value in data.items() if value.numel() == 0]
-        if factors:
+        if program.factors:
             raise UsageError(
-                f"the model has a factor {factors[0]!r}, from which no data can be simulated: "
-                "write it as a pyro.sample with obs="
+                f"the model has a factor {program.factors[0]!r}, from which no data can be "
+                "simulated: write it as a pyro.sample with obs="
             )
         self.program, self.options = program, options
         self.name, self.given = program.name, guide
@@ -169,7 +166,7 @@ class OfProgram(Simulator):
 
 def _is_family(guide: Any) -> bool:
     """Whether it makes guides for data of any number, each with a row of its own."""
-    return isinstance(guide, Family | types.FunctionType)
+    return isinstance(guide, Family)
 
 
 def _halves(values: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
