@@ -1,17 +1,19 @@
 """q(z | x): how the unknown is learned, inferred and evaluated; pairs are known by their contract.
 
 ``fit`` learns; ``infer``, ``complete`` and ``impute`` find what was not seen; ``evaluate``,
-``compare``, ``evidence`` and ``compare_guides`` say how good it is; ``sweep`` chooses settings;
-``particles`` is what all are built on; ``figures`` draws.
+``compare``, ``evidence``, ``compare_guides`` and ``calibrate`` say how good it is; ``sweep``
+chooses settings; ``particles`` is what all are built on; ``figures`` draws.
 """
 
 from inference import figures
 from inference.evaluation import (
+    Calibration,
     Comparison,
     Evaluation,
     GuideComparison,
     Score,
     bracket,
+    calibrate,
     compare,
     compare_guides,
     diagnose,
@@ -54,6 +56,7 @@ from inference.programs import Program, ProgramPosterior
 from inference.selection import Sweep, sweep
 
 __all__ = [
+    "Calibration",
     "Comparison",
     "Completion",
     "Evaluation",
@@ -73,6 +76,7 @@ __all__ = [
     "Snapshots",
     "Sweep",
     "bracket",
+    "calibrate",
     "compare",
     "compare_guides",
     "complete",

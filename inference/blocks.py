@@ -11,7 +11,7 @@ import io
 import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -32,7 +32,7 @@ from pyro_models.data import Identity, weights_checksum
 from pyro_models.device import device_of
 from pyro_models.files import holding_folder, is_free, write_atomically
 from pyro_models.registry import modules_of_files
-from pyro_models.seeds import stream
+from pyro_models.seeds import seeded, stream
 
 __all__ = ["HERE", "Blocks", "computed", "spread"]
 
@@ -70,11 +70,14 @@ class _Task(Generic[Part, Result]):
 
     compute: Callable[[Part], Result]
     part: Part
-    pair: Pair
+    pair: Pair | None
     seed: int | None
 
     def run(self) -> Result:
-        with nullcontext() if self.seed is None else isolated(self.pair, seed=self.seed):
+        if self.seed is None:
+            return self.compute(self.part)
+        own: AbstractContextManager[Any] = seeded(self.seed, torch.device("cpu"))
+        with own if self.pair is None else isolated(self.pair, seed=self.seed):
             return self.compute(self.part)
 
 
@@ -82,7 +85,7 @@ def computed(
     compute: Callable[[Part], Result],
     part: Callable[[slice | Tensor], Part],
     *,
-    pair: Pair,
+    pair: Pair | None,
     count: int,
     size: int,
     seed: int | None,
@@ -98,11 +101,13 @@ def computed(
         The function, of what ``part`` makes of the rows of a block; with workers or a folder it
         returns a tuple of tensors.
     pair, seed, purpose
-        Whose devices' generators are seeded for each block, by :func:`pyro_models.seeds.stream`.
-        Without a seed, blocks draw from the generators as they are, one after the other.
+        Whose devices' generators are seeded for each block, by :func:`pyro_models.seeds.stream`;
+        without a pair, the CPU's. Without a seed, blocks draw from the generators as they are, one
+        after the other.
     blocks, progress
         Who computes; called with 1 for every datum that is done.
     """
+    device = _device(pair)
     rows = [slice(i, min(i + size, count)) for i in range(0, count, size)]
     found: dict[int, Result] = {}
 
@@ -112,7 +117,7 @@ def computed(
             progress(1)  # type: ignore[misc]
 
     for number in range(len(rows)):
-        kept = _load(blocks.file(purpose, number), device_of(pair) if blocks.folder else None)
+        kept = _load(blocks.file(purpose, number), device if blocks.folder else None)
         if kept is not None:
             done(number, kept)  # type: ignore[arg-type]
 
@@ -121,11 +126,11 @@ def computed(
         if blocks.workers is None:
             return _Task(compute, part(where), pair, own)
         # a slice would be sent with all that it is a view of
-        index = torch.arange(where.start, where.stop, device=device_of(pair))
+        index = torch.arange(where.start, where.stop, device=device)
         return _Task(compute, part(index), pair, own)
 
     left = [number for number in range(len(rows)) if number not in found]
-    for number, result in _results(task, left, blocks.workers, device_of(pair)):
+    for number, result in _results(task, left, blocks.workers, device):
         file = blocks.file(purpose, number)
         if file is not None:
             whole = torch.contiguous_format  # and no two in one storage, which no file may hold
@@ -196,7 +201,7 @@ def _load(file: Path | None, device: torch.device | None) -> tuple[Tensor, ...] 
 def spread(
     workers: int | None,
     resume: str | Path | None,
-    pair: Pair,
+    pair: Pair | None,
     *,
     identity: Identity,
     settings: Mapping[str, Any],
@@ -221,8 +226,9 @@ def spread(
     folder = Path(resume)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; resume names a folder")
-    own: dict[str, Any] = {"precision": precision_of(pair) or DEFAULT}
-    own |= {"device": device_of(pair).type, "guides": [*map(_checksum, guides)]}
+    precision = None if pair is None else precision_of(pair)
+    own: dict[str, Any] = {"precision": precision or DEFAULT, "device": _device(pair).type}
+    own |= {"guides": [*map(_checksum, guides)]}
     now = {"format": FORMAT, "identity": identity.to_dict(), "settings": {**settings, **own}}
     now = json.loads(json.dumps(now, default=int))  # as it is read; whole numbers may be NumPy's
     with holding_folder(folder, refusal=f"another evaluation is at work in {folder}: wait for it"):
@@ -234,6 +240,10 @@ def spread(
         else:
             write_atomically(record, json.dumps(now, indent=2) + "\n")
         yield Blocks(workers, folder)
+
+
+def _device(pair: Pair | None) -> torch.device:
+    return torch.device("cpu") if pair is None else device_of(pair)
 
 
 def _check_record(record: Path, now: Mapping[str, Any]) -> None:

@@ -14,6 +14,8 @@ import yaml
 from inference import report
 from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
 from inference.commands import COMMANDS as ON_RUNS
+from inference.commands import OF_MODELS
+from inference.commands.model_file import is_model_file
 from inference.commands.train import recorded_options
 from inference.learning.settings import SWAPPED
 from inference.report import MakeSection
@@ -37,7 +39,34 @@ ON_SEVERAL = {
 """Commands on several runs, and what these may be."""
 
 
-def _add_options(parser: OneLineParser, name: str) -> None:
+def _of_model(arguments: Sequence[str]) -> bool:
+    """Whether a command has a Pyro model of a file in the place of a run folder."""
+    if not arguments or arguments[0] not in OF_MODELS:
+        return False
+    before = ("", *arguments[1:])  # what an option stands before is its value
+    first = (
+        argument
+        for last, argument in zip(before, arguments[1:], strict=False)
+        if not argument.startswith("--") and (not last.startswith("--") or "=" in last)
+    )
+    return is_model_file(next(first, ""))
+
+
+def _check_form(arguments: Sequence[str], *, of_model: bool) -> None:
+    """Refuse options that a command has for run folders alone, or for Pyro models alone."""
+    if not arguments or arguments[0] not in OF_MODELS:
+        return
+    forms = (ON_RUNS, OF_MODELS) if not of_model else (OF_MODELS, ON_RUNS)
+    own, other = ({*inspect.signature(form[arguments[0]]).parameters} for form in forms)
+    for argument in arguments[1:]:
+        name = argument.partition("=")[0].partition(".")[0]
+        if name.startswith("--") and name[2:] in other - own:
+            whose = "run folders, and not for a Pyro model"
+            whose = whose if of_model else "a Pyro model (FILE.py:NAME), and not for run folders"
+            raise UsageError(f"{name} is an option of pyro-models {arguments[0]} for {whose}")
+
+
+def _add_options(parser: OneLineParser, name: str, command: Callable[..., Any]) -> None:
     if name == "train":
         parser.add_argument(
             "--preset",
@@ -49,7 +78,6 @@ def _add_options(parser: OneLineParser, name: str) -> None:
         parser.add_argument("runs", nargs="+", help=ON_SEVERAL[name])
     for old, (_, kind) in OLD_OPTIONS.get(name, {}).items():
         parser.add_argument(f"--{old}", type=kind, help=SUPPRESS)
-    command = COMMANDS[name]
     getattr(command, "spell", lambda: None)()
     skip = {"runs", "parts"} & inspect.signature(command).parameters.keys()
     parser.add_function_arguments(command, as_positional=name != "sweep", skip=skip)
@@ -147,10 +175,14 @@ def _together(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
 
 def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
     presets, rest = _split_presets(_with_seeds(arguments))
-    rest = with_flags(rest, *[COMMANDS[name] for name in rest[:1] if name in COMMANDS])
+    forms = [form[name] for name in rest[:1] for form in (COMMANDS, OF_MODELS) if name in form]
+    rest = with_flags(rest, *forms)
+    of_model = _of_model(rest)
+    _check_form(rest, of_model=of_model)
+    commands = {**COMMANDS, **OF_MODELS} if of_model else COMMANDS
     parser = parser_of(
-        COMMANDS,
-        _add_options,
+        commands,
+        lambda parser, name: _add_options(parser, name, commands[name]),
         prog="pyro-models",
         description="Learn and judge density models: Pyro model/guide pairs.",
         named=rest,
@@ -173,7 +205,7 @@ def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
             options[new] = value
     if chosen.command == "demo":
         options["parts"] = parts
-    COMMANDS[chosen.command](**options)
+    commands[chosen.command](**options)
 
 
 if __name__ == "__main__":

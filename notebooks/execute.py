@@ -27,6 +27,7 @@ NAMES = (
     "flows",
     "gans",
     "vae_gan_flow",
+    "any_model",
 )
 METADATA = {
     "jupytext": {

@@ -86,3 +86,22 @@ def test_the_example_of_diffusion_runs(capsys: pytest.CaptureFixture[str]) -> No
     (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "diffusion.md").read_text(), re.S)
     exec(compile(block, "diffusion.md", "exec"), {})
     assert "bits per dimension" in capsys.readouterr().out
+
+
+def test_the_program_of_any_model_is_inferred(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "any-model.md").read_text(), re.S)
+    found: dict[str, object] = {}
+    exec(compile(block, "any-model.md", "exec"), found)
+    assert found["replicated"].shape == (100, 20)  # type: ignore[attr-defined]
+    assert "slope" in capsys.readouterr().out
+
+
+def test_the_guides_of_which_guide_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "which-guide.md").read_text(), re.S)
+    quick = block.replace('guide="nuts", guide_options=few', 'guide="laplace", max_steps=50')
+    quick = quick.replace('"full_covariance", ', '"pathfinder", ')
+    quick = quick.replace("in (centred, noncentred)", "in (noncentred,)")
+    quick = quick.replace("evidence_options=quick", "log_evidence=-31.3, reference='laplace'")
+    exec(compile(quick, "which-guide.md", "exec"), {})
+    words = capsys.readouterr().out
+    assert words.count("pathfinder:") == words.count("laplace: the reference") == 1

@@ -17,17 +17,24 @@ from pyro_models.data.masks import MASKS
 from pyro_models.device import check_device
 from pyro_models.registry import check_choice
 
-__all__ = ["COMMANDS", "OnHalfSeen", "OnRun", "command"]
+__all__ = ["COMMANDS", "OF_MODELS", "OnHalfSeen", "OnRun", "command"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
 """The subcommands by name."""
 
+OF_MODELS: dict[str, Callable[..., Any]] = {}
+"""What those of the same names do where the first argument is a Pyro model in a file."""
+
 
 def command(function: F) -> F:
-    """Make a function a subcommand of its name; its arguments are the options."""
-    COMMANDS[function.__name__] = function
+    """Make a function a subcommand of its name; its arguments are the options.
+
+    ``infer_model`` is what ``infer`` does with a Pyro model in the place of a run folder.
+    """
+    name = function.__name__
+    (OF_MODELS if name.endswith("_model") else COMMANDS)[name.removesuffix("_model")] = function
     return function
 
 

@@ -1,4 +1,4 @@
-"""``pyro-models guides``: several guides of one trained pair against its evidence."""
+"""``pyro-models guides``: several guides of a trained pair, or of any Pyro model, compared."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from typing import Any, Literal
 from inference import figures
 from inference.commands.command import OnHalfSeen, command
 from inference.commands.files import free_path, printed_after, save_figure
+from inference.commands.model_file import OnModel
 from inference.declared import takes
 from inference.evaluation import GuideComparison, compare_guides
 from inference.evaluation.evaluated import evaluated_split
+from inference.evaluation.program_guides import compare_program_guides
+from inference.evaluation.program_table import ProgramGuideComparison
 from inference.posterior.guides import guide_family
 from pyro_models.contract import fulfills
 from pyro_models.data.masks import mask_name, seen_pixels
 from pyro_models.files import holding_folder, write_atomically
 from pyro_models.pair import Classifies
 
-__all__ = ["guides"]
+__all__ = ["guides", "guides_model"]
 
 
 @command
@@ -39,7 +42,7 @@ def guides(
     """Compare guides of a trained pair: bounds, gaps to log p(x), k-hat, cost, paired differences.
 
     Args:
-        run: Run folder.
+        run: Run folder; or a Pyro model, FILE.py:NAME, which has options of its own (--help).
         options: One of :class:`OnHalfSeen`.
         guides: Names of guides, e.g. [encoder, normal, full_covariance].
         limit: Use only the first so many data.
@@ -96,4 +99,57 @@ def guides(
                 write_atomically(markdown, table.to_markdown())
                 if any(row.value("gap") is not None for row in table.rows):
                     save_figure(figures.guide_gaps(table), picture)
+    return table
+
+
+@command
+@takes(OnModel)
+def guides_model(
+    model: str,
+    guides: list[str] = ["normal", "full_covariance", "laplace", "nuts"],  # noqa: B006 - as above
+    num_particles: int = 1000,
+    reference: str | None = None,
+    log_evidence: float | None = None,
+    num_temperatures: int = 200,
+    num_chains: int = 64,
+    max_steps: int = 2000,
+    out: str | None = None,
+    **options: Any,
+) -> ProgramGuideComparison:
+    """Compare guides of any Pyro model: bounds, KL, k-hat, errors of moments, and what to believe.
+
+    Args:
+        model: Pyro model in a file, FILE.py:NAME.
+        options: One of :class:`OnModel`.
+        guides: Names of guides, e.g. [normal, full_covariance, nuts].
+        num_particles: Number K of importance weights.
+        reference: Guide whose moments the others are compared with; exact, quadrature or nuts, the
+            first of them that is compared, or else nuts, unless given.
+        log_evidence: log p(x) in nats, where you know it.
+        num_temperatures: Number of temperatures of annealing, where log p(x) is found by it.
+        num_chains: Number of chains of annealing.
+        max_steps: Steps after which a fit stops in any case.
+        out: Folder for guides.csv and guides.md.
+    """
+    on = OnModel(**options)
+    names = ("guides.csv", "guides.md")
+    targets = [free_path(f"{out}/{name}", force=on.force) for name in names] if out else []
+    program = on.open(model)
+    table = compare_program_guides(
+        program,
+        guides=guides,
+        reference=reference,
+        log_evidence=log_evidence,
+        num_particles=num_particles,
+        infer_options={"max_steps": max_steps},
+        evidence_options={"num_temperatures": num_temperatures, "num_chains": num_chains},
+        seed=on.seed,
+        progress=on.progress,
+    )
+    with printed_after(lambda: f"{on.title(model, program)}\n\n{table.to_text()}"):
+        if targets:
+            csv, markdown = targets
+            with holding_folder(csv.parent):
+                write_atomically(csv, table.to_csv())
+                write_atomically(markdown, table.to_markdown())
     return table

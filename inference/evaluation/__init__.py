@@ -2,6 +2,7 @@
 
 from inference.evaluation.annealing import Annealed, anneal
 from inference.evaluation.bracket import Bracket, bracket
+from inference.evaluation.calibration import Calibration, calibrate
 from inference.evaluation.comparison import Comparison, compare
 from inference.evaluation.completion import evaluate_completion
 from inference.evaluation.diagnostics import Diagnostics, diagnose, pareto_k_hat
@@ -34,6 +35,7 @@ __all__ = [
     "QUANTITIES",
     "Annealed",
     "Bracket",
+    "Calibration",
     "Classifier",
     "Comparison",
     "Diagnostics",
@@ -53,6 +55,7 @@ __all__ = [
     "accuracy",
     "anneal",
     "bracket",
+    "calibrate",
     "compare",
     "compare_guides",
     "coverage",

@@ -10,6 +10,7 @@ A figure has one name, that of its function, in Python, at the command line and 
 Latents are counted from 1 in all of them: z₁, z₂, ….
 """
 
+from inference.figures.calibration import expected_coverage, rank_ecdfs, rank_histograms
 from inference.figures.completion import completions, encoder_free
 from inference.figures.contours import latent_contours
 from inference.figures.curves import learning_curves
@@ -24,6 +25,7 @@ from inference.figures.images import (
 )
 from inference.figures.latent import latent_grid, latent_scatter
 from inference.figures.latent_use import latent_use
+from inference.figures.marginals import marginals
 from inference.figures.nearest import nearest
 from inference.figures.program_guides import guide_marginals
 from inference.figures.registry import FIGURES, Shown, draw_figure, register_figure
@@ -39,6 +41,7 @@ __all__ = [
     "denoising",
     "draw_figure",
     "encoder_free",
+    "expected_coverage",
     "fewer_steps",
     "guide_gaps",
     "guide_marginals",
@@ -48,9 +51,12 @@ __all__ = [
     "latent_scatter",
     "latent_use",
     "learning_curves",
+    "marginals",
     "mixture_means",
     "nearest",
     "prior_samples",
+    "rank_ecdfs",
+    "rank_histograms",
     "reconstructions",
     "register_figure",
     "setting_curves",

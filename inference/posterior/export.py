@@ -14,7 +14,7 @@ from inference.posterior.hmc import Draws
 from inference.posterior.posterior import Posterior
 from pyro_models import UsageError
 
-__all__ = ["inference_data", "to_arviz"]
+__all__ = ["import_arviz", "inference_data", "to_arviz"]
 
 
 def to_arviz(posterior: Draws | Posterior, *, num_draws: int = 1000, seed: int = 0) -> Any:
@@ -56,6 +56,16 @@ def to_arviz(posterior: Draws | Posterior, *, num_draws: int = 1000, seed: int =
     return inference_data(groups, dims=dims)
 
 
+def import_arviz() -> Any:
+    """ArviZ, if it is installed."""
+    try:
+        return importlib.import_module("arviz")
+    except ImportError as error:
+        raise UsageError(
+            'ArviZ is not installed: pip install "pyro-models[diagnostics]"'
+        ) from error
+
+
 def inference_data(
     groups: Mapping[str, Mapping[str, Any]],
     *,
@@ -73,12 +83,7 @@ def inference_data(
     coords
         Dimension → what its places are called.
     """
-    try:
-        arviz = importlib.import_module("arviz")
-    except ImportError as error:
-        raise UsageError(
-            'ArviZ is not installed: pip install "pyro-models[diagnostics]"'
-        ) from error
+    arviz = import_arviz()
     named = {"dims": dims, **({} if coords is None else {"coords": coords})}
     if "posterior" in inspect.signature(arviz.from_dict).parameters:  # before ArviZ 1
         return arviz.from_dict(**groups, **named)

@@ -79,11 +79,14 @@ class ProgramPair(nn.Module):
         """The one datum, which says nothing: the program has its data."""
         return Observed.unchecked(self.loc.new_zeros(1, 1))
 
-    def reals(self, u: Tensor) -> Tensor:
-        """Unconstrained reals of the program, (\\*batch, D), of u in standard units."""
+    def reals(self, u: Tensor, x: Tensor | None = None) -> Tensor:
+        """Unconstrained reals of the program, (\\*batch, D), of u in standard units.
+
+        What x is, (B, \\*data_shape), does not matter here, as the program has its data.
+        """
         return self.loc + self.scale * u
 
-    def standard(self, reals: Tensor) -> Tensor:
+    def standard(self, reals: Tensor, x: Tensor | None = None) -> Tensor:
         """u in standard units, (\\*batch, D), of unconstrained reals of the program."""
         return (reals - self.loc) / self.scale
 
@@ -103,10 +106,11 @@ class ProgramPair(nn.Module):
         """log |d reals / du|."""
         return self.scale.log().sum()
 
-    def log_terms(self, u: Tensor) -> LogTerms:
+    def log_terms(self, u: Tensor, x: Tensor | None = None) -> LogTerms:
         """log p(u) and log p(x | u), each (\\*batch,), nats."""
-        how = {"minibatches": self.minibatches, "jacobian": self.jacobian}
-        terms = self.program.log_terms(self.reals(u), **how)
+        terms = self.program.log_terms(
+            self.reals(u), minibatches=self.minibatches, jacobian=self.jacobian
+        )
         return LogTerms(terms.prior + self.log_det, terms.likelihood)
 
     def decode(self, latents: Mapping[str, Tensor], *, y: Tensor | None = None) -> dict[str, Any]:
@@ -141,7 +145,7 @@ class _Model(nn.Module):
         mask: Tensor | None = None,
     ) -> None:
         """Sample u, and observe."""
-        known = _Known(self.pair)
+        known = _Known(self.pair, x=x)
         with data_plate(x, n, self.pair.loc):
             known.u = pyro.sample(SITE, _Prior(known))
             if self.observes:
@@ -151,15 +155,15 @@ class _Model(nn.Module):
 class _Known:
     """Both log densities at the u of one run, computed once for prior and likelihood."""
 
-    def __init__(self, pair: ProgramPair, u: Tensor | None = None) -> None:
-        self.pair, self.u = pair, u
+    def __init__(self, pair: ProgramPair, u: Tensor | None = None, x: Tensor | None = None) -> None:
+        self.pair, self.u, self.x = pair, u, x
         self.found: LogTerms | None = None
 
     def terms(self, u: Tensor) -> LogTerms:
         if u is not self.u:
-            return self.pair.log_terms(u)
+            return self.pair.log_terms(u, self.x)
         if self.found is None:
-            self.found = self.pair.log_terms(u)
+            self.found = self.pair.log_terms(u, self.x)
         return self.found
 
 
@@ -188,7 +192,7 @@ class _Prior(TorchDistribution):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         shape, pair = self.shape(sample_shape), self.known.pair
         reals = pair.program.draw_prior(math.prod(shape[:-1]))
-        return pair.standard(reals).reshape(shape)
+        return pair.standard(reals.reshape(shape), self.known.x)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.known.terms(value).prior

@@ -130,6 +130,11 @@ class Program:
         return self._runner.name
 
     @property
+    def factors(self) -> tuple[str, ...]:
+        """Names of what is no data, but a factor of the density (``pyro.factor``)."""
+        return tuple(self._runner.sites.factors)
+
+    @property
     def dim(self) -> int:
         """D, the number of unconstrained reals."""
         return sum(site.size for site in self.latents.values())
@@ -177,22 +182,33 @@ class Program:
 
     # densities -----------------------------------------------------------------------------------
 
-    def log_terms(self, u: Tensor, *, minibatches: bool = False, jacobian: bool = True) -> LogTerms:
+    def log_terms(
+        self,
+        u: Tensor,
+        *,
+        minibatches: bool = False,
+        jacobian: bool = True,
+        data: Mapping[str, Tensor] | None = None,
+    ) -> LogTerms:
         """log p(θ) |dθ/du| and log p(x | θ), each (\\*batch,), at u, (\\*batch, D); nats.
 
         With ``minibatches`` each u meets data of its own that subsampled plates draw, scaled so
-        that both terms are unbiased. Without the ``jacobian`` the first is log p(θ).
+        that both terms are unbiased. Without the ``jacobian`` the first is log p(θ). With ``data``,
+        by observed site (\\*batch, \\*shape), each u meets those in the place of the program's.
         """
         flat = u.reshape(-1, self.dim)
         drawn = self._indices(len(flat)) if minibatches else {}
+        rows = {n: v.reshape(len(flat), *self.observed[n].shape) for n, v in (data or {}).items()}
 
-        def terms(vector: Tensor, indices: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            at = self._runner.at(u=vector, indices=indices)
+        def terms(vector: Tensor, row: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            indices = {name: row[name] for name in drawn}
+            values = {name: row[name] for name in rows}
+            at = self._runner.at(u=vector, indices=indices, values=values)
             trace = self._runner.trace(at, whole=not indices)
             found = log_terms(trace, at, jacobian=jacobian)
             return found.prior, found.likelihood
 
-        prior, likelihood = self._runner.each(terms, flat, drawn)
+        prior, likelihood = self._runner.each(terms, flat, {**drawn, **rows})
         return LogTerms(prior.reshape(u.shape[:-1]), likelihood.reshape(u.shape[:-1]))
 
     def log_prior(self, u: Tensor) -> Tensor:
@@ -206,6 +222,19 @@ class Program:
     def log_joint(self, u: Tensor) -> Tensor:
         """log p(x, u), (\\*batch,), at u, (\\*batch, D); nats."""
         return self.log_terms(u).joint
+
+    def slopes(self, u: Tensor, *, data: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Gradient (B, D) and Hessian (B, D, D) of log p(x, u) at u, (B, D), each with its data."""
+
+        def joint(vector: Tensor, row: dict[str, Tensor]) -> Tensor:
+            at = self._runner.at(u=vector, values=row)
+            return log_terms(self._runner.trace(at), at).joint
+
+        def both(vector: Tensor, row: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            gradient = torch.func.grad(joint)
+            return gradient(vector, row), torch.func.jacrev(gradient)(vector, row)
+
+        return self._runner.each(both, u, data)
 
     # coordinates ---------------------------------------------------------------------------------
 

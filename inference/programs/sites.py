@@ -154,6 +154,8 @@ class AtSites(Messenger):
                 self._place(msg)
             else:
                 self._place_other(msg)
+        elif name in self.given:  # data in the place of what was observed
+            msg["value"] = self.given[name]
 
     def _place_other(self, msg: Any) -> None:
         """A discrete latent, or any in the first run, which finds the sites."""

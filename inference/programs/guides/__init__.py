@@ -65,7 +65,10 @@ def program_family(guide: Any, options: Mapping[str, Any]) -> tuple[str, Family,
             raise UsageError(f"the guide {guide} is of an encoder, and a Pyro model has none")
         if guide in GUIDES and guide not in PROGRAM_GUIDES:
             return guide, guide_family(guide)[1], options
-        return guide, PROGRAM_GUIDES[guide], options
+        family = PROGRAM_GUIDES[guide]
+        return (
+            (guide, family, options) if guide in PROGRAM_GUIDES else program_family(family, options)
+        )  # of a file
     if isinstance(guide, Family):
         return (*guide_family(guide), options)
     if isinstance(guide, Sequence):
