@@ -242,6 +242,7 @@ PLAIN = {  # functions whose tensors are the CPU's on purpose: plans, records an
     "imputation._numeric",
     "imputation.interval",
     "imputation.log_prob",
+    "model_file.__getitem__",
     "model_file._constant",
     "bernoulli_mixture._different_rows",
     "clusters._members",
