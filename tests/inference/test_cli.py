@@ -499,7 +499,8 @@ RUN_MISTAKES = {
     "figure of a kind": ("vae", ["plot", "--out", "figure.txt"], "must end in .png"),
     "diagnosis of a kind": ("vae", ["diagnose", "--figure", "f.txt"], "figure must end in .png"),
     "nothing to diagnose": ("gmm", ["diagnose", "--limit", "5"], "nothing to diagnose"),
-    "samples of a kind": ("vae", ["sample", "--out", "samples.csv"], "must end in .npy"),
+    "samples of a kind": ("vae", ["sample", "--out", "samples.txt"], "must end in .npy"),
+    "samples as no table": ("vae", ["sample", "--out", "samples.csv"], "not trained on a table"),
     "no samples": ("vae", ["sample", "--n", "0"], "n must be at least 1"),
     "a label for nothing": ("vae", ["sample", "--label", "3"], "does not use labels"),
     "a label for no grid": (
