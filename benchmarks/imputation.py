@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from clock import add_device
 from scipy import stats
 from sklearn import datasets
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
@@ -99,7 +100,7 @@ def of_normal(mean: pd.DataFrame, sd: pd.DataFrame, truth: pd.DataFrame, **more:
 def by_scikit_learn(make: Callable[[int], Any], draws: int = 1) -> Callable[..., Filled]:
     """An imputer of scikit-learn, on the numbers that our loader makes of the table."""
 
-    def filled(seen: pd.DataFrame, truth: pd.DataFrame, seed: int) -> Filled:
+    def filled(seen: pd.DataFrame, truth: pd.DataFrame, seed: int, device: torch.device) -> Filled:
         data = loaded(seen, truth, seed, counts=False)
         whole = load_data(seen, like=data).split("test")
         mask = torch.ones_like(whole.x) if whole.mask is None else whole.mask
@@ -122,7 +123,7 @@ def by_scikit_learn(make: Callable[[int], Any], draws: int = 1) -> Callable[...,
     return filled
 
 
-def by_column(seen: pd.DataFrame, truth: pd.DataFrame, seed: int) -> Filled:
+def by_column(seen: pd.DataFrame, truth: pd.DataFrame, seed: int, device: torch.device) -> Filled:
     """SimpleImputer, and what its column says of itself: a Normal, or frequencies."""
     numeric = [c for c in truth.columns if truth[c].dtype.kind in "fi"]
     named = [c for c in truth.columns if c not in numeric]
@@ -142,12 +143,12 @@ def by_pair(
 ) -> Callable[..., Filled]:
     """A pair of ours: fitted to what is seen, then its conditionals."""
 
-    def filled(seen: pd.DataFrame, truth: pd.DataFrame, seed: int) -> Filled:
+    def filled(seen: pd.DataFrame, truth: pd.DataFrame, seed: int, device: torch.device) -> Filled:
         data = loaded(seen, truth, seed, counts=counts)
         with seeded(seed, torch.device("cpu")):
             pair = make(data)
         how = {"epochs": 300, "batch_size": 64, "patience": 25, "restore_best": True, **options}
-        fit(pair, data, seed=seed, progress=False, **how)
+        fit(pair, data, seed=seed, device=device, progress=False, **how)
         found = impute(pair, seen, like=data, num_draws=300, seed=seed)
         low, high = found.interval(LEVEL)
         log_p = found.log_prob(truth)
@@ -228,6 +229,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--csv", help="file for the scores of every seed")
     parser.add_argument("--read", nargs="+", help="print what such files hold, and run nothing")
+    add_device(parser)
     given = parser.parse_args()
     if given.read:
         show(pd.concat([pd.read_csv(file) for file in given.read]))
@@ -239,7 +241,7 @@ def main() -> None:
         hidden = hidden_cells(truth, how, share, seed)
         seen = truth.mask(hidden)
         for method in given.methods:
-            found = scores(METHODS[method](seen, truth, seed), truth, hidden)
+            found = scores(METHODS[method](seen, truth, seed, given.device), truth, hidden)
             rows.append({"table": name, "how": how, "hidden": share, "method": method} | found)
             if given.csv:
                 pd.DataFrame(rows).to_csv(given.csv, index=False)

@@ -12,6 +12,7 @@ from inference.posterior.guides import GUIDES, Family, guide_family
 from inference.posterior.guides.laplace import LAPLACE
 from inference.posterior.guides.point import POINT
 from inference.programs.guides.auto import AUTOGUIDES, autoguide_family, blocks
+from inference.programs.guides.auto import POINT as OF_POINTS
 from inference.programs.guides.gaussian import DENSE, EXACT, PATHFINDER
 from inference.programs.guides.named_flow import named_flow_family
 from inference.programs.guides.of_sites import SiteGuide, pair_of
@@ -98,6 +99,6 @@ def _checked_blocks(parts: Sequence[Any]) -> list[tuple[str, Sequence[str]]]:
             raise UsageError(f"a block is (NAME, [SITE, …]); got {part!r}")
         name, sites = part
         name = name.__name__ if isinstance(name, type) else name
-        check_choice("autoguide", name, AUTOGUIDES)
+        check_choice("autoguide", name, (*AUTOGUIDES, OF_POINTS))
         made.append((name, [sites] if isinstance(sites, str) else list(sites)))
     return made

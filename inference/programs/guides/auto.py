@@ -20,8 +20,9 @@ from inference.programs.guides.of_sites import SiteGuide, pair_of
 from inference.programs.pair import ProgramPair
 from pyro_models import UsageError
 
-__all__ = ["AUTOGUIDES", "autoguide_family", "blocks"]
+__all__ = ["AUTOGUIDES", "POINT", "autoguide_family", "blocks"]
 
+POINT = "AutoDelta"
 _FLOWS = ("AutoIAFNormal", "AutoNormalizingFlow")
 
 
@@ -76,7 +77,11 @@ AUTOGUIDES = (
 
 
 def blocks(parts: Sequence[tuple[str, Sequence[str]]]) -> Family:
-    """Autoguides side by side, each of some sites: ``[("AutoMultivariateNormal", ["a"]), …]``."""
+    """Autoguides side by side, each of some sites: ``[("AutoMultivariateNormal", ["a"]), …]``.
+
+    One may be ``"AutoDelta"``: a point, the best of unconstrained reals; the whole has no density
+    then.
+    """
 
     def make(target: LogDensity) -> SiteGuide:
         pair = pair_of(target)
@@ -96,4 +101,4 @@ def blocks(parts: Sequence[tuple[str, Sequence[str]]]) -> Family:
                 guide.append(_made(pair, name, own, {}))
         return SiteGuide(pair, guide, name="AutoGuideList", in_reals=True)
 
-    return Family(make, objective="kl", lr=0.05)
+    return Family(make, objective="kl", lr=0.05, density=POINT not in dict(parts))

@@ -274,7 +274,12 @@ class Wide(nn.Module):
         (gan, {"critic": Wide()}, {}, r"one number for each datum, \(2,\) or \(2, 1\); Wide ret"),
         (gan, {"critic": nn.Linear(5, 1)}, {}, r"critic Linear of data of shape \(1, 8, 8\)"),
         (gan, {"critic": "nope"}, {}, "unknown critic 'nope': choose from dense, conv"),
-        (gan, {"critic": {"class_path": "dense", "init_args": {"layers": 3}}}, {}, "critic Critic"),
+        (
+            gan,
+            {"critic": {"class_path": "dense", "init_args": {"layers": 3}}},
+            {},
+            "critic dense.*layers",
+        ),
         (gan, {"critic": nn.Flatten()}, {}, "number for each datum"),
         (gan, {"loss": "nope"}, {}, "unknown adversarial loss 'nope': choose from non_saturating"),
         (gan, {"r1": -1.0}, {}, "r1 cannot be negative"),
