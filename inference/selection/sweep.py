@@ -12,8 +12,8 @@ import joblib
 import torch
 from tqdm import tqdm
 
+from inference import evaluation
 from inference.declared import takes
-from inference.evaluation import quantities
 from inference.evaluation.quantity import QUANTITIES
 from inference.experiment import Experiment
 from inference.learning.optimizers import make_optimizer, make_schedule
@@ -221,7 +221,8 @@ def _run(
     """The outcomes, by folder."""
     found: dict[Path, Outcome] = {}
     computed = [each for each in QUANTITIES.values() if each.compute is not None]
-    own = [q for q in computed if q.compute.__module__ != quantities.__name__]  # unknown to workers
+    here = f"{evaluation.__name__}."
+    own = [q for q in computed if not q.compute.__module__.startswith(here)]  # unknown to workers
     with tqdm(total=len(trials), unit="run", disable=not progress, dynamic_ncols=True) as bar:
         try:
             for outcome in parallel(joblib.delayed(run_trial)(trial, *own) for trial in trials):
