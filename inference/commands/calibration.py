@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inference import figures
-from inference.commands.command import OnHalfSeen, command
+from inference.commands.command import OnHalfSeen, command, command_of_models
 from inference.commands.files import free_path, printed_after, save_figure
 from inference.commands.model_file import OnModel
 from inference.declared import takes
@@ -67,7 +67,7 @@ def calibrate(
     return found
 
 
-@command
+@command_of_models
 @takes(OnModel)
 def calibrate_model(
     model: str,

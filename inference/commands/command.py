@@ -17,7 +17,7 @@ from pyro_models.data.masks import MASKS
 from pyro_models.device import check_device
 from pyro_models.registry import check_choice
 
-__all__ = ["COMMANDS", "OF_MODELS", "OnHalfSeen", "OnRun", "command"]
+__all__ = ["COMMANDS", "OF_MODELS", "OnHalfSeen", "OnRun", "command", "command_of_models"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,12 +29,14 @@ OF_MODELS: dict[str, Callable[..., Any]] = {}
 
 
 def command(function: F) -> F:
-    """Make a function a subcommand of its name; its arguments are the options.
+    """Make a function a subcommand of its name; its arguments are the options."""
+    COMMANDS[function.__name__] = function
+    return function
 
-    ``infer_model`` is what ``infer`` does with a Pyro model in the place of a run folder.
-    """
-    name = function.__name__
-    (OF_MODELS if name.endswith("_model") else COMMANDS)[name.removesuffix("_model")] = function
+
+def command_of_models(function: F) -> F:
+    """Let ``infer_model`` be what ``infer`` does with a Pyro model in the place of a run folder."""
+    OF_MODELS[function.__name__.removesuffix("_model")] = function
     return function
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from inference import figures
-from inference.commands.command import OnHalfSeen, command
+from inference.commands.command import OnHalfSeen, command, command_of_models
 from inference.commands.files import free_path, printed_after, save_figure
 from inference.commands.model_file import OnModel
 from inference.declared import takes
@@ -102,7 +102,7 @@ def guides(
     return table
 
 
-@command
+@command_of_models
 @takes(OnModel)
 def guides_model(
     model: str,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inference import figures
-from inference.commands.command import OnHalfSeen, command
+from inference.commands.command import OnHalfSeen, command, command_of_models
 from inference.commands.files import (
     free_figure_path,
     free_path,
@@ -101,7 +101,7 @@ def infer(
     return posterior
 
 
-@command
+@command_of_models
 @takes(OnModel)
 def infer_model(
     model: str,

@@ -87,6 +87,7 @@ def infer(
 
     Examples
     --------
+    >>> import torch
     >>> from pyro_models import PPCA
     >>> x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
     >>> ppca = PPCA.maximum_likelihood(x, latent_dim=2)
