@@ -71,12 +71,20 @@ def overview(program: str, description: str, commands: Iterable[tuple[str, str]]
         wave      Wave a hand.
     <BLANKLINE>
     """
+    commands = list(commands)
+
+    def formatter(prog: str) -> HelpFormatter:
+        made = HelpFormatter(prog, width=100)
+        # argparse leaves the indentation of subcommands out of their widths
+        made._action_max_length = 4 + max((len(name) for name, _ in commands), default=0)
+        return made
+
     parser = ArgumentParser(
         prog=program,
         usage=f"{program} COMMAND ...",
         description=description,
         add_help=False,
-        formatter_class=lambda prog: HelpFormatter(prog, width=100),
+        formatter_class=formatter,
     )
     parser.add_argument("-h", "--help", action="help", help="Show this help message and exit.")
     listed = parser.add_subparsers(
