@@ -141,3 +141,18 @@ def test_a_very_wide_prior_does_not_spoil_where_fits_begin() -> None:
     exact = infer(model, y, guide="quadrature")
     assert abs(float(q.elbo.value) - exact.log_evidence) < 1.0
     assert abs(float(q.mean["loc"] - exact.mean["loc"])) < float(exact.sd["loc"])
+
+
+def test_a_block_may_be_a_point(linear) -> None:
+    """A Normal over β beside the best intercept: that is the mean, and β is given it."""
+    guide = [("AutoMultivariateNormal", ["beta"]), ("AutoDelta", ["intercept"])]
+    found = infer(regression, linear.X, linear.y, guide=guide, max_steps=600)
+    given = linear.covariance.inverse()[:3, :3].inverse().diagonal().sqrt()
+    sd = linear.covariance.diagonal().sqrt()
+    off = (found.mean["intercept"] - linear.mean[3]).abs() / sd[3]
+    assert float(off) < 0.15
+    assert float(found.sd["intercept"]) < 1e-4 * float(sd[3])
+    assert bool((found.sd["beta"] / given - 1).abs().max() < 0.1)
+    assert not found.density
+    with pytest.raises(UsageError, match="no density"):
+        found.importance_bound(10)
