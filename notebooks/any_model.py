@@ -119,7 +119,7 @@ print(table.to_text())
 
 # %% [markdown]
 # *What to see.* The same data and the same evidence, found by chains in a tenth of the time, with
-# ten times the effective draws. Gaussian guides lose a quarter of a nat in the tail of $\tau$,
+# ten times the effective draws. Gaussian guides lose some 0.3 nats in the tail of $\tau$,
 # which k-hat still tells; Laplace's, at a mode that has little mass, loses everything. (So few
 # draws leave R-hat above 1.01: run longer chains before you report.)
 
