@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
 from inference.blocks import spread
 from inference.chunks import MAX_ELEMENTS
@@ -26,6 +25,7 @@ from inference.particles import checked_count
 from inference.posterior.identity import conditions, given_labels, identity_of
 from inference.posterior.log_density import log_label_prior
 from inference.precision import DEFAULT, at_precision, precision_of
+from inference.progress import bar
 from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills
 from pyro_models.data import as_data, checksum
@@ -196,9 +196,9 @@ def evaluate(
     def weigh() -> LogWeights:
         with (
             spread(workers, resume, pair, settings=settings, **of) as blocks,
-            tqdm(desc=name, total=len(x), disable=not progress, unit="datum", leave=False) as bar,
+            bar(len(x), unit="data", what=name or "", shown=progress) as done,
         ):
-            bounds: dict[str, Any] = {"max_elements": max_elements, "progress": bar.update}
+            bounds: dict[str, Any] = {"max_elements": max_elements, "progress": done.update}
             bounds |= {"num_particles": num_particles, "seed": seed, "blocks": blocks}
             weights = log_weights(pair, x, y=y, **bounds)
         prior = log_label_prior(pair, x, y)

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from inference.evaluation.annealing import relative_error
 from inference.evaluation.evidence import Evidence
@@ -36,6 +35,7 @@ from inference.programs import Program, ProgramPair, ProgramPosterior
 from inference.programs.door import is_program
 from inference.programs.guides import program_family
 from inference.programs.infer import infer_program, program_of, standardized
+from inference.progress import over, showing
 from pyro_models import UsageError
 from pyro_models.seeds import check_seed
 
@@ -91,7 +91,7 @@ def compare_program_guides(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"two guides are named {twice!r}: rows need names of their own")
-    options = {"seed": seed, **(infer_options or {})}
+    options = {"seed": seed, "progress": progress, **(infer_options or {})}
     known = _given_moments(reference, program)
 
     def fit(guide: Any) -> ProgramPosterior:
@@ -106,7 +106,8 @@ def compare_program_guides(
         if isinstance(guide, ProgramPosterior):
             fit(guide)
     found: dict[str, ProgramPosterior | str] = {}
-    for name, guide in zip(names, tqdm(guides, disable=not progress, unit="guide"), strict=True):
+    fitting = over(guides, unit="guides", shown=progress)
+    for name, guide in zip(names, fitting, strict=True):
         try:
             found[name] = fit(guide)
         except Exception as error:  # whatever a guide of someone else, or its density, raises
@@ -121,9 +122,9 @@ def compare_program_guides(
     evidence_of: Evidence | str | None = known_evidence(pair, posteriors, log_evidence)
     upper = None
     if evidence_of is None:
-        evidence_of, upper = annealed_evidence(
-            pair, rows, of, {"seed": seed, **(evidence_options or {})}
-        )
+        how = {"seed": seed, **(evidence_options or {})}
+        with showing(progress):
+            evidence_of, upper = annealed_evidence(pair, rows, of, how)
     if program.improper:
         notes.append(
             f"The prior of {', '.join(program.improper)} does not integrate to 1: log p(x) is up "

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from inference.cuda_graph import launcher_of
 from inference.isolated import evaluating
@@ -27,6 +26,7 @@ from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.step import Step
 from inference.learning.stopping import EarlyStopping
+from inference.progress import bar
 from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills, module_of
 from pyro_models.device import device_of
@@ -107,17 +107,15 @@ class Training:
     def run_epochs(self, callbacks: Sequence[Callback], *, progress: bool) -> History:
         """Train from the present epoch to the last one or to an early stop."""
         self.begin(callbacks)
-        bar = tqdm(
-            total=self.settings.epochs * self.steps_per_epoch,
-            initial=len(self.epochs) * self.steps_per_epoch,
-            disable=not progress,
-            unit="step",
-            mininterval=0.3,
-            dynamic_ncols=True,
+        shown = bar(
+            self.settings.epochs * self.steps_per_epoch,
+            unit="steps",
+            done=len(self.epochs) * self.steps_per_epoch,
+            shown=progress,
         )
-        with bar:
+        with shown as done:
             while not self.is_done:
-                self.end_epoch(*self.train_epoch(bar), callbacks)
+                self.end_epoch(*self.train_epoch(done), callbacks)
         return self.finish()
 
     def begin(self, callbacks: Sequence[Callback]) -> None:
@@ -238,9 +236,9 @@ class Training:
         """Move the bar on by some steps, and say what the bound is."""
         bar.update(last - first)
         if first % REPORTED == 0:
-            bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
             what = "objective" if self.objective.remark else "bound"
-            bar.set_postfix_str(f"{what} {mean:.2f} {self.objective.unit}", refresh=False)
+            epoch = f"epoch {len(self.epochs) + 1} of {self.settings.epochs}"
+            bar.say(f"{what} {mean:.2f} {self.objective.unit}", what=epoch)
 
     def step_on(self, step: int, batch: Observed, share: Share | None = None) -> float:
         """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""

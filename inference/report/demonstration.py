@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from inference.evaluation import Comparison, Evaluation, compare, evaluate
+from inference.progress import over
 from inference.report.models import ENTRIES, learn, shown
 from inference.report.page import MakeSection, Section, write_page, write_section
 from inference.report.samples import samples_section
@@ -59,7 +58,7 @@ def demo(
         pairs: dict[str, Pair] = {}
         rows: list[Evaluation] = []
         sections: list[str] = []
-        for entry in tqdm(ENTRIES, desc="models", unit="model", disable=not progress):
+        for entry in over(ENTRIES, what="demo", unit="models", shown=progress):
             data = digits.with_preparation(entry.preparation)
             trained = learn(entry, folder, seed=seed, device=device, progress=progress)
             pair, name = trained.pair, entry.title
@@ -70,7 +69,7 @@ def demo(
             *_unseen(pairs, digits, num_particles=num_particles, seed=seed),
             *(partial(make, seed=seed) for make in parts),
         ]
-        for work in tqdm(further, desc="inference", unit="part", disable=not progress):
+        for work in over(further, what="inference", unit="parts", shown=progress):
             sections.append(write_section(work(), folder))
         table = compare(rows)
         write_atomically(folder / "comparison.csv", table.to_csv())
