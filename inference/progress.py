@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from tqdm.std import tqdm
 
-__all__ = ["Bar", "announce", "bar", "is_showing", "over", "quiet", "showing"]
+__all__ = ["Bar", "above_bars", "announce", "bar", "is_showing", "over", "quiet", "showing"]
 
 T = TypeVar("T")
 
@@ -155,6 +155,13 @@ def announce(text: str) -> None:
     if not _QUIET.get():
         with tqdm.external_write_mode():
             print(text, flush=True)
+
+
+@contextmanager
+def above_bars() -> Iterator[None]:
+    """What is written to standard error inside stands above the bars there."""
+    with tqdm.external_write_mode(file=sys.stderr):
+        yield
 
 
 def _somebody_looks() -> bool:

@@ -57,11 +57,13 @@ def train(
         with printed_after(lambda: _summary_of_seeds(several)):
             for each in several.fits:
                 _save_curves(each)
+        _refuse_diverged(*several.fits)
         return several
     with Run(folder).held():  # its figure, too, is of this training
         result = experiment.run(**how)
         with printed_after(lambda: _summary(result)):
             _save_curves(result)
+    _refuse_diverged(result)
     return result
 
 
@@ -70,6 +72,13 @@ def _save_curves(result: Fit) -> None:
         save_figure(
             figures.learning_curves(result.history, pair=result.pair), result.out / "history.png"
         )
+
+
+def _refuse_diverged(*results: Fit) -> None:
+    """End with a line of complaint and code 2; the run folder is kept as it is."""
+    for result in results:
+        if result.history.diverged:
+            raise UsageError(f"{result.out}: {result.history.diverged}")
 
 
 def folder_name(experiment: Experiment) -> str:

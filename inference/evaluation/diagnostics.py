@@ -15,6 +15,7 @@ from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.evaluation.evaluated import evaluated_split
 from inference.evaluation.quantity import quantities_of, quantity_named
 from inference.evaluation.table import Table, Tabular
+from inference.latent_use import ACTIVE
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
 from inference.particles import Particles, checked_count, effective_sample_size
 from inference.pieces import drawn_in_pieces
@@ -26,9 +27,6 @@ from pyro_models.data import Identity, as_data
 from pyro_models.observed import Data, Observed
 
 __all__ = ["ACTIVE", "Diagnostics", "diagnose", "pareto_k_hat", "weighed_with_moments"]
-
-ACTIVE = 0.01
-"""A latent dimension is active if its posterior means vary over data by more than this."""
 
 
 @dataclass(frozen=True)

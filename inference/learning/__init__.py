@@ -1,6 +1,7 @@
 """Which parameters make the story fit the data?"""
 
 from inference.learning.callbacks import Callback, CallbackState, Snapshots
+from inference.learning.early_warnings import CHECKS, TrainingWarning, register_check
 from inference.learning.fit import Fit, Fits, fit
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError
@@ -11,6 +12,7 @@ from inference.objectives import OBJECTIVES, Objective, make_objective
 from pyro_models.moved import renamed
 
 __all__ = [
+    "CHECKS",
     "OBJECTIVES",
     "OPTIMIZERS",
     "SCHEDULES",
@@ -25,8 +27,10 @@ __all__ = [
     "Run",
     "Settings",
     "Snapshots",
+    "TrainingWarning",
     "fit",
     "make_objective",
+    "register_check",
     "register_optimizer",
 ]
 

@@ -174,6 +174,8 @@ class Run:
         ]
         if history.at_once > 1 or history.not_at_once:
             names += ["at_once", "not_at_once"]
+        if history.warnings:
+            names += ["warnings", "diverged"]
         ended = {name: getattr(history, name) for name in names}
         if history.epochs and history.epochs[-1].measures:
             ended["measures"] = history.epochs[-1].measures

@@ -17,6 +17,7 @@ from inference.learning.callbacks import Callback, CallbackState
 from inference.learning.checkpoint import save
 from inference.learning.curves import curve
 from inference.learning.data_parallel import Processes, Share
+from inference.learning.early_warnings import EarlyWarnings
 from inference.learning.epoch_data import EpochData
 from inference.learning.graphed import GraphedSteps, can_be_graphed
 from inference.learning.history import Epoch, History
@@ -95,6 +96,7 @@ class Training:
             keep_weights=settings.restore_best,
         )
         self.epochs: list[Epoch] = []
+        self.warnings = EarlyWarnings()
         self.start: str | None = None
         self.at_once, self.not_at_once = 1, ""
         self._values: Tensor | None = None  # of the last validation bound
@@ -121,6 +123,7 @@ class Training:
     def begin(self, callbacks: Sequence[Callback]) -> None:
         """Show and keep the pair as it is before the first epoch."""
         if not self.epochs:
+            self.warnings.begin(self)
             self._call(callbacks)
             self._save()
 
@@ -133,6 +136,8 @@ class Training:
         """Curves, callbacks and checkpoint after the steps of an epoch."""
         self._finish_epoch(running, seconds)
         self._call(callbacks)
+        if self.processes.rank == 0:
+            self.warnings.look(self, last=self.is_done)
         self._save()
 
     def _save(self) -> None:
@@ -333,6 +338,8 @@ class Training:
             not_recorded=self.step.not_recorded,
             at_once=self.at_once,
             not_at_once=self.not_at_once,
+            warnings=tuple(self.warnings.said.values()),
+            diverged=self.warnings.diverged,
         )
 
     def finish(self) -> History:
