@@ -2,6 +2,7 @@
 
 from inference.learning.callbacks import Callback, CallbackState, Snapshots
 from inference.learning.early_warnings import CHECKS, TrainingWarning, register_check
+from inference.learning.find_lr import RULES, FoundRate, find_lr
 from inference.learning.fit import Fit, Fits, fit
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFiniteError
@@ -15,12 +16,14 @@ __all__ = [
     "CHECKS",
     "OBJECTIVES",
     "OPTIMIZERS",
+    "RULES",
     "SCHEDULES",
     "Callback",
     "CallbackState",
     "Epoch",
     "Fit",
     "Fits",
+    "FoundRate",
     "History",
     "NonFiniteError",
     "Objective",
@@ -28,6 +31,7 @@ __all__ = [
     "Settings",
     "Snapshots",
     "TrainingWarning",
+    "find_lr",
     "fit",
     "make_objective",
     "register_check",

@@ -211,7 +211,7 @@ def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
         of, pair = trial.experiment.settings, trial.experiment.build(images)
         check_pair_fits_objective(pair, of)
         learned = list(pair.parameters())
-        optimizer = make_optimizer(of.optimizer, learned, lr=of.lr, options=of.optimizer_options)
+        optimizer = make_optimizer(of.optimizer, learned, lr=of.rate, options=of.optimizer_options)
         make_schedule(of.schedule, optimizer, total_steps=1, options=of.schedule_options)
 
 

@@ -1,0 +1,300 @@
+"""A learning rate that is neither too small nor too large, found by a ramp (Smith 2017)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference.declared import takes
+from inference.denormals import denormals_flushed
+from inference.learning.begin import begun
+from inference.learning.data_parallel import Share, own_device, several
+from inference.learning.nonfinite import NonFinite
+from inference.learning.settings import Settings
+from inference.learning.training import Training
+from inference.objectives import make_objective
+from inference.progress import bar
+from pyro_models import ImageData, Pair, UsageError
+from pyro_models.contract import check_pair, module_of
+from pyro_models.counts import check_counts
+from pyro_models.data.masks import Mask
+from pyro_models.device import check_device, device_of
+from pyro_models.errors import in_one_line
+from pyro_models.observed import Data
+from pyro_models.registry import Registry
+
+__all__ = ["RULES", "FoundRate", "find_lr", "found_rate"]
+
+Rule = Callable[[Tensor, Tensor], float]
+
+RULES: Registry[Rule] = Registry("rule", hint="a function of rates and smoothed losses")
+"""What rate is suggested, by name: a function of (n,) rates and (n,) smoothed losses, which end
+where the loss is least."""
+
+_NOT_USED = ("lr", "epochs", "schedule", "schedule_options", "beta_warmup", "patience")
+_NOT_USED += ("min_improvement", "noise_multiple", "restore_best", "curve_size")
+_SMOOTHING = 0.9
+_FIRST = 5  # steps whose mean loss is the loss before learning
+_RISEN = 4.0  # standard deviations of a step's loss that chance explains
+
+
+@RULES.register("steepest")
+def steepest(rates: Tensor, smoothed: Tensor) -> float:
+    """Where the smoothed loss falls fastest with log lr."""
+    slope = torch.gradient(smoothed, spacing=(rates.log(),))[0]
+    return float(rates[int(slope.argmin())])
+
+
+@RULES.register("valley")
+def valley(rates: Tensor, smoothed: Tensor) -> float:
+    """A third of the way down, in log lr, along the longest sequence of steps that falls.
+
+    The way begins where the loss has fallen by a tenth of all that it falls.
+    """
+    losses = smoothed.tolist()
+    length, before = [1] * len(losses), list(range(len(losses)))
+    for i, loss in enumerate(losses):
+        for j in range(i):
+            if losses[j] > loss and length[j] + 1 > length[i]:
+                length[i], before[i] = length[j] + 1, j
+    at = end = max(range(len(losses)), key=length.__getitem__)
+    way = [end]
+    while before[at] != at:
+        at = before[at]
+        way.append(at)
+    fallen = losses[way[-1]] - losses[end]
+    begin = max(at for at in way if losses[way[-1]] - losses[at] <= 0.1 * fallen)
+    low, high = float(rates[begin]), float(rates[end])
+    return low * (high / low) ** (1 / 3)
+
+
+@dataclass(frozen=True)
+class FoundRate:
+    """A ramp of learning rates, what the loss did along it, and the rate that is suggested.
+
+    Attributes
+    ----------
+    suggestion
+        The learning rate.
+    rule
+        What it was chosen by.
+    rates, losses, smoothed
+        Of each step, (n,): its learning rate, the loss of its batch before it (−1 times the
+        objective, nats per datum), and the losses averaged over the steps before.
+    diverged_at
+        The rate at which the loss had risen above its start by as much as it had fallen, or was no
+        longer finite; ``None`` where the ramp ended before.
+    objective, unit
+        What was maximised, and its unit.
+    """
+
+    suggestion: float
+    rule: str
+    rates: Tensor
+    losses: Tensor
+    smoothed: Tensor
+    diverged_at: float | None
+    objective: str
+    unit: str
+
+    def __str__(self) -> str:
+        end = f"up to {self.rates[-1]:.2g} nothing diverges"
+        if self.diverged_at is not None:
+            end = f"at {self.diverged_at:.2g} it has diverged"
+        return (
+            f"lr {self.suggestion:.2g} ({self.rule}; a ramp of {len(self.rates)} steps, the loss "
+            f"is least at {self.rates[int(self.smoothed.argmin())]:.2g}, {end})"
+        )
+
+
+@takes(Settings, without=_NOT_USED)
+def find_lr(
+    pair: Pair,
+    data: ImageData | Data,
+    *,
+    lr_min: float = 1e-6,
+    lr_max: float = 10.0,
+    num_steps: int = 100,
+    rule: str | Rule = "valley",
+    mask: Mask | None = None,
+    fraction: float = 0.5,
+    init_from: str | Path | None = None,
+    settings: Settings | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> FoundRate:
+    """Look for a learning rate: train a copy while the rate rises, and see when the loss falls.
+
+    Step t of T has the rate lr_min (lr_max / lr_min)^(t / (T − 1)); the losses are smoothed by an
+    exponential average with weight 0.9. The ramp ends where the smoothed loss has risen above its
+    start by as much as it had fallen below it (and by four standard deviations of a step's loss),
+    or is no longer finite. It is as good as the first steps tell: too high for the end of a long
+    training, which a schedule lowers again.
+
+    Nothing of the pair, of an optimizer that is given, or of the caller's generators changes.
+
+    Parameters
+    ----------
+    pair, data, mask, fraction, init_from, settings
+        As for :func:`inference.learning.fit`.
+    lr_min, lr_max, num_steps
+        Where the ramp begins and ends, and number T of its steps.
+    rule
+        A name of :data:`RULES`, or a function of rates and smoothed losses, (n,) each, up to the
+        least loss. ``"valley"``: of the longest sequence of steps along which the loss
+        falls, a third of the way, in log lr, from where it has fallen by a tenth to its end.
+        ``"steepest"``: where it falls fastest with log lr.
+    progress
+        Show a progress bar.
+    options
+        One of :class:`Settings`, such as the objective, the optimizer and the size of batches.
+
+    Returns
+    -------
+    FoundRate
+        The suggestion, and the ramp, which :func:`inference.figures.learning_rates` draws.
+
+    Raises
+    ------
+    UsageError
+        If the objective does not say whether the pair learns, as one of a game with a critic; if
+        the loss falls at no rate; or for settings or data that do not fit.
+
+    Examples
+    --------
+    >>> from pyro_models import VAE, load_data
+    >>> data = load_data("digits", preparation="threshold")
+    >>> vae = VAE(data.data_shape, hidden=[64], likelihood="bernoulli")
+    >>> found = find_lr(vae, data)
+    >>> 1e-4 < found.suggestion < 1e-1
+    True
+    """
+    check_pair(pair)
+    _check_ramp(lr_min, lr_max, num_steps)
+    if not callable(rule):
+        RULES.check(rule)
+    if several():
+        raise UsageError("a learning rate is looked for in one process: give lr, or one process")
+    given = (settings or Settings()).replace(**options)
+    given = given.replace(lr=1e-3, schedule=None, schedule_options={}, epochs=1, beta_warmup=0)
+    given = given.replace(patience=None, noise_multiple=0.0, restore_best=False, curve_size=0)
+    device = check_device(own_device(given.device) or device_of(pair))
+    objective = make_objective(pair, given.objective, given.objective_options)
+    if not objective.ranks:
+        raise UsageError(
+            f"find_lr is not defined for the objective {objective.name}: its value does not say "
+            "whether the pair learns; give lr, and see by its curves"
+        )
+    with in_one_line(f"a copy of this {type(pair).__name__}"):  # its optimizer goes with it
+        copy, given = deepcopy((pair, given.replace(device=str(device))))
+    with ExitStack() as inside:
+        inside.enter_context(denormals_flushed())
+        how: dict[str, Any] = {"mask": mask, "fraction": fraction, "init_from": init_from}
+        training = begun(copy, data, given, inside, tried=True, **how)
+        module_of(copy).train(module_of(pair).training)
+        rates = torch.logspace(math.log10(lr_min), math.log10(lr_max), num_steps, device="cpu")
+        with bar(num_steps, unit="steps", what="learning rates", shown=progress) as done:
+            losses, diverged = _ramp(training, rates.double(), done.update)
+    return _found(training, rates.double()[: len(losses)], losses, diverged, rule)
+
+
+def found_rate(pair: Pair, data: Any, settings: Settings, **how: Any) -> FoundRate:
+    """The rate for a training with these settings, ``lr`` aside."""
+    return find_lr(pair, data, settings=settings.replace(lr=1e-3), **how)
+
+
+def _check_ramp(lr_min: float, lr_max: float, num_steps: int) -> None:
+    check_counts(least=10, num_steps=num_steps)
+    if not 0 < lr_min < lr_max < math.inf:
+        raise UsageError(
+            f"a ramp goes from lr_min, above 0, up to lr_max; got {lr_min} and {lr_max}"
+        )
+
+
+def _ramp(
+    training: Training, rates: Tensor, done: Callable[[int], object]
+) -> tuple[list[float], float | None]:
+    """The losses of steps at rising rates, and the rate at which they diverged, if one did."""
+    groups = training.optimizer.param_groups
+    own = [group["lr"] / groups[0]["lr"] for group in groups]
+    losses: list[float] = []
+    for lr, (batch, share) in zip(rates.tolist(), _batches(training), strict=False):
+        for group, factor in zip(groups, own, strict=True):
+            group["lr"] = lr * factor
+        try:
+            losses.append(-training.step(batch, beta=1.0, share=share))
+        except NonFinite:
+            if not losses:
+                raise UsageError(
+                    "the loss is not finite before the first step: no rate can be found"
+                ) from None
+            return losses, lr
+        done(1)
+        if _has_diverged(losses):
+            return losses, lr
+    return losses, None
+
+
+def _batches(training: Training) -> Iterator[tuple[Any, Share | None]]:
+    """Batches of one epoch after the other."""
+    while True:
+        data = training.epoch_data.epoch()
+        training.step.look_again()
+        for _, read, share in islice(training.epoch_data.batches(data), training.steps_per_epoch):
+            yield read(), share
+        training.epoch_data.shuffle()
+
+
+def _has_diverged(losses: list[float]) -> bool:
+    if len(losses) < 2 * _FIRST:
+        return False
+    seen = torch.tensor(losses, dtype=torch.float64)
+    smoothed = _smoothed(seen)
+    start, noise = _start_of(seen)
+    fallen = max(0.0, start - float(smoothed.min()))
+    return float(smoothed[-1]) > start + max(fallen, _RISEN * noise)
+
+
+def _smoothed(losses: Tensor) -> Tensor:
+    """Exponential averages, each divided by its weights' sum."""
+    total, found = 0.0, []
+    for t, loss in enumerate(losses.tolist(), start=1):
+        total = _SMOOTHING * total + (1 - _SMOOTHING) * loss
+        found.append(total / (1 - _SMOOTHING**t))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _start_of(losses: Tensor) -> tuple[float, float]:
+    """The loss before learning, and how much a step's own differs from it by chance."""
+    first = losses[:_FIRST]
+    noise = float(first.std()) if len(first) > 1 else 0.0
+    return float(first.mean()), noise + 1e-6 * abs(float(first.mean()))
+
+
+def _found(
+    training: Training, rates: Tensor, losses: list[float], diverged: float | None, rule: Any
+) -> FoundRate:
+    seen = torch.tensor(losses, dtype=torch.float64)
+    smoothed = _smoothed(seen)
+    start, noise = _start_of(seen)
+    least = int(smoothed.argmin())
+    if least < 2 or start - float(smoothed[least]) < noise:
+        raise UsageError(
+            f"the loss falls at no rate from {rates[0]:.2g} to {rates[-1]:.2g}: the pair is at its "
+            "best already, or has nothing to learn; or give a lower lr_min and more steps"
+        )
+    name = rule if isinstance(rule, str) else getattr(rule, "__name__", "a rule of one's own")
+    suggest: Rule = RULES[rule] if isinstance(rule, str) else rule
+    with in_one_line(f"the rule {name}"):
+        suggestion = float(suggest(rates[: least + 1], smoothed[: least + 1]))
+    of: Mapping[str, Any] = {"objective": training.objective.name, "unit": training.objective.unit}
+    return FoundRate(suggestion, name, rates, seen, smoothed, diverged, **of)
