@@ -39,6 +39,10 @@ ON_SEVERAL = {
 """Commands on several runs, and what these may be."""
 
 
+OF_PRESETS = ("train", "find-lr")
+"""Commands on an experiment, which a preset is."""
+
+
 def _of_model(arguments: Sequence[str]) -> bool:
     """Whether a command has a Pyro model of a file in the place of a run folder."""
     if not arguments or arguments[0] not in OF_MODELS:
@@ -67,7 +71,7 @@ def _check_form(arguments: Sequence[str], *, of_model: bool) -> None:
 
 
 def _add_options(parser: OneLineParser, name: str, command: Callable[..., Any]) -> None:
-    if name == "train":
+    if name in OF_PRESETS:
         parser.add_argument(
             "--preset",
             metavar="NAME",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from inference.declared import takes
 from inference.denormals import denormals_flushed
+from inference.isolated import isolated
 from inference.learning.begin import begun
 from inference.learning.data_parallel import Share, own_device, several
 from inference.learning.nonfinite import NonFinite
@@ -29,7 +30,7 @@ from pyro_models.counts import check_counts
 from pyro_models.data.masks import Mask
 from pyro_models.device import check_device, device_of
 from pyro_models.errors import in_one_line
-from pyro_models.observed import Data
+from pyro_models.observed import Data, Observed
 from pyro_models.registry import Registry
 
 __all__ = ["RULES", "FoundRate", "find_lr", "found_rate"]
@@ -42,9 +43,9 @@ where the loss is least."""
 
 _NOT_USED = ("lr", "epochs", "schedule", "schedule_options", "beta_warmup", "patience")
 _NOT_USED += ("min_improvement", "noise_multiple", "restore_best", "curve_size")
-_SMOOTHING = 0.9
-_FIRST = 5  # steps whose mean loss is the loss before learning
-_RISEN = 4.0  # standard deviations of a step's loss that chance explains
+_SMOOTHING = 0.6
+_ROUNDING = 1e-6
+_FEW = 512  # training data on which the loss is taken
 
 
 @RULES.register("steepest")
@@ -87,9 +88,12 @@ class FoundRate:
         The learning rate.
     rule
         What it was chosen by.
+    start
+        The loss before the first step.
     rates, losses, smoothed
-        Of each step, (n,): its learning rate, the loss of its batch before it (−1 times the
-        objective, nats per datum), and the losses averaged over the steps before.
+        Of each step, (n,): its learning rate, the loss after it (−1 times the objective, nats per
+        datum, of the same data and with the same draws each time), and the losses averaged over
+        the steps before.
     diverged_at
         The rate at which the loss had risen above its start by as much as it had fallen, or was no
         longer finite; ``None`` where the ramp ended before.
@@ -99,6 +103,7 @@ class FoundRate:
 
     suggestion: float
     rule: str
+    start: float
     rates: Tensor
     losses: Tensor
     smoothed: Tensor
@@ -134,11 +139,11 @@ def find_lr(
 ) -> FoundRate:
     """Look for a learning rate: train a copy while the rate rises, and see when the loss falls.
 
-    Step t of T has the rate lr_min (lr_max / lr_min)^(t / (T − 1)); the losses are smoothed by an
-    exponential average with weight 0.9. The ramp ends where the smoothed loss has risen above its
-    start by as much as it had fallen below it (and by four standard deviations of a step's loss),
-    or is no longer finite. It is as good as the first steps tell: too high for the end of a long
-    training, which a schedule lowers again.
+    Step t of T has the rate lr_min (lr_max / lr_min)^(t / (T − 1)). After each the loss of the same
+    512 training data is taken, with the same draws, so that it moves by what was learned alone, and
+    is smoothed by an exponential average with weight 0.6. The ramp ends where that has risen above
+    the start by as much as it had fallen below it, or is no longer finite. The suggestion is as
+    good as the first steps tell; the end of a long training may want a lower rate, by a schedule.
 
     Nothing of the pair, of an optimizer that is given, or of the caller's generators changes.
 
@@ -203,8 +208,8 @@ def find_lr(
         module_of(copy).train(module_of(pair).training)
         rates = torch.logspace(math.log10(lr_min), math.log10(lr_max), num_steps, device="cpu")
         with bar(num_steps, unit="steps", what="learning rates", shown=progress) as done:
-            losses, diverged = _ramp(training, rates.double(), done.update)
-    return _found(training, rates.double()[: len(losses)], losses, diverged, rule)
+            ramp = _ramp(training, rates.double(), done.update)
+    return _found(training, rates.double(), ramp, rule)
 
 
 def found_rate(pair: Pair, data: Any, settings: Settings, **how: Any) -> FoundRate:
@@ -222,26 +227,39 @@ def _check_ramp(lr_min: float, lr_max: float, num_steps: int) -> None:
 
 def _ramp(
     training: Training, rates: Tensor, done: Callable[[int], object]
-) -> tuple[list[float], float | None]:
-    """The losses of steps at rising rates, and the rate at which they diverged, if one did."""
+) -> tuple[float, list[float], float | None]:
+    """The loss before, those after steps at rising rates, and the rate at which they diverged."""
     groups = training.optimizer.param_groups
     own = [group["lr"] / groups[0]["lr"] for group in groups]
+    some = training.epoch_data.prepared("train", limit=_FEW)
+    start = _loss(training, some)
+    if not math.isfinite(start):
+        raise UsageError("the loss is not finite before the first step: no rate can be found")
     losses: list[float] = []
     for lr, (batch, share) in zip(rates.tolist(), _batches(training), strict=False):
         for group, factor in zip(groups, own, strict=True):
             group["lr"] = lr * factor
         try:
-            losses.append(-training.step(batch, beta=1.0, share=share))
+            training.step(batch, beta=1.0, share=share)
         except NonFinite:
-            if not losses:
-                raise UsageError(
-                    "the loss is not finite before the first step: no rate can be found"
-                ) from None
-            return losses, lr
+            return start, losses, lr
+        loss = _loss(training, some)
+        if not math.isfinite(loss):
+            return start, losses, lr
+        losses.append(loss)
         done(1)
-        if _has_diverged(losses):
-            return losses, lr
-    return losses, None
+        if _has_diverged(start, losses):
+            return start, losses, lr
+    return start, losses, None
+
+
+def _loss(training: Training, some: Observed) -> float:
+    """−1 times the objective, of the same draws each time; NaN where it cannot be computed."""
+    try:
+        with isolated(training.pair, seed=training.settings.seed), training.step.autocast():
+            return -training.objective.value(some.x, y=some.y, mask=some.mask)
+    except (ValueError, RuntimeError):  # a distribution of NaN, or a Cholesky factor
+        return math.nan
 
 
 def _batches(training: Training) -> Iterator[tuple[Any, Share | None]]:
@@ -254,14 +272,10 @@ def _batches(training: Training) -> Iterator[tuple[Any, Share | None]]:
         training.epoch_data.shuffle()
 
 
-def _has_diverged(losses: list[float]) -> bool:
-    if len(losses) < 2 * _FIRST:
-        return False
-    seen = torch.tensor(losses, dtype=torch.float64)
-    smoothed = _smoothed(seen)
-    start, noise = _start_of(seen)
-    fallen = max(0.0, start - float(smoothed.min()))
-    return float(smoothed[-1]) > start + max(fallen, _RISEN * noise)
+def _has_diverged(start: float, losses: list[float]) -> bool:
+    smoothed = _smoothed(torch.tensor(losses, dtype=torch.float64))
+    fallen = max(start - float(smoothed.min()), _ROUNDING * max(1.0, abs(start)))
+    return float(smoothed[-1]) > start + fallen
 
 
 def _smoothed(losses: Tensor) -> Tensor:
@@ -273,28 +287,24 @@ def _smoothed(losses: Tensor) -> Tensor:
     return torch.tensor(found, dtype=torch.float64)
 
 
-def _start_of(losses: Tensor) -> tuple[float, float]:
-    """The loss before learning, and how much a step's own differs from it by chance."""
-    first = losses[:_FIRST]
-    noise = float(first.std()) if len(first) > 1 else 0.0
-    return float(first.mean()), noise + 1e-6 * abs(float(first.mean()))
-
-
 def _found(
-    training: Training, rates: Tensor, losses: list[float], diverged: float | None, rule: Any
+    training: Training,
+    rates: Tensor,
+    ramp: tuple[float, list[float], float | None],
+    rule: Any,
 ) -> FoundRate:
-    seen = torch.tensor(losses, dtype=torch.float64)
+    start, losses, diverged = ramp
+    seen, rates = torch.tensor(losses, dtype=torch.float64), rates[: len(losses)]
     smoothed = _smoothed(seen)
-    start, noise = _start_of(seen)
-    least = int(smoothed.argmin())
-    if least < 2 or start - float(smoothed[least]) < noise:
+    least = int(smoothed.argmin()) if len(smoothed) else 0
+    if least < 2 or start - float(smoothed[least]) < _ROUNDING * max(1.0, abs(start)):
         raise UsageError(
-            f"the loss falls at no rate from {rates[0]:.2g} to {rates[-1]:.2g}: the pair is at its "
-            "best already, or has nothing to learn; or give a lower lr_min and more steps"
+            "the loss falls at no rate of the ramp: the pair is at its best already, or has "
+            "nothing to learn; or give a lower lr_min and more steps"
         )
     name = rule if isinstance(rule, str) else getattr(rule, "__name__", "a rule of one's own")
     suggest: Rule = RULES[rule] if isinstance(rule, str) else rule
     with in_one_line(f"the rule {name}"):
         suggestion = float(suggest(rates[: least + 1], smoothed[: least + 1]))
     of: Mapping[str, Any] = {"objective": training.objective.name, "unit": training.objective.unit}
-    return FoundRate(suggestion, name, rates, seen, smoothed, diverged, **of)
+    return FoundRate(suggestion, name, start, rates, seen, smoothed, diverged, **of)
