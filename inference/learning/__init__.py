@@ -9,6 +9,7 @@ from inference.learning.nonfinite import NonFiniteError
 from inference.learning.optimizers import OPTIMIZERS, SCHEDULES, register_optimizer
 from inference.learning.runs import Run
 from inference.learning.settings import Settings
+from inference.learning.summary import Summary, summarize
 from inference.objectives import OBJECTIVES, Objective, make_objective
 from pyro_models.moved import renamed
 
@@ -30,12 +31,14 @@ __all__ = [
     "Run",
     "Settings",
     "Snapshots",
+    "Summary",
     "TrainingWarning",
     "find_lr",
     "fit",
     "make_objective",
     "register_check",
     "register_optimizer",
+    "summarize",
 ]
 
 __getattr__ = renamed(__name__, {"Moment": "CallbackState"})

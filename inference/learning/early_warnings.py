@@ -34,6 +34,7 @@ __all__ = [
     "COLLAPSED",
     "DIVERGED",
     "EARLY",
+    "FIRST",
     "FLOOR_SHARE",
     "NOT_LEFT",
     "EarlyWarnings",
@@ -52,6 +53,8 @@ FLOOR_SHARE = 0.1
 """Share of the σ at their floor that is worth a word."""
 DIVERGED = 1.0
 """Nats per dimension by which the bound has fallen below its best where training diverges."""
+FIRST = 10
+"""Steps in which the bound may jump, and come back."""
 _FEW = 256  # data that are looked at
 
 
@@ -218,11 +221,16 @@ def scale_at_floor(look: Look) -> str:
 
 @register_check("diverged")
 def diverged(look: Look) -> str:
-    """The bound lies a nat per dimension below its best so far, before the first step included."""
+    """The bound lies a nat per dimension below its best so far, before the first step included.
+
+    Not in the first 10 steps, which may jump.
+    """
+    if look.steps < FIRST or not look.objective.ranks:
+        return ""
     found = [bound for e in look.epochs if (bound := _steady(e)) is not None]
     now = _steady(look.epochs[-1])
     known = found if look.before is None else [look.before, *found]
-    if now is None or not look.objective.ranks or max(known) - now <= DIVERGED * look.dimensions:
+    if now is None or max(known) - now <= DIVERGED * look.dimensions:
         return ""
     return (
         f"the training has diverged: the {_word(look)} is {now:.4g} {look.objective.unit}, and was "
@@ -303,7 +311,7 @@ class EarlyWarnings:
 
     def _data(self, training: Training) -> Observed:
         if self._some is None:
-            self._some = training.epoch_data.prepared("train", limit=_FEW)
+            self._some = next(training.epoch_data.chunks("train", limit=_FEW))
         return self._some
 
     def state(self) -> dict[str, Any]:

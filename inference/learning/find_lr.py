@@ -231,7 +231,7 @@ def _ramp(
     """The loss before, those after steps at rising rates, and the rate at which they diverged."""
     groups = training.optimizer.param_groups
     own = [group["lr"] / groups[0]["lr"] for group in groups]
-    some = training.epoch_data.prepared("train", limit=_FEW)
+    some = next(training.epoch_data.chunks("train", limit=_FEW))
     start = _loss(training, some)
     if not math.isfinite(start):
         raise UsageError("the loss is not finite before the first step: no rate can be found")

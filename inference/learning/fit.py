@@ -23,8 +23,10 @@ from inference.learning.history import History
 from inference.learning.runs import Run
 from inference.learning.settings import FIND, Settings
 from inference.learning.stacks import Copy
+from inference.learning.summary import FirstEpoch, Summary
 from inference.learning.together import train_together
 from inference.learning.training import Training
+from inference.progress import announce
 from inference.standard_error import mean_and_error, with_error
 from pyro_models import ImageData, Pair, UsageError, build
 from pyro_models.contract import check_pair, module_of
@@ -112,6 +114,7 @@ def fit(
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
+    summary: bool = False,
     seeds: Sequence[int] | None = None,
     **options: Any,
 ) -> Fit | Fits:
@@ -155,6 +158,9 @@ def fit(
         Replace a run that is in ``out``.
     progress
         Show a progress bar with the bound per datum.
+    summary
+        Print what is to be done before it begins, as :func:`inference.learning.summarize` says it,
+        and after the first epoch how long the others take.
     seeds
         Train a copy of the pair under each of these seeds, all at once where that can be, and each
         as it would be trained alone, up to rounding; what cannot be is trained in turn, and the
@@ -206,7 +212,8 @@ def fit(
             settings = _with_rate(pair, data, settings, run if resume else None, **of_data)
             training = begun(pair, data, settings, inside, run=run, resume=resume, **shared)
             shown = progress and is_first()
-            return _fitted(training, training.run_epochs(callbacks, progress=shown))
+            beside = _announced(training) if summary and is_first() else []
+            return _fitted(training, training.run_epochs([*callbacks, *beside], progress=shown))
         check_seeds(seeds)
         if several():
             raise UsageError(
@@ -229,11 +236,18 @@ def fit(
             training = begun(copy, data, own, inside, run=run, resume=again, **shared)
             training.share(copies[0].training if copies else None)
             copies.append(Copy(training))
-        histories = train_together(copies, callbacks, progress=progress)
+        beside = _announced(copies[0].training, copies=len(copies)) if summary else []
+        histories = train_together(copies, [*callbacks, *beside], progress=progress)
     fits = tuple(_fitted(c.training, h) for c, h in zip(copies, histories, strict=True))
     bounds = tuple(_last_bound(h, restored=settings.restore_best) for h in histories)
     folder = Path(out) if isinstance(out, str | Path) else None
     return Fits(fits, seeds, bounds, folder)
+
+
+def _announced(training: Training, *, copies: int = 1) -> list[Callback]:
+    """Print what is to be done; what says how long it takes."""
+    announce(str(Summary.of(training)))
+    return [FirstEpoch(copies=copies)]
 
 
 def _with_rate(
