@@ -78,12 +78,13 @@ class Comparison(Tabular):
     """A table of pairs by quantities, with in one column only what may be compared.
 
     There is a row for each name, and a column for each quantity and each comparability that occurs;
-    ``cells[i][j]`` is of row i and column j.
+    ``cells[i][j]`` is of row i and column j; ``notes`` are what must be said of rows, by name.
     """
 
     rows: tuple[str, ...]
     columns: tuple[Column, ...]
     cells: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.to_markdown()
@@ -96,6 +97,7 @@ class Comparison(Tabular):
             heads=[[""], *([column.title, column.subtitle] for column in self.columns)],
             rows=[[name, *(cell.text for cell in row)] for name, row in named],
             caption=self._caption(),
+            notes=self.notes,
             records=self._records(),
         )
 
@@ -167,7 +169,8 @@ def compare(
         if asked and not any(column.quantity == quantity for column in columns):
             columns.append(Column(quantity, {}))  # of reasons alone
     cells = tuple(tuple(_cell(*row, column, columns) for column in columns) for row in rows)
-    return Comparison(tuple(e.name for e in evaluations), tuple(columns), cells)
+    notes = tuple(f"{e.name}: {e.note}" for e in evaluations if getattr(e, "note", ""))
+    return Comparison(tuple(e.name for e in evaluations), tuple(columns), cells, notes)
 
 
 def _place(score: Score, columns: list[Column]) -> None:

@@ -13,6 +13,7 @@ from inference.evaluation.evaluated import ScoredData, check_limit, evaluated_sp
 from inference.evaluation.evaluation import Evaluation
 from inference.evaluation.evidence import evidence
 from inference.evaluation.quantity import Kind
+from inference.learning.tempered import words_of_beta
 from inference.posterior.completion import complete
 from inference.posterior.posterior import Posterior
 from inference.precision import DEFAULT, at_precision, in_precision, precision_of
@@ -187,7 +188,7 @@ def evaluate_completion(
             pair, quantity, found.value, error=found.standard_error, **how
         )
     label = name or f"{type(pair).__name__}, {completed.guide}"
-    return Evaluation(label, scores, absent, per_datum)
+    return Evaluation(label, scores, absent, per_datum, words_of_beta(pair))
 
 
 def _of_unseen(scored: ScoredData, seen: Tensor, *, given: str) -> ScoredData:

@@ -21,6 +21,7 @@ from inference.evaluation.quantity import QUANTITIES, Quantity
 from inference.evaluation.scores import Score, without_contradictions
 from inference.evaluation.table import Absent, Table, Tabular
 from inference.isolated import isolated
+from inference.learning.tempered import words_of_beta
 from inference.particles import checked_count
 from inference.posterior.identity import conditions, given_labels, identity_of
 from inference.posterior.log_density import log_label_prior
@@ -50,17 +51,21 @@ class Evaluation(Tabular):
         Its scores, by the name of their quantity; and those it has no score of, and why.
     per_datum
         The numbers behind the scores, (N,) each; not kept in files.
+    note
+        What must be said beside them, such as ``trained with β = 4``; mostly empty.
     """
 
     name: str
     scores: Mapping[str, Score]
     absent: Mapping[str, str] = field(default_factory=dict)
     per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    note: str = ""
 
     def _head(self) -> str:
+        note = f"; {self.note}" if self.note else ""
         for first in self.scores.values():
-            return f"{self.name} on {first.data} {first.split} ({first.num_data:,} data)"
-        return self.name
+            return f"{self.name} on {first.data} {first.split} ({first.num_data:,} data){note}"
+        return f"{self.name}{note}"
 
     def __str__(self) -> str:
         return self.to_text().removesuffix("\n")
@@ -93,6 +98,7 @@ class Evaluation(Tabular):
             nan = [k for k, v in values.items() if isinstance(v, float) and math.isnan(v)]
             values.update(dict.fromkeys(nan))
         content = {"name": self.name, "scores": plain, "absent": absent}
+        content |= {"note": self.note} if self.note else {}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -104,7 +110,8 @@ class Evaluation(Tabular):
                 if values["standard_error"] is None:
                     values["standard_error"] = math.nan
             scores = {quantity: Score(**values) for quantity, values in content["scores"].items()}
-            return cls(content["name"], scores, content["absent"])
+            note = str(content.get("note", ""))
+            return cls(content["name"], scores, content["absent"], note=note)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError("these are not scores of pyro-models; evaluate again") from error
 
@@ -224,7 +231,8 @@ def evaluate(
     scores = {key: evaluated.scores[key] for key in named if key in evaluated.scores}
     absent = {key: absent[key] for key in named if key in absent}
     per_datum = {key: values.cpu() for key, values in evaluated.per_datum.items()}
-    return Evaluation(name or type(pair).__name__, scores, absent, per_datum)
+    note = words_of_beta(pair)
+    return Evaluation(name or type(pair).__name__, scores, absent, per_datum, note)
 
 
 def _computable() -> Registry[Quantity]:

@@ -24,6 +24,7 @@ from inference.learning.runs import Run
 from inference.learning.settings import FIND, Settings
 from inference.learning.stacks import Copy
 from inference.learning.summary import FirstEpoch, Summary
+from inference.learning.tempered import remember_beta
 from inference.learning.together import train_together
 from inference.learning.training import Training
 from inference.progress import announce
@@ -262,6 +263,8 @@ def _with_rate(
 
 
 def _fitted(training: Training, history: History) -> Fit:
+    if history.epochs:
+        remember_beta(training.pair, history.beta)
     return Fit(training.pair, history, None if training.run is None else training.run.folder)
 
 

@@ -1,4 +1,4 @@
-"""What a training will do, in a few lines before it begins, and after an epoch how long it takes."""
+"""What a training will do, in a few lines before it begins; then how long it takes."""
 
 from __future__ import annotations
 

@@ -338,6 +338,7 @@ class Training:
             not_recorded=self.step.not_recorded,
             at_once=self.at_once,
             not_at_once=self.not_at_once,
+            beta=self.objective.beta * (self.epochs[-1].beta if self.epochs else 1.0),
             warnings=tuple(self.warnings.said.values()),
             diverged=self.warnings.diverged,
         )

@@ -628,7 +628,7 @@ def test_options_of_another_kind_are_one_line(refused, options, line):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["train", "--lr", "fast"], "--lr must be a number; got fast"),
+        (["train", "--lr", "fast"], "lr is a number, or find; got 'fast'"),
         (["train", "--epochs", "1.5"], "--epochs must be a whole number; got 1.5"),
         (["train", "--patience", "soon"], "--patience must be a whole number or null; got soon"),
         (["train", "--options", "[1]"], "--options must be options by name or null; got [1]"),
