@@ -58,6 +58,8 @@ class Bar:
             bar_format=_FORMAT,
             delay=_DELAY,
             mininterval=_OFTEN,
+            miniters=1,
+            file=sys.stderr,
             leave=False,
             dynamic_ncols=True,
         )

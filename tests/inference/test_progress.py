@@ -1,7 +1,7 @@
 """Bars: on a terminal, nested, with what they count and the time left; elsewhere none."""
 
 import io
-import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,8 +23,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """Standard error as a terminal, on which every step is drawn at once."""
     monkeypatch.setattr("inference.progress._DELAY", 0)
     monkeypatch.setattr("inference.progress._OFTEN", 0)
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
+    stream = Terminal()  # sys itself is captured anew before a test
+    monkeypatch.setattr("inference.progress.sys", SimpleNamespace(stderr=stream, modules={}))
     return stream
 
 
@@ -43,7 +43,7 @@ def test_a_bar_names_what_it_counts_and_the_time_left(terminal: Terminal) -> Non
 def test_nothing_is_written_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inference.progress._DELAY", 0)
     piped = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", piped)
+    monkeypatch.setattr("inference.progress.sys", SimpleNamespace(stderr=piped, modules={}))
     with bar(2, unit="steps", shown=True) as done:
         done.update(2)
         assert not done.is_shown
@@ -82,7 +82,7 @@ def test_a_warning_stands_above_the_bars(terminal: Terminal) -> None:
     with bar(2, unit="steps", shown=True) as done:
         done.update()
         with above_bars():
-            sys.stderr.write("a warning\n")
+            terminal.write("a warning\n")
     line = terminal.getvalue().split("a warning")[0].rpartition("\r")[2]
     assert not line.strip()  # it begins where the bar was
 
