@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from inference.command_line.output import lenient_output
 from pyro_models import UsageError
 
-__all__ = ["complain", "exit_code", "in_words"]
+__all__ = ["complain", "exit_code", "in_words", "warnings_in_a_line"]
 
 _EXPECTED = (
     r"Expected (?:a <class '(\w+)'>|a typing\.Literal\[(.*?)\]|(a tuple(?: with \d+ elements)?))"
@@ -67,7 +67,7 @@ def exit_code(name: str, command: Callable[[], object], *, interrupted: str) -> 
     hello
     0
     """
-    with lenient_output() as output, _warnings_in_a_line(name):
+    with lenient_output() as output, warnings_in_a_line(name):
         code = _code_of(name, command, interrupted=interrupted)
         if output is not None:
             output.flush()
@@ -96,7 +96,7 @@ def _code_of(name: str, command: Callable[[], object], *, interrupted: str) -> i
 
 
 @contextmanager
-def _warnings_in_a_line(name: str) -> Iterator[None]:
+def warnings_in_a_line(name: str) -> Iterator[None]:
     """A warning is one line too, without the line of code that it came from."""
     before = warnings.formatwarning
 
