@@ -1,8 +1,9 @@
 """q(z | x): how the unknown is learned, inferred and evaluated; pairs are known by their contract.
 
-``fit`` learns, ``summarize`` and ``find_lr`` say how, before; ``infer``, ``complete`` and ``impute`` find what was not seen; ``evaluate``,
-``compare``, ``evidence``, ``compare_guides`` and ``calibrate`` say how good it is; ``sweep``
-chooses settings; ``particles`` is what all are built on; ``figures`` draws.
+``fit`` learns, and ``summarize`` and ``find_lr`` say how before; ``infer``, ``complete`` and
+``impute`` find what was not seen; ``evaluate``, ``compare``, ``evidence``, ``compare_guides`` and
+``calibrate`` say how good it is; ``sweep`` chooses settings; ``particles`` is what all are built
+on; ``figures`` draws.
 """
 
 from inference import figures

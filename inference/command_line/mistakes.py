@@ -103,7 +103,7 @@ def warnings_in_a_line(name: str) -> Iterator[None]:
     def format_warning(message: Warning | str, *_: object, **__: object) -> str:
         return f"{name}: warning: {' '.join(str(message).split())}\n"
 
-    warnings.formatwarning = format_warning  # type: ignore[assignment]
+    warnings.formatwarning = format_warning
     try:
         yield
     finally:

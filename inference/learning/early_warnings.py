@@ -209,7 +209,8 @@ def scale_at_floor(look: Look) -> str:
     sigma = look.sigma if look.steps >= EARLY and look.objective.ranks else None
     if sigma is None:
         return ""
-    share = look.pair.likelihood.share_at_floor(sigma)
+    likelihood: Any = look.pair.likelihood
+    share = likelihood.share_at_floor(sigma)
     if share < FLOOR_SHARE:
         return ""
     return (

@@ -41,8 +41,10 @@ RULES: Registry[Rule] = Registry("rule", hint="a function of rates and smoothed 
 """What rate is suggested, by name: a function of (n,) rates and (n,) smoothed losses, which end
 where the loss is least."""
 
-_NOT_USED = ("lr", "epochs", "schedule", "schedule_options", "beta_warmup", "patience")
-_NOT_USED += ("min_improvement", "noise_multiple", "restore_best", "curve_size")
+_NOT_USED = (
+    *("lr", "epochs", "schedule", "schedule_options", "beta_warmup", "patience"),
+    *("min_improvement", "noise_multiple", "restore_best", "curve_size"),
+)
 _SMOOTHING = 0.6
 _ROUNDING = 1e-6
 _FEW = 512  # training data on which the loss is taken

@@ -50,7 +50,7 @@ def optimize(target: LogDensity, guide: nn.Module, settings: Fitting) -> Outcome
     shown = bar(total, unit=unit, what="fitting", shown=settings.progress)
     with shown as done, torch.enable_grad(), pyro.validation_enabled(False):
         if not separate:
-            SharedFit(target, guide, settings).run(outcome, done=done.update)
+            SharedFit(target, guide, settings).run(outcome, stepped=done.update)
             return outcome
         for i in range(0, size, chunk):
             rows = torch.arange(i, min(i + chunk, size), device=target.x.device)
