@@ -6,11 +6,12 @@ from typing import Any
 
 from inference import figures
 from inference.commands.command import command
-from inference.commands.files import free_figure_path, printed_after, save_figure
+from inference.commands.files import free_figure_path, free_path, printed_after, save_figure
 from inference.declared import takes
 from inference.experiment import Experiment
 from inference.learning import FoundRate, Settings
 from inference.learning import find_lr as find_rate
+from pyro_models.files import write_atomically
 
 __all__ = ["find_lr"]
 
@@ -23,6 +24,7 @@ def find_lr(
     num_steps: int = 100,
     rule: str = "valley",
     init_from: str | None = None,
+    out: str | None = None,
     figure: str | None = None,
     force: bool = False,
     progress: bool = True,
@@ -30,7 +32,7 @@ def find_lr(
 ) -> FoundRate:
     """Look for a learning rate: the rate rises from step to step, and the loss is watched.
 
-    Nothing is kept but the figure. ``train --lr find`` does the same before it trains.
+    Nothing is kept but the files that are named. ``train --lr find`` does the same before it trains.
 
     Args:
         options: One of :class:`inference.Experiment` and its settings; those of a whole training,
@@ -41,10 +43,12 @@ def find_lr(
         rule: valley, a third of the way down the longest fall of the loss, or steepest, where it
             falls fastest with log lr.
         init_from: Run folder of the same model whose weights are begun with.
+        out: JSON file for the rates and their losses.
         figure: PNG, PDF or SVG file for losses against rates.
-        force: Replace the figure.
+        force: Replace files that are there.
         progress: Show a progress bar.
     """
+    target = free_path(out, force=force)
     picture = free_figure_path(figure, option="figure", force=force)
     experiment = Experiment.from_dict(options)
     pair, images = experiment.make()
@@ -62,6 +66,8 @@ def find_lr(
         progress=progress,
     )
     with printed_after(lambda: found):
+        if target is not None:
+            write_atomically(target, found.to_json())
         if picture is not None:
             save_figure(figures.learning_rates(found), picture)
     return found

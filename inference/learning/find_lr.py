@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -112,6 +113,11 @@ class FoundRate:
     diverged_at: float | None
     objective: str
     unit: str
+
+    def to_json(self) -> str:
+        """All of it as JSON."""
+        values = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
     def __str__(self) -> str:
         end = f"up to {self.rates[-1]:.2g} nothing diverges"

@@ -1,5 +1,6 @@
 """Before and while ``train`` trains: a summary, a learning rate, divergence, and --quiet."""
 
+import json
 import warnings
 from pathlib import Path
 
@@ -44,8 +45,10 @@ def test_a_warning_of_a_command_is_one_line():
 
 def test_find_lr_prints_a_rate_and_draws_the_ramp(call, refused, capsys):
     model = ["--model", "vae", "--data", "digits", "--options.hidden", "[8]", "--num_steps", "40"]
-    assert call("find-lr", *model, "--figure", "lr.png") == 0
+    assert call("find-lr", *model, "--figure", "lr.png", "--out", "lr.json") == 0
     assert "(valley; a ramp of" in capsys.readouterr().out
+    written = json.loads(Path("lr.json").read_text())
+    assert len(written["losses"]) == len(written["rates"]) <= 40
     assert Path("lr.png").stat().st_size > 5000
     assert "lr.png" in refused("find-lr", *model, "--figure", "lr.png")
     assert call("find-lr", *model, "--figure", "lr.png", "--force", "--rule", "steepest") == 0
