@@ -32,7 +32,7 @@ def find_lr(
 ) -> FoundRate:
     """Look for a learning rate: the rate rises from step to step, and the loss is watched.
 
-    Nothing is kept but the files that are named. ``train --lr find`` does the same before it trains.
+    Nothing is kept but the files that are named. ``train --lr find`` does it before it trains.
 
     Args:
         options: One of :class:`inference.Experiment` and its settings; those of a whole training,
