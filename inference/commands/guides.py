@@ -129,10 +129,10 @@ def guides_model(
         num_temperatures: Number of temperatures of annealing, where log p(x) is found by it.
         num_chains: Number of chains of annealing.
         max_steps: Steps after which a fit stops in any case.
-        out: Folder for guides.csv and guides.md.
+        out: Folder for guides.csv, guides.md and marginals.png.
     """
     on = OnModel(**options)
-    names = ("guides.csv", "guides.md")
+    names = ("guides.csv", "guides.md", "marginals.png")
     targets = [free_path(f"{out}/{name}", force=on.force) for name in names] if out else []
     program = on.open(model)
     table = compare_program_guides(
@@ -148,8 +148,10 @@ def guides_model(
     )
     with printed_after(lambda: f"{on.title(model, program)}\n\n{table.to_text()}"):
         if targets:
-            csv, markdown = targets
+            csv, markdown, picture = targets
             with holding_folder(csv.parent):
                 write_atomically(csv, table.to_csv())
                 write_atomically(markdown, table.to_markdown())
+                if any(row.departures is not None for row in table.rows):
+                    save_figure(figures.guide_marginals(table, title=program.name), picture)
     return table

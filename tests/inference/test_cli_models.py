@@ -106,7 +106,8 @@ def test_guides_are_compared_in_a_table_and_in_words(call, capsys):
     assert call("guides", "mine.py:mean", *QUICK, *chosen) == 0
     out = capsys.readouterr().out
     assert "laplace: means and standard deviations right" in out
-    assert sorted(path.name for path in Path("table").iterdir()) == ["guides.csv", "guides.md"]
+    written = sorted(path.name for path in Path("table").iterdir())
+    assert written == ["guides.csv", "guides.md", "marginals.png"]
 
 
 def test_a_guide_is_calibrated_and_goes_on(call, capsys):
