@@ -27,6 +27,8 @@ from pyro_models.pair import Classifies
 
 __all__ = ["evidence"]
 
+_FILES = ("evidence.csv", "evidence.md", "sigma.png")
+
 
 @command
 @takes(OnRun)
@@ -76,8 +78,8 @@ def evidence(
     wanted = chosen(quantities, quantities_of("comparison"))
     check_counts(least=0, num_simulated=num_simulated, kernel_samples=kernel_samples)
     check_counts(num_validation=num_validation)
-    files = ("evidence.csv", "evidence.md", "sigma.png")
-    targets = [free_path(f"{out}/{name}", force=on.force) for name in files] if out else []
+
+    targets = [free_path(f"{out}/{name}", force=on.force) for name in _FILES] if out else []
     of_chains: dict[str, Any] = {
         "num_chains": num_chains,
         "num_temperatures": num_temperatures,

@@ -19,7 +19,7 @@ PIPED = 100
 """Characters of a line where the output is no terminal, unless ``COLUMNS`` says how many."""
 
 _PROSE = 100  # longer lines of words are hard to read
-_HEAD = 18  # characters that a heading may have in a line, even over narrow cells
+_HEAD = 26  # characters that a heading may have in a line, even over narrow cells
 _GAP = 2
 _RULE = "─"
 _HELD = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"

@@ -129,7 +129,12 @@ class Table:
     def to_html(self) -> str:
         """The table as an HTML fragment, in which every text is escaped."""
         rows, below = self._texts()
-        return render("table.html", table=self, rows=rows, below=[*self.above, *below])
+        textual = {j for j in range(len(self.heads)) if not any(map(_is_number, self._column(j)))}
+        below = [*self.above, *below]
+        return render("table.html", table=self, rows=rows, below=below, textual=textual)
+
+    def _column(self, j: int) -> list[Cell]:
+        return [row[j] for row in self.rows]
 
     def to_page(self, title: str) -> str:
         """The table as an HTML page of its own."""
@@ -221,6 +226,11 @@ def plain(text: str) -> str:
 def joined(*blocks: Sequence[str]) -> str:
     """Blocks of lines, with an empty line between."""
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _is_number(cell: Cell) -> bool:
+    """Whether a cell says a number: it begins with one, or with its sign."""
+    return isinstance(cell, str) and re.match(r"[-−+<]?(\d|∞)", cell) is not None
 
 
 def in_lines(words: Sequence[str], width: int | None) -> list[str]:

@@ -181,12 +181,29 @@ class Sweep(Tabular):
     @property
     def label(self) -> str:
         """Quantity and unit, for an axis or a heading."""
+        quantity, unit = self._heading()
+        return f"{quantity} ({unit})"
+
+    def _heading(self) -> tuple[str, str]:
+        """What the scores are of, and their unit."""
         shared = self.comparability
         of = quantity_named(shared["quantity"])
         if shared.get("kind") == "objective only":
             of = replace(of, title=f"objective ({of.title})")
         k = f", K = {shared['K']}" if shared.get("K") else ""
-        return f"{of.heading(shared.get('given'))}{k} ({shared.get('unit', of.unit)})"
+        return f"{of.heading(shared.get('given'))}{k}", shared.get("unit", of.unit)
+
+    def _head(self) -> list[str]:
+        """The same where the scores may be compared, or else no more than that they are scores."""
+        try:
+            return [*self._heading()]
+        except UsageError:
+            return ["score"]
+
+    def _data(self) -> list[str]:
+        """Which data the scores are of, where all runs agree."""
+        of = {(s.data, s.split, s.num_data) for row in self.rows for s in row.scores}
+        return [f"{data} {split}, {n:,} data" for data, split, n in of] if len(of) == 1 else []
 
     def _notes(self) -> Iterator[str]:
         """What the numbers are, which is best, and what failed."""
@@ -220,7 +237,7 @@ class Sweep(Tabular):
     @property
     def table(self) -> Table:
         """A row for each setting."""
-        names = [*(short_name(name, self.grid) for name in self.grid), "score", "seeds", "seconds"]
+        settings = [[short_name(name, self.grid)] for name in self.grid]
         rows = []
         for row in self.rows:
             score = with_error(row.mean, row.standard_error) if row.scores else None
@@ -229,10 +246,12 @@ class Sweep(Tabular):
             seconds = None if math.isnan(row.seconds) else f"{row.seconds:.1f}"
             rows.append([*map(str, row.setting.values()), score, seeds, seconds])
         return Table(
-            heads=[[name] for name in names],
+            heads=[*settings, self._head(), ["seeds"], ["seconds"]],
             rows=rows,
+            above=self._data(),
             notes=[*self._notes()],
             named_rows=False,
+            keys=len(settings),
             records=self._records(),
         )
 

@@ -199,7 +199,7 @@ class GMM(Mixture):
     def chosen(self) -> list[str]:
         """The number of components; covariances and guide where these are not the usual ones."""
         covariance = [] if self.covariance == "diagonal" else [f"{self.covariance} covariances"]
-        guide = [] if self.guide_name == "enumerate" else [self.guide_name]
+        guide = [] if self.guide_name == "enumerate" else [f"{self.guide_name} guide"]
         return [*super().chosen(), *covariance, *guide]
 
     @torch.no_grad()

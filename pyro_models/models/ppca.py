@@ -125,7 +125,7 @@ class PPCA(ModelAndGuide):
     def chosen(self) -> list[str]:
         """The number of components, and the guide where it is not exact."""
         count = f"{self.latent_dim} component{'s' if self.latent_dim > 1 else ''}"
-        return [count] if self.guide_name == "exact" else [count, "amortised"]
+        return [count] if self.guide_name == "exact" else [count, f"{self.guide_name} guide"]
 
     @classmethod
     def maximum_likelihood(
