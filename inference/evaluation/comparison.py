@@ -175,20 +175,25 @@ class Comparison(Tabular):
         return Tables(
             tables=in_groups("", self._names(), heads, cells, groups),
             above=[self._caption()],
-            notes=[*self._apart(together), *self._missing()],
+            notes=[*self._apart(together), *self._missing(together)],
             records=self._records(),
         )
 
     def _names(self) -> list[str]:
         return [self.titles.get(name, name) for name in self.rows]
 
-    def _missing(self) -> list[str]:
-        """What rows have no score of anywhere, and why."""
+    def _missing(self, groups: Sequence[Sequence[int]]) -> list[str]:
+        """What rows have no score of anywhere, and why, if no table that they stand in says it."""
         found = []
         for name, row in zip(self._names(), self.cells, strict=True):
-            there = {c.quantity for c, cell in zip(self.columns, row, strict=True) if cell.score}
+            shown = {
+                self.columns[j].quantity
+                for group in groups
+                if any(row[j].score for j in group)
+                for j in group
+            }
             for column, cell in zip(self.columns, row, strict=True):
-                if column.quantity not in there:
+                if column.quantity not in shown:
                     title = quantity_named(column.quantity).title
                     found.append((title, name, cell.reason))
         return merged(found)

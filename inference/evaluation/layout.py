@@ -195,6 +195,8 @@ def _joined(columns: Sequence[_Column], texts: Sequence[Sequence[str]]) -> Itera
 
 def _wrapped(text: str, width: int, *, indent: str = "  ") -> list[str]:
     """Lines of at most ``width`` characters, broken at spaces alone, and not around a ±."""
+    if _width(text) <= width:  # which counts no mark above a letter, as textwrap does
+        return [text]
     options = {"subsequent_indent": indent, "break_long_words": False, "break_on_hyphens": False}
     lines = textwrap.wrap(text.replace(" ± ", _HELD), width, **options)  # type: ignore[arg-type]
     return [line.replace(_HELD, " ± ") for line in lines] or [""]

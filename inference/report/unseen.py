@@ -30,11 +30,12 @@ def guides_section(pair: Pair, data: ImageData, *, num_particles: int, seed: int
     return Section(
         "guides",
         "Without the encoder",
-        "How much is lost by asking an encoder, which never sees an image twice? The VAE with the "
-        f"Gaussian likelihood is frozen, and its latents for {len(x)} test images are inferred by "
-        "the encoder, and by a guide of each image's own, fitted to all images in one call. What "
-        "lies between a guide's ELBO and log p(x), which annealed importance sampling finds, is "
-        "what its family lacks and what the encoder loses against the best of the family.",
+        "How much is lost by one encoder for all images, beside a guide of each image's own? The "
+        f"VAE with the Gaussian likelihood is frozen, and its latents for {len(x)} test images are "
+        "inferred by the encoder, and by guides that are fitted to each image, all images in one "
+        "call. What lies between a guide's ELBO and log p(x), which annealed importance sampling "
+        "finds, is what its family lacks and what the encoder loses against the best of the "
+        "family.",
         numbers=tuple(str(table.difference(q.name, "encoder")) + "." for q in fitted),
         figures={
             "What each guide loses: log p(x) − ELBO, split into what the family cannot do and "

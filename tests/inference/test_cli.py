@@ -791,7 +791,7 @@ def test_quantities_are_asked_for_by_name_and_floors_stand_beside_samples(call, 
     assert call("compare", runs / "ppca", runs / "gmm", *asked) == 0
     out = capsys.readouterr().out
     assert "floor: training data" in out
-    assert "\n2. coverage\nshare of the data, higher is better" in out
+    assert "\n2. Coverage of the data\nshare of the data, higher is better" in out
     assert "elbo" not in out.split("floor")[1]
 
 

@@ -45,7 +45,7 @@ def test_a_caption_says_what_it_is_and_what_to_see_and_names_no_two_files_alike(
     part = Section("key", "title", "words", figures=captions, settings="lr = 0.1")
     page = _Page()
     page.feed(write_section(part, tmp_path))
-    assert page.text[-4:] == ["Draws.", " look at the tails", "Draws.", " and at the middle"]
+    assert page.text[-4:] == ["Draws.", " Look at the tails", "Draws.", " And at the middle"]
     assert "lr = 0.1" in page.text
     assert len({*page.images}) == len(list((tmp_path / "figures").iterdir())) == 2
 
