@@ -19,7 +19,7 @@ PIPED = 100
 """Characters of a line where the output is no terminal, unless ``COLUMNS`` says how many."""
 
 _PROSE = 100  # longer lines of words are hard to read
-_HEAD = 26  # characters that a heading may have in a line, even over narrow cells
+_HEADS = (30, 20, 12)  # characters that a heading may have in a line, over narrow cells too
 _GAP = 2
 _RULE = "─"
 _HELD = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
@@ -65,9 +65,9 @@ def laid_out(
 ) -> list[str]:
     """The lines of a table, none of which is longer than ``width`` if its cells allow it.
 
-    Headings are wrapped. Columns that do not fit beside each other stand in blocks, one below the
-    other, as even as they can be, and each begins with the first ``keys`` columns. Names of rows
-    that leave too little beside them are wrapped.
+    Headings are wrapped, more so where that saves a block. Columns that do not fit beside each
+    other stand in blocks, one below the other, as even as they can be, and each begins with the
+    first ``keys`` columns. Names of rows that leave too little beside them are wrapped.
 
     Parameters
     ----------
@@ -90,23 +90,32 @@ def laid_out(
     VAE          -1.0   0.5
     PPCA         -2.0  0.25
     """
-    columns = [
-        _Column.of(head, [row[j] for row in rows], left=j == 0 and named_rows)
-        for j, head in enumerate(heads)
-    ]
+    cells = [[row[j] for row in rows] for j in range(len(heads))]
+    tried = []
+    for room in _HEADS:
+        columns = [
+            _Column.of(head, own, left=j == 0 and named_rows, room=room)
+            for j, (head, own) in enumerate(zip(heads, cells, strict=True))
+        ]
+        tried.append(_in_blocks(columns, keys, width))
+    blocks = min(tried, key=len)
+    tall = any(len(column.head) > 1 for block in blocks for column in block)
+    lines: list[str] = []
+    for block in blocks:
+        lines += [""] if lines else []
+        lines += _lines(block, ruled=tall or len(blocks) > 1)
+    return lines
+
+
+def _in_blocks(columns: Sequence[_Column], keys: int, width: int) -> list[list[_Column]]:
+    """Columns in blocks, each of which begins with the first; names are wrapped if they must be."""
     first, others = columns[:keys], columns[keys:]
     widest = max((column.width for column in others), default=0)
     spare = width - widest - _GAP * keys
     if _total(first) > spare + _GAP * (keys - 1):
         share = max(10, (spare - _GAP * (keys - 1)) // max(1, keys))
         first = [column.within(share) for column in first]
-    blocks = _blocks(first, others, width)
-    tall = any(len(column.head) > 1 for column in columns)
-    lines: list[str] = []
-    for block in blocks:
-        lines += [""] if lines else []
-        lines += _lines([*first, *block], ruled=tall or len(blocks) > 1)
-    return lines
+    return [[*first, *block] for block in _blocks(first, others, width)]
 
 
 @dataclass(frozen=True)
@@ -118,11 +127,11 @@ class _Column:
     left: bool
 
     @classmethod
-    def of(cls, head: Sequence[str], cells: Sequence[str], *, left: bool) -> _Column:
-        """A column with its heading wrapped to what its cells, or its longest word, ask for."""
+    def of(cls, head: Sequence[str], cells: Sequence[str], *, left: bool, room: int) -> _Column:
+        """A column with its heading wrapped to ``room``, or to what its cells or words ask for."""
         body = max(map(_width, cells), default=0)
         words = [_width(word) for line in head for word in line.split()]
-        room = max(body, min(_HEAD, max(map(_width, head), default=0)), *words, 1)
+        room = max(body, min(room, max(map(_width, head), default=0)), *words, 1)
         lines = [part for line in head for part in _wrapped(line, room, indent="")]
         return cls(tuple(lines), tuple((cell,) for cell in cells), left)
 

@@ -204,15 +204,22 @@ class ProgramGuideComparison(Tabular):
                 f"Annealing back from draws of the reference: log p(x) at most {number} nats "
                 "(upper bound in expectation, as good as the draws)."
             )
-        yield (
-            f"K = {self.num_particles}, seed {self.seed}. Worst mean and worst sd: of all numbers, "
-            f"the one that differs most from {self.reference_name}, in its standard deviations "
-            "(mean), and as sd of q / sd of the reference − 1 (sd). ESS/draw of chains is their "
-            "least bulk ESS; ESS/s counts fit and draws of this run."
-            if self.reference is not None
-            else f"K = {self.num_particles}, seed {self.seed}. There is no reference: "
-            f"{self.reference_name}."
-        )
+        text = f"K = {self.num_particles}, seed {self.seed}."
+        shown = {of.topic for of in self._shown()}
+        if self.reference is None:
+            text += f" There is no reference: {self.reference_name}."
+        elif _MOMENTS in shown:
+            text += (
+                " Worst mean and worst sd: of all numbers, the one that differs most from "
+                f"{self.reference_name}, in its standard deviations (mean), and as sd of q / sd of "
+                "the reference − 1 (sd)."
+            )
+        if _COST in shown:
+            text += (
+                " ESS/draw of chains is their least bulk ESS; ESS/s counts fit and draws of this "
+                "run."
+            )
+        yield text
         yield from self.notes
 
     def _recorded(self) -> list[tuple[str, Quantity]]:
