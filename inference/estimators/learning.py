@@ -16,7 +16,7 @@ from inference.learning import Fit, History, Settings, fit
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills, module_of
 from pyro_models.device import check_device
-from pyro_models.options import check_known
+from pyro_models.options import check_known, check_types
 from pyro_models.registry import check_choice
 
 __all__ = ["OF_ROWS", "SOLVERS", "Learned", "Recipe"]
@@ -88,7 +88,8 @@ class Recipe:
             done = History((), "log p(x)", stopped="by the model's own maximum_likelihood")
             return Learned(Fit(pair, done, None), "maximum_likelihood")
         x, settings = data.split("train").x, self.settings
-        if settings.capture is None and settings.epochs * len(x) < _FEW * settings.batch_size:
+        few = settings.epochs * len(x) < _FEW * settings.batch_size
+        if settings.capture is None and not settings.compile and few:
             settings = settings.replace(capture=False)  # recording takes longer than it saves
         pair = self._built(data).to(x.dtype)
         return Learned(fit(pair, data, settings=settings, **options), "gradient")
@@ -137,6 +138,8 @@ def _maximum_likelihood(cls: Any, options: Mapping[str, Any], x: Tensor, *, seed
     options = {"seed": seed, **options} if "seed" in known else options
     check_known(options, [n for n in known if n != "x"], who=f"{cls.__name__}.maximum_likelihood")
     usual = {n: p.default for n, p in inspect.signature(cls).parameters.items()}
+    of_class = {n: value for n, value in options.items() if n in usual}
+    check_types(cls, of_class, who=f"the model {cls.__name__}", skip={"data_shape"})
     needed = {n: usual[n] for n, p in known.items() if p.default is p.empty and n in usual}
     pair: Pair = cls.maximum_likelihood(x, **{**needed, **options})
     return pair

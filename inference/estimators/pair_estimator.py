@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor, nn
 
 from inference.declared import takes
-from inference.estimators.abilities import class_of, is_mixture, subject_of, transforms, uses_labels
+from inference.estimators.abilities import class_of, is_mixture, transforms, uses_labels
 from inference.estimators.answers import FLOATS, Answers
 from inference.estimators.densities import kind_of
 from inference.estimators.latents import shapes_of
@@ -177,7 +177,7 @@ class PairEstimator(NestedOptions, Answers, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.estimator_type = "density_estimator"
         tags.input_tags.allow_nan = self.missing == "unseen"
-        tags.target_tags.required = uses_labels(subject_of(self))
+        tags.target_tags.required = uses_labels(class_of(self.model))
         kept = ["float64", "float32"]
         tags.transformer_tags = TransformerTags(preserves_dtype=kept) if transforms(self) else None
         return tags
@@ -281,9 +281,12 @@ class PairEstimator(NestedOptions, Answers, BaseEstimator):
             made.remember(pair, seed_of(made.random_state), None, None)
             return made
         names = np.arange(number) if classes is None else np.asarray(classes)
-        if len(names) != number:
-            raise UsageError(f"the pair has {number} classes, and {len(names)} are named")
         prior = np.full(number, 1 / number) if class_prior is None else np.asarray(class_prior)
+        if len(names) != number or prior.shape != (number,):
+            raise UsageError(
+                f"the pair has {number} classes; got {len(names)} names and {prior.size} "
+                "probabilities"
+            )
         made.remember(pair, seed_of(made.random_state), names, None)
         made.class_log_prior_ = np.log(prior)
         return made
@@ -295,6 +298,7 @@ class PairEstimator(NestedOptions, Answers, BaseEstimator):
         self.pair_, self.seed_ = pair, seed
         self.score_kind_ = kind_of(pair, half_seen=self.missing == "unseen")
         self.class_log_prior_ = None
+        self.__dict__.pop("classes_", None)  # of an earlier fit
         if classes is not None:
             self.classes_ = classes
         if labels is not None:

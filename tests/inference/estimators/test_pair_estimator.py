@@ -257,6 +257,32 @@ def test_float32_stays_float32(digits: tuple[np.ndarray, np.ndarray]) -> None:
     assert vae.transform(X.astype(np.float64)).dtype == np.float64
 
 
+def test_an_estimator_is_fitted_again_with_another_model(
+    digits: tuple[np.ndarray, np.ndarray],
+) -> None:
+    X, y = digits
+    estimator = PairEstimator("m2", options=SMALL, **QUICK).fit(X, y)
+    assert len(estimator.classes_) == 10
+    estimator.set_params(model="ppca", options={"latent_dim": 4}).fit(X)
+    assert estimator.transform(X).shape == (150, 4)
+    assert not hasattr(estimator, "classes_")
+    assert not hasattr(estimator, "predict")
+
+
+def test_a_model_of_a_file_is_found_by_its_name(
+    digits: tuple[np.ndarray, np.ndarray], tmp_path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from pyro_models import VAE\n\n\nclass Mine(VAE):\n    pass\n", encoding="utf-8"
+    )
+    estimator = PairEstimator(f"{tmp_path}/mine.py:Mine", options=SMALL, **QUICK)
+    found = clone(estimator).fit(digits[0])
+    assert type(found.pair_).__name__ == "Mine"
+    found.save(tmp_path / "run")
+    again = PairEstimator.load(tmp_path / "run")
+    assert again.score(digits[0]) == found.score(digits[0])
+
+
 class Own(VAE):
     """A class of the user's."""
 
@@ -331,6 +357,7 @@ def test_what_no_file_can_hold_is_refused(digits: tuple[np.ndarray, np.ndarray],
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "model": ({"model": "vea"}, "unknown model 'vea'"),
     "model of no kind": ({"model": 3}, "a model is a name, a class"),
+    "type": ({"model": "ppca", "options": {"latent_dim": "two"}}, "latent_dim must be int"),
     "binarize": ({"binarize": "half"}, "binarize is a number"),
     "callbacks": ({"callbacks": print}, "callbacks are a list"),
     "no shape": ({"data_shape": 64}, "data_shape is some whole numbers"),
