@@ -186,7 +186,7 @@ def test_a_weight_beta_is_said_beside_the_scores(tmp_path: Any) -> None:
     tempered = evaluate(fit(vae(), DATA, **how, **QUICK).pair, DATA, name="tempered", **few)
     usual = evaluate(fit(vae(), DATA, epochs=1, **QUICK).pair, DATA, name="usual", **few)
     table = compare([tempered, usual])
-    assert table.notes == ("tempered: trained with β = 4",)
+    assert table.remarks == {"tempered": "trained with β = 4"}
     assert "tempered: trained with β = 4" in table.to_text()
     assert "β" not in str(usual)
     assert "trained with β = 4" in str(tempered)
