@@ -197,11 +197,11 @@ class Optimizer:
         for _ in range(_PATIENCE):
             since = self._shared.refresh()
             with alone():
-                asked = self._at(since)._batch(n)
+                asked = self.at(since)._batch(n)
             if self._shared.give(asked, since, by=by, budget=budget):
                 return asked
         with alone(), self._shared.held():
-            asked = self._at(self.state)._batch(n)
+            asked = self.at(self.state)._batch(n)
             self._shared.give(asked, self.state, by=by, budget=budget)
             return asked
 
@@ -215,8 +215,8 @@ class Optimizer:
             return None
         return self._ask(1, by=by, budget=budget)[0]
 
-    def _at(self, state: State) -> Optimizer:
-        """This optimisation as it was in some state, which nobody changes."""
+    def at(self, state: State) -> Optimizer:
+        """This optimisation as it is in some state of the same space, kept in no file."""
         other = copy.copy(self)
         other._shared = SharedState(state)
         return other
