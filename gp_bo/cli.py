@@ -78,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> None:
+    arguments = [
+        f"--priors.{a.removeprefix('--prior.')}" if a.startswith("--prior.") else a
+        for a in arguments
+    ]
     split = [argument.partition("=") for argument in arguments]
     arguments = [OLD_OPTIONS.get(name, name) + equals + value for name, equals, value in split]
     given = with_flags(arguments, *(COMMANDS[name] for name in arguments[:1] if name in COMMANDS))

@@ -277,6 +277,20 @@ class Optimizer:
         """
         return self._shared.forget(points, older_than=older_than)
 
+    def retract(self, indices: Sequence[int]) -> tuple[Evaluation, ...]:
+        """Take back what was told, by places in ``evaluations``, and return it.
+
+        It counts for nothing any more, its points may be asked for again, and the state keeps it as
+        ``forgotten``. A place that is none is a ``UsageError``.
+
+        >>> optimizer = Optimizer([(0.0, 1.0)])
+        >>> optimizer.tell([[0.2], [0.4]], [1.0, 100.0])
+        >>> [mistake] = optimizer.retract([1])
+        >>> mistake.value, len(optimizer.evaluations)
+        (100.0, 1)
+        """
+        return self._shared.retract(indices)
+
     def surrogate(self) -> Surrogate:
         """The GP for what was observed, in the unit cube and of standardised, minimised values.
 

@@ -47,7 +47,7 @@ def sweep(
     at_once: bool = False,
     **shared: Any,
 ) -> Sweep:
-    """Train settings of a grid, or of a search, under several seeds; compare them on validation data.
+    """Train settings of a grid or a search under several seeds; compare them on validation data.
 
     The same command again takes finished runs from the folder and goes on with the others. Options
     that are in no grid are shared by all runs.
@@ -63,8 +63,8 @@ def sweep(
         trials: Number of settings of a search, with those that are in the folder already.
         search_seed: Random seed of the search.
         search_options: Options of the search, --search_options.inference nuts.
-        prune: End settings early whose validation bound is behind that of others by more than noise:
-            median, halving, or a class of a file.
+        prune: End settings early whose validation bound is behind that of others by more than
+            noise: median, halving, or a class of a file.
         prune_options: Options of that rule, --prune_options.min_settings 8.
         shared: One of :class:`inference.Experiment` and its settings.
         seeds: Random seeds of each setting; "[0, 1, 2]" unless given.
