@@ -130,7 +130,10 @@ def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
     so_far = running.accumulate(np.where(np.isfinite(means), means, worst))
     axes.step(order, np.where(np.isfinite(so_far), so_far, np.nan), where="post", color=INK, lw=1)
     _points(axes, order, sweep.rows, means)
-    axes.set_xlabel("setting, in the order of trial")
+    axes.set_xlabel("setting, in the order of trial; line: the best so far; dotted below: the best")
+    if not all(row.is_whole for row in sweep.rows):
+        corner: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "color": INK}
+        axes.text(0.99, 0.04, "× pruned, failed or not there yet", fontsize=8, **corner)
     label = sweep.label
     axes.set_ylabel("\n(".join(label.rsplit(" (", 1)) if len(label) > LONG_LABEL else label)
     for name, own in zip(
