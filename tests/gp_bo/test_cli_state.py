@@ -80,9 +80,9 @@ def test_mistakes_cost_one_line(told, refused):
 def test_a_prior_that_is_written_is_the_distribution(call, capsys):
     rows = "\n".join(f"{i / 5},{(i / 5) ** 2}" for i in range(8))
     Path("data.csv").write_text(f"x,y\n{rows}\n")
-    fit = ["fit", "data.csv", "y", "--inference", "map", "--noise", 1e-4, "--out"]
+    how = ["--inference", "map", "--noise", 1e-4]
     for name, prior in [("a", "LogNormal(0.0, 0.001)"), ("b", "log_normal(0, scale=1e-3)")]:
-        assert call(*fit, name, "--prior.lengthscale", prior) == 0
+        assert call("fit", "data.csv", "y", name, *how, "--prior.lengthscale", prior) == 0
     found = [load_gp(name).hyperparameters["lengthscale"].item() for name in "ab"]
     assert found[0] == found[1] == pytest.approx(1.0, abs=0.01)
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import pytest
 from inference import sweep
 from inference.learning import Run
 from inference.selection import adaptive
+from inference.selection.grid import folder_names
 from inference.selection.search import SEARCHES, Tried, make_search
 from inference.selection.space import Choice, Number, Whole, check_space
 from pyro_models import UsageError
+from pyro_models.files import LOCK, holding
 
 SPACE = {"lr": (1e-3, 1e-1, "log"), "options.latent_dim": (1, 4), "options.hidden": [[4], [6]]}
 QUICK = {"epochs": 1, "curve_size": 0, "num_particles": 2, "progress": False, "trials": 6}
@@ -70,11 +73,11 @@ def test_what_is_no_range_is_one_line(space, says):
 
 @pytest.mark.parametrize("search", ["random", "gp_bo"])
 def test_a_search_of_the_same_seed_is_the_same_and_lies_in_its_ranges(search, few, tmp_path):
-    found = searched(few, tmp_path / "a", search=search, search_options={})
-    again = searched(few, tmp_path / "b", search=search)
+    found = searched(few, tmp_path / "a", search=search, trials=4)
+    again = searched(few, tmp_path / "b", search=search, trials=4)
     other = searched(few, tmp_path / "c", search=search, search_seed=1, trials=2)
     assert numbers(found) == numbers(again)
-    assert len(found.rows) == 6
+    assert len(found.rows) == 4
     assert numbers(other) != numbers(found)[:2]
     for row in found.rows:
         assert 1e-3 <= row.setting["lr"] <= 1e-1
@@ -84,12 +87,13 @@ def test_a_search_of_the_same_seed_is_the_same_and_lies_in_its_ranges(search, fe
         assert run["settings"]["lr"] == row.setting["lr"]
         assert run["config"]["hidden"] == row.setting["options.hidden"]
     text = found.to_text()
-    assert f"Search: {search}, 6 settings, 6 epochs" in text
+    assert f"Search: {search}, 4 settings, 4 epochs" in text
     assert found.best.mean == max(row.mean for row in found.rows)
 
 
 def test_a_search_goes_on_where_it_was_killed(few, tmp_path, monkeypatch):
-    whole = searched(few, tmp_path / "whole", search="gp_bo", epochs=2)
+    how = {"search": "gp_bo", "search_options": {"initial": 3}, "epochs": 2}
+    whole = searched(few, tmp_path / "whole", **how)
     written, calls = Run.save_checkpoint, []
 
     def dies(self, state):
@@ -100,12 +104,12 @@ def test_a_search_goes_on_where_it_was_killed(few, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Run, "save_checkpoint", dies)
     with pytest.raises(KeyboardInterrupt):
-        searched(few, tmp_path / "parts", search="gp_bo", epochs=2)
+        searched(few, tmp_path / "parts", **how)
     monkeypatch.undo()
     assert len(json.loads((tmp_path / "parts" / "search.json").read_text())["settings"]) == 6
-    parts = searched(few, tmp_path / "parts", search="gp_bo", epochs=2)
+    parts = searched(few, tmp_path / "parts", **how)
     assert numbers(parts) == numbers(whole)
-    more = searched(few, tmp_path / "parts", search="gp_bo", epochs=2, trials=7)
+    more = searched(few, tmp_path / "parts", **how, trials=7)
     assert numbers(more)[:6] == numbers(whole)
     assert len(more.rows) == 7
 
@@ -154,10 +158,6 @@ def test_a_setting_that_another_trains_is_left_to_it(few, tmp_path):
         path.unlink()  # as if it had just been begun
         Run(path.with_suffix("")).clear()
         path.with_suffix("").rmdir()
-    import threading
-
-    from inference.selection.grid import folder_names
-    from pyro_models.files import LOCK, holding
 
     held, free = threading.Event(), threading.Event()
 
@@ -228,7 +228,7 @@ def test_a_search_is_named_registered_or_written_with_its_options():
 SCRIPT = """
 from inference import sweep
 sweep("vae", "digits", search="gp_bo", space={{"lr": (1e-3, 1e-1, "log")}}, trials=8, seeds=[0],
-      epochs=3, curve_size=0, num_particles=2, progress=False, threads=1, jobs={jobs}, out={out!r},
+      search_options={{"initial": 3}}, epochs=3, curve_size=0, num_particles=2, progress=False, threads=1, jobs={jobs}, out={out!r},
       options={{"hidden": [8], "latent_dim": 2}})
 """
 
