@@ -120,8 +120,10 @@ def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
 
     best = sweep.best  # refuses what has none
     names = list(sweep.grid)
-    figure = Figure(figsize=(6.4, 3.2 + 2.6 * math.ceil(len(names) / 3)), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[3.2, 2.6 * math.ceil(len(names) / 3)])
+    across, down = min(3, len(names)), math.ceil(len(names) / 3)
+    figure = Figure(figsize=(6.4, 3.2 + 2.6 * down), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=[3.2, 2.6 * down])
+    upper, lower = parts
     axes = upper.subplots()
     means = np.array([row.mean if row.is_whole else math.nan for row in sweep.rows])
     order = np.arange(1, len(means) + 1)
@@ -136,15 +138,8 @@ def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
         axes.text(0.99, 0.04, "× pruned, failed or not there yet", fontsize=8, **corner)
     label = sweep.label
     axes.set_ylabel("\n(".join(label.rsplit(" (", 1)) if len(label) > LONG_LABEL else label)
-    for name, own in zip(
-        names,
-        np.ravel(
-            lower.subplots(
-                math.ceil(len(names) / 3), min(3, len(names)), squeeze=False, sharey=True
-            )
-        ),
-        strict=False,
-    ):
+    below = lower.subplots(down, across, squeeze=False, sharey=True).ravel()
+    for name, own in zip(names, below, strict=False):
         values = [row.setting[name] for row in sweep.rows]
         numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
         words = list(dict.fromkeys(map(str, sweep.grid[name])))
@@ -156,7 +151,7 @@ def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
         _points(own, at, sweep.rows, means)
         own.axvline(at[sweep.rows.index(best)], color=INK, lw=0.8, ls=":")
         own.set_xlabel(name.removeprefix(_OPTION))
-    for unused in lower.axes[len(names) :]:
+    for unused in below[len(names) :]:
         unused.remove()
     pruned = sum(bool(row.pruned) for row in sweep.rows)
     what = f"{sweep.search}: {len(sweep.rows)} settings, {sweep.epochs:,} epochs, {pruned} pruned"

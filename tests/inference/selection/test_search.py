@@ -228,7 +228,8 @@ def test_a_search_is_named_registered_or_written_with_its_options():
 SCRIPT = """
 from inference import sweep
 sweep("vae", "digits", search="gp_bo", space={{"lr": (1e-3, 1e-1, "log")}}, trials=8, seeds=[0],
-      search_options={{"initial": 3}}, epochs=3, curve_size=0, num_particles=2, progress=False, threads=1, jobs={jobs}, out={out!r},
+      search_options={{"initial": 3}}, epochs=3, curve_size=0, num_particles=2, progress=False,
+      threads=1, jobs={jobs}, out={out!r},
       options={{"hidden": [8], "latent_dim": 2}})
 """
 
