@@ -183,6 +183,7 @@ def _summary(run: Path, above: Path) -> RunSummary:
     options = {k: v for k, v in record["config"].items() if k not in made_by_data}
     known = (*settings, "model", "options", "data")
     own = {k: v for k, v in record.get("experiment", {}).items() if k not in known}
+    trained = {k: v for k, v in settings.items() if k != "epochs"}  # told apart from the rest
     return RunSummary(
         name=run.name if relative == "." else relative,
         model=record["model"] or record["class"],
@@ -195,7 +196,7 @@ def _summary(run: Path, above: Path) -> RunSummary:
         best_epoch=best,
         when=max(path.stat().st_mtime for path in written),
         size=sum(path.stat().st_size for path in files),
-        settings={**options, **settings, **prepared, **own},
+        settings={**options, **trained, **prepared, **own},
         stopped=training.get("stopped", ""),
     )
 
