@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from inference.declared import kinds_of
 from inference.learning.settings import Settings
-from inference.selection.grid import check_setting_name, check_types, word
+from inference.selection.grid import PREPARATION, check_setting_name, check_types, word
 from pyro_models import UsageError
 
 __all__ = [
@@ -185,7 +185,7 @@ def check_space(space: Mapping[str, Any]) -> dict[str, Range]:
             checked[name] = _range(name, given)
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from None
-        if "." not in name:
+        if name != PREPARATION and "." not in name:
             check_types(name, checked[name].ends, "the space")
     return checked
 

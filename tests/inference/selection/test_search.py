@@ -187,7 +187,10 @@ MISTAKES = [
     ({"search": "random", "trials": 0}, "trials must be at least 1"),
     ({"search": "random", "search_seed": -1}, "a seed is a whole number"),
     ({"search": "random", "search_options": {"beta": 1}}, "the search random has no option beta"),
-    ({"search": "gp_bo", "search_options": {"acquisition": "luck"}}, "unknown acquisition 'luck'"),
+    (
+        {"search": "gp_bo", "search_options": {"acquisition": "luck"}},
+        "acquisition is one of log_ei",
+    ),
     ({"search": "random", "shard": "1/2"}, "shard and at_once are of a grid"),
     ({"search": "random", "space": {"lr": (-1.0, 1.0)}}, "lr must be positive"),
     ({"search": "random", "space": {"options.depth": (1, 2)}}, "no option depth"),
