@@ -99,7 +99,7 @@ class Plan(Runs):
         found = [outcomes_there(self.runs_of(setting), trained) for setting in settings]
         pairs = zip(settings, found, strict=True)
         rows = tuple(Row(setting, outcomes, self.quantity) for setting, outcomes in pairs)
-        return Sweep(rows, values, self.seeds, self.folder, self.name)
+        return Sweep(rows, values, self.seeds, self.folder, search=self.name)
 
     def next(self, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         """What the search proposes after these; ``None`` if it has nothing new."""

@@ -25,7 +25,7 @@ def found(monkeypatch):
     monkeypatch.setattr(Sweep, "label", "L (nats)")
     monkeypatch.setattr(Sweep, "lower_is_better", False)
     grid = {"lr": sorted(scores), "options.hidden": [[4]]}
-    return Sweep(tuple(rows), grid, (0,), Path("s"), "gp_bo")
+    return Sweep(tuple(rows), grid, (0,), Path("s"), search="gp_bo")
 
 
 def test_a_search_is_drawn_in_its_order_and_against_each_setting(found):
