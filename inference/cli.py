@@ -80,10 +80,13 @@ def _add_options(parser: OneLineParser, name: str, command: Callable[..., Any]) 
         )
     if name in ON_SEVERAL:
         parser.add_argument("runs", nargs="+", help=ON_SEVERAL[name])
+    if name == "runs":
+        parser.add_argument("folder", nargs="?", default="runs", help="Folder of runs.")
     for old, (_, kind) in OLD_OPTIONS.get(name, {}).items():
         parser.add_argument(f"--{old}", type=kind, help=SUPPRESS)
     getattr(command, "spell", lambda: None)()
-    skip = {"runs", "parts"} & inspect.signature(command).parameters.keys()
+    skip = {"runs", "parts", "parser"} & inspect.signature(command).parameters.keys()
+    skip |= {"folder"} if name == "runs" else set()
     parser.add_function_arguments(command, as_positional=name != "sweep", skip=skip)
 
 
@@ -194,7 +197,7 @@ def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
         lambda parser, name: _add_options(parser, name, commands[name]),
         prog="pyro-models",
         description="Learn and judge density models: Pyro model/guide pairs.",
-        named=rest,
+        named=commands if rest[:1] == ["completion"] else rest,
     )
     own = {}
     if presets:
@@ -214,6 +217,8 @@ def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
             options[new] = value
     if chosen.command == "demo":
         options["parts"] = parts
+    elif chosen.command == "completion":
+        options["parser"] = parser
     commands[chosen.command](**options)
 
 

@@ -34,7 +34,9 @@ def main() -> int:
 def gp_bo() -> int:
     """Check the installation, then run ``gp-bo``; returns its exit code."""
     folder = _HOME / "gp_bo"
-    files = [folder / "commands" / "regression.py", folder / "commands" / "search.py"]
+    files = [
+        folder / "commands" / f"{name}.py" for name in ("regression", "search", "show", "shell")
+    ]
     names = [*exported(folder / "commands" / "__init__.py"), "exam"]
     commands = commands_in([*files, folder / "examination" / "command.py"], among=names)
     about = "Gaussian processes, and Bayesian optimisation with them."

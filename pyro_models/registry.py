@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import sys
 from collections import UserDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -52,7 +53,9 @@ class Registry(UserDict[str, T]):
     A name may be that of a class in a Python file, ``"mine.py:Factors"``; the file is then read. Or
     it is that of a class that can be imported, ``"package.module.Factors"``. A configuration file
     may hold a thing with its options as ``{class_path: NAME, init_args: {OPTION: VALUE}}``.
-    ``kind`` is what the things are, for messages, and ``hint`` what else may be given.
+    ``kind`` is what the things are, for messages, and ``hint`` what else may be given. ``doors``
+    are names whose things are registered by a module that is imported when they are first asked
+    for: the path of that module by name.
 
     >>> shapes = Registry("shape", {"square": 4})
     >>> shapes.register("triangle")(3)
@@ -65,13 +68,32 @@ class Registry(UserDict[str, T]):
     pyro_models.registry.UnknownNameError: unknown shape 'circle': choose from square, triangle
     """
 
-    def __init__(self, kind: str, things: Mapping[str, T] | None = None, *, hint: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        things: Mapping[str, T] | None = None,
+        *,
+        hint: str = "",
+        doors: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(things or {})
-        self.kind, self.hint = kind, hint
+        self.kind, self.hint, self.doors = kind, hint, dict(doors or {})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.data, **self.doors})
+
+    def __len__(self) -> int:
+        return len({**self.data, **self.doors})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.data or name in self.doors
 
     get = Mapping.get  # of what is in a file, too
 
     def __missing__(self, name: str) -> T:
+        if name in self.doors:
+            importlib.import_module(self.doors[name])
+            return self.data[name]
         if isinstance(name, str) and ".py:" in name:
             return self._of_file(name)
         if isinstance(name, str) and "." in name:
@@ -97,7 +119,7 @@ class Registry(UserDict[str, T]):
 
     def check(self, name: object) -> None:
         """Refuse a name that is not registered, and say which are."""
-        check_choice(self.kind, name, self.data, hint=self.hint)
+        check_choice(self.kind, name, self, hint=self.hint)
 
     def name_of(self, thing: object) -> str | None:
         """The name that a thing is registered by, or was found by in a file."""

@@ -70,8 +70,8 @@ def fit(
         likelihood: What the data are, given the function: {likelihoods}. Labels are 0 and 1, counts
             whole numbers.
         priors: Priors of hyper-parameters, in original units: a number, which fixes it, or one of
-            {priors} with its numbers, --priors.lengthscale.class_path LogNormal
-            --priors.lengthscale.init_args.loc 0 --priors.lengthscale.init_args.scale 1.
+            {priors} with its numbers, --priors.lengthscale "lognormal(0, 1)", or as in a file,
+            --priors.lengthscale.class_path LogNormal --priors.lengthscale.init_args.loc 0.
         seed: Random seed of all draws.
         device: cpu, cuda, or cuda:1 and so on; float64 is needed, which mps does not have.
         options: Options of the inference: --options.num_draws 2000, --options.num_inducing 300.

@@ -197,11 +197,11 @@ class Optimizer:
         for _ in range(_PATIENCE):
             since = self._shared.refresh()
             with alone():
-                asked = self._at(since)._batch(n)
+                asked = self.at(since)._batch(n)
             if self._shared.give(asked, since, by=by, budget=budget):
                 return asked
         with alone(), self._shared.held():
-            asked = self._at(self.state)._batch(n)
+            asked = self.at(self.state)._batch(n)
             self._shared.give(asked, self.state, by=by, budget=budget)
             return asked
 
@@ -215,8 +215,8 @@ class Optimizer:
             return None
         return self._ask(1, by=by, budget=budget)[0]
 
-    def _at(self, state: State) -> Optimizer:
-        """This optimisation as it was in some state, which nobody changes."""
+    def at(self, state: State) -> Optimizer:
+        """This optimisation as it is in some state of the same space, kept in no file."""
         other = copy.copy(self)
         other._shared = SharedState(state)
         return other
@@ -276,6 +276,20 @@ class Optimizer:
         With ``older_than``, only those that were asked for longer ago, in seconds.
         """
         return self._shared.forget(points, older_than=older_than)
+
+    def retract(self, indices: Sequence[int]) -> tuple[Evaluation, ...]:
+        """Take back what was told, by places in ``evaluations``, and return it.
+
+        It counts for nothing any more, its points may be asked for again, and the state keeps it as
+        ``forgotten``. A place that is none is a ``UsageError``.
+
+        >>> optimizer = Optimizer([(0.0, 1.0)])
+        >>> optimizer.tell([[0.2], [0.4]], [1.0, 100.0])
+        >>> [mistake] = optimizer.retract([1])
+        >>> mistake.value, len(optimizer.evaluations)
+        (100.0, 1)
+        """
+        return self._shared.retract(indices)
 
     def surrogate(self) -> Surrogate:
         """The GP for what was observed, in the unit cube and of standardised, minimised values.

@@ -176,7 +176,7 @@ def minimize(
         optimizer.space,
         optimizer.state.maximize,
         tuple(optimizer.messages),
-        optimizer._at(optimizer.state),
+        optimizer.at(optimizer.state),
     )
 
 

@@ -67,6 +67,8 @@ class State:
         Number of points asked for so far; with the seed it decides the next random numbers.
     claims
         The claims of the pending points, in their order, as far as known.
+    forgotten
+        Evaluations that were told and taken back: they count for nothing, and are kept.
     """
 
     space: Space
@@ -78,6 +80,7 @@ class State:
     pending: tuple[Point, ...] = ()
     asked: int = 0
     claims: tuple[Claim | None, ...] = field(default=(), compare=False)
+    forgotten: tuple[Evaluation, ...] = ()
 
     maximise = renamed_attribute("maximize")
     standardisation = renamed_attribute("standardization")
@@ -133,6 +136,13 @@ class State:
             claims=tuple(self.claims[i] for i in left),
         )
 
+    def without_evaluations(self, indices: Collection[int]) -> State:
+        """With some evaluations, by their places, forgotten."""
+        left = [e for i, e in enumerate(self.evaluations) if i not in indices]
+        taken = [e for i, e in enumerate(self.evaluations) if i in indices]
+        forgotten = (*self.forgotten, *taken)
+        return dataclasses.replace(self, evaluations=tuple(left), forgotten=forgotten)
+
     def with_observed(self, point: Point, value: float | None, failure: str = "") -> State:
         """With one more evaluation; the point is pending no more (once, if it was asked twice)."""
         asked = [self.pending.index(point)] if point in self.pending else []
@@ -166,6 +176,8 @@ class State:
             "claims": [None if c is None else dataclasses.asdict(c) for c in self.claims],
             "evaluations": [dataclasses.asdict(e) for e in self.evaluations],
         }
+        if self.forgotten:
+            record["forgotten"] = [dataclasses.asdict(e) for e in self.forgotten]
         return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -217,6 +229,7 @@ def _from_record(record: Mapping[str, Any]) -> State:
         tuple(space.check(point) for point in record["pending"]),
         asked,
         tuple(c if c is None else Claim(float(c["since"]), str(c["by"])) for c in claims),
+        tuple(_evaluation(space, each) for each in record.get("forgotten", ())),
     )
 
 

@@ -31,7 +31,7 @@ from inference.figures.nearest import nearest
 from inference.figures.program_guides import guide_marginals
 from inference.figures.registry import FIGURES, Shown, draw_figure, register_figure
 from inference.figures.sigma import sigma_curves
-from inference.figures.sweep import setting_curves
+from inference.figures.sweep import search_progress, setting_curves
 
 __all__ = [
     "FIGURES",
@@ -61,6 +61,7 @@ __all__ = [
     "rank_histograms",
     "reconstructions",
     "register_figure",
+    "search_progress",
     "setting_curves",
     "sigma_curves",
 ]
