@@ -117,6 +117,7 @@ def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
         If there are no scores that may be compared.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     best = sweep.best  # refuses what has none
     names = list(sweep.grid)
@@ -125,6 +126,7 @@ def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
     parts: Any = figure.subfigures(2, 1, height_ratios=[3.2, 2.6 * down])
     upper, lower = parts
     axes = upper.subplots()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # settings are counted
     means = np.array([row.mean if row.is_whole else math.nan for row in sweep.rows])
     order = np.arange(1, len(means) + 1)
     worst = math.inf if sweep.lower_is_better else -math.inf
@@ -166,8 +168,9 @@ def _points(axes: Axes, at: np.ndarray, rows: Sequence[Row], means: np.ndarray) 
     style: dict[str, Any] = {"ms": 4, "lw": 0, "elinewidth": 1.2, "zorder": 3}
     axes.errorbar(at, means, yerr=bars, marker="o", color=class_color(0), **style)
     lost = at[~np.isfinite(means)]
-    edge: dict[str, Any] = {"clip_on": False, "transform": axes.get_xaxis_transform()}
-    axes.plot(lost, np.zeros_like(lost), "x", color=class_color(1), ms=6, mew=1.6, **edge)
+    if len(lost):  # a line of no points, unclipped, is everywhere to the layout
+        edge: dict[str, Any] = {"clip_on": False, "transform": axes.get_xaxis_transform()}
+        axes.plot(lost, np.zeros_like(lost), "x", color=class_color(1), ms=6, mew=1.6, **edge)
     low = np.nanquantile(means, 0.1)  # what went astray does not hide the others
     high, spread = np.nanmax(means), np.nanmax(means) - low
     if spread > 0 and np.nanmin(means) < low - 2 * spread:

@@ -10,9 +10,14 @@ from inference.selection import Outcome, Row, Sweep
 
 
 @pytest.fixture
-def found(monkeypatch):
-    """Five settings, one of them pruned, as a search has tried them."""
-    scores = {0.001: -30.0, 0.01: -25.0, 0.1: None, 0.02: -26.0, 0.03: -24.0}
+def scores():
+    """A score by its lr; one setting was pruned."""
+    return {0.001: -30.0, 0.01: -25.0, 0.1: None, 0.02: -26.0, 0.03: -24.0}
+
+
+@pytest.fixture
+def found(monkeypatch, scores):
+    """Settings as a search has tried them."""
     rows = []
     for lr, score in scores.items():
         pruned = "" if score is not None else "pruned at epoch 1 of 4: far behind"
@@ -40,3 +45,12 @@ def test_a_search_is_drawn_in_its_order_and_against_each_setting(found):
     assert [list(line.get_xdata()) for line in crosses] == [[3]]
     assert "gp_bo: 5 settings, 5 epochs, 1 pruned" in figure.get_suptitle()
     figure.canvas.draw()
+
+
+@pytest.mark.parametrize("scores", [{0.01: -25.0, 0.02: -26.0}])
+def test_a_search_without_a_loss_is_laid_out(found):
+    """With nothing pruned the axes collapsed, with a warning, and their names were cut off."""
+    figure = figures.search_progress(found)
+    figure.canvas.draw()
+    assert all(axes.get_window_extent().height > 100 for axes in figure.axes)
+    assert all(float(tick).is_integer() for tick in figure.axes[0].get_xticks())
