@@ -35,9 +35,9 @@ class PPCAModel(Model):
     def __init__(self, data_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__(Gaussian(data_shape, scale="global", floor=0.0))
         dim = math.prod(data_shape)
+        self.prior = StandardNormal(latent_dim)
         self.W = nn.Parameter(torch.randn(dim, latent_dim) * 0.1)
         self.mu = nn.Parameter(torch.zeros(dim))
-        self.prior = StandardNormal(latent_dim)
         self.register_buffer("started", torch.tensor(False))
 
     @property

@@ -570,6 +570,7 @@ def test_one_label_may_be_shared_by_all_that_is_generated() -> None:
         ("vae", {"activation": "nope"}, "unknown activation 'nope': choose from relu"),
         ("vae", {"network": "nope"}, "unknown network 'nope': choose from dense, conv"),
         ("ppca", {"latent_dim": 64}, "fewer components than the 64 values"),
+        ("ppca", {"latent_dim": -3}, "latent dimension must be at least 1; got -3"),
         ("ppca", {"guide": "nope"}, "unknown PPCA guide 'nope'"),
         ("gmm", {"num_components": 0}, "at least one component; got 0"),
         ("gmm", {"covariance": "nope"}, "unknown covariance 'nope'"),
