@@ -133,7 +133,8 @@ def modules_of(*things: Any) -> list[nn.Module]:
         elif isinstance(thing, functools.partial):
             waiting += [thing.func, thing.args, thing.keywords]
         elif isinstance(thing, types.MethodType):
-            waiting += [thing.__self__, thing.__func__]
+            own = getattr(thing.__self__, "__dict__", {})  # what is no module may hold some
+            waiting += [thing.__self__, thing.__func__, own]
         elif isinstance(thing, types.FunctionType):
             waiting += _named_in(thing)
     return list(found)

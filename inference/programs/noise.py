@@ -30,6 +30,8 @@ class NoiseOfEachRun(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Every function as it is, but for these."""
         kwargs = kwargs or {}
+        if func is Tensor.clamp_:  # of every Gamma draw; vmap has a rule for clamp, and none for it
+            return args[0].copy_(torch.clamp(*args, **kwargs))
         if func not in _INTO:
             return func(*args, **kwargs)
         into, *how = args

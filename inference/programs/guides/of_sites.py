@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -124,18 +124,20 @@ class _Params(Messenger):
         known: dict[str, tuple[Tensor, Any]],
         values: list[Tensor] | None,
         store: Mapping[str, Any],
-        of_modules: tuple[str, ...],
+        modules: Sequence[PyroModule],
     ) -> None:
         super().__init__()
         self.known, self.values, self.store = known, values, store
-        self.of_modules = of_modules
+        self.within = tuple(f"{m._pyro_name}." for m in modules if m._pyro_name)
+        nameless = [m for m in modules if not m._pyro_name]  # a user's own, not Pyro's
+        self.own = {n for m in nameless for n in (*m._pyro_params, *m._parameters)}
 
     def _pyro_param(self, msg: Any) -> None:
         name, args = msg["name"], (*msg["args"], None, None)
         init = msg["kwargs"].get("init_tensor", args[1])
-        if name.startswith(self.of_modules):
+        if name.startswith(self.within) or name in self.own or _OF_PLAIN_MODULE in name:
             if _OF_PLAIN_MODULE in name:  # as it is in this run; the store would make a leaf of it
-                msg["value"], msg["done"] = init, True
+                msg.update(value=init, done=True)
             return
         if name not in self.known:
             trained = self.store["params"].get(name)
@@ -183,8 +185,7 @@ class _Inner:
         modules = modules_of(guide)
         within = {part for module in modules for part in module.modules() if part is not module}
         self.holder = _Holder([module for module in modules if module not in within])
-        pyro_modules = (m for m in self.holder.modules() if isinstance(m, PyroModule))
-        self.names = tuple(f"{m._pyro_name}." for m in pyro_modules if m._pyro_name)
+        self.modules = [m for m in self.holder.modules() if isinstance(m, PyroModule)]
         self.last: tuple[Tensor, dict[str, Tensor]] | None = None
 
     def materialized(self) -> list[Tensor]:
@@ -222,7 +223,7 @@ class _Inner:
         guide = poutine.condition(self.guide, dict(given)) if given else self.guide
         program = self.pair.program
         args, kwargs = ((), {}) if self.in_reals else (program.args, program.kwargs)
-        with poutine.trace() as tracing, _Params(self.params, raw, self.store, self.names):
+        with poutine.trace() as tracing, _Params(self.params, raw, self.store, self.modules):
             guide(*args, **kwargs)
         return tracing.trace
 
@@ -250,6 +251,12 @@ class _Inner:
             raise UsageError(
                 f"the guide {self.name} samples {name!r}, and the model has no such latent: mark "
                 'it infer={"is_auxiliary": True} or leave it out'
+            )
+        latent, shape = self.pair.program.latents.get(name), tuple(site["value"].shape)
+        if latent is not None and not self.in_reals and shape != latent.shape:
+            raise UsageError(
+                f"the guide {self.name} samples {name!r} of shape {shape}; the model, of shape "
+                f"{tuple(latent.shape)}"
             )
         if not site["fn"].has_rsample:
             raise UsageError(
@@ -306,6 +313,8 @@ class _Inner:
         """u, (count, D), and log q, (count,)."""
         latents, log_q, sampled = self._each(values, count, {})
         u, log_q = self._vector(latents, log_q)
+        if not self._of_modules() and not self.params:
+            log_q = log_q + 0 * values[0].sum()  # a gradient, of a guide without parameters
         self.last = u, sampled
         return u, log_q
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 from pyro.distributions import constraints
 from pyro.infer.autoguide import AutoDiagonalNormal, AutoMultivariateNormal, AutoNormal
+from pyro.nn import PyroModule, PyroParam
 
 from inference import infer
+from inference.programs.apart import apart
 from inference.programs.guides import PROGRAM_GUIDES
 from pyro_models import UsageError
 from tests.inference.programs.conftest import regression
@@ -156,3 +158,71 @@ def test_a_block_may_be_a_point(linear) -> None:
     assert not found.density
     with pytest.raises(UsageError, match="no density"):
         found.importance_bound(10)
+
+
+class OfModules(PyroModule):
+    """A guide with a parameter of each kind that a PyroModule may have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = PyroParam(torch.tensor(1.0), constraint=constraints.positive)
+        self.shift = torch.nn.Parameter(torch.zeros(()))
+        self.plain = torch.nn.Linear(1, 1)
+        self.own = PyroModule[torch.nn.Linear](1, 1)
+
+    def forward(self, y):
+        one = torch.ones(1)
+        loc = self.shift + self.plain(one)[0] + self.own(one)[0]
+        pyro.sample("rate", dist.LogNormal(loc, self.scale))
+
+
+class HoldsNetwork:
+    """No module itself: a method of it is the guide."""
+
+    def __init__(self) -> None:
+        self.network = torch.nn.Linear(1, 2)
+
+    def guide(self, y):
+        pyro.module("network", self.network)
+        loc, log_scale = self.network(torch.ones(1))
+        pyro.sample("rate", dist.LogNormal(loc, log_scale.exp()))
+
+
+def rate_of_counts(y):
+    rate = pyro.sample("rate", dist.Gamma(3.0, 1.0))
+    with pyro.plate("data", len(y)):
+        pyro.sample("y", dist.Poisson(rate), obs=y)
+
+
+@pytest.mark.parametrize("make", [OfModules, lambda: HoldsNetwork().guide])
+def test_modules_within_a_guide_are_learned(make) -> None:
+    """A PyroParam of a module of the user's raised; a network that an object holds stayed."""
+    y = torch.tensor([4.0, 6.0, 5.0, 5.0, 3.0, 7.0])  # the posterior is Gamma(33, 7)
+    q = infer(rate_of_counts, y, guide=make(), max_steps=300, lr=0.05)
+    assert abs(float(q.mean["rate"]) - 33 / 7) < 0.6  # unlearned it is about 2
+
+
+def test_a_guide_without_parameters_is_judged_as_it_is() -> None:
+    def fixed(y):
+        pyro.sample("rate", dist.LogNormal(1.5, 0.2))
+
+    y = torch.tensor([4.0, 6.0, 5.0])
+    q = infer(rate_of_counts, y, guide=fixed, max_steps=3)
+    assert abs(float(q.sample(2000)["rate"].log().mean()) - 1.5) < 0.03
+
+
+def test_a_latent_of_another_shape_is_refused_in_a_line() -> None:
+    def three(y):
+        pyro.sample("rate", dist.LogNormal(torch.zeros(3), 1.0).to_event(1))
+
+    with pytest.raises(UsageError, match=r"'rate' of shape \(3,\); the model, of shape \(\)"):
+        infer(rate_of_counts, torch.ones(3), guide=three)
+
+
+def test_draws_of_gamma_are_vectorised() -> None:
+    """``clamp_`` within vmap warned of its slow way, which under a filter of warnings failed."""
+    with apart(()):
+        draws = torch.func.vmap(lambda _: dist.Gamma(2.0, 1.0).rsample(), randomness="different")(
+            torch.zeros(3)
+        )
+    assert len(set(draws.tolist())) == 3
