@@ -35,6 +35,7 @@ OLD_OPTIONS: dict[str, dict[str, tuple[str, type]]] = {
 ON_SEVERAL = {
     "compare": "Run folders, or folders of several seeds.",
     "evidence": "Run folders.",
+    "plot": "Run folders; of several, curves stand in one axis and models side by side.",
 }
 """Commands on several runs, and what these may be."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,6 +84,11 @@ class Comparison(Tabular):
     rows: tuple[str, ...]
     columns: tuple[Column, ...]
     cells: tuple[tuple[Cell, ...], ...]
+
+    def facts(self) -> Mapping[str, object]:
+        """What is compared by what; printed, it is the table."""
+        quantities = dict.fromkeys(column.quantity for column in self.columns)
+        return {"of": list(self.rows), "by": list(quantities), "columns": len(self.columns)}
 
     def __str__(self) -> str:
         return self.to_markdown()

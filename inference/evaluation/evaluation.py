@@ -57,6 +57,12 @@ class Evaluation(Tabular):
     absent: Mapping[str, str] = field(default_factory=dict)
     per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
+    def facts(self) -> Mapping[str, object]:
+        """What it is of, and its scores."""
+        scores, absent = without_contradictions(self.scores, self.absent)
+        numbers = {name: f"{s.number} {s.unit}".rstrip() for name, s in scores.items()}
+        return {"": self._head(), **numbers, "none of": list(absent)}
+
     def _head(self) -> str:
         for first in self.scores.values():
             return f"{self.name} on {first.data} {first.split} ({first.num_data:,} data)"

@@ -16,6 +16,7 @@ from inference.evaluation.table import Absent, Table, Tabular
 from inference.pareto import RELIABLE
 from inference.standard_error import error_of_mean, mean_and_error, with_error
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 
 __all__ = ["Difference", "GuideComparison", "GuideScores"]
 
@@ -23,7 +24,7 @@ _DIGITS = 4  # of a paired difference, in which what both guides owe to a datum 
 
 
 @dataclass(frozen=True, eq=False)
-class GuideScores:
+class GuideScores(Brief):
     """One guide on B data; nats per datum where nothing else is said.
 
     Attributes
@@ -109,7 +110,7 @@ class GuideScores:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Brief):
     """One guide's mean minus another's, first − second, over the same data, nats per datum.
 
     The standard error is that of the paired differences: what both guides owe to a datum cancels.
@@ -152,6 +153,16 @@ class GuideComparison(Tabular):
     num_particles: int
     seed: int
     first_evidence: Evidence | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """Which guides are compared on how many data; printed, it is the table."""
+        return {
+            "guides": [row.name for row in self.rows],
+            "data": len(self.evidence),
+            "evidence by": self.evidence.method,
+            "particles": self.num_particles,
+            "seed": self.seed,
+        }
 
     def __getitem__(self, name: str) -> GuideScores:
         for row in self.rows:

@@ -16,6 +16,7 @@ from inference.evaluation.table import Absent, Table, Tabular
 from inference.programs import ProgramPosterior
 from inference.standard_error import with_error
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 
 __all__ = ["COLUMNS", "Number", "ProgramGuideComparison", "ProgramGuideScores"]
 
@@ -54,7 +55,7 @@ class Number:
 
 
 @dataclass(frozen=True, eq=False)
-class ProgramGuideScores:
+class ProgramGuideScores(Brief):
     """One guide of a program.
 
     Attributes
@@ -122,6 +123,16 @@ class ProgramGuideComparison(Tabular):
     upper: Number | None = None
     reference_draws: Mapping[str, Tensor] | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+
+    def facts(self) -> Mapping[str, object]:
+        """Which guides of which model are compared; printed, it is the table."""
+        return {
+            "": self.model,
+            "guides": [row.name for row in self.rows],
+            "reference": self.reference_name,
+            "particles": self.num_particles,
+            "seed": self.seed,
+        }
 
     def __getitem__(self, name: str) -> ProgramGuideScores:
         for row in self.rows:

@@ -6,10 +6,11 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from inference.templates import render
+from pyro_models.brief import Brief
 
 __all__ = ["Absent", "Table", "Tabular", "csv_text"]
 
@@ -25,7 +26,7 @@ Cell = str | Absent | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class Table(Brief):
     """Rows under headings, and what is to be said of them.
 
     Attributes
@@ -61,6 +62,10 @@ class Table:
     conclusions: Sequence[str] = ()
     named_rows: bool = True
     records: Sequence[Sequence[object]] = ()
+
+    def facts(self) -> Mapping[str, object]:
+        """How large it is, and what it is of; printed, it is shown whole."""
+        return {"rows": len(self.rows), "columns": len(self.heads), "caption": self.caption}
 
     def _texts(self) -> tuple[list[list[str]], list[str]]:
         """The texts of the cells, a letter where there is a reason, and all lines below."""
@@ -127,7 +132,7 @@ class Table:
         return csv_text([heads, *rows])
 
 
-class Tabular:
+class Tabular(Brief):
     """A result that is shown as a table, in a notebook too; see :class:`Table`."""
 
     @property

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+
+from pyro_models.brief import Brief
 
 __all__ = ["Epoch", "History"]
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(Brief):
     """One pass over the training data; bounds in nats per datum, higher is better.
 
     Attributes
@@ -41,7 +44,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class History:
+class History(Brief):
     """All epochs of a run.
 
     Attributes
@@ -66,6 +69,8 @@ class History:
         Number of seeds whose copies of the pair were trained as one; 1 where it was trained alone.
     not_at_once
         Why several seeds were trained one after the other; else empty.
+    curve_data
+        On how many data of each split the bounds ``train`` and ``validation`` are.
     """
 
     epochs: tuple[Epoch, ...]
@@ -79,6 +84,18 @@ class History:
     not_recorded: str = ""
     at_once: int = 1
     not_at_once: str = ""
+    curve_data: dict[str, int] = field(default_factory=dict)
+
+    def facts(self) -> Mapping[str, object]:
+        """How many epochs, the last bound, and how it ended."""
+        found: dict[str, object] = {"epochs": len(self.epochs), "objective": self.objective}
+        last = self.epochs[-1] if self.epochs else None
+        for name in ("validation", "train", "running"):
+            value = getattr(last, name, None)
+            if value is not None:
+                found[f"last {name}"] = f"{value:.2f} {self.unit}"
+                break
+        return {**found, "best epoch": self.best_epoch, "stopped": self.stopped}
 
     def to_csv(self) -> str:
         """The records as CSV text with a header."""

@@ -27,7 +27,9 @@ from torch import Tensor, nn
 from inference.learning.data_parallel import is_first
 from inference.learning.history import History
 from inference.learning.recorded_data import UNKNOWN, differs_from_record, plain_fields
+from inference.learning.trained_on import note_training
 from pyro_models import Pair, UsageError, build
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, module_of
 from pyro_models.data import Table
 from pyro_models.device import check_device
@@ -44,7 +46,7 @@ _OURS = "pyro_models."
 OWN_RESULTS = ("scores.json", "figures")
 
 
-class Run:
+class Run(Brief):
     """A run folder on disk.
 
     Parameters
@@ -66,6 +68,16 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+
+    def facts(self) -> Mapping[str, object]:
+        """The folder, and what was trained in it on what."""
+        try:
+            record = self.describe()
+        except UsageError:
+            return {"": self.folder, "holds": "no run"}
+        epochs = record.get("training", {}).get("epochs")
+        data = record["data"].get("name")
+        return {"": self.folder, "model": record["class"], "data": data, "epochs": epochs}
 
     @property
     def exists(self) -> bool:
@@ -163,6 +175,7 @@ class Run:
     def record_end(self, history: History) -> None:
         """Add to ``run.json`` how training ended."""
         names = [
+            "curve_data",
             "objective",
             "unit",
             "start",
@@ -254,6 +267,11 @@ class Run:
         module_of(pair).to(next(floats, torch.float32))
         load_weights(pair, weights, path)
         module_of(pair).to(where)
+        training = description.get("training", {})
+        restored = training.get("best_epoch") if "restored" in training.get("stopped", "") else None
+        data, epoch = description["data"].get("name"), restored or training.get("epochs")
+        if data is not None:
+            note_training(pair, data=str(data), epoch=epoch)
         return pair
 
     def _class_of(self, description: Mapping[str, Any]) -> type[nn.Module]:

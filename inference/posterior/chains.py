@@ -17,6 +17,7 @@ from inference.declared import declared
 from inference.mcmc import diagnostics
 from inference.mcmc.warm_up import Chains, check_sampling
 from inference.posterior.log_density import LogDensity
+from pyro_models.brief import Brief
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
 
@@ -26,7 +27,7 @@ BLOCK = 50
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class Draws(Brief):
     """Draws of z from p(z | x_seen) by Markov chains.
 
     Attributes

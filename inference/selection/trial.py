@@ -23,6 +23,7 @@ from inference.selection.grid import PREPARATION
 from inference.workers import device_of_worker as _device_of_worker
 from inference.workers import threads as threads_of_torch
 from pyro_models import ImageData, UsageError
+from pyro_models.brief import Brief
 from pyro_models.data import Identity
 from pyro_models.files import holding, write_atomically
 from pyro_models.models import PAIRS
@@ -55,7 +56,7 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Brief):
     """One setting of the grid under one seed: all that a worker needs.
 
     What is trained, with the seed of this run, how it is evaluated, its run folder, and the number
@@ -169,7 +170,7 @@ def _difference(own: Mapping[str, Any] | None, other: Mapping[str, Any] | None) 
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Brief):
     """How one run ended.
 
     Attributes
