@@ -95,11 +95,12 @@ def made(folder: Path) -> list[Brief]:
     swept = inference.sweep(
         "vae",
         "digits",
-        {"lr": [1e-2]},
+        grid={"lr": [1e-2]},
         seeds=[0],
         out=folder / "sweep",
         num_particles=1,
         limit=5,
+        jobs=1,
         **{**how, "curve_size": 0},
     )
     rng = np.random.default_rng(0)
@@ -121,11 +122,11 @@ def made(folder: Path) -> list[Brief]:
         evaluation.quadrature(target, tolerance=1.0),
         evaluation.evaluate_completion(vae, data, "left", guide="encoder", **few),
         log_weights(vae, x, num_particles=2),
-        inference.sigma_curve(gan, torch.ones(2, 5), (0.5, 1.0), num_temperatures=4),
+        inference.sigma_curve(gan, torch.ones(2, 5), (0.1, 0.5, 2.0), num_temperatures=4),
         inference.particles(vae, vae.guide, x, num_particles=2),
         *(swept, data, table, data.identity, data.split("test")),
         *(fitted, gp_bo.fit_gp(X, X[:, 0] > 0.5, likelihood="bernoulli")),
-        gp_bo.fit_gp(X, X[:, 0], inference="sparse_variational", num_inducing=4, num_steps=2),
+        gp_bo.fit_gp(X, X[:, 0], inference="sparse_variational", num_inducing=4, epochs=1),
         *(fitted.predict(X), fitted.score(X, X[:, 0])),
         found := gp_bo.minimize(lambda x: x[0] ** 2, [(-1.0, 1.0)], budget=6),
         *(found._optimizer, found.recommended),

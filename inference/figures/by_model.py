@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ __all__ = ["reconstructions_by_model", "samples_by_model"]
 
 _SHOWN = 10  # images in a row
 _ACROSS = 3  # panels in a row
+_NAME = 28  # characters in the width of a panel
 
 
 def _rows(shown: Mapping[str, Shown]) -> Figure:
@@ -183,7 +185,7 @@ def samples_by_model(
         labels = condition(pair, y)
         above = name if not labels else f"{name}, all labels in turn"
         prior_samples(pair, n=n, y=y, pixels=pixels, seed=seed, ax=panel)
-        panel.set_title(above, fontsize=10)
+        panel.set_title(textwrap.fill(above, _NAME), fontsize=10)
     what = f"Samples of each model;  x: {pixels} of p(x | z)"
     place.suptitle(what if title is None else title, fontsize=10)
     return figure_of(place)

@@ -314,6 +314,8 @@ def _mark_best(axes: Axes, histories: Mapping[str, History]) -> bool:
 
 def _name_lines(axes: Axes, bounds: list[_Bound], gap: float = _LABEL_GAP) -> None:
     """The name of each line at its end, right of the axes, pushed apart where ends are close."""
+    from matplotlib.transforms import offset_copy
+
     low, high = axes.get_ylim()
     ends = []
     for bound in bounds:
@@ -322,12 +324,14 @@ def _name_lines(axes: Axes, bounds: list[_Bound], gap: float = _LABEL_GAP) -> No
             height = (bound.values[finite[-1]] - low) / (high - low)
             ends.append((min(max(height, 0.0), 1.0), bound.epochs[finite[-1]], bound))
     ends.sort(key=lambda end: end[0])
+    # in points, so that the width they take is the same however wide the layout makes the axes
+    beside = offset_copy(axes.transAxes, fig=figure_of(axes), x=10, units="points")
     for (height, epoch, bound), place in zip(ends, _apart([e[0] for e in ends], gap), strict=True):
         axes.annotate(
             bound.label,
             xy=(epoch, low + height * (high - low)),
-            xytext=(1.03, place),
-            textcoords="axes fraction",
+            xytext=(1, place),
+            textcoords=beside,
             va="center",
             fontsize=9,
             color=bound.color,

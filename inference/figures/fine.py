@@ -28,4 +28,5 @@ class FineFigure(Figure):
         """As matplotlib does, but for the number of dots."""
         if matplotlib.rcParams["savefig.dpi"] == "figure":
             options.setdefault("dpi", max(DOTS_PER_INCH, self.dpi))
+        self.draw_without_rendering()  # a constrained layout has settled the second time
         super().savefig(fname, **options)

@@ -25,6 +25,7 @@ __all__ = ["Mosaic", "check_images", "check_shape", "condition", "decoded_means"
 THIN, WIDE = 0.04, 0.18
 """Gaps, as parts of a tile: between tiles, and between groups of them."""
 
+_LETTER = 0.073  # inches that one takes of a title
 _TILE_DOTS = 56  # tiles of fewer pixels are magnified, so that gaps can be thin
 
 
@@ -107,9 +108,10 @@ def mosaic_figure(
     tiles = mosaic(images, columns=columns, gaps_across=gaps[0], gaps_down=gaps[1])
     height, width = tiles.pixels.shape[:2]
     inches = max(2.5, min(7.0, tile_inches * width / tiles.tile[1]))
+    across = max(inches, _LETTER * max(map(len, title.split("\n"))))  # the layout cuts titles off
     around = 0.65 + 0.17 * title.count("\n")
     beside = 0.07 * max(map(len, rows), default=0)
-    size = (inches + 0.3 + beside, inches * height / width + around)
+    size = (across + 0.3 + beside, inches * height / width + around)
     axes = one_panel(ax, size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     axes.imshow(tiles.pixels, cmap="gray", vmin=0, vmax=1)
     axes.set_xticks(tiles.across if names else [], names)

@@ -90,5 +90,5 @@ def nearest(
         tile_inches=0.8,
         ax=ax,
     )
-    axes.set_xlabel(f"median distance to the nearest training image: {medians}", fontsize=9)
+    axes.set_xlabel(f"median distance to the nearest training image:\n{medians}", fontsize=9)
     return figure

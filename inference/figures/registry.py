@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from inference.figures.canvas import new_figure
 from inference.figures.heading import subject
 from inference.learning.history import History
-from inference.learning.trained_on import training_of
 from inference.posterior.decoding import Draw
 from pyro_models import Pair
 from pyro_models.data import Split
@@ -149,20 +149,20 @@ class RegisteredFigure:
         """A panel for each of several trained pairs, under its name."""
         if len(shown) == 1:
             return self.draw(next(iter(shown.values())))
-        if self.of_shown is None and "ax" not in inspect.signature(self.function).parameters:
-            raise UsageError(
-                f"{self.name} draws one run: its function needs an argument ax to draw several in"
-            )
-        columns = min(_ACROSS, len(shown))
+        wide, high = self.draw(next(iter(shown.values()))).get_size_inches()
+        columns = min(_ACROSS if wide < _WIDE * high else 1, len(shown))
         rows = math.ceil(len(shown) / columns)
-        whole = new_figure((_WIDE * columns, _HIGH * rows))
+        whole = new_figure((columns * wide, rows * high))
         spec = whole.add_gridspec(rows, columns)
         for i, (name, one) in enumerate(shown.items()):
             place = whole.add_subfigure(spec[i // columns, i % columns])
-            known = training_of(one.pair)
-            epoch = "" if known is None or known.epoch is None else f", epoch {known.epoch}"
-            title = f"{name}{epoch}" if one.title is None else one.title
-            self.draw(replace(one, title=title, ax=place))
+            above = textwrap.fill(f"{name}: {subject(one.pair)}", int(_LETTERS * wide))
+            title = above if one.title is None else one.title
+            if self.draw(replace(one, title=title, ax=place)) is not whole:
+                raise UsageError(
+                    f"{self.name} draws one run in a figure of its own: for several it needs an "
+                    "argument ax, to draw in"
+                )
         return whole
 
 
@@ -171,7 +171,9 @@ def _by_name(shown: Shown | Mapping[str, Shown]) -> Mapping[str, Shown]:
     return {subject(shown.pair): shown} if isinstance(shown, Shown) else shown
 
 
-_ACROSS, _WIDE, _HIGH = 2, 5.2, 4.8  # panels in a row, and the size of each in inches
+_ACROSS = 2  # panels in a row
+_WIDE = 1.6  # ratio of the sides of those that stand one below the other
+_LETTERS = 11  # of a title, in an inch
 
 _USUAL: dict[str, Draw] = {"latents": "sample", "pixels": "mean"}
 
