@@ -21,7 +21,7 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     if not isinstance(given, str):
         return ""
     plain = {_plain(name): name for name in known}
-    found = get_close_matches(_plain(given), plain, n=1, cutoff=0.7)
+    found = get_close_matches(_plain(given), plain, n=1, cutoff=0.6)
     return f"; did you mean {plain[found[0]]}?" if found else ""
 
 

@@ -70,7 +70,7 @@ def made(folder: Path) -> list[Brief]:
     data = pyro_models.load_data("digits", preparation="threshold")
     vae = pyro_models.VAE(data.data_shape, latent_dim=2, hidden=[8], likelihood="bernoulli")
     snapshots = inference.Snapshots(figures.prior_samples, at=["end"])
-    how = {"epochs": 1, "curve_size": 20, "progress": False}
+    how = {"epochs": 1, "curve_size": 20, "progress": False, "capture": False}
     learned = inference.fit(vae, data, out=folder / "vae", callbacks=[snapshots], **how)
     seeds = inference.fit(vae, data, seeds=[0, 1], **how)
     x = data.prepared("test", limit=3).x
@@ -81,11 +81,19 @@ def made(folder: Path) -> list[Brief]:
     scores = inference.evaluate(vae, data, num_particles=2, **few)
     evidence = inference.evidence(vae, x, num_temperatures=4, progress=False)
     y = torch.zeros(4)
+    quick = {"num_temperatures": 4, "num_chains": 2}
     of_model = inference.infer(model, y, guide="laplace")
     guides = inference.compare_guides(
-        vae, x, guides=["prior", "normal"], num_particles=4, infer_options={"max_steps": 3}
+        vae,
+        x,
+        guides=["prior", "normal"],
+        num_particles=4,
+        infer_options={"max_steps": 3},
+        evidence_options=quick,
     )
-    of_models = inference.compare_guides(model, y, guides=["laplace"], num_particles=50)
+    of_models = inference.compare_guides(
+        model, y, guides=["laplace"], num_particles=50, evidence_options=quick
+    )
     z = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
     ppca = pyro_models.PPCA.maximum_likelihood(z, latent_dim=2)
     bracketed = evaluation.bracket(ppca, num_data=2, num_temperatures=4, num_chains=2)
@@ -120,7 +128,7 @@ def made(folder: Path) -> list[Brief]:
         *(evidence, guides, of_models, of_model, of_model.program, bracketed, bracketed.forward),
         *(guides.difference("prior", "normal"), calibrated, calibrated.coverage("mu")),
         evaluation.quadrature(target, tolerance=1.0),
-        evaluation.evaluate_completion(vae, data, "left", guide="encoder", **few),
+        evaluation.evaluate_completion(vae, data, "left", guide="encoder", log_prob=False, **few),
         log_weights(vae, x, num_particles=2),
         inference.sigma_curve(gan, torch.ones(2, 5), (0.1, 0.5, 2.0), num_temperatures=4),
         inference.particles(vae, vae.guide, x, num_particles=2),

@@ -227,7 +227,8 @@ def _bounds_of(histories: Mapping[str, History]) -> list[_Bound]:
     objectives = {getattr(one, "objective", None) for one in histories.values()}
     bounds = []
     for i, (name, one) in enumerate(histories.items()):
-        of = f"{name} ({one.objective})" if len(objectives) > 1 else name
+        objective = getattr(one, "objective", None)
+        of = f"{name} ({objective})" if objective and len(objectives) > 1 else name
         found = _bounds(one)
         if len(found) > 1:
             found.pop("running", None)

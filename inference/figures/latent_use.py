@@ -89,7 +89,8 @@ def latent_use(
         plain(axes, lines="y")
     heading = f"{diagnostics.active_units} of {len(order)} latent dimensions active"
     heading += f", given {given}" if given else ""
-    heading += f", on {len(diagnostics.k_hat):,} {diagnostics.split} data of {diagnostics.data}"
+    if data := getattr(diagnostics, "data", ""):
+        heading += f", on {len(diagnostics.k_hat):,} {diagnostics.split} data of {data}"
     place.suptitle(heading if title is None else title, fontsize=10)
     return figure_of(place)
 

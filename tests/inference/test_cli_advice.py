@@ -19,7 +19,7 @@ from inference.cli import main
         (["plot"], "plot needs RUNS (pyro-models plot --help says more)"),
         (
             ["train", "--epohcs", "3"],
-            "unknown option --epohcs; did you mean --epochs? (pyro-models",
+            "unknown option --epohcs; did you mean --epochs? (",
         ),
         (["train", "--qqqqq", "3"], "unknown option --qqqqq (pyro-models train --help lists all)"),
         (["plot", "nowhere", "--figure", "latent_gird"], "did you mean latent_grid?"),

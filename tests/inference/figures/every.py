@@ -83,6 +83,7 @@ class Every:
         self.cvae = CVAE(SHAPE, num_classes=10, latent_dim=2, hidden=[8], likelihood="bernoulli")
         self.diffusion = Diffusion(SHAPE, num_steps=6, hidden=[8])
         few: dict[str, Any] = {"max_steps": 2, "progress": False}
+        quick = {"num_temperatures": 4, "num_chains": 2}
         x = self.x
         self.half = {
             name: infer(self.vae, x[:1], mask="top", guide=name, **few)
@@ -92,11 +93,18 @@ class Every:
         self.completed = complete(self.vae, x[:4], "left", guide="encoder", num_samples=3)
         self.diagnosis = diagnose(self.vae, self.data, limit=10, num_particles=5, progress=False)
         self.guides = compare_guides(
-            self.vae, x[:4], guides=["prior", "normal"], num_particles=5, infer_options=few
+            self.vae,
+            x[:4],
+            guides=["prior", "normal"],
+            num_particles=5,
+            infer_options=few,
+            evidence_options=quick,
         )
         y = torch.zeros(4)
         self.program = infer(model, y, guide="laplace")
-        self.programs = compare_guides(model, y, guides=["laplace"], num_particles=50)
+        self.programs = compare_guides(
+            model, y, guides=["laplace"], num_particles=50, evidence_options=quick
+        )
         ranks = torch.randint(0, 100, (200,), generator=torch.Generator().manual_seed(0))
         self.calibration = Calibration({"tarp": ranks, "mu": ranks}, num_draws=99)
         gan, ones = Generator((5,), latent_dim=2, hidden=[8]), torch.ones(2, 5)
