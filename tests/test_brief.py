@@ -22,8 +22,10 @@ from gp_bo.examination.chains import ChainSummary
 from gp_bo.inference.maximize import Maximum
 from gp_bo.optimize.figures import RegretCurves
 from inference.evaluation.estimates import log_weights
+from inference.evaluation.integral import Quadrature
 from inference.learning.callbacks import CallbackState
-from inference.selection.trial import Trial
+from inference.selection.table import Row, Sweep
+from inference.selection.trial import Outcome, Trial
 from pyro_models.brief import Brief
 
 LINES, WIDTH = 6, 110
@@ -89,7 +91,7 @@ def made(folder: Path) -> list[Brief]:
         guides=["prior", "normal"],
         num_particles=4,
         infer_options={"max_steps": 3},
-        evidence_options=quick,
+        evidence_options={"method": "annealing", **quick},
     )
     of_models = inference.compare_guides(
         model, y, guides=["laplace"], num_particles=50, evidence_options=quick
@@ -100,17 +102,8 @@ def made(folder: Path) -> list[Brief]:
     ranks = torch.randint(0, 100, (200,), generator=torch.Generator().manual_seed(0))
     calibrated = inference.Calibration({"mu": ranks}, num_draws=99)
     gan = pyro_models.Generator((5,), latent_dim=2, hidden=[8])
-    swept = inference.sweep(
-        "vae",
-        "digits",
-        grid={"lr": [1e-2]},
-        seeds=[0],
-        out=folder / "sweep",
-        num_particles=1,
-        limit=5,
-        jobs=1,
-        **{**how, "curve_size": 0},
-    )
+    outcome = Outcome(folder / "sweep", 0, scores)
+    swept = Sweep((Row({"lr": 0.1}, (outcome,), "elbo"),), {"lr": [0.1]}, (0,), folder)
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(30, 3)), columns=["a", "<b>", "c"])
     frame.iloc[:5, 1] = np.nan
@@ -127,7 +120,7 @@ def made(folder: Path) -> list[Brief]:
         *(scores, inference.compare([scores]), inference.diagnose(vae, data, **few)),
         *(evidence, guides, of_models, of_model, of_model.program, bracketed, bracketed.forward),
         *(guides.difference("prior", "normal"), calibrated, calibrated.coverage("mu")),
-        evaluation.quadrature(target, tolerance=1.0),
+        Quadrature(*torch.zeros(5, 3), ()),
         evaluation.evaluate_completion(vae, data, "left", guide="encoder", log_prob=False, **few),
         log_weights(vae, x, num_particles=2),
         inference.sigma_curve(gan, torch.ones(2, 5), (0.1, 0.5, 2.0), num_temperatures=4),

@@ -12,6 +12,7 @@ import numpy as np
 from inference.evaluation.quantity import BITS, NATS
 from inference.figures.canvas import figure_of, one_panel, panels
 from inference.figures.heading import subject
+from inference.figures.line_names import LABEL_GAP, name_lines
 from inference.figures.palette import INK, PETROFF, class_color, class_marker, plain
 from inference.figures.registry import Shown, register_figure
 from inference.learning.history import History
@@ -53,7 +54,6 @@ _MEASURES = {  # of adversarial training, in panels below
     "share": ("accuracy_real", "accuracy_fake", "diversity"),
 }
 _FEW = 30  # epochs up to which each is marked
-_LABEL_GAP = 0.055
 _TITLE_WIDTH = 70
 
 
@@ -63,6 +63,11 @@ def _runs_of(shown: Mapping[str, Shown]) -> Figure:
     own: dict[str, Any] = {"title": first.title, "ax": first.ax}
     if not others:
         return learning_curves(first.load_history(), pair=first.pair, **own)
+    measures = {n: getattr(one.pair.likelihood, "measure", None) for n, one in shown.items()}
+    if first.title is None and len(set(measures.values())) > 1:
+        each = "; ".join(f"{name}: {measure or 'none'}" for name, measure in measures.items())
+        said = f"These bounds may not be compared: they are of different measures ({each})"
+        own["title"] = textwrap.fill(said, _TITLE_WIDTH)
     return learning_curves({name: one.load_history() for name, one in shown.items()}, **own)
 
 
@@ -123,7 +128,7 @@ def learning_curves(
         axes.plot(b.epochs, values, marker=marker, **style)
     _mark_outside(axes, bounds)
     best = _mark_best(axes, histories)
-    _name_lines(axes, bounds)
+    name_lines(axes, bounds)
     first = next(iter(histories.values()))
     remarks = list(dict.fromkeys(getattr(one, "remark", "") for one in histories.values()))
     unit = getattr(first, "unit", None) or NATS
@@ -209,7 +214,7 @@ def _draw_measures(axes: Axes, what: str, curves: list[_Bound], across: Any) -> 
         axes.plot(curve.epochs, curve.values, marker=curve.marker, **style)
     if what == "share":
         axes.set_ylim(0, max(1.05, *(1.05 * c.values.max() for c in curves)))
-    _name_lines(axes, curves, gap=2 * _LABEL_GAP)
+    name_lines(axes, curves, gap=2 * LABEL_GAP)
     axes.set(ylabel=what, xlim=across)
     _name_epochs(axes)
     plain(axes, lines="y")
@@ -311,44 +316,3 @@ def _mark_best(axes: Axes, histories: Mapping[str, History]) -> bool:
     above["xycoords"] = axes.get_xaxis_transform()
     axes.annotate(f"best epoch {best}", xy=(best, 1), fontsize=8, color=INK, **above)
     return True
-
-
-def _name_lines(axes: Axes, bounds: list[_Bound], gap: float = _LABEL_GAP) -> None:
-    """The name of each line at its end, right of the axes, pushed apart where ends are close."""
-    from matplotlib.transforms import offset_copy
-
-    low, high = axes.get_ylim()
-    ends = []
-    for bound in bounds:
-        finite = np.flatnonzero(bound.finite)
-        if len(finite):
-            height = (bound.values[finite[-1]] - low) / (high - low)
-            ends.append((min(max(height, 0.0), 1.0), bound.epochs[finite[-1]], bound))
-    ends.sort(key=lambda end: end[0])
-    # in points, so that the width they take is the same however wide the layout makes the axes
-    beside = offset_copy(axes.transAxes, fig=figure_of(axes), x=10, units="points")
-    for (height, epoch, bound), place in zip(ends, _apart([e[0] for e in ends], gap), strict=True):
-        axes.annotate(
-            bound.label,
-            xy=(epoch, low + height * (high - low)),
-            xytext=(1, place),
-            textcoords=beside,
-            va="center",
-            fontsize=9,
-            color=bound.color,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": bound.color, "lw": 0.6, "shrinkB": 4},
-        )
-
-
-def _apart(heights: list[float], gap: float) -> list[float]:
-    """Increasing heights moved apart to a gap, about where they were, none above 1."""
-    places = list(heights)
-    for _ in range(50):
-        for i in range(len(places) - 1):
-            lack = gap - (places[i + 1] - places[i])
-            if lack > 0:
-                places[i] -= lack / 2
-                places[i + 1] += lack / 2
-    above = max(0.0, places[-1] - 1) if places else 0.0
-    return [place - above for place in places]

@@ -98,7 +98,7 @@ class Every:
             guides=["prior", "normal"],
             num_particles=5,
             infer_options=few,
-            evidence_options=quick,
+            evidence_options={"method": "annealing", **quick},
         )
         y = torch.zeros(4)
         self.program = infer(model, y, guide="laplace")

@@ -43,7 +43,9 @@ def test_ten_classes_are_told_apart_by_numeral_marker_and_colour(digits):
     figure = latent_scatter(pair, digits.x, digits.y)
     (axes,) = figure.axes
     assert set(numerals(axes)) == {str(c) for c in range(10)}
-    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == [str(c) for c in range(10)]
+    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == [
+        str(c) for c in range(10)
+    ]
     shapes = {c.get_paths()[0].vertices.tobytes() for c in axes.collections}
     colors = {to_hex(c.get_facecolor()[0]) for c in axes.collections}
     assert len(shapes) == 10

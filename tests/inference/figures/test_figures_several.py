@@ -104,6 +104,19 @@ def test_several_runs_are_plotted_together(runs, capsys):
     assert "named twice" in capsys.readouterr().err
 
 
+def test_bounds_of_different_measures_are_said_to_be_no_matter_of_comparison(runs):
+    both = {
+        n: Shown(
+            pair=Run(runs / n).load_pair(), load_test=list, load_history=lambda: history([-3.0])
+        )
+        for n in ("vae", "ppca")
+    }
+    title = draw_figure("learning_curves", both).axes[0].get_title().replace("\n", " ")
+    assert title.startswith("These bounds may not be compared")
+    same = {"a": both["vae"], "b": both["vae"]}
+    assert "compared" not in draw_figure("learning_curves", same).axes[0].get_title()
+
+
 def shown(runs, name, **options):
     pair = Run(runs / name).load_pair()
     preparation = "threshold" if name == "vae" else "dequantised"
