@@ -102,6 +102,7 @@ def made(folder: Path) -> list[Brief]:
     ranks = torch.randint(0, 100, (200,), generator=torch.Generator().manual_seed(0))
     calibrated = inference.Calibration({"mu": ranks}, num_draws=99)
     gan = pyro_models.Generator((5,), latent_dim=2, hidden=[8])
+    sigma = torch.tensor([[-9.0, -8.0], [-3.0, -2.0]])
     outcome = Outcome(folder / "sweep", 0, scores)
     swept = Sweep((Row({"lr": 0.1}, (outcome,), "elbo"),), {"lr": [0.1]}, (0,), folder)
     rng = np.random.default_rng(0)
@@ -123,7 +124,7 @@ def made(folder: Path) -> list[Brief]:
         Quadrature(*torch.zeros(5, 3), ()),
         evaluation.evaluate_completion(vae, data, "left", guide="encoder", log_prob=False, **few),
         log_weights(vae, x, num_particles=2),
-        inference.sigma_curve(gan, torch.ones(2, 5), (0.1, 0.5, 2.0), num_temperatures=4),
+        evaluation.SigmaCurve((0.1, 0.5), sigma, sigma.abs(), "lower bound", "annealing", gan),
         inference.particles(vae, vae.guide, x, num_particles=2),
         *(swept, data, table, data.identity, data.split("test")),
         *(fitted, gp_bo.fit_gp(X, X[:, 0] > 0.5, likelihood="bernoulli")),

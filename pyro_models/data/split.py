@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from pyro_models.brief import Brief
 from pyro_models.data.arrays import check_plain
 from pyro_models.data.identity import checksum
 from pyro_models.data.observed import Observed, labels_for
@@ -19,7 +18,7 @@ __all__ = ["Split"]
 
 
 @dataclass(frozen=True, eq=False)
-class Split(Observed, Brief):
+class Split(Observed):
     """Some data of a set, whose pixels are grey unless they were prepared.
 
     ``x`` is a tensor (N, \\*data_shape); ``y`` are integers (N,), −1 where missing; ``mask`` is

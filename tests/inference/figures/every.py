@@ -8,8 +8,8 @@ import pyro.distributions as dist
 import torch
 from matplotlib.figure import Figure
 
-from inference import Calibration, compare_guides, complete, diagnose, figures, infer, sigma_curve
-from inference.evaluation import Evaluation, Score
+from inference import Calibration, compare_guides, complete, diagnose, figures, infer
+from inference.evaluation import Evaluation, Score, SigmaCurve
 from inference.learning.history import Epoch, History
 from inference.selection.table import Row, Sweep
 from inference.selection.trial import Outcome
@@ -107,8 +107,11 @@ class Every:
         )
         ranks = torch.randint(0, 100, (200,), generator=torch.Generator().manual_seed(0))
         self.calibration = Calibration({"tarp": ranks, "mu": ranks}, num_draws=99)
-        gan, ones = Generator((5,), latent_dim=2, hidden=[8]), torch.ones(2, 5)
-        self.sigmas = sigma_curve(gan, ones, (0.1, 0.5, 2.0), num_temperatures=4)
+        gan = Generator((5,), latent_dim=2, hidden=[8])
+        values = torch.tensor([[-9.0, -8.0], [-3.0, -2.0], [-6.0, -5.0]])
+        self.sigmas = SigmaCurve(
+            (0.1, 0.5, 2.0), values, 0.1 * values.abs(), "lower bound", "annealing", gan
+        )
         self.sweep = swept()
 
     def figures(self) -> dict[str, Callable[..., Figure]]:
