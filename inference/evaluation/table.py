@@ -75,6 +75,9 @@ class Table(Brief):
         """How large it is, and what it is of; printed, it is shown whole."""
         return {"rows": len(self.rows), "columns": len(self.heads), "caption": self.caption}
 
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
     def _texts(self) -> tuple[list[list[str]], list[str]]:
         """The texts of the cells, a letter where there is a reason, and all lines below."""
         letters: dict[str, str] = {}
