@@ -20,6 +20,7 @@ from inference.learning.recorded_data import columns_on, is_labelled_only
 from inference.learning.settings import SWAPPED
 from inference.objectives import OBJECTIVES
 from pyro_models import ImageData, Pair, UsageError, build, load_data
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import DATA_SETS
 from pyro_models.data.from_table import ENDINGS
@@ -43,7 +44,7 @@ OPTION = "options."
 
 @described
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Brief):
     """A model, the data it is learned from, and how: all that a run follows from.
 
     ``settings`` are the :class:`inference.learning.Settings` of the training. In plain values,
@@ -138,6 +139,13 @@ class Experiment:
         None,
         "Epochs after which samples are drawn into the run folder: numbers, start, half and end.",
     )
+
+    def facts(self) -> Mapping[str, object]:
+        """Model and data, and what differs from its default."""
+        usual, settings = Experiment(), self.settings.facts()
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
+        kept = {k: v for k, v in own.items() if k in ("model", "data") or v != getattr(usual, k)}
+        return {**kept, **{name: value for name, value in settings.items() if name}}
 
     def __post_init__(self) -> None:
         check_declared(self)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pyro_models.errors import UsageError
 from pyro_models.moved import renamed
+from pyro_models.suggestions import did_you_mean
 
 __all__ = ["Registry", "UnknownNameError", "check_choice", "found_as", "modules_of_files"]
 
@@ -38,7 +39,9 @@ def check_choice(kind: str, given: object, choices: Collection[str], *, hint: st
 
 def _unknown(kind: str, given: object, choices: Iterable[str], hint: str) -> str:
     more = f", or {hint}" if hint else ""
-    return f"unknown {kind} {given!r}: choose from {', '.join(choices)}{more}"
+    names = list(choices)
+    said = f"unknown {kind} {given!r}: choose from {', '.join(names)}{more}"
+    return said + did_you_mean(given, names)
 
 
 class UnknownNameError(UsageError, KeyError):

@@ -27,6 +27,7 @@ from inference.posterior.chains import block_size
 from inference.posterior.log_density import LogDensity
 from inference.progress import bar
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
@@ -42,7 +43,7 @@ GRADIENTS = 40
 
 
 @dataclass(frozen=True, eq=False)
-class Annealed:
+class Annealed(Brief):
     """What the chains of annealed importance sampling came to.
 
     Attributes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inference.figures.canvas import figure_of, one_panel, part
 from inference.figures.palette import INK, class_color, class_marker, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # what is drawn rests on experiments, and these draw samples
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from inference.figures.canvas import Place
 
 __all__ = ["search_progress", "setting_curves"]
 
@@ -35,6 +38,7 @@ def setting_curves(
     lines: str | None = None,
     at: Mapping[str, Any] | None = None,
     title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """The mean score over seeds against one setting, with ± one standard error over seeds.
 
@@ -52,13 +56,14 @@ def setting_curves(
         Value of each further setting that varies; rows of other values are left out.
     title
         Drawn above; by default what ``at`` says.
+    ax
+        Axes, or a figure or a part of one, to draw in; a new figure unless given.
 
     Raises
     ------
     UsageError
         If a setting is unknown or left open, or there are no scores that may be compared.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, NullLocator
 
     x, lines, at = _axes(sweep.grid, x, lines, dict(at or {}))
@@ -66,8 +71,7 @@ def setting_curves(
     label = sweep.label  # refuses what may not be compared
     if not any(math.isfinite(row.mean) for row in rows):
         raise UsageError("no setting with a score to draw")
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.add_subplot()
+    axes = one_panel(ax, (6.4, 4.0))
     values = list(sweep.grid[x])
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     log = numeric and min(values) > 0 and max(values) / min(values) >= DECADE
@@ -92,14 +96,15 @@ def setting_curves(
     fixed = ", ".join(f"{name.removeprefix(_OPTION)} = {value}" for name, value in at.items())
     error = any(math.isfinite(row.standard_error) for row in rows)
     what = "± one standard error over seeds" if error else "one seed each: no error bars"
-    axes.set_title(title or f"{fixed}; {what}".removeprefix("; "), fontsize=10)
+    above = f"{fixed}; {what}".removeprefix("; ") if title is None else title
+    axes.set_title(above, fontsize=10)
     if lines is not None:
         axes.legend(title=lines.removeprefix(_OPTION), fontsize=8, title_fontsize=8, frameon=False)
-    return figure
+    return figure_of(axes)
 
 
 @register_figure(needs="a search: draw it with pyro-models sweep --search")
-def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
+def search_progress(sweep: Sweep, *, title: str | None = None, ax: Place | None = None) -> Figure:
     """The score of each setting in the order of trial, the best so far, and against each setting.
 
     Bars are ± one standard error over seeds. A pruned or failed setting is a cross at the bottom.
@@ -110,20 +115,19 @@ def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
         The result of :func:`inference.selection.sweep` with a search.
     title
         Drawn above; by default the search, and how many settings and epochs it took.
+    ax
+        Axes of a grid, whose place it takes, or a figure or a part of one; a new figure if not given.
 
     Raises
     ------
     UsageError
         If there are no scores that may be compared.
     """
-    from matplotlib.figure import Figure
-
     best = sweep.best  # refuses what has none
     names = list(sweep.grid)
     across, down = min(3, len(names)), math.ceil(len(names) / 3)
-    figure = Figure(figsize=(6.4, 3.2 + 2.6 * down), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=[3.2, 2.6 * down])
-    upper, lower = parts
+    whole = part(ax, (6.4, 3.2 + 2.6 * down))
+    upper, lower = whole.subfigures(2, 1, height_ratios=[3.2, 2.6 * down])
     axes = upper.subplots()
     means = np.array([row.mean if row.is_whole else math.nan for row in sweep.rows])
     order = np.arange(1, len(means) + 1)
@@ -155,8 +159,8 @@ def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
         unused.remove()
     pruned = sum(bool(row.pruned) for row in sweep.rows)
     what = f"{sweep.search}: {len(sweep.rows)} settings, {sweep.epochs:,} epochs, {pruned} pruned"
-    figure.suptitle(title or what, fontsize=10)
-    return figure
+    whole.suptitle(title or what, fontsize=10)
+    return figure_of(whole)
 
 
 def _points(axes: Axes, at: np.ndarray, rows: Sequence[Row], means: np.ndarray) -> None:

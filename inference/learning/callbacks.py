@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from inference.learning.history import Epoch
 from pyro_models import Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import is_count
 from pyro_models.files import write_atomically
 
@@ -16,7 +17,7 @@ __all__ = ["Callback", "CallbackState", "Snapshots"]
 
 
 @dataclass(frozen=True)
-class CallbackState:
+class CallbackState(Brief):
     """The state that a callback sees: after ``epoch`` of ``epochs``, or before training at 0.
 
     ``last`` says that training stops here, early or not.
@@ -38,7 +39,7 @@ class Callback(Protocol):
         ...
 
 
-class Snapshots:
+class Snapshots(Brief):
     """Figures of the pair after named epochs.
 
     Parameters
@@ -77,6 +78,10 @@ class Snapshots:
         self.at = tuple(at)
         self.folder = None if folder is None else Path(folder)
         self.figures: dict[int, Any] = {}
+
+    def facts(self) -> Mapping[str, object]:
+        """When it draws, and what it has drawn."""
+        return {"at": self.at, "drawn at epochs": list(self.figures), "folder": self.folder}
 
     def __call__(self, state: CallbackState) -> str | None:
         """Draw and save, if this is one of the moments."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from inference.learning.training import Training
 from inference.progress import announce
 from inference.standard_error import mean_and_error, with_error
 from pyro_models import ImageData, Pair, UsageError, build
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, module_of
 from pyro_models.data import as_data
 from pyro_models.data.masks import Mask
@@ -43,16 +44,22 @@ __all__ = ["Fit", "Fits", "fit"]
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Brief):
     """A trained pair, what happened, and where it lies on disk (``None`` if nowhere)."""
 
     pair: Pair
     history: History
     out: Path | None
 
+    def facts(self) -> Mapping[str, object]:
+        """The pair, how its training went, and where it lies."""
+        numbers = sum(int(p.numel()) for p in self.pair.parameters())
+        pair = f"{type(self.pair).__name__} of {numbers:,} parameters"
+        return {"": pair, **self.history.facts(), "kept in": self.out}
+
 
 @dataclass(frozen=True)
-class Fits:
+class Fits(Brief):
     """One pair trained under several seeds.
 
     Attributes
@@ -77,6 +84,11 @@ class Fits:
     seeds: tuple[int, ...]
     bounds: tuple[float, ...]
     out: Path | None
+
+    def facts(self) -> Mapping[str, object]:
+        """The pair, the seeds, and their bounds."""
+        pairs = {type(fit.pair).__name__ for fit in self.fits}
+        return {"": ", ".join(pairs), "seeds": self.seeds, "bound": str(self), "kept in": self.out}
 
     @property
     def mean(self) -> float:

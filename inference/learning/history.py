@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+
+from pyro_models.brief import Brief
 
 __all__ = ["Epoch", "History"]
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(Brief):
     """One pass over the training data; bounds in nats per datum, higher is better.
 
     Attributes
@@ -41,7 +44,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class History:
+class History(Brief):
     """All epochs of a run.
 
     Attributes
@@ -72,6 +75,8 @@ class History:
         What :data:`inference.learning.CHECKS` warned of, in lines.
     diverged
         What the last check of divergence said; empty if the training ended well.
+    curve_data
+        On how many data of each split the bounds ``train`` and ``validation`` are.
     """
 
     epochs: tuple[Epoch, ...]
@@ -88,6 +93,18 @@ class History:
     beta: float = 1.0
     warnings: tuple[str, ...] = ()
     diverged: str = ""
+    curve_data: dict[str, int] = field(default_factory=dict)
+
+    def facts(self) -> Mapping[str, object]:
+        """How many epochs, the last bound, and how it ended."""
+        found: dict[str, object] = {"epochs": len(self.epochs), "objective": self.objective}
+        last = self.epochs[-1] if self.epochs else None
+        for name in ("validation", "train", "running"):
+            value = getattr(last, name, None)
+            if value is not None:
+                found[f"last {name}"] = f"{value:.2f} {self.unit}"
+                break
+        return {**found, "best epoch": self.best_epoch, "stopped": self.stopped}
 
     def to_csv(self) -> str:
         """The records as CSV text with a header."""

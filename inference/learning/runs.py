@@ -28,7 +28,9 @@ from inference.learning.data_parallel import is_first
 from inference.learning.history import History
 from inference.learning.recorded_data import UNKNOWN, differs_from_record, plain_fields
 from inference.learning.tempered import remember_beta
+from inference.learning.trained_on import note_training
 from pyro_models import Pair, UsageError, build
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, module_of
 from pyro_models.data import Table
 from pyro_models.device import check_device
@@ -45,7 +47,7 @@ _OURS = "pyro_models."
 OWN_RESULTS = ("scores.json", "figures")
 
 
-class Run:
+class Run(Brief):
     """A run folder on disk.
 
     Parameters
@@ -67,6 +69,16 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+
+    def facts(self) -> Mapping[str, object]:
+        """The folder, and what was trained in it on what."""
+        try:
+            record = self.describe()
+        except UsageError:
+            return {"": self.folder, "holds": "no run"}
+        epochs = record.get("training", {}).get("epochs")
+        data = record["data"].get("name")
+        return {"": self.folder, "model": record["class"], "data": data, "epochs": epochs}
 
     @property
     def exists(self) -> bool:
@@ -164,6 +176,7 @@ class Run:
     def record_end(self, history: History) -> None:
         """Add to ``run.json`` how training ended."""
         names = [
+            "curve_data",
             "objective",
             "unit",
             "start",
@@ -262,6 +275,11 @@ class Run:
         asked = description.get("settings", {}).get("objective_options") or {}
         ended = description.get("training", {"beta": asked.get("beta", 1.0)})  # or was killed
         remember_beta(pair, ended.get("beta", 1.0))
+        training = description.get("training", {})
+        restored = training.get("best_epoch") if "restored" in training.get("stopped", "") else None
+        data, epoch = description["data"].get("name"), restored or training.get("epochs")
+        if data is not None:
+            note_training(pair, data=str(data), epoch=epoch)
         return pair
 
     def _class_of(self, description: Mapping[str, Any]) -> type[nn.Module]:

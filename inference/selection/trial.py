@@ -26,6 +26,7 @@ from inference.selection.pruning import PRUNED, Pruner
 from inference.workers import device_of_worker as _device_of_worker
 from inference.workers import threads as threads_of_torch
 from pyro_models import ImageData, UsageError
+from pyro_models.brief import Brief
 from pyro_models.data import Identity
 from pyro_models.files import holding, write_atomically
 from pyro_models.models import PAIRS
@@ -59,7 +60,7 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Brief):
     """One setting under one seed: all that a worker needs.
 
     What is trained, with the seed of this run, how it is evaluated, its run folder, and the number
