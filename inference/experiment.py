@@ -19,6 +19,7 @@ from inference.learning.preparation import prepared_for
 from inference.learning.recorded_data import columns_on, is_labelled_only
 from inference.learning.settings import SWAPPED
 from inference.objectives import OBJECTIVES
+from inference.tracking.named import TRACKERS, as_written, make_trackers
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import DATA_SETS
@@ -138,6 +139,14 @@ class Experiment:
         None,
         "Epochs after which samples are drawn into the run folder: numbers, start, half and end.",
     )
+    track: str | Mapping[str, Any] | list[Any] | None = declared(
+        None,
+        lambda: (
+            f"""Who is told of the training: {TRACKERS.help(also="a class of a file, mine.py:Mine")}
+            (each is an extra of its name), or several with commas between. With options, in a file:
+            {{class_path: tensorboard, init_args: {{figures: [latent_scatter]}}}}."""
+        ),
+    )
 
     def __post_init__(self) -> None:
         check_declared(self)
@@ -150,6 +159,7 @@ class Experiment:
         object.__setattr__(
             self, "data", str(self.data) if isinstance(self.data, Path) else self.data
         )
+        object.__setattr__(self, "track", as_written(self.track))
         named = {k: _name_of(v) for k, v in self.options.items()}
         object.__setattr__(self, "options", named)
 
@@ -341,7 +351,7 @@ class Experiment:
             settings=self.settings,
             mask=self.mask,
             fraction=self.fraction,
-            callbacks=[self._record, *drawn, *callbacks],
+            callbacks=[self._record, *drawn, *make_trackers(self.track), *callbacks],
             out=out,
             **options,
         )

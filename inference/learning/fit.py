@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -144,7 +144,8 @@ def fit(
     settings
         All settings in one value, in the place of or below those that are given by name.
     callbacks
-        Functions that are called before training and after each epoch, e.g. :class:`Snapshots`.
+        Functions that are called before training and after each epoch, e.g. :class:`Snapshots` or a
+        tracker such as :class:`inference.tracking.TensorBoard`.
     init_from
         Run folder of the same pair whose weights training begins with (a resumed run has its own).
     out
@@ -209,6 +210,7 @@ def fit(
                 raise UsageError("a run folder for each seed is for several seeds: give one folder")
             run = None if out is None else Run(out)
             training = _begun(pair, data, settings, inside, run=run, resume=resume, **shared)
+            _enter(callbacks, inside)
             shown = progress and is_first()
             return _fitted(training, training.run_epochs(callbacks, progress=shown))
         check_seeds(seeds)
@@ -231,6 +233,7 @@ def fit(
             training = _begun(copy, data, own, inside, run=run, resume=begun, **shared)
             training.share(copies[0].training if copies else None)
             copies.append(Copy(training))
+        _enter(callbacks, inside)
         histories = train_together(copies, callbacks, progress=progress)
     fits = tuple(_fitted(c.training, h) for c, h in zip(copies, histories, strict=True))
     bounds = tuple(_last_bound(h, restored=settings.restore_best) for h in histories)
@@ -290,6 +293,13 @@ def _begun(
         run.create(pair, {"data": described, "settings": settings.plain()})
     remember(pair, whole)
     return training
+
+
+def _enter(callbacks: Sequence[Callback], inside: ExitStack) -> None:
+    """Enter the callbacks that are context managers, to be left when the training ends."""
+    for callback in callbacks if is_first() else ():
+        if isinstance(callback, AbstractContextManager):
+            inside.enter_context(callback)
 
 
 def _fitted(training: Training, history: History) -> Fit:

@@ -5,6 +5,7 @@
 ``weights.safetensors`` the weights after the last epoch (the best, once restored)
 ``checkpoint.pt``       all that is needed to resume; loaded with weights only
 ``history.csv``         one row per epoch
+``trackers.json``       what trackers know the run by, where it is tracked
 ======================  =============================================================
 """
 
@@ -41,7 +42,7 @@ __all__ = ["Run"]
 FORMAT = "pyro-models run 1"
 OWN_FILES = ("run.json", "weights.safetensors", "checkpoint.pt", "history.csv", "history.png")
 _OURS = "pyro_models."
-OWN_RESULTS = ("scores.json", "figures")
+OWN_RESULTS = ("scores.json", "figures", "trackers.json", "tensorboard", "wandb")
 
 
 class Run:
