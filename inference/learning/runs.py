@@ -115,6 +115,20 @@ class Run:
             for draft in self.folder.glob(f".{name}.*part"):
                 draft.unlink(missing_ok=True)
 
+    def refuse_without_checkpoint(self) -> None:
+        """Refuse to go on with an exported folder, which holds weights and no checkpoint.
+
+        Raises
+        ------
+        UsageError
+            If it is one.
+        """
+        if "exported" in self.describe():
+            raise UsageError(
+                f"{self.folder} was exported, and holds no checkpoint to resume from: begin "
+                f"another run with its weights (--init_from {self.folder})"
+            )
+
     def check_same(self, pair: Pair, data: Mapping[str, Any]) -> None:
         """Refuse to go on with another pair or other data than the run was begun with.
 
@@ -219,7 +233,11 @@ class Run:
         write_atomically(self.folder / "weights.safetensors", safetensors.torch.save(tensors))
 
     def load_pair(
-        self, *, device: str | torch.device = "cpu", model: type[nn.Module] | None = None
+        self,
+        *,
+        device: str | torch.device = "cpu",
+        model: type[nn.Module] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Pair:
         """Rebuild the pair with its trained weights, on a device, wherever it was trained.
 
@@ -229,6 +247,8 @@ class Run:
             Where it is to be.
         model
             Its class, where that is neither registered nor of a file that is still there.
+        options
+            Options of it that are not what is on record: an object or a class of your own, say.
 
         Raises
         ------
@@ -239,9 +259,10 @@ class Run:
         where = check_device(device)
         description = self.describe()
         cls = model or self._class_of(description)
-        self.refuse_own_code(description["config"])
+        config = {**description["config"], **(options or {})}
+        self.refuse_own_code(config)
         try:
-            pair = build(cls, **description["config"])
+            pair = build(cls, **config)
         except (UsageError, TypeError) as error:
             raise UsageError(f"{self.folder / 'run.json'} is damaged ({error})") from error
         path = self.folder / "weights.safetensors"
