@@ -37,9 +37,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repositories]:
-    hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub.constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    pytest.importorskip("huggingface_hub")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
     with running_hub() as server:
         yield server
 
@@ -260,13 +262,13 @@ def test_push_and_pull_at_the_command_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import huggingface_hub
+    from huggingface_hub import constants
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.address)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.address)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     assert main(["push", str(run), "--to", "ada/small", "--license", "mit"]) == 0
     assert 'load it with: from_hub("ada/small")' in capsys.readouterr().out
     assert main(["pull", "ada/small"]) == 0
@@ -282,6 +284,7 @@ def test_what_the_hub_refuses_is_one_line(
     run: Path, tmp_path: Path, hub: Repositories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import huggingface_hub
+    from huggingface_hub import constants
 
     def said(call: Any, *args: Any, **options: Any) -> str:
         with pytest.raises(UsageError) as raised:
@@ -308,7 +311,7 @@ def test_what_the_hub_refuses_is_one_line(
     )
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     assert said(push_to_hub, run, "ada/small").startswith("there is no token for the Hub: log in")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "cannot be reached (offline" in said(from_hub, "ada/else")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert 'pip install "pyro-models[hub]"' in said(from_hub, "ada/small")
