@@ -108,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "RepoNotFound")
         branches = self.server.files[name]
         commits = {commit_of(files): files for files in branches.values()}
-        files = {**commits, **branches}.get(branch or "main")
+        files = branches.get(branch or "main") or commits.get(branch or "")
         if files is None:
             return self.refuse(404, "RevisionNotFound")
         if what == "resolve":

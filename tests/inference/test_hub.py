@@ -43,7 +43,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repositorie
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
     with running_hub() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.address)  # older libraries ask it, too
         yield server
 
 
