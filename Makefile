@@ -15,7 +15,7 @@ ifneq ($(HAS),$(or $(ASKED),none))
 ANEW   := anew
 endif
 
-.PHONY: demo test test-all suite lint setup clean anew
+.PHONY: demo test test-all suite lint dist setup clean anew
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -51,5 +51,9 @@ suite: $(STAMP)
 test-all: lint
 	$(TESTS) -m ''
 
+# The sdist and the wheel in dist/, each tried in an environment of its own.
+dist: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python .ci/dist.py
+
 clean:
-	rm -rf $(VENV) report runs *.egg-info
+	rm -rf $(VENV) report runs dist build *.egg-info

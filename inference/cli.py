@@ -153,6 +153,26 @@ def _with_seeds(arguments: Sequence[str]) -> list[str]:
     return given
 
 
+def _with_trackers(arguments: Sequence[str]) -> list[str]:
+    """Let ``--track tensorboard --track mlflow`` stand for the list of both.
+
+    >>> _with_trackers(["train", "--track", "tensorboard", "--track=mlflow"])
+    ['train', '--track=[tensorboard, mlflow]']
+    """
+    rest: list[str] = []
+    found: list[str] = []
+    following = iter(arguments)
+    for argument in following:
+        option, equals, value = argument.partition("=")
+        if option == "--track":
+            found.append(value if equals else next(following, ""))
+        else:
+            rest.append(argument)
+    if len(found) < 2:
+        return list(arguments)
+    return [*rest, f"--track=[{', '.join(found)}]"]
+
+
 def _names(arguments: Sequence[str], option: str) -> bool:
     """Whether an option, or a part of it, or a file that may hold it, is given."""
     starts = (f"--{option}=", f"--{option}.", "--config")
@@ -193,7 +213,7 @@ def _together(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
 
 
 def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
-    presets, rest = _split_presets(_with_seeds(arguments))
+    presets, rest = _split_presets(_with_trackers(_with_seeds(arguments)))
     forms = [form[name] for name in rest[:1] for form in (COMMANDS, OF_MODELS) if name in form]
     rest = with_flags(rest, *forms)
     of_model = _of_model(rest)

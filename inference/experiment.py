@@ -19,6 +19,7 @@ from inference.learning.preparation import prepared_for
 from inference.learning.recorded_data import columns_on, is_labelled_only
 from inference.learning.settings import SWAPPED
 from inference.objectives import OBJECTIVES
+from inference.tracking.named import TRACKERS, as_written, make_trackers
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
@@ -139,6 +140,14 @@ class Experiment(Brief):
         None,
         "Epochs after which samples are drawn into the run folder: numbers, start, half and end.",
     )
+    track: str | Mapping[str, Any] | list[Any] | None = declared(
+        None,
+        lambda: (
+            f"""Who is told of the training: {TRACKERS.help(also="a class of a file, mine.py:Mine")}
+            (each is an extra of its name), or several with commas between. With options, in a file:
+            {{class_path: tensorboard, init_args: {{figures: [latent_scatter]}}}}."""
+        ),
+    )
 
     def facts(self) -> Mapping[str, object]:
         """Model and data, and what differs from its default."""
@@ -158,6 +167,7 @@ class Experiment(Brief):
         object.__setattr__(
             self, "data", str(self.data) if isinstance(self.data, Path) else self.data
         )
+        object.__setattr__(self, "track", as_written(self.track))
         named = {k: _name_of(v) for k, v in self.options.items()}
         object.__setattr__(self, "options", named)
 
@@ -349,7 +359,7 @@ class Experiment(Brief):
             settings=self.settings,
             mask=self.mask,
             fraction=self.fraction,
-            callbacks=[self._record, *drawn, *callbacks],
+            callbacks=[self._record, *drawn, *make_trackers(self.track), *callbacks],
             out=out,
             **options,
         )

@@ -17,7 +17,7 @@ from inference.declared import declared, takes
 from inference.evaluation.quantity import NATS
 from inference.figures.registry import Shown, figure_named, figures_of_pairs
 from inference.learning import Run
-from inference.learning.history import Epoch, History
+from inference.learning.history import Epoch, History, read_epochs
 from inference.posterior import generate
 from pyro_models import Pair, UsageError
 from pyro_models.counts import check_counts
@@ -180,7 +180,9 @@ def _read_history(run: Path) -> History:
     record = Run(run).describe()
     training = record.get("training", {})
     state = Run(run).load_checkpoint()
-    epochs = [Epoch(**values) for values in state["history"]] if state else []
+    file = run / "history.csv"  # all that an exported run has
+    written = file.read_text(encoding="utf-8") if file.is_file() else ""
+    epochs = [Epoch(**values) for values in state["history"]] if state else read_epochs(written)
     if not epochs:
         raise UsageError(f"{run} has no finished epoch to plot")
     return History(

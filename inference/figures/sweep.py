@@ -116,7 +116,8 @@ def search_progress(sweep: Sweep, *, title: str | None = None, ax: Place | None 
     title
         Drawn above; by default the search, and how many settings and epochs it took.
     ax
-        Axes of a grid, whose place it takes, or a figure or a part of one; a new figure if not given.
+        Axes of a grid, whose place it takes, a figure or a part of one; a new figure if not
+        given.
 
     Raises
     ------

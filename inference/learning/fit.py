@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -159,7 +159,8 @@ def fit(
     settings
         All settings in one value, in the place of or below those that are given by name.
     callbacks
-        Functions that are called before training and after each epoch, e.g. :class:`Snapshots`.
+        Functions that are called before training and after each epoch, e.g. :class:`Snapshots` or a
+        tracker such as :class:`inference.tracking.TensorBoard`.
     init_from
         Run folder of the same pair whose weights training begins with (a resumed run has its own).
     out
@@ -224,6 +225,7 @@ def fit(
             run = None if out is None else Run(out)
             settings = _with_rate(pair, data, settings, run if resume else None, **of_data)
             training = begun(pair, data, settings, inside, run=run, resume=resume, **shared)
+            _enter(callbacks, inside)
             shown = progress and is_first()
             beside = _announced(training) if summary and is_first() else []
             return _fitted(training, training.run_epochs([*callbacks, *beside], progress=shown))
@@ -249,6 +251,7 @@ def fit(
             training = begun(copy, data, own, inside, run=run, resume=again, **shared)
             training.share(copies[0].training if copies else None)
             copies.append(Copy(training))
+        _enter(callbacks, inside)
         beside = _announced(copies[0].training, copies=len(copies)) if summary else []
         histories = train_together(copies, [*callbacks, *beside], progress=progress)
     fits = tuple(_fitted(c.training, h) for c, h in zip(copies, histories, strict=True))
@@ -272,6 +275,13 @@ def _with_rate(
     if before is not None and before.exists:
         return settings.replace(lr=before.describe()["settings"]["lr"])
     return settings.replace(lr=found_rate(pair, data, settings, **of_data).suggestion)
+
+
+def _enter(callbacks: Sequence[Callback], inside: ExitStack) -> None:
+    """Enter the callbacks that are context managers, to be left when the training ends."""
+    for callback in callbacks if is_first() else ():
+        if isinstance(callback, AbstractContextManager):
+            inside.enter_context(callback)
 
 
 def _fitted(training: Training, history: History) -> Fit:

@@ -6,10 +6,11 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from pyro_models.brief import Brief
 
-__all__ = ["Epoch", "History"]
+__all__ = ["Epoch", "History", "read_epochs"]
 
 
 @dataclass(frozen=True)
@@ -115,3 +116,20 @@ class History(Brief):
         writer.writeheader()
         writer.writerows({**asdict(record), **record.measures} for record in self.epochs)
         return out.getvalue()
+
+
+def read_epochs(text: str) -> tuple[Epoch, ...]:
+    """The records that :meth:`History.to_csv` wrote.
+
+    >>> epoch = Epoch(1, -9.5, None, -9.0, 1e-3, 1.0, 0.5, {"accuracy": 0.5})
+    >>> read_epochs(History((epoch,), objective="elbo").to_csv()) == (epoch,)
+    True
+    """
+    own = {f.name for f in fields(Epoch)}
+    found = []
+    for row in csv.DictReader(io.StringIO(text)):
+        values: dict[str, Any] = {n: float(v) if v else None for n, v in row.items()}
+        measures = {n: v for n, v in values.items() if n not in own and v is not None}
+        known = {n: v for n, v in values.items() if n in own}
+        found.append(Epoch(**{**known, "epoch": int(values["epoch"])}, measures=measures))
+    return tuple(found)

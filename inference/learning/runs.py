@@ -5,6 +5,7 @@
 ``weights.safetensors`` the weights after the last epoch (the best, once restored)
 ``checkpoint.pt``       all that is needed to resume; loaded with weights only
 ``history.csv``         one row per epoch
+``trackers.json``       what trackers know the run by, where it is tracked
 ======================  =============================================================
 """
 
@@ -44,7 +45,7 @@ __all__ = ["Run"]
 FORMAT = "pyro-models run 1"
 OWN_FILES = ("run.json", "weights.safetensors", "checkpoint.pt", "history.csv", "history.png")
 _OURS = "pyro_models."
-OWN_RESULTS = ("scores.json", "figures")
+OWN_RESULTS = ("scores.json", "figures", "trackers.json", "tensorboard", "wandb")
 
 
 class Run(Brief):
@@ -126,6 +127,20 @@ class Run(Brief):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             for draft in self.folder.glob(f".{name}.*part"):
                 draft.unlink(missing_ok=True)
+
+    def refuse_without_checkpoint(self) -> None:
+        """Refuse to go on with an exported folder, which holds weights and no checkpoint.
+
+        Raises
+        ------
+        UsageError
+            If it is one.
+        """
+        if "exported" in self.describe():
+            raise UsageError(
+                f"{self.folder} was exported, and holds no checkpoint to resume from: begin "
+                f"another run with its weights (--init_from {self.folder})"
+            )
 
     def check_same(self, pair: Pair, data: Mapping[str, Any]) -> None:
         """Refuse to go on with another pair or other data than the run was begun with.
@@ -236,7 +251,11 @@ class Run(Brief):
         write_atomically(self.folder / "weights.safetensors", safetensors.torch.save(tensors))
 
     def load_pair(
-        self, *, device: str | torch.device = "cpu", model: type[nn.Module] | None = None
+        self,
+        *,
+        device: str | torch.device = "cpu",
+        model: type[nn.Module] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Pair:
         """Rebuild the pair with its trained weights, on a device, wherever it was trained.
 
@@ -246,6 +265,8 @@ class Run(Brief):
             Where it is to be.
         model
             Its class, where that is neither registered nor of a file that is still there.
+        options
+            Options of it that are not what is on record: an object or a class of your own, say.
 
         Raises
         ------
@@ -256,9 +277,10 @@ class Run(Brief):
         where = check_device(device)
         description = self.describe()
         cls = model or self._class_of(description)
-        self.refuse_own_code(description["config"])
+        config = {**description["config"], **(options or {})}
+        self.refuse_own_code(config)
         try:
-            pair = build(cls, **description["config"])
+            pair = build(cls, **config)
         except (UsageError, TypeError) as error:
             raise UsageError(f"{self.folder / 'run.json'} is damaged ({error})") from error
         path = self.folder / "weights.safetensors"

@@ -320,6 +320,11 @@ class Training:
                 history=tuple(self.epochs),
                 out=None if self.run is None else self.run.folder,
                 last=bool(self.stopping.reason) or len(self.epochs) == self.settings.epochs,
+                settings=self.settings,
+                data=self.data,
+                objective=self.objective.name,
+                unit=self.objective.unit,
+                remark=self.objective.remark,
             )
             with seeded(self.settings.seed, self.device), evaluating(self.pair):
                 reason = callback(state)
