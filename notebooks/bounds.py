@@ -96,7 +96,18 @@ def learn(objective, options, **settings):
 learned = {name: learn(*how) for name, how in OBJECTIVES.items()}
 learned["mean_field, warm-up"] = learn("mean_field", {}, beta_warmup=EPOCHS // 3)
 
+# %%
+q = dist.Normal(torch.tensor([0.5, -1.0]), torch.tensor([0.3, 0.8]))
+closed = 0.5 * (q.variance + q.mean**2 - 1 - q.variance.log()).sum()
+z = q.sample((10_000,))
+sampled = (q.log_prob(z) - dist.Normal(0.0, 1.0).log_prob(z)).sum(-1)
+print(f"KL in closed form  {float(closed):.4f}")
+print(f"     from samples  {float(sampled.mean()):.4f} ± {float(sampled.std()) / 100:.4f}")
+
 # %% [markdown]
+# *What to see.* The same value, once without noise: `mean_field` and `monte_carlo` differ in that
+# alone.
+#
 # ## One footing
 #
 # *Question.* Which objective has learned the best model?

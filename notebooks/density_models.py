@@ -602,6 +602,8 @@ print("the same scores, to the last bit:", same)
 folder.cleanup()
 
 # %% [markdown]
+# *What to see.* The same scores, to the last bit: of what was saved nothing is missing.
+#
 # ## Exercise
 #
 # PPCA has $q$ latents. Learn it in closed form for $q$ = 2, 5, 10, 20, 40, and draw against $q$ the

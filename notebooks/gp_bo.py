@@ -55,8 +55,17 @@ def f(x):
 x = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0]).double()
 y = f(x)
 grid = torch.linspace(-1, 1, 200).double()
+figure = Figure(figsize=(6, 2.4), layout="constrained")
+axes = figure.add_subplot()
+axes.plot(grid, f(grid), "k--", lw=1)
+axes.plot(x, y, "ko", ms=5)
+axes.set(xlabel="x", ylabel="f(x)")
+axes.spines[["top", "right"]].set_visible(False)
+figure
 
 # %% [markdown]
+# *What to see.* Two dips of nearly the same depth, and none of the five points in either.
+#
 # ## The kernel and the priors
 #
 # *Question.* Which functions are thought possible before any is seen?

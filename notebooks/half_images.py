@@ -71,7 +71,7 @@ vae = learn(VAE(data.data_shape, latent_dim=8, **options))
 cvae = learn(CompletionCVAE(data.data_shape, masks=["left"], latent_dim=8, hidden=[64]))
 
 # %% [markdown]
-# ## What they see, and what they say
+# ### What they see, and what they say
 #
 # *Question.* What do they make of the left half of eight test images?
 #
@@ -180,5 +180,5 @@ for mask in ("left", "right", "top", "bottom", "random"):
     value, error = -score.value / unseen, score.standard_error / unseen
     print(f"{mask:7} seen: {value:.3f} ± {error:.3f} nats per unseen pixel")
 # Of these digits, no: by a model that knows of a pixel only through which of its 30 components it
-# is, 32 pixels tell the component as well wherever they are. The left half says least of the rest,
-# since more of a digit's ink is on the right. Over 60 images differences of 0.01 are nothing.
+# is, 32 pixels tell the component as well wherever they are. The left half says least of the rest.
+# Over 60 images differences of 0.01 are nothing.

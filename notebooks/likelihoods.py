@@ -68,6 +68,33 @@ torch.set_num_threads(1)  # small images: more threads only wait for each other
 # with $u \sim U(0, 1)$; what a density is worth at exact grey levels the last section shows.
 
 # %%
+pixel = torch.linspace(-0.2, 1.2, 281)
+inside = pixel.clamp(1e-3, 1 - 1e-3)
+shown = {
+    "gaussian": torch.distributions.Normal(0.2, 0.15).log_prob(pixel),
+    "continuous_bernoulli": torch.distributions.ContinuousBernoulli(logits=-4.0).log_prob(inside),
+    "beta": torch.distributions.Beta(0.5, 2.0).log_prob(inside),
+}
+figure = Figure(figsize=(7, 2.6), layout="constrained")
+axes = figure.add_subplot()
+for name, log_p in shown.items():
+    density = log_p.exp()
+    if name != "gaussian":
+        density[(pixel < 0) | (pixel > 1)] = 0
+    axes.plot(pixel, density, label=name)
+axes.set(xlabel="value of a pixel", ylabel="p(x | z)", ylim=(0, 6))
+axes.legend(frameon=False)
+axes.spines[["top", "right"]].set_visible(False)
+figure
+
+# %% [markdown]
+# *What to see.* Three densities of mean 0.2 and thereabouts. The Gaussian has mass where no pixel
+# can be; the continuous Bernoulli has one number, and leans to one end; the Beta grows without
+# bound at black, where half of the pixels are.
+#
+# Now the same network under each of the seven:
+
+# %%
 grey = load_data(DATA)
 LEVELS = grey.levels
 EPOCHS = 50 if DATA == "digits" else 15

@@ -71,7 +71,14 @@ ppca = PPCA.maximum_likelihood(densities.prepared("train").x, latent_dim=10).to(
 gan = Generator(shape)
 fit(gan, densities, objective="adversarial", epochs=60 if SMALL else 10, **once)
 
+models = {"VAE": vae, "flow": flow, "diffusion": diffusion, "PPCA": ppca, "GAN": gan}
+for name, pair in models.items():
+    print(f"{name:10} {sum(p.numel() for p in pair.parameters()):9,} parameters")
+
 # %% [markdown]
+# *What to see.* They are not of one size, nor learned for equally long. What follows shows how to
+# compare, not which family is best.
+#
 # ## Bits per dimension
 #
 # *Question.* Which model gives the test images the most probability?
@@ -82,13 +89,10 @@ fit(gan, densities, objective="adversarial", epochs=60 if SMALL else 10, **once)
 # and a bound from draws of its prior is far too low to say anything.
 
 # %%
-models = {"VAE": vae, "flow": flow, "diffusion": diffusion}
+seen_by = {name: densities if name in ("PPCA", "GAN") else grey for name in models}
 rows = [
-    evaluate(pair, grey, num_particles=8, limit=100, name=name) for name, pair in models.items()
-]
-rows += [
-    evaluate(pair, densities, num_particles=8, limit=100, name=name)
-    for name, pair in (("PPCA", ppca), ("GAN", gan))
+    evaluate(pair, seen_by[name], num_particles=8, limit=100, name=name)
+    for name, pair in models.items()
 ]
 display(Markdown(compare(rows).to_markdown()))
 
@@ -127,7 +131,6 @@ for sigma in (0.1, 0.2):
 # Ten draws of each model. The σ of the GAN is set by hand, to about the width of a grey level.
 
 # %%
-models |= {"PPCA": ppca, "GAN": gan}
 gan.set_sigma(0.05)
 drawn = {name: generate(pair, n=500, pixels="sample").cpu() for name, pair in models.items()}
 figure = Figure(figsize=(6, 4), layout="constrained")
@@ -161,13 +164,7 @@ figure
 QUANTITIES = ["frechet", "kernel", "density", "coverage"]
 LIMIT = None if SMALL else 2000  # images, and so samples
 scores = [
-    evaluate(
-        pair,
-        densities if name in ("PPCA", "GAN") else grey,
-        quantities=QUANTITIES,
-        limit=LIMIT,
-        name=name,
-    )
+    evaluate(pair, seen_by[name], quantities=QUANTITIES, limit=LIMIT, name=name)
     for name, pair in models.items()
 ]
 scores += sample_floors(grey, quantities=QUANTITIES, limit=LIMIT)
