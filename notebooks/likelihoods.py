@@ -171,7 +171,7 @@ figure
 
 # %%
 for name, (result, data) in learned.items():
-    x = data.prepared("test", limit=16).x
+    x = data.prepared("test", limit=32).x
     grid = figures.reconstructions(result.pair, x, columns=8, rows=4)
     grid.suptitle(name, fontsize=12, fontweight="bold")
     display(grid)

@@ -97,7 +97,7 @@ rows = [
 display(Markdown(compare(rows).to_markdown()))
 
 # %% [markdown]
-# *What to see.* VAE, flow and diffusion are close to each other, and PPCA far behind: one
+# *What to see.* VAE, flow and diffusion lie within some tenth of a bit, and PPCA far behind: one
 # $\sigma$ for all pixels costs bits at every one that hardly moves. The numbers are upper bounds:
 # the true order of the first three may be another. About how samples look they say little: a
 # model of which 99 % of samples are noise costs at most $\log_2 100 / D$ more, a tenth of a bit
@@ -141,9 +141,10 @@ for axes, (name, images) in zip(figure.subplots(len(models)), drawn.items(), str
 figure
 
 # %% [markdown]
-# *What to see.* The GAN, which has no bits, draws the cleanest digits; PPCA draws blurs with noise.
-# Ten images show whether samples are sharp. They do not show whether all kinds are there, nor
-# whether a model has only copied.
+# *What to see.* The diffusion and the GAN, which has no bits, draw the cleanest digits. The VAE
+# draws every pixel by itself, and that is seen; PPCA draws blurs with noise. Ten images show
+# whether samples are sharp. They do not show whether all kinds are there, nor whether a model has
+# only copied.
 #
 # ## Samples, by numbers
 #
@@ -216,10 +217,10 @@ rows = [
 gan.set_sigma(0.2)
 rows.append(evaluate(gan, densities, quantities=both, limit=LIMIT, name="GAN, σ = 0.2"))
 display(Markdown(compare(rows, quantities=both).to_markdown()))
-# A GAN's means do not depend on σ, its draws do, and a σ that nobody has chosen decides how they
-# score: means are what was trained. A VAE's pixels were trained with their noise: its draws are the
-# model, its means an average that hides it. In one column the two would be numbers of different
-# things, so each has its own.
+# It matters for the VAE: its pixels were learned with their noise, its draws are the model, and its
+# means, averages that no datum looks like, are twice as far from data. A GAN was learned by its
+# means; its draws hang on a σ that nobody has chosen (by less than the errors here). In one column
+# the two would be numbers of different things, so each has its own.
 
 # %% [markdown]
 # What each number can and cannot say, with results on MNIST, is on a page of its own:
