@@ -157,7 +157,7 @@ figures.rank_histograms(found)
 # Which guide passes? And does importance resampling (`infer(..., resample=2000)`) mend the narrow
 # one?
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 print(calibrate(regression, X, y, guide="full_covariance", num_simulations=200).findings[0])
 mended = infer(regression, X, y, guide="normal", resample=2000)
 row("resampled", mended.sd["beta"])

@@ -39,6 +39,7 @@ from inference.objectives import jensen_shannon
 from pyro_models import PPCA, VAE, load_data
 
 matplotlib.rcParams["figure.dpi"] = 90
+matplotlib.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 torch.set_num_threads(1)  # small images: more threads only wait for each other
 
 # %% [markdown]
@@ -383,7 +384,7 @@ figure
 # higher by some tenths of a nat. How much of that is the model? Judge each of the two by $L_5$,
 # by $L_{10}$ and by $L_{1000}$.
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 print(f"{'learned by':14}" + "".join(f"{f'L_{K}':>10}" for K in (5, 10, 1000)))
 for name in ("iwae, K = 5", "iwae, K = 10"):
     pyro.set_rng_seed(0)

@@ -34,7 +34,8 @@ from inference.figures.palette import PETROFF
 from pyro_models import CVAE, VAE, SemiSupervisedVAE, load_data
 from pyro_models.networks import make_classifier
 
-matplotlib.rcParams["figure.dpi"] = 80
+matplotlib.rcParams["figure.dpi"] = 90
+matplotlib.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 torch.set_num_threads(1)  # the images are small: more threads only wait for each other
 
 # %%
@@ -242,7 +243,7 @@ for name, values in found.items():
 # probabilities, and draw the accuracy of the surest share of them against that share. May it be
 # trusted where it is sure?
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 with torch.no_grad():
     sure, guessed = m2.classify(test.x.to(DEVICE)).cpu().max(-1)
 right = (guessed == test.y).float()[sure.argsort(descending=True)]

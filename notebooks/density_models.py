@@ -48,6 +48,7 @@ from inference.evaluation.scores import LEBESGUE_255, NATS, NATS_SUM, SQUARED_ER
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError, load_data
 
 matplotlib.rcParams["figure.dpi"] = 80
+matplotlib.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 
 SMALL = DATA == "digits"
 EPOCHS = 100 if SMALL else 25
@@ -179,7 +180,7 @@ figures.learning_curves(learned["VAE, Gaussian, σ(z)"].history, title="VAE, Gau
 # %%
 folder = tempfile.TemporaryDirectory()
 run_folder = Path(folder.name) / "cvae"
-snapshots = Snapshots(lambda pair: figures.class_grid(pair, per_class=4), at=[1, 6, 11])
+snapshots = Snapshots(lambda pair: figures.class_grid(pair, per_class=3), at=[1, 6, 11])
 
 torch.manual_seed(0)
 cvae = CVAE(grey.data_shape, num_classes=10, latent_dim=10, hidden=[256], likelihood="bernoulli")
@@ -532,7 +533,7 @@ figures.latent_scatter(
 # $\Phi^{-1}\big((i + \tfrac12)/n\big)$, so that every image stands for the same prior probability.
 
 # %%
-figures.latent_grid(dense, size=12)
+figures.latent_grid(dense, size=10)
 
 # %% [markdown]
 # *Question.* **What is kept of an image by two numbers?** Reconstructions, first from a sampled
@@ -540,10 +541,10 @@ figures.latent_grid(dense, size=12)
 # of, and its error is the larger of the two.
 
 # %%
-figures.reconstructions(dense, test.x, latents="sample", rows=4)
+figures.reconstructions(dense, test.x, latents="sample", rows=3)
 
 # %%
-figures.reconstructions(dense, test.x, latents="mean", rows=4)
+figures.reconstructions(dense, test.x, latents="mean", rows=3)
 
 # %% [markdown]
 # *Question.* **What does the model believe images look like?** Samples from the prior: the mean
@@ -552,10 +553,10 @@ figures.reconstructions(dense, test.x, latents="mean", rows=4)
 # included.
 
 # %%
-figures.prior_samples(many_sigmas, n=36)
+figures.prior_samples(many_sigmas, n=25)
 
 # %%
-figures.prior_samples(many_sigmas, n=36, pixels="sample")
+figures.prior_samples(many_sigmas, n=25, pixels="sample")
 
 # %% [markdown]
 # *Question.* **What lies between two images?** On the straight line between their mean codes,
@@ -571,7 +572,7 @@ figures.interpolation(dense, test.x[firsts[0::2]], test.x[firsts[1::2]])
 # **Every class of the CVAE**, after its last epoch: compare with its snapshots above.
 
 # %%
-figures.class_grid(cvae, per_class=6)
+figures.class_grid(cvae, per_class=4)
 
 # %% [markdown]
 # **The means of the mixture's components**, with their weights. It has no continuous latent:
@@ -610,7 +611,7 @@ folder.cleanup()
 # exact $\log p(x)$ of training and of test data, and the squared error of the test reconstructions.
 # At which $q$ would you stop by each of the two, and why do they differ?
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 qs, found = (2, 5, 10, 20, 40), {"train": [], "test": []}
 errors = []
 for q in qs:

@@ -36,6 +36,7 @@ from pyro_models import VAE, load_data
 from pyro_models.data.masks import seen_pixels
 
 matplotlib.rcParams["figure.dpi"] = 100
+matplotlib.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 torch.set_num_threads(1)  # small images: more threads only wait for each other
 
 # %%
@@ -156,7 +157,7 @@ figure
 # latents, of the standard deviation of `posterior.sample(200)["z"]`. When is it 1, and does it go
 # to 0?
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 fractions, widths = [0.0], [1.0]  # where nothing is seen the posterior is the prior
 for fraction in (0.1, 0.25, 0.5, 1.0):
     mask = None if fraction == 1 else seen_pixels("random", data.data_shape, fraction=fraction)

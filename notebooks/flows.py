@@ -41,6 +41,7 @@ from inference import compare, diagnose, evaluate, figures, fit
 from pyro_models import Flow, load_data
 
 matplotlib.rcParams["figure.dpi"] = 90
+matplotlib.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 torch.set_num_threads(1)  # small images: more threads only wait for each other
 
 # %% [markdown]
@@ -129,7 +130,7 @@ figures.prior_samples(fits["variational"].pair, n=36, pixels="sample")
 # two splines of zuko's (`flow={"class_path": "nsf", ...}`, `dequantise=None`), compare with a
 # mixture of eight Gaussians by $\log p$ of points that neither has seen, and draw from both.
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 from matplotlib.figure import Figure
 from sklearn.datasets import make_moons
 

@@ -41,7 +41,8 @@ from inference import Snapshots, complete, figures, fit, infer
 from inference.objectives import Adversarial
 from pyro_models import VAE, Generator, load_data
 
-matplotlib.rcParams["figure.dpi"] = 70
+matplotlib.rcParams["figure.dpi"] = 80
+matplotlib.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 torch.set_num_threads(1)  # small images: more threads only wait for each other
 
 # %% [markdown]
@@ -159,7 +160,7 @@ figures.prior_samples(vae, n=25)
 # Classes that are missing are seen in no loss. Train a classifier on data alone, and count the
 # classes of 1,000 samples of the GAN. By how much would even counts be off by chance?
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 from sklearn.svm import SVC
 
 from inference import generate

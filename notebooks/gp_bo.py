@@ -279,7 +279,7 @@ search_figure(optimizer)
 # check it against `predictive_marginals` at one draw, and compare three bands: of the mixture, of
 # the mean θ, and of the average of the $v_s$ alone. Which share of f lies within each?
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 draws = fitted.hyperparameters
 
 

@@ -37,7 +37,8 @@ from inference.posterior import complete, infer
 from pyro_models import PPCA, VAE, BernoulliMixture, CompletionCVAE, load_data
 from pyro_models.data.masks import seen_pixels
 
-matplotlib.rcParams["figure.dpi"] = 90
+matplotlib.rcParams["figure.dpi"] = 100
+matplotlib.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 torch.set_num_threads(1)  # small images: more threads only wait for each other
 
 EPOCHS = 30 if DATA == "digits" else 10
@@ -172,7 +173,7 @@ figures.completions(shown, x, rows=4)
 # `right`, `top`, `bottom` and `random` by the exact $-\log p(x_u \mid x_s)$ of the mixture, per
 # unseen pixel.
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 for mask in ("left", "right", "top", "bottom", "random"):
     found = evaluate_completion(mixture, data, mask, limit=60)
     score = found.scores["conditional_log_likelihood"]

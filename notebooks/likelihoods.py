@@ -34,7 +34,8 @@ from pyro_models import VAE, UsageError, load_data
 from pyro_models.likelihoods import likelihood_named
 from pyro_models.likelihoods.continuous_bernoulli import ContinuousBernoulliPixels
 
-matplotlib.rcParams["figure.dpi"] = 60
+matplotlib.rcParams["figure.dpi"] = 80
+matplotlib.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 torch.set_num_threads(1)  # small images: more threads only wait for each other
 
 # %% [markdown]
@@ -342,7 +343,7 @@ for floor in (1e-1, 1e-2, 1e-3, 1e-4):
 # logistics, which does, from a tenth of the training images. Which loses more bits per dimension by
 # it, and why?
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 from dataclasses import replace
 
 from pyro_models.data import Split

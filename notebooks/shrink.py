@@ -4,16 +4,19 @@ import base64
 import io
 
 import nbformat
-from PIL import Image
+from PIL import Image, ImageChops
 
 LIMIT = 290_000
 """Bytes of a notebook that the figures are made to fit."""
 
-STEPS = ((900, 256), (800, 128), (720, 64), (640, 48), (560, 32), (480, 16))
-"""Largest width in pixels and number of colors, the first of which that fits is taken."""
+STEPS = (
+    *((900, colors) for colors in (256, 128, 64, 48, 32)),
+    *((width, 32) for width in (720, 600, 480)),
+)
+"""Largest width in pixels, and number of colors, from a good figure to a small one."""
 
 
-def smaller(png, *, width, colors):
+def smaller(png, width, colors):
     """A PNG on white, which is legible on a dark page as well, at most ``width`` pixels wide.
 
     Its colors are reduced to a palette: figures of lines and grey tiles have few.
@@ -26,7 +29,10 @@ def smaller(png, *, width, colors):
         image = image.resize((width, height), Image.Resampling.LANCZOS)
     found = image.getcolors(colors)
     if found is None:
-        image = image.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        # by frequency few colored points would lose their colors to many grey pixels
+        grey = not ImageChops.difference(image, image.convert("L").convert("RGB")).getbbox()
+        method = Image.Quantize.MEDIANCUT if grey else Image.Quantize.FASTOCTREE
+        image = image.quantize(colors, method=method, dither=Image.Dither.NONE)
     else:  # few enough as they are: none is changed
         image = image.quantize(len(found), dither=Image.Dither.NONE)
     written = io.BytesIO()
@@ -35,7 +41,10 @@ def smaller(png, *, width, colors):
 
 
 def shrink(notebook, *, limit=LIMIT):
-    """Replace the figures of a notebook by smaller ones; no more is lost than ``limit`` asks.
+    """Replace the figures of a notebook by smaller ones, until it has no more than ``limit`` bytes.
+
+    It is always the largest figure that goes on to its next step: tiles of grey pixels are reduced
+    before curves, which are small as they are.
 
     Raises
     ------
@@ -49,11 +58,19 @@ def shrink(notebook, *, limit=LIMIT):
         if "image/png" in output.get("data", {})
     ]
     originals = [base64.b64decode(data["image/png"]) for data in holders]
-    for width, colors in STEPS:
-        for data, png in zip(holders, originals, strict=True):
-            small = smaller(png, width=width, colors=colors)
-            data["image/png"] = base64.b64encode(small).decode()
-        size = len(nbformat.writes(notebook).encode())
-        if size <= limit:
-            return notebook
-    raise ValueError(f"{size:,} bytes with figures {width} pixels wide: leave some out")
+    taken = [0] * len(holders)
+    for data, png in zip(holders, originals, strict=True):
+        data["image/png"] = _encoded(smaller(png, *STEPS[0]))
+    while (size := len(nbformat.writes(notebook).encode())) > limit:
+        left = [i for i, step in enumerate(taken) if step + 1 < len(STEPS)]
+        if not left:
+            raise ValueError(f"{size:,} bytes with figures as small as may be: leave some out")
+        i = max(left, key=lambda i: len(holders[i]["image/png"]))
+        taken[i] += 1
+        found = _encoded(smaller(originals[i], *STEPS[taken[i]]))
+        holders[i]["image/png"] = min(found, holders[i]["image/png"], key=len)
+    return notebook
+
+
+def _encoded(png):
+    return base64.b64encode(png).decode()

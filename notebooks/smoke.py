@@ -36,6 +36,7 @@ from inference import evaluate, figures, fit, reconstruct
 from pyro_models import VAE, load_data
 
 matplotlib.rcParams["figure.dpi"] = 100
+matplotlib.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 torch.set_num_threads(1)  # the images are small: more threads only wait for each other
 
 # %% [markdown]
@@ -154,7 +155,7 @@ display(tiles([seen[:, 0], *again], ["x", "one z", "another z"]))
 # much does it rise, and is that more than the standard errors allow? Then decode latents that are
 # drawn from the prior: which of the two makes better digits?
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 torch.manual_seed(0)
 wider = VAE(data.data_shape, latent_dim=10, hidden=[128], likelihood="bernoulli")
 fit(wider, data, epochs=EPOCHS, batch_size=64, device=DEVICE, progress=False)

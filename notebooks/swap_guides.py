@@ -172,7 +172,7 @@ print(f"means against the grid: at most {worst:.1f} standard errors off")
 # *Is it the family or the encoder that a larger encoder mends?* Keep the decoder of the VAE with
 # two latents, give it an encoder of 256 units, learn that alone, and look at the two gaps again.
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 import copy
 
 torch.manual_seed(1)

@@ -33,6 +33,7 @@ from inference.evaluation import sample_floors
 from pyro_models import PPCA, VAE, Diffusion, Flow, Generator, load_data
 
 matplotlib.rcParams["figure.dpi"] = 110
+matplotlib.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 torch.set_num_threads(1)  # small images: more threads only wait for each other
 grey, densities = load_data(DATA), load_data(DATA, preparation="dequantised")
 LEVELS = grey.levels  # 17 of the digits, 256 of MNIST
@@ -208,7 +209,7 @@ for name, images in drawn.items():
 # (`frechet_mean`, `coverage_mean`). For which model does it matter, and may a table hold one row of
 # means and one of draws?
 
-# %% tags=["hide-cell"] jupyter={"source_hidden": true}
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 both = ["frechet", "frechet_mean", "coverage", "coverage_mean"]
 rows = [
     evaluate(vae, grey, quantities=both, limit=LIMIT, name="VAE"),

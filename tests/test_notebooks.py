@@ -81,7 +81,7 @@ def with_figures(*pngs):
 
 
 def is_hidden(cell):
-    folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+    folded = cell.metadata.get("jupyter") == {"source_hidden": True, "outputs_hidden": True}
     assert folded == ("hide-cell" in cell.metadata.get("tags", []))  # JupyterLab's, and MyST's
     return folded
 
@@ -209,7 +209,8 @@ def test_execute_goes_on_after_one_that_fails(
     (tmp_path / "broken.py").write_text("# %%\n1 / 0\n")
     (tmp_path / "whole.py").write_text(
         "# %%\nimport sys\nprint('warned', file=sys.stderr)\n\n"
-        '# %% tags=["hide-cell"] jupyter={"source_hidden": true}\nprint(6 * 7)\n'
+        '# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}\n'
+        "print(6 * 7)\n"
     )
     monkeypatch.setattr(execute_module, "FOLDER", tmp_path)
     monkeypatch.setattr(execute_module, "NAMES", ("broken", "whole"))
@@ -237,16 +238,35 @@ def test_figures_are_put_on_white(execute_module):
     assert image.getpixel((150, 100)) == (0, 0, 0)
 
 
-def test_figures_shrink_until_the_notebook_fits(execute_module):
+def test_few_colored_points_keep_their_colors_beside_many_grey_pixels(execute_module):
+    image = Image.linear_gradient("L").resize((600, 400)).convert("RGB")
+    points = [(230, 60, 20), (40, 120, 220), (120, 60, 160), (250, 170, 10)]
+    for i, color in enumerate(points):
+        image.paste(color, (100 * i + 50, 50, 100 * i + 56, 56))
+    limit = len(nbformat.writes(with_figures()).encode()) + 3500
+    (small,) = pngs_in(execute_module.shrink(with_figures(png_of(image)), limit=limit))
+    reduced = Image.open(io.BytesIO(small)).convert("RGB")
+    assert len(reduced.getcolors()) < 64
+    scale = reduced.width / image.width
+    for i, color in enumerate(points):
+        seen = reduced.getpixel((round((100 * i + 53) * scale), round(53 * scale)))
+        assert max(abs(a - b) for a, b in zip(seen, color, strict=True)) < 40
+
+
+def test_the_largest_figures_shrink_until_the_notebook_fits(execute_module):
+    line = Image.new("RGB", (400, 300), "white")
+    for shade in range(100):
+        line.paste((shade, 0, 255 - shade), (shade, shade, shade + 200, shade + 2))
     noise = png_of(Image.effect_noise((1200, 300), 80).convert("RGB"))
-    whole = with_figures(noise, noise)
-    sizes = {}
-    for limit in (2_000_000, 400_000, 150_000):
-        small = execute_module.shrink(whole, limit=limit)
+    colors = {}
+    for limit in (2_000_000, 220_000, 120_000):
+        small = execute_module.shrink(with_figures(png_of(line), noise), limit=limit)
         assert len(nbformat.writes(small).encode()) <= limit
-        sizes[limit] = [Image.open(io.BytesIO(png)).width for png in pngs_in(small)]
-        whole = with_figures(noise, noise)
-    assert sizes[2_000_000] == [900, 900]
-    assert sizes[2_000_000][0] > sizes[400_000][0] > sizes[150_000][0]
+        kept, reduced = (Image.open(io.BytesIO(png)).convert("RGB") for png in pngs_in(small))
+        assert kept.size == line.size
+        assert len(kept.getcolors()) == len(line.getcolors()) == 101
+        assert reduced.width <= 900
+        colors[limit] = len(reduced.getcolors())
+    assert colors[2_000_000] == 256 > colors[220_000] > colors[120_000]
     with pytest.raises(ValueError, match="leave some out"):
-        execute_module.shrink(whole, limit=10_000)
+        execute_module.shrink(with_figures(noise), limit=10_000)
