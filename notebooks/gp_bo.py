@@ -142,11 +142,12 @@ display(traces(fitted))
 
 # %% [markdown]
 # *What to see.* The draws lie where quadrature has the mass. R-hat compares the chains (1.00 when
-# they agree; rank-normalised and split), the effective sample size (ESS) says how many independent
-# draws they are worth. An R-hat of the variance above 1.05, few effective draws in its tail and some
-# divergences say the same: the corner of long length-scales and large variances is not well
-# explored, and 500 draws, which the sheet asks for, are few. Five points do not say how fast f
-# wiggles: the draws of the length-scale differ tenfold and more, and the two go together.
+# they agree; rank-normalised and split), the effective sample size (ESS) says how many
+# independent draws they are worth. An R-hat of the variance above 1.05, few effective draws in
+# its tail and some divergences say the same: the corner of long length-scales and large variances
+# is not well explored, and 500 draws, which the sheet asks for, are few. Five points do not say
+# how fast f wiggles: the draws of the length-scale differ tenfold and more, and the two go
+# together.
 #
 # ## A: the prediction
 #
