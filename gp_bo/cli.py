@@ -19,7 +19,7 @@ from gp_bo.likelihoods import LIKELIHOODS
 from gp_bo.means import MEANS
 from gp_bo.optimize import ACQUISITIONS
 from gp_bo.prior_names import PRIORS
-from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
+from inference.command_line import OneLineParser, exit_code, parser_of, with_flags, without_quiet
 
 __all__ = ["main"]
 
@@ -73,8 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns 0 if all went well, 2 for a mistake in its use, 130 if interrupted.
     """
-    given = sys.argv[1:] if arguments is None else arguments
-    return exit_code("gp-bo", lambda: _run(given), interrupted="what was written is complete")
+    given, silence = without_quiet(sys.argv[1:] if arguments is None else arguments)
+
+    def run() -> None:
+        with silence:
+            _run(given)
+
+    return exit_code("gp-bo", run, interrupted="what was written is complete")
 
 
 def _run(arguments: Sequence[str]) -> None:

@@ -1,8 +1,9 @@
 """q(z | x): how the unknown is learned, inferred and evaluated; pairs are known by their contract.
 
-``fit`` learns; ``infer``, ``complete`` and ``impute`` find what was not seen; ``evaluate``,
-``compare``, ``evidence``, ``compare_guides`` and ``calibrate`` say how good it is; ``sweep``
-chooses settings; ``particles`` is what all are built on; ``figures`` draws.
+``fit`` learns, and ``summarize`` and ``find_lr`` say how before; ``infer``, ``complete`` and
+``impute`` find what was not seen; ``evaluate``, ``compare``, ``evidence``, ``compare_guides`` and
+``calibrate`` say how good it is; ``sweep`` chooses settings; ``particles`` is what all are built
+on; ``figures`` draws.
 """
 
 from inference import figures
@@ -32,8 +33,11 @@ from inference.learning import (
     Run,
     Settings,
     Snapshots,
+    find_lr,
     fit,
+    register_check,
     register_optimizer,
+    summarize,
 )
 from inference.objectives import register_objective
 from inference.particles import Particles, particles
@@ -87,6 +91,7 @@ __all__ = [
     "evaluate_evidence",
     "evidence",
     "figures",
+    "find_lr",
     "fit",
     "generate",
     "hmc",
@@ -97,9 +102,11 @@ __all__ = [
     "nuts",
     "particles",
     "reconstruct",
+    "register_check",
     "register_guide",
     "register_objective",
     "register_optimizer",
     "sigma_curve",
+    "summarize",
     "sweep",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from inference import report
-from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
+from inference.command_line import OneLineParser, exit_code, parser_of, with_flags, without_quiet
 from inference.commands import COMMANDS as ON_RUNS
 from inference.commands import OF_MODELS
 from inference.commands.model_file import is_model_file
@@ -37,6 +37,10 @@ ON_SEVERAL = {
     "evidence": "Run folders.",
 }
 """Commands on several runs, and what these may be."""
+
+
+OF_PRESETS = ("train", "find-lr")
+"""Commands on an experiment, which a preset is."""
 
 
 def _of_model(arguments: Sequence[str]) -> bool:
@@ -67,7 +71,7 @@ def _check_form(arguments: Sequence[str], *, of_model: bool) -> None:
 
 
 def _add_options(parser: OneLineParser, name: str, command: Callable[..., Any]) -> None:
-    if name == "train":
+    if name in OF_PRESETS:
         parser.add_argument(
             "--preset",
             metavar="NAME",
@@ -155,10 +159,15 @@ def main(arguments: Sequence[str] | None = None, *, parts: Sequence[MakeSection]
     parts
         What else ``demo`` reports on, made by packages that build on this one.
     """
-    given = sys.argv[1:] if arguments is None else arguments
+    given, silence = without_quiet(sys.argv[1:] if arguments is None else arguments)
+
+    def run() -> None:
+        with silence:
+            _together(given, parts)
+
     return exit_code(
         "pyro-models",
-        lambda: _together(given, parts),
+        run,
         interrupted="what was written is complete (a training can be resumed)",
     )
 

@@ -325,7 +325,7 @@ class Experiment:
         callbacks
             As for :func:`inference.learning.fit`.
         options
-            ``init_from``, ``resume``, ``force``, ``progress`` and ``seeds`` of
+            ``init_from``, ``resume``, ``force``, ``progress``, ``summary`` and ``seeds`` of
             :func:`inference.learning.fit`.
 
         Returns

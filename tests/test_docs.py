@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from inference.learning import CHECKS
 from inference.posterior import GUIDES
 from pyro_models.contract import fulfills
 from pyro_models.models import PAIRS
@@ -105,3 +106,25 @@ def test_the_guides_of_which_guide_are_compared(capsys: pytest.CaptureFixture[st
     exec(compile(quick, "which-guide.md", "exec"), {})
     words = capsys.readouterr().out
     assert words.count("pathfinder:") == words.count("laplace: the reference") == 1
+
+
+def test_the_page_of_habits_summarises_finds_a_rate_and_registers_a_check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "before-you-train.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(blocks) == 3
+    found: dict[str, object] = {"__name__": "before_you_train"}
+    named = dict(CHECKS)
+    assert all(f"| `{name}` |" in text for name in named)
+    try:
+        for block in blocks:
+            exec(compile(block, "before-you-train.md", "exec"), found)
+    finally:
+        CHECKS.clear()
+        CHECKS.update(named)
+    out = capsys.readouterr().out
+    assert "200 = 20 epochs of 10" in out
+    assert "(valley; a ramp of" in out
+    assert Path("learning-rates.png").is_file()

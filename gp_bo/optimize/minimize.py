@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from gp_bo.optimize.ask_tell import Optimizer
 from gp_bo.optimize.proposal import Recommendation
@@ -19,6 +18,7 @@ from gp_bo.optimize.space import Point, Space
 from gp_bo.optimize.state import Evaluation
 from gp_bo.optimize.values import number_of
 from gp_bo.signatures import takes_options_of
+from inference.progress import Bar, bar
 from pyro_models import UsageError
 from pyro_models.counts import is_count
 from pyro_models.moved import renamed_arguments, renamed_attribute
@@ -157,9 +157,9 @@ def minimize(
     if not callable(f):
         raise UsageError(f"f is a function of the inputs; got {f!r}")
     optimizer = Optimizer(bounds, **options)
-    bar = tqdm(total=budget, initial=min(len(optimizer.evaluations), budget), disable=not progress)
-    with working() as name, bar:
-        stopped = _search(f, optimizer, name=name, budget=budget, target=target, bar=bar)
+    before = min(len(optimizer.evaluations), budget)
+    with working() as name, bar(budget, unit="evaluations", done=before, shown=progress) as done:
+        stopped = _search(f, optimizer, name=name, budget=budget, target=target, done=done)
     best, evaluations = optimizer.best, optimizer.evaluations
     if not evaluations:
         raise UsageError(f"nothing was evaluated: {stopped}")
@@ -187,7 +187,7 @@ def _search(
     name: str,
     budget: int,
     target: float | None,
-    bar: Any,
+    done: Bar,
 ) -> str:
     """Evaluate until something ends it; say what."""
     while len(optimizer.evaluations) < budget:
@@ -206,9 +206,9 @@ def _search(
         if point is None:
             return "every point was tried, or is being tried"
         _evaluate(f, optimizer, point)
-        bar.update()
+        done.update()
         if optimizer.best is not None:
-            bar.set_postfix_str(f"best {optimizer.best.value:.6g}")
+            done.say(f"best {optimizer.best.value:.6g}")
     return f"the budget of {budget} evaluations is spent"
 
 

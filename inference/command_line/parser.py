@@ -5,15 +5,22 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
 from inference.command_line.mistakes import complain, in_words
 from inference.command_line.nested import flattened, nested
+from inference.progress import quiet
 
-__all__ = ["OneLineParser", "parser_of", "with_flags"]
+__all__ = ["OneLineParser", "parser_of", "with_flags", "without_quiet"]
+
+
+QUIET = "--quiet"
+_QUIET_HELP = "Show no progress and no summary; print results and warnings alone."
 
 
 class OneLineParser(ArgumentParser):
@@ -80,8 +87,19 @@ def parser_of(
             what = "YAML file with any of these options."
             sub.add_argument("--config", action="config", help=what)
             add_options(sub, name)
+            sub.add_argument(QUIET, action="store_true", default=SUPPRESS, help=_QUIET_HELP)
         subcommands.add_subcommand(name, sub, help=summary)
     return parser
+
+
+def without_quiet(arguments: Sequence[str]) -> tuple[list[str], AbstractContextManager[None]]:
+    """The arguments without ``--quiet``, and what its command is to run in: quiet if it was there.
+
+    >>> without_quiet(["train", "--quiet", "--epochs", "3"])[0]
+    ['train', '--epochs', '3']
+    """
+    rest = [argument for argument in arguments if argument != QUIET]
+    return rest, quiet() if len(rest) < len(arguments) else nullcontext()
 
 
 def with_flags(arguments: Sequence[str], *functions: Callable[..., Any]) -> list[str]:

@@ -12,10 +12,12 @@ from inference.evaluation.evidence import evidence
 from inference.evaluation.kernels import KernelDensity
 from inference.evaluation.scores import Score
 from inference.evaluation.spherical import why_not_spherical
+from inference.learning.tempered import words_of_beta
 from inference.precision import DEFAULT, at_precision, precision_of
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.data import as_data
+from pyro_models.models import title_of
 from pyro_models.observed import Data
 from pyro_models.pair import Classifies
 
@@ -93,4 +95,5 @@ def evaluate_evidence(
         )
         per_datum["kernel_density"] = values.cpu()
     absent = {"spherical_log_likelihood": why} if why else {}
-    return Evaluation(name or type(pair).__name__, scores, absent, per_datum)
+    note = words_of_beta(pair)
+    return Evaluation(name or title_of(pair), scores, absent, per_datum, note)

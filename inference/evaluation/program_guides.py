@@ -6,13 +6,11 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from inference.evaluation.annealing import relative_error
 from inference.evaluation.evidence import Evidence
@@ -33,15 +31,13 @@ from inference.posterior.fitted import NOT_FITTED
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.optimization import CONVERGED
 from inference.programs import Program, ProgramPair, ProgramPosterior
-from inference.programs.door import is_program
 from inference.programs.guides import program_family
 from inference.programs.infer import infer_program, program_of, standardized
+from inference.progress import over, showing
 from pyro_models import UsageError
 from pyro_models.seeds import check_seed
 
-__all__ = ["compare_program_guides", "or_program_guides"]
-
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = ["compare_program_guides"]
 
 GUIDES = ("normal", "full_covariance", "laplace", "nuts")
 REFERENCE = {"num_samples": 500, "num_chains": 8, "warmup": 400}
@@ -49,18 +45,6 @@ REFERENCE = {"num_samples": 500, "num_chains": 8, "warmup": 400}
 _DISAGREE = 1.05  # R̂ above which chains are no reference
 _NO_DENSITY = "no density: there is no log q, so no bound and no weight"
 _OF_WEIGHTS = ("elbo", "importance_bound", "kl", "k_hat")
-
-
-def or_program_guides(function: F) -> F:
-    """Let a comparison of guides of a pair take any Pyro model with its arguments instead."""
-
-    @wraps(function)
-    def door(*args: Any, **options: Any) -> Any:
-        if args and is_program(args[0]):
-            return compare_program_guides(*args, **options)
-        return function(*args, **options)
-
-    return door  # type: ignore[return-value]
 
 
 def compare_program_guides(
@@ -91,7 +75,7 @@ def compare_program_guides(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"two guides are named {twice!r}: rows need names of their own")
-    options = {"seed": seed, **(infer_options or {})}
+    options = {"seed": seed, "progress": progress, **(infer_options or {})}
     known = _given_moments(reference, program)
 
     def fit(guide: Any) -> ProgramPosterior:
@@ -106,7 +90,8 @@ def compare_program_guides(
         if isinstance(guide, ProgramPosterior):
             fit(guide)
     found: dict[str, ProgramPosterior | str] = {}
-    for name, guide in zip(names, tqdm(guides, disable=not progress, unit="guide"), strict=True):
+    fitting = over(guides, unit="guides", shown=progress)
+    for name, guide in zip(names, fitting, strict=True):
         try:
             found[name] = fit(guide)
         except Exception as error:  # whatever a guide of someone else, or its density, raises
@@ -121,9 +106,9 @@ def compare_program_guides(
     evidence_of: Evidence | str | None = known_evidence(pair, posteriors, log_evidence)
     upper = None
     if evidence_of is None:
-        evidence_of, upper = annealed_evidence(
-            pair, rows, of, {"seed": seed, **(evidence_options or {})}
-        )
+        how = {"seed": seed, **(evidence_options or {})}
+        with showing(progress):
+            evidence_of, upper = annealed_evidence(pair, rows, of, how)
     if program.improper:
         notes.append(
             f"The prior of {', '.join(program.improper)} does not integrate to 1: log p(x) is up "

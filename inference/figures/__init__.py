@@ -25,6 +25,7 @@ from inference.figures.images import (
 )
 from inference.figures.latent import latent_grid, latent_scatter
 from inference.figures.latent_use import latent_use
+from inference.figures.learning_rates import learning_rates
 from inference.figures.marginals import marginals
 from inference.figures.nearest import nearest
 from inference.figures.program_guides import guide_marginals
@@ -51,6 +52,7 @@ __all__ = [
     "latent_scatter",
     "latent_use",
     "learning_curves",
+    "learning_rates",
     "marginals",
     "mixture_means",
     "nearest",

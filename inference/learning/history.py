@@ -66,6 +66,12 @@ class History:
         Number of seeds whose copies of the pair were trained as one; 1 where it was trained alone.
     not_at_once
         Why several seeds were trained one after the other; else empty.
+    beta
+        Weight of the latent terms at the end: the objective's own, times that of the warm-up.
+    warnings
+        What :data:`inference.learning.CHECKS` warned of, in lines.
+    diverged
+        What the last check of divergence said; empty if the training ended well.
     """
 
     epochs: tuple[Epoch, ...]
@@ -79,6 +85,9 @@ class History:
     not_recorded: str = ""
     at_once: int = 1
     not_at_once: str = ""
+    beta: float = 1.0
+    warnings: tuple[str, ...] = ()
+    diverged: str = ""
 
     def to_csv(self) -> str:
         """The records as CSV text with a header."""

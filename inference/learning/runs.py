@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from inference.learning.data_parallel import is_first
 from inference.learning.history import History
 from inference.learning.recorded_data import UNKNOWN, differs_from_record, plain_fields
+from inference.learning.tempered import remember_beta
 from pyro_models import Pair, UsageError, build
 from pyro_models.contract import check_pair, module_of
 from pyro_models.data import Table
@@ -174,6 +175,10 @@ class Run:
         ]
         if history.at_once > 1 or history.not_at_once:
             names += ["at_once", "not_at_once"]
+        if history.beta != 1:
+            names.append("beta")
+        if history.warnings:
+            names += ["warnings", "diverged"]
         ended = {name: getattr(history, name) for name in names}
         if history.epochs and history.epochs[-1].measures:
             ended["measures"] = history.epochs[-1].measures
@@ -254,6 +259,9 @@ class Run:
         module_of(pair).to(next(floats, torch.float32))
         load_weights(pair, weights, path)
         module_of(pair).to(where)
+        asked = description.get("settings", {}).get("objective_options") or {}
+        ended = description.get("training", {"beta": asked.get("beta", 1.0)})  # or was killed
+        remember_beta(pair, ended.get("beta", 1.0))
         return pair
 
     def _class_of(self, description: Mapping[str, Any]) -> type[nn.Module]:

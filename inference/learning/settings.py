@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 import torch
@@ -46,12 +47,22 @@ __all__ = [
     "check_seed",
 ]
 
+FIND = "find"
+"""The learning rate that is looked for before training."""
+
 SWAPPED = ("objective", "optimizer", "schedule")
 """Settings that are a name or an object; each has options by name beside it."""
 
 
 def _known_precision(_: str, precision: str) -> None:
     check_choice("precision", precision, PRECISIONS[:2])  # in float64 a pair trains that is
+
+
+def _known_rate(name: str, lr: object) -> None:
+    if isinstance(lr, Real) and not isinstance(lr, bool):
+        POSITIVE(name, lr)
+    elif lr != FIND:
+        raise UsageError(f"{name} is a number, or find; got {lr!r}")
 
 
 @described
@@ -91,7 +102,12 @@ class Settings:
         ),
     )
     optimizer_options: Mapping[str, Any] = declared({}, "Further options of the optimizer.")
-    lr: float = declared(1e-3, "Learning rate, for the bound per datum.", POSITIVE)
+    lr: float | str = declared(
+        1e-3,
+        """Learning rate, for the bound per datum; find looks for one by a ramp, see
+        :func:`inference.learning.find_lr`.""",
+        _known_rate,
+    )
     schedule: str | Mapping[str, Any] | Callable[..., Any] | None = declared(
         None,
         lambda: (
@@ -187,6 +203,11 @@ class Settings:
             object.__setattr__(self, "lr", self.optimizer.param_groups[0]["lr"])
         if self.noise_multiple and self.patience is None:
             raise UsageError("noise_multiple says what patience waits for: give patience too")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate; 0.001, to try a step with, where it is still to be found."""
+        return 1e-3 if isinstance(self.lr, str) else self.lr
 
     def replace(self, **changes: Any) -> Settings:
         """These settings with some of them changed.

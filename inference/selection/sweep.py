@@ -10,7 +10,6 @@ from typing import Any
 
 import joblib
 import torch
-from tqdm import tqdm
 
 from inference import evaluation
 from inference.declared import takes
@@ -18,6 +17,7 @@ from inference.evaluation.quantity import QUANTITIES
 from inference.experiment import Experiment
 from inference.learning.optimizers import make_optimizer, make_schedule
 from inference.learning.settings import Settings, check_pair_fits_objective
+from inference.progress import bar, showing
 from inference.selection.grid import check_grid, combinations, folder_names
 from inference.selection.table import Row, Sweep, choices
 from inference.selection.trial import (
@@ -211,7 +211,7 @@ def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
         of, pair = trial.experiment.settings, trial.experiment.build(images)
         check_pair_fits_objective(pair, of)
         learned = list(pair.parameters())
-        optimizer = make_optimizer(of.optimizer, learned, lr=of.lr, options=of.optimizer_options)
+        optimizer = make_optimizer(of.optimizer, learned, lr=of.rate, options=of.optimizer_options)
         make_schedule(of.schedule, optimizer, total_steps=1, options=of.schedule_options)
 
 
@@ -223,12 +223,12 @@ def _run(
     computed = [each for each in QUANTITIES.values() if each.compute is not None]
     here = f"{evaluation.__name__}."
     own = [q for q in computed if not q.compute.__module__.startswith(here)]  # unknown to workers
-    with tqdm(total=len(trials), unit="run", disable=not progress, dynamic_ncols=True) as bar:
+    with showing(progress), bar(len(trials), unit="runs", what="sweep") as done:
         try:
             for outcome in parallel(joblib.delayed(run_trial)(trial, *own) for trial in trials):
                 found[outcome.folder] = outcome
-                bar.update(1)
-                bar.set_postfix_str(f"{sum(bool(o.failure) for o in found.values())} failed")
+                done.update()
+                done.say(f"{sum(bool(o.failure) for o in found.values())} failed")
         except Exception as error:  # no run raises: it is the backend, in whichever way it can
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UsageError(

@@ -19,6 +19,7 @@ from inference.evaluation import Evaluation, evaluate
 from inference.evaluation.quantity import QUANTITIES, Quantity
 from inference.experiment import OPTION, Experiment
 from inference.learning import Run, fit
+from inference.progress import is_showing
 from inference.selection.grid import PREPARATION
 from inference.workers import device_of_worker as _device_of_worker
 from inference.workers import threads as threads_of_torch
@@ -283,7 +284,7 @@ def _trained(trials: Sequence[Trial], threads: int, **how: Any) -> tuple[Any, Im
     data = experiment.prepared(pair, data)
     settings = settings.replace(device=_device_of_worker(settings.device))
     resume = any(Run(trial.folder).exists for trial in trials)
-    return fit(pair, data, settings=settings, resume=resume, progress=False, **how), data
+    return fit(pair, data, settings=settings, resume=resume, progress=is_showing(), **how), data
 
 
 def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
