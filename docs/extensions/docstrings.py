@@ -1,0 +1,57 @@
+"""Docstrings of this project as the reference shows them.
+
+They are written to be read in a terminal: a bar is |x| or p(x | z), a property is described in a
+sentence that may contain a colon, and a registry is described by what is in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sphinx.application import Sphinx
+
+_CODE = re.compile(r"(``.+?``|:\w+:`.+?`)")
+
+
+def without_substitutions(lines: list[str]) -> list[str]:
+    """Bars as bars, outside of code, examples and directives: no docstring has a substitution."""
+    kept, inside = [], False
+    for line in lines:
+        if line.strip():
+            inside = line.lstrip().startswith("..") or (inside and line.startswith(" "))
+        if inside or line.lstrip().startswith(">>>"):
+            kept.append(line)
+        else:
+            parts = _CODE.split(line)
+            parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+            kept.append("".join(parts))
+    return kept
+
+
+def of_collection(found: Collection[Any]) -> list[str]:
+    """What a registry, a mapping or a tuple has in it."""
+    names = [name for name in found if isinstance(name, str)]
+    kind = "Names" if isinstance(found, Mapping) else "Values"
+    return [f"{kind}: {', '.join(f'``{name}``' for name in names)}.", ""] if names else []
+
+
+def prepare(
+    app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]
+) -> None:
+    """Change the lines of a docstring before napoleon sees them."""
+    if what == "data":
+        if "\n".join(lines).strip() == (type(found).__doc__ or "").strip() or not any(lines):
+            lines[:] = []
+        if isinstance(found, Mapping | tuple | list):
+            lines += ["", *of_collection(found)]
+    lines[:] = without_substitutions(lines)
+    if what in ("attribute", "data", "property"):  # "a: b" would be a type and its description
+        lines[:0] = ["..", ""]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register it with Sphinx, before napoleon."""
+    app.connect("autodoc-process-docstring", prepare, priority=100)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
