@@ -13,6 +13,7 @@ sys.path.insert(0, str(HERE / "extensions"))
 
 project = "pyro-models"
 author = "the authors of pyro-models"
+project_copyright = author
 version = release = installed_version("pyro-models")
 
 extensions = [
@@ -30,7 +31,20 @@ extensions = [
 
 root_doc = "docs/index"
 include_patterns = ["docs/**.md", "docs/**.rst", "notebooks/*.ipynb", "notebooks/README.md"]
-exclude_patterns = [".*", "site", "runs", "report", "results", "data", "build", "dist", "pyro_models", "inference", "gp_bo", "tests"]
+exclude_patterns = [
+    ".*",
+    "site",
+    "runs",
+    "report",
+    "results",
+    "data",
+    "build",
+    "dist",
+    "pyro_models",
+    "inference",
+    "gp_bo",
+    "tests",
+]
 
 # Pages and notebooks
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
@@ -55,11 +69,17 @@ autosummary_generate = False
 nitpicky = True
 nitpick_ignore_regex = [
     # Other projects: their inventories are on the network, and the site is built without one.
-    (r"py:.*", r"(torch|pyro|gpytorch|linear_operator|botorch|numpy|np|pandas|pd|matplotlib|arviz|"
-     r"jsonargparse|zuko|nn|dist|collections|typing|pathlib|contextlib|abc|os|re|types)\..*"),
+    (
+        r"py:.*",
+        r"(torch|pyro|gpytorch|linear_operator|botorch|numpy|np|pandas|pd|matplotlib|arviz|"
+        r"jsonargparse|zuko|nn|dist|collections|typing|pathlib|contextlib|abc|os|re|types)\..*",
+    ),
     # Their names as a module here imports them.
-    (r"py:class", r"(Tensor|TorchDistribution|Figure|Axes|Path|DataFrame|ndarray|NDArray|Module|"
-     r"Any|Callable|Sequence|Mapping|Iterable|Iterator|Collection|Literal|Self|TypeVar|optional)"),
+    (
+        r"py:class",
+        r"(Tensor|TorchDistribution|Figure|Axes|Path|DataFrame|ndarray|NDArray|Module|"
+        r"Any|Callable|Sequence|Mapping|Iterable|Iterator|Collection|Literal|Self|TypeVar|optional)",
+    ),
     (r"py:class", r"'.*'"),  # a value of a Literal
     # Variables of types: they name nothing that has a place in the reference.
     (r"py:(class|obj)", r".*\.?[A-Z]"),
@@ -68,13 +88,14 @@ nitpick_ignore_regex = [
 # Page
 html_theme = "furo"
 html_title = "pyro-models"
-html_static_path = ["static"]
 templates_path = ["templates"]
-html_css_files = ["site.css"]
 html_additional_pages = {"index": "start.html"}  # site/index.html leads to the start page
 html_copy_source = False
 html_show_sourcelink = False
-html_theme_options = {"sidebar_hide_name": False, "navigation_with_keys": True}
+html_theme_options = {
+    "navigation_with_keys": True,
+    "light_css_variables": {"code-font-size": "76%"},  # lines of 100 characters fit
+}
 
 # Equations, by MathJax of the site itself
 mathjax3_config = {

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -27,19 +29,15 @@ import gp_bo.optimize.figures
 from gp_bo import Optimizer, fit_gp
 from inference import (
     calibrate,
-    compare_guides,
-    complete,
-    diagnose,
     figures,
     fit,
-    infer,
-    sigma_curve,
     sweep,
 )
 from pyro_models import CVAE, GMM, VAE, Diffusion, Generator, load_data
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "gallery"
+WIDTH = 44  # characters of a line of code below a picture
 
 PICTURES: dict[str, dict[str, str]] = {
     "Images": {
@@ -152,7 +150,9 @@ class Shown:
     @cached_property
     def gmm(self) -> Any:
         data = load_data("digits", preparation="dequantised")
-        return fit(GMM(data.data_shape, num_components=20), data, epochs=30, lr=3e-2, progress=False).pair
+        return fit(
+            GMM(data.data_shape, num_components=20), data, epochs=30, lr=3e-2, progress=False
+        ).pair
 
     @cached_property
     def diffusion(self) -> Any:
@@ -203,11 +203,24 @@ def caption(name: str) -> str:
 
 def draw(name: str, expression: str, shown: Shown) -> None:
     """Draw one, from the names in its expression alone, and keep it as a PNG."""
-    around = {n: getattr(shown, n) for n in compile(expression, name, "eval").co_names if hasattr(Shown, n)}
+    around = {
+        n: getattr(shown, n)
+        for n in compile(expression, name, "eval").co_names
+        if hasattr(Shown, n)
+    }
     torch.manual_seed(0)
     figure = eval(expression, globals() | around)
-    figure.savefig(FOLDER / f"{name}.png", dpi=80, bbox_inches="tight", pil_kwargs={"optimize": True})
+    figure.savefig(
+        FOLDER / f"{name}.png", dpi=80, bbox_inches="tight", pil_kwargs={"optimize": True}
+    )
     print(name, flush=True)
+
+
+def formatted(expression: str) -> list[str]:
+    """The expression in lines that fit below a picture."""
+    command = [sys.executable, "-m", "ruff", "format", "--line-length", str(WIDTH), "-"]
+    done = subprocess.run(command, input=expression, capture_output=True, text=True, check=True)
+    return done.stdout.strip().split("\n")
 
 
 def page() -> str:
@@ -223,7 +236,7 @@ def page() -> str:
         lines += ["", f"## {heading}", "", "::::{grid} 1 2 2 3", ":gutter: 3"]
         for name, expression in pictures.items():
             lines += ["", f":::{{grid-item-card}} {name}", f"![{name}](gallery/{name}.png)", ""]
-            lines += [caption(name), "", "```python", expression, "```", ":::"]
+            lines += [caption(name), "", "```python", *formatted(expression), "```", ":::"]
         lines += ["::::"]
     return "\n".join(lines) + "\n"
 

@@ -1,16 +1,15 @@
-"""Every block of code of the pages runs, or its options are read by the parser that would read them.
+"""Every block of code of the pages runs, or its options are read by the parser of its command.
 
 Blocks of Python run in the order of their page, on small data: what a page takes as given is made
-first (``given``), and what would take long is made short (``shorter``). Command lines run in bash, with
-recorders in the place of the commands, and each is then read by the command's own parser. What cannot
-run is named with the reason, which pytest prints (``-rs``).
+first, and what would take long is made short (``tests/pages_made.py``). Command lines run in bash,
+with recorders in the place of the commands, and each is then read by the command's own parser. What
+cannot run is named with the reason, which pytest prints (``-rs``).
 """
 
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,142 +21,145 @@ import inference.cli
 from gp_bo.kernels import KERNELS
 from gp_bo.optimize import ACQUISITIONS
 from inference.objectives import OBJECTIVES
+from tests.pages_made import LEFT_OUT, MADE, TESTED_ELSEWHERE
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
     str(path.relative_to(ROOT)): path
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "notebooks/README.md")
+    for path in (
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        ROOT / "notebooks/README.md",
+    )
 }
 FENCE = re.compile(r"^(`{3,}|:{3,})(.*)$")
 PROGRAMS = ("pyro-models", "gp-bo")
 COMMANDS = (*PROGRAMS, "make", "pip", "python", "torchrun", "jupytext", "for", ".")
 
-TESTED_ELSEWHERE = {
-    "docs/any-model.md": "test_docs.py",
-    "docs/diffusion.md": "test_docs.py",
-    "docs/flows.md": "test_docs.py",
-    "docs/how-fast.md": "test_docs.py",
-    "docs/my-own-guide.md": "test_docs.py",
-    "docs/my-own-model.md": "test_docs.py",
-    "docs/which-guide.md": "test_docs.py",
-    "docs/my-own-kernel.md": "gp_bo/test_docs.py",
-}
-"""Pages whose blocks run where more is asserted of them."""
 
-LEFT_OUT = {
-    "docs/gallery.md": "each line is run by docs/gallery.py, which draws the picture above it",
-    "docs/on-a-cluster.md": "needs processes started by torchrun: tests/inference/learning has them",
-    "docs/vae-gan-flow.md": "needs the trainings of the page, which take minutes",
-}
-"""Pages whose blocks of Python do not run, and why."""
+def fences(text: str) -> Iterator[tuple[int, str, str]]:
+    """Line, language and text of every block of code."""
+    lines = iter(enumerate(text.split("\n"), 1))
+    for number, line in lines:
+        mark = FENCE.match(line.strip())
+        if mark is None or mark[1][0] == ":":
+            continue
+        block = []
+        for _, inner in lines:
+            if inner.strip() == mark[1]:
+                break
+            block.append(inner)
+        yield number, mark[2].strip(), "\n".join(block)
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a page's blocks are given, and what is replaced so that they take seconds."""
-
-    given: str = ""
-    shorter: dict[str, str] = field(default_factory=dict)
+def python_blocks(page: str) -> list[str]:
+    return [
+        code for _, language, code in fences(PAGES[page].read_text("utf-8")) if language == "python"
+    ]
 
 
-_DIGITS = """
-import torch
-from inference import *
-from pyro_models import *
-torch.manual_seed(0)
-data = load_data("digits", preparation="threshold")
-vae = pair = VAE(data.data_shape, latent_dim=2, hidden=[8])
-x = data.prepared("test", limit=3).x
-"""
-MADE = {
-    "README.md": Made(
-        _DIGITS
-        + """
-import pyro
-import pyro.distributions as dist
-from pyro.infer import SVI
-from inference.objectives import IWAE
-few = 25
-_fit = fit
-y, sigma = torch.tensor([28.0, 8.0, -3.0]), torch.tensor([15.0, 10.0, 16.0])
-def f(point): return float(point[0])
-""",
-        {
-            "fit(pair, data, lr=1e-2)": "fit(pair, data, lr=1e-2, epochs=1, progress=False)",
-            'guide="full_covariance").summary()': 'guide="laplace").summary()',
-            "vae, data, objective=IWAE(num_particles=5)": "vae, data, objective=IWAE(num_particles=5), epochs=1, progress=False",
-            "epochs=3": "epochs=1",
-            'mask="left", guide="full_covariance")': 'mask="left", guide="normal", max_steps=10)',
-            'complete(vae, x, "left")': 'complete(vae, x, "left", infer_options={"max_steps": 10})',
-            'guides=["encoder", "normal", "full_covariance"]': 'guides=["encoder", "normal"], num_particles=10, num_temperatures=5, num_chains=2, max_steps=10',
-            "from gp_bo import fit_gp, minimize, to_arviz": "from gp_bo import fit_gp, minimize\nX = torch.linspace(0, 6, 8, dtype=torch.float64)[:, None]\ny = ys = X.sin()[:, 0]\nXs = X",
-            'inference="nuts")  # warns': 'inference="map")  # warns',
-            "to_arviz(fitted)  #": "#",
-            "budget=30": "budget=6",
-        },
-    ),
-    "docs/index.md": Made(
-        shorter={"fit(pair, data, lr=1e-2)": "fit(pair, data, lr=1e-2, epochs=1, progress=False)"}
-    ),
-    "docs/how-many-labels.md": Made(
-        _DIGITS,
-        {
-            '"mnist"': '"digits"',
-            "num_classes=10, classification_weight=10.0": "num_classes=10, hidden=[8]",
-            "labelled_per_batch=100)": "labelled_per_batch=20, epochs=1, progress=False)",
-            "num_classes=10, classification_weight=alpha": "num_classes=10, hidden=[8], classification_weight=alpha",
-            "labelled_per_batch=100, epochs=10": "labelled_per_batch=20, epochs=1, progress=False",
-            "[0.1, 1.0, 10.0, 100.0]": "[1.0, 10.0]",
-        },
-    ),
-    "docs/is-it-calibrated.md": Made(shorter={"num_simulations=200": "num_simulations=20"}),
-    "docs/larger-than-memory.md": Made(shorter={"(300, 28, 28)": "(60, 8, 8)"}),
-    "docs/optimise-by-hand.md": Made(
-        "molecules = [(0.1, 1.0), (0.5, 2.0), (0.9, 3.0)]\ndef measure(point): return sum(point)\n"
-    ),
-    "docs/tables.md": Made(
-        """
-import pandas as pd
-table = pd.DataFrame({
-    "age": [30.5, 41.2, None, 28.9] * 10,
-    "eyes": ["brown", "blue", None, "green"] * 10,
-    "outcome": [0, 1, 0, 1] * 10,
-})
-table.to_csv("table.csv", index=False)
-table.drop(columns="outcome").head(4).to_csv("new.csv", index=False)
-""",
-        {"epochs=300": "epochs=1, progress=False", "hidden=[64]": "hidden=[8]"},
-    ),
-    "docs/train-a-gan.md": Made(
-        shorter={"epochs=60": "epochs=1, progress=False", "hidden=[256, 128]": "hidden=[8]"}
-    ),
-    "docs/which-bound.md": Made(
-        _DIGITS
-        + """
-from inference.objectives import DReG
-_fit = fit
-def fit(*given, **options): return _fit(*given, epochs=1, progress=False, **options)
-""",
-        {'"num_particles": 50': '"num_particles": 5', "num_particles=50": "num_particles=5"},
-    ),
-    "docs/which-likelihood.md": Made("from pyro_models import *\ndata = load_data('digits')\n"),
-    "docs/which-prior.md": Made(shorter={"epochs=5": "epochs=1", "hidden=[64]": "hidden=[8]"}),
-    "docs/wu.md": Made(
-        """
-from pyro_models import Generator, load_data
-data = load_data("digits", preparation="dequantised")
-gan = Generator(data.data_shape, latent_dim=3, hidden=[8])
-validation, x = data.prepared("validation", limit=3).x, data.prepared("test", limit=2).x
-""",
-        {"num_temperatures=600": "num_temperatures=5", "limit=30": "limit=2, num_temperatures=5",
-         "num_data=10": "num_data=2", "validation=validation": "validation=validation, num_samples=20"},
-    ),
-    "docs/how-to-choose.md": Made(),
-    "docs/on-a-gpu.md": Made(),
-    "docs/my-own-data.md": Made(),
-    "docs/save-share-load.md": Made(),
-    "docs/which-score.md": Made(),
-    "docs/reading-diagnostics.md": Made(),
-    "docs/reproduce-a-row.md": Made(),
-    "docs/report-a-bug.md": Made(),
-}
+def shell_blocks() -> Iterator[Any]:
+    for page, path in PAGES.items():
+        for line, language, code in fences(path.read_text("utf-8")):
+            words = code.split(maxsplit=1)
+            if language in ("", "sh", "bash") and words and words[0] in COMMANDS:
+                yield pytest.param(page, code, id=f"{page}:{line}")
+
+
+WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
+
+
+def test_every_page_with_code_is_run_or_says_why_not() -> None:
+    assert sorted(WITH_PYTHON) == sorted([*TESTED_ELSEWHERE, *LEFT_OUT, *MADE])
+
+
+@pytest.mark.parametrize("page", LEFT_OUT)
+def test_what_does_not_run_is_python_all_the_same(page: str) -> None:
+    for code in python_blocks(page):
+        compile(code, page, "exec")
+    pytest.skip(f"{page}: {LEFT_OUT[page]}")
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a page registers is gone after it."""
+    before = [(registry, dict(registry)) for registry in (OBJECTIVES, KERNELS, ACQUISITIONS)]
+    yield
+    for registry, names in before:
+        registry.clear()
+        registry.update(names)
+
+
+@pytest.mark.usefixtures("registries", "elsewhere")
+@pytest.mark.parametrize("page", MADE)
+def test_the_blocks_of_a_page_run_in_their_order(page: str) -> None:
+    made, text = MADE[page], "\n\0".join(python_blocks(page))
+    for long, short in made.shorter.items():
+        assert long in text, f"{page} does not say {long!r} any more"
+        text = text.replace(long, short)
+    names: dict[str, Any] = {"__name__": Path(page).stem}
+    torch.manual_seed(0)
+    for code in (made.given, *text.split("\0")):
+        exec(compile(code, page, "exec"), names)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Any:
+    """Runs a block in bash, recorders in the place of commands: their arguments, call by call."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in {*COMMANDS} - {"for", "."}:
+        file = folder / name
+        each = f'for a in {name} "$@"; do printf "%s\\0" "$a"; done'
+        file.write_text(f'#!/bin/sh\n{{ {each}; printf "\\n"; }} >>"$CALLS"\n')
+        file.chmod(0o755)
+
+    def record(block: str) -> list[list[str]]:
+        calls = tmp_path / "calls"
+        calls.touch()
+        # what is sourced is a file of an environment
+        script = re.sub(r"^\. .*$", "", block, flags=re.MULTILINE)
+        subprocess.run(
+            ["bash", "-eu", "-c", script],
+            env={"PATH": f"{folder}:/usr/bin:/bin", "CALLS": str(calls)},
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
+        lines = calls.read_text("utf-8").split("\0\n")
+        return [line.split("\0") for line in lines if line]
+
+    return record
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(("page", "block"), [*shell_blocks()])
+def test_command_lines_have_the_options_that_they_name(
+    page: str, block: str, recorded: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = recorded(block)
+    assert calls
+    for call in calls:
+        if call[0] == "torchrun" and "inference.cli" in call:
+            call[: call.index("inference.cli") + 1] = ["pyro-models"]
+        program, *arguments = call
+        if program in PROGRAMS:
+            assert parsed(program, arguments) == 0, capsys.readouterr().err
+        elif program == "python" and arguments[0].endswith(".py"):
+            assert (ROOT / arguments[0]).is_file(), arguments
+
+
+def test_an_option_that_a_command_has_not_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parsed("pyro-models", ["evaluate", "runs/mine", "--num_particels", "100"]) == 2
+    assert parsed("gp-bo", ["ask", "tea.json", "--space", "{heat: [20, 80]}", "--n", "few"]) == 2
+    assert parsed("pyro-models", ["evaluate", "runs/mine", "--num_particles", "100"]) == 0
+
+
+def parsed(program: str, arguments: list[str]) -> int:
+    """Let the parser of a command read its options, and print what it read in place of running."""
+    main = inference.cli.main if program == "pyro-models" else gp_bo.cli.main
+    asks = any(a in ("--help", "--version") or a.startswith("--print_config") for a in arguments)
+    try:
+        return main([*arguments, *(() if asks else ("--print_config",))])
+    except SystemExit as stop:
+        return int(stop.code or 0)

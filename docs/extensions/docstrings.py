@@ -13,6 +13,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 _CODE = re.compile(r"(``.+?``|:\w+:`.+?`)")
+_LETTER = re.compile(r"^(\s*)([A-Za-z]\.)$")  # "K." is a sentence, and begins no list
 
 
 def without_substitutions(lines: list[str]) -> list[str]:
@@ -26,7 +27,7 @@ def without_substitutions(lines: list[str]) -> list[str]:
         else:
             parts = _CODE.split(line)
             parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
-            kept.append("".join(parts))
+            kept.append(_LETTER.sub(r"\1\\\2", "".join(parts)))
     return kept
 
 
@@ -37,10 +38,9 @@ def of_collection(found: Collection[Any]) -> list[str]:
     return [f"{kind}: {', '.join(f'``{name}``' for name in names)}.", ""] if names else []
 
 
-def prepare(
-    app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]
-) -> None:
-    """Change the lines of a docstring before napoleon sees them."""
+def prepare(app: Sphinx, what: str, name: str, found: Any, *rest: Any) -> None:
+    """Change the lines of a docstring before napoleon sees them: they come last, after options."""
+    lines: list[str] = rest[-1]
     if what == "data":
         if "\n".join(lines).strip() == (type(found).__doc__ or "").strip() or not any(lines):
             lines[:] = []

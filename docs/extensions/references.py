@@ -1,9 +1,9 @@
 """References by any name under which an object can be imported.
 
-A docstring may say ``inference.posterior.infer`` of what the reference lists as ``inference.infer``,
-or the bare name of a class of its own module. What is in the reference is linked; what exists in
-the packages and is not in the reference stands as code; what does not exist is a mistake, and with
-``-W`` ends the build.
+A docstring may say ``inference.posterior.infer`` of what the reference lists as
+``inference.infer``, or the bare name of a class of its own module. What is in the reference is
+linked; what exists in the packages and is not in the reference stands as code; what does not exist
+is a mistake, and with ``-W`` ends the build.
 """
 
 from __future__ import annotations
@@ -86,7 +86,6 @@ def resolve(
     """A link to what a reference means, or code where it exists and the reference lacks it."""
     if node.get("refdomain") != "py":
         return None
-    if "[" in node["reftarget"]: print("XX", node["reftarget"], node.parent.astext()[:200], node["refdoc"], node.attributes)
     if not hasattr(env, "documented_objects"):
         env.documented_objects = documented(env)  # type: ignore[attr-defined]
     known = env.documented_objects  # type: ignore[attr-defined]
