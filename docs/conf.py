@@ -24,6 +24,7 @@ extensions = [
     "sphinx_design",
     "sphinx_copybutton",
     "sphinx-mathjax-offline",
+    "command_lines",
     "docstrings",
     "references",
     "repository",

@@ -26,6 +26,7 @@ import torch
 
 import gp_bo.figures
 import gp_bo.optimize.figures
+import inference
 from gp_bo import Optimizer, fit_gp
 from inference import (
     calibrate,
@@ -46,7 +47,7 @@ PICTURES: dict[str, dict[str, str]] = {
         "class_grid": "figures.class_grid(cvae, per_class=6)",
         "interpolation": "figures.interpolation(vae, x[:4], x[4:8])",
         "mixture_means": "figures.mixture_means(gmm)",
-        "nearest": "figures.nearest(vae, train, columns=5, rows=4)",
+        "nearest": "figures.nearest(vae, train, columns=6, rows=4)",
         "completions": "figures.completions(complete(vae, x[:6], 'left', num_samples=4), x[:6])",
         "encoder_free": "figures.encoder_free(infer(vae, x[:8], guide='full_covariance'), rows=4)",
     },
@@ -127,7 +128,7 @@ class Shown:
     @cached_property
     def _fitted_vae(self) -> Any:
         vae = VAE(self.data.data_shape, latent_dim=2, hidden=[128, 64])
-        return fit(vae, self.data, epochs=60, lr=2e-3, batch_size=64, progress=False)
+        return fit(vae, self.data, epochs=40, lr=2e-3, batch_size=64, progress=False)
 
     @cached_property
     def vae(self) -> Any:
@@ -145,20 +146,20 @@ class Shown:
     @cached_property
     def cvae(self) -> Any:
         cvae = CVAE(self.data.data_shape, num_classes=10, latent_dim=4, hidden=[128])
-        return fit(cvae, self.data, epochs=40, lr=2e-3, batch_size=64, progress=False).pair
+        return fit(cvae, self.data, epochs=30, lr=2e-3, batch_size=64, progress=False).pair
 
     @cached_property
     def gmm(self) -> Any:
         data = load_data("digits", preparation="dequantised")
         return fit(
-            GMM(data.data_shape, num_components=20), data, epochs=30, lr=3e-2, progress=False
+            GMM(data.data_shape, num_components=20), data, epochs=15, lr=3e-2, progress=False
         ).pair
 
     @cached_property
     def diffusion(self) -> Any:
         data = load_data("digits")
         pair = Diffusion(data.data_shape, num_steps=100, levels=data.levels, hidden=[16, 32])
-        return fit(pair, data, epochs=20, lr=2e-3, clip_norm=100.0, progress=False).pair
+        return fit(pair, data, epochs=10, lr=2e-3, clip_norm=100.0, progress=False).pair
 
     @cached_property
     def gan(self) -> Any:
@@ -174,8 +175,8 @@ class Shown:
     def found(self) -> Any:
         with tempfile.TemporaryDirectory() as folder:
             options = {"options": {"hidden": [32]}, "epochs": 10, "progress": False}
-            grid = {"options.latent_dim": [1, 2, 4, 8]}
-            return sweep("vae", "digits", grid=grid, seeds=[0, 1, 2], out=folder, **options)
+            grid = {"options.latent_dim": [1, 2, 4]}
+            return sweep("vae", "digits", grid=grid, seeds=[0, 1], out=folder, **options)
 
     @cached_property
     def calibrated(self) -> Any:
@@ -209,7 +210,8 @@ def draw(name: str, expression: str, shown: Shown) -> None:
         if hasattr(Shown, n)
     }
     torch.manual_seed(0)
-    figure = eval(expression, globals() | around)
+    called = {name: getattr(inference, name) for name in inference.__all__}
+    figure = eval(expression, globals() | called | around)
     figure.savefig(
         FOLDER / f"{name}.png", dpi=80, bbox_inches="tight", pil_kwargs={"optimize": True}
     )
