@@ -25,9 +25,11 @@ def test_bars_are_bars_outside_of_code_and_equations() -> None:
         "size",
         "    K.",
     ]
-    assert docstrings.without_substitutions(lines) == [
+    assert docstrings.with_bars(lines) == [
         "log \\|det J\\| of p(x \\| z), ``a | b``.",
-        *lines[1:7],
+        "",
+        ".. math:: q(z \\mid x)",
+        *lines[3:7],
         "    \\K.",
     ]
 

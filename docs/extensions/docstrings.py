@@ -13,16 +13,24 @@ from typing import Any
 from sphinx.application import Sphinx
 
 _CODE = re.compile(r"(``.+?``|:\w+:`.+?`)")
+_OBJECT = re.compile(r"= ?<[^<>]*>")
 _LETTER = re.compile(r"^(\s*)([A-Za-z]\.)$")  # "K." is a sentence, and begins no list
 
 
-def without_substitutions(lines: list[str]) -> list[str]:
-    """Bars as bars, outside of code, examples and directives: no docstring has a substitution."""
-    kept, inside = [], False
+def with_bars(lines: list[str]) -> list[str]:
+    """Bars as bars, but in code, examples and directives: no docstring has a substitution.
+
+    In an equation a bar with spaces around it stands between what is random and what is given.
+    """
+    kept, inside = [], ""
     for line in lines:
-        if line.strip():
-            inside = line.lstrip().startswith("..") or (inside and line.startswith(" "))
-        if inside or line.lstrip().startswith(">>>"):
+        if line.lstrip().startswith(".. "):
+            inside = line.split()[1]
+        elif line.strip() and not line.startswith(" "):
+            inside = ""
+        if inside == "math::":
+            kept.append(line.replace(" | ", r" \mid ").replace(" ‖ ", r" \,\|\, "))
+        elif inside or line.lstrip().startswith(">>>"):
             kept.append(line)
         else:
             parts = _CODE.split(line)
@@ -46,12 +54,21 @@ def prepare(app: Sphinx, what: str, name: str, found: Any, *rest: Any) -> None:
             lines[:] = []
         if isinstance(found, Mapping | tuple | list):
             lines += ["", *of_collection(found)]
-    lines[:] = without_substitutions(lines)
+    lines[:] = with_bars(lines)
     if what in ("attribute", "data", "property"):  # "a: b" would be a type and its description
         lines[:0] = ["..", ""]
+
+
+def with_plain_defaults(
+    app: Sphinx, what: str, name: str, found: Any, *rest: Any
+) -> tuple[str, Any] | None:
+    """A signature whose defaults can be read: ``<factory>`` and its like become dots."""
+    arguments, returned = rest[-2:]
+    return (_OBJECT.sub("= ...", arguments), returned) if arguments else None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register it with Sphinx, before napoleon."""
     app.connect("autodoc-process-docstring", prepare, priority=100)
+    app.connect("autodoc-process-signature", with_plain_defaults)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

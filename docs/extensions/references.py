@@ -27,19 +27,28 @@ _NOTHING = object()
 
 
 def object_at(name: str) -> Any:
-    """The object of a dotted name, an annotated field among them; ``_NOTHING`` if there is none."""
+    """The object of a dotted name, an annotated field among them; ``_NOTHING`` if there is none.
+
+    Where a package has a function and a module of one name, as ``inference.posterior.infer``, the
+    function is meant.
+    """
     parts = name.split(".")
-    for cut in range(len(parts), 0, -1):
-        try:
-            found: Any = import_module(".".join(parts[:cut]))
-        except ImportError:
-            continue
-        for part in parts[cut:]:
+    for cut in range(len(parts) - 1, 0, -1):
+        found = _module(".".join(parts[:cut]))
+        for part in parts[cut:] if found is not _NOTHING else ():
             annotations = getattr(found, "__annotations__", {})
             default = annotations.get(part, _NOTHING)
             found = inspect.getattr_static(found, part, getattr(found, part, default))
-        return found
-    return _NOTHING
+        if found is not _NOTHING:
+            return found
+    return _module(name)
+
+
+def _module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        return _NOTHING
 
 
 def places(node: pending_xref) -> Iterator[str]:
@@ -118,7 +127,19 @@ def by_its_end(env: BuildEnvironment, node: pending_xref) -> str | None:
     return next(iter(found.values())) if len(found) == 1 else None
 
 
+def keep_names_of_fields(app: Sphinx, document: nodes.document) -> None:
+    """Let the names in a list of attributes be names: that is where they are described."""
+    for link in list(document.findall(pending_xref)):
+        if link.get("refdomain") == "py" and link.get("reftype") == "obj":
+            around = link.parent
+            while around is not None and not isinstance(around, nodes.field):
+                around = around.parent
+            if around is not None:
+                link.replace_self(link.children)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register it with Sphinx."""
+    app.connect("doctree-read", keep_names_of_fields)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
