@@ -34,7 +34,8 @@ _SHORT = """
 import inference as _inference
 from inference import *
 def fit(*given, **options):
-    return _inference.fit(*given, **{**options, "epochs": 1, "progress": False})
+    few = {"epochs": 1, "batch_size": 500, "curve_size": 50, "progress": False}
+    return _inference.fit(*given, **{**options, **few})
 """
 _DIGITS = """
 import torch
@@ -62,6 +63,7 @@ _TABLE = """
 import pandas as pd
 table = pd.DataFrame({
     "age": [30.5, 41.2, None, 28.9] * 10,
+    "height": [1.7, 1.8, 1.6, None] * 10,
     "eyes": ["brown", "blue", None, "green"] * 10,
     "outcome": [0, 1, 0, 1] * 10,
 })
@@ -74,7 +76,10 @@ data = load_data("digits", preparation="dequantised")
 gan = Generator(data.data_shape, latent_dim=3, hidden=[8])
 validation, x = data.prepared("validation", limit=3).x, data.prepared("test", limit=2).x
 """
-_FEW_STEPS = "num_particles=10, num_temperatures=5, num_chains=2, max_steps=10"
+_FEW_STEPS = (
+    "num_particles=10, infer_options={'max_steps': 5}, "
+    "evidence_options={'num_temperatures': 5, 'num_chains': 2}"
+)
 _IMPORT_FIT = "from inference import compare, evaluate, fit"
 _IMPORT_SHORT = "from inference import compare, evaluate"
 
@@ -117,7 +122,9 @@ MADE = {
             ),
         },
     ),
-    "docs/is-it-calibrated.md": Made(shorter={"num_simulations=200": "num_simulations=20"}),
+    "docs/is-it-calibrated.md": Made(
+        shorter={'guide="normal", num_simulations=200': 'guide="laplace", num_simulations=20'}
+    ),
     "docs/larger-than-memory.md": Made(shorter={"(300, 28, 28)": "(60, 8, 8)"}),
     "docs/optimise-by-hand.md": Made("molecules, measure = [(0.1, 1.0), (0.5, 2.0)], sum\n"),
     "docs/tables.md": Made(
@@ -135,6 +142,7 @@ MADE = {
     "docs/wu.md": Made(
         _GAN,
         {
+            "[0.07, 0.1, 0.14, 0.2]": "[0.2, 0.4, 0.8, 1.6]",
             "num_temperatures=600": "num_temperatures=5",
             "limit=30": "limit=2, num_temperatures=5",
             "num_data=10": "num_data=2",
@@ -145,7 +153,7 @@ MADE = {
     "docs/my-own-data.md": Made(),
     "docs/save-share-load.md": Made(),
     "docs/which-score.md": Made(),
-    "docs/reading-diagnostics.md": Made(),
+    "docs/reading-diagnostics.md": Made(shorter={'"num_samples": 100': '"num_samples": 30'}),
     "docs/reproduce-a-row.md": Made(),
     "docs/report-a-bug.md": Made(),
 }
