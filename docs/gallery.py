@@ -32,6 +32,7 @@ from inference import (
     calibrate,
     figures,
     fit,
+    infer,
     sweep,
 )
 from pyro_models import CVAE, GMM, VAE, Diffusion, Generator, load_data
@@ -65,7 +66,7 @@ PICTURES: dict[str, dict[str, str]] = {
     },
     "Guides and calibration": {
         "guide_gaps": "figures.guide_gaps(compare_guides(vae, x, guides=['encoder', 'normal', 'full_covariance']))",
-        "guide_marginals": "figures.guide_marginals(compare_guides(schools, y, sigma, guides=['normal', 'full_covariance', 'nuts']))",
+        "guide_marginals": "figures.guide_marginals(compare_guides(schools, y, sigma, guides=['normal', 'full_covariance', chains], log_evidence=-31.3))",
         "rank_histograms": "figures.rank_histograms(calibrated)",
         "rank_ecdfs": "figures.rank_ecdfs(calibrated)",
         "expected_coverage": "figures.expected_coverage(calibrated)",
@@ -179,8 +180,13 @@ class Shown:
             return sweep("vae", "digits", grid=grid, seeds=[0, 1], out=folder, **options)
 
     @cached_property
+    def chains(self) -> Any:
+        options = {"num_samples": 200, "num_chains": 4, "warmup": 200}
+        return infer(schools, self.y, self.sigma, guide="nuts", guide_options=options)
+
+    @cached_property
     def calibrated(self) -> Any:
-        return calibrate(schools, self.y, self.sigma, guide="normal", num_simulations=100)
+        return calibrate(schools, self.y, self.sigma, guide="normal", num_simulations=60)
 
     @cached_property
     def fitted(self) -> Any:
