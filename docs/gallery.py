@@ -241,7 +241,7 @@ def page() -> str:
         "draws those of a trained pair. Each has its place in the {doc}`reference of figures </docs/reference/figures>`.",
     ]
     for heading, pictures in PICTURES.items():
-        lines += ["", f"## {heading}", "", "::::{grid} 1 2 2 3", ":gutter: 3"]
+        lines += ["", f"## {heading}", "", "::::{grid} 1 1 2 2", ":gutter: 3"]
         for name, expression in pictures.items():
             lines += ["", f":::{{grid-item-card}} {name}", f"![{name}](gallery/{name}.png)", ""]
             lines += [caption(name), "", "```python", *formatted(expression), "```", ":::"]
