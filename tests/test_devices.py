@@ -18,6 +18,7 @@ from pyro import poutine
 from torch import nn
 
 from inference import fit, generate, infer
+from inference.cli import main
 from inference.learning import Run
 from inference.learning.optimizers import make_optimizer
 from pyro_models import PPCA, VAE, UsageError, load_data
@@ -162,6 +163,30 @@ def test_inference_on_a_device_is_that_on_the_cpu() -> None:
     exact = ppca.exact_posterior(x[:3]).mean
     found = infer(ppca.to(SIM), x[:3], guide="normal").mean["z"]
     assert (found.cpu() - exact).abs().max() < 0.1
+
+
+MODEL_OF_THE_CPU = """
+import pyro
+import pyro.distributions as dist
+
+def mean(y):  # which says nothing of devices
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+    with pyro.plate("rows", len(y)):
+        pyro.sample("y", dist.Normal(mu.sum(-1, keepdim=True), 1.0), obs=y)
+"""
+
+
+@needs_simulation
+def test_a_model_of_a_file_is_inferred_on_a_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MODEL_OF_THE_CPU)
+    Path("table.csv").write_text("y\n0.5\n1.5\n")
+    on = ["--data", "table.csv", "--guide", "laplace", "--device", SIM, "--progress", "false"]
+    assert main(["infer", "mine.py:mean", *on]) == 0
+    assert "mu[1]" in capsys.readouterr().out
+    assert torch.zeros(1).device.type == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,14 @@ def exam_section(*, turns: int = 5, num_draws: int = 500, seed: int = 0) -> Sect
     regret = f"{float(run.regret[-1]):.3g} after {len(run.steps)} turns"
     found = "not found" if run.found_at is None else f"found at k = {run.found_at}"
     figures = {
-        f"{num_draws} draws of p(θ | D) by NUTS, over quadrature": scatter,
-        "f, D and m ± 2√v, hyper-parameters integrated out": band,
-        f"Algorithm 1 at its last turn, k = {turns}": algorithm1_figure(run, turns=(turns,)),
+        f"{num_draws} draws of p(θ | D) by NUTS, over quadrature: the points should fill the lines "
+        "of 50, 80 and 95 %.": scatter,
+        "f, D and m ± 2√v, hyper-parameters integrated out: the band should hold f where data are "
+        "near, and widen where they are not.": band,
+        f"Algorithm 1 at its last turn, k = {turns}: the next x is where the drawn function is "
+        "least, so the search looks again where little is known.": (
+            algorithm1_figure(run, turns=(turns,))
+        ),
     }
     return Section(
         key="functions",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, Literal, TypeVar
 
 from inference.declared import SEED, at_least, check_declared, declared
@@ -17,7 +19,7 @@ from pyro_models.data.masks import MASKS
 from pyro_models.device import check_device
 from pyro_models.registry import check_choice
 
-__all__ = ["COMMANDS", "OF_MODELS", "OnHalfSeen", "OnRun", "command", "command_of_models"]
+__all__ = ["COMMANDS", "DEVICE", "OF_MODELS", "OnHalfSeen", "OnRun", "command", "command_of_models"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,9 +37,23 @@ def command(function: F) -> F:
 
 
 def command_of_models(function: F) -> F:
-    """Let ``infer_model`` be what ``infer`` does with a Pyro model in the place of a run folder."""
-    OF_MODELS[function.__name__.removesuffix("_model")] = function
-    return function
+    """Let ``infer_model`` be what ``infer`` does with a Pyro model in the place of a run folder.
+
+    What the model makes while it runs, which it knows no device of, is made where ``device`` says.
+    """
+
+    @wraps(function)
+    def there(*args: Any, **options: Any) -> Any:
+        where = check_device(options.get("device", "cpu"))
+        with nullcontext() if where.type == "cpu" else where:
+            return function(*args, **options)
+
+    OF_MODELS[function.__name__.removesuffix("_model")] = there
+    return there  # type: ignore[return-value]
+
+
+DEVICE: str = declared("cpu", "Where to compute: cpu, cuda, cuda:1 or mps.")
+"""The option that every command has."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class OnRun:
     limit: int | None = declared(None, "Use only the first so many data.", at_least(1))
     seed: int = declared(0, "Random seed of the preparation and of all draws.", SEED)
     force: bool = declared(False, "Replace files that are there.")
-    device: str = declared("cpu", "Where to compute: cpu, cuda, cuda:1 or mps.")
+    device: str = DEVICE
     precision: str = declared(
         DEFAULT,
         """How to compute: float32 as it was trained, bfloat16 for its networks alone, or float64

@@ -9,14 +9,19 @@ from inference import figures
 from inference.commands.command import OnHalfSeen, command
 from inference.commands.files import free_path, printed_after, save_arrays, save_figure
 from inference.commands.impute import impute
+from inference.commands.quantities import Names, chosen
 from inference.declared import takes
 from inference.evaluation import Comparison, compare, evaluate_completion
+from inference.evaluation.quantity import quantities_of
 from inference.learning import Run
 from inference.posterior import Imputation
 from inference.posterior import complete as complete_data
+from pyro_models import UsageError
 from pyro_models.files import write_atomically
 
 __all__ = ["complete"]
+
+_LOG_PROB = "conditional_log_likelihood"
 
 
 @command
@@ -36,6 +41,7 @@ def complete(
     table: str | None = None,
     workers: int | None = None,
     resume: str | None = None,
+    quantities: Names = None,
     **options: Any,
 ) -> Comparison | Imputation:
     """Complete half-seen images: a picture of them, and a table of how well it went.
@@ -59,8 +65,14 @@ def complete(
         table: Markdown or CSV file (.md, .csv) for the table.
         workers: Processes that share log_prob, one thread or GPU each; this one unless given.
         resume: Folder where finished blocks are kept; the same command goes on after a kill.
+        quantities: Names with commas between of what is shown, of mse_unseen and
+            conditional_log_likelihood, which is then estimated; all that there are unless given.
     """
+    wanted = chosen(quantities, quantities_of("comparison"), among=(_LOG_PROB, "mse_unseen"))
+    log_prob = log_prob or _LOG_PROB in (wanted or ())
     if Run(run).table is not None:
+        if wanted is not None:
+            raise UsageError(f"{run} was trained on a table, whose empty cells have no scores")
         own = {name: value for name, value in options.items() if name != "fraction"}
         target_of_table = "completed.csv" if out == "completed.png" else out
         return impute(run, guide=guide, out=target_of_table, **own)
@@ -101,9 +113,9 @@ def complete(
     mean = images.prepared("train", seed=on.seed).x.mean(0)
     settings["progress"] = False
     nobody = evaluate_completion(mean, images, mask, name="mean training image", **settings)
-    found = compare([scored, nobody])
+    found = compare([scored, nobody], quantities=wanted)
     lines = [found.to_text()]
-    if log_prob and scored.absent:  # a column that no row has would go without a word
+    if log_prob and scored.absent and wanted is None:  # a column of no row goes without a word
         lines.append(f"log p(unseen | seen): none – {' '.join(scored.absent.values())}")
     with printed_after(lambda: "\n".join(lines)):
         if listing is not None:

@@ -15,13 +15,15 @@ from inference.commands.files import (
     save_figure,
     seed_folders,
 )
+from inference.commands.quantities import Names, chosen
+from inference.commands.titles import titles_of
 from inference.declared import takes
 from inference.evaluation import Comparison, Diagnostics, Evaluation, sample_floors
 from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
 from inference.evaluation.over_seeds import over_seeds
-from inference.evaluation.quantity import quantities_of
+from inference.evaluation.quantity import QUANTITIES, quantities_of
 from inference.evaluation.samples import BINARY, OF_SAMPLES
 from inference.learning import Run
 from pyro_models import ImageData
@@ -33,13 +35,6 @@ from pyro_models.pair import Classifies
 __all__ = ["compare", "diagnose", "evaluate"]
 
 
-def _names(quantities: list[str] | str | None) -> list[str] | None:
-    """Names as ``elbo,frechet`` or as a list."""
-    if not isinstance(quantities, str):
-        return quantities
-    return [name.strip() for name in quantities.split(",") if name.strip()]
-
-
 @command
 @takes(OnRun)
 def evaluate(
@@ -49,7 +44,7 @@ def evaluate(
     out: str | None = None,
     workers: int | None = None,
     resume: str | None = None,
-    quantities: list[str] | str | None = None,
+    quantities: Names = None,
     **options: Any,
 ) -> Evaluation:
     """Score a trained pair: bounds, exact evidence where it exists, errors, accuracy.
@@ -69,7 +64,7 @@ def evaluate(
     target = free_path(out, force=on.force)
     pair, images = on.open(run)
     score: dict[str, Any] = {"num_particles": num_particles, "with_labels": with_labels}
-    score |= {"workers": workers, "resume": resume, "quantities": _names(quantities)}
+    score |= {"workers": workers, "resume": resume, "quantities": chosen(quantities, QUANTITIES)}
     result = evaluate_pair(pair, images, name=Path(run).name, **score, **on.scored)
     with printed_after(lambda: result):
         if target is not None:
@@ -117,13 +112,14 @@ def compare(
     num_particles: int = 100,
     with_labels: bool = False,
     out: str | None = None,
-    quantities: list[str] | str | None = None,
+    quantities: Names = None,
     **options: Any,
 ) -> Comparison:
     """Score several runs and put into one column only what may be compared.
 
     Args:
-        runs: Run folders; of a folder of several seeds, the row is their mean.
+        runs: Run folders; of a folder of several seeds, the row is their mean. Rows are called by
+            their models, or by their folders where models would read alike.
         options: One of :class:`OnRun`.
         num_particles: Number of particles K of the importance-sampled bound.
         quantities: Names with commas between, such as elbo,frechet,coverage; all but those of
@@ -136,17 +132,16 @@ def compare(
     files = ("comparison.csv", "comparison.md", "comparison.html")
     targets = [free_path(f"{out}/{name}", force=on.force) for name in files] if out else []
     check_device(on.device)
-    wanted = _names(quantities)
-    for name in wanted or ():
-        quantities_of("comparison").check(name)
+    wanted = chosen(quantities, quantities_of("comparison"))
     of_samples = [name for name in wanted or () if name.removesuffix("_mean") in OF_SAMPLES]
     folders = {run: [str(folder) for folder in seed_folders(run)] or [run] for run in runs}
     for folder in (folder for each in folders.values() for folder in each):
         Run(folder).load_pair()  # before any is evaluated for long
     names = [Path(run).name for run in runs]
-    rows, unique = [], len(set(names)) == len(names)
+    names = names if len(set(names)) == len(names) else [str(run) for run in runs]
+    rows, pairs, shown = [], [], {}
     floors: dict[tuple[object, ...], ImageData] = {}
-    for run, name in zip(runs, names if unique else map(str, runs), strict=True):
+    for run, name in zip(runs, names, strict=True):
         each = []
         for folder in folders[run]:
             pair, images = on.open(folder)
@@ -157,14 +152,17 @@ def compare(
             binary = images.preparation if images.preparation in BINARY else "grey"
             floors[images.name, images.levels, images.split_seed, binary] = images
         rows.append(each[0] if len(each) == 1 else over_seeds(each, name=name))
+        pairs.append((name, pair))
+        shown[name] = rows[-1].name
     for images in floors.values() if of_samples else ():
         of: dict[str, Any] = {"split": on.split, "limit": on.limit, "seed": on.seed}
         rows += sample_floors(images, quantities=of_samples, **of)
-    table = compare_evaluations(rows, quantities=wanted)
+    titles = titles_of(pairs, shown=shown)
+    table = compare_evaluations(rows, quantities=wanted, titles=titles)
     with printed_after(table.to_text), holding_folder(Path(out)) if out else nullcontext():
         for path, text in zip(
             targets,
-            (table.to_csv(), table.to_markdown(), table.table.to_page("Comparison")),
+            (table.to_csv(), table.to_markdown(), table.to_page("Comparison")),
             strict=bool(targets),
         ):
             write_atomically(path, text)

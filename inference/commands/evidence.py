@@ -9,11 +9,14 @@ from typing import Any, Literal
 from inference import figures
 from inference.commands.command import OnRun, command
 from inference.commands.files import free_path, printed_after, save_figure
+from inference.commands.quantities import Names, chosen
+from inference.commands.titles import titles_of
 from inference.declared import takes
 from inference.evaluation import Comparison, SigmaCurve, bracket, evaluate_evidence, sigma_curve
 from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import kernel_density as density_of_kernels
 from inference.evaluation.evaluated import evaluated_split
+from inference.evaluation.quantity import quantities_of
 from inference.evaluation.sigmas import SIGMAS
 from inference.evaluation.spherical import fixed_sigma, why_not_spherical
 from pyro_models.contract import fulfills
@@ -23,6 +26,8 @@ from pyro_models.observed import observed
 from pyro_models.pair import Classifies
 
 __all__ = ["evidence"]
+
+_FILES = ("evidence.csv", "evidence.md", "sigma.png")
 
 
 @command
@@ -43,6 +48,7 @@ def evidence(
     out: str | None = None,
     workers: int | None = None,
     resume: str | None = None,
+    quantities: Names = None,
     **options: Any,
 ) -> Comparison:
     """Find log p(x) of trained pairs, such as GANs, whose σ is then chosen on validation data.
@@ -65,12 +71,15 @@ def evidence(
         out: Folder for evidence.csv, evidence.md and, with sigmas, sigma.png.
         workers: Processes that share log p(x), one thread or GPU each; this one unless given.
         resume: Folder where finished blocks are kept; the same command goes on after a kill.
+        quantities: Names with commas between of what is shown, such as
+            log_likelihood,kernel_density; all that there are unless given.
     """
     on = OnRun(limit=limit, **options)
+    wanted = chosen(quantities, quantities_of("comparison"))
     check_counts(least=0, num_simulated=num_simulated, kernel_samples=kernel_samples)
     check_counts(num_validation=num_validation)
-    files = ("evidence.csv", "evidence.md", "sigma.png")
-    targets = [free_path(f"{out}/{name}", force=on.force) for name in files] if out else []
+
+    targets = [free_path(f"{out}/{name}", force=on.force) for name in _FILES] if out else []
     of_chains: dict[str, Any] = {
         "num_chains": num_chains,
         "num_temperatures": num_temperatures,
@@ -113,7 +122,9 @@ def evidence(
         if num_simulated:
             found = bracket(pair, num_data=num_simulated, resume=kept["bracket"], **of_chains)
             said.append(f"{name}: {found}")
-    table = compare_evaluations(rows)
+    shown = dict(zip(names, (row.name for row in rows), strict=True))
+    titles = titles_of(zip(names, (own for own, _ in opened), strict=True), shown=shown)
+    table = compare_evaluations(rows, quantities=wanted, titles=titles)
     with (
         printed_after(lambda: "\n\n".join([*said, table.to_text()])),
         holding_folder(Path(out)) if out else nullcontext(),

@@ -8,15 +8,18 @@ from inference import figures
 from inference.commands.command import OnHalfSeen, command, command_of_models
 from inference.commands.files import free_path, printed_after, save_figure
 from inference.commands.model_file import OnModel
+from inference.commands.quantities import Names, chosen
 from inference.declared import takes
 from inference.evaluation import GuideComparison, compare_guides
 from inference.evaluation.evaluated import evaluated_split
 from inference.evaluation.program_guides import compare_program_guides
-from inference.evaluation.program_table import ProgramGuideComparison
+from inference.evaluation.program_table import COLUMNS, ProgramGuideComparison
+from inference.evaluation.quantity import quantities_of
 from inference.posterior.guides import guide_family
 from pyro_models.contract import fulfills
 from pyro_models.data.masks import mask_name, seen_pixels
 from pyro_models.files import holding_folder, write_atomically
+from pyro_models.models import title_of
 from pyro_models.pair import Classifies
 
 __all__ = ["guides", "guides_model"]
@@ -37,6 +40,7 @@ def guides(
     out: str | None = None,
     workers: int | None = None,
     resume: str | None = None,
+    quantities: Names = None,
     **options: Any,
 ) -> GuideComparison:
     """Compare guides of a trained pair: bounds, gaps to log p(x), k-hat, cost, paired differences.
@@ -56,8 +60,11 @@ def guides(
         out: Folder for guides.csv, guides.md and guides.png.
         workers: Processes that share log p(x), one thread or GPU each; this one unless given.
         resume: Folder where finished blocks are kept; the same command goes on after a kill.
+        quantities: Names with commas between of what is shown, such as elbo,gap or
+            effective_sample_size; all unless given.
     """
     on = OnHalfSeen(limit=limit, **options)
+    wanted = chosen(quantities, quantities_of("guides"))
     names = ("guides.csv", "guides.md", "guides.png")
     targets = [free_path(f"{out}/{name}", force=on.force) for name in names] if out else []
     for name in (*guides, *([] if start is None else [start])):
@@ -89,9 +96,9 @@ def guides(
         },
         seed=on.seed,
         progress=on.progress,
-    )
-    of = f"{on.split}, the first {len(prepared):,}, {images.preparation} pixels{of}"
-    with printed_after(lambda: f"{images.name} {of}\n\n{table.to_text()}"):
+    ).showing(wanted or ())
+    of = f"{images.name} {on.split}, the first {len(prepared):,}, {images.preparation} pixels{of}"
+    with printed_after(lambda: f"{title_of(pair)}; {of}\n\n{table.to_text()}"):
         if targets:
             csv, markdown, picture = targets
             with holding_folder(csv.parent):
@@ -114,6 +121,7 @@ def guides_model(
     num_chains: int = 64,
     max_steps: int = 2000,
     out: str | None = None,
+    quantities: Names = None,
     **options: Any,
 ) -> ProgramGuideComparison:
     """Compare guides of any Pyro model: bounds, KL, k-hat, errors of moments, and what to believe.
@@ -129,10 +137,13 @@ def guides_model(
         num_temperatures: Number of temperatures of annealing, where log p(x) is found by it.
         num_chains: Number of chains of annealing.
         max_steps: Steps after which a fit stops in any case.
-        out: Folder for guides.csv and guides.md.
+        out: Folder for guides.csv, guides.md and marginals.png.
+        quantities: Names with commas between of what is shown, such as elbo,kl,k_hat or seconds;
+            all unless given.
     """
     on = OnModel(**options)
-    names = ("guides.csv", "guides.md")
+    wanted = chosen(quantities, COLUMNS)
+    names = ("guides.csv", "guides.md", "marginals.png")
     targets = [free_path(f"{out}/{name}", force=on.force) for name in names] if out else []
     program = on.open(model)
     table = compare_program_guides(
@@ -145,11 +156,13 @@ def guides_model(
         evidence_options={"num_temperatures": num_temperatures, "num_chains": num_chains},
         seed=on.seed,
         progress=on.progress,
-    )
+    ).showing(wanted or ())
     with printed_after(lambda: f"{on.title(model, program)}\n\n{table.to_text()}"):
         if targets:
-            csv, markdown = targets
+            csv, markdown, picture = targets
             with holding_folder(csv.parent):
                 write_atomically(csv, table.to_csv())
                 write_atomically(markdown, table.to_markdown())
+                if any(row.departures is not None for row in table.rows):
+                    save_figure(figures.guide_marginals(table, title=program.name), picture)
     return table

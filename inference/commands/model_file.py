@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inference.commands.command import DEVICE
 from inference.declared import SEED, check_declared, declared
 from inference.precision import DEFAULT
 from inference.programs import Program
@@ -55,6 +56,7 @@ class OnModel:
     )
     seed: int = declared(0, "Random seed of all draws.", SEED)
     force: bool = declared(False, "Replace files that are there.")
+    device: str = DEVICE
     precision: str = declared(
         DEFAULT,
         "float32, or float64 for all.",

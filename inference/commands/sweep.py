@@ -9,14 +9,17 @@ from typing import Any
 from inference import figures
 from inference.commands.command import command
 from inference.commands.files import printed_after, save_figure
+from inference.commands.quantities import Names, chosen
 from inference.commands.train import folder_name
 from inference.declared import takes
+from inference.evaluation.quantity import quantities_of
 from inference.experiment import Experiment
 from inference.learning import Settings
 from inference.selection import Sweep
 from inference.selection import sweep as run_sweep
 from inference.selection.trial import NOT_SHARED
 from pyro_models import UsageError
+from pyro_models.files import write_atomically
 
 __all__ = ["sweep"]
 
@@ -37,6 +40,7 @@ def sweep(
     shard: str | None = None,
     progress: bool = True,
     at_once: bool = False,
+    quantities: Names = None,
     **shared: Any,
 ) -> Sweep:
     """Train every combination of settings under several seeds; compare them on validation data.
@@ -64,7 +68,10 @@ def sweep(
             train the others; the tables of the last to end are whole.
         progress: Show a progress bar over runs.
         at_once: Train the seeds of a setting at once, which is faster where networks are small.
+        quantities: Names with commas between of quantities that are shown beside the score that
+            decides, such as mse_mean,accuracy.
     """
+    beside = chosen(quantities, quantities_of("sweep"))
     values = _flat(grid)
     x, lines = _full_name(x, values), _full_name(lines, values)
     folder = Path(out or f"sweeps/{folder_name(Experiment.from_dict(shared))}")
@@ -82,6 +89,10 @@ def sweep(
         at_once=at_once,
         **shared,
     )
+    if beside is not None:
+        result = result.showing(beside)
+        write_atomically(folder / "sweep.csv", result.to_csv())
+        write_atomically(folder / "sweep.md", result.to_markdown())
     with printed_after(result.to_text):
         if result.pending:
             return result

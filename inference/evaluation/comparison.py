@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inference.evaluation.evaluation import Evaluation
@@ -15,11 +15,15 @@ from inference.evaluation.scores import (
     on_unit_pixels,
     without_contradictions,
 )
-from inference.evaluation.table import Absent, Table, Tabular
+from inference.evaluation.table import Absent, Tabular
+from inference.evaluation.table import Cell as Text
+from inference.evaluation.tables import Group, Tables, in_groups, merged
 from pyro_models import UsageError
 from pyro_models.moved import renamed_attribute
 
 __all__ = ["Cell", "Column", "Comparison", "compare"]
+
+_OF_COLUMN = ("quantity", "kind", "K", "method")  # in which columns of one small table may differ
 
 
 @dataclass(frozen=True)
@@ -35,25 +39,87 @@ class Column:
     def title(self) -> str:
         """Heading: the quantity, given what."""
         quantity = quantity_named(self.quantity)
-        if self.comparability.get("kind") == "objective only":
+        if self.is_objective and quantity.kind != "objective only":
             quantity = replace(quantity, title="objective")
         return quantity.heading(self.comparability.get("given"))
 
     @property
     def subtitle(self) -> str:
         """What may be compared in a line: unit, kind, measure, preparation."""
+        return "; ".join(part for part in (self._unit, self.kind, *self._of_pixels) if part)
+
+    @property
+    def kind(self) -> str:
+        """What the numbers are beside estimates: exact, bounds, K, how these are estimated."""
         c = self.comparability
-        kind, measure, preparation = (c.get(name) for name in ("kind", "measure", "preparation"))
-        unit = c.get("unit", quantity_named(self.quantity).unit)
-        parts = [] if self.title.startswith(unit) else [unit]  # bits per dimension, said once
+        kind = c.get("kind")
+        if kind is None or (kind == "estimate" and not c.get("measure")):
+            return ""
         if kind == "objective only":
-            parts.append(kind)
-        elif kind is not None and (measure or kind != "estimate"):
-            k = f" L_{c['K']}" if c.get("K") else ""
-            by = f" by {c['method']}" if c.get("method") else ""
-            parts += [f"{kind}{k}{by}", measure]
-        parts.append(preparation and f"{preparation} pixels")
-        return "; ".join(part for part in parts if part)
+            return kind
+        k = f" L_{c['K']}" if c.get("K") else ""
+        by = f" by {c['method']}" if c.get("method") else ""
+        return f"{kind}{k}{by}"
+
+    def stands_beside(self, other: Column) -> bool:
+        """Whether two columns make one small table: all agrees but quantity, kind, K and method.
+
+        Objectives stay apart from what are probabilities.
+        """
+        one, two = (
+            {k: v for k, v in column.comparability.items() if k not in _OF_COLUMN}
+            | {"topic": quantity_named(column.quantity).topic, "objective": column.is_objective}
+            for column in (self, other)
+        )
+        known, own = one.pop("identity", None), two.pop("identity", None)
+        if known is not None and own is not None:  # content decides in the place of names
+            if known.differs_from(own):
+                return False
+            for name in ("data", "split"):
+                one.pop(name), two.pop(name)
+        return one == two
+
+    @property
+    def is_objective(self) -> bool:
+        """Whether the numbers are no probabilities, nor bounds of any."""
+        return self.comparability.get("kind") == "objective only"
+
+    def group_title(self, titles: Sequence[str]) -> str:
+        """The title of the small table of this column and of those of these titles beside it."""
+        quantity, given = quantity_named(self.quantity), self.comparability.get("given")
+        if self.is_objective:
+            topic = "Objective, which is no probability"
+        elif not quantity.topic:
+            return "; ".join(dict.fromkeys(titles))
+        else:
+            topic = quantity.topic
+        return f"{topic}, given {given}" if given else topic
+
+    def group_subtitle(self, *, with_data: bool) -> str:
+        """Below that: unit, which way is better, measure, preparation, and the data if asked."""
+        direction = quantity_named(self.quantity).direction
+        better = f"{direction} is better" if direction else ""
+        unit = self.comparability.get("unit", quantity_named(self.quantity).unit)
+        own = ", ".join(part for part in (unit, better) if part)
+        data = described_data(self.comparability) if with_data else ""
+        return "; ".join(part for part in (own, *self._of_pixels, data) if part)
+
+    @property
+    def _unit(self) -> str:
+        unit = self.comparability.get("unit", quantity_named(self.quantity).unit)
+        return "" if self.title.startswith(unit) else unit  # bits per dimension, said once
+
+    @property
+    def _of_pixels(self) -> list[str]:
+        c = self.comparability
+        measure = "" if self.is_objective else c.get("measure")
+        return [measure or "", f"{c['preparation']} pixels" if c.get("preparation") else ""]
+
+
+def described_data(of: Mapping[str, Any]) -> str:
+    """Data, their split and how many they are, of what scores agree on."""
+    count = of.get("number of data")
+    return f"{of.get('data')} {of.get('split')}, {count:,} data" if count is not None else ""
 
 
 @dataclass(frozen=True)
@@ -78,26 +144,93 @@ class Comparison(Tabular):
     """A table of pairs by quantities, with in one column only what may be compared.
 
     There is a row for each name, and a column for each quantity and each comparability that occurs;
-    ``cells[i][j]`` is of row i and column j.
+    ``cells[i][j]`` is of row i and column j. People read ``titles`` of rows by their names, where
+    there are any; files for programs keep the names.
     """
 
     rows: tuple[str, ...]
     columns: tuple[Column, ...]
     cells: tuple[tuple[Cell, ...], ...]
-
-    def __str__(self) -> str:
-        return self.to_markdown()
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def table(self) -> Table:
-        """A row for each pair; its file has every field of every score."""
-        named = zip(self.rows, self.cells, strict=True)
-        return Table(
-            heads=[[""], *([column.title, column.subtitle] for column in self.columns)],
-            rows=[[name, *(cell.text for cell in row)] for name, row in named],
-            caption=self._caption(),
+    def table(self) -> Tables:
+        """A small table for what may be compared, and below what is missing, and stands apart.
+
+        Its file has every field of every score.
+        """
+        titles = [column.title for column in self.columns]
+        data = {d for c in self.columns if (d := described_data(c.comparability))}
+        together = self._together()
+        groups = []
+        for number, own in enumerate(together, start=1):
+            of = self.columns[own[0]]
+            title = of.group_title([titles[j] for j in own])
+            title = f"{number}. {title}" if len(together) > 1 else title
+            groups.append(Group(title, of.group_subtitle(with_data=len(data) > 1), own))
+        cells: list[list[Text]] = [[cell.text for cell in row] for row in self.cells]
+        heads = [
+            [c.title, *([c.kind] if c.kind and not c.is_objective else [])] for c in self.columns
+        ]
+        return Tables(
+            tables=in_groups("", self._names(), heads, cells, groups),
+            above=[self._caption()],
+            notes=[*self._apart(together), *self._missing(together)],
             records=self._records(),
         )
+
+    def _names(self) -> list[str]:
+        return [self.titles.get(name, name) for name in self.rows]
+
+    def _missing(self, groups: Sequence[Sequence[int]]) -> list[str]:
+        """What rows have no score of anywhere, and why, if no table that they stand in says it."""
+        found = []
+        for name, row in zip(self._names(), self.cells, strict=True):
+            shown = {
+                self.columns[j].quantity
+                for group in groups
+                if any(row[j].score for j in group)
+                for j in group
+            }
+            for column, cell in zip(self.columns, row, strict=True):
+                if column.quantity not in shown:
+                    title = quantity_named(column.quantity).title
+                    found.append((title, name, cell.reason))
+        return merged(found)
+
+    def _together(self) -> list[list[int]]:
+        """Which columns make a small table, by their places; those that have a score."""
+        found: list[list[int]] = []
+        for j, column in enumerate(self.columns):
+            if not any(row[j].score for row in self.cells):
+                continue
+            own = next((g for g in found if self.columns[g[0]].stands_beside(column)), None)
+            if own is None:
+                found.append([j])
+            else:
+                own.append(j)
+        return found
+
+    def _apart(self, groups: Sequence[Sequence[int]]) -> list[str]:
+        """Why scores of one quantity stand in several tables, that are no objectives: what differs.
+
+        Tables are counted from 1.
+        """
+        place = {j: i for i, group in enumerate(groups, start=1) for j in group}
+        found: dict[tuple[int, int], list[str]] = {}
+        for j, column in enumerate(self.columns):
+            for i, other in enumerate(self.columns[:j]):
+                alike = column.quantity == other.quantity
+                if not alike or place[i] == place[j] or column.is_objective != other.is_objective:
+                    continue
+                found.setdefault((place[j], place[i]), []).extend(
+                    row[i].reason for row in self.cells if row[j].score and not row[i].score
+                )
+        return [
+            f"Table {second} stands apart from {first}: {reason}"
+            for (second, first), reasons in found.items()
+            for reason in dict.fromkeys(reasons)
+        ]
 
     def _caption(self) -> str:
         scores = [[cell.score for cell in row if cell.score] for row in self.cells]
@@ -125,7 +258,10 @@ class Comparison(Tabular):
 
 
 def compare(
-    evaluations: Sequence[Evaluation], *, quantities: Sequence[str] | None = None
+    evaluations: Sequence[Evaluation],
+    *,
+    quantities: Sequence[str] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Put evaluations into one table, a row each.
 
@@ -138,7 +274,7 @@ def compare(
     given as a number.
 
     ``quantities`` names those that are shown, in their order; all that a comparison has unless
-    given.
+    given. ``titles`` are what people read in the place of the names of rows.
 
     Raises
     ------
@@ -167,7 +303,8 @@ def compare(
         if asked and not any(column.quantity == quantity for column in columns):
             columns.append(Column(quantity, {}))  # of reasons alone
     cells = tuple(tuple(_cell(*row, column, columns) for column in columns) for row in rows)
-    return Comparison(tuple(e.name for e in evaluations), tuple(columns), cells)
+    names = tuple(e.name for e in evaluations)
+    return Comparison(names, tuple(columns), cells, dict(titles or {}))
 
 
 def _place(score: Score, columns: list[Column]) -> None:

@@ -20,6 +20,7 @@ from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import as_data, checksum
 from pyro_models.data.masks import Mask, mask_name, needed_mask, seen_pixels
+from pyro_models.models import title_of
 from pyro_models.observed import Data, Labels, observed
 from pyro_models.pair import Classifies, ConditionsOnPixels, fill_unseen
 from pyro_models.seeds import check_seed
@@ -124,7 +125,7 @@ def evaluate_completion(
         Guide and further options of :func:`inference.posterior.complete`, and options of
         :func:`inference.evaluation.evidence`.
     name
-        Name of the row; the pair's class and the guide unless given.
+        Name of the row; the pair's title and the guide unless given.
     seed, progress
         Random seed of the preparation, the mask and all draws; show progress bars.
     precision
@@ -186,7 +187,7 @@ def evaluate_completion(
         scores[quantity] = scored.log_probability(
             pair, quantity, found.value, error=found.standard_error, **how
         )
-    label = name or f"{type(pair).__name__}, {completed.guide}"
+    label = name or f"{title_of(pair)}, {completed.guide}"
     return Evaluation(label, scores, absent, per_datum)
 
 

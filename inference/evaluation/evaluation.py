@@ -18,9 +18,9 @@ from inference.evaluation import quantities as _quantities  # noqa: F401 - regis
 from inference.evaluation import samples as _samples  # noqa: F401 - registers them
 from inference.evaluation.estimates import LogWeights, log_weights
 from inference.evaluation.evaluated import Evaluated, ScoredData, evaluated_split
-from inference.evaluation.quantity import QUANTITIES, Quantity
+from inference.evaluation.quantity import QUANTITIES, Quantity, quantity_named
 from inference.evaluation.scores import Score, without_contradictions
-from inference.evaluation.table import Absent, Table, Tabular
+from inference.evaluation.table import Absent, Table, Tabular, in_lines
 from inference.isolated import isolated
 from inference.particles import checked_count
 from inference.posterior.identity import conditions, given_labels, identity_of
@@ -30,6 +30,7 @@ from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills
 from pyro_models.data import as_data, checksum
 from pyro_models.errors import UsageError, in_one_line
+from pyro_models.models import title_of
 from pyro_models.observed import Data
 from pyro_models.pair import Classifies, ConditionsOnPixels
 from pyro_models.registry import Registry
@@ -65,25 +66,40 @@ class Evaluation(Tabular):
     def __str__(self) -> str:
         return self.to_text().removesuffix("\n")
 
-    def to_text(self) -> str:
+    def to_text(self, width: int | None = None) -> str:
         """The scores for a terminal, a line each with all that the number hangs on."""
         scores, absent = without_contradictions(self.scores, self.absent)
         lines = [f"  {score}" for score in scores.values()]
         lines += [f"  {quantity}: none – {why}" for quantity, why in absent.items()]
-        return "\n".join([self._head(), *lines]) + "\n"
+        return "\n".join([self._head(), *in_lines(lines, width)]) + "\n"
 
     @property
     def table(self) -> Table:
         """A row for each quantity, with all that its number hangs on."""
         scores, absent = without_contradictions(self.scores, self.absent)
+        numbers = [(s.of.title, s.number, s.unit, s.meaning) for s in scores.values()]
+        missing = [
+            (quantity_named(name).title, Absent(why), "", "") for name, why in absent.items()
+        ]
         return Table(
             heads=[["quantity"], ["value"], ["unit"], ["what it is"]],
-            rows=[
-                *((name, s.number, s.unit, s.meaning) for name, s in scores.items()),
-                *((name, Absent(why), "", "") for name, why in absent.items()),
-            ],
+            rows=[*numbers, *missing],
             caption=self._head(),
+            records=self._records(scores, absent),
         )
+
+    def _records(
+        self, scores: Mapping[str, Score], absent: Mapping[str, str]
+    ) -> list[list[object]]:
+        """A line for each quantity by its name: the value and its error, or why there is none."""
+        lines: list[list[object]] = [
+            ["quantity", "value", "standard_error", "unit", "what it is", "reason"]
+        ]
+        for name, s in scores.items():
+            lines.append([name, s.value, s.standard_error, s.unit, s.meaning, None])
+        for name, why in absent.items():
+            lines.append([name, None, None, None, None, why])
+        return lines
 
     def to_json(self) -> str:
         """Name, scores and reasons as JSON, which knows no NaN: it is null."""
@@ -155,7 +171,7 @@ def evaluate(
         Give a pair that infers labels those of the split: its scores are then of p(x | y), with
         log p(x | y) = log p(x, y) − log p(y), as those of a pair that needs labels always are.
     name
-        Name for the row; the class's by default.
+        Name for the row; the pair's title (:func:`pyro_models.models.title_of`) by default.
     seed
         Random seed of the preparation and the particles; the caller's generators do not move.
     max_elements, progress
@@ -224,7 +240,7 @@ def evaluate(
     scores = {key: evaluated.scores[key] for key in named if key in evaluated.scores}
     absent = {key: absent[key] for key in named if key in absent}
     per_datum = {key: values.cpu() for key, values in evaluated.per_datum.items()}
-    return Evaluation(name or type(pair).__name__, scores, absent, per_datum)
+    return Evaluation(name or title_of(pair), scores, absent, per_datum)
 
 
 def _computable() -> Registry[Quantity]:

@@ -16,6 +16,7 @@ from inference.precision import DEFAULT, at_precision, precision_of
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.data import as_data
+from pyro_models.models import title_of
 from pyro_models.observed import Data
 from pyro_models.pair import Classifies
 
@@ -93,4 +94,4 @@ def evaluate_evidence(
         )
         per_datum["kernel_density"] = values.cpu()
     absent = {"spherical_log_likelihood": why} if why else {}
-    return Evaluation(name or type(pair).__name__, scores, absent, per_datum)
+    return Evaluation(name or title_of(pair), scores, absent, per_datum)

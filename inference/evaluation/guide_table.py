@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from inference.evaluation.evidence import Evidence
 from inference.evaluation.quantity import NATS, Kind, Quantity, quantities_of, quantity_named
-from inference.evaluation.table import Absent, Table, Tabular
+from inference.evaluation.table import Absent, Tabular
+from inference.evaluation.tables import Group, Tables, in_groups, left_out
 from inference.pareto import RELIABLE
 from inference.standard_error import error_of_mean, mean_and_error, with_error
 from pyro_models import UsageError
@@ -145,6 +146,8 @@ class GuideComparison(Tabular):
     evidence, first_evidence
         log p(x) of every datum, that all gaps are measured from: the better of all estimates; and
         before the guides' L_K were looked at, the same if not given.
+    quantities
+        Names of the quantities that are shown, in their order; all unless given.
     """
 
     rows: tuple[GuideScores, ...]
@@ -152,12 +155,22 @@ class GuideComparison(Tabular):
     num_particles: int
     seed: int
     first_evidence: Evidence | None = None
+    quantities: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = quantities_of("guides")
+        for name in self.quantities:
+            known.check(name)
 
     def __getitem__(self, name: str) -> GuideScores:
         for row in self.rows:
             if row.name == name:
                 return row
         raise UsageError(f"no guide {name!r}: there are {', '.join(r.name for r in self.rows)}")
+
+    def showing(self, quantities: Sequence[str]) -> GuideComparison:
+        """The same with these quantities alone, by name, in this order."""
+        return replace(self, quantities=tuple(quantities))
 
     def difference(self, first: str, second: str, *, quantity: str = "elbo") -> Difference:
         """Is one guide better than another? Their paired difference, and its standard error.
@@ -184,18 +197,32 @@ class GuideComparison(Tabular):
         return max(known, key=lambda row: row.elbo_mean[0]).name if known else None
 
     @property
-    def table(self) -> Table:
-        """A row for each guide; its file has a line for each guide and quantity."""
-        known = quantities_of("guides").values()
+    def table(self) -> Tables:
+        """A row for each guide, bounds and gaps apart from weights and cost.
+
+        Its file has a line for each guide and quantity.
+        """
+        known = self._shown()
         given = self.evidence.given
         best = self.best  # by how much is it better than each of the others?
         others = [r.name for r in self.rows if r.name != best and "elbo" not in r.absent]
         conclusions = [f"{self.difference(name, best)}." for name in others] if best else []
-        heads = [of.heading(given) if of.unit == NATS else of.title for of in known]
-        return Table(
-            heads=[["guide"], *([head] for head in heads)],
-            rows=[[row.name, *(_cell(row, of) for of in known)] for row in self.rows],
+        heads = [[of.heading(given) if of.unit == NATS else of.title] for of in known]
+        in_nats = [j for j, of in enumerate(known) if of.unit == NATS]
+        groups = [
+            Group("Bounds and gaps", f"{NATS}, mean ± standard error over data", in_nats),
+            Group(
+                "Weights and cost",
+                f"ESS: median over data, of {self.num_particles}; times of this run",
+                [j for j in range(len(known)) if j not in in_nats],
+            ),
+        ]
+        names = [row.name for row in self.rows]
+        cells = [[_cell(row, of) for of in known] for row in self.rows]
+        return Tables(
+            tables=in_groups("guide", names, heads, cells, groups),
             notes=[
+                *left_out(names, heads, cells, groups),
                 *self._notes(),
                 *self._too_low(),
                 *chain.from_iterable(map(self._row_notes, self.rows)),
@@ -204,14 +231,15 @@ class GuideComparison(Tabular):
             records=self._records(),
         )
 
+    def _shown(self) -> list[Quantity]:
+        """The quantities that are shown, in their order."""
+        known = quantities_of("guides")
+        return [known[name] for name in self.quantities or known]
+
     def _notes(self) -> Iterator[str]:
         """What the numbers are."""
         yield f"{self.evidence}."
-        yield (
-            "Nats per datum, mean ± standard error over data; "
-            f"K = {self.num_particles}, seed {self.seed}; ESS: median over data, of "
-            f"{self.num_particles}; times of this run."
-        )
+        yield f"K = {self.num_particles}, seed {self.seed}."
         for precision in dict.fromkeys(row.precision for row in self.rows if row.precision):
             names = (row.name for row in self.rows if row.precision == precision)
             yield f"In {precision}: {', '.join(names)}."
@@ -277,7 +305,8 @@ class GuideComparison(Tabular):
         """A line per guide and quantity: value and standard error, or why there is none."""
         found, lines = self.evidence, []
         for row in self.rows:
-            for name, of in quantities_of("guides").items():
+            for of in self._shown():
+                name = of.name
                 numbers = row.value(name)
                 there = numbers is not None
                 value, error = numbers or (None, None)

@@ -20,7 +20,6 @@ from inference.evaluation.best_of_family import (
 )
 from inference.evaluation.evidence import Evidence, evidence
 from inference.evaluation.guide_table import GuideComparison, GuideScores
-from inference.evaluation.program_guides import or_program_guides
 from inference.evaluation.quantity import quantities_of
 from inference.evaluation.scores import contradiction
 from inference.evaluation.tightest import tightest
@@ -33,6 +32,7 @@ from inference.posterior.log_density import log_label_prior
 from inference.posterior.optimization import DIVERGED, NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
 from inference.precision import DEFAULT, at_precision
+from inference.programs.door import or_program
 from inference.standard_error import error_of_mean
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
@@ -46,7 +46,7 @@ _WHOLE = "fitted to each datum: all of its gap counts as its family's"
 _OPTIMISATION = "fitted to each datum: what it lacks of the best of its family is its optimisation"
 
 
-@or_program_guides
+@or_program("inference.evaluation.program_guides:compare_program_guides")
 @at_precision
 def compare_guides(
     pair: Pair,

@@ -6,8 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,15 +32,12 @@ from inference.posterior.fitted import NOT_FITTED
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.optimization import CONVERGED
 from inference.programs import Program, ProgramPair, ProgramPosterior
-from inference.programs.door import is_program
 from inference.programs.guides import program_family
 from inference.programs.infer import infer_program, program_of, standardized
 from pyro_models import UsageError
 from pyro_models.seeds import check_seed
 
-__all__ = ["compare_program_guides", "or_program_guides"]
-
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = ["compare_program_guides"]
 
 GUIDES = ("normal", "full_covariance", "laplace", "nuts")
 REFERENCE = {"num_samples": 500, "num_chains": 8, "warmup": 400}
@@ -49,18 +45,6 @@ REFERENCE = {"num_samples": 500, "num_chains": 8, "warmup": 400}
 _DISAGREE = 1.05  # R̂ above which chains are no reference
 _NO_DENSITY = "no density: there is no log q, so no bound and no weight"
 _OF_WEIGHTS = ("elbo", "importance_bound", "kl", "k_hat")
-
-
-def or_program_guides(function: F) -> F:
-    """Let a comparison of guides of a pair take any Pyro model with its arguments instead."""
-
-    @wraps(function)
-    def door(*args: Any, **options: Any) -> Any:
-        if args and is_program(args[0]):
-            return compare_program_guides(*args, **options)
-        return function(*args, **options)
-
-    return door  # type: ignore[return-value]
 
 
 def compare_program_guides(

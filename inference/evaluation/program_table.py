@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -12,33 +12,44 @@ from inference.evaluation.evidence import Evidence
 from inference.evaluation.program_moments import Departures, Moments
 from inference.evaluation.program_words import sentence
 from inference.evaluation.quantity import Kind, Quantity
-from inference.evaluation.table import Absent, Table, Tabular
+from inference.evaluation.table import Absent, Tabular
+from inference.evaluation.tables import Group, Tables, in_groups, left_out
 from inference.programs import ProgramPosterior
 from inference.standard_error import with_error
 from pyro_models import UsageError
+from pyro_models.registry import Registry
 
 __all__ = ["COLUMNS", "Number", "ProgramGuideComparison", "ProgramGuideScores"]
 
 _SDS = "standard deviations of the reference"
 _SIGNED = ("mean_departure", "sd_departure")
+_TABLES = {  # topics of the columns, and what is said below these titles
+    "Bounds and weights": "nats; k̂ above 0.7: the weights cannot be relied on",
+    "Moments": "the number that differs most from the reference's",
+    "Draws and cost": "of this run",
+}
+_FIT, _MOMENTS, _COST = _TABLES
+
+_OF_CHAINS = ("divergences", "r_hat")
 
 # fmt: off
-COLUMNS = {
+COLUMNS: Registry[Quantity] = Registry("quantity", {
     of.name: of for of in (
-        Quantity("elbo", "ELBO", "nats", "higher", 2, kind="lower bound"),
-        Quantity("importance_bound", "L_K", "nats", "higher", 2, kind="lower bound"),
-        Quantity("kl", "KL(q ‖ p)", "nats", "lower", 2),
-        Quantity("k_hat", "k̂", "Pareto shape", "lower", 2),
-        Quantity("ess_per_draw", "ESS/draw", "share of the draws", "higher", 2),
-        Quantity("ess_per_second", "ESS/s", "effective draws per second", "higher", 0),
-        Quantity("mean_departure", "worst mean", _SDS, None, 2),
-        Quantity("sd_departure", "worst sd", "sd of q / sd of the reference − 1", None, 2),
-        Quantity("divergences", "divergences", "transitions", "lower", 0),
-        Quantity("r_hat", "R̂", "", "lower", 3),
-        Quantity("seconds", "seconds", "seconds", "lower", 1),
-        Quantity("num_parameters", "parameters", "parameters", None, 0),
+        Quantity("elbo", "ELBO", "nats", "higher", 2, kind="lower bound", topic=_FIT),
+        Quantity("importance_bound", "L_K", "nats", "higher", 2, kind="lower bound", topic=_FIT),
+        Quantity("kl", "KL(q ‖ p)", "nats", "lower", 2, topic=_FIT),
+        Quantity("k_hat", "k̂", "Pareto shape", "lower", 2, topic=_FIT),
+        Quantity("ess_per_draw", "ESS/draw", "share of the draws", "higher", 2, topic=_COST),
+        Quantity("ess_per_second", "ESS/s", "effective draws per second", "higher", 0, topic=_COST),
+        Quantity("mean_departure", "worst mean", _SDS, None, 2, topic=_MOMENTS),
+        Quantity("sd_departure", "worst sd", "sd of q / sd of the reference − 1", None, 2,
+                 topic=_MOMENTS),
+        Quantity("divergences", "divergences", "transitions", "lower", 0, topic=_COST),
+        Quantity("r_hat", "R̂", "", "lower", 3, topic=_COST),
+        Quantity("seconds", "seconds", "seconds", "lower", 1, topic=_COST),
+        Quantity("num_parameters", "parameters", "parameters", None, 0, topic=_COST),
     )
-}
+})
 """What is said of a guide of a program."""
 # fmt: on
 
@@ -110,6 +121,9 @@ class ProgramGuideComparison(Tabular):
         site → (n, \\*shape); ``None`` and the reason where there are none.
     model
         Name of the model.
+    quantities
+        Names of the quantities that are shown, of :data:`COLUMNS`, in their order; all that there
+        are unless given.
     """
 
     rows: tuple[ProgramGuideScores, ...]
@@ -122,6 +136,11 @@ class ProgramGuideComparison(Tabular):
     upper: Number | None = None
     reference_draws: Mapping[str, Tensor] | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    quantities: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.quantities:
+            COLUMNS.check(name)
 
     def __getitem__(self, name: str) -> ProgramGuideScores:
         for row in self.rows:
@@ -129,23 +148,41 @@ class ProgramGuideComparison(Tabular):
                 return row
         raise UsageError(f"no guide {name!r}: there are {', '.join(r.name for r in self.rows)}")
 
+    def showing(self, quantities: Sequence[str]) -> ProgramGuideComparison:
+        """The same with these quantities alone, by the names of :data:`COLUMNS`, in this order."""
+        return replace(self, quantities=tuple(quantities))
+
     @property
     def words(self) -> tuple[str, ...]:
         """A sentence on each guide; see :func:`inference.evaluation.program_words.sentence`."""
         return tuple(map(sentence, self.rows))
 
     @property
-    def table(self) -> Table:
-        """A row for each guide; its file has a line for each guide and quantity."""
-        chains = any("r_hat" in row.numbers for row in self.rows)
-        shown = [of for of in COLUMNS.values() if chains or of.name not in ("divergences", "r_hat")]
-        return Table(
-            heads=[["guide"], *([of.title] for of in shown)],
-            rows=[[row.name, *(_cell(row, of) for of in shown)] for row in self.rows],
-            notes=[*self._notes()],
+    def table(self) -> Tables:
+        """A row for each guide: what it is worth, its moments, and what it costs.
+
+        Its file has a line for each guide and quantity.
+        """
+        shown = self._shown()
+        groups = [
+            Group(title, words, [j for j, of in enumerate(shown) if of.topic == title])
+            for title, words in _TABLES.items()
+        ]
+        names, heads = [row.name for row in self.rows], [[of.title] for of in shown]
+        cells = [[_cell(row, of) for of in shown] for row in self.rows]
+        return Tables(
+            tables=in_groups("guide", names, heads, cells, groups),
+            notes=[*left_out(names, heads, cells, groups), *self._notes()],
             conclusions=self.words,
             records=self._records(),
         )
+
+    def _shown(self) -> list[Quantity]:
+        """The quantities that are shown; those of chains alone where there are chains."""
+        if self.quantities:
+            return [COLUMNS[name] for name in self.quantities]
+        chains = any("r_hat" in row.numbers for row in self.rows)
+        return [of for of in COLUMNS.values() if chains or of.name not in _OF_CHAINS]
 
     def _notes(self) -> Iterator[str]:
         """What the numbers are."""
@@ -167,16 +204,26 @@ class ProgramGuideComparison(Tabular):
                 f"Annealing back from draws of the reference: log p(x) at most {number} nats "
                 "(upper bound in expectation, as good as the draws)."
             )
-        yield (
-            f"K = {self.num_particles}, seed {self.seed}. Worst mean and worst sd: of all numbers, "
-            f"the one that differs most from {self.reference_name}, in its standard deviations "
-            "(mean), and as sd of q / sd of the reference − 1 (sd). ESS/draw of chains is their "
-            "least bulk ESS; ESS/s counts fit and draws of this run."
-            if self.reference is not None
-            else f"K = {self.num_particles}, seed {self.seed}. There is no reference: "
-            f"{self.reference_name}."
-        )
+        text = f"K = {self.num_particles}, seed {self.seed}."
+        shown = {of.topic for of in self._shown()}
+        if self.reference is None:
+            text += f" There is no reference: {self.reference_name}."
+        elif _MOMENTS in shown:
+            text += (
+                " Worst mean and worst sd: of all numbers, the one that differs most from "
+                f"{self.reference_name}, in its standard deviations (mean), and as sd of q / sd of "
+                "the reference − 1 (sd)."
+            )
+        if _COST in shown:
+            text += (
+                " ESS/draw of chains is their least bulk ESS; ESS/s counts fit and draws of this "
+                "run."
+            )
+        yield text
         yield from self.notes
+
+    def _recorded(self) -> list[tuple[str, Quantity]]:
+        return [(name, COLUMNS[name]) for name in self.quantities or COLUMNS]
 
     def _records(self) -> list[list[object]]:
         lines: list[list[object]] = [
@@ -184,7 +231,7 @@ class ProgramGuideComparison(Tabular):
         ]
         lines[0] += ["reference", "reason"]
         for row in self.rows:
-            for name, of in COLUMNS.items():
+            for name, of in self._recorded():
                 number = row.numbers.get(name)
                 value, error, kind, where = (
                     (None,) * 4

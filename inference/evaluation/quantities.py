@@ -171,33 +171,36 @@ _GUIDES = ("guides",)
 _DIAGNOSTICS = ("diagnostics",)
 _SHARE = f"share k̂ > {RELIABLE}"
 _OF_PARTICLES = "particles, median over data"
+_PROBABLE = "Log-probability"
+_AGAIN = "Reconstruction"
 
 # fmt: off
 # name, title, unit, better, digits, those in a column of a comparison; and what is not as usual
 for entry in (
     Quantity("elbo", "ELBO", NATS, "higher", 3, 2,
-             kind=_LOWER, shown=(*_BOTH, *_GUIDES), compute=_elbo),
+             kind=_LOWER, shown=(*_BOTH, *_GUIDES), compute=_elbo, topic=_PROBABLE),
     Quantity("log_likelihood", "log p(x)", NATS, "higher", 3, 2,
-             kind=_LOWER, may_be_exact=True, compute=_log_likelihood),
+             kind=_LOWER, may_be_exact=True, compute=_log_likelihood, topic=_PROBABLE),
     Quantity("conditional_log_likelihood", "log p(x)", NATS, "higher", 3, 2,
-             may_be_exact=True, shown=("comparison",)),
+             may_be_exact=True, shown=("comparison",), topic=_PROBABLE),
     Quantity("spherical_log_likelihood", "log p(x) under N(G(z), σ²)", NATS, "higher", 1,
-             kind=_LOWER, may_be_exact=True, shown=("comparison",)),
+             kind=_LOWER, may_be_exact=True, shown=("comparison",), topic=_PROBABLE),
     Quantity("kernel_density", "kernel density", NATS, "higher", 1,
-             kind="objective only", shown=("comparison",)),
+             kind="objective only", shown=("comparison",), topic=_PROBABLE),
     Quantity("importance_bound", "L_K", NATS, "higher", 3, 2,
              kind=_LOWER, shown=("sweep", *_GUIDES), compute=_importance_bound,
-             needs=("log_likelihood",)),
+             needs=("log_likelihood",), topic=_PROBABLE),
     Quantity("bits_per_dimension", BITS, BITS, "lower", 3, 4,
              kind=_UPPER, may_be_exact=True, compute=_bits_per_dimension,
-             needs=("log_likelihood",)),
+             needs=("log_likelihood",), topic="Code length"),
     Quantity("mse_sampled", "MSE, z sampled", SQUARED_ERROR, "lower", 5, 4,
-             compute=_squared_error("mse_sampled", "sample")),
+             compute=_squared_error("mse_sampled", "sample"), topic=_AGAIN),
     Quantity("mse_mean", "MSE, z mean", SQUARED_ERROR, "lower", 5, 4,
-             compute=_squared_error("mse_mean", "mean")),
+             compute=_squared_error("mse_mean", "mean"), topic=_AGAIN),
     Quantity("mse_unseen", "MSE of unseen pixels", SQUARED_ERROR, "lower", 5, 4,
-             shown=("comparison",)),
-    Quantity("accuracy", "accuracy", FRACTION, "higher", 4, compute=_accuracy),
+             shown=("comparison",), topic="Completion"),
+    Quantity("accuracy", "accuracy", FRACTION, "higher", 4,
+             compute=_accuracy, topic="Classification"),
     Quantity("gap", "log p(x) − ELBO", NATS, "lower", shown=_GUIDES),
     Quantity("approximation_gap", "approximation gap", NATS, "lower", shown=_GUIDES),
     Quantity("amortisation_gap", "amortisation gap", NATS, "lower", shown=_GUIDES),

@@ -59,6 +59,9 @@ class Quantity:
     needs, by_name
         The quantities that ``compute`` finds in ``scores`` or ``absent`` already; and whether it is
         computed only where it is asked for by name, since it takes long.
+    topic
+        What it tells, such as ``Reconstruction``: the title of the small table of a comparison
+        where it stands beside others of its topic and unit; its own title unless given.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Quantity:
     compute: Compute | None = None
     needs: tuple[str, ...] = ()
     by_name: bool = False
+    topic: str = ""
 
     def heading(self, given: str | None = None) -> str:
         """The title with what is given, as ``log p(x | y)`` for ``log p(x)``, or ``L_K | y``."""

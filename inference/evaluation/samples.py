@@ -147,17 +147,32 @@ def _of_samples(quantity: str, pixels: Draw) -> Compute:
     return compute
 
 
-def _register(name: str, title: str, *fields: Any) -> None:
+def _register(name: str, title: str, topic: str, *fields: Any) -> None:
     """A quantity of samples x ~ p(x | z), and the same of means E[x | z]."""
     kinds: list[tuple[str, str, Draw]] = [("", "", "sample"), ("_mean", ", x mean", "mean")]
     for suffix, words, pixels in kinds:
         of = name + suffix
         compute, shown = _of_samples(of, pixels), ("comparison",)
         how: dict[str, Any] = {"shown": shown, "by_name": True, "compute": compute}
+        how["topic"] = topic
         register_quantity(Quantity(of, title + words, *fields, **how))
 
 
-_register("frechet", "Fréchet", "squared feature distance, larger for fewer images", "lower", 3)
-_register("kernel", "kernel distance", "MMD² of features", "lower", 4)
-_register("density", "density", "samples near data, 1 for data", "higher", 3)
-_register("coverage", "coverage", "share of the data", "higher", 3)
+_register(
+    "frechet",
+    "Fréchet",
+    "Fréchet distance of samples",
+    "squared feature distance, larger for fewer images",
+    "lower",
+    3,
+)
+_register("kernel", "kernel distance", "Kernel distance of samples", "MMD² of features", "lower", 4)
+_register(
+    "density",
+    "density",
+    "Density of samples near data",
+    "samples near data, 1 for data",
+    "higher",
+    3,
+)
+_register("coverage", "coverage", "Coverage of the data", "share of the data", "higher", 3)

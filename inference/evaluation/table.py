@@ -8,10 +8,12 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from inference.evaluation.layout import laid_out, prose, width_of_prose, width_of_tables
 from inference.templates import render
 
-__all__ = ["Absent", "Table", "Tabular", "csv_text"]
+__all__ = ["Absent", "Faces", "Table", "Tabular", "csv_text"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Table:
 
     Attributes
     ----------
+    title, subtitle
+        What the table is of, and the unit of its numbers with what else they share, above it.
     heads, rows
         For each column its heading, and the lines of small print below that; for each row its
         cells: a text, the reason why there is none, or ``None`` for a dash.
@@ -37,8 +41,9 @@ class Table:
         Lines above the table, and below, before and after the reasons of empty cells.
     caption
         What the numbers are, in a line.
-    named_rows
-        Whether the first column holds the names of the rows.
+    named_rows, keys
+        Whether the first column holds the names of the rows; and how many columns, from the first,
+        say what a row is of: they are repeated where the others do not fit beside each other.
     records
         The lines of the CSV file, headings first, where it says more than the cells.
 
@@ -55,11 +60,14 @@ class Table:
 
     heads: Sequence[Sequence[str]]
     rows: Sequence[Sequence[Cell]]
+    title: str = ""
+    subtitle: str = ""
     above: Sequence[str] = ()
     caption: str = ""
     notes: Sequence[str] = ()
     conclusions: Sequence[str] = ()
     named_rows: bool = True
+    keys: int = 1
     records: Sequence[Sequence[object]] = ()
 
     def _texts(self) -> tuple[list[list[str]], list[str]]:
@@ -79,40 +87,54 @@ class Table:
         reasons = [f"[{letter}] {reason}" for reason, letter in letters.items()]
         return [[*map(text, row)] for row in self.rows], [*self.notes, *reasons, *self.conclusions]
 
-    def to_text(self) -> str:
-        """The table for a terminal; columns with small print are numbered, and explained below."""
+    def to_text(self, width: int | None = None) -> str:
+        """The table for a terminal.
+
+        Columns that do not fit beside each other stand in blocks, one below the other.
+
+        Parameters
+        ----------
+        width
+            Characters of a line. Unless given it is the terminal's, from 40 to 200; where the
+            output is none it is 100 for tables, and lines of words are left whole.
+        """
         rows, below = self._texts()
-        rows = [[" ".join(text.split()) for text in row] for row in rows]  # a line for each
-        heads, legend = [head[0] for head in self.heads], []
-        if any(len(head) > 1 for head in self.heads):
-            numbered = list(enumerate(self.heads[1:], start=1))
-            heads = [heads[0], *(f"({i})" for i, _ in numbered)]
-            legend = [f"({i}) {': '.join(head)}" for i, head in numbered]
-        aligned = []  # names of rows to the left, all else to the right
-        for j, column in enumerate(zip(heads, *rows, strict=True)):
-            pad = str.ljust if j == 0 and self.named_rows else str.rjust
-            width = max(map(len, column))
-            aligned.append([pad(text, width) for text in column])
-        lines = ["  ".join(row).rstrip() for row in zip(*aligned, strict=True)]
+        rows = [[_in_one_line(text) for text in row] for row in rows]
+        lines = laid_out(
+            [[_in_one_line(line) for line in head] for head in self.heads],
+            rows,
+            keys=self.keys,
+            named_rows=self.named_rows,
+            width=width_of_tables(width),
+        )
+        titles = [line for line in (self.title, self.subtitle) if line]
         below = [*([self.caption] if self.caption else []), *below]
-        blocks = (self.above, lines, legend, below)
-        return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+        words = [in_lines(block, width) for block in (self.above, titles, below)]
+        return joined(words[0], words[1], lines, words[2])
 
     def to_markdown(self) -> str:
         """The table for people, with every reason below."""
         rows, below = self._texts()
-        heads = ["<br>".join(map(_plain, head)) for head in self.heads]
-        above = [text for line in self.above for text in (_plain(line), "")]
-        lines = [*above, _piped(heads), "|---" * len(heads) + "|"]
-        lines += [_piped([_plain(text) for text in row]) for row in rows]
-        lines += ["", _plain(self.caption)] if self.caption else []
-        lines += ["", *(f"- {_plain(line)}" for line in below)] if below else []
+        heads = ["<br>".join(map(plain, head)) for head in self.heads]
+        lines = [text for line in self.above for text in (plain(line), "")]
+        title = [f"**{plain(self.title)}**"] if self.title else []
+        titles = [*title, *([plain(self.subtitle)] if self.subtitle else [])]
+        lines += [" – ".join(titles), ""] if titles else []
+        lines += [_piped(heads), "|---" * len(heads) + "|"]
+        lines += [_piped([plain(text) for text in row]) for row in rows]
+        lines += ["", plain(self.caption)] if self.caption else []
+        lines += ["", *(f"- {plain(line)}" for line in below)] if below else []
         return "\n".join(lines) + "\n"
 
     def to_html(self) -> str:
         """The table as an HTML fragment, in which every text is escaped."""
         rows, below = self._texts()
-        return render("table.html", table=self, rows=rows, below=[*self.above, *below])
+        textual = {j for j in range(len(self.heads)) if not any(map(_is_number, self._column(j)))}
+        below = [*self.above, *below]
+        return render("table.html", table=self, rows=rows, below=below, textual=textual)
+
+    def _column(self, j: int) -> list[Cell]:
+        return [row[j] for row in self.rows]
 
     def to_page(self, title: str) -> str:
         """The table as an HTML page of its own."""
@@ -127,11 +149,35 @@ class Table:
         return csv_text([heads, *rows])
 
 
+class Faces(Protocol):
+    """How a table, or several, are shown: :class:`Table`, or :class:`.tables.Tables`."""
+
+    def to_text(self, width: int | None = None) -> str:
+        """For a terminal."""
+        ...
+
+    def to_markdown(self) -> str:
+        """For people."""
+        ...
+
+    def to_html(self) -> str:
+        """As an HTML fragment."""
+        ...
+
+    def to_page(self, title: str) -> str:
+        """As an HTML page of its own."""
+        ...
+
+    def to_csv(self) -> str:
+        """For other programs."""
+        ...
+
+
 class Tabular:
-    """A result that is shown as a table, in a notebook too; see :class:`Table`."""
+    """A result that is shown as a table, or as several, in a notebook too; see :class:`Table`."""
 
     @property
-    def table(self) -> Table:
+    def table(self) -> Faces:
         """The table."""
         raise NotImplementedError
 
@@ -141,9 +187,9 @@ class Tabular:
     def _repr_html_(self) -> str:
         return self.to_html()
 
-    def to_text(self) -> str:
-        """The table for a terminal."""
-        return self.table.to_text()
+    def to_text(self, width: int | None = None) -> str:
+        """The table for a terminal, of its width unless one is given; see :meth:`Table.to_text`."""
+        return self.table.to_text(width)
 
     def to_markdown(self) -> str:
         """The table for people, with the reason of every empty cell below."""
@@ -152,6 +198,10 @@ class Tabular:
     def to_html(self) -> str:
         """The table as an HTML fragment."""
         return self.table.to_html()
+
+    def to_page(self, title: str) -> str:
+        """The table as an HTML page of its own."""
+        return self.table.to_page(title)
 
     def to_csv(self) -> str:
         """The table for other programs, with more fields than people are shown."""
@@ -167,9 +217,28 @@ def csv_text(lines: Iterable[Sequence[object]]) -> str:
     return out.getvalue()
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown shows as it is, in a cell of a table or a line of a list."""
     text = re.sub(r"[\\|<`*]|(?<=\])(?=\()|&(?=#?\w+;)|(?<!\w)_", r"\\\g<0>", text)
+    return _in_one_line(text)
+
+
+def joined(*blocks: Sequence[str]) -> str:
+    """Blocks of lines, with an empty line between."""
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _is_number(cell: Cell) -> bool:
+    """Whether a cell says a number: it begins with one, or with its sign."""
+    return isinstance(cell, str) and re.match(r"[-−+<]?(\d|∞)", cell) is not None
+
+
+def in_lines(words: Sequence[str], width: int | None) -> list[str]:
+    """Lines of words as a terminal has room for them."""
+    return [prose(line, width_of_prose(width)) for line in words]
+
+
+def _in_one_line(text: str) -> str:
     return " ".join(text.split())
 
 

@@ -22,7 +22,7 @@ from pyro_models.observed import Data, Labels, observed
 __all__ = ["infer"]
 
 
-@or_program
+@or_program("inference.programs.infer:infer_program")
 @takes(Optimization)
 @at_precision
 def infer(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from inference.programs.indefinite import IndefiniteIsNaN
+from inference.programs.noise import NoiseOfEachRun
 from pyro_models.seeds import alone
 
 __all__ = ["Apart", "apart", "modules_of", "one_by_one", "said", "whole_plates"]
@@ -50,7 +51,7 @@ def apart(modules: Iterable[nn.Module], *, dtype: torch.dtype | None = None) -> 
             parameter.requires_grad_(False)
         try:
             store = pyro.get_param_store().scope()
-            with pyro.validation_enabled(False), store, IndefiniteIsNaN():
+            with pyro.validation_enabled(False), store, IndefiniteIsNaN(), NoiseOfEachRun():
                 yield
         finally:
             torch.set_default_dtype(default)

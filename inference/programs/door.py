@@ -1,9 +1,10 @@
-"""The door of ``infer`` for what is no pair."""
+"""The door of a function of pairs for what is no pair."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from importlib import import_module
 from typing import Any, TypeVar
 
 from inference.programs.program import Program
@@ -24,15 +25,21 @@ def is_program(thing: object) -> bool:
     return not any(hasattr(thing, name) for name in ("guide", "pair", "latent_sites"))
 
 
-def or_program(function: F) -> F:
-    """Let a function of a pair take any Pyro model with its arguments in the place of it."""
+def or_program(of_programs: str) -> Callable[[F], F]:
+    """Let a function of a pair take any Pyro model with its arguments in the place of it.
 
-    @wraps(function)
-    def door(*args: Any, **options: Any) -> Any:
-        if args and is_program(args[0]):
-            from inference.programs.infer import infer_program  # which is made of what infers
+    ``of_programs`` is the function that then answers, as ``"module:name"``: it is made of what it
+    stands beside, and so imported when it is first needed.
+    """
+    module, _, name = of_programs.partition(":")
 
-            return infer_program(*args, **options)
-        return function(*args, **options)
+    def opened(function: F) -> F:
+        @wraps(function)
+        def door(*args: Any, **options: Any) -> Any:
+            if args and is_program(args[0]):
+                return getattr(import_module(module), name)(*args, **options)
+            return function(*args, **options)
 
-    return door  # type: ignore[return-value]
+        return door  # type: ignore[return-value]
+
+    return opened

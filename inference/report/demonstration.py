@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from inference.evaluation import Comparison, Evaluation, compare, evaluate
+from inference.report.colophon import colophon
 from inference.report.models import ENTRIES, learn, shown
 from inference.report.page import MakeSection, Section, write_page, write_section
 from inference.report.samples import samples_section
@@ -17,12 +18,13 @@ from inference.report.unseen import completions_section, guides_section
 from pyro_models import ImageData, Pair, UsageError, load_data
 from pyro_models.device import check_device
 from pyro_models.files import LOCK, holding_folder, is_free, write_atomically
+from pyro_models.models import title_of
 
 __all__ = ["demo"]
 
 MARKER = ".pyro-models-report"
 VAE = "gaussian-vae"
-OF_DENSITIES = {"VAE": VAE, "PPCA": "ppca", "GMM": "gmm"}  # of the same pixels: one column
+OF_DENSITIES = (VAE, "ppca", "gmm")  # of the same pixels: one column
 
 
 def demo(
@@ -57,39 +59,50 @@ def demo(
         (folder / MARKER).touch()
         digits = load_data("digits")
         pairs: dict[str, Pair] = {}
+        trainings: dict[str, tuple[Pair, ImageData]] = {}
         rows: list[Evaluation] = []
-        sections: list[str] = []
+        sections: list[tuple[Section, str]] = []
+
+        def add(section: Section) -> None:
+            sections.append((section, write_section(section, folder)))
+
         for entry in tqdm(ENTRIES, desc="models", unit="model", disable=not progress):
             data = digits.with_preparation(entry.preparation)
             trained = learn(entry, folder, seed=seed, device=device, progress=progress)
-            pair, name = trained.pair, entry.title
+            pair, name = trained.pair, entry.title(trained)
+            trainings[name] = (pair, data)
             rows.append(evaluate(pair, data, num_particles=num_particles, name=name, seed=seed))
             pairs[entry.key] = pair
-            sections.append(write_section(shown(entry, trained, data, rows[-1]), folder))
+            add(shown(entry, trained, data, rows[-1]))
         further: list[Callable[[], Section]] = [
-            *_unseen(pairs, digits, num_particles=num_particles, seed=seed),
+            *_unseen(pairs, trainings, digits, num_particles=num_particles, seed=seed),
             *(partial(make, seed=seed) for make in parts),
         ]
         for work in tqdm(further, desc="inference", unit="part", disable=not progress):
-            sections.append(write_section(work(), folder))
+            add(work())
         table = compare(rows)
         write_atomically(folder / "comparison.csv", table.to_csv())
         write_atomically(folder / "comparison.md", table.to_markdown())
-        write_page(table, sections, folder)
+        made = colophon(digits, seed=seed, device=device)
+        write_page(table, sections, folder, colophon=made)
     print(table.to_text())
     print(f"report: {folder / 'index.html'}")
     return table
 
 
 def _unseen(
-    pairs: Mapping[str, Pair], digits: ImageData, *, num_particles: int, seed: int
+    pairs: Mapping[str, Pair],
+    trainings: Mapping[str, tuple[Pair, ImageData]],
+    digits: ImageData,
+    *,
+    num_particles: int,
+    seed: int,
 ) -> list[Callable[[], Section]]:
-    """What is inferred with the models that were learned."""
+    """What is drawn from, and inferred with, the models that were learned."""
     densities = digits.with_preparation("dequantised")
-    several = {name: pairs[key] for name, key in OF_DENSITIES.items()}
-    trained = {e.title: (pairs[e.key], digits.with_preparation(e.preparation)) for e in ENTRIES}
+    several = {title_of(pairs[key]): pairs[key] for key in OF_DENSITIES}
     return [
-        partial(samples_section, trained, seed=seed),
+        partial(samples_section, trainings, seed=seed),
         partial(guides_section, pairs[VAE], densities, num_particles=num_particles, seed=seed),
         partial(completions_section, several, densities, seed=seed),
     ]

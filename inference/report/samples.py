@@ -22,8 +22,9 @@ def samples_section(pairs: Mapping[str, tuple[Pair, ImageData]], *, seed: int) -
     return Section(
         "samples",
         "Samples",
-        f"As many samples as there are test images, {len(data.split('test'))}, compared with these "
-        "by 64 features of a small classifier: x drawn from p(x | z), and the means E[x | z]. The "
+        "Do samples look like data? As many samples as there are test images, "
+        f"{len(data.split('test'))}, are compared with these by 64 features of a small classifier: "
+        "x drawn from p(x | z), and the means E[x | z]. The "
         "floors are training images in the place of samples, PPCA, and the Gaussians of 20 "
         "clusters. A Fréchet distance of so few images is mostly its bias: only values of the same "
         "number are compared. Coverage is the share of test images that have a sample near.",

@@ -30,15 +30,18 @@ def guides_section(pair: Pair, data: ImageData, *, num_particles: int, seed: int
     return Section(
         "guides",
         "Without the encoder",
-        f"The VAE with the Gaussian likelihood, frozen. Its latents for {len(x)} test images are "
-        "inferred by the encoder, and by a guide of each image's own, fitted to all images in one "
+        "How much is lost by one encoder for all images, beside a guide of each image's own? The "
+        f"VAE with the Gaussian likelihood is frozen, and its latents for {len(x)} test images are "
+        "inferred by the encoder, and by guides that are fitted to each image, all images in one "
         "call. What lies between a guide's ELBO and log p(x), which annealed importance sampling "
         "finds, is what its family lacks and what the encoder loses against the best of the "
         "family.",
         numbers=tuple(str(table.difference(q.name, "encoder")) + "." for q in fitted),
         figures={
-            "what each guide loses": figures.guide_gaps(table),
-            "decoded from latents fitted to each image, and from the encoder's": (
+            "What each guide loses: log p(x) − ELBO, split into what the family cannot do and "
+            "what the encoder adds. A short bar is a good guide.": figures.guide_gaps(table),
+            "With and without the encoder: test images, decoded from latents fitted to each image, "
+            "and from the encoder's. Look where the encoder draws another digit.": (
                 figures.encoder_free(fitted[0], rows=6)
             ),
         },
@@ -58,10 +61,16 @@ def completions_section(pairs: Mapping[str, Pair], data: ImageData, *, seed: int
     return Section(
         "completions",
         "Half of an image",
-        f"The left half of {len(x)} test images is seen. PPCA and the mixture know the "
-        "distribution of the other half exactly; the VAE, never trained for it, infers its "
-        "latents from the seen pixels alone. All three are densities of the same pixels, so their "
-        "numbers share a column.",
-        figures={"right half from the left": figures.completions(completed, x[:8], samples=1)},
+        f"What is on the right, given the left? Of {len(x)} test images the left half is seen. "
+        "PPCA and the mixture know the distribution of the other half exactly; the VAE, never "
+        "trained for it, infers its latents from the seen pixels alone. All three are densities of "
+        "the same pixels, so their numbers may be compared.",
+        figures={
+            "Right halves from left ones: the image, what is seen of it, and for each model the "
+            "mean and one sample of what it expects. Means are blurred where several digits would "
+            "go on from the left half; a sample decides for one.": (
+                figures.completions(completed, x[:8], samples=1)
+            )
+        },
         table=compare(rows).to_html(),
     )

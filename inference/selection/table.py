@@ -11,7 +11,7 @@ from typing import Any
 
 from inference.evaluation import Score
 from inference.evaluation.quantity import Quantity, quantities_of, quantity_named
-from inference.evaluation.table import Table, Tabular, csv_text
+from inference.evaluation.table import Absent, Table, Tabular, csv_text
 from inference.selection.grid import short_name
 from inference.selection.trial import Outcome
 from inference.standard_error import with_error
@@ -111,12 +111,21 @@ class Sweep(Tabular):
         One for each combination of the grid; and the values of each setting.
     seeds, out
         The random seeds under which each setting was trained; folder of the runs and tables.
+    quantities
+        Names of quantities that stand beside the score that decides, and decide nothing.
     """
 
     rows: tuple[Row, ...]
     grid: Mapping[str, Sequence[Any]]
     seeds: tuple[int, ...]
     out: Path
+    quantities: tuple[str, ...] = ()
+
+    def showing(self, quantities: Sequence[str]) -> Sweep:
+        """The same with these quantities beside the score that decides; they decide nothing."""
+        for name in quantities:
+            quantities_of("sweep").check(name)
+        return replace(self, quantities=tuple(quantities))
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -181,12 +190,29 @@ class Sweep(Tabular):
     @property
     def label(self) -> str:
         """Quantity and unit, for an axis or a heading."""
+        quantity, unit = self._heading()
+        return f"{quantity} ({unit})"
+
+    def _heading(self) -> tuple[str, str]:
+        """What the scores are of, and their unit."""
         shared = self.comparability
         of = quantity_named(shared["quantity"])
         if shared.get("kind") == "objective only":
             of = replace(of, title=f"objective ({of.title})")
         k = f", K = {shared['K']}" if shared.get("K") else ""
-        return f"{of.heading(shared.get('given'))}{k} ({shared.get('unit', of.unit)})"
+        return f"{of.heading(shared.get('given'))}{k}", shared.get("unit", of.unit)
+
+    def _head(self) -> list[str]:
+        """The same where the scores may be compared, or else no more than that they are scores."""
+        try:
+            return [*self._heading()]
+        except UsageError:
+            return ["score"]
+
+    def _data(self) -> list[str]:
+        """Which data the scores are of, where all runs agree."""
+        of = {(s.data, s.split, s.num_data) for row in self.rows for s in row.scores}
+        return [f"{data} {split}, {n:,} data" for data, split, n in of] if len(of) == 1 else []
 
     def _notes(self) -> Iterator[str]:
         """What the numbers are, which is best, and what failed."""
@@ -220,21 +246,49 @@ class Sweep(Tabular):
     @property
     def table(self) -> Table:
         """A row for each setting."""
-        names = [*(short_name(name, self.grid) for name in self.grid), "score", "seeds", "seconds"]
+        settings = [[short_name(name, self.grid)] for name in self.grid]
         rows = []
         for row in self.rows:
             score = with_error(row.mean, row.standard_error) if row.scores else None
             seeds = f"{len(row.scores)}{f', {len(row.failures)} failed' if row.failures else ''}"
             seeds += f", {row.pending} to come" if row.pending else ""
             seconds = None if math.isnan(row.seconds) else f"{row.seconds:.1f}"
-            rows.append([*map(str, row.setting.values()), score, seeds, seconds])
+            beside = [self._beside(row, name) for name in self.quantities]
+            rows.append([*map(str, row.setting.values()), score, *beside, seeds, seconds])
+        more = [self._heading_of(name) for name in self.quantities]
         return Table(
-            heads=[[name] for name in names],
+            heads=[*settings, self._head(), *more, ["seeds"], ["seconds"]],
             rows=rows,
+            above=self._data(),
             notes=[*self._notes()],
             named_rows=False,
+            keys=len(settings),
             records=self._records(),
         )
+
+    def _first(self, quantity: str) -> Score | None:
+        """The first score of a quantity, which all others of it must be comparable with."""
+        rows = (replace(row, quantity=quantity) for row in self.rows)
+        return next((score for row in rows for score in row.scores), None)
+
+    def _heading_of(self, quantity: str) -> list[str]:
+        """Heading of a quantity that stands beside: its title, and its unit."""
+        of, first = quantity_named(quantity), self._first(quantity)
+        given, unit = (None, of.unit) if first is None else (first.given, first.unit)
+        title = of.heading(given)
+        return [title] if title.startswith(unit) else [title, unit]
+
+    def _beside(self, row: Row, quantity: str) -> str | Absent:
+        """Its mean over seeds with the error of that, or why there is none."""
+        own, first = replace(row, quantity=quantity), self._first(quantity)
+        if own.failures:
+            return Absent(own.failures[0][1])
+        if first is None or not own.scores:
+            return Absent("no run is there yet")
+        for score in own.scores:
+            if differing := score.differs_from(first.comparability):
+                return Absent(differing)
+        return with_error(own.mean, own.standard_error)
 
     def _records(self) -> list[list[object]]:
         """A line for each setting."""
@@ -242,11 +296,16 @@ class Sweep(Tabular):
         lines: list[list[object]] = [
             [*self.grid, *numbers, "seeds", "failed", "seconds", "failures"]
         ]
+        for name in self.quantities:
+            lines[0] += [name, f"{name}_standard_error_over_seeds"]
         for row in self.rows:
             of = [getattr(row.scores[0], name) if row.scores else None for name in numbers[:3]]
             reasons = "; ".join(f"seed {seed}: {reason}" for seed, reason in row.failures)
             counts = (len(row.scores), len(row.failures), row.seconds, reasons)
             lines.append([*row.setting.values(), *of, row.mean, row.standard_error, *counts])
+            for name in self.quantities:
+                beside = replace(row, quantity=name)
+                lines[-1] += [beside.mean, beside.standard_error]
         return lines
 
     def runs_to_csv(self) -> str:

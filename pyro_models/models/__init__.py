@@ -49,6 +49,7 @@ __all__ = [
     "TwoLayerVAE",
     "build",
     "name_of",
+    "title_of",
 ]
 
 PAIRS: Registry[type[nn.Module]] = Registry(
@@ -137,3 +138,19 @@ def name_of(pair: Pair) -> str:
             f"{type(pair).__name__}) of pyro_models.models does"
         )
     return name
+
+
+def title_of(pair: Pair) -> str:
+    """What readers call a pair in a table or a figure.
+
+    It is the pair's ``title``, such as the family and the network, or the name of its class.
+
+    Examples
+    --------
+    >>> title_of(VAE((1, 8, 8), network="conv", hidden=[16, 32], likelihood="gaussian"))
+    'VAE, convolutional, Gaussian'
+    >>> title_of(PPCA((1, 8, 8), latent_dim=10))
+    'PPCA, 10 components'
+    """
+    title = getattr(pair, "title", None)
+    return title if isinstance(title, str) and title else type(pair).__name__

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from pyro_models.device import device_of, like_of
 from pyro_models.errors import UsageError
-from pyro_models.likelihoods import LIKELIHOODS, Likelihood, likelihood_for
+from pyro_models.likelihoods import (
+    LIKELIHOODS,
+    Bernoulli,
+    CrossEntropy,
+    Likelihood,
+    likelihood_for,
+)
 from pyro_models.models.model_and_guide import ModelAndGuide, parameters_of
 from pyro_models.moments import mean_of, spread_of
 from pyro_models.networks import (
@@ -34,6 +40,12 @@ __all__ = ["Autoencoder", "Networks"]
 
 OUTPUT_BIASES = Registry("output_bias", {"default": False, "data": True})
 _LATER = frozenset(("encoder", "decoder", "prior", "latent_scale"))  # where they are no default
+
+
+_USUAL = (Bernoulli, CrossEntropy)  # likelihoods that a title does not say
+_OF_NETWORKS = {"conv": "convolutional"}
+_OF_PRIORS = {"vamp": "VampPrior"}
+_NAMES = {"gaussian": "Gaussian", "bernoulli": "Bernoulli"}
 
 
 class Networks:
@@ -225,6 +237,18 @@ class Autoencoder(ModelAndGuide):
         self.bias_set.fill_(True)
         return ", ".join(done)
 
+    def chosen(self) -> list[str]:
+        """The network, and likelihood and prior where these are not the usual ones."""
+        options, likelihood = self._options, self.likelihood
+        given = options.get("encoder") or options.get("decoder")
+        words = ["own networks" if given else _words(options.get("network"), _OF_NETWORKS)]
+        if not isinstance(likelihood, _USUAL):
+            words.append(_words(LIKELIHOODS.name_of(type(likelihood)) or likelihood))
+        if (prior := options.get("prior")) not in (None, "standard"):
+            named = PRIORS.name_of(prior) or prior
+            words.append(_OF_PRIORS.get(str(named)) or f"{_words(named)} prior")
+        return words
+
     def config(self) -> dict[str, Any]:
         """Plain values that rebuild the pair; what has no name, as it was given."""
         p_x, options = self.likelihood, super().config()
@@ -237,3 +261,12 @@ class Autoencoder(ModelAndGuide):
         left_out = _LATER - self.in_config
         kept = {k: v for k, v in options.items() if k not in left_out or v != usual[k].default}
         return {name: now.get(name, value) for name, value in kept.items()}
+
+
+def _words(thing: object, known: Mapping[str, str] | None = None) -> str:
+    """What is chosen by a name, with its options or without, in words; of an object, its class."""
+    name = thing.get("class_path") if isinstance(thing, Mapping) else thing
+    if not isinstance(name, str):
+        return name.__name__ if isinstance(name, type) else type(name).__name__
+    parts = name.rpartition(":")[2].rpartition(".")[2].split("_")
+    return (known or {}).get(name) or " ".join(_NAMES.get(part, part) for part in parts)

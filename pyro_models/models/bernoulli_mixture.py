@@ -80,6 +80,8 @@ class BernoulliMixture(Mixture):
     True
     """
 
+    called = "Bernoulli mixture"
+
     def __init__(self, data_shape: Sequence[int], *, num_components: int = 200) -> None:
         super().__init__(BernoulliMixtureModel(tuple(data_shape), num_components), EmptyGuide())
 

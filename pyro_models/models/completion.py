@@ -178,6 +178,8 @@ class CompletionCVAE(Autoencoder):
     (True, True)
     """
 
+    called = "CVAE for completion"
+
     defaults = {"hidden": (500,), "likelihood": "bernoulli", "output_bias": "data"}  # noqa: RUF012
     masks: tuple[str, ...]
     fraction: float

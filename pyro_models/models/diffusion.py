@@ -124,6 +124,8 @@ class Diffusion(ModelAndGuide):
     (5, 1, 8, 8)
     """
 
+    called = "diffusion"
+
     def __init__(
         self,
         data_shape: Sequence[int],

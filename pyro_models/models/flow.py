@@ -101,6 +101,7 @@ class Flow(ModelAndGuide):
     True
     """
 
+    called = "flow"
     model: FlowModel
     units_set: Tensor
     data_shape: tuple[int, ...]
@@ -130,6 +131,16 @@ class Flow(ModelAndGuide):
             guide = dequantisation_for(dequantise, shape, levels)
         super().__init__(FlowModel(likelihood, layers=layers), guide)
         self.register_buffer("units_set", torch.tensor(pixels))
+
+    def chosen(self) -> list[str]:
+        """How pixels are dequantised, where they are."""
+        given = self._options["dequantise"]
+        name = DEQUANTISATIONS.name_of(given) or given
+        if isinstance(name, Mapping):
+            name = name.get("class_path")
+        if given is None:
+            return []
+        return [f"{name if isinstance(name, str) else 'own'} dequantisation"]
 
     @property
     def options_of_guide(self) -> tuple[str, ...]:

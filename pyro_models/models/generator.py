@@ -110,6 +110,8 @@ class Generator(ModelAndGuide):
     0.2
     """
 
+    called = "generator"
+
     units_set: Tensor
     latent_dim: int
 

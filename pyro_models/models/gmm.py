@@ -196,6 +196,12 @@ class GMM(Mixture):
         self.floor = floor
         self.guide_name = guide
 
+    def chosen(self) -> list[str]:
+        """The number of components; covariances and guide where these are not the usual ones."""
+        covariance = [] if self.covariance == "diagonal" else [f"{self.covariance} covariances"]
+        guide = [] if self.guide_name == "enumerate" else [f"{self.guide_name} guide"]
+        return [*super().chosen(), *covariance, *guide]
+
     @torch.no_grad()
     def start_from(self, x: Tensor, *, seed: int = 0) -> str:
         """Start at a k-means clustering (k-means++ seeding, one run), as scikit-learn's EM does.

@@ -93,6 +93,8 @@ class TwoLayerVAE(Autoencoder):
     torch.Size([3, 1, 8, 8])
     """
 
+    called = "two-layer VAE"
+
     latent_dims: tuple[int, int]
     defaults = {"hidden": (200, 200), "activation": "tanh", "likelihood": "bernoulli"}  # noqa: RUF012
 

@@ -58,6 +58,10 @@ class Mixture(ModelAndGuide):
     data_shape: tuple[int, ...]
     num_components: int
 
+    def chosen(self) -> list[str]:
+        """The number of components."""
+        return [f"{self.num_components} component{'s' if self.num_components > 1 else ''}"]
+
     @property
     def latent_sites(self) -> dict[str, LatentSite]:
         """One discrete site, k."""

@@ -36,6 +36,7 @@ class ModelAndGuide(nn.Module):
     constructor's signature. Each option is an attribute by its name, unless there is one already.
     """
 
+    called: ClassVar[str]  # what readers call the family, where that is not the name of the class
     num_classes: int | None = None
     data_shape: tuple[int, ...]
     model: Any
@@ -87,6 +88,16 @@ class ModelAndGuide(nn.Module):
     def likelihood(self) -> Likelihood:
         """p(x | latents): its measure, the data it may have, and its mean."""
         return self.model.likelihood
+
+    @property
+    def title(self) -> str:
+        """What readers call the pair in tables and figures: its family, and what was chosen."""
+        family = vars(type(self)).get("called", type(self).__name__)
+        return ", ".join([family, *self.chosen()])
+
+    def chosen(self) -> list[str]:
+        """What of the options tells the pair from others of its family, in a word or two each."""
+        return []
 
     @property
     def latent_sites(self) -> Mapping[str, LatentSite]:

@@ -122,6 +122,11 @@ class PPCA(ModelAndGuide):
         super().__init__(model, ExactGuide(model) if exact else LinearGuide(shape, latent_dim))
         self.guide_name = guide
 
+    def chosen(self) -> list[str]:
+        """The number of components, and the guide where it is not exact."""
+        count = f"{self.latent_dim} component{'s' if self.latent_dim > 1 else ''}"
+        return [count] if self.guide_name == "exact" else [count, f"{self.guide_name} guide"]
+
     @classmethod
     def maximum_likelihood(
         cls, x: Tensor, *, latent_dim: int, ddof: int = 0, guide: str = "exact", floor: float = 0.0

@@ -186,6 +186,8 @@ class SemiSupervisedVAE(Autoencoder):
     torch.Size([5, 10])
     """
 
+    called = "semi-supervised VAE"
+
     num_classes: int
     latent_dim: int
     takes_missing_labels = True

@@ -1,5 +1,6 @@
 """The command line, end to end, and every mistake a person makes with it."""
 
+import csv
 import dataclasses
 import functools
 import inspect
@@ -119,12 +120,27 @@ def test_runs_are_compared_into_three_files(call, refused, runs, capsys):
     paths = [runs / m for m in ("vae", "cvae", "ppca", "gmm")]
     assert call("compare", *paths, *few, "--out", "table") == 0
     out = capsys.readouterr().out
-    for model in ("vae", "cvae", "ppca", "gmm"):
-        assert f"\n{model} " in out
+    for title in ("VAE, dense", "CVAE, dense", "PPCA, 2 components", "GMM, "):
+        assert f"\n{title}" in out
     assert "exact or lower bound" in out
+    assert "digits test, 20 data" in out
+    tables = [line for line in out.splitlines() if "none for" not in line and "apart" not in line]
+    assert max(map(len, tables)) <= 100
     assert sorted(os.listdir("table")) == ["comparison.csv", "comparison.html", "comparison.md"]
     assert "already there" in refused("compare", *paths, *few, "--out", "table")
+    lines = Path("table/comparison.csv").read_text().splitlines()
+    names = {row["name"] for row in csv.DictReader(lines)}
+    assert names == {"vae", "cvae", "ppca", "gmm"}  # of the folders, for programs
     assert call("compare", paths[0], *few, "--out", "table", "--force") == 0
+
+
+def test_runs_whose_models_read_alike_keep_the_names_of_their_folders(call, runs, capsys):
+    shutil.copytree(runs / "ppca", "again")
+    few = ["--quantities", "elbo", "--num_particles", "2", "--limit", "9", "--progress", "false"]
+    assert call("compare", runs / "ppca", "again", runs / "gmm", *few) == 0
+    names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines() if " ± " in line]
+    assert names[1:3] == ["ppca", "again"]
+    assert names[3].startswith("GMM, ")
 
 
 def test_given_the_labels_runs_with_some_and_with_all_of_them_share_a_column(call, capsys):
@@ -137,9 +153,9 @@ def test_given_the_labels_runs_with_some_and_with_all_of_them_share_a_column(cal
         assert call("compare", "cvae/run", "m2/run", *few, *with_labels) == 0
         out = capsys.readouterr().out
         assert ("given: none, not y" in out) != agree
-        assert "log p(x | y): " in out
-        assert "\ncvae/run " in out  # two folders of one name
-        assert "\nm2/run " in out
+        assert "log p(x | y)" in out
+        assert "\nCVAE, dense " in out  # two folders of one name
+        assert "\nsemi-supervised VAE, dense " in out
 
 
 @pytest.mark.parametrize(
@@ -775,7 +791,7 @@ def test_quantities_are_asked_for_by_name_and_floors_stand_beside_samples(call, 
     assert call("compare", runs / "ppca", runs / "gmm", *asked) == 0
     out = capsys.readouterr().out
     assert "floor: training data" in out
-    assert "(2) coverage: share of the data" in out
+    assert "\n2. Coverage of the data\nshare of the data, higher is better" in out
     assert "elbo" not in out.split("floor")[1]
 
 

@@ -50,7 +50,14 @@ def test_a_picture_and_a_table(call, runs, model, guided, capsys):
 def test_nats_are_asked_for_and_say_what_is_given(call, runs, capsys):
     nats = ["--log_prob", "--mask", "top", "--table", "t.md"]
     assert call("complete", runs / "bernoulli_mixture", *FEW, *nats) == 0
-    assert "log p(x | x_top): nats per datum; exact" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Log-probability, given x_top\nnats per datum, higher is better" in out
+    assert "log p(x | x_top)" in out
+    nats = ["--quantities", "conditional_log_likelihood", "--mask", "top", "--force"]
+    assert call("complete", runs / "bernoulli_mixture", *FEW, *nats) == 0
+    out = capsys.readouterr().out
+    assert "log p(x | x_top)" in out
+    assert "MSE" not in out
     assert "x_top" in Path("t.md").read_text()
 
 

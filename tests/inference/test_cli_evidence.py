@@ -57,3 +57,14 @@ def test_sigma_is_chosen_drawn_and_what_may_not_stand_beside_is_said(call, runs,
 )
 def test_mistakes_are_one_line(refused, runs, run, arguments, why):
     assert why in refused("evidence", runs / run, *QUICK, *arguments)
+
+
+def test_what_is_shown_is_chosen_by_name(call, refused, runs, capsys):
+    exact = ["--method", "importance", "--num_particles", "5", *QUICK]
+    assert call("evidence", runs / "vae", *exact, "--quantities", "log_likelihood") == 0
+    printed = capsys.readouterr().out
+    assert "log p(x)" in printed
+    assert "under N(G(z), σ²)" not in printed
+    line = refused("evidence", runs / "vae", *exact, "--quantities", "evidence")
+    assert "unknown quantity 'evidence'" in line
+    assert "names with commas" in refused("evidence", runs / "vae", *exact, "--quantities", ",")

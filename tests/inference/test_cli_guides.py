@@ -1,5 +1,6 @@
 """``pyro-models guides``, and every mistake a person makes with it."""
 
+import csv
 import json
 
 import numpy as np
@@ -37,13 +38,20 @@ def test_a_table_is_printed_and_written(call, run, tmp_path, capsys):
     arguments = ["--guides", "[encoder, laplace]", "--mask", "left", "--out", out, *SETTINGS]
     assert call("guides", run, *arguments) == 0
     printed = capsys.readouterr().out
-    assert "digits test, the first 4, threshold pixels, seen: left" in printed
+    assert "; digits test, the first 4, threshold pixels, seen: left" in printed
     assert "by quadrature" in printed
     assert sorted(path.name for path in out.iterdir()) == ["guides.csv", "guides.md", "guides.png"]
     assert (out / "guides.png").read_bytes().startswith(b"\x89PNG")
     assert "| encoder |" in (out / "guides.md").read_text()
     assert call("guides", run, *arguments) == 2
     assert "--force" in capsys.readouterr().err
+    chosen = ["--quantities", "elbo,num_parameters", "--force"]
+    assert call("guides", run, *arguments, *chosen) == 0
+    printed = capsys.readouterr().out
+    assert "parameters per datum" in printed
+    assert "approximation gap" not in printed
+    lines = (out / "guides.csv").read_text().splitlines()
+    assert [row["quantity"] for row in csv.DictReader(lines)] == 2 * ["elbo", "num_parameters"]
 
 
 def test_commands_on_a_run_compute_in_a_precision(call, run, tmp_path, capsys):

@@ -106,7 +106,14 @@ def test_guides_are_compared_in_a_table_and_in_words(call, capsys):
     assert call("guides", "mine.py:mean", *QUICK, *chosen) == 0
     out = capsys.readouterr().out
     assert "laplace: means and standard deviations right" in out
-    assert sorted(path.name for path in Path("table").iterdir()) == ["guides.csv", "guides.md"]
+    assert "ESS/draw" in out
+    fewer = ["--quantities", "elbo,kl", "--force"]
+    assert call("guides", "mine.py:mean", *QUICK, *chosen, *fewer) == 0
+    out = capsys.readouterr().out
+    assert "KL(q ‖ p)" in out
+    assert "ESS/draw" not in out
+    written = sorted(path.name for path in Path("table").iterdir())
+    assert written == ["guides.csv", "guides.md", "marginals.png"]
 
 
 def test_a_guide_is_calibrated_and_goes_on(call, capsys):

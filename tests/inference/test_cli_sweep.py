@@ -23,7 +23,8 @@ def rows(folder):
 
 def test_a_sweep_ends_in_tables_and_a_figure(call, capsys):
     grid = ["--grid.lr", "[1e-3, 1e-2]", "--grid.options.hidden", "[[4], [5, 4]]"]
-    assert call("sweep", *grid, "--seeds", "[0, 1]", "--options.latent_dim", "1", *QUICK) == 0
+    beside = ["--quantities", "mse_mean", "--options.latent_dim", "1"]
+    assert call("sweep", *grid, "--seeds", "[0, 1]", *beside, *QUICK) == 0
     folder = Path("sweeps/vae-digits")
     files = {path.name for path in folder.iterdir() if path.is_file()}
     assert files == {".pyro-models-sweep", "sweep.csv", "sweep.md", "runs.csv", "sweep.png"}
@@ -34,6 +35,7 @@ def test_a_sweep_ends_in_tables_and_a_figure(call, capsys):
         ("0.01", "[5, 4]"),
     ]
     assert {row["seeds"] for row in rows(folder)} == {"2"}
+    assert all(float(row["mse_mean"]) > 0 for row in rows(folder))
     run = Run(folder / "lr=0.01,hidden=5-4" / "seed=1").describe()
     assert run["settings"]["lr"] == 0.01
     assert run["settings"]["seed"] == 1
@@ -41,6 +43,7 @@ def test_a_sweep_ends_in_tables_and_a_figure(call, capsys):
     assert run["config"]["latent_dim"] == 1
     out = capsys.readouterr().out
     assert "Best: lr = " in out
+    assert "MSE, z mean" in out
     evaluate = out.splitlines()[-1].partition("pyro-models ")[2].split()
     few = ["--num_particles", "2", "--limit", "5", "--progress", "false"]
     assert call(*evaluate, *few) == 0

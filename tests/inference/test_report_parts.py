@@ -38,6 +38,18 @@ def test_a_part_links_its_figures_from_the_page_and_escapes_its_words(tmp_path: 
     assert page.text == ["f & g", "x > 0", "R-hat < 1.05", "a < θ"]
 
 
+def test_a_caption_says_what_it_is_and_what_to_see_and_names_no_two_files_alike(
+    tmp_path: Path,
+) -> None:
+    captions = {"Draws: look at the tails": Figure(), "Draws: and at the middle": Figure()}
+    part = Section("key", "title", "words", figures=captions, settings="lr = 0.1")
+    page = _Page()
+    page.feed(write_section(part, tmp_path))
+    assert page.text[-4:] == ["Draws.", " Look at the tails", "Draws.", " And at the middle"]
+    assert "lr = 0.1" in page.text
+    assert len({*page.images}) == len(list((tmp_path / "figures").iterdir())) == 2
+
+
 def test_the_demonstration_ends_with_the_parts_it_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import Delta, TorchDistribution
-from pyro.infer.autoguide import AutoContinuous
+from pyro.distributions import Delta, Independent, TorchDistribution
+from pyro.infer.autoguide import AutoContinuous, AutoStructured
 from pyro.nn import PyroModule
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
@@ -23,11 +23,13 @@ from torch.func import functional_call
 from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity
 from inference.programs.apart import apart, modules_of, one_by_one, said, whole_plates
+from inference.programs.guides.structured import noise_of
 from inference.programs.pair import SITE, ProgramPair
 from pyro_models import UsageError
 
 __all__ = ["SiteGuide", "pair_of"]
 
+_OF_PLAIN_MODULE = "$$$"  # what pyro.module puts between the names of a module and its parameter
 _CHECKED = 1e-3  # by how much a value that was put into a guide may come out changed
 
 
@@ -130,9 +132,11 @@ class _Params(Messenger):
 
     def _pyro_param(self, msg: Any) -> None:
         name, args = msg["name"], (*msg["args"], None, None)
-        if name.startswith(self.of_modules):
-            return
         init = msg["kwargs"].get("init_tensor", args[1])
+        if name.startswith(self.of_modules):
+            if _OF_PLAIN_MODULE in name:  # as it is in this run; the store would make a leaf of it
+                msg["value"], msg["done"] = init, True
+            return
         if name not in self.known:
             trained = self.store["params"].get(name)
             constraint = msg["kwargs"].get("constraint", args[2]) or constraints.real
@@ -146,6 +150,13 @@ class _Params(Messenger):
         if self.values is not None:
             raw = self.values[list(self.known).index(name)]
         msg["value"], msg["done"] = transform_to(constraint)(raw), True
+
+
+def _point(distribution: Any) -> Tensor | None:
+    """The one value of a point mass: what a guide makes of its noise, whatever is put into it."""
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    return distribution.v if isinstance(distribution, Delta) else None
 
 
 class _Holder(nn.Module):
@@ -189,7 +200,8 @@ class _Inner:
         values = [*(p for _, p in self._of_modules()), *self._raw()]
         try:
             with torch.no_grad():
-                self.draw([value.unsqueeze(0) for value in values], 2)
+                u, log_q = self.draw([value.unsqueeze(0) for value in values], 2)
+            self.looped = not (u.isfinite().all() and log_q.isfinite().all())
         except Exception:  # whatever of it cannot be vectorised
             self.looped = True
         return values or [self.pair.loc.new_zeros(())]  # something to be fitted, if in vain
@@ -249,13 +261,7 @@ class _Inner:
         self, values: list[Tensor], count: int, given: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         """Values of the latents, log q of all sites, and what was sampled, of ``count`` runs."""
-        modules, made = self._of_modules(), [raw for raw, _ in self.params.values()]
-        shaped = [
-            value.reshape(like.shape)
-            for value, like in zip(values, [*(p for _, p in modules), *made], strict=False)
-        ]
-        raw = shaped[len(modules) :]
-        state = {name: value for (name, _), value in zip(modules, shaped, strict=False)}
+        state, raw = self._split(values)
 
         def one(_: Tensor, row: dict[str, Tensor]) -> tuple[Any, ...]:
             trace = self._trace(row, raw)
@@ -264,10 +270,11 @@ class _Inner:
                 for n, s in trace.nodes.items()
                 if s["type"] == "sample" and not site_is_subsample(s)
             }
-            log_q = sum(s["fn"].log_prob(s["value"]).sum() for s in sites.values())
-            latents = {name: sites[name]["value"] for name in self.pair.program.latents}
-            sampled = {n: s["value"] for n, s in sites.items() if not isinstance(s["fn"], Delta)}
-            return latents, log_q, sampled
+            points = {n: _point(s["fn"]) for n, s in sites.items()}
+            at = {n: s["value"] if points[n] is None else points[n] for n, s in sites.items()}
+            log_q = sum(s["fn"].log_prob(at[n]).sum() for n, s in sites.items())
+            sampled = {n: value for n, value in at.items() if points[n] is None}
+            return {name: at[name] for name in self.pair.program.latents}, log_q, sampled
 
         def run() -> Any:
             rows = torch.empty(count, 0, device=self.pair.loc.device)
@@ -277,6 +284,14 @@ class _Inner:
 
         with self._around():
             return functional_call(self.holder, state, (run,))
+
+    def _split(self, values: list[Tensor]) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The parameters of modules by name, and raw ones of ``pyro.param``."""
+        modules = self._of_modules()
+        like = [*(p for _, p in modules), *self._raw()]
+        shaped = [v.reshape(p.shape) for v, p in zip(values, like, strict=False)]
+        named = {name: value for (name, _), value in zip(modules, shaped, strict=False)}
+        return named, shaped[len(modules) :]
 
     def _vector(self, latents: dict[str, Tensor], log_q: Tensor) -> tuple[Tensor, Tensor]:
         """u in standard units, and log q of it."""
@@ -301,7 +316,7 @@ class _Inner:
         same = last is not None and last.shape == u.shape
         same = same and (value._base is last or torch.equal(torch.as_tensor(last), u))
         if not same:
-            sampled = self._at(u)
+            sampled = functional_call(self.holder, self._split(values)[0], (lambda: self._at(u),))
         latents, log_q, _ = self._each(values, len(u), sampled)
         found, log_q = self._vector(latents, log_q)
         if not same and not torch.allclose(found, u, rtol=_CHECKED, atol=_CHECKED, equal_nan=True):
@@ -321,4 +336,6 @@ class _Inner:
             own = [n for n in part.prototype_trace.stochastic_nodes if n in by_site]
             latent = torch.cat([by_site[name].reshape(len(u), -1) for name in own], 1)
             given[f"_{part._pyro_name}_latent"] = latent
+        for part in (m for m in self.holder.modules() if isinstance(m, AutoStructured)):
+            given |= noise_of(part, by_site)
         return given | (by_site if self.in_reals else program.constrain(reals))

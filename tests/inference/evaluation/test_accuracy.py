@@ -86,7 +86,7 @@ def test_given_labels_it_stands_beside_a_cvae_and_otherwise_beside_a_vae(few):
         [False, True, False],
         [True, False, False],
     ]
-    assert "fraction of labels; threshold pixels" in table.to_text()
+    assert "fraction of labels, higher is better; threshold pixels" in table.to_text()
 
 
 @pytest.mark.parametrize("make", [lambda: VAE((1, 8, 8), hidden=[8], likelihood="bernoulli"), m2])

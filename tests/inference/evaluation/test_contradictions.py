@@ -110,7 +110,7 @@ def test_scores_of_a_conditional_model_say_what_is_given(few):
     assert "log p(x | y)" in str(evidence(pair, test.x, y=test.y))
     assert "y" in infer(pair, test.x, y=test.y, guide="encoder").to_text().split("given")[1]
     table = compare_guides(pair, test.x, y=test.y, guides=["encoder"], num_particles=30)
-    assert "log p(x | y) − ELBO" in table.to_text()
+    assert "log p(x | y) − ELBO" in table.to_text(200)
     assert "ELBO | y" in table.to_text()
     assert ",y," in table.to_csv()
     assert guide_gaps(table).axes[0].get_xlabel().startswith("log p(x | y) − ELBO")

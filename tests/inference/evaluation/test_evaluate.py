@@ -144,7 +144,7 @@ def test_every_score_says_on_what_it_was_computed(few):
     assert static.preparation == "static"
     assert evaluate(vae(), few, limit=500).scores["elbo"].num_data == 48
     assert evaluate(vae(), few, name="mine").name == "mine"
-    assert evaluate(vae(), few).name == "VAE"
+    assert evaluate(vae(), few).name == "VAE, dense"
     assert evaluate(vae(), few).scores["elbo"].given is None
 
 

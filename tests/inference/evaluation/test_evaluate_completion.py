@@ -22,6 +22,7 @@ from pyro_models import (
     load_data,
 )
 from pyro_models.data.masks import seen_pixels
+from pyro_models.models import title_of
 from pyro_models.seeds import stream
 
 SHAPE = (1, 8, 8)
@@ -67,7 +68,7 @@ def test_exact_scores_are_the_difference_of_two_evidences(
     error = found.scores["mse_unseen"]
     assert error.value == pytest.approx(float(squared.mean()), rel=1e-6)
     assert error.unit == "squared error per pixel"
-    assert found.name == "BernoulliMixture, exact"
+    assert found.name == f"{title_of(mixture)}, exact"
     torch.testing.assert_close(found.per_datum["mse_unseen"], squared)
 
 
@@ -119,7 +120,7 @@ def test_a_conditional_pair_is_scored_by_its_own_bound(data: ImageData) -> None:
     found = evaluate_completion(pair, data, "left", limit=10, evidence_options=options)
     score = found.scores["conditional_log_likelihood"]
     assert (score.kind, score.num_particles, score.given) == ("lower bound", 20, "x_left")
-    assert found.name == "CompletionCVAE, trained"
+    assert found.name == "CVAE for completion, dense, trained"
     alone, x = pair.conditioned_on(LEFT), data.prepared("test", limit=10).x
     with isolated(alone, seed=stream(0, "particles")):
         bound = log_weights(alone, x, num_particles=20).bound

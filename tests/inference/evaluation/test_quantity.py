@@ -54,7 +54,10 @@ def test_a_new_quantity_is_computed_compared_and_chosen_by(contrast, digits, tmp
     assert (score.unit, score.kind) == ("grey levels", "estimate")
     assert str(score).startswith(f"contrast {score.value:.1f} ± {score.standard_error:.1f} grey")
     table = compare([found])
-    assert "contrast of (x): grey levels; dequantised (seed 0) pixels\n" in table.to_text()
+    assert (
+        "contrast of (x)\ngrey levels, lower is better; dequantised (seed 0) pixels\n"
+        in table.to_text()
+    )
     assert f"{score.value:.3f} ± {score.standard_error:.3f}" in table.to_html()
     assert "contrast" in choices()
     worse = replace(found, scores={"contrast": replace(score, value=score.value + 1)})

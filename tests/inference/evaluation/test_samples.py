@@ -158,9 +158,9 @@ def test_floors_stand_beside_and_a_collapsed_generator_is_found(ppca, digits) ->
     assert value["floor: training data"]["coverage"] > 0.9
     assert value["floor: PPCA"]["coverage"] < 0.7
     assert value["one"]["coverage"] < 0.4
-    assert value["Generator"]["coverage"] < 0.1
+    assert value["generator"]["coverage"] < 0.1
     assert value["floor: training data"]["frechet"] < value["floor: PPCA"]["frechet"]
-    assert value["floor: PPCA"]["frechet"] < min(value[n]["frechet"] for n in ("one", "Generator"))
+    assert value["floor: PPCA"]["frechet"] < min(value[n]["frechet"] for n in ("one", "generator"))
     assert [column.quantity for column in compare(rows).columns] == names  # all in one column
 
 

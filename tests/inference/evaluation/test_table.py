@@ -9,6 +9,7 @@ import pytest
 
 from inference.evaluation import compare, diagnose, evaluate, evaluate_completion
 from inference.evaluation.table import Absent, Table
+from inference.evaluation.tables import Group, Tables, in_groups, left_out
 from pyro_models import PPCA, load_data
 
 NASTY = 'a|b <script>alert("x")</script> & \\ {{ 7 * 7 }}\nnext'
@@ -70,15 +71,89 @@ def test_markdown_keeps_its_columns_and_takes_no_text_for_html(table):
     assert lines[-1] == "- last"
 
 
-def test_text_numbers_columns_with_small_print_and_ends_with_the_conclusions(table):
+def test_text_has_names_and_small_print_for_headings_and_ends_with_the_conclusions(table):
     text = table.to_text()
-    assert re.search(r"^pair +\(1\) +\(2\)$", text, flags=re.MULTILINE)
-    assert "(1) ELBO: nats: a|b" in text
-    assert "(2) MSE\n" in text
+    lines = text.splitlines()
+    rule = next(i for i, line in enumerate(lines) if line.startswith("──"))
+    assert {"ELBO", "nats"} <= {line.strip() for line in lines[:rule]}
+    assert lines[rule - 1].split()[0] == "pair"
+    assert lines[rule - 1].split()[-1] == "MSE"
+    assert not re.search(r"\(\d\)", text)
     assert text.startswith("above ")
     assert text.endswith("\n[b] none\nlast\n")
-    reasons = [i for i, line in enumerate(text.splitlines()) if line.startswith("[")]
+    reasons = [i for i, line in enumerate(lines) if line.startswith("[")]
     assert len(reasons) == 2
+
+
+def test_columns_that_do_not_fit_stand_in_blocks_that_begin_with_the_names():
+    names = [f"model {i}" for i in range(3)]
+    heads = [["pair"], *([f"score {j}", "nats per datum"] for j in range(12))]
+    rows = [
+        [name, *(f"{-100.0 - i - j:.2f} ± 0.50" for j in range(12))] for i, name in enumerate(names)
+    ]
+    table = Table(heads=heads, rows=rows)
+    for width in (60, 80, 100, 200):
+        lines = table.to_text(width).splitlines()
+        assert max(map(len, lines)) <= width
+        blocks = [line for line in lines if line.startswith("model 0")]
+        numbers = [float(text) for line in blocks for text in re.findall(r"-\d+\.\d\d", line)]
+        assert numbers == [-100.0 - j for j in range(12)]  # each once, in their order
+        assert (len(blocks) == 1) == (len(names[0]) + 12 * 16 <= width)
+        counts = [line.count("±") for line in blocks]
+        assert max(counts) - min(counts) <= len(blocks)  # no column is left alone
+    assert table.to_text(200).count("score 3") == 1
+
+
+def test_names_that_leave_no_room_are_wrapped_and_words_too():
+    name = "a variational autoencoder with a name that nobody has room for in a table"
+    table = Table(heads=[["pair"], ["ELBO"]], rows=[[name, "-1.0 ± 0.5"]], notes=["word " * 40])
+    lines = table.to_text(40).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert " ".join(line.replace("-1.0 ± 0.5", "").strip() for line in lines[1:4]).startswith(
+        name[:30]
+    )
+    assert table.to_text().splitlines()[-1] == "word " * 40  # whole where no terminal asks
+
+
+def test_the_width_is_the_terminal_s_and_a_hundred_where_there_is_none(monkeypatch):
+    rows = [["a", *["-100.00 ± 0.50"] * 12]]
+    table = Table(heads=[["pair"], *([f"score {j}"] for j in range(12))], rows=rows)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    widest = {w: max(map(len, table.to_text(w).splitlines())) for w in (70, 100, 200)}
+    assert max(map(len, table.to_text().splitlines())) == widest[100]
+    for columns in (70, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert max(map(len, table.to_text().splitlines())) == widest[columns]
+
+
+def test_a_mark_over_a_letter_takes_no_room():
+    lines = Table(heads=[["guide"], ["R̂"], ["k̂"]], rows=[["nuts", "1.00", "0.10"]]).to_text()
+    head, row = lines.splitlines()
+    assert len(head.replace("\N{COMBINING CIRCUMFLEX ACCENT}", "")) == len(row)
+
+
+def test_several_tables_leave_out_rows_without_numbers_and_say_why():
+    names, heads = ["a", "b"], [["ELBO"], ["MSE"]]
+    cells = [["-1.0", "0.5"], [Absent(f"no density: {NASTY}"), "0.25"]]
+    groups = [Group("bounds", "nats", [0]), Group("errors", "per pixel", [1])]
+    missing = left_out(names, heads, cells, groups)
+    found = Tables(tables=in_groups("", names, heads, cells, groups), above=[NASTY], notes=missing)
+    assert [[row[0] for row in table.rows] for table in found.tables] == [["a"], ["a", "b"]]
+    assert missing == [f"ELBO – none for b: no density: {NASTY}"]
+    page = _Text(found.to_html())
+    assert {"script", "img"}.isdisjoint(page.tags)
+    assert page.tags.count("table") == 2
+    assert {NASTY, missing[0], "bounds", "per pixel"} <= set(page.found)
+    assert "bounds\nnats" in found.to_text()
+    assert "**errors** – per pixel" in found.to_markdown()
+    assert [line.split(",")[0] for line in found.to_csv().splitlines()] == [
+        "",
+        "a",
+        "",
+        "",
+        "a",
+        "b",
+    ]
 
 
 def test_csv_has_the_cells_or_what_says_more(table):
@@ -97,7 +172,7 @@ def test_every_result_is_a_table_in_a_notebook():
     diagnosed = diagnose(ppca, data, num_particles=2, **few)
     for result in (found, completed, diagnosed, compare([found, completed])):
         page = _Text(result._repr_html_())
-        assert page.tags[0] == "table"
+        assert "table" in page.tags
         assert result.to_markdown().count("\n|") >= 2
         assert len(list(csv.reader(io.StringIO(result.to_csv())))) > 1
     assert "MSE of unseen pixels" in compare([completed]).to_html()

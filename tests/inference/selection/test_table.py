@@ -128,6 +128,30 @@ def test_a_score_that_a_pair_has_not_is_told():
     assert found.failures == ((0, "it has no bits_per_dimension"),)
 
 
+def test_quantities_stand_beside_the_score_that_decides_and_decide_nothing():
+    def both(bound, error):
+        return {"log_likelihood": score(bound), "mse_mean": score(error, "mse_mean")}
+
+    one = row({"lr": 0.1, "hidden": 5}, both(1.0, 0.4), both(2.0, 0.6))
+    two = row({"lr": 0.2, "hidden": 5}, both(3.0, 0.9), {"log_likelihood": score(5.0)})
+    found = table(one, two, grid={"lr": [0.1, 0.2], "hidden": [5]}).showing(["mse_mean"])
+    assert found.best.setting["lr"] == 0.2
+    text = found.to_text()
+    heads = text.split("──")[0]
+    assert "log p(x), K = 10" in heads
+    assert "MSE, z mean" in heads
+    assert "0.50 ± 0.10" in text
+    assert "it has no mse_mean" in text
+    lines = list(csv.DictReader(io.StringIO(found.to_csv())))
+    assert float(lines[0]["mse_mean"]) == pytest.approx(0.5)
+    assert float(lines[0]["mse_mean_standard_error_over_seeds"]) == pytest.approx(0.1)
+    narrow = found.to_text(44).splitlines()
+    starts = [line.split()[:2] for line in narrow if line.split()[:1] in (["0.1"], ["0.2"])]
+    assert starts[:4] == [["0.1", "5"], ["0.2", "5"]] * 2  # settings begin each block
+    with pytest.raises(UsageError, match="unknown quantity 'mse'"):
+        found.showing(["mse"])
+
+
 def test_digits_follow_the_error():
     assert "1.50 ± 0.50" in str(table(row({"lr": 0.1}, 1.0, 2.0)))
     assert "1.5000 ± 0.0050" in str(table(row({"lr": 0.1}, 1.495, 1.505)))
