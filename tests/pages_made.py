@@ -11,6 +11,7 @@ TESTED_ELSEWHERE = {
     "docs/my-own-model.md": "test_docs.py",
     "docs/which-guide.md": "test_docs.py",
     "docs/my-own-kernel.md": "gp_bo/test_docs.py",
+    "docs/scikit-learn.md": "inference/estimators/test_page.py",
 }
 """Pages whose blocks run where more is asserted of them."""
 

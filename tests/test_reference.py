@@ -18,9 +18,17 @@ PACKAGES = {
     "pyro_models": ("data", "diffusion", "flows", "likelihoods", "models", "networks", "priors"),
     "inference": (
         *("evaluation", "figures", "learning", "mcmc", "objectives", "posterior"),
-        *("posterior.guides", "programs", "selection"),
+        *("posterior.guides", "programs", "selection", "estimators"),
     ),
-    "gp_bo": ("examination", "figures", "inference", "kernels", "optimize", "optimize.acquisition"),
+    "gp_bo": (
+        "estimators",
+        "examination",
+        "figures",
+        "inference",
+        "kernels",
+        "optimize",
+        "optimize.acquisition",
+    ),
 }
 MODULES = [f"{top}.{inner}" for top, all_inner in PACKAGES.items() for inner in all_inner]
 OF_A_STORE = {"stored_acquisition"}
