@@ -68,6 +68,7 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 autosummary_generate = False
 nitpicky = True
+suppress_warnings = ["ref.python"]  # a bare name, as of a field, may be that of several classes
 nitpick_ignore_regex = [
     # Other projects: their inventories are on the network, and the site is built without one.
     (
@@ -82,6 +83,7 @@ nitpick_ignore_regex = [
         r"Any|Callable|Sequence|Mapping|Iterable|Iterator|Collection|Literal|Self|TypeVar|optional)",
     ),
     (r"py:class", r"'.*'"),  # a value of a Literal
+    (r"py:class", r"True|False|n_features_in"),  # words of scikit-learn's signatures
     # Variables of types: they name nothing that has a place in the reference.
     (r"py:(class|obj)", r".*\.?[A-Z]"),
 ]

@@ -14,6 +14,7 @@ from sphinx.application import Sphinx
 
 _CODE = re.compile(r"(``.+?``|:\w+:`.+?`)")
 _OBJECT = re.compile(r"= ?<[^<>]*>")
+_REQUEST = re.compile(r"set_\w+_request")
 _LETTER = re.compile(r"^(\s*)([A-Za-z]\.)$")  # "K." is a sentence, and begins no list
 
 
@@ -67,8 +68,14 @@ def with_plain_defaults(
     return (_OBJECT.sub("= ...", arguments), returned) if arguments else None
 
 
+def skip_requests(app: Sphinx, what: str, name: str, *rest: Any) -> bool | None:
+    """Leave out what scikit-learn adds to every estimator: ``set_fit_request`` and so on."""
+    return True if _REQUEST.fullmatch(name) else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register it with Sphinx, before napoleon."""
     app.connect("autodoc-process-docstring", prepare, priority=100)
     app.connect("autodoc-process-signature", with_plain_defaults)
+    app.connect("autodoc-skip-member", skip_requests)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
