@@ -15,7 +15,7 @@ ifneq ($(HAS),$(or $(ASKED),none))
 ANEW   := anew
 endif
 
-.PHONY: demo docs test test-all suite lint setup clean anew
+.PHONY: demo docs test test-all suite lint dist setup clean anew
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -61,5 +61,9 @@ suite: $(STAMP)
 test-all: lint
 	$(TESTS) -m ''
 
+# The sdist and the wheel in dist/, each tried in an environment of its own.
+dist: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python .ci/dist.py
+
 clean:
-	rm -rf $(VENV) report runs site *.egg-info
+	rm -rf $(VENV) report runs site dist build *.egg-info

@@ -19,7 +19,7 @@ from gp_bo.likelihoods import LIKELIHOODS
 from gp_bo.means import MEANS
 from gp_bo.optimize import ACQUISITIONS
 from gp_bo.prior_names import PRIORS
-from inference.command_line import OneLineParser, exit_code, parser_of, with_flags
+from inference.command_line import OneLineParser, exit_code, parser_of, with_flags, without_quiet
 
 __all__ = ["main"]
 
@@ -51,11 +51,12 @@ def _documented(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _add_options(parser: OneLineParser, name: str) -> None:
-    skip = set()
+    skip: set[str] = set()
     if name == "tell":  # a value may be left out
         parser.add_argument("state", type=str, help='JSON file that "gp-bo ask" made.')
         parser.add_argument("value", type=str, nargs="?", help="What was measured.")
         skip = {"state", "value"}
+    skip |= {"parser"} if name == "completion" else set()
     parser.add_function_arguments(_documented(COMMANDS[name]), as_positional=True, skip=skip)
     for old, _, annotation in _old_names(name):  # in a file
         parser.add_argument(f"--{old}", type=annotation | None, default=None, help=SUPPRESS)
@@ -73,11 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns 0 if all went well, 2 for a mistake in its use, 130 if interrupted.
     """
-    given = sys.argv[1:] if arguments is None else arguments
-    return exit_code("gp-bo", lambda: _run(given), interrupted="what was written is complete")
+    given, silence = without_quiet(sys.argv[1:] if arguments is None else arguments)
+
+    def run() -> None:
+        with silence:
+            _run(given)
+
+    return exit_code("gp-bo", run, interrupted="what was written is complete")
 
 
 def _run(arguments: Sequence[str]) -> None:
+    arguments = [
+        f"--priors.{a.removeprefix('--prior.')}" if a.startswith("--prior.") else a
+        for a in arguments
+    ]
     split = [argument.partition("=") for argument in arguments]
     arguments = [OLD_OPTIONS.get(name, name) + equals + value for name, equals, value in split]
     given = with_flags(arguments, *(COMMANDS[name] for name in arguments[:1] if name in COMMANDS))
@@ -86,7 +96,7 @@ def _run(arguments: Sequence[str]) -> None:
         _add_options,
         prog="gp-bo",
         description="Gaussian processes, and Bayesian optimisation with them.",
-        named=given,
+        named=COMMANDS if given[:1] == ["completion"] else given,
     )
     chosen = parser.parse_args(given)
     options: dict[str, Any] = chosen[chosen.command].as_dict()
@@ -94,6 +104,8 @@ def _run(arguments: Sequence[str]) -> None:
     for old, new, _ in _old_names(chosen.command):
         given_as_before = options.pop(old, None)
         options[new] = options[new] if given_as_before is None else given_as_before
+    if chosen.command == "completion":
+        options["parser"] = parser
     COMMANDS[chosen.command](**options)
 
 

@@ -16,6 +16,7 @@ from gp_bo.latent.fitted import LatentGP
 from gp_bo.latent.model import LatentGPModel
 from gp_bo.problem import regression_problem
 from gp_bo.sparse import SPARSE, sparse_gp
+from inference.progress import showing
 from pyro_models import UsageError
 from pyro_models.seeds import alone, check_seed
 
@@ -39,6 +40,7 @@ def fit_gp(
     scale: bool | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
+    progress: bool | None = None,
     **options: Any,
 ) -> FittedGP:
     """Gaussian-process regression, y = f(x) + ε, f ~ GP(m_θ, k_θ), ε ~ N(0, σ_n²).
@@ -81,6 +83,8 @@ def fit_gp(
     device
         Where to compute: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …; where X is unless given. Priors are
         moved there, and what is predicted is returned there.
+    progress
+        Show bars of what is done and the time left; of ``"sparse_variational"`` alone unless given.
     options
         Options of the inference, by the names of its keyword arguments.
 
@@ -111,7 +115,7 @@ def fit_gp(
     """
     infer: Any = sparse_gp if inference == SPARSE else inference_named(inference, also=[SPARSE])
     check_seed(seed)
-    with alone():
+    with alone(), showing(bool(progress)):
         model: dict[str, Any] = {"kernel": kernel, "noise": noise, "mean": mean, "priors": priors}
         model["likelihood"] = likelihood
         problem = regression_problem(X, y, scale=scale, device=device, **model)
@@ -120,7 +124,8 @@ def fit_gp(
         if infer is sparse_gp and latent:
             raise UsageError(f"{SPARSE} is for gaussian noise: name another inference")
         if infer is sparse_gp:
-            fitted: FittedGP = sparse_gp(problem, seed=seed, **options)
+            shown = progress is not False
+            fitted: FittedGP = sparse_gp(problem, seed=seed, progress=shown, **options)
         else:
             draws = infer(problem.gp, seed=seed, **options)
             if isinstance(problem.gp, LatentGPModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,11 +54,14 @@ def prior_for(prior: Any) -> Any:
     Parameters
     ----------
     prior
-        ``{class_path: NAME, init_args: {PARAMETER: VALUE}}``, a name of ``PRIORS`` or
-        ``"mine.py:my_prior"`` where what it stands for needs no parameter, or anything else.
+        As it is written, ``"lognormal(0, 1)"`` or ``"Gamma(2, rate=0.5)"``, in capitals or not;
+        ``{class_path: NAME, init_args: {PARAMETER: VALUE}}``; a name of ``PRIORS`` or
+        ``"mine.py:my_prior"`` where what it stands for needs no parameter; or anything else.
 
     Examples
     --------
+    >>> prior_for("lognormal(0, 2)").mean
+    tensor(7.3891, dtype=torch.float64)
     >>> prior_for({"class_path": "LogNormal", "init_args": {"loc": 0.0, "scale": 2.0}}).mean
     tensor(7.3891, dtype=torch.float64)
 
@@ -67,13 +71,39 @@ def prior_for(prior: Any) -> Any:
         If the name is unknown, or a parameter is not one that it may have.
     """
     name, options = PRIORS.named(prior, {})
+    numbers: list[Any] = []
+    if isinstance(name, str) and name.rstrip().endswith(")"):
+        name, numbers, options = _written(name)
     if not isinstance(name, str):
         return prior
     make = PRIORS[name]
     if not callable(make):
         return make
     with in_one_line(f"the prior {name}"):
-        return make(**{n: torch.as_tensor(v, dtype=torch.float64) for n, v in options.items()})
+        given = [torch.as_tensor(v, dtype=torch.float64) for v in numbers]
+        named = {n: torch.as_tensor(v, dtype=torch.float64) for n, v in options.items()}
+        return make(*given, **named)
+
+
+def _written(text: str) -> tuple[str, list[Any], dict[str, Any]]:
+    """Name and numbers of a prior that is written as a call; nothing of it is run.
+
+    >>> _written("lognormal(0, scale=0.5)")
+    ('LogNormal', [0], {'scale': 0.5})
+    """
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(call, ast.Call) or any(word.arg is None for word in call.keywords):
+            raise ValueError
+        name = ast.unparse(call.func)
+        numbers = [ast.literal_eval(each) for each in call.args]
+        named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (ValueError, SyntaxError):
+        raise UsageError(
+            f"the prior {text!r} is not a name with numbers: write lognormal(0, 1), say"
+        ) from None
+    known = {each.lower(): each for each in PRIORS}
+    return known.get(name.replace("_", "").lower(), name), numbers, named
 
 
 def describe_prior(prior: Any) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gp_bo.cholesky import cholesky
 from gp_bo.fitted import FittedGP
@@ -25,7 +24,9 @@ from gp_bo.kernels import Pairs
 from gp_bo.means import mean_values
 from gp_bo.model import GPModel, HyperPosterior
 from gp_bo.problem import Problem
+from inference.progress import bar
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 
 __all__ = ["SPARSE", "Ascent", "InducingPoints", "SparseGP", "centers", "first_guess", "sparse_gp"]
@@ -96,14 +97,14 @@ def sparse_gp(
     u = first_guess(gp, generator)
     ascent = Ascent(gp, inducing, u, steps=steps, lr=lr, forgetting=forgetting)
     history = []
-    with tqdm(total=steps, unit="step", disable=not progress, leave=False) as bar:
+    with bar(steps, unit="steps", what="GP", shown=progress) as done:
         for _ in range(epochs):
             total = 0.0
             for batch in torch.randperm(rows, generator=generator).to(gp.device).split(batch_size):
                 per_row = ascent.step(batch) / rows
                 total += per_row * len(batch) / rows
-                bar.update()
-                bar.set_postfix_str(f"{per_row:.3f} nats per row")
+                done.update()
+                done.say(f"{per_row:.3f} nats per row")
             history.append(total)
     gain = history[-1] - history[-2] if epochs > 1 else 0.0
     message = (
@@ -235,7 +236,7 @@ def _bound(
 
 
 @dataclass(eq=False)
-class InducingPoints:
+class InducingPoints(Brief):
     """q(v) = N(m, Λ⁻¹) of the whitened values v = L⁻¹ (f(Z) − m(Z)) at M inducing inputs.
 
     L Lᵀ = k(Z, Z), so the prior is p(v) = N(0, I). Z is (M, d) in scaled units, ``weighted_mean``

@@ -1,8 +1,9 @@
 """q(z | x): how the unknown is learned, inferred and evaluated; pairs are known by their contract.
 
-``fit`` learns; ``infer``, ``complete`` and ``impute`` find what was not seen; ``evaluate``,
-``compare``, ``evidence``, ``compare_guides`` and ``calibrate`` say how good it is; ``sweep``
-chooses settings; ``particles`` is what all are built on; ``figures`` draws.
+``fit`` learns, and ``summarize`` and ``find_lr`` say how before; ``infer``, ``complete`` and
+``impute`` find what was not seen; ``evaluate``, ``compare``, ``evidence``, ``compare_guides`` and
+``calibrate`` say how good it is; ``sweep`` chooses settings; ``export_run``, ``push_to_hub`` and
+``from_hub`` pass on what was trained; ``particles`` is what all are built on; ``figures`` draws.
 """
 
 from inference import figures
@@ -25,6 +26,7 @@ from inference.evaluation import (
     sigma_curve,
 )
 from inference.experiment import Experiment
+from inference.hub import Pretrained, export_run, from_hub, push_to_hub
 from inference.learning import (
     Fit,
     Fits,
@@ -32,8 +34,11 @@ from inference.learning import (
     Run,
     Settings,
     Snapshots,
+    find_lr,
     fit,
+    register_check,
     register_optimizer,
+    summarize,
 )
 from inference.objectives import register_objective
 from inference.particles import Particles, particles
@@ -68,6 +73,7 @@ __all__ = [
     "Imputation",
     "Particles",
     "Posterior",
+    "Pretrained",
     "Program",
     "ProgramPosterior",
     "Run",
@@ -86,8 +92,11 @@ __all__ = [
     "evaluate_completion",
     "evaluate_evidence",
     "evidence",
+    "export_run",
     "figures",
+    "find_lr",
     "fit",
+    "from_hub",
     "generate",
     "hmc",
     "impute",
@@ -96,10 +105,13 @@ __all__ = [
     "latent_means",
     "nuts",
     "particles",
+    "push_to_hub",
     "reconstruct",
+    "register_check",
     "register_guide",
     "register_objective",
     "register_optimizer",
     "sigma_curve",
+    "summarize",
     "sweep",
 ]

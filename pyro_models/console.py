@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_models.errors import UsageError
-from pyro_models.installation import check_inference_package
+from pyro_models.installation import check_inference_package, versions
 from pyro_models.overview import asks_for_overview, commands_in, exported, overview
 
 __all__ = ["gp_bo", "main"]
@@ -34,7 +34,9 @@ def main() -> int:
 def gp_bo() -> int:
     """Check the installation, then run ``gp-bo``; returns its exit code."""
     folder = _HOME / "gp_bo"
-    files = [folder / "commands" / "regression.py", folder / "commands" / "search.py"]
+    files = [
+        folder / "commands" / f"{name}.py" for name in ("regression", "search", "show", "shell")
+    ]
     names = [*exported(folder / "commands" / "__init__.py"), "exam"]
     commands = commands_in([*files, folder / "examination" / "command.py"], among=names)
     about = "Gaussian processes, and Bayesian optimisation with them."
@@ -49,6 +51,9 @@ def _run(
     except UsageError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
+    if sys.argv[1:] == ["--version"]:
+        print(versions(program))
+        return 0
     if commands and asks_for_overview(sys.argv[1:]):
         print(overview(program, about, commands), end="")
         return 0

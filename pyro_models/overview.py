@@ -63,6 +63,7 @@ def overview(program: str, description: str, commands: Iterable[tuple[str, str]]
     <BLANKLINE>
     options:
       -h, --help  Show this help message and exit.
+      --version   Show the versions and exit.
     <BLANKLINE>
     subcommands:
       For more details of each subcommand, add it as an argument followed by --help.
@@ -87,6 +88,7 @@ def overview(program: str, description: str, commands: Iterable[tuple[str, str]]
         formatter_class=formatter,
     )
     parser.add_argument("-h", "--help", action="help", help="Show this help message and exit.")
+    parser.add_argument("--version", action="version", help="Show the versions and exit.")
     listed = parser.add_subparsers(
         title="subcommands",
         description=_MORE,

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import sys
 from collections import UserDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from pyro_models.errors import UsageError
 from pyro_models.moved import renamed
+from pyro_models.suggestions import did_you_mean
 
-__all__ = ["Registry", "UnknownNameError", "check_choice", "found_as", "modules_of_files"]
+__all__ = [
+    "Registry",
+    "UnknownNameError",
+    "check_choice",
+    "found_as",
+    "modules_of_files",
+    "registered_only",
+]
 
 T = TypeVar("T")
 
@@ -24,6 +35,30 @@ _PREFIX = "_pyro_models_"  # of the modules that files become
 __getattr__ = renamed(
     __name__, {name: f"pyro_models.models:{name}" for name in ("PAIRS", "build", "name_of")}
 )
+
+
+_STRANGER: ContextVar[str] = ContextVar("whose names they are", default="")
+
+
+@contextmanager
+def registered_only(who: str) -> Iterator[None]:
+    """Inside, names of Python files and of modules are refused: what is registered is found alone.
+
+    So no code runs that a stranger has named; ``who`` is whose names they are.
+
+    >>> shapes = Registry("shape", {"square": 4})
+    >>> with registered_only("the folder"):
+    ...     shapes["square"], shapes["os.system"]
+    Traceback (most recent call last):
+    ...
+    pyro_models.errors.UsageError: the folder names the shape 'os.system', and code that it names \
+is never run: pass the class itself, or register it
+    """
+    before = _STRANGER.set(who)
+    try:
+        yield
+    finally:
+        _STRANGER.reset(before)
 
 
 def check_choice(kind: str, given: object, choices: Collection[str], *, hint: str = "") -> None:
@@ -37,7 +72,9 @@ def check_choice(kind: str, given: object, choices: Collection[str], *, hint: st
 
 def _unknown(kind: str, given: object, choices: Iterable[str], hint: str) -> str:
     more = f", or {hint}" if hint else ""
-    return f"unknown {kind} {given!r}: choose from {', '.join(choices)}{more}"
+    names = list(choices)
+    said = f"unknown {kind} {given!r}: choose from {', '.join(names)}{more}"
+    return said + did_you_mean(given, names)
 
 
 class UnknownNameError(UsageError, KeyError):
@@ -52,7 +89,9 @@ class Registry(UserDict[str, T]):
     A name may be that of a class in a Python file, ``"mine.py:Factors"``; the file is then read. Or
     it is that of a class that can be imported, ``"package.module.Factors"``. A configuration file
     may hold a thing with its options as ``{class_path: NAME, init_args: {OPTION: VALUE}}``.
-    ``kind`` is what the things are, for messages, and ``hint`` what else may be given.
+    ``kind`` is what the things are, for messages, and ``hint`` what else may be given. ``doors``
+    are names whose things are registered by a module that is imported when they are first asked
+    for: the path of that module by name.
 
     >>> shapes = Registry("shape", {"square": 4})
     >>> shapes.register("triangle")(3)
@@ -65,13 +104,37 @@ class Registry(UserDict[str, T]):
     pyro_models.registry.UnknownNameError: unknown shape 'circle': choose from square, triangle
     """
 
-    def __init__(self, kind: str, things: Mapping[str, T] | None = None, *, hint: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        things: Mapping[str, T] | None = None,
+        *,
+        hint: str = "",
+        doors: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(things or {})
-        self.kind, self.hint = kind, hint
+        self.kind, self.hint, self.doors = kind, hint, dict(doors or {})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.data, **self.doors})
+
+    def __len__(self) -> int:
+        return len({**self.data, **self.doors})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.data or name in self.doors
 
     get = Mapping.get  # of what is in a file, too
 
     def __missing__(self, name: str) -> T:
+        if (who := _STRANGER.get()) and "." in str(name):
+            raise UsageError(
+                f"{who} names the {self.kind} {name!r}, and code that it names is never run: pass "
+                "the class itself, or register it"
+            )
+        if name in self.doors:
+            importlib.import_module(self.doors[name])
+            return self.data[name]
         if isinstance(name, str) and ".py:" in name:
             return self._of_file(name)
         if isinstance(name, str) and "." in name:
@@ -97,7 +160,7 @@ class Registry(UserDict[str, T]):
 
     def check(self, name: object) -> None:
         """Refuse a name that is not registered, and say which are."""
-        check_choice(self.kind, name, self.data, hint=self.hint)
+        check_choice(self.kind, name, self, hint=self.hint)
 
     def name_of(self, thing: object) -> str | None:
         """The name that a thing is registered by, or was found by in a file."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from inference.learning import CHECKS
 from inference.posterior import GUIDES
 from pyro_models.contract import fulfills
 from pyro_models.models import PAIRS
@@ -105,3 +106,54 @@ def test_the_guides_of_which_guide_are_compared(capsys: pytest.CaptureFixture[st
     exec(compile(quick, "which-guide.md", "exec"), {})
     words = capsys.readouterr().out
     assert words.count("pathfinder:") == words.count("laplace: the reference") == 1
+
+
+def test_the_page_of_habits_summarises_finds_a_rate_and_registers_a_check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "before-you-train.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(blocks) == 3
+    found: dict[str, object] = {"__name__": "before_you_train"}
+    named = dict(CHECKS)
+    assert all(f"| `{name}` |" in text for name in named)
+    try:
+        for block in blocks:
+            exec(compile(block, "before-you-train.md", "exec"), found)
+    finally:
+        CHECKS.clear()
+        CHECKS.update(named)
+    out = capsys.readouterr().out
+    assert "200 = 20 epochs of 10" in out
+    assert "(valley; a ramp of" in out
+    assert Path("learning-rates.png").is_file()
+
+
+def test_what_is_saved_is_shared_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "save-share-load.md").read_text(), re.S)
+    for block in blocks:
+        exec(compile(block, "save-share-load.md", "exec"), found)
+    assert found["x"].shape == (16, 1, 8, 8)  # type: ignore[attr-defined]
+    out = capsys.readouterr().out
+    assert "on digits test (50 data)" in out
+    assert "model='ppca'" in out
+    assert "license: mit" in (tmp_path / "five/README.md").read_text()
+
+
+def test_a_training_is_tracked_by_ones_own_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "track-a-training.md").read_text(), re.S)
+    own = "fit(vae, data, epochs=1, callbacks=[Table(figures=[])], progress=False)"
+    for block in (*blocks, own):
+        exec(compile(block, "track-a-training.md", "exec"), found)
+    first, *histograms = (tmp_path / "rows.txt").read_text().splitlines()[-20:]
+    assert any(line.startswith("1 bound/running=") for line in (first, *histograms))

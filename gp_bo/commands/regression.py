@@ -53,6 +53,7 @@ def fit(
     device: str = "cpu",
     options: dict[str, Any] | None = None,
     force: bool = False,
+    progress: bool = True,
 ) -> None:
     """Fit a Gaussian process to a CSV file and save it in a folder.
 
@@ -69,12 +70,13 @@ def fit(
         likelihood: What the data are, given the function: {likelihoods}. Labels are 0 and 1, counts
             whole numbers.
         priors: Priors of hyper-parameters, in original units: a number, which fixes it, or one of
-            {priors} with its numbers, --priors.lengthscale.class_path LogNormal
-            --priors.lengthscale.init_args.loc 0 --priors.lengthscale.init_args.scale 1.
+            {priors} with its numbers, --priors.lengthscale "lognormal(0, 1)", or as in a file,
+            --priors.lengthscale.class_path LogNormal --priors.lengthscale.init_args.loc 0.
         seed: Random seed of all draws.
         device: cpu, cuda, or cuda:1 and so on; float64 is needed, which mps does not have.
         options: Options of the inference: --options.num_draws 2000, --options.num_inducing 300.
         force: Replace what is in the folder.
+        progress: Show how far the inference is.
     """
     folder = free_folder(out, force=force)
     place = gp_device(device)
@@ -82,14 +84,15 @@ def fit(
     chosen = _chosen(table, target, inputs)
     y = numbers(table, [target])[:, 0]
     X = numbers(table, chosen)
-    for name in options or {}:
+    own = {"progress": progress, **(options or {})}
+    for name in {*own} - {"progress"}:
         if name in inspect.signature(fit_gp).parameters:
             raise UsageError(f"{name} is no option of the inference: give --{name} itself")
     how: dict[str, Any] = {"kernel": kernel, "inference": inference, "noise": noise}
     how |= {"mean": mean, "likelihood": likelihood, "priors": priors}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InferenceWarning)
-        fitted = fit_gp(X, y, **how, seed=seed, device=place, **(options or {}))
+        fitted = fit_gp(X, y, **how, seed=seed, device=place, **own)
     kind = "" if likelihood == "gaussian" else f", {likelihood} likelihood"
     lines = [
         *(f"warning: {warning.message}" for warning in caught),

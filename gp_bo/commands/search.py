@@ -31,6 +31,7 @@ def minimize(
     acquisition: str = "log_ei",
     kernel: str | None = None,
     inference: str = "map",
+    priors: dict[str, Any] | None = None,
     seed: int = 0,
     state: str | None = None,
     device: str = "cpu",
@@ -48,6 +49,8 @@ def minimize(
         acquisition: One of {acquisitions}.
         kernel: One of {kernels}, or a formula such as "rbf + periodic".
         inference: How hyper-parameters are inferred: {inferences}.
+        priors: Priors of hyper-parameters, in units of the box's width and of standardized values:
+            --priors.lengthscale "lognormal(0, 1)", --priors.noise 1e-6, as for gp-bo fit.
         seed: Random seed of the design and all draws.
         state: JSON file; if it is there, the search goes on from it.
         device: Where the GP is computed: cpu, cuda, cuda:1 …
@@ -60,6 +63,7 @@ def minimize(
     bounds = list(chosen.bounds)
     how: dict[str, Any] = {"acquisition": acquisition, "kernel": kernel, "inference": inference}
     how |= {"problem": function, "seed": seed, "state": state, "device": device}
+    how |= {"gp": {"priors": priors}} if priors else {}
     result = minimize_function(chosen, bounds, budget=budget, progress=progress, **how)
     _warn(result.messages)
     least = f"the least value is {chosen.minimum:.6g}"
@@ -81,6 +85,7 @@ def ask(
     acquisition: str | None = None,
     kernel: str | None = None,
     inference: str | None = None,
+    priors: dict[str, Any] | None = None,
     maximize: bool = False,
     initial: int | None = None,
     repeats: bool = False,
@@ -97,6 +102,8 @@ def ask(
         acquisition: One of {acquisitions}; log_ei unless given, then or before.
         kernel: One of {kernels}, or a formula; matern52 unless given, then or before.
         inference: One of {inferences}; map unless given, then or before.
+        priors: Priors of hyper-parameters, in units of the box's width and of standardized values:
+            --priors.lengthscale "lognormal(0, 1)"; as before unless given, for the names given.
         maximize: First time: large values are wanted.
         initial: First time: values in the design.
         repeats: First time: a point may be tried twice, as values are noisy.
@@ -114,6 +121,7 @@ def ask(
     if not Path(state).exists():
         if space is None:
             raise UsageError(f"there is no {state} yet: say what may be varied with --space")
+        how |= {"gp": {"priors": priors}} if priors else {}
         optimizer = Optimizer(
             _space(space), kernel=kernel, state=state, device=device, **first, **how
         )
@@ -124,8 +132,11 @@ def ask(
         )
     else:
         optimizer = Optimizer.resume(state, device=device)
+        before = how.get("gp", optimizer.state.settings["gp"])
         if kernel is not None:
-            how["gp"] = {**how.get("gp", optimizer.state.settings["gp"]), "kernel": kernel}
+            how["gp"] = before = {**before, "kernel": kernel}
+        if priors is not None:
+            how["gp"] = {**before, "priors": {**(before.get("priors") or {}), **priors}}
         if how:
             optimizer = Optimizer.resume(state, device=device, **how)
     asked = optimizer.ask(n)
@@ -182,27 +193,42 @@ def tell(
 
 
 def forget(
-    state: str, point: str | None = None, older_than: float | None = None, all: bool = False
+    state: str,
+    point: str | None = None,
+    older_than: float | None = None,
+    all: bool = False,
+    index: int | list[int] | None = None,
 ) -> None:
-    """Forget pending points that nobody tries any more: they may be asked for again.
+    """Forget pending points that nobody tries any more, or take back values that were told.
+
+    They may be asked for again. What was taken back stays in the file, and counts for nothing.
 
     Args:
         state: JSON file that "gp-bo ask" made.
-        point: "30, 1.5, water", in the order of the inputs.
+        point: "30, 1.5, water", in the order of the inputs: a pending point.
         older_than: In place of it: all that were asked for so many hours ago, or longer.
         all: In place of these: all that are pending.
+        index: In place of these: the value, or values, "[3, 5]", of these numbers of "gp-bo show".
     """
-    if [point is not None, older_than is not None, all].count(True) != 1:
-        raise UsageError("say which: one of --point, --older_than HOURS and --all")
+    given = [point is not None, older_than is not None, all, index is not None]
+    if given.count(True) != 1:
+        raise UsageError("say which: one of --point, --older_than HOURS, --all and --index")
     if older_than is not None and not older_than >= 0:
         raise UsageError(f"--older_than is a number of hours; got {older_than:g}")
     optimizer = Optimizer.resume(state)
+    describe = optimizer.space.describe_point
+    if index is not None:
+        for told in optimizer.retract([index] if isinstance(index, int) else index):
+            what = f"failed ({told.failure})" if told.value is None else f"{told.value:.6g}"
+            print(f"forgotten: {what} at {describe(told.point)}")
+        print(f"{len(optimizer.evaluations)} evaluations")
+        return
     forgotten = optimizer.forget(
         None if point is None else [_cells_of(point)],
         older_than=None if older_than is None else older_than * 3600,
     )
     for each in forgotten:
-        print(f"forgotten: {optimizer.space.describe_point(each)}")
+        print(f"forgotten: {describe(each)}")
     print(f"{len(optimizer.pending)} points pending")
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gp_bo.examination.chains import ChainSummary
 from gp_bo.examination.sheet import exam_data, exam_function, fit_exam
@@ -23,7 +22,9 @@ from gp_bo.fitted import FittedGP
 from gp_bo.optimize.acquisition import LogExpectedImprovement
 from gp_bo.optimize.fitting import surrogate_of
 from gp_bo.share import Share
+from inference.progress import over
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 from pyro_models.seeds import stream
 
@@ -39,7 +40,7 @@ def exam_grid(count: int = 200) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(Brief):
     """One turn of the loop, k = 0, 1, …
 
     Attributes
@@ -72,7 +73,7 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Algorithm1:
+class Algorithm1(Brief):
     """What the loop did: X* and f there, (200,), a step for each k, and how it was called."""
 
     grid: Tensor
@@ -154,7 +155,7 @@ def algorithm1(
     truth = exam_function(grid)
     x, y = exam_data()
     steps: list[Step] = []
-    for k in tqdm(range(turns + 1), disable=not progress):
+    for k in over(range(turns + 1), unit="turns", what="Algorithm 1", shown=progress):
         own = stream(seed, f"algorithm 1, turn {k}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InferenceWarning)  # kept as messages

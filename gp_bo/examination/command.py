@@ -19,6 +19,7 @@ from gp_bo.figures import bands, hyper_scatter, traces
 from gp_bo.fit import InferenceWarning
 from gp_bo.fitted import FittedGP
 from inference.commands.files import free_folder, printed_after, save_figure
+from inference.progress import showing
 from pyro_models import UsageError
 from pyro_models.files import holding_folder
 from pyro_models.seeds import check_seed
@@ -70,7 +71,8 @@ def exam(
         "device": gp_device(device),
     }
     choices = CHOICES if remedies else CHOICES[:1]
-    with holding_folder(folder, refusal=f"another examination is at work in {folder}: wait"):
+    refusal = f"another examination is at work in {folder}: wait"
+    with holding_folder(folder, refusal=refusal), showing(progress):
         lines: list[str] = []  # as far as it comes
         with printed_after(lambda: "\n".join(lines)):
             lines += _part_a(folder, seed=seed, **how)

@@ -15,6 +15,7 @@ from gp_bo.model import GPModel, HyperPosterior
 from inference.mcmc.diagnostics import ESS_PER_CHAIN, RHAT, bulk_ess, r_hat, tail_ess
 from inference.mcmc.nuts_tree import State, Transition, transition
 from inference.mcmc.warm_up import Chains, check_sampling
+from inference.progress import bar, over
 from pyro_models import UsageError
 
 __all__ = ["chain_diagnostics", "nuts"]
@@ -83,12 +84,15 @@ def nuts(
         start = _spread_out(density, found.points, factor, num_chains, random)
         metric = (found.points[0].cpu().numpy(), factor.cpu().numpy())
         chains = _HyperChains(density, metric, start, random, max_depth)
-        chains.warm_up(windows, target)
+        with bar(warmup, unit="transitions", what="warm-up") as moving:
+            chains.done = moving.update
+            chains.warm_up(windows, target)
         divergent = sum(chains.diverged[windows[0][0] :]) / (num_chains * warmup)
         if chains.step > _COLLAPSED and divergent < _TOO_MANY:
             break
     step = chains.step
-    statistics = [chains.move(step) for _ in range(num_draws // num_chains)]
+    count = range(num_draws // num_chains)
+    statistics = [chains.move(step) for _ in over(count, unit="transitions", what="draws")]
     draws = np.stack([chains.unconstrained(t.state.q) for t in statistics], axis=1)
     details, messages = chain_diagnostics(draws, gp.hyperparameters.column_names())
     divergences = sum(int(t.diverged.sum()) for t in statistics)

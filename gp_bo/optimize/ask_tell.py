@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from gp_bo.optimize.surrogate import Surrogate
 from gp_bo.optimize.values import is_single, value_of
 from gp_bo.signatures import takes_options_of
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import is_count
 from pyro_models.moved import renamed_arguments, renamed_attribute
 from pyro_models.options import check_types
@@ -36,7 +37,7 @@ _PROBLEM = {"space", "candidates", "maximize", "problem", "seed", "state", "devi
 _PATIENCE = 20  # times that others may be faster before they are made to wait
 
 
-class Optimizer:
+class Optimizer(Brief):
     """Bayesian optimisation by hand: :meth:`ask` for points, :meth:`tell` what they gave.
 
     A Gaussian process is fitted to what was observed, its hyper-parameters θ inferred by any method
@@ -120,6 +121,20 @@ class Optimizer:
         self._shared = SharedState(State(where, maximize, problem, seed, held), state)
         self._shared.refresh()
 
+    def facts(self) -> Mapping[str, object]:
+        """The problem, and how far it is."""
+        state = self.state
+        values = [e.value for e in state.evaluations if e.value is not None]
+        best = (max if state.maximize else min)(values) if values else None
+        return {
+            "": state.problem,
+            "inputs": len(state.space.inputs),
+            "evaluations": len(state.evaluations),
+            "pending": len(state.pending),
+            "largest value" if state.maximize else "least value": best,
+            "messages": len(self.messages) or None,
+        }
+
     @classmethod
     def resume(
         cls, path: str | Path, *, device: str | torch.device = "cpu", **changed: Any
@@ -197,11 +212,11 @@ class Optimizer:
         for _ in range(_PATIENCE):
             since = self._shared.refresh()
             with alone():
-                asked = self._at(since)._batch(n)
+                asked = self.at(since)._batch(n)
             if self._shared.give(asked, since, by=by, budget=budget):
                 return asked
         with alone(), self._shared.held():
-            asked = self._at(self.state)._batch(n)
+            asked = self.at(self.state)._batch(n)
             self._shared.give(asked, self.state, by=by, budget=budget)
             return asked
 
@@ -215,8 +230,8 @@ class Optimizer:
             return None
         return self._ask(1, by=by, budget=budget)[0]
 
-    def _at(self, state: State) -> Optimizer:
-        """This optimisation as it was in some state, which nobody changes."""
+    def at(self, state: State) -> Optimizer:
+        """This optimisation as it is in some state of the same space, kept in no file."""
         other = copy.copy(self)
         other._shared = SharedState(state)
         return other
@@ -276,6 +291,20 @@ class Optimizer:
         With ``older_than``, only those that were asked for longer ago, in seconds.
         """
         return self._shared.forget(points, older_than=older_than)
+
+    def retract(self, indices: Sequence[int]) -> tuple[Evaluation, ...]:
+        """Take back what was told, by places in ``evaluations``, and return it.
+
+        It counts for nothing any more, its points may be asked for again, and the state keeps it as
+        ``forgotten``. A place that is none is a ``UsageError``.
+
+        >>> optimizer = Optimizer([(0.0, 1.0)])
+        >>> optimizer.tell([[0.2], [0.4]], [1.0, 100.0])
+        >>> [mistake] = optimizer.retract([1])
+        >>> mistake.value, len(optimizer.evaluations)
+        (100.0, 1)
+        """
+        return self._shared.retract(indices)
 
     def surrogate(self) -> Surrogate:
         """The GP for what was observed, in the unit cube and of standardised, minimised values.

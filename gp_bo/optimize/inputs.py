@@ -41,10 +41,7 @@ class Continuous(_Input):
 
     def __post_init__(self) -> None:
         _check_bounds(self.low, self.high)
-        if not isinstance(self.log, bool):
-            raise UsageError(f"log is true or false; got {self.log!r}")
-        if self.log and self.low <= 0:
-            raise UsageError(f"a logarithmic input needs a positive lower bound; got {self.low}")
+        _check_log(self.log, self.low)
         object.__setattr__(self, "low", float(self.low))
         object.__setattr__(self, "high", float(self.high))
 
@@ -83,14 +80,19 @@ class Continuous(_Input):
 
 @dataclass(frozen=True)
 class Integer(_Input):
-    """A whole number in {low, …, high}."""
+    """A whole number in {low, …, high}.
+
+    With ``log`` the logarithm is scaled, for a positive number that spans orders of magnitude.
+    """
 
     low: int
     high: int
+    log: bool = False
     columns = 1
 
     def __post_init__(self) -> None:
         _check_bounds(self.low, self.high)
+        _check_log(self.log, self.low)
         if self.low != int(self.low) or self.high != int(self.high):
             got = f"({self.low}, {self.high})"
             raise UsageError(f"bounds of an integer are whole numbers; got {got}")
@@ -117,11 +119,16 @@ class Integer(_Input):
 
     def to(self, value: int) -> list[float]:
         """Place in [0, 1]."""
+        if self.log:
+            return [math.log(value / self.low) / math.log(self.high / self.low)]
         return [(value - self.low) / (self.high - self.low)]
 
     def back(self, unit: Sequence[float]) -> int:
         """The whole number nearest to a place in [0, 1]."""
         u = min(max(unit[0], 0.0), 1.0)
+        if self.log:
+            value = self.low * (self.high / self.low) ** u
+            return min(max(math.floor(value + 0.5), self.low), self.high)
         return self.low + math.floor(u * (self.high - self.low) + 0.5)
 
 
@@ -217,6 +224,13 @@ def _check_bounds(low: Any, high: Any) -> None:
         raise UsageError(f"bounds lie too far apart for float64; {got}")
     if low >= high:
         raise UsageError(f"the lower bound must be below the upper; {got}")
+
+
+def _check_log(log: Any, low: Any) -> None:
+    if not isinstance(log, bool):
+        raise UsageError(f"log is true or false; got {log!r}")
+    if log and low <= 0:
+        raise UsageError(f"a logarithmic input needs a positive lower bound; got {low}")
 
 
 def _number(value: Any, *, name: str) -> float:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from gp_bo.optimize.ask_tell import Optimizer
 from gp_bo.optimize.proposal import Recommendation
@@ -19,7 +18,9 @@ from gp_bo.optimize.space import Point, Space
 from gp_bo.optimize.state import Evaluation
 from gp_bo.optimize.values import number_of
 from gp_bo.signatures import takes_options_of
+from inference.progress import Bar, bar
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import is_count
 from pyro_models.moved import renamed_arguments, renamed_attribute
 
@@ -37,7 +38,7 @@ class NoNumberError(UsageError):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Brief):
     """What an optimisation found.
 
     Attributes
@@ -68,6 +69,16 @@ class Result:
     _optimizer: Optimizer | None = field(default=None, repr=False, compare=False)
 
     maximise = renamed_attribute("maximize")
+
+    def facts(self) -> Mapping[str, object]:
+        """The best value and where, after how many evaluations, and why it ended."""
+        failed = sum(e.value is None for e in self.evaluations)
+        return {
+            "largest value" if self.maximize else "least value": f"{self.y:.6g}",
+            "at": self.space.describe_point(self.x),
+            "evaluations": f"{len(self.evaluations)}{f', {failed} failed' if failed else ''}",
+            "stopped": self.stopped,
+        }
 
     @cached_property
     def recommended(self) -> Recommendation | None:
@@ -157,9 +168,9 @@ def minimize(
     if not callable(f):
         raise UsageError(f"f is a function of the inputs; got {f!r}")
     optimizer = Optimizer(bounds, **options)
-    bar = tqdm(total=budget, initial=min(len(optimizer.evaluations), budget), disable=not progress)
-    with working() as name, bar:
-        stopped = _search(f, optimizer, name=name, budget=budget, target=target, bar=bar)
+    before = min(len(optimizer.evaluations), budget)
+    with working() as name, bar(budget, unit="evaluations", done=before, shown=progress) as done:
+        stopped = _search(f, optimizer, name=name, budget=budget, target=target, done=done)
     best, evaluations = optimizer.best, optimizer.evaluations
     if not evaluations:
         raise UsageError(f"nothing was evaluated: {stopped}")
@@ -176,7 +187,7 @@ def minimize(
         optimizer.space,
         optimizer.state.maximize,
         tuple(optimizer.messages),
-        optimizer._at(optimizer.state),
+        optimizer.at(optimizer.state),
     )
 
 
@@ -187,7 +198,7 @@ def _search(
     name: str,
     budget: int,
     target: float | None,
-    bar: Any,
+    done: Bar,
 ) -> str:
     """Evaluate until something ends it; say what."""
     while len(optimizer.evaluations) < budget:
@@ -206,9 +217,9 @@ def _search(
         if point is None:
             return "every point was tried, or is being tried"
         _evaluate(f, optimizer, point)
-        bar.update()
+        done.update()
         if optimizer.best is not None:
-            bar.set_postfix_str(f"best {optimizer.best.value:.6g}")
+            done.say(f"best {optimizer.best.value:.6g}")
     return f"the budget of {budget} evaluations is spent"
 
 

@@ -67,8 +67,9 @@ class Region:
             stop = start + each.columns
             changes = point.new_empty(0, each.columns)
             if isinstance(each, Integer):
-                changes = point[start] + point.new_tensor([[-1.0], [1.0]]) / (each.high - each.low)
-                changes = changes[((changes > -SAME) & (changes < 1 + SAME))[:, 0]]
+                here = each.back([float(point[start])])
+                beside = [n for n in (here - 1, here + 1) if each.low <= n <= each.high]
+                changes = point.new_tensor([each.to(n) for n in beside]).reshape(-1, 1)
             elif isinstance(each, Categorical):
                 changes = torch.eye(each.columns).to(point)[point[start:stop] == 0]
             moved.append(point.repeat(len(changes), 1))

@@ -14,8 +14,9 @@ from typing import Any
 
 from gp_bo.optimize.matching import observed_point
 from gp_bo.optimize.space import Point
-from gp_bo.optimize.state import Claim, State, load_state, save_state
+from gp_bo.optimize.state import Claim, Evaluation, State, load_state, save_state
 from pyro_models import UsageError
+from pyro_models.counts import is_count
 from pyro_models.files import WriteError, has_ended, holding, this_process
 
 __all__ = ["Full", "SharedState", "working"]
@@ -163,6 +164,17 @@ class SharedState:
             if places:
                 self.change(lambda state: state.without_pending(places))
             return tuple(state.pending[i] for i in places)
+
+    def retract(self, indices: Sequence[int]) -> tuple[Evaluation, ...]:
+        """:meth:`gp_bo.optimize.Optimizer.retract`."""
+        with self.held():
+            told = self.state.evaluations
+            wrong = [i for i in indices if not is_count(i, least=0) or i >= len(told)]
+            if wrong:
+                there = f"0 to {len(told) - 1}" if told else "none"
+                raise UsageError(f"there is no evaluation {wrong[0]!r}: there are {there}")
+            self.change(lambda state: state.without_evaluations(indices))
+            return tuple(told[i] for i in sorted(set(indices)))
 
     def take_over(self, by: str) -> Point | None:
         """A pending point that was being evaluated by a process that has died, claimed anew."""

@@ -15,6 +15,7 @@ import torch
 from gp_bo.optimize.space import Point, Space, space_from
 from gp_bo.scaling import location_and_spread
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.files import write_atomically
 from pyro_models.moved import renamed_attribute
 
@@ -24,7 +25,7 @@ FORMAT = "gp-bo state 1"
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Brief):
     """One point that was tried, and its value; ``None``, and why, if the evaluation failed."""
 
     point: Point
@@ -44,7 +45,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class State:
+class State(Brief):
     """A whole optimisation.
 
     Attributes
@@ -67,6 +68,8 @@ class State:
         Number of points asked for so far; with the seed it decides the next random numbers.
     claims
         The claims of the pending points, in their order, as far as known.
+    forgotten
+        Evaluations that were told and taken back: they count for nothing, and are kept.
     """
 
     space: Space
@@ -78,6 +81,7 @@ class State:
     pending: tuple[Point, ...] = ()
     asked: int = 0
     claims: tuple[Claim | None, ...] = field(default=(), compare=False)
+    forgotten: tuple[Evaluation, ...] = ()
 
     maximise = renamed_attribute("maximize")
     standardisation = renamed_attribute("standardization")
@@ -133,6 +137,13 @@ class State:
             claims=tuple(self.claims[i] for i in left),
         )
 
+    def without_evaluations(self, indices: Collection[int]) -> State:
+        """With some evaluations, by their places, forgotten."""
+        left = [e for i, e in enumerate(self.evaluations) if i not in indices]
+        taken = [e for i, e in enumerate(self.evaluations) if i in indices]
+        forgotten = (*self.forgotten, *taken)
+        return dataclasses.replace(self, evaluations=tuple(left), forgotten=forgotten)
+
     def with_observed(self, point: Point, value: float | None, failure: str = "") -> State:
         """With one more evaluation; the point is pending no more (once, if it was asked twice)."""
         asked = [self.pending.index(point)] if point in self.pending else []
@@ -166,6 +177,8 @@ class State:
             "claims": [None if c is None else dataclasses.asdict(c) for c in self.claims],
             "evaluations": [dataclasses.asdict(e) for e in self.evaluations],
         }
+        if self.forgotten:
+            record["forgotten"] = [dataclasses.asdict(e) for e in self.forgotten]
         return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -217,6 +230,7 @@ def _from_record(record: Mapping[str, Any]) -> State:
         tuple(space.check(point) for point in record["pending"]),
         asked,
         tuple(c if c is None else Claim(float(c["since"]), str(c["by"])) for c in claims),
+        tuple(_evaluation(space, each) for each in record.get("forgotten", ())),
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from inference.command_line.output import lenient_output
 from pyro_models import UsageError
 
-__all__ = ["complain", "exit_code", "in_words"]
+__all__ = ["complain", "exit_code", "in_words", "warnings_in_a_line"]
 
 _EXPECTED = (
     r"Expected (?:a <class '(\w+)'>|a typing\.Literal\[(.*?)\]|(a tuple(?: with \d+ elements)?))"
@@ -65,7 +67,7 @@ def exit_code(name: str, command: Callable[[], object], *, interrupted: str) -> 
     hello
     0
     """
-    with lenient_output() as output:
+    with lenient_output() as output, warnings_in_a_line(name):
         code = _code_of(name, command, interrupted=interrupted)
         if output is not None:
             output.flush()
@@ -91,6 +93,21 @@ def _code_of(name: str, command: Callable[[], object], *, interrupted: str) -> i
         return 130
     complain(name, said)
     return 2
+
+
+@contextmanager
+def warnings_in_a_line(name: str) -> Iterator[None]:
+    """A warning is one line too, without the line of code that it came from."""
+    before = warnings.formatwarning
+
+    def format_warning(message: Warning | str, *_: object, **__: object) -> str:
+        return f"{name}: warning: {' '.join(str(message).split())}\n"
+
+    warnings.formatwarning = format_warning
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def complain(name: str, message: object) -> None:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from inference.command_line.advice import advised
 from inference.command_line.mistakes import complain, in_words
 from inference.command_line.nested import flattened, nested
+from inference.progress import quiet
+from pyro_models.installation import versions
 
-__all__ = ["OneLineParser", "parser_of", "with_flags"]
+__all__ = ["OneLineParser", "parser_of", "with_flags", "without_quiet"]
+
+
+QUIET = "--quiet"
+_QUIET_HELP = "Show no progress and no summary; print results and warnings alone."
 
 
 class OneLineParser(ArgumentParser):
@@ -43,9 +52,16 @@ class OneLineParser(ArgumentParser):
         return text
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Complain in one line and leave."""
-        complain(self.prog.split()[0], in_words(message))
+        """Complain in one line, with what was probably meant and where help is, and leave."""
+        complain(self.prog.split()[0], advised(in_words(message), self.prog, self._names()))
         raise SystemExit(2)
+
+    def _names(self) -> dict[str, list[str]]:
+        """The options of each command by its name, and this parser's own under no name."""
+        own = {"": [name for name in self._option_string_actions if name.startswith("--")]}
+        commands = self._subcommands_action
+        parsers = {} if commands is None else dict(commands.choices)
+        return own | {name: parser._names()[""] for name, parser in parsers.items()}
 
 
 def parser_of(
@@ -72,6 +88,8 @@ def parser_of(
     'Ada'
     """
     parser = OneLineParser(prog=prog, description=description)
+    shown = {"version": versions(prog), "help": "Show the versions and exit."}
+    parser.add_argument("--version", action="version", **shown)
     subcommands = parser.add_subcommands(dest="command", metavar="COMMAND")
     for name, function in commands.items():
         summary = (function.__doc__ or "").split("\n", maxsplit=1)[0]
@@ -80,8 +98,19 @@ def parser_of(
             what = "YAML file with any of these options."
             sub.add_argument("--config", action="config", help=what)
             add_options(sub, name)
+            sub.add_argument(QUIET, action="store_true", default=SUPPRESS, help=_QUIET_HELP)
         subcommands.add_subcommand(name, sub, help=summary)
     return parser
+
+
+def without_quiet(arguments: Sequence[str]) -> tuple[list[str], AbstractContextManager[None]]:
+    """The arguments without ``--quiet``, and what its command is to run in: quiet if it was there.
+
+    >>> without_quiet(["train", "--quiet", "--epochs", "3"])[0]
+    ['train', '--epochs', '3']
+    """
+    rest = [argument for argument in arguments if argument != QUIET]
+    return rest, quiet() if len(rest) < len(arguments) else nullcontext()
 
 
 def with_flags(arguments: Sequence[str], *functions: Callable[..., Any]) -> list[str]:

@@ -14,6 +14,7 @@ __all__ = ["COMMANDS", "OF_MODELS", "recorded_options"]
 
 for _found in iter_modules(__path__):
     import_module(f"{__name__}.{_found.name}")
-globals().update(COMMANDS, **{f"{name}_model": it for name, it in OF_MODELS.items()})
+_functions = {name.replace("-", "_"): function for name, function in COMMANDS.items()}
+globals().update(_functions, **{f"{name}_model": it for name, it in OF_MODELS.items()})
 
 __getattr__ = renamed(__name__, {"FIGURES": "inference.figures:FIGURES"})

@@ -31,8 +31,8 @@ OF_MODELS: dict[str, Callable[..., Any]] = {}
 
 
 def command(function: F) -> F:
-    """Make a function a subcommand of its name; its arguments are the options."""
-    COMMANDS[function.__name__] = function
+    """Make a function a subcommand of its name, with hyphens; its arguments are the options."""
+    COMMANDS[function.__name__.replace("_", "-")] = function
     return function
 
 

@@ -17,6 +17,7 @@ from inference.experiment import Experiment
 from inference.learning import Settings
 from inference.selection import Sweep
 from inference.selection import sweep as run_sweep
+from inference.selection.search import GRID
 from inference.selection.trial import NOT_SHARED
 from pyro_models import UsageError
 from pyro_models.files import write_atomically
@@ -27,7 +28,14 @@ __all__ = ["sweep"]
 @command
 @takes(Experiment, Settings, without=NOT_SHARED, plain=True)
 def sweep(
-    grid: dict[str, Any],
+    grid: dict[str, Any] | None = None,
+    search: str = GRID,
+    space: dict[str, Any] | None = None,
+    trials: int = 20,
+    search_seed: int = 0,
+    search_options: dict[str, Any] | None = None,
+    prune: str | None = None,
+    prune_options: dict[str, Any] | None = None,
     seeds: list[int] | None = None,
     quantity: str | None = None,
     num_particles: int = 100,
@@ -43,7 +51,7 @@ def sweep(
     quantities: Names = None,
     **shared: Any,
 ) -> Sweep:
-    """Train every combination of settings under several seeds; compare them on validation data.
+    """Train settings of a grid or a search under several seeds; compare them on validation data.
 
     The same command again takes finished runs from the folder and goes on with the others. Options
     that are in no grid are shared by all runs.
@@ -51,6 +59,17 @@ def sweep(
     Args:
         grid: Values of each setting, e.g. --grid.lr "[1e-3, 1e-2]" --grid.options.latent_dim "[2,
             10]"; any option of the training, preparation, or options of the model.
+        search: How settings are chosen: grid (every combination), random, gp_bo (Bayesian
+            optimisation), or a class of a file, my_file.py:MySearch.
+        space: For a search, the range of each setting: --space.lr "[1e-4, 1e-1, log]",
+            --space.options.latent_dim "[2, 32]" (whole numbers), --space.options.activation "[relu,
+            tanh]" (choices), --space.batch_size "{choices: [64, 128]}".
+        trials: Number of settings of a search, with those that are in the folder already.
+        search_seed: Random seed of the search.
+        search_options: Options of the search, --search_options.inference nuts.
+        prune: End settings early whose validation bound is behind that of others by more than
+            noise: median, halving, or a class of a file.
+        prune_options: Options of that rule, --prune_options.min_settings 8.
         shared: One of :class:`inference.Experiment` and its settings.
         seeds: Random seeds of each setting; "[0, 1, 2]" unless given.
         quantity: The score that decides: log_likelihood, importance_bound, elbo,
@@ -72,11 +91,20 @@ def sweep(
             decides, such as mse_mean,accuracy.
     """
     beside = chosen(quantities, quantities_of("sweep"))
-    values = _flat(grid)
-    x, lines = _full_name(x, values), _full_name(lines, values)
+    values = None if grid is None else _flat(grid)
+    if search != GRID and (x or lines):
+        raise UsageError("x and lines are of the figure of a grid: leave them out for a search")
+    x, lines = _full_name(x, values or {}), _full_name(lines, values or {})
     folder = Path(out or f"sweeps/{folder_name(Experiment.from_dict(shared))}")
     result = run_sweep(
         grid=values,
+        search=search,
+        search_options=search_options,
+        space=space,
+        trials=trials,
+        search_seed=search_seed,
+        prune=prune,
+        prune_options=prune_options,
         seeds=(0, 1, 2) if seeds is None else seeds,
         out=folder,
         quantity=quantity,
@@ -97,7 +125,9 @@ def sweep(
         if result.pending:
             return result
         best = result.best  # a line of complaint and code 2 where there is none
-        if result.varied:
+        if result.search:
+            save_figure(figures.search_progress(result), folder / "sweep.png")
+        elif result.varied:
             shown = [x, lines] if lines else [x] if x else []
             shown += [name for name in result.varied if name not in shown][: 2 - len(shown)]
             at = {k: v for k, v in best.setting.items() if k in result.varied and k not in shown}
@@ -109,15 +139,15 @@ def sweep(
 
 
 def _flat(grid: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the model one below the other, ``options: {latent_dim: […]}``, as one name."""
+    """Options that stand one below the other, ``options: {latent_dim: […]}``, by whole names."""
     flat: dict[str, Any] = {}
     for name, values in grid.items():
-        if name != "options":
-            flat[name] = values
-        elif isinstance(values, Mapping):
-            flat |= {f"options.{option}": of_option for option, of_option in values.items()}
-        else:
+        if isinstance(values, Mapping):
+            flat |= _flat({f"{name}.{option}": own for option, own in values.items()})
+        elif name == "options":
             raise UsageError(f"options in the grid need names; got {values!r}")
+        else:
+            flat[name] = values
     return flat
 
 

@@ -13,6 +13,7 @@ from inference.experiment import Experiment
 from inference.learning import Fit, Fits, Run, Settings
 from inference.learning.data_parallel import is_first
 from inference.learning.recorded_data import recall
+from inference.progress import announce
 from pyro_models import UsageError
 
 __all__ = ["folder_name", "recorded_options", "train"]
@@ -49,19 +50,21 @@ def train(
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in images.splits.items())
     scaling = f", {images.scaling}" if images.scaling else ""
     how_read = images.scaling if images.table else f"{images.preparation} pixels{scaling}"
-    print(f"{experiment.model} of {images.name}: {sizes}; {how_read}", flush=True)
+    announce(f"{experiment.model} of {images.name}: {sizes}; {how_read}")
     how: dict[str, Any] = {"made": (pair, images), "init_from": init_from, "out": folder}
-    how |= {"resume": resume, "force": force, "progress": progress}
+    how |= {"resume": resume, "force": force, "progress": progress, "summary": True}
     if seeds is not None:
         several = experiment.run(seeds=seeds, **how)
         with printed_after(lambda: _summary_of_seeds(several)):
             for each in several.fits:
                 _save_curves(each)
+        _refuse_diverged(*several.fits)
         return several
     with Run(folder).held():  # its figure, too, is of this training
         result = experiment.run(**how)
         with printed_after(lambda: _summary(result)):
             _save_curves(result)
+    _refuse_diverged(result)
     return result
 
 
@@ -70,6 +73,13 @@ def _save_curves(result: Fit) -> None:
         save_figure(
             figures.learning_curves(result.history, pair=result.pair), result.out / "history.png"
         )
+
+
+def _refuse_diverged(*results: Fit) -> None:
+    """End with a line of complaint and code 2; the run folder is kept as it is."""
+    for result in results:
+        if result.history.diverged:
+            raise UsageError(f"{result.out}: {result.history.diverged}")
 
 
 def folder_name(experiment: Experiment) -> str:

@@ -25,7 +25,9 @@ from inference.mcmc.warm_up import check_acceptance
 from inference.particles import effective_sample_size, log_mean_exp, relative_weights
 from inference.posterior.chains import block_size
 from inference.posterior.log_density import LogDensity
+from inference.progress import bar
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
@@ -41,7 +43,7 @@ GRADIENTS = 40
 
 
 @dataclass(frozen=True, eq=False)
-class Annealed:
+class Annealed(Brief):
     """What the chains of annealed importance sampling came to.
 
     Attributes
@@ -233,11 +235,13 @@ def anneal(
         launched = Launched(cooled, launcher_of(z.device), what="temperatures")
         zeros = torch.zeros_like(at.joint), torch.zeros_like(log_step)
         state, stopped = [*zeros, log_step, z, *vars(at).values()], []
-        for t in range(0, len(steps), at_once):
-            some_of = slice(t, t + at_once)
-            given = path[t : t + at_once + 1], rates[some_of], scale
-            steps[some_of], weights, *state = launched(*given, *state)
-            stopped += [weights[i - t - 1] for i in kept if t < i <= t + len(weights)]
+        with bar(len(steps), unit="temperatures", what="annealing") as cooling:
+            for t in range(0, len(steps), at_once):
+                some_of = slice(t, t + at_once)
+                given = path[t : t + at_once + 1], rates[some_of], scale
+                steps[some_of], weights, *state = launched(*given, *state)
+                stopped += [weights[i - t - 1] for i in kept if t < i <= t + len(weights)]
+                cooling.update(len(weights))
         # a transition at β = 1 would change no weight
         log_weights, acceptance, _, z, *densities = state
         log_weights = log_weights + (path[-1] - path[-2]) * log_ratio(At(*densities))

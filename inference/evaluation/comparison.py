@@ -145,13 +145,19 @@ class Comparison(Tabular):
 
     There is a row for each name, and a column for each quantity and each comparability that occurs;
     ``cells[i][j]`` is of row i and column j. People read ``titles`` of rows by their names, where
-    there are any; files for programs keep the names.
+    there are any; files for programs keep the names. ``remarks`` are said of rows, by name.
     """
 
     rows: tuple[str, ...]
     columns: tuple[Column, ...]
     cells: tuple[tuple[Cell, ...], ...]
     titles: Mapping[str, str] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
+
+    def facts(self) -> Mapping[str, object]:
+        """What is compared by what; printed, it is the table."""
+        quantities = dict.fromkeys(column.quantity for column in self.columns)
+        return {"of": list(self.rows), "by": list(quantities), "columns": len(self.columns)}
 
     @property
     def table(self) -> Tables:
@@ -175,7 +181,7 @@ class Comparison(Tabular):
         return Tables(
             tables=in_groups("", self._names(), heads, cells, groups),
             above=[self._caption()],
-            notes=[*self._apart(together), *self._missing(together)],
+            notes=[*self._remarks(), *self._apart(together), *self._missing(together)],
             records=self._records(),
         )
 
@@ -231,6 +237,10 @@ class Comparison(Tabular):
             for (second, first), reasons in found.items()
             for reason in dict.fromkeys(reasons)
         ]
+
+    def _remarks(self) -> list[str]:
+        """What is said of rows, by the names that people read."""
+        return [f"{self.titles.get(name, name)}: {said}" for name, said in self.remarks.items()]
 
     def _caption(self) -> str:
         scores = [[cell.score for cell in row if cell.score] for row in self.cells]
@@ -304,7 +314,8 @@ def compare(
             columns.append(Column(quantity, {}))  # of reasons alone
     cells = tuple(tuple(_cell(*row, column, columns) for column in columns) for row in rows)
     names = tuple(e.name for e in evaluations)
-    return Comparison(names, tuple(columns), cells, dict(titles or {}))
+    remarks = {e.name: e.note for e in evaluations if getattr(e, "note", "")}
+    return Comparison(names, tuple(columns), cells, dict(titles or {}), remarks)
 
 
 def _place(score: Score, columns: list[Column]) -> None:

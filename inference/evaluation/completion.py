@@ -13,10 +13,12 @@ from inference.evaluation.evaluated import ScoredData, check_limit, evaluated_sp
 from inference.evaluation.evaluation import Evaluation
 from inference.evaluation.evidence import evidence
 from inference.evaluation.quantity import Kind
+from inference.learning.tempered import words_of_beta
 from inference.posterior.completion import complete
 from inference.posterior.posterior import Posterior
 from inference.precision import DEFAULT, at_precision, in_precision, precision_of
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import as_data, checksum
 from pyro_models.data.masks import Mask, mask_name, needed_mask, seen_pixels
@@ -29,7 +31,7 @@ __all__ = ["Conditional", "conditional_log_prob", "evaluate_completion"]
 
 
 @dataclass(frozen=True, eq=False)
-class Conditional:
+class Conditional(Brief):
     """log p(x_unseen | x_seen) of B data, (B,), nats, with its Monte-Carlo error; 0 where exact.
 
     It is ``"exact"``, or a ``"lower bound"`` in expectation of a pair that is conditional itself;
@@ -188,7 +190,7 @@ def evaluate_completion(
             pair, quantity, found.value, error=found.standard_error, **how
         )
     label = name or f"{title_of(pair)}, {completed.guide}"
-    return Evaluation(label, scores, absent, per_datum)
+    return Evaluation(label, scores, absent, per_datum, words_of_beta(pair))
 
 
 def _of_unseen(scored: ScoredData, seen: Tensor, *, given: str) -> ScoredData:

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
-from tqdm import tqdm
 
 from inference.blocks import computed
 from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.evaluation.evaluated import evaluated_split
 from inference.evaluation.quantity import quantities_of, quantity_named
 from inference.evaluation.table import Table, Tabular
+from inference.latent_use import ACTIVE
 from inference.pareto import FEWEST, RELIABLE, pareto_k_hat
 from inference.particles import Particles, checked_count, effective_sample_size
 from inference.pieces import drawn_in_pieces
 from inference.posterior.identity import conditions, given_labels
 from inference.precision import DEFAULT, at_precision, precision_of
+from inference.progress import bar
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.data import Identity, as_data
 from pyro_models.observed import Data, Observed
 
 __all__ = ["ACTIVE", "Diagnostics", "diagnose", "pareto_k_hat", "weighed_with_moments"]
-
-ACTIVE = 0.01
-"""A latent dimension is active if its posterior means vary over data by more than this."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,17 @@ class Diagnostics(Tabular):
     identity: Identity | None = None
     given: str | None = None
     precision: str | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """What it is of, and the figures in short; printed, it is the table."""
+        return {
+            "of": f"{len(self.k_hat):,} {self.split} data of {self.data}",
+            "active units": f"{self.active_units} of {len(self.posterior_mean_variance)}",
+            "share of k-hat > 0.7": self.share_unreliable,
+            "median effective sample size": float(self.effective_sample_size.median()),
+            "particles": self.num_particles,
+            "precision": self.precision,
+        }
 
     @property
     def active_units(self) -> int:
@@ -191,7 +201,7 @@ def diagnose(
         log_w, of_part = weighed_with_moments(pair, part.x, y=part.y, **options)
         return effective_sample_size(log_w).cpu(), pareto_k_hat(log_w).cpu(), of_part
 
-    with tqdm(total=len(found), disable=not progress, unit="datum", leave=False) as bar:
+    with bar(len(found), unit="data", shown=progress) as done:
         parts = computed(
             weigh,
             Observed.unchecked(found.x, found.y).__getitem__,
@@ -200,7 +210,7 @@ def diagnose(
             size=chunk_size(pair, each=num_particles),
             seed=seed,
             purpose="particles",
-            progress=bar.update,
+            progress=done.update,
         )
     sizes, k_hats, moments = zip(*parts, strict=True)
     means = torch.cat([m.mean for m in moments])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
 from inference.blocks import spread
 from inference.chunks import MAX_ELEMENTS
@@ -22,10 +21,12 @@ from inference.evaluation.quantity import QUANTITIES, Quantity, quantity_named
 from inference.evaluation.scores import Score, without_contradictions
 from inference.evaluation.table import Absent, Table, Tabular, in_lines
 from inference.isolated import isolated
+from inference.learning.tempered import words_of_beta
 from inference.particles import checked_count
 from inference.posterior.identity import conditions, given_labels, identity_of
 from inference.posterior.log_density import log_label_prior
 from inference.precision import DEFAULT, at_precision, precision_of
+from inference.progress import bar
 from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills
 from pyro_models.data import as_data, checksum
@@ -51,17 +52,27 @@ class Evaluation(Tabular):
         Its scores, by the name of their quantity; and those it has no score of, and why.
     per_datum
         The numbers behind the scores, (N,) each; not kept in files.
+    note
+        What must be said beside them, such as ``trained with β = 4``; mostly empty.
     """
 
     name: str
     scores: Mapping[str, Score]
     absent: Mapping[str, str] = field(default_factory=dict)
     per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    note: str = ""
+
+    def facts(self) -> Mapping[str, object]:
+        """What it is of, and its scores."""
+        scores, absent = without_contradictions(self.scores, self.absent)
+        numbers = {name: f"{s.number} {s.unit}".rstrip() for name, s in scores.items()}
+        return {"": self._head(), **numbers, "none of": list(absent)}
 
     def _head(self) -> str:
+        note = f"; {self.note}" if self.note else ""
         for first in self.scores.values():
-            return f"{self.name} on {first.data} {first.split} ({first.num_data:,} data)"
-        return self.name
+            return f"{self.name} on {first.data} {first.split} ({first.num_data:,} data){note}"
+        return f"{self.name}{note}"
 
     def __str__(self) -> str:
         return self.to_text().removesuffix("\n")
@@ -109,6 +120,7 @@ class Evaluation(Tabular):
             nan = [k for k, v in values.items() if isinstance(v, float) and math.isnan(v)]
             values.update(dict.fromkeys(nan))
         content = {"name": self.name, "scores": plain, "absent": absent}
+        content |= {"note": self.note} if self.note else {}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -120,7 +132,8 @@ class Evaluation(Tabular):
                 if values["standard_error"] is None:
                     values["standard_error"] = math.nan
             scores = {quantity: Score(**values) for quantity, values in content["scores"].items()}
-            return cls(content["name"], scores, content["absent"])
+            note = str(content.get("note", ""))
+            return cls(content["name"], scores, content["absent"], note=note)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError("these are not scores of pyro-models; evaluate again") from error
 
@@ -212,9 +225,9 @@ def evaluate(
     def weigh() -> LogWeights:
         with (
             spread(workers, resume, pair, settings=settings, **of) as blocks,
-            tqdm(desc=name, total=len(x), disable=not progress, unit="datum", leave=False) as bar,
+            bar(len(x), unit="data", what=name or "", shown=progress) as done,
         ):
-            bounds: dict[str, Any] = {"max_elements": max_elements, "progress": bar.update}
+            bounds: dict[str, Any] = {"max_elements": max_elements, "progress": done.update}
             bounds |= {"num_particles": num_particles, "seed": seed, "blocks": blocks}
             weights = log_weights(pair, x, y=y, **bounds)
         prior = log_label_prior(pair, x, y)
@@ -240,7 +253,8 @@ def evaluate(
     scores = {key: evaluated.scores[key] for key in named if key in evaluated.scores}
     absent = {key: absent[key] for key in named if key in absent}
     per_datum = {key: values.cpu() for key, values in evaluated.per_datum.items()}
-    return Evaluation(name or title_of(pair), scores, absent, per_datum)
+    note = words_of_beta(pair)
+    return Evaluation(name or title_of(pair), scores, absent, per_datum, note)
 
 
 def _computable() -> Registry[Quantity]:

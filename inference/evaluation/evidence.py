@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from inference.blocks import spread
 from inference.chunks import MAX_ELEMENTS
@@ -26,8 +25,10 @@ from inference.posterior.identity import conditions, identity_of
 from inference.posterior.infer import infer
 from inference.posterior.log_density import condition, log_label_prior
 from inference.precision import DEFAULT, at_precision, precision_of
+from inference.progress import bar, showing
 from inference.standard_error import error_of_mean, mean_and_error
 from pyro_models import Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
@@ -46,7 +47,7 @@ POOR = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Evidence(Brief):
     """log p(x_seen) of B data, or log p(x_seen | y) of a pair that is given labels.
 
     Attributes
@@ -92,6 +93,17 @@ class Evidence:
     identity: Identity | None = None
     sources: tuple[str, ...] = ()
     precision: str | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """The mean over data, its kind and how it was found."""
+        of = quantity_named("log_likelihood")
+        return {
+            of.heading(self.given): f"{of.text(*self.mean)} {of.unit}",
+            "data": len(self),
+            "kind": self.kind,
+            "method": self.method,
+            "precision": self.precision,
+        }
 
     @classmethod
     def of_caller(cls, value: Tensor) -> Evidence:
@@ -296,8 +308,9 @@ def evidence(
     settings = {"method": method, "num_particles": num_particles, "seed": seed, **of_chains}
     of_data: dict[str, Any] = {"identity": identity_of(pair, data), "guides": (guide, pair.guide)}
     with (
+        showing(progress),
         spread(workers, resume, pair, settings=settings, **of_data) as blocks,
-        tqdm(total=len(data), disable=not progress, unit="datum", leave=False) as bar,
+        bar(len(data), unit="data", what=used) as done,
     ):
         how: dict[str, Any] = {"max_elements": max_elements, "blocks": blocks}
         if used == "exact":
@@ -308,14 +321,14 @@ def evidence(
             value = exact_log_prob(pair, data.x, mask=data.mask, max_elements=max_elements)
             found = Evidence(value, torch.zeros_like(value), None, "exact", used, None)
         elif used == "importance":
-            found = sampled(progress=bar.update, **how)
+            found = sampled(progress=done.update, **how)
         elif used == "quadrature":
-            grid = quadrature(condition(pair, data), progress=bar.update, **how)
+            grid = quadrature(condition(pair, data), progress=done.update, **how)
             nodes = {"nodes per dimension": int(grid.nodes.max())}
             found = Evidence(grid.log_evidence, grid.error, None, "estimate", used, None, nodes)
             unresolved = grid.unresolved
         else:
-            found = annealed(slice(None), progress=bar.update, **how)
+            found = annealed(slice(None), progress=done.update, **how)
         if unresolved:
             if method == "quadrature":
                 raise _unresolved(unresolved, len(data))

@@ -12,6 +12,7 @@ from inference.evaluation.evidence import evidence
 from inference.evaluation.kernels import KernelDensity
 from inference.evaluation.scores import Score
 from inference.evaluation.spherical import why_not_spherical
+from inference.learning.tempered import words_of_beta
 from inference.precision import DEFAULT, at_precision, precision_of
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import fulfills
@@ -94,4 +95,5 @@ def evaluate_evidence(
         )
         per_datum["kernel_density"] = values.cpu()
     absent = {"spherical_log_likelihood": why} if why else {}
-    return Evaluation(name or title_of(pair), scores, absent, per_datum)
+    note = words_of_beta(pair)
+    return Evaluation(name or title_of(pair), scores, absent, per_datum, note)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from inference.evaluation.annealing import relative_error
 from inference.evaluation.best_of_family import (
@@ -33,6 +32,7 @@ from inference.posterior.optimization import DIVERGED, NON_FINITE, STEP_LIMIT
 from inference.posterior.posterior import Posterior
 from inference.precision import DEFAULT, at_precision
 from inference.programs.door import or_program
+from inference.progress import over
 from inference.standard_error import error_of_mean
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
@@ -166,8 +166,8 @@ def compare_guides(
             )
         return guide
 
-    bar = tqdm(guides, disable=not progress, unit="guide", leave=False)
-    posteriors = {name: fit(guide) for name, guide in zip(names, bar, strict=True)}
+    fitting = over(guides, unit="guides", shown=progress)
+    posteriors = {name: fit(guide) for name, guide in zip(names, fitting, strict=True)}
     if log_evidence is None:
         options = {"seed": seed, "progress": progress, **(evidence_options or {})}
         sampled = evidence(pair, data, **options)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import trange
 
 from inference.evaluation.quantity import Kind
 from inference.evaluation.sigmas import SIGMAS, SigmaCurve, checked_sigmas
 from inference.posterior.decoding import Draw
 from inference.posterior.reconstruction import generate
+from inference.progress import over
 from inference.standard_error import mean_and_error, with_error
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
@@ -123,7 +123,8 @@ def kernel_density(
     flat = torch.cat([widened(data.x).flatten(1) for data in given])
     centre = flat.mean(0)  # so that squares do not cancel
     sums = _Sums(flat - centre, sigmas)
-    for block in trange(0, num_samples, BLOCK, disable=not progress, leave=False):
+    blocks = range(0, num_samples, BLOCK)
+    for block in over(blocks, unit="blocks of samples", shown=progress):
         n, own = min(BLOCK, num_samples - block), stream(seed, "kernel density", block)
         drawn = generate(pair, n=n, pixels=pixels, seed=own)
         sums.add(widened(drawn).flatten(1) - centre)

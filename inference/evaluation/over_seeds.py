@@ -42,7 +42,8 @@ def over_seeds(evaluations: Sequence[Evaluation], *, name: str) -> Evaluation:
             absent.setdefault(quantity, "not computed for each seed")
         elif quantity not in absent:
             scores[quantity] = _mean(score, known)
-    return Evaluation(f"{name} ({len(evaluations)} seeds)", scores, absent)
+    note = "; ".join(dict.fromkeys(e.note for e in evaluations if e.note))
+    return Evaluation(f"{name} ({len(evaluations)} seeds)", scores, absent, note=note)
 
 
 def _mean(first: Score, scores: Sequence[Score]) -> Score:

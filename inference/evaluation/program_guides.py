@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from inference.evaluation.annealing import relative_error
 from inference.evaluation.evidence import Evidence
@@ -34,6 +33,7 @@ from inference.posterior.optimization import CONVERGED
 from inference.programs import Program, ProgramPair, ProgramPosterior
 from inference.programs.guides import program_family
 from inference.programs.infer import infer_program, program_of, standardized
+from inference.progress import over, showing
 from pyro_models import UsageError
 from pyro_models.seeds import check_seed
 
@@ -75,7 +75,7 @@ def compare_program_guides(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"two guides are named {twice!r}: rows need names of their own")
-    options = {"seed": seed, **(infer_options or {})}
+    options = {"seed": seed, "progress": progress, **(infer_options or {})}
     known = _given_moments(reference, program)
 
     def fit(guide: Any) -> ProgramPosterior:
@@ -90,7 +90,8 @@ def compare_program_guides(
         if isinstance(guide, ProgramPosterior):
             fit(guide)
     found: dict[str, ProgramPosterior | str] = {}
-    for name, guide in zip(names, tqdm(guides, disable=not progress, unit="guide"), strict=True):
+    fitting = over(guides, unit="guides", shown=progress)
+    for name, guide in zip(names, fitting, strict=True):
         try:
             found[name] = fit(guide)
         except Exception as error:  # whatever a guide of someone else, or its density, raises
@@ -105,9 +106,9 @@ def compare_program_guides(
     evidence_of: Evidence | str | None = known_evidence(pair, posteriors, log_evidence)
     upper = None
     if evidence_of is None:
-        evidence_of, upper = annealed_evidence(
-            pair, rows, of, {"seed": seed, **(evidence_options or {})}
-        )
+        how = {"seed": seed, **(evidence_options or {})}
+        with showing(progress):
+            evidence_of, upper = annealed_evidence(pair, rows, of, how)
     if program.improper:
         notes.append(
             f"The prior of {', '.join(program.improper)} does not integrate to 1: log p(x) is up "

@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from inference.blocks import spread
 from inference.evaluation.annealing import anneal, relative_error
@@ -23,6 +22,7 @@ from inference.evaluation.table import Table, Tabular
 from inference.particles import log_mean_exp
 from inference.posterior.log_density import condition
 from inference.precision import DEFAULT, at_precision
+from inference.progress import bar, showing
 from inference.standard_error import mean_and_error
 from pyro_models import Pair, UsageError
 from pyro_models.likelihoods.likelihood import widened
@@ -62,6 +62,15 @@ class SigmaCurve(Tabular):
     method: str
     pair: Pair
     seed: int = 0
+
+    def facts(self) -> Mapping[str, object]:
+        """The grid of σ and the best of it; printed, it is the table."""
+        return {
+            "σ": f"{len(self.sigmas)} from {min(self.sigmas):g} to {max(self.sigmas):g}",
+            "best": self.sigma,
+            "data": self.value.shape[1],
+            "kind": f"{self.kind} by {self.method}",
+        }
 
     @property
     def means(self) -> list[tuple[float, float]]:
@@ -206,11 +215,11 @@ def _annealed(
     settings = {"sigmas": sigmas, **{n: v for n, v in options.items() if n != "max_elements"}}
     of: dict[str, Any] = {"identity": target.identity, "settings": settings}
     with (
+        showing(progress),
         spread(workers, resume, target.pair, **of) as blocks,
-        tqdm(total=len(target), disable=not progress, unit="datum", leave=False) as bar,
+        bar(len(target), unit="data") as done,
     ):
-        tell: Callable[[int], object] = bar.update
-        found = anneal(target, stops=stops, blocks=blocks, progress=tell, **options)
+        found = anneal(target, stops=stops, blocks=blocks, progress=done.update, **options)
     weights = [found.log_weights, *(() if found.stopped is None else found.stopped.flip(0))]
     seen = target.mask
     size = math.prod(pair.data_shape) if seen is None else seen.flatten(1).sum(1)

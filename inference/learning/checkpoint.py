@@ -36,6 +36,7 @@ def save(training: Training, run: Run) -> None:
             "objective": training.objective.state(),
             "history": [asdict(record) for record in training.epochs],
             "start": training.start,
+            "warnings": training.warnings.state(),
             "at_once": (training.at_once, training.not_at_once),
         }
     )
@@ -63,6 +64,7 @@ def restore(training: Training, run: Run) -> None:
     training.objective.load_state(state.get("objective", {}))
     training.epochs = [Epoch(**record) for record in state["history"]]
     training.start = state["start"]
+    training.warnings.load_state(state.get("warnings", {}))
     training.at_once, training.not_at_once = state.get("at_once", (1, ""))
     training.epoch_data.load_state(state, epochs=len(training.epochs))
     step.taken = len(training.epochs) * training.steps_per_epoch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -15,21 +15,24 @@ from torch import nn
 
 from inference.declared import takes
 from inference.denormals import denormals_flushed
+from inference.learning.begin import begun
 from inference.learning.callbacks import Callback
-from inference.learning.checkpoint import restore
-from inference.learning.data_parallel import is_first, own_device, processes_on, several
-from inference.learning.first_step import try_a_step
+from inference.learning.data_parallel import is_first, own_device, several
+from inference.learning.find_lr import found_rate
 from inference.learning.history import History
-from inference.learning.recorded_data import describe_data, remember
 from inference.learning.runs import Run
-from inference.learning.settings import Settings, check_pair_fits
+from inference.learning.settings import FIND, Settings
 from inference.learning.stacks import Copy
+from inference.learning.summary import FirstEpoch, Summary
+from inference.learning.tempered import remember_beta
 from inference.learning.together import train_together
 from inference.learning.training import Training
+from inference.progress import announce
 from inference.standard_error import mean_and_error, with_error
 from pyro_models import ImageData, Pair, UsageError, build
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, module_of
-from pyro_models.data import as_data, half_seen
+from pyro_models.data import as_data
 from pyro_models.data.masks import Mask
 from pyro_models.device import check_device, device_of
 from pyro_models.errors import in_one_line
@@ -41,16 +44,22 @@ __all__ = ["Fit", "Fits", "fit"]
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Brief):
     """A trained pair, what happened, and where it lies on disk (``None`` if nowhere)."""
 
     pair: Pair
     history: History
     out: Path | None
 
+    def facts(self) -> Mapping[str, object]:
+        """The pair, how its training went, and where it lies."""
+        numbers = sum(int(p.numel()) for p in self.pair.parameters())
+        pair = f"{type(self.pair).__name__} of {numbers:,} parameters"
+        return {"": pair, **self.history.facts(), "kept in": self.out}
+
 
 @dataclass(frozen=True)
-class Fits:
+class Fits(Brief):
     """One pair trained under several seeds.
 
     Attributes
@@ -75,6 +84,11 @@ class Fits:
     seeds: tuple[int, ...]
     bounds: tuple[float, ...]
     out: Path | None
+
+    def facts(self) -> Mapping[str, object]:
+        """The pair, the seeds, and their bounds."""
+        pairs = {type(fit.pair).__name__ for fit in self.fits}
+        return {"": ", ".join(pairs), "seeds": self.seeds, "bound": str(self), "kept in": self.out}
 
     @property
     def mean(self) -> float:
@@ -113,6 +127,7 @@ def fit(
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
+    summary: bool = False,
     seeds: Sequence[int] | None = None,
     **options: Any,
 ) -> Fit | Fits:
@@ -144,7 +159,8 @@ def fit(
     settings
         All settings in one value, in the place of or below those that are given by name.
     callbacks
-        Functions that are called before training and after each epoch, e.g. :class:`Snapshots`.
+        Functions that are called before training and after each epoch, e.g. :class:`Snapshots` or a
+        tracker such as :class:`inference.tracking.TensorBoard`.
     init_from
         Run folder of the same pair whose weights training begins with (a resumed run has its own).
     out
@@ -156,6 +172,9 @@ def fit(
         Replace a run that is in ``out``.
     progress
         Show a progress bar with the bound per datum.
+    summary
+        Print what is to be done before it begins, as :func:`inference.learning.summarize` says it,
+        and after the first epoch how long the others take.
     seeds
         Train a copy of the pair under each of these seeds, all at once where that can be, and each
         as it would be trained alone, up to rounding; what cannot be is trained in turn, and the
@@ -193,12 +212,8 @@ def fit(
     settings = (settings or Settings()).replace(**options)
     device = check_device(own_device(settings.device) or device_of(pair))
     settings = settings.replace(device=str(device))
-    shared: dict[str, Any] = {
-        "mask": mask,
-        "fraction": fraction,
-        "init_from": init_from,
-        "force": force,
-    }
+    of_data: dict[str, Any] = {"mask": mask, "fraction": fraction, "init_from": init_from}
+    shared = {**of_data, "force": force}
     with ExitStack() as inside:
         inside.enter_context(denormals_flushed())
         inside.enter_context(warnings.catch_warnings())
@@ -208,9 +223,12 @@ def fit(
             if out is not None and not isinstance(out, str | Path):
                 raise UsageError("a run folder for each seed is for several seeds: give one folder")
             run = None if out is None else Run(out)
-            training = _begun(pair, data, settings, inside, run=run, resume=resume, **shared)
+            settings = _with_rate(pair, data, settings, run if resume else None, **of_data)
+            training = begun(pair, data, settings, inside, run=run, resume=resume, **shared)
+            _enter(callbacks, inside)
             shown = progress and is_first()
-            return _fitted(training, training.run_epochs(callbacks, progress=shown))
+            beside = _announced(training) if summary and is_first() else []
+            return _fitted(training, training.run_epochs([*callbacks, *beside], progress=shown))
         check_seeds(seeds)
         if several():
             raise UsageError(
@@ -223,76 +241,52 @@ def fit(
         if mask is None:  # read once
             data = as_data(data, pair, stream=settings.stream)
         runs = _run_folders(out, seeds, resume=resume, force=force)
+        before = next((r for r in runs if r is not None and r.exists), None) if resume else None
+        settings = _with_rate(pair, data, settings, before, **of_data)
         copies: list[Copy] = []
         for seed, run in zip(seeds, runs, strict=True):
             own = settings.replace(seed=seed)
-            begun = resume and run is not None and run.exists
+            again = resume and run is not None and run.exists
             copy = _made_anew(pair, seed)
-            training = _begun(copy, data, own, inside, run=run, resume=begun, **shared)
+            training = begun(copy, data, own, inside, run=run, resume=again, **shared)
             training.share(copies[0].training if copies else None)
             copies.append(Copy(training))
-        histories = train_together(copies, callbacks, progress=progress)
+        _enter(callbacks, inside)
+        beside = _announced(copies[0].training, copies=len(copies)) if summary else []
+        histories = train_together(copies, [*callbacks, *beside], progress=progress)
     fits = tuple(_fitted(c.training, h) for c, h in zip(copies, histories, strict=True))
     bounds = tuple(_last_bound(h, restored=settings.restore_best) for h in histories)
     folder = Path(out) if isinstance(out, str | Path) else None
     return Fits(fits, seeds, bounds, folder)
 
 
-def _begun(
-    pair: Pair,
-    data: ImageData | Data,
-    settings: Settings,
-    inside: ExitStack,
-    *,
-    run: Run | None,
-    resume: bool,
-    mask: Mask | None,
-    fraction: float,
-    init_from: str | Path | None,
-    force: bool,
-) -> Training:
-    """A training that is ready to go; the generators are its own, and its folder is held."""
-    device, seed = torch.device(settings.device or "cpu"), settings.seed
-    if mask is None or isinstance(data, ImageData):
-        whole = as_data(data, pair, stream=settings.stream)
-        if whole.is_streamed:  # and is so when it is resumed
-            settings = settings.replace(stream=settings.stream is not False)
-        data = whole if mask is None else half_seen(whole, mask, fraction=fraction, seed=seed)
-    else:
-        data = whole = half_seen(data, mask, pair, fraction=fraction, seed=seed)
-    check_pair_fits(pair, data, settings)
-    described: dict[str, Any] = {}
-    if run is not None:
-        seen = {} if data is whole else {"seen": data.identity.mask}
-        described = {**describe_data(whole), **seen}
-    if resume and (run is None or not run.exists):
-        raise UsageError(
-            f"there is no run to resume in {run.folder}" if run else "resume needs out"
-        )
-    processes = inside.enter_context(processes_on(device))
-    first = processes.rank == 0
-    if run is not None:
-        inside.enter_context(run.held())  # until the last file is written
-    inside.enter_context(seeded(seed, device))
-    if run is not None and resume:
-        run.check_same(pair, described)
-    elif run is not None and first:
-        run.refuse_to_overwrite(force=force)
-    training = Training(pair, data, settings, run, processes)
-    if resume and run is not None:
-        restore(training, run)
-    elif init_from is not None and first:
-        training.start_from_run(Run(init_from))
-    training.start_from_data()
-    try_a_step(training)
-    if run is not None and first and not resume:
-        run.clear()
-        run.create(pair, {"data": described, "settings": settings.plain()})
-    remember(pair, whole)
-    return training
+def _announced(training: Training, *, copies: int = 1) -> list[Callback]:
+    """Print what is to be done; what says how long it takes."""
+    announce(str(Summary.of(training)))
+    return [FirstEpoch(copies=copies)]
+
+
+def _with_rate(
+    pair: Pair, data: Any, settings: Settings, before: Run | None, **of_data: Any
+) -> Settings:
+    """The settings with the learning rate that is to be found, or that an earlier start found."""
+    if settings.lr != FIND:
+        return settings
+    if before is not None and before.exists:
+        return settings.replace(lr=before.describe()["settings"]["lr"])
+    return settings.replace(lr=found_rate(pair, data, settings, **of_data).suggestion)
+
+
+def _enter(callbacks: Sequence[Callback], inside: ExitStack) -> None:
+    """Enter the callbacks that are context managers, to be left when the training ends."""
+    for callback in callbacks if is_first() else ():
+        if isinstance(callback, AbstractContextManager):
+            inside.enter_context(callback)
 
 
 def _fitted(training: Training, history: History) -> Fit:
+    if history.epochs:
+        remember_beta(training.pair, history.beta)
     return Fit(training.pair, history, None if training.run is None else training.run.folder)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from inference.learning.optimizers import (
 from inference.objectives import OBJECTIVES, canonical, check_objective, make_objective
 from inference.precision import PRECISIONS
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import check_float32_suffices
 from pyro_models.pair import Diffuses
@@ -46,6 +48,9 @@ __all__ = [
     "check_seed",
 ]
 
+FIND = "find"
+"""The learning rate that is looked for before training."""
+
 SWAPPED = ("objective", "optimizer", "schedule")
 """Settings that are a name or an object; each has options by name beside it."""
 
@@ -54,9 +59,16 @@ def _known_precision(_: str, precision: str) -> None:
     check_choice("precision", precision, PRECISIONS[:2])  # in float64 a pair trains that is
 
 
+def _known_rate(name: str, lr: object) -> None:
+    if isinstance(lr, Real) and not isinstance(lr, bool):
+        POSITIVE(name, lr)
+    elif lr != FIND:
+        raise UsageError(f"{name} is a number, or find; got {lr!r}")
+
+
 @described
 @dataclass(frozen=True)
-class Settings:
+class Settings(Brief):
     """How a pair is trained: the options of :func:`inference.learning.fit.fit` that go on record.
 
     Raises
@@ -91,7 +103,12 @@ class Settings:
         ),
     )
     optimizer_options: Mapping[str, Any] = declared({}, "Further options of the optimizer.")
-    lr: float = declared(1e-3, "Learning rate, for the bound per datum.", POSITIVE)
+    lr: float | str = declared(
+        1e-3,
+        """Learning rate, for the bound per datum; find looks for one by a ramp, see
+        :func:`inference.learning.find_lr`.""",
+        _known_rate,
+    )
     schedule: str | Mapping[str, Any] | Callable[..., Any] | None = declared(
         None,
         lambda: (
@@ -176,6 +193,13 @@ class Settings:
         where the data are too large to be held.""",
     )
 
+    def facts(self) -> Mapping[str, object]:
+        """What differs from the defaults, or that nothing does."""
+        usual = Settings()
+        names = [f.name for f in fields(self)]
+        found = {n: getattr(self, n) for n in names if getattr(self, n) != getattr(usual, n)}
+        return found or {"": "the defaults"}
+
     def __post_init__(self) -> None:
         check_declared(self)
         naming = (canonical, named_optimizer, named_schedule)
@@ -187,6 +211,11 @@ class Settings:
             object.__setattr__(self, "lr", self.optimizer.param_groups[0]["lr"])
         if self.noise_multiple and self.patience is None:
             raise UsageError("noise_multiple says what patience waits for: give patience too")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate; 0.001, to try a step with, where it is still to be found."""
+        return 1e-3 if isinstance(self.lr, str) else self.lr
 
     def replace(self, **changes: Any) -> Settings:
         """These settings with some of them changed.

@@ -91,7 +91,7 @@ class Stacks:
         self.optimizer = make_optimizer(
             settings.optimizer,
             self.parameters,
-            lr=settings.lr,
+            lr=settings.rate,
             options=settings.optimizer_options,
         )
         self.schedule = make_schedule(

@@ -69,7 +69,10 @@ class Step:
         self.objective = make_objective(pair, settings.objective, settings.objective_options)
         self.parameters = [p for p in pair.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(
-            settings.optimizer, self.parameters, lr=settings.lr, options=settings.optimizer_options
+            settings.optimizer,
+            self.parameters,
+            lr=settings.rate,
+            options=settings.optimizer_options,
         )
         self.schedule = make_schedule(
             settings.schedule,

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from inference.cuda_graph import launcher_of, run_directly
 from inference.denormals import flush_denormals
@@ -27,6 +26,7 @@ from inference.learning.nonfinite import NonFinite, first_nonfinite
 from inference.learning.stacks import Copy, Stacks, why_in_turn
 from inference.learning.step import Step
 from inference.learning.training import REPORTED, Training
+from inference.progress import bar
 from inference.stacked import stacked
 from pyro_models.contract import module_of
 from pyro_models.observed import Observed
@@ -51,22 +51,20 @@ def train_together(
     first = copies[0].training
     steps = len(copies) * first.steps_per_epoch
     done = sum(len(copy.training.epochs) for copy in copies)
-    bar = tqdm(
-        total=first.settings.epochs * steps,
-        initial=done * first.steps_per_epoch,
-        disable=not progress,
-        unit="step",
-        mininterval=0.3,
-        dynamic_ncols=True,
+    shown = bar(
+        first.settings.epochs * steps,
+        unit="steps",
+        done=done * first.steps_per_epoch,
+        shown=progress,
     )
     together: _Together | None = None
-    with bar:
+    with shown as moving:
         while left := [copy for copy in copies if not copy.training.is_done]:
             fewest = min(len(copy.training.epochs) for copy in left)
             group = [copy for copy in left if len(copy.training.epochs) == fewest]
             if together is None or together.copies != group:
                 together = _Together(group)
-            for copy, ended in zip(group, together.epoch(bar), strict=True):
+            for copy, ended in zip(group, together.epoch(moving), strict=True):
                 with copy.turn() as training:
                     training.end_epoch(*ended, callbacks)
     histories = []

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from inference.cuda_graph import launcher_of
 from inference.isolated import evaluating
@@ -18,6 +17,7 @@ from inference.learning.callbacks import Callback, CallbackState
 from inference.learning.checkpoint import save
 from inference.learning.curves import curve
 from inference.learning.data_parallel import Processes, Share
+from inference.learning.early_warnings import EarlyWarnings
 from inference.learning.epoch_data import EpochData
 from inference.learning.graphed import GraphedSteps, can_be_graphed
 from inference.learning.history import Epoch, History
@@ -27,6 +27,8 @@ from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.step import Step
 from inference.learning.stopping import EarlyStopping
+from inference.learning.trained_on import note_training
+from inference.progress import bar
 from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills, module_of
 from pyro_models.device import device_of
@@ -95,6 +97,7 @@ class Training:
             keep_weights=settings.restore_best,
         )
         self.epochs: list[Epoch] = []
+        self.warnings = EarlyWarnings()
         self.start: str | None = None
         self.at_once, self.not_at_once = 1, ""
         self._values: Tensor | None = None  # of the last validation bound
@@ -107,22 +110,21 @@ class Training:
     def run_epochs(self, callbacks: Sequence[Callback], *, progress: bool) -> History:
         """Train from the present epoch to the last one or to an early stop."""
         self.begin(callbacks)
-        bar = tqdm(
-            total=self.settings.epochs * self.steps_per_epoch,
-            initial=len(self.epochs) * self.steps_per_epoch,
-            disable=not progress,
-            unit="step",
-            mininterval=0.3,
-            dynamic_ncols=True,
+        shown = bar(
+            self.settings.epochs * self.steps_per_epoch,
+            unit="steps",
+            done=len(self.epochs) * self.steps_per_epoch,
+            shown=progress,
         )
-        with bar:
+        with shown as done:
             while not self.is_done:
-                self.end_epoch(*self.train_epoch(bar), callbacks)
+                self.end_epoch(*self.train_epoch(done), callbacks)
         return self.finish()
 
     def begin(self, callbacks: Sequence[Callback]) -> None:
         """Show and keep the pair as it is before the first epoch."""
         if not self.epochs:
+            self.warnings.begin(self)
             self._call(callbacks)
             self._save()
 
@@ -135,6 +137,8 @@ class Training:
         """Curves, callbacks and checkpoint after the steps of an epoch."""
         self._finish_epoch(running, seconds)
         self._call(callbacks)
+        if self.processes.rank == 0:
+            self.warnings.look(self, last=self.is_done)
         self._save()
 
     def _save(self) -> None:
@@ -238,9 +242,9 @@ class Training:
         """Move the bar on by some steps, and say what the bound is."""
         bar.update(last - first)
         if first % REPORTED == 0:
-            bar.set_description(f"epoch {len(self.epochs) + 1}", refresh=False)
             what = "objective" if self.objective.remark else "bound"
-            bar.set_postfix_str(f"{what} {mean:.2f} {self.objective.unit}", refresh=False)
+            epoch = f"epoch {len(self.epochs) + 1} of {self.settings.epochs}"
+            bar.say(f"{what} {mean:.2f} {self.objective.unit}", what=epoch)
 
     def step_on(self, step: int, batch: Observed, share: Share | None = None) -> float:
         """One update, the ``step``-th of its epoch; returns the bound on the batch before it."""
@@ -307,6 +311,7 @@ class Training:
 
     def _call(self, callbacks: Sequence[Callback]) -> None:
         """Callbacks see the pair in evaluation mode and cannot move the generators."""
+        note_training(self.pair, data=self.data.name, epoch=len(self.epochs))
         for callback in callbacks if self.processes.rank == 0 else ():
             state = CallbackState(
                 pair=self.pair,
@@ -315,6 +320,11 @@ class Training:
                 history=tuple(self.epochs),
                 out=None if self.run is None else self.run.folder,
                 last=bool(self.stopping.reason) or len(self.epochs) == self.settings.epochs,
+                settings=self.settings,
+                data=self.data,
+                objective=self.objective.name,
+                unit=self.objective.unit,
+                remark=self.objective.remark,
             )
             with seeded(self.settings.seed, self.device), evaluating(self.pair):
                 reason = callback(state)
@@ -335,7 +345,21 @@ class Training:
             not_recorded=self.step.not_recorded,
             at_once=self.at_once,
             not_at_once=self.not_at_once,
+            beta=self.objective.beta * (self.epochs[-1].beta if self.epochs else 1.0),
+            warnings=tuple(self.warnings.said.values()),
+            diverged=self.warnings.diverged,
+            curve_data=self._curve_data(),
         )
+
+    def _curve_data(self) -> dict[str, int]:
+        """On how many data of each split the curves are."""
+        last = self.epochs[-1] if self.epochs else None
+        limits = {"train": self.settings.curve_size, "validation": None}
+        return {
+            name: len(self.data.split(name).x[:limit])
+            for name, limit in limits.items()
+            if getattr(last, name, None) is not None
+        }
 
     def finish(self) -> History:
         """Say why it ended, take up the best parameters if these are kept, and record it."""
@@ -345,6 +369,9 @@ class Training:
             self.stopping.stop(
                 f"{self.stopping.reason}; parameters of epoch {self.stopping.best_epoch} restored"
             )
+            note_training(self.pair, data=self.data.name, epoch=self.stopping.best_epoch)
+        else:
+            note_training(self.pair, data=self.data.name, epoch=len(self.epochs))
         if self.run is not None and self.processes.rank == 0:
             # anew: the last process may have died between the checkpoint and these
             self._save_results(self.run)

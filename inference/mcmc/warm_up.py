@@ -79,6 +79,8 @@ class Chains(ABC, Generic[Moved]):
 
     step: Step
     """ε, a number, or (B,) of B data with chains of their own."""
+    done: Callable[[int], object] = staticmethod(lambda _: None)
+    """Called with 1 after each transition."""
 
     @abstractmethod
     def move(self, step: Step) -> Moved:
@@ -100,6 +102,7 @@ class Chains(ABC, Generic[Moved]):
             for _ in range(length):
                 moved = self.move(averaging.step)
                 averaging.update(self.mean_acceptance(moved))
+                self.done(1)
                 if learns:
                     moves.append(moved)
             self.step = averaging.averaged

@@ -17,6 +17,8 @@ from inference.declared import declared
 from inference.mcmc import diagnostics
 from inference.mcmc.warm_up import Chains, check_sampling
 from inference.posterior.log_density import LogDensity
+from inference.progress import bar
+from pyro_models.brief import Brief
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
 
@@ -26,7 +28,7 @@ BLOCK = 50
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class Draws(Brief):
     """Draws of z from p(z | x_seen) by Markov chains.
 
     Attributes
@@ -145,6 +147,7 @@ class LatentChains(Chains[Moved]):
             draws[i] = moved.z
             rates.append(moved.acceptance)
             diverging.append(moved.diverged)
+            self.done(1)
         accepted, diverged = torch.stack(rates), torch.stack(diverging)
         means = accepted.mean((0, 1)), diverged.to(accepted).mean((0, 1))
         return draws, accepted, diverged, *means, self.step, self.scale
@@ -196,19 +199,23 @@ def draw(
 
     def sample(rows: Any) -> tuple[Tensor, ...]:
         chains = make(rows, bounded.select(rows))
+        chains.done = moving.update
         chains.warm_up(chains.windows(sampling.warmup), sampling.target_acceptance)
         return chains.sample(sampling.num_samples)
 
-    parts = computed(
-        sample,
-        lambda rows: rows,
-        pair=target.pair,
-        count=len(target),
-        size=block_size(target, sampling.num_chains),
-        seed=seed,
-        purpose=name,
-        progress=sampling.progress,
-    )
+    size = block_size(target, sampling.num_chains)
+    each = sampling.warmup + sampling.num_samples
+    with bar(each * math.ceil(len(target) / size), unit="transitions", what=name) as moving:
+        parts = computed(
+            sample,
+            lambda rows: rows,
+            pair=target.pair,
+            count=len(target),
+            size=size,
+            seed=seed,
+            purpose=name,
+            progress=sampling.progress,
+        )
     draws, rates, diverging, *others = zip(*parts, strict=True)
     acceptance, divergences, steps, scales = (torch.cat(part) for part in others)
     stats = {"acceptance_rate": torch.cat(rates, 2), "diverging": torch.cat(diverging, 2)}

@@ -23,6 +23,7 @@ from inference.posterior.optimization import Fitting, Optimization, Outcome
 from inference.posterior.optimize import at_least_the_contained, optimize
 from inference.posterior.posterior import Posterior
 from inference.posterior.start import with_initial_values, with_prior
+from inference.progress import showing
 from inference.sites import traced
 from pyro_models import Pair, UsageError
 from pyro_models.device import device_of
@@ -48,7 +49,7 @@ def posterior_of(
     chunk = chunk_size(pair, each=given.num_particles)  # whatever memory there is: the same noise
     settings = Fitting(**vars(given), chunk=chunk)
     noise = seeded(stream(given.seed, "infer"), device_of(pair))
-    with evaluating(pair), frozen(pair), noise, denormals_flushed():
+    with evaluating(pair), frozen(pair), noise, denormals_flushed(), showing(given.progress):
         needs_continuous(pair)
         if family.fitted or not family.density or family is PRIOR:
             check_free(pair)

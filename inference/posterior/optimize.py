@@ -10,7 +10,6 @@ from collections.abc import Callable
 import pyro
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from inference.posterior.guides.family import Family
 from inference.posterior.guides.per_datum import (
@@ -24,6 +23,7 @@ from inference.posterior.optimization import NON_FINITE, REASONS, Fitting, Outco
 from inference.posterior.paired import paired_bounds
 from inference.posterior.separate_fits import Record, SeparateFits
 from inference.posterior.shared_fit import SharedFit
+from inference.progress import bar
 from pyro_models.seeds import same_generators
 
 __all__ = ["at_least_the_contained", "optimize"]
@@ -44,15 +44,17 @@ def optimize(target: LogDensity, guide: nn.Module, settings: Fitting) -> Outcome
     size, chunk = len(target), settings.chunk
     outcome = Outcome(torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long))
     separate, began = is_per_datum(guide, size), for_data(guide, ..., size)
-    bar = tqdm(total=size, disable=not settings.progress, unit="image", leave=False)
-    with bar, torch.enable_grad(), pyro.validation_enabled(False):
+    by_step = not separate or size == 1  # of one, how far it is at most; it may end before
+    unit = "steps" if by_step else "images" if target.x.dim() == 4 else "data"
+    total = settings.max_steps if by_step else size
+    shown = bar(total, unit=unit, what="fitting", shown=settings.progress)
+    with shown as done, torch.enable_grad(), pyro.validation_enabled(False):
         if not separate:
-            SharedFit(target, guide, settings).run(outcome)
-            bar.update(size)
+            SharedFit(target, guide, settings).run(outcome, stepped=done.update)
             return outcome
         for i in range(0, size, chunk):
             rows = torch.arange(i, min(i + chunk, size), device=target.x.device)
-            part, record = for_data(guide, rows, size), Record(guide, outcome, rows, bar)
+            part, record = for_data(guide, rows, size), Record(guide, outcome, rows, done, by_step)
             SeparateFits(target.select(rows), part, settings, record=record).run()
     if settings.density and settings.objective != "log_joint":
         finite = (outcome.reason != REASONS.index(NON_FINITE)).to(target.x.device)

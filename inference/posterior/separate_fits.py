@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from inference.posterior.optimization import (
     Outcome,
 )
 from inference.posterior.paired import FEW, paired_bounds, rising, surely_higher
+from inference.progress import Bar
 
 __all__ = ["Record", "SeparateFits"]
 
@@ -55,7 +55,13 @@ class Record:
     full: nn.Module
     outcome: Outcome
     rows: Tensor
-    bar: Any
+    bar: Bar
+    by_step: bool
+
+    def moved(self, steps: int) -> None:
+        """So many steps were taken."""
+        if self.by_step:
+            self.bar.update(steps)
 
     def leave(
         self, who: Tensor, values: Mapping[str, Tensor], *, reason: int, steps: int | Tensor
@@ -65,7 +71,8 @@ class Record:
         copy_parameters(select_rows(values, who), self.full, gone)
         self.outcome.reason[gone.cpu()] = reason
         self.outcome.steps[gone.cpu()] = steps[who].cpu() if isinstance(steps, Tensor) else steps
-        self.bar.update(len(gone))
+        if not self.by_step:
+            self.bar.update(len(gone))
 
 
 class SeparateFits:
@@ -104,7 +111,8 @@ class SeparateFits:
         """Fit all, until the last has stopped."""
         step, most = 0, self.settings.max_steps
         while step < most:
-            step += self._advance(step, most - step)
+            before, step = step, step + self._advance(step, most - step)
+            self.record.moved(step - before)
             failed = (self.failed > 0) & self.here
             if bool(failed.any()):
                 self._leave(failed, NON_FINITE, step - self.seen + self.failed.long())

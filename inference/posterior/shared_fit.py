@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,8 @@ class SharedFit:
         self.parts = [(target.select(r), for_data(guide, r, self.size)) for r in rows]
         self.bounds = [BatchBound(*part, settings, steady=_FIRST) for part in self.parts]
 
-    def run(self, outcome: Outcome) -> None:
-        """Fit until the mean bound stops rising."""
+    def run(self, outcome: Outcome, *, stepped: Callable[[int], object]) -> None:
+        """Fit until the mean bound stops rising; ``stepped`` is called with 1 after each step."""
         window = self.settings.rule.window
         like = torch.zeros(1, dtype=self.parts[0][0].x.dtype)  # the mean bound is a plain number
         watch = self.settings.rule.watch(1, like)
@@ -46,6 +47,7 @@ class SharedFit:
         way = [kept]
         while step < self.settings.max_steps and reason == 0:
             step += 1
+            stepped(1)
             try:
                 mean = self._step()
             except torch.linalg.LinAlgError:  # a covariance that is none any more

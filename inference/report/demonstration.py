@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from inference.evaluation import Comparison, Evaluation, compare, evaluate
+from inference.progress import over
 from inference.report.colophon import colophon
 from inference.report.models import ENTRIES, learn, shown
 from inference.report.page import MakeSection, Section, write_page, write_section
@@ -66,7 +65,7 @@ def demo(
         def add(section: Section) -> None:
             sections.append((section, write_section(section, folder)))
 
-        for entry in tqdm(ENTRIES, desc="models", unit="model", disable=not progress):
+        for entry in over(ENTRIES, what="demo", unit="models", shown=progress):
             data = digits.with_preparation(entry.preparation)
             trained = learn(entry, folder, seed=seed, device=device, progress=progress)
             pair, name = trained.pair, entry.title(trained)
@@ -78,7 +77,7 @@ def demo(
             *_unseen(pairs, trainings, digits, num_particles=num_particles, seed=seed),
             *(partial(make, seed=seed) for make in parts),
         ]
-        for work in tqdm(further, desc="inference", unit="part", disable=not progress):
+        for work in over(further, what="inference", unit="parts", shown=progress):
             add(work())
         table = compare(rows)
         write_atomically(folder / "comparison.csv", table.to_csv())

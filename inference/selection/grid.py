@@ -11,43 +11,63 @@ from dataclasses import fields
 from typing import Any
 
 from inference.declared import kinds_of
-from inference.experiment import OPTION
-from inference.learning.settings import Settings
+from inference.experiment import OPTION, Experiment
+from inference.learning.settings import SWAPPED, Settings
 from pyro_models import UsageError
 
-__all__ = ["OPTION", "check_grid", "combinations", "folder_names", "short_name"]
+__all__ = [
+    "OPTION",
+    "check_grid",
+    "check_setting_name",
+    "check_types",
+    "combinations",
+    "folder_names",
+    "short_name",
+    "with_setting",
+    "word",
+]
 
 PREPARATION = "preparation"
 NOT_SWEPT = {"seed": "seeds are given apart (seeds)"}
 LONGEST = 120
+_OF_SETTINGS = tuple(f"{name}_options" for name in SWAPPED)
+"""Settings that have names of their own below them."""
+
+
+def check_setting_name(name: str, where: str) -> None:
+    """Refuse what is no setting: an option of the model is ``options.NAME``, and so on."""
+    known = [field.name for field in fields(Settings) if field.name not in NOT_SWEPT]
+    if name in NOT_SWEPT:
+        raise UsageError(f"{name} is no setting of {where}: {NOT_SWEPT[name]}")
+    root, _, below = str(name).partition(".")
+    inside = bool(below) and (root == OPTION.rstrip(".") or root in _OF_SETTINGS)
+    if not inside and name not in (*known, PREPARATION):
+        raise UsageError(
+            f"unknown setting {name!r} in {where}: an option of the model is written "
+            f"{OPTION}NAME, the others are {PREPARATION}, {', '.join(known)}"
+        )
 
 
 def check_grid(grid: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     """The grid as lists; what is no setting, and values that are no list, are refused."""
-    known = [field.name for field in fields(Settings) if field.name not in NOT_SWEPT]
+    known = [field.name for field in fields(Settings)]
     checked = {}
     for name, values in grid.items():
-        if name in NOT_SWEPT:
-            raise UsageError(f"{name} is no setting of a grid: {NOT_SWEPT[name]}")
-        if not name.startswith(OPTION) and name not in (*known, PREPARATION):
-            raise UsageError(
-                f"unknown setting {name!r} in the grid: an option of the model is written "
-                f"{OPTION}NAME, the others are {PREPARATION}, {', '.join(known)}"
-            )
+        check_setting_name(name, "the grid")
         if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
             raise UsageError(f"{name} in the grid needs a list of values; got {values!r}")
         checked[name] = list(values)
         if not checked[name]:
             raise UsageError(f"{name} in the grid has no value")
         if name in known:
-            _check_types(name, checked[name])
-        words = [_word(value) for value in checked[name]]
+            check_types(name, checked[name], "the grid")
+        words = [word(value) for value in checked[name]]
         if len(set(words)) < len(words):
             raise UsageError(f"{name} in the grid has a value twice: {checked[name]}")
     return checked
 
 
-def _check_types(name: str, values: Sequence[Any]) -> None:
+def check_types(name: str, values: Sequence[Any], where: str) -> None:
     """Refuse words for numbers and parts for whole numbers."""
     kinds = kinds_of(Settings, name)
     classes = tuple(kind for kind in kinds if isinstance(kind, type))
@@ -59,7 +79,39 @@ def _check_types(name: str, values: Sequence[Any]) -> None:
         whole = float in classes and type(value) is int
         if not (of_class or whole or (function and callable(value))):
             words = " or ".join("none" if c is type(None) else c.__name__ for c in classes)
-            raise UsageError(f"{name} in the grid is {words}; got {value!r}")
+            raise UsageError(f"{name} in {where} is {words}; got {value!r}")
+
+
+def with_setting(experiment: Experiment, setting: Mapping[str, Any], *, seed: int) -> Experiment:
+    """An experiment with the values of a setting, and a seed.
+
+    ``options.likelihood_options.floor`` and ``optimizer_options.weight_decay`` stand beside what
+    else these options hold.
+
+    >>> setting = {"lr": 0.1, "optimizer_options.weight_decay": 0.01}
+    >>> found = with_setting(Experiment("ppca"), setting, seed=1).settings
+    >>> found.lr, found.optimizer_options, found.seed
+    (0.1, {'weight_decay': 0.01}, 1)
+    """
+    changes: dict[str, Any] = {"seed": seed}
+    for name, value in setting.items():
+        root, _, below = name.partition(".")
+        if not below:
+            changes[name] = value
+            continue
+        of = experiment if root == OPTION.rstrip(".") else experiment.settings
+        changes[root] = _placed(changes.get(root, getattr(of, root)), below, value)
+    return experiment.replace(**changes)
+
+
+def _placed(options: Mapping[str, Any] | None, name: str, value: Any) -> dict[str, Any]:
+    """Options with one more value, perhaps of options below."""
+    first, _, below = name.partition(".")
+    own = dict(options or {})
+    within = own.get(first)
+    if below and within is not None and not isinstance(within, Mapping):
+        raise UsageError(f"{first} has no options of its own: it is {within!r}")
+    return {**own, first: _placed(within, below, value) if below else value}
 
 
 def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -76,7 +128,7 @@ def short_name(name: str, names: Iterable[str]) -> str:
 def folder_names(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """A legible name of a folder for each combination, no two the same: ``lr=0.001,hidden=5-4``."""
     names = [
-        ",".join(f"{short_name(name, setting)}={_word(value)}" for name, value in setting.items())
+        ",".join(f"{short_name(name, setting)}={word(value)}" for name, value in setting.items())
         for setting in settings
     ]
     safe = [re.sub(r"[^\w.,=+-]+", "_", name) or "as-given" for name in names]
@@ -88,10 +140,10 @@ def folder_names(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
     """A value in a few characters; two that differ have different words."""
     if isinstance(value, list | tuple):
-        return "-".join(_word(part) for part in value) or "empty"
+        return "-".join(word(part) for part in value) or "empty"
     if isinstance(value, Mapping):
         return json.dumps(value, sort_keys=True, default=repr)
     if value is None or isinstance(value, bool):

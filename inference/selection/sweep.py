@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import joblib
 import torch
-from tqdm import tqdm
 
-from inference import evaluation
 from inference.declared import takes
-from inference.evaluation.quantity import QUANTITIES
 from inference.experiment import Experiment
-from inference.learning.optimizers import make_optimizer, make_schedule
-from inference.learning.settings import Settings, check_pair_fits_objective
-from inference.selection.grid import check_grid, combinations, folder_names
-from inference.selection.table import Row, Sweep, choices
-from inference.selection.trial import (
-    NOT_SHARED,
-    EvaluationOptions,
-    Outcome,
-    Trial,
-    outcome_there,
-    run_trial,
-    train_at_once,
-)
+from inference.learning.settings import Settings
+from inference.selection.adaptive import Plan, run_search
+from inference.selection.checks import part_of, ranges_of
+from inference.selection.combinations import Grid, run_grid
+from inference.selection.grid import check_grid
+from inference.selection.pruning import check_prunable, make_pruning
+from inference.selection.runs import MARKER
+from inference.selection.search import GRID, make_search, name_of_search
+from inference.selection.table import Sweep, choices
+from inference.selection.trial import NOT_SHARED, EvaluationOptions
 from inference.workers import parallel as parallel_of
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.counts import check_counts
 from pyro_models.data import as_data
-from pyro_models.files import LOCK, holding, holding_folder, is_free, write_atomically
+from pyro_models.files import is_free
 from pyro_models.observed import Data
-from pyro_models.seeds import check_seeds
+from pyro_models.seeds import check_seed, check_seeds
 
 __all__ = ["sweep"]
-
-MARKER = ".pyro-models-sweep"
 
 
 @takes(Experiment, Settings, without=NOT_SHARED)
@@ -47,9 +37,16 @@ def sweep(
     model: str | Callable[..., Pair],
     data: ImageData | Data | str,
     *,
-    grid: Mapping[str, Sequence[Any]],
+    grid: Mapping[str, Sequence[Any]] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     out: str | Path,
+    search: str | Mapping[str, Any] | Callable[..., Any] = GRID,
+    search_options: Mapping[str, Any] | None = None,
+    space: Mapping[str, Any] | None = None,
+    trials: int = 20,
+    search_seed: int = 0,
+    prune: str | Mapping[str, Any] | Callable[..., Any] | None = None,
+    prune_options: Mapping[str, Any] | None = None,
     quantity: str | None = None,
     num_particles: int = 100,
     limit: int | None = None,
@@ -60,14 +57,19 @@ def sweep(
     at_once: bool = False,
     **shared: Any,
 ) -> Sweep:
-    """Train every combination of settings under every seed; evaluate all on validation data alike.
+    """Train settings of a grid, or of a search, under every seed; evaluate all alike.
 
-    Each combination and seed is one :func:`inference.learning.fit` in a run folder of its own,
+    Each setting and seed is one :func:`inference.learning.fit` in a run folder of its own,
     ``out/lr=0.001,latent_dim=2/seed=0``, evaluated by :func:`inference.evaluation.evaluate` on the
     validation split with one K, however it was trained. Called again with the same ``out``, it
     takes finished runs from there, goes on with unfinished ones from their checkpoints, and trains
     what is new in the grid; a run that fails leaves the others alone, is reported in the table, and
     is tried again next time. Test data are never looked at.
+
+    With ``search`` the settings come from the ranges of a ``space``, chosen one after the other by
+    the mean scores of those before. With one job the same seeds give the same search, killed or
+    not; with several, what is proposed depends on what has ended by then. The same call in another
+    process that sees ``out`` takes part.
 
     Runs go through ``joblib.Parallel``: inside ``joblib.parallel_config(backend="dask")`` (or
     ``"ray"``) they go to that cluster, where ``out`` must be a folder that all workers see.
@@ -85,6 +87,22 @@ def sweep(
         of :func:`inference.learning.fit`.
     seeds
         Random seeds of weights, shuffling, preparation and sampling; the error bars are over them.
+    search, search_options
+        How settings are chosen: ``"grid"``, or a name of
+        :data:`inference.selection.search.SEARCHES` with its options, ``"random"`` or ``"gp_bo"``
+        (Bayesian optimisation, of :class:`gp_bo.optimize.search.GPSearch`); a class, an object or
+        a function that keeps :class:`inference.selection.search.Search`.
+    space
+        For a search, the range of each setting: ``(1e-4, 1e-1, "log")``, ``(2, 32)`` (whole, if
+        both ends are and the setting may be), or a list of choices; see
+        :func:`inference.selection.space.check_space`.
+    trials, search_seed
+        Number of settings of a search, of those in ``out`` already included, and its random seed.
+    prune, prune_options
+        End settings early whose validation bound is behind that of others by more than the noise
+        between seeds: ``"median"``, ``"halving"`` with their options, or a rule of your own; see
+        :mod:`inference.selection.pruning`. A setting that is pruned has no score, is not compared,
+        and counts as bad as the worst in a search.
     out
         Folder of the runs, of ``sweep.csv`` and ``sweep.md`` (one row for each setting), and
         ``runs.csv`` (one row for each run).
@@ -134,9 +152,8 @@ def sweep(
     {'options.latent_dim': 8}
     """
     data = data if isinstance(data, str) else as_data(data)
-    values = check_grid(grid)
+    values, ranges = check_grid(grid or {}), ranges_of(search, grid, space)
     check_seeds(seeds)
-    first, shards = _shard(shard)
     if quantity is not None:
         choices().check(quantity)
     if "seed" in shared:
@@ -144,95 +161,43 @@ def sweep(
     experiment = Experiment(model, data).replace(
         **{name: value for name, value in shared.items() if value is not None}
     )
+    rule = make_pruning(prune, prune_options)
+    if rule is not None:
+        names = [*(ranges or values)]
+        check_prunable(rule, names, experiment.settings, seeds=len(seeds), at_once=at_once)
     counts = {"num_particles": num_particles, "limit": limit, "threads": threads}
+    counts |= {"trials": trials}
     check_counts(**{name: count for name, count in counts.items() if count is not None})
     if jobs == 0:
         raise UsageError("jobs are 1 or more at a time, or −1 for one on each core; got 0")
-    folder, combined = Path(out), combinations(values)
+    folder = Path(out)
     if not is_free(folder) and not (folder / MARKER).is_file():
         raise UsageError(f"{folder} is there and is no sweep: name another folder (out)")
     parallel = parallel_of(jobs)
     side_by_side = max(1, joblib.effective_n_jobs(parallel.n_jobs))
-    threads = threads or max(1, torch.get_num_threads() // side_by_side)
-    options = EvaluationOptions(num_particles=num_particles, limit=limit)
-    trials = []
-    for setting, name in zip(combined, folder_names(combined), strict=True):
-        for seed in seeds:
-            own, place = experiment.replace(**setting, seed=seed), folder / name / f"seed={seed}"
-            trials.append(Trial(own, options, place, threads, setting))
-    what, part = (f"shard {shard}", f"-{first}-of-{shards}") if shard else ("another sweep", "")
-    with holding_folder(folder, refusal=f"{what} is at work in {folder}: wait for it", part=part):
-        images = trials[0].load()
-        identity = images.identity.to_dict()
-        trials = [replace(trial, identity=identity) for trial in trials]
-        _check_trials(trials, images)
-        (folder / MARKER).touch()
-        if at_once:
-            mine = trials[first - 1 :: shards]
-            groups = [[t for t in mine if t.setting == setting] for setting in combined]
-            for _ in parallel(joblib.delayed(train_at_once)(group) for group in groups if group):
-                pass
-        trained = _run(parallel, trials[first - 1 :: shards], progress=progress)
-        with holding(folder / f"{LOCK}-tables"):  # whoever writes last has seen all
-            outcomes = (trained.get(trial.folder) or outcome_there(trial) for trial in trials)
-            size = len(seeds)
-            rows = [Row(s, tuple(itertools.islice(outcomes, size)), quantity) for s in combined]
-            result = Sweep(tuple(rows), values, tuple(seeds), folder)
-            write_atomically(folder / "sweep.csv", result.to_csv())
-            write_atomically(folder / "sweep.md", result.to_markdown())
-            write_atomically(folder / "runs.csv", result.runs_to_csv())
-    return result
-
-
-def _shard(shard: str | None) -> tuple[int, int]:
-    """Which part of how many."""
-    if shard is None:
-        return 1, 1
-    number, _, count = str(shard).partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise UsageError(f"a shard is 1/4 to 4/4, say; got {shard!r}")
-    return int(number), int(count)
-
-
-def _check_trials(trials: Sequence[Trial], images: ImageData) -> None:
-    """Refuse what no run could begin with; each setting is tried with its first seed."""
-    if "validation" not in images.splits:
-        raise UsageError(
-            "settings are chosen by validation data, and these data have none (all training data "
-            "are used)"
+    how: dict[str, Any] = {
+        "experiment": experiment,
+        "evaluation": EvaluationOptions(num_particles=num_particles, limit=limit),
+        "folder": folder,
+        "seeds": tuple(seeds),
+        "threads": threads or max(1, torch.get_num_threads() // side_by_side),
+        "rule": rule,
+        "quantity": quantity,
+    }
+    if ranges is None:
+        if search_options:
+            raise UsageError("search_options are for a search that is given by its name")
+        return run_grid(
+            Grid(**how, values=values, part=part_of(shard)),
+            parallel,
+            at_once=at_once,
+            progress=progress,
         )
-    for trial in trials:
-        trial.record()
-    for trial in trials:
-        if trial.seed != trials[0].seed:
-            continue
-        if trial.experiment.preparation is not None:
-            images.with_preparation(trial.experiment.preparation)
-        of, pair = trial.experiment.settings, trial.experiment.build(images)
-        check_pair_fits_objective(pair, of)
-        learned = list(pair.parameters())
-        optimizer = make_optimizer(of.optimizer, learned, lr=of.lr, options=of.optimizer_options)
-        make_schedule(of.schedule, optimizer, total_steps=1, options=of.schedule_options)
-
-
-def _run(
-    parallel: joblib.Parallel, trials: Sequence[Trial], *, progress: bool
-) -> dict[Path, Outcome]:
-    """The outcomes, by folder."""
-    found: dict[Path, Outcome] = {}
-    computed = [each for each in QUANTITIES.values() if each.compute is not None]
-    here = f"{evaluation.__name__}."
-    own = [q for q in computed if not q.compute.__module__.startswith(here)]  # unknown to workers
-    with tqdm(total=len(trials), unit="run", disable=not progress, dynamic_ncols=True) as bar:
-        try:
-            for outcome in parallel(joblib.delayed(run_trial)(trial, *own) for trial in trials):
-                found[outcome.folder] = outcome
-                bar.update(1)
-                bar.set_postfix_str(f"{sum(bool(o.failure) for o in found.values())} failed")
-        except Exception as error:  # no run raises: it is the backend, in whichever way it can
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise UsageError(
-                f"the workers of the sweep gave up after {len(found)} of {len(trials)} runs "
-                f"({reason}); what was finished is kept: sweep again to go on"
-            ) from error
-    return found
+    if shard or at_once:
+        raise UsageError(
+            "shard and at_once are of a grid: a search is shared by the same call elsewhere"
+        )
+    check_seed(search_seed)
+    how |= {"space": ranges, "search": make_search(search, search_options), "trials": trials}
+    plan = Plan(**how, name=name_of_search(search), seed=search_seed)
+    return run_search(plan, parallel, progress=progress)

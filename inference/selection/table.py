@@ -13,9 +13,10 @@ from inference.evaluation import Score
 from inference.evaluation.quantity import Quantity, quantities_of, quantity_named
 from inference.evaluation.table import Absent, Table, Tabular, csv_text
 from inference.selection.grid import short_name
-from inference.selection.trial import Outcome
+from inference.selection.outcome import Outcome
 from inference.standard_error import with_error
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.moved import renamed_attribute
 from pyro_models.registry import Registry
 
@@ -45,7 +46,7 @@ def score_of(outcome: Outcome, quantity: str | None = None) -> Score | str:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Brief):
     """One setting of a sweep, its values by name, with all its runs, one for each seed.
 
     The ``quantity`` is the score that decides; ``None`` for the tightest that the pair has.
@@ -57,7 +58,9 @@ class Row:
 
     @property
     def scores(self) -> tuple[Score, ...]:
-        """The scores on validation data of the runs that have one."""
+        """The scores on validation data of the runs that have one; none of a pruned setting."""
+        if self.pruned:
+            return ()
         found = (score_of(outcome, self.quantity) for outcome in self.outcomes)
         return tuple(score for score in found if isinstance(score, Score))
 
@@ -91,14 +94,30 @@ class Row:
     @property
     def failures(self) -> tuple[tuple[int, str], ...]:
         """Seed and reason of each run that failed, or has no such score."""
-        there = (outcome for outcome in self.outcomes if not outcome.pending)
+        there = (each for each in self.outcomes if not (each.pending or each.pruned))
         found = ((outcome.seed, score_of(outcome, self.quantity)) for outcome in there)
         return tuple((seed, why) for seed, why in found if isinstance(why, str))
 
     @property
     def pending(self) -> int:
-        """Number of runs that are another shard's, and not there yet."""
+        """Number of runs that are another's to train, and not there yet."""
         return sum(outcome.pending for outcome in self.outcomes)
+
+    @property
+    def pruned(self) -> str:
+        """At which epoch, under which seed, and why it was pruned; empty if it was not."""
+        found = (o for o in self.outcomes if o.pruned and o.epochs)
+        return next((f"seed {o.seed} {o.pruned}" for o in found), "")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every seed has a score, so that it may be compared."""
+        return not (self.failures or self.pending or self.pruned)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs that its runs were trained for, together."""
+        return sum(outcome.epochs for outcome in self.outcomes)
 
 
 @dataclass(frozen=True)
@@ -108,11 +127,14 @@ class Sweep(Tabular):
     Attributes
     ----------
     rows, grid
-        One for each combination of the grid; and the values of each setting.
+        One for each combination of the grid, or each setting that a search has tried, in order; and
+        the values of each setting.
     seeds, out
         The random seeds under which each setting was trained; folder of the runs and tables.
     quantities
         Names of quantities that stand beside the score that decides, and decide nothing.
+    search
+        The search that has chosen the settings, by name; empty if they are a grid.
     """
 
     rows: tuple[Row, ...]
@@ -120,12 +142,23 @@ class Sweep(Tabular):
     seeds: tuple[int, ...]
     out: Path
     quantities: tuple[str, ...] = ()
+    search: str = ""
 
     def showing(self, quantities: Sequence[str]) -> Sweep:
         """The same with these quantities beside the score that decides; they decide nothing."""
         for name in quantities:
             quantities_of("sweep").check(name)
         return replace(self, quantities=tuple(quantities))
+
+    def facts(self) -> Mapping[str, object]:
+        """What was varied, under which seeds; printed, it is the table."""
+        return {
+            "settings": len(self.rows),
+            "varied": {name: list(self.grid[name]) for name in self.varied},
+            "seeds": self.seeds,
+            "pending runs": self.pending or None,
+            "kept in": self.out,
+        }
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -134,8 +167,18 @@ class Sweep(Tabular):
 
     @property
     def pending(self) -> int:
-        """Number of runs that are another shard's, and not there yet."""
+        """Number of runs that are another's to train, and not there yet."""
         return sum(row.pending for row in self.rows)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs that all runs were trained for, those of pruned ones included."""
+        return sum(row.epochs for row in self.rows)
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the score that decides is better if it is lower."""
+        return quantity_named(self.comparability["quantity"]).direction == "lower"
 
     @property
     def comparability(self) -> dict[str, Any]:
@@ -165,10 +208,11 @@ class Sweep(Tabular):
 
         A ``UsageError`` is raised if two may not be compared, or each has a seed that failed.
         """
-        lower = quantity_named(self.comparability["quantity"]).direction == "lower"
-        whole = [row for row in self.rows if not (row.failures or row.pending)]
+        lower = self.lower_is_better
+        whole = [row for row in self.rows if row.is_whole]
         if not whole:
-            what = "is not there yet" if self.pending else "failed"
+            what = "is not there yet" if self.pending else "failed or was pruned"
+            what = what if any(row.pruned or row.pending for row in self.rows) else "failed"
             raise UsageError(f"each setting has a seed that {what}, so none of them is best")
         return (min if lower else max)(whole, key=lambda row: row.mean)
 
@@ -183,7 +227,7 @@ class Sweep(Tabular):
 
         def near(row: Row) -> bool:
             error = math.hypot(row.standard_error, best.standard_error)
-            return not (row.failures or row.pending) and abs(row.mean - best.mean) <= 2 * error
+            return row.is_whole and abs(row.mean - best.mean) <= 2 * error
 
         return tuple(row for row in self.rows if row is not best and near(row))
 
@@ -237,8 +281,18 @@ class Sweep(Tabular):
             yield f"Best: {describe(self.best.setting)}.{near}"
         except UsageError as error:
             yield f"No best: {error}."
-        if self.pending:
+        if self.search:
+            yield (
+                f"Search: {self.search}, {len(self.rows)} settings, {self.epochs:,} epochs of "
+                f"training in all; {sum(bool(row.pruned) for row in self.rows)} settings pruned."
+            )
+        if self.pending and self.search:
+            yield f"Runs that others are training: {self.pending}."
+        elif self.pending:
             yield f"Runs of other shards that are not there yet: {self.pending}."
+        for row in self.rows:
+            if row.pruned:
+                yield f"Pruned, and not compared: {describe(row.setting)}, {row.pruned}"
         for row in self.rows:
             for seed, reason in row.failures:
                 yield f"Failed: {describe(row.setting)}, seed {seed}: {reason}"
@@ -251,6 +305,7 @@ class Sweep(Tabular):
         for row in self.rows:
             score = with_error(row.mean, row.standard_error) if row.scores else None
             seeds = f"{len(row.scores)}{f', {len(row.failures)} failed' if row.failures else ''}"
+            seeds = "pruned" if row.pruned else seeds
             seeds += f", {row.pending} to come" if row.pending else ""
             seconds = None if math.isnan(row.seconds) else f"{row.seconds:.1f}"
             beside = [self._beside(row, name) for name in self.quantities]
@@ -294,7 +349,7 @@ class Sweep(Tabular):
         """A line for each setting."""
         numbers = ("quantity", "unit", "given", "mean", "standard_error_over_seeds")
         lines: list[list[object]] = [
-            [*self.grid, *numbers, "seeds", "failed", "seconds", "failures"]
+            [*self.grid, *numbers, "seeds", "failed", "seconds", "failures", "epochs", "pruned"]
         ]
         for name in self.quantities:
             lines[0] += [name, f"{name}_standard_error_over_seeds"]
@@ -302,7 +357,10 @@ class Sweep(Tabular):
             of = [getattr(row.scores[0], name) if row.scores else None for name in numbers[:3]]
             reasons = "; ".join(f"seed {seed}: {reason}" for seed, reason in row.failures)
             counts = (len(row.scores), len(row.failures), row.seconds, reasons)
-            lines.append([*row.setting.values(), *of, row.mean, row.standard_error, *counts])
+            ended = (row.epochs, row.pruned)
+            lines.append(
+                [*row.setting.values(), *of, row.mean, row.standard_error, *counts, *ended]
+            )
             for name in self.quantities:
                 beside = replace(row, quantity=name)
                 lines[-1] += [beside.mean, beside.standard_error]
@@ -310,14 +368,14 @@ class Sweep(Tabular):
 
     def runs_to_csv(self) -> str:
         """One line for each run, with the standard error over its validation data."""
-        recorded = ("seed", "epochs", "seconds", "threads", "stopped", "failure")
+        recorded = ("seed", "epochs", "seconds", "threads", "stopped", "failure", "pruned")
         scored = ("quantity", "unit", "given", "value", "standard_error")
         lines: list[list[object]] = [
             [*self.grid, *recorded, *scored[:-1], "standard_error_over_data", "folder"]
         ]
         for row in self.rows:
             for outcome in row.outcomes:
-                score = score_of(outcome, row.quantity)
+                score = None if row.pruned else score_of(outcome, row.quantity)
                 of_run = [getattr(outcome, name) for name in recorded]
                 of_score = [getattr(score, n) if isinstance(score, Score) else None for n in scored]
                 folder = outcome.folder.relative_to(self.out).as_posix()

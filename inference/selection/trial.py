@@ -9,7 +9,7 @@ import json
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,15 @@ from inference.evaluation import Evaluation, evaluate
 from inference.evaluation.quantity import QUANTITIES, Quantity
 from inference.experiment import OPTION, Experiment
 from inference.learning import Run, fit
+from inference.progress import is_showing
 from inference.selection.grid import PREPARATION
+from inference.selection.outcome import Outcome
+from inference.selection.pruning import PRUNED, Pruner
+from inference.tracking import make_trackers
 from inference.workers import device_of_worker as _device_of_worker
 from inference.workers import threads as threads_of_torch
 from pyro_models import ImageData, UsageError
+from pyro_models.brief import Brief
 from pyro_models.data import Identity
 from pyro_models.files import holding, write_atomically
 from pyro_models.models import PAIRS
@@ -32,9 +37,10 @@ __all__ = [
     "FORMAT",
     "NOT_SHARED",
     "EvaluationOptions",
-    "Outcome",
     "Trial",
     "outcome_there",
+    "outcomes_there",
+    "run_setting",
     "run_trial",
     "train_at_once",
 ]
@@ -55,12 +61,13 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One setting of the grid under one seed: all that a worker needs.
+class Trial(Brief):
+    """One setting under one seed: all that a worker needs.
 
     What is trained, with the seed of this run, how it is evaluated, its run folder, and the number
     of threads to train with, ``None`` for as many as there are now. ``identity`` is what the data
-    of the sweep are by content, as plain values: every worker must find the same.
+    of the sweep are by content, as plain values: every worker must find the same. With a ``pruner``
+    it may end early.
     """
 
     experiment: Experiment
@@ -69,6 +76,7 @@ class Trial:
     threads: int | None = None
     setting: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, Any] | None = None
+    pruner: Pruner | None = None
 
     @property
     def seed(self) -> int:
@@ -168,40 +176,6 @@ def _difference(own: Mapping[str, Any] | None, other: Mapping[str, Any] | None) 
     return None if mine is None or theirs is None else mine.differs_from(theirs)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How one run ended.
-
-    Attributes
-    ----------
-    folder, seed
-        The folder of the run, and the random seed of weights, shuffling, preparation and sampling.
-    evaluation, failure
-        Its scores on validation data, ``None`` if it failed; and why it failed, in one line, empty
-        if it did not.
-    epochs, seconds, stopped
-        Epochs trained, wall time of their steps, and why training ended.
-    threads
-        Number of threads it was trained with; a run is the same bit for bit for the same number
-        only.
-    repeated
-        Whether it was found finished, and not trained now.
-    pending
-        Whether it is another shard's, and not there yet.
-    """
-
-    folder: Path
-    seed: int
-    evaluation: Evaluation | None
-    failure: str = ""
-    epochs: int = 0
-    seconds: float = 0.0
-    stopped: str = ""
-    threads: int = 1
-    repeated: bool = False
-    pending: bool = False
-
-
 def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
     """Train and evaluate one run, or go on with it, or take it from its record if it is finished.
 
@@ -224,6 +198,33 @@ def run_trial(trial: Trial, *quantities: Quantity) -> Outcome:
                 return _train_and_evaluate(trial, threads)
     except Exception as error:  # any failure of one run leaves the others alone
         return _failed(trial, error, threads)
+
+
+def run_setting(trials: Sequence[Trial], *quantities: Quantity) -> list[Outcome]:
+    """Train and evaluate the runs of one setting in turn, until one of them is pruned."""
+    done: dict[Path, Outcome] = {}
+    for trial in trials:
+        done[trial.folder] = run_trial(trial, *quantities)
+        if done[trial.folder].pruned:
+            break
+    return [*outcomes_there(trials, done)]
+
+
+def outcomes_there(
+    trials: Sequence[Trial], trained: Mapping[Path, Outcome] | None = None
+) -> tuple[Outcome, ...]:
+    """The outcomes of the runs of one setting, those just ``trained`` or else those on record.
+
+    What a pruned one left out is said so.
+    """
+    found = [(trained or {}).get(trial.folder) or outcome_there(trial) for trial in trials]
+    first = next((outcome for outcome in found if outcome.pruned), None)
+    if first is None:
+        return tuple(found)
+    why = f"not trained, as seed {first.seed} was pruned"
+    return tuple(
+        replace(o, failure="", pending=False, pruned=why) if o.pending else o for o in found
+    )
 
 
 def outcome_there(trial: Trial) -> Outcome:
@@ -267,33 +268,60 @@ def _train_at_once(trials: Sequence[Trial]) -> None:
 def _finished(trial: Trial, record: Mapping[str, Any] | None) -> Outcome | None:
     """The outcome on record, if the run was finished and evaluated as it is to be evaluated now."""
     outcome = record["outcome"] if record else None
-    if not outcome or outcome["failure"] or outcome["judging"] != asdict(trial.evaluation):
+    if not outcome or outcome["failure"]:
+        return None
+    recorded = {name: outcome[name] for name in _RECORDED}
+    if pruned := outcome.get("pruned"):
+        if trial.pruner is None or outcome["pruned_by"] != trial.pruner.described():
+            return None  # by another rule: it is taken up
+        return Outcome(trial.folder, trial.seed, None, repeated=True, pruned=pruned, **recorded)
+    if outcome["judging"] != asdict(trial.evaluation):
         return None
     evaluation = Evaluation.from_json(json.dumps(outcome["evaluation"]))
-    recorded = {name: outcome[name] for name in _RECORDED}
     return Outcome(trial.folder, trial.seed, evaluation, repeated=True, **recorded)
 
 
 def _trained(trials: Sequence[Trial], threads: int, **how: Any) -> tuple[Any, ImageData]:
     """What a fit of runs that differ in their seeds alone returns, and the data prepared for it."""
     for trial in trials:
+        _take_up(trial)
         _write(trial, threads, None)
     data, experiment = trials[0].load(), trials[0].experiment
     pair, settings = experiment.build(data), experiment.settings
     data = experiment.prepared(pair, data)
     settings = settings.replace(device=_device_of_worker(settings.device))
     resume = any(Run(trial.folder).exists for trial in trials)
-    return fit(pair, data, settings=settings, resume=resume, progress=False, **how), data
+    followed = [*how.pop("callbacks", ()), *make_trackers(experiment.track)]
+    how = {"settings": settings, "resume": resume, "progress": is_showing(), **how}
+    return fit(pair, data, callbacks=followed, **how), data
+
+
+def _take_up(trial: Trial) -> None:
+    """Let a run go on that was pruned, by another rule than now, if by any."""
+    run, record = Run(trial.folder), trial.record() if trial.record_path.is_file() else None
+    recorded = ((record or {}).get("outcome") or {}).get("pruned")
+    if not run.exists or (trial.pruner is not None and not recorded):
+        return
+    state = run.load_checkpoint()
+    if state is not None and state["stopping"]["reason"].startswith(PRUNED):
+        state["stopping"]["reason"] = ""
+        run.save_checkpoint({name: value for name, value in state.items() if name != "format"})
 
 
 def _train_and_evaluate(trial: Trial, threads: int) -> Outcome:
-    result, data = _trained([trial], threads, out=trial.folder)
+    callbacks = {} if trial.pruner is None else {"callbacks": [trial.pruner]}
+    result, data = _trained([trial], threads, out=trial.folder, **callbacks)
     epochs = result.history.epochs
+    seconds, stopped = sum(epoch.seconds for epoch in epochs), result.history.stopped
+    folder, seed = trial.folder, trial.seed
+    if stopped.startswith(PRUNED):
+        ended = (len(epochs), seconds, stopped, threads)
+        outcome = Outcome(folder, seed, None, "", *ended, pruned=stopped)
+        _write(trial, threads, outcome)
+        return outcome
     name = f"{trial.folder.parent.name}/{trial.folder.name}"
     how = asdict(trial.evaluation)
     evaluation = evaluate(result.pair, data, split="validation", name=name, **how)
-    seconds, stopped = sum(epoch.seconds for epoch in epochs), result.history.stopped
-    folder, seed = trial.folder, trial.seed
     outcome = Outcome(folder, seed, evaluation, "", len(epochs), seconds, stopped, threads)
     _write(trial, threads, outcome)
     return outcome
@@ -317,6 +345,8 @@ def _write(trial: Trial, threads: int, outcome: Outcome | None, *, details: str 
     if outcome is not None:
         found = {name: getattr(outcome, name) for name in ("failure", *_RECORDED)}
         found["judging"] = asdict(trial.evaluation)  # the word of every record so far
+        if outcome.pruned and trial.pruner is not None:
+            found |= {"pruned": outcome.pruned, "pruned_by": trial.pruner.described()}
         if outcome.evaluation is not None:
             found["evaluation"] = json.loads(outcome.evaluation.to_json())
         if details:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_models.brief import Brief
 from pyro_models.counts import is_count
 from pyro_models.data.identity import Identity, checksum
 from pyro_models.data.masks import Mask, seen_pixels
@@ -24,7 +25,7 @@ __all__ = ["ImageData", "Split"]
 
 
 @dataclass(frozen=True)
-class ImageData:
+class ImageData(Brief):
     """A data set in memory.
 
     Attributes
@@ -71,6 +72,15 @@ class ImageData:
     latents_of: Mapping[str, Any] | None = None
     missing: str | None = None
     table: Table | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """Name, shape, sizes of the splits, and how it is prepared."""
+        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
+        found: dict[str, object] = {"": self.name, "shape": self.data_shape, "data": sizes}
+        more = self._absent_classes().removeprefix(", ")
+        kept = None if self.labels_kept is None else self.labels_kept[0]
+        found |= {"preparation": self.preparation, "training labels": kept}
+        return {**found, "scaling": self.scaling, "labels": more}
 
     def __post_init__(self) -> None:
         if "train" not in self.splits:

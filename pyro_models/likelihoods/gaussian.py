@@ -100,6 +100,17 @@ class Gaussian(Likelihood):
         return FLOOR * unit if self.floor is None else self.floor
 
     @torch.no_grad()
+    def share_at_floor(self, sigma: Tensor) -> float:
+        """Share of these σ, (\\*batch, \\*data_shape), that are at most 1.05 of the floor.
+
+        0 where σ is fixed. There the density is what the floor lets it be.
+        """
+        if not isinstance(self.scale, str):
+            return 0.0
+        floor = torch.as_tensor(self._floor(self._unit())).to(sigma)
+        return float((sigma <= 1.05 * floor).double().mean())
+
+    @torch.no_grad()
     def start_at(self, spread: Tensor) -> None:
         """Start a learned σ at the spread of the data: of all, or each pixel at its own.
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from inference.blocks import computed, spread
 from inference.evaluation.calibration.calibration import Calibration
@@ -23,6 +22,7 @@ from inference.evaluation.calibration.simulated import (
 )
 from inference.programs.door import is_program
 from inference.programs.infer import OPTIONS, program_of
+from inference.progress import bar
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.counts import check_counts
@@ -125,7 +125,7 @@ def calibrate(
     of: dict[str, Any] = {"identity": source.identity, "guides": source.modules}
     with (
         spread(workers, resume, source.pair, settings=settings, **of) as blocks,
-        tqdm(total=num_simulations, disable=not progress, unit="simulation", leave=False) as bar,
+        bar(num_simulations, unit="simulations", shown=progress) as done,
     ):
         parts = computed(
             simulated,
@@ -136,7 +136,7 @@ def calibrate(
             seed=seed,
             purpose="calibration",
             blocks=blocks,
-            progress=bar.update,
+            progress=done.update,
         )
     ranks, notes = (torch.cat(part) for part in zip(*parts, strict=True))
     used = ~notes[:, 0]

@@ -18,6 +18,7 @@ from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.posterior.log_density import LogDensity, condition
 from inference.programs.guides.of_sites import pair_of
 from inference.programs.pair import SITE
+from inference.progress import bar
 from pyro_models import UsageError
 from pyro_models.counts import check_counts
 
@@ -102,6 +103,7 @@ def _pyro_nuts(
         return -pair.log_terms(values[SITE].unsqueeze(0)).joint.sum()
 
     chains, diverging = [], []
+    moving = bar(num_chains * (warmup + num_samples), unit="transitions", what="pyro_nuts")
     for u in begin:
         kernel = NUTS(potential_fn=potential)
         run = MCMC(
@@ -110,6 +112,7 @@ def _pyro_nuts(
             warmup_steps=warmup,
             initial_params={SITE: u},
             disable_progbar=True,
+            hook_fn=lambda *_: moving.update(),
         )
         with torch.enable_grad():
             run.run()
@@ -120,6 +123,7 @@ def _pyro_nuts(
                 0, torch.as_tensor(wrong, dtype=torch.long, device=u.device), 1.0
             )
         )
+    moving.close()
     draws = torch.stack(chains, 1)  # (S, C, D)
     r_hat = torch.as_tensor(diagnostics.r_hat(draws.transpose(0, 1)).max())
     return DrawsGuide(
