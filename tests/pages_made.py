@@ -11,6 +11,10 @@ TESTED_ELSEWHERE = {
     "docs/my-own-model.md": "test_docs.py",
     "docs/which-guide.md": "test_docs.py",
     "docs/my-own-kernel.md": "gp_bo/test_docs.py",
+    "docs/before-you-train.md": "test_docs.py",
+    "docs/figures.md": "inference/figures/test_figures_listed.py",
+    "docs/save-share-load.md": "test_docs.py",
+    "docs/track-a-training.md": "test_docs.py",
     "docs/scikit-learn.md": "inference/estimators/test_page.py",
 }
 """Pages whose blocks run where more is asserted of them."""
@@ -152,7 +156,6 @@ MADE = {
     ),
     "docs/on-a-gpu.md": Made(),
     "docs/my-own-data.md": Made(),
-    "docs/save-share-load.md": Made(),
     "docs/which-score.md": Made(),
     "docs/reading-diagnostics.md": Made(shorter={'"num_samples": 100': '"num_samples": 30'}),
     "docs/reproduce-a-row.md": Made(),
