@@ -236,7 +236,7 @@ def page() -> str:
     lines = [
         "# Gallery",
         "",
-        "Every figure, drawn of small models of the bundled digits by the line of code below it.",
+        "Figures, drawn of small models of the bundled digits by the line of code below it.",
         "`python docs/gallery.py` learns the models and draws all of them again; `pyro-models plot RUN --figure NAME`",
         "draws those of a trained pair. Each has its place in the {doc}`reference of figures </docs/reference/figures>`.",
     ]
