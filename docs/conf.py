@@ -76,11 +76,11 @@ nitpick_ignore_regex = [
         r"(torch|pyro|gpytorch|linear_operator|botorch|numpy|np|pandas|pd|matplotlib|arviz|"
         r"jsonargparse|zuko|nn|dist|collections|typing|pathlib|contextlib|abc|os|re|types)\..*",
     ),
-    # Their names as a module here imports them.
+    # Their names as a module here imports them; Place stands for a Matplotlib axes or grid.
     (
         r"py:class",
         r"(Tensor|TorchDistribution|Figure|Axes|Path|DataFrame|ndarray|NDArray|Module|"
-        r"Any|Callable|Sequence|Mapping|Iterable|Iterator|Collection|Literal|Self|TypeVar|optional)",
+        r"Any|Place|Callable|Sequence|Mapping|Iterable|Iterator|Collection|Literal|Self|TypeVar|optional)",
     ),
     (r"py:class", r"'.*'"),  # a value of a Literal
     (r"py:class", r"True|False|n_features_in"),  # words of scikit-learn's signatures
