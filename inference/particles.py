@@ -54,7 +54,9 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Particles(Brief):
-    """K samples z_k ~ q(z | x) for each of B data; log densities in nats, computed on first use.
+    r"""K samples z_k ~ q(z | x) for each of B data; log densities in nats, computed on first use.
+
+    .. math:: w_k = \frac{p(z_k)\, p(x | z_k)}{q(z_k | x)}
 
     Attributes
     ----------

@@ -134,7 +134,13 @@ def anneal(
     progress: Callable[[int], object] | None = None,
     blocks: Blocks = HERE,
 ) -> Annealed:
-    """Annealed importance sampling with HMC transitions, images × chains at once.
+    r"""Annealed importance sampling with HMC transitions, images × chains at once.
+
+    .. math:: \log w = \sum_t (β_t − β_{t−1}) \log \frac{p(x, z_{t−1})}{q(z_{t−1})}, \quad
+       0 = β_0 < … < β_T = 1, \quad \E[w] = p(x)
+
+    with z_0 drawn from q, the prior or a guide, and z_t from a transition that leaves
+    q^(1 − β_t) p(x, ·)^β_t invariant.
 
     Each datum's step size follows the acceptance of its *pilots*: chains of their own that run
     beside the weighted ones, are thrown away, and alone decide. The weighted chains never influence
