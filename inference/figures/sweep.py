@@ -128,8 +128,8 @@ def search_progress(sweep: Sweep, *, title: str | None = None, ax: Place | None 
     names = list(sweep.grid)
     across, down = min(3, len(names)), math.ceil(len(names) / 3)
     whole = part(ax, (6.4, 3.2 + 2.6 * down))
-    upper, lower = whole.subfigures(2, 1, height_ratios=[3.2, 2.6 * down])
-    axes = upper.subplots()
+    places = whole.add_gridspec(1 + down, across, height_ratios=[3.2, *[2.6] * down])
+    axes = whole.add_subplot(places[0, :])
     means = np.array([row.mean if row.is_whole else math.nan for row in sweep.rows])
     order = np.arange(1, len(means) + 1)
     worst = math.inf if sweep.lower_is_better else -math.inf
@@ -137,14 +137,17 @@ def search_progress(sweep: Sweep, *, title: str | None = None, ax: Place | None 
     so_far = running.accumulate(np.where(np.isfinite(means), means, worst))
     axes.step(order, np.where(np.isfinite(so_far), so_far, np.nan), where="post", color=INK, lw=1)
     _points(axes, order, sweep.rows, means)
-    axes.set_xlabel("setting, in the order of trial; line: the best so far; dotted below: the best")
+    axes.set_xlabel("setting, in the order of trial (line: the best so far; dotted: the best)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     if not all(row.is_whole for row in sweep.rows):
         corner: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "color": INK}
         axes.text(0.99, 0.04, "× pruned, failed or not there yet", fontsize=8, **corner)
     label = sweep.label
     axes.set_ylabel("\n(".join(label.rsplit(" (", 1)) if len(label) > LONG_LABEL else label)
-    below = lower.subplots(down, across, squeeze=False, sharey=True).ravel()
-    for name, own in zip(names, below, strict=False):
+    first = None
+    for i, name in enumerate(names):
+        first = own = whole.add_subplot(places[1 + i // across, i % across], sharey=first)
+        own.tick_params(labelleft=i % across == 0)
         values = [row.setting[name] for row in sweep.rows]
         numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
         words = list(dict.fromkeys(map(str, sweep.grid[name])))
@@ -156,8 +159,6 @@ def search_progress(sweep: Sweep, *, title: str | None = None, ax: Place | None 
         _points(own, at, sweep.rows, means)
         own.axvline(at[sweep.rows.index(best)], color=INK, lw=0.8, ls=":")
         own.set_xlabel(name.removeprefix(_OPTION))
-    for unused in below[len(names) :]:
-        unused.remove()
     pruned = sum(bool(row.pruned) for row in sweep.rows)
     what = f"{sweep.search}: {len(sweep.rows)} settings, {sweep.epochs:,} epochs, {pruned} pruned"
     whole.suptitle(title or what, fontsize=10)
@@ -171,8 +172,9 @@ def _points(axes: Axes, at: np.ndarray, rows: Sequence[Row], means: np.ndarray) 
     style: dict[str, Any] = {"ms": 4, "lw": 0, "elinewidth": 1.2, "zorder": 3}
     axes.errorbar(at, means, yerr=bars, marker="o", color=class_color(0), **style)
     lost = at[~np.isfinite(means)]
-    edge: dict[str, Any] = {"clip_on": False, "transform": axes.get_xaxis_transform()}
-    axes.plot(lost, np.zeros_like(lost), "x", color=class_color(1), ms=6, mew=1.6, **edge)
+    if len(lost):  # an empty line that is not clipped has no edges, which no layout survives
+        edge: dict[str, Any] = {"clip_on": False, "transform": axes.get_xaxis_transform()}
+        axes.plot(lost, np.zeros_like(lost), "x", color=class_color(1), ms=6, mew=1.6, **edge)
     low = np.nanquantile(means, 0.1)  # what went astray does not hide the others
     high, spread = np.nanmax(means), np.nanmax(means) - low
     if spread > 0 and np.nanmin(means) < low - 2 * spread:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_models.brief import Brief
+from pyro_models.brief import WIDTH, Brief
 from pyro_models.counts import is_count
 from pyro_models.data.identity import Identity, checksum
 from pyro_models.data.masks import Mask, seen_pixels
@@ -298,7 +299,8 @@ class ImageData(Brief):
         kept = "" if self.labels_kept is None else f", {self.labels_kept[0]:,} training labels"
         scaling = "" if not self.scaling else f", {self.scaling}"
         more = f"{kept}{scaling}{self._absent_classes()}"
-        return f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation}{more})"
+        text = f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation}{more})"
+        return textwrap.fill(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
 
     def _absent_classes(self) -> str:
         """Which labels below the number of classes no datum has."""
