@@ -40,7 +40,10 @@ def commands_in(
                 continue
             marks = {mark.id for mark in node.decorator_list if isinstance(mark, ast.Name)}
             if "command" in marks if among is None else node.name in among:
-                yield node.name, (ast.get_docstring(node) or "").split("\n", maxsplit=1)[0]
+                yield (
+                    node.name.replace("_", "-"),
+                    (ast.get_docstring(node) or "").split("\n", maxsplit=1)[0],
+                )
 
 
 def exported(file: Path) -> list[str]:
