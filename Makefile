@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Both do all set-up; a second run installs nothing.
+# Two commands, `make demo` and `make test`, and `make docs`. All do all set-up; a second run installs nothing.
 # `make demo PYTHON=python3.13` takes that Python, and makes the environment anew if it is of another.
 PYTHON ?= python3
 VENV   := .venv
@@ -15,7 +15,7 @@ ifneq ($(HAS),$(or $(ASKED),none))
 ANEW   := anew
 endif
 
-.PHONY: demo test test-all suite lint setup clean anew
+.PHONY: demo docs test test-all suite lint dist setup clean anew
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -32,6 +32,16 @@ endif
 
 demo: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pyro-models demo --out report --force
+
+# The documentation site, site/index.html: a warning, a reference or a link within it that leads
+# nowhere ends the build.
+docs: $(VENV)/.docs
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -q -W --keep-going -c docs -b html . site
+	@echo "the documentation is site/index.html"
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -51,5 +61,9 @@ suite: $(STAMP)
 test-all: lint
 	$(TESTS) -m ''
 
+# The sdist and the wheel in dist/, each tried in an environment of its own.
+dist: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python .ci/dist.py
+
 clean:
-	rm -rf $(VENV) report runs *.egg-info
+	rm -rf $(VENV) report runs site dist build *.egg-info

@@ -18,6 +18,7 @@ from gp_bo.model import GPModel
 from gp_bo.prediction import LEVELS, Prediction, PredictiveScores, mixture_moments, score_mixture
 from gp_bo.saving import save_gp
 from gp_bo.scaling import Scaling
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 from pyro_models.seeds import check_seed
 
@@ -25,7 +26,7 @@ __all__ = ["FittedGP"]
 
 
 @dataclass(frozen=True, eq=False)
-class FittedGP:
+class FittedGP(Brief):
     """What :func:`gp_bo.fit_gp` returns. Everything in and out is in original units.
 
     What is given may be on any device and of any number type, inputs Xs (M, d), or (M,) when d = 1;
@@ -56,11 +57,15 @@ class FittedGP:
     seed: int
     priors: Mapping[str, Any] = field(default_factory=dict)
 
-    def __repr__(self) -> str:
-        theta = "a point θ" if self.num_draws == 1 else f"{self.num_draws} draws of θ"
+    def facts(self) -> Mapping[str, object]:
+        """Kernel, hyper-parameters and data."""
         n, d = self.X.shape
-        what = f"{theta} by {self.inference}, {n} data of {d} input{'' if d == 1 else 's'}"
-        return f"{type(self).__name__}({self.gp.kernel!r}, {what})"
+        return {
+            "kernel": repr(self.gp.kernel),
+            "θ": "a point" if self.num_draws == 1 else f"{self.num_draws} draws",
+            "by": self.inference,
+            "data": f"{n:,} of {d} input{'' if d == 1 else 's'}",
+        }
 
     @property
     def device(self) -> torch.device:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gp_bo.share import Share
 from inference.standard_error import mean_and_error
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 
 __all__ = ["Prediction", "PredictiveScores", "mixture_moments", "score_mixture"]
 
@@ -19,7 +20,7 @@ LEVELS = (0.5, 0.8, 0.95)
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
+class Prediction(Brief):
     """Mean and variance of the predictive distribution at M inputs, (M,), in the output's units.
 
     The variance has both the mean of the draws' variances and the variance of their means.
@@ -35,7 +36,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class PredictiveScores:
+class PredictiveScores(Brief):
     """How well outputs that were not learned from are predicted; noise included.
 
     Attributes

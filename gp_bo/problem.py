@@ -20,6 +20,7 @@ from gp_bo.model import GPModel
 from gp_bo.prior_names import prior_for
 from gp_bo.scaling import Scaling, location_and_spread, widths
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 
 __all__ = ["Problem", "regression_problem"]
 
@@ -27,7 +28,7 @@ _LEAST_SQUARE = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Problem(Brief):
     """What there is before any inference: the model with its scaled data, and what it is made of.
 
     X, (n, d), y, (n,), and the priors are in original units, as the user gave them.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gp_bo.kernels import HyperParameter
+from pyro_models.brief import Brief
 
 __all__ = ["EPSILON", "Scaling", "far_origin", "location_and_spread", "margin", "widths"]
 
@@ -21,7 +22,7 @@ _FAR = 1e4  # spreads from the origin, beyond which statistics are those of diff
 
 
 @dataclass(frozen=True, eq=False)
-class Scaling:
+class Scaling(Brief):
     """x ↦ (x − lower) / width per input, (d,) each, y ↦ (y − shift) / spread, () each."""
 
     lower: Tensor

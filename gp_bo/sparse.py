@@ -26,6 +26,7 @@ from gp_bo.model import GPModel, HyperPosterior
 from gp_bo.problem import Problem
 from inference.progress import bar
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 
 __all__ = ["SPARSE", "Ascent", "InducingPoints", "SparseGP", "centers", "first_guess", "sparse_gp"]
@@ -235,7 +236,7 @@ def _bound(
 
 
 @dataclass(eq=False)
-class InducingPoints:
+class InducingPoints(Brief):
     """q(v) = N(m, Λ⁻¹) of the whitened values v = L⁻¹ (f(Z) − m(Z)) at M inducing inputs.
 
     L Lᵀ = k(Z, Z), so the prior is p(v) = N(0, I). Z is (M, d) in scaled units, ``weighted_mean``

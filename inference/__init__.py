@@ -2,8 +2,8 @@
 
 ``fit`` learns, and ``summarize`` and ``find_lr`` say how before; ``infer``, ``complete`` and
 ``impute`` find what was not seen; ``evaluate``, ``compare``, ``evidence``, ``compare_guides`` and
-``calibrate`` say how good it is; ``sweep`` chooses settings; ``particles`` is what all are built
-on; ``figures`` draws.
+``calibrate`` say how good it is; ``sweep`` chooses settings; ``export_run``, ``push_to_hub`` and
+``from_hub`` pass on what was trained; ``particles`` is what all are built on; ``figures`` draws.
 """
 
 from inference import figures
@@ -26,6 +26,7 @@ from inference.evaluation import (
     sigma_curve,
 )
 from inference.experiment import Experiment
+from inference.hub import Pretrained, export_run, from_hub, push_to_hub
 from inference.learning import (
     Fit,
     Fits,
@@ -72,6 +73,7 @@ __all__ = [
     "Imputation",
     "Particles",
     "Posterior",
+    "Pretrained",
     "Program",
     "ProgramPosterior",
     "Run",
@@ -90,9 +92,11 @@ __all__ = [
     "evaluate_completion",
     "evaluate_evidence",
     "evidence",
+    "export_run",
     "figures",
     "find_lr",
     "fit",
+    "from_hub",
     "generate",
     "hmc",
     "impute",
@@ -101,6 +105,7 @@ __all__ = [
     "latent_means",
     "nuts",
     "particles",
+    "push_to_hub",
     "reconstruct",
     "register_check",
     "register_guide",

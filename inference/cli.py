@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from argparse import SUPPRESS
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -18,6 +18,8 @@ from inference.commands import OF_MODELS
 from inference.commands.model_file import is_model_file
 from inference.commands.train import recorded_options
 from inference.learning.settings import SWAPPED
+from inference.posterior.guides import GUIDES
+from inference.programs.guides import PROGRAM_GUIDES
 from inference.report import MakeSection
 from pyro_models import UsageError
 from pyro_models.presets import load_preset, preset_config, preset_names
@@ -35,10 +37,13 @@ OLD_OPTIONS: dict[str, dict[str, tuple[str, type]]] = {
 ON_SEVERAL = {
     "compare": "Run folders, or folders of several seeds.",
     "evidence": "Run folders.",
+    "plot": "Run folders; of several, curves stand in one axis and models side by side.",
 }
 """Commands on several runs, and what these may be."""
 
 
+_REGISTRIES: dict[str, Collection[str]] = {"{guides}": GUIDES, "{program_guides}": PROGRAM_GUIDES}
+"""What a help text names so is replaced by all that are registered now."""
 OF_PRESETS = ("train", "find-lr")
 """Commands on an experiment, which a preset is."""
 
@@ -85,6 +90,8 @@ def _add_options(parser: OneLineParser, name: str, command: Callable[..., Any]) 
     for old, (_, kind) in OLD_OPTIONS.get(name, {}).items():
         parser.add_argument(f"--{old}", type=kind, help=SUPPRESS)
     getattr(command, "spell", lambda: None)()
+    for placeholder, known in _REGISTRIES.items():
+        command.__doc__ = (command.__doc__ or "").replace(placeholder, ", ".join(known))
     skip = {"runs", "parts", "parser"} & inspect.signature(command).parameters.keys()
     skip |= {"folder"} if name == "runs" else set()
     parser.add_function_arguments(command, as_positional=name != "sweep", skip=skip)
@@ -146,6 +153,26 @@ def _with_seeds(arguments: Sequence[str]) -> list[str]:
     return given
 
 
+def _with_trackers(arguments: Sequence[str]) -> list[str]:
+    """Let ``--track tensorboard --track mlflow`` stand for the list of both.
+
+    >>> _with_trackers(["train", "--track", "tensorboard", "--track=mlflow"])
+    ['train', '--track=[tensorboard, mlflow]']
+    """
+    rest: list[str] = []
+    found: list[str] = []
+    following = iter(arguments)
+    for argument in following:
+        option, equals, value = argument.partition("=")
+        if option == "--track":
+            found.append(value if equals else next(following, ""))
+        else:
+            rest.append(argument)
+    if len(found) < 2:
+        return list(arguments)
+    return [*rest, f"--track=[{', '.join(found)}]"]
+
+
 def _names(arguments: Sequence[str], option: str) -> bool:
     """Whether an option, or a part of it, or a file that may hold it, is given."""
     starts = (f"--{option}=", f"--{option}.", "--config")
@@ -186,7 +213,7 @@ def _together(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
 
 
 def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
-    presets, rest = _split_presets(_with_seeds(arguments))
+    presets, rest = _split_presets(_with_trackers(_with_seeds(arguments)))
     forms = [form[name] for name in rest[:1] for form in (COMMANDS, OF_MODELS) if name in form]
     rest = with_flags(rest, *forms)
     of_model = _of_model(rest)

@@ -19,7 +19,9 @@ from inference.learning.preparation import prepared_for
 from inference.learning.recorded_data import columns_on, is_labelled_only
 from inference.learning.settings import SWAPPED
 from inference.objectives import OBJECTIVES
+from inference.tracking.named import TRACKERS, as_written, make_trackers
 from pyro_models import ImageData, Pair, UsageError, build, load_data
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import DATA_SETS
 from pyro_models.data.from_table import ENDINGS
@@ -43,7 +45,7 @@ OPTION = "options."
 
 @described
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Brief):
     """A model, the data it is learned from, and how: all that a run follows from.
 
     ``settings`` are the :class:`inference.learning.Settings` of the training. In plain values,
@@ -138,6 +140,21 @@ class Experiment:
         None,
         "Epochs after which samples are drawn into the run folder: numbers, start, half and end.",
     )
+    track: str | Mapping[str, Any] | list[Any] | None = declared(
+        None,
+        lambda: (
+            f"""Who is told of the training: {TRACKERS.help(also="a class of a file, mine.py:Mine")}
+            (each is an extra of its name), or several with commas between. With options, in a file:
+            {{class_path: tensorboard, init_args: {{figures: [latent_scatter]}}}}."""
+        ),
+    )
+
+    def facts(self) -> Mapping[str, object]:
+        """Model and data, and what differs from its default."""
+        usual, settings = Experiment(), self.settings.facts()
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
+        kept = {k: v for k, v in own.items() if k in ("model", "data") or v != getattr(usual, k)}
+        return {**kept, **{name: value for name, value in settings.items() if name}}
 
     def __post_init__(self) -> None:
         check_declared(self)
@@ -150,6 +167,7 @@ class Experiment:
         object.__setattr__(
             self, "data", str(self.data) if isinstance(self.data, Path) else self.data
         )
+        object.__setattr__(self, "track", as_written(self.track))
         named = {k: _name_of(v) for k, v in self.options.items()}
         object.__setattr__(self, "options", named)
 
@@ -341,7 +359,7 @@ class Experiment:
             settings=self.settings,
             mask=self.mask,
             fraction=self.fraction,
-            callbacks=[self._record, *drawn, *callbacks],
+            callbacks=[self._record, *drawn, *make_trackers(self.track), *callbacks],
             out=out,
             **options,
         )

@@ -32,6 +32,7 @@ from inference.sites import (
     traced,
 )
 from pyro_models import Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.contract import fulfills
 from pyro_models.counts import is_count
 from pyro_models.data.masks import Mask
@@ -52,8 +53,10 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class Particles:
-    """K samples z_k ~ q(z | x) for each of B data; log densities in nats, computed on first use.
+class Particles(Brief):
+    r"""K samples z_k ~ q(z | x) for each of B data; log densities in nats, computed on first use.
+
+    .. math:: w_k = \frac{p(z_k)\, p(x | z_k)}{q(z_k | x)}
 
     Attributes
     ----------

@@ -25,7 +25,7 @@ import torch
 
 from inference import calibrate, compare_guides, figures, infer
 
-matplotlib.rcParams["figure.dpi"] = 60
+matplotlib.rcParams["figure.dpi"] = 100
 torch.set_num_threads(1)  # small models: more threads only wait for each other
 CHAINS = {"num_samples": 100, "num_chains": 4, "warmup": 100}  # few, so that it is quick
 ANNEALING = {"num_temperatures": 100, "num_chains": 32}
@@ -51,11 +51,16 @@ def regression(X, y):
     pyro.sample("y", dist.Normal(X @ beta, 0.5).to_event(1), obs=y)
 
 
+def row(name, values, remark=""):
+    print(f"{name:20}" + "".join(f"{float(value):9.4f}" for value in values) + f"   {remark}")
+
+
 covariance = (X.T @ X / 0.5**2 + torch.eye(2) / 2**2).inverse()
 posteriors = [infer(regression, X, y, guide=name) for name in ("normal", "full_covariance")]
-print("exact          ", covariance.diagonal().sqrt())
+print("standard deviation of   beta[0]  beta[1]")
+row("exact", covariance.diagonal().sqrt())
 for posterior in posteriors:
-    print(f"{posterior.name:15}", posterior.sd["beta"], f"k-hat {posterior.k_hat:.2f}")
+    row(posterior.name, posterior.sd["beta"], f"k-hat {posterior.k_hat:.2f}")
 
 # %% [markdown]
 # *What to see.* Full covariance is exact. The Normal without correlations has the right mean and is
@@ -63,7 +68,7 @@ for posterior in posteriors:
 # $\sqrt{(\Lambda^{-1})_{ii}}$.
 
 # %%
-print("mean field is to be", covariance.inverse().diagonal().rsqrt())
+row("mean field is to be", covariance.inverse().diagonal().rsqrt())
 figures.marginals(posteriors[1])
 
 # %% [markdown]
@@ -131,8 +136,12 @@ figures.marginals(chains, sites=["mu", "tau"])
 #
 # *Question.* Is the guide right over all data that the model might bring about?
 #
+# $$\theta^* \sim p(\theta), \quad x \sim p(x \mid \theta^*), \quad
+#   \theta_1, \dots, \theta_L \sim q(\theta \mid x), \qquad
+#   \#\{l : \theta_l < \theta^*\} \sim U\{0, \dots, L\} \text{ if } q \text{ is the posterior.}$$
+#
 # Draw $\theta$ from the prior and data from $p(x \mid \theta)$; infer; count how many posterior
-# draws lie below the truth. If $q$ is the posterior, that rank is uniform.
+# draws lie below the truth.
 
 # %%
 found = calibrate(regression, X, y, guide="normal", num_simulations=200)
@@ -143,18 +152,19 @@ figures.rank_histograms(found)
 # *What to see.* Ranks gather at both ends: the truth lies outside the draws too often, with a width
 # that the table estimates. It is the mean-field Normal of above, over all data and not over ours.
 #
-# **Exercise.** Which guide passes? And does importance resampling mend the narrow one?
+# ## Exercise
 #
-# **Answer.**
+# Which guide passes? And does importance resampling (`infer(..., resample=2000)`) mend the narrow
+# one?
 
-# %%
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
 print(calibrate(regression, X, y, guide="full_covariance", num_simulations=200).findings[0])
 mended = infer(regression, X, y, guide="normal", resample=2000)
-print("resampled", mended.sd["beta"], "exact", covariance.diagonal().sqrt())
-
-# %% [markdown]
+row("resampled", mended.sd["beta"])
+row("exact", covariance.diagonal().sqrt())
 # Full covariance passes. Resampling mends a part only: where the narrow guide has no draws there is
 # nothing to reweight, and its k-hat of above 0.7 has said so.
-#
+
+# %% [markdown]
 # At the command line: `pyro-models guides mine.py:centred --data schools.csv`, and in the same way
 # `infer` and `calibrate`.

@@ -18,6 +18,10 @@
 # *what it may be compared with*: that is where course reports, and some papers, go wrong.
 
 # %%
+DATA = "digits"  # or "mnist", "fashion-mnist"
+DEVICE = "cpu"  # or "cuda"
+
+# %%
 # %matplotlib inline
 import math
 import tempfile
@@ -44,15 +48,13 @@ from inference.evaluation.scores import LEBESGUE_255, NATS, NATS_SUM, SQUARED_ER
 from pyro_models import CVAE, GMM, PPCA, VAE, UsageError, load_data
 
 matplotlib.rcParams["figure.dpi"] = 80
+matplotlib.rcParams["image.interpolation"] = "nearest"  # pixels as they are
 
-# %%
-DATA = "digits"  # or "mnist"
-DEVICE = "cpu"  # or "cuda"
-
-EPOCHS = {"digits": 100, "mnist": 25}[DATA]
-CVAE_EPOCHS = {"digits": 100, "mnist": 11}[DATA]
-LINEAR_EPOCHS = {"digits": 60, "mnist": 10}[DATA]
-if DATA == "digits":
+SMALL = DATA == "digits"
+EPOCHS = 100 if SMALL else 25
+CVAE_EPOCHS = 100 if SMALL else 11
+LINEAR_EPOCHS = 60 if SMALL else 10
+if SMALL:
     torch.set_num_threads(1)  # small images: more threads only wait for each other
 
 # %% [markdown]
@@ -63,6 +65,8 @@ if DATA == "digits":
 # `./data`, and downloaded if it is in neither. The text below describes the digits.
 #
 # ## Three things a pixel can be
+#
+# *Question.* What is it that a model gives a probability to?
 #
 # | preparation | a pixel is | what a model of it gives |
 # |---|---|---|
@@ -78,7 +82,12 @@ for data in (grey, binary, dequantised):
     print(data)
 
 # %% [markdown]
+# *What to see.* The same images three times. Each preparation is another data set to a model, and
+# its name goes with every score.
+#
 # ## Learn
+#
+# *Question.* How are five families learned in the same way?
 #
 # Every model is a *pair* of a Pyro model $p(x, z)$ and a guide $q(z \mid x)$, and `fit` maximises
 # the same bound for all of them, per image and in nats:
@@ -88,7 +97,8 @@ for data in (grey, binary, dequantised):
 #
 # ### Two variational autoencoders on grey pixels
 #
-# The same story, $z \sim \mathcal{N}(0, I_2)$ and pixels decoded from it, by different networks.
+# *Question.* Does a convolutional network help? The same story, $z \sim \mathcal{N}(0, I_2)$ and
+# pixels decoded from it, by different networks.
 
 
 # %%
@@ -106,9 +116,10 @@ learned = {"VAE, dense": learn(dense, grey, epochs=EPOCHS)}
 learned["VAE, convolutional"] = learn(conv, grey, epochs=EPOCHS)
 
 # %% [markdown]
-# The dashed curve is the mean over an epoch's steps, taken while the parameters moved. The other
-# two are computed after the epoch, at fixed parameters: those are the ones to compare. Where
-# validation falls behind training, the model has begun to learn the training images by heart.
+# *What to see.* The dashed curve is the mean over an epoch's steps, taken while the parameters
+# moved. The other two are computed after the epoch, at fixed parameters: those are the ones to
+# compare. Where validation falls behind training, the model has begun to learn the training
+# images by heart.
 
 # %%
 figures.learning_curves(learned["VAE, dense"].history, title="VAE, dense: cross-entropy objective")
@@ -121,8 +132,14 @@ figures.learning_curves(
 # %% [markdown]
 # ### Two VAEs of densities
 #
-# One word swaps the likelihood: $p(x \mid z) = \mathcal{N}(x;\, \mu(z), \sigma^2)$ on dequantised
-# pixels. First one learned $\sigma$ for all pixels, which is PPCA with a curved decoder; then
+# *Question.* How uncertain is a pixel, and does that depend on the image?
+#
+# One word swaps the likelihood: a Gaussian, on dequantised pixels,
+#
+# $$\log p(x \mid z) = -\sum_{d=1}^{D} \Big[\frac{(x_d - \mu_d(z))^2}{2\,\sigma_d^2(z)}
+#   + \log \sigma_d(z) + \tfrac12 \log 2\pi \Big].$$
+#
+# First one learned $\sigma$ for all pixels, which is PPCA with a curved decoder; then
 # $\sigma_d(z)$ of every pixel from the decoder. Either is bounded from below (`floor`): on a pixel
 # that never changes the density would otherwise grow without end.
 
@@ -147,16 +164,23 @@ learned["VAE, Gaussian, σ(z)"] = learn(many_sigmas, dequantised, epochs=EPOCHS)
 figures.learning_curves(learned["VAE, Gaussian, σ(z)"].history, title="VAE, Gaussian, σ(z): ELBO")
 
 # %% [markdown]
+# *What to see.* These numbers are far from those above, and of another sign: a density of pixels in
+# [0, 1] may exceed 1. They are of another measure, and say nothing beside a cross-entropy.
+#
 # ### A VAE given the label
 #
-# $p(x \mid z, y)$, with the label $y$ known to model and guide: $z$ is left to say how a digit is
-# written, not which. The bound is on $\log p(x \mid y)$. `Snapshots` draws a figure after chosen
+# *Question.* What is left for $z$ to say once the digit is known?
+#
+# $$\log p(x \mid y) \;\ge\; \mathbb{E}_{q(z \mid x, y)}[\log p(x \mid z, y)]
+#   - \mathrm{KL}\big(q(z \mid x, y) \,\|\, p(z)\big).$$
+#
+# `Snapshots` draws a figure after chosen
 # epochs; the run is kept in a folder, here a temporary one.
 
 # %%
 folder = tempfile.TemporaryDirectory()
 run_folder = Path(folder.name) / "cvae"
-snapshots = Snapshots(lambda pair: figures.class_grid(pair, per_class=4), at=[1, 6, 11])
+snapshots = Snapshots(lambda pair: figures.class_grid(pair, per_class=3), at=[1, 6, 11])
 
 torch.manual_seed(0)
 cvae = CVAE(grey.data_shape, num_classes=10, latent_dim=10, hidden=[256], likelihood="bernoulli")
@@ -168,7 +192,12 @@ for epoch, figure in snapshots.figures.items():
     display(figure)
 
 # %% [markdown]
+# *What to see.* Ten columns, one for each label, and a $z$ of its own for each image. With every
+# epoch the label says more plainly which digit it is, and $z$ is left with how it is written.
+#
 # ### Probabilistic PCA, twice
+#
+# *Question.* Do stochastic gradients get to where the closed form is?
 #
 # $x = W z + \mu + \varepsilon$ with $z \sim \mathcal{N}(0, I_q)$ and
 # $\varepsilon \sim \mathcal{N}(0, \sigma^2 I)$. Everything about it is known exactly:
@@ -178,7 +207,7 @@ for epoch, figure in snapshots.figures.items():
 #   \sigma^2_{\mathrm{ML}} = \tfrac{1}{D-q} \textstyle\sum_{j > q} \lambda_j,$$
 #
 # with the eigenvectors $U_q$ and eigenvalues $\lambda$ of the data's covariance (Tipping & Bishop
-# 1999). Stochastic variational inference should get to the same place, and that is a test of it.
+# 1999).
 
 # %%
 torch.manual_seed(0)
@@ -196,7 +225,12 @@ with torch.no_grad():
         print(f"PPCA {name:12} exact log p(x), training data {value:.3f} nats/datum; σ {sigma:.4f}")
 
 # %% [markdown]
+# *What to see.* Two likelihoods and two $\sigma$ that agree. Where the truth is known, use it to
+# test the method that you need where it is not.
+#
 # ### A mixture of Gaussians
+#
+# *Question.* What does a model say whose only latent is one of 20?
 #
 # $p(x) = \sum_k \pi_k\, \mathcal{N}(x;\, \mu_k, \mathrm{diag}\,\sigma_k^2)$. The component $k$ is
 # summed out, so the bound is $\log p(x)$ itself. It starts at a k-means clustering.
@@ -208,9 +242,16 @@ learned["GMM, 20 components"] = learn(gmm, dequantised, **svi_options)
 figures.learning_curves(learned["GMM, 20 components"].history, title="GMM: exact log p(x)")
 
 # %% [markdown]
+# *What to see.* What is drawn is $\log p(x)$ itself, no bound: there is no guide to lose anything.
+#
 # ## Judge
 #
 # ### What one evaluation says
+#
+# *Question.* Which of these numbers is a probability, which a bound, which neither?
+#
+# $$\mathrm{ELBO} = L_1 \le L_{100} \le \log p(x), \qquad
+#   \mathrm{MSE} = \tfrac1D \textstyle\sum_d (x_d - \mathbb{E}[x_d \mid z])^2.$$
 
 # %%
 PARTICLES = 100
@@ -231,7 +272,8 @@ print(evaluations["VAE, dense"])
 print(evaluations["VAE, Gaussian, σ(z)"])
 
 # %% [markdown]
-# **Why has the first no $\log p(x)$?** On a grey pixel $x \in [0, 1]$ the "Bernoulli" term
+# *What to see.* The first has no $\log p(x)$. Why? On a grey pixel $x \in [0, 1]$ the "Bernoulli"
+# term
 #
 # $$x \log \theta + (1 - x) \log(1 - \theta)$$
 #
@@ -251,15 +293,16 @@ for theta in (0.5, 0.9, 0.999):
 #
 # ### One table
 #
-# Two numbers stand in one column only if they agree in unit, measure, preparation, data, split, and
-# what is conditioned on. An empty cell names what differs.
+# *Question.* Which model is best, and by which number? Two numbers stand in one column only if
+# they agree in unit, measure, preparation, data, split, and what is conditioned on. An empty cell
+# names what differs.
 
 # %%
 table = compare(list(evaluations.values()))
 display(Markdown(table.to_markdown()))
 
 # %% [markdown]
-# How to read it:
+# *What to see.*
 #
 # * The two cross-entropy VAEs may be compared with each other by their objective, and with the rest
 #   only by squared error.
@@ -272,13 +315,16 @@ display(Markdown(table.to_markdown()))
 #   Likewise the VAEs: with $\sigma_d(z)$ it is the best density here, but with one $\sigma$ it
 #   reconstructs better.
 #
-# **Bits per dimension.** A density on dequantised pixels becomes a number that needs no measure.
-# With $D$ pixels of $L$ levels, Jensen's inequality gives (Theis, van den Oord & Bethge 2016)
+# ### Bits per dimension
+#
+# *Question.* What does a pixel cost, in a code made from the model? A density on dequantised
+# pixels becomes a number that needs no measure. With $D$ pixels of $L$ levels, Jensen's
+# inequality gives (Theis, van den Oord & Bethge 2016)
 #
 # $$-\frac{1}{D}\log_2 P(x) \;\le\; -\frac{\mathbb{E}_u[\log p(x_u)]}{D \ln 2} + \log_2 L,
 #   \qquad x_u = \frac{(L-1)x + u}{L}.$$
 #
-# Storing the pixels as they are costs $\log_2 L$ bits each.
+# Pixels as they are cost $\log_2 L$ bits each.
 
 # %%
 print(f"pixels as they are       {math.log2(grey.levels):.3f} bits per dimension")
@@ -289,7 +335,12 @@ for name, evaluation in evaluations.items():
         print(f"{name:24} {score.value:.3f} ± {error:.3f} bits per dimension ({score.kind})")
 
 # %% [markdown]
+# *What to see.* Every model saves bits, most of all those that know how uncertain each pixel is:
+# the models with one $\sigma$ for all pixels come last.
+#
 # ### Numbers from a report
+#
+# *Question.* May these be compared, and if not, what would make them comparable?
 #
 # A course report on MNIST (784 pixels, 10,000 test images) has this table:
 #
@@ -381,10 +432,11 @@ report = [
 display(Markdown(compare(report).to_markdown()))
 
 # %% [markdown]
-# Now PPCA and GMM share a column, and the squared errors compare. One thing no conversion repairs:
-# the mixture's 3,277 nats are mostly about pixels at the border that are always 0, where a density
-# can be made as high as one likes by lowering the floor of the variance. Dequantised pixels have no
-# such spikes, which is why bits per dimension ask for them, and refuse these:
+# *What to see.* Now PPCA and GMM share a column, and the squared errors compare. One thing no
+# conversion repairs: the mixture's 3,277 nats are mostly about pixels at the border that are
+# always 0, where a density can be made as high as one likes by lowering the floor of the
+# variance. Dequantised pixels have no such spikes, which is why bits per dimension ask for them,
+# and refuse these:
 
 # %%
 try:
@@ -395,7 +447,8 @@ except UsageError as refusal:
 # %% [markdown]
 # ### How good is the estimate? Importance sampling against the truth
 #
-# Where $\log p(x)$ is unknown we estimate it with $K$ draws from the guide,
+# *Question.* How far below $\log p(x)$ is $L_K$? Where $\log p(x)$ is unknown we estimate it with
+# $K$ draws from the guide,
 #
 # $$L_K = \mathbb{E}_{z_1, \dots, z_K \sim q(z \mid x)}\Big[
 #   \log \frac{1}{K} \sum_{k=1}^{K} \frac{p(x, z_k)}{q(z_k \mid x)} \Big],
@@ -445,12 +498,15 @@ axes.spines[["top", "right"]].set_visible(False)
 figure
 
 # %% [markdown]
+# *What to see.* Every doubling of $K$ halves the gap, and no $L_K$ is above the truth by more than
+# its error. A number without its $K$ is half a number.
+#
 # ## Look
 #
 # Every figure is one call that returns a `Figure`; keep it by `figure.savefig("name.pdf")`.
 #
-# **Where the images lie in latent space**, $\mathbb{E}_q[z \mid x]$ of the first 1,000 test images
-# (or all, if there are fewer). The labels took no part in training.
+# *Question.* **Where do the images lie in latent space?** $\mathbb{E}_q[z \mid x]$ of the first
+# 1,000 test images (or all, if there are fewer). The labels took no part in training.
 
 # %%
 test = grey.prepared("test")
@@ -462,7 +518,9 @@ figures.latent_scatter(
 )
 
 # %% [markdown]
-# With more than two latents the first two principal components of the means are shown.
+# *What to see.* Classes lie apart where their images differ, and mix where they do not; all
+# together fill the prior, whose 50 and 90 % contours are drawn. With more than two latents the
+# first two principal components of the means are shown.
 
 # %%
 test_dequantised = dequantised.prepared("test")
@@ -471,46 +529,50 @@ figures.latent_scatter(
 )
 
 # %% [markdown]
-# **What the latents mean**: a regular grid of $z$, decoded. The grid's values are
+# *Question.* **What do the latents mean?** A regular grid of $z$, decoded. The grid's values are
 # $\Phi^{-1}\big((i + \tfrac12)/n\big)$, so that every image stands for the same prior probability.
 
 # %%
-figures.latent_grid(dense, size=12)
+figures.latent_grid(dense, size=10)
 
 # %% [markdown]
-# **Reconstructions**, first from a sampled $z \sim q(z \mid x)$, then from its mean. The sample
-# shows what the guide is unsure of, and its error is the larger of the two.
+# *Question.* **What is kept of an image by two numbers?** Reconstructions, first from a sampled
+# $z \sim q(z \mid x)$, then from its mean. *What to see:* the sample shows what the guide is unsure
+# of, and its error is the larger of the two.
 
 # %%
-figures.reconstructions(dense, test.x, latents="sample", rows=4)
+figures.reconstructions(dense, test.x, latents="sample", rows=3)
 
 # %%
-figures.reconstructions(dense, test.x, latents="mean", rows=4)
+figures.reconstructions(dense, test.x, latents="mean", rows=3)
 
 # %% [markdown]
-# **Samples from the prior**: the mean image $\mathbb{E}[x \mid z]$ of each, then an image $x$ drawn
-# from $p(x \mid z)$ of the same $z$. Reports often call the former samples. The latter are
-# what the model believes images look like, noise included.
+# *Question.* **What does the model believe images look like?** Samples from the prior: the mean
+# image $\mathbb{E}[x \mid z]$ of each, then an image $x$ drawn from $p(x \mid z)$ of the same
+# $z$. Reports often call the former samples. The latter are the answer to the question, noise
+# included.
 
 # %%
-figures.prior_samples(many_sigmas, n=36)
+figures.prior_samples(many_sigmas, n=25)
 
 # %%
-figures.prior_samples(many_sigmas, n=36, pixels="sample")
+figures.prior_samples(many_sigmas, n=25, pixels="sample")
 
 # %% [markdown]
-# **From one image to another**, on the straight line between their mean codes; the true images
-# stand at both ends.
+# *Question.* **What lies between two images?** On the straight line between their mean codes,
+# $z(\lambda) = (1 - \lambda)\, \mathbb{E}[z \mid a] + \lambda\, \mathbb{E}[z \mid b]$, with the
+# true images at both ends. *What to see:* other digits are passed on the way, those whose codes lie
+# between.
 
 # %%
 firsts = torch.stack([(test.y == c).nonzero()[0, 0] for c in range(10)])
 figures.interpolation(dense, test.x[firsts[0::2]], test.x[firsts[1::2]])
 
 # %% [markdown]
-# **Every class of the CVAE**, after its last epoch. Compare with its snapshots above.
+# **Every class of the CVAE**, after its last epoch: compare with its snapshots above.
 
 # %%
-figures.class_grid(cvae, per_class=6)
+figures.class_grid(cvae, per_class=4)
 
 # %% [markdown]
 # **The means of the mixture's components**, with their weights. It has no continuous latent:
@@ -522,9 +584,9 @@ figures.mixture_means(gmm)
 # %% [markdown]
 # ## Keep
 #
-# The CVAE was trained with `out=`: its folder holds the description, the weights (safetensors, no
-# pickled code), the history, the checkpoint from which `fit(..., resume=True)` goes on, and the
-# snapshots.
+# *Question.* Is what is loaded what was saved? The CVAE was trained with `out=`: its folder holds
+# the description, the weights (safetensors, no pickled code), the history, the checkpoint from
+# which `fit(..., resume=True)` goes on, and the snapshots.
 
 # %%
 for path in sorted(run_folder.rglob("*")):
@@ -539,3 +601,38 @@ print(again)
 same = all(again.scores[k].value == before.scores[k].value for k in before.scores)
 print("the same scores, to the last bit:", same)
 folder.cleanup()
+
+# %% [markdown]
+# *What to see.* The same scores, to the last bit: of what was saved nothing is missing.
+#
+# ## Exercise
+#
+# PPCA has $q$ latents. Learn it in closed form for $q$ = 2, 5, 10, 20, 40, and draw against $q$ the
+# exact $\log p(x)$ of training and of test data, and the squared error of the test reconstructions.
+# At which $q$ would you stop by each of the two, and why do they differ?
+
+# %% tags=["hide-cell"] jupyter={"source_hidden": true, "outputs_hidden": true}
+qs, found = (2, 5, 10, 20, 40), {"train": [], "test": []}
+errors = []
+for q in qs:
+    pair = PPCA.maximum_likelihood(dequantised.prepared("train").x, latent_dim=q).to(DEVICE)
+    for split, curve in found.items():
+        scores = evaluate(pair, dequantised, split=split, num_particles=1).scores
+        curve.append(scores["log_likelihood"].value)
+    errors.append(scores["mse_mean"].value)
+figure = Figure(figsize=(8, 3), layout="constrained")
+left, right = figure.subplots(1, 2)
+for split, curve in found.items():
+    left.plot(qs, curve, marker="o", ms=4, label=f"{split} data")
+left.set_ylabel("exact log p(x), nats per datum")
+left.legend(frameon=False)
+right.plot(qs, errors, marker="o", ms=4, color="black")
+right.set_ylabel("squared error per pixel, test data")
+for axes in (left, right):
+    axes.set_xlabel("q, number of latents")
+    axes.spines[["top", "right"]].set_visible(False)
+display(figure)
+# The squared error falls for ever: more latents copy more of the image, noise included, and with
+# q = D it is 0. log p(x) asks for less: it pays for what is left over, and test data fall ever
+# further behind training data. Stop by log p(x) of validation data, never by the squared error of
+# a model that may copy.

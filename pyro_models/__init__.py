@@ -3,7 +3,7 @@
 ``VAE``, ``CVAE``, ``SemiSupervisedVAE``, ``TwoLayerVAE``, ``HVAE``, ``PPCA``, ``GMM``,
 ``BernoulliMixture``, ``CompletionCVAE``, ``Flow``, ``Generator`` and ``Diffusion`` are pairs: a
 model, a guide, and the contract of :class:`pyro_models.pair.Pair`. ``load_data`` reads the images
-they are about.
+they are about. ``__version__`` is the version that is installed.
 """
 
 from importlib import import_module
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     )
     from pyro_models.pair import Pair
     from pyro_models.presets import load_preset, preset_names
+
+    __version__: str
 
 __all__ = [
     "CVAE",
@@ -72,7 +74,9 @@ _NOT_IN_MODELS = {
 
 def __getattr__(name: str) -> Any:
     """A name, imported when it is asked for: torch takes seconds."""
-    if name in __all__:
+    if name == "__version__":
+        found = import_module(f"{__name__}.installation").version_of("pyro-models")
+    elif name in __all__:
         found = getattr(import_module(f"{__name__}.{_NOT_IN_MODELS.get(name, 'models')}"), name)
     elif name in {module.name for module in iter_modules(__path__)}:
         found = import_module(f"{__name__}.{name}")

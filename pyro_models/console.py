@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_models.errors import UsageError
-from pyro_models.installation import check_inference_package
+from pyro_models.installation import check_inference_package, versions
 from pyro_models.overview import asks_for_overview, commands_in, exported, overview
 
 __all__ = ["gp_bo", "main"]
@@ -51,6 +51,9 @@ def _run(
     except UsageError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
+    if sys.argv[1:] == ["--version"]:
+        print(versions(program))
+        return 0
     if commands and asks_for_overview(sys.argv[1:]):
         print(overview(program, about, commands), end="")
         return 0

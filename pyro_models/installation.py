@@ -6,6 +6,7 @@ installs a package called ``inference``, and a torchvision built for another tor
 
 from __future__ import annotations
 
+import platform
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import ModuleType
 
 from pyro_models.errors import UsageError
 
-__all__ = ["check_inference_package", "import_torchvision", "version_of"]
+__all__ = ["check_inference_package", "import_torchvision", "version_of", "versions"]
 
 _OURS = "pyro-models"
 
@@ -28,6 +29,16 @@ def version_of(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return "unknown"
+
+
+def versions(program: str) -> str:
+    """What ``--version`` prints: the version, and those that a report of an error needs.
+
+    >>> versions("greet").startswith("greet ")
+    True
+    """
+    beside = ", ".join(f"{name} {version_of(name)}" for name in ("pyro-ppl", "torch"))
+    return f"{program} {version_of(_OURS)} ({beside}, Python {platform.python_version()})"
 
 
 def check_inference_package() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 
 from pyro_models.errors import UsageError
+from pyro_models.suggestions import did_you_mean
 
 __all__ = ["check_known", "check_options", "check_types", "typed_signature"]
 
@@ -20,7 +21,8 @@ def check_known(options: Iterable[str], known: Sequence[str], *, who: str) -> No
     unknown = [name for name in options if name not in known]
     if unknown:
         there = ", ".join(known) or "none"
-        raise UsageError(f"{who} has no option {', '.join(unknown)}; it has {there}")
+        meant = did_you_mean(unknown[0], known)
+        raise UsageError(f"{who} has no option {', '.join(unknown)}; it has {there}{meant}")
 
 
 def check_options(cls: type, options: Mapping[str, Any], *, who: str, skip: set[str]) -> None:

@@ -40,7 +40,10 @@ def commands_in(
                 continue
             marks = {mark.id for mark in node.decorator_list if isinstance(mark, ast.Name)}
             if "command" in marks if among is None else node.name in among:
-                yield node.name, (ast.get_docstring(node) or "").split("\n", maxsplit=1)[0]
+                yield (
+                    node.name.replace("_", "-"),
+                    (ast.get_docstring(node) or "").split("\n", maxsplit=1)[0],
+                )
 
 
 def exported(file: Path) -> list[str]:
@@ -63,6 +66,7 @@ def overview(program: str, description: str, commands: Iterable[tuple[str, str]]
     <BLANKLINE>
     options:
       -h, --help  Show this help message and exit.
+      --version   Show the versions and exit.
     <BLANKLINE>
     subcommands:
       For more details of each subcommand, add it as an argument followed by --help.
@@ -87,6 +91,7 @@ def overview(program: str, description: str, commands: Iterable[tuple[str, str]]
         formatter_class=formatter,
     )
     parser.add_argument("-h", "--help", action="help", help="Show this help message and exit.")
+    parser.add_argument("--version", action="version", help="Show the versions and exit.")
     listed = parser.add_subparsers(
         title="subcommands",
         description=_MORE,

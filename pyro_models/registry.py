@@ -8,14 +8,24 @@ import importlib.util
 import sys
 from collections import UserDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from pyro_models.errors import UsageError
 from pyro_models.moved import renamed
+from pyro_models.suggestions import did_you_mean
 
-__all__ = ["Registry", "UnknownNameError", "check_choice", "found_as", "modules_of_files"]
+__all__ = [
+    "Registry",
+    "UnknownNameError",
+    "check_choice",
+    "found_as",
+    "modules_of_files",
+    "registered_only",
+]
 
 T = TypeVar("T")
 
@@ -25,6 +35,30 @@ _PREFIX = "_pyro_models_"  # of the modules that files become
 __getattr__ = renamed(
     __name__, {name: f"pyro_models.models:{name}" for name in ("PAIRS", "build", "name_of")}
 )
+
+
+_STRANGER: ContextVar[str] = ContextVar("whose names they are", default="")
+
+
+@contextmanager
+def registered_only(who: str) -> Iterator[None]:
+    """Inside, names of Python files and of modules are refused: what is registered is found alone.
+
+    So no code runs that a stranger has named; ``who`` is whose names they are.
+
+    >>> shapes = Registry("shape", {"square": 4})
+    >>> with registered_only("the folder"):
+    ...     shapes["square"], shapes["os.system"]
+    Traceback (most recent call last):
+    ...
+    pyro_models.errors.UsageError: the folder names the shape 'os.system', and code that it names \
+is never run: pass the class itself, or register it
+    """
+    before = _STRANGER.set(who)
+    try:
+        yield
+    finally:
+        _STRANGER.reset(before)
 
 
 def check_choice(kind: str, given: object, choices: Collection[str], *, hint: str = "") -> None:
@@ -38,7 +72,9 @@ def check_choice(kind: str, given: object, choices: Collection[str], *, hint: st
 
 def _unknown(kind: str, given: object, choices: Iterable[str], hint: str) -> str:
     more = f", or {hint}" if hint else ""
-    return f"unknown {kind} {given!r}: choose from {', '.join(choices)}{more}"
+    names = list(choices)
+    said = f"unknown {kind} {given!r}: choose from {', '.join(names)}{more}"
+    return said + did_you_mean(given, names)
 
 
 class UnknownNameError(UsageError, KeyError):
@@ -91,6 +127,11 @@ class Registry(UserDict[str, T]):
     get = Mapping.get  # of what is in a file, too
 
     def __missing__(self, name: str) -> T:
+        if (who := _STRANGER.get()) and "." in str(name):
+            raise UsageError(
+                f"{who} names the {self.kind} {name!r}, and code that it names is never run: pass "
+                "the class itself, or register it"
+            )
         if name in self.doors:
             importlib.import_module(self.doors[name])
             return self.data[name]

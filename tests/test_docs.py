@@ -128,3 +128,32 @@ def test_the_page_of_habits_summarises_finds_a_rate_and_registers_a_check(
     assert "200 = 20 epochs of 10" in out
     assert "(valley; a ramp of" in out
     assert Path("learning-rates.png").is_file()
+
+
+def test_what_is_saved_is_shared_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "save-share-load.md").read_text(), re.S)
+    for block in blocks:
+        exec(compile(block, "save-share-load.md", "exec"), found)
+    assert found["x"].shape == (16, 1, 8, 8)  # type: ignore[attr-defined]
+    out = capsys.readouterr().out
+    assert "on digits test (50 data)" in out
+    assert "model='ppca'" in out
+    assert "license: mit" in (tmp_path / "five/README.md").read_text()
+
+
+def test_a_training_is_tracked_by_ones_own_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "track-a-training.md").read_text(), re.S)
+    own = "fit(vae, data, epochs=1, callbacks=[Table(figures=[])], progress=False)"
+    for block in (*blocks, own):
+        exec(compile(block, "track-a-training.md", "exec"), found)
+    first, *histograms = (tmp_path / "rows.txt").read_text().splitlines()[-20:]
+    assert any(line.startswith("1 bound/running=") for line in (first, *histograms))

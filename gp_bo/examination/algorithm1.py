@@ -24,6 +24,7 @@ from gp_bo.optimize.fitting import surrogate_of
 from gp_bo.share import Share
 from inference.progress import over
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 from pyro_models.seeds import stream
 
@@ -39,7 +40,7 @@ def exam_grid(count: int = 200) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(Brief):
     """One turn of the loop, k = 0, 1, …
 
     Attributes
@@ -72,7 +73,7 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Algorithm1:
+class Algorithm1(Brief):
     """What the loop did: X* and f there, (200,), a step for each k, and how it was called."""
 
     grid: Tensor

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from inference.mcmc.diagnostics import ESS_PER_CHAIN, RHAT
+from pyro_models.brief import Brief
 
 __all__ = ["ChainSummary", "described_chains"]
 
 
 @dataclass(frozen=True)
-class ChainSummary:
+class ChainSummary(Brief):
     """The worst of one fit's chains over all hyper-parameters.
 
     The largest R̂, infinite where one never moved; the least effective numbers of draws, 0 likewise;

@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
+from pyro_models.brief import Brief
+
 __all__ = ["HyperDraws"]
 
 
 @dataclass(frozen=True, eq=False)
-class HyperDraws:
+class HyperDraws(Brief):
     """Weighted points θ_s that stand for p(θ | y), or one point.
 
     Attributes

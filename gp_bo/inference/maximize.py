@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gp_bo.model import GPModel
 from gp_bo.scaling import widths
+from pyro_models.brief import Brief
 
 __all__ = ["Maximum", "maximize", "starting_points"]
 
@@ -20,7 +21,7 @@ _LONGEST_STEP = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class Maximum:
+class Maximum(Brief):
     """Where each of several starts led, (R, p), and the objective there, (R,), best first.
 
     After so many ``steps``; ``gradient`` is the largest entry of that at the best point.

@@ -60,7 +60,9 @@ class _Stationary(ScaledLeaf):
 
 @dataclass(frozen=True)
 class RBF(_Stationary):
-    """κ = exp(−s/2); also called squared exponential.
+    r"""Smooth functions; also called squared exponential, s the squared scaled distance.
+
+    .. math:: k(x, x') = σ^2 \exp(−s/2), \quad s = \sum_d (x_d − x'_d)^2 / ℓ_d^2
 
     Examples
     --------
@@ -83,7 +85,10 @@ class RBF(_Stationary):
 
 @dataclass(frozen=True)
 class Matern12(_Stationary):
-    """κ = exp(−√s): continuous, nowhere differentiable."""
+    r"""Continuous functions, nowhere differentiable, s the squared scaled distance.
+
+    .. math:: k(x, x') = σ^2 \exp(−\sqrt{s})
+    """
 
     name = "matern12"
 
@@ -96,7 +101,10 @@ class Matern12(_Stationary):
 
 @dataclass(frozen=True)
 class Matern32(_Stationary):
-    """κ = (1 + √(3s)) exp(−√(3s)): once differentiable."""
+    r"""Once differentiable functions, s the squared scaled distance.
+
+    .. math:: k(x, x') = σ^2 (1 + \sqrt{3s}) \exp(−\sqrt{3s})
+    """
 
     name = "matern32"
 
@@ -110,7 +118,10 @@ class Matern32(_Stationary):
 
 @dataclass(frozen=True)
 class Matern52(_Stationary):
-    """κ = (1 + √(5s) + 5s/3) exp(−√(5s)): twice differentiable."""
+    r"""Twice differentiable functions, s the squared scaled distance.
+
+    .. math:: k(x, x') = σ^2 \Big(1 + \sqrt{5s} + \frac{5s}{3}\Big) \exp(−\sqrt{5s})
+    """
 
     name = "matern52"
 
@@ -125,7 +136,10 @@ class Matern52(_Stationary):
 
 @dataclass(frozen=True)
 class RationalQuadratic(_Stationary):
-    """κ = (1 + s / 2α)^(−α): RBF kernels of many length-scales, mixed; RBF as α → ∞."""
+    r"""RBF kernels of many length-scales, mixed; RBF as α → ∞, s the squared scaled distance.
+
+    .. math:: k(x, x') = σ^2 \Big(1 + \frac{s}{2α}\Big)^{−α}
+    """
 
     name = "rational_quadratic"
 
@@ -149,7 +163,9 @@ class RationalQuadratic(_Stationary):
 
 @dataclass(frozen=True)
 class Periodic(ScaledLeaf):
-    """k(x, x') = σ² exp(−2 Σ_d sin²(π (x_d − x'_d) / p_d) / ℓ_d²).
+    r"""Functions that repeat themselves.
+
+    .. math:: k(x, x') = σ^2 \exp\Big(−2 \sum_d \frac{\sin^2(π (x_d − x'_d) / p_d)}{ℓ_d^2}\Big)
 
     The length-scale ℓ has no unit; the period p has the input's.
     """
@@ -185,7 +201,9 @@ class Periodic(ScaledLeaf):
 
 @dataclass(frozen=True)
 class Linear(Leaf):
-    """k(x, x') = Σ_d σ_d² x_d x'_d: the prior of Σ_d w_d x_d with w_d ~ N(0, σ_d²).
+    r"""Linear functions: the prior of Σ_d w_d x_d with w_d ~ N(0, σ_d²).
+
+    .. math:: k(x, x') = \sum_d σ_d^2 x_d x'_d
 
     With scaled inputs the origin is the lower corner of their box. It keeps its variances in a
     product, where the other factors lose theirs.

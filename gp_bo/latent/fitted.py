@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -39,6 +39,11 @@ class LatentGP(FittedGP):
     :meth:`predictive_draws`) is in its own unit: log-odds, the logarithm of a rate.
     """
 
+    def facts(self) -> Mapping[str, object]:
+        """Kernel, hyper-parameters, data, and p(y | f)."""
+        name = LIKELIHOODS.name_of(type(self.likelihood)) or type(self.likelihood).__name__
+        return {**super().facts(), "likelihood": name}
+
     @property
     def likelihood(self) -> Any:
         """p(y | f)."""
@@ -48,10 +53,6 @@ class LatentGP(FittedGP):
     def conditional(self) -> Conditional:
         """q(f* | y, θ_s) per draw, in scaled units."""
         return LatentConditional(self.gp, self.scaled_hyperparameters)
-
-    def __repr__(self) -> str:
-        name = LIKELIHOODS.name_of(type(self.likelihood)) or type(self.likelihood).__name__
-        return f"{super().__repr__()[:-1]}, {name} likelihood)"
 
     def predict(self, Xs: Array, *, include_noise: bool = False) -> Prediction:
         """Mean and variance of E[y* | f*], or with the noise of y*: mixtures over all draws.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from gp_bo.optimize.surrogate import Surrogate
 from gp_bo.optimize.values import is_single, value_of
 from gp_bo.signatures import takes_options_of
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import is_count
 from pyro_models.moved import renamed_arguments, renamed_attribute
 from pyro_models.options import check_types
@@ -36,7 +37,7 @@ _PROBLEM = {"space", "candidates", "maximize", "problem", "seed", "state", "devi
 _PATIENCE = 20  # times that others may be faster before they are made to wait
 
 
-class Optimizer:
+class Optimizer(Brief):
     """Bayesian optimisation by hand: :meth:`ask` for points, :meth:`tell` what they gave.
 
     A Gaussian process is fitted to what was observed, its hyper-parameters θ inferred by any method
@@ -119,6 +120,20 @@ class Optimizer:
         self.messages: list[str] = []  # what inferences did not reach; points nobody asked for
         self._shared = SharedState(State(where, maximize, problem, seed, held), state)
         self._shared.refresh()
+
+    def facts(self) -> Mapping[str, object]:
+        """The problem, and how far it is."""
+        state = self.state
+        values = [e.value for e in state.evaluations if e.value is not None]
+        best = (max if state.maximize else min)(values) if values else None
+        return {
+            "": state.problem,
+            "inputs": len(state.space.inputs),
+            "evaluations": len(state.evaluations),
+            "pending": len(state.pending),
+            "largest value" if state.maximize else "least value": best,
+            "messages": len(self.messages) or None,
+        }
 
     @classmethod
     def resume(

@@ -16,6 +16,7 @@ from gp_bo.optimize.ask_tell import Optimizer
 from gp_bo.optimize.inputs import Continuous
 from inference.figures.palette import INK, PETROFF, plain
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 
 __all__ = ["RegretCurves", "progress_figure", "regret_curves", "search_figure"]
 
@@ -24,7 +25,7 @@ FLOOR = 1e-8  # of a regret that is drawn
 
 
 @dataclass(frozen=True)
-class RegretCurves:
+class RegretCurves(Brief):
     """Regrets of several methods on one function: method → (runs, evaluations).
 
     ``title`` is the name of the function, ``design_size`` that of the design that they share.

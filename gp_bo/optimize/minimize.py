@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from gp_bo.optimize.values import number_of
 from gp_bo.signatures import takes_options_of
 from inference.progress import Bar, bar
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import is_count
 from pyro_models.moved import renamed_arguments, renamed_attribute
 
@@ -37,7 +38,7 @@ class NoNumberError(UsageError):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Brief):
     """What an optimisation found.
 
     Attributes
@@ -68,6 +69,16 @@ class Result:
     _optimizer: Optimizer | None = field(default=None, repr=False, compare=False)
 
     maximise = renamed_attribute("maximize")
+
+    def facts(self) -> Mapping[str, object]:
+        """The best value and where, after how many evaluations, and why it ended."""
+        failed = sum(e.value is None for e in self.evaluations)
+        return {
+            "largest value" if self.maximize else "least value": f"{self.y:.6g}",
+            "at": self.space.describe_point(self.x),
+            "evaluations": f"{len(self.evaluations)}{f', {failed} failed' if failed else ''}",
+            "stopped": self.stopped,
+        }
 
     @cached_property
     def recommended(self) -> Recommendation | None:

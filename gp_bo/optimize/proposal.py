@@ -13,6 +13,7 @@ from gp_bo.optimize.space import Point, Space
 from gp_bo.optimize.state import State
 from gp_bo.optimize.surrogate import Surrogate
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.seeds import seeded, stream
 
 __all__ = ["Recommendation", "by_acquisition", "from_design", "recommended"]
@@ -71,7 +72,7 @@ def by_acquisition(state: State, surrogate: Surrogate, acquire: Acquisition) -> 
 
 
 @dataclass(frozen=True)
-class Recommendation:
+class Recommendation(Brief):
     """A point, values of the inputs in order, and what the model believes of the function there.
 
     Moments are of the function without noise, in the unit of the values, mixed over the draws of θ.

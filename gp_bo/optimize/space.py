@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gp_bo.optimize.inputs import Categorical, Continuous, Input, input_from
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 
 __all__ = ["Point", "Space", "space_from"]
 
@@ -24,7 +25,7 @@ SAME = 1e-6  # of the width of an input: two points this near are one
 
 
 @dataclass(frozen=True)
-class Space:
+class Space(Brief):
     """The inputs of a function, and their map to the unit cube that the GP works in.
 
     A continuous input and an integer take one column, scaled to [0, 1]; a categorical input takes

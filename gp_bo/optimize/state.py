@@ -15,6 +15,7 @@ import torch
 from gp_bo.optimize.space import Point, Space, space_from
 from gp_bo.scaling import location_and_spread
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.files import write_atomically
 from pyro_models.moved import renamed_attribute
 
@@ -24,7 +25,7 @@ FORMAT = "gp-bo state 1"
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Brief):
     """One point that was tried, and its value; ``None``, and why, if the evaluation failed."""
 
     point: Point
@@ -44,7 +45,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class State:
+class State(Brief):
     """A whole optimisation.
 
     Attributes

@@ -12,9 +12,11 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from inference.command_line.advice import advised
 from inference.command_line.mistakes import complain, in_words
 from inference.command_line.nested import flattened, nested
 from inference.progress import quiet
+from pyro_models.installation import versions
 
 __all__ = ["OneLineParser", "parser_of", "with_flags", "without_quiet"]
 
@@ -50,9 +52,16 @@ class OneLineParser(ArgumentParser):
         return text
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Complain in one line and leave."""
-        complain(self.prog.split()[0], in_words(message))
+        """Complain in one line, with what was probably meant and where help is, and leave."""
+        complain(self.prog.split()[0], advised(in_words(message), self.prog, self._names()))
         raise SystemExit(2)
+
+    def _names(self) -> dict[str, list[str]]:
+        """The options of each command by its name, and this parser's own under no name."""
+        own = {"": [name for name in self._option_string_actions if name.startswith("--")]}
+        commands = self._subcommands_action
+        parsers = {} if commands is None else dict(commands.choices)
+        return own | {name: parser._names()[""] for name, parser in parsers.items()}
 
 
 def parser_of(
@@ -79,6 +88,8 @@ def parser_of(
     'Ada'
     """
     parser = OneLineParser(prog=prog, description=description)
+    shown = {"version": versions(prog), "help": "Show the versions and exit."}
+    parser.add_argument("--version", action="version", **shown)
     subcommands = parser.add_subcommands(dest="command", metavar="COMMAND")
     for name, function in commands.items():
         summary = (function.__doc__ or "").split("\n", maxsplit=1)[0]

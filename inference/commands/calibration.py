@@ -37,7 +37,7 @@ def calibrate(
     Args:
         run: Run folder; or a Pyro model, FILE.py:NAME, which has options of its own (--help).
         options: One of :class:`OnHalfSeen`.
-        guide: encoder, or the name of a guide that is fitted to each simulated datum.
+        guide: Name of a guide, fitted to each simulated datum but for the encoder: {guides}.
         num_simulations: How many data are simulated.
         num_draws: Posterior draws L of each, among which the truth is ranked.
         level: The chance that a right posterior is said to be miscalibrated.
@@ -87,7 +87,7 @@ def calibrate_model(
     Args:
         model: Pyro model in a file, FILE.py:NAME.
         options: One of :class:`OnModel`; the table gives shapes, and values that are no data.
-        guide: Name of a guide, such as full_covariance, normal, laplace or nuts.
+        guide: Name of a guide: {program_guides}.
         guide_options: Options of the guide, such as {num_samples: 500, num_chains: 4}.
         num_simulations: How many data sets are simulated.
         num_draws: Posterior draws L of each, among which the truth is ranked.

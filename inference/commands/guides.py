@@ -48,7 +48,7 @@ def guides(
     Args:
         run: Run folder; or a Pyro model, FILE.py:NAME, which has options of its own (--help).
         options: One of :class:`OnHalfSeen`.
-        guides: Names of guides, e.g. [encoder, normal, full_covariance].
+        guides: Names of guides, e.g. [encoder, normal, full_covariance], of: {guides}.
         limit: Use only the first so many data.
         num_particles: Number K of importance weights per datum.
         method: How log p(x) is found; best: exact, or a grid for two latents, or annealing.
@@ -129,7 +129,7 @@ def guides_model(
     Args:
         model: Pyro model in a file, FILE.py:NAME.
         options: One of :class:`OnModel`.
-        guides: Names of guides, e.g. [normal, full_covariance, nuts].
+        guides: Names of guides, e.g. [normal, full_covariance, nuts], of: {program_guides}.
         num_particles: Number K of importance weights.
         reference: Guide whose moments the others are compared with; exact, quadrature or nuts, the
             first of them that is compared, or else nuts, unless given.

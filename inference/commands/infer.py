@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from inference import figures
 from inference.commands.command import OnHalfSeen, command, command_of_models
@@ -47,6 +47,8 @@ def infer(
     starts: int = 64,
     out: str | None = None,
     figure: str | None = None,
+    latents: Literal["mean", "sample"] = "mean",
+    pixels: Literal["mean", "sample"] = "mean",
     **options: Any,
 ) -> Posterior:
     """Infer the latents of images by a guide of their own; print bounds, and why each fit stopped.
@@ -54,7 +56,7 @@ def infer(
     Args:
         run: Run folder; or a Pyro model, FILE.py:NAME, which has options of its own (--help).
         options: One of :class:`OnHalfSeen`.
-        guide: Name of a guide, such as normal, full_covariance, refined, laplace or encoder.
+        guide: Name of a guide: {guides}; or mine.py:make.
         limit: Only the first so many data.
         guide_options: Options of the guide, such as {rank: 3}.
         resample: Resample so many draws by their importance weights.
@@ -64,6 +66,8 @@ def infer(
         starts: A fit begins at the best of the prior's mean and so many draws from the prior.
         out: .npz file for the latents' means, the bounds, steps and reasons of every image.
         figure: PNG, PDF or SVG file: whole images, decoded by this guide and by the encoder.
+        latents: Mean or sampled z of the figure.
+        pixels: Means of its pixels, or draws of them.
     """
     on = OnHalfSeen(limit=limit, **options)
     target = free_path(out, force=on.force, endings=".npz")
@@ -97,7 +101,8 @@ def infer(
             arrays |= {"precision": posterior.precision} if posterior.precision else {}
             save_arrays(target, arrays, posterior.identity)
         if picture is not None:
-            save_figure(figures.encoder_free(posterior), picture)
+            how: dict[str, Any] = {"latents": latents, "pixels": pixels, "seed": on.seed}
+            save_figure(figures.encoder_free(posterior, **how), picture)
     return posterior
 
 
@@ -122,7 +127,7 @@ def infer_model(
     Args:
         model: Pyro model in a file, FILE.py:NAME.
         options: One of :class:`OnModel`.
-        guide: Name of a guide, such as full_covariance, normal, laplace, nuts or AutoStructured;
+        guide: Name of a guide: {program_guides};
             or your own, FILE.py:NAME.
         guide_options: Options of the guide, such as {num_samples: 500, num_chains: 4}.
         resample: Resample so many draws by their importance weights.

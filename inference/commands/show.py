@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from inference.declared import declared, takes
 from inference.evaluation.quantity import NATS
 from inference.figures.registry import Shown, figure_named, figures_of_pairs
 from inference.learning import Run
-from inference.learning.history import Epoch, History
+from inference.learning.history import Epoch, History, read_epochs
 from inference.posterior import generate
 from pyro_models import Pair, UsageError
 from pyro_models.counts import check_counts
@@ -79,8 +80,10 @@ def _labels(pair: Pair, n: int, label: int | None) -> torch.Tensor | None:
 def _names_of_figures() -> str:
     known = figures_of_pairs().items()
     names = ", ".join(f"{name} ({f.needs})" if f.needs else name for name, f in known)
+    rest = ", ".join(name for name in figures.FIGURES if name not in figures_of_pairs())
     return f"""Name of the figure, with what it needs: {names}; or mine.py:FUNCTION, which returns a
-        figure, and whose arguments are named as in Shown."""
+        figure, and whose arguments are named as in Shown. Figures that other commands and Python
+        draw: {rest}."""
 
 
 @dataclass(frozen=True)
@@ -93,54 +96,79 @@ class OfFigure(OnRun):
 @command
 @takes(OfFigure, without=NOT_OF_DATA)
 def plot(
-    run: str,
+    runs: list[str],
     n: int = 1000,
     label: int | None = None,
-    latents: Literal["mean", "sample"] = "sample",
-    pixels: Literal["mean", "sample"] = "mean",
+    latents: Literal["mean", "sample"] | None = None,
+    pixels: Literal["mean", "sample"] | None = None,
     size: int = 20,
     span: tuple[float, float] | None = None,
     steps: int = 10,
+    title: str | None = None,
     out: str | None = None,
     **options: Any,
 ) -> None:
-    """Draw a figure of a trained pair.
+    """Draw a figure of a trained pair, or of several: curves in one axis, models side by side.
 
     Args:
-        run: Run folder.
+        runs: Run folders.
         options: One of :class:`OfFigure`.
         n: Number of test data shown, where a figure shows as many as one likes.
         label: Label of samples and of the latent grid, for a pair that needs labels.
-        latents: Reconstructions from sampled or from mean z.
-        pixels: Means of pixels, or draws of them (reconstructions, prior_samples, class_grid).
+        latents: Sampled or mean z of reconstructions and interpolations; as suits the figure unless
+            given, which its title says.
+        pixels: Means of pixels, or draws of them, of all figures that decode; means unless given.
         size: Images along a side of the latent grid.
         span: Even latent grid from this z to that, e.g. "[-4, 4]"; normal quantiles unless given.
         steps: Images of each row of an interpolation, both ends decoded among them.
-        out: PNG, PDF or SVG file; FIGURE.png in the run folder's figures unless given.
+        title: What stands above; figure, model, data and epoch unless given.
+        out: PNG, PDF or SVG file. Unless given it is FIGURE.png in the run folder's figures, and of
+            several runs FIGURE-RUN-RUN.png in the folder that the first run lies in.
     """
     on = OfFigure(**options)
     drawn = figure_named(on.figure)
     name = drawn.name if ".py:" in on.figure else on.figure
-    target = free_figure_path(out or f"{run}/figures/{name}.png", force=on.force)
+    names = _names_of(runs)
+    beside = "-".join([name, *names.values()]).replace("/", "-")
+    usual = f"{runs[0]}/figures/{name}" if len(runs) == 1 else str(Path(runs[0]).parent / beside)
+    target = free_figure_path(out or f"{usual}.png", force=on.force)
     check_counts(n=n)
-    pair = Run(run).load_pair(device=on.device)
-    _labels(pair, n, label)
-    shown = Shown(
-        pair=pair,
-        load_test=lambda: OnRun().open(run)[1].prepared("test", seed=on.seed, limit=n),
-        load_history=lambda: _read_history(Path(run)),
-        load_train=lambda: _training_data(run, on.seed),
-        n=n,
-        label=label,
-        latents=latents,
-        pixels=pixels,
-        size=size,
-        span=span,
-        steps=steps,
-        seed=on.seed,
-    )
+    shown = {}
+    for run in runs:
+        pair = Run(run).load_pair(device=on.device)
+        _labels(pair, n, label)
+        shown[names[run]] = Shown(
+            pair=pair,
+            load_test=partial(_test_data, run, seed=on.seed, n=n),
+            load_history=partial(_read_history, Path(run)),
+            load_train=partial(_training_data, run, on.seed),
+            n=n,
+            label=label,
+            latents=latents,
+            pixels=pixels,
+            size=size,
+            span=span,
+            steps=steps,
+            seed=on.seed,
+            title=title,
+        )
     save_figure(drawn.draw(shown), target)
-    print(f"{name} of {Path(run).name} in {target}")
+    print(f"{name} of {', '.join(names.values())} in {target}")
+
+
+def _names_of(runs: list[str]) -> dict[str, str]:
+    """The last part of each path, or as much of it as tells them apart."""
+    if len({Path(run).resolve() for run in runs}) < len(runs):
+        raise UsageError("a run is named twice")
+    paths = {run: Path(run).resolve().parts for run in runs}
+    depth = 1
+    while len({parts[-depth:] for parts in paths.values()}) < len(runs):
+        depth += 1
+    return {run: "/".join(parts[-depth:]) for run, parts in paths.items()}
+
+
+def _test_data(run: str, *, seed: int, n: int) -> Split:
+    return OnRun().open(run)[1].prepared("test", seed=seed, limit=n)
 
 
 def _training_data(run: str, seed: int) -> Split:
@@ -152,7 +180,9 @@ def _read_history(run: Path) -> History:
     record = Run(run).describe()
     training = record.get("training", {})
     state = Run(run).load_checkpoint()
-    epochs = [Epoch(**values) for values in state["history"]] if state else []
+    file = run / "history.csv"  # all that an exported run has
+    written = file.read_text(encoding="utf-8") if file.is_file() else ""
+    epochs = [Epoch(**values) for values in state["history"]] if state else read_epochs(written)
     if not epochs:
         raise UsageError(f"{run} has no finished epoch to plot")
     return History(
@@ -162,4 +192,5 @@ def _read_history(run: Path) -> History:
         stopped=training.get("stopped", ""),
         unit=training.get("unit", NATS),
         remark=training.get("remark", ""),  # runs of earlier versions have none
+        curve_data=training.get("curve_data", {}),
     )

@@ -27,6 +27,7 @@ from inference.posterior.chains import block_size
 from inference.posterior.log_density import LogDensity
 from inference.progress import bar
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
@@ -42,7 +43,7 @@ GRADIENTS = 40
 
 
 @dataclass(frozen=True, eq=False)
-class Annealed:
+class Annealed(Brief):
     """What the chains of annealed importance sampling came to.
 
     Attributes
@@ -133,7 +134,13 @@ def anneal(
     progress: Callable[[int], object] | None = None,
     blocks: Blocks = HERE,
 ) -> Annealed:
-    """Annealed importance sampling with HMC transitions, images × chains at once.
+    r"""Annealed importance sampling with HMC transitions, images × chains at once.
+
+    .. math:: \log w = \sum_t (β_t − β_{t−1}) \log \frac{p(x, z_{t−1})}{q(z_{t−1})}, \quad
+       0 = β_0 < … < β_T = 1, \quad \E[w] = p(x)
+
+    with z_0 drawn from q, the prior or a guide, and z_t from a transition that leaves
+    q^(1 − β_t) p(x, ·)^β_t invariant.
 
     Each datum's step size follows the acceptance of its *pilots*: chains of their own that run
     beside the weighted ones, are thrown away, and alone decide. The weighted chains never influence

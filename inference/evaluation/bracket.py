@@ -9,7 +9,7 @@ as the model fits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from inference.posterior.log_density import LogDensity, condition
 from inference.precision import DEFAULT, at_precision, precision_of
 from inference.standard_error import mean_and_error
 from pyro_models import Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair
 from pyro_models.counts import check_counts
 from pyro_models.data.masks import Mask
@@ -44,7 +45,7 @@ __all__ = ["Bracket", "bracket", "reversed_weights"]
 
 
 @dataclass(frozen=True, eq=False)
-class Bracket:
+class Bracket(Brief):
     """Bounds on log p(x) of simulated data, in expectation, (B,) each, nats.
 
     Attributes
@@ -66,6 +67,13 @@ class Bracket:
     forward: Annealed
     given: str | None = None
     precision: str | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """Both bounds on average over the data."""
+        of, means = quantity_named("log_likelihood"), (self.lower.mean(), self.upper.mean())
+        lower, upper = (of.text(float(mean)) for mean in means)
+        found = f"between {lower} and {upper} {of.unit}"
+        return {of.heading(self.given): found, "data": len(self.x), "precision": self.precision}
 
     @property
     def gap(self) -> Tensor:

@@ -154,6 +154,11 @@ class Comparison(Tabular):
     titles: Mapping[str, str] = field(default_factory=dict)
     remarks: Mapping[str, str] = field(default_factory=dict)
 
+    def facts(self) -> Mapping[str, object]:
+        """What is compared by what; printed, it is the table."""
+        quantities = dict.fromkeys(column.quantity for column in self.columns)
+        return {"of": list(self.rows), "by": list(quantities), "columns": len(self.columns)}
+
     @property
     def table(self) -> Tables:
         """A small table for what may be compared, and below what is missing, and stands apart.

@@ -18,6 +18,7 @@ from inference.posterior.completion import complete
 from inference.posterior.posterior import Posterior
 from inference.precision import DEFAULT, at_precision, in_precision, precision_of
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import as_data, checksum
 from pyro_models.data.masks import Mask, mask_name, needed_mask, seen_pixels
@@ -30,7 +31,7 @@ __all__ = ["Conditional", "conditional_log_prob", "evaluate_completion"]
 
 
 @dataclass(frozen=True, eq=False)
-class Conditional:
+class Conditional(Brief):
     """log p(x_unseen | x_seen) of B data, (B,), nats, with its Monte-Carlo error; 0 where exact.
 
     It is ``"exact"``, or a ``"lower bound"`` in expectation of a pair that is conditional itself;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import torch
@@ -70,6 +71,17 @@ class Diagnostics(Tabular):
     identity: Identity | None = None
     given: str | None = None
     precision: str | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """What it is of, and the figures in short; printed, it is the table."""
+        return {
+            "of": f"{len(self.k_hat):,} {self.split} data of {self.data}",
+            "active units": f"{self.active_units} of {len(self.posterior_mean_variance)}",
+            "share of k-hat > 0.7": self.share_unreliable,
+            "median effective sample size": float(self.effective_sample_size.median()),
+            "particles": self.num_particles,
+            "precision": self.precision,
+        }
 
     @property
     def active_units(self) -> int:

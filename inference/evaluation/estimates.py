@@ -17,6 +17,7 @@ from inference.cuda_graph import Launched, launcher_of
 from inference.particles import checked_count, particles
 from inference.pieces import for_rows, log_weights_of
 from pyro_models import Pair
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.observed import Observed, observed
@@ -27,7 +28,7 @@ __all__ = ["LogWeights", "exact_log_prob", "log_weights"]
 
 
 @dataclass(frozen=True)
-class LogWeights:
+class LogWeights(Brief):
     """What K log-weights of each datum come to, (B,) each, nats.
 
     Attributes

@@ -62,6 +62,12 @@ class Evaluation(Tabular):
     per_datum: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
     note: str = ""
 
+    def facts(self) -> Mapping[str, object]:
+        """What it is of, and its scores."""
+        scores, absent = without_contradictions(self.scores, self.absent)
+        numbers = {name: f"{s.number} {s.unit}".rstrip() for name, s in scores.items()}
+        return {"": self._head(), **numbers, "none of": list(absent)}
+
     def _head(self) -> str:
         note = f"; {self.note}" if self.note else ""
         for first in self.scores.values():

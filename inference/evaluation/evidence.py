@@ -28,6 +28,7 @@ from inference.precision import DEFAULT, at_precision, precision_of
 from inference.progress import bar, showing
 from inference.standard_error import error_of_mean, mean_and_error
 from pyro_models import Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
@@ -46,7 +47,7 @@ POOR = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Evidence(Brief):
     """log p(x_seen) of B data, or log p(x_seen | y) of a pair that is given labels.
 
     Attributes
@@ -92,6 +93,17 @@ class Evidence:
     identity: Identity | None = None
     sources: tuple[str, ...] = ()
     precision: str | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """The mean over data, its kind and how it was found."""
+        of = quantity_named("log_likelihood")
+        return {
+            of.heading(self.given): f"{of.text(*self.mean)} {of.unit}",
+            "data": len(self),
+            "kind": self.kind,
+            "method": self.method,
+            "precision": self.precision,
+        }
 
     @classmethod
     def of_caller(cls, value: Tensor) -> Evidence:

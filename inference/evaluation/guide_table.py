@@ -17,6 +17,7 @@ from inference.evaluation.tables import Group, Tables, in_groups, left_out
 from inference.pareto import RELIABLE
 from inference.standard_error import error_of_mean, mean_and_error, with_error
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 
 __all__ = ["Difference", "GuideComparison", "GuideScores"]
 
@@ -24,7 +25,7 @@ _DIGITS = 4  # of a paired difference, in which what both guides owe to a datum 
 
 
 @dataclass(frozen=True, eq=False)
-class GuideScores:
+class GuideScores(Brief):
     """One guide on B data; nats per datum where nothing else is said.
 
     Attributes
@@ -110,7 +111,7 @@ class GuideScores:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Brief):
     """One guide's mean minus another's, first − second, over the same data, nats per datum.
 
     The standard error is that of the paired differences: what both guides owe to a datum cancels.
@@ -161,6 +162,16 @@ class GuideComparison(Tabular):
         known = quantities_of("guides")
         for name in self.quantities:
             known.check(name)
+
+    def facts(self) -> Mapping[str, object]:
+        """Which guides are compared on how many data; printed, it is the table."""
+        return {
+            "guides": [row.name for row in self.rows],
+            "data": len(self.evidence),
+            "evidence by": self.evidence.method,
+            "particles": self.num_particles,
+            "seed": self.seed,
+        }
 
     def __getitem__(self, name: str) -> GuideScores:
         for row in self.rows:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inference.evaluation.modes import Modes, Survey, find_modes, regular_grid, survey
 from inference.posterior.log_density import LogDensity
+from pyro_models.brief import Brief
 
 __all__ = ["Integral", "Quadrature", "every_other", "values_at"]
 
@@ -24,7 +25,7 @@ _ROUNDS = 60
 
 
 @dataclass(frozen=True, eq=False)
-class Quadrature:
+class Quadrature(Brief):
     """The posterior of every datum, integrated on grids of its own.
 
     Attributes

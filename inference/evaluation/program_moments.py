@@ -14,12 +14,13 @@ from inference.posterior.guides.draws import DrawsGuide
 from inference.programs import ProgramPosterior
 from inference.programs.guides.references import GridGuide
 from inference.programs.pair import SITE
+from pyro_models.brief import Brief
 
 __all__ = ["Departures", "Moments", "departures", "moments", "moments_of"]
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
+class Moments(Brief):
     """Mean and standard deviation of each site, and the standard errors of both, (\\*shape)."""
 
     mean: Mapping[str, Tensor]
@@ -29,7 +30,7 @@ class Moments:
 
 
 @dataclass(frozen=True, eq=False)
-class Departures:
+class Departures(Brief):
     """What a guide's moments differ from the reference's, by site, (\\*shape) each.
 
     Attributes

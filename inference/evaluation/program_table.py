@@ -17,6 +17,7 @@ from inference.evaluation.tables import Group, Tables, in_groups, left_out
 from inference.programs import ProgramPosterior
 from inference.standard_error import with_error
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.registry import Registry
 
 __all__ = ["COLUMNS", "Number", "ProgramGuideComparison", "ProgramGuideScores"]
@@ -65,7 +66,7 @@ class Number:
 
 
 @dataclass(frozen=True, eq=False)
-class ProgramGuideScores:
+class ProgramGuideScores(Brief):
     """One guide of a program.
 
     Attributes
@@ -141,6 +142,16 @@ class ProgramGuideComparison(Tabular):
     def __post_init__(self) -> None:
         for name in self.quantities:
             COLUMNS.check(name)
+
+    def facts(self) -> Mapping[str, object]:
+        """Which guides of which model are compared; printed, it is the table."""
+        return {
+            "": self.model,
+            "guides": [row.name for row in self.rows],
+            "reference": self.reference_name,
+            "particles": self.num_particles,
+            "seed": self.seed,
+        }
 
     def __getitem__(self, name: str) -> ProgramGuideScores:
         for row in self.rows:

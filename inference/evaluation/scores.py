@@ -19,6 +19,7 @@ from inference.evaluation.quantity import (
 )
 from inference.standard_error import with_error
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.data import Identity
 from pyro_models.likelihoods.likelihood import LEBESGUE_UNIT
 from pyro_models.moved import renamed_attribute
@@ -55,7 +56,7 @@ _SAME = ("unit", "measure", "given", "preparation", "data", "split", "num_data")
 
 
 @dataclass(frozen=True)
-class Score:
+class Score(Brief):
     """One number, and all that decides what it may be compared with.
 
     Attributes
@@ -111,6 +112,17 @@ class Score:
     identity: Identity | None = field(default=None, hash=False)
     num_seeds: int | None = None
     precision: str | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """The number, and what it is."""
+        number = f"{self.number} {self.unit}".rstrip()
+        return {
+            "": f"{self.quantity} {number}",
+            "of": f"{self.data} {self.split}",
+            "data": self.num_data,
+            "kind": self.kind,
+            "measure": self.measure,
+        }
 
     def __post_init__(self) -> None:
         if isinstance(self.identity, Mapping):  # read from a file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,15 @@ class SigmaCurve(Tabular):
     method: str
     pair: Pair
     seed: int = 0
+
+    def facts(self) -> Mapping[str, object]:
+        """The grid of σ and the best of it; printed, it is the table."""
+        return {
+            "σ": f"{len(self.sigmas)} from {min(self.sigmas):g} to {max(self.sigmas):g}",
+            "best": self.sigma,
+            "data": self.value.shape[1],
+            "kind": f"{self.kind} by {self.method}",
+        }
 
     @property
     def means(self) -> list[tuple[float, float]]:

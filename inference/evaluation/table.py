@@ -6,12 +6,13 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from inference.evaluation.layout import laid_out, prose, width_of_prose, width_of_tables
 from inference.templates import render
+from pyro_models.brief import Brief
 
 __all__ = ["Absent", "Faces", "Table", "Tabular", "csv_text"]
 
@@ -27,7 +28,7 @@ Cell = str | Absent | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class Table(Brief):
     """Rows under headings, and what is to be said of them.
 
     Attributes
@@ -69,6 +70,13 @@ class Table:
     named_rows: bool = True
     keys: int = 1
     records: Sequence[Sequence[object]] = ()
+
+    def facts(self) -> Mapping[str, object]:
+        """How large it is, and what it is of; printed, it is shown whole."""
+        return {"rows": len(self.rows), "columns": len(self.heads), "caption": self.caption}
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
     def _texts(self) -> tuple[list[list[str]], list[str]]:
         """The texts of the cells, a letter where there is a reason, and all lines below."""
@@ -173,7 +181,7 @@ class Faces(Protocol):
         ...
 
 
-class Tabular:
+class Tabular(Brief):
     """A result that is shown as a table, or as several, in a notebook too; see :class:`Table`."""
 
     @property

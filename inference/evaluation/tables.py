@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from inference.evaluation.table import Absent, Cell, Table, csv_text, in_lines, joined, plain
 from inference.templates import render
+from pyro_models.brief import Brief
 
 __all__ = ["Group", "Tables", "in_groups", "left_out", "listed", "merged"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tables:
+class Tables(Brief):
     """Tables one below the other, and what is to be said of all of them.
 
     Attributes
@@ -48,6 +49,13 @@ class Tables:
     notes: Sequence[str] = ()
     conclusions: Sequence[str] = ()
     records: Sequence[Sequence[object]] = ()
+
+    def facts(self) -> Mapping[str, object]:
+        """What they are called; printed, they are shown whole."""
+        return {"": [table.title for table in self.tables]}
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
     def to_text(self, width: int | None = None) -> str:
         """The tables for a terminal; see :meth:`.table.Table.to_text`."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from inference.evaluation import Calibration
 from inference.evaluation.calibration.uniformity import binomial_quantile
+from inference.figures.canvas import figure_of, panels
 from inference.figures.palette import INK, MISSING, PETROFF, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
+
+if TYPE_CHECKING:
+    from inference.figures.canvas import Place
 
 __all__ = ["expected_coverage", "rank_ecdfs", "rank_histograms"]
 
@@ -24,7 +29,11 @@ _PER_BAR = 20  # ranks, so that the height of a bar says something
 
 @register_figure(needs=NEEDS)
 def rank_histograms(
-    calibration: Calibration, *, quantities: list[str] | None = None, title: str | None = None
+    calibration: Calibration,
+    *,
+    quantities: list[str] | None = None,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Histograms of the ranks of the truth, flat within the grey band if the posterior is right.
 
@@ -40,6 +49,8 @@ def rank_histograms(
         Whose ranks; all unless given, of more than twelve those with the smallest p-values.
     title
         Drawn above; by default what was calibrated.
+    ax
+        Axes, or a figure or a part of one, to draw in; a new figure unless given.
 
     Raises
     ------
@@ -53,13 +64,13 @@ def rank_histograms(
     >>> len(rank_histograms(Calibration({"mu": ranks}, num_draws=99)).axes)
     1
     """
-    figure, panels = _panels(calibration, quantities, title)
+    place, named = _panels(calibration, quantities, title, ax)
     size, last = len(calibration), calibration.num_draws
     bars = max(2, min(20, size // _PER_BAR, last + 1))
     edges = np.linspace(0, last + 1, bars + 1).round()
     share = np.diff(edges) / (last + 1)
     tail = calibration.level / bars / 2
-    for name, axes in panels.items():
+    for name, axes in named.items():
         counts, _ = np.histogram(calibration.ranks[name].values, edges)
         low, high = (binomial_quantile(at, size, share) / (size * share) for at in (tail, 1 - tail))
         axes.stairs(high, edges, baseline=low, fill=True, color=MISSING, alpha=0.6)
@@ -68,14 +79,18 @@ def rank_histograms(
         )
         axes.axhline(1, color=INK, lw=0.8, ls=":")
         axes.set(xlim=(0, last + 1), ylim=(0, None), xticks=[0, (last + 1) / 2, last + 1])
-    figure.supxlabel("rank of the truth among draws", fontsize=9)
-    figure.supylabel("ranks per uniform rank", fontsize=9)
-    return figure
+    place.supxlabel("rank of the truth among draws", fontsize=9)
+    place.supylabel("ranks per uniform rank", fontsize=9)
+    return figure_of(place)
 
 
 @register_figure(needs=NEEDS)
 def rank_ecdfs(
-    calibration: Calibration, *, quantities: list[str] | None = None, title: str | None = None
+    calibration: Calibration,
+    *,
+    quantities: list[str] | None = None,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Share of the ranks below each rank, less that of uniform ranks, in a simultaneous band.
 
@@ -85,7 +100,7 @@ def rank_ecdfs(
 
     Parameters
     ----------
-    calibration, quantities, title
+    calibration, quantities, title, ax
         As of :func:`rank_histograms`.
 
     Raises
@@ -100,10 +115,10 @@ def rank_ecdfs(
     >>> len(rank_ecdfs(Calibration({"mu": ranks}, num_draws=99)).axes)
     1
     """
-    figure, panels = _panels(calibration, quantities, title)
+    place, named = _panels(calibration, quantities, title, ax)
     band = calibration.band
     at = np.r_[0.0, band.fraction, 1.0]
-    for name, axes in panels.items():
+    for name, axes in named.items():
         low, high, found = (
             np.r_[0.0, values - band.fraction, 0.0]
             for values in (band.lower, band.upper, calibration.ranks[name].ecdf)
@@ -112,14 +127,18 @@ def rank_ecdfs(
         axes.plot(at, found, color=_color(calibration, name), lw=1.4)
         axes.axhline(0, color=INK, lw=0.8, ls=":")
         axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])
-    figure.supxlabel("rank of the truth, as a share", fontsize=9)
-    figure.supylabel("ECDF − uniform", fontsize=9)
-    return figure
+    place.supxlabel("rank of the truth, as a share", fontsize=9)
+    place.supylabel("ECDF − uniform", fontsize=9)
+    return figure_of(place)
 
 
 @register_figure(needs=NEEDS)
 def expected_coverage(
-    calibration: Calibration, *, quantities: list[str] | None = None, title: str | None = None
+    calibration: Calibration,
+    *,
+    quantities: list[str] | None = None,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Share of the truths that credible regions hold, by their credibility.
 
@@ -136,6 +155,8 @@ def expected_coverage(
         known, unless given.
     title
         Drawn above; by default what was calibrated.
+    ax
+        Axes, or a figure or a part of one, to draw in; a new figure unless given.
 
     Raises
     ------
@@ -150,8 +171,9 @@ def expected_coverage(
     'credibility'
     """
     known: list[str] = [name for name in ("tarp", "log_q") if name in calibration.ranks]
-    figure, panels = _panels(calibration, known if quantities is None else quantities, title)
-    for name, axes in panels.items():
+    chosen = known if quantities is None else quantities
+    place, named = _panels(calibration, chosen, title, ax)
+    for name, axes in named.items():
         curve = calibration.coverage(name)
         at, low, high, covered = (
             np.r_[0.0, values, 1.0]
@@ -161,13 +183,13 @@ def expected_coverage(
         axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
         axes.plot(at, covered, color=_color(calibration, name), lw=1.4)
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="credibility")
-    next(iter(panels.values())).set_ylabel("share of truths held")
-    return figure
+    next(iter(named.values())).set_ylabel("share of truths held")
+    return figure_of(place)
 
 
 def _panels(
-    calibration: Calibration, quantities: list[str] | None, title: str | None
-) -> tuple[Figure, dict[str, Axes]]:
+    calibration: Calibration, quantities: list[str] | None, title: str | None, ax: Place | None
+) -> tuple[Figure | SubFigure, dict[str, Axes]]:
     """A panel for each quantity, under its name."""
     names = list(calibration.ranks) if quantities is None else list(quantities)
     unknown = [name for name in names if name not in calibration.ranks]
@@ -179,18 +201,18 @@ def _panels(
         names = [name for name in names if name in smallest]
     columns = min(_COLUMNS, len(names))
     lines = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(1.2 + 2.2 * columns, 0.9 + 1.9 * lines), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    place, grid = panels(ax, lines, columns, (1.2 + 2.2 * columns, 0.9 + 1.9 * lines))
+    grid = grid.ravel()
     for unused in grid[len(names) :]:
         unused.remove()
-    panels = dict(zip(names, grid, strict=False))
-    for name, axes in panels.items():
+    named = dict(zip(names, grid, strict=False))
+    for name, axes in named.items():
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=8)
         plain(axes)
     of = f"{calibration.guide} of {calibration.model}, n = {len(calibration)} simulations"
-    figure.suptitle(title or of, fontsize=10)
-    return figure, panels
+    place.suptitle(of if title is None else title, fontsize=10)
+    return place, named
 
 
 def _color(calibration: Calibration, name: str) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inference.figures.grid import THIN, WIDE, check_images, check_shape, mosaic_figure
+from inference.figures.heading import heading, subject
 from inference.figures.registry import register_figure
 from inference.isolated import isolated
 from inference.posterior.completion import Completion
@@ -22,6 +23,8 @@ from pyro_models.observed import Data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from inference.figures.canvas import Place
 
 __all__ = ["completions", "encoder_free"]
 
@@ -39,6 +42,8 @@ def completions(
     *,
     rows: int = 8,
     samples: int | None = None,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Originals, what was seen of them with the rest black, and their completions.
 
@@ -55,6 +60,8 @@ def completions(
     rows, samples
         At most so many images, and sampled completions of each; all there are unless given, at most
         four.
+    title, ax
+        Drawn above; and axes, or a figure or a part of one, to draw in, a new figure unless given.
 
     Raises
     ------
@@ -90,12 +97,20 @@ def completions(
     of_samples = r"$x \sim p(x\,|\,x_{\mathrm{seen}})$"
     if first.pixels == "mean":
         of_samples = r"E$[x\,|\,z]$,  $z \sim q(z\,|\,x_{\mathrm{seen}})$"
-    title = f"Half-seen images completed{by}\n"
-    title += rf"mean: E$[x\,|\,x_{{\mathrm{{seen}}}}]$,  samples: {of_samples}"
+    how = rf"mean: E$[x\,|\,x_{{\mathrm{{seen}}}}]$,  samples: {of_samples}"
+    pair = None if first.posterior is None or len(several) > 1 else first.posterior.pair
+    of = "" if pair is None else f": {subject(pair)}"
+    title = f"Half-seen images completed{by}{of}" if title is None else title
     images = torch.stack([c.to(columns[0].dtype) for c in columns], 1).flatten(0, 1)
     wide, apart = len(columns), (gaps, THIN)
     return mosaic_figure(
-        images, columns=wide, gaps=apart, names=labels, title=title, tile_inches=0.85
+        images,
+        columns=wide,
+        gaps=apart,
+        names=labels,
+        title=f"{title}\n{how}",
+        tile_inches=0.85,
+        ax=ax,
     )[0]
 
 
@@ -113,7 +128,15 @@ def _check_originals(completed: Completion, x: Tensor) -> None:
 
 @register_figure(needs="a posterior: draw it with pyro-models infer --figure")
 def encoder_free(
-    posterior: Posterior, *, rows: int = 8, latents: Draw = "mean", blocks: int = 2, seed: int = 0
+    posterior: Posterior,
+    *,
+    rows: int = 8,
+    latents: Draw = "mean",
+    pixels: Draw = "mean",
+    blocks: int = 2,
+    seed: int = 0,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Originals | decoded from latents fitted to each image alone | decoded from the encoder's.
 
@@ -125,8 +148,12 @@ def encoder_free(
         Result of :func:`inference.posterior.infer` on whole images.
     rows, blocks
         At most so many rows, and images side by side in a row.
-    latents, seed
-        ``"mean"``: E_q[z], for both. ``"sample"``: z ~ q, for both, with this random seed.
+    latents, pixels, seed
+        ``"mean"``: E_q[z], and ``"sample"``: z ~ q, for both; likewise E[x | z], or x ~ p(x | z);
+        and the random seed of the draws.
+    title, ax
+        Drawn above, by default what is shown of which model; and axes, or a figure or a part of
+        one, to draw in, a new figure unless given.
 
     Raises
     ------
@@ -140,19 +167,21 @@ def encoder_free(
     check_counts(rows=rows, blocks=blocks)
     part = posterior.select(slice(0, rows * blocks))
     blocks = min(blocks, len(part))
-    fitted = part.reconstruct(latents=latents, pixels="mean", seed=seed)
+    fitted = part.reconstruct(latents=latents, pixels=pixels, seed=seed)
     shown, names = [part.x.cpu(), fitted.cpu()], ["original", "fitted"]
     if has_encoder(pair):
         with isolated(pair, seed=seed):
-            encoded = reconstruct(pair, part.x, y=part.y, latents=latents, pixels="mean")
+            encoded = reconstruct(pair, part.x, y=part.y, latents=latents, pixels=pixels)
         shown, names = [*shown, encoded.cpu()], [*names, "encoder"]
     images, wide = torch.stack(shown, 1).flatten(0, 1), len(names)
     how = "E[z]" if latents == "mean" else "z"
-    title = f"Reconstructions without{' and with' * (wide > 2)} the encoder\nE[x | z] at {how} of "
-    title += f"q(z; Ψ*), fitted to each image ({posterior.name})"
-    title += ", and of q(z | x)" if wide > 2 else ""
+    of_pixels = "E[x | z]" if pixels == "mean" else "x ~ p(x | z)"
+    said = f"{of_pixels} at {how} of q(z; Ψ*), fitted to each image ({posterior.name})"
+    said += ", and of q(z | x)" if wide > 2 else ""
+    what = f"Reconstructions without{' and with' * (wide > 2)} the encoder"
+    title = heading(what, pair, title=title, how=said)
     gaps = [WIDE if i % wide == wide - 1 else THIN for i in range(wide * blocks - 1)], WIDE / 2
     names *= blocks
     return mosaic_figure(
-        images, columns=wide * blocks, gaps=gaps, names=names, title=title, tile_inches=0.85
+        images, columns=wide * blocks, gaps=gaps, names=names, title=title, tile_inches=0.85, ax=ax
     )[0]

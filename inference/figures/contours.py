@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.figures.canvas import figure_of, panels
 from inference.figures.grid import check_images
+from inference.figures.heading import subject
 from inference.figures.palette import INK, PETROFF, plain
 from inference.figures.registry import register_figure
 from inference.posterior.log_density import condition
@@ -21,6 +23,8 @@ from pyro_models.observed import Data, Labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from inference.figures.canvas import Place
 
 __all__ = ["latent_contours"]
 
@@ -38,6 +42,8 @@ def latent_contours(
     posteriors: Mapping[str, Posterior] | Posterior | Sequence[Posterior],
     *,
     y: Labels | None = None,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Isocontours of p(z, x_seen) and of one or more q(z) over two latents, in one plot.
 
@@ -56,6 +62,9 @@ def latent_contours(
     posteriors
         Posteriors of that one datum from :func:`inference.posterior.infer`: one, several, or
         several by name.
+    title, ax
+        Drawn above, by default what is shown of which model; and axes, or a figure or a part of
+        one, to draw in, a new figure unless given.
 
     Raises
     ------
@@ -64,7 +73,6 @@ def latent_contours(
         density.
     """
     from matplotlib.colors import to_rgb
-    from matplotlib.figure import Figure
 
     named = _named(posteriors)
     check_images(pair)
@@ -87,8 +95,8 @@ def latent_contours(
     sources: dict[str, Posterior | None] = {"p": None, **named}
     box = _box(like, [lambda z, s=s: density(s, z) for s in sources.values()])
     across, down, nodes = _nodes(like, box)
-    figure = Figure(figsize=(5.6, 4.4), layout="constrained")
-    axes, beside = figure.subplots(1, 2, width_ratios=[5, 1])
+    place, grid = panels(ax, 1, 2, (5.6, 4.4), width_ratios=[5, 1])
+    axes, beside = grid[0]
     for i, (name, source) in enumerate(sources.items()):
         log_density = density(source, nodes).reshape(len(across), len(down)).T
         levels = _levels(log_density)
@@ -106,12 +114,13 @@ def latent_contours(
     axes.set(xlabel="$z_1$", ylabel="$z_2$")
     plain(axes)
     axes.legend(frameon=False, fontsize=9, loc="best")
-    axes.set_title("Contours that hold 50, 90 and 99 % of the mass", fontsize=10)
+    above = subject(pair) if title is None else title
+    axes.set_title(f"{above}\nContours that hold 50, 90 and 99 % of the mass", fontsize=10)
     pixels = next(iter(named.values())).x[0].detach().float().cpu().clamp(0, 1).numpy()
     beside.imshow(pixels.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
     beside.set_title("seen", fontsize=9)
     beside.set(xticks=[], yticks=[])
-    return figure
+    return figure_of(place)
 
 
 def _named(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from inference.evaluation.quantity import BITS, NATS
-from inference.figures.palette import INK, PETROFF, plain
-from inference.figures.registry import register_figure
+from inference.figures.canvas import figure_of, one_panel, panels
+from inference.figures.heading import subject
+from inference.figures.line_names import LABEL_GAP, name_lines
+from inference.figures.palette import INK, PETROFF, class_color, class_marker, plain
+from inference.figures.registry import Shown, register_figure
 from inference.learning.history import History
 from pyro_models import Pair, UsageError
 from pyro_models.likelihoods.levels import CountingLevels
@@ -18,6 +22,8 @@ from pyro_models.likelihoods.levels import CountingLevels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from inference.figures.canvas import Place
 
 __all__ = ["learning_curves"]
 
@@ -42,52 +48,77 @@ _LINES = {
     "train": ("training", PETROFF[0], "o", "-"),
     "running": ("training, while learning", PETROFF[8], "^", "--"),
 }
+_DASHES = {"validation": "-", "train": "--", "running": ":"}  # of several trainings
 _MEASURES = {  # of adversarial training, in panels below
     "loss": ("generator_loss", "critic_loss"),
     "share": ("accuracy_real", "accuracy_fake", "diversity"),
 }
 _FEW = 30  # epochs up to which each is marked
-_LABEL_GAP = 0.055
 _TITLE_WIDTH = 70
 
 
-@register_figure()
+def _runs_of(shown: Mapping[str, Shown]) -> Figure:
+    """The trainings of several runs in one axis; of one also in bits per dimension."""
+    first, *others = shown.values()
+    own: dict[str, Any] = {"title": first.title, "ax": first.ax}
+    if not others:
+        return learning_curves(first.load_history(), pair=first.pair, **own)
+    measures = {n: getattr(one.pair.likelihood, "measure", None) for n, one in shown.items()}
+    if first.title is None and len(set(measures.values())) > 1:
+        each = "; ".join(f"{name}: {measure or 'none'}" for name, measure in measures.items())
+        said = f"These bounds may not be compared: they are of different measures ({each})"
+        own["title"] = textwrap.fill(said, _TITLE_WIDTH)
+    return learning_curves({name: one.load_history() for name, one in shown.items()}, **own)
+
+
+@register_figure(of_several=_runs_of)
 def learning_curves(
-    history: History, *, title: str | None = None, pair: Pair | None = None
+    history: History | Mapping[str, History],
+    *,
+    title: str | None = None,
+    pair: Pair | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Bounds by epoch, each line named at its end, the best epoch marked; higher is better.
 
     The axis is made for the later epochs. A bound too deep for it is a triangle on the lower edge,
-    and a note says how deep; a bound that is not finite is a cross there.
+    and a note says how deep; a bound that is not finite is a cross there. Below stands on how many
+    data the bounds are. Several trainings have a color each: validation is a whole line, training
+    a dashed one; the bound while learning is dotted, and drawn where there is no other.
 
     Parameters
     ----------
     history
         A record of training: ``epochs`` with ``epoch``, ``running``, ``train`` and ``validation``;
-        ``objective``, ``unit`` and ``best_epoch`` are shown where present. A ``remark``, of an
-        objective that is no bound, stands below the title, and the axis says objective.
+        ``objective``, ``unit``, ``curve_data`` and ``best_epoch`` are shown where present. A
+        ``remark``, of an objective that is no bound, stands below the title, and the axis says
+        objective. Or several by name, of the same unit, in one axis.
     title
-        Drawn above; by default the objective.
+        Drawn above; by default the pair, where it is given, and the objective.
     pair
         Whose training it was: a bound on the probability of levels of pixels has an axis in bits
         per dimension, −bound / (D ln 2), too.
+    ax
+        Axes, or a figure or a part of one, to draw in; a new figure unless given.
 
     Raises
     ------
     UsageError
-        If there is no epoch, or no finite bound.
+        If there is no epoch, or no finite bound, or several trainings have different units.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    bounds = _bounds(history)
+    histories: Mapping[str, History] = history if isinstance(history, Mapping) else {"": history}
+    bounds = _bounds_of(histories)
     if not any(b.finite.any() for b in bounds):
         raise UsageError("no epoch with a finite bound to draw: train first")
-    measured = _measured(history)
-    figure = Figure(figsize=(6.4, 4.0 + 2.2 * len(measured)), layout="constrained")
+    measured = _measured(histories)
     heights = [4.0, *[2.2] * len(measured)]
-    axes, *below = figure.subplots(1 + len(measured), height_ratios=heights, squeeze=False)[:, 0]
-    every = [record.epoch for record in history.epochs]
+    size = 6.4 if len(histories) == 1 else 7.2, sum(heights) + 0.2
+    if measured:
+        _, grid = panels(ax, len(heights), 1, size, height_ratios=heights)
+        axes, *below = grid[:, 0]
+    else:
+        axes, below = one_panel(ax, size), []
+    every = [record.epoch for one in histories.values() for record in one.epochs]
     pad = 0.02 * (max(every) - min(every)) or 0.5
     axes.set(xlim=(min(every) - pad, max(every) + pad), ylim=_limits(bounds))
     for b in bounds:
@@ -96,67 +127,131 @@ def learning_curves(
         style: dict[str, Any] = {"color": b.color, "ls": b.dashes, "lw": 1.6, "ms": 4, "zorder": 3}
         axes.plot(b.epochs, values, marker=marker, **style)
     _mark_outside(axes, bounds)
-    best = getattr(history, "best_epoch", None)
-    if best is not None:
-        _mark_best(axes, bounds, best)
-    _name_lines(axes, bounds)
-    remark = getattr(history, "remark", "")
-    unit = getattr(history, "unit", None) or NATS
-    axes.set(xlabel="epoch", ylabel=f"{'objective' if remark else 'bound'} ({unit})")
-    if pair is not None and not remark and isinstance(pair.likelihood, CountingLevels):
-        scale = -math.prod(pair.data_shape) * math.log(2)
-        functions = (lambda nats: nats / scale, lambda bits: bits * scale)
-        bits = axes.secondary_yaxis("left", functions=functions)
-        bits.set_ylabel(BITS)
-        # in points: a fraction of the axes, whose width the layout sets, was cut off at the edge
-        bits.spines["left"].set_position(("outward", 57))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    best = _mark_best(axes, histories)
+    name_lines(axes, bounds)
+    first = next(iter(histories.values()))
+    remarks = list(dict.fromkeys(getattr(one, "remark", "") for one in histories.values()))
+    unit = getattr(first, "unit", None) or NATS
+    axes.set(ylabel=f"{'objective' if any(remarks) else 'bound'} ({unit})")
+    _name_epochs(axes, data=_data_behind(histories))
+    if pair is not None and not any(remarks) and isinstance(pair.likelihood, CountingLevels):
+        _add_bits(axes, pair)
     plain(axes, lines="y")
-    objective = getattr(history, "objective", None)
-    lines = [title or (f"objective: {objective}" if objective else "")]
-    lines += textwrap.wrap(remark, _TITLE_WIDTH)
     for lower, (what, curves) in zip(below, measured.items(), strict=True):
         _draw_measures(lower, what, curves, axes.get_xlim())
-    if any(lines):
-        heading = "\n".join(line for line in lines if line)
-        axes.set_title(heading, fontsize=10, pad=6 if best is None else 18)
-    return figure
+    above = [_heading(histories, pair) if title is None else title]
+    above += [line for remark in remarks for line in textwrap.wrap(remark, _TITLE_WIDTH)]
+    if any(above):
+        lines = "\n".join(line for line in above if line)
+        axes.set_title(lines, fontsize=10, pad=18 if best else 6)
+    return figure_of(axes)
 
 
-def _measured(history: History) -> dict[str, list[_Bound]]:
+def _heading(histories: Mapping[str, History], pair: Pair | None) -> str:
+    """The pair where it is known, and the objective where all have the same."""
+    objectives = {getattr(one, "objective", None) for one in histories.values()}
+    found = [] if pair is None else [subject(pair)]
+    if len(objectives) == 1 and (objective := objectives.pop()):
+        found.append(f"objective: {objective}")
+    return "; ".join(found)
+
+
+def _data_behind(histories: Mapping[str, History]) -> str:
+    """On how many data the curves are; of several trainings, where all agree or each by itself."""
+    texts = {}
+    for name, one in histories.items():
+        counts = getattr(one, "curve_data", {})
+        words = [f"{counts[s]:,} {s.replace('train', 'training')}" for s in _LINES if s in counts]
+        texts[name] = f"bounds on {' and '.join(words)} data" if words else ""
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return "\n".join(f"{name}: {text}" for name, text in texts.items() if text)
+
+
+def _name_epochs(axes: Axes, *, data: str = "") -> None:
+    """Whole numbers along the axis, and below it what is said of the data."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if data:
+        below: dict[str, Any] = {"xytext": (0, -32), "textcoords": "offset points", "va": "top"}
+        below |= {"xycoords": "axes fraction", "ha": "center", "annotation_clip": False}
+        axes.annotate(data, (0.5, 0), fontsize=8, color=INK, **below)
+
+
+def _add_bits(axes: Axes, pair: Pair) -> None:
+    """A second axis upwards, in bits per dimension."""
+    scale = -math.prod(pair.data_shape) * math.log(2)
+    functions = (lambda nats: nats / scale, lambda bits: bits * scale)
+    bits = axes.secondary_yaxis("left", functions=functions)
+    bits.set_ylabel(BITS)
+    # in points: a fraction of the axes, whose width the layout sets, was cut off at the edge
+    bits.spines["left"].set_position(("outward", 57))
+
+
+def _measured(histories: Mapping[str, History]) -> dict[str, list[_Bound]]:
     """What an objective measured beside its value: losses, and shares, where there are any."""
-    epochs = [record for record in history.epochs if getattr(record, "measures", {})]
     groups: dict[str, list[_Bound]] = {}
-    for what, names in _MEASURES.items():
-        for i, name in enumerate(name for name in names if epochs and name in epochs[0].measures):
-            at = np.array([(r.epoch, r.measures.get(name, np.nan)) for r in epochs], dtype=float)
-            look = (name.replace("_", " "), PETROFF[2 * i], "", "-")
-            groups.setdefault(what, []).append(_Bound(*look, *at.T))
+    for j, (of, history) in enumerate(histories.items()):
+        epochs = [record for record in history.epochs if getattr(record, "measures", {})]
+        for what, names in _MEASURES.items():
+            known = [name for name in names if epochs and name in epochs[0].measures]
+            for i, name in enumerate(known):
+                values = [(r.epoch, r.measures.get(name, np.nan)) for r in epochs]
+                label, dashes = name.replace("_", " "), ("-", "--", ":")[i]
+                look = (label, PETROFF[2 * i], "", "-")
+                if len(histories) > 1:
+                    look = (f"{of}: {label}", class_color(j), "", dashes)
+                groups.setdefault(what, []).append(_Bound(*look, *np.array(values, dtype=float).T))
     return groups
 
 
 def _draw_measures(axes: Axes, what: str, curves: list[_Bound], across: Any) -> None:
     """Each line named at its end."""
-    from matplotlib.ticker import MaxNLocator
-
     for curve in curves:
-        axes.plot(curve.epochs, curve.values, color=curve.color, lw=1.4, marker=curve.marker)
+        style: dict[str, Any] = {"color": curve.color, "ls": curve.dashes, "lw": 1.4}
+        axes.plot(curve.epochs, curve.values, marker=curve.marker, **style)
     if what == "share":
         axes.set_ylim(0, max(1.05, *(1.05 * c.values.max() for c in curves)))
-    _name_lines(axes, curves, gap=2 * _LABEL_GAP)
-    axes.set(xlabel="epoch", ylabel=what, xlim=across)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    name_lines(axes, curves, gap=2 * LABEL_GAP)
+    axes.set(ylabel=what, xlim=across)
+    _name_epochs(axes)
     plain(axes, lines="y")
 
 
-def _bounds(history: History) -> list[_Bound]:
-    """The bounds that were computed, those of no epoch left out."""
+def _bounds_of(histories: Mapping[str, History]) -> list[_Bound]:
+    """The lines of every training; with several, each has one color, and its name at its lines."""
+    if len(histories) == 1:
+        return [bound for one in histories.values() for bound in _bounds(one).values()]
+    units = dict.fromkeys(getattr(one, "unit", None) or NATS for one in histories.values())
+    if len(units) > 1:
+        raise UsageError(
+            f"these trainings are in different units ({', '.join(units)}): draw them apart"
+        )
+    objectives = {getattr(one, "objective", None) for one in histories.values()}
     bounds = []
+    for i, (name, one) in enumerate(histories.items()):
+        objective = getattr(one, "objective", None)
+        of = f"{name} ({objective})" if objective and len(objectives) > 1 else name
+        found = _bounds(one)
+        if len(found) > 1:
+            found.pop("running", None)
+        for what, bound in found.items():
+            look: dict[str, Any] = {"color": class_color(i), "marker": class_marker(i)}
+            look["dashes"] = _DASHES[what]
+            bounds.append(bound._replace(label=f"{of}: {bound.label}", **look))
+    return bounds
+
+
+def _bounds(history: History) -> dict[str, _Bound]:
+    """The bounds that were computed, those of no epoch left out."""
+    bounds = {}
     for attribute, look in _LINES.items():
         pairs = [(record.epoch, getattr(record, attribute)) for record in history.epochs]
         computed = [(epoch, value) for epoch, value in pairs if value is not None]
         if computed:
-            bounds.append(_Bound(*look, *np.array(computed, dtype=float).T))
+            bounds[attribute] = _Bound(*look, *np.array(computed, dtype=float).T)
     return bounds
 
 
@@ -196,56 +291,28 @@ def _mark_outside(axes: Axes, bounds: list[_Bound]) -> None:
         axes.text(0.99, 0.04, "\n".join(notes), fontsize=8, color=INK, bbox=box, **where)
 
 
-def _mark_best(axes: Axes, bounds: list[_Bound], best: int) -> None:
-    """A dotted line at the best epoch, and a ring around its best known bound.
+def _mark_best(axes: Axes, histories: Mapping[str, History]) -> bool:
+    """A ring around the best known bound; of one training a dotted line, too, and the epoch.
 
-    Near the right end, where the lines are named, the epoch is written left of it.
+    Near the right end, where the lines are named, the epoch is written left of it. Returns whether
+    it is written.
     """
+    epochs: dict[str, Any] = {
+        name: getattr(one, "best_epoch", None) for name, one in histories.items()
+    }
+    for name, best in epochs.items():
+        for bound in _bounds(histories[name]).values():
+            heights = bound.values[(bound.epochs == best) & bound.finite]
+            if len(heights):
+                axes.plot(best, heights[0], "o", mfc="none", mec=INK, ms=10, mew=1.4, zorder=6)
+                break
+    best = next(iter(epochs.values()))
+    if len(epochs) > 1 or best is None:
+        return False
     axes.axvline(best, color=INK, ls=":", lw=1, zorder=1)
-    for bound in bounds:
-        heights = bound.values[(bound.epochs == best) & bound.finite]
-        if len(heights):
-            axes.plot(best, heights[0], "o", mfc="none", mec=INK, ms=10, mew=1.4, zorder=6)
-            break
     first, last = axes.get_xlim()
     side = "right" if best > last - 0.15 * (last - first) else "center"
     above: dict[str, Any] = {"xytext": (0, 2), "textcoords": "offset points", "ha": side}
     above["xycoords"] = axes.get_xaxis_transform()
     axes.annotate(f"best epoch {best}", xy=(best, 1), fontsize=8, color=INK, **above)
-
-
-def _name_lines(axes: Axes, bounds: list[_Bound], gap: float = _LABEL_GAP) -> None:
-    """The name of each line at its end, right of the axes, pushed apart where ends are close."""
-    low, high = axes.get_ylim()
-    ends = []
-    for bound in bounds:
-        finite = np.flatnonzero(bound.finite)
-        if len(finite):
-            height = (bound.values[finite[-1]] - low) / (high - low)
-            ends.append((min(max(height, 0.0), 1.0), bound.epochs[finite[-1]], bound))
-    ends.sort(key=lambda end: end[0])
-    for (height, epoch, bound), place in zip(ends, _apart([e[0] for e in ends], gap), strict=True):
-        axes.annotate(
-            bound.label,
-            xy=(epoch, low + height * (high - low)),
-            xytext=(1.03, place),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=9,
-            color=bound.color,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": bound.color, "lw": 0.6, "shrinkB": 4},
-        )
-
-
-def _apart(heights: list[float], gap: float) -> list[float]:
-    """Increasing heights moved apart to a gap, about where they were, none above 1."""
-    places = list(heights)
-    for _ in range(50):
-        for i in range(len(places) - 1):
-            lack = gap - (places[i + 1] - places[i])
-            if lack > 0:
-                places[i] -= lack / 2
-                places[i + 1] += lack / 2
-    above = max(0.0, places[-1] - 1) if places else 0.0
-    return [place - above for place in places]
+    return True

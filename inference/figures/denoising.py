@@ -11,6 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from inference.figures.grid import THIN, WIDE, check_images, mosaic_figure
+from inference.figures.heading import heading
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.reconstruction import generate
@@ -21,6 +22,8 @@ from pyro_models.pair import Diffuses
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from inference.figures.canvas import Place
 
 __all__ = ["between_samples", "denoising", "fewer_steps"]
 
@@ -41,7 +44,15 @@ def _faster(pair: Pair) -> Callable[..., Any]:
 
 
 @register_figure(needs="a diffusion")
-def denoising(pair: Pair, *, rows: int = 5, columns: int = 8, seed: int = 0) -> Figure:
+def denoising(
+    pair: Pair,
+    *,
+    rows: int = 5,
+    columns: int = 8,
+    seed: int = 0,
+    title: str | None = None,
+    ax: Place | None = None,
+) -> Figure:
     """Chains z_T, …, z_1 from noise down to E[x | z_1], each in a row, at even distances.
 
     Parameters
@@ -52,6 +63,9 @@ def denoising(pair: Pair, *, rows: int = 5, columns: int = 8, seed: int = 0) -> 
         Number of chains, and of steps of each that are shown, beside the image at its end.
     seed
         Random seed of the chains.
+    title, ax
+        Drawn above, by default what is shown of which model; and axes, or a figure or a part of
+        one, to draw in, a new figure unless given.
 
     Raises
     ------
@@ -70,20 +84,26 @@ def denoising(pair: Pair, *, rows: int = 5, columns: int = 8, seed: int = 0) -> 
         columns=len(steps) + 1,
         gaps=([*[THIN] * (len(steps) - 1), WIDE], THIN),
         names=[*(f"$z_{{{t}}}$" for t in steps.tolist()), r"E[x | $z_1$]"],
-        title="From noise to images",
+        title=heading("From noise to images", pair, title=title),
         tile_inches=0.8,
+        ax=ax,
     )[0]
 
 
 def _of_shown(shown: Shown) -> Figure:
-    return fewer_steps(
-        shown.pair, seed=shown.seed
-    )  # its ``steps`` are not those of an interpolation
+    # its ``steps`` are not those of an interpolation
+    return fewer_steps(shown.pair, seed=shown.seed, title=shown.title, ax=shown.ax)
 
 
 @register_figure(needs="a diffusion", of_shown=_of_shown)
 def fewer_steps(
-    pair: Pair, *, columns: int = 10, num_steps: Sequence[int] = (50, 20, 5), seed: int = 0
+    pair: Pair,
+    *,
+    columns: int = 10,
+    num_steps: Sequence[int] = (50, 20, 5),
+    seed: int = 0,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Samples by all steps that the pair takes, and by few without noise (DDIM), row by row.
 
@@ -98,6 +118,9 @@ def fewer_steps(
         out.
     seed
         Random seed of every row. The rows do not share their noise.
+    title, ax
+        Drawn above, by default what is shown of which model; and axes, or a figure or a part of
+        one, to draw in, a new figure unless given.
 
     Raises
     ------
@@ -112,8 +135,9 @@ def fewer_steps(
         images,
         columns=columns,
         gaps=(THIN, WIDE),
-        title="Samples of a diffusion, by number of steps",
+        title=heading("Samples by number of steps", pair, title=title),
         tile_inches=0.8,
+        ax=ax,
     )
     own = {1.0: "DDPM", 0.0: "DDIM"}.get(eta := getattr(pair.model, "eta", 1.0), f"η = {eta:g}")
     names = [f"{whole} ({own})", *(f"{count} (DDIM)" for count in fewer)]
@@ -122,12 +146,20 @@ def fewer_steps(
 
 
 def _between(shown: Shown) -> Figure:
-    return between_samples(shown.pair, steps=shown.steps, seed=shown.seed)
+    own: dict[str, Any] = {"seed": shown.seed, "title": shown.title, "ax": shown.ax}
+    return between_samples(shown.pair, steps=shown.steps, **own)
 
 
 @register_figure(needs="a diffusion", of_shown=_between)
 def between_samples(
-    pair: Pair, *, rows: int = 5, steps: int = 10, num_steps: int = 50, seed: int = 0
+    pair: Pair,
+    *,
+    rows: int = 5,
+    steps: int = 10,
+    num_steps: int = 50,
+    seed: int = 0,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Rows of images between two samples, by the noise that they are made of.
 
@@ -143,6 +175,9 @@ def between_samples(
         Number of rows, and of λ in each, from 0 to 1.
     num_steps, seed
         Steps that are taken, at most those of the pair; and the random seed of the noise.
+    title, ax
+        Drawn above, by default what is shown of which model; and axes, or a figure or a part of
+        one, to draw in, a new figure unless given.
 
     Raises
     ------
@@ -166,6 +201,7 @@ def between_samples(
         images.cpu(),
         columns=steps,
         names=[f"{at:.2f}".rstrip("0").rstrip(".") for at in weight.flatten().tolist()],
-        title="Between samples of a diffusion, by their noise",
+        title=heading("Between samples, by their noise", pair, title=title),
         tile_inches=0.8,
+        ax=ax,
     )[0]

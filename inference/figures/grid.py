@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from inference.figures.canvas import figure_of, one_panel
 from pyro_models import Pair, UsageError
 from pyro_models.contract import check_pair
 
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from inference.figures.canvas import Place
+
 __all__ = ["Mosaic", "check_images", "check_shape", "condition", "decoded_means", "mosaic_figure"]
 
 THIN, WIDE = 0.04, 0.18
 """Gaps, as parts of a tile: between tiles, and between groups of them."""
 
+_LETTER = 0.073  # inches that one takes of a title
 _TILE_DOTS = 56  # tiles of fewer pixels are magnified, so that gaps can be thin
 
 
@@ -89,32 +93,33 @@ def mosaic_figure(
     title: str,
     tile_inches: float,
     names: Sequence[str] = (),
+    rows: Sequence[str] = (),
     gaps: tuple[float | Sequence[float], float] = (THIN, THIN),
+    ax: Place | None = None,
 ) -> tuple[Figure, Axes, Mosaic]:
-    """A figure of one mosaic without ticks, but for the names of its columns.
+    """A figure of one mosaic without ticks, but for the names of its columns and its rows.
 
     The gaps are those across and down of :func:`mosaic`; ``tile_inches`` is the width of a tile on
-    paper, made smaller where the whole would be wider than seven inches.
+    paper, made smaller where the whole would be wider than seven inches. It is drawn in ``ax`` if
+    that is given.
     """
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     tiles = mosaic(images, columns=columns, gaps_across=gaps[0], gaps_down=gaps[1])
     height, width = tiles.pixels.shape[:2]
     inches = max(2.5, min(7.0, tile_inches * width / tiles.tile[1]))
+    across = max(inches, _LETTER * max(map(len, title.split("\n"))))  # the layout cuts titles off
     around = 0.65 + 0.17 * title.count("\n")
-    figure = Figure(
-        figsize=(inches + 0.3, inches * height / width + around),
-        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08),
-    )
-    axes = figure.add_subplot()
+    beside = 0.07 * max(map(len, rows), default=0)
+    size = (across + 0.3 + beside, inches * height / width + around)
+    axes = one_panel(ax, size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     axes.imshow(tiles.pixels, cmap="gray", vmin=0, vmax=1)
     axes.set_xticks(tiles.across if names else [], names)
-    axes.set_yticks([])
+    axes.set_yticks(tiles.down if rows else [], rows)
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=10)
-    return figure, axes, tiles
+    return figure_of(axes), axes, tiles
 
 
 def check_images(pair: Pair) -> None:

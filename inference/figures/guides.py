@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inference.evaluation import QUANTITIES, GuideComparison, GuideScores
+from inference.figures.canvas import figure_of, one_panel
 from inference.figures.palette import INK, MISSING, PETROFF, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
@@ -15,15 +16,22 @@ from pyro_models import UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from inference.figures.canvas import Place
+
 __all__ = ["guide_gaps"]
 
 NO_DENSITY = "no density"
+_BELOW = 36  # points from the axis to the legend, past the numbers and what they are
 PARTS = {"approximation_gap": PETROFF[0], "amortisation_gap": PETROFF[1]}
 
 
 @register_figure(needs="a comparison of guides: draw it with pyro-models guides --out")
 def guide_gaps(
-    comparison: GuideComparison, *, log: bool = False, title: str | None = None
+    comparison: GuideComparison,
+    *,
+    log: bool = False,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """One bar per guide: log p(x) − ELBO, split into approximation and amortisation gap.
 
@@ -40,6 +48,8 @@ def guide_gaps(
         positive has no bar.
     title
         Drawn above; by default what the gaps are measured from.
+    ax
+        Axes, or a figure or a part of one, to draw in; a new figure unless given.
 
     Raises
     ------
@@ -57,7 +67,7 @@ def guide_gaps(
     >>> guide_gaps(found).axes[0].get_xlabel()
     'log p(x) − ELBO, nats per datum'
     """
-    from matplotlib.figure import Figure
+    from matplotlib.transforms import offset_copy
 
     gaps = {row.name: row.value("gap") for row in comparison.rows}
     drawn = {name: gap for name, gap in gaps.items() if gap is not None}
@@ -71,8 +81,7 @@ def guide_gaps(
         raise UsageError(
             "a gap that is not finite cannot be drawn: more particles, or leave it out"
         )
-    figure = Figure(figsize=(6.4, 1.3 + 0.36 * len(gaps)), layout="constrained")
-    axes = figure.subplots()
+    axes = one_panel(ax, (6.4, (1.3 if log else 1.6) + 0.36 * len(gaps)))
     labels = []
     for at, row in enumerate(comparison.rows):
         gap = gaps[row.name]
@@ -101,7 +110,9 @@ def guide_gaps(
     else:
         for name, color in _parts_shown(comparison).items():
             axes.barh([0], [0.0], color=color, label=name)
-        figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
+        below = offset_copy(axes.transAxes, fig=figure_of(axes), y=-_BELOW, units="points")
+        where: dict[str, Any] = {"bbox_to_anchor": (0, 0), "bbox_transform": below}
+        axes.legend(fontsize=8, frameon=False, loc="upper left", borderaxespad=0, **where)
     axes.margins(x=0.12)
     found = comparison.evidence
     given, of = getattr(found, "given", None), QUANTITIES["gap"]
@@ -110,8 +121,8 @@ def guide_gaps(
     plain(axes, lines="x")
     by = found.method if found.kind == "exact" else f"{found.kind}, by {found.method}"
     heading = f"{len(found):,} data, {evidence}: {by}"
-    figure.suptitle(title or heading, fontsize=10)
-    return figure
+    axes.set_title(heading if title is None else title, fontsize=10)
+    return figure_of(axes)
 
 
 def _parts_shown(comparison: GuideComparison) -> dict[str, str]:

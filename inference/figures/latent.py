@@ -12,7 +12,9 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
+from inference.figures.canvas import figure_of, one_panel
 from inference.figures.grid import check_images, condition, decoded_means, mosaic_figure
+from inference.figures.heading import heading, subject
 from inference.figures.palette import INK, PETROFF, class_color, class_marker, marker_area, plain
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from inference.figures.canvas import Place
+
 __all__ = ["latent_grid", "latent_scatter"]
 
 _MAX_TICKS = 10
@@ -40,7 +44,12 @@ _EDGE: dict[str, Any] = {"edgecolors": INK, "linewidths": 0.25, "alpha": 0.75}
 
 @register_figure(needs="a continuous latent")
 def latent_scatter(
-    pair: Pair, x: Data, y: Labels | None = None, *, title: str | None = None
+    pair: Pair,
+    x: Data,
+    y: Labels | None = None,
+    *,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Posterior means E[z | x] of data, by class.
 
@@ -57,15 +66,15 @@ def latent_scatter(
         colour the points, and go to the guide; classes are told apart by colour, by marker and by a
         numeral at the class median.
     title
-        Drawn above; by default the pair's name and the number of data.
+        Drawn above; by default the model and the number of data.
+    ax
+        Axes, or a figure or a part of one, to draw in; a new figure unless given.
 
     Raises
     ------
     UsageError
         If the pair has no continuous latent, or the data do not fit it.
     """
-    from matplotlib.figure import Figure
-
     check_pair(pair)
     data = observed(pair, read(x), y=y)
     with isolated(pair):
@@ -74,8 +83,7 @@ def latent_scatter(
     if means.shape[1] > 3:
         means, names = _principal(means, names)
     classes = None if data.y is None else data.y.cpu().numpy()
-    figure = Figure(figsize=(6.2, 5.2), layout="constrained")
-    axes: Any = figure.add_subplot(projection="3d" if means.shape[1] == 3 else None)
+    axes: Any = one_panel(ax, (6.2, 5.2), projection="3d" if means.shape[1] == 3 else None)
     if means.shape[1] == 1:
         _strips(axes, means[:, 0], names[0], classes)
     else:
@@ -90,7 +98,9 @@ def latent_scatter(
         axes.set_zlabel(names[2])
         axes.locator_params(nbins=5)
         axes.set_box_aspect(None, zoom=0.9)
-    axes.set_title(title or f"{type(pair).__name__}: {len(data):,} posterior means", fontsize=10)
+    above = f"{subject(pair)}: {len(data):,} posterior means" if title is None else title
+    axes.set_title(above, fontsize=10)
+    figure = figure_of(axes)
     figure.draw_without_rendering()  # equal scales change the ticks, for which there is room then
     return figure
 
@@ -178,7 +188,9 @@ def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray 
         style |= {"fontsize": 13, "fontweight": "bold", "path_effects": halo}
         for label, position in zip(known, medians, strict=True):
             axes.text(*position, str(label), **style)
-    axes.figure.legend(title="class", loc="outside right center", frameon=False, fontsize=9)
+    beside = 1.08 if means.shape[1] == 3 else 1.01  # the axis upwards is named there
+    place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (beside, 0.5)}
+    axes.legend(title="class", frameon=False, fontsize=9, borderaxespad=0.2, **place)
 
 
 def _scatter(axes: Any, at: Any, of_class: int, crowd: float = 1.0, **style: Any) -> None:
@@ -219,7 +231,8 @@ def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None
 
 def _of_shown(shown: Shown) -> Figure:
     y = None if shown.pair.num_classes is None else shown.label or 0
-    return latent_grid(shown.pair, size=shown.size, span=shown.span, y=y)
+    own: dict[str, Any] = {"title": shown.title, "ax": shown.ax}
+    return latent_grid(shown.pair, size=shown.size, span=shown.span, y=y, **own)
 
 
 @register_figure(needs="two latents", of_shown=_of_shown)
@@ -229,6 +242,8 @@ def latent_grid(
     size: int = 20,
     span: tuple[float, float] | None = None,
     y: int | None = None,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Decoded means E[x | z] on a regular grid of two latents, z₁ to the right, z₂ upwards.
 
@@ -243,6 +258,9 @@ def latent_grid(
         None: the standard normal's quantiles Φ⁻¹((i + ½) / n), i = 0 … n − 1, so that every image
         stands for the same prior probability; under another prior those of draws of either latent.
         (low, high): n evenly spaced values from low to high.
+    title, ax
+        Drawn above, by default what is shown of which model; and axes, or a figure or a part of
+        one, to draw in, a new figure unless given.
 
     Raises
     ------
@@ -265,9 +283,10 @@ def latent_grid(
     under = f", y = {y}" if condition(pair, y) else ""
     spacing = "quantiles of N(0, 1)" if standard else f"quantiles of draws of p({name}{under})"
     spacing = spacing if span is None else "evenly spaced"
-    title = f"Decoded means E[x | {name}{under}]\n{name} {spacing}"
+    what = f"Decoded means E[x | {name}{under}]"
+    title = heading(what, pair, title=title, how=f"{name} {spacing}")
     figure, axes, tiles = mosaic_figure(
-        images, columns=size, gaps=(gap, gap), title=title, tile_inches=0.5
+        images, columns=size, gaps=(gap, gap), title=title, tile_inches=0.5, ax=ax
     )
     sides = ((axes.set_xticks, tiles.across), (axes.set_yticks, tiles.down[::-1]))
     for of_axis, (set_ticks, tile) in zip(values, sides, strict=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inference.evaluation import QUANTITIES, Diagnostics
+from inference.figures.canvas import figure_of, panels
 from inference.figures.palette import INK, MISSING, PETROFF, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from inference.figures.canvas import Place
+
 __all__ = ["latent_use"]
 
 _NAMED_UPRIGHT = 25  # dimensions up to which their numbers stand upright
@@ -22,7 +25,9 @@ _NAMED = 100  # and up to which there is room for them at all
 
 
 @register_figure(needs="a diagnosis: draw it with pyro-models diagnose --figure")
-def latent_use(diagnostics: Diagnostics, *, title: str | None = None) -> Figure:
+def latent_use(
+    diagnostics: Diagnostics, *, title: str | None = None, ax: Place | None = None
+) -> Figure:
     """KL and variances of every latent dimension, the most used one first.
 
     The two variances stand on each other, for they add up to the variance of z_d when x and z are
@@ -35,7 +40,9 @@ def latent_use(diagnostics: Diagnostics, *, title: str | None = None) -> Figure:
     diagnostics
         Result of :func:`inference.evaluation.diagnose`; its ``given`` is named where it has one.
     title
-        Drawn above; by default how many dimensions are active.
+        Drawn above; by default how many dimensions are active, on which data.
+    ax
+        Axes, or a figure or a part of one, to draw in; a new figure unless given.
 
     Raises
     ------
@@ -49,9 +56,8 @@ def latent_use(diagnostics: Diagnostics, *, title: str | None = None) -> Figure:
     >>> data = load_data("digits", preparation="dequantised")
     >>> ppca = PPCA.maximum_likelihood(data.prepared("train").x, latent_dim=5)
     >>> latent_use(diagnose(ppca, data, num_particles=1, limit=20)).get_suptitle()
-    '5 of 5 latent dimensions active'
+    '5 of 5 latent dimensions active, on 20 test data of digits'
     """
-    from matplotlib.figure import Figure
 
     of_means = diagnostics.posterior_mean_variance.numpy()
     within = diagnostics.posterior_variance.numpy()
@@ -62,10 +68,10 @@ def latent_use(diagnostics: Diagnostics, *, title: str | None = None) -> Figure:
         raise UsageError("a diagnosis with numbers that are not finite cannot be drawn")
     order = np.argsort(-of_means, kind="stable")
     active = np.arange(len(order)) < diagnostics.active_units
-    panels = 1 if kl is None else 2
+    count = 1 if kl is None else 2
     width = min(14.0, max(6.4, 0.16 * len(order)))
-    figure = Figure(figsize=(width, 0.6 + 2.4 * panels), layout="constrained")
-    grid = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
+    place, grid = panels(ax, count, 1, (width, 0.6 + 2.4 * count), sharex=True)
+    grid = grid[:, 0]
     at = np.arange(len(order))
     given = getattr(diagnostics, "given", None)
     if kl is not None:
@@ -83,8 +89,10 @@ def latent_use(diagnostics: Diagnostics, *, title: str | None = None) -> Figure:
         plain(axes, lines="y")
     heading = f"{diagnostics.active_units} of {len(order)} latent dimensions active"
     heading += f", given {given}" if given else ""
-    figure.suptitle(title or heading, fontsize=10)
-    return figure
+    if data := getattr(diagnostics, "data", ""):
+        heading += f", on {len(diagnostics.k_hat):,} {diagnostics.split} data of {data}"
+    place.suptitle(heading if title is None else title, fontsize=10)
+    return figure_of(place)
 
 
 def _stack(

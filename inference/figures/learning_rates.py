@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inference.figures.canvas import figure_of, one_panel
 from inference.figures.palette import INK, class_color, class_marker, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
@@ -14,13 +15,19 @@ from pyro_models import UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from inference.figures.canvas import Place
     from inference.learning import FoundRate
 
 __all__ = ["learning_rates"]
 
 
 @register_figure(needs="a ramp of learning rates: draw one with pyro-models find-lr --figure")
-def learning_rates(found: FoundRate | Mapping[str, FoundRate], *, title: str = "") -> Figure:
+def learning_rates(
+    found: FoundRate | Mapping[str, FoundRate],
+    *,
+    title: str | None = None,
+    ax: Place | None = None,
+) -> Figure:
     """Loss against learning rate: each step's, faint, their average, and the rate suggested.
 
     Losses far above the start, where the training has diverged, are cut off.
@@ -31,6 +38,8 @@ def learning_rates(found: FoundRate | Mapping[str, FoundRate], *, title: str = "
         A result of :func:`inference.learning.find_lr`, or several by name.
     title
         Drawn above; by default what was maximised, and the rule.
+    ax
+        Axes, a figure or a part of one to draw in; a new figure if not given.
 
     Raises
     ------
@@ -48,13 +57,12 @@ def learning_rates(found: FoundRate | Mapping[str, FoundRate], *, title: str = "
     >>> figure.axes[0].get_xlabel()
     'learning rate'
     """
-    from matplotlib.figure import Figure
-
     named = found if isinstance(found, Mapping) else {"": found}
     if not named:
         raise UsageError("no ramp to draw")
-    figure = Figure(figsize=(6.0, 3.8), layout="constrained")
-    axes = figure.add_subplot(xscale="log", xlabel="learning rate")
+    axes = one_panel(ax, (6.0, 3.8))
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
     lows, highs = [], []
     for i, (name, ramp) in enumerate(named.items()):
         rates, losses, smoothed = (v.numpy() for v in (ramp.rates, ramp.losses, ramp.smoothed))
@@ -85,4 +93,4 @@ def learning_rates(found: FoundRate | Mapping[str, FoundRate], *, title: str = "
         axes.plot([], [], color=INK, lw=1.0, ls=":", label="diverged")
     if len(axes.get_legend_handles_labels()[1]):
         axes.legend(fontsize=8, frameon=False, loc="upper left")
-    return figure
+    return figure_of(axes)

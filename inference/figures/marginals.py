@@ -6,6 +6,7 @@ import math
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
+from inference.figures.canvas import figure_of, panels
 from inference.figures.palette import INK, PETROFF, plain
 from inference.figures.registry import register_figure
 from inference.programs import ProgramPosterior
@@ -14,6 +15,8 @@ from pyro_models.registry import check_choice
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from inference.figures.canvas import Place
+
 __all__ = ["marginals"]
 
 MOST_PANELS, _COLUMNS = 12, 4
@@ -21,7 +24,11 @@ MOST_PANELS, _COLUMNS = 12, 4
 
 @register_figure(needs="a posterior of a Pyro model: draw it with pyro-models infer --figure")
 def marginals(
-    posterior: ProgramPosterior, *, sites: list[str] | None = None, title: str | None = None
+    posterior: ProgramPosterior,
+    *,
+    sites: list[str] | None = None,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Histograms of the numbers of all latents, with mean and central 90 % interval.
 
@@ -36,6 +43,8 @@ def marginals(
         Which latents; all unless given.
     title
         Drawn above; by default guide and model.
+    ax
+        Axes, or a figure or a part of one, to draw in; a new figure unless given.
 
     Raises
     ------
@@ -54,8 +63,6 @@ def marginals(
     >>> figure.axes[0].get_title()
     'mu'
     """
-    from matplotlib.figure import Figure
-
     draws = posterior.draws
     names = list(draws) if sites is None else sites
     for name in names:
@@ -64,11 +71,10 @@ def marginals(
     shown = list(islice(numbers, MOST_PANELS))
     columns = min(_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(2.4 * columns, 1.9 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    place, grid = panels(ax, rows, columns, (max(3.6, 2.4 * columns), 0.4 + 1.9 * rows))
     chains = posterior.chains()
     ends = posterior.interval(0.9)
-    for axes, (name, at) in zip(panels, shown, strict=False):
+    for axes, (name, at) in zip(grid.flat, shown, strict=False):
         every: tuple[Any, ...] = (slice(None), *at)
         values = draws[name][every].cpu()
         parts = [values] if chains is None else list(chains[0][name][(slice(None), *every)].cpu())
@@ -90,7 +96,8 @@ def marginals(
         axes.set_title(f"{name}[{', '.join(map(str, at))}]" if at else name, fontsize=9)
         axes.set_yticks([])
         plain(axes)
-    for axes in figure.axes[len(shown) :]:
+    for axes in grid.flat[len(shown) :]:
         axes.set_axis_off()
-    figure.suptitle(title or f"{posterior.name} of {posterior.program.name}", fontsize=10)
-    return figure
+    of = f"{posterior.name} of {posterior.program.name}"
+    place.suptitle(of if title is None else title, fontsize=10)
+    return figure_of(place)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inference.figures.grid import THIN, WIDE, check_images, condition, mosaic_figure
+from inference.figures.heading import heading
 from inference.figures.registry import register_figure
 from inference.posterior.decoding import Draw
 from inference.posterior.reconstruction import generate
@@ -17,6 +18,8 @@ from pyro_models.observed import Data, observed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from inference.figures.canvas import Place
 
 __all__ = ["nearest"]
 
@@ -33,6 +36,8 @@ def nearest(
     rows: int = 8,
     pixels: Draw = "mean",
     seed: int = 0,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Samples, each beside the training image nearest to it: has the model learned by heart?
 
@@ -49,6 +54,9 @@ def nearest(
         Size of the grid, samples and training images together.
     pixels, seed
         ``"mean"``: E[x | z]. ``"sample"``: x ~ p(x | z); and the random seed.
+    title, ax
+        Drawn above, by default what is shown of which model; and axes, or a figure or a part of
+        one, to draw in, a new figure unless given.
 
     Raises
     ------
@@ -72,13 +80,15 @@ def nearest(
     }
     medians = ", ".join(f"{name} {of.values.median():.2f}" for name, of in far.items())
     z, under = ", ".join(pair.latent_sites), condition(pair, y)
+    what = "Samples beside the nearest training images"
     figure, axes, _ = mosaic_figure(
         torch.stack([drawn, known[far["samples"].indices]], 1).flatten(0, 1),
         columns=columns,
         gaps=([THIN if i % 2 == 0 else WIDE for i in range(columns - 1)], WIDE / 2),
         names=["sample", "nearest"] * (columns // 2),
-        title=f"Samples beside the nearest training images\nx: {pixels} of p(x | {z}{under})",
+        title=heading(what, pair, title=title, how=f"x: {pixels} of p(x | {z}{under})"),
         tile_inches=0.8,
+        ax=ax,
     )
-    axes.set_xlabel(f"median distance to the nearest training image: {medians}", fontsize=9)
+    axes.set_xlabel(f"median distance to the nearest training image:\n{medians}", fontsize=9)
     return figure

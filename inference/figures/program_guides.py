@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,21 +11,30 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from inference.evaluation import ProgramGuideComparison
+from inference.figures.canvas import figure_of, panels
 from inference.figures.palette import MISSING, PETROFF, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
 from pyro_models.counts import check_counts
 
+if TYPE_CHECKING:
+    from inference.figures.canvas import Place
+
 __all__ = ["guide_marginals"]
 
 _BINS = 40
 _DRAWS = 2000
+_IN_LEGEND = 30  # characters in the width of a panel
 _TAIL = 0.005  # share of the reference left out on either side
 
 
 @register_figure(needs="a comparison of guides of a Pyro model")
 def guide_marginals(
-    comparison: ProgramGuideComparison, *, most: int = 6, title: str | None = None
+    comparison: ProgramGuideComparison,
+    *,
+    most: int = 6,
+    title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """Marginals of each guide at the numbers where guides are worst, the reference's in grey.
 
@@ -39,7 +48,9 @@ def guide_marginals(
     most
         Panels at most.
     title
-        Drawn above.
+        Drawn above; by default the model.
+    ax
+        Axes, or a figure or a part of one, to draw in; a new figure unless given.
 
     Raises
     ------
@@ -61,17 +72,17 @@ def guide_marginals(
     worst = sorted(badness, key=lambda key: -badness[key])[:most]
     columns = min(3, len(worst))
     lines = math.ceil(len(worst) / columns)
-    figure = Figure(figsize=(2.9 * columns, 2.1 * lines + 0.5), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False).flatten()
-    for panel in panels[len(worst) :]:
+    place, grid = panels(ax, lines, columns, (max(4.5, 2.9 * columns), 2.1 * lines + 0.9))
+    for panel in grid.flat[len(worst) :]:
         panel.set_axis_off()
-    for panel, (name, at) in zip(panels, worst, strict=False):
+    for panel, (name, at) in zip(grid.flat, worst, strict=False):
         _draw(panel, comparison, name, at)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    if title is not None:
-        figure.suptitle(title)
-    return figure
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    few = max(1, int(columns * _IN_LEGEND / max(map(len, labels))))  # what fits the width
+    place.legend(handles, labels, loc="outside lower center", ncols=few, frameon=False)
+    above = f"guides of {comparison.model}, where they are worst"
+    place.suptitle(above if title is None else title, fontsize=10)
+    return figure_of(place)
 
 
 def _draw(panel: Axes, comparison: ProgramGuideComparison, name: str, at: int) -> None:

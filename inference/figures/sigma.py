@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from inference.evaluation.quantity import quantity_named
+from inference.figures.canvas import figure_of, one_panel
 from inference.figures.palette import class_color, class_marker, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
@@ -14,12 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from inference.evaluation import SigmaCurve
+    from inference.figures.canvas import Place
 
 __all__ = ["sigma_curves"]
 
 
 @register_figure(needs="curves over σ: draw them with pyro-models evidence --sigmas --figure")
-def sigma_curves(curves: SigmaCurve | Mapping[str, SigmaCurve], *, title: str = "") -> Figure:
+def sigma_curves(
+    curves: SigmaCurve | Mapping[str, SigmaCurve],
+    *,
+    title: str | None = None,
+    ax: Place | None = None,
+) -> Figure:
     """Mean log p(x) over data against σ, with ± one standard error over data; the best is filled.
 
     Parameters
@@ -28,6 +35,8 @@ def sigma_curves(curves: SigmaCurve | Mapping[str, SigmaCurve], *, title: str = 
         A result of :func:`inference.evaluation.sigma_curve`, or several by name.
     title
         Drawn above; by default what the numbers are.
+    ax
+        Axes, or a figure or a part of one, to draw in; a new figure unless given.
 
     Raises
     ------
@@ -44,14 +53,13 @@ def sigma_curves(curves: SigmaCurve | Mapping[str, SigmaCurve], *, title: str = 
     >>> figure.axes[0].get_xlabel()
     'σ'
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, NullLocator
 
     named = curves if isinstance(curves, Mapping) else {"": curves}
     if not named:
         raise UsageError("no curve to draw")
-    figure = Figure(figsize=(6.0, 3.8), layout="constrained")
-    axes = figure.add_subplot(xscale="log", xlabel="σ")
+    axes = one_panel(ax, (6.0, 3.8))
+    axes.set(xscale="log", xlabel="σ")
     for i, (name, curve) in enumerate(named.items()):
         means, errors = zip(*curve.means, strict=True)
         style: dict[str, Any] = {"color": class_color(i), "marker": class_marker(i), "mfc": "white"}
@@ -66,8 +74,8 @@ def sigma_curves(curves: SigmaCurve | Mapping[str, SigmaCurve], *, title: str = 
     axes.set_ylabel(f"{of.title}, {of.unit}")
     by = {f"{curve.kind} by {curve.method}" for curve in named.values()}
     said = f"{first.value.shape[1]:,} data; {'; '.join(sorted(by))}"
-    axes.set_title(title or said, fontsize=9)
+    axes.set_title(said if title is None else title, fontsize=9)
     plain(axes, lines="y")
     if len(named) > 1:
         axes.legend(fontsize=8, frameon=False)
-    return figure
+    return figure_of(axes)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inference.figures.canvas import figure_of, one_panel, part
 from inference.figures.palette import INK, class_color, class_marker, plain
 from inference.figures.registry import register_figure
 from pyro_models import UsageError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # what is drawn rests on experiments, and these draw samples
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from inference.figures.canvas import Place
 
 __all__ = ["search_progress", "setting_curves"]
 
@@ -35,6 +38,7 @@ def setting_curves(
     lines: str | None = None,
     at: Mapping[str, Any] | None = None,
     title: str | None = None,
+    ax: Place | None = None,
 ) -> Figure:
     """The mean score over seeds against one setting, with ± one standard error over seeds.
 
@@ -52,13 +56,14 @@ def setting_curves(
         Value of each further setting that varies; rows of other values are left out.
     title
         Drawn above; by default what ``at`` says.
+    ax
+        Axes, or a figure or a part of one, to draw in; a new figure unless given.
 
     Raises
     ------
     UsageError
         If a setting is unknown or left open, or there are no scores that may be compared.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, NullLocator
 
     x, lines, at = _axes(sweep.grid, x, lines, dict(at or {}))
@@ -66,8 +71,7 @@ def setting_curves(
     label = sweep.label  # refuses what may not be compared
     if not any(math.isfinite(row.mean) for row in rows):
         raise UsageError("no setting with a score to draw")
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.add_subplot()
+    axes = one_panel(ax, (6.4, 4.0))
     values = list(sweep.grid[x])
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     log = numeric and min(values) > 0 and max(values) / min(values) >= DECADE
@@ -92,14 +96,15 @@ def setting_curves(
     fixed = ", ".join(f"{name.removeprefix(_OPTION)} = {value}" for name, value in at.items())
     error = any(math.isfinite(row.standard_error) for row in rows)
     what = "± one standard error over seeds" if error else "one seed each: no error bars"
-    axes.set_title(title or f"{fixed}; {what}".removeprefix("; "), fontsize=10)
+    above = f"{fixed}; {what}".removeprefix("; ") if title is None else title
+    axes.set_title(above, fontsize=10)
     if lines is not None:
         axes.legend(title=lines.removeprefix(_OPTION), fontsize=8, title_fontsize=8, frameon=False)
-    return figure
+    return figure_of(axes)
 
 
 @register_figure(needs="a search: draw it with pyro-models sweep --search")
-def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
+def search_progress(sweep: Sweep, *, title: str | None = None, ax: Place | None = None) -> Figure:
     """The score of each setting in the order of trial, the best so far, and against each setting.
 
     Bars are ± one standard error over seeds. A pruned or failed setting is a cross at the bottom.
@@ -110,22 +115,23 @@ def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
         The result of :func:`inference.selection.sweep` with a search.
     title
         Drawn above; by default the search, and how many settings and epochs it took.
+    ax
+        Axes of a grid, whose place it takes, a figure or a part of one; a new figure if not
+        given.
 
     Raises
     ------
     UsageError
         If there are no scores that may be compared.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     best = sweep.best  # refuses what has none
     names = list(sweep.grid)
     across, down = min(3, len(names)), math.ceil(len(names) / 3)
-    figure = Figure(figsize=(6.4, 3.2 + 2.6 * down), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=[3.2, 2.6 * down])
-    upper, lower = parts
-    axes = upper.subplots()
+    whole = part(ax, (6.4, 3.2 + 2.6 * down))
+    places = whole.add_gridspec(1 + down, across, height_ratios=[3.2, *[2.6] * down])
+    axes = whole.add_subplot(places[0, :])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # settings are counted
     means = np.array([row.mean if row.is_whole else math.nan for row in sweep.rows])
     order = np.arange(1, len(means) + 1)
@@ -134,14 +140,17 @@ def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
     so_far = running.accumulate(np.where(np.isfinite(means), means, worst))
     axes.step(order, np.where(np.isfinite(so_far), so_far, np.nan), where="post", color=INK, lw=1)
     _points(axes, order, sweep.rows, means)
-    axes.set_xlabel("setting, in the order of trial; line: the best so far; dotted below: the best")
+    axes.set_xlabel("setting, in the order of trial (line: the best so far; dotted: the best)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     if not all(row.is_whole for row in sweep.rows):
         corner: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "color": INK}
         axes.text(0.99, 0.04, "× pruned, failed or not there yet", fontsize=8, **corner)
     label = sweep.label
     axes.set_ylabel("\n(".join(label.rsplit(" (", 1)) if len(label) > LONG_LABEL else label)
-    below = lower.subplots(down, across, squeeze=False, sharey=True).ravel()
-    for name, own in zip(names, below, strict=False):
+    first = None
+    for i, name in enumerate(names):
+        first = own = whole.add_subplot(places[1 + i // across, i % across], sharey=first)
+        own.tick_params(labelleft=i % across == 0)
         values = [row.setting[name] for row in sweep.rows]
         numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
         words = list(dict.fromkeys(map(str, sweep.grid[name])))
@@ -153,12 +162,10 @@ def search_progress(sweep: Sweep, *, title: str | None = None) -> Figure:
         _points(own, at, sweep.rows, means)
         own.axvline(at[sweep.rows.index(best)], color=INK, lw=0.8, ls=":")
         own.set_xlabel(name.removeprefix(_OPTION))
-    for unused in below[len(names) :]:
-        unused.remove()
     pruned = sum(bool(row.pruned) for row in sweep.rows)
     what = f"{sweep.search}: {len(sweep.rows)} settings, {sweep.epochs:,} epochs, {pruned} pruned"
-    figure.suptitle(title or what, fontsize=10)
-    return figure
+    whole.suptitle(title or what, fontsize=10)
+    return figure_of(whole)
 
 
 def _points(axes: Axes, at: np.ndarray, rows: Sequence[Row], means: np.ndarray) -> None:
@@ -168,7 +175,7 @@ def _points(axes: Axes, at: np.ndarray, rows: Sequence[Row], means: np.ndarray) 
     style: dict[str, Any] = {"ms": 4, "lw": 0, "elinewidth": 1.2, "zorder": 3}
     axes.errorbar(at, means, yerr=bars, marker="o", color=class_color(0), **style)
     lost = at[~np.isfinite(means)]
-    if len(lost):  # a line of no points, unclipped, is everywhere to the layout
+    if len(lost):  # an empty line that is not clipped has no edges, which no layout survives
         edge: dict[str, Any] = {"clip_on": False, "transform": axes.get_xaxis_transform()}
         axes.plot(lost, np.zeros_like(lost), "x", color=class_color(1), ms=6, mew=1.6, **edge)
     low = np.nanquantile(means, 0.1)  # what went astray does not hide the others

@@ -67,6 +67,7 @@ def begun(
         inside.enter_context(run.held())  # until the last file is written
     inside.enter_context(seeded(seed, device))
     if run is not None and resume:
+        run.refuse_without_checkpoint()
         run.check_same(pair, described)
     elif run is not None and first:
         run.refuse_to_overwrite(force=force)

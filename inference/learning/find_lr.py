@@ -26,6 +26,7 @@ from inference.learning.training import Training
 from inference.objectives import make_objective
 from inference.progress import bar
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, module_of
 from pyro_models.counts import check_counts
 from pyro_models.data.masks import Mask
@@ -82,7 +83,7 @@ def valley(rates: Tensor, smoothed: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class FoundRate:
+class FoundRate(Brief):
     """A ramp of learning rates, what the loss did along it, and the rate that is suggested.
 
     Attributes

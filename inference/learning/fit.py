@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -30,6 +30,7 @@ from inference.learning.training import Training
 from inference.progress import announce
 from inference.standard_error import mean_and_error, with_error
 from pyro_models import ImageData, Pair, UsageError, build
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, module_of
 from pyro_models.data import as_data
 from pyro_models.data.masks import Mask
@@ -43,16 +44,22 @@ __all__ = ["Fit", "Fits", "fit"]
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Brief):
     """A trained pair, what happened, and where it lies on disk (``None`` if nowhere)."""
 
     pair: Pair
     history: History
     out: Path | None
 
+    def facts(self) -> Mapping[str, object]:
+        """The pair, how its training went, and where it lies."""
+        numbers = sum(int(p.numel()) for p in self.pair.parameters())
+        pair = f"{type(self.pair).__name__} of {numbers:,} parameters"
+        return {"": pair, **self.history.facts(), "kept in": self.out}
+
 
 @dataclass(frozen=True)
-class Fits:
+class Fits(Brief):
     """One pair trained under several seeds.
 
     Attributes
@@ -77,6 +84,11 @@ class Fits:
     seeds: tuple[int, ...]
     bounds: tuple[float, ...]
     out: Path | None
+
+    def facts(self) -> Mapping[str, object]:
+        """The pair, the seeds, and their bounds."""
+        pairs = {type(fit.pair).__name__ for fit in self.fits}
+        return {"": ", ".join(pairs), "seeds": self.seeds, "bound": str(self), "kept in": self.out}
 
     @property
     def mean(self) -> float:
@@ -147,7 +159,8 @@ def fit(
     settings
         All settings in one value, in the place of or below those that are given by name.
     callbacks
-        Functions that are called before training and after each epoch, e.g. :class:`Snapshots`.
+        Functions that are called before training and after each epoch, e.g. :class:`Snapshots` or a
+        tracker such as :class:`inference.tracking.TensorBoard`.
     init_from
         Run folder of the same pair whose weights training begins with (a resumed run has its own).
     out
@@ -212,6 +225,7 @@ def fit(
             run = None if out is None else Run(out)
             settings = _with_rate(pair, data, settings, run if resume else None, **of_data)
             training = begun(pair, data, settings, inside, run=run, resume=resume, **shared)
+            _enter(callbacks, inside)
             shown = progress and is_first()
             beside = _announced(training) if summary and is_first() else []
             return _fitted(training, training.run_epochs([*callbacks, *beside], progress=shown))
@@ -237,6 +251,7 @@ def fit(
             training = begun(copy, data, own, inside, run=run, resume=again, **shared)
             training.share(copies[0].training if copies else None)
             copies.append(Copy(training))
+        _enter(callbacks, inside)
         beside = _announced(copies[0].training, copies=len(copies)) if summary else []
         histories = train_together(copies, [*callbacks, *beside], progress=progress)
     fits = tuple(_fitted(c.training, h) for c, h in zip(copies, histories, strict=True))
@@ -260,6 +275,13 @@ def _with_rate(
     if before is not None and before.exists:
         return settings.replace(lr=before.describe()["settings"]["lr"])
     return settings.replace(lr=found_rate(pair, data, settings, **of_data).suggestion)
+
+
+def _enter(callbacks: Sequence[Callback], inside: ExitStack) -> None:
+    """Enter the callbacks that are context managers, to be left when the training ends."""
+    for callback in callbacks if is_first() else ():
+        if isinstance(callback, AbstractContextManager):
+            inside.enter_context(callback)
 
 
 def _fitted(training: Training, history: History) -> Fit:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
-__all__ = ["Epoch", "History"]
+from pyro_models.brief import Brief
+
+__all__ = ["Epoch", "History", "read_epochs"]
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(Brief):
     """One pass over the training data; bounds in nats per datum, higher is better.
 
     Attributes
@@ -41,7 +45,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class History:
+class History(Brief):
     """All epochs of a run.
 
     Attributes
@@ -72,6 +76,8 @@ class History:
         What :data:`inference.learning.CHECKS` warned of, in lines.
     diverged
         What the last check of divergence said; empty if the training ended well.
+    curve_data
+        On how many data of each split the bounds ``train`` and ``validation`` are.
     """
 
     epochs: tuple[Epoch, ...]
@@ -88,6 +94,18 @@ class History:
     beta: float = 1.0
     warnings: tuple[str, ...] = ()
     diverged: str = ""
+    curve_data: dict[str, int] = field(default_factory=dict)
+
+    def facts(self) -> Mapping[str, object]:
+        """How many epochs, the last bound, and how it ended."""
+        found: dict[str, object] = {"epochs": len(self.epochs), "objective": self.objective}
+        last = self.epochs[-1] if self.epochs else None
+        for name in ("validation", "train", "running"):
+            value = getattr(last, name, None)
+            if value is not None:
+                found[f"last {name}"] = f"{value:.2f} {self.unit}"
+                break
+        return {**found, "best epoch": self.best_epoch, "stopped": self.stopped}
 
     def to_csv(self) -> str:
         """The records as CSV text with a header."""
@@ -98,3 +116,20 @@ class History:
         writer.writeheader()
         writer.writerows({**asdict(record), **record.measures} for record in self.epochs)
         return out.getvalue()
+
+
+def read_epochs(text: str) -> tuple[Epoch, ...]:
+    """The records that :meth:`History.to_csv` wrote.
+
+    >>> epoch = Epoch(1, -9.5, None, -9.0, 1e-3, 1.0, 0.5, {"accuracy": 0.5})
+    >>> read_epochs(History((epoch,), objective="elbo").to_csv()) == (epoch,)
+    True
+    """
+    own = {f.name for f in fields(Epoch)}
+    found = []
+    for row in csv.DictReader(io.StringIO(text)):
+        values: dict[str, Any] = {n: float(v) if v else None for n, v in row.items()}
+        measures = {n: v for n, v in values.items() if n not in own and v is not None}
+        known = {n: v for n, v in values.items() if n in own}
+        found.append(Epoch(**{**known, "epoch": int(values["epoch"])}, measures=measures))
+    return tuple(found)

@@ -5,6 +5,7 @@
 ``weights.safetensors`` the weights after the last epoch (the best, once restored)
 ``checkpoint.pt``       all that is needed to resume; loaded with weights only
 ``history.csv``         one row per epoch
+``trackers.json``       what trackers know the run by, where it is tracked
 ======================  =============================================================
 """
 
@@ -28,7 +29,9 @@ from inference.learning.data_parallel import is_first
 from inference.learning.history import History
 from inference.learning.recorded_data import UNKNOWN, differs_from_record, plain_fields
 from inference.learning.tempered import remember_beta
+from inference.learning.trained_on import note_training
 from pyro_models import Pair, UsageError, build
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, module_of
 from pyro_models.data import Table
 from pyro_models.device import check_device
@@ -42,10 +45,10 @@ __all__ = ["Run"]
 FORMAT = "pyro-models run 1"
 OWN_FILES = ("run.json", "weights.safetensors", "checkpoint.pt", "history.csv", "history.png")
 _OURS = "pyro_models."
-OWN_RESULTS = ("scores.json", "figures")
+OWN_RESULTS = ("scores.json", "figures", "trackers.json", "tensorboard", "wandb")
 
 
-class Run:
+class Run(Brief):
     """A run folder on disk.
 
     Parameters
@@ -67,6 +70,16 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+
+    def facts(self) -> Mapping[str, object]:
+        """The folder, and what was trained in it on what."""
+        try:
+            record = self.describe()
+        except UsageError:
+            return {"": self.folder, "holds": "no run"}
+        epochs = record.get("training", {}).get("epochs")
+        data = record["data"].get("name")
+        return {"": self.folder, "model": record["class"], "data": data, "epochs": epochs}
 
     @property
     def exists(self) -> bool:
@@ -114,6 +127,20 @@ class Run:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             for draft in self.folder.glob(f".{name}.*part"):
                 draft.unlink(missing_ok=True)
+
+    def refuse_without_checkpoint(self) -> None:
+        """Refuse to go on with an exported folder, which holds weights and no checkpoint.
+
+        Raises
+        ------
+        UsageError
+            If it is one.
+        """
+        if "exported" in self.describe():
+            raise UsageError(
+                f"{self.folder} was exported, and holds no checkpoint to resume from: begin "
+                f"another run with its weights (--init_from {self.folder})"
+            )
 
     def check_same(self, pair: Pair, data: Mapping[str, Any]) -> None:
         """Refuse to go on with another pair or other data than the run was begun with.
@@ -164,6 +191,7 @@ class Run:
     def record_end(self, history: History) -> None:
         """Add to ``run.json`` how training ended."""
         names = [
+            "curve_data",
             "objective",
             "unit",
             "start",
@@ -223,7 +251,11 @@ class Run:
         write_atomically(self.folder / "weights.safetensors", safetensors.torch.save(tensors))
 
     def load_pair(
-        self, *, device: str | torch.device = "cpu", model: type[nn.Module] | None = None
+        self,
+        *,
+        device: str | torch.device = "cpu",
+        model: type[nn.Module] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Pair:
         """Rebuild the pair with its trained weights, on a device, wherever it was trained.
 
@@ -233,6 +265,8 @@ class Run:
             Where it is to be.
         model
             Its class, where that is neither registered nor of a file that is still there.
+        options
+            Options of it that are not what is on record: an object or a class of your own, say.
 
         Raises
         ------
@@ -243,9 +277,10 @@ class Run:
         where = check_device(device)
         description = self.describe()
         cls = model or self._class_of(description)
-        self.refuse_own_code(description["config"])
+        config = {**description["config"], **(options or {})}
+        self.refuse_own_code(config)
         try:
-            pair = build(cls, **description["config"])
+            pair = build(cls, **config)
         except (UsageError, TypeError) as error:
             raise UsageError(f"{self.folder / 'run.json'} is damaged ({error})") from error
         path = self.folder / "weights.safetensors"
@@ -262,6 +297,11 @@ class Run:
         asked = description.get("settings", {}).get("objective_options") or {}
         ended = description.get("training", {"beta": asked.get("beta", 1.0)})  # or was killed
         remember_beta(pair, ended.get("beta", 1.0))
+        training = description.get("training", {})
+        restored = training.get("best_epoch") if "restored" in training.get("stopped", "") else None
+        data, epoch = description["data"].get("name"), restored or training.get("epochs")
+        if data is not None:
+            note_training(pair, data=str(data), epoch=epoch)
         return pair
 
     def _class_of(self, description: Mapping[str, Any]) -> type[nn.Module]:

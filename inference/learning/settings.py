@@ -33,6 +33,7 @@ from inference.learning.optimizers import (
 from inference.objectives import OBJECTIVES, canonical, check_objective, make_objective
 from inference.precision import PRECISIONS
 from pyro_models import ImageData, Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import check_float32_suffices
 from pyro_models.pair import Diffuses
@@ -67,7 +68,7 @@ def _known_rate(name: str, lr: object) -> None:
 
 @described
 @dataclass(frozen=True)
-class Settings:
+class Settings(Brief):
     """How a pair is trained: the options of :func:`inference.learning.fit.fit` that go on record.
 
     Raises
@@ -191,6 +192,13 @@ class Settings:
         from there, of data that are larger than the device from memory. Unless given, it is done
         where the data are too large to be held.""",
     )
+
+    def facts(self) -> Mapping[str, object]:
+        """What differs from the defaults, or that nothing does."""
+        usual = Settings()
+        names = [f.name for f in fields(self)]
+        found = {n: getattr(self, n) for n in names if getattr(self, n) != getattr(usual, n)}
+        return found or {"": "the defaults"}
 
     def __post_init__(self) -> None:
         check_declared(self)

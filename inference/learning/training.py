@@ -27,6 +27,7 @@ from inference.learning.runs import Run, load_weights
 from inference.learning.settings import Settings
 from inference.learning.step import Step
 from inference.learning.stopping import EarlyStopping
+from inference.learning.trained_on import note_training
 from inference.progress import bar
 from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills, module_of
@@ -310,6 +311,7 @@ class Training:
 
     def _call(self, callbacks: Sequence[Callback]) -> None:
         """Callbacks see the pair in evaluation mode and cannot move the generators."""
+        note_training(self.pair, data=self.data.name, epoch=len(self.epochs))
         for callback in callbacks if self.processes.rank == 0 else ():
             state = CallbackState(
                 pair=self.pair,
@@ -318,6 +320,11 @@ class Training:
                 history=tuple(self.epochs),
                 out=None if self.run is None else self.run.folder,
                 last=bool(self.stopping.reason) or len(self.epochs) == self.settings.epochs,
+                settings=self.settings,
+                data=self.data,
+                objective=self.objective.name,
+                unit=self.objective.unit,
+                remark=self.objective.remark,
             )
             with seeded(self.settings.seed, self.device), evaluating(self.pair):
                 reason = callback(state)
@@ -341,7 +348,18 @@ class Training:
             beta=self.objective.beta * (self.epochs[-1].beta if self.epochs else 1.0),
             warnings=tuple(self.warnings.said.values()),
             diverged=self.warnings.diverged,
+            curve_data=self._curve_data(),
         )
+
+    def _curve_data(self) -> dict[str, int]:
+        """On how many data of each split the curves are."""
+        last = self.epochs[-1] if self.epochs else None
+        limits = {"train": self.settings.curve_size, "validation": None}
+        return {
+            name: len(self.data.split(name).x[:limit])
+            for name, limit in limits.items()
+            if getattr(last, name, None) is not None
+        }
 
     def finish(self) -> History:
         """Say why it ended, take up the best parameters if these are kept, and record it."""
@@ -351,6 +369,9 @@ class Training:
             self.stopping.stop(
                 f"{self.stopping.reason}; parameters of epoch {self.stopping.best_epoch} restored"
             )
+            note_training(self.pair, data=self.data.name, epoch=self.stopping.best_epoch)
+        else:
+            note_training(self.pair, data=self.data.name, epoch=len(self.epochs))
         if self.run is not None and self.processes.rank == 0:
             # anew: the last process may have died between the checkpoint and these
             self._save_results(self.run)

@@ -25,7 +25,10 @@ class PairELBO:
 
 @dataclass(frozen=True, kw_only=True)
 class MeanFieldELBO(Tempered):
-    """E_q[log p(x | z)] − β KL(q ‖ p), the KL in closed form where there is one."""
+    r"""The ELBO, its KL in closed form where there is one.
+
+    .. math:: \E_q[\log p(x | z)] − β \KL(q ‖ p)
+    """
 
     def __call__(self, p: Particles, *, beta: Weight = 1.0) -> Tensor:
         """The bound of every datum, (B,), nats."""
@@ -34,7 +37,10 @@ class MeanFieldELBO(Tempered):
 
 @dataclass(frozen=True, kw_only=True)
 class MonteCarloELBO(Tempered):
-    """E_q[log p(x | z) + β (log p(z) − log q(z | x))], every term sampled."""
+    r"""The ELBO, every term of it sampled.
+
+    .. math:: \E_q[\log p(x | z) + β (\log p(z) − \log q(z | x))]
+    """
 
     def __call__(self, p: Particles, *, beta: Weight = 1.0) -> Tensor:
         """The bound of every datum, (B,), nats."""

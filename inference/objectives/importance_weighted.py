@@ -22,7 +22,11 @@ __all__ = ["IWAE", "DReG", "ReweightedWakeSleep"]
 
 @dataclass(frozen=True, kw_only=True)
 class IWAE(Tempered):
-    """L_K = E[log (1/K) Σ w_k] (Burda, Grosse & Salakhutdinov 2016); the ELBO for K = 1."""
+    r"""The importance-weighted bound (Burda, Grosse & Salakhutdinov 2016); the ELBO for K = 1.
+
+    .. math:: L_K = \E\Big[\log \frac{1}{K} \sum_k w_k\Big],
+       \quad w_k = \frac{p(x, z_k)}{q(z_k | x)}, \quad z_k ∼ q(z | x)
+    """
 
     num_particles: int = particle_count(5)
 
@@ -33,10 +37,14 @@ class IWAE(Tempered):
 
 @dataclass(frozen=True, kw_only=True)
 class DReG(Bound):
-    """L_K with the doubly reparameterised gradient (Tucker, Lawson, Gu & Maddison 2019).
+    r"""L_K with the doubly reparameterised gradient (Tucker, Lawson, Gu & Maddison 2019).
 
-    ∇_θ = Σ w̃_k ∇_θ log w_k and ∇_φ = Σ w̃_k² (∂ log w_k / ∂z_k) ∇_φ z_k, with w̃ = w / Σ w: unbiased
-    as that of ``iwae``, and its signal-to-noise ratio for the guide does not fall with K.
+    .. math:: ∇_θ = \sum_k \tilde w_k ∇_θ \log w_k, \quad
+       ∇_φ = \sum_k \tilde w_k^2 \frac{∂ \log w_k}{∂ z_k} ∇_φ z_k, \quad
+       \tilde w = w / \sum w
+
+    It is unbiased as that of ``iwae``, and its signal-to-noise ratio for the guide does not fall
+    with K.
     """
 
     num_particles: int = particle_count(5)
@@ -54,10 +62,12 @@ class DReG(Bound):
 
 @dataclass(frozen=True, kw_only=True)
 class ReweightedWakeSleep(Bound):
-    """L_K with the wake-phase gradients of Bornschein & Bengio (2015), per datum.
+    r"""L_K with the wake-phase gradients of Bornschein & Bengio (2015), per datum.
 
-    Σ w̃_k ∇_θ log p(x, z_k) and Σ w̃_k ∇_φ log q(z_k | x), at constant z_k: the guide descends
-    KL(p(z | x) ‖ q), and may be discrete.
+    .. math:: ∇_θ = \sum_k \tilde w_k ∇_θ \log p(x, z_k), \quad
+       ∇_φ = \sum_k \tilde w_k ∇_φ \log q(z_k | x)
+
+    at constant z_k: the guide descends KL(p(z | x) ‖ q), and may be discrete.
     """
 
     reparameterised: ClassVar[bool] = False

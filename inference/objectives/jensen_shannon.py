@@ -28,7 +28,13 @@ _SKEW = within(0, 1, what="the skew of the geometric Jensen–Shannon")
 
 @dataclass(frozen=True, kw_only=True)
 class JensenShannon(Tempered):
-    """E_q[log p(x | z)] − β JS(q ‖ p); bounds no evidence: JS ≤ log 2, however far q is from p."""
+    r"""The ELBO with the Jensen–Shannon divergence in the place of the KL; it bounds no evidence.
+
+    .. math:: \E_q[\log p(x | z)] − β \JS(q ‖ p), \quad
+       \JS(q ‖ p) = ½ \KL(q ‖ m) + ½ \KL(p ‖ m), \quad m = \frac{q + p}{2}
+
+    JS ≤ log 2, however far q is from p.
+    """
 
     remark: ClassVar[str] = (
         "it bounds no evidence, and its regulariser saturates: JS is at most log 2 = 0.693 nats"
@@ -42,7 +48,11 @@ class JensenShannon(Tempered):
 
 @dataclass(frozen=True, kw_only=True)
 class GeometricJensenShannon(Tempered):
-    """E_q[log p(x | z)] − β JS_G(q ‖ p) in closed form (Deasy, Simidjievski & Liò 2020)."""
+    r"""The same with the geometric divergence, in closed form (Deasy, Simidjievski & Liò 2020).
+
+    .. math:: \E_q[\log p(x | z)] − β \JS_G(q ‖ p), \quad
+       \JS_G = (1 − s) \KL(q ‖ g) + s \KL(p ‖ g), \quad g ∝ q^{1 − s} p^s
+    """
 
     remark: ClassVar[str] = "it bounds no evidence"
 

@@ -16,7 +16,9 @@ __all__ = ["Renyi"]
 
 @dataclass(frozen=True, kw_only=True)
 class Renyi(Tempered):
-    """E[log (1/K) Σ w_k^(1 − α)] / (1 − α) (Li & Turner 2016).
+    r"""The Rényi bound of order α (Li & Turner 2016).
+
+    .. math:: \frac{1}{1 − α} \E\Big[\log \frac{1}{K} \sum_k w_k^{1 − α}\Big]
 
     α = 0 is L_K, α → 1 the ELBO; a lower bound on log p(x) in expectation for α ≥ 0.
     """

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from inference.particles import effective_sample_size, log_mean_exp
 from inference.standard_error import mean_and_error
+from pyro_models.brief import Brief
 
 __all__ = ["Bound", "elbo_of", "importance_bound_of"]
 
 
 @dataclass(frozen=True, eq=False)
-class Bound:
+class Bound(Brief):
     """A bound of log p(x_seen) for each image, nats.
 
     Attributes

@@ -18,6 +18,7 @@ from inference.mcmc import diagnostics
 from inference.mcmc.warm_up import Chains, check_sampling
 from inference.posterior.log_density import LogDensity
 from inference.progress import bar
+from pyro_models.brief import Brief
 from pyro_models.likelihoods.likelihood import widened
 from pyro_models.moments import spread_of
 
@@ -27,7 +28,7 @@ BLOCK = 50
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class Draws(Brief):
     """Draws of z from p(z | x_seen) by Markov chains.
 
     Attributes

@@ -27,6 +27,7 @@ from inference.posterior.posterior import Posterior
 from inference.precision import DEFAULT, at_precision, in_precision, precision_of
 from inference.sites import traced
 from pyro_models import Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.counts import is_count
 from pyro_models.data import Identity
@@ -41,7 +42,7 @@ ENCODER_ZEROS = "encoder_zeros"
 
 
 @dataclass(frozen=True, eq=False)
-class Completion:
+class Completion(Brief):
     """Half-seen data with the rest filled in; seen pixels are everywhere exactly as given.
 
     Attributes
@@ -79,6 +80,17 @@ class Completion:
     seed: int
     identity: Identity | None = field(default=None, repr=False)
     precision: str | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """How many data, what is seen of them, and by which guide."""
+        return {
+            "data": len(self),
+            "seen": f"{float(self.mask.float().mean()):.0%} of the values",
+            "guide": self.guide,
+            "samples": f"{len(self.samples)} of each, {self.pixels} of p(x | z)",
+            "seed": self.seed,
+            "precision": self.precision,
+        }
 
     def __len__(self) -> int:
         return len(self.x)

@@ -17,6 +17,7 @@ from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
 from pyro_models import ImageData, Pair, UsageError, load_data
+from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.counts import check_counts
 from pyro_models.data import Table
@@ -29,7 +30,7 @@ __all__ = ["Imputation", "impute"]
 
 
 @dataclass(frozen=True, eq=False)
-class Imputation:
+class Imputation(Brief):
     """A table whose empty cells were drawn many times, given what is seen of their rows.
 
     Every frame is in the units and names of the table, with its index.
@@ -66,6 +67,15 @@ class Imputation:
     data: Observed = field(repr=False)
     guide: str
     posterior: Posterior | None = field(default=None, repr=False)
+
+    def facts(self) -> Mapping[str, object]:
+        """The table, how much of it was empty, and by which guide."""
+        return {
+            "": f"{len(self):,} rows of {len(self.table.columns)} columns",
+            "imputed cells": int((~self._seen).sum()),
+            "guide": self.guide,
+            "draws": len(self.draws),
+        }
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -28,6 +28,7 @@ from inference.posterior.continuous import (
 from inference.posterior.identity import identity_of
 from inference.record import Recorded
 from pyro_models import Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.contract import fulfills
 from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
@@ -39,7 +40,7 @@ __all__ = ["At", "LogDensity", "condition", "log_label_prior"]
 
 
 @dataclass(frozen=True, eq=False)
-class LogDensity:
+class LogDensity(Brief):
     """A frozen pair and the data that its latents are asked of; make it with :func:`condition`.
 
     All continuous sites together are one vector z of D values, in the order of

@@ -16,6 +16,7 @@ from inference.learning.optimizers import make_optimizer
 from inference.posterior.guides.family import Family
 from inference.posterior.plateau import Plateau
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 
 __all__ = [
     "CONVERGED",
@@ -164,7 +165,7 @@ class Fitting(Optimization):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Brief):
     """Why every image stopped, and after how many steps, each (B,)."""
 
     reason: Tensor

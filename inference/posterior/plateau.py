@@ -41,7 +41,7 @@ class Plateau:
     multiplied by ``decay``; when that has happened ``decays`` times, the image has converged,
     unless its bound would still rise by more than min_improvement if it went on in the direction
     that it came from (:func:`inference.posterior.paired.rising`): the rate was too slow then, and
-    it goes on from there at one faster by 1 / ``decay``²; or unless its averages are better than
+    it goes on from there at one faster by 1 / decay²; or unless its averages are better than
     where it is by more than half a nat: it jumps about an optimum narrower than its steps then, and
     goes on from the averages at a slower rate. The parameters of an image that has converged are
     the averages over its last window (Polyak & Juditsky 1992). After a window whose mean is more

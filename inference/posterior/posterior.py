@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,6 +27,7 @@ from inference.posterior.latents import draw_latents, mean_of, resampled_latents
 from inference.posterior.log_density import LogDensity
 from inference.precision import precision_of
 from pyro_models import Pair, UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 from pyro_models.data import Identity
 from pyro_models.device import placed
@@ -38,7 +40,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
-class Posterior:
+class Posterior(Brief):
     """q(z | x_seen) for each of B images, as :func:`inference.posterior.infer` returns it.
 
     It is itself a guide: ``particles(pair, posterior, x, …)`` and everything else that takes a
@@ -85,6 +87,21 @@ class Posterior:
     proposal: Posterior | None = field(default=None, repr=False)
     max_elements: int = field(default=MAX_ELEMENTS, repr=False)
     given: ClassVar = renamed_attribute("target")
+
+    def facts(self) -> Mapping[str, object]:
+        """The guide, of what, and how its fits ended."""
+        ended = ", ".join(f"{n:,} {why}" for why, n in Counter(self.stopped).items())
+        seen = "" if self.mask is None else f"{float(self.mask.float().mean()):.0%} of the values"
+        return {
+            "": f"{self.name} of {type(self.pair).__name__}",
+            "data": len(self),
+            "seen": seen,
+            "fits": ended,
+            "steps": int(self.steps.max()) if len(self.steps) else 0,
+            "parameters per datum": self.num_parameters,
+            "seed": self.seed,
+            "precision": self.precision,
+        }
 
     def __len__(self) -> int:
         return len(self.target)

@@ -27,6 +27,7 @@ from pyro_models.seeds import check_seed
 __all__ = [
     "generate",
     "latent_means",
+    "posterior_draw",
     "posterior_sites",
     "reconstruct",
 ]
@@ -154,7 +155,7 @@ def reconstruct(
         sites = posterior_sites(pair, data, guide=guide)
         values = {name: site.mean for name, site in sites.items()}
     else:  # of a mixture: a component, then its pixels
-        values = _draw(pair, data, guide=guide)
+        values = posterior_draw(pair, data, guide=guide)
     p_x = decoded_from(pair, values, data)
     return p_x.mean if pixels == "mean" else p_x.sample()
 
@@ -170,8 +171,12 @@ def _unknown(name: str) -> UsageError:
     return UsageError(f"the guide has no site {name!r}, and no exact posterior is known")
 
 
-def _draw(pair: Pair, data: Observed, *, guide: Guide) -> dict[str, Tensor]:
-    """One joint draw of the latents: each site given those that were drawn before it."""
+@torch.no_grad()
+def posterior_draw(pair: Pair, data: Observed, *, guide: Guide = None) -> dict[str, Tensor]:
+    """One joint draw of the latents: each site given those that were drawn before it.
+
+    It comes from torch's global generator.
+    """
     with evaluating(pair):
         trace = _run(pair, data, guide)
         drawn = {name: trace.nodes[name]["value"] for name in pair.latent_sites if name in trace}

@@ -22,6 +22,7 @@ from inference.programs.pair import SITE, ProgramPair
 from inference.programs.program import Program
 from inference.programs.storing import read_posterior, write_posterior
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 
 __all__ = ["ProgramPosterior"]
@@ -30,7 +31,7 @@ _DRAWS = 4000  # behind moments and intervals of a guide with a density
 
 
 @dataclass(frozen=True, eq=False)
-class ProgramPosterior:
+class ProgramPosterior(Brief):
     """q(θ | x) of a Pyro model, as :func:`inference.infer` returns it.
 
     Draws and moments are by site, in the values that the model has (constrained). Methods that
@@ -46,6 +47,15 @@ class ProgramPosterior:
 
     posterior: Posterior
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def facts(self) -> Mapping[str, object]:
+        """The guide, the model, and the bound where there is one."""
+        found = {"": f"{self.name} for {self.program.name}"}
+        found["dimensions"] = f"{self.program.dim} unconstrained reals"
+        if self.density and math.isfinite(float(self.elbo.value)):
+            value, error = float(self.elbo.value), float(self.elbo.standard_error)
+            found["ELBO"] = f"{value:.2f} ± {error:.2f} nats"
+        return found
 
     @property
     def pair(self) -> ProgramPair:
@@ -237,13 +247,6 @@ class ProgramPosterior:
         Another program, or other data, is refused.
         """
         return ProgramPosterior(*read_posterior(path, program, guide))
-
-    def __repr__(self) -> str:
-        text = f"{self.name} for {self.program.name}, {self.program.dim} unconstrained reals"
-        if self.density and math.isfinite(float(self.elbo.value)):
-            value, error = float(self.elbo.value), float(self.elbo.standard_error)
-            text += f", ELBO {value:.2f} ± {error:.2f} nats"
-        return f"ProgramPosterior({text})"
 
 
 def _of_one(bound: Bound) -> Bound:

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map
 from inference.programs.running import Runner
 from inference.programs.sites import LogTerms, Plate, Unobserved, log_terms, widest
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 from pyro_models.data import checksum
 from pyro_models.seeds import seeded, stream
@@ -25,7 +26,7 @@ from pyro_models.seeds import seeded, stream
 __all__ = ["Program"]
 
 
-class Program:
+class Program(Brief):
     """A Pyro model with its arguments, and what a first run of it shows.
 
     All continuous latents together are one vector u of D unconstrained reals, θ = T(u) site by
@@ -73,13 +74,26 @@ class Program:
     ...         pyro.sample("y", dist.Normal(0.0, scale), obs=y)
     >>> program = Program(model, torch.ones(3))
     >>> program
-    Program(model: latent scale (); observed y (3,))
+    Program(model, latent: scale (), observed: y (3,))
     >>> program.log_joint(torch.zeros(5, 1)).shape
     torch.Size([5])
     """
 
     def __init__(self, model: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         self._set_up(model, args, kwargs)
+
+    def facts(self) -> Mapping[str, object]:
+        """Its sites, and their shapes."""
+
+        def listed(shapes: Mapping[str, Any]) -> str:
+            return ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+
+        return {
+            "": self.name,
+            "latent": listed({n: site.shape for n, site in self.latents.items()}),
+            "enumerated": ", ".join(self.discrete),
+            "observed": listed({n: v.shape for n, v in self.observed.items()}),
+        }
 
     def _set_up(
         self,
@@ -106,16 +120,6 @@ class Program:
                 f"{self.looped}",
                 stacklevel=4,
             )
-
-    def __repr__(self) -> str:
-        def listed(shapes: Mapping[str, Any]) -> str:
-            return ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
-
-        parts = [f"latent {listed({n: site.shape for n, site in self.latents.items()})}"]
-        if self.discrete:
-            parts.append(f"enumerated {', '.join(self.discrete)}")
-        parts.append(f"observed {listed({n: v.shape for n, v in self.observed.items()})}")
-        return f"Program({self.name}: {'; '.join(parts)})"
 
     def double(self) -> Program:
         """The same program in float64: copies of its arguments and modules, the same function."""

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference.evaluation import Evaluation
+from pyro_models.brief import Brief
 
 __all__ = ["Outcome"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Brief):
     """How one run ended.
 
     Attributes

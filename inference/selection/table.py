@@ -16,6 +16,7 @@ from inference.selection.grid import short_name
 from inference.selection.outcome import Outcome
 from inference.standard_error import with_error
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.moved import renamed_attribute
 from pyro_models.registry import Registry
 
@@ -45,7 +46,7 @@ def score_of(outcome: Outcome, quantity: str | None = None) -> Score | str:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Brief):
     """One setting of a sweep, its values by name, with all its runs, one for each seed.
 
     The ``quantity`` is the score that decides; ``None`` for the tightest that the pair has.
@@ -148,6 +149,16 @@ class Sweep(Tabular):
         for name in quantities:
             quantities_of("sweep").check(name)
         return replace(self, quantities=tuple(quantities))
+
+    def facts(self) -> Mapping[str, object]:
+        """What was varied, under which seeds; printed, it is the table."""
+        return {
+            "settings": len(self.rows),
+            "varied": {name: list(self.grid[name]) for name in self.varied},
+            "seeds": self.seeds,
+            "pending runs": self.pending or None,
+            "kept in": self.out,
+        }
 
     @property
     def varied(self) -> tuple[str, ...]:

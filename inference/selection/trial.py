@@ -23,9 +23,11 @@ from inference.progress import is_showing
 from inference.selection.grid import PREPARATION
 from inference.selection.outcome import Outcome
 from inference.selection.pruning import PRUNED, Pruner
+from inference.tracking import make_trackers
 from inference.workers import device_of_worker as _device_of_worker
 from inference.workers import threads as threads_of_torch
 from pyro_models import ImageData, UsageError
+from pyro_models.brief import Brief
 from pyro_models.data import Identity
 from pyro_models.files import holding, write_atomically
 from pyro_models.models import PAIRS
@@ -59,7 +61,7 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Brief):
     """One setting under one seed: all that a worker needs.
 
     What is trained, with the seed of this run, how it is evaluated, its run folder, and the number
@@ -289,8 +291,9 @@ def _trained(trials: Sequence[Trial], threads: int, **how: Any) -> tuple[Any, Im
     data = experiment.prepared(pair, data)
     settings = settings.replace(device=_device_of_worker(settings.device))
     resume = any(Run(trial.folder).exists for trial in trials)
+    followed = [*how.pop("callbacks", ()), *make_trackers(experiment.track)]
     how = {"settings": settings, "resume": resume, "progress": is_showing(), **how}
-    return fit(pair, data, **how), data
+    return fit(pair, data, callbacks=followed, **how), data
 
 
 def _take_up(trial: Trial) -> None:

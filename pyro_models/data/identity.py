@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_models.brief import Brief
+
 __all__ = ["Identity", "checksum", "weights_checksum"]
 
 BATCH = "batch"  # what stands for the name of a split where data are a batch and of none
@@ -19,7 +21,7 @@ LENGTH = 32  # hexadecimal digits: 128 bits
 
 
 @dataclass(frozen=True)
-class Identity:
+class Identity(Brief):
     """What decides whether two things are of the same data; plain values, all of them.
 
     ``None`` (or nothing) stands for what does not apply: no mask, no labels used, no seed.

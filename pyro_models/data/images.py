@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_models.brief import WIDTH, Brief
 from pyro_models.counts import is_count
 from pyro_models.data.identity import Identity, checksum
 from pyro_models.data.masks import Mask, seen_pixels
@@ -24,7 +26,7 @@ __all__ = ["ImageData", "Split"]
 
 
 @dataclass(frozen=True)
-class ImageData:
+class ImageData(Brief):
     """A data set in memory.
 
     Attributes
@@ -71,6 +73,15 @@ class ImageData:
     latents_of: Mapping[str, Any] | None = None
     missing: str | None = None
     table: Table | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """Name, shape, sizes of the splits, and how it is prepared."""
+        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
+        found: dict[str, object] = {"": self.name, "shape": self.data_shape, "data": sizes}
+        more = self._absent_classes().removeprefix(", ")
+        kept = None if self.labels_kept is None else self.labels_kept[0]
+        found |= {"preparation": self.preparation, "training labels": kept}
+        return {**found, "scaling": self.scaling, "labels": more}
 
     def __post_init__(self) -> None:
         if "train" not in self.splits:
@@ -288,7 +299,8 @@ class ImageData:
         kept = "" if self.labels_kept is None else f", {self.labels_kept[0]:,} training labels"
         scaling = "" if not self.scaling else f", {self.scaling}"
         more = f"{kept}{scaling}{self._absent_classes()}"
-        return f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation}{more})"
+        text = f"ImageData({self.name}, {self.data_shape}, {sizes}, {self.preparation}{more})"
+        return textwrap.fill(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
 
     def _absent_classes(self) -> str:
         """Which labels below the number of classes no datum has."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_models.brief import Brief
 from pyro_models.data.arrays import tensor_of
 from pyro_models.data.masks import Mask, fill_unseen, needed_mask, seen_pixels
 from pyro_models.data.rows import Rows
@@ -18,7 +19,7 @@ __all__ = ["Observed", "labels_for"]
 
 
 @dataclass(frozen=True, eq=False)
-class Observed:
+class Observed(Brief):
     """Some data, their labels, and which of their pixels are seen; checked when it is made.
 
     It may be handed in wherever data are asked for, and is what every function works on inside.

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_models.brief import Brief
 from pyro_models.errors import UsageError
 
 __all__ = ["KINDS", "Table", "TableColumn"]
@@ -41,7 +42,7 @@ MOST_CATEGORIES = 100  # more are names rather than categories, unless one says 
 
 
 @dataclass(frozen=True)
-class TableColumn:
+class TableColumn(Brief):
     """One column: its name and kind, the values of categories in order, and its units.
 
     A real column is (value − ``centre``) / ``scale``; ``whole`` says that its values were whole.
@@ -110,7 +111,7 @@ class TableColumn:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Brief):
     """The columns of a table, in the order of the values of a datum, and its label.
 
     Attributes

@@ -34,13 +34,15 @@ def channel_mask(shape: tuple[int, ...], *, inverted: bool = False) -> Tensor:
 
 
 class AffineCoupling(Layer):
-    """z = x where the mask is True, and (x + t) eˢ elsewhere (Dinh et al. 2017).
+    r"""An affine map of the values where the mask is False (Dinh et al. 2017).
+
+    .. math:: z = m ⊙ x + (1 − m) ⊙ (x + t)\, e^s, \quad (t, s) \text{ of } m ⊙ x
 
     t and s = f tanh(r / f) are what a network says of the values under the mask, with a bound f > 0
     that is learned for each channel (for each value of a vector), log f = 0 at the start.
 
-    ``network(x, context)`` gives r and t, (\\*batch, 2, \\*shape), of x that is 0 where the mask is
-    False; the mask is (\\*shape).
+    ``network(x, context)`` gives r and t, (\*batch, 2, \*shape), of x that is 0 where the mask is
+    False; the mask m is (\*shape).
     """
 
     mask: Tensor

@@ -15,7 +15,9 @@ __all__ = ["Logit", "Standardize"]
 
 
 class Logit(Layer):
-    """z = log w − log(1 − w), w = α/2 + (1 − α) v, of v in [0, 1] of a shape.
+    r"""The logit of v in [0, 1] of a shape, kept from the ends.
+
+    .. math:: z = \log w − \log(1 − w), \quad w = α/2 + (1 − α) v
 
     α keeps z finite at v = 0 and 1 (Dinh et al. 2017). What is drawn beyond these is taken to them.
 

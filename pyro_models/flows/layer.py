@@ -88,9 +88,11 @@ class ExpandedByCopy(TorchDistribution):
 
 
 class FlowDistribution(ExpandedByCopy):
-    """log p(x) = log π(f(x; c)) + log |det ∂f/∂x|, π the standard Normal or logistic of each value.
+    r"""The density that a flow f gives x, π the standard Normal or logistic of each value.
 
-    ``context`` c is (\\*batch, …), or ``None`` for batch shape (). Means and variances have no
+    .. math:: \log p(x) = \log π(f(x; c)) + \log \left|\det \frac{∂f}{∂x}\right|
+
+    ``context`` c is (\*batch, …), or ``None`` for batch shape (). Means and variances have no
     closed form: they are estimated from ``num_draws`` draws, always the same ones.
     """
 

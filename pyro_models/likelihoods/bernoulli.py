@@ -44,7 +44,9 @@ class BinaryPixels(dist.Bernoulli):
 
 
 class Bernoulli(Likelihood):
-    """Binary pixels: p(x | z) = Π_d Bernoulli(x_d; σ(l_d)), from logits l.
+    r"""Binary pixels, from logits l.
+
+    .. math:: p(x | z) = \prod_d \mathrm{Bernoulli}(x_d; σ(l_d))
 
     Measure: counting on {0, 1}. Grey pixels are refused: binarise them, or ask for the
     cross-entropy and call it what it is.
@@ -76,7 +78,9 @@ class Bernoulli(Likelihood):
 
 
 class CrossEntropy(Likelihood):
-    """−H(p(B | x), p(B | z)) = Σ_d x_d log σ(l_d) + (1 − x_d) log σ(−l_d) for grey x in [0, 1].
+    r"""The cross-entropy of grey pixels x in [0, 1], from logits l.
+
+    .. math:: −H(p(B | x), p(B | z)) = \sum_d x_d \log σ(l_d) + (1 − x_d) \log σ(−l_d)
 
     The common "Bernoulli on grey pixels". It is an objective, not a probability: it does not
     integrate to one over [0, 1], so what is built on it bounds no evidence (``measure`` is None).

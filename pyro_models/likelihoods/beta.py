@@ -21,7 +21,9 @@ _START = 2.0  # α + β of the outputs for a mean
 
 
 class Beta(Likelihood):
-    """p(x | z) = Π_d x_d^(α_d − 1) (1 − x_d)^(β_d − 1) / B(α_d, β_d), with α, β = floor + softplus.
+    r"""Pixels inside (0, 1), with α, β = floor + softplus of the outputs.
+
+    .. math:: p(x | z) = \prod_d \frac{x_d^{α_d − 1} (1 − x_d)^{β_d − 1}}{B(α_d, β_d)}
 
     At pixels of exactly 0 or 1 the density is infinite, or 0. Pixels are therefore clamped to
     [ε, 1 − ε], and since the number hangs on ε, the measure names it: Lebesgue on [0, 1], pixels

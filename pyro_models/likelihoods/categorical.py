@@ -15,7 +15,9 @@ __all__ = ["Categorical", "CategoricalPixels"]
 
 
 class Categorical(CountingLevels):
-    """p(x | z) = Π_d softmax(l_d)_j, j = ⌊k x_d⌋ the bin of the pixel, from k logits a pixel.
+    r"""Grey levels, from k logits a pixel.
+
+    .. math:: p(x | z) = \prod_d \mathrm{softmax}(l_d)_{j(x_d)}, \quad j(x_d) = ⌊k x_d⌋
 
     A probability, measure: counting on k levels. For 8-bit grey values, x = i/255 and k = 256, the
     bin is i; data of other levels want their own number of bins (17 for the bundled digits).

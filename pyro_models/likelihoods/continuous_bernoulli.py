@@ -22,7 +22,9 @@ _LARGEST = 1e3  # |l| of the outputs for a mean, which is then within 1/l of bla
 
 
 class ContinuousBernoulli(Likelihood):
-    """p(x | z) = Π_d C(l_d) λ_d^x_d (1 − λ_d)^(1 − x_d) for x in [0, 1], with λ = σ(l).
+    r"""Pixels in [0, 1], one number of the decoder for each: λ = σ(l).
+
+    .. math:: p(x | z) = \prod_d C(l_d)\, λ_d^{x_d} (1 − λ_d)^{1 − x_d}
 
     The constant C(l) = l / tanh(l/2) makes the cross-entropy a density (Loaiza-Ganem & Cunningham
     2019). The mean is not λ: see :class:`ContinuousBernoulliPixels`.

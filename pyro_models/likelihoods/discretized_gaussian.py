@@ -24,7 +24,10 @@ _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class DiscretizedGaussian(CountingLevels):
-    """p(x | z) = Π_d [Φ((x_d + h − μ_d)/σ_d) − Φ((x_d − h − μ_d)/σ_d)], h half a level.
+    r"""Grey levels that are rounded from one Gaussian, h half a level.
+
+    .. math:: p(x | z) = \prod_d \Big[Φ\Big(\frac{x_d + h − μ_d}{σ_d}\Big)
+       − Φ\Big(\frac{x_d − h − μ_d}{σ_d}\Big)\Big]
 
     The mass that N(μ, σ²) has within half a level of a grey value j/(k − 1), h = ½/(k − 1); the
     outermost levels take the tails (Ho et al. 2020, eq. 13). σ = floor + softplus(s), μ and σ in

@@ -22,7 +22,9 @@ _START = math.log(math.expm1(0.3))  # softplus of it is 0.3, about the spread of
 
 
 class Gaussian(Likelihood):
-    """p(x | z) = Π_d N(x_d; μ_d(z), σ_d²), with σ = floor + softplus(s).
+    r"""Any real numbers, with σ = floor + softplus(s).
+
+    .. math:: p(x | z) = \prod_d \N(x_d; μ_d(z), σ_d^2)
 
     A pair that starts from data sets ``units``: then μ = c + S m and σ = floor + S softplus(s) of
     outputs m and s, with the data's centre c and scale S, so that one learning rate serves all.

@@ -21,7 +21,10 @@ _START = 0.1  # scale of the outputs for a mean
 
 
 class LogisticMixture(CountingLevels):
-    """p(x | z) = Π_d Σ_i π_i [σ((x_d + h − μ_i)/s_i) − σ((x_d − h − μ_i)/s_i)], h half a level.
+    r"""Grey levels whose neighbours are alike: a mixture of logistics, h half a level.
+
+    .. math:: p(x | z) = \prod_d \sum_i π_i \Big[σ\Big(\frac{x_d + h − μ_i}{s_i}\Big)
+       − σ\Big(\frac{x_d − h − μ_i}{s_i}\Big)\Big]
 
     Discretised logistics over the data's levels (Salimans et al. 2017, eq. 2, without the coupling
     of channels): a grey value is j/(k − 1), h = ½/(k − 1), and the outermost levels take the tails.

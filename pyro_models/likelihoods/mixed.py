@@ -34,7 +34,9 @@ _START_SHAPE = math.log(math.expm1(5.0))
 
 
 class Mixed(Likelihood):
-    """p(x | z) = Π_j p_j(x_j | η_j(z)), each column j of a kind of its own (Nazabal et al. 2020).
+    r"""Columns of a table, each column j of a kind of its own (Nazabal et al. 2020).
+
+    .. math:: p(x | z) = \prod_j p_j(x_j | η_j(z))
 
     With the centre c and the unit s of each column, which a pair takes from the data it starts
     from (0 and 1 until then), and the decoder's outputs η:

@@ -16,7 +16,9 @@ _DRAWS = 4096  # for moments that have no closed form
 
 
 class FlowPrior(nn.Module):
-    """p(z) = N(f(z); 0, I) |det ∂f/∂z| of a normalizing flow f, learned with the rest.
+    r"""The density of a normalizing flow f, learned with the rest.
+
+    .. math:: p(z) = \N(f(z); 0, I) \left|\det \frac{∂f}{∂z}\right|
 
     Parameters
     ----------

@@ -29,7 +29,9 @@ class LatentMixture(dist.MixtureSameFamily):
 
 
 class MixturePrior(nn.Module):
-    """p(z) = Σ_k π_k N(z; μ_k, diag σ_k²), with K components, event shape (latent_dim,).
+    r"""A mixture of K Normals, event shape (latent_dim,).
+
+    .. math:: p(z) = \sum_k π_k \N(z; μ_k, \diag σ_k^2)
 
     Weights, means and scales are learned with the rest. At the start the weights are equal and the
     whole is near N(0, I): μ_k ~ N(0, I/2), σ_k² = 1/2.

@@ -20,7 +20,10 @@ def check_latent_dim(latent_dim: int) -> None:
 
 
 class StandardNormal(nn.Module):
-    """p(z) = N(0, I), batch shape (), event shape (latent_dim,)."""
+    r"""The standard Normal, batch shape (), event shape (latent_dim,).
+
+    .. math:: p(z) = \N(z; 0, I)
+    """
 
     zeros: Tensor
     ones: Tensor

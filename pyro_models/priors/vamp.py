@@ -22,7 +22,9 @@ _JITTER = 0.01  # between pseudo-inputs that start at the same datum
 
 
 class VampPrior(nn.Module):
-    """p(z) = (1/K) Σ_k q(z | u_k) of K pseudo-inputs u_k (Tomczak & Welling 2018).
+    r"""The guide's posteriors at K pseudo-inputs u_k, mixed (Tomczak & Welling 2018).
+
+    .. math:: p(z) = \frac{1}{K} \sum_k q(z | u_k)
 
     q is the guide of the pair: the prior is a function of the encoder's weights and is learned
     with them. They stay the guide's, which alone holds them as parameters; the model holds the

@@ -181,7 +181,7 @@ def test_the_examination_is_one_command(call, capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["frob"], "invalid choice"),
+        (["frob"], "unknown command 'frob'"),
         (["ask", "new.json"], "say what may be varied"),
         (["ask", "new.json", "--space", "{a: [1, 0]}"], "lower bound must be below"),
         (["ask", "new.json", "--space", "[[0, .inf]]"], "finite"),

@@ -12,7 +12,7 @@ PROGRAMS = {"pyro-models": ("main", "inference.cli"), "gp-bo": ("gp_bo", "gp_bo.
 
 def listed(text):
     """Each command with its whole summary, however its lines are broken."""
-    rows = re.findall(r"^    (\w+) +(\S.*(?:\n {10,}\S.*)*)", text, re.M)
+    rows = re.findall(r"^    ([\w-]+) +(\S.*(?:\n {10,}\S.*)*)", text, re.M)
     return {name: " ".join(summary.split()) for name, summary in rows}
 
 

@@ -276,3 +276,10 @@ def test_sites_are_found_without_a_trace_of_it(x):
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(v, before[k]) for k, v in pair.state_dict().items())
     assert all(part.training for part in pair.modules())
+
+
+def test_what_was_probably_meant_is_said():
+    with pytest.raises(UnknownNameError, match=r"unknown model 'veae': .*; did you mean vae\?$"):
+        build("veae", SHAPE)
+    with pytest.raises(UsageError, match=r"no option latent_dims; .*did you mean latent_dim\?$"):
+        build("vae", SHAPE, latent_dims=3)

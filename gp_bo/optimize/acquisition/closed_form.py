@@ -98,9 +98,12 @@ class Maximized(_Valued):
 
 
 class LogExpectedImprovement(_Valued):
-    """log E_θ E[max(0, f⁺_θ − f(z))], f⁺_θ the least posterior mean at the data.
+    r"""The logarithm of the expected improvement on f⁺_θ, the least posterior mean at the data.
 
-    E[max(0, f⁺ − f)] = σ h((f⁺ − m)/σ); of S draws the logarithm of the mean is taken, so that no
+    .. math:: \log \E_θ \E[\max(0, f^+_θ − f(z))], \quad
+       \E[\max(0, f^+ − f)] = σ\, h\Big(\frac{f^+ − m}{σ}\Big), \quad h(u) = φ(u) + u Φ(u)
+
+    Of S draws the logarithm of the mean is taken, so that no
     draw's underflow flattens it (Ament et al. 2023).
     """
 
@@ -113,7 +116,10 @@ class LogExpectedImprovement(_Valued):
 
 
 class ProbabilityOfImprovement(_Valued):
-    """log E_θ P(f(z) < f⁺_θ) = log mean_s Φ((f⁺_s − m_s)/σ_s)."""
+    r"""The logarithm of the chance of any improvement on f⁺, the least posterior mean at the data.
+
+    .. math:: \log \E_θ P(f(z) < f^+_θ) = \log \frac{1}{S} \sum_s Φ\Big(\frac{f^+_s − m_s}{σ_s}\Big)
+    """
 
     def value(self, surrogate: Surrogate, z: Tensor) -> Tensor:
         """(M, D) → (M,)."""
@@ -123,7 +129,9 @@ class ProbabilityOfImprovement(_Valued):
 
 
 class UpperConfidenceBound(_Valued):
-    """E_θ[−m_θ(z) + √β σ_θ(z)]: the confidence bound of −f, which is maximised.
+    r"""The confidence bound of −f, which is maximised.
+
+    .. math:: \E_θ[−m_θ(z) + \sqrt{β}\, σ_θ(z)]
 
     Parameters
     ----------

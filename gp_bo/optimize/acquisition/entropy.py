@@ -27,7 +27,9 @@ def entropy_reduction(gamma: Tensor) -> Tensor:
 
 
 class MaxValueEntropy:
-    """I(f(z); f*) ≈ mean over draws of f* of γ φ(γ)/2Φ(γ) − log Φ(γ), γ = (m_θ(z) − f*)/σ_θ(z).
+    r"""What f(z) tells of the minimum f*: the mean over draws of f* of
+
+    .. math:: I(f(z); f^*) ≈ \frac{γ φ(γ)}{2Φ(γ)} − \log Φ(γ), \quad γ = \frac{m_θ(z) − f^*}{σ_θ(z)}
 
     f* is the minimum of joint draws of the posterior at candidates, some under each θ (Wang and
     Jegelka 2017, equation 6, with the sign of a minimum).

@@ -15,11 +15,14 @@ __all__ = ["KnowledgeGradient"]
 
 
 class KnowledgeGradient:
-    """E_θ[min_i m_θ(a_i) − E min_i m_θ'(a_i)], the a_i a finite set that includes z.
+    r"""How much lower the least mean will get, the a_i a finite set that includes z.
 
-    After y at z the mean at a is m(a) + k(a, z | D) Z / √(v(z) + σ²) with Z ~ N(0, 1), a line in Z;
-    the expectation of the least of the lines is taken by Gauss–Hermite quadrature (Scott, Frazier
-    and Powell 2011, on a set of points fixed during the search).
+    .. math:: \E_θ\Big[\min_i m_θ(a_i) − \E \min_i m'_θ(a_i)\Big], \quad
+       m'(a) = m(a) + \frac{k(a, z | D)}{\sqrt{v(z) + σ^2}} Z, \quad Z ∼ \N(0, 1)
+
+    After y at z the mean m' at a is a line in Z; the expectation of the least of the lines is taken
+    by Gauss–Hermite quadrature (Scott, Frazier and Powell 2011, on a set of points fixed during the
+    search).
 
     Parameters
     ----------

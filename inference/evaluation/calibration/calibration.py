@@ -21,6 +21,7 @@ from inference.evaluation.calibration.uniformity import SMALLEST_P, Band, band, 
 from inference.evaluation.table import Cell, Table, Tabular
 from inference.standard_error import with_error
 from pyro_models import UsageError
+from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 from pyro_models.registry import check_choice
 
@@ -32,7 +33,7 @@ MOST_ROWS = 40
 
 
 @dataclass(frozen=True, eq=False)
-class Coverage:
+class Coverage(Brief):
     """How often credible regions hold the truth.
 
     Attributes
@@ -83,6 +84,17 @@ class Calibration(Tabular):
     num_failed: int = 0
     num_unfinished: int = 0
     num_correlated: int = 0
+
+    def facts(self) -> Mapping[str, object]:
+        """What was calibrated on how many simulations, and in how much it is wrong."""
+        wrong = [name for name in self.ranks if min(self.adjusted[name]) <= self.level]
+        return {
+            "": f"{self.guide} of {self.model}",
+            "simulations": len(self),
+            "draws": self.num_draws,
+            "quantities": len(self.ranks),
+            "miscalibrated": wrong or "none found",
+        }
 
     @classmethod
     def of_draws(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from inference.evaluation.calibration.symmetry import symmetric_p_value
 from inference.evaluation.calibration.uniformity import counts_below, uniform_p_value
+from pyro_models.brief import Brief
 
 __all__ = ["Ranks", "rank_of"]
 
@@ -38,7 +39,7 @@ def rank_of(truth: Tensor, draws: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Ranks:
+class Ranks(Brief):
     """Ranks of one quantity over n simulations, uniform on {0, …, L} if the posterior is right.
 
     Attributes

@@ -15,6 +15,8 @@ from functools import cache, lru_cache
 import numpy as np
 from scipy.special import bdtr, gammaln
 
+from pyro_models.brief import Brief
+
 __all__ = [
     "Band",
     "band",
@@ -31,7 +33,7 @@ SMALLEST_P = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Band:
+class Band(Brief):
     """Limits of the ECDF of uniform ranks.
 
     Attributes

@@ -21,7 +21,9 @@ __all__ = ["AMORTISED_FLOW", "AmortisedFlowGuide"]
 
 
 class AmortisedFlowGuide(PerDatumGuide):
-    """z = μ_b + σ_b f⁻¹(ε; c_b), ε ~ N(0, I), f a neural spline flow of coupling layers.
+    r"""A neural spline flow f of coupling layers, given what the encoder says of a datum.
+
+    .. math:: z = μ_b + σ_b f^{-1}(ε; c_b), \quad ε ∼ \N(0, I)
 
     μ_b, σ_b are the encoder's mean and scale, and c_b = (μ_b, log σ_b) is the context of f, whose
     weights all images share. Every site is on its own.

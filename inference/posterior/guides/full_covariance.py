@@ -45,7 +45,9 @@ def _kl_of_triangular(q: TriangularNormal, p: Independent) -> Tensor:
 
 
 class FullCovarianceGuide(PerDatumGuide):
-    """q(z) = Π_b N(z_b; μ_b, L_b L_bᵀ), z_b all continuous sites of a datum side by side.
+    r"""A multivariate Normal, z_b all continuous sites of a datum side by side.
+
+    .. math:: q(z) = \prod_b \N(z_b; μ_b, L_b L_b^⊤)
 
     L = D (I + Λ/√d) for d latents, D diagonal and positive, Λ strictly lower. A step moves every
     entry of Λ by about the learning rate, and so a row of L by that times D, however many entries
@@ -53,7 +55,8 @@ class FullCovarianceGuide(PerDatumGuide):
     sites are sampled one after the other, each from its Normal given those before: with rows of L
     split by site,
 
-    q(z_i | z_<i) = N(μ_i + Σ_{j<i} L_ij ε_j, L_ii L_iiᵀ), z_i = μ_i + Σ_{j≤i} L_ij ε_j.
+    .. math:: q(z_i | z_{<i}) = \N\Big(μ_i + \sum_{j<i} L_{ij} ε_j, L_{ii} L_{ii}^⊤\Big), \quad
+       z_i = μ_i + \sum_{j≤i} L_{ij} ε_j
 
     Given are the event shapes of the sites in the order of the model, and μ, (B, D), and L,
     (B, D, D), to begin with.

@@ -20,7 +20,10 @@ _LEAST = 1e-3  # smallest eigenvalue of a precision, as a share of its largest
 
 
 class LaplaceGuide(FullCovarianceGuide):
-    """q(z) = Π_b N(z_b; z*_b, H_b⁻¹): z* = argmax log p(x_seen, z), H = −∇² log p(x_seen, z*).
+    r"""A Normal at the mode, with the curvature there.
+
+    .. math:: q(z) = \prod_b \N(z_b; z^*_b, H_b^{-1}), \quad
+       z^* = \arg\max_z \log p(x_{seen}, z), \quad H = −∇^2 \log p(x_{seen}, z^*)
 
     Where H is not positive definite (the point is no strict maximum) its eigenvalues are raised to
     a thousandth of the largest; ``damped``, (B,) booleans, says where.

@@ -56,7 +56,9 @@ def _kl_of_low_rank(q: LowRankNormal, p: Independent) -> Tensor:
 
 
 class LowRankGuide(NormalGuide):
-    """q(z) = Π_b N(z_b; μ_b, W_b W_bᵀ + diag v_b), every site on its own.
+    r"""A Normal whose covariance is of low rank and a diagonal, every site on its own.
+
+    .. math:: q(z) = \prod_b \N(z_b; μ_b, W_b W_b^⊤ + \diag v_b)
 
     W has ``rank`` columns, of which no more than a site has dimensions are used. It begins where
     fits begin, v at ``scale`` times the prior's standard deviations.

@@ -19,7 +19,10 @@ __all__ = ["NORMAL", "NormalGuide", "check_scale", "start_of"]
 
 
 class NormalGuide(LocatedGuide):
-    """q(z) = Π_b Π_d N(z_bd; μ_bd, σ_bd²), every site on its own, from the μ and σ of ``start``."""
+    r"""Independent Normals, every site on its own, from the μ and σ of ``start``.
+
+    .. math:: q(z) = \prod_b \prod_d \N(z_{bd}; μ_{bd}, σ_{bd}^2)
+    """
 
     def __init__(self, start: Mapping[str, Moments]) -> None:
         super().__init__(start)

@@ -43,7 +43,9 @@ def test_ten_classes_are_told_apart_by_numeral_marker_and_colour(digits):
     figure = latent_scatter(pair, digits.x, digits.y)
     (axes,) = figure.axes
     assert set(numerals(axes)) == {str(c) for c in range(10)}
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == [str(c) for c in range(10)]
+    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == [
+        str(c) for c in range(10)
+    ]
     shapes = {c.get_paths()[0].vertices.tobytes() for c in axes.collections}
     colors = {to_hex(c.get_facecolor()[0]) for c in axes.collections}
     assert len(shapes) == 10
@@ -78,7 +80,7 @@ def test_missing_labels_have_no_numeral(digits):
     y[y > 1] = -1
     figure = latent_scatter(pair, digits.x, y)
     assert set(numerals(figure.axes[0])) == {"0", "1"}
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["missing", "0", "1"]
+    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == ["missing", "0", "1"]
 
 
 def test_many_latents_are_shown_by_principal_components_with_their_share(digits):

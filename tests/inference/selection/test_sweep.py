@@ -298,13 +298,13 @@ def test_threads_are_shared_recorded_kept_and_put_back(few, tmp_path, monkeypatc
 def test_workers_that_die_cost_one_line_and_nothing_that_was_finished(few, tmp_path, monkeypatch):
     first = []
 
-    def dies(trial):
+    def dies(trials, *quantities):
         if first:
             raise BrokenProcessPool("a worker was\nkilled")
-        first.append(trial)
-        return running.run_trial(trial)
+        first.append(trials)
+        return running.run_setting(trials[:1], *quantities)
 
-    monkeypatch.setattr(import_module("inference.selection.sweep"), "run_trial", dies)
+    monkeypatch.setattr(import_module("inference.selection.combinations"), "run_setting", dies)
     with pytest.raises(UsageError, match="BrokenProcessPool: a worker was killed") as caught:
         run(few, tmp_path / "out")
     assert "\n" not in str(caught.value)
