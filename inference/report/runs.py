@@ -6,11 +6,12 @@ import csv
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from inference.evaluation.layout import width_of_tables
 from inference.evaluation.quantity import NATS
 from inference.evaluation.table import Table, Tabular
 from inference.learning import Run
@@ -106,6 +107,19 @@ class RunList(Tabular):
         if not any(differing.values()):
             heads, rows = heads[:-1], [row[:-1] for row in rows]
         return Table(heads=heads, rows=rows, notes=notes, records=self._records())
+
+    def to_text(self, width: int | None = None) -> str:
+        """The table for a terminal; what differs stands below where a line has no room for it."""
+        table, room = self.table, width_of_tables(width)
+        if not any(self.differing.values()):
+            return table.to_text(width)
+        different = {str(row[0]): str(row[-1]) for row in table.rows if row[-1]}
+        if all(len(f"{name}  {what}") <= room for name, what in different.items()):
+            return table.to_text(width)
+        lines = [f"{name}: {what}" for name, what in different.items()]
+        rows = [row[:-1] for row in table.rows]
+        notes = [*table.notes, "What differs between runs of a model:", *lines]
+        return replace(table, heads=table.heads[:-1], rows=rows, notes=notes).to_text(width)
 
     def _records(self) -> list[list[object]]:
         """A line for each run, with a column for each setting that differs."""

@@ -3,6 +3,7 @@
 import csv
 import io
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def trained(monkeypatch):
         small.replace(epochs=3, lr=1e-3).run(out="runs/third", callbacks=[dies], progress=False)
 
 
-def test_runs_are_listed_with_how_far_they_are_and_what_differs(trained, call, capsys):
+def test_runs_are_listed_with_how_far_they_are_and_what_differs(trained, call, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     assert call("runs") == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split("  ")[0]: line for line in lines[1:4]}
@@ -44,6 +46,18 @@ def test_runs_are_listed_with_how_far_they_are_and_what_differs(trained, call, c
     assert "latent_dim = 3" in rows["deeper/second"]
     assert "lr = 0.001" in rows["third"]
     assert "Bounds are in nats per datum" in "\n".join(lines)
+
+
+def test_what_differs_stands_below_where_a_line_has_no_room_for_it(trained):
+    """It was a column of hundreds of characters, broken anywhere by the terminal."""
+    found = list_runs("runs")
+    first, *others = found.runs
+    long = replace(first, settings={**first.settings, "hidden": [*range(20)]})
+    text = replace(found, runs=(long, *others)).to_text(80)
+    assert "What differs between runs" not in found.to_text(80)
+    assert "What differs between runs" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"{long.name}: latent_dim = 3, lr = 0.01, hidden = [0, 1," in text
 
 
 def test_runs_are_sorted_and_told_to_other_programs(trained, call, capsys):
@@ -84,7 +98,7 @@ def test_a_folder_without_runs_is_one_line(refused):
 
 
 COMPLETE = """
-source {script}
+source ./{script}
 COMP_WORDS=({words}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 )); COMPREPLY=()
 {function} "${{COMP_WORDS[0]}}" "${{COMP_WORDS[-1]}}" ""
 printf '%s\\n' "${{COMPREPLY[@]}}"
