@@ -250,6 +250,8 @@ def evaluate(
                 evaluated.scores[key] = score
             elif score is not None:
                 raise UsageError(f"the quantity {key} gives a Score or a reason; got {score!r:.60}")
+            elif quantities is not None:  # who asks for it by its name is told
+                absent[key] = "it is not defined for this model and these data"
     scores = {key: evaluated.scores[key] for key in named if key in evaluated.scores}
     absent = {key: absent[key] for key in named if key in absent}
     per_datum = {key: values.cpu() for key, values in evaluated.per_datum.items()}

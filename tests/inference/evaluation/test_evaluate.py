@@ -240,3 +240,12 @@ def test_what_cannot_be_judged_is_refused(pair, change, options, says, few):
     with pytest.raises(UsageError, match=says) as caught:
         evaluate(pair(), change(few), **options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_quantity_that_was_asked_for_and_is_not_there_is_said(dequantised):
+    """The pair stood alone, without a line on it."""
+    data, ppca = dequantised, PPCA(dequantised.data_shape, latent_dim=2)
+    found = evaluate(ppca, data, limit=4, num_particles=2, quantities=["accuracy"])
+    assert found.absent == {"accuracy": "it is not defined for this model and these data"}
+    assert "accuracy: none" in found.to_text()
+    assert "accuracy" not in evaluate(ppca, data, limit=4, num_particles=2).absent
