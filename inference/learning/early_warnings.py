@@ -49,6 +49,8 @@ COLLAPSED = 0.1
 """Share of active latent dimensions below which a posterior has collapsed."""
 NOT_LEFT = 0.05
 """Nats per datum of KL(q ‖ p) below which q is the prior."""
+GROWING = 1.1
+"""Factor by which KL(q ‖ p) grows between looks where latents are still being learned."""
 FLOOR_SHARE = 0.1
 """Share of the σ at their floor that is worth a word."""
 DIVERGED = 1.0
@@ -152,8 +154,13 @@ def register_check(name: str, check: Check | None = None) -> Any:
 
 @register_check("posterior_collapse")
 def posterior_collapse(look: Look) -> str:
-    """Fewer than a tenth of the latent dimensions are active after 300 steps."""
+    """Fewer than a tenth of the latent dimensions are active after 300 steps, and no more is used.
+
+    While KL(q ‖ p) grows, a wide layer of latents comes into use a few dimensions at a time.
+    """
     if look.steps < EARLY or look.use is None or look.never_left:
+        return ""
+    if look.earlier and look.use.kl > GROWING * look.earlier[-1]:
         return ""
     active, dimensions = look.use.active, look.use.dimensions
     if active >= COLLAPSED * dimensions:

@@ -77,6 +77,16 @@ def test_a_prior_that_was_left_and_is_the_posterior_again_has_collapsed() -> Non
     assert "collapsed: 0 of 5" in said("posterior_collapse", seen)
 
 
+@pytest.mark.parametrize(("before", "wrong"), [(1.6, True), (0.8, False)])
+def test_latents_that_come_into_use_one_by_one_have_not_collapsed(
+    before: float, wrong: bool
+) -> None:
+    """A wide layer of a hierarchy was said to have collapsed while its KL grew fivefold."""
+    pair = without_encoder()
+    pair.guide.encoder.head.linear.bias.data[5:] = math.log(math.e**0.5 - 1)  # σ = ½: KL = 1.6
+    assert bool(said("posterior_collapse", look(pair, earlier=(before,)))) is wrong
+
+
 @pytest.mark.parametrize("name", ["prior_never_left", "posterior_collapse"])
 def test_nobody_expects_latents_in_the_first_steps(name: str) -> None:
     assert not said(name, look(without_encoder(), steps=EARLY - 1))
