@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from clock import add_device
 
 from inference import sweep
 from inference.selection import Row, Sweep
@@ -117,8 +118,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("search"))
     parser.add_argument("--seeds", type=int, default=5)
+    add_device(parser)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    SHARED["device"] = str(given.device)
     curves: dict[str, list[list[float]]] = {}
     counts: dict[str, list[int]] = {}
     for method in METHODS:

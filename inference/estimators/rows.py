@@ -117,6 +117,6 @@ def classes_of(y: Any, *, missing: bool) -> tuple[np.ndarray, Tensor]:
         assert_all_finite(known, input_name="y")
         check_classification_targets(known)
     classes, numbers = np.unique(known, return_inverse=True)
-    found = torch.full((len(labels),), -1)
+    found = torch.full((len(labels),), -1, device="cpu")
     found[torch.from_numpy(~absent)] = torch.from_numpy(numbers)
     return classes, found

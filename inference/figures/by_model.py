@@ -181,7 +181,7 @@ def samples_by_model(
     for unused in grid.flat[len(pairs) :]:
         unused.remove()
     for panel, (name, pair) in zip(grid.flat, pairs.items(), strict=False):
-        y = None if pair.num_classes is None else torch.arange(n) % pair.num_classes
+        y = None if pair.num_classes is None else torch.arange(n, device="cpu") % pair.num_classes
         labels = condition(pair, y)
         above = name if not labels else f"{name}, all labels in turn"
         prior_samples(pair, n=n, y=y, pixels=pixels, seed=seed, ax=panel)

@@ -282,7 +282,7 @@ def _batches(training: Training) -> Iterator[tuple[Any, Share | None]]:
 
 
 def _has_diverged(start: float, losses: list[float]) -> bool:
-    smoothed = _smoothed(torch.tensor(losses, dtype=torch.float64))
+    smoothed = _smoothed(torch.tensor(losses, dtype=torch.float64, device="cpu"))
     fallen = max(start - float(smoothed.min()), _ROUNDING * max(1.0, abs(start)))
     return float(smoothed[-1]) > start + fallen
 
@@ -293,7 +293,7 @@ def _smoothed(losses: Tensor) -> Tensor:
     for t, loss in enumerate(losses.tolist(), start=1):
         total = _SMOOTHING * total + (1 - _SMOOTHING) * loss
         found.append(total / (1 - _SMOOTHING**t))
-    return torch.tensor(found, dtype=torch.float64)
+    return torch.tensor(found, dtype=torch.float64, device="cpu")
 
 
 def _found(
@@ -303,7 +303,7 @@ def _found(
     rule: Any,
 ) -> FoundRate:
     start, losses, diverged = ramp
-    seen, rates = torch.tensor(losses, dtype=torch.float64), rates[: len(losses)]
+    seen, rates = torch.tensor(losses, dtype=torch.float64, device="cpu"), rates[: len(losses)]
     smoothed = _smoothed(seen)
     least = int(smoothed.argmin()) if len(smoothed) else 0
     if least < 2 or start - float(smoothed[least]) < _ROUNDING * max(1.0, abs(start)):

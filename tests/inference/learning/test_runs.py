@@ -164,6 +164,7 @@ def test_a_finished_run_is_complete_and_can_be_opened(few, tmp_path):
     assert record["settings"]["lr"] == 1e-2
     assert record["data"]["preparation"] == "dynamic"
     assert record["training"] == {
+        "curve_data": {"train": 192, "validation": 48},
         "epochs": 4,
         "objective": "elbo (mean_field)",
         "unit": "nats per datum",
