@@ -36,7 +36,6 @@ MODULES = {
     "inference.posterior.guides.nuts": ("inference.posterior.guides.hmc",),
     "inference.posterior.guides.prior": ("inference.posterior.guides.encoder",),
     "inference.posterior.resampling": ("inference.posterior.latents",),
-    "inference.selection.outcome": ("inference.selection.trial",),
     "pyro_models.masks": ("pyro_models.data.masks",),
     "inference.posterior.target": ("inference.posterior.log_density",),
     "inference.posterior.given": (

@@ -34,7 +34,7 @@ PAGES = {
 }
 FENCE = re.compile(r"^(`{3,}|:{3,})(.*)$")
 PROGRAMS = ("pyro-models", "gp-bo")
-COMMANDS = (*PROGRAMS, "make", "pip", "python", "torchrun", "jupytext", "for", ".")
+COMMANDS = (*PROGRAMS, "make", "pip", "python", "torchrun", "tensorboard", "jupytext", "for", ".")
 
 
 def fences(text: str) -> Iterator[tuple[int, str, str]]:
