@@ -79,6 +79,7 @@ def test_ci_tries_the_oldest_and_the_newest_that_can_be_installed(machine, tmp_p
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "calls").read_text().splitlines() == [
         "--no-print-directory test PYTHON=/more/python3.12 VENV=.venv-3.12",
+        "--no-print-directory docs PYTHON=/more/python3.12 VENV=.venv-3.12",
         "--no-print-directory dist PYTHON=/more/python3.12 VENV=.venv-3.12",
         "--no-print-directory setup PYTHON=/pyenv/3.15 VENV=.venv-3.15",
         "--no-print-directory setup PYTHON=/pyenv/3.13 VENV=.venv-3.13",
@@ -87,6 +88,7 @@ def test_ci_tries_the_oldest_and_the_newest_that_can_be_installed(machine, tmp_p
     assert done.stdout.splitlines() == [
         "CI: found Python 3.12.4 3.13.0 3.15.0a1",
         "CI: the oldest, Python 3.12.4 /more/python3.12: linter, type checker and tests",
+        "CI: the documentation",
         "CI: the wheel and the sdist",
         "CI: Python 3.15.0a1 /pyenv/3.15 is left out, for the dependencies cannot be installed: "
         "ERROR: No matching distribution found for torch",

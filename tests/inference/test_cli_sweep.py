@@ -117,7 +117,7 @@ MISTAKES = {
     "unknown model option": (["--grid.options.depth", "[1]"], "no option depth"),
     "options without names": (["--grid.options", "[1]"], "options in the grid need names"),
     "bad value": (["--grid.lr", "[1e-3, -1]"], "lr must be positive"),
-    "a word for a number": (["--grid.lr", "[fast]"], "lr in the grid is float; got 'fast'"),
+    "a word for a number": (["--grid.lr", "[fast]"], "lr is a number, or find; got 'fast'"),
     "a part for a whole": (["--grid.epochs", "[1.5]"], "epochs in the grid is int; got 1.5"),
     "a number for a word": (["--grid.optimizer", "[3]"], "optimizer in the grid is str"),
     "unknown optimizer": (["--grid.optimizer", "[Adma]"], "unknown optimizer 'Adma'"),

@@ -16,7 +16,7 @@ from inference.evaluation import (
 from inference.evaluation.quantity import quantities_of
 from inference.selection import Sweep, sweep
 from inference.selection.table import Row, choices
-from inference.selection.trial import Outcome, run_trial
+from inference.selection.trial import Outcome, run_setting
 from pyro_models import PPCA, UsageError, load_data
 
 
@@ -71,11 +71,11 @@ def test_a_new_quantity_is_computed_compared_and_chosen_by(contrast, digits, tmp
 
 
 def test_workers_of_a_sweep_know_a_quantity_of_ones_own(contrast, digits, tmp_path, monkeypatch):
-    def in_a_worker(trial, *own):
+    def in_a_worker(trials, *own):
         monkeypatch.delitem(QUANTITIES, "contrast")  # as in a process that has only our imports
-        return run_trial(trial, *own)
+        return run_setting(trials, *own)
 
-    monkeypatch.setattr(sys.modules["inference.selection.sweep"], "run_trial", in_a_worker)
+    monkeypatch.setattr(sys.modules["inference.selection.combinations"], "run_setting", in_a_worker)
     options = {"seeds": [0], "epochs": 1, "jobs": 1, "num_particles": 1, "progress": False}
     grid = {"options.latent_dim": [1]}
     swept = sweep("ppca", digits, grid=grid, quantity="contrast", out=tmp_path / "s", **options)
