@@ -1,13 +1,16 @@
-"""What the tests of both packages share: one thread, and how a command is called and refuses.
+"""What the tests of both packages share: one thread, the width of tables, how a command is called.
 
 One thread, since their tensors are small, and threads that wait for each other spin. Each package's
 conftest says which ``program`` is called: its name, and its ``main``.
 """
 
+import os
+
 import pytest
 import torch
 
 torch.set_num_threads(1)
+os.environ.pop("COLUMNS", None)  # tables are as wide as where nobody looks, whoever runs the tests
 
 
 @pytest.fixture
