@@ -141,7 +141,7 @@ def test_what_is_saved_is_shared_and_loaded(
     assert found["x"].shape == (16, 1, 8, 8)  # type: ignore[attr-defined]
     out = capsys.readouterr().out
     assert "on digits test (50 data)" in out
-    assert "model='ppca'" in out
+    assert "Experiment(model: ppca, data: digits" in out
     assert "license: mit" in (tmp_path / "five/README.md").read_text()
 
 

@@ -247,13 +247,14 @@ def summarize(
     >>> from pyro_models import PPCA, load_data
     >>> data = load_data("digits", preparation="dequantised")
     >>> print(summarize(PPCA(data.data_shape, latent_dim=2), data, epochs=5))
-    PPCA   shapes        parameters
-    model  64×2, 64, 1          193
-                                193
+    PPCA              shapes    parameters
+    model             64×2, 64         192
+    model.likelihood  1                  1
+                                       193
     <BLANKLINE>
     data       digits: train 1,257, validation 180, test 360; of 1×8×8, dequantised
                pixels
-    maximised  elbo (mean_field), nats per datum
+    maximised  elbo (Trace_ELBO), nats per datum
     by         Adam, lr 0.001
     steps      50 = 5 epochs of 10, 128 data each; recorded once and run again
     on         cpu, in float32
