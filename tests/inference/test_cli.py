@@ -38,7 +38,7 @@ def runs(call, tmp_path_factory):
     options = {
         "vae": SMALL,
         "cvae": SMALL,
-        "m2": [*SMALL, "--labels", "100", "--labelled_per_batch", "10"],
+        "m2": [*SMALL, "--labels", "100", "--labelled_per_batch", "10", "--capture", "false"],
         "two_layer_vae": ["--options.latent_dims", "[3,2]", "--options.hidden", "[8]"],
         "ppca": ["--options.latent_dim", "2"],
         "gmm": ["--options.num_components", "3"],
@@ -145,7 +145,7 @@ def test_runs_whose_models_read_alike_keep_the_names_of_their_folders(call, runs
 
 def test_given_the_labels_runs_with_some_and_with_all_of_them_share_a_column(call, capsys):
     binary = ["--options.likelihood", "bernoulli", *SMALL, *QUICK]
-    for model, labels in (("cvae", []), ("m2", ["--labels", "0.5"])):
+    for model, labels in (("cvae", []), ("m2", ["--labels", "0.5", "--capture", "false"])):
         assert call("train", "--model", model, *labels, *binary, "--out", f"{model}/run") == 0
     few = ["--num_particles", "3", "--limit", "20", "--progress", "false"]
     for with_labels, agree in (([], False), (["--with_labels"], True)):

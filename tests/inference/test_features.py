@@ -33,7 +33,9 @@ def test_m2_learns_on_the_latents_of_a_vae(few):
     vae = VAE(SHAPE, latent_dim=4, hidden=[8])
     data = latents_as_data(vae, few).with_labels(20)
     pair = SemiSupervisedVAE((4,), num_classes=10, latent_dim=2, hidden=[8], likelihood="gaussian")
-    history = fit(pair, data, epochs=4, batch_size=50, lr=1e-2, progress=False).history
+    history = fit(
+        pair, data, epochs=4, batch_size=50, lr=1e-2, capture=False, progress=False
+    ).history
     assert history.epochs[-1].train > history.epochs[0].train
 
 
