@@ -66,4 +66,4 @@ dist: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python .ci/dist.py
 
 clean:
-	rm -rf $(VENV) report runs site dist build *.egg-info
+	rm -rf $(VENV) report runs site jupyter_execute dist build *.egg-info
