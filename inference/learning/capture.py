@@ -13,6 +13,7 @@ step (a counter) must not be, and :func:`difference_of_steps` finds it out.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,10 @@ from pyro_models.contract import module_of
 from pyro_models.observed import Observed
 from pyro_models.seeds import generator_states, restore_generators
 
-__all__ = ["Captured", "RecordedGradient", "Recording", "difference_of_steps"]
+__all__ = ["PATIENCE", "Captured", "RecordedGradient", "Recording", "difference_of_steps"]
+
+PATIENCE = 30
+"""How many steps of a shape a training runs before it records one, but for the first shape."""
 
 Mean = Callable[..., Tensor]
 Seen = Tensor | None
@@ -46,6 +50,8 @@ class Captured:
         compared with its own when a first batch is prepared.
     compiled
         Whether what is recorded is compiled by inductor.
+    patience
+        How often a shape that was not prepared is met before it is recorded; 0 records it at once.
 
     Raises
     ------
@@ -62,7 +68,7 @@ class Captured:
     True
     """
 
-    def __init__(self, objective: Objective, *, compiled: bool = False) -> None:
+    def __init__(self, objective: Objective, *, compiled: bool = False, patience: int = 0) -> None:
         recorded = objective.over_particles()
         if objective.why_not_recorded:
             raise UsageError(f"{objective.why_not_recorded}: leave capture out")
@@ -73,7 +79,8 @@ class Captured:
             )
         self.objective, self.recorded = objective, recorded
         self.is_same = recorded is objective
-        self.gradient = RecordedGradient(module_of(objective.pair), recorded.mean_of_part, compiled)
+        module, mean = module_of(objective.pair), recorded.mean_of_part
+        self.gradient = RecordedGradient(module, mean, compiled, patience=patience)
 
     def backward(
         self, x: Tensor, *, y: Seen = None, mask: Seen = None, beta: float | Tensor = 1.0
@@ -124,13 +131,23 @@ class RecordedGradient:
         Whether what is recorded is compiled by inductor.
     in_place
         Whether memory that is read no more may be written to.
+    patience
+        How often a shape that was not prepared is met before it is recorded. A recording takes as
+        long as some dozens of steps, and batches with few labels come in many shapes.
     """
 
     def __init__(
-        self, module: nn.Module, mean: Mean, compiled: bool = False, *, in_place: bool = True
+        self,
+        module: nn.Module,
+        mean: Mean,
+        compiled: bool = False,
+        *,
+        in_place: bool = True,
+        patience: int = 0,
     ) -> None:
         self.module, self.mean = module, mean
         self.compiled, self.in_place = compiled, in_place
+        self.patience, self._met = patience, Counter[tuple[Any, ...]]()
         self.recordings: dict[tuple[Any, ...], Recording] = {}
         self._looked_at: set[tuple[Any, ...]] | None = None
 
@@ -144,8 +161,24 @@ class RecordedGradient:
 
     def backward(self, x: Tensor, y: Seen, mask: Seen, beta: Tensor | None, *, size: int) -> Tensor:
         """Add the gradient of −mean to the parameters; return the mean."""
+        if self._is_too_rare(x, y, mask, beta, size=size):
+            with torch.enable_grad(), pyro.validation_enabled(False):
+                weight = 1.0 if beta is None else beta
+                mean = self.mean(x, y=y, mask=mask, beta=weight, size=size)
+                (-mean).backward()
+            return mean.detach()
         recording = self.recording(x, y, mask, beta, size=size)
         return recording.backward([t for t in (x, y, mask, beta) if t is not None])
+
+    def _is_too_rare(self, *given: Tensor | None, size: int) -> bool:
+        """Whether the step is run, since its shapes were met too seldom to be recorded."""
+        if not self.patience:
+            return False
+        key = self._key(*given, size=size)
+        if key in self.recordings or self._met[key] >= self.patience:
+            return False
+        self._met[key] += 1
+        return True
 
     def prepare(self, x: Tensor, y: Seen, mask: Seen, beta: Tensor | None, *, size: int) -> None:
         """Record it for such shapes.
@@ -159,8 +192,7 @@ class RecordedGradient:
 
     def recording(self, x: Tensor, *others: Tensor | None, size: int) -> Recording:
         """The recording for x, and for labels, mask and β, each of which may be ``None``."""
-        autocast = torch.is_autocast_enabled(x.device.type)
-        key = (x.shape, x.dtype, x.device, *(_kind(other) for other in others), autocast, size)
+        key = self._key(x, *others, size=size)
         if self._looked_at is not None and key in self._looked_at:
             return self.recordings[key]
         if key not in self.recordings or not self.recordings[key].module.is_same():
@@ -168,6 +200,13 @@ class RecordedGradient:
         if self._looked_at is not None:
             self._looked_at.add(key)
         return self.recordings[key]
+
+    @staticmethod
+    def _key(x: Tensor | None, *others: Tensor | None, size: int) -> tuple[Any, ...]:
+        """What a recording is for."""
+        assert x is not None
+        autocast = torch.is_autocast_enabled(x.device.type)
+        return x.shape, x.dtype, x.device, *(_kind(other) for other in others), autocast, size
 
     def _record(self, x: Tensor, *given_with_x: Tensor | None, size: int) -> Recording:
         learned = {n: p for n, p in self.module.named_parameters() if p.requires_grad}

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from inference.learning.capture import RecordedGradient
+from inference.learning.capture import PATIENCE, RecordedGradient
 from inference.learning.data_parallel import Share
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills, module_of
@@ -30,7 +30,9 @@ class Classification:
 
     def __init__(self, pair: Pair, *, recorded: bool) -> None:
         self.pair: Any = pair if fulfills(pair, Classifies) else None
-        self.recorded = RecordedGradient(module_of(pair), self._mean) if recorded else None
+        self.recorded = (
+            RecordedGradient(module_of(pair), self._mean, patience=PATIENCE) if recorded else None
+        )
 
     def backward(self, batch: Observed, *, share: Share | None = None) -> None:
         """Add the gradient of its negative to the parameters; that of a share of a batch."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from inference.denormals import EVERY, flush_denormals
-from inference.learning.capture import Captured, difference_of_steps
+from inference.learning.capture import PATIENCE, Captured, difference_of_steps
 from inference.learning.classification import Classification
 from inference.learning.data_parallel import Processes, Share
 from inference.learning.nonfinite import NonFinite, first_nonfinite
@@ -94,7 +94,8 @@ class Step:
         try:
             if not (settings.capture or settings.compile):
                 _refuse_hooks(self.pair)
-            self.captured = Captured(self.objective, compiled=settings.compile)
+            patience = 0 if settings.capture or settings.compile else PATIENCE
+            self.captured = Captured(self.objective, compiled=settings.compile, patience=patience)
         except UsageError as error:
             self._run_instead(error)
 

@@ -10,6 +10,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanFie
 from inference.learning import fit, make_objective
 from inference.learning.capture import Captured
 from inference.objectives import OBJECTIVES, Bound
+from inference.record import Recorded
 from pyro_models import (
     CVAE,
     GMM,
@@ -21,6 +22,7 @@ from pyro_models import (
     SemiSupervisedVAE,
     TwoLayerVAE,
     UsageError,
+    load_data,
 )
 
 SHAPE = (1, 8, 8)
@@ -332,3 +334,35 @@ def test_a_batch_that_alone_cannot_be_recorded_is_run(few):
     assert len(few.split("train")) % 40
     history = fit(pair, few, epochs=1, batch_size=40, progress=False).history
     assert "depends on values" in history.not_recorded
+
+
+def test_a_shape_that_is_rare_is_run_and_recorded_when_it_was_met_often_enough():
+    pair = VAE((1, 8, 8), hidden=[8], latent_dim=2, likelihood="bernoulli")
+    x = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)).round()
+    patient = Captured(make_objective(pair, "elbo"), patience=2)
+    patient.prepare(x)
+    found, known = [], []
+    for _ in range(4):  # rows of another number than were prepared
+        torch.manual_seed(1)
+        pair.zero_grad()
+        found.append((patient.backward(x[:3]), [p.grad.clone() for p in pair.parameters()]))
+        known.append(len(patient.gradient.recordings))
+    assert known == [1, 1, 2, 2]
+    for value, gradients in found[1:]:
+        assert value == found[0][0]
+        assert all(map(torch.equal, gradients, found[0][1]))
+
+
+def test_a_training_with_labels_records_no_shape_for_each_number_of_them(monkeypatch):
+    made, recorded = [], Recorded.__init__
+    monkeypatch.setattr(
+        Recorded, "__init__", lambda self, *a, **k: made.append(recorded(self, *a, **k))
+    )
+    data, weights = load_data("digits", preparation="threshold").with_labels(0.5), []
+    for capture in (None, False):
+        torch.manual_seed(0)
+        pair = SemiSupervisedVAE(SHAPE, num_classes=10, hidden=[8], latent_dim=2)
+        how = {"epochs": 1, "curve_size": 0, "progress": False, "capture": capture}
+        weights.append(fit(pair, data, **how).pair.state_dict())
+        assert 0 < len(made) <= 4  # ten batches, each with labels of its own number
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
