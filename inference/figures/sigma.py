@@ -49,7 +49,7 @@ def sigma_curves(
     >>> from inference.evaluation import sigma_curve
     >>> from pyro_models import Generator
     >>> gan, x = Generator((5,), latent_dim=2, hidden=[8]), torch.ones(2, 5)
-    >>> figure = sigma_curves(sigma_curve(gan, x, (0.5, 1.0, 2.0), num_temperatures=10))
+    >>> figure = sigma_curves(sigma_curve(gan, x, (0.1, 1.0, 10.0), num_temperatures=10))
     >>> figure.axes[0].get_xlabel()
     'σ'
     """
