@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from inference.tracking.tracker import Ending, Log, TrackedRun, Tracker
-from pyro_models import UsageError
+from inference.tracking.tracker import Ending, Log, TrackedRun, Tracker, check_installed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,12 +56,7 @@ class MLflow(Tracker):
         histograms: bool = True,
     ) -> None:
         super().__init__(figures=figures, at=at, histograms=histograms)
-        try:
-            import mlflow  # noqa: F401
-        except ImportError as error:
-            raise UsageError(
-                'this tracker needs the package mlflow: pip install "pyro-models[mlflow]"'
-            ) from error
+        check_installed("mlflow")
         self.uri, self.experiment = uri, experiment
 
     @property

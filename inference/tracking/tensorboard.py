@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from inference.tracking.contents import pixels_of
-from inference.tracking.tracker import Ending, Log, TrackedRun, Tracker
-from pyro_models import UsageError
+from inference.tracking.tracker import Ending, Log, TrackedRun, Tracker, check_installed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,12 +45,7 @@ class TensorBoard(Tracker):
         histograms: bool = True,
     ) -> None:
         super().__init__(figures=figures, at=at, histograms=histograms)
-        try:
-            import tensorboard  # noqa: F401
-        except ImportError as error:
-            raise UsageError(
-                'this tracker needs the package tensorboard: pip install "pyro-models[tensorboard]"'
-            ) from error
+        check_installed("tensorboard")
         self.folder = None if folder is None else Path(folder)
 
     @property

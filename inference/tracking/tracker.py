@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
@@ -29,7 +30,7 @@ from pyro_models import UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Ending", "Log", "TrackedRun", "Tracker"]
+__all__ = ["Ending", "Log", "TrackedRun", "Tracker", "check_installed"]
 
 Ending = Literal["finished", "failed", "interrupted"]
 """How a training ended."""
@@ -244,3 +245,13 @@ def _name_of(state: CallbackState) -> str:
     data = "" if state.data is None else f"-{Path(state.data.name).stem}"
     seed = "" if state.settings is None else f"-seed-{state.settings.seed}"
     return f"{type(state.pair).__name__}{data}{seed}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def check_installed(package: str) -> None:
+    """Refuse a tracker whose package is missing; the extra has the name of the package."""
+    try:
+        import_module(package)
+    except ImportError as error:
+        raise UsageError(
+            f'this tracker needs the package {package}: pip install "pyro-models[{package}]"'
+        ) from error

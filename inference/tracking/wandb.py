@@ -10,8 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from inference.tracking.contents import pixels_of
-from inference.tracking.tracker import Ending, Log, TrackedRun, Tracker
-from pyro_models import UsageError
+from inference.tracking.tracker import Ending, Log, TrackedRun, Tracker, check_installed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,12 +53,7 @@ class WandB(Tracker):
         histograms: bool = True,
     ) -> None:
         super().__init__(figures=figures, at=at, histograms=histograms)
-        try:
-            import wandb  # noqa: F401
-        except ImportError as error:
-            raise UsageError(
-                'this tracker needs the package wandb: pip install "pyro-models[wandb]"'
-            ) from error
+        check_installed("wandb")
         self.project, self.entity, self.mode = project, entity, mode
         self.folder = None if folder is None else Path(folder)
 
