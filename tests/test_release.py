@@ -1,6 +1,7 @@
 """What is published agrees with itself, and a newcomer's first change works as it is told."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 import yaml
 
 from inference import generate
+from inference.tracking import TRACKERS, make_trackers
 from pyro_models import VAE
+from pyro_models.errors import UsageError
 from pyro_models.likelihoods import LIKELIHOODS
 
 ROOT = Path(__file__).parents[1]
@@ -32,8 +35,20 @@ def test_every_extra_that_a_message_names_is_there() -> None:
     for package in ("pyro_models", "inference", "gp_bo"):
         for path in (ROOT / package).rglob("*.py"):
             named |= set(re.findall(r"pyro-models\[(\w+)\]", path.read_text(encoding="utf-8")))
-    assert {"tensorboard", "mlflow", "wandb", "hub", "flows"} <= named
+    assert {"samples", "hub", "flows"} <= named
     assert named <= set(PROJECT["optional-dependencies"])
+
+
+@pytest.mark.parametrize("name", sorted(TRACKERS))
+def test_a_tracker_without_its_package_names_an_extra_that_is_there(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in TRACKERS:
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UsageError, match="needs the package") as raised:
+        make_trackers([name])
+    (extra,) = re.findall(r'pip install "pyro-models\[(\w+)\]"', str(raised.value))
+    assert extra in PROJECT["optional-dependencies"]
 
 
 def test_links_between_pages_at_the_root_lead_somewhere() -> None:
