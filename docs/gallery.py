@@ -35,7 +35,7 @@ from inference import (
     infer,
     sweep,
 )
-from pyro_models import CVAE, GMM, VAE, Diffusion, Generator, load_data
+from pyro_models import CVAE, GMM, PPCA, VAE, Diffusion, Generator, load_data
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "gallery"
@@ -44,7 +44,9 @@ WIDTH = 44  # characters of a line of code below a picture
 PICTURES: dict[str, dict[str, str]] = {
     "Images": {
         "reconstructions": "figures.reconstructions(vae, x, columns=6, rows=4)",
+        "reconstructions_by_model": "figures.reconstructions_by_model(models, real)",
         "prior_samples": "figures.prior_samples(vae, n=48)",
+        "samples_by_model": "figures.samples_by_model(models, n=16)",
         "class_grid": "figures.class_grid(cvae, per_class=6)",
         "interpolation": "figures.interpolation(vae, x[:4], x[4:8])",
         "mixture_means": "figures.mixture_means(gmm)",
@@ -61,7 +63,9 @@ PICTURES: dict[str, dict[str, str]] = {
     },
     "Learning and choosing": {
         "learning_curves": "figures.learning_curves(history)",
+        "learning_rates": "figures.learning_rates(find_lr(VAE(data.data_shape, latent_dim=2), data))",
         "setting_curves": "figures.setting_curves(found)",
+        "search_progress": "figures.search_progress(searched)",
         "sigma_curves": "figures.sigma_curves(sigma_curve(gan, validation, [0.1, 0.14, 0.2, 0.28, 0.4], num_temperatures=100))",
     },
     "Guides and calibration": {
@@ -157,6 +161,18 @@ class Shown:
         ).pair
 
     @cached_property
+    def models(self) -> dict[str, Any]:
+        data = load_data("digits", preparation="dequantised")
+        vae = VAE(data.data_shape, latent_dim=6, hidden=[128], likelihood="gaussian")
+        fitted = fit(vae, data, epochs=40, lr=2e-3, batch_size=64, progress=False)
+        ppca = PPCA.maximum_likelihood(data.prepared("train").x, latent_dim=6)
+        return {"VAE, 6 latents": fitted.pair, "PPCA, 6 latents": ppca, "GMM, 20 means": self.gmm}
+
+    @cached_property
+    def real(self) -> torch.Tensor:
+        return load_data("digits", preparation="dequantised").prepared("test", limit=10).x
+
+    @cached_property
     def diffusion(self) -> Any:
         data = load_data("digits")
         pair = Diffusion(data.data_shape, num_steps=100, levels=data.levels, hidden=[16, 32])
@@ -178,6 +194,14 @@ class Shown:
             options = {"options": {"hidden": [32]}, "epochs": 10, "progress": False}
             grid = {"options.latent_dim": [1, 2, 4]}
             return sweep("vae", "digits", grid=grid, seeds=[0, 1], out=folder, **options)
+
+    @cached_property
+    def searched(self) -> Any:
+        with tempfile.TemporaryDirectory() as folder:
+            options = {"options": {"hidden": [32]}, "epochs": 5, "progress": False}
+            space = {"lr": (1e-4, 1e-1, "log"), "options.latent_dim": (1, 20)}
+            search = {"search": "gp_bo", "space": space, "trials": 14, "seeds": [0]}
+            return sweep("vae", "digits", **search, out=folder, **options)
 
     @cached_property
     def chains(self) -> Any:

@@ -34,9 +34,6 @@ MODULES = [f"{top}.{inner}" for top, all_inner in PACKAGES.items() for inner in 
 OF_A_STORE = {"stored_acquisition"}
 """Names that packages of ours share, and that no user calls."""
 
-NOT_DRAWN = {"learning_rates", "reconstructions_by_model", "samples_by_model", "search_progress"}
-"""Figures that have no picture in the gallery yet."""
-
 _ENTRY = re.compile(r"^\.\. auto(?:class|function|data):: (\S+)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -83,7 +80,7 @@ def gallery() -> Any:
 def test_the_gallery_shows_every_figure_that_there_is() -> None:
     module = gallery()
     names = [name for pictures in module.PICTURES.values() for name in pictures]
-    assert set(FIGURES) - set(names) == NOT_DRAWN, "add it to docs/gallery.py, and run that"
+    assert set(FIGURES) <= set(names), "add it to docs/gallery.py, and run that"
     pictures = {path.stem: path for path in (DOCS / "gallery").glob("*.png")}
     assert sorted(pictures) == sorted(names), "run docs/gallery.py"
     assert sum(path.stat().st_size for path in pictures.values()) < 2e6
