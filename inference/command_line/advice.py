@@ -35,8 +35,15 @@ def advised(message: str, prog: str, names: Mapping[str, Sequence[str]]) -> str:
     command = next((word for word in prog.split()[1:] if not word.startswith("[")), "")
     if found := re.match(r"[Uu]nrecognized arguments: (--[\w.-]+)", message):
         own = names.get(command) or [option for options in names.values() for option in options]
-        said = f"unknown option {found[1]}{did_you_mean(found[1], own)}"
+        meant = did_you_mean(found[1], own)
+        if not meant and "--options" in own:
+            meant = f"; one of the model is written --options.{found[1][2:]}"
+        said = f"unknown option {found[1]}{meant}"
         return f"{said} ({' '.join([program, command]).strip()} --help lists all)"
+    if found := re.match(r"[Uu]nrecognized arguments: (\S+)", message):
+        word = found[1]
+        said = f"{command or program} does not know what {word!r} is for: write --OPTION {word}"
+        return f"{said} ({' '.join([program, command]).strip()} --help lists the options)"
     if found := re.match(r"the following arguments are required: (?:(\w+)\.)?(\w+)$", message):
         of = found[1] or command
         said = f"{of or program} needs {found[2].upper()}"

@@ -21,7 +21,12 @@ from inference.cli import main
             ["train", "--epohcs", "3"],
             "unknown option --epohcs; did you mean --epochs? (",
         ),
-        (["train", "--qqqqq", "3"], "unknown option --qqqqq (pyro-models train --help lists all)"),
+        (
+            ["evaluate", "run", "--qqqqq", "3"],
+            "unknown option --qqqqq (pyro-models evaluate --help ",
+        ),
+        (["train", "--likelihood", "beta"], "one of the model is written --options.likelihood ("),
+        (["train", "vae"], "train does not know what 'vae' is for: write --OPTION vae ("),
         (["plot", "nowhere", "--figure", "latent_gird"], "did you mean latent_grid?"),
         (["train", "--model", "vea"], "did you mean vae?"),
     ],
