@@ -15,17 +15,16 @@ import yaml
 from inference import figures
 from inference.declared import SEED, check_declared, declared, described
 from inference.learning import Callback, CallbackState, Fit, Fits, Run, Settings, Snapshots, fit
+from inference.learning.own_code import refuse_own_code
 from inference.learning.preparation import prepared_for
-from inference.learning.recorded_data import columns_on, is_labelled_only
+from inference.learning.recorded_experiment import values_of_record
 from inference.learning.settings import SWAPPED
-from inference.objectives import OBJECTIVES
 from inference.tracking.named import TRACKERS, as_written, make_trackers
 from pyro_models import ImageData, Pair, UsageError, build, load_data
 from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, fulfills
 from pyro_models.data import DATA_SETS
 from pyro_models.data.from_table import ENDINGS
-from pyro_models.data.sources import LEVELS
 from pyro_models.likelihoods import LIKELIHOODS
 from pyro_models.models import PAIRS
 from pyro_models.options import check_known
@@ -196,40 +195,11 @@ class Experiment(Brief):
         """The experiment of a run folder, whichever release began it, if its pair has a name."""
         record = Run(run).describe()
         own = record.get("experiment", {})
-        Run(run).refuse_own_code([record["model"], record["config"], record["settings"], own])
+        named = [record["model"], record["config"], record["settings"], own]
+        refuse_own_code(Path(run), named)
         if own:
             return cls.from_dict(own)
-        if record["model"] is None:
-            raise UsageError(
-                f"{run} holds a {record['class']}, which has no name: build it yourself, and load "
-                "its weights"
-            )
-        data, made_by_data = record["data"], ("data_shape", "num_classes")
-        if data.get("seen"):
-            raise UsageError(
-                f"{run} learned from half-seen data, and its mask is not in its record: build the "
-                "experiment yourself, with the mask"
-            )
-        labels, labels_seed = data.get("labels_kept") or (None, 0)
-        levels, own = data.get("levels"), LEVELS.get(str(data.get("name")))
-        known = {f.name for f in fields(Settings)}
-        _check_by_name(record["settings"], run)
-        return cls(
-            record["model"],
-            data.get("source") or data.get("name"),
-            Settings().replace(**{k: v for k, v in record["settings"].items() if k in known}),
-            options={k: v for k, v in record["config"].items() if k not in made_by_data},
-            preparation=data.get("preparation"),
-            all_training="validation" not in data.get("splits", {}),
-            split_seed=data.get("split_seed") or 0,
-            test_fraction=data.get("test_fraction"),
-            levels=None if levels == own else levels,
-            missing=data.get("missing"),
-            **columns_on(data),
-            labels=labels,
-            labels_seed=labels_seed,
-            labelled_only=is_labelled_only(data),
-        )
+        return cls(**values_of_record(record, run))
 
     def to_dict(self) -> dict[str, Any]:
         """Model and data, and what differs from its default, in plain values by name.
@@ -402,12 +372,3 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)
-
-
-def _check_by_name(settings: Mapping[str, Any], run: str | Path) -> None:
-    """Refuse the record of an object that stood for a setting: its name alone makes none."""
-    name = settings.get("objective", "elbo")
-    if name not in OBJECTIVES and ".py:" not in str(name):
-        raise UsageError(
-            f"the objective of {run} was an object, {name}: build the experiment yourself, with it"
-        )

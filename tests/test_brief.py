@@ -29,7 +29,8 @@ from inference.evaluation.integral import Quadrature
 from inference.learning.callbacks import CallbackState
 from inference.posterior import optimization
 from inference.report.runs import list_runs
-from inference.selection.table import Row, Sweep
+from inference.selection.row import Row
+from inference.selection.table import Sweep
 from inference.selection.trial import Outcome, Trial
 from pyro_models.brief import Brief
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from inference.learning.history import Epoch
-from inference.learning.runs import Run, load_weights
+from inference.learning.runs import Run
+from inference.learning.weights import load_weights
 from pyro_models import Pair, UsageError
 from pyro_models.contract import module_of
 from pyro_models.seeds import generator_states, restore_generators

@@ -23,13 +23,15 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from inference.learning.data_parallel import is_first
 from inference.learning.history import History
+from inference.learning.own_code import class_of_record, refuse_own_code
 from inference.learning.recorded_data import UNKNOWN, differs_from_record, plain_fields
 from inference.learning.tempered import remember_beta
 from inference.learning.trained_on import note_training
+from inference.learning.weights import load_weights
 from pyro_models import Pair, UsageError, build
 from pyro_models.brief import Brief
 from pyro_models.contract import check_pair, module_of
@@ -38,13 +40,11 @@ from pyro_models.device import check_device
 from pyro_models.files import holding_folder, is_free, write_atomically
 from pyro_models.installation import version_of
 from pyro_models.models import PAIRS
-from pyro_models.units import names_of_units
 
 __all__ = ["Run"]
 
 FORMAT = "pyro-models run 1"
 OWN_FILES = ("run.json", "weights.safetensors", "checkpoint.pt", "history.csv", "history.png")
-_OURS = "pyro_models."
 OWN_RESULTS = ("scores.json", "figures", "trackers.json", "tensorboard", "wandb")
 
 
@@ -276,9 +276,9 @@ class Run(Brief):
         """
         where = check_device(device)
         description = self.describe()
-        cls = model or self._class_of(description)
+        cls = model or class_of_record(self.folder, description)
         config = {**description["config"], **(options or {})}
-        self.refuse_own_code(config)
+        refuse_own_code(self.folder, config)
         try:
             pair = build(cls, **config)
         except (UsageError, TypeError) as error:
@@ -303,50 +303,6 @@ class Run(Brief):
         if data is not None:
             note_training(pair, data=str(data), epoch=epoch)
         return pair
-
-    def _class_of(self, description: Mapping[str, Any]) -> type[nn.Module]:
-        """The class of its pair: registered, or of a file outside of this folder."""
-        name, kind = description["model"], description["class"]
-        if name in PAIRS:
-            return PAIRS[name]
-        file, _, _ = (name or "").rpartition(":")
-        if not Path(file or ".").is_file():
-            own = [cls for cls in PAIRS.values() if not (file and cls.__module__.startswith(_OURS))]
-            alike = [cls for cls in own if cls.__name__ == kind]
-            if alike:
-                return alike[-1]
-            where = f" of {file}, which is not there" if file else ", which is not registered"
-            raise UsageError(
-                f"{self.folder} holds a {kind}{where}: register it with "
-                "pyro_models.models.PAIRS.register, or give load_pair the class (model=)"
-            )
-        self.refuse_own_code(name)
-        return PAIRS[name]
-
-    def refuse_own_code(self, named: Any) -> None:
-        """Refuse names of Python files or modules in this folder: a run brings no code with it.
-
-        Parameters
-        ----------
-        named
-            A name, or a mapping or list of the record that may hold some.
-
-        Raises
-        ------
-        UsageError
-            If one is.
-        """
-        if isinstance(named, Mapping | list):
-            for value in named.values() if isinstance(named, Mapping) else named:
-                self.refuse_own_code(value)
-        if not isinstance(named, str):
-            return
-        module = f"{named.rpartition('.')[0].replace('.', '/')}.py"
-        for file in (named.rpartition(":")[0], module):
-            if file.endswith(".py") and self.folder.resolve() in Path(file).resolve().parents:
-                raise UsageError(
-                    f"{named} lies in the run folder, and code from there is never run"
-                )
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write all that is needed to resume."""
@@ -399,25 +355,3 @@ def _plain(pair: Pair) -> dict[str, Any]:
                 "without out, or write a class of pairs that makes it"
             ) from None
     return config
-
-
-def load_weights(pair: Pair, weights: Mapping[str, Tensor], source: object) -> None:
-    """Load weights into a pair, in its own float type.
-
-    Raises
-    ------
-    UsageError
-        If they are of another architecture.
-    """
-    own = pair.state_dict()
-    later = names_of_units(module_of(pair))  # weights of an older release have none
-    wrong = sorted((set(own) - later) ^ (set(weights) - later)) or [
-        name for name in own if name in weights and own[name].shape != weights[name].shape
-    ]
-    if wrong:
-        raise UsageError(f"{source} holds the weights of another pair ({wrong[0]} does not fit)")
-    neutral = {"centre": torch.zeros_like, "scale": torch.ones_like}
-    units = {name: neutral[name.rpartition(".")[2]](own[name]) for name in later}
-    module_of(pair).load_state_dict({**units, **weights})
-    if later - set(weights) and "bias_set" in own:  # trained, and so not to be started any more
-        own["bias_set"].fill_(True)

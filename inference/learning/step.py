@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from inference.denormals import EVERY, flush_denormals
-from inference.learning.capture import PATIENCE, Captured, difference_of_steps
+from inference.learning.capture import PATIENCE, Captured
 from inference.learning.classification import Classification
 from inference.learning.data_parallel import Processes, Share
+from inference.learning.difference_of_steps import difference_of_steps
 from inference.learning.nonfinite import NonFinite, first_nonfinite
 from inference.learning.optimizers import make_optimizer, make_schedule, step_schedule
 from inference.learning.settings import Settings

@@ -19,7 +19,8 @@ from torch import Tensor
 from inference.cuda_graph import launcher_of, run_directly
 from inference.denormals import flush_denormals
 from inference.learning.callbacks import Callback
-from inference.learning.capture import RecordedGradient, Recording, difference_of_steps
+from inference.learning.capture import RecordedGradient, Recording
+from inference.learning.difference_of_steps import difference_of_steps
 from inference.learning.graphed import GraphedSteps
 from inference.learning.history import History
 from inference.learning.nonfinite import NonFinite, first_nonfinite

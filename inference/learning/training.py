@@ -23,11 +23,12 @@ from inference.learning.graphed import GraphedSteps, can_be_graphed
 from inference.learning.history import Epoch, History
 from inference.learning.nonfinite import NonFinite, NonFiniteError, finite_parameters
 from inference.learning.optimizers import step_schedule
-from inference.learning.runs import Run, load_weights
+from inference.learning.runs import Run
 from inference.learning.settings import Settings
 from inference.learning.step import Step
 from inference.learning.stopping import EarlyStopping
 from inference.learning.trained_on import note_training
+from inference.learning.weights import load_weights
 from inference.progress import bar
 from pyro_models import ImageData, Pair
 from pyro_models.contract import fulfills, module_of

@@ -22,10 +22,11 @@ from inference.evaluation.quantity import QUANTITIES, Quantity
 from inference.selection.checks import check_trials
 from inference.selection.grid import folder_names, with_setting
 from inference.selection.outcome import Outcome
+from inference.selection.row import Row, choices
 from inference.selection.runs import MARKER, Runs, computed, own_quantities, write_tables
 from inference.selection.search import Search, Tried
 from inference.selection.space import Range, corners_of, plain
-from inference.selection.table import Row, Sweep, choices
+from inference.selection.table import Sweep
 from inference.selection.trial import Trial, outcomes_there, run_setting
 from inference.workers import threads as threads_of_torch
 from pyro_models import UsageError

@@ -13,8 +13,9 @@ from inference.selection.checks import check_trials
 from inference.selection.grid import combinations
 from inference.selection.outcome import Outcome
 from inference.selection.pruning import Fixed
+from inference.selection.row import Row
 from inference.selection.runs import MARKER, Runs, computed, own_quantities, write_tables
-from inference.selection.table import Row, Sweep
+from inference.selection.table import Sweep
 from inference.selection.trial import Trial, outcomes_there, run_setting, train_at_once
 from pyro_models.files import holding_folder
 

@@ -17,9 +17,10 @@ from inference.selection.checks import part_of, ranges_of
 from inference.selection.combinations import Grid, run_grid
 from inference.selection.grid import check_grid
 from inference.selection.pruning import check_prunable, make_pruning
+from inference.selection.row import choices
 from inference.selection.runs import MARKER
 from inference.selection.search import GRID, make_search, name_of_search
-from inference.selection.table import Sweep, choices
+from inference.selection.table import Sweep
 from inference.selection.trial import NOT_SHARED, EvaluationOptions
 from inference.workers import parallel as parallel_of
 from pyro_models import ImageData, Pair, UsageError

@@ -15,7 +15,7 @@ from inference.evaluation import (
 )
 from inference.evaluation.quantity import quantities_of
 from inference.selection import Sweep, sweep
-from inference.selection.table import Row, choices
+from inference.selection.row import Row, choices
 from inference.selection.trial import Outcome, run_setting
 from pyro_models import PPCA, UsageError, load_data
 

@@ -12,7 +12,8 @@ from inference import Calibration, compare_guides, complete, diagnose, figures, 
 from inference.evaluation import Evaluation, Score, SigmaCurve
 from inference.learning import FoundRate
 from inference.learning.history import Epoch, History
-from inference.selection.table import Row, Sweep
+from inference.selection.row import Row
+from inference.selection.table import Sweep
 from inference.selection.trial import Outcome
 from pyro_models import CVAE, GMM, VAE, Diffusion, Generator, load_data
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from inference.evaluation import Evaluation, Score
-from inference.selection.table import Row, Sweep
+from inference.selection.row import Row
+from inference.selection.table import Sweep
 from inference.selection.trial import Outcome
 from pyro_models import UsageError
 
