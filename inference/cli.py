@@ -16,6 +16,7 @@ from inference.command_line import OneLineParser, exit_code, parser_of, with_fla
 from inference.commands import COMMANDS as ON_RUNS
 from inference.commands import OF_MODELS
 from inference.commands.model_file import is_model_file
+from inference.commands.quantities import OF_TABLES
 from inference.commands.train import recorded_options
 from inference.learning.settings import SWAPPED
 from inference.posterior.guides import GUIDES
@@ -42,7 +43,11 @@ ON_SEVERAL = {
 """Commands on several runs, and what these may be."""
 
 
-_REGISTRIES: dict[str, Collection[str]] = {"{guides}": GUIDES, "{program_guides}": PROGRAM_GUIDES}
+_REGISTRIES: dict[str, Callable[[], Collection[str]]] = {
+    "{guides}": lambda: GUIDES,
+    "{program_guides}": lambda: PROGRAM_GUIDES,
+    **OF_TABLES,
+}
 """What a help text names so is replaced by all that are registered now."""
 OF_PRESETS = ("train", "find-lr")
 """Commands on an experiment, which a preset is."""
@@ -91,7 +96,7 @@ def _add_options(parser: OneLineParser, name: str, command: Callable[..., Any]) 
         parser.add_argument(f"--{old}", type=kind, help=SUPPRESS)
     getattr(command, "spell", lambda: None)()
     for placeholder, known in _REGISTRIES.items():
-        command.__doc__ = (command.__doc__ or "").replace(placeholder, ", ".join(known))
+        command.__doc__ = (command.__doc__ or "").replace(placeholder, ", ".join(known()))
     skip = {"runs", "parts", "parser"} & inspect.signature(command).parameters.keys()
     skip |= {"folder"} if name == "runs" else set()
     parser.add_function_arguments(command, as_positional=name != "sweep", skip=skip)

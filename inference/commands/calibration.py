@@ -9,6 +9,7 @@ from inference import figures
 from inference.commands.command import OnHalfSeen, command, command_of_models
 from inference.commands.files import free_path, printed_after, save_figure
 from inference.commands.model_file import OnModel
+from inference.commands.quantities import Names, listed
 from inference.declared import takes
 from inference.evaluation.calibration import Calibration
 from inference.evaluation.calibration import calibrate as calibrated
@@ -17,6 +18,7 @@ from pyro_models.files import holding_folder, write_atomically
 __all__ = ["calibrate", "calibrate_model"]
 
 _FILES = ("calibration.csv", "calibration.md", "ranks.png", "coverage.png")
+_SUCH_AS = "tau,log_likelihood"
 
 
 @command
@@ -30,6 +32,7 @@ def calibrate(
     out: str | None = None,
     workers: int | None = None,
     resume: str | None = None,
+    quantities: Names = None,
     **options: Any,
 ) -> Calibration:
     """Calibrate a guide: infer simulated data, and see where the truth lies among the draws.
@@ -44,6 +47,8 @@ def calibrate(
         out: Folder for calibration.csv, calibration.md, ranks.png and coverage.png.
         workers: Processes that share the simulations, one thread each; this one unless given.
         resume: Folder where finished blocks are kept; the same command goes on after a kill.
+        quantities: Names with commas between of what is shown: latents such as tau, or z[3] of z,
+            log_likelihood, log_q and tarp; all unless given. Tests stay those of all.
     """
     on = OnHalfSeen(**options)
     targets = _targets(out, force=on.force)
@@ -61,6 +66,7 @@ def calibrate(
         progress=on.progress,
         workers=workers,
         resume=resume,
+        quantities=listed(quantities, such_as=_SUCH_AS),
         **seen,
     )
     _written(found, targets, f"{run}, simulated data")
@@ -80,6 +86,7 @@ def calibrate_model(
     out: str | None = None,
     workers: int | None = None,
     resume: str | None = None,
+    quantities: Names = None,
     **options: Any,
 ) -> Calibration:
     """Calibrate a guide of any Pyro model on data that the model simulates.
@@ -96,6 +103,8 @@ def calibrate_model(
         out: Folder for calibration.csv, calibration.md, ranks.png and coverage.png.
         workers: Processes that share the simulations, one thread each; this one unless given.
         resume: Folder where finished blocks are kept; the same command goes on after a kill.
+        quantities: Names with commas between of what is shown: latents such as tau, or z[3] of z,
+            log_likelihood, log_q and tarp; all unless given. Tests stay those of all.
     """
     on = OnModel(**options)
     targets = _targets(out, force=on.force)
@@ -112,6 +121,7 @@ def calibrate_model(
         progress=on.progress,
         workers=workers,
         resume=resume,
+        quantities=listed(quantities, such_as=_SUCH_AS),
     )
     _written(found, targets, on.title(model, program))
     return found

@@ -23,7 +23,7 @@ from inference.evaluation import compare as compare_evaluations
 from inference.evaluation import diagnose as diagnose_pair
 from inference.evaluation import evaluate as evaluate_pair
 from inference.evaluation.over_seeds import over_seeds
-from inference.evaluation.quantity import QUANTITIES, quantities_of
+from inference.evaluation.quantity import quantities_of
 from inference.evaluation.samples import BINARY, OF_SAMPLES
 from inference.learning import Run
 from pyro_models import ImageData
@@ -53,18 +53,19 @@ def evaluate(
         run: Run folder.
         options: One of :class:`OnRun`.
         num_particles: Number of particles K of the importance-sampled bound.
-        quantities: Names with commas between, such as elbo,frechet,coverage; all but those of
-            samples unless given.
+        quantities: Names with commas between, such as elbo,frechet, of {of evaluation}; all but
+            those of samples unless given.
         with_labels: Give a pair that infers labels those of the data; scores are then of p(x | y).
         out: JSON file for the scores.
         workers: Processes that share the work, one thread or GPU each; this one unless given.
         resume: Folder where finished blocks are kept; the same command goes on after a kill.
     """
     on = OnRun(**options)
+    wanted = chosen(quantities, quantities_of("evaluation"))
     target = free_path(out, force=on.force)
     pair, images = on.open(run)
     score: dict[str, Any] = {"num_particles": num_particles, "with_labels": with_labels}
-    score |= {"workers": workers, "resume": resume, "quantities": chosen(quantities, QUANTITIES)}
+    score |= {"workers": workers, "resume": resume, "quantities": wanted}
     result = evaluate_pair(pair, images, name=Path(run).name, **score, **on.scored)
     with printed_after(lambda: result):
         if target is not None:
@@ -80,6 +81,7 @@ def diagnose(
     limit: int | None = 1000,
     out: str | None = None,
     figure: str | None = None,
+    quantities: Names = None,
     **options: Any,
 ) -> Diagnostics:
     """Diagnose a trained guide: effective sample size, Pareto k-hat, active units, KL by dimension.
@@ -91,12 +93,16 @@ def diagnose(
         limit: Use only the first so many data.
         out: JSON file for the figures, those of every datum among them.
         figure: PNG, PDF or SVG file for KL and variances of each latent dimension.
+        quantities: Names with commas between of what is shown, of {of diagnostics}; all unless
+            given.
     """
     on = OnRun(limit=limit, **options)
+    wanted = chosen(quantities, quantities_of("diagnostics"))
     target = free_path(out, force=on.force)
     picture = free_figure_path(figure, option="figure", force=on.force)
     pair, images = on.open(run)
     result = diagnose_pair(pair, images, num_particles=num_particles, **on.scored)
+    result = result.showing(wanted or ())
     with printed_after(lambda: result):
         if target is not None:
             write_atomically(target, result.to_json())
@@ -122,8 +128,9 @@ def compare(
             their models, or by their folders where models would read alike.
         options: One of :class:`OnRun`.
         num_particles: Number of particles K of the importance-sampled bound.
-        quantities: Names with commas between, such as elbo,frechet,coverage; all but those of
-            samples unless given. Beside these stand floors: training data, PPCA, Gaussians.
+        quantities: Names with commas between, such as elbo,frechet, of {of compare}; all but
+            those of samples unless given. Beside these stand floors: training data, PPCA,
+            Gaussians.
         with_labels: Give pairs that infer labels those of the data; their scores are then of p(x |
             y), as those of pairs that need labels are.
         out: Folder for comparison.csv, comparison.md and comparison.html.
@@ -132,7 +139,8 @@ def compare(
     files = ("comparison.csv", "comparison.md", "comparison.html")
     targets = [free_path(f"{out}/{name}", force=on.force) for name in files] if out else []
     check_device(on.device)
-    wanted = chosen(quantities, quantities_of("comparison"))
+    known = quantities_of("comparison")
+    wanted = chosen(quantities, known, among=quantities_of("evaluation"))
     of_samples = [name for name in wanted or () if name.removesuffix("_mean") in OF_SAMPLES]
     folders = {run: [str(folder) for folder in seed_folders(run)] or [run] for run in runs}
     for folder in (folder for each in folders.values() for folder in each):

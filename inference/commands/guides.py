@@ -60,8 +60,8 @@ def guides(
         out: Folder for guides.csv, guides.md and guides.png.
         workers: Processes that share log p(x), one thread or GPU each; this one unless given.
         resume: Folder where finished blocks are kept; the same command goes on after a kill.
-        quantities: Names with commas between of what is shown, such as elbo,gap or
-            effective_sample_size; all unless given.
+        quantities: Names with commas between of what is shown, such as elbo,gap, of
+            {of guides}; all unless given.
     """
     on = OnHalfSeen(limit=limit, **options)
     wanted = chosen(quantities, quantities_of("guides"))
@@ -138,8 +138,8 @@ def guides_model(
         num_chains: Number of chains of annealing.
         max_steps: Steps after which a fit stops in any case.
         out: Folder for guides.csv, guides.md and marginals.png.
-        quantities: Names with commas between of what is shown, such as elbo,kl,k_hat or seconds;
-            all unless given.
+        quantities: Names with commas between of what is shown, such as elbo,kl, of
+            {of program_guides}; all unless given.
     """
     on = OnModel(**options)
     wanted = chosen(quantities, COLUMNS)

@@ -88,7 +88,7 @@ def sweep(
         progress: Show a progress bar over runs.
         at_once: Train the seeds of a setting at once, which is faster where networks are small.
         quantities: Names with commas between of quantities that are shown beside the score that
-            decides, such as mse_mean,accuracy.
+            decides, such as mse_mean,accuracy, of {of sweep}.
     """
     beside = chosen(quantities, quantities_of("sweep"))
     values = None if grid is None else _flat(grid)

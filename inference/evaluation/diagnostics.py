@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ from pyro_models.data import Identity, as_data
 from pyro_models.observed import Data, Observed
 
 __all__ = ["ACTIVE", "Diagnostics", "diagnose", "pareto_k_hat", "weighed_with_moments"]
+
+_OF_WEIGHTS = ("effective_sample_size", "k_hat", "active_units")
+"""Quantities that have a line each; those of latent dimensions are columns."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Diagnostics(Tabular):
         What the posteriors are given beside x, e.g. ``y`` or ``x_left``; ``None`` for nothing.
     precision
         As of :class:`inference.evaluation.Score`.
+    quantities
+        Names of the quantities that are shown and written, in their order; all unless given.
     """
 
     effective_sample_size: Tensor
@@ -71,6 +76,16 @@ class Diagnostics(Tabular):
     identity: Identity | None = None
     given: str | None = None
     precision: str | None = None
+    quantities: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = quantities_of("diagnostics")
+        for name in self.quantities:
+            known.check(name)
+
+    def showing(self, quantities: Sequence[str]) -> Diagnostics:
+        """The same with these quantities alone, by name, in this order."""
+        return replace(self, quantities=tuple(quantities))
 
     def facts(self) -> Mapping[str, object]:
         """What it is of, and the figures in short; printed, it is the table."""
@@ -96,19 +111,22 @@ class Diagnostics(Tabular):
         return float((self.k_hat > RELIABLE).double().mean())
 
     def to_json(self) -> str:
-        """All figures, those of every datum among them; ``null`` for what is not finite."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        """The figures, those of every datum among them; ``null`` for what is not finite."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "quantities"}
         values |= {"identity": self.identity and self.identity.to_dict()}
         for name, value in values.items():
             if isinstance(value, Tensor):
                 values[name] = [v if math.isfinite(v) else None for v in value.tolist()]
         values["active_units"] = self.active_units
+        for name in {*quantities_of("diagnostics")} - {*self._shown()}:
+            values.pop(name, None)
         return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
     @property
     def table(self) -> Table:
         """A row for each latent dimension, counted from 1, the most used one first."""
         known = quantities_of("diagnostics")
+        known = {name: known[name] for name in self._shown() if name not in _OF_WEIGHTS}
         heads = [f"{of.title} ({of.unit})" if of.unit else of.title for of in known.values()]
 
         def cell(name: str, d: int) -> str | None:
@@ -117,11 +135,14 @@ class Diagnostics(Tabular):
 
         order = self.posterior_mean_variance.argsort(descending=True).tolist()
         return Table(
-            heads=[["dimension"], *([head] for head in heads)],
-            rows=[[str(d + 1), *(cell(name, d) for name in known)] for d in order],
+            heads=[["dimension"], *([head] for head in heads)] if known else [],
+            rows=[[str(d + 1), *(cell(name, d) for name in known)] for d in order if known],
             above=self._summary(),
             named_rows=False,
         )
+
+    def _shown(self) -> tuple[str, ...]:
+        return self.quantities or tuple(quantities_of("diagnostics"))
 
     def _summary(self) -> list[str]:
         """What the weights say, and how many dimensions are active."""
@@ -135,14 +156,15 @@ class Diagnostics(Tabular):
                 f"median {shape.text(float(k_hat.median()))}, above {RELIABLE} for "
                 f"{self.share_unreliable:.1%} of the data"
             )
-        return [
-            f"{self.data} {self.split}, {len(ess):,} data, K = {k}, seed {self.seed}{given}",
-            f"effective sample size: median {size.text(float(ess.median()))}, "
-            f"lowest {size.text(float(ess.min()))} of {k}",
-            f"{shape.title}: {tail}",
-            f"active units: {self.active_units} of {len(self.posterior_mean_variance)} (variance "
-            f"over data of E[z | x] above {ACTIVE})",
-        ]
+        lines = {
+            "effective_sample_size": f"effective sample size: median "
+            f"{size.text(float(ess.median()))}, lowest {size.text(float(ess.min()))} of {k}",
+            "k_hat": f"{shape.title}: {tail}",
+            "active_units": f"active units: {self.active_units} of "
+            f"{len(self.posterior_mean_variance)} (variance over data of E[z | x] above {ACTIVE})",
+        }
+        first = f"{self.data} {self.split}, {len(ess):,} data, K = {k}, seed {self.seed}{given}"
+        return [first, *(lines[name] for name in self._shown() if name in lines)]
 
 
 @at_precision

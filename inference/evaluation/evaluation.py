@@ -17,7 +17,7 @@ from inference.evaluation import quantities as _quantities  # noqa: F401 - regis
 from inference.evaluation import samples as _samples  # noqa: F401 - registers them
 from inference.evaluation.estimates import LogWeights, log_weights
 from inference.evaluation.evaluated import Evaluated, ScoredData, evaluated_split
-from inference.evaluation.quantity import QUANTITIES, Quantity, quantity_named
+from inference.evaluation.quantity import QUANTITIES, quantities_of, quantity_named
 from inference.evaluation.scores import Score, without_contradictions
 from inference.evaluation.table import Absent, Table, Tabular, in_lines
 from inference.isolated import isolated
@@ -34,7 +34,6 @@ from pyro_models.errors import UsageError, in_one_line
 from pyro_models.models import title_of
 from pyro_models.observed import Data
 from pyro_models.pair import Classifies, ConditionsOnPixels
-from pyro_models.registry import Registry
 from pyro_models.seeds import stream
 
 __all__ = ["Evaluation", "evaluate"]
@@ -259,14 +258,9 @@ def evaluate(
     return Evaluation(name or title_of(pair), scores, absent, per_datum, note)
 
 
-def _computable() -> Registry[Quantity]:
-    known = {key: quantity for key, quantity in QUANTITIES.items() if quantity.compute is not None}
-    return Registry("quantity", known)
-
-
 def _named(quantities: Sequence[str] | None) -> list[str]:
     """What is to be computed, checked; each once."""
-    known = _computable()
+    known = quantities_of("evaluation")
     if quantities is None:
         return [key for key, quantity in known.items() if not quantity.by_name]
     names = [quantities] if isinstance(quantities, str) else list(dict.fromkeys(quantities))
@@ -279,6 +273,6 @@ def _named(quantities: Sequence[str] | None) -> list[str]:
 
 def _with_needs(names: Sequence[str]) -> list[str]:
     """The same with what they need, in the order in which they are computed."""
-    known = _computable()
+    known = quantities_of("evaluation")
     all_of_them = {*names, *(need for name in names for need in known[name].needs)}
     return [key for key in known if key in all_of_them]

@@ -90,6 +90,8 @@ def laid_out(
     VAE          -1.0   0.5
     PPCA         -2.0  0.25
     """
+    if not heads:
+        return []
     cells = [[row[j] for row in rows] for j in range(len(heads))]
     tried = []
     for room in _HEADS:

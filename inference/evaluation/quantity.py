@@ -121,9 +121,15 @@ def register_quantity(quantity: Quantity) -> Quantity:
 
 
 def quantities_of(table: str) -> Registry[Quantity]:
-    """The quantities that a table has columns of, by name, in their order."""
-    shown = {name: quantity for name, quantity in QUANTITIES.items() if table in quantity.shown}
-    return Registry("quantity", shown)
+    """The quantities that a table has columns of, by name, in their order.
+
+    Those of ``"evaluation"`` are all that ``evaluate`` can compute.
+    """
+
+    def has(quantity: Quantity) -> bool:
+        return quantity.compute is not None if table == "evaluation" else table in quantity.shown
+
+    return Registry("quantity", {name: of for name, of in QUANTITIES.items() if has(of)})
 
 
 def quantity_named(name: str, unit: str = "") -> Quantity:

@@ -128,7 +128,7 @@ class Table(Brief):
         title = [f"**{plain(self.title)}**"] if self.title else []
         titles = [*title, *([plain(self.subtitle)] if self.subtitle else [])]
         lines += [" – ".join(titles), ""] if titles else []
-        lines += [_piped(heads), "|---" * len(heads) + "|"]
+        lines += [_piped(heads), "|---" * len(heads) + "|"] if heads else []
         lines += [_piped([plain(text) for text in row]) for row in rows]
         lines += ["", plain(self.caption)] if self.caption else []
         lines += ["", *(f"- {plain(line)}" for line in below)] if below else []

@@ -191,7 +191,8 @@ def _panels(
     calibration: Calibration, quantities: list[str] | None, title: str | None, ax: Place | None
 ) -> tuple[Figure | SubFigure, dict[str, Axes]]:
     """A panel for each quantity, under its name."""
-    names = list(calibration.ranks) if quantities is None else list(quantities)
+    shown = calibration.quantities or tuple(calibration.ranks)
+    names = list(shown if quantities is None else quantities)
     unknown = [name for name in names if name not in calibration.ranks]
     if unknown or not names:
         said = f"no {', '.join(unknown)} among" if unknown else "nothing to draw of"

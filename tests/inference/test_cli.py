@@ -19,6 +19,7 @@ import yaml
 
 from inference import commands
 from inference.cli import COMMANDS, main
+from inference.evaluation.quantity import quantities_of
 from inference.figures.registry import figures_of_pairs
 from inference.learning import Run
 from inference.learning.settings import Settings
@@ -228,6 +229,49 @@ def test_a_guide_is_diagnosed_in_words_in_numbers_and_in_a_figure(call, refused,
     for files in (["--out", "d.json"], ["--figure", "d.png"]):
         assert "already there" in refused("diagnose", runs / "vae", *few, *files)
     assert call("diagnose", runs / "vae", *few, "--figure", "d.png", "--force") == 0
+
+
+def test_a_diagnosis_shows_the_quantities_that_are_asked_for(call, refused, runs, capsys):
+    few = ["--num_particles", "30", "--limit", "20", "--progress", "false"]
+    asked = ["--quantities", "kl,k_hat", "--out", "d.json"]
+    assert call("diagnose", runs / "vae", *few, *asked) == 0
+    out = capsys.readouterr().out
+    assert "Pareto k̂: " in out
+    assert "KL (nats)" in out
+    assert "active units" not in out
+    assert "Var" not in out
+    found = json.loads(Path("d.json").read_text())
+    assert {"kl", "k_hat"} <= found.keys()
+    assert not {"active_units", "effective_sample_size", "posterior_variance"} & found.keys()
+    assert call("diagnose", runs / "vae", *few, "--quantities", "active_units") == 0
+    assert "dimension" not in capsys.readouterr().out
+    line = refused("diagnose", runs / "vae", *few, "--quantities", "khat")
+    assert "unknown quantity 'khat': choose from effective_sample_size" in line
+    assert "did you mean k_hat?" in line
+
+
+def test_a_calibration_shows_the_quantities_that_are_asked_for(call, refused, runs, capsys):
+    few = ["--num_simulations", "20", "--progress", "false"]
+    assert call("calibrate", runs / "ppca", *few, "--quantities", "log_likelihood, z[1]") == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split()[0] for line in lines if line.startswith(("z[", "log_", "tarp"))]
+    assert rows[:2] == ["log_likelihood", "z[1]"]
+    assert not {"z[0]", "tarp", "log_q"} & {*rows}
+    line = refused("calibrate", runs / "ppca", *few, "--quantities", "z[7]")
+    assert "unknown quantity 'z[7]': there is z[0] to z[1]" in line
+    line = refused("calibrate", runs / "ppca", *few, "--quantities", "loglikelihood")
+    assert "did you mean log_likelihood?" in line
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare", "guides", "sweep", "diagnose"])
+def test_the_help_lists_the_quantities_of_a_command(call, capsys, command):
+    assert call(command, "--help") == 0
+    words = " ".join(capsys.readouterr().out.split())
+    tables = {"guides": "guides", "sweep": "sweep", "diagnose": "diagnostics"}
+    known = quantities_of(tables.get(command, "evaluation"))
+    if command == "compare":  # what no other columns say again
+        known = [name for name in known if "comparison" in known[name].shown]
+    assert f"of {', '.join(known)}" in words
 
 
 def test_an_objective_that_is_no_bound_is_not_called_one(call, capsys):
@@ -800,5 +844,7 @@ def test_quantities_are_asked_for_by_name_and_floors_stand_beside_samples(call, 
 def test_a_quantity_that_is_unknown_is_refused_before_anything_is_computed(refused, runs):
     line = refused("evaluate", runs / "ppca", "--quantities", "fid,elbo")
     assert "unknown quantity 'fid': choose from elbo, log_likelihood" in line
+    line = refused("evaluate", runs / "nowhere", "--quantities", "gap")
+    assert "unknown quantity 'gap'" in line
     line = refused("compare", runs / "ppca", "--quantities", "importance_bound")
     assert "unknown quantity 'importance_bound': choose from elbo" in line

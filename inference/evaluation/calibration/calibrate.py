@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from inference.evaluation.calibration.calibration import Calibration
 from inference.evaluation.calibration.of_functions import OfFunctions
 from inference.evaluation.calibration.of_pair import OfPair
 from inference.evaluation.calibration.of_program import OfProgram
+from inference.evaluation.calibration.shown import quantities_named
 from inference.evaluation.calibration.simulated import (
     Functions,
     Simulator,
@@ -40,7 +42,7 @@ def calibrate(
     guide: Any = None,
     num_simulations: int = 200,
     num_draws: int = 99,
-    quantities: Functions | None = None,
+    quantities: Functions | Sequence[str] | None = None,
     level: float = 0.05,
     seed: int = 0,
     progress: bool = False,
@@ -77,7 +79,8 @@ def calibrate(
         makes shares whole percents. Markov chains are thinned to L.
     quantities
         Functions by name to rank as well: each of M values by site, (M, \\*shape), and of the data
-        of one simulation, returning (M,).
+        of one simulation, returning (M,). Or names of those that are shown, as of
+        :meth:`Calibration.showing`, which are checked before anything is inferred.
     level
         The chance that a right posterior is said to be miscalibrated.
     seed, progress
@@ -107,10 +110,11 @@ def calibrate(
     """
     check_counts(num_simulations=num_simulations, num_draws=num_draws)
     check_seed(seed)
-    functions = dict(quantities or {})
+    functions = dict(quantities) if isinstance(quantities, Mapping) else {}
     counts = {"num_simulations": num_simulations, "num_draws": num_draws}
     source = _source(model, args, guide, counts, options)
     names = names_of(source, functions)
+    shown = _shown(quantities, names)
 
     def part(rows: slice | Tensor) -> list[int]:
         return [*range(num_simulations)[rows]] if isinstance(rows, slice) else rows.tolist()
@@ -152,7 +156,15 @@ def calibrate(
         num_failed=int(notes[:, 0].sum()),
         num_unfinished=int(notes[used, 1].sum()),
         num_correlated=int(notes[used, 2].sum()),
+        quantities=shown,
     )
+
+
+def _shown(quantities: Functions | Sequence[str] | None, names: list[str]) -> tuple[str, ...]:
+    """The quantities that are asked for by name; none stands for all."""
+    if quantities is None or isinstance(quantities, Mapping):
+        return ()
+    return quantities_named([quantities] if isinstance(quantities, str) else quantities, names)
 
 
 def _source(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from inference.evaluation.calibration.findings import (
     found_in,
 )
 from inference.evaluation.calibration.ranks import Ranks, rank_of
+from inference.evaluation.calibration.shown import quantities_named
 from inference.evaluation.calibration.uniformity import SMALLEST_P, Band, band, boundaries
 from inference.evaluation.table import Cell, Table, Tabular
 from inference.standard_error import with_error
@@ -29,7 +30,7 @@ __all__ = ["Calibration", "Coverage"]
 
 CREDIBILITY = 0.9
 """Of the regions whose coverage a table says."""
-MOST_ROWS = 40
+MOST_ROWS, MOST_NAMED = 40, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,9 @@ class Calibration(Tabular):
     num_failed, num_unfinished, num_correlated
         Simulations of which no posterior came about and which no number counts; whose fit stopped
         before it had converged; and whose chains have draws worth fewer than L independent ones.
+    quantities
+        Names of the quantities that are shown, in their order; all unless given. Tests stay those
+        of all quantities.
     """
 
     values: Mapping[str, Tensor]
@@ -84,6 +88,7 @@ class Calibration(Tabular):
     num_failed: int = 0
     num_unfinished: int = 0
     num_correlated: int = 0
+    quantities: tuple[str, ...] = ()
 
     def facts(self) -> Mapping[str, object]:
         """What was calibrated on how many simulations, and in how much it is wrong."""
@@ -131,9 +136,29 @@ class Calibration(Tabular):
                 raise UsageError(
                     f"ranks of {name!r} are one or more whole numbers in 0…{self.num_draws}"
                 )
+        if self.quantities:
+            named = quantities_named(self.quantities, tuple(self.values))
+            object.__setattr__(self, "quantities", named)
 
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
+
+    def showing(self, quantities: Sequence[str]) -> Calibration:
+        """The same with the rows and findings of these quantities alone, in this order.
+
+        ``"z"`` stands for all numbers of the latent z. What is found stays found: p-values are
+        adjusted for the tests of all quantities, and a line names those miscalibrated beside.
+
+        Examples
+        --------
+        >>> import torch
+        >>> draws = torch.randn(100, 300, generator=torch.Generator().manual_seed(0))
+        >>> truth = {"a": 0.5 * draws[0], "b": draws[1]}
+        >>> found = Calibration.of_draws(truth, dict.fromkeys(truth, draws[2:])).showing(["b"])
+        >>> print(found.table.conclusions[0])
+        no miscalibration found in what is shown; it was found in a
+        """
+        return replace(self, quantities=tuple(quantities))
 
     @cached_property
     def ranks(self) -> dict[str, Ranks]:
@@ -168,19 +193,34 @@ class Calibration(Tabular):
     @cached_property
     def findings(self) -> tuple[str, ...]:
         """What is wrong, in plain words, a line for each quantity; or that nothing was found."""
-        found = []
-        for name, (uniform, symmetric) in self.adjusted.items():
-            passed = {"uniform": uniform > self.level, "symmetric": symmetric > self.level}
-            said = "; ".join(found_in(self.ranks[name], **passed))
-            found += [f"{name}: {said}"] if said else []
-        if found:
-            return tuple(found)
+        if self._found:
+            return tuple(f"{name}: {said}" for name, said in self._found.items())
         shift, width = 3 / np.sqrt(len(self)), 3 / np.sqrt(2 * len(self))
         return (
             f"no miscalibration found with n = {len(self)} simulations, which may well miss a "
             f"shift below {shift:.2f} standard deviations or a width wrong by less than "
             f"{width:.0%}",
         )
+
+    @cached_property
+    def _found(self) -> dict[str, str]:
+        """What is wrong, by quantity."""
+        found = {}
+        for name, (uniform, symmetric) in self.adjusted.items():
+            passed = {"uniform": uniform > self.level, "symmetric": symmetric > self.level}
+            found[name] = "; ".join(found_in(self.ranks[name], **passed))
+        return {name: said for name, said in found.items() if said}
+
+    def _findings_shown(self) -> tuple[str, ...]:
+        """The findings on what is shown, and where else there are some."""
+        shown = self.quantities or tuple(self.ranks)
+        beside = [name for name in self._found if name not in shown]
+        if not beside:
+            return self.findings
+        found = [f"{name}: {self._found[name]}" for name in shown if name in self._found]
+        names = ", ".join([*beside[:MOST_NAMED], *(["…"] if len(beside) > MOST_NAMED else [])])
+        none = "no miscalibration found in what is shown; it was found in"
+        return (*found, f"{'miscalibrated, and not shown:' if found else none} {names}")
 
     def coverage(self, name: str = TARP) -> Coverage:
         """How often credible regions hold the truth, by their credibility.
@@ -220,10 +260,11 @@ class Calibration(Tabular):
     def table(self) -> Table:
         """A row for each quantity; words are below."""
         heads = ["quantity", "p, uniform", "p, symmetric", "shift", "width", "held, %"]
-        shown = sorted(self.ranks, key=lambda name: min(self.adjusted[name]))[:MOST_ROWS]
-        names = [name for name in self.ranks if name in shown]
-        left_out = len(self.ranks) - len(names)
-        few = f"the {MOST_ROWS} of {len(self.ranks)} quantities with the smallest p are shown"
+        asked = self.quantities or tuple(self.ranks)
+        shown = sorted(asked, key=lambda name: min(self.adjusted[name]))[:MOST_ROWS]
+        names = [name for name in asked if name in shown]
+        left_out = len(asked) - len(names)
+        few = f"the {MOST_ROWS} of {len(asked)} quantities with the smallest p are shown"
         meaning = [
             "p of each quantity alone: that its ranks are uniform, and symmetric",
             "shift of the draws in their standard deviations; their width as a multiple of the "
@@ -236,7 +277,7 @@ class Calibration(Tabular):
             caption=f"{self.guide} of {self.model}: n = {len(self)} simulations, "
             f"L = {self.num_draws} draws each, seed {self.seed}",
             notes=[*([few] if left_out else []), *meaning, *self._notes],
-            conclusions=self.findings,
+            conclusions=self._findings_shown(),
             records=self._records(),
         )
 
@@ -288,11 +329,11 @@ class Calibration(Tabular):
         names += ["p_uniform_adjusted", "p_symmetric_adjusted", "shift", "shift_error"]
         names += ["width", "width_error", "finding"]
         rows: list[list[object]] = [list(names)]
-        said = dict(line.split(": ", 1) for line in self.findings if not self.is_calibrated)
-        for name, of in self.ranks.items():
+        for name in self.quantities or self.ranks:
+            of = self.ranks[name]
             own = (of.uniform_p, of.symmetric_p, *self.adjusted[name], *of.shift, *of.width)
             first = (name, len(self), self.num_draws, self.guide, self.model, self.seed)
-            rows.append([*first, *own, said.get(name)])
+            rows.append([*first, *own, self._found.get(name)])
         return rows
 
 

@@ -156,6 +156,20 @@ def test_two_functions_are_calibrated() -> None:
     assert wrong.findings[1] == "tarp: credible regions hold the truth less often than they say"
 
 
+def test_what_is_shown_is_asked_for_by_name_and_tests_stay_those_of_all() -> None:
+    functions, asked = (simulate, narrow), ["tarp"]
+    every = calibrate(functions, num_simulations=150)
+    found = calibrate(functions, num_simulations=150, quantities=asked)
+    assert [row[0] for row in found.table.rows] == asked
+    assert [line[0] for line in found.table.records] == ["quantity", *asked]
+    assert found.adjusted == every.adjusted
+    assert found.findings == every.findings
+    assert every.findings[1] in found.to_text()
+    assert "miscalibrated, and not shown: mu" in found.to_text()
+    with pytest.raises(UsageError, match="unknown quantity 'my': choose from mu, tarp"):
+        calibrate(functions, quantities=["my"])
+
+
 def test_a_kill_and_another_start_give_the_same(tmp_path) -> None:
     calls = []
 
