@@ -103,7 +103,8 @@ class HyperParameters:
 
     def unconstrain(self, theta: Mapping[str, Tensor]) -> Tensor:
         """u, (C, p), of θ by name, each (C, \\*shape)."""
-        columns = []
+        like = next(iter(theta.values()))
+        columns = [like.new_zeros(len(like), 0)]  # all there is where every one is fixed
         for site in self.sites:
             value = site.transform.inv(theta[site.parameter.name])
             columns.append(value.reshape(len(value), site.stop - site.start))
@@ -113,7 +114,7 @@ class HyperParameters:
         self, u: Tensor, theta: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
     ) -> Tensor:
         """∂L/∂u, (C, p), from ∂L/∂θ by name; 0 for what L does not depend on."""
-        columns = []
+        columns = [u.new_zeros(len(u), 0)]
         for site in self.sites:
             name = site.parameter.name
             gradient = gradients.get(name, torch.zeros_like(theta[name])).reshape(len(u), -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.distributions import transforms
 from gp_bo.kernels.kernel import Above
 from pyro_models.errors import UsageError, in_one_line
 from pyro_models.registry import Registry
+from pyro_models.suggestions import wrong_brackets
 
 __all__ = ["PRIORS", "describe_prior", "prior_for", "rebuild_prior"]
 
@@ -72,10 +74,13 @@ def prior_for(prior: Any) -> Any:
     """
     name, options = PRIORS.named(prior, {})
     numbers: list[Any] = []
-    if isinstance(name, str) and name.rstrip().endswith(")"):
+    if isinstance(name, str) and (re.match(r"\s*\w+\s*\(", name) or name.rstrip().endswith(")")):
         name, numbers, options = _written(name)
     if not isinstance(name, str):
         return prior
+    first = _known(re.split(r"[\s,\[{]", name.strip())[0])
+    if first in PRIORS and not (numbers or options) and name not in PRIORS:
+        raise UsageError(f"the prior {name!r} needs its numbers in brackets: {first}(…, …)")
     make = PRIORS[name]
     if not callable(make):
         return make
@@ -91,6 +96,8 @@ def _written(text: str) -> tuple[str, list[Any], dict[str, Any]]:
     >>> _written("lognormal(0, scale=0.5)")
     ('LogNormal', [0], {'scale': 0.5})
     """
+    if wrong := wrong_brackets(text):
+        raise UsageError(f"the prior {text!r} {wrong}: write lognormal(0, 1), say")
     try:
         call = ast.parse(text.strip(), mode="eval").body
         if not isinstance(call, ast.Call) or any(word.arg is None for word in call.keywords):
@@ -102,8 +109,12 @@ def _written(text: str) -> tuple[str, list[Any], dict[str, Any]]:
         raise UsageError(
             f"the prior {text!r} is not a name with numbers: write lognormal(0, 1), say"
         ) from None
-    known = {each.lower(): each for each in PRIORS}
-    return known.get(name.replace("_", "").lower(), name), numbers, named
+    return _known(name), numbers, named
+
+
+def _known(name: str) -> str:
+    """The name of a prior as it is registered, in capitals or not."""
+    return {each.lower(): each for each in PRIORS}.get(name.replace("_", "").lower(), name)
 
 
 def describe_prior(prior: Any) -> dict[str, Any]:

@@ -219,6 +219,8 @@ def _together(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
 
 def _run(arguments: Sequence[str], parts: Sequence[MakeSection]) -> None:
     presets, rest = _split_presets(_with_trackers(_with_seeds(arguments)))
+    if presets and rest and rest[0] in COMMANDS and rest[0] not in OF_PRESETS:
+        raise UsageError(f"--preset is an option of {' and '.join(OF_PRESETS)}, not of {rest[0]}")
     forms = [form[name] for name in rest[:1] for form in (COMMANDS, OF_MODELS) if name in form]
     rest = with_flags(rest, *forms)
     of_model = _of_model(rest)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
 from pyro_models.errors import UsageError
 
-__all__ = ["check_counts", "is_count"]
+__all__ = ["check_counts", "is_count", "layer_sizes"]
 
 
 def is_count(value: object, *, least: int = 1) -> bool:
@@ -29,3 +30,21 @@ def check_counts(*, least: int = 1, **counts: Any) -> None:
     for name, count in counts.items():
         if not is_count(count, least=least):
             raise UsageError(f"{name} must be at least {least}, a whole number; got {count!r}")
+
+
+def layer_sizes(sizes: object, *, name: str = "hidden", least: int = 1) -> tuple[int, ...]:
+    """Sizes of layers, or numbers of channels, if they are at least so many positive whole numbers.
+
+    >>> layer_sizes([400, 100])
+    (400, 100)
+    >>> layer_sizes(5)
+    Traceback (most recent call last):
+    pyro_models.errors.UsageError: hidden is a list of layer sizes, such as [400, 100]; got 5
+    """
+    if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+        raise UsageError(f"{name} is a list of layer sizes, such as [400, 100]; got {sizes!r}")
+    found = tuple(sizes)
+    if len(found) < least or not all(map(is_count, found)):
+        some = "at least one positive layer size" if least else "positive layer sizes"
+        raise UsageError(f"{name} needs {some}; got {list(found)}")
+    return found

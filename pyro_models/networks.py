@@ -20,7 +20,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_models.counts import is_count
+from pyro_models.counts import is_count, layer_sizes
 from pyro_models.errors import UsageError, in_one_line
 from pyro_models.registry import Registry
 
@@ -307,8 +307,7 @@ def _architecture(
     if not is_count(latent_dim):
         raise UsageError(f"the latent dimension must be at least 1; got {latent_dim}")
     activation_for(activation)
-    if not hidden or not all(map(is_count, hidden)):
-        raise UsageError(f"hidden needs at least one positive layer size; got {list(hidden)}")
+    layer_sizes(hidden)
     return found
 
 

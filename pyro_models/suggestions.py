@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["did_you_mean"]
+__all__ = ["did_you_mean", "wrong_brackets"]
 
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:
@@ -23,6 +23,23 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     plain = {_plain(name): name for name in known}
     found = get_close_matches(_plain(given), plain, n=1, cutoff=0.6)
     return f"; did you mean {plain[found[0]]}?" if found else ""
+
+
+def wrong_brackets(text: str) -> str:
+    """What is wrong with the round brackets of a text, in words; nothing if they are balanced.
+
+    >>> wrong_brackets("lognormal(0, 1")
+    'lacks a closing bracket'
+    >>> wrong_brackets("lognormal(0, 1))"), wrong_brackets("lognormal(0, 1)")
+    ('has a closing bracket too many', '')
+    """
+    open_now = 0
+    for character in text:
+        open_now += {"(": 1, ")": -1}.get(character, 0)
+        if open_now < 0:
+            few = "(" not in text
+            return "lacks an opening bracket" if few else "has a closing bracket too many"
+    return "lacks a closing bracket" if open_now else ""
 
 
 def _plain(name: str) -> str:

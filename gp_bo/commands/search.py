@@ -81,7 +81,7 @@ def minimize(
 def ask(
     state: str,
     n: int = 1,
-    space: str | None = None,
+    space: str | dict[str, Any] | None = None,
     acquisition: str | None = None,
     kernel: str | None = None,
     inference: str | None = None,
@@ -98,7 +98,8 @@ def ask(
     Args:
         state: JSON file; made by the first ask, which needs --space.
         n: Number of points.
-        space: First time: a YAML file or text, e.g. "{heat: [20, 80], solvent: [water, oil]}".
+        space: First time: what may be varied, --space.heat "[20, 80]" --space.solvent "[water,
+            oil]", or all at once, "{heat: [20, 80], solvent: [water, oil]}", or a YAML file.
         acquisition: One of {acquisitions}; log_ei unless given, then or before.
         kernel: One of {kernels}, or a formula; matern52 unless given, then or before.
         inference: One of {inferences}; map unless given, then or before.
@@ -120,7 +121,10 @@ def ask(
         how |= {"inference": inference, "gp": {}}
     if not Path(state).exists():
         if space is None:
-            raise UsageError(f"there is no {state} yet: say what may be varied with --space")
+            raise UsageError(
+                f"there is no {state} yet: say what may be varied, each input by its name, with "
+                '--space.heat "[20, 80]", say'
+            )
         how |= {"gp": {"priors": priors}} if priors else {}
         optimizer = Optimizer(
             _space(space), kernel=kernel, state=state, device=device, **first, **how
@@ -239,7 +243,9 @@ def _warn(messages: Sequence[str]) -> None:
         print(f"warning: {messages[0]}{more}", file=sys.stderr)
 
 
-def _space(text: str) -> Any:
+def _space(text: str | dict[str, Any]) -> Any:
+    if isinstance(text, dict):
+        return text
     try:
         path = Path(text)
         is_file = path.suffix in (".yaml", ".yml", ".json")

@@ -113,6 +113,19 @@ class GPRegressor(RegressorMixin, GPEstimator):
                 return mean, self._covariance(inputs, include_noise=include_noise)
         return mean
 
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """R² of the mean at inputs (M, D); higher is better, and 1 is the most.
+
+        Where y is constant there is none: 1 if the mean is that constant up to a millionth, else 0,
+        which scikit-learn's rule is for numbers without rounding.
+        """
+        values = np.asarray(y, dtype=np.float64).ravel()
+        if len(values) and (values == values[0]).all():
+            near = np.abs(self.predict(X) - values[0]) <= 1e-6 * max(1.0, abs(values[0]))
+            return float(near.all())
+        found: float = super().score(X, y, sample_weight)
+        return found
+
     def _covariance(self, inputs: np.ndarray, *, include_noise: bool) -> np.ndarray:
         """Σ_s w_s (Σ_s + (m_s − m) (m_s − m)ᵀ)."""
         if isinstance(self.fitted_, LatentGP):

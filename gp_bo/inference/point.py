@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gp_bo.inference.draws import HyperDraws
 from gp_bo.inference.maximize import Maximum, maximize, starting_points
+from gp_bo.likelihoods import Gaussian
 from gp_bo.model import GPModel, HyperPosterior
 from gp_bo.scaling import widths
 from pyro_models import UsageError
@@ -52,14 +53,14 @@ def maximum_likelihood(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> Hype
     """
     check_counts(restarts=restarts)
     if not gp.hyperparameters.size:
-        return _single(_nothing_to_maximize(gp))
+        return _single(_nothing_to_maximize(gp), gp)
     starts = starting_points(gp, restarts, generator=torch.Generator().manual_seed(seed))
-    return _single(maximize(_Walled(gp), starts))
+    return _single(maximize(_Walled(gp), starts), gp)
 
 
 def map_estimate(gp: GPModel, *, seed: int = 0, restarts: int = 8) -> HyperDraws:
     """argmax_θ p(θ | y), the mode of the density of θ itself, as of Pyro's ``AutoDelta``."""
-    return _single(modes(gp, seed=seed, restarts=restarts, jacobian=False))
+    return _single(modes(gp, seed=seed, restarts=restarts, jacobian=False), gp)
 
 
 def modes(gp: GPModel, *, seed: int, restarts: int, jacobian: bool) -> Maximum:
@@ -82,7 +83,7 @@ def _nothing_to_maximize(gp: GPModel) -> Maximum:
     return Maximum(gp.y.new_zeros(1, 0), gp.y.new_zeros(1), 0, 0.0)
 
 
-def _single(found: Maximum) -> HyperDraws:
+def _single(found: Maximum, gp: GPModel) -> HyperDraws:
     if not bool(found.values[0].isfinite()):
         raise UsageError(
             "the covariance has no Cholesky factor at any starting point: allow some noise"
@@ -91,6 +92,11 @@ def _single(found: Maximum) -> HyperDraws:
         f"the maximum was not reached: a gradient of {found.gradient:.1e} is left after "
         f"{found.steps} steps"
     )
+    if isinstance(gp.likelihood, Gaussian) and bool((gp.y == gp.y[0]).all()):
+        message = (
+            "y is the same in every row: ever smaller variances fit it better, so no maximum was "
+            "reached, and hyper-parameters mean little"
+        )
     messages = (message,) if found.gradient > 1e-2 else ()
     details = {"objective": float(found.values[0]), "steps": found.steps}
     return HyperDraws.equal(found.points[:1], messages=messages, details=details)

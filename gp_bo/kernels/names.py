@@ -21,6 +21,7 @@ from gp_bo.kernels.kernel import Kernel, Product, Sum
 from gp_bo.kernels.of_gpytorch import GPyTorchKernel, is_gpytorch
 from pyro_models import UsageError
 from pyro_models.registry import Registry, UnknownNameError
+from pyro_models.suggestions import wrong_brackets
 
 __all__ = ["KERNELS", "kernel_from_config", "make_kernel", "register_kernel"]
 
@@ -98,8 +99,10 @@ def make_kernel(kernel: Any) -> Kernel:
     except UsageError:
         raise
     except (SyntaxError, ValueError) as error:
+        wrong = wrong_brackets(kernel)
+        which = f", which {wrong}" if wrong else ""
         raise UsageError(
-            f"no kernel in {kernel!r}: write names joined by + and *, like 'rbf + periodic'"
+            f"no kernel in {kernel!r}{which}: write names joined by + and *, like 'rbf + periodic'"
         ) from error
 
 

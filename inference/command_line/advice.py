@@ -22,6 +22,8 @@ def advised(message: str, prog: str, names: Mapping[str, Sequence[str]]) -> str:
     'unknown option --epohcs; did you mean --epochs? (learn train --help lists all)'
     >>> advised("the following arguments are required: train.run", "learn", known)
     'train needs RUN (learn train --help says more)'
+    >>> advised("the following arguments are required: fit.data, fit.out", "learn", known)
+    'fit needs DATA and OUT (learn fit --help says more)'
     """
     program = prog.split(maxsplit=1)[0]
     commands = [name for name in names if name]
@@ -44,8 +46,10 @@ def advised(message: str, prog: str, names: Mapping[str, Sequence[str]]) -> str:
         word = found[1]
         said = f"{command or program} does not know what {word!r} is for: write --OPTION {word}"
         return f"{said} ({' '.join([program, command]).strip()} --help lists the options)"
-    if found := re.match(r"the following arguments are required: (?:(\w+)\.)?(\w+)$", message):
-        of = found[1] or command
-        said = f"{of or program} needs {found[2].upper()}"
+    if found := re.match(r"the following arguments are required: ([\w., ]+)$", message):
+        missing = [name.rpartition(".") for name in found[1].split(", ")]
+        of = missing[0][0] or command
+        *others, last = (name.upper() for _, _, name in missing)
+        said = f"{of or program} needs {', '.join(others)}{' and ' if others else ''}{last}"
         return f"{said} ({' '.join([program, of]).strip()} --help says more)"
     return message

@@ -14,7 +14,8 @@ from pyro_models import UsageError
 __all__ = ["complain", "exit_code", "in_words", "warnings_in_a_line"]
 
 _EXPECTED = (
-    r"Expected (?:a <class '(\w+)'>|a typing\.Literal\[(.*?)\]|(a tuple(?: with \d+ elements)?))"
+    r"Expected (?:(?:a )?<class '(\w+)'>|a typing\.Literal\[(.*?)\]|"
+    r"(a tuple(?: with \d+ elements)?))"
 )
 _KINDS = {
     "int": "a whole number",
@@ -22,7 +23,7 @@ _KINDS = {
     "bool": "true or false",
     "str": "a word",
     "dict": "options by name",
-    "list": "a list",
+    "list": 'a list such as "[a, b]"',
     "NoneType": "null",
 }
 

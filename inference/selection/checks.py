@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from inference.experiment import Experiment
 from inference.learning.optimizers import make_optimizer, make_schedule
 from inference.learning.settings import check_pair_fits_objective
 from inference.objectives import make_objective
@@ -13,7 +15,7 @@ from inference.selection.space import Range, check_space
 from inference.selection.trial import Trial
 from pyro_models import ImageData, UsageError
 
-__all__ = ["check_trials", "part_of", "ranges_of"]
+__all__ = ["check_trials", "part_of", "ranges_of", "warn_of_both"]
 
 
 def part_of(shard: str | None) -> tuple[int, int]:
@@ -24,6 +26,31 @@ def part_of(shard: str | None) -> tuple[int, int]:
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UsageError(f"a shard is 1/4 to 4/4, say; got {shard!r}")
     return int(number), int(count)
+
+
+def warn_of_both(varied: Iterable[str], experiment: Experiment) -> None:
+    """Say which settings are varied, and have a value for all runs that counts for nothing then.
+
+    One that has its default value is not told from one that was not given.
+    """
+    usual = Experiment(experiment.model)
+    for name in varied:
+        shared = _value_of(name, experiment)
+        if shared is not None and shared != _value_of(name, usual):
+            warnings.warn(
+                f"{name} is varied, so the value {shared!r} that was given for all runs counts for "
+                "nothing: leave it out",
+                stacklevel=3,
+            )
+
+
+def _value_of(name: str, experiment: Experiment) -> Any:
+    """The value of a setting by its whole name; ``None`` if it was not given."""
+    first, *below = name.split(".")
+    found = getattr(experiment if hasattr(experiment, first) else experiment.settings, first)
+    for part in below:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def check_trials(trials: Sequence[Trial], images: ImageData) -> None:

@@ -13,7 +13,7 @@ from inference.declared import takes
 from inference.experiment import Experiment
 from inference.learning.settings import Settings
 from inference.selection.adaptive import Plan, run_search
-from inference.selection.checks import part_of, ranges_of
+from inference.selection.checks import part_of, ranges_of, warn_of_both
 from inference.selection.combinations import Grid, run_grid
 from inference.selection.grid import check_grid
 from inference.selection.pruning import check_prunable, make_pruning
@@ -162,6 +162,7 @@ def sweep(
     experiment = Experiment(model, data).replace(
         **{name: value for name, value in shared.items() if value is not None}
     )
+    warn_of_both(ranges or values, experiment)
     rule = make_pruning(prune, prune_options)
     if rule is not None:
         names = [*(ranges or values)]

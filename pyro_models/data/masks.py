@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,18 @@ def check_sees(seen: Tensor) -> None:
     if empty:
         of_which = "" if len(seen) == 1 else f" of datum {empty[0]}"
         raise UsageError(f"the mask sees nothing{of_which}: at least one pixel must be seen")
+
+
+def check_fraction(fraction: object) -> None:
+    """Refuse what is no fraction of pixels that the mask ``random`` can see.
+
+    >>> check_fraction(2)
+    Traceback (most recent call last):
+    pyro_models.errors.UsageError: the fraction of pixels seen lies in 0…1, above 0; got 2
+    """
+    number = isinstance(fraction, Real) and not isinstance(fraction, bool)
+    if not number or not 0 < fraction <= 1:  # type: ignore[operator]
+        raise UsageError(f"the fraction of pixels seen lies in 0…1, above 0; got {fraction!r}")
 
 
 def mask_name(mask: Mask, *, fraction: float = 0.5) -> str:
@@ -240,8 +253,7 @@ def _named(
 
 
 def _random(spatial: tuple[int, ...], count: int, *, fraction: float, seed: int) -> Tensor:
-    if isinstance(fraction, bool) or not 0 < fraction <= 1:
-        raise UsageError(f"the fraction of pixels seen lies in 0…1, above 0; got {fraction}")
+    check_fraction(fraction)
     check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     order = torch.rand(count, torch.Size(spatial).numel(), generator=generator).argsort(1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_models.counts import check_counts
+from pyro_models.counts import layer_sizes
 from pyro_models.errors import UsageError, in_one_line
 from pyro_models.modules import module_for
 from pyro_models.registry import Registry
@@ -83,12 +83,12 @@ class DenseDenoiser(Denoiser):
 
 
 def _equal(hidden: Sequence[int]) -> int:
-    if not hidden or len(set(hidden)) > 1:
+    layer_sizes(hidden)
+    if len(set(hidden)) > 1:
         raise UsageError(
             f"hidden of a dense denoiser are blocks of one width, such as [256, 256]; got "
             f"{list(hidden)}"
         )
-    check_counts(hidden=hidden[0])
     return hidden[0]
 
 
@@ -122,10 +122,7 @@ class UNet(Denoiser):
         super().__init__(data_shape)
         if len(self.data_shape) != 3:
             raise UsageError(f"a U-Net is of images (C, H, W); got shape {self.data_shape}")
-        if not hidden:
-            raise UsageError("hidden needs at least one number of channels")
-        for channels in hidden:
-            check_counts(hidden=channels)
+        hidden = layer_sizes(hidden)
         size = 4 * hidden[0]
         self.numbers = 2 * hidden[0] * math.prod(self.data_shape[1:])
         self.time = TimeFeatures(size)

@@ -11,6 +11,7 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.counts import layer_sizes
 from pyro_models.device import device_of, like_of
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import (
@@ -104,7 +105,7 @@ class Networks:
         OUTPUT_BIASES.check(output_bias)
         LATENT_SCALES.check(latent_scale)
         self.data_shape = tuple(data_shape)
-        self.network, self.hidden, self.activation = network, tuple(hidden), activation
+        self.network, self.hidden, self.activation = network, layer_sizes(hidden), activation
         self.likelihood = likelihood_for(likelihood, self.data_shape, likelihood_options)
         self.given_prior, self.latent_scale = prior, latent_scale
         self._encoder, self._decoder = encoder, decoder
@@ -134,8 +135,9 @@ class Networks:
 
     def between(self, wide: int, narrow: int, hidden: Sequence[int]) -> Encoder:
         """Dense layers from one vector of latents to a Normal over another."""
-        kind, scale = self.activation, self.latent_scale
-        return make_encoder("dense", (wide,), hidden, narrow, activation=kind, scale=scale)
+        layers, scale = layer_sizes(hidden, name="top_hidden"), self.latent_scale
+        kind = self.activation
+        return make_encoder("dense", (wide,), layers, narrow, activation=kind, scale=scale)
 
     def prior(self, latent_dim: int) -> nn.Module:
         """p(z), before it is attached to a guide."""
@@ -143,7 +145,9 @@ class Networks:
 
     def classifier(self, num_classes: int, hidden: Sequence[int] | None) -> Encoder:
         """From x to logits of its label."""
-        layers, kind = hidden or self.hidden, self.activation
+        layers, kind = self.hidden, self.activation
+        if hidden is not None:
+            layers = layer_sizes(hidden, name="classifier_hidden", least=0) or layers
         return make_classifier(self.network, self.data_shape, layers, num_classes, activation=kind)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_models.counts import is_count
-from pyro_models.data.masks import MASKS, mask_name, seen_pixels
+from pyro_models.data.masks import MASKS, check_fraction, mask_name, seen_pixels
 from pyro_models.device import placed
 from pyro_models.errors import UsageError
 from pyro_models.latents import latent_value
@@ -23,6 +23,7 @@ from pyro_models.models.model import Model, take_parts
 from pyro_models.networks import ConvDecoder, DenseDecoder, Encoder
 from pyro_models.pair import fill_unseen, needed_mask, pixel_mask
 from pyro_models.registry import check_choice
+from pyro_models.seeds import check_seed
 from pyro_models.units import Units
 
 __all__ = ["CompletionCVAE"]
@@ -198,6 +199,8 @@ class CompletionCVAE(Autoencoder):
             raise UsageError(f"masks needs one or more names, each once; got {list(masks)}")
         for name in masks:
             check_choice("mask", name, [known for known in MASKS if known != "everything"])
+        check_fraction(fraction)
+        check_seed(mask_seed)
         networks = self.networks(data_shape, shared)
         shape = networks.data_shape
         sets = [seen_pixels(name, shape, fraction=fraction, seed=mask_seed) for name in masks]

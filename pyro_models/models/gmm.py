@@ -13,6 +13,7 @@ from pyro.infer import TraceGraph_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+from pyro_models.counts import layer_sizes
 from pyro_models.errors import UsageError
 from pyro_models.likelihoods import Gaussian
 from pyro_models.models.clusters import FLOOR, floor_for, start_from_clusters
@@ -158,7 +159,7 @@ class GMM(Mixture):
         ``"enumerate"``: k is summed out exactly (TraceEnum_ELBO, empty guide). ``"amortised"``: k
         is sampled from a learned q(k | x) (TraceGraph_ELBO with a learned baseline).
     hidden
-        Layer sizes of the amortised guide and of its baseline.
+        Layer sizes of the amortised guide and of its baseline; the guide ``"enumerate"`` has none.
 
     Examples
     --------
@@ -188,10 +189,11 @@ class GMM(Mixture):
         if floor is not None and not 0 < floor < math.inf:
             raise UsageError(f"the covariance floor must be positive; got {floor}")
         check_choice("GMM guide", guide, GUIDES)
+        layers = layer_sizes(hidden, least=0)
         model = GMMModel(tuple(data_shape), num_components, covariance, floor)
         own: nn.Module = EmptyGuide()
         if guide == "amortised":
-            own = AssignmentGuide(math.prod(data_shape), num_components, hidden)
+            own = AssignmentGuide(math.prod(data_shape), num_components, layers)
         super().__init__(model, own)
         self.floor = floor
         self.guide_name = guide

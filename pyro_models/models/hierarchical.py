@@ -11,7 +11,7 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
-from pyro_models.counts import is_count
+from pyro_models.counts import is_count, layer_sizes
 from pyro_models.device import like_of
 from pyro_models.errors import UsageError
 from pyro_models.latents import latent_value
@@ -109,7 +109,7 @@ class TwoLayerVAE(Autoencoder):
         networks = self.networks(data_shape, shared)
         z1, z2 = two_dims(latent_dims)
         # p(z1 | z2) and q(z2 | z1) are Normals given a vector, as an encoder's are
-        prior = networks.between(z2, z1, tuple(top_hidden)[::-1])
+        prior = networks.between(z2, z1, layer_sizes(top_hidden, name="top_hidden")[::-1])
         decoder, encoder = networks.decoder(z1), networks.encoder(z1)
         top_encoder = networks.between(z1, z2, top_hidden)
         super().__init__(

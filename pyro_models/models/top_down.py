@@ -9,6 +9,7 @@ import pyro
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from pyro_models.counts import layer_sizes
 from pyro_models.models.autoencoder import Autoencoder
 from pyro_models.models.guide import Guide
 from pyro_models.models.hierarchical import TwoLayerModel, TwoLayerVAE, two_dims
@@ -96,7 +97,7 @@ class HVAE(Autoencoder):
         model = TopDownModel(
             networks.likelihood,
             top=networks.prior(z2),
-            prior=networks.between(z2, z1, tuple(top_hidden)[::-1]),
+            prior=networks.between(z2, z1, layer_sizes(top_hidden, name="top_hidden")[::-1]),
             decoder=networks.decoder(z1, context=z2),
         )
         top_encoder, encoder = networks.normal(z2), networks.encoder(z1, context=z2)

@@ -116,3 +116,13 @@ def test_a_search_of_settings_finds_the_better_end():
     assert max(each.value for each in tried[9:]) > max(each.value for each in tried[:9]) - 1e-9
     running = [*tried[:10], Tried(tried[10].setting)]
     assert GPSearch()(space, running, seed=1, maximize=True) != tried[10].setting
+
+
+def test_a_space_is_given_input_by_input(call, refused, capsys):
+    line = refused("ask", "new.json")
+    assert "there is no new.json yet" in line
+    assert '--space.heat "[20, 80]"' in line
+    space = ["--space.heat", "[20, 80]", "--space.solvent", "[water, oil]"]
+    assert call("ask", "new.json", *space) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "heat,solvent"
+    assert "heat needs bounds" in refused("ask", "other.json", "--space.heat", "hot")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gp_bo import fit_gp
-from gp_bo.prior_names import PRIORS
+from gp_bo.prior_names import PRIORS, prior_for
 from pyro_models import UsageError
 
 X = torch.linspace(0, 1, 8, dtype=torch.float64)[:, None]
@@ -43,3 +43,20 @@ def test_one_of_ones_own_is_registered():
 def test_what_is_no_prior_is_one_line(prior, line):
     with pytest.raises(UsageError, match=f"^.*{line}.*\\Z"):
         fit_gp(X, Y, inference="map", priors={"lengthscale": prior})
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("lognormal(0, 1", "lacks a closing bracket"),
+        ("lognormal(", "lacks a closing bracket"),
+        ("lognormal 0, 1)", "lacks an opening bracket"),
+        ("lognormal(0, 1))", "has a closing bracket too many"),
+        ("lognormal 0 1", r"needs its numbers in brackets: LogNormal\(…, …\)"),
+        ("lognormal", r"needs its numbers in brackets: LogNormal\(…, …\)"),
+        ("lognormal[0, 1]", r"needs its numbers in brackets: LogNormal\(…, …\)"),
+    ],
+)
+def test_brackets_that_are_wrong_are_named(written: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        prior_for(written)

@@ -16,6 +16,10 @@ from inference.cli import main
         (["trian"], "unknown command 'trian': choose from train, "),
         (["trian"], "; did you mean train? (pyro-models --help lists them)"),
         ([], "name a command: train, "),
+        (
+            ["guides", "r", "--guides", "normal"],
+            '--guides must be a list such as "[a, b]"; got normal',
+        ),
         (["plot"], "plot needs RUNS (pyro-models plot --help says more)"),
         (
             ["train", "--epohcs", "3"],

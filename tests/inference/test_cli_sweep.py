@@ -130,6 +130,7 @@ MISTAKES = {
     "unknown quantity": ([*GRID, "--quantity", "beauty"], "unknown quantity"),
     "unknown axis": ([*GRID, "--x", "epochs"], "epochs is no setting of this sweep"),
     "missing configuration": (["--config", "missing.yaml"], "missing.yaml"),
+    "a preset": (["--preset", "m1"], "--preset is an option of train and find-lr, not of sweep"),
     "no jobs": ([*GRID, "--jobs", "0"], "jobs"),
 }
 

@@ -101,3 +101,10 @@ def test_a_set_it_was_not_made_for_is_one_line() -> None:
     pair = CompletionCVAE((1, 4, 4), masks=["left"], **SMALL)
     with pytest.raises(UsageError, match=r"^.*complete from left, and from no other pixels\Z"):
         pair.conditioned_on(seen_pixels("top", (1, 4, 4)))
+
+
+@pytest.mark.parametrize("fraction", [0, 2, "half", float("nan"), None, True])
+@pytest.mark.parametrize("masks", [["left"], ["random"]])
+def test_a_fraction_that_is_none_is_refused(fraction, masks) -> None:
+    with pytest.raises(UsageError, match="fraction of pixels seen lies in 0…1, above 0; got"):
+        CompletionCVAE((1, 4, 4), masks=masks, fraction=fraction, hidden=[4])

@@ -319,3 +319,10 @@ def test_a_minibatch_scale_is_outside_the_sum_over_components(x: Tensor) -> None
     scaled = pyro.poutine.scale(gmm.model, scale=10.0)
     loss = TraceEnum_ELBO(max_plate_nesting=1).loss(scaled, gmm.guide, x)
     assert loss == pytest.approx(-10 * gmm.exact_log_prob(x).sum().item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("guide", ["enumerate", "amortised"])
+@pytest.mark.parametrize("hidden", [5, "x", None, [0], [2.5]])
+def test_layers_that_are_none_are_refused_whatever_the_guide(guide, hidden) -> None:
+    with pytest.raises(UsageError, match=r"hidden (is a list of|needs positive)"):
+        GMM((4,), guide=guide, hidden=hidden)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_models import UsageError
+from pyro_models import VAE, Generator, TwoLayerVAE, UsageError
 from pyro_models.networks import (
     ACTIVATIONS,
     NETWORKS,
@@ -111,3 +111,15 @@ def test_a_normal_head_is_positive_and_finite_for_extreme_features() -> None:
 def test_a_convolution_of_vectors_is_one_line() -> None:
     with pytest.raises(UsageError, match=r"^.*images of shape \(C, H, W\); got \(6,\)\Z"):
         make_encoder("conv", (6,), [4], 2)
+
+
+@pytest.mark.parametrize("hidden", [5, "x", None, [0], [2.5], []])
+def test_layers_that_are_none_are_refused(hidden) -> None:
+    makers = (
+        lambda: VAE((1, 8, 8), hidden=hidden),
+        lambda: Generator((1, 8, 8), hidden=hidden),
+        lambda: TwoLayerVAE((1, 8, 8), hidden=[4], top_hidden=hidden, latent_dims=[3, 2]),
+    )
+    for make in makers:
+        with pytest.raises(UsageError, match=r"hidden (is a list of|needs)"):
+            make()

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from gp_bo import load_gp
+from gp_bo import InferenceWarning, load_gp
 from gp_bo.estimators import GPClassifier, GPRegressor
 from pyro_models import UsageError
 
@@ -158,3 +158,20 @@ def test_mistakes_are_one_line(waves: tuple[np.ndarray, np.ndarray]) -> None:
         _ = clone(GPRegressor()).log_marginal_likelihood_value_
     with pytest.raises(UsageError, match="at most one"):
         GPRegressor(**ONE_START).fit(X, y).predict(X, return_std=True, return_cov=True)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e9])
+def test_of_constant_outputs_the_constant_is_predicted_and_the_score_is_one(constant) -> None:
+    X = np.random.default_rng(0).normal(size=(12, 2))
+    gp = GPRegressor(random_state=0).fit(X, np.full(12, constant))
+    assert gp.predict(X + 0.5) == pytest.approx(constant, abs=1e-6)
+    assert gp.score(X, np.full(12, constant)) == 1.0
+    assert gp.score(X, np.full(12, constant + 1 + abs(constant))) == 0.0
+
+
+def test_why_constant_outputs_have_no_maximum_is_said() -> None:
+    X = np.random.default_rng(0).normal(size=(40, 1))
+    gp = GPRegressor(inference="maximum_likelihood", random_state=0)
+    with pytest.warns(InferenceWarning, match="y is the same in every row"):
+        gp.fit(X, np.full(40, 3.0))
+    assert gp.predict(X) == pytest.approx(3.0, abs=1e-4)

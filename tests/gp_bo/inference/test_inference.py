@@ -349,3 +349,14 @@ def test_every_inference_fits_the_default_model(name: str) -> None:
     prediction = fitted.predict(middle)
     assert (prediction.mean - middle.sin()).abs().max() < 0.05
     assert float(fitted.weights.sum()) == pytest.approx(1.0)
+
+
+def test_the_density_of_a_gp_whose_hyper_parameters_are_all_fixed_is_its_evidence() -> None:
+    X = torch.linspace(0, 1, 8, dtype=torch.float64)[:, None]
+    fixed = {"lengthscale": 0.3, "variance": 1.0, "noise": 0.1}
+    gp = GPModel(X, X[:, 0].sin(), kernel=make_kernel("rbf"), mean="zero", priors=fixed)
+    theta = gp.hyperparameters.constrain(torch.zeros(3, 0, dtype=torch.float64))
+    assert gp.hyperparameters.unconstrain(theta).shape == (3, 0)
+    value, gradient = HyperPosterior(gp)(torch.zeros(3, 0, dtype=torch.float64))
+    assert gradient.shape == (3, 0)
+    torch.testing.assert_close(value, gp.evidence.value(theta))

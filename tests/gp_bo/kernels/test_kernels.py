@@ -169,3 +169,8 @@ def test_expanded_distances_give_the_same_covariance_and_gradient(formula: str) 
         assert (own.diagonal(dim1=1, dim2=2) - kernel.variance(theta, X)).abs().max() < 1e-12
     for a, b in zip(*found, strict=True):
         assert (a - b).abs().max() < 1e-11
+
+
+def test_a_bracket_that_is_missing_is_named() -> None:
+    with pytest.raises(UsageError, match="which lacks a closing bracket: write names"):
+        make_kernel("rbf * (periodic + linear")

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 
+from inference.experiment import Experiment
+from inference.selection.checks import warn_of_both
 from inference.selection.grid import check_grid, combinations, folder_names
 from pyro_models import UsageError
 
@@ -61,3 +63,19 @@ def test_no_two_settings_share_a_folder_and_no_name_leaves_it():
 def test_what_is_no_grid_is_refused(grid, says):
     with pytest.raises(UsageError, match=says):
         check_grid(grid)
+
+
+@pytest.mark.parametrize(
+    ("varied", "given"),
+    [
+        ("lr", {"lr": 3.0}),
+        ("preparation", {"preparation": "threshold"}),
+        ("options.latent_dim", {"options": {"latent_dim": 3}}),
+        ("optimizer_options.eps", {"optimizer_options": {"eps": 1.0}}),
+    ],
+)
+def test_a_setting_that_is_given_both_ways_is_said(varied, given) -> None:
+    with pytest.warns(UserWarning, match=f"{varied} is varied, so the value .* counts for nothing"):
+        warn_of_both([varied], Experiment("ppca").replace(**given))
+    warn_of_both([varied, "epochs"], Experiment("ppca"))
+    warn_of_both(["batch_size", "options.likelihood_options.floor"], Experiment("ppca"))
