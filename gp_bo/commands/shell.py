@@ -19,8 +19,8 @@ def completion(shell: Literal["bash", "zsh", "fish"], parser: Any = None) -> Non
     """Print the script by which a shell completes commands, options and names.
 
     For bash put ``eval "$(gp-bo completion bash)"`` into ~/.bashrc, or the script itself into a
-    file that it reads, which is faster; for zsh a file _gp-bo in a folder of $fpath; for fish
-    ~/.config/fish/completions/gp-bo.fish.
+    file that it reads, which is faster; for zsh the same with zsh in ~/.zshrc, or a file _gp-bo in
+    a folder of $fpath; for fish ~/.config/fish/completions/gp-bo.fish.
 
     Args:
         shell: Whose script.

@@ -22,6 +22,9 @@ SHELLS = ("bash", "zsh", "fish")
 _SWITCHES = ("--help", "--config", "--print_config")
 _FILES = ("config", "data", "out", "state", "gp", "run", "runs", "folder", "figure_file", "mask")
 _HELP = 60  # characters of a description
+_COMPDEF = "  compdef "
+_LOADED = "  (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }\n"
+"""What an eval in a .zshrc that loads no completion needs first."""
 
 
 def completion_script(
@@ -55,7 +58,7 @@ def completion_script(
         for action in sub._actions:
             _add(own, action, names, files=shtab.FILE)
     script: str = shtab.complete(plain, shell)
-    return script
+    return script.replace(_COMPDEF, f"{_LOADED}{_COMPDEF}") if shell == "zsh" else script
 
 
 def _commands(parser: Parser) -> Mapping[str, Parser]:
@@ -73,6 +76,7 @@ def _add(
 ) -> None:
     """One option, as a plain parser has it, with what it may be."""
     long = [option for option in action.option_strings if option.startswith("--")]
+    long = [option for option in long if not option.endswith("+")]  # which add to a list
     if action.help == SUPPRESS or any(option in ("--help", "-h") for option in long):
         return
     help_text = " ".join(str(action.help or "").split())

@@ -24,8 +24,8 @@ def completion(shell: Literal["bash", "zsh", "fish"], parser: Any = None) -> Non
     """Print the script by which a shell completes commands, options, presets and names.
 
     For bash put ``eval "$(pyro-models completion bash)"`` into ~/.bashrc, or the script itself into
-    a file that it reads, which is faster; for zsh a file _pyro-models in a folder of $fpath; for
-    fish ~/.config/fish/completions/pyro-models.fish.
+    a file that it reads, which is faster; for zsh the same with zsh in ~/.zshrc, or a file
+    _pyro-models in a folder of $fpath; for fish ~/.config/fish/completions/pyro-models.fish.
 
     Args:
         shell: Whose script.

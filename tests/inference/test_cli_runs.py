@@ -2,6 +2,8 @@
 
 import csv
 import io
+import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +132,41 @@ def test_other_shells_have_scripts_too(shell, call, capsys):
     script = capsys.readouterr().out
     assert "copenhagen-dense" in script
     assert "preset" in script
+
+
+def in_shell(shell, *arguments):
+    """What a shell prints, without a user's own files, if it is installed."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    here = {**os.environ, "HOME": str(Path.cwd()), "ZDOTDIR": str(Path.cwd())}
+    command = [shell, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=here)
+    assert done.stderr == ""
+    return done.stdout.split("\n")
+
+
+def test_fish_completes_commands_options_and_names(call, capsys):
+    pytest.importorskip("shtab", reason="needs pip install 'pyro-models[completion]'")
+    assert call("completion", "fish") == 0
+    Path("script").write_text(capsys.readouterr().out)
+
+    def completed(words):
+        lines = in_shell("fish", "-N", "-c", f'source ./script; complete -C "{words}"')
+        return [line.split("\t")[0] for line in lines if line]
+
+    assert completed("pyro-models ru") == ["runs"]
+    assert completed("pyro-models train --seeds") == ["--seeds"]
+    assert "gmm" in completed("pyro-models train --model ")
+
+
+def test_zsh_takes_the_script_by_eval_whether_or_not_it_completes_yet(call, capsys):
+    pytest.importorskip("shtab", reason="needs pip install 'pyro-models[completion]'")
+    assert call("completion", "zsh") == 0
+    Path("script").write_text(capsys.readouterr().out)
+    for before in ("", "autoload -Uz compinit; compinit -u; "):
+        then = 'eval "$(cat script)"; print -- $_comps[pyro-models]; whence -w _shtab_pyro_models'
+        lines = in_shell("zsh", "-f", "-c", before + then)
+        assert lines[:2] == ["_shtab_pyro_models", "_shtab_pyro_models: function"]
 
 
 def test_another_shell_is_one_line(refused):
