@@ -52,11 +52,7 @@ def encoded(pair: Pair, data: Observed, draws: Draws) -> Tensor:
     if posterior is not None:
         return torch.cat([posterior.mean[name].flatten(1) for name in shapes_of(pair)], 1)
     K = draws.num_particles if sum(not site.discrete for site in sites) > 1 else 1
-    parts = data.chunks(max(1, _AT_ONCE // K))
-    means = [
-        latent_means(pair, part[torch.arange(len(part), device="cpu").repeat(K)]) for part in parts
-    ]
-    return torch.cat([mean.unflatten(0, (K, -1)).mean(0) for mean in means])
+    return torch.cat([latent_means(pair, part, num_draws=K) for part in data.chunks(_AT_ONCE)])
 
 
 @torch.no_grad()

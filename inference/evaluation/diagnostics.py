@@ -125,8 +125,8 @@ class Diagnostics(Tabular):
     @property
     def table(self) -> Table:
         """A row for each latent dimension, counted from 1, the most used one first."""
-        known = quantities_of("diagnostics")
-        known = {name: known[name] for name in self._shown() if name not in _OF_WEIGHTS}
+        every = quantities_of("diagnostics")
+        known = {name: every[name] for name in self._shown() if name not in _OF_WEIGHTS}
         heads = [f"{of.title} ({of.unit})" if of.unit else of.title for of in known.values()]
 
         def cell(name: str, d: int) -> str | None:

@@ -12,7 +12,7 @@ from inference.figures.heading import heading
 from inference.figures.registry import Shown, register_figure
 from inference.isolated import isolated
 from inference.posterior.decoding import Draw, check_draw
-from inference.posterior.reconstruction import posterior_draw, posterior_sites
+from inference.posterior.reconstruction import posterior_draw, site_means
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
 from pyro_models.counts import is_count
@@ -138,7 +138,7 @@ def interpolation(
 def _codes(pair: Pair, images: Observed, *, mean: bool) -> dict[str, Tensor]:
     """Means of q(z | x) by site, or a joint draw."""
     if mean:
-        return {name: q.mean for name, q in posterior_sites(pair, images).items()}
+        return site_means(pair, images)
     return posterior_draw(pair, images)
 
 

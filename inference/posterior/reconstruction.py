@@ -30,7 +30,11 @@ __all__ = [
     "posterior_draw",
     "posterior_sites",
     "reconstruct",
+    "site_means",
 ]
+
+NUM_DRAWS = 100
+"""Draws that a mean is averaged over, where latents lie above one another."""
 
 Guide = Callable[..., Any] | None
 """A guide; ``None`` for the pair's own."""
@@ -48,7 +52,9 @@ def posterior_sites(
     """q(site | x) of every latent site, batch shape (B,).
 
     From the guide (the pair's own unless given; of a pair without an encoder, the guide ``normal``
-    fitted to x). A discrete site that is alone and left to enumeration has its exact posterior.
+    fitted to x). Of latents above one another each is given one draw of those that the guide draws
+    before it: z₁ of q(z₂ | x) q(z₁ | x, z₂) has q(z₁ | x, z₂). A discrete site that is alone and
+    left to enumeration has its exact posterior.
 
     Raises
     ------
@@ -79,15 +85,40 @@ def latent_means(
     mask: Mask | None = None,
     fraction: float = 0.5,
     seed: int = 0,
+    num_draws: int = NUM_DRAWS,
 ) -> Tensor:
     """E_q[z | x] of all continuous sites side by side, (B, total latent dimension).
+
+    Of latents above one another, q(z₂ | x) q(z₁ | x, z₂), a site has no mean in closed form but
+    that which the guide draws first: it is E[z₁ | x] = E_{q(z₂ | x)}[E[z₁ | x, z₂]], the average of
+    its means over draws of those before it. One site, or sites that are drawn apart, cost one pass.
+
+    Parameters
+    ----------
+    pair
+        Whose guide infers; of a pair without an encoder, the guide ``normal`` is fitted to x.
+    x, y, mask, fraction
+        As of :func:`reconstruct`.
+    seed
+        Random seed of the mask ``random`` and of the draws; the caller's generators do not move.
+    num_draws
+        Number of draws that are averaged where latents lie above one another. The error of a mean
+        is the standard deviation of E[z₁ | x, z₂] over z₂ divided by √num_draws.
 
     Raises
     ------
     UsageError
         If the pair has no continuous latent.
+
+    Examples
+    --------
+    >>> from pyro_models import HVAE
+    >>> pair = HVAE((1, 8, 8), latent_dims=[4, 2], hidden=[8], top_hidden=[8])
+    >>> latent_means(pair, torch.ones(3, 1, 8, 8)).shape
+    torch.Size([3, 6])
     """
     check_pair(pair)
+    check_counts(num_draws=num_draws)
     continuous = [name for name, site in pair.latent_sites.items() if not site.discrete]
     if not continuous:
         raise UsageError(f"{type(pair).__name__} has no continuous latent to show")
@@ -97,7 +128,7 @@ def latent_means(
         of_k = {name: mean.expand(probs.shape[-1], *mean.shape[-2:]) for name, mean in of_k.items()}
         means = {name: torch.einsum("bk,kbd->bd", probs, mean) for name, mean in of_k.items()}
     else:
-        means = {name: site.mean for name, site in posterior_sites(pair, data).items()}
+        means = site_means(pair, data, guide=None, seed=seed, num_draws=num_draws)
     return torch.cat([means[name].flatten(1) for name in continuous], dim=1)
 
 
@@ -129,8 +160,8 @@ def reconstruct(
         Labels (B,); what is seen, True or 1, or the name of a mask, and for the mask ``random`` the
         fraction of the pixels that it sees, and its seed.
     latents
-        ``"sample"``: z ~ q(z | x). ``"mean"``: E_q[z | x]; for a discrete site the mean image is
-        averaged under q.
+        ``"sample"``: z ~ q(z | x). ``"mean"``: E_q[z | x], as of :func:`latent_means`; for a
+        discrete site the mean image is averaged under q.
     pixels
         ``"mean"``: E[x | z]. ``"sample"``: x ~ p(x | z).
     guide
@@ -152,12 +183,44 @@ def reconstruct(
         decoded = decoded.flatten(2).expand(-1, len(data), -1)
         return torch.einsum("bk,kbd->bd", probs, decoded).unflatten(-1, pair.data_shape)
     if latents == "mean" and not discrete:
-        sites = posterior_sites(pair, data, guide=guide)
-        values = {name: site.mean for name, site in sites.items()}
+        values = site_means(pair, data, guide=guide, seed=seed, num_draws=NUM_DRAWS)
     else:  # of a mixture: a component, then its pixels
         values = posterior_draw(pair, data, guide=guide)
     p_x = decoded_from(pair, values, data)
     return p_x.mean if pixels == "mean" else p_x.sample()
+
+
+def site_means(
+    pair: Pair,
+    data: Observed,
+    *,
+    guide: Guide = None,
+    seed: int = 0,
+    num_draws: int = NUM_DRAWS,
+) -> dict[str, Tensor]:
+    """E_q[z | x] of each of the sites, all continuous, (B, \\*event_shape)."""
+    if guide is None and not has_encoder(pair):
+        guide = infer(pair, data, guide="normal")  # once, and not for every draw
+    with isolated(pair, seed=seed):
+        total = _means_given_one_draw(pair, data, guide)
+        if len(total) == 1:
+            return total
+        another = _means_given_one_draw(pair, data, guide)
+        if all(torch.equal(total[name], another[name]) for name in total):
+            return total  # none of them hangs on another
+        for i in range(1, num_draws):
+            found = another if i == 1 else _means_given_one_draw(pair, data, guide)
+            total = {name: value + found[name] for name, value in total.items()}
+    return {name: value / num_draws for name, value in total.items()}
+
+
+def _means_given_one_draw(pair: Pair, data: Observed, guide: Guide) -> dict[str, Tensor]:
+    """The mean of each site, given a draw of those that the guide draws before it."""
+    trace = _run(pair, data, guide)
+    left_out = next((name for name in pair.latent_sites if name not in trace.nodes), None)
+    if left_out is not None:
+        raise _unknown(left_out)
+    return {name: trace.nodes[name]["fn"].mean for name in pair.latent_sites}
 
 
 def _run(pair: Pair, data: Observed, guide: Guide) -> poutine.Trace:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from inference.particles import particles
 from inference.posterior import generate, latent_means, posterior_sites, reconstruct
-from pyro_models import CVAE, GMM, PPCA, VAE, UsageError
+from pyro_models import CVAE, GMM, HVAE, PPCA, VAE, TwoLayerVAE, UsageError
 
 SHAPE = (1, 8, 8)
 
@@ -146,3 +147,35 @@ def test_mistakes_are_refused_in_one_line(call, says, x):
     with pytest.raises(UsageError, match=says) as caught:
         call(x)
     assert "\n" not in str(caught.value)
+
+
+def layered(make):
+    torch.manual_seed(3)
+    pair = make((1, 8, 8), latent_dims=[3, 2], hidden=[8], top_hidden=[8])
+    for value in pair.guide.parameters():
+        value.data.mul_(2.0)  # so that one layer hangs on the other
+    return pair
+
+
+@pytest.mark.parametrize("make", [TwoLayerVAE, HVAE])
+def test_means_of_layers_are_those_over_all_draws_of_the_layers_before(make) -> None:
+    pair, x = layered(make), torch.rand(5, 1, 8, 8).round()
+    draws = particles(pair, None, x, num_particles=20_000).latents
+    wanted = {name: (z.mean(0), z.std(0)) for name, z in draws.items()}
+    mean, spread = (torch.cat([wanted[name][i] for name in pair.latent_sites], 1) for i in (0, 1))
+    found = latent_means(pair, x, num_draws=400)
+    error = spread * (1 / 400 + 1 / 20_000) ** 0.5
+    assert bool(((found - mean).abs() < 5 * error).all())
+    assert torch.equal(found, latent_means(pair, x, num_draws=400))
+    assert not torch.equal(found, latent_means(pair, x, num_draws=400, seed=1))
+    at_one = torch.cat([site.mean for site in posterior_sites(pair, x).values()], 1)
+    assert (found - mean).norm() < (at_one - mean).norm()
+
+
+def test_a_reconstruction_from_means_has_those_over_all_draws() -> None:
+    pair, x = layered(HVAE), torch.rand(5, 1, 8, 8).round()
+    z1, z2 = latent_means(pair, x).split([3, 2], dim=1)
+    names = list(pair.latent_sites)
+    values = dict(zip(names, (z1, z2), strict=True))
+    expected = pair.decode(values)["x"].mean
+    torch.testing.assert_close(reconstruct(pair, x, latents="mean"), expected)
