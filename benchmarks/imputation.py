@@ -249,15 +249,17 @@ def main() -> None:
 
 
 def show(every: pd.DataFrame) -> None:
-    """A row for each table, share and method."""
-    columns = [c for c in every.columns[4:] if every[c].notna().any()]
-    print(f"| table | hidden | method | {' | '.join(columns)} |")
-    print(f"|---|---|---|{'---|' * len(columns)}")
-    for (name, how, share, method), part in every.groupby(
-        ["table", "how", "hidden", "method"], sort=False
-    ):
-        cells = [words(part[c].to_numpy()) for c in columns]
-        print(f"| {name} | {how} {share:.0%} | {method} | {' | '.join(cells)} |")
+    """A table for each score: a row for each table and share, a column for each method."""
+    methods = list(dict.fromkeys(every["method"]))
+    for score in (c for c in every.columns[4:] if every[c].notna().any()):
+        there = every[every[score].notna()]
+        able = [m for m in methods if m in set(there["method"])]
+        print(f"\n**{score}**\n\n| table | hidden | {' | '.join(able)} |")
+        print(f"|---|---|{'---|' * len(able)}")
+        for (name, how, share), part in there.groupby(["table", "how", "hidden"], sort=False):
+            of = {m: part.loc[part["method"] == m, score].to_numpy() for m in able}
+            cells = (words(values) if len(values) else "" for values in of.values())
+            print(f"| {name} | {how} {share:.0%} | {' | '.join(cells)} |")
 
 
 def loaded(seen: pd.DataFrame, truth: pd.DataFrame, seed: int, *, counts: bool) -> ImageData:
