@@ -16,7 +16,7 @@ from typing_extensions import TypeIs, get_protocol_members
 from pyro_models.errors import UsageError
 from pyro_models.pair import Pair
 
-__all__ = ["check_pair", "fulfills", "is_of_library", "missing_members", "module_of"]
+__all__ = ["check_pair", "fulfills", "has_encoder", "is_of_library", "missing_members", "module_of"]
 
 T = TypeVar("T")
 
@@ -62,6 +62,11 @@ def check_pair(pair: object) -> None:
             raise UsageError(
                 f"the {name} of {kind} must be a torch.nn.Module; it is a {type(part).__name__}"
             )
+
+
+def has_encoder(pair: Pair) -> bool:
+    """Whether the pair's own guide knows anything of x; that of a generator is its prior."""
+    return not getattr(pair.guide, "blind", False)
 
 
 def module_of(pair: Pair) -> nn.Module:

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from inference.evaluation.evidence import Evidence, evidence
 from inference.posterior import Posterior, infer
-from inference.posterior.decoding import has_encoder
 from pyro_models import Observed, Pair
-from pyro_models.contract import fulfills
+from pyro_models.contract import fulfills, has_encoder
 from pyro_models.pair import Exact
 
 __all__ = ["Draws", "evidence_of", "kind_of", "log_joint_of"]

@@ -192,8 +192,15 @@ class Evidence(Brief):
         worst = float(self.standard_error[self.poor].max())
         return (
             f"; poorly known for {int(self.poor.sum())} of {len(self)} data, too high or too low "
-            f"by {worst:.1f} nats or more: anneal longer, with more chains, or from a guide"
+            f"by {worst:.1f} nats or more: {self._advice()}"
         )
+
+    def _advice(self) -> str:
+        """What would lower the error: no start at a guide, which may know one mode alone."""
+        if self.method == "importance":
+            return "take more particles, a guide that fits better, or the method annealing"
+        start = ", or from the prior" if "from" in self.settings else ""
+        return f"anneal longer, or with more chains{start}"
 
 
 @at_precision
@@ -235,7 +242,8 @@ def evidence(
     guide
         Any guide with a density, such as a posterior from ``infer``, or a name that ``infer``
         knows. For importance sampling the proposal, the pair's own unless given; for annealing
-        where the path starts, the prior unless given.
+        where the path starts, the prior unless given; from a guide that knows one mode of several
+        the estimate may be hundreds of nats too low with a small error.
     num_particles
         Number of particles K of importance sampling.
     num_chains, num_temperatures, num_leapfrog, schedule
@@ -288,7 +296,8 @@ def evidence(
     def annealed(rows: slice | Tensor, **how: Any) -> Evidence:
         target = condition(pair, data, guide=guide).select(rows)
         chains = anneal(target, seed=seed, **of_chains, **how)
-        settings = {
+        settings: dict[str, Any] = {
+            **({} if guide is None else {"from": getattr(guide, "name", None) or "a guide"}),
             "T =": num_temperatures,
             "leapfrog steps": num_leapfrog,
             "acceptance": round(float(chains.acceptance.mean()), 2),

@@ -21,10 +21,10 @@ from inference.evaluation.quantity import (
 from inference.evaluation.scores import Score, to_bits_per_dimension
 from inference.isolated import isolated
 from inference.pareto import RELIABLE
-from inference.posterior.decoding import Draw, has_encoder
+from inference.posterior.decoding import Draw
 from inference.posterior.reconstruction import reconstruct
 from pyro_models import ImageData, Pair, UsageError
-from pyro_models.contract import check_pair, fulfills
+from pyro_models.contract import check_pair, fulfills, has_encoder
 from pyro_models.data import Split, as_data
 from pyro_models.observed import Data, Observed
 from pyro_models.pair import Classifies, ConditionsOnPixels, Exact

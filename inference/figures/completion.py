@@ -13,10 +13,11 @@ from inference.figures.heading import heading, subject
 from inference.figures.registry import register_figure
 from inference.isolated import isolated
 from inference.posterior.completion import Completion
-from inference.posterior.decoding import Draw, has_encoder
+from inference.posterior.decoding import Draw
 from inference.posterior.posterior import Posterior
 from inference.posterior.reconstruction import reconstruct
 from pyro_models import UsageError
+from pyro_models.contract import has_encoder
 from pyro_models.counts import check_counts, is_count
 from pyro_models.data.reading import read
 from pyro_models.observed import Data

@@ -47,10 +47,13 @@ class Bound:
 
     The value is the bound, its gradient the one to ascend. Options are the fields of a dataclass.
     ``reparameterised`` says whether gradients reach the guide through the samples, and ``remark``
-    what must be said beside the value; it is empty for a lower bound on log p(x).
+    what must be said beside the value; it is empty for a lower bound on log p(x). ``weighs`` says
+    whether particles count by their weights, so that of many draws of a guide that knows nothing of
+    x the few near x are what the model learns from.
     """
 
     reparameterised: ClassVar[bool] = True
+    weighs: ClassVar[bool] = False
     remark: ClassVar[str] = ""
 
     num_particles: int = particle_count(1)

@@ -28,6 +28,8 @@ class IWAE(Tempered):
        \quad w_k = \frac{p(x, z_k)}{q(z_k | x)}, \quad z_k ∼ q(z | x)
     """
 
+    weighs: ClassVar[bool] = True
+
     num_particles: int = particle_count(5)
 
     def __call__(self, p: Particles, *, beta: Weight = 1.0) -> Tensor:
@@ -46,6 +48,8 @@ class DReG(Bound):
     It is unbiased as that of ``iwae``, and its signal-to-noise ratio for the guide does not fall
     with K.
     """
+
+    weighs: ClassVar[bool] = True
 
     num_particles: int = particle_count(5)
 
@@ -71,6 +75,7 @@ class ReweightedWakeSleep(Bound):
     """
 
     reparameterised: ClassVar[bool] = False
+    weighs: ClassVar[bool] = True
 
     num_particles: int = particle_count(5)
 

@@ -24,7 +24,7 @@ from inference.objectives.named import Options, chosen, instance_of, name_of, re
 from inference.particles import Particles, checked_count, draw
 from inference.sites import check_same_sites
 from pyro_models import Pair, UsageError
-from pyro_models.contract import check_pair, fulfills, is_of_library
+from pyro_models.contract import check_pair, fulfills, has_encoder, is_of_library
 from pyro_models.observed import Observed
 from pyro_models.pair import Diffuses
 
@@ -104,9 +104,16 @@ def check_objective(pair: Pair, objective: Any, options: Options = None) -> None
     """Refuse an objective that is wrong for the pair.
 
     A Pyro ELBO that does not enumerate samples, from the prior, a discrete site that the guide
-    leaves out: components of a mixture then collapse into one, silently.
+    leaves out: components of a mixture then collapse into one, silently. So does, of a pair whose
+    guide is its prior, a bound that averages over draws of it.
     """
     made, own = make_objective(pair, objective, options), pair.elbo()
+    if not has_encoder(pair) and _averages(made):
+        raise UsageError(
+            f"{type(pair).__name__} has no encoder, and {made.name} over draws of the prior makes "
+            "the mean of the data of all its samples: use the objective adversarial, or iwae with "
+            "many particles"
+        )
     if not isinstance(made, OfPyro) or isinstance(made.elbo, TraceEnum_ELBO):
         return
     if isinstance(own, TraceEnum_ELBO) and not isinstance(own, type(made.elbo)):
@@ -114,6 +121,15 @@ def check_objective(pair: Pair, objective: Any, options: Options = None) -> None
             f"{type(pair).__name__} leaves discrete sites to enumeration, and "
             f"{type(made.elbo).__name__} does not enumerate: use the objective elbo or trace_enum"
         )
+
+
+def _averages(made: Objective) -> bool:
+    """Whether every draw of the guide counts alike: E_q[log p(x | z)] is then all that matters."""
+    if isinstance(made, OfPyro):
+        return type(made.elbo) in _OVER_PARTICLES or made.elbo.num_particles == 1
+    if not isinstance(made, OfParticles) or not isinstance(made.bound, Bound):
+        return False  # a game, or a function of one's own
+    return not made.bound.weighs or made.num_particles == 1
 
 
 class Objective:

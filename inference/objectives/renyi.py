@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -22,6 +23,8 @@ class Renyi(Tempered):
 
     α = 0 is L_K, α → 1 the ELBO; a lower bound on log p(x) in expectation for α ≥ 0.
     """
+
+    weighs: ClassVar[bool] = True
 
     num_particles: int = particle_count(5)
     alpha: float = declared(0.5, "Order α.", FINITE, at_least(0, why="for a lower bound"))

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from inference.isolated import isolated
-from inference.posterior.decoding import check_completes, decoded_from, has_encoder
+from inference.posterior.decoding import check_completes, decoded_from
 from inference.posterior.guides.draws import DrawsGuide
 from inference.posterior.infer import infer
 from inference.posterior.posterior import Posterior
 from pyro_models import ImageData, Pair, UsageError, load_data
 from pyro_models.brief import Brief
-from pyro_models.contract import check_pair, fulfills
+from pyro_models.contract import check_pair, fulfills, has_encoder
 from pyro_models.counts import check_counts
 from pyro_models.data import Table
 from pyro_models.data.from_table import is_frame, is_table, read_table

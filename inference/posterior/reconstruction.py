@@ -11,12 +11,12 @@ from pyro.distributions import Categorical, TorchDistribution
 from torch import Tensor
 
 from inference.isolated import evaluating, isolated
-from inference.posterior.decoding import Draw, check_draw, decoded_from, has_encoder
+from inference.posterior.decoding import Draw, check_draw, decoded_from
 from inference.posterior.infer import infer
 from inference.posterior.latents import draw_latents, given_continuous
 from inference.posterior.log_density import LogDensity
 from pyro_models import Pair, UsageError
-from pyro_models.contract import check_pair, fulfills
+from pyro_models.contract import check_pair, fulfills, has_encoder
 from pyro_models.counts import check_counts
 from pyro_models.data.masks import Mask
 from pyro_models.labels import labels_for

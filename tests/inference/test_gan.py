@@ -15,6 +15,7 @@ from pyro_models.data import Split
 from pyro_models.priors import StandardNormal
 
 SHAPE = (1, 8, 8)
+OWN = torch.nn.Sequential(torch.nn.Linear(10, 64), torch.nn.Unflatten(1, (1, *SHAPE)))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,8 @@ def test_vectors_of_any_scale_are_learned_in_their_units():
         ({"sigma": 0.0}, "positive number; got 0"),
         ({"sigma": float("nan")}, "positive number; got nan"),
         ({"output": "tanh"}, "unknown output 'tanh': choose from sigmoid, identity"),
-        ({"decoder": torch.nn.Linear(10, 64), "batch_norm": True}, "put it there yourself"),
+        ({"decoder": OWN, "batch_norm": True}, "put it there yourself"),
+        ({"decoder": torch.nn.Linear(10, 64)}, r"the decoder Linear of z .* returned \(2, 64\)"),
         ({"prior": "nope"}, "unknown prior"),
     ],
 )
@@ -137,3 +139,48 @@ def test_a_single_row_passes_batch_norm(few):
     one = replace(few, splits={"train": Split(few.splits["train"].x[:9])})
     options = {"objective": "adversarial", "batch_size": 8, "epochs": 1, "progress": False}
     assert math.isfinite(fit(pair, one, **options).history.epochs[0].running)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"objective": "stl"},
+        {"objective": "monte_carlo", "objective_options": {"num_particles": 8}},
+        {"objective": "js"},
+        {"objective": "iwae", "objective_options": {"num_particles": 1}},
+        {"objective": "trace"},
+    ],
+)
+def test_a_bound_that_averages_over_the_prior_is_refused(gan, few, how):
+    said = r"^Generator has no encoder, and .* mean of the data of all its samples: use the obj.*\Z"
+    with pytest.raises(UsageError, match=said):
+        fit(gan, few, epochs=1, progress=False, **how)
+
+
+def test_a_bound_that_weighs_many_draws_of_the_prior_trains_a_generator(few):
+    torch.manual_seed(0)
+    pair = Generator(SHAPE, latent_dim=2, hidden=[32], sigma=0.3)
+    before = evidence(pair, few.prepared("test").x[:5]).mean[0]
+    few_steps = {"epochs": 3, "lr": 1e-2, "progress": False}
+    fit(pair, few, objective="iwae", objective_options={"num_particles": 20}, **few_steps)
+    assert evidence(pair, few.prepared("test").x[:5]).mean[0] > before + 5
+
+
+def test_the_advice_of_poor_evidence_is_not_to_begin_at_a_guide():
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(3, 20)
+    torch.nn.init.normal_(linear.weight)
+    decoder = torch.nn.Sequential(linear, torch.nn.Unflatten(1, (1, 20)))
+    pair = Generator((20,), latent_dim=3, sigma=0.05, decoder=decoder)
+    with torch.no_grad():
+        x = linear(torch.randn(2, 3))
+    short = {"method": "annealing", "num_chains": 2, "num_temperatures": 3, "num_leapfrog": 1}
+    told = str(evidence(pair, x, **short))
+    assert told.endswith("nats or more: anneal longer, or with more chains)")
+    guide = infer(pair, x, guide="normal", max_steps=2)
+    told = str(evidence(pair, x, guide=guide, **short))
+    assert ", from normal, " in told
+    assert told.endswith("anneal longer, or with more chains, or from the prior)")
+    told = str(evidence(pair, x, method="importance", num_particles=3))
+    assert told.endswith("take more particles, a guide that fits better, or the method annealing)")
