@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -33,8 +33,10 @@ def check_options(cls: type, options: Mapping[str, Any], *, who: str, skip: set[
         check_types(cls, options, who=who, skip=skip)
 
 
-def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[str]) -> None:
-    """Refuse options, by name, of another type than the annotations of a class's constructor.
+def check_types(
+    cls: Callable[..., Any], options: Mapping[str, Any], *, who: str, skip: set[str]
+) -> None:
+    """Refuse options, by name, of another type than the annotations of a class or a function.
 
     ``who`` is what they are options of; ``skip`` are parameters that are no options.
     """
@@ -50,7 +52,7 @@ def check_types(cls: type, options: Mapping[str, Any], *, who: str, skip: set[st
 
 
 @cache  # to read a constructor's annotations takes longer than to build what it constructs
-def _parser(cls: type, skip: frozenset[str]) -> ArgumentParser:
+def _parser(cls: Callable[..., Any], skip: frozenset[str]) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     for name, parameter in typed_signature(cls).parameters.items():
         if name not in skip and parameter.kind != parameter.VAR_KEYWORD:
@@ -66,7 +68,10 @@ def typed_signature(function: Any) -> inspect.Signature:
     A type that is unknown when the program runs, as an import for type checkers alone, is none.
     """
     found = inspect.signature(function)
-    inner = vars(function).get("__init__", function) if isinstance(function, type) else function
+    whose = function
+    while isinstance(whose, partial):
+        whose = whose.func
+    inner = vars(whose).get("__init__", whose) if isinstance(whose, type) else whose
     known = getattr(inspect.unwrap(inner), "__globals__", {})
 
     def typed(parameter: inspect.Parameter) -> inspect.Parameter:

@@ -54,6 +54,8 @@ class Game:
         if not isinstance(betas, list | tuple) or len(betas) != 2:
             raise UsageError(f"critic_betas are two numbers; got {betas!r}")
         for beta in betas:
+            if isinstance(beta, bool) or not isinstance(beta, int | float):
+                raise UsageError(f"critic_betas are two numbers; got {betas!r}")
             within(0, 1 - 1e-9, what="a decay rate of the critic's Adam")("", beta)
 
 

@@ -29,8 +29,8 @@ class Logit(Layer):
 
     def __init__(self, shape: tuple[int, ...], *, alpha: float = 1e-5) -> None:
         super().__init__()
-        if not 0 < alpha < 1:
-            raise UsageError(f"α of the logit must lie between 0 and 1; got {alpha}")
+        if not isinstance(alpha, int | float) or not 0 < alpha < 1:
+            raise UsageError(f"α of the logit must lie between 0 and 1; got {alpha!r}")
         self.event_dims, self.alpha = len(shape), alpha
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from pyro_models.flows.bodies import DenseBody, GatedBody
 from pyro_models.flows.coupling import AffineCoupling, channel_mask, checkerboard
 from pyro_models.flows.layer import Chain, Layer
 from pyro_models.flows.squeeze import Split, Squeeze
+from pyro_models.modules import check_init_args
 from pyro_models.networks import Activation
 from pyro_models.registry import Registry
 
@@ -36,6 +37,8 @@ def dense(
 ) -> Chain:
     """Affine couplings with dense networks of layers ``hidden``, on checkerboards in turn."""
     check_counts(couplings=couplings)
+    if not hidden:
+        raise UsageError("hidden of a dense flow needs at least one layer size; got []")
     if math.prod(data_shape) < 2:
         raise UsageError("a coupling needs two values or more, one to move by the other")
     context = math.prod(context_shape or (0,))
@@ -86,6 +89,10 @@ def multiscale(
             f"a multiscale flow has three scales; got couplings {list(couplings)}, channels "
             f"{list(channels)}"
         )
+    check_counts(blocks=blocks)
+    for number, width in zip(couplings, channels, strict=True):
+        check_counts(least=0, couplings=number)
+        check_counts(channels=width)
 
     def scale(i: int, shape: Shape) -> list[Layer]:
         mask = channel_mask if i else checkerboard
@@ -137,6 +144,7 @@ def zuko_flow(
 ) -> ZukoLayer:
     """A family of zuko by its class there, such as ``"NSF"``, with its options."""
     flows = _zuko()
+    check_counts(**{name: options[name] for name in _COUNTS & set(options)})
     size, context = math.prod(data_shape), math.prod(context_shape or (0,))
     made = getattr(flows, family)(size, context, **options)
     return ZukoLayer(made.transform, data_shape)
@@ -151,6 +159,7 @@ def _zuko() -> ModuleType:
         ) from error
 
 
+_COUNTS = {"transforms", "bins", "degree", "polynomials"}  # options of zuko's, whole numbers
 _ZUKO = ("NICE", "RealNVP", "MAF", "NSF", "SOSPF", "BPF")  # those that are over all of R^d
 FLOWS: Registry[Callable[..., nn.Module]] = Registry(
     "flow",
@@ -207,6 +216,7 @@ def flow_for(
         if not callable(make):
             raise UsageError(f"a flow is a name, a class or a module; got {flow!r}")
         given = {} if context_shape is None else {"context_shape": tuple(context_shape)}
+        check_init_args(make, options, who=f"the flow {name}", num_given=1)
         with in_one_line(f"the flow {name}"):
             made = make(tuple(data_shape), **given, **options)
     lacking = [n for n in ("inverse", "shape_after") if not callable(getattr(made, n, None))]

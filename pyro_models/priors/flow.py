@@ -7,6 +7,7 @@ from typing import Any
 from pyro.distributions import TorchDistribution
 from torch import nn
 
+from pyro_models.errors import UsageError
 from pyro_models.flows import FlowDistribution, FlowLike, flow_for
 from pyro_models.priors.standard import check_latent_dim
 
@@ -42,6 +43,8 @@ class FlowPrior(nn.Module):
         check_latent_dim(latent_dim)
         self.event_shape = (latent_dim,)
         self.layers = flow_for(flow, (latent_dim,), options=options)
+        if not list(self.parameters()):
+            raise UsageError(f"the flow {type(self.layers).__name__} of a prior has no parameters")
         self.numbers_per_particle = max(len(p) for p in self.parameters() if p.dim())
 
     def forward(self) -> TorchDistribution:

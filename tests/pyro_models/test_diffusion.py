@@ -147,6 +147,7 @@ def test_long_chains_keep_their_digits_in_float32() -> None:
         ({"noise": "pink"}, "unknown noise 'pink'"),
         ({"noise": torch.zeros}, "positive numbers"),
         ({"denoiser": "unet"}, r"a U-Net is of images \(C, H, W\)"),
+        ({"hidden": 8}, "hidden must be Sequence.*; got 8"),
         ({"denoiser": "dense", "hidden": [8, 4]}, "blocks of one width"),
     ],
 )

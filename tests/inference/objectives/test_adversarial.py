@@ -285,6 +285,13 @@ class Wide(nn.Module):
         (gan, {"r1": -1.0}, {}, "r1 cannot be negative"),
         (gan, {"critic_steps": 0}, {}, "critic_steps must be at least 1"),
         (gan, {"critic_betas": (0.5, 1.0)}, {}, "decay rate"),
+        (gan, {"critic_betas": ("a", "b")}, {}, "critic_betas are two numbers; got"),
+        (
+            gan,
+            {"critic": {"class_path": "conv", "init_args": {"hidden": 8}}},
+            {},
+            "critic conv: hidden must be Sequence.*; got 8",
+        ),
         (gan, {"pixels": "grey"}, {}, "pixels is mean or sample"),
         (gan, {"slope": 1}, {}, "no option slope; it has critic, loss"),
         (gan, {}, {"patience": 2}, "no better model"),
