@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from inference.isolated import evaluating
 from inference.learning.nonfinite import finite_parameters
 from inference.particles import draw
-from pyro_models import UsageError
-from pyro_models.contract import is_of_library
+from pyro_models import Pair, UsageError
+from pyro_models.contract import is_of_library, module_of
 from pyro_models.errors import in_one_line
 from pyro_models.observed import Observed
 from pyro_models.seeds import seeded
@@ -25,6 +27,7 @@ def try_a_step(training: Training) -> None:
     few = training.epoch_data.prepared("train", limit=settings.batch_size)
     two = few[:2]
     ours = is_of_library(pair)
+    of_library = ours and not _own_parts(pair)
     with seeded(settings.seed, training.device), step.autocast():
         try:
             step.objective.check(two.x, **two.conditions)
@@ -42,13 +45,21 @@ def try_a_step(training: Training) -> None:
         except UsageError:
             raise
         except Exception as error:
-            if finite_parameters(pair) and not ours:
+            if finite_parameters(pair) and not of_library:
                 with in_one_line(f"a step of {type(pair).__name__}"):
                     raise
             if not isinstance(error, ValueError | RuntimeError):
                 raise
             # of NaN: the first step says where it comes from
     step.agree()
+
+
+def _own_parts(pair: Pair) -> bool:
+    """Whether a pair of the library is made of modules of the user's own, or of torch's."""
+    options = getattr(pair, "_options", {}).values()
+    given = any(isinstance(option, nn.Module) for option in options)
+    kinds = {type(part).__module__.partition(".")[0] for part in module_of(pair).modules()}
+    return given or bool(kinds - {"pyro_models", "torch", "zuko"})
 
 
 def _refuse_global_sites(training: Training, data: Observed) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyro_models.counts import layer_sizes
 from pyro_models.device import device_of, like_of
-from pyro_models.errors import UsageError
+from pyro_models.errors import UsageError, in_one_line
 from pyro_models.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
@@ -35,6 +35,7 @@ from pyro_models.observed import training_data
 from pyro_models.pair import LatentSite
 from pyro_models.priors import PRIORS, prior_for
 from pyro_models.registry import Registry
+from pyro_models.seeds import seeded
 from pyro_models.units import set_units
 
 __all__ = ["Autoencoder", "Networks"]
@@ -112,10 +113,11 @@ class Networks:
 
     def decoder(self, latent_dim: int, *, context: int = 0) -> Any:
         """From z (and a context) to the outputs of the likelihood."""
-        sizes = (latent_dim, self.hidden, (self.likelihood.num_parameters, *self.data_shape))
-        return self._decoder or make_decoder(
-            self.network, *sizes, context=context, activation=self.activation
-        )
+        out_shape = (self.likelihood.num_parameters, *self.data_shape)
+        if self._decoder is not None:
+            return _checked_decoder(self._decoder, latent_dim, out_shape, context=context)
+        sizes = (latent_dim, self.hidden, out_shape)
+        return make_decoder(self.network, *sizes, context=context, activation=self.activation)
 
     def encoder(
         self, latent_dim: int, *, context: int = 0, data_shape: tuple[int, ...] | None = None
@@ -265,6 +267,34 @@ class Autoencoder(ModelAndGuide):
         left_out = _LATER - self.in_config
         kept = {k: v for k, v in options.items() if k not in left_out or v != usual[k].default}
         return {name: now.get(name, value) for name, value in kept.items()}
+
+
+def _checked_decoder(
+    decoder: nn.Module, latent_dim: int, out_shape: tuple[int, ...], *, context: int
+) -> nn.Module:
+    """A decoder of one's own that makes of z, and a context, the outputs of the likelihood."""
+    name = type(decoder).__name__
+    if not isinstance(decoder, nn.Module):
+        raise UsageError(f"a decoder is a torch.nn.Module; got {decoder!r:.60}")
+    like = next(decoder.parameters(), torch.zeros((), device="cpu"))
+    given = [like.new_zeros(2, size) for size in (latent_dim, context) if size]
+    training = {part: part.training for part in decoder.modules()}
+    who = f"the decoder {name} of z {tuple(given[0].shape)}"
+    try:
+        with seeded(0, like.device), torch.no_grad(), in_one_line(who):
+            found = decoder.eval()(*given)
+    finally:
+        for part, was in training.items():
+            part.training = was
+    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if shape != (2, *out_shape):
+        raise UsageError(
+            f"{who} returned {shape}: it returns (*batch, num_parameters, *data_shape), here "
+            f"{(2, *out_shape)}"
+        )
+    if not bool(found.isfinite().all()):
+        raise UsageError(f"{who} returned values that are not finite")
+    return decoder
 
 
 def _words(thing: object, known: Mapping[str, str] | None = None) -> str:

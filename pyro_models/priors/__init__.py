@@ -6,11 +6,14 @@ starts from data a ``start_from(u, seed=…)``, as :class:`VampPrior` does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
+from pyro_models.errors import UsageError, in_one_line
 from pyro_models.modules import module_for
 from pyro_models.priors.flow import FlowPrior
 from pyro_models.priors.mixture import MixturePrior
@@ -57,9 +60,28 @@ def prior_for(
     Raises
     ------
     UsageError
-        If the name is unknown, or no module is made.
+        If the name is unknown, no module is made, or its call returns no density of such z.
     """
-    return module_for(PRIORS, prior, latent_dim)
+    made = module_for(PRIORS, prior, latent_dim)
+    if not hasattr(made, "attach"):  # what is made of a guide has a density once it has that
+        _check_density(made, latent_dim)
+    return made
+
+
+def _check_density(prior: nn.Module, latent_dim: int) -> None:
+    name = f"the prior {PRIORS.name_of(type(prior)) or type(prior).__name__}"
+    with torch.no_grad(), in_one_line(name):
+        p_z = prior()
+    if not all(hasattr(p_z, has) for has in ("log_prob", "event_shape", "batch_shape")):
+        raise UsageError(f"{name} returns a {type(p_z).__name__}: return a distribution over z")
+    event, batch = tuple(p_z.event_shape), tuple(p_z.batch_shape)
+    if event != (latent_dim,) or math.prod(batch) != 1:
+        raise UsageError(
+            f"a prior of z of {latent_dim} dimensions has event shape ({latent_dim},) and batch "
+            f"shape (); {name} has {event} and {batch}: use to_event(1), or give it latent_dim"
+        )
+    if p_z.support.is_discrete:
+        raise UsageError(f"z is continuous, and {name} is of discrete values")
 
 
 def is_of_guide(model: nn.Module) -> bool:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from inference import Experiment, fit
 from inference.cli import main
@@ -112,3 +114,35 @@ def test_a_pair_of_ours_raises_as_it_did():
     data = load_data("digits")
     with pytest.raises(UsageError, match="pixels that are 0 or 1"):
         fit(build("vae", (1, 8, 8), likelihood="bernoulli"), data, epochs=1, progress=False)
+
+
+class Shrugs(nn.Module):
+    """An encoder, or a decoder, that returns what is asked for."""
+
+    def __init__(self, returned):
+        super().__init__()
+        self.returned = returned
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return self.weight + self.returned
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (torch.zeros(2, 64), r"returned \(2, 64\): it returns .*, here \(2, 1, 1, 8, 8\)"),
+        (torch.full((2, 1, 1, 8, 8), torch.nan), "returned values that are not finite"),
+        (torch.zeros(3, 1, 1, 8, 8), r"returned \(3, 1, 1, 8, 8\): it returns .*"),
+    ],
+)
+def test_a_decoder_of_ones_own_is_asked_once(returned, said):
+    for name in ("vae", "generator"):
+        with pytest.raises(UsageError, match=rf"^the decoder Shrugs of z \(2, 2\) {said}\Z"):
+            build(name, (1, 8, 8), latent_dim=2, hidden=[8], decoder=Shrugs(returned))
+
+
+def test_an_encoder_of_ones_own_that_returns_no_distribution_is_one_line():
+    pair = build("vae", (1, 8, 8), latent_dim=2, hidden=[8], encoder=Shrugs(0.0))
+    with pytest.raises(UsageError, match=r"^a step of VAE cannot be computed .*\Z"):
+        fit(pair, load_data("digits"), epochs=1, progress=False)

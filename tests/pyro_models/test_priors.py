@@ -4,6 +4,7 @@ import copy
 import math
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import SVI
@@ -19,6 +20,7 @@ from pyro_models import (
     HVAE,
     VAE,
     CompletionCVAE,
+    Generator,
     SemiSupervisedVAE,
     TwoLayerVAE,
     UsageError,
@@ -183,9 +185,48 @@ def test_figures_show_where_another_prior_is():
     assert {line.get_linestyle() for line in axes.lines} == {"--", "-"}  # around p(z)
 
 
+class OfAnother(nn.Module):
+    """A prior whose call returns what it is given."""
+
+    def __init__(self, returned):
+        super().__init__()
+        self.returned = returned
+
+    def forward(self):
+        return self.returned
+
+
+NORMAL = dist.Normal(torch.zeros(2), 1.0)
+DISCRETE = dist.Bernoulli(torch.full((2,), 0.5)).to_event(1)
+
+
+@pytest.mark.parametrize("pair", [VAE, Generator])
+@pytest.mark.parametrize(
+    ("prior", "line"),
+    [
+        (MixturePrior(3), r"event shape \(2,\) .*; the prior mixture has \(3,\) and \(\)"),
+        (OfAnother(NORMAL), r"the prior OfAnother has \(\) and \(2,\): use to_event"),
+        (OfAnother(NORMAL.expand((3, 2)).to_event(1)), r"has \(2,\) and \(3,\)"),
+        (OfAnother(torch.zeros(2)), "OfAnother returns a Tensor: return a distribution over z"),
+        (OfAnother(DISCRETE), "z is continuous, and the prior OfAnother is of discrete values"),
+        (nn.Linear(2, 2), "prior Linear cannot be computed"),
+    ],
+)
+def test_a_prior_of_ones_own_that_is_no_density_of_z_is_one_line(pair, prior, line):
+    with pytest.raises(UsageError, match=rf"^.*({line}).*\Z"):
+        pair(SHAPE, latent_dim=2, hidden=[8], prior=prior)
+
+
 @pytest.mark.parametrize(
     ("make", "line"),
     [
+        (
+            lambda: VAE(
+                SHAPE, prior={"class_path": "vamp", "init_args": {"num_pseudo_inputs": 2.5}}
+            ),
+            "num_pseudo_inputs must be int; got 2.5",
+        ),
+        (lambda: FlowPrior(1, flow="dense"), "two values or more"),
         (lambda: CompletionCVAE((1, 8, 8), prior="mixture"), "leave out prior"),
         (lambda: TwoLayerVAE(SHAPE, prior="vamp"), "TwoLayerGuide has no such density"),
         (lambda: CVAE(SHAPE, num_classes=2, prior="flow", learned_prior=True), "has one prior"),

@@ -113,8 +113,9 @@ def test_what_no_run_folder_can_hold_is_said_before_anything_is_written(tmp_path
 
 
 def test_a_decoder_that_cannot_start_at_the_mean_is_one_line():
-    pair = VAE(SHAPE, latent_dim=2, decoder=nn.Linear(2, 64), output_bias="data")
-    with pytest.raises(UsageError, match="the decoder Linear cannot start at the mean"):
+    decoder = nn.Sequential(nn.Linear(2, 64), nn.Unflatten(1, (1, *SHAPE)))
+    pair = VAE(SHAPE, latent_dim=2, decoder=decoder, output_bias="data")
+    with pytest.raises(UsageError, match="the decoder Sequential cannot start at the mean"):
         pair.start_from(torch.rand(5, *SHAPE))
 
 
