@@ -16,10 +16,10 @@ from inference.chunks import MAX_ELEMENTS, chunk_size
 from inference.cuda_graph import Launched, launcher_of
 from inference.posterior.decoding import (
     Draw,
+    check_can_complete,
     check_completes,
     check_draw,
     decoded_from,
-    has_encoder,
 )
 from inference.posterior.identity import identity_of
 from inference.posterior.infer import infer
@@ -28,7 +28,7 @@ from inference.precision import DEFAULT, at_precision, in_precision, precision_o
 from inference.sites import traced
 from pyro_models import Pair, UsageError
 from pyro_models.brief import Brief
-from pyro_models.contract import check_pair, fulfills
+from pyro_models.contract import check_pair, fulfills, has_encoder
 from pyro_models.counts import is_count
 from pyro_models.data import Identity
 from pyro_models.data.masks import Mask
@@ -180,6 +180,7 @@ def complete(
         raise UsageError(
             f"num_samples and num_latents must be at least 1; got {num_samples}, {num_latents}"
         )
+    check_can_complete(pair)
     data = observed(pair, x, mask=mask, y=y, fraction=fraction, seed=seed)
     if data.mask is None:
         raise UsageError("complete needs a mask of what is seen: a name such as left, or an array")

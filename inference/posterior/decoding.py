@@ -10,11 +10,11 @@ from torch import Tensor
 
 from inference.isolated import evaluating
 from pyro_models import Pair, UsageError
-from pyro_models.contract import check_pair, fulfills
+from pyro_models.contract import check_pair, fulfills, has_encoder
 from pyro_models.observed import Observed
 from pyro_models.pair import ConditionsOnPixels
 
-__all__ = ["Draw", "check_completes", "check_draw", "decoded_from", "has_encoder"]
+__all__ = ["Draw", "check_can_complete", "check_completes", "check_draw", "decoded_from"]
 
 Draw = Literal["mean", "sample"]
 
@@ -34,9 +34,14 @@ def decoded_from(pair: Pair, latents: Mapping[str, Tensor], data: Observed) -> T
     return decoded
 
 
-def has_encoder(pair: Pair) -> bool:
-    """Whether the pair's own guide knows anything of x; that of a generator is its prior."""
-    return not getattr(pair.guide, "blind", False)
+def check_can_complete(pair: Pair) -> None:
+    """Refuse a pair whose latents are the pixels: what is not seen has no latents to be found."""
+    if any(site.why_not_free for site in pair.latent_sites.values()):
+        unseen = getattr(pair.guide, "unseen", "") or "something"
+        raise UsageError(
+            f"a {type(pair).__name__} completes nothing: no chain or fitted guide can follow its "
+            f"latents, nor can its own guide, which puts {unseen} where nothing is seen"
+        )
 
 
 def check_completes(pair: Pair) -> None:
@@ -46,8 +51,8 @@ def check_completes(pair: Pair) -> None:
             f"{type(pair).__name__} has no encoder to complete by: infer a guide, such as normal"
         )
     if unseen := getattr(pair.guide, "unseen", ""):
-        free = not any(site.why_not_free for site in pair.latent_sites.values())
+        check_can_complete(pair)
         raise UsageError(
             f"{type(pair).__name__} cannot complete by its own guide, which puts {unseen} where "
-            f"nothing is seen{': infer one, such as normal' if free else ''}"
+            "nothing is seen: infer one, such as normal"
         )

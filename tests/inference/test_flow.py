@@ -213,15 +213,21 @@ def test_what_there_is_for_pairs_is_there_for_flows(
         lambda flow, x: infer(flow, x, guide="hmc"),
         lambda flow, x: infer(flow, x, guide="prior"),
         condition,
-        lambda flow, x: complete(flow, x, "left"),
         lambda flow, x: evidence(flow, x, method="annealing"),
     ],
-    ids=["normal", "hmc", "prior", "condition", "complete", "annealing"],
+    ids=["normal", "hmc", "prior", "condition", "annealing"],
 )
 def test_what_needs_a_smooth_posterior_is_refused_in_one_line(call: Any, few: ImageData) -> None:
     flow = Flow(few.data_shape, flow=DENSE, levels=17)
     with pytest.raises(UsageError, match=r"^v of a flow.*\Z"):
         call(flow, few.prepared("test", limit=4).x)
+
+
+@pytest.mark.parametrize("guide", ["best", "normal", "trained", "encoder", "encoder_zeros"])
+def test_no_guide_is_advised_that_completes_nothing(guide: str, few: ImageData) -> None:
+    flow = Flow(few.data_shape, flow=DENSE, levels=17)
+    with pytest.raises(UsageError, match=r"^a Flow completes nothing: .*\Z"):
+        complete(flow, few.prepared("test", limit=4).x, "left", guide=guide)
 
 
 def test_vectors_that_are_no_pixels_want_no_dequantisation() -> None:
