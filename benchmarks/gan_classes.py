@@ -1,8 +1,9 @@
 """Does a GAN draw every class? Counts of the classes of 1,000 samples under a small classifier.
 
-The classifier is trained on the spot, on the training data; its accuracy on test data is printed
-beside the counts, and so are the counts among test data. ``python benchmarks/gan_classes.py``
-trains on the bundled digits, and with ``--data mnist --epochs 12`` on MNIST.
+The classifier is the one that samples are compared by, which comes along (or is of your own:
+:func:`inference.evaluation.register_classifier`); its accuracy on test data is printed beside the
+counts, and so are the counts among test data. ``python benchmarks/gan_classes.py`` trains on the
+bundled digits, and with ``--data mnist --epochs 12`` on MNIST.
 """
 
 from __future__ import annotations
@@ -12,33 +13,24 @@ from typing import Any
 
 import torch
 from clock import add_device, seconds
-from torch import Tensor, nn
+from torch import Tensor
 
 from inference import Experiment, Settings, generate
-from pyro_models.data import Split
-
-STEPS = 2000
-
-
-def classifier(train: Split) -> nn.Module:
-    """A dense network with one hidden layer."""
-    assert train.y is not None
-    torch.manual_seed(0)
-    size = train.x[0].numel()
-    net = nn.Sequential(nn.Flatten(), nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, 10))
-    adam = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
-    for _ in range(STEPS):
-        rows = torch.randint(len(train), (128,))
-        adam.zero_grad()
-        nn.functional.cross_entropy(net(train.x[rows]), train.y[rows]).backward()
-        adam.step()
-    return net.eval()
+from inference.evaluation.features import Classifier, classifier_of
+from pyro_models import ImageData, UsageError
 
 
-@torch.no_grad()
-def counts(net: nn.Module, x: Tensor) -> list[int]:
+def classifier(data: ImageData) -> Classifier:
+    """The classifier of a data set, where there is one."""
+    found = classifier_of(data)
+    if isinstance(found, str):
+        raise UsageError(found)
+    return found
+
+
+def counts(net: Classifier, x: Tensor) -> list[int]:
     """How many of the data are of each class, by the classifier."""
-    return torch.bincount(net(x).argmax(1), minlength=10).tolist()
+    return torch.bincount(net.classify(x), minlength=10).tolist()
 
 
 def main() -> None:
@@ -72,17 +64,16 @@ def main() -> None:
         options: dict[str, Any] = {**experiment.settings.objective_options, "critic_lr": given.lr}
         experiment = experiment.replace(lr=given.lr, objective_options=options)
     pair, data = experiment.make()
-    net = classifier(data.prepared("train"))
+    net = classifier(data)
     test = data.prepared("test")
     assert test.y is not None
-    with torch.no_grad():
-        right = float((net(test.x).argmax(1) == test.y).float().mean())
+    right = float((net.classify(test.x) == test.y).float().mean())
     began = seconds(given.device)
     fitted = experiment.run(made=(pair, data), progress=False, out=given.out)
     took = seconds(given.device) - began
     print(f"{given.preset or 'generator'} on {given.data}: {given.epochs} epochs in {took:.0f} s")
     print({k: round(v, 3) for k, v in fitted.history.epochs[-1].measures.items()})
-    print(f"classes of {given.n} samples:", counts(net, generate(pair, n=given.n, seed=1).cpu()))
+    print(f"classes of {given.n} samples:", counts(net, generate(pair, n=given.n, seed=1)))
     print(f"classes of {min(given.n, len(test))} test data:", counts(net, test.x[: given.n]))
     print(f"the classifier is right on {right:.1%} of the test data")
 
