@@ -3,8 +3,9 @@
 Each of four models is trained; σ is chosen on validation images, and its curve drawn; then log p(x)
 of test and of training images is found by annealing, and what it may err by from simulated images
 (BDMC). Beside it stand the kernel density and the importance bound, which may order the models
-otherwise. ``--scale cpu`` takes half an hour of one core, ``--scale paper --device cuda`` is the
-protocol itself. What is finished lies in the folder ``--out``; the same command goes on from there.
+otherwise. ``--scale cpu`` takes half an hour of one core, ``--scale digits``, of many small images,
+some minutes, ``--scale paper --device cuda`` is the protocol itself. What is finished lies in the
+folder ``--out``; the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from typing import Any
 import torch
 from clock import add_device, seconds
 from gan_classes import classifier, counts
-from torch import nn
 
 from inference import Experiment, bracket, evidence, generate
 from inference.commands.files import save_figure
 from inference.evaluation import SigmaCurve, Table, kernel_density, sigma_curve
+from inference.evaluation.features import Classifier
 from inference.evaluation.spherical import why_not_spherical
 from inference.evaluation.table import Absent
 from inference.figures import sigma_curves
@@ -66,6 +67,9 @@ class Scale:
 SCALES = {
     "tiny": Scale(500, dict.fromkeys(NAMES, 5), 4, 4, 4, 4, 4, 50, 3, 2000, 100, 200,
                   hidden=(64, 32), data="digits"),
+    "digits": Scale(500, dict(zip(NAMES, (600, 600, 600, 600), strict=True)),
+                    100, 300, 300, 200, 4, 600, 4, 20_000, 5000, 1000,
+                    hidden=(128, 64, 32), data="digits"),
     "cpu": Scale(10_000, dict(zip(NAMES, (60, 50, 24, 18), strict=True)),
                  16, 32, 24, 8, 4, 600, 4, 100_000, 5000, 1000),
     "paper": Scale(None, dict(zip(NAMES, (200, 200, 100, 100), strict=True)),
@@ -98,7 +102,7 @@ def trained(name: str, scale: Scale, data: ImageData, folder: Path, device: torc
 
 
 def measured(
-    name: str, scale: Scale, data: ImageData, *, net: nn.Module, folder: Path, device: torch.device
+    name: str, scale: Scale, data: ImageData, *, net: Classifier, folder: Path, device: torch.device
 ) -> tuple[dict[str, Any], SigmaCurve]:
     """All numbers of one model, kept in a file when they are there; and log p(x) against σ."""
     file = folder / "found.json"
@@ -125,11 +129,13 @@ def measured(
     for split in ("test", "train"):
         of = evidence(own, x[split], method="annealing", resume=folder / split, **scale.annealing)
         found[split], values[f"{split} values"] = of.mean, of.value.cpu().double()
+        values[f"{split} labels"] = data.prepared(split, seed=0, limit=getattr(scale, split)).y
         said(split, f"\n{of}")
     if file.exists():
         return {**json.loads(file.read_text()), **values}, curve
     simulated = bracket(own, num_data=scale.simulated, resume=folder / "bracket", **scale.annealing)
     found["gap"] = mean_and_error(simulated.gap)
+    found["of samples"] = simulated.lower.tolist()
     said("BDMC", f"\n{simulated}")
     kernels = kernel_density(
         own,
@@ -143,8 +149,7 @@ def measured(
     bound = evidence(own, x["test"], method="importance", num_particles=scale.num_particles)
     found["bound"] = bound.mean
     said("importance", f"\n{bound}")
-    drawn = generate(own, n=scale.samples, seed=1).cpu()
-    found["classes"] = counts(net, drawn)
+    found["classes"] = counts(net, generate(own, n=scale.samples, seed=1))
     said("classes", found["classes"])
     file.write_text(json.dumps(found, indent=2) + "\n")
     return {**found, **values}, curve
@@ -223,6 +228,34 @@ def findings(found: dict[str, dict[str, Any]]) -> list[str]:
     return said
 
 
+def modes(found: dict[str, dict[str, Any]]) -> list[str]:
+    """What is improbable: images beside the model's own samples, and classes beside each other."""
+    said = []
+    for name, own in found.items():
+        if len(own["of samples"]) < 100:
+            continue
+        low = torch.tensor(own["of samples"], dtype=torch.double).quantile(0.05)
+        below = {split: own[f"{split} values"] < low for split in ("train", "test")}
+        shares = {k: mean_and_error(v.double()) for k, v in below.items()}
+        train, test = (with_error(100 * m, 100 * e, digits=0) for m, e in shares.values())
+        y = torch.cat([own[f"{split} labels"] for split in below])
+        each = torch.cat(list(below.values())).double()
+        classes = ", ".join(f"{c}: {100 * each[y == c].mean():.0f}" for c in y.unique())
+        said.append(
+            f"{name}: {train}% of training and {test}% of test images are less probable than all "
+            f"but 5% of its own samples; by class, of both: {classes}%"
+        )
+    for vae, gan in [("wu-vae-10", "wu-gan-10"), ("wu-vae-50", "wu-gan-50")]:
+        if vae in found and gan in found:
+            keys = [("train values", "train labels"), ("test values", "test labels")]
+            less = torch.cat([found[gan][v] - found[vae][v] for v, _ in keys])
+            y = torch.cat([found[gan][labels] for _, labels in keys])
+            of = {int(c): mean_and_error(less[y == c]) for c in y.unique()}
+            text = ", ".join(f"{c}: {with_error(*v, digits=0, signed=True)}" for c, v in of.items())
+            said.append(f"log p(x) of {gan} less that of {vae}, by class: {text}")
+    return said
+
+
 def main() -> None:
     """Train, choose σ, measure; write the table and the figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -233,13 +266,13 @@ def main() -> None:
     given = parser.parse_args()
     scale = SCALES[given.scale]
     data = data_of(scale)
-    net = classifier(data.prepared("train"))
+    net = classifier(data)
     found, curves = {}, {}
     for name in given.models:
         how = {"net": net, "folder": given.out / name, "device": given.device}
         found[name], curves[name] = measured(name, scale, data, **how)
     table = table_of(found, scale)
-    said = findings(found)
+    said = findings(found) + modes(found)
     (given.out / "wu.md").write_text(table.to_markdown() + "\n" + "\n".join(said) + "\n")
     save_figure(sigma_curves(curves), given.out / "wu.png")
     print(table.to_text(), *said, sep="\n")
