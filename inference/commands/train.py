@@ -15,6 +15,7 @@ from inference.learning.data_parallel import is_first
 from inference.learning.recorded_data import recall
 from inference.progress import announce
 from pyro_models import UsageError
+from pyro_models.contract import has_encoder
 
 __all__ = ["folder_name", "recorded_options", "train"]
 
@@ -127,7 +128,8 @@ def _summary(result: Fit) -> str:
     if history.epochs and history.not_recorded not in ("", "capture is off"):
         lines.append(f"steps were run, not recorded: {history.not_recorded}")
     lines.append(f"stopped: {history.stopped}")
-    lines.append(f"kept in {result.out}; judge it with: pyro-models evaluate {result.out}")
+    judge = "evaluate" if has_encoder(result.pair) else "evidence"  # bounds by the prior are loose
+    lines.append(f"kept in {result.out}; judge it with: pyro-models {judge} {result.out}")
     return "\n".join(lines)
 
 

@@ -68,3 +68,24 @@ def test_what_is_shown_is_chosen_by_name(call, refused, runs, capsys):
     line = refused("evidence", runs / "vae", *exact, "--quantities", "evidence")
     assert "unknown quantity 'evidence'" in line
     assert "names with commas" in refused("evidence", runs / "vae", *exact, "--quantities", ",")
+
+
+@pytest.mark.parametrize(("model", "judge"), [("generator", "evidence"), ("vae", "evaluate")])
+def test_a_training_ends_with_the_command_that_judges_such_a_pair(
+    call, tmp_path, capsys, model, judge
+):
+    own = ["--objective", "adversarial"] if model == "generator" else []
+    quick = ["--data", "digits", "--epochs", "1", "--batch_size", "1000", "--curve_size", "9"]
+    run = tmp_path / "run"
+    assert (
+        call("train", "--model", model, *own, *quick, "--options.hidden", "[8]", "--out", run) == 0
+    )
+    captured = capsys.readouterr()
+    assert f"judge it with: pyro-models {judge} " in captured.out + captured.err
+
+
+def test_a_generator_with_the_default_objective_is_told_which_to_take(refused, tmp_path):
+    told = refused("train", "--model", "generator", "--data", "digits", "--out", tmp_path / "run")
+    assert "Generator has no encoder" in told
+    assert "use the objective adversarial" in told
+    assert not (tmp_path / "run").exists()
