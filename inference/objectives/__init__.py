@@ -35,13 +35,10 @@ from inference.objectives.jensen_shannon import (
     jensen_shannon,
 )
 from inference.objectives.named import OBJECTIVES, canonical, register_objective
-from inference.objectives.objective import (
-    Objective,
-    OfParticles,
-    OfPyro,
-    check_objective,
-    make_objective,
-)
+from inference.objectives.objective import Objective
+from inference.objectives.of_pair import check_objective, make_objective
+from inference.objectives.of_particles import OfParticles
+from inference.objectives.of_pyro import OfPyro
 from inference.objectives.renyi import Renyi
 
 __all__ = [

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inference.objectives.bound import Bound
 from inference.objectives.named import OBJECTIVES
-from inference.objectives.objective import OfParticles
+from inference.objectives.of_particles import OfParticles
 from inference.particles import Particles
 from pyro_models import Pair, UsageError
 from pyro_models.contract import fulfills
