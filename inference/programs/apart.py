@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 
 from inference.programs.indefinite import IndefiniteIsNaN
 from inference.programs.noise import NoiseOfEachRun
+from inference.programs.promoting import Promoting
 from pyro_models.seeds import alone
 
 __all__ = ["Apart", "apart", "modules_of", "one_by_one", "said", "whole_plates"]
@@ -51,7 +52,8 @@ def apart(modules: Iterable[nn.Module], *, dtype: torch.dtype | None = None) -> 
             parameter.requires_grad_(False)
         try:
             store = pyro.get_param_store().scope()
-            with pyro.validation_enabled(False), store, IndefiniteIsNaN(), NoiseOfEachRun():
+            unchecked = pyro.validation_enabled(False)
+            with unchecked, store, IndefiniteIsNaN(), NoiseOfEachRun(), Promoting():
                 yield
         finally:
             torch.set_default_dtype(default)

@@ -67,8 +67,7 @@ def paths(
     """
     with seeded(stream(seed, "pathfinder"), program.device):
         starts, scale = _possible(program, num_paths)
-        # along a narrow ridge float32 does not tell up from down
-        precise = program.double() if program.device.type != "mps" else program
+        precise = _precise(program)
         starts, scale = starts.to(precise.dtype), scale.to(precise.dtype)
         found = [_scaled_path(precise, start, scale, max_steps) for start in starts]
         kept = sorted((g for g in found if g is not None), key=lambda g: -g.elbo)
@@ -82,6 +81,16 @@ def paths(
         for g in kept
         if g.elbo > kept[0].elbo - _HOPELESS
     ]
+
+
+def _precise(program: Program) -> Program:
+    """It in float64, if it can be: along a narrow ridge float32 does not tell up from down."""
+    if program.device.type == "mps":
+        return program
+    try:
+        return program.double()
+    except UsageError:  # something of the model's own insists on float32
+        return program
 
 
 def _scaled_path(program: Program, start: Tensor, scale: Tensor, max_steps: int) -> Gaussian | None:
