@@ -13,9 +13,11 @@ import torch
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import biject_to, constraints
 
-from inference.programs.sites import Latent, Plate, is_improper, is_latent
+from inference.programs.apart import said
+from inference.programs.densities import counted, innermost, is_flat, log_prob_of, shown
+from inference.programs.sites import Latent, Plate, is_latent
 from pyro_models import UsageError
 
 __all__ = ["Sites", "check_arguments", "name_of_model", "note_subsamples", "sites_of"]
@@ -106,20 +108,70 @@ def _dims(name: str, site: Mapping[str, Any]) -> list[str]:
 
 
 def _observed(name: str, site: Mapping[str, Any]) -> Tensor:
-    value = torch.as_tensor(site["value"])
-    wrong = ~value.isfinite()
-    if site["mask"] is None and _is_masked(site["fn"]) is False and bool(wrong.any()):
+    fn, value = site["fn"], site["value"]
+    counts, wrong = counted(site), ~value.isfinite()
+    wrong = wrong if counts is None else wrong & counts
+    if bool(wrong.any()):
         raise UsageError(
             f"the data of the site {name!r} hold {int(wrong.sum())} values that are NaN or "
             "infinite: leave them out, or mask them by pyro.poutine.mask"
         )
+    kind = type(innermost(fn)).__name__
+    try:
+        found = log_prob_of(site)
+    except Exception as error:  # of whatever kind the distribution makes of it
+        raise UsageError(
+            f"the data of the site {name!r} have the shape {tuple(value.shape)}, and its "
+            f"distribution ({kind}) is of {tuple(fn.shape())}: {type(error).__name__}: "
+            f"{said(error)}"
+        ) from error
+    whole = torch.broadcast_shapes(value.shape, fn.shape())
+    if whole not in (value.shape, fn.shape()):
+        raise UsageError(
+            f"the data of the site {name!r} have the shape {tuple(value.shape)}, and its "
+            f"distribution ({kind}) is of {tuple(fn.shape())}: together they would be of "
+            f"{tuple(whole)}, every one with every other; give both the same shape"
+        )
+    _check_plates(name, site, found.shape)
+    _check_support(name, site, kind)
     return value.detach()
 
 
-def _is_masked(fn: Any) -> bool:
-    while isinstance(fn, dist.Independent):
-        fn = fn.base_dist
-    return isinstance(fn, dist.MaskedDistribution)
+def _check_plates(name: str, site: Mapping[str, Any], shape: torch.Size) -> None:
+    """Refuse a site in plates with a dimension that is of none of them, as Pyro does."""
+    plates = {f.dim: f for f in site["cond_indep_stack"] if f.vectorized}
+    extra = [d for d in range(-len(shape), 0) if shape[d] > 1 and d not in plates]
+    if plates and extra:
+        named = ", ".join(f"{f.name} ({f.size}, dim={dim})" for dim, f in plates.items())
+        raise UsageError(
+            f"the site {name!r} has log densities of shape {tuple(shape)}, and stands in the "
+            f"plates {named}: dim {extra[-1]} is in no plate; look at its shapes, or give that "
+            "dimension a pyro.plate or to_event"
+        )
+
+
+def _check_support(name: str, site: Mapping[str, Any], kind: str) -> None:
+    """Refuse data that no value of the latents makes possible.
+
+    Between 0 and 1 a Bernoulli has the cross entropy, which some take for its density. Where the
+    support hangs on latents, impossible data have the density 0.
+    """
+    fn = site["fn"]
+    support = type(innermost(fn)).support
+    counts = isinstance(innermost(fn), dist.Binomial | dist.Categorical | dist.BetaBinomial)
+    if counts:
+        support = innermost(fn).support
+    if constraints.is_dependent(support) or support.event_dim:
+        return
+    support = constraints.unit_interval if support is constraints.boolean else support
+    value = shown(site)
+    wrong = ~support.check(value)
+    if bool(wrong.any()):
+        first = float(value.expand(wrong.shape)[wrong][0])
+        raise UsageError(
+            f"the data of the site {name!r} hold {int(wrong.sum())} values that {kind} cannot "
+            f"have, such as {first:.4g}: look at their scale, or take another distribution"
+        )
 
 
 def _note_latent(found: Sites, name: str, site: Mapping[str, Any]) -> None:
@@ -140,7 +192,8 @@ def _note_latent(found: Sites, name: str, site: Mapping[str, Any]) -> None:
             f"the latent {name!r} ({kind}) has a support that is no image of unconstrained reals: "
             "parametrise it otherwise"
         ) from error
+    _check_plates(name, site, fn.batch_shape)
     frames = {f.name: f.dim for f in site["cond_indep_stack"] if f.vectorized}
-    proper = not is_improper(fn)
+    proper = not is_flat(site)
     latent = Latent(value.shape, reals.shape, value.dtype, value.device, frames, proper)
     found.latents[name] = latent

@@ -16,6 +16,7 @@ from inference.programs.pair import ProgramPair
 from inference.programs.pathfinder import Gaussian, StartOfChains, paths
 from inference.programs.posterior import ProgramPosterior
 from inference.programs.program import Program
+from pyro_models import UsageError
 from pyro_models.registry import check_choice
 from pyro_models.seeds import seeded, stream
 
@@ -70,6 +71,8 @@ def infer_program(
     check_choice("precision", precision, _PRECISIONS, hint="leave it out")
     if precision != DEFAULT:
         program = program.double()
+    if not isinstance(guide_options, Mapping | None):
+        raise UsageError(f"guide_options are options by name; got {guide_options!r}")
     name, family, of_guide = program_family(guide, guide_options or {})
     began = time.perf_counter()
     pair, _ = standardized(program, seed=given.seed)

@@ -21,6 +21,7 @@ from pyro_models import UsageError
 from pyro_models.brief import Brief
 from pyro_models.counts import check_counts
 from pyro_models.data import checksum
+from pyro_models.errors import in_one_line
 from pyro_models.seeds import seeded, stream
 
 __all__ = ["Program"]
@@ -338,7 +339,8 @@ class Program(Brief):
                 if s["type"] == "sample" and not site_is_subsample(s)
             }
 
-        return self._runner.each(run, rows, given, draws=True)
+        with in_one_line(f"a draw of data from {self.name}"):
+            return self._runner.each(run, rows, given, draws=True)
 
     def _indices(self, count: int) -> dict[str, Tensor]:
         """Data that each subsampled plate draws, (count, subsample size)."""

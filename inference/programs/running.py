@@ -25,6 +25,11 @@ from pyro_models.seeds import seeded
 
 __all__ = ["Runner"]
 
+_OF_ENUMERATION = (
+    ": discrete latents are summed out, so that all their values come at once; choose between them "
+    "by an index or torch.where, not by if"
+)
+
 
 class Runner:
     """A model with its arguments, run apart from everything else; its sites are those it has.
@@ -47,7 +52,8 @@ class Runner:
         check_arguments(model, args, kwargs)
         with seeded(0, torch.device("cpu")), torch.no_grad():
             self.sites = Sites()
-            self.sites = sites_of(self._first_run(), self.name)
+            with self.apart():
+                self.sites = sites_of(self._first_run(), self.name)
             note_subsamples(self.sites, self.trace(self.drawing(), whole=False))
 
     def _first_run(self) -> poutine.Trace:
@@ -78,6 +84,7 @@ class Runner:
         model = Unobserved()(self.model) if uncondition else self.model
         with self.apart(), of_data, poutine.trace() as tracing, enum, at:
             model(*self.args, **self.kwargs)
+        at.check()
         return tracing.trace
 
     def each(
@@ -101,7 +108,16 @@ class Runner:
     def find_whether_looped(self, function: Callable[[], Tensor]) -> None:
         """Vectorised if a function of several vectors then says what it says one by one."""
         self.looped = "not yet known"
-        alone = function()
+        try:
+            alone = function()
+        except UsageError:
+            raise
+        except Exception as error:  # what the model's Python makes of all values at once
+            hint = _OF_ENUMERATION if self.sites.discrete else ""
+            raise UsageError(
+                f"the density of {self.name} cannot be computed ({type(error).__name__}: "
+                f"{said(error)}){hint}"
+            ) from error
         try:
             self.looped = ""
             together = function()

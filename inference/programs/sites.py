@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from pyro.distributions.util import scale_and_mask
 from pyro.ops import packed
 from pyro.ops.contract import contract_to_tensor
 from pyro.poutine import Trace
@@ -21,6 +20,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
+from inference.programs.densities import as_data, innermost, is_certain, log_prob_of
 from inference.programs.log_einsum import VectorizedLogRing
 from pyro_models import UsageError
 
@@ -36,6 +36,8 @@ __all__ = [
     "log_terms",
     "widest",
 ]
+
+_OF_DATA = "_of_data"  # marks what is drawn in the place of data
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Latent:
     device: torch.device
     plates: Mapping[str, int]
     proper: bool
-    """Whether its prior can be drawn from, and so integrates to 1."""
+    """Whether its prior integrates to 1."""
 
     @property
     def size(self) -> int:
@@ -85,24 +87,17 @@ def is_latent(site: Mapping[str, Any]) -> bool:
     """Whether a sample site is neither observed, nor determined, nor a plate's draw of data."""
     if site["type"] != "sample" or site["is_observed"] or site_is_subsample(site):
         return False
-    certain = site["infer"].get("_deterministic") or isinstance(_innermost(site["fn"]), dist.Delta)
-    return not certain
+    return not is_certain(site)
 
 
 def is_improper(fn: Any) -> bool:
-    """Whether a prior does not integrate to 1."""
-    return isinstance(_innermost(fn), dist.ImproperUniform)
+    """Whether a prior cannot be drawn from."""
+    return isinstance(innermost(fn), dist.ImproperUniform)
 
 
 def widest(latents: Mapping[str, Latent]) -> torch.dtype:
     """The float type that holds the values of all sites."""
     return max((site.dtype for site in latents.values()), key=lambda kind: torch.finfo(kind).bits)
-
-
-def _innermost(fn: Any) -> Any:
-    while isinstance(fn, dist.Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
-        fn = fn.base_dist
-    return fn
 
 
 class AtSites(Messenger):
@@ -156,9 +151,14 @@ class AtSites(Messenger):
                 self._place_other(msg)
         elif name in self.given:  # data in the place of what was observed
             msg["value"] = self.given[name]
+        elif msg["is_observed"] and not is_certain(msg):
+            msg["value"] = as_data(name, msg["value"])
 
     def _place_other(self, msg: Any) -> None:
         """A discrete latent, or any in the first run, which finds the sites."""
+        known = msg["fn"].support.is_discrete or msg["infer"].get(_OF_DATA)
+        if self.latents is not None and not known:
+            raise _not_always(msg["name"])
         if self.enumerate_discrete:
             msg["infer"]["enumerate"] = "parallel"
         if msg["name"] in self.given:
@@ -177,10 +177,10 @@ class AtSites(Messenger):
             reals = self.reals[name].to(site.dtype).reshape(site.unconstrained)
         elif name in self.given:
             reals = to_site.inv(self.given[name].to(site.dtype))
-        elif site.proper:
+        elif not is_improper(msg["fn"]):
             most = torch.finfo(site.dtype).max ** 0.25
             reals = to_site.inv(msg["fn"]()).nan_to_num(0.0, most, -most).clamp(-most, most)
-        else:  # an improper prior cannot be drawn from: as Stan begins
+        else:  # as Stan begins
             uniform = torch.rand(site.unconstrained, dtype=site.dtype, device=site.device)
             reals = 4 * uniform - 2
         self.unconstrained[name] = reals
@@ -190,6 +190,12 @@ class AtSites(Messenger):
         value = to_site(reals)
         self.log_dets[name] = to_site.log_abs_det_jacobian(reals, value)
         self.values[name] = msg["value"] = value
+
+    def check(self) -> None:
+        """Refuse a run that has left out a latent."""
+        missing = [name for name in self.latents or {} if name not in self.values]
+        if missing:
+            raise _not_always(missing[0])
 
     @property
     def vector(self) -> Tensor:
@@ -202,6 +208,13 @@ class AtSites(Messenger):
     def dtype(self) -> torch.dtype:
         """The widest float type of the sites."""
         return widest(self.latents or {})
+
+
+def _not_always(name: str) -> UsageError:
+    return UsageError(
+        f"the latent {name!r} is sampled in some runs of the model and not in others: sample the "
+        "same latents whatever their values are, and choose between them by torch.where"
+    )
 
 
 class Enumerated(EnumMessenger):
@@ -229,6 +242,7 @@ class Unobserved(Messenger):
         determined = msg["infer"].get("_deterministic") or isinstance(msg["fn"], dist.Unit)
         if msg["is_observed"] and not determined:
             msg["is_observed"], msg["value"], msg["done"] = False, None, False
+            msg["infer"] = {**msg["infer"], _OF_DATA: True}
 
 
 def log_terms(trace: Trace, at: AtSites, *, jacobian: bool = True) -> LogTerms:
@@ -238,8 +252,7 @@ def log_terms(trace: Trace, at: AtSites, *, jacobian: bool = True) -> LogTerms:
     for name, site in trace.nodes.items():
         if site["type"] != "sample" or site_is_subsample(site):
             continue
-        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-        log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
+        log_prob = log_prob_of(site)
         if jacobian and name in at.log_dets:
             log_prob = _with_jacobian(log_prob, at.log_dets[name])
         every[name] = log_prob

@@ -193,9 +193,12 @@ class _Inner:
         with self._around(), torch.no_grad():
             try:
                 trace = self._trace({}, None)
-            except (ValueError, NotImplementedError, TypeError) as error:
+            except UsageError:
+                raise
+            except Exception as error:  # whatever a guide of someone else raises
                 raise UsageError(
-                    f"the guide {self.name} fails: {said(error)}; a guide is called like the model"
+                    f"the guide {self.name} fails ({type(error).__name__}: {said(error)}); a guide "
+                    "is called like the model"
                 ) from error
         self._check(trace)
         values = [*(p for _, p in self._of_modules()), *self._raw()]
