@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from pyro_models.errors import UsageError
 __all__ = ["ENDINGS", "from_table", "is_frame", "is_table", "read_table"]
 
 ENDINGS = (".csv", ".tsv", ".parquet")
+TAB = "\t"
 
 
 def is_frame(source: object) -> bool:
@@ -116,11 +118,14 @@ def read_table(path: Path) -> Any:
 
         if path.suffix.lower() == ".parquet":
             return pandas.read_parquet(path)
-        separator = "\t" if path.suffix.lower() == ".tsv" else ","
+        separator = TAB if path.suffix.lower() == ".tsv" else ","
         options: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig"}
         names = pandas.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0].tolist()
         _check_once([str(each) for each in names], str(path))
-        return pandas.read_csv(path, dtype_backend="numpy_nullable", index_col=False, **options)
+        options |= {"dtype_backend": "numpy_nullable", "index_col": False}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
+            return pandas.read_csv(path, **options)
     except UsageError:
         raise
     except ImportError as error:
@@ -128,6 +133,11 @@ def read_table(path: Path) -> Any:
         instead = ", or give the table as a CSV file" if lacks == "pyarrow" else ""
         raise UsageError(
             f"{path} cannot be read without {lacks}: pip install {lacks}{instead}"
+        ) from error
+    except pandas.errors.ParserWarning as error:  # pandas would leave out the last cells
+        raise UsageError(
+            f"{path} has more cells in a row than headings: give each column a heading, and have "
+            f"columns separated by {'tabs' if separator == TAB else 'commas'} throughout"
         ) from error
     except Exception as error:  # a damaged file can fail in any way
         why = " ".join(f"{type(error).__name__}: {error}".split())
