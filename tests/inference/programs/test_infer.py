@@ -2,6 +2,7 @@
 
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 
 from inference import infer
@@ -68,3 +69,18 @@ def test_keywords_of_infer_are_its_own_and_a_program_has_its_model_s() -> None:
     program = Program(model, torch.tensor(2.0), lr=2.0)
     q = infer(program, guide="laplace", max_steps=100)
     assert abs(float(q.mean["z"]) - 0.8) < 0.05  # 2 · 2 / (1 + 2²)
+
+
+def test_data_of_a_million_leave_the_intercept_its_width() -> None:
+    def model(x, y, width):
+        a = pyro.sample("a", dist.Normal(0.0, 3.0))
+        b = pyro.sample("b", dist.Normal(0.0, width))
+        with pyro.plate("rows", 3):
+            pyro.sample("y", dist.Bernoulli(logits=a + b * x), obs=y)
+
+    x, y = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 0.0, 1.0])
+    known = infer(model, x, y, 3e6, guide="quadrature")  # b in units of its own
+    found = infer(model, 1e6 * x, y, 3.0, guide="laplace")
+    assert float(found.sd["a"]) == pytest.approx(float(known.sd["a"]), rel=0.15)
+    assert 1e6 * float(found.sd["b"]) == pytest.approx(float(known.sd["b"]), rel=0.25)
+    assert float(found.elbo.value) == pytest.approx(known.log_evidence, abs=0.2)
