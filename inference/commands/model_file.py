@@ -126,7 +126,10 @@ class Table(Mapping[str, Tensor]):
         where = f"{self.path}: column {name!r}"
         if not types.is_numeric_dtype(series.dtype) or types.is_complex_dtype(series.dtype):
             shown = next(iter(series.dropna()), None)
-            raise UsageError(f"{where} holds no numbers ({shown!r}): number its values, from 0")
+            raise UsageError(
+                f"{where} holds no numbers ({shown!r}): write it as plain numbers, or number its "
+                "values, from 0"
+            )
         whole, boolean = (f(series.dtype) for f in (types.is_integer_dtype, types.is_bool_dtype))
         values = torch.tensor(series.to_numpy(dtype=float, na_value=float("nan")))
         wrong = (~values.to(self.dtype).isfinite()).nonzero().flatten().tolist()
