@@ -91,7 +91,7 @@ def _add_options(parser: OneLineParser, name: str, command: Callable[..., Any]) 
     if name in ON_SEVERAL:
         parser.add_argument("runs", nargs="+", help=ON_SEVERAL[name])
     if name == "runs":
-        parser.add_argument("folder", nargs="?", default="runs", help="Folder of runs.")
+        parser.add_argument("folder", nargs="?", help="Folder of runs; ./runs unless given.")
     for old, (_, kind) in OLD_OPTIONS.get(name, {}).items():
         parser.add_argument(f"--{old}", type=kind, help=SUPPRESS)
     getattr(command, "spell", lambda: None)()
