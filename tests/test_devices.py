@@ -253,7 +253,7 @@ PLAIN = {  # functions whose tensors are the CPU's on purpose: plans, records an
     "fitted.posterior_of",
     "latent._grid_values",
     "masks._named",
-    "objective._block_sums",
+    "of_pyro._block_sums",
     "optimize.optimize",
     "posterior.to_text",
     "interpolation._between_classes",

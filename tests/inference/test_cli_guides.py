@@ -29,8 +29,8 @@ def test_annealing_starts_at_a_guide_by_name(call, run, capsys):
     for start in ([], ["--start", "encoder"]):
         assert call("guides", run, "--guides", "[encoder]", *SETTINGS, *annealed, *start) == 0
         printed.append(capsys.readouterr().out)
-    assert all("by annealing, C = 8, T = 20" in text for text in printed)
-    assert printed[0] != printed[1]
+    assert "by annealing, C = 8, T = 20" in printed[0]
+    assert "by annealing, C = 8, from encoder, T = 20" in printed[1]
 
 
 def test_a_table_is_printed_and_written(call, run, tmp_path, capsys):

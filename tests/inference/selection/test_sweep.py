@@ -48,7 +48,7 @@ def trained(monkeypatch):
 
 def test_a_run_of_a_sweep_is_the_fit_and_the_evaluation_one_would_write(few, tmp_path):
     grid = {"lr": [1e-3, 1e-2], "options.latent_dim": [1, 2]}
-    found = run(few, tmp_path / "out", grid=grid, batch_size=50)
+    found = run(few, tmp_path / "out", grid=grid, batch_size=50, options={"hidden": [4]})
     assert [tuple(row.setting.values()) for row in found.rows] == [
         (lr, dim) for lr in (1e-3, 1e-2) for dim in (1, 2)
     ]
