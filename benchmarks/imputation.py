@@ -256,7 +256,7 @@ def show(every: pd.DataFrame) -> None:
         able = [m for m in methods if m in set(there["method"])]
         print(f"\n**{score}**\n\n| table | hidden | {' | '.join(able)} |")
         print(f"|---|---|{'---|' * len(able)}")
-        for (name, how, share), part in there.groupby(["table", "how", "hidden"], sort=False):
+        for (name, how, share), part in there.groupby(["table", "how", "hidden"]):
             of = {m: part.loc[part["method"] == m, score].to_numpy() for m in able}
             cells = (words(values) if len(values) else "" for values in of.values())
             print(f"| {name} | {how} {share:.0%} | {' | '.join(cells)} |")
