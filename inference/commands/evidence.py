@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +22,10 @@ from inference.evaluation.sigmas import SIGMAS
 from inference.evaluation.spherical import fixed_sigma, why_not_spherical
 from pyro_models.contract import fulfills
 from pyro_models.counts import check_counts
+from pyro_models.data import Split
 from pyro_models.files import holding_folder, write_atomically
-from pyro_models.observed import observed
-from pyro_models.pair import Classifies
+from pyro_models.observed import Observed, observed
+from pyro_models.pair import Classifies, Pair
 
 __all__ = ["evidence"]
 
@@ -99,9 +101,7 @@ def evidence(
         name, pair, kernels = run, own, None
         if sigmas is not None or kernel_samples:
             of: dict[str, Any] = {"seed": on.seed, "split": "validation", "limit": num_validation}
-            held_out = evaluated_split(pair, images, **of)
-            given = pair.num_classes is not None and not fulfills(pair, Classifies)
-            validation = observed(pair, held_out.x, y=held_out.y if given else None)
+            validation = _given(pair, evaluated_split(pair, images, **of))
         if sigmas is not None and (why := why_not_spherical(pair)):
             said.append(f"{name} is {why}")
         elif sigmas is not None:
@@ -112,7 +112,7 @@ def evidence(
             name = f"{name}, σ {curves[run].sigma:g}"
         if kernel_samples:
             of = {"seed": on.seed, "split": on.split, "limit": limit}
-            x = evaluated_split(pair, images, **of).x
+            x = replace(evaluated_split(pair, images, **of), y=None)
             how = {"num_samples": kernel_samples, "seed": on.seed, "progress": on.progress}
             how["sigmas"] = SIGMAS if sigmas is None else sigmas
             kernels = density_of_kernels(pair, x, validation=validation, **how)
@@ -136,3 +136,9 @@ def evidence(
             if curves:
                 save_figure(figures.sigma_curves(curves), picture)
     return table
+
+
+def _given(pair: Pair, found: Split) -> Observed:
+    """Prepared data as the pair takes them: with what is seen, and labels if it needs them."""
+    needed = pair.num_classes is not None and not fulfills(pair, Classifies)
+    return observed(pair, found.x, y=found.y if needed else None, mask=found.mask)

@@ -20,6 +20,7 @@ from pyro_models.contract import fulfills
 from pyro_models.data.masks import mask_name, seen_pixels
 from pyro_models.files import holding_folder, write_atomically
 from pyro_models.models import title_of
+from pyro_models.observed import Observed
 from pyro_models.pair import Classifies
 
 __all__ = ["guides", "guides_model"]
@@ -79,7 +80,7 @@ def guides(
         of = f", seen: {mask_name(on.mask, fraction=on.fraction)}"
     table = compare_guides(
         pair,
-        prepared.x,
+        Observed.unchecked(prepared.x, mask=prepared.mask),
         mask=seen,
         y=prepared.y if needs_labels else None,
         guides=guides,
@@ -97,7 +98,7 @@ def guides(
         seed=on.seed,
         progress=on.progress,
     ).showing(wanted or ())
-    of = f"{images.name} {on.split}, the first {len(prepared):,}, {images.preparation} pixels{of}"
+    of = f"{images.name} {on.split}, the first {len(prepared):,}, {images.preparation_in_words}{of}"
     with printed_after(lambda: f"{title_of(pair)}; {of}\n\n{table.to_text()}"):
         if targets:
             csv, markdown, picture = targets

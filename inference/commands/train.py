@@ -50,7 +50,7 @@ def train(
     folder = Path(out or f"runs/{folder_name(experiment)}")
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in images.splits.items())
     scaling = f", {images.scaling}" if images.scaling else ""
-    how_read = images.scaling if images.table else f"{images.preparation} pixels{scaling}"
+    how_read = images.scaling if images.table else f"{images.preparation_in_words}{scaling}"
     announce(f"{experiment.model} of {images.name}: {sizes}; {how_read}")
     how: dict[str, Any] = {"made": (pair, images), "init_from": init_from, "out": folder}
     how |= {"resume": resume, "force": force, "progress": progress, "summary": True}

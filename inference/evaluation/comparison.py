@@ -19,6 +19,7 @@ from inference.evaluation.table import Absent, Tabular
 from inference.evaluation.table import Cell as Text
 from inference.evaluation.tables import Group, Tables, in_groups, merged
 from pyro_models import UsageError
+from pyro_models.data.preparation import words_of_preparation
 from pyro_models.moved import renamed_attribute
 
 __all__ = ["Cell", "Column", "Comparison", "compare"]
@@ -113,7 +114,10 @@ class Column:
     def _of_pixels(self) -> list[str]:
         c = self.comparability
         measure = "" if self.is_objective else c.get("measure")
-        return [measure or "", f"{c['preparation']} pixels" if c.get("preparation") else ""]
+        return [
+            measure or "",
+            words_of_preparation(c["preparation"]) if c.get("preparation") else "",
+        ]
 
 
 def described_data(of: Mapping[str, Any]) -> str:

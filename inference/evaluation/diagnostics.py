@@ -215,18 +215,18 @@ def diagnose(
     5
     """
     num_particles = checked_count(num_particles)
-    data = as_data(data, pair, split=split)
+    data = as_data(data, pair, split=split, half_seen=True)
     found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
     options = {"num_particles": num_particles, "max_elements": max_elements}
 
     def weigh(part: Observed) -> tuple[Tensor, Tensor, LatentMoments]:
-        log_w, of_part = weighed_with_moments(pair, part.x, y=part.y, **options)
+        log_w, of_part = weighed_with_moments(pair, part.x, y=part.y, mask=part.mask, **options)
         return effective_sample_size(log_w).cpu(), pareto_k_hat(log_w).cpu(), of_part
 
     with bar(len(found), unit="data", shown=progress) as done:
         parts = computed(
             weigh,
-            Observed.unchecked(found.x, found.y).__getitem__,
+            Observed.unchecked(found.x, found.y, found.mask).__getitem__,
             pair=pair,
             count=len(found),
             size=chunk_size(pair, each=num_particles),
@@ -267,7 +267,13 @@ class LatentMoments:
 
 
 def weighed_with_moments(
-    pair: Pair, x: Tensor, *, num_particles: int, max_elements: int, y: Tensor | None = None
+    pair: Pair,
+    x: Tensor,
+    *,
+    num_particles: int,
+    max_elements: int,
+    y: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, LatentMoments]:
     """log w, (K, B), of a pair's own guide, and the moments of that guide, from the same draws.
 
@@ -276,7 +282,7 @@ def weighed_with_moments(
     numbers are decoded at once.
     """
     chunk = chunk_size(pair, each=len(x))
-    data, options = Observed.unchecked(x, y), {"max_elements": max_elements}
+    data, options = Observed.unchecked(x, y, mask), {"max_elements": max_elements}
     log_w: list[Tensor] = []
     sums: dict[str, Tensor] = {}
     for i in range(0, num_particles, chunk):

@@ -19,6 +19,7 @@ from inference.standard_error import error_of_mean, mean_and_error
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.counts import check_counts
 from pyro_models.data import Identity, Split
+from pyro_models.data.preparation import AS_GIVEN
 from pyro_models.likelihoods.likelihood import LEBESGUE, LEBESGUE_UNIT
 from pyro_models.seeds import check_seed
 
@@ -47,7 +48,8 @@ def evaluated_split(
         raise UsageError(f"the {split} split of {data.name} is empty")
     first = next(pair.parameters())
     y = None if prepared.y is None else prepared.y.to(first.device)
-    return Split(prepared.x.to(first.device, first.dtype), y)
+    mask = None if prepared.mask is None else prepared.mask.to(first.device)
+    return Split(prepared.x.to(first.device, first.dtype), y, mask)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class ScoredData:
 
     Each datum has so many ``dimensions`` that the scores are of; the ``identity`` says what the
     data are by their content, and ``given``, in words, what is conditioned on, ``None`` for
-    nothing. The ``precision`` is that of the pair, see :class:`inference.evaluation.Score`.
+    nothing. The ``precision`` is that of the pair, see :class:`inference.evaluation.Score`; and
+    where data are not ``whole``, log-probabilities are of what is seen of each.
     """
 
     data: ImageData
@@ -66,6 +69,7 @@ class ScoredData:
     identity: Identity
     given: str | None = None
     precision: str | None = None
+    whole: bool = True
 
     @classmethod
     def of_split(
@@ -73,7 +77,9 @@ class ScoredData:
     ) -> ScoredData:
         """The first ``limit`` data of a split, whole; ``labels`` says whether theirs matter."""
         identity = data.identity_of(split, limit=limit, labels=labels)
-        return cls(data, split, seed, math.prod(data.data_shape), identity)
+        seen = data.split(split).mask
+        whole = seen is None or bool(seen[:limit].all())
+        return cls(data, split, seed, math.prod(data.data_shape), identity, whole=whole)
 
     def score(self, quantity: str, values: Tensor, **fields: Any) -> Score:
         """The score of N values, (N,): their mean and its standard error.
@@ -112,6 +118,8 @@ class ScoredData:
         measure = pair.likelihood.measure
         if measure == LEBESGUE:
             measure = LEBESGUE_UNIT if self.data.is_images else "Lebesgue in the data's own units"
+        if measure is not None and not self.whole:
+            measure = f"{measure}, of what is seen"
         shared = {
             "measure": measure,
             "monte_carlo_error": None if math.isnan(noise) else noise,
@@ -122,8 +130,10 @@ class ScoredData:
 
 
 def preparation_of(scored: ScoredData) -> str:
-    """How the pixels were prepared, with the seed where each use draws anew."""
+    """How the pixels were prepared, with the seed where each use draws anew; vectors are not."""
     data = scored.data
+    if not data.is_images:
+        return AS_GIVEN
     return f"{data.preparation} (seed {scored.seed})" if data.redraws else data.preparation
 
 
@@ -137,9 +147,10 @@ class Evaluated:
         The pair, in evaluation mode and without gradients while a function is called.
     scored, limit
         The data, and what the scores of them share; and how many were asked for.
-    x, y, labels
-        Prepared data (N, \\*data_shape); the labels that the pair is given, (N,) or ``None``; and
-        those that the data have, −1 where missing, given to the pair or not.
+    x, y, mask, labels
+        Prepared data (N, \\*data_shape); the labels that the pair is given, (N,) or ``None``; what
+        is seen, ``None`` where all is; and the labels that the data have, −1 where missing, given
+        to the pair or not.
     grey
         The data before their preparation, (N, \\*data_shape).
     weigh, max_elements
@@ -160,6 +171,7 @@ class Evaluated:
     weigh: Callable[[], LogWeights]
     limit: int | None
     max_elements: int
+    mask: Tensor | None = None
     scores: dict[str, Score] = field(default_factory=dict)
     per_datum: dict[str, Tensor] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict)
@@ -170,6 +182,11 @@ class Evaluated:
         found = self.weigh()
         self.per_datum.update(elbo=found.elbo, importance_bound=found.bound)
         return found
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything of all data is seen."""
+        return self.mask is None or bool(self.mask.all())
 
     @property
     def data(self) -> ImageData:

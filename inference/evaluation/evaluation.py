@@ -173,7 +173,8 @@ def evaluate(
     data, split, limit
         The first ``limit`` data of the split ``"test"``, ``"validation"`` or ``"train"``, prepared
         as they say, with the seed; the scores say how many. Of what is no data set with splits
-        (:func:`pyro_models.data.as_data`) all is scored, as it is.
+        (:func:`pyro_models.data.as_data`) all is scored, as it is. Of half-seen data log p(x_seen)
+        is, as the measure says, and reconstructions are compared with what is seen.
     quantities
         Names of those that are computed, in their order; all that do not come by name alone unless
         given. For those of samples alone no particles are drawn.
@@ -204,9 +205,9 @@ def evaluate(
     """
     num_particles = checked_count(num_particles)
     named = _named(quantities)
-    data = as_data(data, pair, split=split)
+    data = as_data(data, pair, split=split, half_seen=True)
     found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
-    x, y = found.x, found.y
+    x, y, mask = found.x, found.y, found.mask
     infers = fulfills(pair, Classifies)
     if with_labels and (not infers or y is None or bool((y < 0).any())):
         raise UsageError("with_labels is for a pair that infers labels, and data that have them")
@@ -214,11 +215,11 @@ def evaluate(
         y = None
     labels = bool(given_labels(pair, y))
     scored = ScoredData.of_split(data, split, seed, limit=limit, labels=labels)
-    of_pixels = checksum(pair.conditioning(x)) if fulfills(pair, ConditionsOnPixels) else None
+    of_pixels = checksum(pair.conditioning(x, mask)) if fulfills(pair, ConditionsOnPixels) else None
     identity = replace(scored.identity, conditioned=of_pixels)
     given, precise = conditions(pair, y), precision_of(pair)
     scored = replace(scored, given=given, identity=identity, precision=precise)
-    of: dict[str, Any] = {"identity": identity_of(pair, x, y=y), "guides": (pair.guide,)}
+    of: dict[str, Any] = {"identity": identity_of(pair, x, mask=mask, y=y), "guides": (pair.guide,)}
     settings = {"num_particles": num_particles, "seed": seed}
 
     def weigh() -> LogWeights:
@@ -228,13 +229,13 @@ def evaluate(
         ):
             bounds: dict[str, Any] = {"max_elements": max_elements, "progress": done.update}
             bounds |= {"num_particles": num_particles, "seed": seed, "blocks": blocks}
-            weights = log_weights(pair, x, y=y, **bounds)
+            weights = log_weights(pair, x, y=y, mask=mask, **bounds)
         prior = log_label_prior(pair, x, y)
         return replace(weights, elbo=weights.elbo - prior, bound=weights.bound - prior)
 
     with isolated(pair, seed=stream(seed, "quantities")):
         grey = data.split(split).x[:limit].to(x)
-        evaluated = Evaluated(pair, scored, x, y, found.y, grey, weigh, limit, max_elements)
+        evaluated = Evaluated(pair, scored, x, y, found.y, grey, weigh, limit, max_elements, mask)
         absent: dict[str, str] = {}
         if not all(QUANTITIES[key].by_name for key in named):
             _ = evaluated.weights  # what is wrong with a pair is said of the pair

@@ -70,7 +70,7 @@ def evaluate_evidence(
     >>> scored.scores["spherical_log_likelihood"].kind
     'estimate'
     """
-    data = as_data(data, pair, split=split)
+    data = as_data(data, pair, split=split, half_seen=True)
     found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
     given = pair.num_classes is not None and not fulfills(pair, Classifies)
     y = found.y if given else None
@@ -78,7 +78,7 @@ def evaluate_evidence(
         count = len(kernel_density.value)
         raise UsageError(f"the kernel density is of {count} data, and these are {len(found)}")
     scored = ScoredData.of_split(data, split, seed, limit=limit, labels=given)
-    own = evidence(pair, found.x, y=y, seed=seed, progress=progress, **options)
+    own = evidence(pair, found.x, y=y, mask=found.mask, seed=seed, progress=progress, **options)
     why = why_not_spherical(pair)
     quantity = "log_likelihood" if why else "spherical_log_likelihood"
     of: dict[str, Any] = {"given": own.given, "precision": precision_of(pair)}

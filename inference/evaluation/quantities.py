@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from inference.evaluation.estimates import exact_log_prob
 from inference.evaluation.evaluated import Evaluated, ScoredData, evaluated_split, preparation_of
@@ -26,6 +27,7 @@ from inference.posterior.reconstruction import reconstruct
 from pyro_models import ImageData, Pair, UsageError
 from pyro_models.contract import check_pair, fulfills, has_encoder
 from pyro_models.data import Split, as_data
+from pyro_models.data.preparation import AS_GIVEN
 from pyro_models.observed import Data, Observed
 from pyro_models.pair import Classifies, ConditionsOnPixels, Exact
 
@@ -71,7 +73,7 @@ def accuracy(
     check_pair(pair)
     if not fulfills(pair, Classifies):
         raise UsageError(f"{type(pair).__name__} has no classifier q(y | x) to evaluate")
-    data = as_data(data, pair, split=split)
+    data = as_data(data, pair, split=split, half_seen=True)
     found = evaluated_split(pair, data, split=split, limit=limit, seed=seed)
     if found.y is None or not bool((found.y >= 0).any()):
         raise UsageError(f"the {split} split of {data.name} has no labels to compare with")
@@ -83,14 +85,15 @@ def accuracy_on(pair: Classifies, found: Split, scored: ScoredData, *, chunk: in
     """The accuracy on prepared data, some of which have labels."""
     assert found.y is not None
     with isolated(pair, seed=scored.seed):
-        best = torch.cat([pair.classify(part).argmax(-1) for part in found.x.split(chunk)])
+        parts = Observed.unchecked(found.x, mask=found.mask).chunks(chunk)
+        best = torch.cat([pair.classify(part.x, part.mask).argmax(-1) for part in parts])
     right = (best == found.y)[found.y >= 0].cpu()
     value = float(right.double().mean())
     return scored.score(
         "accuracy",
         right,
         standard_error=math.sqrt(value * (1 - value) / len(right)),
-        preparation=preparation_of(scored) if scored.data.is_images else "as given",
+        preparation=preparation_of(scored),
     )
 
 
@@ -103,7 +106,7 @@ def _elbo(of: Evaluated) -> Score:
 
 def _log_likelihood(of: Evaluated) -> Score | str:
     if fulfills(of.pair, Exact):
-        values = exact_log_prob(of.pair, of.x, max_elements=of.max_elements)
+        values = exact_log_prob(of.pair, of.x, mask=of.mask, max_elements=of.max_elements)
         of.per_datum["exact_log_prob"] = values
         return of.scored.log_probability(of.pair, "log_likelihood", values, kind="exact")
     if of.pair.likelihood.measure is None:
@@ -126,6 +129,8 @@ def _bits_per_dimension(of: Evaluated) -> Score | str:
     pair, data = of.pair, of.data
     if not data.is_images:
         return "vectors are no pixels"
+    if not of.whole:
+        return "of whole images, and some pixels are unseen"
     if fulfills(pair, ConditionsOnPixels):
         return "of unseen pixels given seen ones, not of whole images"
     if not has_encoder(pair):
@@ -143,16 +148,25 @@ def _squared_error(quantity: str, latents: Draw) -> Compute:
         if not has_encoder(of.pair):
             return "there is no encoder: infer latents image by image (pyro-models infer)"
         data, errors = of.data, []
+        if data.table is not None and any(c.kind != "real" for c in data.table.columns):
+            return "columns of several kinds have no unit in common: see impute"
         preparation, levels = data.preparation, data.levels
-        parts = Observed.unchecked(of.x, of.y).chunks(_AT_ONCE)
+        parts = Observed.unchecked(of.x, of.y, of.mask).chunks(_AT_ONCE)
         for part, grey in zip(parts, of.grey.split(_AT_ONCE), strict=True):
-            again = reconstruct(of.pair, part.x, y=part.y, latents=latents)
+            again = reconstruct(of.pair, part.x, y=part.y, mask=part.mask, latents=latents)
             mean = of.pair.likelihood.grey_mean(again, preparation=preparation, levels=levels)
-            errors.append((mean - grey).square().flatten(1).mean(1))
-        against = "grey" if data.is_images else "as given"
+            errors.append(_mean_of_seen((mean - grey).square(), part.mask))
+        against = "grey" if data.is_images else AS_GIVEN
         return of.score(quantity, torch.cat(errors), preparation=against)
 
     return compute
+
+
+def _mean_of_seen(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean over each datum, (N,), of those of its values that are seen."""
+    if mask is None:
+        return values.flatten(1).mean(1)
+    return torch.where(mask, values, 0.0).flatten(1).sum(1) / mask.flatten(1).sum(1)
 
 
 def _accuracy(of: Evaluated) -> Score | None:
@@ -161,7 +175,7 @@ def _accuracy(of: Evaluated) -> Score | None:
     scored = ScoredData.of_split(
         of.data, of.scored.split, of.scored.seed, limit=of.limit, labels=True
     )
-    return accuracy_on(of.pair, Split(of.x, of.labels), scored)
+    return accuracy_on(of.pair, Split(of.x, of.labels, of.mask), scored)
 
 
 _LOWER: Kind = "lower bound"

@@ -119,6 +119,8 @@ def _compared(of: Evaluated, pixels: Draw) -> ComparedFeatures | str:
         return "of unseen pixels given seen ones, not of whole images"
     if pixels == "sample" and pair.likelihood.no_probability:
         return f"{pair.likelihood.no_probability} to draw x from: see the means"
+    if not of.whole:
+        return "compared with whole images, and some pixels are unseen"
     n = min(NUM_SAMPLES, len(of.x))
     y = None if of.y is None or pair.num_classes is None else of.y[:n]
     drawn = _samples(pair, n=n, y=y, pixels=pixels, seed=of.scored.seed)

@@ -21,6 +21,7 @@ from inference.standard_error import with_error
 from pyro_models import UsageError
 from pyro_models.brief import Brief
 from pyro_models.data import Identity
+from pyro_models.data.preparation import words_of_preparation
 from pyro_models.likelihoods.likelihood import LEBESGUE_UNIT
 from pyro_models.moved import renamed_attribute
 
@@ -196,7 +197,7 @@ class Score(Brief):
         k = f", K = {self.num_particles}" if self.num_particles else ""
         given = f"given {self.given}" if self.given else ""
         seeds = f"mean over {self.num_seeds} seeds" if self.num_seeds else ""
-        pixels = f"{self.preparation} pixels"
+        pixels = words_of_preparation(self.preparation)
         words = [f"{self.kind}{k}", seeds, given, self.measure or "", pixels, self.precision or ""]
         return "; ".join(word for word in words if word)
 
@@ -265,10 +266,11 @@ def to_bits_per_dimension(score: Score, *, levels: int) -> Score:
     density = score.measure == LEBESGUE_UNIT and score.preparation.startswith("dequantised")
     probability = score.measure == counting and score.preparation == "grey"
     if score.unit != NATS or not (density or probability):
+        of = words_of_preparation(score.preparation)
         raise UsageError(
             f"bits per dimension need a density of dequantised pixels, or a probability of their "
-            f"{levels} grey levels, in {NATS}; this is of {score.preparation} pixels relative to "
-            f"{score.measure}, in {score.unit}"
+            f"{levels} grey levels, in {NATS}; this is of {of} relative to {score.measure}, in "
+            f"{score.unit}"
         )
     scale = score.dimensions * math.log(2)
     known = score.identity

@@ -177,10 +177,11 @@ class Card:
     def _data(self) -> str:
         record = self.record["data"]
         sizes = ", ".join(f"{name} {count:,}" for name, count in record.get("splits", {}).items())
+        how = f"preparation {record.get('preparation', 'unknown')}"
         lines = [
             "## Data",
             f"{self._data_name}: {sizes or 'sizes unknown'}; "
-            f"preparation {record.get('preparation', 'unknown')}.",
+            f"{'a table' if record.get('table') else how}.",
         ]
         identity = Identity.from_dict(record.get("identity"))
         if identity is not None:

@@ -120,7 +120,7 @@ class Summary:
             data.name,
             {name: len(split) for name, split in data.splits.items()},
             data.data_shape,
-            "a table" if data.table else f"{data.preparation} pixels",
+            "a table" if data.table else data.preparation_in_words,
             training.objective.name,
             training.objective.unit,
             training.objective.remark,

@@ -15,6 +15,7 @@ from inference.selection.grid import short_name
 from inference.selection.row import Row, score_of
 from inference.standard_error import with_error
 from pyro_models import UsageError
+from pyro_models.data.preparation import words_of_preparation
 from pyro_models.moved import renamed_attribute
 
 __all__ = ["Sweep"]
@@ -169,9 +170,9 @@ class Sweep(Tabular):
             kinds = {score.kind for score in scores}
             kind = "" if kinds == {"objective only"} else f", {' or '.join(sorted(kinds))}"
             one = scores[0]
+            prepared = words_of_preparation(one.preparation)
             yield (
-                f"Score: {label}{kind}, {one.preparation} pixels; {one.data} {one.split}, "
-                f"{one.num_data:,} data."
+                f"Score: {label}{kind}, {prepared}; {one.data} {one.split}, {one.num_data:,} data."
             )
             unknown = sum(score.identity is None for score in scores)
             if 0 < unknown < len(scores):

@@ -14,7 +14,14 @@ from pyro_models.brief import WIDTH, Brief
 from pyro_models.counts import is_count
 from pyro_models.data.identity import Identity, checksum
 from pyro_models.data.masks import Mask, seen_pixels
-from pyro_models.data.preparation import PREPARATIONS, STATIC_SEED, is_random, prepare
+from pyro_models.data.preparation import (
+    AS_GIVEN,
+    PREPARATIONS,
+    STATIC_SEED,
+    is_random,
+    prepare,
+    words_of_preparation,
+)
 from pyro_models.data.rows import Rows, in_memory, sample_of
 from pyro_models.data.split import Split
 from pyro_models.data.table import Table
@@ -157,6 +164,11 @@ class ImageData(Brief):
     def is_images(self) -> bool:
         """Whether data are images rather than vectors."""
         return len(self.data_shape) == 3
+
+    @property
+    def preparation_in_words(self) -> str:
+        """What a datum's numbers are: ``"dequantised pixels"``, or of vectors ``"as given"``."""
+        return words_of_preparation(self.preparation if self.is_images else AS_GIVEN)
 
     def split(self, name: str) -> Split:
         """The grey pixels and labels of a split; refused if there is none of that name."""

@@ -18,10 +18,16 @@ from torch import Tensor
 from pyro_models.errors import UsageError
 from pyro_models.registry import check_choice
 
-__all__ = ["PREPARATIONS", "is_random", "prepare", "to_grey"]
+__all__ = ["AS_GIVEN", "PREPARATIONS", "is_random", "prepare", "to_grey", "words_of_preparation"]
 
 PREPARATIONS = ("grey", "threshold", "dynamic", "static", "dequantised")
 STATIC_SEED = 0
+AS_GIVEN = "as given"  # what stands in place of a preparation for vectors, which have none
+
+
+def words_of_preparation(preparation: str) -> str:
+    """What the numbers of a datum are: ``"grey pixels"``, or of vectors ``"as given"``."""
+    return preparation if preparation == AS_GIVEN else f"{preparation} pixels"
 
 
 def is_random(preparation: str) -> bool:

@@ -166,12 +166,18 @@ def _finished(data: ImageData, preparation: str, *, all_training: bool) -> Image
 
 
 def as_data(
-    source: Any, pair: Any = None, *, split: str | None = None, stream: bool | None = None
+    source: Any,
+    pair: Any = None,
+    *,
+    split: str | None = None,
+    stream: bool | None = None,
+    half_seen: bool = False,
 ) -> ImageData:
     """A data set as it is, or anything else that :func:`load_data` takes, but for a name, as one.
 
     Labels that come along may be anything for a ``pair`` that uses none. All of it is the
-    ``split``, as it is the training data; with ``None`` it is split as :func:`load_data` does.
+    ``split``, as it is the training data; with ``None`` it is split as :func:`load_data` does. A
+    split of which something is unseen is refused unless it may be ``half_seen``.
 
     >>> as_data(torch.zeros(7, 3), split="test")  # doctest: +ELLIPSIS
     ImageData(array-7x3_..., (3,), train 7, test 7, grey)
@@ -184,10 +190,11 @@ def as_data(
         options: dict[str, Any] = {"with_labels": _uses_labels(pair), "stream": stream}
         source = _of_user(source, whole=split, **options)
     seen = None if split is None else source.split(split).mask
-    if seen is not None and not bool(seen.all()):
+    if seen is not None and not half_seen and not bool(seen.all()):
+        what = "pixels" if source.is_images else "cells" if source.table else "values"
         raise UsageError(
-            f"some pixels of {source.name} are unseen, and scores are of whole data: see evidence, "
-            "and evaluate_completion with a mask"
+            f"some {what} of {source.name} are unseen, and this is of whole data: evaluate and "
+            "evidence score what is seen"
         )
     return source
 

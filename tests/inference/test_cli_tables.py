@@ -1,5 +1,8 @@
 """A table at the command line: trained on, filled in, sampled, in its own units and names."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,6 +38,17 @@ def test_a_table_is_trained_on_and_filled_in(call, refused, capsys):
     assert likelihood == expected
     assert Run("run").table.label.values == ("p", "q")
 
+    capsys.readouterr()
+    scored = ("evaluate", "run", "--num_particles", 20, "--limit", 4, "--progress", "false")
+    assert call(*scored, "--out", "scores.json") == 0
+    assert "of what is seen" in capsys.readouterr().out
+    assert call("diagnose", "run", "--num_particles", 20, "--progress", "false") == 0
+    quick = ("--guides", "[encoder]", "--method", "importance", "--num_particles", 20)
+    quick += ("--limit", 4, "--progress", "false")
+    assert call("guides", "run", *quick, "--out", "guides") == 0
+    elbo = pd.read_csv("guides/guides.csv").set_index("quantity")["value"]["elbo"]
+    scores = json.loads(Path("scores.json").read_text())["scores"]
+    assert elbo == pytest.approx(scores["elbo"]["value"], abs=0.5)  # other draws, the same cells
     new = holes.iloc[:9].assign(id=range(9))
     new.to_csv("new.csv", index=False)
     quick = ("--num_particles", 20, "--num_draws", 20, "--progress", "false")

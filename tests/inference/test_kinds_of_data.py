@@ -314,8 +314,10 @@ def test_a_mask_or_a_label_is_said_once() -> None:
         infer(pair_of("vae"), half, mask="left")
     with pytest.raises(UsageError, match="labels are given twice"):
         infer(pair_of("cvae"), half, y=1)
-    with pytest.raises(UsageError, match=r"some pixels of .* are unseen, and scores are of whole"):
-        evaluate(pair_of("vae"), half)
+    with pytest.raises(
+        UsageError, match=r"some pixels of .* are unseen, and this is of whole data"
+    ):
+        evaluate_completion(pair_of("vae"), half, "left")
     evaluate(pair_of("vae"), Observed(X, mask="everything"), num_particles=2)
     with pytest.raises(UsageError, match="closed forms are of whole data"):
         BernoulliMixture.maximum_likelihood(half, num_components=2)

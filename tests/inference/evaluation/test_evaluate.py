@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import pandas
 import pytest
 import torch
 
@@ -129,6 +130,41 @@ def test_vectors_are_no_pixels():
     assert result.absent["bits_per_dimension"] == "vectors are no pixels"
     assert result.scores["elbo"].measure == "Lebesgue in the data's own units"
     assert result.scores["mse_mean"].preparation == "as given"
+
+
+@pytest.mark.parametrize("name", ["ppca", "vae"])
+def test_half_seen_data_are_scored_by_what_is_seen(name):
+    x = torch.randn(80, 4, generator=torch.Generator().manual_seed(0))
+    holes = x.clone()
+    holes[::2, 1:3] = torch.nan
+    data = load_data(holes, name="holes", missing="unseen")
+    pair = PPCA((4,), latent_dim=2) if name == "ppca" else VAE((4,), likelihood="gaussian")
+    found = evaluate(pair, data, num_particles=20, limit=5)
+    score = found.scores["log_likelihood"]
+    assert score.measure == "Lebesgue in the data's own units, of what is seen"
+    seen = data.prepared("test", limit=5)
+    if name == "ppca":
+        truth = pair.exact_log_prob(seen.x, seen.mask).detach()
+    else:
+        truth = log_weights(pair, seen.x, mask=seen.mask, num_particles=500, seed=1).bound
+    assert score.value == pytest.approx(float(truth.mean()), abs=1e-5 if name == "ppca" else 0.1)
+    whole = evaluate(pair, load_data(x, name="whole"), num_particles=20, limit=5)
+    assert "of what is seen" in score.differs_from(whole.scores["log_likelihood"].comparability)
+    means = reconstruct(pair, seen.x, mask=seen.mask, latents="mean")
+    errors = [(m - v)[s].square().mean() for m, v, s in zip(means, seen.x, seen.mask, strict=True)]
+    assert found.scores["mse_mean"].value == pytest.approx(
+        float(torch.stack(errors).mean()), rel=1e-4
+    )
+
+
+def test_columns_of_several_kinds_have_no_squared_error_in_common():
+    frame = pandas.DataFrame({"mass": [1.5, 2.5, 3.25, 4.0] * 10, "eggs": [0, 3, 9, 1] * 10})
+    data = load_data(frame)
+    columns = {"columns": data.table.likelihoods}
+    pair = VAE(data.data_shape, hidden=[8], likelihood="mixed", likelihood_options=columns)
+    found = evaluate(pair, data, num_particles=2)
+    assert "no unit in common" in found.absent["mse_mean"]
+    assert "pixels" not in str(found.scores["elbo"])
 
 
 def test_every_score_says_on_what_it_was_computed(few):
