@@ -118,7 +118,8 @@ class Experiment(Brief):
     kinds: dict[str, str] | None = declared(
         None,
         """Kinds of columns of a table by name, real, count, binary or categorical, where they are
-        others than are found: --kinds '{age: real}'.""",
+        others than are found, or unused, which leaves them out: --kinds '{age: real, id: unused}'.
+        """,
     )
     labels: int | float | None = declared(
         None,

@@ -71,4 +71,8 @@ def impute(
     if listing is not None:
         write_atomically(listing, listed.to_csv(index=False))
     print(f"{len(listed)} empty cells of {len(found)} rows filled in by {found.guide}, in {target}")
+    label = None if table.label is None else table.label.name
+    left = int(found.mean[label].isna().sum()) if label in found.mean.columns else 0
+    if left:
+        print(f"{left} empty cells of the label {label!r} stay empty: the model has no labels")
     return found

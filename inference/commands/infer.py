@@ -90,7 +90,8 @@ def infer(
         seed=on.seed,
         progress=on.progress,
     )
-    title = f"{Path(run).name}, {images.name} {on.split}, {len(posterior)} images, seed {on.seed}"
+    count = f"{len(posterior)} {'images' if images.is_images else 'data'}"
+    title = f"{Path(run).name}, {images.name} {on.split}, {count}, seed {on.seed}"
     with printed_after(lambda: f"{title}\n{posterior.to_text().rstrip()}"):
         if target is not None:
             arrays: dict[str, Any] = dict(posterior.mean)

@@ -306,7 +306,8 @@ class Posterior(Brief):
 
     def to_text(self) -> str:
         """What was inferred, in some lines for a terminal."""
-        lines = {"guide": self.name, "numbers per image": f"{self.num_parameters:g}"}
+        one, several = ("image", "images") if self.x.dim() == 4 else ("datum", "data")
+        lines = {"guide": self.name, f"numbers per {one}": f"{self.num_parameters:g}"}
         given = conditions(self.pair, self.y)
         if given:
             lines["given"] = given
@@ -316,7 +317,7 @@ class Posterior(Brief):
             mean, error = self.bound.mean
             unit = f"nats ({self.bound.num_particles} draws)"
             if len(self) > 1:
-                unit = f"± {error:.2f} nats per image (mean and standard error over images, "
+                unit = f"± {error:.2f} nats per {one} (mean and standard error over {several}, "
                 unit += f"{self.bound.num_particles} draws each)"
             lines["ELBO"] = f"{mean:.2f} {unit}"
         else:
@@ -325,7 +326,7 @@ class Posterior(Brief):
             rows = torch.tensor([other == reason for other in self.stopped])
             steps = self.steps[rows]
             taken = f", median {int(steps.median())} steps" if bool(steps.any()) else ""
-            lines[reason] = f"{int(rows.sum())} of {len(self)} images{taken}"
+            lines[reason] = f"{int(rows.sum())} of {len(self)} {several}{taken}"
         return "".join(f"{title:24}{text}\n" for title, text in lines.items())
 
     def _needs_density(self, what: str) -> None:

@@ -21,10 +21,13 @@ from pyro_models.data.identity import checksum
 from pyro_models.data.images import ImageData
 from pyro_models.data.precision import loses
 from pyro_models.data.split import Split
-from pyro_models.data.table import Table, column_found
+from pyro_models.data.table import UNUSED, Table, column_found, left_out
 from pyro_models.errors import UsageError
 
 __all__ = ["ENDINGS", "from_table", "is_frame", "is_table", "read_table"]
+
+_NAMED = 6  # columns of a kind
+_OTHER_SEPARATORS = (";", "\t", "|", ",")
 
 ENDINGS = (".csv", ".tsv", ".parquet")
 TAB = "\t"
@@ -84,8 +87,6 @@ def from_table(
     rows = {kind: split.x[:, 0] for kind, split in splits.items()}
     known = max((int(y.max()) + 1 for y in (y,) if y is not None and len(y)), default=0)
     classes = known if table.label is None else len(table.label.values)
-    kinds_found = Counter(column.kind for column in table.columns)
-    words = ", ".join(f"{count} {kind}" for kind, count in kinds_found.items())
     return ImageData(
         name,
         {
@@ -95,11 +96,21 @@ def from_table(
         num_classes=(classes or None) if y is not None else None,
         split_seed=split_seed,
         test_fraction=test_fraction,
-        scaling=f"columns: {words}; real ones standardised by the training split",
+        scaling=f"columns: {_kinds_of(table)}; real ones standardised by the training split",
         source=None if is_frame(source) else os.path.abspath(source),
         missing=missing,
         table=table,
     )
+
+
+def _kinds_of(table: Table) -> str:
+    """How many columns are of each kind, and the first of them by name."""
+    words = []
+    for kind, count in Counter(column.kind for column in table.columns).items():
+        names = [column.name for column in table.columns if column.kind == kind]
+        more = ", …" if len(names) > _NAMED else ""
+        words.append(f"{count} {kind} ({', '.join(names[:_NAMED])}{more})")
+    return ", ".join(words)
 
 
 def _table_of(like: Table | ImageData) -> Table:
@@ -121,6 +132,7 @@ def read_table(path: Path) -> Any:
         separator = TAB if path.suffix.lower() == ".tsv" else ","
         options: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig"}
         names = pandas.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0].tolist()
+        _check_separated([str(each) for each in names], path)
         _check_once([str(each) for each in names], str(path))
         options |= {"dtype_backend": "numpy_nullable", "index_col": False}
         with warnings.catch_warnings():
@@ -142,6 +154,18 @@ def read_table(path: Path) -> Any:
     except Exception as error:  # a damaged file can fail in any way
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"{path} is no readable {path.suffix} table ({why})") from error
+
+
+def _check_separated(names: Sequence[str], path: Path) -> None:
+    """Refuse a first line that is one name, and holds what others separate cells by."""
+    used = [mark for mark in _OTHER_SEPARATORS if len(names) == 1 and mark in names[0]]
+    if used:
+        own = "tabs" if path.suffix.lower() == ".tsv" else "commas"
+        raise UsageError(
+            f"{path}: cells of a {path.suffix} file have {own} between, and these {used[0]!r}: "
+            f"give the data frame pandas.read_csv({path.name!r}, sep={used[0]!r}) (decimal=',' "
+            f"where 1,5 is one and a half), or write it as a file with {own}"
+        )
 
 
 def check_names(frame: Any, who: str) -> None:
@@ -181,9 +205,12 @@ def _found(
     every = [str(name) for name in frame.columns]
     if isinstance(columns, str):
         raise UsageError(f"columns is a list of names; got {columns!r}")
-    chosen = [name for name in (every if columns is None else columns) if name != label]
+    unused = {name for name, kind in kinds.items() if kind == UNUSED}
+    kinds = {name: kind for name, kind in kinds.items() if kind != UNUSED}
+    of_label = {label} if label is not None else set()
+    chosen = [n for n in (every if columns is None else columns) if n not in unused | of_label]
     _check_once(chosen, "columns")
-    for name in (*chosen, *kinds, *([] if label is None else [label])):
+    for name in (*chosen, *kinds, *unused, *of_label):
         _column(frame, name, who)
     of_none = [name for name in kinds if name not in chosen]
     if of_none:
@@ -252,8 +279,8 @@ def _scaled(table: Table, x: Tensor, mask: Tensor, train: Tensor, who: str) -> T
     for column in table.columns:
         if not bool(mask[train, table.places[column.name].start].any()):
             raise UsageError(
-                f"{who}: column {column.name!r} is all missing in the training split: leave it out "
-                "(columns), or choose another seed"
+                f"{who}: column {column.name!r} is all missing in the training split: "
+                f"{left_out(column.name)}, or choose another seed"
             )
     if not real:
         return table

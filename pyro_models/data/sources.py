@@ -105,7 +105,7 @@ def load_data(
         Of a table: the names of the columns that are used; all unless given.
     kinds
         Of a table: ``"real"``, ``"count"``, ``"binary"`` or ``"categorical"`` for columns by name,
-        where it is another than is found.
+        where it is another than is found; ``"unused"`` leaves a column out.
     like
         Of a table of new rows: the table, or the data, that a pair was trained on, whose columns,
         categories and units they share. All of them are the test split.

@@ -5,7 +5,7 @@ kind               found by itself                        becomes               
 =================  =====================================  ====================  ================
 ``real``           numbers with a point; whole numbers    standardised          normal
                    that are negative, or vary less
-                   than counts do (variance < mean)
+                   than any Poisson counts would
 ``count``          other whole numbers from 0 on          itself                negative_binomial
 ``binary``         booleans, text of two values, whole    0 or 1                bernoulli
                    numbers that are 0 or 1
@@ -19,6 +19,7 @@ nothing else for these.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -30,7 +31,7 @@ from torch import Tensor
 from pyro_models.brief import Brief
 from pyro_models.errors import UsageError
 
-__all__ = ["KINDS", "Table", "TableColumn"]
+__all__ = ["KINDS", "UNUSED", "Table", "TableColumn"]
 
 KINDS = {
     "real": "normal",
@@ -38,6 +39,9 @@ KINDS = {
     "binary": "bernoulli",
     "categorical": "categorical",
 }
+UNUSED = "unused"  # the kind of a column that is left out
+_BY_CHANCE = 0.001
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([ T]|$)|\d{1,2}[./]\d{1,2}[./]\d{2,4}([ T]|$)")
 MOST_CATEGORIES = 100  # more are names rather than categories, unless one says so
 
 
@@ -261,15 +265,13 @@ def column_found(series: Any, name: str, kind: str | None, who: str) -> TableCol
     where = f"{who}: column {name!r}"
     values = series.dropna()
     if not len(values):
-        raise UsageError(f"{where} is all missing: leave it out (columns), or fill it")
+        raise UsageError(f"{where} is all missing: {left_out(name)}, or fill it")
     if types.is_object_dtype(values.dtype):
         values = values.convert_dtypes()
     dtype = values.dtype
     is_categories = isinstance(dtype, CategoricalDtype)
     if types.is_datetime64_any_dtype(dtype) or types.is_timedelta64_dtype(dtype):
-        raise UsageError(
-            f"{where} holds dates or durations: give numbers, such as days since the first"
-        )
+        raise _of_dates(where, name)
     is_text = is_categories or types.is_string_dtype(dtype) or types.is_object_dtype(dtype)
     whole = types.is_integer_dtype(dtype) or types.is_bool_dtype(dtype)
     number = whole or types.is_float_dtype(dtype)
@@ -279,7 +281,8 @@ def column_found(series: Any, name: str, kind: str | None, who: str) -> TableCol
         kind = _kind_of(values, is_text=is_text, whole=whole, boolean=types.is_bool_dtype(dtype))
         chosen = False
     elif kind not in KINDS:
-        raise UsageError(f"{where}: unknown kind {kind!r}: choose from {', '.join(KINDS)}")
+        known = ", ".join((*KINDS, UNUSED))
+        raise UsageError(f"{where}: unknown kind {kind!r}: choose from {known}")
     else:
         chosen = True
     if kind in ("real", "count"):
@@ -293,7 +296,9 @@ def column_found(series: Any, name: str, kind: str | None, who: str) -> TableCol
     except TypeError:  # of several types
         ordered = sorted(found, key=str)
     categories = tuple(plain(value) for value in ordered)
-    _check_categories(categories, kind, len(values), where, chosen=chosen)
+    if not chosen and len(categories) > MOST_CATEGORIES and _are_dates(categories):
+        raise _of_dates(where, name)
+    _check_categories(categories, kind, len(values), where, name, chosen=chosen)
     return TableColumn(name, kind, categories)
 
 
@@ -306,21 +311,49 @@ def _kind_of(values: Any, *, is_text: bool, whole: bool, boolean: bool) -> str:
         return "real"
     if int(values.min()) >= 0 and int(values.max()) <= 1:
         return "binary"
-    spread = float(values.astype(float).var(ddof=0))
-    return "count" if int(values.min()) >= 0 and spread >= float(values.mean()) else "real"
+    return "count" if int(values.min()) >= 0 and _may_be_counts(values.astype(float)) else "real"
+
+
+def _may_be_counts(values: Any) -> bool:
+    """Whether values may vary as little by chance if they are Poisson: Fisher's dispersion test.
+
+    (n − 1) variance / mean is then χ² of n − 1 degrees of freedom; variances that are smaller once
+    in 1,000 such columns are none of counts.
+    """
+    from scipy.stats import chi2
+
+    n, mean = len(values), float(values.mean())
+    if n < 2 or mean == 0:
+        return True
+    return bool((n - 1) * float(values.var(ddof=1)) / mean >= chi2.ppf(_BY_CHANCE, n - 1))
+
+
+def left_out(name: str) -> str:
+    """What to say to be rid of a column."""
+    return f"leave it out by kinds={{{name!r}: {UNUSED!r}}} (--kinds '{{{name}: {UNUSED}}}')"
+
+
+def _of_dates(where: str, name: str) -> UsageError:
+    return UsageError(
+        f"{where} holds dates or durations: give numbers, such as days since the first, or "
+        f"{left_out(name)}"
+    )
+
+
+def _are_dates(values: Sequence[Any]) -> bool:
+    """Whether text is of dates, such as 2026-11-29 or 29.11.2026."""
+    return all(isinstance(value, str) and _DATE.match(value) for value in values)
 
 
 def _check_categories(
-    found: Sequence[Any], kind: str, rows: int, where: str, *, chosen: bool
+    found: Sequence[Any], kind: str, rows: int, where: str, name: str, *, chosen: bool
 ) -> None:
     if len(found) < 2:
-        raise UsageError(
-            f"{where} has one value, {found[0]!r}, in all rows: leave it out (columns)"
-        )
+        raise UsageError(f"{where} has one value, {found[0]!r}, in all rows: {left_out(name)}")
     if kind == "binary" and len(found) != 2:
         raise UsageError(f"{where} has {len(found)} values, and binary columns two: categorical?")
     if not chosen and len(found) > MOST_CATEGORIES:
         raise UsageError(
             f"{where} has {len(found)} different values in {rows} rows, too many for categories "
-            "that nobody asked for: leave it out (columns), or say its kind (kinds)"
+            f"that nobody asked for: {left_out(name)}, or say another kind of it"
         )

@@ -51,7 +51,7 @@ def test_a_table_is_trained_on_and_filled_in(call, refused, capsys):
     assert elbo == pytest.approx(scores["elbo"]["value"], abs=0.5)  # other draws, the same cells
     new = holes.iloc[:9].assign(id=range(9))
     new.to_csv("new.csv", index=False)
-    quick = ("--num_particles", 20, "--num_draws", 20, "--progress", "false")
+    quick_impute = quick = ("--num_particles", 20, "--num_draws", 20, "--progress", "false")
     given = ("impute", "run", "--data", "new.csv", "--cells", "cells.csv", *quick)
     assert call(*given) == 0
     made, cells = pd.read_csv("completed.csv"), pd.read_csv("cells.csv")
@@ -60,12 +60,18 @@ def test_a_table_is_trained_on_and_filled_in(call, refused, capsys):
     seen = new.notna()
     pd.testing.assert_frame_equal(made[seen], new[seen], check_dtype=False)
     assert len(cells) == int(new.isna().sum().sum())
+    unlabelled = new.assign(**{"class": new["class"].where(new["age"].notna())})
+    unlabelled.to_csv("unlabelled.csv", index=False)
+    capsys.readouterr()
+    assert call("impute", "run", "--data", "unlabelled.csv", "--out", "u.csv", *quick_impute) == 0
+    assert "3 empty cells of the label 'class' stay empty" in capsys.readouterr().out
     assert "already there" in refused(*given)
     assert call("complete", "run", "--out", "own.csv", "--progress", "false") == 0
     assert len(pd.read_csv("own.csv")) == 5  # of its own test split
-    assert (
-        call("infer", "run", "--data", "new.csv", "--guide", "encoder", "--progress", "false") == 0
-    )
+    capsys.readouterr()
+    given = ("infer", "run", "--data", "new.csv", "--guide", "encoder", "--progress", "false")
+    assert call(*given) == 0
+    assert "image" not in capsys.readouterr().out
     assert call("sample", "run", "--n", 3, "--out", "drawn.csv") == 0
     drawn = pd.read_csv("drawn.csv")
     assert list(drawn.columns) == ["age", "visits", "kind"]

@@ -176,3 +176,35 @@ def test_nan_of_an_array_is_unseen_if_asked_and_refused_else(tmp_path: Path):
         load_data(x, missing="unseen")
     with pytest.raises(UsageError, match="leave missing out"):
         load_data("digits", missing="unseen")
+
+
+def test_small_counts_are_counts_whatever_their_variance_happens_to_be():
+    rng = np.random.default_rng(0)
+    for _ in range(50):  # of half of which the variance is below the mean
+        column = load_data(pd.DataFrame({"eggs": rng.poisson(1.5, 60) + 0})).table.columns[0]
+        assert column.kind == "count"
+    ratings = load_data(pd.DataFrame({"rating": rng.integers(3, 6, 60)})).table.columns[0]
+    assert ratings.kind == "real"
+
+
+def test_names_and_dates_are_left_out_by_their_kind():
+    frame = FRAME.iloc[[*range(N)] * 4].reset_index(drop=True)
+    frame["name"] = [f"p{i}" for i in range(len(frame))]
+    frame["day"] = [f"2026-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(len(frame))]
+    with pytest.raises(UsageError, match=r"'name' has 160 .*--kinds '\{name: unused\}'"):
+        load_data(frame)
+    with pytest.raises(UsageError, match=r"'day' holds dates .*--kinds '\{day: unused\}'"):
+        load_data(frame, kinds={"name": "unused"})
+    data = load_data(frame, kinds={"name": "unused", "day": "unused", "year": "count"})
+    assert data.table.names == list(FRAME.columns)
+    assert "2 count (year, visits)" in data.scaling
+    with pytest.raises(UsageError, match="has no column 'nam'"):
+        load_data(frame, kinds={"nam": "unused"})
+
+
+def test_a_file_with_other_marks_between_its_cells_is_told_how_it_is_read(tmp_path: Path):
+    FRAME.to_csv(tmp_path / "euro.csv", sep=";", decimal=",", index=False)
+    with pytest.raises(UsageError, match=r"commas between, .* ';': .*read_csv\('euro.csv', sep"):
+        load_data(tmp_path / "euro.csv")
+    FRAME[["year"]].to_csv(tmp_path / "one.csv", index=False)
+    assert load_data(tmp_path / "one.csv").data_shape == (1,)
