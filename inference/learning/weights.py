@@ -28,7 +28,10 @@ def load_weights(pair: Pair, weights: Mapping[str, Tensor], source: object) -> N
         name for name in own if name in weights and own[name].shape != weights[name].shape
     ]
     if wrong:
-        raise UsageError(f"{source} holds the weights of another pair ({wrong[0]} does not fit)")
+        raise UsageError(
+            f"{source} holds the weights of another pair ({wrong[0]} does not fit): give the model "
+            "and the options that it was trained with"
+        )
     neutral = {"centre": torch.zeros_like, "scale": torch.ones_like}
     units = {name: neutral[name.rpartition(".")[2]](own[name]) for name in later}
     module_of(pair).load_state_dict({**units, **weights})

@@ -151,6 +151,12 @@ def load_data(
         data = _coarsened(DATA_SETS[str(source)](), levels)
     elif Path(source).suffix in (".npy", ".npz"):
         data = from_file(Path(source), **split)
+    elif Path(source).is_dir() or Path(source).suffix.lower() in _PICTURES:
+        folder = source if Path(source).is_dir() else Path(source).parent.parent
+        raise UsageError(
+            f"{source} is no array: give torchvision.datasets.ImageFolder({str(folder)!r}), whose "
+            "folders are classes of pictures, or write them as an array (N, 3, H, W) to a .npy file"
+        )
     else:
         raise UsageError(
             f"unknown data set {str(source)!r}: choose from {', '.join(DATA_SETS)}, "
@@ -361,6 +367,8 @@ DATA_SETS: Mapping[str, Callable[[], ImageData]] = {
     "fashion-mnist": partial(_mnist, "fashion-mnist", "FashionMNIST"),
 }
 """What is loaded by name, and how."""
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 
 LEVELS = {"digits": 17, "mnist": 256, "fashion-mnist": 256}
 """Their grey levels."""

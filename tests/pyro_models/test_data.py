@@ -651,3 +651,12 @@ def test_a_named_set_is_had_in_fewer_grey_levels() -> None:
 def test_levels_that_a_named_set_cannot_have_are_refused(levels: Any) -> None:
     with pytest.raises(UsageError, match="digits has 17 grey levels: give 2 to 17"):
         load_data("digits", levels=levels)
+
+
+def test_a_folder_of_pictures_is_told_how_it_is_read(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "cat" / "1.png")
+    for place in (tmp_path, tmp_path / "cat" / "1.png"):
+        with pytest.raises(UsageError, match=rf"is no array: give .*ImageFolder\('{tmp_path}'\)"):
+            load_data(place)
