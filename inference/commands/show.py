@@ -137,6 +137,7 @@ def plot(
     for run in runs:
         pair = Run(run).load_pair(device=on.device)
         _labels(pair, n, label)
+        table = Run(run).table
         shown[names[run]] = Shown(
             pair=pair,
             load_test=partial(_test_data, run, seed=on.seed, n=n),
@@ -150,6 +151,7 @@ def plot(
             span=span,
             steps=steps,
             seed=on.seed,
+            class_names=None if table is None or table.label is None else table.label.values,
             title=title,
         )
     save_figure(drawn.draw(shown), target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,7 @@ def latent_scatter(
     x: Data,
     y: Labels | None = None,
     *,
+    class_names: Sequence[object] | None = None,
     title: str | None = None,
     ax: Place | None = None,
 ) -> Figure:
@@ -65,6 +67,8 @@ def latent_scatter(
         :func:`pyro_models.observed.observed` takes, and labels (B,), −1 where missing. Labels
         colour the points, and go to the guide; classes are told apart by colour, by marker and by a
         numeral at the class median.
+    class_names
+        What class 0, 1, … is called, such as ``data.table.label.values``; its number unless given.
     title
         Drawn above; by default the model and the number of data.
     ax
@@ -85,9 +89,9 @@ def latent_scatter(
     classes = None if data.y is None else data.y.cpu().numpy()
     axes: Any = one_panel(ax, (6.2, 5.2), projection="3d" if means.shape[1] == 3 else None)
     if means.shape[1] == 1:
-        _strips(axes, means[:, 0], names[0], classes)
+        _strips(axes, means[:, 0], names[0], classes, class_names)
     else:
-        _points(axes, means, names, classes)
+        _points(axes, means, names, classes, class_names)
     if list(_shapes(pair).values()) == [(2,)]:
         _prior_contours(axes, pair)
     if means.shape[1] == 2:
@@ -165,7 +169,20 @@ def _principal(means: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[st
     return pca.transform(means), titles
 
 
-def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray | None) -> None:
+def _class_name(label: int, names: Sequence[object] | None) -> str:
+    """What a class is called beside its number, if anything."""
+    if label < 0:
+        return "missing"
+    return str(label) if names is None or label >= len(names) else f"{label}: {names[label]}"
+
+
+def _points(
+    axes: Any,
+    means: np.ndarray,
+    names: list[str],
+    classes: np.ndarray | None,
+    class_names: Sequence[object] | None,
+) -> None:
     """Points in 2-D or 3-D with a legend, and a numeral at the median of each class."""
     from matplotlib import patheffects
 
@@ -176,7 +193,7 @@ def _points(axes: Any, means: np.ndarray, names: list[str], classes: np.ndarray 
         return
     present = np.unique(classes)
     for label in present:
-        name, below = ("missing", 1) if label < 0 else (str(label), 2)
+        name, below = _class_name(label, class_names), 1 if label < 0 else 2
         _scatter(axes, means[classes == label].T, label, crowd, label=name, zorder=below)
     known = present[present >= 0]
     if len(known):
@@ -214,7 +231,13 @@ def _apart(positions: np.ndarray, distance: float) -> np.ndarray:
     return places
 
 
-def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None) -> None:
+def _strips(
+    axes: Axes,
+    means: np.ndarray,
+    name: str,
+    classes: np.ndarray | None,
+    class_names: Sequence[object] | None,
+) -> None:
     """One latent: a jittered strip per class, or a histogram."""
     axes.set(xlabel=name, ylabel="number of data" if classes is None else "class (bar: median)")
     if classes is None:
@@ -226,7 +249,7 @@ def _strips(axes: Axes, means: np.ndarray, name: str, classes: np.ndarray | None
         inside = classes == label
         _scatter(axes, (means[inside], row + jitter[inside]), label)
         axes.plot([np.median(means[inside])] * 2, [row - 0.38, row + 0.38], color=INK, lw=2)
-    axes.set_yticks(range(len(present)), ["missing" if c < 0 else str(c) for c in present])
+    axes.set_yticks(range(len(present)), [_class_name(c, class_names) for c in present])
 
 
 def _of_shown(shown: Shown) -> Figure:

@@ -98,6 +98,9 @@ def marginals(
         plain(axes)
     for axes in grid.flat[len(shown) :]:
         axes.set_axis_off()
-    of = f"{posterior.name} of {posterior.program.name}"
+    every_number = sum(math.prod(draws[name].shape[1:]) for name in names)
+    of = f"{posterior.name} of {posterior.program.name}: draws, mean and central 90 % interval"
+    if len(shown) < every_number:
+        of += f"\nthe first {len(shown)} of {every_number} numbers"
     place.suptitle(of if title is None else title, fontsize=10)
     return figure_of(place)

@@ -52,6 +52,8 @@ class Shown:
         Images along a side of a grid of latents, and from which z to which it goes.
     steps
         Images of an interpolation, its two ends among them.
+    class_names
+        What the classes are called, by number; ``None`` if nobody says.
     title
         What stands above; what is shown of which model unless given.
     ax
@@ -70,6 +72,7 @@ class Shown:
     span: tuple[float, float] | None = None
     steps: int = 10
     seed: int = 0
+    class_names: tuple[object, ...] | None = None
     title: str | None = None
     ax: Place | None = None
 
@@ -80,6 +83,8 @@ class Shown:
 
     def value(self, name: str) -> Any:
         """What an argument of a figure of this name is to be, such as ``x`` the test data."""
+        if name == "x" and self.test.mask is not None:
+            return replace(self.test, y=None)  # with what is seen of it
         if name in ("x", "y"):
             return getattr(self.test, name)
         if name == "train":
@@ -184,6 +189,7 @@ _GIVEN = (
     "train",
     "history",
     "n",
+    "class_names",
     "label",
     "latents",
     "pixels",

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from inference import latent_means
 from inference.learning import Run
+from pyro_models import load_data
 
 RNG = np.random.default_rng(0)
 Z = RNG.normal(size=50)
@@ -82,3 +84,23 @@ def test_a_table_is_trained_on_and_filled_in(call, refused, capsys):
     holes.assign(age=1.0).to_csv("table.csv", index=False)
     assert "has changed since" in refused("infer", "run", "--progress", "false")
     capsys.readouterr()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_figure_of_a_table_is_of_what_is_seen_and_names_its_classes(call, monkeypatch):
+    holes = FRAME[["age", "class"]].assign(height=1.7 + 0.1 * Z)
+    holes.loc[::2, "age"] = np.nan
+    holes.to_csv("table.csv", index=False)
+    train = ("train", "--data", "table.csv", "--missing", "unseen", "--label", "class")
+    train += ("--model", "vae", "--options.hidden", "[4]", "--options.likelihood", "mixed")
+    assert call(*train, "--epochs", 1, "--progress", "false", "--out", "run") == 0
+    drawn = []
+    monkeypatch.setattr("inference.commands.show.save_figure", lambda made, _: drawn.append(made))
+    assert call("plot", "run", "--figure", "latent_scatter", "--out", "latents.png") == 0
+    axes = drawn[0].axes[0]
+    assert {t.get_text() for t in axes.get_legend().get_texts()} == {"0: p", "1: q"}
+    test = load_data("table.csv", missing="unseen", label="class").prepared("test")
+    means = latent_means(Run("run").load_pair(), test.x, mask=test.mask)
+    points = np.concatenate([np.asarray(each.get_offsets()) for each in axes.collections[:2]])
+    shown = points[np.argsort(points[:, 0])]
+    np.testing.assert_allclose(shown, means[means[:, 0].argsort()].numpy(), atol=1e-5)
