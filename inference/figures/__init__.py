@@ -2,8 +2,8 @@
 
 Every function returns a ``matplotlib.figure.Figure`` and touches neither pyplot's state, nor the
 pair's parameters and modes, nor torch's generators: ``figure.savefig("name.pdf")`` writes it,
-and a notebook shows it as a cell's last value (after ``%matplotlib inline``). matplotlib is
-imported when a figure is drawn: a command that draws none starts without it.
+and a notebook shows it as a cell's last value. matplotlib is imported when a figure is drawn: a
+command that draws none starts without it.
 
 Every function takes ``ax``, the axes of a grid of subplots, or a figure or a part of one, to draw
 in; a figure of several panels takes the place that the axes have in their grid. It then returns

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from inference.figures import FIGURES
+from inference.figures.fine import FineFigure
 
 spec = importlib.util.spec_from_file_location("every", Path(__file__).parent / "every.py")
 every = importlib.util.module_from_spec(spec)
@@ -79,3 +80,10 @@ def test_files_have_150_dots_per_inch_or_more(drawn):
         coarse = io.BytesIO()
         figure.savefig(coarse, format="png", dpi=50)
         assert len(coarse.getvalue()) < len(file.getvalue())
+
+
+def test_a_figure_shows_itself_in_a_notebook_that_was_told_nothing() -> None:
+    formatters = pytest.importorskip("IPython.core.formatters")
+    figure = FineFigure(figsize=(2.0, 1.0))
+    shown, _ = formatters.DisplayFormatter().format(figure)
+    assert shown["image/png"].startswith(b"\x89PNG")
