@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_models.data.column_kinds import UNUSED, column_found, left_out
 from pyro_models.data.from_arrays import labels_of, split_whole
 from pyro_models.data.identity import checksum
 from pyro_models.data.images import ImageData
 from pyro_models.data.precision import loses
 from pyro_models.data.split import Split
-from pyro_models.data.table import UNUSED, Table, column_found, left_out
+from pyro_models.data.table import Table
 from pyro_models.errors import UsageError
 
 __all__ = ["ENDINGS", "from_table", "is_frame", "is_table", "read_table"]
