@@ -23,7 +23,8 @@ __all__ = ["SimulatedPair"]
 _STEPS = 25  # of Newton's method at most
 _LENGTHS = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)  # of which the best is taken
 _DRAWS = 16  # for the ELBO of the Normal at a step
-_STARTS = 100  # draws from the prior, the best of which is where data begin
+_STARTS = 100  # draws from the prior, the best of which is where one way up begins
+_WAYS = 4  # others: from the median of the prior, and from draws
 _FLATTEST = 1e-6  # least curvature, in units of the prior
 
 
@@ -103,26 +104,43 @@ class _Wide(nn.Module):
 def _units(program: Program, data: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviations of a Normal near each posterior, (B, D) each.
 
-    All data sets climb log p(x, u) at once by Newton's method, and of the Normals at the points on
-    the way, with the inverse Hessian as covariance, the one with the highest ELBO is taken, as
-    Pathfinder does. Units are no part of what is inferred: in them fits take fewer steps.
+    All data sets climb log p(x, u) at once by Newton's method, from the best draw of the prior,
+    its median and other draws, and of the Normals at the points on all ways, with the inverse
+    Hessian as covariance, the one with the highest ELBO is taken, as Pathfinder does: the best draw
+    may lie in the neck of a funnel. Units are no part of what is inferred: in them fits take fewer
+    steps.
     """
     B, D = len(next(iter(data.values()))), program.dim
     drawn = program.draw_prior(_STARTS)
     low, middle, high = drawn.quantile(drawn.new_tensor([0.25, 0.5, 0.75]), 0)
     wide = ((high - low) / 1.35).clamp_min(1e-3)
-
-    def joint(u: Tensor) -> Tensor:
-        rows = {n: v.expand(*u.shape[:-1], *v.shape[1:]) for n, v in data.items()}
-        found = program.log_terms(u, data=rows).joint
-        return found.nan_to_num(nan=-math.inf, posinf=-math.inf)
-
-    starts = torch.cat([middle.unsqueeze(0), drawn]).unsqueeze(1).expand(-1, B, D)
-    height, which = joint(starts).max(0)
-    u = starts[which, torch.arange(B, device=drawn.device)]
     noise = torch.randn(_DRAWS // 2, 1, D, dtype=drawn.dtype, device=drawn.device)
     noise = torch.cat([noise, -noise])  # so that the best point of a Normal is its mode
-    loc, scale = u.clone(), wide.expand(B, D).clone()
+    candidates = torch.cat([middle.unsqueeze(0), drawn]).unsqueeze(1).expand(-1, B, D)
+    _, which = _joint(program, data, candidates).max(0)
+    starts = [candidates[which, torch.arange(B, device=drawn.device)], *candidates[:_WAYS]]
+    best, loc, scale = _climb(program, data, starts[0], wide, noise)
+    for start in starts[1:]:
+        elbo, at, width = _climb(program, data, start, wide, noise)
+        better = (elbo > best).unsqueeze(-1)
+        best = torch.maximum(best, elbo)
+        loc, scale = torch.where(better, at, loc), torch.where(better, width, scale)
+    return loc, scale
+
+
+def _joint(program: Program, data: Mapping[str, Tensor], u: Tensor) -> Tensor:
+    """log p(x, u), (\\*batch, B), of u (\\*batch, B, D); −∞ where it is undefined."""
+    rows = {n: v.expand(*u.shape[:-1], *v.shape[1:]) for n, v in data.items()}
+    found = program.log_terms(u, data=rows).joint
+    return found.nan_to_num(nan=-math.inf, posinf=-math.inf)
+
+
+def _climb(
+    program: Program, data: Mapping[str, Tensor], u: Tensor, wide: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the Normals on one way up from u, (B, D): the highest ELBO, (B,), its mean and widths."""
+    height = _joint(program, data, u)
+    loc, scale = u.clone(), wide.expand_as(u).clone()
     best = torch.full_like(height, -math.inf)
     for _ in range(_STEPS):
         gradient, hessian = program.slopes(u, data=data)
@@ -133,17 +151,17 @@ def _units(program: Program, data: Mapping[str, Tensor]) -> tuple[Tensor, Tensor
         root = wide.unsqueeze(-1) * vectors / values.sqrt().unsqueeze(-2)  # root rootᵀ = −H⁻¹
         step = (root @ (root.mT @ gradient.nan_to_num(0.0, 0.0, 0.0).unsqueeze(-1))).squeeze(-1)
         normal = u + (root @ noise.unsqueeze(-1)).squeeze(-1)
-        elbo = joint(normal).mean(0) - 0.5 * values.log().sum(-1)
+        elbo = _joint(program, data, normal).mean(0) - 0.5 * values.log().sum(-1)
         better = (elbo > best).unsqueeze(-1)
         best = torch.maximum(best, elbo)
         loc = torch.where(better, u, loc)
         scale = torch.where(better, root.square().sum(-1).sqrt(), scale)
         lengths = torch.tensor(_LENGTHS, dtype=u.dtype, device=u.device).reshape(-1, 1, 1)
-        heights, which = joint(u + lengths * step).max(0)
+        heights, which = _joint(program, data, u + lengths * step).max(0)
         moved = heights > height + 1e-6
         if not bool(moved.any()):
             break
         chosen = lengths[which, 0]
         u = torch.where(moved.unsqueeze(-1), u + chosen * step, u)
         height = torch.where(moved, heights, height)
-    return loc, scale
+    return best, loc, scale

@@ -14,10 +14,10 @@ from inference.evaluation.calibration.of_pair import MOST_TOGETHER, drawn_from, 
 from inference.evaluation.calibration.simulated import Simulated, Simulator, described
 from inference.posterior.fitted import NOT_FITTED, posterior_of
 from inference.posterior.guides import Family
-from inference.posterior.optimization import CONVERGED, Optimization
+from inference.posterior.optimization import CONVERGED
 from inference.posterior.posterior import Posterior
 from inference.programs.guides import PROGRAM_GUIDES, program_family
-from inference.programs.infer import infer_program
+from inference.programs.infer import OF_PROGRAMS, infer_program
 from inference.programs.pair import SITE, ProgramPair
 from inference.programs.program import Program
 from inference.programs.simulated import SimulatedPair
@@ -72,7 +72,7 @@ class OfProgram(Simulator):
         self.guide, self.family, self.of_guide = program_family(guide, given)
         named = PROGRAM_GUIDES.named(guide, {})[0]
         own = {n: v for n, v in options.items() if n not in ("guide_options", "resample")}
-        self.fitting = replaced(Optimization(), own, who="infer")
+        self.fitting = replaced(OF_PROGRAMS, own, who="infer")
         self.shapes = {name: tuple(site.shape) for name, site in program.latents.items()}
         density = self.family.density and not options.get("resample")
         self.densities = (LOG_LIKELIHOOD, DENSITY) if density else (LOG_LIKELIHOOD,)

@@ -12,6 +12,7 @@ from inference.posterior.guides.per_datum import PerDatumGuide
 from inference.programs import Program
 from inference.programs.simulated import SimulatedPair
 from pyro_models import UsageError
+from tests.inference.programs.conftest import weak_groups
 
 ZEROS = torch.zeros(4, dtype=torch.float64)
 
@@ -127,3 +128,10 @@ def test_what_cannot_be_simulated_is_said_in_one_line(program: object, said: str
     with pytest.raises(UsageError, match=said) as caught:
         calibrate(program, torch.zeros(()), num_simulations=2)
     assert "\n" not in str(caught.value)
+
+
+def test_fits_of_many_data_sets_at_once_do_not_fall_into_the_neck_of_a_funnel() -> None:
+    found = calibrate(weak_groups, torch.zeros(8), guide="normal", num_simulations=40)
+    assert found.num_unfinished == 0
+    for i in range(8):  # mean field is nearly right about each group, given the others
+        assert found.ranks[f"theta[{i}]"].width[0] > 0.6

@@ -39,3 +39,12 @@ def linear() -> Regression:
     marginal = A @ prior.diag() @ A.T + NOISE**2 * torch.eye(30)
     evidence = dist.MultivariateNormal(torch.zeros(30).double(), marginal).log_prob(y.double())
     return Regression(X, y, mean, covariance, float(evidence))
+
+
+def weak_groups(y: torch.Tensor) -> None:
+    """Eight groups of data that say little of τ, centred: the posterior is a funnel."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+    tau = pyro.sample("tau", dist.HalfNormal(5.0))
+    with pyro.plate("groups", len(y)):
+        theta = pyro.sample("theta", dist.Normal(mu, tau))
+        pyro.sample("y", dist.Normal(theta, 10.0), obs=y)
